@@ -1,0 +1,268 @@
+"""Quasi-affine index maps along one axis, in closed form (DESIGN: the axis algebra).
+
+Along one axis every op with a regular geometry relates the output index ``q·P + r`` to the
+input indices ``{q·A + o : o in offsets[r]}``, with a period ``P = len(offsets)`` and an
+advance ``A``.  The family is closed under composition and, at equal rates A/P, under union.
+For a plain chain of convolutions it reproduces Araujo, Norris & Sim, "Computing Receptive
+Fields of Convolutional Neural Networks" (Distill, 2019), Eqs. 2 and 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from math import gcd, lcm
+
+from fieldwise.axes.index_set import EMPTY, IndexSet
+
+
+@dataclass(frozen=True)
+class AxisMap:
+    """R(q·P + r) = {q·advance + o : o in offsets[r]}, P = len(offsets), reduced to the least P.
+
+    >>> conv = AxisMap.window(3, stride=2, padding=1)
+    >>> conv(0), conv(5)
+    (IndexSet{-1..1}, IndexSet{9..11})
+    >>> two = AxisMap.window(3).then(conv)       # read from the output towards the input
+    >>> two.extent, two.rate, two.start
+    (7, Fraction(2, 1), -1)
+    """
+
+    advance: int
+    offsets: tuple[IndexSet, ...]
+
+    def __post_init__(self) -> None:
+        if not self.offsets:
+            raise ValueError("An AxisMap has at least one offset set.")
+        if len(self.offsets) > 1:
+            advance, offsets = _least_period(self.advance, self.offsets)
+            object.__setattr__(self, "advance", advance)
+            object.__setattr__(self, "offsets", offsets)
+
+    # ---------------------------------------------------------------- making one
+
+    @staticmethod
+    def window(
+        kernel_size: int, *, stride: int = 1, dilation: int = 1, padding: int = 0
+    ) -> AxisMap:
+        """A convolution or pooling window; ``padding`` is what is padded before index 0.
+
+        >>> AxisMap.window(3, dilation=4, padding=4)(0)
+        IndexSet{-4, 0, 4}
+        """
+        taps = IndexSet.range(0, dilation * kernel_size, dilation)
+        return AxisMap(stride, (taps.shift(-padding),))
+
+    @staticmethod
+    def transposed(
+        kernel_size: int, *, stride: int = 1, dilation: int = 1, padding: int = 0
+    ) -> AxisMap:
+        """A transposed convolution: output i reads (i + padding − dilation·τ)/stride where whole.
+
+        >>> AxisMap.transposed(3, stride=2).offsets
+        (IndexSet{-1..0}, IndexSet{0})
+        """
+        taps = range(0, dilation * kernel_size, dilation)
+        return AxisMap(
+            1,
+            tuple(
+                IndexSet.of(
+                    (r + padding - tap) // stride
+                    for tap in taps
+                    if (r + padding - tap) % stride == 0
+                )
+                for r in range(stride)
+            ),
+        )
+
+    @staticmethod
+    def affine(step: int, start: int = 0) -> AxisMap:
+        """i ↦ {step·i + start}: slicing (step > 0), flipping (step = −1), a fixed index (0).
+
+        >>> AxisMap.affine(-1, 9)(2)
+        IndexSet{7}
+        """
+        return AxisMap(step, (IndexSet(start, 1),))
+
+    @staticmethod
+    def constant(indices: IndexSet) -> AxisMap:
+        """Every output reads the same indices."""
+        return AxisMap(0, (indices,))
+
+    # ---------------------------------------------------------------- looking at it
+
+    @property
+    def period(self) -> int:
+        """P: after this many outputs the pattern repeats."""
+        return len(self.offsets)
+
+    @cached_property
+    def rate(self) -> Fraction:
+        """Advance per output, A/P: the stride (or jump) in input samples."""
+        return Fraction(self.advance, len(self.offsets))
+
+    @property
+    def extent(self) -> int:
+        """The largest extent (last − first + 1) over the phases."""
+        return max(offset.extent for offset in self.offsets)
+
+    @property
+    def count(self) -> int:
+        """The largest number of samples read, over the phases."""
+        return max(offset.count for offset in self.offsets)
+
+    @property
+    def start(self) -> int | None:
+        """First index that unit 0 reads; None if unit 0 reads nothing."""
+        return self.offsets[0].first if self.offsets[0] else None
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether output i reads exactly input i."""
+        return self.advance == 1 and self.offsets == (_ZERO,)
+
+    @cached_property
+    def is_single(self) -> bool:
+        """Whether every output reads at most one index."""
+        return all(offset.extent <= 1 for offset in self.offsets)
+
+    def __call__(self, index: int) -> IndexSet:
+        quotient, phase = divmod(index, len(self.offsets))
+        return self.offsets[phase].shift(quotient * self.advance)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.advance, self.offsets))
+
+    def __str__(self) -> str:
+        sets = " | ".join(repr(offset)[len("IndexSet") :] for offset in self.offsets)
+        period = len(self.offsets)
+        left = "i" if period == 1 else f"{period}q+r"
+        return f"{left} -> {self.advance}{'i' if period == 1 else 'q'}+{sets}"
+
+    # ---------------------------------------------------------------- the algebra
+
+    def then(self, inner: AxisMap) -> AxisMap:
+        """This map (output → middle) followed by ``inner`` (middle → input)."""
+        if self.is_identity:
+            return inner
+        if inner.is_identity:
+            return self
+        return _compose(self, inner)
+
+    def union(self, other: AxisMap) -> AxisMap | None:
+        """i ↦ R(i) ∪ S(i), or None where the rates differ: then no quasi-affine form exists.
+
+        >>> AxisMap.window(3, padding=1).union(AxisMap.window(1)) == AxisMap.window(3, padding=1)
+        True
+        >>> AxisMap.window(3, stride=2).union(AxisMap.window(3)) is None
+        True
+        """
+        if self == other:
+            return self
+        if self.rate != other.rate:
+            return None
+        period = lcm(self.period, other.period)
+        mine, yours = self.phases(period), other.phases(period)
+        return AxisMap(
+            self.advance * (period // self.period),
+            tuple(a | b for a, b in zip(mine, yours, strict=True)),
+        )
+
+    def covers(self, other: AxisMap) -> bool:
+        """Whether S(i) ⊆ R(i) for every i in ℤ (R this map, S the other)."""
+        if self == other:
+            return True
+        if self.rate != other.rate:
+            return not any(other.offsets)
+        period = lcm(self.period, other.period)
+        pairs = zip(other.phases(period), self.phases(period), strict=True)
+        return all(theirs.issubset(ours) for theirs, ours in pairs)
+
+    def phases(self, period: int) -> tuple[IndexSet, ...]:
+        """The offset sets written with a multiple of the period."""
+        turns = period // len(self.offsets)
+        return tuple(o.shift(k * self.advance) for k in range(turns) for o in self.offsets)
+
+    def pull(self, outputs: IndexSet) -> IndexSet:
+        """Everything that these outputs read: the union of R(i).
+
+        >>> AxisMap.window(3, stride=2).pull(IndexSet.of([0, 2]))
+        IndexSet{0..2, 4..6}
+        """
+        period, read = len(self.offsets), EMPTY
+        for phase, offset in enumerate(self.offsets):
+            turns = outputs.quotients(period, phase)
+            read = read | turns.scale(self.advance).minkowski(offset)
+        return read
+
+    def push(self, inputs: IndexSet, size: int) -> IndexSet:
+        """The outputs in [0, size) that read at least one of these inputs: pull read backwards.
+
+        >>> AxisMap.window(3, stride=2).push(IndexSet.of([2]), 9)
+        IndexSet{0..1}
+        """
+        period, found = len(self.offsets), EMPTY
+        for phase, offset in enumerate(self.offsets):
+            if self.advance == 0:
+                turns = EMPTY if offset.isdisjoint(inputs) else IndexSet.range(0, size)
+            else:
+                starts = inputs.minkowski(offset.scale(-1))
+                if self.advance < 0:
+                    starts = starts.scale(-1)
+                turns = starts.quotients(abs(self.advance))
+            found = found | turns.scale(period).shift(phase).clip(size)
+        return found
+
+    def reach(self, size: int) -> range:
+        """The least range that holds everything that outputs 0 … size − 1 read."""
+        read = self.pull(IndexSet.range(0, size))
+        return range(read.first, read.last + 1) if read else range(0)
+
+
+@lru_cache(maxsize=1 << 16)
+def _compose(outer: AxisMap, inner: AxisMap) -> AxisMap:
+    period, step = len(inner.offsets), outer.advance
+    turns = period // gcd(step, period)
+    return AxisMap(
+        step * turns // period * inner.advance,
+        tuple(
+            _read(inner, offset.shift(turn * step))
+            for turn in range(turns)
+            for offset in outer.offsets
+        ),
+    )
+
+
+def _read(inner: AxisMap, middle: IndexSet) -> IndexSet:
+    """``inner.pull``, quicker for the few indices that a kernel has."""
+    if middle.count > 32:
+        return inner.pull(middle)
+    read = EMPTY
+    for index in middle:
+        read = read | inner(index)
+    return read
+
+
+def _least_period(
+    advance: int, offsets: Sequence[IndexSet]
+) -> tuple[int, tuple[IndexSet, ...]]:
+    total = len(offsets)
+    for period in range(1, total):
+        if total % period or advance * period % total:
+            continue
+        step = advance * period // total
+        if all(
+            offsets[r + period] == offsets[r].shift(step) for r in range(total - period)
+        ):
+            return step, tuple(offsets[:period])
+    return advance, tuple(offsets)
+
+
+_ZERO = IndexSet(0, 1)
+IDENTITY = AxisMap(1, (_ZERO,))

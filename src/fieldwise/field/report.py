@@ -1,0 +1,70 @@
+"""What the field analysis found, as frozen data.  Views draw it; nothing here computes.
+
+Positions and lengths are counted in input samples along an axis ('pixels' of an image, samples
+of audio, slices of a volume).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class AxisField:
+    """The closed form of a value's field along one input axis.
+
+    axis:    the input dimension it speaks of
+    extent:  last − first + 1, the largest over the phases; None on a full axis
+    count:   samples without the holes, the largest over the phases
+    stride:  how far the field moves in the input when the unit moves by one
+    start:   first input index of unit 0 (negative: in the padding)
+    centre:  middle of unit 0's field
+    period:  after so many units the pattern of offsets repeats (1 for a plain chain)
+    full:    a global operation made it see the whole axis
+    full_by: the name of the first value that did
+    context: per phase, the samples (left, right) of the unit's own position that it sees
+    """
+
+    axis: int
+    extent: int | None = None
+    count: int | None = None
+    stride: Fraction | None = None
+    start: int | None = None
+    centre: Fraction | None = None
+    period: int | None = None
+    full: bool = False
+    full_by: str | None = None
+    context: tuple[tuple[Fraction, Fraction], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The field of one value: one row of a report.
+
+    name:         the value's name: its module's path, or 'path/op' inside a container
+    op, module:   the operation that made it and the innermost module that ran it
+    shape:        of the value
+    axes:         one AxisField per spatial axis of the input
+    products:     how many products of index sets the field is a union of (1: a rectangle)
+    exact:        whether the field is exactly this; else it is an upper bound, see ``why``
+    why:          what makes it inexact, or None
+    misaligned:   the join at which branches of different strides meet, or None
+    at_this_size: no form independent of the input size exists: true 'at this input size'
+    local:        with ignore_global, the field through the local paths alone; None where
+                  every path goes through a global operation
+    aliases:      the module paths that returned this value, containers included
+    """
+
+    name: str
+    op: str
+    module: str
+    shape: tuple[int, ...]
+    axes: tuple[AxisField, ...]
+    products: int = 1
+    exact: bool = True
+    why: str | None = None
+    misaligned: str | None = None
+    at_this_size: bool = False
+    local: tuple[AxisField, ...] | None = None
+    aliases: tuple[str, ...] = ()

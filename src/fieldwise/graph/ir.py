@@ -1,0 +1,219 @@
+"""The graph that every analysis reads: values, nodes, and how each node reads its operands.
+
+A *read* says which indices of an operand one index of a result depends on.  Each operand
+dimension is read in one of four ways: ``Along`` a result dimension through an index map,
+``Fixed`` at constant indices, ``Whole``, or ``Unknown`` (everything, conservatively, with the
+reason).  A ``Separable`` step gives one such coordinate per operand dimension, so what one
+result index reads is a product of index sets.  A ``Reshape`` step keeps the row-major order and
+regroups the dimensions.  A read is a short path of such steps from the operand to the result;
+most have one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from fieldwise.axes import AxisMap, Border, IndexSet, Table
+from fieldwise.axes.axis_map import IDENTITY
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor that derives from the input: its name in the graph, its shape and dtype."""
+
+    name: str
+    shape: Shape
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Along:
+    """The operand dimension follows result dimension ``dim`` through ``map``.
+
+    Indices that fall outside the operand are treated as ``border`` says.
+    """
+
+    dim: int
+    map: AxisMap | Table = IDENTITY
+    border: Border = Border.DROP
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """These indices of the operand dimension are read, whichever result index is asked for."""
+
+    indices: IndexSet
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Every index of the operand dimension is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody knows which indices are read: all of them, marked as inexact for this reason."""
+
+    why: str
+
+
+Coord = Along | Fixed | Whole | Unknown
+WHOLE = Whole()
+
+
+@dataclass(frozen=True, slots=True)
+class Separable:
+    """One coordinate per operand dimension, and the result indices that read at all.
+
+    ``where`` restricts result dimensions: (dim, indices) pairs; a result index outside reads
+    nothing through this step (the operands of a concatenation, an assigned slice).
+    """
+
+    coords: tuple[Coord, ...]
+    where: tuple[tuple[int, IndexSet], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    """The same elements in the same row-major order, in other dimensions."""
+
+
+Step = Separable | Reshape
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """How one result reads operand number ``operand``: steps from the operand to the result.
+
+    ``shapes`` are the shapes between the steps, one fewer than there are steps.
+    """
+
+    operand: int
+    steps: tuple[Step, ...]
+    shapes: tuple[Shape, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The call that a node came from, for the runtimes that execute it again.
+
+    ``args`` and ``kwargs`` hold ``Ref`` objects where an operand stood.
+    """
+
+    target: Any
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Stands for operand number ``operand`` inside a ``Call``."""
+
+    operand: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation.
+
+    op:         canonical name ('conv', 'max_pool', 'add', …)
+    operands:   names of the values it depends on (constants are not operands)
+    results:    names of the values it makes
+    reads:      per result, how it reads the operands
+    module:     path of the innermost module that ran it ('layer4.2.conv3'), '' at the root
+    call:       which run of that module this was, from 1
+    parameters: names of the parameters and buffers it read
+    """
+
+    op: str
+    operands: tuple[str, ...]
+    results: tuple[str, ...]
+    reads: tuple[tuple[Read, ...], ...]
+    module: str = ""
+    call: int = 1
+    parameters: tuple[str, ...] = ()
+    source: Call | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A network, captured once at one input size.
+
+    inputs, outputs: value names; ``output_names`` are the user's keys or indices for outputs
+    nodes:           in execution order
+    values:          by name
+    scopes:          module path → per run of that module, the names of the values it returned
+    """
+
+    inputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    values: Mapping[str, Value]
+    scopes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    output_names: tuple[str, ...] = ()
+
+    def shape(self, name: str) -> Shape:
+        """The shape of a value."""
+        return self.values[name].shape
+
+    def producer(self, name: str) -> Node | None:
+        """The node that makes this value; None for an input."""
+        return next((node for node in self.nodes if name in node.results), None)
+
+
+# -------------------------------------------------------------------- making reads
+
+
+def separable(operand: int, *coords: Coord, where: tuple[tuple[int, IndexSet], ...] = ()) -> Read:
+    """A read of one separable step.
+
+    >>> separable(0, Along(0), WHOLE).steps[0].coords[1]
+    Whole()
+    """
+    return Read(operand, (Separable(coords, where),))
+
+
+def identity(operand: int, rank: int) -> Read:
+    """Result index i reads operand index i, in every dimension."""
+    return separable(operand, *(Along(dim) for dim in range(rank)))
+
+
+def broadcast(operand: int, operand_shape: Shape, result_shape: Shape) -> Read:
+    """NumPy broadcasting: dimensions are aligned at the end, size 1 is read at index 0."""
+    lead = len(result_shape) - len(operand_shape)
+    return separable(
+        operand,
+        *(
+            AT_ZERO if size == 1 and result_shape[lead + dim] != 1 else Along(lead + dim)
+            for dim, size in enumerate(operand_shape)
+        ),
+    )
+
+
+def reshape(operand: int) -> Read:
+    """The row-major reshape of a whole operand."""
+    return Read(operand, (Reshape(),))
+
+
+def unknown(operand: int, rank: int, why: str) -> Read:
+    """Everything of the operand, marked as inexact."""
+    return separable(operand, *(Unknown(why) for _ in range(rank)))
+
+
+def step_shapes(read: Read, operand_shape: Shape, result_shape: Shape) -> list[tuple[Shape, Shape]]:
+    """Per step of a read, the shape before it and the shape after it."""
+    shapes = (operand_shape, *read.shapes, result_shape)
+    return list(zip(shapes[:-1], shapes[1:], strict=True))
+
+
+def numel(shape: Shape) -> int:
+    """The number of elements of a shape."""
+    return prod(shape)
+
+
+AT_ZERO = Fixed(IndexSet(0, 1))
