@@ -1,0 +1,59 @@
+# `make demo` and `make test` install what they need, once, into .venv and run.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.stamp-runtime
+TOOLS := $(VENV)/.stamp-tools
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+
+.PHONY: demo
+demo: $(RUNTIME) ## Show the receptive fields of VGG16, ResNet-50 and a written list of layers
+	@echo; echo 'VGG16: a plain chain. Extent and stride grow layer by layer, up to 212 and 32.'
+	$(BIN)/fieldwise field torchvision:vgg16 --layer 'features.*'
+	@echo; echo 'ResNet-50: with residual branches. The last block of layer4 sees 427 at stride 32.'
+	$(BIN)/fieldwise field torchvision:resnet50 --layer 'layer[1-4].*'
+	@echo; echo 'A list of layers, for work with pen and paper.'
+	$(BIN)/fieldwise field 'layers:conv3 relu conv3/2 maxpool2/2 conv3'
+
+.PHONY: test
+test: $(TOOLS) ## Lint, check the format and the types, run the tests and the doctests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n $(WORKERS) tests
+	$(BIN)/python -m pytest -n $(WORKERS) --doctest-modules src
+
+.PHONY: bench
+bench: $(TOOLS) ## Run the benchmarks: every architecture of the zoo, and the speed ratios
+	$(BIN)/python benchmarks/zoo.py
+	$(BIN)/python benchmarks/speed.py
+
+.PHONY: clean
+clean: ## Remove the environment, the caches and what was built
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is needed; set PYTHON=/path/to/it.' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing fieldwise with torch, torchvision and timm (a minute or more, once).'
+	$(INSTALL) -e '.[torch,zoo,plot]'
+	@touch $@
+
+$(TOOLS): $(RUNTIME)
+	@echo 'Installing the tools that the tests need (once).'
+	$(INSTALL) -e '.[torch,zoo,plot,dev]'
+	@touch $@
