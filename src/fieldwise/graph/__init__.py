@@ -14,3 +14,5 @@ from fieldwise.graph.ir import Separable as Separable
 from fieldwise.graph.ir import Unknown as Unknown
 from fieldwise.graph.ir import Value as Value
 from fieldwise.graph.ir import Whole as Whole
+from fieldwise.graph.text import to_text as to_text
+from fieldwise.graph.verify import verify as verify
