@@ -1,0 +1,3 @@
+"""Capture of PyTorch modules: one run on the meta device, nothing patched, nothing changed."""
+
+from fieldwise.capture.torch.capture import capture as capture

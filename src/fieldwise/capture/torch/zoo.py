@@ -1,0 +1,131 @@
+"""Models by name from torchvision and timm, built without weights and without downloads."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from fieldwise.errors import UsageError
+
+Shape = tuple[int, ...]
+
+_RANDOM_FILLS = frozenset(
+    {
+        torch.Tensor.normal_,
+        torch.Tensor.uniform_,
+        torch.Tensor.erfinv_,
+        torch.Tensor.bernoulli_,
+    }
+)
+_FRAMES = 16
+_VIDEO_SIZE = 112
+_IMAGE_SIZE = 224
+
+
+def torchvision_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
+    """A torchvision model and its usual input shapes; of a detector, the backbone.
+
+    What a detector does after its backbone depends on the image, not on the architecture.
+    Raises UsageError for a name that torchvision does not list, with close ones.
+    """
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise missing_extra("torchvision", "zoo") from error
+    if name.lower() not in models.list_models():
+        raise unknown_model("torchvision", name, models.list_models())
+    accepted = inspect.signature(models.get_model_builder(name)).parameters
+    options: dict[str, Any] = {"weights": None}
+    if "weights_backbone" in accepted:
+        options["weights_backbone"] = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        model = models.get_model(name, **options)
+    if type(model).__module__.startswith("torchvision.models.detection"):
+        model = model.backbone
+    return model.eval(), _torchvision_shapes(models, name)
+
+
+def timm_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
+    """A timm model and its usual input shape.  Raises UsageError for a name it does not list."""
+    try:
+        import timm
+    except ImportError as error:
+        raise missing_extra("timm", "zoo") from error
+    if not timm.is_model(name):
+        raise unknown_model("timm", name, timm.list_models())
+    model = timm.create_model(name, pretrained=False).eval()
+    size = model.default_cfg.get("input_size", (3, _IMAGE_SIZE, _IMAGE_SIZE))
+    return model, ((1, *size),)
+
+
+def example_inputs(shapes: Sequence[Shape]) -> tuple[torch.Tensor, ...]:
+    """Tensors of these shapes, standing for inputs."""
+    return tuple(torch.zeros(shape) for shape in shapes)
+
+
+def is_module(candidate: object) -> bool:
+    """Whether this is a torch module."""
+    return isinstance(candidate, nn.Module)
+
+
+@contextmanager
+def uninitialised() -> Iterator[None]:
+    """Inside, parameters are allocated but not drawn: enough where only the structure counts.
+
+    Drawing the weights of VGG-16 takes longer than analysing it.
+    """
+    with _SkipRandomFills():
+        yield
+
+
+class _SkipRandomFills(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        return args[0] if func in _RANDOM_FILLS else func(*args, **(kwargs or {}))
+
+
+def missing_extra(package: str, extra: str) -> UsageError:
+    """The error for a package that an optional extra brings."""
+    return UsageError(
+        f"{package!r} is not installed; install it with pip install 'fieldwise[{extra}]'."
+    )
+
+
+def unknown_model(zoo: str, name: str, known: Sequence[str]) -> UsageError:
+    """The error for a name that a zoo does not list."""
+    close = get_close_matches(name.lower(), known, n=3)
+    remedy = (
+        f"did you mean {' or '.join(f'{zoo}:{match}' for match in close)}?"
+        if close
+        else f"{zoo}.{'models.' if zoo == 'torchvision' else ''}list_models() lists all."
+    )
+    return UsageError(f"{zoo} has no model {name!r}; {remedy}")
+
+
+def _torchvision_shapes(models: Any, name: str) -> tuple[Shape, ...]:
+    """From the preprocessing that the published weights come with."""
+    weights = next(iter(models.get_model_weights(name)))
+    family = type(weights).__module__.split(".")[2]
+    if family == "optical_flow":
+        return ((1, 3, *weights.meta["min_size"]),) * 2
+    options = getattr(weights.transforms, "keywords", {})
+    fallback = _VIDEO_SIZE if family == "video" else _IMAGE_SIZE
+    size = options.get("crop_size", fallback)
+    height, width = (size, size) if isinstance(size, int) else (size * 2)[:2]
+    if family == "video":
+        return ((1, 3, _FRAMES, height, width),)
+    return ((1, 3, height, width),)
