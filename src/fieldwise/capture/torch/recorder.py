@@ -10,9 +10,8 @@ are, the others are decomposed.  In-place ops and writes through views become ne
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,11 +20,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fieldwise.capture.torch import rules as _rules  # noqa: F401  (fills the registry)
-from fieldwise.capture.torch.aliases import Entry, Storage, View, scatter_reads
-from fieldwise.capture.torch.naming import Draft, Scope, finish
+from fieldwise.capture.torch.aliases import Entry, Storage, View, scatter_reads, strided_read
+from fieldwise.capture.torch.naming import Draft, Scope
 from fieldwise.capture.torch.registry import OpCall, Reads, Rule, find_rule, one
 from fieldwise.errors import CaptureError
-from fieldwise.graph.ir import Call, Graph, Read, Ref, Shape, broadcast, identity, unknown
+from fieldwise.graph.ir import Call, Read, Ref, Shape, broadcast, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,7 @@ class Recorder(TorchDispatchMode):
         self._promoted: dict[int, Tensor] = {}
         self._twins: dict[int, tuple[Tensor, Tensor]] = {}
         self._sources: dict[int, tuple[Tensor, frozenset[str]]] = {}
+        self._makers: dict[int, Tensor] = {}
         self._owned: set[int] = set()
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             self._sources[id(tensor)] = (tensor, frozenset((name,)))
@@ -139,31 +139,29 @@ class Recorder(TorchDispatchMode):
 
     def _entry(self, tensor: Tensor) -> Entry | None:
         entry = self._entries.get(id(tensor))
-        if entry is None and self._promoted and tensor.device.type != "meta":
+        if entry is None and self._promoted:
             base = self._promoted.get(_storage_key(tensor))
             if base is not None:
-                twin = torch.as_strided(
-                    base, tensor.shape, tensor.stride(), tensor.storage_offset()
-                )
-                entry = self._view_of_storage(tensor, twin, base)
+                entry = self._window_on(tensor, base)
         return entry
 
-    def _view_of_storage(self, tensor: Tensor, twin: Tensor, base: Tensor) -> Entry:
+    def _window_on(self, tensor: Tensor, base: Tensor) -> Entry:
+        """A tensor of the model's that shares memory with a constant that became derived."""
         root = self._entries[id(base)]
-        contiguous = tensor.is_contiguous() and tensor.numel() == base.numel()
-        read = (
-            Read(0, (_rules.layout.RESHAPE,))
-            if contiguous
-            else unknown(0, base.dim(), "a view taken before data was written into it")
-        )
-        view = View("as_strided", read, tuple(base.shape), tuple(tensor.shape))
-        entry = Entry(twin, root.storage, root.value, -1, (view,))
-        self._entries[id(tensor)] = entry
+        layout = (tensor.shape, tensor.stride(), tensor.storage_offset())
+        chain: tuple[View, ...] = ()
+        if layout != (base.shape, base.stride(), 0):
+            read = strided_read(tuple(base.shape), *layout)
+            chain = (View("as_strided", read, tuple(base.shape), tuple(tensor.shape)),)
+        twin = torch.as_strided(base, *layout)
+        entry = Entry(twin, root.storage, root.storage.value, -1, chain)
+        self._entries[id(tensor)] = self._entries[id(twin)] = entry
         self._keep(tensor)
         return entry
 
     def _keep(self, tensor: Tensor) -> None:
         self._sources.setdefault(id(tensor), (tensor, frozenset()))
+        self._makers.setdefault(_storage_key(tensor), tensor)
 
     def _current(self, entry: Entry) -> int:
         """The value an entry stands for, read again through its views if it was written to."""
@@ -245,6 +243,7 @@ class Recorder(TorchDispatchMode):
         for result in _tensors((out,), {}):
             if id(result) not in self._sources:
                 self._sources[id(result)] = (result, names)
+                self._makers.setdefault(_storage_key(result), result)
         return out
 
     @staticmethod
@@ -393,22 +392,16 @@ class Recorder(TorchDispatchMode):
         entry = self._entry(target)
         if entry is not None:
             return entry
-        base = target if target._base is None else target._base
-        numel = base.untyped_storage().nbytes() // max(base.element_size(), 1)
-        whole = base if base.numel() == numel and base.is_contiguous() else None
-        shape = tuple(whole.shape) if whole is not None else (numel,)
-        twin = torch.empty(shape, dtype=base.dtype, device="meta")
-        (value,) = self._emit("constant", (), ((),), (shape,), _dtype(base))
+        key = _storage_key(target)
+        maker = self._makers.get(key, target)
+        numel = maker.untyped_storage().nbytes() // max(maker.element_size(), 1)
+        whole = maker.is_contiguous() and maker.numel() == numel
+        shape = tuple(maker.shape) if whole else (numel,)
+        twin = torch.empty(shape, dtype=maker.dtype, device="meta")
+        (value,) = self._emit("constant", (), ((),), (shape,), _dtype(maker))
         self._own(twin, value)
-        self._promoted[_storage_key(base)] = twin
-        self._keep(base)
-        found = self._entry(target)
-        assert found is not None
-        if whole is target:
-            found = self._entries[id(target)] = Entry(
-                twin, found.storage, value, found.storage.version, ()
-            )
-        return found
+        self._promoted[key] = twin
+        return self._window_on(target, twin)
 
     def _where(self) -> str:
         path = self.stack[-1][0]
