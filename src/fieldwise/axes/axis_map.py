@@ -36,7 +36,10 @@ class AxisMap:
     def __post_init__(self) -> None:
         if not self.offsets:
             raise ValueError("An AxisMap has at least one offset set.")
-        if len(self.offsets) > 1:
+        if not any(self.offsets):
+            object.__setattr__(self, "advance", 0)
+            object.__setattr__(self, "offsets", (EMPTY,))
+        elif len(self.offsets) > 1:
             advance, offsets = _least_period(self.advance, self.offsets)
             object.__setattr__(self, "advance", advance)
             object.__setattr__(self, "offsets", offsets)
@@ -129,6 +132,7 @@ class AxisMap:
         return all(offset.extent <= 1 for offset in self.offsets)
 
     def __call__(self, index: int) -> IndexSet:
+        """R(index)."""
         quotient, phase = divmod(index, len(self.offsets))
         return self.offsets[phase].shift(quotient * self.advance)
 
@@ -158,13 +162,17 @@ class AxisMap:
     def union(self, other: AxisMap) -> AxisMap | None:
         """i ↦ R(i) ∪ S(i), or None where the rates differ: then no quasi-affine form exists.
 
+        A map that reads nothing anywhere has no rate to differ: it adds nothing.
+
         >>> AxisMap.window(3, padding=1).union(AxisMap.window(1)) == AxisMap.window(3, padding=1)
         True
         >>> AxisMap.window(3, stride=2).union(AxisMap.window(3)) is None
         True
         """
-        if self == other:
+        if self == other or not any(other.offsets):
             return self
+        if not any(self.offsets):
+            return other
         if self.rate != other.rate:
             return None
         period = lcm(self.period, other.period)
@@ -249,17 +257,13 @@ def _read(inner: AxisMap, middle: IndexSet) -> IndexSet:
     return read
 
 
-def _least_period(
-    advance: int, offsets: Sequence[IndexSet]
-) -> tuple[int, tuple[IndexSet, ...]]:
+def _least_period(advance: int, offsets: Sequence[IndexSet]) -> tuple[int, tuple[IndexSet, ...]]:
     total = len(offsets)
     for period in range(1, total):
         if total % period or advance * period % total:
             continue
         step = advance * period // total
-        if all(
-            offsets[r + period] == offsets[r].shift(step) for r in range(total - period)
-        ):
+        if all(offsets[r + period] == offsets[r].shift(step) for r in range(total - period)):
             return step, tuple(offsets[:period])
     return advance, tuple(offsets)
 

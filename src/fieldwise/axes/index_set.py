@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import index as as_integer
+from typing import SupportsIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,13 @@ class IndexSet:
     # ---------------------------------------------------------------- making one
 
     @classmethod
-    def of(cls, indices: Iterable[int]) -> IndexSet:
-        """The set of the given indices.
+    def of(cls, indices: Iterable[SupportsIndex]) -> IndexSet:
+        """The set of the given indices: Python's integers, or anything that stands for one.
 
         >>> IndexSet.of([3, 1, 2, 3])
         IndexSet{1..3}
         """
-        members = sorted(set(indices))
+        members = sorted(set(map(as_integer, indices)))
         if not members:
             return EMPTY
         base = members[0]
@@ -140,9 +142,10 @@ class IndexSet:
         return self.bits != 0
 
     def __contains__(self, index: object) -> bool:
-        if not isinstance(index, int):
+        if not isinstance(index, SupportsIndex):
             return False
-        return index >= self.base and bool(self.bits >> (index - self.base) & 1)
+        offset = as_integer(index) - self.base
+        return offset >= 0 and bool(self.bits >> offset & 1)
 
     def __repr__(self) -> str:
         parts = (str(lo) if hi == lo + 1 else f"{lo}..{hi - 1}" for lo, hi in self.runs())

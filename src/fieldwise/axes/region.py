@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
-from fieldwise.axes.index_set import EMPTY, IndexSet
+from fieldwise.axes.index_set import IndexSet
 
 Product = tuple[IndexSet, ...]
 Shape = tuple[int, ...]
@@ -111,7 +111,7 @@ class Region:
         >>> Region.of([(IndexSet.range(3, 5),)]).reshape((6,), (2, 3)).products
         ((IndexSet{1}, IndexSet{0..1}),)
         """
-        if before == after:
+        if before == after or not self.products:
             return self
         groups = groups_of(before, after)
         out: list[Product] = []

@@ -35,6 +35,7 @@ class Table:
         return False
 
     def __call__(self, index: int) -> IndexSet:
+        """The row at this index; nothing beyond the last row."""
         return self.rows[index] if 0 <= index < len(self.rows) else EMPTY
 
     def pull(self, outputs: IndexSet) -> IndexSet:
