@@ -1,0 +1,146 @@
+"""IndexSet against Python's sets."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fieldwise.axes import EMPTY, IndexSet
+from tests.strategies import index_sets, integers, large_index_sets, some_index_sets
+
+any_sets = index_sets | large_index_sets()
+
+
+@given(st.sets(integers))
+def test_a_set_holds_what_it_was_made_of(members: set[int]):
+    indices = IndexSet.of(members)
+    assert list(indices) == sorted(members)
+    assert indices.count == len(indices) == len(members)
+    assert bool(indices) == bool(members)
+    assert all((index in indices) == (index in members) for index in range(-70, 70))
+
+
+@given(large_index_sets())
+def test_a_large_set_survives_the_round_trip(indices: IndexSet):
+    assert IndexSet.of(list(indices)) == indices
+    assert list(indices) == sorted(set(indices))
+
+
+@given(integers, integers, st.integers(1, 9))
+def test_range_holds_what_pythons_range_holds(start: int, stop: int, step: int):
+    assert list(IndexSet.range(start, stop, step)) == list(range(start, stop, step))
+
+
+@given(st.integers(-40, 40), st.integers(0, 1 << 40), st.integers(0, 8))
+def test_sets_with_equal_members_are_equal_and_hash_equal(base: int, bits: int, zeros: int):
+    one, two = IndexSet(base, bits << zeros), IndexSet(base + zeros, bits)
+    assert one == two
+    assert hash(one) == hash(two)
+
+
+@given(index_sets, index_sets)
+def test_sets_with_different_members_are_unequal(one: IndexSet, two: IndexSet):
+    assert (one == two) == (set(one) == set(two))
+
+
+@given(some_index_sets)
+def test_first_last_extent_and_holes_are_those_of_the_members(indices: IndexSet):
+    members = set(indices)
+    assert (indices.first, indices.last) == (min(members), max(members))
+    span = set(range(min(members), max(members) + 1))
+    assert indices.extent == len(span)
+    assert set(indices.holes) == span - members
+    assert indices.is_contiguous == (span == members)
+
+
+@pytest.mark.parametrize("end", ["first", "last"])
+def test_the_empty_set_has_no_ends_and_says_so(end: str):
+    with pytest.raises(ValueError, match=f"An empty IndexSet has no {end} index."):
+        getattr(EMPTY, end)
+
+
+def test_the_empty_set_is_contiguous_and_has_no_holes():
+    assert EMPTY.is_contiguous
+    assert (EMPTY.extent, EMPTY.count, EMPTY.holes) == (0, 0, EMPTY)
+
+
+def test_negative_bits_and_steps_that_do_not_advance_are_refused():
+    with pytest.raises(ValueError, match="non-negative"):
+        IndexSet(0, -1)
+    with pytest.raises(ValueError, match="positive, got 0"):
+        IndexSet.range(0, 4, 0)
+
+
+@given(any_sets)
+def test_runs_are_maximal_ordered_and_cover_the_set(indices: IndexSet):
+    runs = list(indices.runs())
+    assert [i for start, stop in runs for i in range(start, stop)] == list(indices)
+    assert all(start < stop for start, stop in runs)
+    assert all(left[1] < right[0] for left, right in pairwise(runs))
+
+
+@given(any_sets, any_sets)
+def test_the_set_algebra_is_that_of_sets(one: IndexSet, two: IndexSet):
+    left, right = set(one), set(two)
+    assert set(one | two) == left | right
+    assert set(one & two) == left & right
+    assert set(one - two) == left - right
+    assert one.issubset(two) == left.issubset(right)
+    assert one.isdisjoint(two) == left.isdisjoint(right)
+
+
+@given(any_sets, st.data())
+def test_a_part_of_a_set_is_a_subset_of_it(indices: IndexSet, data: st.DataObject):
+    part = IndexSet.of(data.draw(st.sets(st.sampled_from(list(indices) or [0]))) & set(indices))
+    assert part.issubset(indices)
+    assert (part | indices) == indices
+
+
+@given(any_sets, integers)
+def test_shift_translates_every_member(indices: IndexSet, by: int):
+    assert set(indices.shift(by)) == {index + by for index in indices}
+
+
+@given(any_sets, st.integers(-6, 6))
+def test_scale_multiplies_every_member(indices: IndexSet, factor: int):
+    assert set(indices.scale(factor)) == {factor * index for index in indices}
+
+
+@given(any_sets, st.integers(1, 7), integers)
+def test_quotients_undo_scale_and_shift(indices: IndexSet, step: int, remainder: int):
+    expected = {(i - remainder) // step for i in indices if (i - remainder) % step == 0}
+    assert set(indices.quotients(step, remainder)) == expected
+
+
+@given(any_sets, index_sets)
+def test_minkowski_holds_every_sum(one: IndexSet, two: IndexSet):
+    sums = {a + b for a in one for b in two}
+    assert set(one.minkowski(two)) == sums
+    assert one.minkowski(two) == two.minkowski(one)
+
+
+@given(index_sets, st.integers(0, 60))
+def test_clip_keeps_what_lies_in_the_operand(indices: IndexSet, size: int):
+    assert set(indices.clip(size)) == {index for index in indices if 0 <= index < size}
+
+
+@given(any_sets, st.integers(1, 30))
+def test_modulo_wraps_every_member(indices: IndexSet, size: int):
+    assert set(indices.modulo(size)) == {index % size for index in indices}
+
+
+@given(st.lists(st.sampled_from([0, 1, 5, 63, 64, 70, 200]), min_size=1))
+def test_numpy_integers_are_as_good_as_pythons(members: list[int]):
+    indices = IndexSet.of(np.array(members))
+    assert indices == IndexSet.of(members)
+    assert type(indices.base) is int
+    assert all(index in indices for index in np.array(members))
+
+
+def test_the_print_names_runs_and_single_indices():
+    assert repr(IndexSet.of([-4, 0, 1, 2, 9])) == "IndexSet{-4, 0..2, 9}"
+    assert repr(EMPTY) == "IndexSet{}"
