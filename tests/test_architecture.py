@@ -1,0 +1,99 @@
+"""Imports point one way, and frameworks stay in their rooms (ARCHITECTURE.md)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "fieldwise"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+FOUNDATION = {"axes", "graph"}
+RESULTS = {"field", "fold", "shift", "tile"}
+MAY_IMPORT = {
+    "errors": set(),
+    "axes": set(),
+    "graph": {"axes"},
+    "capture": FOUNDATION,
+    "field": FOUNDATION | {"capture"},
+    "fold": FOUNDATION | {"capture", "field"},
+    "shift": FOUNDATION | {"capture", "field"},
+    "tile": FOUNDATION | {"capture", "field"},
+    "views": FOUNDATION | RESULTS,
+    "cli": FOUNDATION | RESULTS | {"capture", "views"},
+    "__main__": {"cli"},
+    "__init__": FOUNDATION | RESULTS | {"capture"},
+}
+EVERYONE_MAY_IMPORT = {"errors", "__version__"}
+
+FRAMEWORKS = {
+    "torch": ("capture/torch/", "field/gradient", "fold/", "shift/", "tile/"),
+    "torchvision": ("capture/torch/",),
+    "timm": ("capture/torch/",),
+    "onnx": ("capture/onnx/", "fold/onnx"),
+    "matplotlib": ("views/",),
+    "rich": ("views/", "cli/"),
+    "typer": ("cli/",),
+}
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The dotted names that a piece of code imports, those within functions included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports_when_run(tree: ast.Module) -> Iterator[str]:
+    """Those that are not for the type checker alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    return imports(tree)
+
+
+def imports_at_import(tree: ast.Module) -> Iterator[str]:
+    """Those that run as soon as the module is imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = []
+    return imports_when_run(tree)
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_room_imports_only_what_stands_before_it(path: Path):
+    room = room_of(path)
+    allowed = MAY_IMPORT[room] | EVERYONE_MAY_IMPORT | {room}
+    inner = (name.split(".") for name in imports(parsed(path)))
+    rooms = {parts[1] for parts in inner if parts[0] == "fieldwise" and len(parts) > 1}
+    assert rooms <= allowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_framework_is_imported_only_in_its_rooms(path: Path):
+    """Code that opens the door to a framework, within a function of capture, may ask for it."""
+    tree = parsed(path)
+    found = imports_at_import(tree) if room_of(path) == "capture" else imports_when_run(tree)
+    for framework in {name.split(".")[0] for name in found} & set(FRAMEWORKS):
+        assert name_of(path).startswith(FRAMEWORKS[framework]), framework
+
+
+def test_every_room_is_in_the_table():
+    assert {room_of(path) for path in MODULES} <= set(MAY_IMPORT)

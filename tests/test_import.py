@@ -1,0 +1,35 @@
+"""What `import fieldwise` costs: no framework, whatever is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+FRAMEWORKS = ("torch", "torchvision", "timm", "onnx", "matplotlib")
+
+
+def run_python(program: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("package", ["", ".axes", ".graph", ".capture", ".field", ".views", ".cli"])
+def test_importing_a_package_imports_no_framework(package: str):
+    found = run_python(
+        f"import sys, fieldwise{package}; print(*set(sys.modules) & set({FRAMEWORKS}))"
+    )
+    assert found == ""
+
+
+def test_fieldwise_imports_where_no_framework_is_installed():
+    hide = f"import sys; sys.modules.update(dict.fromkeys({FRAMEWORKS}))"
+    assert run_python(f"{hide}; import fieldwise; print(fieldwise.__version__)")
