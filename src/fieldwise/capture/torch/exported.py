@@ -33,7 +33,9 @@ _SAFE_TARGET = re.compile(
     r"|_operator\.(getitem|add|sub|mul|floordiv|truediv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_)"
     r"|math\.\w+"
 )
-_SAFE_EXPRESSION = re.compile(r"(?:[A-Z][A-Za-z]*(?=\()|'\w+'|\w+=(?:True|False)|[su]\d+|\d+|[-+*/(), ])*")
+_SAFE_EXPRESSION = re.compile(
+    r"(?:[A-Z][A-Za-z]*(?=\()|'\w+'|\w+=(?:True|False)|[su]\d+|\d+|[-+*/(), ])*"
+)
 _TREE_NODES = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
-import torch
 from torch import nn
 
 from fieldwise.capture.layers import LayerSpec, Shape, check_input, layer_names, parse_layers
@@ -19,6 +19,7 @@ def layers_module(text: str, input_shape: Shape) -> nn.Sequential:
     >>> module = layers_module("conv3/2 relu", (1, 1, 9))
     >>> [name for name, _ in module.named_children()]
     ['conv3/2', 'relu']
+    >>> import torch
     >>> module(torch.zeros(1, 1, 9)).shape
     torch.Size([1, 1, 4])
     """
@@ -30,100 +31,78 @@ def layers_module(text: str, input_shape: Shape) -> nn.Sequential:
 
 
 def _make(layer: LayerSpec, axes: int, channels: int) -> nn.Module:
-    if layer.kind in _POINTWISE:
-        return _POINTWISE[layer.kind]()
-    return _BUILDERS[layer.kind](layer, axes, channels)
-
-
-def _conv(layer: LayerSpec, axes: int, channels: int) -> nn.Module:
-    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
-    return kind(
-        channels,
-        channels,
-        _per_axis(layer.kernel_size, axes),
-        stride=_per_axis(layer.stride, axes),
-        dilation=_per_axis(layer.dilation, axes),
-        padding="same" if layer.padding is None else _per_axis(layer.padding, axes),
-        groups=channels if layer.kind == "dwconv" else 1,
+    kernel_size, stride, dilation, padding, output_padding = (
+        option if len(option) == axes else option * axes
+        for option in (
+            layer.kernel_size,
+            layer.stride,
+            layer.dilation,
+            layer.padding or (0,),
+            layer.output_padding,
+        )
     )
+    build = _BUILDERS[layer.kind][axes - 1]
+    match layer.kind:
+        case "conv" | "dwconv":
+            return build(
+                channels,
+                channels,
+                kernel_size,
+                stride=stride,
+                dilation=dilation,
+                padding="same" if layer.padding is None else padding,
+                groups=channels if layer.kind == "dwconv" else 1,
+            )
+        case "tconv":
+            return build(
+                channels,
+                channels,
+                kernel_size,
+                stride=stride,
+                dilation=dilation,
+                padding=padding,
+                output_padding=output_padding,
+            )
+        case "maxpool":
+            return build(kernel_size, stride, padding, dilation)
+        case "avgpool":
+            return build(kernel_size, stride, padding)
+        case "up" | "bilinear":
+            return build(scale_factor=tuple(map(float, kernel_size)))
+        case "globalpool":
+            return build(1)
+        case "bn":
+            return build(channels)
+        case _:
+            return build()
 
 
-def _transposed(layer: LayerSpec, axes: int, channels: int) -> nn.Module:
-    kind = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[axes - 1]
-    return kind(
-        channels,
-        channels,
-        _per_axis(layer.kernel_size, axes),
-        stride=_per_axis(layer.stride, axes),
-        dilation=_per_axis(layer.dilation, axes),
-        padding=_per_axis(layer.padding or (0,), axes),
-        output_padding=_per_axis(layer.output_padding, axes),
-    )
-
-
-def _max_pool(layer: LayerSpec, axes: int, channels: int) -> nn.Module:
-    kind = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[axes - 1]
-    return kind(
-        _per_axis(layer.kernel_size, axes),
-        stride=_per_axis(layer.stride, axes),
-        padding=_per_axis(layer.padding or (0,), axes),
-        dilation=_per_axis(layer.dilation, axes),
-    )
-
-
-def _avg_pool(layer: LayerSpec, axes: int, channels: int) -> nn.Module:
-    kind = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)[axes - 1]
-    return kind(
-        _per_axis(layer.kernel_size, axes),
-        stride=_per_axis(layer.stride, axes),
-        padding=_per_axis(layer.padding or (0,), axes),
-    )
-
-
-def _upsample(layer: LayerSpec, axes: int, channels: int) -> nn.Module:
-    mode = "nearest" if layer.kind == "up" else ("linear", "bilinear", "trilinear")[axes - 1]
-    factors = tuple(float(factor) for factor in _per_axis(layer.kernel_size, axes))
-    return nn.Upsample(scale_factor=factors, mode=mode)
-
-
-def _global_pool(layer: LayerSpec, axes: int, channels: int) -> nn.Module:
-    return (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[axes - 1](1)
-
-
-def _batch_norm(layer: LayerSpec, axes: int, channels: int) -> nn.Module:
-    return (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[axes - 1](channels)
-
-
-def _per_axis(values: tuple[int, ...], axes: int) -> tuple[int, ...]:
-    return values if len(values) == axes else values * axes
-
-
-_BUILDERS: dict[str, Callable[[LayerSpec, int, int], nn.Module]] = {
-    "conv": _conv,
-    "dwconv": _conv,
-    "tconv": _transposed,
-    "maxpool": _max_pool,
-    "avgpool": _avg_pool,
-    "up": _upsample,
-    "bilinear": _upsample,
-    "globalpool": _global_pool,
-    "bn": _batch_norm,
-}
-_POINTWISE: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "leakyrelu": nn.LeakyReLU,
-    "prelu": nn.PReLU,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "softplus": nn.Softplus,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "hardswish": nn.Hardswish,
-    "hardsigmoid": nn.Hardsigmoid,
-    "dropout": nn.Dropout,
-    "identity": nn.Identity,
+_BUILDERS: dict[str, tuple[Callable[..., nn.Module], ...]] = {
+    "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    "dwconv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    "tconv": (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    "maxpool": (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    "avgpool": (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+    "up": (partial(nn.Upsample, mode="nearest"),) * 3,
+    "bilinear": tuple(
+        partial(nn.Upsample, mode=mode) for mode in ("linear", "bilinear", "trilinear")
+    ),
+    "globalpool": (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+    "bn": (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    "relu": (nn.ReLU,) * 3,
+    "relu6": (nn.ReLU6,) * 3,
+    "leakyrelu": (nn.LeakyReLU,) * 3,
+    "prelu": (nn.PReLU,) * 3,
+    "elu": (nn.ELU,) * 3,
+    "selu": (nn.SELU,) * 3,
+    "gelu": (nn.GELU,) * 3,
+    "silu": (nn.SiLU,) * 3,
+    "mish": (nn.Mish,) * 3,
+    "softplus": (nn.Softplus,) * 3,
+    "sigmoid": (nn.Sigmoid,) * 3,
+    "tanh": (nn.Tanh,) * 3,
+    "hardswish": (nn.Hardswish,) * 3,
+    "hardsigmoid": (nn.Hardsigmoid,) * 3,
+    "dropout": (nn.Dropout,) * 3,
+    "identity": (nn.Identity,) * 3,
 }

@@ -1,0 +1,221 @@
+"""What the command line calls a model: a name, a layer list, a factory or a file → a model.
+
+    torchvision:resnet50          built without weights
+    timm:convnext_tiny            built without weights
+    layers:conv3 relu maxpool2    see ``fieldwise.capture.layers``
+    package.module:factory        imported and called without arguments
+    path/to/program.pt2           written by torch.export.save
+
+No file is ever unpickled and nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fieldwise.capture.layers import layers_graph
+from fieldwise.errors import FieldwiseError, UsageError
+from fieldwise.graph import Graph
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+
+_LAYERS = "layers:"
+_FORMS = "torchvision:NAME, timm:NAME, layers:..., package.module:factory or FILE.pt2"
+_PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar"}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that a spec names, ready for analysis.
+
+    name:   the spec
+    source: a torch module in eval mode, or the graph of a layer list
+    shapes: of its inputs
+    """
+
+    name: str
+    source: nn.Module | Graph
+    shapes: tuple[Shape, ...]
+
+    def example(self) -> tuple[Tensor, ...] | None:
+        """Tensors for its inputs; None for a layer list, which needs none."""
+        if isinstance(self.source, Graph):
+            return None
+        from fieldwise.capture.torch.zoo import example_inputs
+
+        return example_inputs(self.shapes)
+
+    def runnable(self) -> Model:
+        """Itself as a torch module, for the analyses that run it."""
+        if not isinstance(self.source, Graph):
+            return self
+        _need_torch()
+        from fieldwise.capture.torch.from_layers import layers_module
+
+        module = layers_module(self.name.removeprefix(_LAYERS), self.shapes[0])
+        return Model(self.name, module, self.shapes)
+
+
+def load_model(spec: str, input_shape: str | None = None, *, weights: bool = True) -> Model:
+    """The model that a spec names, on inputs of the written shape or of its usual one.
+
+    ``weights=False`` leaves the parameters of torchvision and timm models undrawn, which is
+    faster and enough where only the structure counts.
+
+    Raises UsageError for a spec or a shape that cannot be read, an unknown name, a package that
+    is not installed, a factory that fails, and a file that would have to be unpickled.
+
+    >>> load_model("layers:conv3 relu", "1x1x8").shapes
+    ((1, 1, 8),)
+    >>> load_model("resnet50")
+    Traceback (most recent call last):
+    fieldwise.errors.UsageError: Unknown model 'resnet50'; write torchvision:resnet50 or \
+timm:resnet50, or one of layers:..., package.module:factory or FILE.pt2.
+    """
+    shapes = parse_shapes(input_shape) if input_shape is not None else None
+    if spec.startswith(_LAYERS):
+        return _layers(spec, shapes)
+    suffix = Path(spec).suffix.lower()
+    if suffix in _PICKLES:
+        raise UsageError(
+            f"{spec!r} is a pickle, which can run any code when it is loaded, and fieldwise never "
+            "loads one; write the model with torch.export.save to a .pt2 file, or name a "
+            "package.module:factory that builds it."
+        )
+    if suffix == ".pt2":
+        module, usual = _exported(spec)
+    elif spec.startswith(("torchvision:", "timm:")):
+        module, usual = _from_zoo(spec, weights=weights)
+    elif re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", spec):
+        module, usual = _from_factory(spec), ()
+    else:
+        raise _unknown_spec(spec)
+    if not (shapes or usual):
+        raise UsageError(
+            f"The input shape of {spec!r} is not known; give it, for example --input 1x3x224x224."
+        )
+    return Model(spec, module, shapes or usual)
+
+
+def parse_shapes(text: str) -> tuple[Shape, ...]:
+    """Shapes from text: sizes joined by 'x', several inputs separated by commas.
+
+    >>> parse_shapes("1x3x8x8,1x10")
+    ((1, 3, 8, 8), (1, 10))
+    """
+    shapes = []
+    for part in text.split(","):
+        written = part.strip().lower()
+        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", written):
+            raise UsageError(
+                f"Cannot read the input shape {part.strip()!r}; write positive sizes joined by "
+                "'x', for example 1x3x224x224, and a comma between several inputs."
+            )
+        shapes.append(tuple(int(size) for size in written.split("x")))
+    return tuple(shapes)
+
+
+def _layers(spec: str, shapes: tuple[Shape, ...] | None) -> Model:
+    if shapes and len(shapes) > 1:
+        raise UsageError(f"A layer list has one input, but {len(shapes)} shapes are given.")
+    graph = layers_graph(spec.removeprefix(_LAYERS), shapes[0] if shapes else None)
+    return Model(spec, graph, (graph.shape(graph.inputs[0]),))
+
+
+def _from_zoo(spec: str, *, weights: bool) -> tuple[nn.Module, tuple[Shape, ...]]:
+    _need_torch()
+    from fieldwise.capture.torch import zoo
+
+    source, name = spec.split(":", 1)
+    build = zoo.torchvision_model if source == "torchvision" else zoo.timm_model
+    with nullcontext() if weights else zoo.uninitialised():
+        return build(name)
+
+
+def _exported(spec: str) -> tuple[nn.Module, tuple[Shape, ...]]:
+    if not Path(spec).is_file():
+        raise UsageError(f"There is no file {spec!r}; check the path.")
+    _need_torch()
+    from fieldwise.capture.torch.exported import load_exported
+
+    return load_exported(Path(spec))
+
+
+def _from_factory(spec: str) -> nn.Module:
+    """The module that ``package.module:factory`` returns; a module itself is taken as it is."""
+    _need_torch()
+    from fieldwise.capture.torch.zoo import is_module
+
+    path, attribute = spec.split(":")
+    factory = _attribute(spec, _import(spec, path), attribute)
+    try:
+        model = factory if is_module(factory) else factory()
+    except Exception as error:
+        raise UsageError(
+            f"{spec!r} raised {type(error).__name__} when called without arguments: {error}; "
+            "name a factory that needs none."
+        ) from error
+    if not is_module(model):
+        raise UsageError(
+            f"{spec!r} returned a {type(model).__name__}, not a torch.nn.Module; "
+            "name a factory that returns the model."
+        )
+    return model.eval()
+
+
+def _import(spec: str, path: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return importlib.import_module(path)
+    except FieldwiseError:
+        raise
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"Cannot import {error.name!r} for {spec!r}; run from the folder that holds it, or "
+            f"write one of {_FORMS}."
+        ) from error
+    except Exception as error:
+        raise UsageError(
+            f"Importing {path!r} for {spec!r} raised {type(error).__name__}: {error}; "
+            "mend the module first."
+        ) from error
+
+
+def _attribute(spec: str, module: Any, attribute: str) -> Any:
+    found = module
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            close = get_close_matches(name, dir(found), n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else "check the name."
+            raise UsageError(f"{module.__name__!r} has no {name!r} for {spec!r}; {remedy}")
+        found = getattr(found, name)
+    return found
+
+
+def _unknown_spec(spec: str) -> UsageError:
+    if re.fullmatch(r"[\w.-]+", spec):
+        return UsageError(
+            f"Unknown model {spec!r}; write torchvision:{spec} or timm:{spec}, or one of "
+            f"{_FORMS.split('NAME, ')[-1]}."
+        )
+    return UsageError(f"Unknown model {spec!r}; write {_FORMS}.")
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            "This model needs torch; install it with pip install 'fieldwise[torch]'."
+        ) from error

@@ -1,0 +1,91 @@
+"""Model specs that need no torch: how they are read, and what is said of those that cannot be."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+from fieldwise.capture import load_model
+from fieldwise.capture.specs import parse_shapes
+from fieldwise.errors import UsageError
+from fieldwise.graph import Graph
+
+
+def refusal(*args):
+    with pytest.raises(UsageError) as caught:
+        load_model(*args)
+    return str(caught.value)
+
+
+class Bomb:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_a_layer_list_becomes_a_graph_with_a_default_input():
+    model = load_model("layers:conv3 relu")
+    assert isinstance(model.source, Graph)
+    assert (model.name, model.shapes, model.example()) == ("layers:conv3 relu", ((1, 1, 11),), None)
+
+
+def test_a_layer_list_takes_the_input_that_is_written():
+    assert load_model("layers:conv3", "1x3x8x9").source.shape("conv3") == (1, 3, 6, 7)
+
+
+def test_shapes_are_sizes_joined_by_x_and_several_inputs_are_separated_by_commas():
+    assert parse_shapes("1x3x224x224, 2x10") == ((1, 3, 224, 224), (2, 10))
+
+
+@pytest.mark.parametrize("text", ["", "1x3x", "axb", "1x0x3", "-1x3", "1 3 4", "1x3,"])
+def test_a_shape_that_cannot_be_read_is_refused(text):
+    assert refusal("layers:conv3", text) == (
+        f"Cannot read the input shape {text.split(',')[-1].strip()!r}; write positive sizes joined "
+        "by 'x', for example 1x3x224x224, and a comma between several inputs."
+    )
+
+
+def test_a_layer_list_with_two_inputs_is_refused():
+    assert refusal("layers:conv3", "1x1x8,1x1x8") == (
+        "A layer list has one input, but 2 shapes are given."
+    )
+
+
+def test_a_bare_name_is_refused_with_the_forms_it_may_have():
+    assert refusal("resnet50") == (
+        "Unknown model 'resnet50'; write torchvision:resnet50 or timm:resnet50, or one of "
+        "layers:..., package.module:factory or FILE.pt2."
+    )
+
+
+def test_nonsense_is_refused_with_the_forms_of_a_spec():
+    assert refusal("what is this?").startswith("Unknown model 'what is this?'; write torchvision:")
+
+
+@pytest.mark.parametrize("suffix", ["pt", "pth", "pkl", "ckpt", "bin"])
+def test_a_pickle_is_refused_and_not_loaded(tmp_path, suffix):
+    path, mark = tmp_path / f"model.{suffix}", tmp_path / "exploded"
+    path.write_bytes(pickle.dumps(Bomb(mark)))
+    said = refusal(str(path))
+    assert said.startswith(f"{str(path)!r} is a pickle, which can run any code when it is loaded")
+    assert "torch.export.save" in said
+    assert not mark.exists()
+
+
+def test_a_file_that_does_not_exist_is_refused():
+    assert refusal("nowhere.pt2") == "There is no file 'nowhere.pt2'; check the path."
+
+
+@pytest.mark.parametrize("spec", ["timm:resnet18", "torchvision:resnet18", "os:getcwd"])
+def test_a_missing_torch_is_named_with_the_extra_that_brings_it(monkeypatch, spec):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert refusal(spec) == (
+        "This model needs torch; install it with pip install 'fieldwise[torch]'."
+    )
