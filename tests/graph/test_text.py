@@ -12,7 +12,6 @@ from fieldwise.graph import Along, Graph, Node, Value, to_text
 from fieldwise.graph.ir import separable
 from tests.graph.networks import every_kind_of_read, residual
 
-
 GOLDEN = Path(__file__).with_name("golden")
 
 
