@@ -23,6 +23,8 @@ class AxisField:
     period:  after so many units the pattern of offsets repeats (1 for a plain chain)
     full:    a global operation made it see the whole axis
     full_by: the name of the first value that did
+    clipped: extent of the middle unit's field inside this input (the extent itself knows no
+             border)
     context: per phase, the samples (left, right) of the unit's own position that it sees
     """
 
@@ -35,6 +37,7 @@ class AxisField:
     period: int | None = None
     full: bool = False
     full_by: str | None = None
+    clipped: int | None = None
     context: tuple[tuple[Fraction, Fraction], ...] = ()
 
 

@@ -1,0 +1,342 @@
+"""``receptive_fields``: from a model to a report, and from a report to the field of one unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fieldwise.axes import IndexSet, Region
+from fieldwise.axes.region import Product
+from fieldwise.errors import UsageError
+from fieldwise.field.closed import Closed, closed_forms
+from fieldwise.field.pull import Reach, pull, push
+from fieldwise.field.report import AxisField, Row
+from fieldwise.field.rows import Roles, make_row, roles
+from fieldwise.field.transfer import LIMITS
+from fieldwise.graph.ir import Graph, Node, Shape, Value
+from fieldwise.graph.names import aliases, matching, resolve
+
+
+def receptive_fields(
+    model: Any,
+    example: Any = None,
+    *,
+    wrt: str | None = None,
+    ignore_global: bool = False,
+    axes: Sequence[int] | None = None,
+) -> FieldReport:
+    """The receptive field of every unit of a network.
+
+    model:   a captured ``Graph``, or a ``torch.nn.Module`` with an ``example`` input
+    wrt:     the value (or module path) whose samples are counted; by default the input
+    ignore_global: add to every row the field through the local paths alone
+    axes:    the dimensions of that value to report; by default all from 2 on (for
+             (batch, channels, *spatial)), the last one where there are fewer
+
+    Raises CaptureError where the model cannot be recorded, UsageError for an unknown name.
+
+    >>> from fieldwise.capture.layers import layers_graph
+    >>> report = receptive_fields(layers_graph("conv3/2 conv3"))
+    >>> report.rows[-1].axes[0].extent
+    7
+    """
+    graph = model if isinstance(model, Graph) else _captured(model, example)
+    source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
+    chosen = _axes(source, axes)
+    return FieldReport(graph, source, chosen, ignore_global)
+
+
+def between(report: FieldReport, earlier: str, later: str) -> ValueField:
+    """The field of the value ``later`` with respect to the value ``earlier``.
+
+    Raises UsageError where ``later`` does not depend on ``earlier``.
+    """
+    return receptive_fields(report.graph, wrt=earlier)[later]
+
+
+def projective_field(
+    report: FieldReport, unit: Sequence[int], *, target: str | None = None
+) -> UnitField:
+    """The units of ``target`` (by default the last value) that depend on one source sample.
+
+    ``unit`` holds one index per reported source axis; all channels of the sample count.
+    """
+    graph, source = report.graph, report.input
+    name = graph.outputs[0] if target is None else resolve(graph, target)
+    sides = [IndexSet.range(0, size) for size in source.shape]
+    for axis, index in zip(report.axes, _checked(unit, source.shape, report.axes, source.name), strict=True):
+        sides[axis] = IndexSet(index, 1)
+    reach = push(graph, source.name, Region.of([tuple(sides)])).get(name, Reach(Region(), Region()))
+    return _unit_field(reach, report.roles(name).unit, graph.shape(name), tuple(unit))
+
+
+@dataclass(frozen=True)
+class FieldReport:
+    """The fields of all values of a graph with respect to one of them.
+
+    graph: what was analysed
+    input: the value whose samples are counted
+    axes:  the dimensions of it that are reported
+    """
+
+    graph: Graph
+    input: Value
+    axes: tuple[int, ...]
+    ignore_global: bool = False
+    model: str | None = None
+    _closed: dict[str, Closed] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        forms = closed_forms(self.graph, self.input.name, self.axes)
+        object.__setattr__(self, "_closed", forms)
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """One row per value that depends on the source, in execution order."""
+        producers: dict[str, Node] = {
+            name: node for node in self.graph.nodes for name in node.results
+        }
+        spelled = aliases(self.graph)
+        return tuple(
+            self._row(name, producers.get(name), spelled.get(name, ())) for name in self._closed
+        )
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Row]:
+        return {row.name: row for row in self.rows}
+
+    def _row(self, name: str, node: Node | None, spelled: tuple[str, ...]) -> Row:
+        row = make_row(
+            self.graph.values[name], node, self._closed[name], self.axes, self.input.shape,
+            spelled, with_local=self.ignore_global,
+        )  # fmt: skip
+        if row.why not in LIMITS:
+            return row
+        return self._measured(row)
+
+    def _measured(self, row: Row) -> Row:
+        """No closed form: the middle unit's field at this input size."""
+        place = self.roles(row.name)
+        region = self._unit_region(row.name, [row.shape[d] // 2 for d in place.unit], None)
+        reach = pull(self.graph, row.name, region, source=self.input.name)
+        found = _unit_field(reach, self.axes, self.input.shape, ())
+        if not found.products:
+            return row
+        hulls = Region.of(found.products).hull()
+        fields = tuple(
+            AxisField(axis, extent=hull.extent, count=hull.count, clipped=hull.extent)
+            for axis, hull in zip(self.axes, hulls, strict=True)
+        )
+        return replace(
+            row, axes=fields, products=len(found.products), exact=reach.exact, why=reach.why,
+            at_this_size=True,
+        )  # fmt: skip
+
+    def __getitem__(self, name: str) -> ValueField:
+        return ValueField(self, self.find(name))
+
+    def find(self, name: str) -> Row:
+        """The row of a value or module path.  Raises UsageError, with close names."""
+        value = resolve(self.graph, name)
+        if value not in self._by_name:
+            raise UsageError(f"'{name}' does not depend on '{self.input.name}'.")
+        return self._by_name[value]
+
+    def select(self, globs: Sequence[str]) -> tuple[Row, ...]:
+        """The rows whose name or module path matches a glob.  Raises UsageError if none does."""
+        return tuple(
+            self._by_name[name] for name in matching(self.graph, globs) if name in self._by_name
+        )
+
+    def roles(self, name: str) -> Roles:
+        """Which dimensions of a value are its unit's, its batch's and its channels'."""
+        if name not in self._closed:
+            raise UsageError(f"'{name}' does not depend on '{self.input.name}'.")
+        return roles(self._closed[name].state.layout, self.axes, len(self.input.shape))
+
+    def reach(self, name: str, unit: Sequence[int], *, channel: int | None = None) -> Reach:
+        """Everything in the source that a unit depends on, all dimensions included."""
+        region = self._unit_region(name, unit, channel)
+        return pull(self.graph, name, region, source=self.input.name)
+
+    def _unit_region(self, name: str, unit: Sequence[int], channel: int | None) -> Region:
+        shape, place = self.graph.shape(name), self.roles(name)
+        sides = [IndexSet.range(0, size) for size in shape]
+        if not place.unit and len(unit) <= len(self.axes) and not any(unit):
+            unit = ()
+        for dim, index in zip(place.unit, _checked(unit, shape, place.unit, name), strict=True):
+            sides[dim] = IndexSet(index, 1)
+        for dim in place.batch:
+            sides[dim] = IndexSet(0, 1)
+        if channel is not None:
+            dim = _channel_dim(name, shape, place)
+            if not 0 <= channel < shape[dim]:
+                raise UsageError(
+                    f"'{name}' has channels 0 to {shape[dim] - 1}; channel {channel} is none of them."
+                )
+            sides[dim] = IndexSet(channel, 1)
+        return Region.of([tuple(sides)])
+
+
+@dataclass(frozen=True)
+class ValueField:
+    """The field of one value: its row, and the exact region of any of its units."""
+
+    report: FieldReport
+    row: Row
+
+    def at(self, *unit: int, channel: int | None = None) -> UnitField:
+        """The region that this unit sees in this input, borders and padding included.
+
+        ``unit`` holds one index per unit dimension of the value; all channels count unless one
+        is named.  Raises UsageError for a unit or channel outside the map.
+        """
+        reach = self.report.reach(self.row.name, unit, channel=channel)
+        return _unit_field(reach, self.report.axes, self.report.input.shape, unit)
+
+
+@dataclass(frozen=True)
+class UnitField:
+    """What one unit sees: exact index sets along the reported axes.
+
+    unit:     the unit
+    shape:    sizes of the reported axes
+    products: the region as a union of products, one IndexSet per axis
+    exact:    whether it is exactly this region; else an upper bound, see ``why``
+    """
+
+    unit: tuple[int, ...]
+    shape: Shape
+    products: tuple[Product, ...]
+    exact: bool = True
+    why: str | None = None
+
+    @property
+    def lo(self) -> tuple[int, ...]:
+        """First index seen, per axis.  Raises UsageError where nothing is seen."""
+        return tuple(side.first for side in self._hull())
+
+    @property
+    def hi(self) -> tuple[int, ...]:
+        """Last index seen, per axis (inclusive).  Raises UsageError where nothing is seen."""
+        return tuple(side.last for side in self._hull())
+
+    @property
+    def count(self) -> int:
+        """How many positions are seen, holes not counted."""
+        return Region(self.products).count
+
+    def mask(self) -> np.ndarray:
+        """Boolean array over the axes: true where the unit sees."""
+        mask = np.zeros(self.shape, dtype=bool)
+        for product in self.products:
+            mask[np.ix_(*(list(side) for side in product))] = True
+        return mask
+
+    def _hull(self) -> Product:
+        if not self.products:
+            raise UsageError(f"Unit {self.unit} sees nothing of the input.")
+        return Region(self.products).hull()
+
+
+@dataclass(frozen=True, slots=True)
+class Unproductive:
+    """Layers that add nothing to what is seen, or skip part of the input.
+
+    saturated: values whose operands already saw the whole input along every axis before them
+               (Richter et al., "Should You Go Deeper?", 2021)
+    skipping:  values whose extent is smaller than their stride: some input is never read
+    """
+
+    saturated: tuple[str, ...]
+    skipping: tuple[str, ...]
+
+
+_WIDENING = ("conv", "max_pool", "avg_pool", "conv_transpose")
+
+
+def unproductive(report: FieldReport) -> Unproductive:
+    """Which layers widen a field that already covers the input, and which skip inputs."""
+    sizes = [report.input.shape[axis] for axis in report.axes]
+    rows = {row.name: row for row in report.rows}
+    saturated = [
+        row.name
+        for row in report.rows
+        if row.op in _WIDENING
+        and _covers(rows[_operand(report.graph, row.name)], sizes)
+        and row.axes != rows[_operand(report.graph, row.name)].axes
+    ]
+    skipping = [row.name for row in report.rows if any(_skips(axis) for axis in row.axes)]
+    return Unproductive(tuple(saturated), tuple(skipping))
+
+
+def _operand(graph: Graph, name: str) -> str:
+    node = graph.producer(name)
+    assert node is not None
+    return node.operands[0]
+
+
+def _covers(row: Row, sizes: Sequence[int]) -> bool:
+    return all(
+        axis.full or (axis.extent is not None and axis.extent >= size)
+        for axis, size in zip(row.axes, sizes, strict=True)
+    )
+
+
+def _skips(axis: AxisField) -> bool:
+    return axis.extent is not None and axis.stride is not None and axis.extent < axis.stride
+
+
+def _unit_field(reach: Reach, axes: Sequence[int], shape: Shape, unit: Sequence[int]) -> UnitField:
+    return UnitField(
+        unit=tuple(unit),
+        shape=tuple(shape[axis] for axis in axes),
+        products=reach.region.project(axes).products,
+        exact=reach.exact or reach.region.project(axes).issubset(reach.sure.project(axes)),
+        why=reach.why,
+    )
+
+
+def _captured(model: Any, example: Any) -> Graph:
+    from fieldwise.capture.torch import capture
+
+    if example is None:
+        raise UsageError("A torch module is analysed on an example input; pass one (shapes only).")
+    return capture(model, example)
+
+
+def _axes(source: Value, axes: Sequence[int] | None) -> tuple[int, ...]:
+    rank = len(source.shape)
+    if axes is None:
+        return tuple(range(2, rank)) if rank > 2 else (rank - 1,)
+    for axis in axes:
+        if not 0 <= axis < rank:
+            raise UsageError(f"'{source.name}' has axes 0 to {rank - 1}; axis {axis} is none of them.")
+    return tuple(axes)
+
+
+def _checked(unit: Sequence[int], shape: Shape, dims: Sequence[int], name: str) -> Sequence[int]:
+    sizes = tuple(shape[dim] for dim in dims)
+    spelled = "x".join(map(str, sizes)) or "no spatial axes"
+    if len(unit) != len(sizes):
+        raise UsageError(
+            f"'{name}' has {spelled} units; name one by {len(sizes)} indices, not {len(unit)}."
+        )
+    for index, size in zip(unit, sizes, strict=True):
+        if not 0 <= index < size:
+            raise UsageError(
+                f"Unit {','.join(map(str, unit))} is outside '{name}', which has {spelled} units "
+                f"counted from 0."
+            )
+    return unit
+
+
+def _channel_dim(name: str, shape: Shape, place: Roles) -> int:
+    found = [dim for dim in place.channel if shape[dim] > 1] or list(place.channel)
+    if len(found) != 1:
+        raise UsageError(f"'{name}' of shape {'x'.join(map(str, shape))} has no single channel axis.")
+    return found[0]

@@ -1,0 +1,173 @@
+"""The closed form of every value's field, in one sweep through the graph.
+
+From the source onwards every value gets the antichain of products that its units see, as if the
+source were unbounded: borders are not looked at (``field.pull`` does).  The cost depends on the
+network, not on the size of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fieldwise.axes import FULL, AxisMap, Lattice
+from fieldwise.axes.axis_map import IDENTITY
+from fieldwise.axes.digits import regroup
+from fieldwise.field.products import Layout, Product, Track, antichain, over
+from fieldwise.field.transfer import UNLIKE, State, transfer
+from fieldwise.graph.ir import Graph, Node, Read, step_shapes
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The closed form of one value, and where its oddities began.
+
+    full_by:    per source axis, the first value on the way whose field is the whole axis
+    misaligned: the first value on the way at which branches of different strides met
+    """
+
+    state: State
+    full_by: tuple[str | None, ...]
+    misaligned: str | None
+
+
+def closed_forms(graph: Graph, source: str, axes: Sequence[int]) -> dict[str, Closed]:
+    """The closed form of every value that depends on ``source``, along these of its axes."""
+    shape = graph.shape(source)
+    layout = tuple(((size, 1 << dim),) for dim, size in enumerate(shape))
+    whole = (Product(tuple(Track(((axis, 0),), IDENTITY) for axis in axes)),)
+    found = {source: Closed(State(layout, whole, whole), (None,) * len(axes), None)}
+    for node in graph.nodes:
+        for position, name in enumerate(node.results):
+            if name != source:
+                value = _value(graph, node, node.reads[position], name, found, len(axes))
+                if value is not None:
+                    found[name] = value
+    return found
+
+
+def _value(
+    graph: Graph,
+    node: Node,
+    reads: Sequence[Read],
+    name: str,
+    found: Mapping[str, Closed],
+    axes: int,
+) -> Closed | None:
+    states, operands = [], []
+    for read in reads:
+        operand = found.get(node.operands[read.operand])
+        if operand is not None:
+            states.append(_read(graph, node, read, name, operand.state))
+            operands.append(operand)
+    if not states:
+        return None
+    state = _joined(states)
+    return Closed(
+        state,
+        tuple(_full_by(state, axis, name, operands) for axis in range(axes)),
+        _misaligned(state, name, operands),
+    )
+
+
+def _read(graph: Graph, node: Node, read: Read, name: str, state: State) -> State:
+    shapes = step_shapes(read, graph.shape(node.operands[read.operand]), graph.shape(name))
+    for step, (before, after) in zip(read.steps, shapes, strict=True):
+        state = transfer(state, step, before, after)
+    return state
+
+
+def _joined(states: Sequence[State]) -> State:
+    """What a result sees through all its reads."""
+    first = states[0]
+    if all(state is first for state in states):
+        return first
+    layout = _common_layout([state.layout for state in states])
+    states = [_conform(state, layout) for state in states]
+    products = antichain((p for state in states for p in state.products), layout)
+    if all(state.local is state.products for state in states):
+        return State(layout, products, products)
+    local = antichain((p for state in states for p in state.local), layout)
+    return State(layout, products, products if products == local else local)
+
+
+def _common_layout(layouts: Sequence[Layout]) -> Layout:
+    """Per dimension the finest digits of any operand, each with the descent of all."""
+    out = []
+    for choices in zip(*layouts, strict=True):
+        finest = max(choices, key=len)
+        if all(choice == finest for choice in choices):
+            out.append(finest)
+            continue
+        descent = 0
+        for choice in choices:
+            if len(choice) <= 1:
+                descent |= choice[0][1] if choice else 0
+        split = len(finest) > 1
+        out.append(finest if split else tuple((size, axes | descent) for size, axes in finest))
+    return tuple(out)
+
+
+def _conform(state: State, layout: Layout) -> State:
+    """The same field over finer digits."""
+    if state.layout == layout:
+        return state
+    moved: dict[tuple[int, int], tuple[tuple[int, int], ...] | None] = {}
+    for dim, (old, new) in enumerate(zip(state.layout, layout, strict=True)):
+        sizes, finer = [size for size, _ in old], [size for size, _ in new]
+        cut = [[(k, size)] for k, size in enumerate(sizes)] if sizes == finer else None
+        if cut is None:
+            cut = regroup(sizes, finer)
+        for place in range(len(old)):
+            parts = tuple(
+                (dim, k) for k, taken in enumerate(cut or ()) if taken and taken[0][0] == place
+            )
+            fine = cut is not None and all(len(taken) <= 1 for taken in cut)
+            moved[dim, place] = parts if fine else None
+
+    def change(product: Product) -> Product:
+        tracks, why = [], product.why
+        for track in product.tracks:
+            parts = [moved[digit] for digit in track.digits]
+            if any(part is None for part in parts):
+                why = why or UNLIKE
+                tracks.append(Track((), FULL))
+            else:
+                tracks.append(Track(tuple(d for part in parts for d in part or ()), track.map))
+        return Product(tuple(tracks), product.where, why, product.sized)
+
+    products = tuple(change(product) for product in state.products)
+    if state.local is state.products:
+        return State(layout, products, products)
+    return State(layout, products, tuple(change(product) for product in state.local))
+
+
+def _full_by(
+    state: State, axis: int, name: str, operands: Sequence[Closed]
+) -> str | None:
+    if not any(isinstance(product.tracks[axis].map, Lattice) for product in state.products):
+        return None
+    return next((o.full_by[axis] for o in operands if o.full_by[axis] is not None), name)
+
+
+def _misaligned(state: State, name: str, operands: Sequence[Closed]) -> str | None:
+    if len(state.products) < 2 or not _rates_differ(state):
+        return None
+    return next((o.misaligned for o in operands if o.misaligned is not None), name)
+
+
+def _rates_differ(state: State) -> bool:
+    for tracks in zip(*(product.tracks for product in state.products), strict=True):
+        maps = list(axis_maps(tracks, state.layout))
+        moving = {index.rate for index in maps if index is not None}
+        if len(moving) > 1 or None in maps:
+            return True
+    return False
+
+
+def axis_maps(tracks: Sequence[Track], layout: Layout) -> Iterator[AxisMap | None]:
+    """The bounded tracks as maps over the same digits; None for one that shares none."""
+    bounded = [track for track in tracks if isinstance(track.map, AxisMap)]
+    widest = max((track.digits for track in bounded), key=len, default=())
+    for track in bounded:
+        yield over(track, widest, layout)

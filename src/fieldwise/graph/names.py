@@ -1,0 +1,83 @@
+"""Addressing values: by their own name, or by the module that returned them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Graph
+
+
+def aliases(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Per value, the module paths that stand for it: 'layer4', or 'relu#2' for a second run."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path, runs in graph.scopes.items():
+        for number, returned in enumerate(runs, 1):
+            spelled = path if len(runs) == 1 else f"{path}#{number}"
+            for position, value in enumerate(returned):
+                name = spelled if len(returned) == 1 else f"{spelled}[{position}]"
+                if name != value:
+                    found[value].append(name)
+    return {value: tuple(names) for value, names in found.items()}
+
+
+def resolve(graph: Graph, name: str) -> str:
+    """The value that a name stands for.
+
+    Raises UsageError for an unknown name (with close ones), and for the path of a module that
+    ran several times or returned several values (with the names that say which).
+    """
+    if name in graph.values:
+        return name
+    by_alias = {alias: value for value, names in aliases(graph).items() for alias in names}
+    if name in by_alias:
+        return by_alias[name]
+    if name in graph.scopes:
+        raise UsageError(_ambiguous(graph, name))
+    known = [*graph.values, *by_alias]
+    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"; did you mean {_listed(close)}?" if close else "; the report lists every name."
+    raise UsageError(f"No value or module is called '{name}'{hint}")
+
+
+def matching(graph: Graph, globs: Sequence[str]) -> tuple[str, ...]:
+    """The values whose name, or one of whose module paths, matches a glob; in order.
+
+    Raises UsageError for a glob that matches nothing.
+    """
+    spelled = aliases(graph)
+    chosen: set[str] = set()
+    for glob in globs:
+        found = {
+            value
+            for value in graph.values
+            if any(_matches(name, glob) for name in (value, *spelled.get(value, ())))
+        }
+        chosen.update(found or {resolve(graph, glob)})
+    return tuple(value for value in graph.values if value in chosen)
+
+
+def _matches(name: str, glob: str) -> bool:
+    return name == glob or fnmatchcase(name, glob) or name.split("#")[0] == glob
+
+
+def _ambiguous(graph: Graph, path: str) -> str:
+    runs = graph.scopes[path]
+    if len(runs) > 1:
+        return (
+            f"Module '{path}' ran {len(runs)} times; "
+            f"ask for {_listed([f'{path}#{k}' for k in range(1, len(runs) + 1)][:4])}."
+        )
+    if not runs or not runs[0]:
+        return f"Module '{path}' returned nothing that depends on the input."
+    return (
+        f"Module '{path}' returned {len(runs[0])} values; "
+        f"ask for {_listed([f'{path}[{k}]' for k in range(len(runs[0]))][:4])}."
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
