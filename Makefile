@@ -21,8 +21,8 @@ help: ## List the targets
 demo: $(RUNTIME) ## Show the receptive fields of VGG16, ResNet-50 and a written list of layers
 	@echo; echo 'VGG16: a plain chain. Extent and stride grow layer by layer, up to 212 and 32.'
 	$(BIN)/fieldwise field torchvision:vgg16 --layer 'features.*'
-	@echo; echo 'ResNet-50: with residual branches. The last block of layer4 sees 427 at stride 32.'
-	$(BIN)/fieldwise field torchvision:resnet50 --layer 'layer[1-4].*'
+	@echo; echo 'ResNet-50: residual blocks, one row each. The last block of layer4 sees 427 at stride 32.'
+	$(BIN)/fieldwise field torchvision:resnet50 --layer 'layer[1-4].?'
 	@echo; echo 'A list of layers, for work with pen and paper.'
 	$(BIN)/fieldwise field 'layers:conv3 relu conv3/2 maxpool2/2 conv3'
 
