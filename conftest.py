@@ -10,7 +10,7 @@ settings.register_profile("fieldwise", deadline=None, print_blob=True)
 settings.load_profile("fieldwise")
 
 NEEDS = {
-    "torch": ["src/fieldwise/capture/torch/*", "src/fieldwise/field/gradient*", "tests/*/torch/*"],
+    "torch": ["src/fieldwise/capture/torch/*", "src/fieldwise/field/probes/*", "tests/*/torch/*"],
     "onnx": ["src/fieldwise/capture/onnx/*"],
     "matplotlib": ["src/fieldwise/views/plot*"],
 }

@@ -30,7 +30,7 @@ MAY_IMPORT = {
 EVERYONE_MAY_IMPORT = {"errors", "__version__"}
 
 FRAMEWORKS = {
-    "torch": ("capture/torch/", "field/gradient", "fold/", "shift/", "tile/"),
+    "torch": ("capture/torch/", "field/probes/", "fold/", "shift/", "tile/"),
     "torchvision": ("capture/torch/",),
     "timm": ("capture/torch/",),
     "onnx": ("capture/onnx/", "fold/onnx"),
