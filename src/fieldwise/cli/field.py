@@ -1,0 +1,210 @@
+"""``fieldwise field``: the receptive field of every layer of a model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fieldwise.cli.outcome import reported
+from fieldwise.cli.progress import progress
+from fieldwise.errors import UsageError
+
+if TYPE_CHECKING:
+    from fieldwise.capture import Model
+    from fieldwise.field import FieldReport, UnitField
+    from fieldwise.field.report import Row
+
+
+class Method(StrEnum):
+    """How fields are found."""
+
+    closed = "closed"
+    gradient = "gradient"
+    nan = "nan"
+
+
+class Format(StrEnum):
+    """How a report is written."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+def field(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory, "
+            "or a .pt2 exported program.",
+        ),
+    ],
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            "--input", metavar="SHAPE", help="Input shape, as 1x3x224x224; several: a comma."
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only layers whose name matches; may be repeated."),
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(metavar="I,J", help="Also what this unit of each layer sees of this input."),
+    ] = None,
+    wrt: Annotated[
+        str | None,
+        typer.Option(metavar="LAYER", help="Fields in this layer's map instead of the input."),
+    ] = None,
+    method: Annotated[
+        Method,
+        typer.Option(help="Closed form, or also measured: by a gradient or a NaN probe."),
+    ] = Method.closed,
+    ignore_global: Annotated[
+        bool,
+        typer.Option("--ignore-global", help="Also the fields through the local paths alone."),
+    ] = False,
+    axes: Annotated[
+        str | None,
+        typer.Option(metavar="2,3", help="Input dimensions that count as spatial."),
+    ] = None,
+    style: Annotated[
+        Format, typer.Option("--format", help="How to write the report.")
+    ] = Format.table,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """The receptive field of every layer: extent, stride, start, and what makes it unusual.
+
+    --method gradient and nan run the model and measure one unit per selected layer, that of
+    --unit or the middle one; the closed form stands beside what they measure.
+    """
+    with reported(debug=debug):
+        position = _integers("--unit", unit)
+        dimensions = _integers("--axes", axes)
+        if method is Method.nan and wrt is not None:
+            raise UsageError("--method nan measures fields in the input; omit --wrt.")
+        loaded, report = _analyse(
+            model, shape, method, wrt=wrt, ignore_global=ignore_global, axes=dimensions
+        )
+        rows = _selected(report, layer or ())
+        units = None
+        if position is not None or method is not Method.closed:
+            units = _pulled(report, rows, position, strict=bool(layer))
+        if units is not None and method is not Method.closed:
+            units = _measured(loaded, report, units, method)
+        _write(report, rows, loaded.name, units, style)
+
+
+def _analyse(
+    spec: str,
+    shape: str | None,
+    method: Method,
+    *,
+    wrt: str | None,
+    ignore_global: bool,
+    axes: tuple[int, ...] | None,
+) -> tuple[Model, FieldReport]:
+    with progress(f"building {spec}"):
+        from fieldwise.capture import load_model
+        from fieldwise.field import receptive_fields
+
+        model = load_model(spec, shape, weights=method is Method.nan)
+        if method is not Method.closed:
+            model = model.runnable()
+    with progress(f"analysing {spec}"):
+        report = receptive_fields(
+            model.source, model.example(), wrt=wrt, ignore_global=ignore_global, axes=axes
+        )
+    return model, report
+
+
+def _selected(report: FieldReport, globs: Sequence[str]) -> tuple[Row, ...]:
+    """The rows that match a glob; without globs all but the one whose samples are counted."""
+    if globs:
+        return report.select(globs)
+    return tuple(row for row in report.rows if row.name != report.input.name)
+
+
+def _pulled(
+    report: FieldReport, rows: Sequence[Row], unit: tuple[int, ...] | None, *, strict: bool
+) -> dict[str, UnitField]:
+    """What this unit (by default the middle one) of every row sees, by the row's name.
+
+    A map without such a unit is left out, unless strict or unless no map has it.
+    """
+    found: dict[str, UnitField] = {}
+    refusal: UsageError | None = None
+    for row in rows:
+        position = _middle(report, row) if unit is None else unit
+        try:
+            found[row.name] = report[row.name].at(*position)
+        except UsageError as error:
+            if strict:
+                raise
+            refusal = error
+    if refusal is not None and not found:
+        raise refusal
+    return found
+
+
+def _middle(report: FieldReport, row: Row) -> tuple[int, ...]:
+    return tuple(row.shape[dim] // 2 for dim in report.roles(row.name).unit)
+
+
+def _measured(
+    model: Model, report: FieldReport, units: Mapping[str, UnitField], method: Method
+) -> dict[str, UnitField]:
+    """The same units, with what a probe finds that they see."""
+    from fieldwise.cli.measure import by_gradient, by_nan
+
+    measure = by_gradient(report) if method is Method.gradient else by_nan(model, report)
+    found = {}
+    for name, field in units.items():
+        with progress(f"measuring {name}"):
+            found[name] = measure(name, field.unit)
+    return found
+
+
+def _write(
+    report: FieldReport,
+    rows: Sequence[Row],
+    model: str,
+    units: Mapping[str, UnitField] | None,
+    style: Format,
+) -> None:
+    if style is Format.json:
+        from fieldwise.views import json as view
+
+        typer.echo(view.render(report, rows, model=model, units=units))
+    elif style is Format.csv:
+        from fieldwise.views import csv
+
+        typer.echo(csv.render(rows, units=units))
+    else:
+        from rich.console import Console
+
+        from fieldwise.views import table
+
+        width = None if sys.stdout.isatty() else _UNBOUNDED
+        console = Console(width=width, soft_wrap=width is not None)
+        console.print(table.render(report, rows, model=model, units=units))
+
+
+def _integers(option: str, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"{option} {text!r} is not a list of integers; write for example {option} 2,3."
+        ) from None
+
+
+_UNBOUNDED = 10_000

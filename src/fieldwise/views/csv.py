@@ -1,0 +1,72 @@
+"""A field report as CSV: one line per layer, columns per axis named after the input dimension.
+
+``extent_2`` is the extent along dimension 2 of the input.  A cell is empty where there is no
+such number (a full axis); fractions are written p/q.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fieldwise.field.report import AxisField, Row
+
+if TYPE_CHECKING:
+    from fieldwise.field import UnitField
+
+_PER_AXIS = ("extent", "count", "stride", "start", "centre", "period", "full", "full_by", "clipped")
+
+
+def render(rows: Sequence[Row], *, units: Mapping[str, UnitField] | None = None) -> str:
+    """These rows of a report as CSV text; ``units`` adds what single units see."""
+    lines = [_line(row, units) for row in rows]
+    columns = dict.fromkeys(column for line in lines for column in line)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue().rstrip("\n")
+
+
+def _line(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "name": row.name,
+        "op": row.op,
+        "shape": "x".join(map(str, row.shape)),
+    }
+    for axis in row.axes:
+        line |= _axis(axis, "")
+    line |= {
+        "products": row.products,
+        "exact": _text(row.exact),
+        "why": row.why,
+        "misaligned": row.misaligned,
+        "at_this_size": _text(row.at_this_size),
+    }
+    for axis in row.local or ():
+        line |= _axis(axis, "local_")
+    return line | _unit(row, units)
+
+
+def _axis(axis: AxisField, prefix: str) -> dict[str, Any]:
+    return {f"{prefix}{name}_{axis.axis}": _text(getattr(axis, name)) for name in _PER_AXIS}
+
+
+def _unit(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:
+    found = (units or {}).get(row.name)
+    if found is None:
+        return {}
+    line: dict[str, Any] = {
+        "unit": "x".join(map(str, found.unit)),
+        "region_count": found.count,
+    }
+    if found.count:
+        for axis, lo, hi in zip(row.axes, found.lo, found.hi, strict=True):
+            line |= {f"lo_{axis.axis}": lo, f"hi_{axis.axis}": hi}
+    return line
+
+
+def _text(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value

@@ -1,0 +1,136 @@
+"""A field report as a table for people.
+
+Numbers of axes that differ are joined by 'x' (1183x1311), equal ones are written once; 'all'
+marks a full axis.  Columns without news are left out; what makes a row inexact is a footnote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fieldwise.field.report import AxisField, Row
+
+if TYPE_CHECKING:
+    from fieldwise.field import FieldReport, UnitField
+
+Column = tuple[str, Literal["left", "right"], Callable[[Row], str]]
+"""Its title, how it is aligned, and what it says of a row ('' says nothing)."""
+
+
+def render(
+    report: FieldReport,
+    rows: Sequence[Row],
+    *,
+    model: str,
+    units: Mapping[str, UnitField] | None = None,
+) -> RenderableType:
+    """These rows of a report, for a rich console; ``units`` adds what single units see."""
+    reasons = list(dict.fromkeys(row.why or "unknown" for row in rows if not row.exact))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    columns = [column for column in _columns(rows, units, reasons) if any(map(column[2], rows))]
+    for title, justify, _ in columns:
+        table.add_column(title, justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell(row)) for _, _, cell in columns))
+    shape = "x".join(map(str, report.input.shape))
+    footnotes = [Text(f"[{number}] {why}") for number, why in enumerate(reasons, 1)]
+    return Group(Text(f"{model}, {report.input.name} {shape}", "bold"), table, *footnotes)
+
+
+def _columns(
+    rows: Sequence[Row], units: Mapping[str, UnitField] | None, reasons: Sequence[str]
+) -> list[Column]:
+    columns: list[Column] = [
+        ("layer", "left", lambda row: row.name),
+        ("op", "left", lambda row: row.op),
+        ("shape", "right", lambda row: "x".join(map(str, row.shape))),
+        ("extent", "right", lambda row: ("" if row.exact else "≤") + _extent(row.axes)),
+        ("clipped", "right", lambda row: _clipped(row.axes)),
+        ("count", "right", lambda row: _count(row.axes)),
+        ("stride", "right", lambda row: _joined(axis.stride for axis in row.axes)),
+        ("start", "right", lambda row: _joined(axis.start for axis in row.axes)),
+        ("products", "right", lambda row: str(row.products) if row.products > 1 else ""),
+    ]
+    if any(row.local for row in rows):
+        columns += [
+            ("local extent", "right", lambda row: _extent(row.local or ())),
+            ("local stride", "right", lambda row: _joined(a.stride for a in row.local or ())),
+            ("local start", "right", lambda row: _joined(a.start for a in row.local or ())),
+        ]
+    if units is not None:
+        columns += [
+            ("unit", "right", lambda row: _unit(row, units)),
+            ("sees", "right", lambda row: _sees(row, units)),
+            ("samples", "right", lambda row: _samples(row, units)),
+        ]
+    return [*columns, ("notes", "left", lambda row: _notes(row, reasons))]
+
+
+def _extent(axes: Sequence[AxisField]) -> str:
+    return _joined("all" if axis.full else axis.extent for axis in axes)
+
+
+def _clipped(axes: Sequence[AxisField]) -> str:
+    """Only where the input is too small to hold the extent."""
+    if all(axis.clipped is None or axis.clipped == axis.extent for axis in axes):
+        return ""
+    return _joined(axis.clipped for axis in axes)
+
+
+def _count(axes: Sequence[AxisField]) -> str:
+    """Only where it differs from the extent: the field has holes."""
+    if all(axis.count == axis.extent for axis in axes):
+        return ""
+    return _joined("all" if axis.full else axis.count for axis in axes)
+
+
+def _joined(values: Iterable[Fraction | int | str | None]) -> str:
+    """Per-axis numbers in one cell.
+
+    >>> _joined([427, 427]), _joined([3, 5]), _joined([Fraction(1, 2), None])
+    ('427', '3x5', '1/2x–')
+    """
+    texts = ["–" if value is None else str(value) for value in values]
+    return "x".join(texts if len(set(texts)) > 1 else texts[:1])
+
+
+def _unit(row: Row, units: Mapping[str, UnitField]) -> str:
+    return ",".join(map(str, units[row.name].unit)) if row.name in units else "–"
+
+
+def _sees(row: Row, units: Mapping[str, UnitField]) -> str:
+    if row.name not in units:
+        return "–"
+    seen = units[row.name]
+    if not seen.count:
+        return "nothing"
+    return " x ".join(f"{lo}..{hi}" for lo, hi in zip(seen.lo, seen.hi, strict=True))
+
+
+def _samples(row: Row, units: Mapping[str, UnitField]) -> str:
+    """How many it sees; an upper bound is marked."""
+    if row.name not in units:
+        return "–"
+    seen = units[row.name]
+    return f"{'' if seen.exact else '≤'}{seen.count}"
+
+
+def _notes(row: Row, reasons: Sequence[str]) -> str:
+    makers = dict.fromkeys(axis.full_by for axis in row.axes if axis.full_by)
+    notes = [f"full by {maker}" for maker in makers]
+    if row.misaligned is not None:
+        notes.append(f"misaligned at {row.misaligned}")
+    if row.at_this_size:
+        notes.append("at this input size")
+    if not row.exact:
+        notes.append(f"inexact [{reasons.index(row.why or 'unknown') + 1}]")
+    aliases = [alias for alias in row.aliases if alias != row.name]
+    if aliases:
+        notes.append(f"= {', '.join(aliases)}")
+    return "; ".join(notes)

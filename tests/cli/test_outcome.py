@@ -1,0 +1,44 @@
+"""How commands end: exit codes and one sentence on stderr."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from fieldwise.cli.outcome import reported
+from fieldwise.errors import CaptureError, UsageError
+
+
+def ending(error, capsys, *, debug=False):
+    with pytest.raises(typer.Exit) as caught, reported(debug=debug):
+        raise error
+    return caught.value.exit_code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [UsageError, CaptureError])
+def test_an_error_of_fieldwise_is_told_as_it_is(capsys, kind):
+    assert ending(kind("Too small; use 8."), capsys) == (2, "error: Too small; use 8.\n")
+
+
+def test_any_other_exception_is_named_in_one_sentence(capsys):
+    code, said = ending(ZeroDivisionError("by zero\nmore"), capsys)
+    assert code == 2
+    assert said == (
+        "error: ZeroDivisionError: by zero; check the model and --input, "
+        "or use --debug for the traceback.\n"
+    )
+
+
+def test_debug_adds_the_traceback_and_keeps_the_exit_code(capsys):
+    code, said = ending(UsageError("No."), capsys, debug=True)
+    assert code == 2
+    assert said.startswith("Traceback")
+    assert said.endswith("error: No.\n")
+
+
+def test_an_interrupt_ends_with_130(capsys):
+    assert ending(KeyboardInterrupt(), capsys) == (130, "Interrupted.\n")
+
+
+def test_an_exit_asked_for_passes_through(capsys):
+    assert ending(typer.Exit(1), capsys) == (1, "")

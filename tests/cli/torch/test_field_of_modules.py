@@ -1,0 +1,116 @@
+"""``fieldwise field`` on torch models."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from fieldwise.cli import app
+
+NETS = """
+from torch import nn
+
+class Raises(nn.Module):
+    def forward(self, x):
+        raise ArithmeticError("no such luck")
+
+def plain():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, 2))
+
+class Gate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+    def forward(self, x):
+        y = self.conv(x)
+        return y * y.mean((2, 3), keepdim=True)
+"""
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch):
+    (tmp_path / "cli_nets.py").write_text(NETS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "cli_nets", raising=False)
+
+
+def run(*args, code=0):
+    result = CliRunner().invoke(app, ["field", *args])
+    assert result.exit_code == code, result.output + result.stderr
+    return result.stdout if code == 0 else result.stderr
+
+
+def layers(*args):
+    document = json.loads(run(*args, "--format", "json"))
+    return {layer["name"]: layer for layer in document["layers"]}
+
+
+def test_vgg16_has_its_known_fields():
+    found = layers("torchvision:vgg16", "--layer", "features.*")
+    extents = {2: 5, 4: 6, 14: 40, 21: 92, 28: 196, 30: 212}
+    assert {n: found[f"features.{n}"]["extent"][0] for n in extents} == extents
+    assert found["features.30"]["stride"] == [32, 32]
+
+
+def test_resnet50_has_its_known_field_under_the_name_of_its_stage():
+    (last,) = layers("torchvision:resnet50", "--layer", "layer4").values()
+    assert (last["extent"], last["stride"]) == ([427, 427], [32, 32])
+    assert "layer4" in last["aliases"]
+
+
+def test_what_makes_a_row_full_is_named_and_ignored_on_request(nets):
+    *_, last = layers("cli_nets:Gate", "--input", "1x3x16x16", "--ignore-global").values()
+    assert last["full"] == [True, True]
+    assert "mean" in last["full_by"][0]
+    assert last["local"]["extent"] == [3, 3]
+
+
+@pytest.mark.parametrize("method", ["gradient", "nan"])
+def test_probes_measure_what_the_closed_form_says(nets, method):
+    args = ("cli_nets:plain", "--input", "1x3x16x16", "--layer", "2", "--unit", "3,3")
+    measured = layers(*args, "--method", method)["2"]["region"]
+    pulled = layers(*args)["2"]["region"]
+    assert {key: measured[key] for key in pulled} == pulled
+    assert measured["count"] == 25
+
+
+def test_the_nan_probe_says_that_it_finds_a_box_only(nets):
+    args = ("cli_nets:plain", "--input", "1x3x16x16", "--layer", "2", "--method", "nan")
+    assert layers(*args)["2"]["region"]["exact"] is False
+
+
+def test_the_gradient_probe_works_with_respect_to_a_layer(nets):
+    args = ("cli_nets:plain", "--input", "1x3x16x16", "--wrt", "1", "--method", "gradient")
+    assert layers(*args)["2"]["region"]["count"] == 9
+
+
+def test_without_a_unit_a_probe_takes_the_middle_one():
+    found = layers("layers:conv3 relu", "--input", "1x1x12", "--method", "gradient")
+    assert (found["conv3"]["unit"], found["conv3"]["region"]["lo"]) == ([5], [5])
+
+
+def test_an_exported_program_keeps_its_layer_names(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
+    path = tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(net, (torch.zeros(1, 3, 16, 16),)), path)
+    found = layers(str(path))
+    assert {name: found[name]["extent"] for name in ("0", "2")} == {"0": [3, 3], "2": [5, 5]}
+
+
+def test_a_model_that_raises_is_reported_in_a_sentence(nets):
+    error = run("cli_nets:Raises", "--input", "1x3x16x16", code=2)
+    assert error.startswith("error: ")
+    assert "ArithmeticError: no such luck" in error
+    assert "Traceback" not in error
+
+
+def test_an_input_that_does_not_fit_the_model_is_reported_in_a_sentence():
+    error = run("torchvision:squeezenet1_1", "--input", "1x4x64x64", code=2)
+    assert "1x4x64x64" in error
+    assert "Traceback" not in error
