@@ -1,0 +1,195 @@
+"""The NaN probe: what a unit of the *unmodified* model sees, told by where NaN gets through.
+
+NaN times anything is NaN, so no weight, dead ReLU, cancellation or underflow hides a path: not
+even a parameter that is exactly zero.  What was seen in torch on the CPU, and how it is treated:
+
+- relu, relu6, hardtanh, clamp, leaky_relu, elu, gelu, silu, hardswish, threshold, softplus,
+  shrinkages, softmax, max-pools, amax, topk pass NaN on.
+- sign, comparisons, ``where`` on one of them, fmax, nan_to_num, argmax and ``x ** 0`` swallow it:
+  behind them a unit looks clean.  A model that has them gets a field that is too small from
+  ``nan_field``, and ``dirty_first`` or ``dirty_last`` False from ``nan_check``.
+- oneDNN's and torch's own convolutions keep NaN within the window; NNPACK's (float32, batches of
+  16 and more) transform whole tiles and spread it, so NNPACK is switched off for the run.
+- an interpolation tap of weight exactly zero (align_corners, samples that coincide) reads 0 · NaN:
+  dirty here, no dependence for the gradient.  The structural answer follows the gradient.
+- masks that add −100 before a softmax (Swin) or −inf keep NaN: dirty here.  The structural answer
+  includes what such a mask hides too, since a small weight is not a zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldwise.field.probes.result import Probe
+from fieldwise.field.probes.units import first_input, layer_output, select, with_first_input
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class NanVerdict:
+    """Whether a unit's field spans exactly [lo, hi] along each axis, as NaN shows it.
+
+    clean_outside: NaN everywhere outside [lo, hi] leaves the unit clean
+    dirty_first:   NaN on sample lo alone reaches it
+    dirty_last:    NaN on sample hi alone reaches it
+    """
+
+    clean_outside: tuple[bool, ...]
+    dirty_first: tuple[bool, ...]
+    dirty_last: tuple[bool, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all three hold along every axis."""
+        return all((*self.clean_outside, *self.dirty_first, *self.dirty_last))
+
+
+def nan_check(
+    model: nn.Module,
+    example: Any,
+    layer: str | None,
+    unit: tuple[int, ...],
+    lo: Sequence[int],
+    hi: Sequence[int],
+    *,
+    channel: int | None = None,
+    dims: tuple[int, ...] | None = None,
+) -> NanVerdict:
+    """Whether the unit sees nothing outside [lo, hi] (inclusive), and both ends, on each axis.
+
+    Three forward runs per spatial axis of the input.  The model runs as it is, in inference mode;
+    ``layer`` is a module's path, None for the output.
+
+    >>> net = nn.Sequential(nn.Conv1d(1, 1, 3), nn.ReLU(), nn.Conv1d(1, 1, 3))
+    >>> nan_check(net, torch.rand(1, 1, 12), None, (2,), (2,), (6,)).ok
+    True
+    >>> nan_check(net, torch.rand(1, 1, 12), None, (2,), (1,), (5,))
+    NanVerdict(clean_outside=(False,), dirty_first=(False,), dirty_last=(True,))
+    """
+    dirty = _Runs(model, example, layer, unit, channel, dims)
+    clean, first, last = [], [], []
+    for axis, (start, stop) in enumerate(zip(lo, hi, strict=True)):
+        outside = [*range(start), *range(stop + 1, dirty.sizes[axis])]
+        clean.append(not (outside and dirty(axis, outside)))
+        first.append(dirty(axis, [start]))
+        last.append(dirty(axis, [stop]))
+    return NanVerdict(tuple(clean), tuple(first), tuple(last))
+
+
+def nan_field(
+    model: nn.Module,
+    example: Any,
+    layer: str | None,
+    unit: tuple[int, ...],
+    *,
+    channel: int | None = None,
+    dims: tuple[int, ...] | None = None,
+    per_sample: bool = False,
+) -> Probe:
+    """What the unit sees along each axis: the first and last sample, found by bisection.
+
+    The mask is the product of the answers along the axes: the bounding box of the field, or with
+    ``per_sample`` (a run per sample of each axis, batched where the model lets batches be) of its
+    projections, holes included.  Either may be larger than the field itself, as ``why`` says.
+
+    >>> conv = nn.Conv1d(1, 1, 3, dilation=2)
+    >>> nan_field(conv, torch.rand(1, 1, 12), None, (3,)).count
+    5
+    >>> nan_field(conv, torch.rand(1, 1, 12), None, (3,), per_sample=True).count
+    3
+    """
+    dirty = _Runs(model, example, layer, unit, channel, dims)
+    find = dirty.each if per_sample else dirty.hull
+    lines = [find(axis) for axis in range(len(dirty.sizes))]
+    mask = np.ones(dirty.sizes, dtype=bool)
+    for axis, line in enumerate(lines):
+        mask &= np.expand_dims(line, [other for other in range(mask.ndim) if other != axis])
+    if per_sample and mask.ndim == 1:
+        return Probe(mask)
+    what = "projections on the axes" if per_sample else "first and last samples"
+    return Probe(mask, exact=False, why=f"NaN tells only the {what} of the field")
+
+
+class _Runs:
+    """Runs of one model with NaN on some samples of one axis; called, it says 'dirty'."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Any,
+        layer: str | None,
+        unit: tuple[int, ...],
+        channel: int | None,
+        dims: tuple[int, ...] | None,
+    ) -> None:
+        self._model, self._example, self._layer = model, example, layer
+        self._clean = first_input(example).detach()
+        self._unit: Callable[[Tensor], Tensor] = lambda value: select(
+            value, unit, channel=channel, dims=dims, layer=layer or "output"
+        )
+        self.sizes = tuple(self._clean.shape[2:])
+
+    def __call__(self, axis: int, samples: Sequence[int]) -> bool:
+        """Whether NaN on these samples of the axis, all else as given, reaches the unit."""
+        return bool(self._run(self._poisoned(axis, samples)).any())
+
+    def hull(self, axis: int) -> np.ndarray:
+        """The samples from the first to the last that reach the unit."""
+        size = self.sizes[axis]
+        line = np.zeros(size, dtype=bool)
+        if self(axis, range(size)):
+            first = _last_true(size, lambda stop: not self(axis, range(stop)))
+            after = size - _last_true(size, lambda count: not self(axis, range(size - count, size)))
+            line[first:after] = True
+        return line
+
+    def each(self, axis: int) -> np.ndarray:
+        """The samples that reach the unit, each tried alone."""
+        found: list[bool] = []
+        for start in range(0, self.sizes[axis], _BATCH):
+            samples = range(start, min(start + _BATCH, self.sizes[axis]))
+            together = self._together(axis, samples)
+            found += [self(axis, [one]) for one in samples] if together is None else together
+        return np.array(found)
+
+    def _together(self, axis: int, samples: Sequence[int]) -> list[bool] | None:
+        """One batch with a clean member in front; None where the members are not independent."""
+        if self._clean.shape[0] != 1:
+            return None
+        members = [self._clean, *(self._poisoned(axis, [sample]) for sample in samples)]
+        try:
+            dirty = self._run(torch.cat(members))
+        except (RuntimeError, ValueError, AssertionError):
+            return None
+        if dirty.shape[0] != len(members) or bool(dirty[0].any()):
+            return None
+        return [bool(row.any()) for row in dirty[1:]]
+
+    def _poisoned(self, axis: int, samples: Sequence[int]) -> Tensor:
+        image = self._clean.clone()
+        image[(slice(None),) * (2 + axis) + (list(samples),)] = float("nan")
+        return image
+
+    def _run(self, image: Tensor) -> Tensor:
+        with torch.inference_mode(), torch.backends.nnpack.flags(enabled=False):
+            inputs = with_first_input(self._example, image)
+            return self._unit(layer_output(self._model, inputs, self._layer)).isnan()
+
+
+def _last_true(most: int, holds: Callable[[int], bool]) -> int:
+    """The largest n up to ``most`` for which ``holds``; it holds from 0 up to some n."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if holds(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low

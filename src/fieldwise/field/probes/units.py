@@ -1,0 +1,131 @@
+"""Units of a tensor, and the tensor a layer returned, for the probes that run the real model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.capture import named_tensors
+from fieldwise.errors import UsageError
+
+
+def select(
+    value: Tensor,
+    unit: tuple[int, ...],
+    *,
+    channel: int | None = None,
+    dims: tuple[int, ...] | None = None,
+    layer: str = "output",
+) -> Tensor:
+    """The part of ``value`` that is this unit, as a view: all channels, or one.
+
+    ``dims`` are the dimensions that ``unit`` indexes, by default those from 2 on; the channel
+    dimension is 1, or the last one where ``dims`` holds 1.
+
+    >>> select(torch.arange(8.0).reshape(1, 2, 4), (3,)).flatten().tolist()
+    [3.0, 7.0]
+    >>> select(torch.zeros(1, 2, 4), (9,), layer="conv1")
+    Traceback (most recent call last):
+    fieldwise.errors.UsageError: Unit (9,) lies outside 'conv1', whose units are 4 samples.
+    """
+    rank = value.dim()
+    kept = tuple(range(2, rank)) if dims is None else tuple(dim % rank for dim in dims)
+    sizes = tuple(value.shape[dim] for dim in kept)
+    if len(unit) != len(kept) or any(
+        not 0 <= index < size for index, size in zip(unit, sizes, strict=True)
+    ):
+        across = "x".join(map(str, sizes)) or "no"
+        raise UsageError(
+            f"Unit {tuple(unit)} lies outside '{layer}', whose units are {across} samples."
+        )
+    index: list[Any] = [slice(None)] * rank
+    for dim, place in zip(kept, unit, strict=True):
+        index[dim] = slice(place, place + 1)
+    if channel is not None:
+        dim = 1 if 1 not in kept else rank - 1
+        if not 0 <= channel < value.shape[dim]:
+            raise UsageError(
+                f"Channel {channel} lies outside '{layer}', which has {value.shape[dim]}."
+            )
+        index[dim] = slice(channel, channel + 1)
+    return value[tuple(index)]
+
+
+def layer_output(model: nn.Module, inputs: Any, layer: str | None) -> Tensor:
+    """One forward run; the first tensor that ``layer`` returned, copied before others write to it.
+
+    ``layer`` is a module's path, with '#2' for its second run, or None for the model's own output.
+    The model's buffers and the random state are afterwards as they were.
+    """
+    path, run = (None, 1) if layer is None else _run_of(model, layer)
+    found: list[Tensor] = []
+
+    def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+        found.extend(tensor.clone() for _, tensor in list(named_tensors(output))[:1])
+
+    with _unchanged(model) as stack:
+        if path is not None:
+            stack.callback(model.get_submodule(path).register_forward_hook(keep).remove)
+        output = _forward(model, inputs)
+    if path is None:
+        return next(tensor for _, tensor in named_tensors(output))
+    if len(found) < run:
+        raise UsageError(
+            f"The module '{path}' returned a tensor {len(found)} times in this forward run, "
+            f"so there is no '{layer}'; name a module that takes part."
+        )
+    return found[run - 1]
+
+
+def first_input(example: Any) -> Tensor:
+    """The tensor of the example that the probes vary."""
+    return next(tensor for _, tensor in named_tensors(example))
+
+
+def with_first_input(example: Any, replacement: Tensor) -> Any:
+    """The example with its first tensor replaced."""
+    if isinstance(example, Tensor):
+        return replacement
+    if isinstance(example, Mapping):
+        key = next(key for key, item in example.items() if isinstance(item, Tensor))
+        return {**example, key: replacement}
+    number = next(n for n, item in enumerate(example) if isinstance(item, Tensor))
+    return (*example[:number], replacement, *example[number + 1 :])
+
+
+def _forward(model: nn.Module, inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def _run_of(model: nn.Module, layer: str) -> tuple[str, int]:
+    paths = dict(model.named_modules())
+    if layer in paths:
+        return layer, 1
+    path, _, run = layer.rpartition("#")
+    if path in paths and run.isdecimal() and int(run) > 0:
+        return path, int(run)
+    raise UsageError(
+        f"There is no module '{layer}'; a probe that runs the model itself can read only what a "
+        f"module returns: use a module's path."
+    )
+
+
+@contextmanager
+def _unchanged(model: nn.Module) -> Iterator[ExitStack]:
+    """Buffers and random state put back; callbacks on the stack run at the end."""
+    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        try:
+            yield stack
+        finally:
+            for buffer, version, before in buffers:
+                if buffer._version != version:
+                    with torch.no_grad():
+                        buffer.copy_(before)
