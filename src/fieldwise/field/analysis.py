@@ -7,16 +7,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from fieldwise.axes import IndexSet, Region
 from fieldwise.axes.region import Product
 from fieldwise.errors import UsageError
 from fieldwise.field.closed import Closed, closed_forms
 from fieldwise.field.pull import Reach, pull, push
 from fieldwise.field.report import AxisField, Row
-from fieldwise.field.rows import Roles, make_row, roles
-from fieldwise.field.transfer import LIMITS
+from fieldwise.field.rows import Roles, closed_region, make_row, roles
+from fieldwise.field.state import LIMITS
+from fieldwise.field.unit import UnitField
 from fieldwise.graph.ir import Graph, Node, Shape, Value
 from fieldwise.graph.names import aliases, matching, resolve
 
@@ -163,6 +162,13 @@ class FieldReport:
         region = self._unit_region(name, unit, channel)
         return pull(self.graph, name, region, source=self.input.name)
 
+    def unbounded(self, name: str, unit: Sequence[int]) -> tuple[Product, ...]:
+        """What a unit sees by the closed form (see ``ValueField.unbounded``)."""
+        place = self.roles(name)
+        indices = _checked(unit, self.graph.shape(name), place.unit, name)
+        state = self._closed[name].state
+        return closed_region(state, dict(zip(place.unit, indices, strict=True)))
+
     def _unit_region(self, name: str, unit: Sequence[int], channel: int | None) -> Region:
         shape, place = self.graph.shape(name), self.roles(name)
         sides = [IndexSet.range(0, size) for size in shape]
@@ -198,97 +204,13 @@ class ValueField:
         reach = self.report.reach(self.row.name, unit, channel=channel)
         return _unit_field(reach, self.report.axes, self.report.input.shape, unit)
 
+    def unbounded(self, *unit: int) -> tuple[Product, ...]:
+        """What this unit sees by the closed form, as if the input had no borders.
 
-@dataclass(frozen=True)
-class UnitField:
-    """What one unit sees: exact index sets along the reported axes.
-
-    unit:     the unit
-    shape:    sizes of the reported axes
-    products: the region as a union of products, one IndexSet per axis
-    exact:    whether it is exactly this region; else an upper bound, see ``why``
-    """
-
-    unit: tuple[int, ...]
-    shape: Shape
-    products: tuple[Product, ...]
-    exact: bool = True
-    why: str | None = None
-
-    @property
-    def lo(self) -> tuple[int, ...]:
-        """First index seen, per axis.  Raises UsageError where nothing is seen."""
-        return tuple(side.first for side in self._hull())
-
-    @property
-    def hi(self) -> tuple[int, ...]:
-        """Last index seen, per axis (inclusive).  Raises UsageError where nothing is seen."""
-        return tuple(side.last for side in self._hull())
-
-    @property
-    def count(self) -> int:
-        """How many positions are seen, holes not counted."""
-        return Region(self.products).count
-
-    def mask(self) -> np.ndarray:
-        """Boolean array over the axes: true where the unit sees."""
-        mask = np.zeros(self.shape, dtype=bool)
-        for product in self.products:
-            mask[np.ix_(*(list(side) for side in product))] = True
-        return mask
-
-    def _hull(self) -> Product:
-        if not self.products:
-            raise UsageError(f"Unit {self.unit} sees nothing of the input.")
-        return Region(self.products).hull()
-
-
-@dataclass(frozen=True, slots=True)
-class Unproductive:
-    """Layers that add nothing to what is seen, or skip part of the input.
-
-    saturated: values whose operands already saw the whole input along every axis before them
-               (Richter et al., "Should You Go Deeper?", 2021)
-    skipping:  values whose extent is smaller than their stride: some input is never read
-    """
-
-    saturated: tuple[str, ...]
-    skipping: tuple[str, ...]
-
-
-_WIDENING = ("conv", "max_pool", "avg_pool", "conv_transpose")
-
-
-def unproductive(report: FieldReport) -> Unproductive:
-    """Which layers widen a field that already covers the input, and which skip inputs."""
-    sizes = [report.input.shape[axis] for axis in report.axes]
-    rows = {row.name: row for row in report.rows}
-    saturated = [
-        row.name
-        for row in report.rows
-        if row.op in _WIDENING
-        and _covers(rows[_operand(report.graph, row.name)], sizes)
-        and row.axes != rows[_operand(report.graph, row.name)].axes
-    ]
-    skipping = [row.name for row in report.rows if any(_skips(axis) for axis in row.axes)]
-    return Unproductive(tuple(saturated), tuple(skipping))
-
-
-def _operand(graph: Graph, name: str) -> str:
-    node = graph.producer(name)
-    assert node is not None
-    return node.operands[0]
-
-
-def _covers(row: Row, sizes: Sequence[int]) -> bool:
-    return all(
-        axis.full or (axis.extent is not None and axis.extent >= size)
-        for axis, size in zip(row.axes, sizes, strict=True)
-    )
-
-
-def _skips(axis: AxisField) -> bool:
-    return axis.extent is not None and axis.stride is not None and axis.extent < axis.stride
+        Products of index sets, one per reported axis; indices may be negative or beyond the
+        input.  A whole axis is given as the indices that this input has.
+        """
+        return self.report.unbounded(self.row.name, unit)
 
 
 def _unit_field(reach: Reach, axes: Sequence[int], shape: Shape, unit: Sequence[int]) -> UnitField:
@@ -298,6 +220,7 @@ def _unit_field(reach: Reach, axes: Sequence[int], shape: Shape, unit: Sequence[
         products=reach.region.project(axes).products,
         exact=reach.exact or reach.region.project(axes).issubset(reach.sure.project(axes)),
         why=reach.why,
+        inside=reach.inside,
     )
 
 

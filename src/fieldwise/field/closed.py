@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fieldwise.axes import FULL, AxisMap, Lattice
+from fieldwise.axes import AxisMap, Lattice
 from fieldwise.axes.axis_map import IDENTITY
-from fieldwise.axes.digits import regroup
-from fieldwise.field.products import Layout, Product, Track, antichain, over
-from fieldwise.field.transfer import UNLIKE, State, transfer
+from fieldwise.field.products import Layout, Product, Track, over
+from fieldwise.field.state import State, joined
+from fieldwise.field.transfer import transfer
 from fieldwise.graph.ir import Graph, Node, Read, step_shapes
 
 
@@ -35,8 +35,9 @@ def closed_forms(graph: Graph, source: str, axes: Sequence[int]) -> dict[str, Cl
     """The closed form of every value that depends on ``source``, along these of its axes."""
     shape = graph.shape(source)
     layout = tuple(((size, 1 << dim),) for dim, size in enumerate(shape))
+    sizes = tuple(shape[axis] for axis in axes)
     whole = (Product(tuple(Track(((axis, 0),), IDENTITY) for axis in axes)),)
-    found = {source: Closed(State(layout, whole, whole), (None,) * len(axes), None)}
+    found = {source: Closed(State(layout, whole, whole, sizes), (None,) * len(axes), None)}
     for node in graph.nodes:
         for position, name in enumerate(node.results):
             if name != source:
@@ -62,7 +63,7 @@ def _value(
             operands.append(operand)
     if not states:
         return None
-    state = _joined(states)
+    state = joined(states)
     return Closed(
         state,
         tuple(_full_by(state, axis, name, operands) for axis in range(axes)),
@@ -75,71 +76,6 @@ def _read(graph: Graph, node: Node, read: Read, name: str, state: State) -> Stat
     for step, (before, after) in zip(read.steps, shapes, strict=True):
         state = transfer(state, step, before, after)
     return state
-
-
-def _joined(states: Sequence[State]) -> State:
-    """What a result sees through all its reads."""
-    first = states[0]
-    if all(state is first for state in states):
-        return first
-    layout = _common_layout([state.layout for state in states])
-    states = [_conform(state, layout) for state in states]
-    products = antichain((p for state in states for p in state.products), layout)
-    if all(state.local is state.products for state in states):
-        return State(layout, products, products)
-    local = antichain((p for state in states for p in state.local), layout)
-    return State(layout, products, products if products == local else local)
-
-
-def _common_layout(layouts: Sequence[Layout]) -> Layout:
-    """Per dimension the finest digits of any operand, each with the descent of all."""
-    out = []
-    for choices in zip(*layouts, strict=True):
-        finest = max(choices, key=len)
-        if all(choice == finest for choice in choices):
-            out.append(finest)
-            continue
-        descent = 0
-        for choice in choices:
-            if len(choice) <= 1:
-                descent |= choice[0][1] if choice else 0
-        split = len(finest) > 1
-        out.append(finest if split else tuple((size, axes | descent) for size, axes in finest))
-    return tuple(out)
-
-
-def _conform(state: State, layout: Layout) -> State:
-    """The same field over finer digits."""
-    if state.layout == layout:
-        return state
-    moved: dict[tuple[int, int], tuple[tuple[int, int], ...] | None] = {}
-    for dim, (old, new) in enumerate(zip(state.layout, layout, strict=True)):
-        sizes, finer = [size for size, _ in old], [size for size, _ in new]
-        cut = [[(k, size)] for k, size in enumerate(sizes)] if sizes == finer else None
-        if cut is None:
-            cut = regroup(sizes, finer)
-        for place in range(len(old)):
-            parts = tuple(
-                (dim, k) for k, taken in enumerate(cut or ()) if taken and taken[0][0] == place
-            )
-            fine = cut is not None and all(len(taken) <= 1 for taken in cut)
-            moved[dim, place] = parts if fine else None
-
-    def change(product: Product) -> Product:
-        tracks, why = [], product.why
-        for track in product.tracks:
-            parts = [moved[digit] for digit in track.digits]
-            if any(part is None for part in parts):
-                why = why or UNLIKE
-                tracks.append(Track((), FULL))
-            else:
-                tracks.append(Track(tuple(d for part in parts for d in part or ()), track.map))
-        return Product(tuple(tracks), product.where, why, product.sized)
-
-    products = tuple(change(product) for product in state.products)
-    if state.local is state.products:
-        return State(layout, products, products)
-    return State(layout, products, tuple(change(product) for product in state.local))
 
 
 def _full_by(

@@ -126,10 +126,11 @@ def _joined(one: Product, two: Product, layout: Layout) -> Product | None:
     """The union as one product, where two differ in one track or one guard only."""
     if one.why != two.why or one.sized != two.sized:
         return None
-    differing = [axis for axis, (a, b) in enumerate(zip(one.tracks, two.tracks, strict=True)) if a != b]
-    if not differing:
-        return _joined_guards(one, two, layout)
-    if len(differing) > 1 or one.where != two.where:
+    if one.where != two.where:
+        return _joined_guards(one, two, layout) if one.tracks == two.tracks else None
+    axes = range(len(one.tracks))
+    differing = [axis for axis in axes if one.tracks[axis] != two.tracks[axis]]
+    if len(differing) != 1:
         return None
     axis = differing[0]
     track = _joined_tracks(one.tracks[axis], two.tracks[axis], layout)

@@ -8,7 +8,7 @@ outside its operand.  Pushing is the same relation read forwards: the projective
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fieldwise.axes import Border, IndexSet, Region
 from fieldwise.axes.region import Product
@@ -18,7 +18,6 @@ from fieldwise.graph.ir import (
     Fixed,
     Graph,
     Read,
-    Reshape,
     Separable,
     Shape,
     Unknown,
@@ -28,11 +27,15 @@ from fieldwise.graph.ir import (
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What is reached: ``region`` at most, ``sure`` at least; equal where the answer is exact."""
+    """What is reached: ``region`` at most, ``sure`` at least; equal where the answer is exact.
+
+    inside: no index fell outside an operand on the way (of a pull)
+    """
 
     region: Region
     sure: Region
     whys: tuple[str, ...] = ()
+    inside: bool = True
 
     @property
     def exact(self) -> bool:
@@ -47,33 +50,31 @@ class Reach:
     def __or__(self, other: Reach) -> Reach:
         if self.region is self.sure and other.region is other.sure:
             both = self.region | other.region
-            return Reach(both, both)
+            return Reach(both, both, (), self.inside and other.inside)
         return Reach(
             self.region | other.region,
             self.sure | other.sure,
             tuple(dict.fromkeys(self.whys + other.whys)),
+            self.inside and other.inside,
         )
 
 
 def pull(graph: Graph, name: str, region: Region, *, source: str) -> Reach:
     """The indices of ``source`` that these indices of the value ``name`` depend on."""
-    nothing = Region()
     pending: dict[str, Reach] = {name: Reach(region, region)}
+    inside = True
     for node in reversed(graph.nodes):
         for position, result in enumerate(node.results):
-            if result == source:
-                continue
-            reached = pending.pop(result, None)
+            reached = None if result == source else pending.pop(result, None)
             if reached is None or not reached.region:
                 continue
             for read in node.reads[position]:
                 operand = node.operands[read.operand]
-                found = _along(
-                    _pull_step, graph, read, operand, result, reached, backwards=True
-                )
+                found = _pulled(read, reached, graph.shape(operand), graph.shape(result))
+                inside &= found.inside
                 if found.region:
                     pending[operand] = pending[operand] | found if operand in pending else found
-    return pending.get(source, Reach(nothing, nothing))
+    return replace(pending.get(source, _NOTHING), inside=inside)
 
 
 def push(graph: Graph, name: str, region: Region) -> dict[str, Reach]:
@@ -85,64 +86,82 @@ def push(graph: Graph, name: str, region: Region) -> dict[str, Reach]:
                 operand = node.operands[read.operand]
                 if operand not in reached or result == name:
                     continue
-                found = _along(
-                    _push_step, graph, read, operand, result, reached[operand], backwards=False
-                )
+                found = _pushed(read, reached[operand], graph.shape(operand), graph.shape(result))
                 if found.region:
                     reached[result] = reached[result] | found if result in reached else found
     return reached
 
 
-def _along(
-    move: object, graph: Graph, read: Read, operand: str, result: str, start: Reach, *, backwards: bool
-) -> Reach:
-    """A reach carried through the steps of one read."""
-    shapes = step_shapes(read, graph.shape(operand), graph.shape(result))
-    steps = list(zip(read.steps, shapes, strict=True))
-    whys = start.whys
-    region, sure = start.region, start.sure
-    for step, (before, after) in reversed(steps) if backwards else steps:
-        same = region is sure
-        reason = None
+def _pulled(read: Read, reach: Reach, operand: Shape, result: Shape) -> Reach:
+    """A reach of the result carried back through the steps of one read."""
+    steps = zip(read.steps, step_shapes(read, operand, result), strict=True)
+    for step, (before, after) in reversed(list(steps)):
         if isinstance(step, Separable):
-            reason = next((c.why for c in step.coords if isinstance(c, Unknown)), None)
-        if isinstance(step, Reshape):
-            ends = (after, before) if backwards else (before, after)
-            region, new_sure = region.reshape(*ends), None if same else sure.reshape(*ends)
+            region, inside = _pull_step(step, reach.region, before)
+            sure = region
+            if reach.sure is not reach.region:
+                sure, _ = _pull_step(step, reach.sure, before)
+            reach = _marked(step, Reach(region, sure, reach.whys, reach.inside and inside))
         else:
-            region = move(step, region, before, after)  # type: ignore[operator]
-            new_sure = None if same else move(step, sure, before, after)  # type: ignore[operator]
-        sure = region if new_sure is None else new_sure
-        if reason is not None:
-            sure, whys = Region(), (*whys, reason)
-    return Reach(region, sure, whys)
+            reach = _reshaped(reach, after, before)
+    return reach
+
+
+def _pushed(read: Read, reach: Reach, operand: Shape, result: Shape) -> Reach:
+    """A reach of the operand carried forwards through the steps of one read."""
+    steps = zip(read.steps, step_shapes(read, operand, result), strict=True)
+    for step, (before, after) in steps:
+        if isinstance(step, Separable):
+            region = _push_step(step, reach.region, before, after)
+            same = reach.sure is reach.region
+            sure = region if same else _push_step(step, reach.sure, before, after)
+            reach = _marked(step, Reach(region, sure, reach.whys))
+        else:
+            reach = _reshaped(reach, before, after)
+    return reach
+
+
+def _marked(step: Separable, reach: Reach) -> Reach:
+    """Nothing is sure that went through an unknown read."""
+    why = next((coord.why for coord in step.coords if isinstance(coord, Unknown)), None)
+    return reach if why is None else replace(reach, sure=Region(), whys=(*reach.whys, why))
+
+
+def _reshaped(reach: Reach, before: Shape, after: Shape) -> Reach:
+    region = reach.region.reshape(before, after)
+    same = reach.sure is reach.region
+    sure = region if same else reach.sure.reshape(before, after)
+    return replace(reach, region=region, sure=sure)
 
 
 # -------------------------------------------------------------------- one separable step
 
 
-def _pull_step(step: Separable, region: Region, before: Shape, after: Shape) -> Region:
+def _pull_step(step: Separable, region: Region, before: Shape) -> tuple[Region, bool]:
+    """What is read of the operand, and whether all of it lies inside."""
     drivers = _shared_drivers(step)
     products: list[Product] = []
+    inside = True
     for product in _restricted(region.products, step.where):
         for part in _split(product, drivers):
-            products.append(
-                tuple(
-                    _pull_axis(coord, part, size)
-                    for coord, size in zip(step.coords, before, strict=True)
-                )
-            )
-    return Region.of(products)
+            sides = []
+            for coord, size in zip(step.coords, before, strict=True):
+                side, landed = _pull_axis(coord, part, size)
+                inside &= landed
+                sides.append(side)
+            products.append(tuple(sides))
+    return Region.of(products), inside
 
 
-def _pull_axis(coord: Coord, product: Product, size: int) -> IndexSet:
+def _pull_axis(coord: Coord, product: Product, size: int) -> tuple[IndexSet, bool]:
     if isinstance(coord, Along):
         outputs = product[coord.dim]
         read = outputs if coord.map.is_identity else coord.map.pull(outputs)
-        return coord.border.land(read, size)
+        landed = coord.border.land(read, size)
+        return landed, landed is read or landed == read
     if isinstance(coord, Fixed):
-        return coord.indices.clip(size)
-    return IndexSet.range(0, size)
+        return coord.indices.clip(size), True
+    return IndexSet.range(0, size), True
 
 
 def _push_step(step: Separable, region: Region, before: Shape, after: Shape) -> Region:
@@ -199,3 +218,6 @@ def _split(product: Product, dims: Sequence[int]) -> list[Product]:
             for index in part[dim]
         ]
     return parts
+
+
+_NOTHING = Reach(Region(), Region())

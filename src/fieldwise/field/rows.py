@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import prod
 
-from fieldwise.axes import AxisMap, Lattice
+from fieldwise.axes import AxisMap, IndexSet, Lattice, Region
 from fieldwise.axes.digits import summed_out
-from fieldwise.field.closed import Closed, axis_maps
-from fieldwise.field.products import Layout, Product, Track
+from fieldwise.field.closed import Closed
+from fieldwise.field.products import Digit, Layout, Product, Track, antichain, over
 from fieldwise.field.report import AxisField, Row
+from fieldwise.field.state import State
 from fieldwise.graph.ir import Node, Shape, Value
 
 
@@ -54,31 +55,71 @@ def make_row(
     with_local: bool,
 ) -> Row:
     """The row of one value."""
-    state = closed.state
-    unit = frozenset(roles(state.layout, axes, len(source)).unit)
+    layout = closed.state.layout
+    unit = frozenset(roles(layout, axes, len(source)).unit)
+    products = of_units(closed.state.products, layout, unit)
     local = None
-    if with_local and state.local:
-        local = _fields(state.local, state.layout, unit, axes, source, closed)
+    if with_local and closed.state.local:
+        local = _fields(
+            of_units(closed.state.local, layout, unit), layout, axes, source, closed
+        )
     return Row(
         name=value.name,
         op=node.op if node else "input",
         module=node.module if node else "",
         shape=value.shape,
-        axes=_fields(state.products, state.layout, unit, axes, source, closed),
-        products=len(state.products),
-        exact=all(product.why is None for product in state.products),
-        why=next((p.why for p in state.products if p.why is not None), None),
+        axes=_fields(products, layout, axes, source, closed),
+        products=len(products),
+        exact=all(product.why is None for product in products),
+        why=next((p.why for p in products if p.why is not None), None),
         misaligned=closed.misaligned,
-        at_this_size=any(product.sized for product in state.products),
+        at_this_size=any(product.sized for product in products),
         local=local,
         aliases=aliases,
     )
 
 
+def of_units(
+    products: Sequence[Product], layout: Layout, unit: frozenset[int]
+) -> tuple[Product, ...]:
+    """The field of whole units: all channels together, every track over the unit's own digits."""
+    if all(_is_of_units(product, unit) for product in products):
+        return tuple(products)
+    return antichain(
+        (
+            Product(
+                tuple(_over_units(track, layout, unit) for track in product.tracks),
+                tuple((dim, indices) for dim, indices in product.where if dim in unit),
+                product.why,
+                product.sized,
+            )
+            for product in products
+        ),
+        layout,
+    )
+
+
+def _is_of_units(product: Product, unit: frozenset[int]) -> bool:
+    return not product.where and all(
+        dim in unit for track in product.tracks for dim, _ in track.digits
+    )
+
+
+def _over_units(track: Track, layout: Layout, unit: frozenset[int]) -> Track:
+    """Digits that lie in channels (after pixel_unshuffle) are seen together."""
+    digits, index = list(track.digits), track.map
+    for position in reversed(range(len(digits))):
+        if digits[position][0] not in unit:
+            assert isinstance(index, AxisMap)
+            sizes = tuple(layout[dim][place][0] for dim, place in digits)
+            index = summed_out(sizes, position, None).then(index)
+            del digits[position]
+    return Track(tuple(digits), index)
+
+
 def _fields(
     products: Sequence[Product],
     layout: Layout,
-    unit: frozenset[int],
     axes: Sequence[int],
     source: Shape,
     closed: Closed,
@@ -89,40 +130,69 @@ def _fields(
         if any(isinstance(track.map, Lattice) for track in tracks):
             fields.append(AxisField(axis, full=True, full_by=closed.full_by[position]))
         else:
-            fields.append(_bounded(axis, tracks, layout, unit, source[axis]))
+            fields.append(_bounded(axis, tracks, layout, source[axis]))
     return tuple(fields)
 
 
-def _bounded(
-    axis: int, tracks: Sequence[Track], layout: Layout, unit: frozenset[int], size: int
-) -> AxisField:
+def _bounded(axis: int, tracks: Sequence[Track], layout: Layout, size: int) -> AxisField:
+    digits = _all_digits(axis, tracks, layout)
     union: AxisMap | None = None
-    tracks = [_over_units(track, layout, unit) for track in tracks]
-    for index in axis_maps(tracks, layout):
+    for track in tracks:
+        index = over(track, digits, layout)
+        if index is not None and union is not None:
+            index = union.union(index)
         if index is None:
             return AxisField(axis)
-        if union is not None:
-            index = union.union(index)  # noqa: PLW2901
-            if index is None:
-                return AxisField(axis)
         union = index
     if union is None:
         return AxisField(axis)
-    widest = max((track.digits for track in tracks), key=len, default=())
-    units = prod(layout[dim][place][0] for dim, place in widest)
+    units = prod(layout[dim][place][0] for dim, place in digits)
     return _described(axis, union, units, size)
 
 
-def _over_units(track: Track, layout: Layout, unit: frozenset[int]) -> Track:
-    """Digits that lie in channels (after pixel_unshuffle) are seen together."""
-    digits, index = list(track.digits), track.map
-    assert isinstance(index, AxisMap)
-    for position in reversed(range(len(digits))):
-        if digits[position][0] not in unit:
-            sizes = tuple(layout[dim][place][0] for dim, place in digits)
-            index = summed_out(sizes, position, None).then(index)
-            del digits[position]
-    return Track(tuple(digits), index)
+def _all_digits(axis: int, tracks: Sequence[Track], layout: Layout) -> tuple[Digit, ...]:
+    """The digits that say where a unit is along a source axis, in their order.
+
+    A window's field depends on the window alone, yet its units are counted one by one.
+    """
+    widest = max((track.digits for track in tracks), key=len, default=())
+    stems = tuple(
+        (dim, place)
+        for dim, digits in enumerate(layout)
+        for place, (size, stem) in enumerate(digits)
+        if stem == 1 << axis and size > 1
+    )
+    return stems if set(widest) <= set(stems) else widest
+
+
+def closed_region(state: State, unit: Mapping[int, int]) -> tuple[tuple[IndexSet, ...], ...]:
+    """The products that one unit sees by the closed form, unclipped; ``unit`` by dimension."""
+    places = {}
+    for dim, index in unit.items():
+        rest = index
+        for place in reversed(range(len(state.layout[dim]))):
+            rest, places[dim, place] = divmod(rest, state.layout[dim][place][0])
+    found = []
+    for product in of_units(state.products, state.layout, frozenset(unit)):
+        if all(unit[dim] in indices for dim, indices in product.where):
+            found.append(
+                tuple(
+                    _evaluated(track, places, state.layout, size)
+                    for track, size in zip(product.tracks, state.sizes, strict=True)
+                )
+            )
+    return Region.of(found).products
+
+
+def _evaluated(
+    track: Track, places: Mapping[Digit, int], layout: Layout, size: int
+) -> IndexSet:
+    if isinstance(track.map, Lattice):
+        return track.map.within(size)
+    index = 0
+    for dim, place in track.digits:
+        index = index * layout[dim][place][0] + places[dim, place]
+    return track.map(index)
 
 
 @lru_cache(maxsize=1 << 12)

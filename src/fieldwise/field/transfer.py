@@ -1,46 +1,26 @@
-"""One read, applied to a closed form: from the operand's field to the result's."""
+"""One read, applied to a closed form: from the operand's state to the result's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from fieldwise.axes import AxisMap, IndexSet, Lattice, Region
-from fieldwise.axes.digits import regroup, subindex, substituted, summed_out
+from fieldwise.axes import FULL, AxisMap, IndexSet, Lattice, Region
+from fieldwise.axes.digits import regroup, substituted, summed_out
 from fieldwise.axes.region import groups_of
-from fieldwise.field.products import Guards, Layout, Product, Track, antichain, guards
-from fieldwise.graph.ir import Along, Coord, Fixed, Reshape, Separable, Shape, Step, Unknown, Whole
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The closed form of one value: how its dimensions factor, and its field.
-
-    local: the products that reached it without passing a global operation
-    """
-
-    layout: Layout
-    products: tuple[Product, ...]
-    local: tuple[Product, ...]
-
-
-DIAGONAL = "two axes follow one dimension"
-MIXED = "an index that mixes dimensions"
-CUTS = "a reshape that cuts across rows"
-UNLIKE = "operands whose dimensions factor differently"
-LIMITS = (DIAGONAL, MIXED, CUTS, UNLIKE)
-"""Reasons why the closed form is only a bound where pulling single units is still exact."""
-
-Change = Callable[[Product], list[Product]]
+from fieldwise.field.products import Digit, Guards, Layout, Product, Track, guards
+from fieldwise.field.state import CUTS, DIAGONAL, State, bound, collapse, descent
+from fieldwise.graph.ir import Along, Coord, Fixed, Separable, Shape, Step, Unknown, Whole
 
 
 def transfer(state: State, step: Step, before: Shape, after: Shape) -> State:
     """The state of a result that reads the operand through one step."""
-    if isinstance(step, Reshape):
-        return _reshaped(state, before, after)
-    if not step.where and before == after and _is_identity(step):
-        return state
-    return _separable(state, step, before, after)
+    if isinstance(step, Separable):
+        if not step.where and before == after and _is_identity(step):
+            return state
+        return _separable(state, step, before, after)
+    return state if before == after else _reshaped(state, before, after)
 
 
 def _is_identity(step: Separable) -> bool:
@@ -50,317 +30,327 @@ def _is_identity(step: Separable) -> bool:
     )
 
 
-def apply(state: State, layout: Layout, change: Change, local: Change) -> State:
-    """Change every product, and the local ones apart where they differ."""
-    products = antichain((new for old in state.products for new in change(old)), layout)
-    if state.local is state.products and change is local:
-        return State(layout, products, products)
-    kept = antichain((new for old in state.local for new in local(old)), layout)
-    return State(layout, products, products if kept == products else kept)
-
-
 # -------------------------------------------------------------------- separable steps
 
 
 def _separable(state: State, step: Separable, before: Shape, after: Shape) -> State:
-    used = {
+    where = dict(step.where)
+    driving = {
         dim
-        for product in (*state.products, *state.local)
+        for product in chain(state.products, state.local)
         for track in product.tracks
         for dim, _ in track.digits
     }
-    layout = _result_layout(state.layout, step, before, after)
-    where = dict(step.where)
+    moved = [dim for dim in driving if _needs_one_digit(step, dim, before, after, where)]
+    state = collapse(state, moved)
+    layout = _result_layout(state.layout, step, before, after, where)
+    scene = _Scene(state.layout, step.coords, before, after, layout, where, state.sizes)
 
-    def change(product: Product, *, keep_global: bool) -> list[Product]:
-        reader = _Reader(state.layout, step.coords, before, after, layout, where, keep_global)
-        return reader.read(product)
+    def change(product: Product) -> list[Product]:
+        return _read(scene, product, keep_global=True)
 
-    whole = any(isinstance(step.coords[dim], (Whole, Unknown)) for dim in used)
-    everything: Change = lambda product: change(product, keep_global=True)  # noqa: E731
-    if not whole:
-        return apply(state, layout, everything, everything)
-    return apply(state, layout, everything, lambda product: change(product, keep_global=False))
+    def change_local(product: Product) -> list[Product]:
+        return _read(scene, product, keep_global=False)
 
-
-def _result_layout(layout: Layout, step: Separable, before: Shape, after: Shape) -> Layout:
-    """Dimensions that pass keep their digits; the others are one digit, with its descent."""
-    out = [((size, 0),) for size in after]
-    for dim, coord in enumerate(step.coords):
-        if isinstance(coord, Along):
-            if _passes(coord, before[dim], after[coord.dim]) and coord.dim not in dict(step.where):
-                if len(layout[dim]) >= len(out[coord.dim]):
-                    out[coord.dim] = layout[dim]
-            else:
-                descent = 0
-                for _, axes in layout[dim]:
-                    descent |= axes
-                size, axes = after[coord.dim], out[coord.dim][0][1] if out[coord.dim] else 0
-                if len(out[coord.dim]) <= 1:
-                    out[coord.dim] = ((size, axes | descent),)
-    return tuple(out)
+    reduces = any(isinstance(step.coords[dim], (Whole, Unknown)) for dim in driving)
+    return state.changed(layout, change, change_local if reduces else None)
 
 
 def _passes(coord: Along, before: int, after: int) -> bool:
-    return coord.map.is_identity and before == after
+    return before == after and coord.map.is_identity
 
 
-class _Reader:
-    """Reads one product through one separable step."""
+def _needs_one_digit(
+    step: Separable, dim: int, before: Shape, after: Shape, where: Mapping[int, IndexSet]
+) -> bool:
+    coord = step.coords[dim]
+    if isinstance(coord, Along):
+        return coord.dim in where or not _passes(coord, before[dim], after[coord.dim])
+    return isinstance(coord, Fixed)
 
-    def __init__(
-        self,
-        layout: Layout,
-        coords: Sequence[Coord],
-        before: Shape,
-        after: Shape,
-        result: Layout,
-        where: dict[int, IndexSet],
-        keep_global: bool,
-    ) -> None:
-        self.layout, self.coords, self.result = layout, coords, result
-        self.before, self.after, self.where = before, after, where
-        self.keep_global = keep_global
-        self.why: str | None = None
-        self.sized = False
 
-    def read(self, product: Product) -> list[Product]:
-        """The product as the result sees it: none where nothing of it is read."""
-        passed = self._guards(product.where)
-        if passed is None:
-            return []
-        self.why, self.sized = product.why, product.sized
-        self._note_diagonals(product.tracks)
-        tracks = []
-        for track in product.tracks:
-            new = self._track(track)
-            if new is None:
-                return []
-            tracks.append(new)
-        driving = {dim for track in tracks for dim, _ in track.digits}
-        merged = dict(passed)
-        for dim, indices in self.where.items():
-            if dim not in driving:
-                merged[dim] = merged[dim] & indices if dim in merged else indices
-                if not merged[dim]:
-                    return []
-        return [Product(tuple(tracks), guards(merged, self.after), self.why, self.sized)]
+def _result_layout(
+    layout: Layout, step: Separable, before: Shape, after: Shape, where: Mapping[int, IndexSet]
+) -> Layout:
+    """Dimensions that pass keep their digits; the others are one digit, with its descent."""
+    out: list[tuple[tuple[int, int], ...]] = [((size, 0),) for size in after]
+    for dim, coord in enumerate(step.coords):
+        if not isinstance(coord, Along):
+            continue
+        passes = coord.dim not in where and _passes(coord, before[dim], after[coord.dim])
+        if passes and len(layout[dim]) > 1:
+            out[coord.dim] = layout[dim]
+        elif len(out[coord.dim]) == 1:
+            stems = out[coord.dim][0][1] | descent(layout[dim])
+            out[coord.dim] = ((after[coord.dim], stems),)
+    return tuple(out)
 
-    def _guards(self, where: Guards) -> dict[int, IndexSet] | None:
-        """The operand's guards, pushed to the result's dimensions; None where nothing passes."""
-        out: dict[int, IndexSet] = {}
-        for dim, indices in where:
-            coord = self.coords[dim]
-            if isinstance(coord, Fixed):
-                if indices.isdisjoint(coord.indices):
-                    return None
-            elif isinstance(coord, Along):
-                size = self.after[coord.dim]
-                reach = coord.map.reach(size)
-                sources = coord.border.sources(indices, self.before[dim], reach)
-                reached = coord.map.push(sources, size)
-                out[coord.dim] = out[coord.dim] & reached if coord.dim in out else reached
-                if not out[coord.dim]:
-                    return None
-        return out
 
-    def _note_diagonals(self, tracks: Sequence[Track]) -> None:
-        """Two axes that follow one dimension read sets, not products: an upper bound."""
-        seen: dict[int, set[int]] = {}
-        for track in tracks:
-            mine: dict[int, set[int]] = {}
-            for dim, place in track.digits:
-                mine.setdefault(dim, set()).add(place)
-            for dim, places in mine.items():
-                coord = self.coords[dim]
-                if dim in seen and not self._separates(coord, seen[dim] & places):
-                    self.why = self.why or DIAGONAL
-                seen.setdefault(dim, set()).update(places)
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What reading one product through one step needs to know."""
 
-    @staticmethod
-    def _separates(coord: Coord, shared: set[int]) -> bool:
-        if isinstance(coord, Fixed):
-            return coord.indices.count <= 1
+    layout: Layout
+    coords: Sequence[Coord]
+    before: Shape
+    after: Shape
+    result: Layout
+    where: Mapping[int, IndexSet]
+    sizes: tuple[int, ...]
+
+    def keeps(self, coord: Along, dim: int) -> bool:
+        """Whether the digits of operand dimension ``dim`` are those of the result's."""
+        return coord.dim not in self.where and _passes(
+            coord, self.before[dim], self.after[coord.dim]
+        )
+
+
+def _read(scene: _Scene, product: Product, *, keep_global: bool) -> list[Product]:
+    """The product as the result sees it: none where nothing of it is read."""
+    passed = _pushed_guards(scene, product.where)
+    if passed is None:
+        return []
+    shared = _swept_together(scene, product.tracks)
+    if shared is None:
+        product = replace(product, why=product.why or DIAGONAL)
+        shared = set()
+    elif shared and not keep_global:
+        return []
+    parts = _joint_sweep(scene, product, shared) if shared else [product]
+    found = []
+    for part in parts:
+        new = _followed(scene, part, passed, keep_global=keep_global)
+        if new is not None:
+            found.append(new)
+    return found
+
+
+def _followed(
+    scene: _Scene, product: Product, passed: dict[int, IndexSet], *, keep_global: bool
+) -> Product | None:
+    tracks, why, sized = [], product.why, product.sized
+    for axis, track in enumerate(product.tracks):
+        new = _track(scene, track, sized=product.sized, source=scene.sizes[axis])
+        if new.swept and not keep_global:
+            return None
+        tracks.append(new.track)
+        why, sized = why or new.why, sized or new.sized
+    if all(track.map == FULL for track in tracks):
+        sized = False
+    driving = {dim for track in tracks for dim, _ in track.digits}
+    merged = dict(passed)
+    for dim, indices in scene.where.items():
+        if dim not in driving:
+            merged[dim] = merged[dim] & indices if dim in merged else indices
+            if not merged[dim]:
+                return None
+    return Product(tuple(tracks), guards(merged, scene.after), why, sized)
+
+
+def _pushed_guards(scene: _Scene, where: Guards) -> dict[int, IndexSet] | None:
+    """The operand's guards in the result's dimensions; None where nothing passes."""
+    out: dict[int, IndexSet] = {}
+    for dim, indices in where:
+        coord = scene.coords[dim]
+        if isinstance(coord, Fixed) and indices.isdisjoint(coord.indices):
+            return None
         if isinstance(coord, Along):
-            return coord.map.is_single
-        return not shared
-
-    def _track(self, track: Track) -> Track | None:
-        """The track over the result's digits; None where a global operation is to be left out."""
-        if isinstance(track.map, Lattice) or not track.digits:
-            return track
-        for dim in dict.fromkeys(dim for dim, _ in track.digits):
-            coord = self.coords[dim]
-            one_digit = len(self.layout[dim]) == 1
-            if isinstance(coord, Along) and self._keeps(coord, dim):
-                continue
-            if isinstance(coord, (Whole, Unknown)) or one_digit:
-                continue
-            collapsed = self._collapsed(track, dim)
-            if collapsed is None:
-                return self._bound(MIXED)
-            track = collapsed
-        return self._digits(track)
-
-    def _keeps(self, coord: Along, dim: int) -> bool:
-        return (
-            _passes(coord, self.before[dim], self.after[coord.dim])
-            and coord.dim not in self.where
-            and self.result[coord.dim] == self.layout[dim]
-        )
-
-    def _collapsed(self, track: Track, dim: int) -> Track | None:
-        """All digits of ``dim`` as one, (dim, −1): possible where they stand together in order."""
-        places = [n for n, digit in enumerate(track.digits) if digit[0] == dim]
-        start, stop = places[0], places[-1] + 1
-        if places != list(range(start, stop)):
-            return None
-        every = tuple((dim, k) for k in range(len(self.layout[dim])))
-        digits = (*track.digits[:start], *every, *track.digits[stop:])
-        keep = tuple(n for n, digit in enumerate(digits) if digit in track.digits)
-        if tuple(digits[n] for n in keep) != track.digits:
-            return None
-        assert isinstance(track.map, AxisMap)
-        index = subindex(tuple(self._size(digit) for digit in digits), keep).then(track.map)
-        return Track((*digits[:start], (dim, -1), *digits[start + len(every) :]), index)
-
-    def _size(self, digit: tuple[int, int]) -> int:
-        dim, place = digit
-        return self.before[dim] if place < 0 else self.layout[dim][place][0]
-
-    def _digits(self, track: Track) -> Track | None:
-        """Every digit followed or summed out, the last first: the leading one is unbounded."""
-        digits, index = list(track.digits), track.map
-        sizes = [self._size(digit) for digit in digits]
-        for position in reversed(range(len(digits))):
-            dim, place = digits[position]
-            coord = self.coords[dim]
-            assert isinstance(index, AxisMap)
-            if isinstance(coord, Along):
-                if place >= 0 and self._keeps(coord, dim):
-                    digits[position] = (coord.dim, place)
-                    continue
-                step, sized = self._followed(coord, tuple(sizes), position)
-                index = step.then(index)
-                self.sized |= sized
-                sizes[position] = self.after[coord.dim]
-                digits[position] = (coord.dim, 0)
-                continue
-            if isinstance(coord, Unknown):
-                self.why = self.why or coord.why
-            swept = self._summed(coord, tuple(sizes), position, index)
-            if swept is None:
+            size = scene.after[coord.dim]
+            sources = coord.border.sources(indices, scene.before[dim], coord.map.reach(size))
+            reached = coord.map.push(sources, size)
+            out[coord.dim] = out[coord.dim] & reached if coord.dim in out else reached
+            if not out[coord.dim]:
                 return None
-            if isinstance(swept, Lattice):
-                return Track((), swept)
-            index = swept
-            del digits[position], sizes[position]
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """A track over the result's digits; swept: a global operation took its leading digit."""
+
+    track: Track
+    swept: bool = False
+    sized: bool = False
+    why: str | None = None
+
+
+def _track(scene: _Scene, track: Track, *, sized: bool, source: int) -> _Moved:
+    """Every digit followed or summed out, the last first: the leading one is unbounded."""
+    if not track.digits:
+        return _Moved(track)
+    digits, index = list(track.digits), track.map
+    lengths = [scene.layout[dim][place][0] for dim, place in digits]
+    swept, why = False, None
+    for position in reversed(range(len(digits))):
+        dim, place = digits[position]
+        coord = scene.coords[dim]
         assert isinstance(index, AxisMap)
-        return self._refined(digits, index)
+        if isinstance(coord, Along):
+            if scene.keeps(coord, dim):
+                digits[position] = (coord.dim, place)
+                continue
+            size = scene.after[coord.dim]
+            step, finite = substituted(
+                tuple(lengths), position, coord.map, coord.border, size,
+                scene.where.get(coord.dim),
+            )  # fmt: skip
+            index, sized = step.then(index), sized or finite
+            digits[position], lengths[position] = (coord.dim, 0), size
+            continue
+        values = coord.indices if isinstance(coord, Fixed) else None
+        why = why or (coord.why if isinstance(coord, Unknown) else None)
+        if values is None and position == 0:
+            swept = True
+            if len(digits) == 1 and not sized:
+                return _Moved(_swept(index), swept, sized, why)
+            sized = True
+        index = summed_out(tuple(lengths), position, values).then(index)
+        del digits[position], lengths[position]
+    assert isinstance(index, AxisMap)
+    if swept and not digits and index.pull(IndexSet(0, 1)).clip(source).count == source:
+        return _Moved(Track((), FULL), swept, sized, why)
+    return _Moved(Track(tuple(digits), index), swept, sized, why)
 
-    def _followed(
-        self, coord: Along, sizes: tuple[int, ...], position: int
-    ) -> tuple[AxisMap, bool]:
-        return substituted(
-            sizes, position, coord.map, coord.border, self.after[coord.dim],
-            self.where.get(coord.dim),
-        )  # fmt: skip
 
-    def _summed(
-        self, coord: Coord, sizes: tuple[int, ...], position: int, index: AxisMap
-    ) -> AxisMap | Lattice | None:
-        """A digit read whole, or at fixed values, disappears."""
-        if isinstance(coord, Fixed):
-            return summed_out(sizes, position, coord.indices).then(index)
-        if position == 0:
-            if not self.keep_global:
+def _swept(index: AxisMap) -> Track:
+    return Track((), Lattice.swept(index))
+
+
+# -------------------------------------------------------------------- axes that share digits
+
+
+def _swept_together(scene: _Scene, tracks: Sequence[Track]) -> set[int] | None:
+    """The dimensions, read whole, that several tracks follow; None where sets would mix.
+
+    Two axes that follow one dimension (tokens: row t // W and column t mod W) read pairs, not
+    products: a set of tokens is a product only where it can be shown to be one.
+    """
+    together: set[int] = set()
+    for dim, coord in enumerate(scene.coords):
+        followers = [
+            {place for d, place in track.digits if d == dim}
+            for track in tracks
+            if any(d == dim for d, _ in track.digits)
+        ]
+        if len(followers) < 2:
+            continue
+        if isinstance(coord, Along):
+            if not (scene.keeps(coord, dim) or coord.map.is_single):
                 return None
-            if len(sizes) == 1 and not self.sized:
-                return Lattice.swept(index)
-            self.sized = True
-        return summed_out(sizes, position, None).then(index)
-
-    def _refined(self, digits: list[tuple[int, int]], index: AxisMap) -> Track:
-        """New single digits (dim, 0), split where the result's layout has more of them."""
-        out: list[tuple[int, int]] = []
-        for dim, place in digits:
-            split = len(self.result[dim]) > 1 and not self._came_whole(dim)
-            out.extend((dim, k) for k in range(len(self.result[dim]))) if split else out.append(
-                (dim, place)
-            )
-        return Track(tuple(out), index)
-
-    def _came_whole(self, dim: int) -> bool:
-        """Whether the digits of this result dimension are those of the operand."""
-        return any(
-            isinstance(coord, Along) and coord.dim == dim and self._keeps(coord, source)
-            for source, coord in enumerate(self.coords)
-        )
-
-    def _bound(self, why: str) -> Track | None:
-        if not self.keep_global:
+        elif isinstance(coord, Fixed):
+            if coord.indices.count > 1:
+                return None
+        elif len(set.union(*followers)) < sum(len(places) for places in followers):
+            together.add(dim)
+    for dim in together:
+        if any(len(t.digits) != 1 for t in tracks if any(d == dim for d, _ in t.digits)):
             return None
-        self.why = self.why or why
-        return Track((), Lattice(1, IndexSet(0, 1)))
+    return together
+
+
+def _joint_sweep(scene: _Scene, product: Product, dims: set[int]) -> list[Product]:
+    """The pairs that tracks following one whole dimension read, as products at this size."""
+    parts = [product]
+    for dim in dims:
+        axes = [a for a, track in enumerate(product.tracks) if track.digits == ((dim, 0),)]
+        maps = [product.tracks[axis].map for axis in axes]
+        rows = {
+            tuple(m(index).clip(scene.sizes[axis]) for m, axis in zip(maps, axes, strict=True))  # type: ignore[operator]
+            for index in range(scene.before[dim])
+        }
+        swept = [
+            dict(zip(axes, sides, strict=True)) for sides in _as_products(rows) if all(sides)
+        ]
+        parts = [
+            _with_constants(part, sides, scene.sizes) for part in parts for sides in swept
+        ]
+    return parts
+
+
+def _as_products(rows: set[tuple[IndexSet, ...]]) -> set[tuple[IndexSet, ...]]:
+    """The same union in fewer products: those equal in all places but one become one."""
+    for place in range(len(next(iter(rows), ()))):
+        grouped: dict[tuple[IndexSet, ...], IndexSet] = {}
+        for row in rows:
+            rest = row[:place] + row[place + 1 :]
+            grouped[rest] = grouped[rest] | row[place] if rest in grouped else row[place]
+        rows = {(*rest[:place], side, *rest[place:]) for rest, side in grouped.items()}
+    return rows
+
+
+def _with_constants(
+    product: Product, sides: Mapping[int, IndexSet], sizes: Sequence[int]
+) -> Product:
+    tracks = list(product.tracks)
+    for axis, side in sides.items():
+        whole = side.count == sizes[axis]
+        tracks[axis] = Track((), FULL if whole else AxisMap.constant(side))
+    return replace(product, tracks=tuple(tracks), sized=True)
 
 
 # -------------------------------------------------------------------- reshapes
 
 
 def _reshaped(state: State, before: Shape, after: Shape) -> State:
-    if before == after:
-        return state
-    layout: list[tuple[tuple[int, int], ...]] = [()] * len(after)
-    moved: dict[tuple[int, int], tuple[tuple[int, int], ...]] = {}
-    lost: set[int] = set()
     groups = groups_of(before, after)
+    clumsy = [dim for old, new in groups if _cut(state, old, new, after) is None for dim in old]
+    state = collapse(state, clumsy)
+    layout: list[tuple[tuple[int, int], ...]] = [()] * len(after)
+    moved: dict[Digit, tuple[Digit, ...]] = {}
     for old, new in groups:
-        if len(old) == len(new) == 1:
-            layout[new[0]] = state.layout[old[0]]
-            for place in range(len(layout[new[0]])):
-                moved[old[0], place] = ((new[0], place),)
-            continue
-        names = [(dim, place) for dim in old for place in range(len(state.layout[dim]))]
-        sizes = [state.layout[dim][place][0] for dim, place in names]
-        cut = regroup(sizes, after[new.start : new.stop])
-        if cut is None:
-            lost.update(old)
-            for dim in new:
-                layout[dim] = ((after[dim], _descent(state.layout, old)),)
-            continue
-        targets: dict[tuple[int, int], list[tuple[int, int]]] = {name: [] for name in names}
-        for dim, taken in zip(new, cut, strict=True):
-            layout[dim] = tuple(
-                (size, state.layout[names[n][0]][names[n][1]][1]) for n, size in taken
-            ) or ((after[dim], 0),)
-            for place, (n, _) in enumerate(taken):
-                targets[names[n]].append((dim, place))
-        moved.update({name: tuple(parts) for name, parts in targets.items()})
+        _move_group(state, old, new, after, layout, moved)
 
     def change(product: Product) -> list[Product]:
-        tracks, why = [], product.why
-        for track in product.tracks:
-            if any(dim in lost for dim, _ in track.digits):
-                why = why or CUTS
-                tracks.append(Track((), Lattice(1, IndexSet(0, 1))))
+        for axis, track in enumerate(product.tracks):
+            if all(digit in moved for digit in track.digits):
+                digits = tuple(new for digit in track.digits for new in moved[digit])
+                tracks = (*product.tracks[:axis], Track(digits, track.map))
+                product = replace(product, tracks=(*tracks, *product.tracks[axis + 1 :]))
             else:
-                tracks.append(
-                    Track(tuple(new for old in track.digits for new in moved[old]), track.map)
-                )
+                product = bound(product, axis, CUTS)
         return [
-            replace(product, tracks=tuple(tracks), where=where, why=why)
+            replace(product, where=where)
             for where in _reshaped_guards(product.where, groups, before, after)
         ]
 
-    return apply(state, tuple(layout), change, change)
+    return state.changed(tuple(layout), change)
 
 
-def _descent(layout: Layout, dims: range) -> int:
-    axes = 0
-    for dim in dims:
-        for _, more in layout[dim]:
-            axes |= more
-    return axes
+def _cut(
+    state: State, old: range, new: range, after: Shape
+) -> list[list[tuple[int, int]]] | None:
+    """The digits of a group of dimensions, regrouped; None where borders do not nest."""
+    sizes = [size for dim in old for size, _ in state.layout[dim]]
+    return regroup(sizes, after[new.start : new.stop])
+
+
+def _move_group(
+    state: State,
+    old: range,
+    new: range,
+    after: Shape,
+    layout: list[tuple[tuple[int, int], ...]],
+    moved: dict[Digit, tuple[Digit, ...]],
+) -> None:
+    """Enter a group's new digits; digits that cannot be carried over stay out of ``moved``."""
+    names = [(dim, place) for dim in old for place in range(len(state.layout[dim]))]
+    if len(old) == len(new) == 1:
+        layout[new[0]] = state.layout[old[0]]
+        moved.update({(dim, place): ((new[0], place),) for dim, place in names})
+        return
+    cut = _cut(state, old, new, after)
+    if cut is None:
+        stems = descent(digit for dim in old for digit in state.layout[dim])
+        for dim in new:
+            layout[dim] = ((after[dim], stems),)
+        return
+    parts: dict[Digit, list[Digit]] = {name: [] for name in names}
+    for dim, taken in zip(new, cut, strict=True):
+        digits = tuple((size, state.layout[names[n][0]][names[n][1]][1]) for n, size in taken)
+        layout[dim] = digits or ((after[dim], 0),)
+        for place, (n, _) in enumerate(taken):
+            parts[names[n]].append((dim, place))
+    moved.update({name: tuple(places) for name, places in parts.items()})
 
 
 def _reshaped_guards(
@@ -382,4 +372,3 @@ def _reshaped_guards(
             for part in region.products
         ]
     return [guards(one, after) for one in found]
-

@@ -161,6 +161,12 @@ class Graph:
         """The shape of a value."""
         return self.values[name].shape
 
+    def __str__(self) -> str:
+        """One line per node (see ``graph.text``)."""
+        from fieldwise.graph.text import to_text
+
+        return to_text(self)
+
     def producer(self, name: str) -> Node | None:
         """The node that makes this value; None for an input."""
         return next((node for node in self.nodes if name in node.results), None)

@@ -1,0 +1,58 @@
+"""Layers that cannot help: those after everything is seen, and those that skip input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fieldwise.field.analysis import FieldReport
+from fieldwise.field.report import AxisField, Row
+from fieldwise.graph.ir import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Unproductive:
+    """Layers that add nothing to what is seen, or skip part of the input.
+
+    saturated: values whose operands already saw the whole input along every axis before them
+               (Richter et al., "Should You Go Deeper?", 2021)
+    skipping:  values whose extent is smaller than their stride: some input is never read
+    """
+
+    saturated: tuple[str, ...]
+    skipping: tuple[str, ...]
+
+
+_WIDENING = ("conv", "max_pool", "avg_pool", "conv_transpose")
+
+
+def unproductive(report: FieldReport) -> Unproductive:
+    """Which layers widen a field that already covers the input, and which skip inputs."""
+    sizes = [report.input.shape[axis] for axis in report.axes]
+    rows = {row.name: row for row in report.rows}
+    saturated = [
+        row.name
+        for row in report.rows
+        if row.op in _WIDENING
+        and _covers(rows[_operand(report.graph, row.name)], sizes)
+        and row.axes != rows[_operand(report.graph, row.name)].axes
+    ]
+    skipping = [row.name for row in report.rows if any(_skips(axis) for axis in row.axes)]
+    return Unproductive(tuple(saturated), tuple(skipping))
+
+
+def _operand(graph: Graph, name: str) -> str:
+    node = graph.producer(name)
+    assert node is not None
+    return node.operands[0]
+
+
+def _covers(row: Row, sizes: Sequence[int]) -> bool:
+    return all(
+        axis.full or (axis.extent is not None and axis.extent >= size)
+        for axis, size in zip(row.axes, sizes, strict=True)
+    )
+
+
+def _skips(axis: AxisField) -> bool:
+    return axis.extent is not None and axis.stride is not None and axis.extent < axis.stride
