@@ -47,13 +47,11 @@ def render(
     model: str,
     units: Mapping[str, UnitField] | None = None,
 ) -> str:
-    """These rows of a report as JSON text; ``units`` adds what single units see."""
-    document = {
-        "model": model,
-        "input": {"shape": list(report.input.shape)},
-        "layers": [layer(row) | _unit(row, units) for row in rows],
-    }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    """These rows of a report as JSON text, a line per layer; ``units`` adds what units see."""
+    head = {"model": model, "input": {"shape": list(report.input.shape)}}
+    lines = (_text(layer(row) | _unit(row, units)) for row in rows)
+    body = ",\n  ".join(lines)
+    return f'{_text(head)[:-1]}, "layers": [\n  {body}\n]}}'
 
 
 def layer(row: Row) -> dict[str, Any]:
@@ -103,6 +101,10 @@ def _axes(axes: Sequence[AxisField]) -> dict[str, Any]:
         "centre": [_number(axis.centre) for axis in axes],
         "period": [axis.period for axis in axes],
     }
+
+
+def _text(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _number(value: Fraction | None) -> int | str | None:

@@ -33,7 +33,7 @@ def render(
     """These rows of a report, for a rich console; ``units`` adds what single units see."""
     reasons = list(dict.fromkeys(row.why or "unknown" for row in rows if not row.exact))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = [column for column in _columns(rows, units, reasons) if any(map(column[2], rows))]
+    columns = [column for column in _columns(units, reasons) if any(map(column[2], rows))]
     for title, justify, _ in columns:
         table.add_column(title, justify=justify, overflow="fold")
     for row in rows:
@@ -43,9 +43,7 @@ def render(
     return Group(Text(f"{model}, {report.input.name} {shape}", "bold"), table, *footnotes)
 
 
-def _columns(
-    rows: Sequence[Row], units: Mapping[str, UnitField] | None, reasons: Sequence[str]
-) -> list[Column]:
+def _columns(units: Mapping[str, UnitField] | None, reasons: Sequence[str]) -> list[Column]:
     columns: list[Column] = [
         ("layer", "left", lambda row: row.name),
         ("op", "left", lambda row: row.op),
@@ -57,12 +55,11 @@ def _columns(
         ("start", "right", lambda row: _joined(axis.start for axis in row.axes)),
         ("products", "right", lambda row: str(row.products) if row.products > 1 else ""),
     ]
-    if any(row.local for row in rows):
-        columns += [
-            ("local extent", "right", lambda row: _extent(row.local or ())),
-            ("local stride", "right", lambda row: _joined(a.stride for a in row.local or ())),
-            ("local start", "right", lambda row: _joined(a.start for a in row.local or ())),
-        ]
+    columns += [
+        ("local extent", "right", lambda row: _extent(_local(row))),
+        ("local stride", "right", lambda row: _joined(axis.stride for axis in _local(row))),
+        ("local start", "right", lambda row: _joined(axis.start for axis in _local(row))),
+    ]
     if units is not None:
         columns += [
             ("unit", "right", lambda row: _unit(row, units)),
@@ -70,6 +67,11 @@ def _columns(
             ("samples", "right", lambda row: _samples(row, units)),
         ]
     return [*columns, ("notes", "left", lambda row: _notes(row, reasons))]
+
+
+def _local(row: Row) -> Sequence[AxisField]:
+    """The field through the local paths, only where something global hides it."""
+    return row.local if row.local and any(axis.full for axis in row.axes) else ()
 
 
 def _extent(axes: Sequence[AxisField]) -> str:
