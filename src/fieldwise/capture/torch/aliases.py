@@ -15,6 +15,7 @@ from torch import Tensor
 from fieldwise.axes import AxisMap, IndexSet, Table
 from fieldwise.graph.ir import (
     Along,
+    Call,
     Coord,
     Fixed,
     Read,
@@ -37,12 +38,16 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One view op: how it reads its base, and the shapes before and after."""
+    """One view op: how it reads its base, the shapes before and after, and its call.
+
+    In the call ``Ref(0)`` stands for the base.
+    """
 
     op: str
     read: Read
     before: Shape
     after: Shape
+    source: Call
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fieldwise.capture.torch import rules as _rules  # noqa: F401  (fills the registry)
 from fieldwise.capture.torch.aliases import Entry, Storage, View, scatter_reads, strided_read
+from fieldwise.capture.torch.calls import Part, WriteThrough, constant, functional
 from fieldwise.capture.torch.naming import Draft, Scope
 from fieldwise.capture.torch.registry import OpCall, Reads, Rule, find_rule, one
 from fieldwise.errors import CaptureError
@@ -152,7 +153,8 @@ class Recorder(TorchDispatchMode):
         chain: tuple[View, ...] = ()
         if layout != (base.shape, base.stride(), 0):
             read = strided_read(tuple(base.shape), *layout)
-            chain = (View("as_strided", read, tuple(base.shape), tuple(tensor.shape)),)
+            call = Call(torch.as_strided, (Ref(0), *layout))
+            chain = (View("as_strided", read, tuple(base.shape), tuple(tensor.shape), call),)
         twin = torch.as_strided(base, *layout)
         entry = Entry(twin, root.storage, root.storage.value, -1, chain)
         self._entries[id(tensor)] = self._entries[id(twin)] = entry
@@ -174,7 +176,10 @@ class Recorder(TorchDispatchMode):
         return entry.value
 
     def _emit_view(self, view: View, value: int) -> int:
-        return self._emit(view.op, (value,), ((view.read,),), (view.after,), self.dtypes[value])[0]
+        return self._emit(
+            view.op, (value,), ((view.read,),), (view.after,), self.dtypes[value],
+            source=view.source,
+        )[0]  # fmt: skip
 
     def _emit(
         self,
@@ -201,11 +206,12 @@ class Recorder(TorchDispatchMode):
         new = value
         for view, base in zip(reversed(entry.chain), reversed(bases), strict=False):
             kept, written = scatter_reads(view)
-            operands = (base, new) if kept else (new,)
-            reads = (*kept, *(Read(len(operands) - 1, r.steps, r.shapes) for r in written))
+            operands = (new, base) if kept else (new,)
+            reads = (*written, *(Read(1, read.steps, read.shapes) for read in kept))
             (new,) = self._emit(
-                f"{view.op}_scatter", operands, (reads,), (view.before,), self.dtypes[base]
-            )
+                f"{view.op}_scatter", operands, (reads,), (view.before,), self.dtypes[base],
+                source=Call(WriteThrough(view.source, view.before), (Ref(0), Ref(1))[: len(operands)]),
+            )  # fmt: skip
         storage.value, storage.version = new, storage.version + 1
         entry.value, entry.version = value, storage.version
 
@@ -347,14 +353,16 @@ class Recorder(TorchDispatchMode):
             call.results,
             tuple(_dtype(result) for result in results),
             tuple(sorted(names)),
-            Call(func, call_args, call_kwargs),
+            Call(functional(func, op.writes if written else ()), call_args, call_kwargs),
         )
         if written:
             for target, value in zip(written, values, strict=False):
                 self._write(self._promote(target), value)
             return written[0] if isinstance(out, Tensor) else type(out)(written)
         for position, (result, value) in enumerate(zip(results, values, strict=True)):
-            self._attach(result, value, entries, call, reads[position], tuple(operands))
+            target = func if isinstance(out, Tensor) else Part(func, position)
+            source = Call(target, call_args, call_kwargs)
+            self._attach(result, value, entries, call, reads[position], source)
         return out
 
     def _written(self, op: _Op, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
@@ -374,7 +382,7 @@ class Recorder(TorchDispatchMode):
         entries: list[tuple[Tensor, Entry]],
         call: OpCall,
         reads: tuple[Read, ...],
-        operands: tuple[int, ...],
+        source: Call,
     ) -> None:
         """Remember a result: fresh memory, or a view of an operand's."""
         storage = self._storages.get(_storage_key(result))
@@ -383,7 +391,7 @@ class Recorder(TorchDispatchMode):
             return
         base = next(entry for _, entry in entries if entry.storage is storage)
         before = call.operands[reads[0].operand]
-        view = View(call.op, reads[0], before, tuple(result.shape))
+        view = View(call.op, reads[0], before, tuple(result.shape), source)
         chain = (*base.chain, view)
         self._entries[id(result)] = Entry(result, storage, value, storage.version, chain)
 
@@ -398,7 +406,10 @@ class Recorder(TorchDispatchMode):
         whole = maker.is_contiguous() and maker.numel() == numel
         shape = tuple(maker.shape) if whole else (numel,)
         twin = torch.empty(shape, dtype=maker.dtype, device="meta")
-        (value,) = self._emit("constant", (), ((),), (shape,), _dtype(maker))
+        content = maker if whole else torch.as_strided(maker, (numel,), (1,), 0)
+        (value,) = self._emit(
+            "constant", (), ((),), (shape,), _dtype(maker), source=Call(constant, (content,))
+        )
         self._own(twin, value)
         self._promoted[key] = twin
         return self._window_on(target, twin)
