@@ -12,8 +12,10 @@ even a parameter that is exactly zero.  What was seen in torch on the CPU, and h
   16 and more) transform whole tiles and spread it, so NNPACK is switched off for the run.
 - an interpolation tap of weight exactly zero (align_corners, samples that coincide) reads 0 · NaN:
   dirty here, no dependence for the gradient.  The structural answer follows the gradient.
-- masks that add −100 before a softmax (Swin) or −inf keep NaN: dirty here.  The structural answer
-  includes what such a mask hides too, since a small weight is not a zero.
+- a mask that adds −100 before a softmax (Swin) leaves a small weight, not a zero: dirty here, and
+  the structural answer includes what such a mask hides.
+- attention with a causal or −inf mask multiplies values by an exact zero: dirty here all the same;
+  the structural answer, as the gradient, leaves them out.
 """
 
 from __future__ import annotations

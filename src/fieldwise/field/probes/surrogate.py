@@ -130,8 +130,9 @@ def _register(*names: str) -> Callable[[Rule], Rule]:
 
 @_register(
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "convolution", "linear", "bilinear", "matmul", "mm", "bmm", "mv", "dot", "vdot", "inner",
-    "outer", "ger", "addmm", "baddbmm", "addbmm", "addmv", "addr", "einsum", "tensordot", "kron",
+    "convolution", "_convolution", "_convolution_mode", "linear", "bilinear", "matmul", "mm", "bmm",
+    "mv", "dot", "vdot", "inner", "outer", "ger", "addmm", "baddbmm", "addbmm", "addmv", "addr",
+    "einsum", "tensordot", "kron",
 )  # fmt: skip
 def _multilinear(op: Operation) -> Sequence[Tensor]:
     """The op at operands of one: its derivative in each operand is a sum of ones."""
@@ -150,15 +151,26 @@ def _as_ones(tensor: Tensor) -> Tensor:
 
 
 @_register(
-    "clone", "contiguous", "to", "_to_copy", "detach", "lift_fresh", "type_as",
-    "dropout", "native_dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout",
-    "prelu", "_prelu_kernel", "rrelu", "rrelu_with_noise", "bernoulli", "clamp", "bucketize",
-    "nan_to_num", "gelu", "softplus", "hardswish", "hardsigmoid", "relu6", "hardtanh", "logit",
-    "leaky_relu", "elu", "selu", "celu", "silu", "mish", "log_sigmoid", "square", "isnan",
-    "isinf", "float_power", "true_divide", "fake_quantize_per_tensor_affine",
+    "hardswish", "hardsigmoid", "hardtanh", "relu6", "selu", "celu", "elu", "leaky_relu",
+    "softplus", "square", "isnan", "isinf", "logit", "nan_to_num", "float_power", "true_divide",
+    "floor_divide", "rsub", "eq", "ne", "complex", "polar", "real", "imag", "conj", "_conj",
+    "_neg_view", "resolve_conj", "resolve_neg", "fake_quantize_per_tensor_affine",
 )  # fmt: skip
 def _combine(op: Operation) -> Sequence[Tensor]:
     return (_sum([_spread(tensor, op.shape) for tensor in op.derived()]),) * len(op.shapes)
+
+
+@_register(
+    "clone", "contiguous", "to", "_to_copy", "detach", "lift", "lift_fresh", "type_as",
+    "dropout", "native_dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout",
+    "prelu", "_prelu_kernel", "rrelu", "rrelu_with_noise", "rrelu_with_noise_functional",
+    "bernoulli", "bucketize", "log_sigmoid", "log_sigmoid_forward",
+)  # fmt: skip
+def _first_alone(op: Operation) -> Sequence[Tensor]:
+    """Whatever else stands among the arguments says how, or has the shape of a channel."""
+    name = next(iter({"self", "input"} & op.args.keys()))
+    source = op.args[name] if op.name in ("to", "type_as") else op.only(name)
+    return (source * 1,) * len(op.shapes)
 
 
 @_register("copy", "fill")
@@ -205,6 +217,13 @@ def _glu(op: Operation) -> Sequence[Tensor]:
 @_register("view_as_real")
 def _view_as_real(op: Operation) -> Sequence[Tensor]:
     return (op.args["self"].unsqueeze(-1).expand(op.shape),)
+
+
+@_register("embedding", "one_hot")
+def _looked_up(op: Operation) -> Sequence[Tensor]:
+    """A row for each index; the row's values are constants."""
+    indices = op.only("indices" if op.name == "embedding" else "self")
+    return (indices.unsqueeze(-1).expand(op.shape),)
 
 
 @_register("view_as_complex")
@@ -386,10 +405,11 @@ def _cdist(op: Operation) -> Sequence[Tensor]:
 @_register(
     "view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as",
     "reshape_as", "_reshape_alias", "ravel", "alias", "atleast_1d", "atleast_2d", "atleast_3d",
-    "permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "numpy_T", "mT",
+    "permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "numpy_T", "mT", "mH",
+    "matrix_H", "adjoint",
     "select", "slice", "narrow", "split", "split_with_sizes", "chunk", "tensor_split", "unbind",
-    "unsafe_split", "unsafe_chunk", "hsplit", "vsplit", "diagonal", "diag_embed", "diag",
-    "cat", "concat", "stack", "hstack", "vstack", "dstack", "column_stack", "meshgrid",
+    "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk", "hsplit", "vsplit", "diagonal", "diag_embed", "diag",
+    "cat", "concat", "concatenate", "stack", "_stack", "hstack", "vstack", "dstack", "column_stack", "meshgrid",
     "expand", "expand_as", "broadcast_to", "repeat", "tile", "repeat_interleave",
     "roll", "flip", "fliplr", "flipud", "rot90", "tril", "triu",
     "pad", "constant_pad_nd", "_pad_circular", "_pad_enum",
@@ -399,7 +419,7 @@ def _cdist(op: Operation) -> Sequence[Tensor]:
     "unfold", "im2col", "col2im", "as_strided", "slice_scatter", "select_scatter",
     "diagonal_scatter", "view_copy", "permute_copy", "squeeze_copy", "slice_copy",
     "index", "_unsafe_index", "index_select", "gather", "take", "take_along_dim",
-    "index_put", "_unsafe_index_put", "index_add", "index_copy", "scatter", "scatter_add",
+    "index_put", "_unsafe_index_put", "_index_put_impl", "index_fill", "index_add", "index_copy", "scatter", "scatter_add",
     "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
     "_adaptive_avg_pool2d", "_adaptive_avg_pool3d",

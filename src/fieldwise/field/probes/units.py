@@ -119,13 +119,12 @@ def _run_of(model: nn.Module, layer: str) -> tuple[str, int]:
 @contextmanager
 def _unchanged(model: nn.Module) -> Iterator[ExitStack]:
     """Buffers and random state put back; callbacks on the stack run at the end."""
-    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         try:
             yield stack
         finally:
-            for buffer, version, before in buffers:
-                if buffer._version != version:
-                    with torch.no_grad():
-                        buffer.copy_(before)
+            for buffer, before in buffers:
+                if not torch.equal(buffer, before):
+                    buffer.data.copy_(before)
