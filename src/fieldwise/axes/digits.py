@@ -65,7 +65,7 @@ def substituted(
             offset.scale(tail).shift(rest) for offset in index.offsets for rest in range(tail)
         )
         return AxisMap(index.advance * tail, offsets), False
-    rows = []
+    rows: list[IndexSet] = []
     for new in range(after):
         read = index(new) if where is None or new in where else EMPTY
         landed = border.land(read, sizes[position])

@@ -67,7 +67,8 @@ def projective_field(
     graph, source = report.graph, report.input
     name = graph.outputs[0] if target is None else resolve(graph, target)
     sides = [IndexSet.range(0, size) for size in source.shape]
-    for axis, index in zip(report.axes, _checked(unit, source.shape, report.axes, source.name), strict=True):
+    indices = _checked(unit, source.shape, report.axes, source.name)
+    for axis, index in zip(report.axes, indices, strict=True):
         sides[axis] = IndexSet(index, 1)
     reach = push(graph, source.name, Region.of([tuple(sides)])).get(name, Reach(Region(), Region()))
     return _unit_field(reach, report.roles(name).unit, graph.shape(name), tuple(unit))
@@ -182,7 +183,7 @@ class FieldReport:
             dim = _channel_dim(name, shape, place)
             if not 0 <= channel < shape[dim]:
                 raise UsageError(
-                    f"'{name}' has channels 0 to {shape[dim] - 1}; channel {channel} is none of them."
+                    f"'{name}' has channels 0 to {shape[dim] - 1}; {channel} is none of them."
                 )
             sides[dim] = IndexSet(channel, 1)
         return Region.of([tuple(sides)])
@@ -238,7 +239,9 @@ def _axes(source: Value, axes: Sequence[int] | None) -> tuple[int, ...]:
         return tuple(range(2, rank)) if rank > 2 else (rank - 1,)
     for axis in axes:
         if not 0 <= axis < rank:
-            raise UsageError(f"'{source.name}' has axes 0 to {rank - 1}; axis {axis} is none of them.")
+            raise UsageError(
+                f"'{source.name}' has axes 0 to {rank - 1}; axis {axis} is none of them."
+            )
     return tuple(axes)
 
 
@@ -261,5 +264,6 @@ def _checked(unit: Sequence[int], shape: Shape, dims: Sequence[int], name: str) 
 def _channel_dim(name: str, shape: Shape, place: Roles) -> int:
     found = [dim for dim in place.channel if shape[dim] > 1] or list(place.channel)
     if len(found) != 1:
-        raise UsageError(f"'{name}' of shape {'x'.join(map(str, shape))} has no single channel axis.")
+        spelled = "x".join(map(str, shape))
+        raise UsageError(f"'{name}' of shape {spelled} has no single channel axis.")
     return found[0]

@@ -78,9 +78,7 @@ def _read(graph: Graph, node: Node, read: Read, name: str, state: State) -> Stat
     return state
 
 
-def _full_by(
-    state: State, axis: int, name: str, operands: Sequence[Closed]
-) -> str | None:
+def _full_by(state: State, axis: int, name: str, operands: Sequence[Closed]) -> str | None:
     if not any(isinstance(product.tracks[axis].map, Lattice) for product in state.products):
         return None
     return next((o.full_by[axis] for o in operands if o.full_by[axis] is not None), name)

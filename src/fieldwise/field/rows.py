@@ -60,9 +60,7 @@ def make_row(
     products = of_units(closed.state.products, layout, unit)
     local = None
     if with_local and closed.state.local:
-        local = _fields(
-            of_units(closed.state.local, layout, unit), layout, axes, source, closed
-        )
+        local = _fields(of_units(closed.state.local, layout, unit), layout, axes, source, closed)
     return Row(
         name=value.name,
         op=node.op if node else "input",
@@ -184,9 +182,7 @@ def closed_region(state: State, unit: Mapping[int, int]) -> tuple[tuple[IndexSet
     return Region.of(found).products
 
 
-def _evaluated(
-    track: Track, places: Mapping[Digit, int], layout: Layout, size: int
-) -> IndexSet:
+def _evaluated(track: Track, places: Mapping[Digit, int], layout: Layout, size: int) -> IndexSet:
     if isinstance(track.map, Lattice):
         return track.map.within(size)
     index = 0

@@ -112,9 +112,7 @@ def _over_mixed(track: Track, digits: tuple[Digit, ...], layout: Layout) -> Axis
 
 
 def _with_track(product: Product, axis: int, track: Track) -> Product:
-    return replace(
-        product, tracks=(*product.tracks[:axis], track, *product.tracks[axis + 1 :])
-    )
+    return replace(product, tracks=(*product.tracks[:axis], track, *product.tracks[axis + 1 :]))
 
 
 def _length(digits: Sequence[tuple[int, int]]) -> int:

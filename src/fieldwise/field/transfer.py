@@ -258,12 +258,8 @@ def _joint_sweep(scene: _Scene, product: Product, dims: set[int]) -> list[Produc
             tuple(m(index).clip(scene.sizes[axis]) for m, axis in zip(maps, axes, strict=True))  # type: ignore[operator]
             for index in range(scene.before[dim])
         }
-        swept = [
-            dict(zip(axes, sides, strict=True)) for sides in _as_products(rows) if all(sides)
-        ]
-        parts = [
-            _with_constants(part, sides, scene.sizes) for part in parts for sides in swept
-        ]
+        swept = [dict(zip(axes, sides, strict=True)) for sides in _as_products(rows) if all(sides)]
+        parts = [_with_constants(part, sides, scene.sizes) for part in parts for sides in swept]
     return parts
 
 
@@ -316,9 +312,7 @@ def _reshaped(state: State, before: Shape, after: Shape) -> State:
     return state.changed(tuple(layout), change)
 
 
-def _cut(
-    state: State, old: range, new: range, after: Shape
-) -> list[list[tuple[int, int]]] | None:
+def _cut(state: State, old: range, new: range, after: Shape) -> list[list[tuple[int, int]]] | None:
     """The digits of a group of dimensions, regrouped; None where borders do not nest."""
     sizes = [size for dim in old for size, _ in state.layout[dim]]
     return regroup(sizes, after[new.start : new.stop])

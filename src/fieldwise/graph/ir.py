@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -214,7 +215,7 @@ def unknown(operand: int, rank: int, why: str) -> Read:
 def step_shapes(read: Read, operand_shape: Shape, result_shape: Shape) -> list[tuple[Shape, Shape]]:
     """Per step of a read, the shape before it and the shape after it."""
     shapes = (operand_shape, *read.shapes, result_shape)
-    return list(zip(shapes[:-1], shapes[1:], strict=True))
+    return list(pairwise(shapes))
 
 
 def numel(shape: Shape) -> int:

@@ -12,7 +12,7 @@ from fieldwise.graph.ir import Graph
 
 
 def aliases(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """Per value, the module paths that stand for it: 'layer4', or 'relu#2' for a second run."""
+    """Per value, what else stands for it: module paths ('relu#2' for a second run), output keys."""
     found: dict[str, list[str]] = defaultdict(list)
     for path, runs in graph.scopes.items():
         for number, returned in enumerate(runs, 1):
@@ -21,6 +21,10 @@ def aliases(graph: Graph) -> dict[str, tuple[str, ...]]:
                 name = spelled if len(returned) == 1 else f"{spelled}[{position}]"
                 if name != value:
                     found[value].append(name)
+    taken = {name for names in found.values() for name in names} | set(graph.values)
+    for key, value in zip(graph.output_names, graph.outputs, strict=True):
+        if key not in taken and not key.isdecimal():
+            found[value].append(key)
     return {value: tuple(names) for value, names in found.items()}
 
 

@@ -118,9 +118,7 @@ def _inverse(forward: AxisMap | Table) -> AxisMap | None:
     )
 
 
-def strided_read(
-    base: Shape, size: Sequence[int], stride: Sequence[int], offset: int
-) -> Read:
+def strided_read(base: Shape, size: Sequence[int], stride: Sequence[int], offset: int) -> Read:
     """How ``as_strided(size, stride, offset)`` reads a contiguous base; Unknown if not regular."""
     steps, unit = [1] * len(base), 1
     for dim in reversed(range(len(base))):

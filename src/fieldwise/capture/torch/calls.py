@@ -20,6 +20,7 @@ class OutOfPlace:
     written: tuple[int, ...]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the op on copies of what it writes to."""
         copied = [a.clone() if n in self.written else a for n, a in enumerate(args)]
         return self.op(*copied, **kwargs)
 
@@ -32,6 +33,7 @@ class WriteThrough:
     shape: tuple[int, ...]
 
     def __call__(self, value: Tensor, base: Tensor | None = None) -> Tensor:
+        """The base with ``value`` in place of the view."""
         whole = value.new_empty(self.shape) if base is None else base.contiguous().clone()
         view_of(self.view, whole).copy_(value)
         return whole
@@ -53,6 +55,7 @@ class Part:
     position: int
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """That result alone."""
         return self.op(*args, **kwargs)[self.position]
 
 

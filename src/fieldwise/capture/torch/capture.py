@@ -145,9 +145,7 @@ def _restored(model: nn.Module) -> Iterator[None]:
     saved = []
     for module in model.modules():
         attributes = module.__dict__
-        inner = {
-            key: dict(value) for key, value in attributes.items() if type(value) is dict
-        }
+        inner = {key: dict(value) for key, value in attributes.items() if type(value) is dict}
         saved.append((attributes, dict(attributes), inner))
     try:
         yield

@@ -62,9 +62,7 @@ def finish(
         inputs=tuple(name for name, _ in inputs),
         nodes=nodes,
         outputs=tuple(names[value] for _, value in outputs),
-        values={
-            name: Value(name, shapes[value], dtypes[value]) for value, name in names.items()
-        },
+        values={name: Value(name, shapes[value], dtypes[value]) for value, name in names.items()},
         scopes={
             path: tuple(
                 tuple(names[value] for value in run.returned if value in names) for run in runs

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ _SHAPE_ONLY = (
 _WRITE_ONLY = {"copy": "src", "fill": "value", "zero": None}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _describe(func: torch._ops.OpOverload) -> _Op:
     schema = func._schema
     writes = tuple(
@@ -73,9 +73,7 @@ def _describe(func: torch._ops.OpOverload) -> _Op:
         },
         writes=writes,
         rule=find_rule(base),
-        composite=func.has_kernel_for_dispatch_key(
-            torch._C.DispatchKey.CompositeImplicitAutograd
-        ),
+        composite=func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd),
         pointwise=torch.Tag.pointwise in func.tags,
         makes_tensor=not tensors,
         reads_shape_only=plain in _SHAPE_ONLY,
@@ -119,9 +117,7 @@ class Recorder(TorchDispatchMode):
 
     def adopt(self, tensor: Tensor) -> Tensor:
         """An input of the model: its stand-in on the meta device."""
-        twin = torch.empty_strided(
-            tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta"
-        )
+        twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
         value = self.new_value(tuple(tensor.shape), _dtype(tensor))
         self.inputs.append(value)
         self._own(twin, value)
@@ -208,9 +204,10 @@ class Recorder(TorchDispatchMode):
             kept, written = scatter_reads(view)
             operands = (new, base) if kept else (new,)
             reads = (*written, *(Read(1, read.steps, read.shapes) for read in kept))
+            refs = tuple(Ref(number) for number in range(len(operands)))
             (new,) = self._emit(
                 f"{view.op}_scatter", operands, (reads,), (view.before,), self.dtypes[base],
-                source=Call(WriteThrough(view.source, view.before), (Ref(0), Ref(1))[: len(operands)]),
+                source=Call(WriteThrough(view.source, view.before), refs),
             )  # fmt: skip
         storage.value, storage.version = new, storage.version + 1
         entry.value, entry.version = value, storage.version
@@ -467,7 +464,9 @@ def _tensors(args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
     return found
 
 
-def _map(call: tuple[Any, Mapping[str, Any]], change: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _map(
+    call: tuple[Any, Mapping[str, Any]], change: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments with every tensor changed; torch calls nest tensors one list deep."""
 
     def visit(value: Any) -> Any:
