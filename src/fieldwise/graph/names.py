@@ -22,7 +22,7 @@ def aliases(graph: Graph) -> dict[str, tuple[str, ...]]:
                 if name != value:
                     found[value].append(name)
     taken = {name for names in found.values() for name in names} | set(graph.values)
-    for key, value in zip(graph.output_names, graph.outputs, strict=True):
+    for key, value in zip(graph.output_names, graph.outputs, strict=False):
         if key not in taken and not key.isdecimal():
             found[value].append(key)
     return {value: tuple(names) for value, names in found.items()}
