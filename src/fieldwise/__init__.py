@@ -1,5 +1,13 @@
 """What every unit of a convolutional network sees, exactly."""
 
+from fieldwise.errors import CaptureError as CaptureError
 from fieldwise.errors import FieldwiseError as FieldwiseError
+from fieldwise.errors import UsageError as UsageError
+from fieldwise.field import FieldReport as FieldReport
+from fieldwise.field import UnitField as UnitField
+from fieldwise.field import between as between
+from fieldwise.field import projective_field as projective_field
+from fieldwise.field import receptive_fields as receptive_fields
+from fieldwise.field import unproductive as unproductive
 
 __version__ = "0.1.0"
