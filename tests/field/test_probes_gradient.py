@@ -200,6 +200,52 @@ def test_a_factor_that_happens_to_be_zero_is_a_weight():
     assert gradient_field(Scaled(), torch.empty(1, 1, 6), None, (0,)).count == 6
 
 
+class WritesToConstants(nn.Module):
+    """Even outputs are samples shifted by three, odd ones are the input's own."""
+
+    def forward(self, x):
+        out = torch.zeros(x.shape)
+        out[:, :, ::2] = x.roll(3, 2)[:, :, ::2]
+        out[:, :, 1::2] = x[:, :, 1::2]
+        return out * 1
+
+
+class WritesToViews(nn.Module):
+    """In-place arithmetic on overlapping views of one tensor."""
+
+    def forward(self, x):
+        y = x + 1
+        z = y.transpose(1, 2)
+        z[:, 1:3] += z[:, 3:5]
+        y[..., 4:].add_(y[..., :4])
+        y[:, 0].mul_(x[:, 1].flip(-1))
+        return y * 1
+
+
+@pytest.mark.parametrize("network", [WritesToConstants, WritesToViews])
+def test_a_write_through_a_view_is_seen_where_it_landed(network):
+    probe = GradientProbe(network(), torch.empty(1, 2, 8))
+    for unit in range(8):
+        x = torch.rand(1, 2, 8, requires_grad=True)
+        (gradient,) = torch.autograd.grad(network()(x)[:, :, unit].sum(), x)
+        seen = probe.field(None, (unit,))
+        assert seen.exact
+        np.testing.assert_array_equal(seen.mask, gradient.any(0).any(0))
+
+
+def test_a_write_to_one_of_several_views_is_seen_where_it_landed():
+    class Network(nn.Module):
+        def forward(self, x):
+            y = x + 1
+            left, right = y.chunk(2, 2)
+            right.add_(left)
+            return y * 1
+
+    probe = GradientProbe(Network(), torch.empty(1, 2, 8))
+    assert np.nonzero(probe.field(None, (2,)).mask)[0].tolist() == [2]
+    assert np.nonzero(probe.field(None, (6,)).mask)[0].tolist() == [2, 6]
+
+
 def test_sampling_where_the_data_says_is_marked_inexact():
     class Sampler(nn.Module):
         def forward(self, x):

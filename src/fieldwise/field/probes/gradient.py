@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.capture import capture
 from fieldwise.errors import UsageError
 from fieldwise.field.probes.result import Probe
@@ -31,6 +32,7 @@ from fieldwise.field.probes.surrogate import (
     dense,
     generic,
     surrogate,
+    write_through,
 )
 from fieldwise.field.probes.units import select
 from fieldwise.graph.ir import Graph, Node, Shape
@@ -193,10 +195,13 @@ class _Step:
 def _prepare_step(graph: Graph, node: Node) -> _Step:
     shapes = [graph.shape(name) for name in node.operands]
     results = tuple(graph.shape(name) for name in node.results)
-    if node.source is None:
-        return _unrecorded(node, shapes, results)
+    if not node.operands:
+        return _Step((([], []),))
+    assert node.source is not None
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         operands = [torch.ones(s, dtype=torch.float64, requires_grad=True) for s in shapes]
+        if isinstance(node.source.target, WriteThrough):
+            return _Step(((operands, [write_through(node.source.target, operands)]),))
         operation = Operation.of(node.source, operands, results)
         try:
             return _Step(((operands, surrogate(operation)),))
@@ -217,14 +222,3 @@ def _drawn(
     if not any(tensor.requires_grad for tensor in found):
         raise RuntimeError("no result has a derivative")
     return operands, found
-
-
-def _unrecorded(node: Node, shapes: Sequence[Shape], results: tuple[Shape, ...]) -> _Step:
-    """A node without its call: everything of every operand, marked."""
-    with torch.enable_grad():
-        operands = [torch.ones(s, dtype=torch.float64, requires_grad=True) for s in shapes]
-        if not operands:
-            return _Step((([], []),))
-        total = torch.stack([operand.sum() for operand in operands]).sum()
-    why = f"{node.results[0]}: the graph does not keep the call of this {node.op}"
-    return _Step(((operands, [total.expand(shape) for shape in results]),), why)

@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from fieldwise.capture.torch.calls import OutOfPlace, Part, WriteThrough
 from fieldwise.graph.ir import Call, Ref, Shape
 
 Rule = Callable[["Operation"], Sequence[Tensor]]
@@ -45,7 +46,7 @@ class Operation:
     """One call with tensors in place: operands require gradients, constants do not.
 
     name:   of the op in torch.ops.aten ('conv2d'), without the underscore of in-place variants
-    target: the overload to call, out of place
+    target: what to call, an overload or a wrapper of one (see ``capture.torch.calls``)
     args:   by their names in the schema, defaults filled in
     shapes: of the results
     """
@@ -58,8 +59,7 @@ class Operation:
     @classmethod
     def of(cls, call: Call, operands: Sequence[Tensor], shapes: tuple[Shape, ...]) -> Operation:
         """The captured call with these tensors as its operands."""
-        target = _out_of_place(call.target)
-        schema = target._schema
+        schema = _schema(call.target)
         args = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
         names = [argument.name for argument in schema.arguments]
         args |= dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
@@ -74,7 +74,10 @@ class Operation:
             return item
 
         filled = {name: fill(item) for name, item in args.items() if name in names}
-        return cls(schema.name.removeprefix("aten::"), target, filled, shapes)
+        name = schema.name.removeprefix("aten::")
+        if schema.is_mutable and not name.endswith("__"):
+            name = name.removesuffix("_")
+        return cls(name, call.target, filled, shapes)
 
     @property
     def shape(self) -> Shape:
@@ -95,7 +98,7 @@ class Operation:
     def run(self, args: dict[str, Any]) -> list[Tensor]:
         """The op itself with these arguments; its tensor results."""
         positional, keywords = [], {}
-        for argument in self.target._schema.arguments:
+        for argument in _schema(self.target).arguments:
             if argument.kwarg_only:
                 keywords[argument.name] = args[argument.name]
             else:
@@ -107,7 +110,7 @@ class Operation:
 def surrogate(operation: Operation) -> list[Tensor]:
     """The results of the surrogate of this call.  Raises UnknownDependence where none is known."""
     rule = _RULES.get(operation.name)
-    if rule is None and torch.Tag.pointwise in operation.target.tags:
+    if rule is None and torch.Tag.pointwise in getattr(operation.target, "tags", ()):
         rule = _combine
     if rule is None:
         raise UnknownDependence(f"{operation.name} has no surrogate")
@@ -272,6 +275,7 @@ def _adaptive_max_pool(op: Operation) -> Sequence[Tensor]:
     "mean", "sum", "amax", "amin", "nanmean", "nansum", "logsumexp", "prod", "all", "any",
     "linalg_vector_norm", "norm", "count_nonzero", "var", "std", "var_mean", "std_mean",
     "max", "min", "median", "argmax", "argmin", "mode", "kthvalue", "aminmax", "frobenius_norm",
+    "nanmedian", "_aminmax",
 )  # fmt: skip
 def _reduction(op: Operation) -> Sequence[Tensor]:
     if isinstance(op.args.get("other"), Tensor):
@@ -281,7 +285,7 @@ def _reduction(op: Operation) -> Sequence[Tensor]:
     return tuple(total.reshape(shape) for shape in op.shapes)
 
 
-@_register("softmax", "_softmax", "log_softmax", "_log_softmax")
+@_register("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax")
 def _softmax(op: Operation) -> Sequence[Tensor]:
     return (_mixed(op.only("self"), op.args["dim"]),)
 
@@ -297,7 +301,7 @@ def _fourier(op: Operation) -> Sequence[Tensor]:
     return (op.only("self").sum(op.args["dim"], keepdim=True).expand(op.shape),)
 
 
-@_register("layer_norm", "native_layer_norm", "rms_norm")
+@_register("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm")
 def _layer_norm(op: Operation) -> Sequence[Tensor]:
     source = op.only("input")
     dims = tuple(range(-len(op.args["normalized_shape"]), 0))
@@ -338,7 +342,7 @@ def _batch_norm(op: Operation) -> Sequence[Tensor]:
     return (source * 1, *statistics)
 
 
-@_register("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp")
+@_register("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "_logcumsumexp")
 def _cumulative(op: Operation) -> Sequence[Tensor]:
     return (op.only("self").cumsum(op.args["dim"]),) * len(op.shapes)
 
@@ -405,11 +409,13 @@ def _cdist(op: Operation) -> Sequence[Tensor]:
 @_register(
     "view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as",
     "reshape_as", "_reshape_alias", "ravel", "alias", "atleast_1d", "atleast_2d", "atleast_3d",
-    "permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "numpy_T", "mT", "mH",
-    "matrix_H", "adjoint",
+    "permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "numpy_T", "mT",
+    "mH", "matrix_H", "adjoint",
     "select", "slice", "narrow", "split", "split_with_sizes", "chunk", "tensor_split", "unbind",
-    "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk", "hsplit", "vsplit", "diagonal", "diag_embed", "diag",
-    "cat", "concat", "concatenate", "stack", "_stack", "hstack", "vstack", "dstack", "column_stack", "meshgrid",
+    "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk", "hsplit", "vsplit",
+    "diagonal", "diag_embed", "diag",
+    "cat", "concat", "concatenate", "_chunk_cat", "stack", "_stack", "hstack", "vstack", "dstack",
+    "column_stack", "meshgrid",
     "expand", "expand_as", "broadcast_to", "repeat", "tile", "repeat_interleave",
     "roll", "flip", "fliplr", "flipud", "rot90", "tril", "triu",
     "pad", "constant_pad_nd", "_pad_circular", "_pad_enum",
@@ -419,7 +425,8 @@ def _cdist(op: Operation) -> Sequence[Tensor]:
     "unfold", "im2col", "col2im", "as_strided", "slice_scatter", "select_scatter",
     "diagonal_scatter", "view_copy", "permute_copy", "squeeze_copy", "slice_copy",
     "index", "_unsafe_index", "index_select", "gather", "take", "take_along_dim",
-    "index_put", "_unsafe_index_put", "_index_put_impl", "index_fill", "index_add", "index_copy", "scatter", "scatter_add",
+    "index_put", "_unsafe_index_put", "_index_put_impl", "index_fill", "index_add",
+    "index_copy", "scatter", "scatter_add",
     "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
     "_adaptive_avg_pool2d", "_adaptive_avg_pool3d",
@@ -453,6 +460,19 @@ def _as_float64(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", torch.float64)
 
 
+def write_through(target: WriteThrough, operands: Sequence[Tensor]) -> Tensor:
+    """A base with a view of it overwritten.
+
+    The write is done on the elements' numbers, as torch lets no derivative pass a write to one
+    view of several (split, chunk); the numbers then say where each element comes from.
+    """
+    numbers, first = [], 0
+    for operand in operands:
+        numbers.append(torch.arange(first, first + operand.numel()).reshape(operand.shape))
+        first += operand.numel()
+    return torch.cat([operand.reshape(-1) for operand in operands])[target(*numbers)]
+
+
 # ------------------------------------------------------------------------ where none is known
 
 
@@ -476,14 +496,10 @@ def generic(operation: Operation) -> list[Tensor]:
 # ------------------------------------------------------------------------ small helpers
 
 
-def _out_of_place(target: Any) -> Any:
-    """relu_ → relu; an op that writes nothing is itself."""
-    schema = target._schema
-    name = schema.name.split("::")[1]
-    if not schema.is_mutable or not name.endswith("_") or name.endswith("__"):
-        return target
-    packet = getattr(torch.ops.aten, name[:-1], None)
-    return getattr(packet, schema.overload_name or "default", target)
+def _schema(target: Any) -> Any:
+    """Of an overload, or of the overload that an OutOfPlace or Part wraps."""
+    overload: Any = target.op if isinstance(target, (OutOfPlace, Part)) else target
+    return overload._schema
 
 
 def _tensors(items: Any) -> Iterator[Tensor]:
