@@ -285,7 +285,9 @@ def test_an_unknown_layer_and_a_unit_outside_are_errors():
 def test_the_model_is_not_modified():
     model = networks.Residual().train(False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    gradient_field(model, torch.rand(1, 3, 9, 8), None, (3, 3))
+    random_state = torch.get_rng_state()
+    gradient_field(model, torch.empty(1, 3, 9, 8), None, (3, 3))
+    assert torch.equal(random_state, torch.get_rng_state())
     after = model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(parameter.grad is None for parameter in model.parameters())

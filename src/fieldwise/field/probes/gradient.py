@@ -169,9 +169,10 @@ class _Step:
     def pull(self, masks: Sequence[Tensor | None]) -> list[Tensor | None]:
         """The elements of each operand that the marked elements of the results depend on."""
         reached: list[Tensor | None] = [None] * len(self.draws[0][0])
+        dice = torch.Generator().manual_seed(0)
         for operands, results in self.draws:
             pairs = [
-                (result, mask * (1 + torch.rand(mask.shape, dtype=torch.float64)))
+                (result, mask * (1 + torch.rand(mask.shape, generator=dice, dtype=torch.float64)))
                 for result, mask in zip(results, masks, strict=False)
                 if mask is not None and result.requires_grad
             ]
