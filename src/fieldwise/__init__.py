@@ -5,8 +5,6 @@ from fieldwise.errors import FieldwiseError as FieldwiseError
 from fieldwise.errors import UsageError as UsageError
 from fieldwise.field import FieldReport as FieldReport
 from fieldwise.field import UnitField as UnitField
-from fieldwise.field import between as between
-from fieldwise.field import projective_field as projective_field
 from fieldwise.field import receptive_fields as receptive_fields
 from fieldwise.field import unproductive as unproductive
 

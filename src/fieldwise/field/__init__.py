@@ -2,8 +2,6 @@
 
 from fieldwise.field.analysis import FieldReport as FieldReport
 from fieldwise.field.analysis import ValueField as ValueField
-from fieldwise.field.analysis import between as between
-from fieldwise.field.analysis import projective_field as projective_field
 from fieldwise.field.analysis import receptive_fields as receptive_fields
 from fieldwise.field.report import AxisField as AxisField
 from fieldwise.field.report import Row as Row

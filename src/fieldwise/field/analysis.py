@@ -30,7 +30,8 @@ def receptive_fields(
 ) -> FieldReport:
     """The receptive field of every unit of a network.
 
-    model:   a captured ``Graph``, or a ``torch.nn.Module`` with an ``example`` input
+    model:   a captured ``Graph``, or a ``torch.nn.Module`` with an ``example`` input: a tensor, a
+             tuple or dict of tensors, or the shape of the only input
     wrt:     the value (or module path) whose samples are counted; by default the input
     ignore_global: add to every row the field through the local paths alone
     axes:    the dimensions of that value to report; by default all from 2 on (for
@@ -47,31 +48,6 @@ def receptive_fields(
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
     chosen = _axes(source, axes)
     return FieldReport(graph, source, chosen, ignore_global)
-
-
-def between(report: FieldReport, earlier: str, later: str) -> ValueField:
-    """The field of the value ``later`` with respect to the value ``earlier``.
-
-    Raises UsageError where ``later`` does not depend on ``earlier``.
-    """
-    return receptive_fields(report.graph, wrt=earlier)[later]
-
-
-def projective_field(
-    report: FieldReport, unit: Sequence[int], *, target: str | None = None
-) -> UnitField:
-    """The units of ``target`` (by default the last value) that depend on one source sample.
-
-    ``unit`` holds one index per reported source axis; all channels of the sample count.
-    """
-    graph, source = report.graph, report.input
-    name = graph.outputs[0] if target is None else resolve(graph, target)
-    sides = [IndexSet.range(0, size) for size in source.shape]
-    indices = _checked(unit, source.shape, report.axes, source.name)
-    for axis, index in zip(report.axes, indices, strict=True):
-        sides[axis] = IndexSet(index, 1)
-    reach = push(graph, source.name, Region.of([tuple(sides)])).get(name, Reach(Region(), Region()))
-    return _unit_field(reach, report.roles(name).unit, graph.shape(name), tuple(unit))
 
 
 @dataclass(frozen=True)
@@ -152,6 +128,30 @@ class FieldReport:
             self._by_name[name] for name in matching(self.graph, globs) if name in self._by_name
         )
 
+    def between(self, earlier: str, later: str) -> ValueField:
+        """The field of the value ``later`` with respect to the value ``earlier``.
+
+        ``earlier`` is what ``wrt`` is to ``receptive_fields``; its axes from 2 on are reported.
+        Raises UsageError for an unknown name, or where ``later`` does not depend on ``earlier``.
+        """
+        return receptive_fields(self.graph, wrt=earlier)[later]
+
+    def projective_field(self, *unit: int, target: str | None = None) -> UnitField:
+        """The units of ``target`` (by default the output) that depend on one source sample.
+
+        ``unit`` holds one index per reported axis of the source, of which all channels count.
+        Raises UsageError for a sample outside the source, or an unknown target.
+        """
+        name = self.graph.outputs[0] if target is None else resolve(self.graph, target)
+        source = self.input
+        sides = [IndexSet.range(0, size) for size in source.shape]
+        indices = _checked(unit, source.shape, self.axes, source.name)
+        for axis, index in zip(self.axes, indices, strict=True):
+            sides[axis] = IndexSet(index, 1)
+        reached = push(self.graph, source.name, Region.of([tuple(sides)]))
+        reach = reached.get(name, Reach(Region(), Region()))
+        return _unit_field(reach, self.roles(name).unit, self.graph.shape(name), unit)
+
     def roles(self, name: str) -> Roles:
         """Which dimensions of a value are its unit's, its batch's and its channels'."""
         if name not in self._closed:
@@ -226,10 +226,12 @@ def _unit_field(reach: Reach, axes: Sequence[int], shape: Shape, unit: Sequence[
 
 
 def _captured(model: Any, example: Any) -> Graph:
-    from fieldwise.capture.torch import capture
+    from fieldwise.capture.torch import capture, meta_tensor
 
     if example is None:
-        raise UsageError("A torch module is analysed on an example input; pass one (shapes only).")
+        raise UsageError("A torch module is analysed on an example input; pass one, or its shape.")
+    if isinstance(example, (tuple, list)) and all(isinstance(size, int) for size in example):
+        example = meta_tensor(example)
     return capture(model, example)
 
 

@@ -71,3 +71,33 @@ class Row:
     at_this_size: bool = False
     local: tuple[AxisField, ...] | None = None
     aliases: tuple[str, ...] = ()
+
+    @property
+    def extent(self) -> tuple[int | None, ...]:
+        """The extent per axis; None on a full axis."""
+        return tuple(axis.extent for axis in self.axes)
+
+    @property
+    def count(self) -> tuple[int | None, ...]:
+        """The samples without holes per axis; None on a full axis."""
+        return tuple(axis.count for axis in self.axes)
+
+    @property
+    def stride(self) -> tuple[Fraction | None, ...]:
+        """The stride per axis; None on a full axis."""
+        return tuple(axis.stride for axis in self.axes)
+
+    @property
+    def start(self) -> tuple[int | None, ...]:
+        """The first index of unit 0 per axis; None on a full axis."""
+        return tuple(axis.start for axis in self.axes)
+
+    @property
+    def period(self) -> tuple[int | None, ...]:
+        """The period per axis; None on a full axis."""
+        return tuple(axis.period for axis in self.axes)
+
+    @property
+    def full(self) -> tuple[bool, ...]:
+        """Per axis, whether a global operation made the value see all of it."""
+        return tuple(axis.full for axis in self.axes)

@@ -1,3 +1,4 @@
 """Capture of PyTorch modules: one run on the meta device, nothing patched, nothing changed."""
 
 from fieldwise.capture.torch.capture import capture as capture
+from fieldwise.capture.torch.capture import meta_tensor as meta_tensor

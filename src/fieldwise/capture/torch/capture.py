@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -59,6 +59,11 @@ def capture(model: nn.Module, example: Any) -> Graph:
     )
     verify(graph)
     return graph
+
+
+def meta_tensor(shape: Sequence[int]) -> Tensor:
+    """An example input of this shape that holds no data."""
+    return torch.empty(tuple(shape), device="meta")
 
 
 def named_tensors(tree: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

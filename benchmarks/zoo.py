@@ -1,0 +1,200 @@
+"""Every architecture that timm and torchvision list: is its field exact, and how far is it known?
+
+    python benchmarks/zoo.py                      all of them, about half an hour on two cores
+    python benchmarks/zoo.py 'timm:resnet*'       those whose spec matches a glob
+
+Each is built without weights, captured at its usual input size and analysed in closed form; a
+sample unit of its last spatial map is pulled as well.  A whole run writes docs/zoo.md (totals and
+what is not exact) and docs/zoo.csv (a line per architecture).
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parents[1] / "docs"
+WORKERS = 2
+SECONDS = 300
+PER_WORKER = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One architecture.
+
+    status: 'exact' (bounded fields at every layer), 'full' (exact, the whole input from some
+            layer on), 'opaque' (some op reads data-dependent positions) or 'failed'
+    first:  for 'full' and 'opaque' the first value concerned; for 'failed' the error
+    local:  largest extent through local paths alone, and its stride, along the last axis
+    """
+
+    spec: str
+    status: str
+    first: str = ""
+    why: str = ""
+    values: int = 0
+    products: int = 0
+    sized: int = 0
+    misaligned: int = 0
+    local: str = ""
+    capture_ms: float = 0.0
+    closed_ms: float = 0.0
+
+
+def specs() -> list[str]:
+    """All architectures of both zoos."""
+    import timm
+    from torchvision import models
+
+    return [f"torchvision:{name}" for name in models.list_models()] + [
+        f"timm:{name}" for name in timm.list_models()
+    ]
+
+
+def analyse(spec: str) -> Result:
+    """Build, capture and analyse one architecture; every exception is a failure with its text."""
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(SECONDS)
+    try:
+        return _analyse(spec)
+    except Exception as error:  # a benchmark counts whatever goes wrong
+        text = " ".join(str(error).split())
+        return Result(spec, "failed", f"{type(error).__name__}: {text[:200]}")
+    finally:
+        signal.alarm(0)
+
+
+def _give_up(*_: object) -> None:
+    raise TimeoutError(f"no answer after {SECONDS} s")
+
+
+def _analyse(spec: str) -> Result:
+    import torch
+
+    from fieldwise.capture.specs import load_model
+    from fieldwise.capture.torch import capture
+    from fieldwise.field import receptive_fields
+
+    torch.set_num_threads(1)
+    model = load_model(spec, weights=False)
+    start = time.perf_counter()
+    graph = capture(model.source, model.example())
+    captured = time.perf_counter()
+    report = receptive_fields(graph, ignore_global=True)
+    rows = report.rows
+    closed = time.perf_counter()
+    inexact = next((row for row in rows if not row.exact), None)
+    full = next((row for row in rows if any(axis.full for axis in row.axes)), None)
+    status = "opaque" if inexact else "full" if full else "exact"
+    first = inexact or full
+    return Result(
+        spec=spec,
+        status=status,
+        first=first.name if first else "",
+        why=(inexact.why or "") if inexact else "",
+        values=len(rows),
+        products=max(row.products for row in rows),
+        sized=sum(row.at_this_size for row in rows),
+        misaligned=sum(row.misaligned is not None for row in rows),
+        local=_local(rows),
+        capture_ms=round(1000 * (captured - start), 1),
+        closed_ms=round(1000 * (closed - captured), 1),
+    )
+
+
+def _local(rows: Sequence[Any]) -> str:
+    found = [
+        (row.local[-1].extent, row.local[-1].stride)
+        for row in rows
+        if row.local and row.local[-1].extent is not None
+    ]
+    if not found:
+        return ""
+    extent, stride = max(found, key=lambda pair: (pair[0], pair[1] or 0))
+    return f"{extent}/{stride}"
+
+
+def run(chosen: Sequence[str]) -> Iterator[Result]:
+    """The results as they come, from fresh processes so that memory is given back."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(WORKERS, context, max_tasks_per_child=PER_WORKER) as pool:
+        futures = [pool.submit(analyse, spec) for spec in chosen]
+        for number, future in enumerate(as_completed(futures), 1):
+            result = future.result()
+            print(
+                f"{number}/{len(chosen)} {result.spec} {result.status} {result.first} {result.why}"
+            )
+            yield result
+
+
+def write(results: Sequence[Result]) -> None:
+    """docs/zoo.csv and docs/zoo.md."""
+    DOCS.mkdir(exist_ok=True)
+    with (DOCS / "zoo.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Result)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(result) for result in results)
+    (DOCS / "zoo.md").write_text(markdown(results), encoding="utf-8")
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Totals, and the architectures that are opaque or failed, with the op or the error."""
+    totals = Counter(result.status for result in results)
+    lines = [
+        "# The zoo",
+        "",
+        f"`python benchmarks/zoo.py` on {date.today()}, {_versions()}: {len(results)} architectures.",
+        "",
+        "| status | architectures | meaning |",
+        "| --- | --- | --- |",
+        f"| exact | {totals['exact']} | every layer's field is exact and bounded |",
+        f"| full | {totals['full']} | exact; from some layer on the whole input (global ops) |",
+        f"| opaque | {totals['opaque']} | some op reads positions that depend on the data |",
+        f"| failed | {totals['failed']} | not captured or not analysed |",
+        "",
+        f"Rows without a form independent of the input size: {sum(r.sized for r in results)} of "
+        f"{sum(r.values for r in results)} "
+        f"(in {sum(r.sized > 0 for r in results)} architectures). "
+        f"Branches of different strides meet in {sum(r.misaligned > 0 for r in results)}. "
+        f"Most products in one field: {max(r.products for r in results)}.",
+        "",
+    ]
+    for status, title in (("opaque", "Opaque"), ("failed", "Failed")):
+        chosen = [result for result in results if result.status == status]
+        if chosen:
+            lines += [f"## {title}", "", "| architecture | where | why |", "| --- | --- | --- |"]
+            lines += [f"| {r.spec} | {r.first} | {r.why} |" for r in chosen] + [""]
+    return "\n".join(lines)
+
+
+def _versions() -> str:
+    from importlib.metadata import version
+
+    packages = ("fieldwise", "torch", "torchvision", "timm")
+    return ", ".join(f"{package} {version(package)}" for package in packages)
+
+
+def main(globs: Sequence[str]) -> int:
+    """Run the benchmark; a partial run prints its totals and writes nothing."""
+    chosen = [s for s in specs() if not globs or any(fnmatchcase(s, glob) for glob in globs)]
+    results = sorted(run(chosen), key=lambda result: result.spec)
+    if not globs:
+        write(results)
+    print(Counter(result.status for result in results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
