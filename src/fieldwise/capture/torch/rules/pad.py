@@ -6,41 +6,57 @@ from collections.abc import Sequence
 
 from fieldwise.axes import AxisMap, Border
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
-from fieldwise.graph.ir import Along, separable
+from fieldwise.capture.torch.rules.common import along_but, source
+from fieldwise.graph.ir import Along, Read, Step
 
 _BORDERS = {
     "constant": Border.DROP,
     "reflect": Border.REFLECT,
     "replicate": Border.CLAMP,
-    "circular": Border.WRAP,
 }
 
 
 def _padded(call: OpCall, pad: Sequence[int], border: Border) -> Reads:
-    """torch lists the pads from the last dimension backwards: (before, after) each."""
-    source = call.operand("self")
-    assert source is not None
-    rank = len(call.operands[source])
-    before = {rank - 1 - k: pad[2 * k] for k in range(len(pad) // 2)}
-    return one(
-        separable(
-            source,
-            *(
-                Along(dim, AxisMap.affine(1, -before[dim]), border) if dim in before else Along(dim)
-                for dim in range(rank)
-            ),
-        )
-    )
+    number, shape = source(call)
+    return one(Read(number, (_shifts(len(shape), pad, border),)))
+
+
+def _shifts(rank: int, pad: Sequence[int], border: Border) -> Step:
+    """Pads are listed from the last dimension backwards: (before, after) each."""
+    shifted = {
+        rank - 1 - k: Along(rank - 1 - k, AxisMap.affine(1, -before), border)
+        for k, before in enumerate(pad[::2])
+    }
+    return along_but(0, rank, shifted).steps[0]
 
 
 @rule("pad")
 def _pad(call: OpCall) -> Reads:
+    if call["mode"] == "circular":
+        return _circular_pad(call)
     return _padded(call, call["pad"], _BORDERS[call["mode"]])
 
 
 @rule("constant_pad_nd", name="pad")
 def _constant_pad(call: OpCall) -> Reads:
     return _padded(call, call["pad"], Border.DROP)
+
+
+@rule("_pad_circular", name="pad")
+def _circular_pad(call: OpCall) -> Reads:
+    """What negative pads cut off is gone before the rest is wrapped around."""
+    pad = call["pad"]
+    number, shape = source(call)
+    if min(pad, default=0) >= 0:
+        return _padded(call, pad, Border.WRAP)
+    lengths = [-sum(min(side, 0) for side in pad[2 * k : 2 * k + 2]) for k in range(len(pad) // 2)]
+    cut = (0,) * (len(shape) - len(lengths)) + tuple(reversed(lengths))
+    cropped = tuple(size - by for size, by in zip(shape, cut, strict=True))
+    steps = (
+        _shifts(len(shape), [min(side, 0) for side in pad], Border.DROP),
+        _shifts(len(shape), [max(side, 0) for side in pad], Border.WRAP),
+    )
+    return one(Read(number, steps, (cropped,)))
 
 
 @rule("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", name="pad")

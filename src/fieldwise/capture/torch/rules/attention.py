@@ -1,0 +1,141 @@
+"""Attention: a query position reads every key and value that its mask lets through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table, index_map
+from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, one, rule
+from fieldwise.capture.torch.rules.common import Where, source
+from fieldwise.capture.torch.rules.mask import equal_slices
+from fieldwise.capture.torch.rules.product import batched
+from fieldwise.graph.ir import (
+    AT_ZERO,
+    WHOLE,
+    Along,
+    Coord,
+    Read,
+    Ref,
+    Separable,
+    Unknown,
+    separable,
+)
+
+
+@rule("scaled_dot_product_attention", name="attention")
+def _attention(call: OpCall) -> Reads:
+    """(…, queries, features); a derived mask is read as the row of its query.
+
+    A query that sees one key only weighs it with 1, whatever the query and the key hold.
+    """
+    rank = len(call.result)
+    query = Along(rank - 2)
+    reads: list[Read] = []
+    for keys, where in _visible(call):
+        compared = (*where, *_several(keys, call))
+        for name, coords, guards in (
+            ("query", (query, WHOLE), compared),
+            ("key", (keys, WHOLE), compared),
+            ("value", (keys, Along(rank - 1)), where),
+        ):
+            if (number := call.operand(name)) is not None:
+                reads.append(_guarded(_heads(number, call, coords), guards))
+    if (number := call.operand("attn_mask")) is not None:
+        shape = call.operands[number]
+        row = AT_ZERO if shape[-2] == 1 else query
+        reads.append(batched(number, shape, call.result[:-2], (row, WHOLE)))
+    return one(*reads)
+
+
+def _guarded(read: Read, where: Where) -> Read:
+    (step,) = read.steps
+    assert isinstance(step, Separable)
+    return Read(read.operand, (Separable(step.coords, where),))
+
+
+def _several(keys: Coord, call: OpCall) -> Where:
+    """A guard for the queries that see more than one key, where not all do."""
+    dim, size = len(call.result) - 2, call.shape("key")[-2]
+    positions = IndexSet.range(0, call.result[dim])
+    several = positions if size > 1 else EMPTY
+    if isinstance(keys, Along):
+        several = IndexSet.of(i for i in positions if keys.map(i).clip(size).count > 1)
+    return () if several == positions else ((dim, several),)
+
+
+def _heads(number: int, call: OpCall, tail: tuple[Coord, ...]) -> Read:
+    """Heads of keys may be shared between groups of queries (grouped-query attention)."""
+    shape, result = call.operands[number], call.result
+    head = len(shape) - 3
+    if head < 0 or shape[head] in (1, result[head]):
+        return batched(number, shape, result[:-2], tail)
+    share = result[head] // shape[head]
+    heads = Along(head, AxisMap(1, (IndexSet(0, 1),) * share))
+    return separable(number, *(Along(dim) for dim in range(head)), heads, *tail)
+
+
+def _visible(call: OpCall) -> list[tuple[Coord, Where]]:
+    """The keys that a query sees, per set of batch entries and heads with the same mask."""
+    queries, keys = call.result[-2], call.shape("key")[-2]
+    dim = len(call.result) - 2
+    if call["is_causal"]:
+        past = (IndexSet.range(0, min(i + 1, keys)) for i in range(queries))
+        return [(Along(dim, Table(tuple(past))), ())]
+    mask = call["attn_mask"]
+    values = None if mask is None or isinstance(mask, Ref) else constant_values(mask)
+    if values is None:
+        return [(WHOLE, ())]
+    opened = values if values.dtype == bool else values > -np.inf
+    return list(_per_head(opened, dim - (opened.ndim - 2), dim, queries))
+
+
+def _per_head(
+    opened: np.ndarray, first: int, dim: int, queries: int
+) -> Iterator[tuple[Coord, Where]]:
+    """Tables over the queries, guarded along the leading dimensions where these differ."""
+    if opened.ndim == 2:
+        yield _table(opened, dim, queries), ()
+        return
+    for indices, part in equal_slices(opened):
+        guard: Where = () if len(indices) == len(opened) else ((first, IndexSet.of(indices)),)
+        for coord, where in _per_head(part, first + 1, dim, queries):
+            yield coord, (*guard, *where)
+
+
+def _table(opened: np.ndarray, dim: int, queries: int) -> Coord:
+    if opened.all():
+        return WHOLE
+    rows = [IndexSet.of(row.nonzero()[0].tolist()) for row in opened]
+    return Along(dim, index_map(rows * (queries if len(rows) == 1 else 1)))
+
+
+# -------------------------------------------------------------------- fused encoder layers
+
+
+@rule("_native_multi_head_attention", name="attention")
+def _multi_head_attention(call: OpCall) -> Reads:
+    """Projections and attention in one: (batch, position, feature), and the mean weights."""
+    keys = _all_positions(call["mask"])
+
+    def reads(query: Coord) -> tuple[Read, ...]:
+        places = {"query": query, "key": keys, "value": keys}
+        return tuple(
+            separable(number, Along(0), place, WHOLE)
+            for name, place in places.items()
+            if (number := call.operand(name)) is not None
+        )
+
+    weights = call.results[1:]
+    return (reads(Along(1)), *(reads(Along(len(w) - 2)) if len(w) > 1 else () for w in weights))
+
+
+@rule("_transformer_encoder_layer_fwd", name="encoder_layer")
+def _encoder_layer(call: OpCall) -> Reads:
+    number, _ = source(call, "src")
+    return one(separable(number, Along(0), _all_positions(call["mask"]), WHOLE))
+
+
+def _all_positions(mask: object) -> Coord:
+    return WHOLE if mask is None else Unknown("a fused encoder layer whose mask is not looked at")

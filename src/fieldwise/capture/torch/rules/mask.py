@@ -1,0 +1,97 @@
+"""Ops that put a constant in some places: exact where a constant says in which.
+
+The open places of a mask are a union of products, so each read is guarded (``where``).  A mask
+that derives from the input is data and closes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fieldwise.axes import IndexSet
+from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, one, rule
+from fieldwise.capture.torch.rules.common import Where, broadcasts, source
+from fieldwise.graph.ir import Read, Ref, Separable, broadcast
+
+
+@rule("tril")
+def _tril(call: OpCall) -> Reads:
+    return _triangle(call, np.tril)
+
+
+@rule("triu")
+def _triu(call: OpCall) -> Reads:
+    return _triangle(call, np.triu)
+
+
+def _triangle(call: OpCall, half: Any) -> Reads:
+    number, shape = source(call)
+    opened = half(np.ones(shape[-2:], dtype=bool), call["diagonal"])
+    return one(*_through(call, number, opened))
+
+
+@rule("masked_fill")
+def _masked_fill(call: OpCall) -> Reads:
+    mask = _mask(call["mask"])
+    reads = broadcasts(call, "mask")
+    if (number := call.operand("self")) is not None:
+        reads += _through(call, number, None if mask is None else ~mask)
+    if (number := call.operand("value")) is not None:
+        reads += _through(call, number, mask)
+    return one(*reads)
+
+
+@rule("where")
+def _where(call: OpCall) -> Reads:
+    condition = _mask(call["condition"])
+    reads = broadcasts(call, "condition")
+    if (number := call.operand("self")) is not None:
+        reads += _through(call, number, condition)
+    if (number := call.operand("other")) is not None:
+        reads += _through(call, number, None if condition is None else ~condition)
+    return one(*reads)
+
+
+def _mask(mask: Any) -> np.ndarray | None:
+    """A constant mask with values, as booleans."""
+    values = None if isinstance(mask, Ref) else constant_values(mask)
+    return None if values is None else values.astype(bool)
+
+
+def _through(call: OpCall, number: int, opened: np.ndarray | None) -> list[Read]:
+    """The operand, broadcast to the result, where ``opened`` (None: everywhere)."""
+    read = broadcast(number, call.operands[number], call.result)
+    if opened is None:
+        return [read]
+    (step,) = read.steps
+    assert isinstance(step, Separable)
+    lead = len(call.result) - opened.ndim
+    return [Read(number, (Separable(step.coords, where),)) for where in products(opened, lead)]
+
+
+def products(opened: np.ndarray, first: int = 0) -> Iterator[Where]:
+    """The true places of a mask as disjoint guards; its dimensions are counted from ``first``.
+
+    >>> list(products(np.eye(2, dtype=bool)))
+    [((0, IndexSet{0}), (1, IndexSet{0})), ((0, IndexSet{1}), (1, IndexSet{1}))]
+    """
+    if not opened.ndim:
+        if opened:
+            yield ()
+        return
+    for rows, pattern in equal_slices(opened):
+        everywhere = len(rows) == len(opened)
+        guard: Where = () if everywhere else ((first, IndexSet.of(rows)),)
+        for rest in products(pattern, first + 1):
+            yield (*guard, *rest)
+
+
+def equal_slices(values: np.ndarray) -> list[tuple[list[int], np.ndarray]]:
+    """The distinct slices along the first dimension, each with the indices that hold it."""
+    found: dict[bytes, list[int]] = {}
+    for index, part in enumerate(values):
+        found.setdefault(np.ascontiguousarray(part).tobytes(), []).append(index)
+    return [(indices, values[indices[0]]) for indices in found.values()]

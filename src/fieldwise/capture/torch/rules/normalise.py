@@ -1,0 +1,91 @@
+"""Normalisations: an element, and everything that its statistics are taken over.
+
+Scales and shifts count as generic; where they themselves derive from the input they are read
+like any broadcast operand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fieldwise.axes import AxisMap, IndexSet
+from fieldwise.capture.torch.registry import OpCall, Reads, rule
+from fieldwise.capture.torch.rules.common import along_but, blocks, broadcasts, source
+from fieldwise.errors import CaptureError
+from fieldwise.graph.ir import WHOLE, Along, Coord, Read, separable
+
+_PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
+
+
+@rule("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm", name="layer_norm")
+def _layer_norm(call: OpCall) -> Reads:
+    """Statistics over the last dimensions; they may be results too."""
+    number, shape = source(call, "input")
+    rank = len(shape)
+    whole = dict.fromkeys(range(rank - len(call["normalized_shape"]), rank), WHOLE)
+    read = along_but(number, rank, whole)
+    return ((read, *broadcasts(call, "weight", "bias")), *[(read,)] * (len(call.results) - 1))
+
+
+@rule("group_norm", "native_group_norm", name="group_norm")
+def _group_norm(call: OpCall) -> Reads:
+    """Statistics over a group of channels and all positions."""
+    number, shape = source(call, "input")
+    groups = call["num_groups"] if "num_groups" in call.args else call["group"]
+    share = shape[1] // groups
+    space = [WHOLE] * (len(shape) - 2)
+    channels = blocks(1, shape[1], shape[1], groups)
+    read = separable(number, Along(0), channels, *space)
+    of_group = Along(1, AxisMap(share, (IndexSet.range(0, share),)))
+    statistic = separable(number, Along(0), of_group, *space)
+    return ((read, *_per_channel(call)), *[(statistic,)] * (len(call.results) - 1))
+
+
+@rule("instance_norm")
+def _instance_norm(call: OpCall) -> Reads:
+    number, shape = source(call, "input")
+    space = range(2, len(shape)) if call["use_input_stats"] else ()
+    return ((along_but(number, len(shape), dict.fromkeys(space, WHOLE)), *_per_channel(call)),)
+
+
+@rule(
+    "batch_norm", "native_batch_norm", "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "_batch_norm_impl_index",
+    "_batch_norm_no_update", "_batch_norm_with_update",
+    name="batch_norm",
+)  # fmt: skip
+def _batch_norm(call: OpCall) -> Reads:
+    """Per channel affine with stored statistics; else the statistics of batch and space.
+
+    Raises CaptureError where the module that runs it is in training mode.
+    """
+    number, shape = source(call, "input")
+    mixed: Mapping[int, Coord] = {}
+    if _takes_batch_statistics(call):
+        if call.training:
+            raise CaptureError(
+                "BatchNorm in training mode mixes the samples of a batch; call model.eval() first"
+            )
+        mixed = {dim: WHOLE for dim in range(len(shape)) if dim != 1}
+    reads = (along_but(number, len(shape), mixed), *_per_channel(call))
+    statistics = (
+        _statistics(number, len(shape)) if result == shape[1:2] else ()
+        for result in call.results[1:]
+    )
+    return (reads, *statistics)
+
+
+def _takes_batch_statistics(call: OpCall) -> bool:
+    if call.args.get("running_mean") is None:
+        return True
+    return bool(call.args.get("training", call.args.get("train", False)))
+
+
+def _statistics(number: int, rank: int) -> tuple[Read, ...]:
+    return (separable(number, *(Along(0) if dim == 1 else WHOLE for dim in range(rank))),)
+
+
+def _per_channel(call: OpCall) -> list[Read]:
+    """Derived scales, shifts and statistics, one per channel."""
+    numbers = (call.operand(name) for name in _PER_CHANNEL)
+    return [separable(number, Along(1)) for number in numbers if number is not None]

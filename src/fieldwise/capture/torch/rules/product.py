@@ -1,0 +1,236 @@
+"""Matrix products and their kin: contracted dimensions are read whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fieldwise.axes import IndexSet, Table
+from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, one, rule
+from fieldwise.capture.torch.rules.common import along_but, broadcasts, per_result, source
+from fieldwise.graph.ir import (
+    AT_ZERO,
+    WHOLE,
+    Along,
+    Coord,
+    Read,
+    Ref,
+    Separable,
+    Shape,
+    separable,
+)
+
+# -------------------------------------------------------------------- linear layers
+
+
+@rule("linear")
+def _linear(call: OpCall) -> Reads:
+    """y[…, o] reads x[…, all]; a derived weight gives its row o."""
+    reads: list[Read] = []
+    if (number := call.operand("input")) is not None:
+        rank = len(call.operands[number])
+        reads.append(along_but(number, rank, {rank - 1: WHOLE}))
+    if (number := call.operand("weight")) is not None:
+        rows = [Along(len(call.result) - 1)] * (len(call.operands[number]) - 1)
+        reads.append(separable(number, *rows, WHOLE))
+    return one(*reads, *broadcasts(call, "bias"))
+
+
+@rule("bilinear")
+def _bilinear(call: OpCall) -> Reads:
+    reads: list[Read] = []
+    last = len(call.result) - 1
+    for name in ("input1", "input2"):
+        if (number := call.operand(name)) is not None:
+            reads.append(along_but(number, last + 1, {last: WHOLE}))
+    if (number := call.operand("weight")) is not None:
+        reads.append(separable(number, Along(last), WHOLE, WHOLE))
+    return one(*reads, *broadcasts(call, "bias"))
+
+
+# -------------------------------------------------------------------- matrix products
+
+
+@rule("matmul", "mm", "bmm", "mv", "dot", "vdot", name="matmul")
+def _matmul(call: OpCall) -> Reads:
+    left, right = (name for name in call.args if name in _FACTORS)
+    return one(*_product(call, left, right))
+
+
+_FACTORS = ("self", "other", "mat2", "vec", "tensor")
+_ADDED = {"addmm": ("mat1", "mat2"), "baddbmm": ("batch1", "batch2"), "addmv": ("mat", "vec")}
+
+for _op, _factors in _ADDED.items():
+
+    @rule(_op, name="matmul")
+    def _add_product(call: OpCall, factors: tuple[str, str] = _factors) -> Reads:
+        return one(*_product(call, *factors), *broadcasts(call, "self"))
+
+
+@rule("addr")
+def _add_outer(call: OpCall) -> Reads:
+    reads = broadcasts(call, "self")
+    for dim, name in enumerate(("vec1", "vec2")):
+        if (number := call.operand(name)) is not None:
+            reads.append(separable(number, Along(dim)))
+    return one(*reads)
+
+
+def _product(call: OpCall, left: str, right: str) -> list[Read]:
+    """(…, n, k) @ (…, k, m), with vectors where torch allows them."""
+    has_rows, has_columns = len(call.shape(left)) > 1, len(call.shape(right)) > 1
+    batch = call.result[: len(call.result) - has_rows - has_columns]
+    reads: list[Read] = []
+    if (number := call.operand(left)) is not None:
+        row = (Along(len(batch)), WHOLE) if has_rows else (WHOLE,)
+        reads.append(batched(number, call.operands[number], batch, row))
+    if (number := call.operand(right)) is not None:
+        column = (WHOLE, Along(len(call.result) - 1)) if has_columns else (WHOLE,)
+        reads.append(batched(number, call.operands[number], batch, column))
+    return reads
+
+
+def batched(number: int, shape: Shape, batch: Shape, tail: Sequence[Coord]) -> Read:
+    """Leading dimensions broadcast against the result's ``batch``; the last ones as given."""
+    lead = len(shape) - len(tail)
+    shift = len(batch) - lead
+    coords = (
+        AT_ZERO if shape[dim] == 1 != batch[shift + dim] else Along(shift + dim)
+        for dim in range(lead)
+    )
+    return separable(number, *coords, *tail)
+
+
+@rule("linalg_cross")
+def _cross(call: OpCall) -> Reads:
+    """Component i multiplies the other two."""
+    rank = len(call.result)
+    dim = normal_dim(call["dim"], rank)
+    reads = []
+    for _, number in call.derived():
+        shape = call.operands[number]
+        others = Along(dim, Table.of([[1, 2], [0, 2], [0, 1]]))
+        rest = {d: AT_ZERO for d in range(rank) if shape[d] == 1 != call.result[d]}
+        reads.append(along_but(number, rank, {**rest, dim: others}))
+    return one(*reads)
+
+
+@rule("cdist", "_cdist_forward", "_euclidean_dist", name="cdist")
+def _cdist(call: OpCall) -> Reads:
+    """Distance (i, j) reads row i of the one and row j of the other."""
+    batch = call.result[:-2]
+    reads = []
+    for name, dim in (("x1", len(batch)), ("x2", len(batch) + 1)):
+        if (number := call.operand(name)) is not None:
+            reads.append(batched(number, call.operands[number], batch, (Along(dim), WHOLE)))
+    return one(*reads)
+
+
+@rule("_pdist_forward", "pdist", name="pdist")
+def _pdist(call: OpCall) -> Reads:
+    """Distances of all pairs (i, j), i < j, in this order."""
+    number, (rows, _) = source(call)
+    pairs = tuple(IndexSet.of((i, j)) for i in range(rows) for j in range(i + 1, rows))
+    return one(separable(number, Along(0, Table(pairs)), WHOLE))
+
+
+@rule("dist")
+def _dist(call: OpCall) -> Reads:
+    return one(*(separable(n, *[WHOLE] * len(call.operands[n])) for _, n in call.derived()))
+
+
+@rule("trace")
+def _trace(call: OpCall) -> Reads:
+    number, shape = source(call)
+    diagonal = Separable((Along(0), Along(0)))
+    return one(Read(number, (diagonal, Separable((WHOLE,))), ((min(shape),),)))
+
+
+# -------------------------------------------------------------------- matrix functions
+
+
+@rule(
+    "inverse", "linalg_inv", "linalg_det", "det", "logdet", "slogdet", "linalg_slogdet",
+    "linalg_cholesky", "cholesky", "linalg_eigh", "linalg_eigvalsh", "linalg_svd", "linalg_svdvals",
+    "svd", "qr", "matrix_exp", "pinverse", "linalg_matrix_power", "matrix_power", "linalg_inv_ex",
+    "_linalg_det", "_linalg_slogdet", "linalg_cholesky_ex",
+    "linalg_qr", "_linalg_svd", "_linalg_eigh", "linalg_eig", "linalg_matrix_exp",
+    "linalg_pinv", "linalg_lu_factor_ex", "linalg_householder_product",
+    name="matrix_function",
+)  # fmt: skip
+def _matrix_function(call: OpCall) -> Reads:
+    """Every element of the matrix matters for every element of the result."""
+    reads = [
+        along_but(number, rank, {rank - 2: WHOLE, rank - 1: WHOLE})
+        for _, number in call.derived()
+        for rank in (len(call.operands[number]),)
+    ]
+    return per_result(call, *reads)
+
+
+# -------------------------------------------------------------------- einsum
+
+
+@rule("einsum")
+def _einsum(call: OpCall) -> Reads:
+    """Labels in the output drive their dimensions; the others are contracted, hence whole."""
+    terms, output = _parse(call)
+    reads = [
+        _einsum_read(item.operand, labels, output, call)
+        for item, labels in zip(call["tensors"], terms, strict=True)
+        if isinstance(item, Ref)
+    ]
+    return one(*reads)
+
+
+def _einsum_read(number: int, labels: list[str], output: list[str], call: OpCall) -> Read:
+    """A repeated label runs along a diagonal, which is taken before it is contracted."""
+    shape = call.operands[number]
+    distinct = list(dict.fromkeys(labels))
+    sizes = tuple(
+        max(s for s, k in zip(shape, labels, strict=True) if k == label) for label in distinct
+    )
+    outer = Separable(
+        tuple(
+            _labelled(label, size, output, call.result)
+            for label, size in zip(distinct, sizes, strict=True)
+        )
+    )
+    if distinct == labels:
+        return Read(number, (outer,))
+    diagonal = Separable(tuple(Along(distinct.index(label)) for label in labels))
+    return Read(number, (diagonal, outer), (sizes,))
+
+
+def _labelled(label: str, size: int, output: list[str], result: Shape) -> Coord:
+    if label not in output:
+        return WHOLE
+    dim = output.index(label)
+    return AT_ZERO if size == 1 != result[dim] else Along(dim)
+
+
+def _parse(call: OpCall) -> tuple[list[list[str]], list[str]]:
+    """The labels of every operand and of the result; the dimensions of '...' are '0', '1', …
+
+    They are numbered from the last one, so that they line up as broadcasting does.
+    """
+    equation = call["equation"].replace(" ", "")
+    left, arrow, right = equation.partition("->")
+    written = left.split(",")
+    ranks = [
+        len(call.operands[item.operand]) if isinstance(item, Ref) else item.dim()
+        for item in call["tensors"]
+    ]
+    named = (len(term.replace("...", "")) for term in written)
+    hidden = [rank - count for rank, count in zip(ranks, named, strict=True)]
+    terms = [_labels(term, count) for term, count in zip(written, hidden, strict=True)]
+    widest = max((n for n, term in zip(hidden, written, strict=True) if "..." in term), default=0)
+    if not arrow:
+        once = sorted(c for c in set(left) if c.isalpha() and left.count(c) == 1)
+        right = "..." + "".join(once)
+    return terms, _labels(right, widest)
+
+
+def _labels(term: str, hidden: int) -> list[str]:
+    before, dots, after = term.partition("...")
+    middle = [str(place) for place in reversed(range(hidden))] if dots else []
+    return [*before, *middle, *after]

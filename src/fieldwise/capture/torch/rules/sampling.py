@@ -1,0 +1,100 @@
+"""Ops that look where the data say: unknown along space, exact in the other dimensions."""
+
+from __future__ import annotations
+
+from fieldwise.axes import IndexSet, index_map
+from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
+from fieldwise.capture.torch.rules.common import blocks, per_result
+from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Unknown, separable
+
+# -------------------------------------------------------------------- sampling on a grid
+
+
+@rule(
+    "grid_sampler", "grid_sampler_2d", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback",
+    name="grid_sample",
+)  # fmt: skip
+def _grid_sample(call: OpCall) -> Reads:
+    """The image anywhere in space; the grid at the same position, with all its coordinates."""
+    space = range(2, len(call.result))
+    why = Unknown("grid_sample reads at positions that its grid holds")
+    reads = []
+    if (number := call.operand("input")) is not None:
+        reads.append(separable(number, Along(0), Along(1), *[why] * len(space)))
+    if (number := call.operand("grid")) is not None:
+        reads.append(separable(number, Along(0), *map(Along, space), WHOLE))
+    return one(*reads)
+
+
+@rule("affine_grid_generator")
+def _affine_grid(call: OpCall) -> Reads:
+    """Coordinate k of every position is row k of the matrix applied to the position."""
+    number = call.operand("theta")
+    if number is None:
+        return one()
+    return one(separable(number, Along(0), Along(len(call.result) - 1), WHOLE))
+
+
+# -------------------------------------------------------------------- torchvision
+
+
+@rule("torchvision::deform_conv2d")
+def _deform_conv2d(call: OpCall) -> Reads:
+    """Offsets and masks are read at the position itself, by the groups that channels are in."""
+    why = Unknown("deform_conv2d reads at positions that its offsets hold")
+    before, after = call.shape("input")[1], call.result[1]
+    groups, offset_groups = call["groups"], call["offset_groups"]
+    reads: list[Read] = []
+    if (number := call.operand("input")) is not None:
+        reads.append(separable(number, Along(0), blocks(1, before, after, groups), why, why))
+    for name in ("offset", "mask"):
+        if (number := call.operand(name)) is not None and (name == "offset" or call["use_mask"]):
+            taps = call.operands[number][1] // offset_groups
+            channels = _offset_channels(before, after, groups, offset_groups, taps)
+            reads.append(separable(number, Along(0), channels, Along(2), Along(3)))
+    if (number := call.operand("weight")) is not None:
+        reads.append(separable(number, Along(1), WHOLE, WHOLE, WHOLE))
+    if (number := call.operand("bias")) is not None:
+        reads.append(separable(number, Along(1)))
+    return one(*reads)
+
+
+def _offset_channels(before: int, after: int, groups: int, offset_groups: int, taps: int) -> Coord:
+    """An output channel reads the offsets of the input channels of its group."""
+    if offset_groups == 1 or groups == 1:
+        return WHOLE
+    share, per_offset = before // groups, before // offset_groups
+    rows = []
+    for channel in range(after):
+        group = channel // (after // groups)
+        first, last = group * share // per_offset, ((group + 1) * share - 1) // per_offset
+        rows.append(IndexSet.range(first * taps, (last + 1) * taps))
+    return Along(1, index_map(rows))
+
+
+@rule("torchvision::roi_align", "torchvision::roi_pool")
+def _roi_align(call: OpCall) -> Reads:
+    return _regions(call, Along(1))
+
+
+@rule("torchvision::ps_roi_align", "torchvision::ps_roi_pool")
+def _ps_roi_align(call: OpCall) -> Reads:
+    """Every cell of a region has its own channel."""
+    return _regions(call, Unknown("position-sensitive pooling picks channels by position"))
+
+
+def _regions(call: OpCall, channels: Coord) -> Reads:
+    """Any sample of any image of the batch; of the boxes the one in question."""
+    why = Unknown(f"{call.op} reads the regions that its boxes hold")
+    reads = []
+    if (number := call.operand("input")) is not None:
+        reads.append(separable(number, why, channels, why, why))
+    if (number := call.operand("rois")) is not None:
+        reads.append(separable(number, Along(0), WHOLE))
+    return per_result(call, *reads)
+
+
+@rule("torchvision::nms")
+def _nms(call: OpCall) -> Reads:
+    why = Unknown("nms keeps boxes by their scores and overlaps")
+    return one(*(separable(n, *[why] * len(call.operands[n])) for _, n in call.derived()))

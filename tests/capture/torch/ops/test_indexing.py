@@ -1,0 +1,133 @@
+"""Indexing, scattering and masking, against the Jacobian."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fieldwise.capture.torch import capture
+from tests.capture.torch.ops.oracle import agree, marks, recorded
+
+AT = torch.tensor([2, 0, 0, 1])
+BY = torch.tensor([1, -1, 0, 1])
+GRID = torch.tensor([[0, 2], [1, 1], [2, 0]])
+MASK = torch.tensor([[True, False, True], [False, False, True]])
+
+CONSTANT: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "x[i]": (lambda x: x[AT], (3, 2)),
+    "x[:, i]": (lambda x: x[:, AT], (2, 3, 2)),
+    "x[[i], [j]]": (lambda x: x[AT, BY], (3, 2)),
+    "x[i, :, j]": (lambda x: x[AT, :, BY], (3, 2, 3)),
+    "x[:, i, :, j]": (lambda x: x[:, AT, :, BY], (2, 3, 2, 3)),
+    "x[:, i, j, :]": (lambda x: x[:, AT, BY], (2, 3, 3, 2)),
+    "x[i[:, None], j]": (lambda x: x[AT[:, None], BY], (3, 2)),
+    "x[:, i[:, None], :, j]": (lambda x: x[:, AT[:, None], :, BY], (1, 3, 2, 2)),
+    "x[grid]": (lambda x: x[GRID], (3, 2)),
+    "x[:, grid]": (lambda x: x[:, GRID], (2, 3, 2)),
+    "x[:, grid, :, grid]": (lambda x: x[:, GRID, :, GRID], (1, 3, 2, 3)),
+    "x[grid, i]": (lambda x: x[GRID, BY[1:3]], (3, 2)),
+    "x[0-d]": (lambda x: x[:, torch.tensor(1)], (2, 3)),
+    "x[one, i]": (lambda x: x[torch.tensor([1]), AT], (2, 3)),
+    "index_select": (lambda x: x.index_select(1, AT), (2, 3)),
+    "gather line": (lambda x: x.gather(1, AT.expand(2, 4)), (3, 3)),
+    "gather": (lambda x: x.gather(0, GRID), (3, 2)),
+    "gather elsewhere": (lambda x: x.gather(1, GRID[:2]), (3, 3)),
+    "take_along_dim": (lambda x: x.take_along_dim(GRID, 1), (3, 3)),
+    "take": (lambda x: x.take(GRID), (2, 2)),
+    "take_along_dim flat": (lambda x: x.take_along_dim(GRID), (2, 2)),
+    "take_along_dim broadcast": (lambda x: x.take_along_dim(GRID[:1], 1), (3, 3)),
+    "take_along_dim of one row": (lambda x: x.take_along_dim(GRID, 1), (1, 3)),
+    "index_put": (lambda x: _put(x, 0), (3, 2)),
+    "index_put a column": (lambda x: _put_column(x), (2, 4)),
+    "index_put adding": (lambda x: _put(x, 1), (3, 2)),
+    "index_add": (lambda x: x.index_add(0, AT, x.repeat(2, 1)[:4]), (3, 2)),
+    "index_copy": (lambda x: x.index_copy(1, AT[:2], x[:, :2] * 2), (2, 3)),
+    "index_fill": (lambda x: x.index_fill(1, AT[:2], 0.5), (2, 3)),
+    "index_fill derived": (lambda x: x.index_fill(1, AT[:2], x.sum()), (2, 3)),
+    "index_reduce": (lambda x: x.index_reduce(0, AT, x.repeat(2, 1)[:4], "prod"), (3, 2)),
+    "index_reduce anew": (
+        lambda x: x.index_reduce(0, AT, x.repeat(2, 1)[:4], "prod", include_self=False),
+        (3, 2),
+    ),
+    "scatter": (lambda x: x.scatter(1, AT[:2].expand(2, 2), x[:2, 1:]), (3, 3)),
+    "scatter a value": (lambda x: x.scatter(1, AT[:2].expand(2, 2), 0.5), (3, 3)),
+    "scatter_add": (lambda x: x.scatter_add(1, AT.expand(2, 4), x.repeat(1, 2)[:, :4]), (2, 3)),
+    "scatter_reduce": (
+        lambda x: x.scatter_reduce(
+            1, AT.expand(2, 4), x.repeat(1, 2)[:, 2:], "sum", include_self=False
+        ),
+        (2, 3),
+    ),
+    "tril": (lambda x: x.tril(1), (2, 3, 4)),
+    "triu": (lambda x: x.triu(-1), (4, 3)),
+    "masked_fill": (lambda x: x.masked_fill(MASK, 0), (2, 2, 3)),
+    "masked_fill broadcast": (lambda x: x.masked_fill(MASK[:, None], 0), (2, 3)),
+    "masked_fill a column": (lambda x: x.masked_fill(MASK[:1], 0), (2, 3)),
+    "masked_fill derived": (lambda x: x.masked_fill(MASK, x.sum()), (2, 3)),
+    "where": (lambda x: torch.where(MASK, x, x.flip(1)), (2, 3)),
+    "where constant": (lambda x: torch.where(MASK, x[:, :1], 1.0), (2, 1)),
+    "where nowhere": (lambda x: torch.where(torch.zeros(3, dtype=torch.bool), x, x + x), (2, 3)),
+    "diag": (lambda x: x.diag(), (3, 3)),
+}
+
+
+def _put(x: torch.Tensor, how: int) -> torch.Tensor:
+    return x.clone().index_put((AT[:2],), x[:2] * 2, accumulate=bool(how))
+
+
+def _put_column(x: torch.Tensor) -> torch.Tensor:
+    out = x + 1
+    out[:, AT[:2]] = x[:, 3:]
+    return out
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_constant_indices_and_masks_are_exact(name: str):
+    function, shape = CONSTANT[name]
+    agree(function, shape)
+
+
+DATA: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "index": (lambda x: x[:, x.argsort(1)[0]], (2, 3)),
+    "index_select": (lambda x: x.index_select(1, x.argmax(1)), (2, 3)),
+    "gather": (lambda x: x.gather(1, x.argsort(1)), (2, 3)),
+    "take": (lambda x: x.take(x.argmax(1)), (2, 3)),
+    "scatter": (lambda x: x.new_zeros(2, 4).scatter(1, x.argsort(1), x), (2, 3)),
+    "scatter_add": (lambda x: x.scatter_add(1, x.argsort(1), x * 2), (2, 3)),
+    "index_add": (lambda x: x.index_add(0, x.argsort(0)[:, 0], x * 2), (2, 3)),
+    "index_put": (lambda x: x.index_put((x.argsort(0)[:, 0],), x * 2), (2, 3)),
+    "index_put two": (lambda x: x.index_put((AT[:2], BY[:2]), x[0, :2] * 2), (3, 3)),
+    "scatter no line": (lambda x: x.scatter(0, GRID, x[:, :2] * 2), (3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_indices_that_depend_on_the_data_are_marked(name: str):
+    function, shape = DATA[name]
+    agree(function, shape, inputs="random", exact=False)
+
+
+def test_masked_scatter_is_marked():
+    mask = torch.tensor([True, False, True])
+    agree(lambda x: x.masked_scatter(mask, x * 2), (3,), exact=False)
+
+
+def test_an_embedding_reads_its_index_and_for_a_derived_table_its_row():
+    agree(lambda weight: F.embedding(GRID, weight), (3, 2))
+    table = torch.rand(5, 4)
+    graph = capture(Lookup(table), torch.zeros(2, 3, dtype=torch.long))
+    reads = recorded(graph)["output"]["input"].reshape(2, 3, 4, 6)
+    assert (reads == torch.eye(6, dtype=torch.bool).reshape(2, 3, 1, 6).numpy()).all()
+    assert not marks(graph)
+
+
+class Lookup(torch.nn.Module):
+    def __init__(self, table: torch.Tensor) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, indices: torch.Tensor) -> torch.Tensor:
+        return F.embedding(indices, self.table)
