@@ -13,7 +13,7 @@ from fieldwise.errors import UsageError
 from fieldwise.field.closed import Closed, closed_forms
 from fieldwise.field.pull import Reach, pull, push
 from fieldwise.field.report import AxisField, Row
-from fieldwise.field.rows import Roles, closed_region, make_row, roles
+from fieldwise.field.rows import Roles, Summary, closed_region, make_row, roles, summarise
 from fieldwise.field.state import LIMITS
 from fieldwise.field.unit import UnitField
 from fieldwise.graph.ir import Graph, Node, Shape, Value
@@ -77,22 +77,23 @@ class FieldReport:
             name: node for node in self.graph.nodes for name in node.results
         }
         spelled = aliases(self.graph)
-        return tuple(
-            self._row(name, producers.get(name), spelled.get(name, ())) for name in self._closed
-        )
+        summaries: dict[int, Summary] = {}
+        rows = []
+        for name, closed in self._closed.items():
+            if id(closed) not in summaries:
+                summaries[id(closed)] = summarise(
+                    closed, self.axes, self.input.shape, with_local=self.ignore_global
+                )
+            row = make_row(
+                self.graph.values[name], producers.get(name), closed, summaries[id(closed)],
+                spelled.get(name, ()),
+            )  # fmt: skip
+            rows.append(self._measured(row) if row.why in LIMITS else row)
+        return tuple(rows)
 
     @cached_property
     def _by_name(self) -> Mapping[str, Row]:
         return {row.name: row for row in self.rows}
-
-    def _row(self, name: str, node: Node | None, spelled: tuple[str, ...]) -> Row:
-        row = make_row(
-            self.graph.values[name], node, self._closed[name], self.axes, self.input.shape,
-            spelled, with_local=self.ignore_global,
-        )  # fmt: skip
-        if row.why not in LIMITS:
-            return row
-        return self._measured(row)
 
     def _measured(self, row: Row) -> Row:
         """No closed form: the middle unit's field at this input size."""

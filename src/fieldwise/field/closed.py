@@ -22,6 +22,8 @@ from fieldwise.graph.ir import Graph, Node, Read, step_shapes
 class Closed:
     """The closed form of one value, and where its oddities began.
 
+    Element-wise ops hand on the very object, so that work done for it is done once.
+
     full_by:    per source axis, the first value on the way whose field is the whole axis
     misaligned: the first value on the way at which branches of different strides met
     """
@@ -64,6 +66,8 @@ def _value(
     if not states:
         return None
     state = joined(states)
+    if len(operands) == 1 and state is operands[0].state:
+        return operands[0]
     return Closed(
         state,
         tuple(_full_by(state, axis, name, operands) for axis in range(axes)),

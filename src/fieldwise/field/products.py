@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import prod
 
 from fieldwise.axes import AxisMap, IndexSet, Lattice
 from fieldwise.axes.digits import subindex
@@ -48,41 +49,89 @@ class Product:
 
 
 def antichain(products: Iterable[Product], layout: Layout) -> tuple[Product, ...]:
-    """The union of the products without those that another one covers."""
-    kept: list[Product] = []
-    waiting = list(dict.fromkeys(products))
-    waiting.reverse()
+    """The union of the products without those that another one covers.
+
+    The last come first: deeper layers see more, and what is covered at once costs least.
+    """
+    waiting = list(products)
+    if len(waiting) < 2:
+        return tuple(waiting)
+    waiting = _guards_joined(waiting, layout)
+    kept: list[tuple[Product, _Span]] = []
     while waiting:
         new = waiting.pop()
-        if any(_drops(old, new, layout) for old in kept):
+        span = _span(new.where)
+        near = [old for old, other in kept if not _apart(span, other)]
+        if any(_drops(old, new, layout) for old in near):
             continue
-        kept = [old for old in kept if not _drops(new, old, layout)]
-        for position, old in enumerate(kept):
-            joined = _joined(old, new, layout)
+        dropped = {id(old) for old in near if _drops(new, old, layout)}
+        for old in near:
+            joined = None if id(old) in dropped else _joined(old, new, layout)
             if joined is not None:
-                del kept[position]
+                dropped.add(id(old))
                 waiting.append(joined)
                 break
         else:
-            kept.append(new)
-    return tuple(kept)
+            kept.append((new, span))
+        if dropped:
+            kept = [pair for pair in kept if id(pair[0]) not in dropped]
+    kept.reverse()
+    return tuple(product for product, _ in kept)
+
+
+_Span = tuple[int, int, int] | None
+
+
+def _span(where: Guards) -> _Span:
+    """The hull of a single guard: products whose guards are apart have nothing in common."""
+    if len(where) != 1:
+        return None
+    ((dim, indices),) = where
+    return dim, indices.first, indices.last
+
+
+def _apart(one: _Span, two: _Span) -> bool:
+    if one is None or two is None or one[0] != two[0]:
+        return False
+    return one[2] < two[1] or two[2] < one[1]
+
+
+def _guards_joined(products: Sequence[Product], layout: Layout) -> list[Product]:
+    """Products with the same tracks for different channels become one."""
+    found: dict[tuple[object, ...], Product] = {}
+    apart: list[Product] = []
+    for product in products:
+        key = (product.tracks, product.why, product.sized)
+        if key in found:
+            joined = _joined_guards(found[key], product, layout)
+            if joined is None and found[key].where != product.where:
+                apart.append(product)
+            found[key] = joined or found[key]
+        else:
+            found[key] = product
+    return [*found.values(), *apart]
 
 
 def _drops(large: Product, small: Product, layout: Layout) -> bool:
     """Whether ``small`` adds nothing beside ``large``; a bound never replaces an exact answer."""
+    if large.where and large.where != small.where and not _guards_cover(large.where, small.where):
+        return False
     if large.why is not None and small.why is None:
         return False
-    if large.where != small.where and not _guards_cover(large.where, small.where):
-        return False
-    return all(
-        big is little or _track_covers(big, little, layout)
-        for big, little in zip(large.tracks, small.tracks, strict=True)
-    )
+    for big, little in zip(large.tracks, small.tracks, strict=True):
+        if big is not little and not _track_covers(big, little, layout):
+            return False
+    return True
 
 
 def _guards_cover(large: Guards, small: Guards) -> bool:
-    inner = dict(small)
-    return all(dim in inner and inner[dim].issubset(indices) for dim, indices in large)
+    if len(large) > len(small):
+        return False
+    if len(small) == 1:
+        (dim, indices), (other, inner) = large[0], small[0]
+        return dim == other and inner.issubset(indices)
+    known = dict(small)
+    return all(dim in known and known[dim].issubset(indices) for dim, indices in large)
 
 
 def _track_covers(large: Track, small: Track, layout: Layout) -> bool:
@@ -152,18 +201,20 @@ def _joined_tracks(one: Track, two: Track, layout: Layout) -> Track | None:
 
 
 def _joined_guards(one: Product, two: Product, layout: Layout) -> Product | None:
+    """Two products with the same tracks as one, where their guards differ in one dimension."""
+    if not one.where or not two.where:
+        return one if not one.where else two
     mine, yours = dict(one.where), dict(two.where)
     if mine.keys() != yours.keys():
         return None
     differing = [dim for dim in mine if mine[dim] != yours[dim]]
-    if len(differing) != 1:
+    if len(differing) > 1:
         return None
-    dim = differing[0]
-    mine[dim] = mine[dim] | yours[dim]
-    size = 1
-    for digit, _ in layout[dim]:
-        size *= digit
-    return replace(one, where=guards(mine, {dim: size}))
+    sizes: dict[int, int] = {}
+    for dim in differing:
+        mine[dim] = mine[dim] | yours[dim]
+        sizes[dim] = prod(size for size, _ in layout[dim])
+    return replace(one, where=guards(mine, sizes))
 
 
 def guards(where: dict[int, IndexSet], sizes: dict[int, int] | Sequence[int]) -> Guards:

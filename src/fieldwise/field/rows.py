@@ -44,35 +44,50 @@ def roles(layout: Layout, axes: Sequence[int], source_rank: int) -> Roles:
     return Roles(tuple(unit), tuple(batch), tuple(channel))
 
 
-def make_row(
-    value: Value,
-    node: Node | None,
-    closed: Closed,
-    axes: Sequence[int],
-    source: Shape,
-    aliases: tuple[str, ...],
-    *,
-    with_local: bool,
-) -> Row:
-    """The row of one value."""
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a row says of a closed form, apart from the value's own name and shape."""
+
+    axes: tuple[AxisField, ...]
+    products: int
+    why: str | None
+    at_this_size: bool
+    local: tuple[AxisField, ...] | None
+
+
+def summarise(closed: Closed, axes: Sequence[int], source: Shape, *, with_local: bool) -> Summary:
+    """Extents, strides and the rest per source axis, of whole units."""
     layout = closed.state.layout
     unit = frozenset(roles(layout, axes, len(source)).unit)
     products = of_units(closed.state.products, layout, unit)
     local = None
     if with_local and closed.state.local:
         local = _fields(of_units(closed.state.local, layout, unit), layout, axes, source, closed)
+    return Summary(
+        axes=_fields(products, layout, axes, source, closed),
+        products=len(products),
+        why=next((p.why for p in products if p.why is not None), None),
+        at_this_size=any(product.sized for product in products),
+        local=local,
+    )
+
+
+def make_row(
+    value: Value, node: Node | None, closed: Closed, summary: Summary, aliases: tuple[str, ...]
+) -> Row:
+    """The row of one value."""
     return Row(
         name=value.name,
         op=node.op if node else "input",
         module=node.module if node else "",
         shape=value.shape,
-        axes=_fields(products, layout, axes, source, closed),
-        products=len(products),
-        exact=all(product.why is None for product in products),
-        why=next((p.why for p in products if p.why is not None), None),
+        axes=summary.axes,
+        products=summary.products,
+        exact=summary.why is None,
+        why=summary.why,
         misaligned=closed.misaligned,
-        at_this_size=any(product.sized for product in products),
-        local=local,
+        at_this_size=summary.at_this_size,
+        local=summary.local,
         aliases=aliases,
     )
 

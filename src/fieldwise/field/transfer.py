@@ -41,6 +41,10 @@ def _separable(state: State, step: Separable, before: Shape, after: Shape) -> St
         for track in product.tracks
         for dim, _ in track.digits
     }
+    if not any(product.where for product in chain(state.products, state.local)) and all(
+        _stays(step.coords[dim], dim, before, after, where) for dim in driving
+    ):
+        return _untouched(state, step, before, after, where)
     moved = [dim for dim in driving if _needs_one_digit(step, dim, before, after, where)]
     state = collapse(state, moved)
     layout = _result_layout(state.layout, step, before, after, where)
@@ -58,6 +62,35 @@ def _separable(state: State, step: Separable, before: Shape, after: Shape) -> St
 
 def _passes(coord: Along, before: int, after: int) -> bool:
     return before == after and coord.map.is_identity
+
+
+def _stays(
+    coord: Coord, dim: int, before: Shape, after: Shape, where: Mapping[int, IndexSet]
+) -> bool:
+    """Whether operand dimension ``dim`` is result dimension ``dim``, unchanged."""
+    return (
+        isinstance(coord, Along)
+        and coord.dim == dim
+        and dim not in where
+        and _passes(coord, before[dim], after[dim])
+    )
+
+
+def _untouched(
+    state: State, step: Separable, before: Shape, after: Shape, where: Mapping[int, IndexSet]
+) -> State:
+    """The tracks stay as they are: at most the same guards come upon all products alike."""
+    layout = _result_layout(state.layout, step, before, after, where)
+    guarded = guards(dict(where), after)
+    if not guarded:
+        return replace(state, layout=layout)
+    if not all(indices for _, indices in guarded):
+        return State(layout, (), (), state.sizes)
+    products = tuple(replace(product, where=guarded) for product in state.products)
+    if state.local is state.products:
+        return State(layout, products, products, state.sizes)
+    local = tuple(replace(product, where=guarded) for product in state.local)
+    return State(layout, products, local, state.sizes)
 
 
 def _needs_one_digit(
@@ -103,6 +136,10 @@ class _Scene:
         return coord.dim not in self.where and _passes(
             coord, self.before[dim], self.after[coord.dim]
         )
+
+    def stays(self, dim: int) -> bool:
+        """Whether operand dimension ``dim`` is result dimension ``dim``, unchanged."""
+        return _stays(self.coords[dim], dim, self.before, self.after, self.where)
 
 
 def _read(scene: _Scene, product: Product, *, keep_global: bool) -> list[Product]:
@@ -176,7 +213,7 @@ class _Moved:
 
 def _track(scene: _Scene, track: Track, *, sized: bool, source: int) -> _Moved:
     """Every digit followed or summed out, the last first: the leading one is unbounded."""
-    if not track.digits:
+    if all(scene.stays(dim) for dim, _ in track.digits):
         return _Moved(track)
     digits, index = list(track.digits), track.map
     lengths = [scene.layout[dim][place][0] for dim, place in digits]
@@ -226,6 +263,9 @@ def _swept_together(scene: _Scene, tracks: Sequence[Track]) -> set[int] | None:
     products: a set of tokens is a product only where it can be shown to be one.
     """
     together: set[int] = set()
+    dims = [dim for track in tracks for dim in {dim for dim, _ in track.digits}]
+    if len(dims) == len(set(dims)):
+        return together
     for dim, coord in enumerate(scene.coords):
         followers = [
             {place for d, place in track.digits if d == dim}
