@@ -46,6 +46,13 @@ SMOOTH: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
     "addmm": (torch.addmm, [(2,), (2, 3), (3, 2)]),
     "baddbmm": (torch.baddbmm, [(2, 2, 2), (2, 2, 3), (2, 3, 2)]),
     "addmv": (torch.addmv, [(2,), (2, 3), (3,)]),
+    "addbmm": (torch.addbmm, [(2, 2), (3, 2, 3), (3, 3, 2)]),
+    "mse_loss": (lambda x, y: F.mse_loss(x, y * 2), [(2, 3), (2, 3)]),
+    "smooth_l1_loss": (
+        lambda x, y: F.smooth_l1_loss(x, y * 2, reduction="none"),
+        [(2, 3), (2, 3)],
+    ),
+    "softmax of one": (lambda x: x.softmax(1) + x, [(2, 1)]),
     "addr": (torch.addr, [(2, 3), (2,), (3,)]),
     "outer": (torch.outer, [(2,), (3,)]),
     "kron": (torch.kron, [(2, 2), (1, 3)]),

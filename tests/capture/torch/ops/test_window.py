@@ -99,6 +99,10 @@ def test_a_kernel_made_from_the_input_is_read_too(convolve: Any, groups: int):
     agree(hypernetwork, (1, 2, 4, 3), weight, (4,))
 
 
+def test_a_convolution_with_time_first():
+    agree(lambda x, w, b: torch.conv_tbc(x, w, b, 1), (4, 2, 3), (3, 3, 2), (2,))
+
+
 def test_a_constant_image_under_a_kernel_made_from_the_input():
     image = torch.rand(1, 2, 4, dtype=torch.float64)
 

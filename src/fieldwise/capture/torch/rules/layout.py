@@ -218,7 +218,7 @@ def _moved(number: int, rank: int, dim: int, index: AxisMap, border: Border = Bo
 # -------------------------------------------------------------------- joins, repeats
 
 
-@rule("cat", "concat", "concatenate", "_chunk_cat", name="cat")
+@rule("cat", "concat", "concatenate", name="cat")
 def _cat(call: OpCall) -> Reads:
     rank = len(call.result)
     dim = normal_dim(call["dim"], rank)

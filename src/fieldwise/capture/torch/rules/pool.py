@@ -63,7 +63,7 @@ for _axes in (1, 2, 3):
     def _avg_pool(call: OpCall, axes: int = _axes) -> Reads:
         return _pool(call, axes)
 
-    @rule(f"adaptive_avg_pool{_axes}d", f"_adaptive_avg_pool{_axes}d", name="adaptive_avg_pool")
+    @rule(f"adaptive_avg_pool{_axes}d", name="adaptive_avg_pool")
     def _adaptive_avg_pool(call: OpCall, axes: int = _axes) -> Reads:
         return _adaptive_pool(call, axes)
 
@@ -73,6 +73,10 @@ for _axes in (1, 2, 3):
 
 
 for _axes in (2, 3):
+
+    @rule(f"_adaptive_avg_pool{_axes}d", name="adaptive_avg_pool")
+    def _inner_adaptive_avg_pool(call: OpCall, axes: int = _axes) -> Reads:
+        return _adaptive_pool(call, axes)
 
     @rule(f"max_unpool{_axes}d", name="max_unpool")
     def _max_unpool(call: OpCall, axes: int = _axes) -> Reads:

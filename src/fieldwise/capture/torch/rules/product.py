@@ -66,6 +66,16 @@ for _op, _factors in _ADDED.items():
         return one(*_product(call, *factors), *broadcasts(call, "self"))
 
 
+@rule("addbmm")
+def _add_summed_products(call: OpCall) -> Reads:
+    """The products of a batch of matrices, summed over the batch."""
+    reads = broadcasts(call, "self")
+    for name, coords in (("batch1", (Along(0), WHOLE)), ("batch2", (WHOLE, Along(1)))):
+        if (number := call.operand(name)) is not None:
+            reads.append(separable(number, WHOLE, *coords))
+    return one(*reads)
+
+
 @rule("addr")
 def _add_outer(call: OpCall) -> Reads:
     reads = broadcasts(call, "self")
@@ -150,8 +160,8 @@ def _trace(call: OpCall) -> Reads:
 
 @rule(
     "inverse", "linalg_inv", "linalg_det", "det", "logdet", "slogdet", "linalg_slogdet",
-    "linalg_cholesky", "cholesky", "linalg_eigh", "linalg_eigvalsh", "linalg_svd", "linalg_svdvals",
-    "svd", "qr", "matrix_exp", "pinverse", "linalg_matrix_power", "matrix_power", "linalg_inv_ex",
+    "linalg_cholesky", "linalg_eigh", "linalg_eigvalsh", "linalg_svd", "linalg_svdvals",
+    "svd", "matrix_exp", "pinverse", "linalg_matrix_power", "matrix_power", "linalg_inv_ex",
     "_linalg_det", "_linalg_slogdet", "linalg_cholesky_ex",
     "linalg_qr", "_linalg_svd", "_linalg_eigh", "linalg_eig", "linalg_matrix_exp",
     "linalg_pinv", "linalg_lu_factor_ex", "linalg_householder_product",

@@ -32,11 +32,11 @@ def _reduction(call: OpCall) -> Reads:
     return per_result(call, read)
 
 
-@rule(
-    "softmax", "_softmax", "log_softmax", "_log_softmax", "softmin", "_safe_softmax",
-    name="softmax",
-)  # fmt: skip
+@rule("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", name="softmax")
 def _softmax(call: OpCall) -> Reads:
+    """A line of a single element is 1 whatever it holds, so nothing is read."""
+    if call.result and call.result[call["dim"]] == 1:
+        return one()
     return _whole_line(call, call["dim"])
 
 
@@ -51,6 +51,19 @@ def _whole_line(call: OpCall, dim: int) -> Reads:
     number, shape = source(call, name)
     changed = {normal_dim(dim, len(shape)): WHOLE}
     return per_result(call, along_but(number, len(shape), changed))
+
+
+@rule(
+    "mse_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    name="loss",
+)  # fmt: skip
+def _loss(call: OpCall) -> Reads:
+    """Element-wise, and reduced to one number unless told not to."""
+    if call["reduction"] == 0:
+        return one(*broadcasts(call, *call.args))
+    shapes = ((number, len(call.operands[number])) for _, number in call.derived())
+    return one(*(reduced(number, rank, range(rank), keepdim=False) for number, rank in shapes))
 
 
 @rule("glu")

@@ -62,6 +62,22 @@ def _either_convolution(call: OpCall) -> Reads:
     return _convolution(call, transposed=call["transposed"])
 
 
+@rule("conv_tbc", name="conv")
+def _conv_time_first(call: OpCall) -> Reads:
+    """(time, batch, channels), the kernel (taps, in, out)."""
+    reads: list[Read] = []
+    taps, pad = call.shape("weight")[0], call["pad"]
+    window = _Window(taps, 1, 1, pad, transposed=False)
+    if (number := call.operand("self")) is not None:
+        reads.append(separable(number, Along(0, window.map()), Along(1), WHOLE))
+    if (number := call.operand("weight")) is not None:
+        inside = window.taps_inside(0, call.shape("self")[0], call.result[0])
+        reads.append(separable(number, inside, WHOLE, Along(2)))
+    if (number := call.operand("bias")) is not None:
+        reads.append(separable(number, Along(2)))
+    return one(*reads)
+
+
 def _convolution(call: OpCall, *, transposed: bool) -> Reads:
     windows = _windows(call, transposed=transposed)
     channel = len(call.result) - len(windows) - 1
