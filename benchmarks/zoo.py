@@ -17,7 +17,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from fnmatch import fnmatchcase
@@ -69,7 +68,7 @@ def analyse(spec: str) -> Result:
     signal.alarm(SECONDS)
     try:
         return _analyse(spec)
-    except Exception as error:  # a benchmark counts whatever goes wrong
+    except Exception as error:  # noqa: BLE001  a benchmark counts whatever goes wrong
         text = " ".join(str(error).split())
         return Result(spec, "failed", f"{type(error).__name__}: {text[:200]}")
     finally:
@@ -129,13 +128,10 @@ def _local(rows: Sequence[Any]) -> str:
 def run(chosen: Sequence[str]) -> Iterator[Result]:
     """The results as they come, from fresh processes so that memory is given back."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, context, max_tasks_per_child=PER_WORKER) as pool:
-        futures = [pool.submit(analyse, spec) for spec in chosen]
-        for number, future in enumerate(as_completed(futures), 1):
-            result = future.result()
-            print(
-                f"{number}/{len(chosen)} {result.spec} {result.status} {result.first} {result.why}"
-            )
+    with context.Pool(WORKERS, maxtasksperchild=PER_WORKER) as pool:
+        for number, result in enumerate(pool.imap_unordered(analyse, chosen), 1):
+            told = f"{result.spec} {result.status} {result.first} {result.why}"
+            print(f"{number}/{len(chosen)} {told}", flush=True)
             yield result
 
 
@@ -155,7 +151,8 @@ def markdown(results: Sequence[Result]) -> str:
     lines = [
         "# The zoo",
         "",
-        f"`python benchmarks/zoo.py` on {date.today()}, {_versions()}: {len(results)} architectures.",
+        f"`python benchmarks/zoo.py` on {date.today()}, {_versions()}: "
+        f"{len(results)} architectures.",
         "",
         "| status | architectures | meaning |",
         "| --- | --- | --- |",
