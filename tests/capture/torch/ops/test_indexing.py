@@ -84,10 +84,17 @@ def _put_column(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce:UserWarning")
 @pytest.mark.parametrize("name", CONSTANT)
 def test_constant_indices_and_masks_are_exact(name: str):
     function, shape = CONSTANT[name]
     agree(function, shape)
+
+
+def _put_around(x: torch.Tensor) -> torch.Tensor:
+    out = x * 1
+    out[AT[:2], :, x.argmax(0)[0, :2]] = x[:2, :, 0]
+    return out
 
 
 DATA: dict[str, tuple[Any, tuple[int, ...]]] = {
@@ -100,6 +107,8 @@ DATA: dict[str, tuple[Any, tuple[int, ...]]] = {
     "index_add": (lambda x: x.index_add(0, x.argsort(0)[:, 0], x * 2), (2, 3)),
     "index_put": (lambda x: x.index_put((x.argsort(0)[:, 0],), x * 2), (2, 3)),
     "index_put two": (lambda x: x.index_put((AT[:2], BY[:2]), x[0, :2] * 2), (3, 3)),
+    "index_put broadcast": (lambda x: x.index_put((x.argsort(0)[:, 0],), x[:, :1]), (2, 3)),
+    "index_put around": (lambda x: _put_around(x), (3, 2, 3)),
     "scatter no line": (lambda x: x.scatter(0, GRID, x[:, :2] * 2), (3, 3)),
 }
 

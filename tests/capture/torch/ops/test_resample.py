@@ -15,7 +15,7 @@ from fieldwise.capture.torch import capture
 from fieldwise.graph.ir import Along, Separable
 from tests.capture.torch.ops.oracle import Op, agree, recorded
 
-SHAPES = {"linear": (1, 2, 5), "bilinear": (1, 1, 5, 4), "trilinear": (1, 1, 3, 2, 4)}
+SHAPES = {"linear": (1, 2, 5), "bilinear": (1, 1, 5, 4), "trilinear": (1, 1, 2, 2, 3)}
 SHAPES |= {"bicubic": (1, 1, 5, 6)}
 SCALES = [2, 3, 1.5, 0.5, 0.7, 4 / 3]
 
@@ -30,8 +30,6 @@ def resize(**how: Any) -> Op:
 def test_a_scaled_map_reads_the_taps_of_non_zero_weight(
     mode: str, align_corners: bool, scale: float
 ):
-    if mode == "trilinear" and scale == 3:
-        pytest.skip("large")
     agree(resize(scale_factor=scale, mode=mode, align_corners=align_corners), SHAPES[mode])
 
 
@@ -70,7 +68,8 @@ def test_planar_interpolation_to_any_size(
 @settings(max_examples=40)
 @given(
     before=st.integers(1, 12),
-    scale=st.floats(0.2, 3) | st.sampled_from([0.25, 0.75, 1.25, 1.5]),
+    scale=st.floats(0.2, 3).map(lambda scale: round(scale, 3))
+    | st.sampled_from([0.25, 0.75, 1.25, 1.5]),
     antialias=st.booleans(),
     mode=st.sampled_from(["bilinear", "bicubic"]),
 )

@@ -41,6 +41,7 @@ CONVOLUTIONS = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTransp
     ],
     ids=repr,
 )
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 def test_a_convolution_reads_what_its_jacobian_says(layer: nn.Module, shape: tuple[int, ...]):
     layer(torch.zeros(shape))
     agree(layer, shape)

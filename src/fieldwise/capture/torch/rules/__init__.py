@@ -14,5 +14,6 @@ from fieldwise.capture.torch.rules import reduce as reduce
 from fieldwise.capture.torch.rules import regroup as regroup
 from fieldwise.capture.torch.rules import resample as resample
 from fieldwise.capture.torch.rules import sampling as sampling
+from fieldwise.capture.torch.rules import scatter as scatter
 from fieldwise.capture.torch.rules import spectral as spectral
 from fieldwise.capture.torch.rules import window as window

@@ -7,7 +7,7 @@ or after).  Indices that derive from the input are data themselves: the result d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 
 from fieldwise.axes import AxisMap, IndexSet, Table, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, normal_dim, one, rule
-from fieldwise.capture.torch.rules.common import Where, along_but, broadcasts, source
+from fieldwise.capture.torch.rules.common import along_but, broadcasts, source
 from fieldwise.graph.ir import (
     Along,
     Coord,
@@ -37,7 +37,7 @@ _DATA = "{} with indices that depend on the data"
 _META = "{} with constant indices whose values are on the meta device"
 
 
-def _values(index: Any) -> np.ndarray | None:
+def known_values(index: Any) -> np.ndarray | None:
     """The indices, where they are a constant with values."""
     return None if isinstance(index, Ref) else constant_values(index)
 
@@ -51,14 +51,6 @@ def _walk(values: Iterable[int], size: int) -> AxisMap | Table:
     return index_map([IndexSet(int(value) % size, 1) for value in values])
 
 
-def _found(values: Sequence[int], size: int) -> AxisMap | Table:
-    """Index i → the positions p that hold it: ``_walk`` read backwards."""
-    rows: list[list[int]] = [[] for _ in range(size)]
-    for position, value in enumerate(values):
-        rows[int(value) % size].append(position)
-    return index_map([IndexSet.of(row) for row in rows])
-
-
 # -------------------------------------------------------------------- reading at indices
 
 
@@ -67,7 +59,7 @@ def _index_select(call: OpCall) -> Reads:
     index, reads = call["index"], []
     dim = normal_dim(call["dim"], len(call.result))
     if (number := call.operand("self")) is not None:
-        shape, values = call.operands[number], _values(index)
+        shape, values = call.operands[number], known_values(index)
         coord: Coord = _unknown(index, "index_select")
         if values is not None:
             coord = Along(dim, _walk(values.reshape(-1), shape[dim]))
@@ -98,7 +90,7 @@ def _take_along_dim(call: OpCall) -> Reads:
     if (number := call.operand("self")) is not None:
         shape = call.operands[number]
         wide = (*call.result[:dim], shape[dim], *call.result[dim + 1 :])
-        values = _values(index)
+        values = known_values(index)
         if values is not None:
             index = torch.from_numpy(np.broadcast_to(values, call.result).copy())
         outer = _gathered(number, wide, dim, index)
@@ -108,10 +100,10 @@ def _take_along_dim(call: OpCall) -> Reads:
 
 
 def _gathered(number: int, shape: Shape, dim: int, index: Any) -> Read:
-    values = _values(index)
+    values = known_values(index)
     if values is None:
         return along_but(number, len(shape), {dim: _unknown(index, "gather")})
-    line = _line(values, dim)
+    line = line_along(values, dim)
     if line is not None:
         return along_but(number, len(shape), {dim: Along(dim, _walk(line, shape[dim]))})
     places = np.indices(values.shape)
@@ -120,7 +112,7 @@ def _gathered(number: int, shape: Shape, dim: int, index: Any) -> Read:
     return _flat_walk(number, flat, numel(shape))
 
 
-def _line(values: np.ndarray, dim: int) -> np.ndarray | None:
+def line_along(values: np.ndarray, dim: int) -> np.ndarray | None:
     """The values along ``dim``, where they are the same in every other dimension."""
     if not values.size:
         return None
@@ -143,7 +135,7 @@ def _taken(call: OpCall, name: str) -> Reads:
     """Elements of the flattened operand."""
     index, reads = call[name], []
     if (number := call.operand("self")) is not None:
-        shape, values = call.operands[number], _values(index)
+        shape, values = call.operands[number], known_values(index)
         if values is None:
             reads.append(separable(number, *[_unknown(index, "take")] * len(shape)))
         else:
@@ -162,7 +154,7 @@ def _embedding(call: OpCall) -> Reads:
     if (number := call.operand("indices")) is not None:
         reads.append(separable(number, *(Along(dim) for dim in range(last))))
     if (number := call.operand("weight")) is not None:
-        values = _values(indices)
+        values = known_values(indices)
         if values is None:
             reads.append(separable(number, _unknown(indices, "embedding"), Along(last)))
         else:
@@ -230,7 +222,7 @@ class _Indices:
         entry = self.entries[dim]
         if entry is None:
             return Along(self.passing(dim, len(self.block)))
-        values = _values(entry)
+        values = known_values(entry)
         if values is None:
             return _unknown(entry, "indexing")
         axes = self.varying(dim)
@@ -243,13 +235,13 @@ class _Indices:
         entry = self.entries[dim]
         if entry is None:
             return Along(self.passing(dim, 1))
-        values = _values(entry)
+        values = known_values(entry)
         if values is None:
             return _unknown(entry, "indexing")
         return Along(self.place, _walk(np.broadcast_to(values, self.block).reshape(-1), size))
 
 
-def _indices(call: OpCall, rank: int) -> _Indices | None:
+def indices_of(call: OpCall, rank: int) -> _Indices | None:
     """The entries of an indexing op; masks become the coordinates of their true elements.
 
     None where a mask derives from the input or has no values.
@@ -274,7 +266,7 @@ def _shape(call: OpCall, entry: Any) -> Shape | None:
 
 @rule("index", "_unsafe_index", name="index")
 def _index(call: OpCall) -> Reads:
-    indices = _indices(call, len(call.shape("self")))
+    indices = indices_of(call, len(call.shape("self")))
     if indices is None:
         return _picked_by_data(call)
     reads = _index_reads(call, indices)
@@ -305,141 +297,3 @@ def _index_reads(call: OpCall, indices: _Indices) -> list[Read]:
             )
             reads.append(separable(entry.operand, *coords))
     return reads
-
-
-# -------------------------------------------------------------------- writing at indices
-
-
-@rule("index_put", "_unsafe_index_put", "_index_put_impl", name="index_put")
-def _index_put(call: OpCall) -> Reads:
-    """x[:, i] = v: exact for one constant index tensor of one dimension, else marked."""
-    indices = _indices(call, len(call.result))
-    if indices is None:
-        return _written_by_data(call, "values", range(len(call.result)))
-    used = indices.used
-    values = _values(indices.entries[used[0]])
-    if len(used) > 1 or values is None or values.ndim != 1:
-        return _written_by_data(call, "values", used)
-    dim = used[0]
-    reads = _added_to(call) if call["accumulate"] else _kept(call, dim, values)
-    if (number := call.operand("values")) is not None:
-        written = tuple(values.size if d == dim else s for d, s in enumerate(call.result))
-        read = broadcast(number, call.operands[number], written).steps[0]
-        spread = along_but(0, len(written), {dim: _at_position(call, dim, values)}).steps[0]
-        reads.append(Read(number, (read, spread), (written,)))
-    return one(*reads)
-
-
-def _at_position(call: OpCall, dim: int, values: np.ndarray) -> Along:
-    return Along(dim, _found(values.reshape(-1).tolist(), call.result[dim]))
-
-
-def _added_to(call: OpCall) -> list[Read]:
-    number = call.operand("self")
-    return [] if number is None else [identity(number, len(call.result))]
-
-
-def _kept(call: OpCall, dim: int, values: np.ndarray, extent: Shape | None = None) -> list[Read]:
-    """What is left of ``self`` where ``values`` along ``dim`` are overwritten.
-
-    ``extent`` is how far the writes reach in the other dimensions, if not to the end.
-    """
-    number = call.operand("self")
-    if number is None:
-        return []
-    size = call.result[dim]
-    written = IndexSet.of(int(value) % size for value in values.reshape(-1))
-    rests = {dim: IndexSet.range(0, size) - written}
-    for other, reach in enumerate(extent or ()):
-        if other != dim:
-            rests[other] = IndexSet.range(reach, call.result[other])
-    rank = len(call.result)
-    return [along_but(number, rank, {}, ((d, rest),)) for d, rest in rests.items() if rest]
-
-
-def _written_by_data(call: OpCall, name: str, dims: Iterable[int]) -> Reads:
-    """``self`` shows through anywhere; what is written may land anywhere along ``dims``."""
-    why = Unknown(f"{call.op} to positions that depend on the data or form no grid")
-    reads = _added_to(call)
-    for argument, number in call.derived():
-        shape = call.operands[number]
-        if argument == name and len(shape) == len(call.result):
-            reads.append(along_but(number, len(shape), dict.fromkeys(dims, why)))
-        elif argument != "self":
-            reads.append(separable(number, *[why] * len(shape)))
-    return one(*reads)
-
-
-@rule("index_copy", "index_fill")
-def _index_copy(call: OpCall) -> Reads:
-    return _indexed_write(call, replaces=True)
-
-
-@rule("index_add")
-def _index_add(call: OpCall) -> Reads:
-    return _indexed_write(call, replaces=False)
-
-
-@rule("index_reduce")
-def _index_reduce(call: OpCall) -> Reads:
-    return _indexed_write(call, replaces=not call["include_self"])
-
-
-def _indexed_write(call: OpCall, *, replaces: bool) -> Reads:
-    """Slices of ``source`` go to constant positions along a dimension."""
-    dim = normal_dim(call["dim"], len(call.result))
-    values = _values(call["index"])
-    if values is None:
-        return _written_by_data(call, "source", (dim,))
-    reads = _kept(call, dim, values) if replaces else _added_to(call)
-    if (number := call.operand("source")) is not None:
-        reads.append(along_but(number, len(call.result), {dim: _at_position(call, dim, values)}))
-    if (number := call.operand("value")) is not None:
-        written = IndexSet.of((values.reshape(-1) % call.result[dim]).tolist())
-        reads.append(separable(number, where=((dim, written),)))
-    return one(*reads)
-
-
-@rule("scatter")
-def _scatter(call: OpCall) -> Reads:
-    return _scattered(call, replaces=call.args.get("reduce") is None)
-
-
-@rule("scatter_add")
-def _scatter_add(call: OpCall) -> Reads:
-    return _scattered(call, replaces=False)
-
-
-@rule("scatter_reduce")
-def _scatter_reduce(call: OpCall) -> Reads:
-    return _scattered(call, replaces=not call["include_self"])
-
-
-def _scattered(call: OpCall, *, replaces: bool) -> Reads:
-    """Exact where a constant index is the same in all dimensions but the scattered one."""
-    dim = normal_dim(call["dim"], len(call.result))
-    values = _values(call["index"])
-    line = None if values is None else _line(values, dim)
-    if values is None or line is None:
-        return _written_by_data(call, "src", (dim,))
-    reads = _kept(call, dim, line, values.shape) if replaces else _added_to(call)
-    if (number := call.operand("src")) is not None:
-        within: Where = tuple(
-            (d, IndexSet.range(0, reach)) for d, reach in enumerate(values.shape) if d != dim
-        )
-        at = {dim: _at_position(call, dim, line)}
-        reads.append(along_but(number, len(call.result), at, within))
-    return one(*reads)
-
-
-@rule("masked_scatter")
-def _masked_scatter(call: OpCall) -> Reads:
-    why = Unknown("masked_scatter takes the values in the order of the mask")
-    reads = [
-        broadcast(number, call.operands[number], call.result)
-        for name in ("self", "mask")
-        if (number := call.operand(name)) is not None
-    ]
-    if (number := call.operand("source")) is not None:
-        reads.append(separable(number, *[why] * len(call.operands[number])))
-    return one(*reads)

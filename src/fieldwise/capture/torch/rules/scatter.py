@@ -1,0 +1,174 @@
+"""Writing at indices: exact where the indices are constants, marked where they are data.
+
+What is written lands where the index says; the old content shows through elsewhere, and where
+the op adds instead of replacing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fieldwise.axes import AxisMap, IndexSet, Table, index_map
+from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, one, rule
+from fieldwise.capture.torch.rules.common import Where, along_but
+from fieldwise.capture.torch.rules.indexing import indices_of, known_values, line_along
+from fieldwise.graph.ir import (
+    AT_ZERO,
+    Along,
+    Coord,
+    Read,
+    Shape,
+    Unknown,
+    broadcast,
+    identity,
+    separable,
+)
+
+
+def _found(values: Sequence[int], size: int) -> AxisMap | Table:
+    """Index i → the positions p that hold it: the inverse of walking through ``values``."""
+    rows: list[list[int]] = [[] for _ in range(size)]
+    for position, value in enumerate(values):
+        rows[int(value) % size].append(position)
+    return index_map([IndexSet.of(row) for row in rows])
+
+
+@rule("index_put", "_unsafe_index_put", "_index_put_impl", name="index_put")
+def _index_put(call: OpCall) -> Reads:
+    """x[:, i] = v: exact for one constant index tensor of one dimension, else marked."""
+    indices = indices_of(call, len(call.result))
+    if indices is None or len(indices.used) > 1 or len(indices.block) != 1:
+        return _written_by_data(call, "values", None)
+    (dim,) = indices.used
+    values = known_values(indices.entries[dim])
+    if values is None:
+        return _written_by_data(call, "values", dim)
+    reads = _added_to(call) if call["accumulate"] else _kept(call, dim, values)
+    if (number := call.operand("values")) is not None:
+        written = tuple(values.size if d == dim else s for d, s in enumerate(call.result))
+        read = broadcast(number, call.operands[number], written).steps[0]
+        spread = along_but(0, len(written), {dim: _at_position(call, dim, values)}).steps[0]
+        reads.append(Read(number, (read, spread), (written,)))
+    return one(*reads)
+
+
+def _at_position(call: OpCall, dim: int, values: np.ndarray) -> Along:
+    return Along(dim, _found(values.reshape(-1).tolist(), call.result[dim]))
+
+
+def _added_to(call: OpCall) -> list[Read]:
+    number = call.operand("self")
+    return [] if number is None else [identity(number, len(call.result))]
+
+
+def _kept(call: OpCall, dim: int, values: np.ndarray, extent: Shape | None = None) -> list[Read]:
+    """What is left of ``self`` where ``values`` along ``dim`` are overwritten.
+
+    ``extent`` is how far the writes reach in the other dimensions, if not to the end.
+    """
+    number = call.operand("self")
+    if number is None:
+        return []
+    size = call.result[dim]
+    written = IndexSet.of(int(value) % size for value in values.reshape(-1))
+    rests = {dim: IndexSet.range(0, size) - written}
+    for other, reach in enumerate(extent or ()):
+        if other != dim:
+            rests[other] = IndexSet.range(reach, call.result[other])
+    rank = len(call.result)
+    return [along_but(number, rank, {}, ((d, rest),)) for d, rest in rests.items() if rest]
+
+
+def _written_by_data(call: OpCall, name: str, dim: int | None) -> Reads:
+    """``self`` shows through anywhere; argument ``name`` may land anywhere along ``dim``.
+
+    None: it may land anywhere at all.
+    """
+    why = Unknown(f"{call.op} to positions that depend on the data or form no grid")
+    reads = _added_to(call)
+    for argument, number in call.derived():
+        shape = call.operands[number]
+        if argument == name and dim is not None and len(shape) == len(call.result):
+            once = (d for d, size in enumerate(shape) if size == 1 != call.result[d])
+            changed: dict[int, Coord] = {**dict.fromkeys(once, AT_ZERO), dim: why}
+            reads.append(along_but(number, len(shape), changed))
+        elif argument != "self":
+            reads.append(separable(number, *[why] * len(shape)))
+    return one(*reads)
+
+
+@rule("index_copy", "index_fill")
+def _index_copy(call: OpCall) -> Reads:
+    return _indexed_write(call, replaces=True)
+
+
+@rule("index_add")
+def _index_add(call: OpCall) -> Reads:
+    return _indexed_write(call, replaces=False)
+
+
+@rule("index_reduce")
+def _index_reduce(call: OpCall) -> Reads:
+    return _indexed_write(call, replaces=not call["include_self"])
+
+
+def _indexed_write(call: OpCall, *, replaces: bool) -> Reads:
+    """Slices of ``source`` go to constant positions along a dimension."""
+    dim = normal_dim(call["dim"], len(call.result))
+    values = known_values(call["index"])
+    if values is None:
+        return _written_by_data(call, "source", dim)
+    reads = _kept(call, dim, values) if replaces else _added_to(call)
+    if (number := call.operand("source")) is not None:
+        reads.append(along_but(number, len(call.result), {dim: _at_position(call, dim, values)}))
+    if (number := call.operand("value")) is not None:
+        written = IndexSet.of((values.reshape(-1) % call.result[dim]).tolist())
+        reads.append(separable(number, where=((dim, written),)))
+    return one(*reads)
+
+
+@rule("scatter")
+def _scatter(call: OpCall) -> Reads:
+    return _scattered(call, replaces=call.args.get("reduce") is None)
+
+
+@rule("scatter_add")
+def _scatter_add(call: OpCall) -> Reads:
+    return _scattered(call, replaces=False)
+
+
+@rule("scatter_reduce")
+def _scatter_reduce(call: OpCall) -> Reads:
+    return _scattered(call, replaces=not call["include_self"])
+
+
+def _scattered(call: OpCall, *, replaces: bool) -> Reads:
+    """Exact where a constant index is the same in all dimensions but the scattered one."""
+    dim = normal_dim(call["dim"], len(call.result))
+    values = known_values(call["index"])
+    line = None if values is None else line_along(values, dim)
+    if values is None or line is None:
+        return _written_by_data(call, "src", dim)
+    reads = _kept(call, dim, line, values.shape) if replaces else _added_to(call)
+    if (number := call.operand("src")) is not None:
+        within: Where = tuple(
+            (d, IndexSet.range(0, reach)) for d, reach in enumerate(values.shape) if d != dim
+        )
+        at = {dim: _at_position(call, dim, line)}
+        reads.append(along_but(number, len(call.result), at, within))
+    return one(*reads)
+
+
+@rule("masked_scatter")
+def _masked_scatter(call: OpCall) -> Reads:
+    why = Unknown("masked_scatter takes the values in the order of the mask")
+    reads = [
+        broadcast(number, call.operands[number], call.result)
+        for name in ("self", "mask")
+        if (number := call.operand(name)) is not None
+    ]
+    if (number := call.operand("source")) is not None:
+        reads.append(separable(number, *[why] * len(call.operands[number])))
+    return one(*reads)
