@@ -1,16 +1,9 @@
-"""Memory shared between tensors, made functional: storages, views, and writes through views.
-
-A ``Storage`` holds one value at a time.  A tensor is an ``Entry``: a chain of views on a storage.
-Writing through a view makes a new value of the whole storage; every other view of it is read
-again, through its chain, the next time it is used.
-"""
+"""Views: how they read their base, and how the base reads after a write through one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from fieldwise.axes import AxisMap, IndexSet, Table
 from fieldwise.graph.ir import (
@@ -28,37 +21,21 @@ from fieldwise.graph.ir import (
 )
 
 
-@dataclass(slots=True)
-class Storage:
-    """Memory: the value it holds now, and how often it was written."""
-
-    value: int
-    version: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class View:
     """One view op: how it reads its base, the shapes before and after, and its call.
 
-    In the call ``Ref(0)`` stands for the base.
+    ``dtype`` is that of the view, and ``casts`` says whether its base has another; in the call
+    ``Ref(0)`` stands for the base.
     """
 
     op: str
     read: Read
     before: Shape
     after: Shape
+    dtype: str
     source: Call
-
-
-@dataclass(slots=True)
-class Entry:
-    """A tensor that derives from the input: views on a storage, and the value last read."""
-
-    tensor: Tensor
-    storage: Storage
-    value: int
-    version: int
-    chain: tuple[View, ...]
+    casts: bool = False
 
 
 def scatter_reads(view: View) -> tuple[tuple[Read, ...], tuple[Read, ...]]:
@@ -67,9 +44,9 @@ def scatter_reads(view: View) -> tuple[tuple[Read, ...], tuple[Read, ...]]:
     Returns the reads of the old base (what the view does not cover) and of the written value.
     """
     step = view.read.steps[0]
-    if isinstance(step, Reshape) and len(view.read.steps) == 1:
-        return (), (Read(0, (Reshape(),)),)
-    if isinstance(step, Separable) and len(view.read.steps) == 1:
+    if len(view.read.steps) == 1 and not view.casts:
+        if isinstance(step, Reshape):
+            return (), (Read(0, (Reshape(),)),)
         found = _invert(step, view)
         if found is not None:
             return found
@@ -78,28 +55,33 @@ def scatter_reads(view: View) -> tuple[tuple[Read, ...], tuple[Read, ...]]:
 
 
 def _invert(step: Separable, view: View) -> tuple[tuple[Read, ...], tuple[Read, ...]] | None:
+    """None where the view is no box of its base (a diagonal), or shows an element twice."""
     coords: list[Coord] = [Fixed(IndexSet(0, 1))] * len(view.after)
     where: list[tuple[int, IndexSet]] = []
-    kept: list[Read] = []
+    driving = [coord.dim for coord in step.coords if isinstance(coord, Along)]
+    resting = (size for dim, size in enumerate(view.after) if dim not in driving)
+    if len(driving) != len(set(driving)) or any(size != 1 for size in resting):
+        return None
     for dim, coord in enumerate(step.coords):
         everything = IndexSet.range(0, view.before[dim])
         if isinstance(coord, Fixed) and coord.indices.count == 1:
             covered = coord.indices
-            where.append((dim, covered))
         elif isinstance(coord, Along) and coord.map.is_single:
             covered = coord.map.pull(IndexSet.range(0, view.after[coord.dim])) & everything
             back = _inverse(coord.map)
             if back is None:
                 return None
             coords[coord.dim] = Along(dim, back)
-            if covered != everything:
-                where.append((dim, covered))
         else:
             return None
         if covered != everything:
-            rest = ((dim, everything - covered),)
-            kept.append(separable(0, *(Along(d) for d in range(len(view.before))), where=rest))
-    return tuple(kept), (separable(0, *coords, where=tuple(where)),)
+            where.append((dim, covered))
+    whole = tuple(Along(dim) for dim in range(len(view.before)))
+    kept = tuple(
+        separable(0, *whole, where=((dim, IndexSet.range(0, view.before[dim]) - covered),))
+        for dim, covered in where
+    )
+    return kept, (separable(0, *coords, where=tuple(where)),)
 
 
 def _inverse(forward: AxisMap | Table) -> AxisMap | None:

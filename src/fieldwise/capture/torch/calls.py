@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fieldwise.capture.torch.overloads import Op
 from fieldwise.graph.ir import Call, Ref
 
 
@@ -64,15 +66,30 @@ def constant(value: Tensor) -> Tensor:
     return value
 
 
-def functional(func: Any, writes: Sequence[str]) -> Any:
-    """The op that computes what an in-place op writes; the op itself where it writes nothing."""
-    if not writes:
+def functional(op: Op, func: Any, args: Sequence[Any]) -> Any:
+    """The op that computes what an in-place op writes; the op itself where it writes nothing.
+
+    In place, the result has the dtype of what is written to; a twin would promote mixed dtypes.
+    """
+    if not op.writes:
         return func
-    name = func._schema.name.split("::")[1]
-    namespace = getattr(torch.ops, func.namespace)
-    packet = getattr(namespace, name.removesuffix("_"), None) if name.endswith("_") else None
-    twin = getattr(packet, func._overloadname, None) if packet is not None else None
-    if twin is not None and len(twin._schema.arguments) == len(func._schema.arguments):
+    twin = out_of_place(func)
+    dtypes = {arg.dtype for arg in args if isinstance(arg, Tensor)}
+    if twin is not None and (len(dtypes) == 1 or not op.pointwise):
         return twin
-    names = [argument.name for argument in func._schema.arguments]
-    return OutOfPlace(func, tuple(names.index(write) for write in writes))
+    return OutOfPlace(func, tuple(op.arguments.index(name) for name in op.writes))
+
+
+@cache
+def out_of_place(func: Any) -> Any:
+    """The overload that returns what an in-place overload (add_) writes; None if there is none."""
+    name = func._schema.name.split("::")[1]
+    packet = getattr(getattr(torch.ops, func.namespace), name.removesuffix("_"), None)
+    if not name.endswith("_") or packet is None:
+        return None
+    wanted = [(a.name, a.type) for a in func._schema.arguments]
+    overloads = (getattr(packet, overload) for overload in packet.overloads())
+    for twin in overloads:
+        if [(a.name, a.type) for a in twin._schema.arguments] == wanted:
+            return twin
+    return None

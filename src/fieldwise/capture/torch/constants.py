@@ -1,0 +1,159 @@
+"""What does not derive from the input: weights, buffers, index tensors, grids.
+
+Constants are computed for real, so that index tensors keep their values.  The model may write to
+its constants while it runs; whatever existed before the run is put back after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.memory import empty_twin, storage_key
+from fieldwise.capture.torch.overloads import Op, map_arguments, on_device, tensors_of
+from fieldwise.capture.torch.trace import Trace
+
+META = torch.device("meta")
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantView:
+    """The call that made a view of a constant, and the results it returned."""
+
+    func: Any
+    base: Tensor
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    results: tuple[Tensor, ...]
+
+
+class Constants:
+    """The constants of one run; those without values live on the meta device.
+
+    home: the device on which the model makes new constants
+    """
+
+    def __init__(self, model: nn.Module, home: torch.device, trace: Trace) -> None:
+        self.home = home
+        self.trace = trace
+        self.views: dict[int, ConstantView] = {}
+        self._names: dict[int, frozenset[str]] = {}
+        self._twins: dict[int, tuple[Tensor, Tensor]] = {}
+        self._roots: dict[int, Tensor] = {}
+        self._made: set[int] = set()
+        self._quoted: set[int] = set()
+        self._saved: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+        self._alive: list[Tensor] = []
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            if not nn.parameter.is_lazy(tensor):
+                self._call(tensor, frozenset((name,)))
+                self._roots.setdefault(storage_key(tensor), tensor)
+
+    def _call(self, tensor: Tensor, names: frozenset[str]) -> None:
+        self._names[id(tensor)] = names
+        self._alive.append(tensor)
+
+    def names(self, tensors: Iterable[Tensor]) -> frozenset[str]:
+        """The parameters and buffers that these constants were computed from."""
+        known = [self._names[id(tensor)] for tensor in tensors if id(tensor) in self._names]
+        return frozenset().union(*known)
+
+    def root(self, tensor: Tensor) -> Tensor:
+        """The tensor, as far as is known, that this one is a view of."""
+        while id(tensor) in self.views:
+            tensor = self.views[id(tensor)].base
+        return self._roots.get(storage_key(tensor), tensor)
+
+    def twin(self, tensor: Tensor) -> Tensor:
+        """The stand-in on the meta device."""
+        if tensor.is_meta:
+            return tensor
+        found = self._twins.get(id(tensor))
+        if found is None or found[1].shape != tensor.shape:
+            found = self._twins[id(tensor)] = (tensor, empty_twin(tensor))
+        return found[1]
+
+    def made(self, tensor: Tensor) -> Tensor:
+        """A fresh constant; it is nobody else's, so that the model may write to it."""
+        key = storage_key(tensor)
+        self._made.add(key)
+        self._roots.setdefault(key, tensor)
+        self._alive.append(tensor)
+        return tensor
+
+    def is_made(self, tensor: Tensor) -> bool:
+        """Whether the tensor's memory was made during this run."""
+        return storage_key(tensor) in self._made
+
+    def grow(self, tensor: Tensor, shape: torch.Size) -> None:
+        """Give an empty constant, and what it is a view of, another shape."""
+        for empty in (self.root(tensor), tensor):
+            empty.resize_(shape)
+        self.views.pop(id(tensor), None)
+
+    # ---------------------------------------------------------------- running an op
+
+    def run(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An op on constants alone."""
+        tensors = list(tensors_of(args, kwargs))
+        meta = [tensor.is_meta for tensor in tensors]
+        if not any(meta):
+            args, kwargs = self.at_home(args, kwargs)
+        elif not all(meta):
+            args, kwargs = map_arguments(self.twin, args, kwargs)
+        if op.writes or op.updates:
+            bound = op.bind(args, kwargs)
+            for target in tensors_of([bound[name] for name in (*op.writes, *op.updates)], {}):
+                self._before_write(target)
+        out = func(*args, **kwargs)
+        self._note(func, args, kwargs, tensors, out)
+        return out
+
+    def at_home(self, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The arguments with the meta device, where the input is, replaced by the home device."""
+        return on_device(self.home, args, kwargs, only=META)
+
+    def _note(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor], out: Any) -> None:
+        results = tuple(tensors_of((out,), {}))
+        names = self.names(tensors)
+        bases = {storage_key(tensor): tensor for tensor in tensors}
+        for result in results:
+            base = bases.get(storage_key(result))
+            if base is None:
+                self.made(result)
+            elif base is not result:
+                self.views[id(result)] = ConstantView(func, base, args, kwargs, results)
+            if id(result) not in self._names:
+                self._call(result, names)
+
+    # ---------------------------------------------------------------- writes
+
+    def quote(self, tensor: Tensor) -> None:
+        """A recorded call holds this tensor, so that later writes must not change it."""
+        self._quoted.add(storage_key(tensor))
+
+    def _before_write(self, tensor: Tensor) -> None:
+        key = storage_key(tensor)
+        if key not in self._made and key not in self._saved and not tensor.is_meta:
+            storage = tensor.untyped_storage()
+            self._saved[key] = (storage, storage.clone())
+        if key in self._quoted:
+            self._unquote(key)
+
+    def _unquote(self, key: int) -> None:
+        """Recorded calls get copies of the tensors in this memory."""
+        self._quoted.remove(key)
+        self.trace.change_constants(lambda t: t.clone() if storage_key(t) == key else t)
+
+    def restore(self) -> None:
+        """Give all memory that existed before the run its content back."""
+        for key, (storage, content) in self._saved.items():
+            if key in self._quoted:
+                self._unquote(key)
+            if storage.nbytes() != content.nbytes():
+                storage.resize_(content.nbytes())
+            storage.copy_(content)

@@ -1,0 +1,190 @@
+"""What the recorder needs to know of an op overload, worked out once from its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldwise.capture.torch.registry import OpCall, Reads, Rule, find_rule, one
+from fieldwise.graph.ir import broadcast, unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """An overload.
+
+    name:      with its namespace, without the underscore of in-place ops ('aten::add')
+    plain:     without its namespace
+    canonical: the name in graphs
+    arguments: names of its arguments, in order
+    defaults:  their default values
+    writes:    arguments that it writes to
+    updates:   running statistics, which it may write to without saying so
+    out:       whether it writes to ``out=`` arguments (which it does not read)
+    lends:     arguments of which it only looks at shape, dtype and device
+    rule:      the rule of its reads
+    composite: whether torch can express it by other ops
+    pointwise: whether torch says that it is element-wise
+    inspects:  whether its result is a Python value that depends on the data
+    sizes_by_data: whether the shape of its result may depend on the data
+    inplace_view:  whether it makes a tensor a view of what it was (unsqueeze_)
+    """
+
+    name: str
+    plain: str
+    canonical: str
+    arguments: tuple[str, ...]
+    defaults: Mapping[str, Any]
+    writes: tuple[str, ...]
+    updates: tuple[str, ...]
+    out: bool
+    lends: tuple[str, ...]
+    rule: Rule | None
+    composite: bool
+    pointwise: bool
+    inspects: bool
+    sizes_by_data: bool
+    inplace_view: bool
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Every argument by its name, defaults filled in."""
+        bound = dict(self.defaults)
+        bound.update(zip(self.arguments, args, strict=False))
+        bound.update(kwargs)
+        return bound
+
+    def written(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+        """The tensors that a call writes to."""
+        if not self.writes:
+            return []
+        bound = self.bind(args, kwargs)
+        return list(tensors_of([bound[name] for name in self.writes], {}))
+
+
+_LIKE = (
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like",
+    "new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided",
+)  # fmt: skip
+_LENDS = {
+    **dict.fromkeys(_LIKE, ("self",)),
+    **dict.fromkeys(("expand_as", "view_as", "reshape_as", "type_as", "to"), ("other",)),
+}
+_WRITES_ONLY = {
+    "copy": "src", "fill": "value", "zero": None, "uniform": None, "normal": None, "random": None,
+    "exponential": None, "cauchy": None, "geometric": None, "log_normal": None,
+}  # fmt: skip
+_STATISTICS = ("running_mean", "running_var")
+
+
+@cache
+def describe(func: torch._ops.OpOverload) -> Op:
+    """The description of an overload."""
+    arguments = func._schema.arguments
+    writes = tuple(
+        argument.name
+        for argument in arguments
+        if argument.alias_info is not None
+        and argument.alias_info.is_write
+        and argument.name not in _STATISTICS
+    )
+    name = func._schema.name
+    if writes and name.endswith("_") and not name.endswith("__"):
+        name = name[:-1]
+    plain = name.split("::")[1]
+    found = find_rule(name)
+    return Op(
+        name=name,
+        plain=plain,
+        canonical=found[0] if found else plain,
+        arguments=tuple(argument.name for argument in arguments),
+        defaults={a.name: a.default_value for a in arguments if a.has_default_value()},
+        writes=writes,
+        updates=tuple(a.name for a in arguments if a.name in _STATISTICS),
+        out=any(argument.is_out for argument in arguments),
+        lends=_LENDS.get(plain, ()),
+        rule=found[1] if found else None,
+        composite=func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd),
+        pointwise=torch.Tag.pointwise in func.tags,
+        inspects=torch.Tag.data_dependent_output in func.tags,
+        sizes_by_data=torch.Tag.dynamic_output_shape in func.tags,
+        inplace_view=torch.Tag.inplace_view in func.tags,
+    )
+
+
+@cache
+def without_out(func: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
+    """The overload that returns what this one writes to its ``out=`` arguments."""
+    wanted = [(a.name, str(a.type)) for a in func._schema.arguments if not a.is_out]
+    packet = func.overloadpacket
+    for overload in packet.overloads():
+        twin = getattr(packet, overload)
+        if [(a.name, str(a.type)) for a in twin._schema.arguments] == wanted:
+            return twin
+    return None
+
+
+def reads_of(op: Op, call: OpCall) -> Reads:
+    """What the op's rule says; for element-wise ops, broadcasting; else everything, marked."""
+    if op.writes and op.plain in _WRITES_ONLY:
+        source = call.operand(_WRITES_ONLY[op.plain] or "")
+        if source is None:
+            return one()
+        return one(broadcast(source, call.operands[source], call.result))
+    if op.rule is not None:
+        return op.rule(call)
+    if op.pointwise:
+        reads = tuple(
+            broadcast(number, shape, call.result) for number, shape in enumerate(call.operands)
+        )
+    else:
+        why = f"{op.name} has no rule"
+        reads = tuple(unknown(n, len(shape), why) for n, shape in enumerate(call.operands))
+    return (reads,) * len(call.results)
+
+
+# -------------------------------------------------------------------- arguments of a call
+
+
+def tensors_of(args: Any, kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
+    """The tensors among the arguments of an op, which nests them one list deep."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from (item for item in value if isinstance(item, Tensor))
+
+
+def map_arguments(
+    change: Callable[[Tensor], Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with every tensor changed; ops nest tensors one list deep."""
+
+    def visit(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return change(value)
+        if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
+            return [change(item) if isinstance(item, Tensor) else item for item in value]
+        return value
+
+    return tuple(map(visit, args)), {key: visit(value) for key, value in kwargs.items()}
+
+
+def on_device(
+    device: torch.device,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    only: torch.device | None = None,
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with every device (only this one, if given) replaced."""
+
+    def visit(value: Any) -> Any:
+        moved = isinstance(value, torch.device) and only in (None, value)
+        return device if moved else value
+
+    return tuple(map(visit, args)), {key: visit(value) for key, value in kwargs.items()}

@@ -1,0 +1,77 @@
+"""What torch answers in Python, before any op runs: where a tensor lives, and its values.
+
+The recorder sees ops only.  Tensors that derive from the input live on the meta device; the model
+must not notice, or it would make its own tensors there, where they have no values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from fieldwise.capture.torch.recorder import Recorder
+
+
+class PythonApi(TorchFunctionMode):
+    """Tensors say that they live where the model does, and refuse to give their values."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        answer = _ANSWERS.get(func)
+        if answer is None:
+            return func(*args, **(kwargs or {}))
+        return answer(self.recorder, func, *args, **(kwargs or {}))
+
+
+def _device(recorder: Recorder, func: Any, tensor: Tensor) -> torch.device:
+    device = func(tensor)
+    return recorder.constants.home if device.type == "meta" else device
+
+
+def _is_on(kind: str) -> Callable[..., bool]:
+    def answer(recorder: Recorder, func: Any, tensor: Tensor) -> bool:
+        return _device(recorder, Tensor.device.__get__, tensor).type == kind
+
+    return answer
+
+
+def _new_tensor(recorder: Recorder, func: Any, tensor: Tensor, data: Any, **options: Any) -> Tensor:
+    options.setdefault("dtype", tensor.dtype)
+    options.setdefault("device", _device(recorder, Tensor.device.__get__, tensor))
+    return torch.tensor(data, **options)
+
+
+def _set_data(recorder: Recorder, func: Any, tensor: Tensor, data: Tensor) -> None:
+    func(tensor, data)
+    recorder.memory.forget(tensor)
+
+
+def _values(recorder: Recorder, func: Any, tensor: Tensor, *args: Any, **options: Any) -> Any:
+    if recorder.memory.entry(tensor) is not None:
+        raise recorder.refuse_data(func.__name__)
+    return func(tensor, *args, **options)
+
+
+_ANSWERS: dict[Any, Callable[..., Any]] = {
+    Tensor.device.__get__: _device,
+    Tensor.is_cpu.__get__: _is_on("cpu"),
+    Tensor.is_cuda.__get__: _is_on("cuda"),
+    Tensor.is_meta.__get__: _is_on("meta"),
+    Tensor.data.__set__: _set_data,
+    Tensor.new_tensor: _new_tensor,
+    Tensor.tolist: _values,
+    Tensor.numpy: _values,
+    Tensor.data_ptr: _values,
+    Tensor.__array__: _values,
+    Tensor.__format__: _values,
+    Tensor.__dlpack__: _values,
+}

@@ -1,0 +1,180 @@
+"""What surrounds a run: module paths, and everything that must be afterwards as it was before."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+from fieldwise.capture.torch.memory import storage_key
+from fieldwise.capture.torch.recorder import Recorder
+from fieldwise.capture.torch.tree import named_tensors
+
+
+@contextmanager
+def scene(model: nn.Module, recorder: Recorder) -> Iterator[None]:
+    """Module paths by hooks; the model and torch's global state put back at the end."""
+    with ExitStack() as stack:
+        stack.callback(recorder.constants.restore)
+        stack.enter_context(_globals(recorder.constants.home))
+        stack.enter_context(_attributes(model))
+        stack.enter_context(_tensors(model))
+        stack.enter_context(_paths(model, recorder))
+        stack.enter_context(torch.no_grad())
+        yield
+
+
+@contextmanager
+def below_autograd() -> Iterator[None]:
+    """Composite ops arrive whole, and writes leave version counters alone."""
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+    with torch._C._AutoDispatchBelowAutograd(), torch._C._ExcludeDispatchKeyGuard(keys):
+        yield
+
+
+# -------------------------------------------------------------------- module paths
+
+
+@contextmanager
+def _paths(model: nn.Module, recorder: Recorder) -> Iterator[None]:
+    """Tell the trace which module runs, by global hooks.
+
+    A module's own hooks run after global ones and may change what it returns, so such a module
+    gets a hook of its own, the last.
+    """
+    paths: dict[int, str] = {}
+    trace = recorder.trace
+    for path, module in model.named_modules():
+        paths.setdefault(id(module), path)
+
+    def enter(module: nn.Module, args: Any) -> None:
+        trace.enter(paths.get(id(module)), training=module.training)
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        error = sys.exc_info()[1]
+        failed = error is not None and error is not outer
+        values = [] if failed else map(recorder.memory.value_of, _tensors_in(output))
+        returned = tuple(value for value in values if value is not None)
+        trace.leave(paths.get(id(module)), returned, failed=failed)
+
+    def leave_unless_hooked(module: nn.Module, args: Any, output: Any) -> None:
+        if id(module) not in hooked:
+            leave(module, args, output)
+
+    outer = sys.exc_info()[1]
+    hooked = {id(m): m for m in model.modules() if m._forward_hooks and not _is_scripted(m)}
+    with ExitStack() as stack:
+        hook = torch_module.register_module_forward_pre_hook(enter)
+        stack.callback(hook.remove)
+        hook = torch_module.register_module_forward_hook(leave_unless_hooked, always_call=True)
+        stack.callback(hook.remove)
+        for module in hooked.values():
+            stack.callback(module.register_forward_hook(leave, always_call=True).remove)
+        yield
+
+
+def _is_scripted(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def _tensors_in(output: Any) -> Iterator[Tensor]:
+    return (tensor for _, tensor in named_tensors(output))
+
+
+# -------------------------------------------------------------------- the model
+
+
+@contextmanager
+def _attributes(model: nn.Module) -> Iterator[None]:
+    """Undo what a forward pass stores on its modules: caches, counters, lists, flags."""
+    saved = [(container, _content(container)) for container in _containers(model)]
+    try:
+        yield
+    finally:
+        for container, content in saved:
+            if not _same(_content(container), content):
+                container.clear()
+                (container.update if isinstance(container, (dict, set)) else container.extend)(
+                    content
+                )
+
+
+def _containers(model: nn.Module) -> Iterator[Any]:
+    """The attributes of all modules, and the builtin containers within them, however deep."""
+    waiting: list[Any] = [model]
+    seen: set[int] = set()
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, nn.Module):
+            waiting.append(item.__dict__)
+            continue
+        if not isinstance(item, tuple):
+            yield item
+        inside = item.values() if isinstance(item, dict) else item
+        waiting.extend(part for part in inside if isinstance(part, _NESTING))
+
+
+_NESTING = (dict, list, set, deque, tuple, nn.Module)
+
+
+def _content(container: Any) -> Any:
+    return dict(container) if isinstance(container, dict) else list(container)
+
+
+def _same(one: Any, two: Any) -> bool:
+    if len(one) != len(two):
+        return False
+    if isinstance(one, dict):
+        return all(a == b and one[a] is two[b] for a, b in zip(one, two, strict=True))
+    return all(a is b for a, b in zip(one, two, strict=True))
+
+
+@contextmanager
+def _tensors(model: nn.Module) -> Iterator[None]:
+    """Undo what a forward pass does to parameters and buffers beside writing to them."""
+    saved = [(t, t.detach(), t.requires_grad, t.grad) for t in _all_tensors(model)]
+    try:
+        yield
+    finally:
+        for tensor, content, requires_grad, grad in saved:
+            if storage_key(tensor) != storage_key(content) or tensor.shape != content.shape:
+                tensor.data = content
+            if tensor.requires_grad != requires_grad:
+                tensor.requires_grad_(requires_grad)
+            if tensor.grad is not grad:
+                tensor.grad = grad
+
+
+def _all_tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+# -------------------------------------------------------------------- torch
+
+
+@contextmanager
+def _globals(home: torch.device) -> Iterator[None]:
+    """Undo what a forward pass does to random generators and to torch's defaults."""
+    python, arrays = random.getstate(), np.random.get_state()
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    devices = [home] if home.type not in ("cpu", "meta") else []
+    with torch.random.fork_rng(devices, device_type=home.type if devices else "cuda"):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)
+            torch.set_default_dtype(dtype)
+            if torch.get_default_device() != device:
+                torch.set_default_device(device)

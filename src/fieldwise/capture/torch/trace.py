@@ -1,0 +1,91 @@
+"""The record as it grows: values by number, nodes, and the module that is running."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from fieldwise.capture.torch.naming import Draft, Scope
+from fieldwise.capture.torch.overloads import map_arguments, tensors_of
+from fieldwise.capture.torch.registry import Reads
+from fieldwise.graph.ir import Call, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A running module: its path, which of its runs this is, and whether it is training."""
+
+    path: str
+    call: int
+    training: bool
+
+    def __str__(self) -> str:
+        return f"in module '{self.path}'" if self.path else "in the model's own forward"
+
+
+class Trace:
+    """What was recorded so far; ``fault`` is the module that is failing, if one is."""
+
+    def __init__(self, *, training: bool) -> None:
+        self.drafts: list[Draft] = []
+        self.shapes: list[Shape] = []
+        self.dtypes: list[str] = []
+        self.inputs: list[int] = []
+        self.scopes: dict[str, list[Scope]] = defaultdict(list)
+        self.frames: list[Frame] = [Frame("", 1, training)]
+        self.fault: Frame | None = None
+
+    @property
+    def frame(self) -> Frame:
+        """The innermost running module."""
+        return self.frames[-1]
+
+    def value(self, shape: Shape, dtype: str) -> int:
+        """A fresh value; its number."""
+        self.shapes.append(shape)
+        self.dtypes.append(dtype)
+        return len(self.shapes) - 1
+
+    def emit(
+        self,
+        op: str,
+        operands: tuple[int, ...],
+        reads: Reads,
+        types: tuple[tuple[Shape, str], ...],
+        source: Call,
+        parameters: tuple[str, ...] = (),
+    ) -> tuple[int, ...]:
+        """A node with one result per (shape, dtype); the numbers of the results."""
+        results = tuple(self.value(*kind) for kind in types)
+        frame = self.frame
+        self.drafts.append(
+            Draft(op, operands, results, reads, frame.path, frame.call, parameters, source)
+        )
+        return results
+
+    def enter(self, path: str | None, *, training: bool) -> None:
+        """A module starts to run; None for one that is not registered in the model."""
+        if path is None:
+            self.frames.append(replace(self.frame, training=training))
+            return
+        runs = self.scopes[path]
+        runs.append(Scope())
+        self.frames.append(Frame(path, len(runs), training))
+
+    def leave(self, path: str | None, returned: tuple[int, ...], *, failed: bool) -> None:
+        """The module that entered last is done, or gave up."""
+        frame = self.frames.pop()
+        self.fault = (self.fault or frame) if failed else None
+        if path is not None:
+            self.scopes[path][frame.call - 1].returned = returned
+
+    def change_constants(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Change the tensors that the calls recorded so far hold."""
+        for number, draft in enumerate(self.drafts):
+            call = draft.source
+            if call is not None and next(tensors_of(call.args, call.kwargs), None) is not None:
+                source = Call(call.target, *map_arguments(change, call.args, call.kwargs))
+                self.drafts[number] = replace(draft, source=source)
