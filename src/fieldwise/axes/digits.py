@@ -15,7 +15,7 @@ from math import prod
 
 from fieldwise.axes.axis_map import AxisMap
 from fieldwise.axes.borders import Border
-from fieldwise.axes.index_set import EMPTY, IndexSet
+from fieldwise.axes.index_set import IndexSet
 from fieldwise.axes.table import Table
 
 Sizes = tuple[int, ...]
@@ -50,15 +50,16 @@ def substituted(
     index: AxisMap | Table,
     border: Border,
     after: int,
-    where: IndexSet | None,
+    limits: IndexSet | None,
 ) -> tuple[AxisMap, bool]:
     """Digit ``position`` read through ``index`` from a new digit of size ``after``.
 
-    Returns the map from the new index to the old one, and whether it holds at this size only
-    (the leading digit through a table, or where only some result indices read).
+    ``limits`` are the values of the digit that count; None for all of them.  Returns the map
+    from the new index to the old one, and whether it holds at this size only (the leading
+    digit through a table, or within limits).
     """
     tail = prod(sizes[position + 1 :])
-    regular = position == 0 and isinstance(index, AxisMap) and where is None
+    regular = position == 0 and isinstance(index, AxisMap) and limits is None
     if regular:
         assert isinstance(index, AxisMap)
         offsets = tuple(
@@ -67,8 +68,9 @@ def substituted(
         return AxisMap(index.advance * tail, offsets), False
     rows: list[IndexSet] = []
     for new in range(after):
-        read = index(new) if where is None or new in where else EMPTY
-        landed = border.land(read, sizes[position])
+        landed = border.land(index(new), sizes[position])
+        if limits is not None:
+            landed = landed & limits
         rows.extend(landed.scale(tail).shift(rest) for rest in range(tail))
     return AxisMap(sizes[position] * tail, tuple(rows)), position == 0
 

@@ -95,16 +95,18 @@ def _misaligned(state: State, name: str, operands: Sequence[Closed]) -> str | No
 
 
 def _rates_differ(state: State) -> bool:
-    for tracks in zip(*(product.tracks for product in state.products), strict=True):
-        maps = list(axis_maps(tracks, state.layout))
-        moving = {index.rate for index in maps if index is not None}
-        if len(moving) > 1 or None in maps:
-            return True
+    """Whether products that hold for the same units move at different strides."""
+    for where in {product.where for product in state.products}:
+        together = [p for p in state.products if p.where == where or not p.where]
+        for tracks in zip(*(product.tracks for product in together), strict=True):
+            maps = list(_over_same_digits(tracks, state.layout))
+            if None in maps or len({index.rate for index in maps if index is not None}) > 1:
+                return True
     return False
 
 
-def axis_maps(tracks: Sequence[Track], layout: Layout) -> Iterator[AxisMap | None]:
-    """The bounded tracks as maps over the same digits; None for one that shares none."""
+def _over_same_digits(tracks: Sequence[Track], layout: Layout) -> Iterator[AxisMap | None]:
+    """The bounded tracks as maps over the same digits; None for one that cannot be."""
     bounded = [track for track in tracks if isinstance(track.map, AxisMap)]
     widest = max((track.digits for track in bounded), key=len, default=())
     for track in bounded:

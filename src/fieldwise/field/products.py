@@ -13,7 +13,7 @@ from functools import lru_cache
 from math import prod
 
 from fieldwise.axes import AxisMap, IndexSet, Lattice
-from fieldwise.axes.digits import subindex
+from fieldwise.axes.digits import subindex, summed_out
 
 Digit = tuple[int, int]
 """A digit of a value: (dimension, position within the dimension's digits)."""
@@ -169,6 +169,27 @@ def over(track: Track, digits: tuple[Digit, ...], layout: Layout) -> AxisMap | N
         return None
     sizes = tuple(layout[dim][place][0] for dim, place in digits)
     return subindex(sizes, keep).then(track.map)
+
+
+def lean(track: Track, layout: Layout) -> Track:
+    """The track without the digits on which its map does not depend."""
+    digits, index = track.digits, track.map
+    for position in reversed(range(len(digits))):
+        if len(digits) == 1 or isinstance(index, Lattice):
+            break
+        sizes = tuple(layout[dim][place][0] for dim, place in digits)
+        found = _without_digit(index, sizes, position)
+        if found is not None:
+            digits, index = (*digits[:position], *digits[position + 1 :]), found
+    return Track(digits, index)
+
+
+@lru_cache(maxsize=1024)
+def _without_digit(index: AxisMap, sizes: tuple[int, ...], position: int) -> AxisMap | None:
+    """The map over the other digits, where this one makes no difference."""
+    others = tuple(place for place in range(len(sizes)) if place != position)
+    rest = summed_out(sizes, position, IndexSet(0, 1)).then(index)
+    return rest if subindex(sizes, others).then(rest) == index else None
 
 
 def _joined(one: Product, two: Product, layout: Layout) -> Product | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import prod
@@ -59,17 +59,34 @@ def summarise(closed: Closed, axes: Sequence[int], source: Shape, *, with_local:
     """Extents, strides and the rest per source axis, of whole units."""
     layout = closed.state.layout
     unit = frozenset(roles(layout, axes, len(source)).unit)
-    products = of_units(closed.state.products, layout, unit)
+    products, pieces = _of_the_middle(of_units(closed.state.products, layout, unit), layout)
     local = None
     if with_local and closed.state.local:
-        local = _fields(of_units(closed.state.local, layout, unit), layout, axes, source, closed)
+        middle, _ = _of_the_middle(of_units(closed.state.local, layout, unit), layout)
+        local = _fields(middle, layout, axes, source, closed)
     return Summary(
         axes=_fields(products, layout, axes, source, closed),
         products=len(products),
         why=next((p.why for p in products if p.why is not None), None),
-        at_this_size=any(product.sized for product in products),
+        at_this_size=pieces or any(product.sized for product in products),
         local=local,
     )
+
+
+def _of_the_middle(products: Sequence[Product], layout: Layout) -> tuple[tuple[Product, ...], bool]:
+    """Of a field in pieces (a concatenation along an axis) those of the middle unit.
+
+    Also whether there are pieces at all: what holds for some units only depends on the size.
+    """
+    if not any(product.where for product in products):
+        return tuple(products), False
+    middle = [prod(size for size, _ in digits) // 2 for digits in layout]
+    chosen = tuple(
+        replace(product, where=())
+        for product in products
+        if all(middle[dim] in indices for dim, indices in product.where)
+    )
+    return chosen, True
 
 
 def make_row(

@@ -9,7 +9,7 @@ from itertools import chain
 from fieldwise.axes import FULL, AxisMap, IndexSet, Lattice, Region
 from fieldwise.axes.digits import regroup, substituted, summed_out
 from fieldwise.axes.region import groups_of
-from fieldwise.field.products import Digit, Guards, Layout, Product, Track, guards
+from fieldwise.field.products import Digit, Guards, Layout, Product, Track, guards, lean
 from fieldwise.field.state import CUTS, DIAGONAL, State, bound, collapse, descent
 from fieldwise.graph.ir import Along, Coord, Fixed, Separable, Shape, Step, Unknown, Whole
 
@@ -42,12 +42,12 @@ def _separable(state: State, step: Separable, before: Shape, after: Shape) -> St
         for dim, _ in track.digits
     }
     if not any(product.where for product in chain(state.products, state.local)) and all(
-        _stays(step.coords[dim], dim, before, after, where) for dim in driving
+        _stays(step.coords[dim], dim, before, after) for dim in driving
     ):
         return _untouched(state, step, before, after, where)
-    moved = [dim for dim in driving if _needs_one_digit(step, dim, before, after, where)]
+    moved = [dim for dim in driving if _needs_one_digit(step, dim, before, after)]
     state = collapse(state, moved)
-    layout = _result_layout(state.layout, step, before, after, where)
+    layout = _result_layout(state.layout, step, before, after)
     scene = _Scene(state.layout, step.coords, before, after, layout, where, state.sizes)
 
     def change(product: Product) -> list[Product]:
@@ -64,23 +64,16 @@ def _passes(coord: Along, before: int, after: int) -> bool:
     return before == after and coord.map.is_identity
 
 
-def _stays(
-    coord: Coord, dim: int, before: Shape, after: Shape, where: Mapping[int, IndexSet]
-) -> bool:
+def _stays(coord: Coord, dim: int, before: Shape, after: Shape) -> bool:
     """Whether operand dimension ``dim`` is result dimension ``dim``, unchanged."""
-    return (
-        isinstance(coord, Along)
-        and coord.dim == dim
-        and dim not in where
-        and _passes(coord, before[dim], after[dim])
-    )
+    return isinstance(coord, Along) and coord.dim == dim and _passes(coord, before[dim], after[dim])
 
 
 def _untouched(
     state: State, step: Separable, before: Shape, after: Shape, where: Mapping[int, IndexSet]
 ) -> State:
     """The tracks stay as they are: at most the same guards come upon all products alike."""
-    layout = _result_layout(state.layout, step, before, after, where)
+    layout = _result_layout(state.layout, step, before, after)
     guarded = guards(dict(where), after)
     if not guarded:
         return replace(state, layout=layout)
@@ -93,25 +86,20 @@ def _untouched(
     return State(layout, products, local, state.sizes)
 
 
-def _needs_one_digit(
-    step: Separable, dim: int, before: Shape, after: Shape, where: Mapping[int, IndexSet]
-) -> bool:
+def _needs_one_digit(step: Separable, dim: int, before: Shape, after: Shape) -> bool:
     coord = step.coords[dim]
     if isinstance(coord, Along):
-        return coord.dim in where or not _passes(coord, before[dim], after[coord.dim])
+        return not _passes(coord, before[dim], after[coord.dim])
     return isinstance(coord, Fixed)
 
 
-def _result_layout(
-    layout: Layout, step: Separable, before: Shape, after: Shape, where: Mapping[int, IndexSet]
-) -> Layout:
+def _result_layout(layout: Layout, step: Separable, before: Shape, after: Shape) -> Layout:
     """Dimensions that pass keep their digits; the others are one digit, with its descent."""
     out: list[tuple[tuple[int, int], ...]] = [((size, 0),) for size in after]
     for dim, coord in enumerate(step.coords):
         if not isinstance(coord, Along):
             continue
-        passes = coord.dim not in where and _passes(coord, before[dim], after[coord.dim])
-        if passes and len(layout[dim]) > 1:
+        if len(layout[dim]) > 1 and _passes(coord, before[dim], after[coord.dim]):
             out[coord.dim] = layout[dim]
         elif len(out[coord.dim]) == 1:
             stems = out[coord.dim][0][1] | descent(layout[dim])
@@ -133,13 +121,11 @@ class _Scene:
 
     def keeps(self, coord: Along, dim: int) -> bool:
         """Whether the digits of operand dimension ``dim`` are those of the result's."""
-        return coord.dim not in self.where and _passes(
-            coord, self.before[dim], self.after[coord.dim]
-        )
+        return _passes(coord, self.before[dim], self.after[coord.dim])
 
     def stays(self, dim: int) -> bool:
         """Whether operand dimension ``dim`` is result dimension ``dim``, unchanged."""
-        return _stays(self.coords[dim], dim, self.before, self.after, self.where)
+        return _stays(self.coords[dim], dim, self.before, self.after)
 
 
 def _read(scene: _Scene, product: Product, *, keep_global: bool) -> list[Product]:
@@ -166,21 +152,20 @@ def _followed(
     scene: _Scene, product: Product, passed: dict[int, IndexSet], *, keep_global: bool
 ) -> Product | None:
     tracks, why, sized = [], product.why, product.sized
+    guarded = dict(product.where)
     for axis, track in enumerate(product.tracks):
-        new = _track(scene, track, sized=product.sized, source=scene.sizes[axis])
+        new = _track(scene, track, guarded, sized=product.sized, source=scene.sizes[axis])
         if new.swept and not keep_global:
             return None
         tracks.append(new.track)
         why, sized = why or new.why, sized or new.sized
     if all(track.map == FULL for track in tracks):
         sized = False
-    driving = {dim for track in tracks for dim, _ in track.digits}
     merged = dict(passed)
     for dim, indices in scene.where.items():
-        if dim not in driving:
-            merged[dim] = merged[dim] & indices if dim in merged else indices
-            if not merged[dim]:
-                return None
+        merged[dim] = merged[dim] & indices if dim in merged else indices
+        if not merged[dim]:
+            return None
     return Product(tuple(tracks), guards(merged, scene.after), why, sized)
 
 
@@ -211,8 +196,14 @@ class _Moved:
     why: str | None = None
 
 
-def _track(scene: _Scene, track: Track, *, sized: bool, source: int) -> _Moved:
-    """Every digit followed or summed out, the last first: the leading one is unbounded."""
+def _track(
+    scene: _Scene, track: Track, guarded: Mapping[int, IndexSet], *, sized: bool, source: int
+) -> _Moved:
+    """Every digit followed or summed out, the last first: the leading one is unbounded.
+
+    Where the product holds for some indices of a dimension only and a window reads across their
+    end, the map is written out for this size.
+    """
     if all(scene.stays(dim) for dim, _ in track.digits):
         return _Moved(track)
     digits, index = list(track.digits), track.map
@@ -227,10 +218,10 @@ def _track(scene: _Scene, track: Track, *, sized: bool, source: int) -> _Moved:
                 digits[position] = (coord.dim, place)
                 continue
             size = scene.after[coord.dim]
+            limits = None if coord.map.is_single else guarded.get(dim)
             step, finite = substituted(
-                tuple(lengths), position, coord.map, coord.border, size,
-                scene.where.get(coord.dim),
-            )  # fmt: skip
+                tuple(lengths), position, coord.map, coord.border, size, limits
+            )
             index, sized = step.then(index), sized or finite
             digits[position], lengths[position] = (coord.dim, 0), size
             continue
@@ -294,9 +285,10 @@ def _joint_sweep(scene: _Scene, product: Product, dims: set[int]) -> list[Produc
     for dim in dims:
         axes = [a for a, track in enumerate(product.tracks) if track.digits == ((dim, 0),)]
         maps = [product.tracks[axis].map for axis in axes]
+        indices = dict(product.where).get(dim, range(scene.before[dim]))
         rows = {
             tuple(m(index).clip(scene.sizes[axis]) for m, axis in zip(maps, axes, strict=True))  # type: ignore[operator]
-            for index in range(scene.before[dim])
+            for index in indices
         }
         swept = [dict(zip(axes, sides, strict=True)) for sides in _as_products(rows) if all(sides)]
         parts = [_with_constants(part, sides, scene.sizes) for part in parts for sides in swept]
@@ -335,12 +327,16 @@ def _reshaped(state: State, before: Shape, after: Shape) -> State:
     moved: dict[Digit, tuple[Digit, ...]] = {}
     for old, new in groups:
         _move_group(state, old, new, after, layout, moved)
+    target = tuple(layout)
 
     def change(product: Product) -> list[Product]:
         for axis, track in enumerate(product.tracks):
             if all(digit in moved for digit in track.digits):
                 digits = tuple(new for digit in track.digits for new in moved[digit])
-                tracks = (*product.tracks[:axis], Track(digits, track.map))
+                new = Track(digits, track.map)
+                if len(digits) > len(track.digits):
+                    new = lean(new, target)
+                tracks = (*product.tracks[:axis], new)
                 product = replace(product, tracks=(*tracks, *product.tracks[axis + 1 :]))
             else:
                 product = bound(product, axis, CUTS)
@@ -349,7 +345,7 @@ def _reshaped(state: State, before: Shape, after: Shape) -> State:
             for where in _reshaped_guards(product.where, groups, before, after)
         ]
 
-    return state.changed(tuple(layout), change)
+    return state.changed(target, change)
 
 
 def _cut(state: State, old: range, new: range, after: Shape) -> list[list[tuple[int, int]]] | None:
