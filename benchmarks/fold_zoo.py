@@ -1,0 +1,220 @@
+"""How many BatchNorm ops folding removes from real architectures, and whether it is right.
+
+    python benchmarks/fold_zoo.py                  one model per family, an hour on two cores
+    python benchmarks/fold_zoo.py 'timm:resnet*'   all models whose spec matches a glob
+
+The families are the modules of timm and torchvision that have a model with BatchNorm.  Beside
+each other (see ``fold_tools``):
+
+    fieldwise   fold(model, example), and with allow_graph=True
+    torch.fx    torch.fx.experimental.optimization.fuse
+    adjacency   a BatchNorm defined right after a convolution goes into it
+    torchao     its pt2e folding, where torchao is installed
+
+A run over the families writes docs/fold_zoo.md and docs/fold_zoo.csv.
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import date
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from fold_tools import RIGHT, Attempt, Result, measure
+
+DOCS = Path(__file__).parents[1] / "docs"
+WORKERS = 2
+PER_WORKER = 8
+
+
+# ------------------------------------------------------------------------------ the sample
+
+
+def families() -> list[str]:
+    """Of every family that has a model with BatchNorm, the one with the shortest name."""
+    chosen = (
+        next((spec for spec in sorted(specs, key=lambda s: (len(s), s)) if has_norm(spec)), None)
+        for specs in [*_torchvision_families(), *_timm_families()]
+    )
+    return [spec for spec in chosen if spec]
+
+
+def _timm_families() -> list[list[str]]:
+    import timm
+
+    found = (timm.list_models(module=module) for module in timm.list_modules())
+    return [[f"timm:{name}" for name in names] for names in found]
+
+
+def _torchvision_families() -> list[list[str]]:
+    from torchvision import models
+
+    def module(name: str) -> str:
+        return models.get_model_builder(name).__module__
+
+    names = sorted(models.list_models(), key=module)
+    return [[f"torchvision:{name}" for name in group] for _, group in groupby(names, module)]
+
+
+def has_norm(spec: str) -> bool:
+    """Whether the architecture has a BatchNorm, frozen ones included; built without data."""
+    from fieldwise.capture.specs import load_model
+
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = load_model(spec, weights=False).source
+    except Exception:  # noqa: BLE001  (some are not built on the meta device)
+        model = load_model(spec, weights=False).source
+    return any(hasattr(module, "running_mean") for module in model.modules())
+
+
+def all_specs() -> list[str]:
+    """Every architecture of both zoos."""
+    return [spec for specs in [*_torchvision_families(), *_timm_families()] for spec in specs]
+
+
+def run(chosen: Sequence[str]) -> Iterator[Result]:
+    """The results as they come, from fresh processes so that memory is given back."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(WORKERS, context, max_tasks_per_child=PER_WORKER) as pool:
+        futures = [pool.submit(measure, spec) for spec in chosen]
+        for number, future in enumerate(as_completed(futures), 1):
+            result = future.result()
+            print(f"{number}/{len(chosen)} {line(result)}", flush=True)
+            yield result
+
+
+def line(result: Result) -> str:
+    """One model on one line."""
+    if result.failed:
+        return f"{result.spec}: {result.failed}"
+    parts = [
+        f"{name} {tried.failed[:40] or f'{tried.removed} ({tried.error:.0e})'}"
+        for name, tried in result.attempts.items()
+    ]
+    return f"{result.spec}: {result.ops} ops; {'; '.join(parts)}; {dict(result.stays)}"
+
+
+# ------------------------------------------------------------------------------ the tables
+
+
+def write(results: Sequence[Result]) -> None:
+    """docs/fold_zoo.csv and docs/fold_zoo.md."""
+    DOCS.mkdir(exist_ok=True)
+    rows = [row(result) for result in results if not result.failed]
+    with (DOCS / "fold_zoo.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    (DOCS / "fold_zoo.md").write_text(markdown(results), encoding="utf-8")
+
+
+def row(result: Result) -> dict[str, Any]:
+    """One model as a line of the CSV."""
+    tried = {
+        f"{name}: {key}": value
+        for name, each in result.attempts.items()
+        for key, value in (
+            ("removed", each.removed),
+            ("error", "" if each.failed else f"{each.error:.1e}"),
+            ("failed", each.failed),
+        )
+    }
+    stays = "; ".join(f"{times} × {why}" for why, times in result.stays.most_common())
+    totals = {"possible": result.possible, "done": result.done}
+    return {"model": result.spec, "ops": result.ops, **tried, **totals, "stays": stays}
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Totals per tool, the goals, and every model on a line."""
+    measured = [result for result in results if not result.failed and result.ops]
+    names = list(measured[0].attempts)
+    lines = [
+        "# Folding the zoo",
+        "",
+        f"`python benchmarks/fold_zoo.py` on {date.today()}, {versions()}: {len(measured)} models, "
+        f"one per family, {sum(r.ops for r in measured)} BatchNorm ops. Random weights and "
+        f"statistics, float64; a model is wrong where its output is off by more than {RIGHT:.0e} "
+        "relative.",
+        "",
+        "| tool | ops removed | outside DenseNets | wrong models | models it fails on |",
+        "| --- | --- | --- | --- | --- |",
+        *(_tool_line(name, measured) for name in names),
+        "",
+        f"Affine ops of any kind with an exact fold by our rules: "
+        f"{sum(r.possible for r in measured)}; folded: {sum(r.done for r in measured)}.",
+        "",
+    ]
+    failed = [result for result in results if result.failed]
+    if failed:
+        lines += ["## Not measured", "", *(f"- {r.spec}: {r.failed}" for r in failed), ""]
+    lines += ["## Model by model", "", _header(names), "| --- " * (len(names) + 3) + "|"]
+    lines += [_model_line(result, names) for result in measured]
+    return "\n".join([*lines, ""])
+
+
+def _tool_line(name: str, results: Sequence[Result]) -> str:
+    wrong = sum(result.attempts[name].wrong for result in results)
+    failed = sum(bool(result.attempts[name].failed) for result in results)
+    outside = [result for result in results if not result.dense]
+    return f"| {name} | {_share(name, results)} | {_share(name, outside)} | {wrong} | {failed} |"
+
+
+def _share(name: str, results: Sequence[Result]) -> str:
+    """Of the ops, those removed from models that are still right."""
+    right = [r.attempts[name].removed for r in results if not r.attempts[name].wrong]
+    return f"{100 * sum(right) / max(1, sum(result.ops for result in results)):.1f} %"
+
+
+def _header(names: Sequence[str]) -> str:
+    return f"| model | ops | {' | '.join(names)} | what stays |"
+
+
+def _model_line(result: Result, names: Sequence[str]) -> str:
+    stays = "; ".join(f"{times} × {why}" for why, times in result.stays.most_common(3))
+    cells = [_cell(result.attempts[name]) for name in names]
+    return f"| {result.spec} | {result.ops} | {' | '.join(cells)} | {stays} |"
+
+
+def _cell(tried: Attempt) -> str:
+    if tried.failed:
+        return tried.failed.split(":")[0]
+    return f"{tried.removed} **wrong**, {tried.error:.0e}" if tried.wrong else str(tried.removed)
+
+
+def versions() -> str:
+    """Of everything that is measured."""
+    found = []
+    for package in ("fieldwise", "torch", "torchvision", "timm", "torchao"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"no {package}")
+    return ", ".join(found)
+
+
+def main(globs: Sequence[str]) -> int:
+    """Run the benchmark; a run by globs prints its totals and writes nothing."""
+    chosen = [s for s in all_specs() if any(fnmatchcase(s, g) for g in globs)] or families()
+    results = sorted(run(chosen), key=lambda result: result.spec)
+    if globs:
+        print(markdown(results))
+    else:
+        write(results)
+    bad = [result for result in results if result.failed or result.attempts["fieldwise"].wrong]
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
