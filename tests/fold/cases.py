@@ -7,6 +7,7 @@ whether it is folded: only the numbers are judged.  ``absent`` ops are no candid
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -213,7 +214,7 @@ case("bn without learned parameters", INTO_CONV, lambda: chain(conv=conv(), bn=b
 case("bn with another eps", INTO_CONV, lambda: chain(conv=conv(), bn=bn(eps=0.1, momentum=None)))
 case(
     "bn without running statistics",
-    {"bn": refused("running statistics")},
+    {"bn": refused("statistics of the batch")},
     lambda: chain(conv=conv(), bn=bn(track_running_stats=False)),
 )
 case("bn in training mode", {}, training_bn, error="training mode")
@@ -1041,6 +1042,188 @@ case(
     IMAGE * 2,
 )
 case("nothing to fold", {}, lambda: chain(conv=conv(), act=nn.ReLU()))
+
+
+# -------------------------------------------------------------- what stands between the two
+
+
+def between(name: str, verdict: Verdict, step: Callable[[Tensor], Tensor], **parts: Any) -> None:
+    """Conv, a step, bn and a relu, so that the bn can only go back."""
+    parts = {"conv": conv(), "bn": bn(), **parts}
+    case(
+        f"conv, {name}, bn",
+        {"bn": verdict},
+        lambda: Net(lambda self, x: self.bn(step(self.conv(x))).relu(), **copy.deepcopy(parts)),
+    )
+
+
+between("flip of the channels", folded("conv"), lambda y: y.flip(1))
+between("roll of the channels", folded("conv"), lambda y: y.roll(2, 1))
+between("channels by index", either, lambda y: y[:, [2, 0, 1, 4, 3]])
+between("one channel several times", refused(), lambda y: y[:, [2, 0, 0, 4, 3]])
+between("channels repeated", refused(), lambda y: y.repeat(1, 2, 1, 1), bn=bn(10))
+between("some of the channels", either, lambda y: y[:, 1:4], bn=bn(3))
+between("a crop", folded("conv"), lambda y: y[:, :, 1:, ::2])
+between("nearest upsampling", either, lambda y: F.interpolate(y, scale_factor=2.0))
+between(
+    "bilinear upsampling",
+    either,
+    lambda y: F.interpolate(y, scale_factor=1.5, mode="bilinear", align_corners=True),
+)
+between("uneven adaptive pooling", folded("conv"), lambda y: F.adaptive_avg_pool2d(y, 3))
+between(
+    "average pooling that counts its padding",
+    refused(),
+    lambda y: F.avg_pool2d(y, 3, 2, 1),
+)
+between(
+    "average pooling that does not count its padding",
+    folded("conv"),
+    lambda y: F.avg_pool2d(y, 3, 2, 1, count_include_pad=False),
+)
+between("average pooling in ceil mode", either, lambda y: F.avg_pool2d(y, 3, 2, ceil_mode=True))
+between(
+    "average pooling with another divisor",
+    refused(),
+    lambda y: F.avg_pool2d(y, 2, divisor_override=3),
+)
+between("mean over space", either, lambda y: y.mean((2, 3), keepdim=True))
+between("sum over space", refused(), lambda y: y.sum((2, 3), keepdim=True))
+between("maximum over space", refused(), lambda y: y.amax((2, 3), keepdim=True))
+between("zero padding", refused(), lambda y: F.pad(y, (1, 1)))
+between("reflection", either, lambda y: F.pad(y, (1, 1, 1, 1), mode="reflect"))
+between("padding of the channels", refused(), lambda y: F.pad(y, (0, 0, 0, 0, 1, 1)), bn=bn(7))
+between("a sum with itself", refused(), lambda y: y + y)
+between("a product with itself", refused(), lambda y: y * y)
+between("a spatial mask", refused(), lambda y: y * torch.arange(4.0, dtype=y.dtype))
+between("a position embedding", refused(), lambda y: y + torch.arange(20.0).view(5, 4).to(y.dtype))
+between("a change of sign", either, lambda y: -y)
+between("a softmax", refused(), lambda y: y.softmax(1))
+between("a transposition of space", folded("conv"), lambda y: y.transpose(2, 3))
+between(
+    "a transposition of channels and rows",
+    refused(),
+    lambda y: y.transpose(1, 2),
+)
+between("a clone", folded("conv"), lambda y: y.clone())
+between("contiguous memory", folded("conv"), lambda y: y.contiguous())
+between("a detour through float32", either, lambda y: y.float().to(y.dtype))
+
+case(
+    "difference of two convs",
+    {"bn": either},
+    lambda: Net(
+        lambda self, x: self.bn(self.one(x) - self.two(x)).relu(), one=conv(), two=conv(), bn=bn()
+    ),
+)
+case(
+    "weighted sum of two convs",
+    {"bn": either},
+    lambda: Net(
+        lambda self, x: self.bn(torch.add(self.one(x), self.two(x), alpha=3)).relu(),
+        one=conv(),
+        two=conv(),
+        bn=bn(),
+    ),
+)
+case(
+    "conv without batch",
+    {"bn": either},
+    lambda: Net(lambda self, x: self.bn(self.conv(x[0])[None]).relu(), conv=conv(), bn=bn()),
+)
+case(
+    "linear over W, as wide as there are channels, then bn",
+    {"bn": refused()},
+    lambda: chain(fc=linear(4, 5), bn=bn(5), act=nn.ReLU()),
+    ((2, 5, 7, 4),),
+)
+case(
+    "bn, then linear over W, as wide as there are channels",
+    {"bn": refused()},
+    lambda: chain(bn=bn(4), fc=linear(4, 5)),
+    ((2, 4, 7, 4),),
+)
+case(
+    "conv run through its forward",
+    {"bn": either},
+    lambda: Net(lambda self, x: self.bn(self.conv.forward(x)), conv=conv(), bn=bn()),
+)
+case(
+    "bn run through its forward",
+    {"": either},
+    lambda: Net(lambda self, x: self.bn.forward(self.conv(x)), conv=conv(), bn=bn()),
+)
+case(
+    "decoder that uses the encoder's weight",
+    {"bn": refused("conv")},
+    lambda: Net(
+        lambda self, x: F.conv_transpose2d(self.bn(self.conv(x)).relu(), self.conv.weight),
+        conv=conv(),
+        bn=bn(),
+    ),
+    with_graph={"bn": either},
+)
+case(
+    "part of conv's output returned",
+    {"bn": refused("conv")},
+    lambda: Net(lambda self, x: (self.bn(y := self.conv(x)), y[:, :1]), conv=conv(), bn=bn()),
+)
+case(
+    "conv output replaced by its bn, in place",
+    {"bn": either},
+    lambda: Net(lambda self, x: overwritten(self, x), conv=conv(), bn=bn()),
+)
+case(
+    "bns that share their parameters",
+    {"bn1": folded("one"), "bn2": folded("two")},
+    lambda: tied_bns(),
+)
+case(
+    "weights in channels-last memory",
+    INTO_CONV,
+    lambda: chain(conv=conv(), bn=bn()).to(memory_format=torch.channels_last),
+)
+case(
+    "instance norm by running statistics",
+    {"norm": either},
+    lambda: chain(conv=conv(), norm=nn.InstanceNorm2d(5, track_running_stats=True, affine=True)),
+)
+case(
+    "instance norm by its own statistics",
+    {"norm": absent},
+    lambda: chain(conv=conv(), norm=nn.InstanceNorm2d(5, affine=True)),
+)
+case(
+    "frozen parameters",
+    INTO_CONV,
+    lambda: chain(conv=conv(), bn=bn()).requires_grad_(False),
+)
+case(
+    "module that runs its bn and returns two values",
+    {"block.bn": folded("block.conv")},
+    lambda: Net(
+        lambda self, x: sum(self.block(x)),
+        block=Net(lambda self, x: (y := self.bn(self.conv(x)), y.relu()), conv=conv(), bn=bn()),
+    ),
+)
+
+
+def overwritten(self: Net, x: Tensor) -> Tensor:
+    y = self.conv(x)
+    y[:] = self.bn(y)
+    return y
+
+
+def tied_bns() -> nn.Module:
+    net = Net(
+        lambda self, x: self.bn1(self.one(x)) + self.bn2(self.two(x)),
+        one=conv(),
+        two=conv(),
+        bn1=bn(),
+        bn2=bn(),
+    )
+    net.bn2.weight, net.bn2.bias = net.bn1.weight, net.bn1.bias
+    return net
 
 
 # -------------------------------------------------------------------------------- precision
