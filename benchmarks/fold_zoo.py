@@ -3,8 +3,8 @@
     python benchmarks/fold_zoo.py                  one model per family, an hour on two cores
     python benchmarks/fold_zoo.py 'timm:resnet*'   all models whose spec matches a glob
 
-The families are the modules of timm and torchvision that have a model with BatchNorm.  Beside
-each other (see ``fold_tools``):
+A family is what a module of timm or torchvision calls by one first word ('mixnet', 'tf_mixnet');
+those that have a model with BatchNorm count.  Beside each other (see ``fold_tools``):
 
     fieldwise   fold(model, example), and with allow_graph=True
     torch.fx    torch.fx.experimental.optimization.fuse
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -41,33 +41,30 @@ PER_WORKER = 8
 
 
 def families() -> list[str]:
-    """Of every family that has a model with BatchNorm, the one with the shortest name."""
-    chosen = (
-        next((spec for spec in sorted(specs, key=lambda s: (len(s), s)) if has_norm(spec)), None)
-        for specs in [*_torchvision_families(), *_timm_families()]
-    )
-    return [spec for spec in chosen if spec]
+    """Of every family that has a model with BatchNorm, the smallest one."""
+    smallest: dict[tuple[str, str], tuple[int, str]] = {}
+    for module, spec in modules():
+        if size := size_with_norms(spec):
+            name = spec.split(":")[1]
+            word = re.match(r"(?:legacy_|test_)?((?:tf_|quantized_)?[a-z]+)", name)
+            family = module, word[1] if word else name
+            smallest[family] = min(smallest.get(family, (size, spec)), (size, spec))
+    return [spec for _, spec in smallest.values()]
 
 
-def _timm_families() -> list[list[str]]:
+def modules() -> Iterator[tuple[str, str]]:
+    """(module that defines it, architecture), of both zoos."""
     import timm
-
-    found = (timm.list_models(module=module) for module in timm.list_modules())
-    return [[f"timm:{name}" for name in names] for names in found]
-
-
-def _torchvision_families() -> list[list[str]]:
     from torchvision import models
 
-    def module(name: str) -> str:
-        return models.get_model_builder(name).__module__
+    for name in models.list_models():
+        yield models.get_model_builder(name).__module__, f"torchvision:{name}"
+    for module in timm.list_modules():
+        yield from ((module, f"timm:{name}") for name in timm.list_models(module=module))
 
-    names = sorted(models.list_models(), key=module)
-    return [[f"torchvision:{name}" for name in group] for _, group in groupby(names, module)]
 
-
-def has_norm(spec: str) -> bool:
-    """Whether the architecture has a BatchNorm, frozen ones included; built without data."""
+def size_with_norms(spec: str) -> int:
+    """How many parameters it has; 0 for an architecture without BatchNorm.  Built without data."""
     from fieldwise.capture.specs import load_model
 
     try:
@@ -76,12 +73,9 @@ def has_norm(spec: str) -> bool:
             model = load_model(spec, weights=False).source
     except Exception:  # noqa: BLE001  (some are not built on the meta device)
         model = load_model(spec, weights=False).source
-    return any(hasattr(module, "running_mean") for module in model.modules())
-
-
-def all_specs() -> list[str]:
-    """Every architecture of both zoos."""
-    return [spec for specs in [*_torchvision_families(), *_timm_families()] for spec in specs]
+    if not any(hasattr(module, "running_mean") for module in model.modules()):
+        return 0
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def run(chosen: Sequence[str]) -> Iterator[Result]:
@@ -206,7 +200,8 @@ def versions() -> str:
 
 def main(globs: Sequence[str]) -> int:
     """Run the benchmark; a run by globs prints its totals and writes nothing."""
-    chosen = [s for s in all_specs() if any(fnmatchcase(s, g) for g in globs)] or families()
+    known = [spec for _, spec in modules()] if globs else families()
+    chosen = [s for s in known if not globs or any(fnmatchcase(s, glob) for glob in globs)]
     results = sorted(run(chosen), key=lambda result: result.spec)
     if globs:
         print(markdown(results))
