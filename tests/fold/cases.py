@@ -942,6 +942,54 @@ case(
     ),
     with_graph={"large.1": Folded(), "small.1": Folded(), "skip": Folded()},
 )
+
+
+def beside(name: str, verdict: Verdict, run: Callable[..., Tensor], **parts: Any) -> None:
+    """A bn on a skip connection: it can only go into a conv of the same input, if at all."""
+    parts = {"conv": conv(4, 4, padding=1), "skip": bn(4), **parts}
+    case(
+        f"bn beside {name}",
+        {"skip": either if isinstance(verdict, Folded) else verdict},
+        lambda: Net(lambda self, x: run(self, x.sin()).relu(), **copy.deepcopy(parts)),
+        with_graph={"skip": verdict},
+    )
+
+
+def side_by_side(self: Net, x: Tensor) -> Tensor:
+    return self.conv(x) + self.skip(x)
+
+
+beside("a conv", Folded(), side_by_side)
+beside("a pointwise conv", Folded(), side_by_side, conv=conv(4, 4, 1))
+beside("a depthwise conv (RepGhost)", Folded(), side_by_side, conv=conv(4, 4, padding=1, groups=4))
+beside(
+    "a grouped, dilated conv",
+    Folded(),
+    side_by_side,
+    conv=conv(4, 4, padding=2, groups=2, dilation=2, bias=False),
+)
+beside("a conv along one axis", either, side_by_side, conv=conv(4, 4, (1, 3), padding=(0, 1)))
+beside("a circular conv", either, side_by_side, conv=conv(4, 4, padding=1, padding_mode="circular"))
+beside("a transposed conv", either, side_by_side, conv=nn.ConvTranspose2d(4, 4, 3, padding=1))
+beside("a conv of something else", refused(), lambda self, x: self.conv(x.cos()) + self.skip(x))
+beside("a conv and its relu", refused(), lambda self, x: self.conv(x).relu() + self.skip(x))
+beside(
+    "a conv that is read twice",
+    refused(),
+    lambda self, x: (y := self.conv(x)) + self.skip(x) + y.abs(),
+)
+beside("a product with a conv", refused(), lambda self, x: self.conv(x) * self.skip(x))
+case(
+    "bn over a sum of convs and their input (RepViT)",
+    {"bn": either},
+    lambda: Net(
+        lambda self, x: self.bn(self.one(y := x.sin()) + self.two(y) + y).relu(),
+        one=conv(4, 4, padding=1, groups=4),
+        two=conv(4, 4, 1, groups=4),
+        bn=bn(4),
+    ),
+    with_graph={"bn": Folded()},
+)
 case(
     "bn on a chunk of conv's channels",
     {"bn": either},
@@ -1107,7 +1155,14 @@ between(
 )
 between("a clone", folded("conv"), lambda y: y.clone())
 between("contiguous memory", folded("conv"), lambda y: y.contiguous())
-between("a detour through float32", either, lambda y: y.float().to(y.dtype))
+case(
+    "conv, a detour through float32, bn",
+    {"bn": either},
+    lambda: Net(
+        lambda self, x: self.bn(self.conv(x).float().to(x.dtype)).relu(), conv=conv(), bn=bn()
+    ),
+    tolerance=1e-6,
+)
 
 case(
     "difference of two convs",

@@ -47,7 +47,7 @@ SAMPLE = (
     Sample("timm:repvit_m0_9", SMALL, 108, 0, 0),
     Sample("timm:hrnet_w18_small", SMALL, 91, 0, 0),
     Sample("timm:dla46_c", SMALL, 48, 0, 0),
-    Sample("timm:dpn48b", SMALL, 54, 0, 0),
+    Sample("timm:dpn48b", SMALL, 54, 21, 21),
     Sample("timm:ese_vovnet19b_slim", SMALL, 19, 0, 0),
     Sample("timm:coatnet_nano_rw_224", USUAL, 22, 0, 0),
     Sample("timm:skresnet18", SMALL, 36, 0, 0),
