@@ -151,6 +151,11 @@ def _moved(draw: st.DrawFn, axes: int) -> nn.Module:
         "swap": (lambda x: x.transpose(2, last)),
         "layer_norm": (lambda x: F.layer_norm(x.movedim(1, -1), (CHANNELS,)).movedim(-1, 1)),
         "written": _written,
+        "wrapped": (lambda x: torch.cat([x[..., -1:], x, x[..., :1]], dim=-1)),
+        "doubled": (lambda x: torch.cat([x, x.flip(-1)], dim=-1)),
+        "classed": _with_class_token,
+        "windows": _windows,
+        "unshuffled": _unshuffled,
         "index": (lambda x: x[..., torch.arange(x.shape[-1] - 1, 0, -2)]),
     }
     label = draw(st.sampled_from(sorted(choices)))
@@ -162,6 +167,28 @@ def _written(x: Tensor) -> Tensor:
     out = x.clone()
     out[..., 1::2] = x[..., : x.shape[-1] // 2 * 2 : 2] ** 2
     return out
+
+
+def _with_class_token(x: Tensor) -> Tensor:
+    """Tokens with one more in front, mixed in their channels; then that one is dropped again."""
+    tokens = x.flatten(2).transpose(1, 2)
+    tokens = torch.cat([torch.ones(1, 1, CHANNELS), tokens], dim=1)
+    mixed = F.layer_norm(tokens, (CHANNELS,))[:, 1:]
+    return mixed.transpose(1, 2).reshape(x.shape)
+
+
+def _windows(x: Tensor) -> Tensor:
+    """Every window of two samples along the last axis is mixed within."""
+    x = x[..., : x.shape[-1] // 2 * 2]
+    windows = x.unflatten(-1, (-1, 2))
+    return (windows + windows.mean(-1, keepdim=True)).flatten(-2)
+
+
+def _unshuffled(x: Tensor) -> Tensor:
+    """Pairs of samples become channels, of which the first half is kept."""
+    x = x[..., : x.shape[-1] // 2 * 2]
+    pairs = x.unflatten(-1, (-1, 2)).movedim(-1, 2)
+    return pairs.flatten(1, 2)[:, :CHANNELS]
 
 
 def _tokens(draw: st.DrawFn, axes: int) -> nn.Module:
@@ -177,8 +204,8 @@ def _tokens(draw: st.DrawFn, axes: int) -> nn.Module:
 def _layer(draw: st.DrawFn, axes: int) -> nn.Module:
     kind = draw(
         st.sampled_from(
-            ["conv", "conv", "conv", "pool", "transposed", "resampled", "moved", "residual",
-             "concat", "mixed", "relu", "tokens", "gate"]
+            ["conv", "conv", "conv", "pool", "transposed", "resampled", "moved", "moved",
+             "residual", "concat", "mixed", "relu", "tokens", "gate"]
         )
     )  # fmt: skip
     if kind == "conv":

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
-from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.graph.ir import Graph, Node, Ref
 
 
@@ -71,7 +71,6 @@ def is_replayed(model: Any, example: Any, *, tolerance: float = 1e-6, dead: int 
     """
     if not isinstance(model, nn.Module):
         model = Net(model)
-    example = map_tensors(lambda t: t.clone() if t.is_contiguous() else t, example)
     graph = capture(model, example)
     inputs = list({id(t): t for _, t in named_tensors(example)}.values())
     values = replayed(graph, *(tensor.clone() for tensor in inputs))

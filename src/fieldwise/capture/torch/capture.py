@@ -77,7 +77,7 @@ def _check(model: nn.Module, example: Any) -> None:
         raise CaptureError(
             "The model has lazy parameters without a shape; run it once on a real input first."
         )
-    for name, tensor in named_tensors(example):
+    for name, tensor in named_tensors(example, "input"):
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
             raise CaptureError(f"The input '{name}' is not a plain dense tensor; give it as one.")
 
@@ -111,7 +111,8 @@ def _input_names(count: int, example: Any) -> list[str]:
 
 
 def _failure(recorder: Recorder, example: Any, error: Exception) -> str:
-    frame = recorder.trace.fault or recorder.trace.frame
+    trace = recorder.trace
+    frame = trace.fault if trace.error is error and trace.fault else trace.frame
     where = f" {frame}" if frame.path else ""
     shapes = ", ".join("x".join(map(str, t.shape)) for _, t in named_tensors(example))
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""

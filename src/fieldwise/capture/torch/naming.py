@@ -7,7 +7,6 @@ its run is added ('relu#2'), likewise where one run makes several values of one 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -80,7 +79,8 @@ def _names(
     scopes: Mapping[str, Sequence[Scope]],
 ) -> dict[int, str]:
     names = {value: name for name, value in inputs}
-    used = Counter(names.values())
+    used = set(names.values())
+    modules = {path for path in scopes if path}
     for draft in drafts:
         runs = scopes.get(draft.module, ())
         path = draft.module if len(runs) <= 1 else f"{draft.module}#{draft.call}"
@@ -89,9 +89,18 @@ def _names(
             if len(returned) == 1 and returned[0] == value:
                 stem = path
             else:
-                stem = f"{path}/{draft.op}" if path else draft.op
+                stem = f"{path}/{draft.op}" if path or draft.op in modules else draft.op
                 if len(draft.results) > 1:
                     stem = f"{stem}[{position}]"
-            used[stem] += 1
-            names[value] = stem if used[stem] == 1 else f"{stem}#{used[stem]}"
+            names[value] = _unused(stem, used)
     return names
+
+
+def _unused(stem: str, used: set[str]) -> str:
+    """The stem, or the first of 'stem#2', 'stem#3', … that no value has yet."""
+    name, number = stem, 1
+    while name in used:
+        number += 1
+        name = f"{stem}#{number}"
+    used.add(name)
+    return name

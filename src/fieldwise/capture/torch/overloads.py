@@ -111,7 +111,8 @@ def describe(func: torch._ops.OpOverload) -> Op:
         composite=func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd),
         pointwise=torch.Tag.pointwise in func.tags,
         inspects=torch.Tag.data_dependent_output in func.tags,
-        sizes_by_data=torch.Tag.dynamic_output_shape in func.tags,
+        sizes_by_data=torch.Tag.dynamic_output_shape in func.tags
+        or func is torch.ops.aten.where.default,
         inplace_view=torch.Tag.inplace_view in func.tags,
     )
 

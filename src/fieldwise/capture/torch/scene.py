@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 from collections import deque
@@ -34,10 +35,22 @@ def scene(model: nn.Module, recorder: Recorder) -> Iterator[None]:
 
 @contextmanager
 def below_autograd() -> Iterator[None]:
-    """Composite ops arrive whole, and writes leave version counters alone."""
-    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+    """Composite ops arrive whole, and writes leave version counters alone.
+
+    Autocast is passed by too: it would cast the weights alone, for what derives from the input is
+    on the meta device.
+    """
+    keys = functools.reduce(torch._C.DispatchKeySet.add, _PASSED_BY, _NO_KEYS)
     with torch._C._AutoDispatchBelowAutograd(), torch._C._ExcludeDispatchKeyGuard(keys):
         yield
+
+
+_NO_KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.Undefined)
+_PASSED_BY = (
+    torch._C.DispatchKey.ADInplaceOrView,
+    torch._C.DispatchKey.AutocastCPU,
+    torch._C.DispatchKey.AutocastCUDA,
+)
 
 
 # -------------------------------------------------------------------- module paths
@@ -60,10 +73,9 @@ def _paths(model: nn.Module, recorder: Recorder) -> Iterator[None]:
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         error = sys.exc_info()[1]
-        failed = error is not None and error is not outer
-        values = [] if failed else map(recorder.memory.value_of, _tensors_in(output))
+        values = map(recorder.memory.value_of, _tensors_in(output))
         returned = tuple(value for value in values if value is not None)
-        trace.leave(paths.get(id(module)), returned, failed=failed)
+        trace.leave(paths.get(id(module)), returned, None if error is outer else error)
 
     def leave_unless_hooked(module: nn.Module, args: Any, output: Any) -> None:
         if id(module) not in hooked:
@@ -167,7 +179,7 @@ def _all_tensors(model: nn.Module) -> list[Tensor]:
 def _globals(home: torch.device) -> Iterator[None]:
     """Undo what a forward pass does to random generators and to torch's defaults."""
     python, arrays = random.getstate(), np.random.get_state()
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    dtype, device = torch.get_default_dtype(), _default_device()
     devices = [home] if home.type not in ("cpu", "meta") else []
     with torch.random.fork_rng(devices, device_type=home.type if devices else "cuda"):
         try:
@@ -176,5 +188,11 @@ def _globals(home: torch.device) -> Iterator[None]:
             random.setstate(python)
             np.random.set_state(arrays)
             torch.set_default_dtype(dtype)
-            if torch.get_default_device() != device:
+            if _default_device() != device:
                 torch.set_default_device(device)
+
+
+def _default_device() -> torch.device | None:
+    """The default device that somebody set; None where nobody did."""
+    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    return None if context is None else context.device

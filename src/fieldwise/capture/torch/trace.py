@@ -27,7 +27,7 @@ class Frame:
 
 
 class Trace:
-    """What was recorded so far; ``fault`` is the module that is failing, if one is."""
+    """What was recorded so far; ``fault`` is the module that last failed, with ``error``."""
 
     def __init__(self, *, training: bool) -> None:
         self.drafts: list[Draft] = []
@@ -37,6 +37,7 @@ class Trace:
         self.scopes: dict[str, list[Scope]] = defaultdict(list)
         self.frames: list[Frame] = [Frame("", 1, training)]
         self.fault: Frame | None = None
+        self.error: BaseException | None = None
 
     @property
     def frame(self) -> Frame:
@@ -75,10 +76,13 @@ class Trace:
         runs.append(Scope())
         self.frames.append(Frame(path, len(runs), training))
 
-    def leave(self, path: str | None, returned: tuple[int, ...], *, failed: bool) -> None:
-        """The module that entered last is done, or gave up."""
+    def leave(
+        self, path: str | None, returned: tuple[int, ...], error: BaseException | None
+    ) -> None:
+        """The module that entered last is done, or fails with this error."""
         frame = self.frames.pop()
-        self.fault = (self.fault or frame) if failed else None
+        if error is not None and error is not self.error:
+            self.error, self.fault = error, frame
         if path is not None:
             self.scopes[path][frame.call - 1].returned = returned
 

@@ -1,0 +1,189 @@
+"""The affine ops of a graph, and their coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fieldwise.fold.affine import batchnorm_affine
+from fieldwise.fold.calls import Array, arguments, is_float, is_tensor, op_name, values
+from fieldwise.fold.labels import Labels, channel_labels
+from fieldwise.graph.ir import Graph, Node, Ref
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An op that scales and shifts its operand by constants, one per label.
+
+    number: of its node in the graph
+    labels: which coefficient belongs to which element of its result (see ``labels``)
+    scales, shifts: whether it does the one, the other or both
+    refusal: why it can never be folded, whatever its neighbours are
+    forward_only: only the scale and shift at the end of the op can go, not the op (layer_norm)
+    """
+
+    number: int
+    node: Node
+    labels: Labels
+    scales: bool = True
+    shifts: bool = True
+    refusal: str | None = None
+    forward_only: bool = False
+
+    @property
+    def result(self) -> str:
+        """The value that it makes."""
+        return self.node.results[0]
+
+    @property
+    def name(self) -> str:
+        """How reports call it: its module, or its value where a forward does the arithmetic."""
+        return self.node.module or self.result
+
+    def coefficients(self) -> tuple[Array, Array]:
+        """Scale and shift per label, in float64."""
+        return _COEFFICIENTS[self.node.op](self.node, self.labels.size)
+
+
+def candidates(graph: Graph) -> tuple[Candidate, ...]:
+    """Every affine op of a graph, in execution order."""
+    return tuple(_found(graph))
+
+
+def coefficients_of(node: Node, channels: int) -> tuple[Array, Array]:
+    """Scale and shift of a batch_norm, in float64."""
+    return _COEFFICIENTS[node.op](node, channels)
+
+
+def _found(graph: Graph) -> Iterator[Candidate]:
+    for number, node in enumerate(graph.nodes):
+        describe = _DESCRIBE.get(node.op)
+        found = describe(graph, number, node) if describe and node.operands else None
+        if found is not None:
+            yield found
+
+
+# -------------------------------------------------------------------- batch_norm
+
+
+def _batch_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
+    given = arguments(node)
+    shape = graph.shape(node.results[0])
+    labels = channel_labels(shape[1], 1, len(shape))
+    if given.get("running_mean") is None or given.get("training", given.get("train", False)):
+        why = "it normalises by the statistics of the batch, which are not constants"
+        return Candidate(number, node, labels, refusal=why)
+    derived = [name for name in _STATISTICS if isinstance(given.get(name), Ref)]
+    if derived or not isinstance(given.get("input"), Ref):
+        return Candidate(number, node, labels, refusal=f"its {derived} derive from the input")
+    return Candidate(number, node, labels)
+
+
+def _batch_norm_coefficients(node: Node, channels: int) -> tuple[Array, Array]:  # noqa: ARG001
+    given = arguments(node)
+    gamma, beta, mean, var = (
+        None if given.get(name) is None else values(given[name]) for name in _STATISTICS
+    )
+    assert mean is not None
+    assert var is not None
+    return batchnorm_affine(gamma, beta, mean, var, given["eps"])
+
+
+def _instance_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
+    return None if arguments(node)["use_input_stats"] else _batch_norm(graph, number, node)
+
+
+_STATISTICS = ("weight", "bias", "running_mean", "running_var")
+
+# -------------------------------------------------------------------- arithmetic
+
+
+def _arithmetic(graph: Graph, number: int, node: Node) -> Candidate | None:
+    """x ∘ c or c ∘ x with a constant tensor that varies along one dimension at most."""
+    constant = _constant(node)
+    shape = graph.shape(node.results[0])
+    if constant is None or shape != graph.shape(node.operands[0]):
+        return None
+    if sum(size > 1 for size in constant.shape) > 1 or constant.ndim > len(shape):
+        return None
+    size = prod(constant.shape)
+    labels = np.arange(size).reshape([1] * (len(shape) - constant.ndim) + list(constant.shape))
+    name, first = op_name(node), isinstance(arguments(node)["self"], Ref)
+    if name.startswith("div") and (not first or arguments(node).get("rounding_mode") is not None):
+        return None
+    subtracted = (name == "sub" and not first) or (name == "rsub" and first)
+    scales = name in ("mul", "multiply", "div", "divide", "true_divide") or subtracted
+    return Candidate(number, node, labels, scales=scales, shifts=node.op in _ADDING)
+
+
+def _constant(node: Node) -> Any:
+    """The constant operand of a binary op; None where there is no other way to see it as one."""
+    given = arguments(node)
+    pair = (given.get("self"), given.get("other"))
+    tensors = [item for item in pair if is_tensor(item)]
+    if len(tensors) != 1 or not any(isinstance(item, Ref) for item in pair):
+        return None
+    return tensors[0] if is_float(tensors[0]) else None
+
+
+def _arithmetic_coefficients(node: Node, size: int) -> tuple[Array, Array]:
+    given, name = arguments(node), op_name(node)
+    constant = values(_constant(node)).reshape(-1)
+    first, alpha = isinstance(given["self"], Ref), float(given.get("alpha", 1))
+    one, zero = np.ones(size), np.zeros(size)
+    if name == "add":
+        return (one, alpha * constant) if first else (alpha * one, constant)
+    if name in ("sub", "subtract"):
+        return (one, -alpha * constant) if first else (-alpha * one, constant)
+    if name == "rsub":
+        return (-alpha * one, constant) if first else (one, -alpha * constant)
+    return (constant, zero) if name in ("mul", "multiply") else (1 / constant, zero)
+
+
+_ADDING = ("add", "sub", "rsub", "subtract")
+
+# -------------------------------------------------------------------- layer_norm
+
+
+def _layer_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
+    given = arguments(node)
+    weight, bias = given.get("weight"), given.get("bias")
+    if not any(map(is_tensor, (weight, bias))):
+        return None
+    shape, normal = graph.shape(node.results[0]), tuple(given["normalized_shape"])
+    labels = np.arange(prod(normal)).reshape([1] * (len(shape) - len(normal)) + list(normal))
+    return Candidate(
+        number,
+        node,
+        labels,
+        scales=is_tensor(weight),
+        shifts=is_tensor(bias),
+        forward_only=True,
+    )
+
+
+def _layer_norm_coefficients(node: Node, size: int) -> tuple[Array, Array]:
+    given = arguments(node)
+    weight, bias = given.get("weight"), given.get("bias")
+    scale = np.ones(size) if weight is None else values(weight).reshape(-1)
+    return scale, np.zeros(size) if bias is None else values(bias).reshape(-1)
+
+
+_DESCRIBE = {
+    "batch_norm": _batch_norm,
+    "instance_norm": _instance_norm,
+    "layer_norm": _layer_norm,
+    **dict.fromkeys(("mul", "add", "sub", "div", "rsub", "multiply", "divide"), _arithmetic),
+}
+_COEFFICIENTS = {
+    "batch_norm": _batch_norm_coefficients,
+    "instance_norm": _batch_norm_coefficients,
+    "layer_norm": _layer_norm_coefficients,
+    **dict.fromkeys(
+        ("mul", "add", "sub", "div", "rsub", "multiply", "divide"), _arithmetic_coefficients
+    ),
+}

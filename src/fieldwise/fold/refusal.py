@@ -1,0 +1,22 @@
+"""Why an affine op stays where it is."""
+
+from __future__ import annotations
+
+
+class Stays(Exception):  # noqa: N818  (an answer, not an error)
+    """Raised inside the planner: the op cannot be taken on this way, for this reason."""
+
+    @property
+    def because(self) -> str:
+        """The reason, as a clause."""
+        return str(self.args[0])
+
+
+def listed(names: tuple[str, ...] | list[str], *, most: int = 3) -> str:
+    """Names in quotes, the first few of them.
+
+    >>> listed(["a", "b", "c", "d"], most=2)
+    "'a', 'b' and 2 more"
+    """
+    shown = ", ".join(f"'{name}'" for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,97 @@
+"""What folding did: one item per affine op, how the result was checked, and what to look at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Direction = Literal["backward", "forward", "merge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One affine op: where it went, or why it stays.
+
+    module:    path of the module that runs it, the value's name for arithmetic in a forward
+    op:        its canonical name ('batch_norm', 'mul', …)
+    into:      the partners that took it, joined by ', '; None where it stays
+    direction: towards the input ('backward'), the output ('forward'), or into a parallel
+               branch ('merge')
+    because:   why it stays
+    error:     of the folded partner alone against 'partner, then op' in float64, relative
+    """
+
+    module: str
+    op: str
+    into: str | None = None
+    direction: Direction | None = None
+    folded: bool = False
+    because: str | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The folded model against a float64 run of the unfolded one, on the same inputs.
+
+    max_abs, max_rel: the largest difference, and the same relative to the largest output
+    unfolded_rel:     the same for the unfolded model in its own precision
+    passed:           whether the folded model is as right as the unfolded one
+    """
+
+    max_abs: float
+    max_rel: float
+    unfolded_rel: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoldReport:
+    """What became of every affine op of a model.
+
+    by_graph: how many of the ops that stay could go in a graph module (``allow_graph=True``)
+    """
+
+    items: tuple[Item, ...]
+    verify: Verification | None = None
+    warnings: tuple[str, ...] = ()
+    by_graph: int = 0
+    parameters_saved: int = 0
+
+    @property
+    def candidates(self) -> int:
+        """The number of affine ops."""
+        return len(self.items)
+
+    @property
+    def folded(self) -> int:
+        """How many of them are gone."""
+        return sum(item.folded for item in self.items)
+
+    @property
+    def refused(self) -> int:
+        """How many stay."""
+        return self.candidates - self.folded
+
+    @property
+    def exact_possible(self) -> int:
+        """How many could go exactly, in modules or in a graph."""
+        return self.folded + self.by_graph
+
+    @property
+    def ops_saved(self) -> int:
+        """How many ops fewer a run takes."""
+        return self.folded
+
+    def reasons(self) -> Counter[str]:
+        """How often each reason for staying was given."""
+        return Counter(item.because for item in self.items if item.because is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A folded model, and the report on it."""
+
+    model: Any
+    report: FoldReport

@@ -1,0 +1,222 @@
+"""Carrying out a plan in numbers: float64 weights of every layer that takes an affine op.
+
+Everything is computed from the constants of the captured calls, in float64; whoever writes the
+weights into a model rounds them, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fieldwise.fold.affine import fold_affine, fold_affine_before
+from fieldwise.fold.calls import Array, arguments, values
+from fieldwise.fold.candidates import coefficients_of
+from fieldwise.fold.labels import BARE
+from fieldwise.fold.layers import Layer
+from fieldwise.fold.plan import Absorption, Fold, Plan
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One affine op taken by a layer: per channel of its output (after) or input (before)."""
+
+    candidate: int
+    after: bool
+    scale: Array
+    shift: Array
+
+
+@dataclass
+class Changed:
+    """A layer whose weights take affine ops: the layer, what it took, and its new weights.
+
+    weight, bias: in float64; of a BatchNorm its scale and shift
+    numbers: all nodes that run this layer's module
+    """
+
+    layer: Layer
+    weight: Array
+    bias: Array | None
+    numbers: list[int] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+
+def key(layer: Layer) -> Key:
+    """What tells the weights of one layer from those of another, tied ones included."""
+    return layer.node.module, id(layer.weight)
+
+
+def changed_layers(made: Plan) -> dict[Key, Changed]:
+    """The new weights of all layers that a plan changes."""
+    found: dict[Key, Changed] = {}
+    by_number: dict[int, Changed] = {}
+    for fold in made.folds:
+        scale, shift = _current(fold, by_number)
+        for taken in fold.absorptions:
+            layer = taken.layer
+            changed = found.get(key(layer))
+            if changed is None:
+                changed = found[key(layer)] = _unchanged(layer)
+                changed.numbers.append(layer.number)
+            by_number[layer.number] = changed
+            if layer.number == changed.numbers[0]:
+                _take(changed, _step(fold, taken, scale, shift))
+    return found
+
+
+def pair_error(changed: Changed, weight: Array, bias: Array | None) -> float:
+    """The rounded weights against 'layer, then affine ops' in float64, on one random window.
+
+    Relative to the largest output.
+    """
+    layer = changed.layer
+    if layer.kind == "batch_norm":
+        return float(np.abs(weight - changed.weight).max() / np.abs(changed.weight).max())
+    window = np.random.default_rng(0).standard_normal(_window_shape(layer))
+    expected = window
+    for step in reversed([step for step in changed.steps if not step.after]):
+        expected = expected * _columns(step.scale, window) + _columns(step.shift, window)
+    own_bias = None if layer.bias is None else values(layer.bias)
+    expected = _apply(layer, values(layer.weight), own_bias, expected)
+    for step in changed.steps:
+        if step.after:
+            expected = step.scale * expected + step.shift
+    found = _apply(layer, weight, bias, window)
+    largest = float(np.abs(expected).max())
+    return float(np.abs(found - expected).max()) / (largest or 1.0)
+
+
+def _current(fold: Fold, by_number: dict[int, Changed]) -> tuple[Array, Array]:
+    """The coefficients of an op, which may have taken another one before it goes itself."""
+    changed = by_number.get(fold.candidate.number)
+    if changed is None:
+        return fold.candidate.coefficients()
+    assert changed.bias is not None
+    return changed.weight, changed.bias
+
+
+def _unchanged(layer: Layer) -> Changed:
+    if layer.kind == "batch_norm":
+        scale, shift = coefficients_of(layer.node, layer.weight.shape[0])
+        return Changed(layer, scale, shift)
+    return Changed(layer, values(layer.weight), None if layer.bias is None else values(layer.bias))
+
+
+def _step(fold: Fold, taken: Absorption, scale: Array, shift: Array) -> Step:
+    labels = np.array(taken.labels)
+    bare = labels == BARE
+    scales = np.where(bare, 1.0, scale[labels])
+    shifts = np.where(bare | (not taken.shifts), 0.0, shift[labels])
+    return Step(fold.candidate.number, taken.after, scales, shifts)
+
+
+def _take(changed: Changed, step: Step) -> None:
+    layer = changed.layer
+    if layer.kind == "batch_norm":
+        assert changed.bias is not None
+        own_scale, own_shift = changed.weight, changed.bias
+        changed.weight = own_scale * step.scale
+        if step.after:
+            changed.bias = step.scale * own_shift + step.shift
+        else:
+            changed.bias = own_scale * step.shift + own_shift
+    else:
+        fold = fold_affine if step.after else fold_affine_before
+        changed.weight, bias = fold(
+            changed.weight,
+            changed.bias,
+            step.scale,
+            step.shift,
+            groups=layer.groups,
+            transposed=layer.transposed,
+        )
+        changed.bias = None if changed.bias is None and not bias.any() else bias
+    changed.steps.append(step)
+
+
+def norm_parameters(changed: Changed) -> tuple[Array, Array]:
+    """Weight and bias of a BatchNorm that has this scale and shift: γ = Γσ, β = α + Γμ."""
+    given = arguments(changed.layer.node)
+    sigma = np.sqrt(values(given["running_var"]) + given["eps"])
+    assert changed.bias is not None
+    shift = changed.bias + changed.weight * values(given["running_mean"])
+    return changed.weight * sigma, shift
+
+
+# -------------------------------------------------------------------- one window
+
+
+def _window_shape(layer: Layer) -> tuple[int, int]:
+    """(inputs, taps) of what one output reads."""
+    shape = tuple(layer.weight.shape)
+    taps = int(np.prod(shape[2:]))
+    return (shape[0] if layer.transposed else shape[1] * layer.groups), taps
+
+
+def _columns(coefficients: Array, window: Array) -> Array:
+    return np.broadcast_to(coefficients[:, None], window.shape)
+
+
+def _apply(layer: Layer, weight: Array, bias: Array | None, window: Array) -> Array:
+    """The outputs that one window gives, every tap read once."""
+    groups = layer.groups
+    inputs = window.reshape(groups, -1, window.shape[1])
+    if layer.transposed:
+        rows = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+        out = np.einsum("giok,gik->go", rows, inputs).reshape(-1)
+    else:
+        flat = weight.reshape(groups, weight.shape[0] // groups, -1)
+        out = np.matmul(flat, inputs.reshape(groups, -1, 1)).reshape(-1)
+    return out if bias is None else out + bias
+
+
+def warnings_of(changed: Sequence[Changed], limits: dict[Key, float]) -> tuple[str, ...]:
+    """What to look at in the new weights, the channel named.
+
+    limits: per layer the largest number that its weights' dtype holds
+    """
+    found = []
+    for one in changed:
+        found += _of_layer(one, limits[key(one.layer)])
+    return tuple(found)
+
+
+def _of_layer(changed: Changed, limit: float) -> list[str]:
+    layer = changed.layer
+    if layer.kind == "batch_norm":
+        return []
+    rows = np.moveaxis(changed.weight, 1, 0) if layer.transposed else changed.weight
+    largest = np.abs(rows).reshape(rows.shape[0], -1).max(axis=1)
+    if changed.bias is not None and changed.bias.shape == largest.shape:
+        largest_all = np.maximum(largest, np.abs(changed.bias))
+    else:
+        largest_all = largest
+    worst = int(np.argmax(np.nan_to_num(largest_all, nan=np.inf)))
+    if not np.isfinite(largest_all).all() or largest_all.max() > limit:
+        return [
+            f"'{layer.name}' channel {worst}: the folded weights reach {largest_all[worst]:.3g}, "
+            f"beyond {limit:.5g}, the largest number of their dtype."
+        ]
+    found = [
+        f"'{layer.name}' channel {int(np.argmax(step.scale))}: an affine op scales it by "
+        f"{np.abs(step.scale).max():.3g}; its running variance is tiny."
+        for step in changed.steps
+        if np.abs(step.scale).max() > _BLOWN_UP
+    ]
+    alive = largest[largest > 0]
+    if alive.size and alive.max() / np.median(alive) > _WIDE:
+        found.append(
+            f"'{layer.name}' channel {int(np.argmax(largest))}: its folded weights are "
+            f"{alive.max() / np.median(alive):.3g} times those of the median channel, which "
+            "will hurt quantisation per tensor."
+        )
+    return found
+
+
+_BLOWN_UP = 1e3
+_WIDE = 100.0
