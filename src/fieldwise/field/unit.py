@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from fieldwise.axes import Region
 from fieldwise.axes.region import Product
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class UnitField:
 
     def mask(self) -> np.ndarray:
         """Boolean array over the axes: true where the unit sees."""
+        import numpy as np
+
         mask = np.zeros(self.shape, dtype=bool)
         for product in self.products:
             mask[np.ix_(*(list(side) for side in product))] = True
