@@ -116,7 +116,8 @@ def _failure(recorder: Recorder, example: Any, error: Exception) -> str:
     where = f" {frame}" if frame.path else ""
     shapes = ", ".join("x".join(map(str, t.shape)) for _, t in named_tensors(example))
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    told = f"{type(error).__name__}: {first}".rstrip(" .:")
     return (
-        f"The model failed{where} on input {shapes}: {type(error).__name__}: {first[:300]} "
+        f"The model failed{where} on input {shapes}: {told[:300]}. "
         f"Check the input shape and that the model runs on such an input."
     )

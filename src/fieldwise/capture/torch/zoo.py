@@ -49,8 +49,12 @@ def torchvision_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         model = models.get_model(name, **options)
+    size = getattr(model, "image_size", None)
     if type(model).__module__.startswith("torchvision.models.detection"):
-        model = model.backbone
+        fixed = model.transform.fixed_size
+        size, model = (None if fixed is None else fixed[0]), model.backbone
+    if isinstance(size, int):
+        return model.eval(), ((1, 3, size, size),)
     return model.eval(), _torchvision_shapes(models, name)
 
 
