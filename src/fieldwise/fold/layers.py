@@ -66,6 +66,32 @@ def is_pointwise(layer: Layer) -> bool:
     return all(size == 1 for size in layer.weight.shape[2:]) and all(s == 1 for s in strides)
 
 
+def centre_tap(layer: Layer) -> tuple[int, ...] | None:
+    """The tap through which output i of a convolution reads input i; None where there is none."""
+    given = arguments(layer.node)
+    axes = range(layer.weight.ndim - 2)
+    stride, dilation = (_each(given.get(name, 1), len(axes)) for name in ("stride", "dilation"))
+    padding = given.get("padding", 0)
+    kernel = tuple(layer.weight.shape[2:])
+    if padding == "same":
+        pads = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
+    else:
+        pads = _each(0 if padding == "valid" else padding, len(axes))
+    square = layer.weight.shape[0] == layer.weight.shape[1] * layer.groups
+    if layer.transposed or not square or any(s != 1 for s in stride):
+        return None
+    if any(p % d or p // d >= k for p, d, k in zip(pads, dilation, kernel, strict=True)):
+        return None
+    return tuple(p // d for p, d in zip(pads, dilation, strict=True))
+
+
+def _each(value: Any, axes: int) -> tuple[int, ...]:
+    if isinstance(value, int):
+        return (value,) * axes
+    given = tuple(value)
+    return given * axes if len(given) == 1 else given
+
+
 def _convolution(graph: Graph, number: int, node: Node) -> Layer:
     given, name = arguments(node), op_name(node)
     if name == "conv_tbc":

@@ -91,6 +91,12 @@ class Modules:
         if rest:
             raise Stays(f"the forward of '{path}' also runs {listed(sorted(set(rest)))}")
         self._check_rest_is_chain(path, module)
+        for name, _ in (*module.named_parameters(path), *module.named_buffers(path)):
+            for number in self.users[name]:
+                other = self.graph.nodes[number]
+                tied = any(self.names.get(id(t)) == name for t in _held(self.by_path[other.module]))
+                if other.module != path and not tied:
+                    raise Stays(f"'{other.results[0]}' reads '{name}' too")
 
     def _check_rest_is_chain(self, path: str, module: nn.Module) -> None:
         """What stays of a module are its children, one after the other."""
@@ -113,8 +119,8 @@ class Modules:
                 raise Stays(f"'{path}' is more than a chain of modules")
 
     def _check_layer(self, layer: Layer) -> None:
-        node = layer.node
-        path, module = node.module, self.by_path[node.module]
+        path = self._owner(layer)
+        module = self.by_path[path]
         attribute = _slot(module, layer.weight)
         if attribute is None:
             self._check_materialised(layer, module)
@@ -128,11 +134,19 @@ class Modules:
         elif attribute is not None and module._parameters.get("bias", _NONE) is not None:
             raise Stays(f"'{layer.name}' has no place for a bias")
 
+    def _owner(self, layer: Layer) -> str:
+        """The module whose Parameter the weight is: the one that runs, or else another."""
+        path = layer.node.module
+        if _slot(self.by_path[path], layer.weight) is not None:
+            return path
+        name = self.names.get(id(layer.weight))
+        return path if name is None else name.rpartition(".")[0]
+
     def _check_users(self, layer: Layer, path: str, tensor: Tensor) -> None:
         """Every other use of a Parameter is in a module that has it as its own (tied)."""
         for number in self.users[self.names.get(id(tensor), "")]:
             node = self.graph.nodes[number]
-            if node.module == path:
+            if node.module in (path, layer.node.module):
                 same = node.op == layer.node.op and arguments(node).get("weight") is layer.weight
                 if not same:
                     raise Stays(f"'{node.results[0]}' uses a Parameter of '{layer.name}' too")
@@ -155,7 +169,8 @@ class Modules:
         others = [node.op for node in rest if node.op not in ("pad", layer.node.op)]
         if others:
             raise Stays(f"the forward of '{path}' also runs {listed(others)}")
-        if padded and not all(is_same_padding(self.graph, node, module) for node in padded):
+        zeros = getattr(module, "padding_mode", "zeros") == "zeros"
+        if zeros and not all(is_same_padding(self.graph, node, module) for node in padded):
             raise Stays(f"'{path}' computes its weight, and pads in a way that fold does not know")
 
     # ---------------------------------------------------------------- doing it
@@ -177,7 +192,7 @@ class Modules:
     def _change(
         self, copy: nn.Module, twins: dict[str, nn.Module], one: Changed
     ) -> tuple[Tensor, Tensor | None]:
-        path, layer = one.layer.node.module, one.layer
+        path, layer = self._owner(one.layer), one.layer
         original, twin = self.by_path[path], twins[path]
         weight64, bias64 = norm_parameters(one) if layer.kind == "batch_norm" else _pair(one)
         weight = _rounded(weight64, layer.weight)
@@ -209,6 +224,12 @@ def _slot(module: nn.Module, tensor: Any) -> str | None:
     """The name under which a module holds this very tensor as a Parameter."""
     found = (name for name, held in module._parameters.items() if held is tensor)
     return next(found, None)
+
+
+def _held(module: nn.Module) -> Iterator[Tensor]:
+    for held in (*module._parameters.values(), *module._buffers.values()):
+        if held is not None:
+            yield held
 
 
 def _has_hook_of(module: nn.Module) -> bool:
@@ -285,7 +306,8 @@ def _plain_conv(module: nn.Module, pads: bool) -> nn.Module:
         }
         if module.transposed:
             options["output_padding"] = module.output_padding
-        make = SameConv if pads and base is nn.Conv2d else base
+        own_pads = pads and module.padding_mode == "zeros"
+        make = SameConv if own_pads and base is nn.Conv2d else base
         plain = make(module.in_channels, module.out_channels, **options)
     plain._parameters["bias"] = module._parameters.get("bias")
     plain.training = module.training

@@ -3,8 +3,9 @@
 An op is taken towards the input first, in execution order, so that a chain conv → bn → bn folds
 twice into the conv; what is left goes towards the output, in reverse order, so that bn → bn →
 conv does; what is left then may go into a BatchNorm that stays.  On the way the op passes layout
-ops and averages, every branch of a concatenation takes its part, both summands of an addition
-take the scale and one takes the shift.  Every value that it passes must have no other reader.
+ops and averages, every branch of a concatenation takes its part, all summands of a sum take the
+scale and one takes the shift.  Every value that it passes must have no other reader.  An op on a
+branch that is added to a convolution of the same value merges into that convolution (RepVGG).
 """
 
 from __future__ import annotations
@@ -12,32 +13,35 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from fieldwise.fold.calls import arguments, is_tensor
 from fieldwise.fold.candidates import Candidate, candidates
 from fieldwise.fold.labels import Labels, per_channel, pulled, pushed
-from fieldwise.fold.layers import Layer, is_pointwise, layer_of, pads_zeros
+from fieldwise.fold.layers import Layer, centre_tap, is_pointwise, layer_of, pads_zeros
 from fieldwise.fold.passing import check_passes
 from fieldwise.fold.refusal import Stays, listed
 from fieldwise.fold.report import Direction
 from fieldwise.graph.ir import Graph, Node, Read, Ref
 
+Place = Literal["after", "before", "beside"]
 Bans = Mapping[tuple[int, Direction], str]
 
 
 @dataclass(frozen=True, eq=False)
 class Absorption:
-    """A layer takes an affine op: after it (over its outputs) or before it (over its inputs).
+    """A layer takes an affine op with scale Γ and shift α into its function f.
 
-    labels: per channel, which coefficient; BARE where the channel is not touched
+    place:  'after' it, Γf(x) + α; 'before' it, f(Γx + α); or 'beside' it, f(x) + (Γ − 1)x + α,
+            for an op on a branch that is added to f(x) and goes on as the identity
+    labels: per channel (of its operand where before), which coefficient; BARE where none
     shifts: whether it takes the shift too, or only the scale
     """
 
     layer: Layer
-    after: bool
+    place: Place
     labels: tuple[int, ...]
     shifts: bool = True
 
@@ -102,8 +106,8 @@ class _Planner:
                 self.readers[node.operands[place]].append(number)
 
     def run(self) -> Plan:
-        """Backward, forward, then into BatchNorms that stay."""
-        folds = [*self._pass("backward"), *self._pass("forward")]
+        """Backward, forward, into parallel branches, then into BatchNorms that stay."""
+        folds = [*self._pass("backward"), *self._pass("forward"), *self._pass("merge")]
         self.through_norms = True
         folds += [*self._pass("backward"), *self._pass("forward")]
         stays = tuple(
@@ -137,6 +141,8 @@ class _Planner:
             return taken
         if candidate.forward_only:
             raise Stays(f"{candidate.node.op} normalises before it scales and shifts")
+        if direction == "merge":
+            return self._merged(candidate)
         value = candidate.node.operands[0]
         return tuple(self._backward(value, candidate.labels, candidate.number, shifts=shifts))
 
@@ -148,7 +154,9 @@ class _Planner:
             return why["forward"]
         if why["backward"] == why["forward"]:
             return why["backward"]
-        return f"towards the input: {why['backward']}; towards the output: {why['forward']}"
+        said = f"towards the input: {why['backward']}; towards the output: {why['forward']}"
+        banned = self.bans.get((candidate.number, "merge"))
+        return f"{said}; into a parallel branch: {banned}" if banned else said
 
     # ---------------------------------------------------------------- towards the input
 
@@ -166,7 +174,7 @@ class _Planner:
         elif (layer := self._layer(number)) is not None:
             channels = self.graph.shape(value)[layer.out]
             spread = per_channel(labels, layer.out, channels, value)
-            yield Absorption(layer, True, spread, shifts)
+            yield Absorption(layer, "after", spread, shifts)
         elif node.op == "cat":
             yield from self._into_parts(number, node, labels, shifts=shifts)
         elif node.op in ("add", "sub") and len(node.operands) == 2:
@@ -202,18 +210,107 @@ class _Planner:
     def _into_summands(
         self, number: int, node: Node, labels: Labels, *, shifts: bool
     ) -> Iterator[Absorption]:
-        """Γ(a + b) + α = (Γa + α) + Γb."""
+        """Γ(a + b) + α = (Γa + α) + Γb; a summand that others read too goes into another one.
+
+        x in f(x) + x stays as it is where f is a convolution that can take (Γ − 1)x.
+        """
         value = node.results[0]
-        if any(self.graph.shape(operand) != self.graph.shape(value) for operand in node.operands):
-            raise Stays(f"it reads a sum, '{value}', whose summands have different shapes")
-        for place, operand in enumerate(node.operands):
-            read = self._only_read(node, value, place)
-            here = pulled(labels, read, *self._shapes(operand, value))
+        summands = list(self._summands(value, number))
+        pending = shifts
+        for summand, reader, positive in summands:
+            takes = pending and positive
             try:
-                takes = shifts and arguments(node)["self"] == Ref(place)
-                yield from self._backward(operand, here, number, shifts=takes)
+                found = list(self._backward(summand, labels, reader, shifts=takes))
+                pending = pending and not takes
             except Stays as answer:
-                raise Stays(f"it reads a sum, '{value}', of which {answer.because}") from None
+                beside = self._beside(summand, reader, summands)
+                if beside is None:
+                    why = f"it reads a sum, '{value}', of which {answer.because}"
+                    raise Stays(why) from None
+                channels = self.graph.shape(value)[beside.out]
+                spread = per_channel(labels, beside.out, channels, value)
+                found = [Absorption(beside, "beside", spread, False)]
+            yield from found
+        if pending:
+            raise Stays(f"it reads a sum, '{value}', none of whose summands takes its shift")
+
+    def _summands(self, value: str, number: int) -> Iterator[tuple[str, int, bool]]:
+        """The values that a tree of sums adds, who reads them, and whether with a plus sign."""
+        node = self.graph.nodes[number]
+        for place, operand in enumerate(node.operands):
+            self._only_read(node, value, place)
+            if self.graph.shape(operand) != self.graph.shape(value):
+                raise Stays(f"it reads a sum, '{value}', whose summands have different shapes")
+            inner = self.producer.get(operand)
+            if inner is not None and _is_sum(self.graph.nodes[inner]) and _is_sum(node):
+                self._check_unshared(operand, number)
+                yield from self._summands(operand, inner)
+            else:
+                yield operand, number, _is_sum(node) or arguments(node)["self"] == Ref(place)
+
+    # ---------------------------------------------------------------- into a parallel branch
+
+    def _merged(self, candidate: Candidate) -> tuple[Absorption, ...]:
+        """f(x) + (Γx + α) = (f(x) + (Γ − 1)x + α) + x."""
+        value, reader = candidate.result, -1
+        top = None
+        while value not in self.graph.outputs and len(self.readers[value]) == 1:
+            reader = self.readers[value][0]
+            node = self.graph.nodes[reader]
+            if reader in self.gone:
+                value = node.results[0]
+                continue
+            if not _is_sum(node):
+                break
+            top, value = reader, node.results[0]
+        if top is None:
+            raise Stays("it is not on a branch beside a convolution")
+        summands = list(self._summands(self.graph.nodes[top].results[0], top))
+        beside = self._beside(candidate.node.operands[0], candidate.number, summands)
+        if beside is None:
+            raise Stays("no convolution of the same value is added to it")
+        channels = self.graph.shape(candidate.result)[beside.out]
+        spread = per_channel(candidate.labels, beside.out, channels, candidate.result)
+        return (Absorption(beside, "beside", spread, candidate.shifts),)
+
+    def _beside(
+        self, value: str, reader: int, summands: Sequence[tuple[str, int, bool]]
+    ) -> Layer | None:
+        """A convolution among the summands that could add ``value`` itself."""
+        source = self._origin(value)
+        for summand, summand_reader, positive in summands:
+            layer = self._sole_layer(summand, summand_reader) if positive else None
+            if (
+                layer is not None
+                and layer.kind == "conv"
+                and self._origin(layer.node.operands[0]) == source
+                and self._shapes(value, summand)[0] == self.graph.shape(summand)
+                and centre_tap(layer) is not None
+            ):
+                return layer
+        return None
+
+    def _sole_layer(self, value: str, reader: int) -> Layer | None:
+        """The layer that makes a value for this reader alone."""
+        try:
+            self._check_unshared(value, reader)
+            number = self.producer.get(value)
+            if number is None:
+                return None
+            if number in self.gone:
+                return self._sole_layer(self.graph.nodes[number].operands[0], number)
+            return self._layer(number)
+        except Stays:
+            return None
+
+    def _origin(self, value: str) -> str:
+        """The value that this one is a copy of."""
+        number = self.producer.get(value)
+        if number is None:
+            return value
+        node = self.graph.nodes[number]
+        copies = number in self.gone or node.op in ("clone", "alias", "detach")
+        return self._origin(node.operands[0]) if copies else value
 
     # ---------------------------------------------------------------- towards the output
 
@@ -237,7 +334,7 @@ class _Planner:
             _check_forward(layer, shifts=shifts)
             channels = self.graph.shape(value)[layer.into]
             spread = per_channel(labels, layer.into, channels, value)
-            yield Absorption(layer, False, spread, shifts)
+            yield Absorption(layer, "before", spread, shifts)
         elif node.op == "cat" or (
             len(_places(node)) == 1 and check_passes(self.graph, node, shifts=shifts)
         ):
@@ -280,16 +377,16 @@ class _Planner:
     def _shapes(self, operand: str, result: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return self.graph.shape(operand), self.graph.shape(result)
 
-    @cached_property
-    def outputs(self) -> frozenset[str]:
-        """The names of the values that the model returns."""
-        return frozenset(self.graph.outputs)
-
 
 def _places(node: Node) -> list[int]:
     """The operands that are read; an operand may also be asked for its shape alone."""
     read = {read.operand for reads in node.reads for read in reads}
     return sorted(read)
+
+
+def _is_sum(node: Node) -> bool:
+    """Whether a node adds two values, each once."""
+    return node.op == "add" and len(node.operands) == 2 and arguments(node).get("alpha", 1) == 1
 
 
 def _check_forward(layer: Layer, *, shifts: bool) -> None:
@@ -343,7 +440,7 @@ def _runs(graph: Graph) -> dict[tuple[str, int], list[int]]:
 
 def _same(one: list[tuple[Fold, Absorption]], two: list[tuple[Fold, Absorption]]) -> bool:
     return len(one) == len(two) and all(
-        a.after == b.after
+        a.place == b.place
         and a.labels == b.labels
         and a.shifts == b.shifts
         and all(

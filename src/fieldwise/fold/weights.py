@@ -15,18 +15,18 @@ from fieldwise.fold.affine import fold_affine, fold_affine_before
 from fieldwise.fold.calls import Array, arguments, values
 from fieldwise.fold.candidates import coefficients_of
 from fieldwise.fold.labels import BARE
-from fieldwise.fold.layers import Layer
-from fieldwise.fold.plan import Absorption, Fold, Plan
+from fieldwise.fold.layers import Layer, centre_tap
+from fieldwise.fold.plan import Absorption, Fold, Place, Plan
 
 Key = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One affine op taken by a layer: per channel of its output (after) or input (before)."""
+    """One affine op taken by a layer (see ``Absorption``): its coefficients, per channel."""
 
     candidate: int
-    after: bool
+    place: Place
     scale: Array
     shift: Array
 
@@ -78,14 +78,7 @@ def pair_error(changed: Changed, weight: Array, bias: Array | None) -> float:
     if layer.kind == "batch_norm":
         return float(np.abs(weight - changed.weight).max() / np.abs(changed.weight).max())
     window = np.random.default_rng(0).standard_normal(_window_shape(layer))
-    expected = window
-    for step in reversed([step for step in changed.steps if not step.after]):
-        expected = expected * _columns(step.scale, window) + _columns(step.shift, window)
-    own_bias = None if layer.bias is None else values(layer.bias)
-    expected = _apply(layer, values(layer.weight), own_bias, expected)
-    for step in changed.steps:
-        if step.after:
-            expected = step.scale * expected + step.shift
+    expected = _stepwise(layer, changed.steps, window)
     found = _apply(layer, weight, bias, window)
     largest = float(np.abs(expected).max())
     return float(np.abs(found - expected).max()) / (largest or 1.0)
@@ -112,7 +105,7 @@ def _step(fold: Fold, taken: Absorption, scale: Array, shift: Array) -> Step:
     bare = labels == BARE
     scales = np.where(bare, 1.0, scale[labels])
     shifts = np.where(bare | (not taken.shifts), 0.0, shift[labels])
-    return Step(fold.candidate.number, taken.after, scales, shifts)
+    return Step(fold.candidate.number, taken.place, scales, shifts)
 
 
 def _take(changed: Changed, step: Step) -> None:
@@ -121,12 +114,14 @@ def _take(changed: Changed, step: Step) -> None:
         assert changed.bias is not None
         own_scale, own_shift = changed.weight, changed.bias
         changed.weight = own_scale * step.scale
-        if step.after:
+        if step.place == "after":
             changed.bias = step.scale * own_shift + step.shift
         else:
             changed.bias = own_scale * step.shift + own_shift
+    elif step.place == "beside":
+        changed.weight, changed.bias = _with_identity(changed, step)
     else:
-        fold = fold_affine if step.after else fold_affine_before
+        fold = fold_affine if step.place == "after" else fold_affine_before
         changed.weight, bias = fold(
             changed.weight,
             changed.bias,
@@ -137,6 +132,16 @@ def _take(changed: Changed, step: Step) -> None:
         )
         changed.bias = None if changed.bias is None and not bias.any() else bias
     changed.steps.append(step)
+
+
+def _with_identity(changed: Changed, step: Step) -> tuple[Array, Array]:
+    """f(x) + (Γ − 1)x + α: the identity is a kernel whose centre tap is one."""
+    layer, weight = changed.layer, changed.weight.copy()
+    tap = centre_tap(layer)
+    assert tap is not None
+    rows = np.arange(weight.shape[0])
+    weight[(rows, rows % weight.shape[1], *tap)] += step.scale - 1
+    return weight, step.shift if changed.bias is None else changed.bias + step.shift
 
 
 def norm_parameters(changed: Changed) -> tuple[Array, Array]:
@@ -156,6 +161,27 @@ def _window_shape(layer: Layer) -> tuple[int, int]:
     shape = tuple(layer.weight.shape)
     taps = int(np.prod(shape[2:]))
     return (shape[0] if layer.transposed else shape[1] * layer.groups), taps
+
+
+def _stepwise(layer: Layer, steps: Sequence[Step], window: Array) -> Array:
+    """The layer with its own weights, and the affine ops around it, one by one."""
+    if not steps:
+        bias = None if layer.bias is None else values(layer.bias)
+        return _apply(layer, values(layer.weight), bias, window)
+    *inner, last = steps
+    if last.place == "before":
+        taken = window * _columns(last.scale, window) + _columns(last.shift, window)
+        return _stepwise(layer, inner, taken)
+    found = _stepwise(layer, inner, window)
+    if last.place == "after":
+        return last.scale * found + last.shift
+    return found + (last.scale - 1) * window[:, _centre(layer)] + last.shift
+
+
+def _centre(layer: Layer) -> int:
+    tap = centre_tap(layer)
+    assert tap is not None
+    return int(np.ravel_multi_index(tap, layer.weight.shape[2:])) if tap else 0
 
 
 def _columns(coefficients: Array, window: Array) -> Array:

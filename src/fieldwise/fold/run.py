@@ -1,0 +1,190 @@
+"""``fold``: plan, carry out, verify, undo what fails, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import capture, meta_tensor
+from fieldwise.errors import UsageError
+from fieldwise.fold.calls import values
+from fieldwise.fold.graph_module import graph_module
+from fieldwise.fold.modules import Modules
+from fieldwise.fold.plan import Fold, Plan, plan
+from fieldwise.fold.report import Direction, Folded, FoldReport, Item, Verification
+from fieldwise.fold.verify import Truth, copied, truth
+from fieldwise.fold.weights import Changed, changed_layers, key, pair_error, warnings_of
+from fieldwise.graph.ir import Graph
+
+Bans = dict[tuple[int, Direction], str]
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A folded model, the plan that it carries out, and the layers that it changed."""
+
+    model: nn.Module
+    made: Plan
+    layers: tuple[tuple[Changed, Tensor, Tensor | None], ...]
+
+
+def fold_model(model: Any, example: Any, *, allow_graph: bool, verify: bool, seed: int) -> Folded:
+    """See ``fieldwise.fold.fold``."""
+    example = _checked(model, example)
+    graph = capture(model, example)
+    folder = _Folder(model, example, graph, allow_graph=allow_graph, seed=seed)
+    built = folder.build({})
+    verification = None
+    if verify:
+        built, verification = folder.verified(built)
+    return Folded(built.model, folder.report(built, verification))
+
+
+class _Folder:
+    """One model, folded again and again until what is folded is right."""
+
+    def __init__(
+        self, model: nn.Module, example: Any, graph: Graph, *, allow_graph: bool, seed: int
+    ) -> None:
+        self.model, self.example, self.graph = model, example, graph
+        self.allow_graph, self.seed = allow_graph, seed
+        self.modules = Modules(model, graph)
+        self.possible = len(plan(graph).folds)
+        self.truth: Truth | None = None
+        self.tree: Any = None
+
+    def build(self, bans: Bans) -> _Built:
+        """The model folded as planned, without the folds that are banned."""
+        made = plan(self.graph, bans)
+        impossible = self.modules.impossible(made)
+        if impossible and self.allow_graph:
+            changed = self._changed(made)
+            module, layers = graph_module(
+                self.graph, made, changed, self._output(), self.modules.names
+            )
+            return _Built(module, made, tuple(layers))
+        known = dict(bans)
+        while impossible:
+            known |= {found.ban: found.because for found in impossible}
+            made = plan(self.graph, known)
+            impossible = self.modules.impossible(made)
+        copy = copied(self.model)
+        layers = list(self.modules.carry_out(copy, made, self._changed(made)))
+        return _Built(copy, made, tuple(layers))
+
+    def _changed(self, made: Plan) -> list[Changed]:
+        return list(changed_layers(made).values())
+
+    def _output(self) -> Any:
+        """A nested output of the model; its tensors are not looked at."""
+        if self.tree is None:
+            self.tree = self._truth().tree
+        return self.tree
+
+    def _truth(self) -> Truth:
+        if self.truth is None:
+            self.truth = truth(self.model, self.example, seed=self.seed)
+        return self.truth
+
+    # ---------------------------------------------------------------- verification
+
+    def verified(self, built: _Built) -> tuple[_Built, Verification]:
+        """The model with every fold undone that makes it wrong."""
+        reference = self._truth()
+        verification = _judged(reference, built.model)
+        if verification.passed or not built.made.folds:
+            return built, verification
+
+        def passes(undone: Sequence[Fold]) -> bool:
+            return _judged(reference, self.build(_bans(undone)).model).passed
+
+        guilty = _culprits(built.made.folds, passes)
+        built = self.build(_bans(guilty))
+        return built, _judged(reference, built.model)
+
+    # ---------------------------------------------------------------- report
+
+    def report(self, built: _Built, verification: Verification | None) -> FoldReport:
+        """What became of every candidate."""
+        errors = {}
+        for one, weight, bias in built.layers:
+            error = pair_error(one, values(weight), None if bias is None else values(bias))
+            for step in one.steps:
+                errors[step.candidate] = max(error, errors.get(step.candidate, 0.0))
+        items = {fold.candidate.number: _went(fold, errors) for fold in built.made.folds}
+        items |= {
+            candidate.number: Item(candidate.name, candidate.node.op, because=why)
+            for candidate, why in built.made.stays
+        }
+        changed = [one for one, _, _ in built.layers]
+        limits = {key(one.layer): torch.finfo(one.layer.weight.dtype).max for one in changed}
+        return FoldReport(
+            items=tuple(items[number] for number in sorted(items)),
+            verify=verification,
+            warnings=warnings_of(changed, limits),
+            by_graph=max(self.possible - len(built.made.folds), 0),
+            parameters_saved=_size(self.model) - _size(built.model),
+        )
+
+
+def _checked(model: Any, example: Any) -> Any:
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"fold takes a torch.nn.Module, not a {type(model).__name__}; pass the model itself."
+        )
+    if example is None:
+        raise UsageError("Folding needs an example input, to follow the channels; pass one.")
+    if isinstance(example, (tuple, list)) and all(isinstance(size, int) for size in example):
+        return meta_tensor(example)
+    return example
+
+
+def _judged(reference: Truth, model: nn.Module) -> Verification:
+    """A model that does not even run is wrong."""
+    try:
+        return reference.judge(model)
+    except (AttributeError, RuntimeError, TypeError, ValueError, KeyError, IndexError):
+        return Verification(float("inf"), float("inf"), reference.unfolded_rel, passed=False)
+
+
+def _bans(folds: Iterable[Fold]) -> Bans:
+    directions: tuple[Direction, ...] = ("backward", "forward", "merge")
+    why = "it was folded, but then the model was wrong, so that it was undone"
+    return {(fold.candidate.number, d): why for fold in folds for d in directions}
+
+
+def _culprits(folds: Sequence[Fold], passes: Callable[[Sequence[Fold]], bool]) -> list[Fold]:
+    """Few folds without which the model passes, found by halving."""
+
+    def among(suspects: list[Fold], undone: list[Fold]) -> list[Fold]:
+        if len(suspects) == 1:
+            return suspects
+        middle = len(suspects) // 2
+        one, two = suspects[:middle], suspects[middle:]
+        if passes(undone + two):
+            return among(two, undone)
+        if passes(undone + one):
+            return among(one, undone)
+        first = among(one, undone + two)
+        return first + among(two, undone + first)
+
+    return among(list(folds), [])
+
+
+def _went(fold: Fold, errors: dict[int, float]) -> Item:
+    return Item(
+        fold.candidate.name,
+        fold.candidate.node.op,
+        into=fold.into,
+        direction=fold.direction,
+        folded=True,
+        error=errors.get(fold.candidate.number),
+    )
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,128 @@
+"""Is the folded model as right as the unfolded one?  Both against a float64 run of the unfolded.
+
+Folding rounds differently, so that equal outputs are too much to ask for.  The folded model
+passes if its error is not much above the error that the unfolded model itself has on the same
+inputs in its own precision, or below a floor of some units in the last place.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.fold.report import Verification
+
+_MARGIN = 8.0
+_FLOOR = 64.0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the unfolded model computes on one set of inputs.
+
+    exact: its outputs in float64; own: in its own precision
+    tree:  the nested output, for whoever has to return the like
+    """
+
+    inputs: Any
+    exact: tuple[Tensor, ...]
+    own: tuple[Tensor, ...]
+    tree: Any
+
+    @property
+    def unfolded_rel(self) -> float:
+        """The error of the unfolded model in its own precision, relative."""
+        return _errors(self.own, self.exact)[1]
+
+    def judge(self, folded: nn.Module) -> Verification:
+        """The folded model on the same inputs."""
+        found = floats(run(folded, self.inputs))
+        largest, relative = _errors(found, self.exact)
+        eps = max((torch.finfo(t.dtype).eps for t in self.own), default=0.0)
+        allowed = max(_MARGIN * self.unfolded_rel, _FLOOR * eps)
+        return Verification(largest, relative, self.unfolded_rel, relative <= allowed)
+
+
+def truth(model: nn.Module, example: Any, *, seed: int = 0) -> Truth:
+    """Run copies of a model on inputs drawn from the example's statistics."""
+    inputs = drawn(model, example, seed)
+    tree = run(copied(model), inputs)
+    double = run(copied(model).double(), map_tensors(_doubled, inputs))
+    return Truth(inputs, floats(double), floats(tree), tree)
+
+
+def run(model: nn.Module, inputs: Any) -> Any:
+    """One run without gradients, from the same random state each time."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        if isinstance(inputs, Mapping):
+            return model(**inputs)
+        return model(*inputs) if type(inputs) is tuple else model(inputs)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy; tensors that autograd made (old weight_norm) are copied as they are."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for held in vars(module).values():
+            if isinstance(held, Tensor) and not held.is_leaf:
+                memo[id(held)] = held.detach().clone()
+    return copy.deepcopy(model, memo)
+
+
+def drawn(model: nn.Module, example: Any, seed: int) -> Any:
+    """Inputs like the example: its own values in another order, so that they stay in range.
+
+    Where the example holds no values, or one throughout, they are normal; integers are kept.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    home = next((p.device for p in model.parameters()), torch.device("cpu"))
+
+    def draw(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return torch.zeros_like(tensor, device=home) if tensor.is_meta else tensor
+        if tensor.is_meta or tensor.numel() < 2 or not _varies(tensor):
+            normal = torch.randn(tuple(tensor.shape), generator=generator)
+            return normal.to(home if tensor.is_meta else tensor.device, tensor.dtype)
+        order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
+        return tensor.detach().reshape(-1)[order].reshape(tensor.shape)
+
+    return map_tensors(draw, example)
+
+
+def floats(tree: Any) -> tuple[Tensor, ...]:
+    """The real tensors of a nested output."""
+    return tuple(t.clone() for _, t in named_tensors(tree) if t.is_floating_point())
+
+
+def _varies(tensor: Tensor) -> bool:
+    first = tensor.detach().reshape(-1)
+    return bool(torch.isfinite(first).all()) and bool((first != first[0]).any())
+
+
+def _doubled(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _errors(found: tuple[Tensor, ...], exact: tuple[Tensor, ...]) -> tuple[float, float]:
+    """The largest absolute error, and the largest one relative to its tensor's largest value."""
+    if len(found) != len(exact) or any(
+        one.shape != two.shape for one, two in zip(found, exact, strict=False)
+    ):
+        return float("inf"), float("inf")
+    largest = relative = 0.0
+    for one, two in zip(found, exact, strict=True):
+        difference = (one.double() - two)[torch.isfinite(two)]
+        if difference.numel() == 0:
+            continue
+        error = float(torch.nan_to_num(difference, nan=float("inf")).abs().max())
+        scale = float(two[torch.isfinite(two)].abs().max())
+        largest = max(largest, error)
+        relative = max(relative, error / max(scale, torch.finfo(one.dtype).eps))
+    return largest, relative
