@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldwise.axes import Border
 from fieldwise.fold.refusal import Stays
 from fieldwise.graph.ir import Along, Coord, Fixed, Read, Reshape, Separable, Shape, step_shapes
 
@@ -117,9 +116,7 @@ def _readers(coord: Along, size: int, results: int, step: Separable, *, once: bo
     restricted = dict(step.where).get(coord.dim)
     readers = [-1] * size
     for index in range(results) if restricted is None else restricted:
-        for source in coord.map(index):
-            if not 0 <= source < size:
-                continue
+        for source in coord.border.land(coord.map(index), size):
             if once and readers[source] >= 0:
                 raise Stays("several of its channels read the same one")
             readers[source] = index
@@ -166,10 +163,8 @@ def _gathered(labels: Labels, dim: int, coord: Along, size: int, results: int) -
     columns = []
     bare = np.full_like(labels.take([0], dim), BARE)
     for index in range(results):
-        inside = [source for source in coord.map(index) if 0 <= source < size]
+        inside = list(coord.border.land(coord.map(index), size))
         if not inside:
-            if coord.border is not Border.DROP:
-                raise Stays("its channels are padded")
             columns.append(bare)
             continue
         column = labels.take([inside[0]], dim)

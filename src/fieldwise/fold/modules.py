@@ -280,13 +280,28 @@ def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
 def _plain(module: nn.Module, pads: bool) -> nn.Module:
     """A layer with its effective weight as a Parameter; the values are set by the caller."""
     if parametrize.is_parametrized(module):
-        for name in list(module.parametrizations):
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-        return module
+        return _unparametrised(module)
     if _has_hook_of(module):
         nn.utils.remove_weight_norm(module)
         return module
     return _plain_conv(module, pads)
+
+
+def _unparametrised(module: Any) -> nn.Module:
+    """The module with its effective tensors as Parameters.
+
+    torch's own ``remove_parametrizations`` changes the class, which copies share.
+    """
+    found = {
+        name: nn.Parameter(getattr(module, name).detach().clone())
+        for name in module.parametrizations
+    }
+    kept = dict(module._parameters)
+    module.__class__ = type(module).__bases__[0]
+    del module._modules["parametrizations"]
+    module._parameters.clear()
+    module._parameters.update(found | kept)
+    return module
 
 
 def _plain_conv(module: nn.Module, pads: bool) -> nn.Module:
