@@ -128,9 +128,6 @@ def test_a_model_that_leaves_traces_is_unchanged():
     assert model.nested == {"list": [1], "count": Counter()}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a parameter whose .data is swapped in forward is recorded by identity"
-)
 def test_the_recorded_calls_hold_what_the_constants_were_when_they_ran():
     is_replayed(Busy().eval(), ramp(1, 2, 8))
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.constants import NamedTensors
 from fieldwise.capture.torch.naming import finish
 from fieldwise.capture.torch.python_api import PythonApi
 from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.scene import below_autograd, scene
-from fieldwise.capture.torch.tree import map_tensors
+from fieldwise.capture.torch.tree import map_tensors, named_state
 from fieldwise.capture.torch.tree import named_tensors as named_tensors
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import Graph
@@ -34,9 +36,10 @@ def capture(model: nn.Module, example: Any) -> Graph:
     ['conv', 'relu']
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    _check(model, example)
-    recorder = Recorder(model, _home(model, example))
-    with scene(model, recorder):
+    state = named_state(model)
+    _check(state, example)
+    recorder = Recorder(model, state, _home(state, example))
+    with scene(model, state, recorder):
         args, kwargs = _inputs(recorder, example)
         try:
             with PythonApi(recorder), recorder, below_autograd():
@@ -71,9 +74,9 @@ def meta_tensor(shape: Sequence[int]) -> Tensor:
     return torch.empty(tuple(shape), device="meta")
 
 
-def _check(model: nn.Module, example: Any) -> None:
+def _check(state: NamedTensors, example: Any) -> None:
     """Refuse what cannot be recorded, whatever the model does."""
-    if any(nn.parameter.is_lazy(p) for p in (*model.parameters(), *model.buffers())):
+    if any(nn.parameter.is_lazy(tensor) for _, tensor in state):
         raise CaptureError(
             "The model has lazy parameters without a shape; run it once on a real input first."
         )
@@ -82,10 +85,10 @@ def _check(model: nn.Module, example: Any) -> None:
             raise CaptureError(f"The input '{name}' is not a plain dense tensor; give it as one.")
 
 
-def _home(model: nn.Module, example: Any) -> torch.device:
+def _home(state: NamedTensors, example: Any) -> torch.device:
     """Where the model makes its own tensors: on the device of the input, or of the weights."""
-    tensors = (*(tensor for _, tensor in named_tensors(example)), *model.parameters())
-    return next((t.device for t in tensors if not t.is_meta), torch.device("cpu"))
+    tensors = chain(named_tensors(example), state)
+    return next((t.device for _, t in tensors if not t.is_meta), torch.device("cpu"))
 
 
 def _inputs(recorder: Recorder, example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

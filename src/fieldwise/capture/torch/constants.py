@@ -6,18 +6,21 @@ its constants while it runs; whatever existed before the run is put back after i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fieldwise.capture.torch.memory import empty_twin, storage_key
 from fieldwise.capture.torch.overloads import Op, map_arguments, on_device, tensors_of
 from fieldwise.capture.torch.trace import Trace
 
 META = torch.device("meta")
+
+
+NamedTensors = Sequence[tuple[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,11 @@ class ConstantView:
 class Constants:
     """The constants of one run; those without values live on the meta device.
 
-    home: the device on which the model makes new constants
+    ``state`` are the model's parameters and buffers; ``home`` is the device on which the model
+    makes new constants.
     """
 
-    def __init__(self, model: nn.Module, home: torch.device, trace: Trace) -> None:
+    def __init__(self, state: NamedTensors, home: torch.device, trace: Trace) -> None:
         self.home = home
         self.trace = trace
         self.views: dict[int, ConstantView] = {}
@@ -48,8 +52,8 @@ class Constants:
         self._quoted: set[int] = set()
         self._saved: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
         self._alive: list[Tensor] = []
-        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            if not nn.parameter.is_lazy(tensor):
+        for name, tensor in state:
+            if id(tensor) not in self._names:
                 self._call(tensor, frozenset((name,)))
                 self._roots.setdefault(storage_key(tensor), tensor)
 
@@ -101,9 +105,9 @@ class Constants:
         """An op on constants alone."""
         tensors = list(tensors_of(args, kwargs))
         meta = [tensor.is_meta for tensor in tensors]
-        if not any(meta):
+        if op.moves and not any(meta):
             args, kwargs = self.at_home(args, kwargs)
-        elif not all(meta):
+        elif any(meta) and not all(meta):
             args, kwargs = map_arguments(self.twin, args, kwargs)
         if op.writes or op.updates:
             bound = op.bind(args, kwargs)
@@ -147,7 +151,11 @@ class Constants:
     def _unquote(self, key: int) -> None:
         """Recorded calls get copies of the tensors in this memory."""
         self._quoted.remove(key)
-        self.trace.change_constants(lambda t: t.clone() if storage_key(t) == key else t)
+        self.trace.change_constants(lambda t: _copy(t) if storage_key(t) == key else t)
+
+    def before_rebind(self, tensor: Tensor) -> None:
+        """The tensor is about to look at other memory; recorded calls get copies of it."""
+        self.trace.change_constants(lambda t: _copy(t) if t is tensor else t)
 
     def restore(self) -> None:
         """Give all memory that existed before the run its content back."""
@@ -157,3 +165,7 @@ class Constants:
             if storage.nbytes() != content.nbytes():
                 storage.resize_(content.nbytes())
             storage.copy_(content)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()

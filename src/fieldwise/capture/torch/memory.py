@@ -105,6 +105,14 @@ class Memory:
         """The tensor looks at other memory from now on (x.data = y)."""
         self._entries.pop(id(tensor), None)
 
+    def clear(self) -> None:
+        """Forget everything, so that the tensors are freed at once."""
+        for storage in self._storages.values():
+            storage.entries.clear()
+        self._entries.clear()
+        self._storages.clear()
+        self._alive.clear()
+
     def _remember(self, tensor: Tensor, entry: Entry) -> None:
         self._entries[id(tensor)] = entry
         entry.storage.entries.append(entry)

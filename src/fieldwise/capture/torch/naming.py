@@ -3,11 +3,13 @@
 A value that a module made and returned bears the module's path ('layer4.2.conv3'); another bears
 the path of the innermost module and its op ('layer4.2/add').  Where a module ran more than once
 its run is added ('relu#2'), likewise where one run makes several values of one op ('add#2').
+The path of a module is never another value's name: an op at the root that is called like one
+becomes '/relu'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from fieldwise.graph.ir import Call, Graph, Node, Read, Shape, Value
@@ -58,7 +60,7 @@ def finish(
         for draft in drafts
     )
     return Graph(
-        inputs=tuple(name for name, _ in inputs),
+        inputs=tuple(names[value] for _, value in inputs),
         nodes=nodes,
         outputs=tuple(names[value] for _, value in outputs),
         values={name: Value(name, shapes[value], dtypes[value]) for value, name in names.items()},
@@ -78,29 +80,42 @@ def _names(
     inputs: Sequence[tuple[str, int]],
     scopes: Mapping[str, Sequence[Scope]],
 ) -> dict[int, str]:
-    names = {value: name for name, value in inputs}
-    used = set(names.values())
-    modules = {path for path in scopes if path}
+    """A name per value; the names of modules are kept for what modules return."""
+    modules = {spelled for path, runs in scopes.items() for spelled in _spellings(path, len(runs))}
+    taken = set(modules)
+    names = {value: _free(_at_root(name, modules), taken) for name, value in inputs}
     for draft in drafts:
         runs = scopes.get(draft.module, ())
-        path = draft.module if len(runs) <= 1 else f"{draft.module}#{draft.call}"
+        path = spelling(draft.module, draft.call, len(runs))
         returned = runs[draft.call - 1].returned if draft.module and runs else ()
         for position, value in enumerate(draft.results):
-            if len(returned) == 1 and returned[0] == value:
-                stem = path
-            else:
-                stem = f"{path}/{draft.op}" if path or draft.op in modules else draft.op
-                if len(draft.results) > 1:
-                    stem = f"{stem}[{position}]"
-            names[value] = _unused(stem, used)
+            if returned == (value,):
+                names[value] = path
+                continue
+            part = f"[{position}]" if len(draft.results) > 1 else ""
+            stem = f"{path}/{draft.op}" if path else _at_root(draft.op, modules)
+            names[value] = _free(f"{stem}{part}", taken)
     return names
 
 
-def _unused(stem: str, used: set[str]) -> str:
-    """The stem, or the first of 'stem#2', 'stem#3', … that no value has yet."""
+def _at_root(name: str, modules: Set[str]) -> str:
+    return f"/{name}" if name in modules else name
+
+
+def spelling(path: str, run: int, runs: int) -> str:
+    """How a run of a module is called: with its number where there are several."""
+    return path if runs <= 1 else f"{path}#{run}"
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    """The stem, numbered from 2 where it is taken; taken from now on."""
     name, number = stem, 1
-    while name in used:
+    while name in taken:
         number += 1
         name = f"{stem}#{number}"
-    used.add(name)
+    taken.add(name)
     return name
+
+
+def _spellings(path: str, runs: int) -> list[str]:
+    return [path, *(spelling(path, run, runs) for run in range(1, runs + 1))] if path else []

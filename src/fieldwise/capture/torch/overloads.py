@@ -25,6 +25,7 @@ class Op:
     defaults:  their default values
     writes:    arguments that it writes to
     updates:   running statistics, which it may write to without saying so
+    moves:     whether one of its arguments is a device
     out:       whether it writes to ``out=`` arguments (which it does not read)
     lends:     arguments of which it only looks at shape, dtype and device
     rule:      the rule of its reads
@@ -42,6 +43,7 @@ class Op:
     defaults: Mapping[str, Any]
     writes: tuple[str, ...]
     updates: tuple[str, ...]
+    moves: bool
     out: bool
     lends: tuple[str, ...]
     rule: Rule | None
@@ -105,6 +107,7 @@ def describe(func: torch._ops.OpOverload) -> Op:
         defaults={a.name: a.default_value for a in arguments if a.has_default_value()},
         writes=writes,
         updates=tuple(a.name for a in arguments if a.name in _STATISTICS),
+        moves=any("Device" in str(argument.type) for argument in arguments),
         out=any(argument.is_out for argument in arguments),
         lends=_LENDS.get(plain, ()),
         rule=found[1] if found else None,

@@ -51,6 +51,7 @@ def _new_tensor(recorder: Recorder, func: Any, tensor: Tensor, data: Any, **opti
 
 
 def _set_data(recorder: Recorder, func: Any, tensor: Tensor, data: Tensor) -> None:
+    recorder.constants.before_rebind(tensor)
     func(tensor, data)
     recorder.memory.forget(tensor)
 

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fieldwise.capture.torch import rules as _rules  # noqa: F401  (fills the registry)
 from fieldwise.capture.torch.aliases import View
 from fieldwise.capture.torch.calls import Part, functional, out_of_place
-from fieldwise.capture.torch.constants import META, Constants
+from fieldwise.capture.torch.constants import META, Constants, NamedTensors
 from fieldwise.capture.torch.memory import Entry, Memory, dtype_name, empty_twin
 from fieldwise.capture.torch.overloads import (
     Op,
@@ -65,10 +65,10 @@ class _Recorded:
 class Recorder(TorchDispatchMode):
     """The dispatch mode that records; use ``capture``, which sets the scene around it."""
 
-    def __init__(self, model: nn.Module, home: torch.device) -> None:
+    def __init__(self, model: nn.Module, state: NamedTensors, home: torch.device) -> None:
         super().__init__()
         self.trace = Trace(training=model.training)
-        self.constants = Constants(model, home, self.trace)
+        self.constants = Constants(state, home, self.trace)
         self.memory = Memory(self.trace, self._rebuilt)
         self.refusal: CaptureError | None = None
 
@@ -102,7 +102,8 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return self._dispatch(func, args, kwargs or {})
+        with torch._C.DisableTorchFunction():
+            return self._dispatch(func, args, kwargs or {})
 
     def _dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         op = describe(func)
@@ -154,7 +155,7 @@ class Recorder(TorchDispatchMode):
     # ---------------------------------------------------------------- recording
 
     def _record(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        recorded = self._recorded(args, kwargs)
+        recorded = self._recorded(op, args, kwargs)
         out = self._run(op, func, recorded)
         results = tuple(tensors_of((out,), {}))
         written = op.written(args, kwargs)
@@ -174,7 +175,7 @@ class Recorder(TorchDispatchMode):
             self.memory.write(self._writable(target), value)
         return written[0] if isinstance(out, Tensor) else type(out)(written)
 
-    def _recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Recorded:
+    def _recorded(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Recorded:
         numbers: dict[int, int] = {}
         constants: list[Tensor] = []
 
@@ -185,8 +186,10 @@ class Recorder(TorchDispatchMode):
                 return tensor
             return Ref(numbers.setdefault(value, len(numbers)))
 
-        call = map_arguments(refer, *self.constants.at_home(args, kwargs))
-        meta = map_arguments(self._stand_in, *on_device(META, args, kwargs))
+        call = map_arguments(refer, args, kwargs)
+        meta = map_arguments(self._stand_in, args, kwargs)
+        if op.moves:
+            call, meta = self.constants.at_home(*call), on_device(META, *meta)
         shapes = tuple(self.trace.shapes[value] for value in numbers)
         return _Recorded(*call, tuple(numbers), shapes, tuple(constants), *meta)
 

@@ -1,32 +1,168 @@
 """Running an op on the meta device, where nothing is computed but shapes, strides and dtypes.
 
-For a few ops torch works them out in Python, through decompositions, at a hundred times the cost
-of the rest.  Those that networks use most are answered here.
+For many ops torch works them out in Python, through decompositions, at a hundred times the cost
+of the rest.  Those that networks use most are answered here, in their plain cases: a shortcut
+returns None where it does not know, or where the op will fail, and torch is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 aten = torch.ops.aten
+META = torch.device("meta")
 
 
 def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """The op's results as tensors on the meta device."""
-    shortcut = _SHORTCUTS.get(func)
-    if shortcut is not None:
-        found = shortcut(*args, **kwargs)
-        if found is not None:
-            return found
-    return func(*args, **kwargs)
+    found = shortcut(func, args, kwargs)
+    return func(*args, **kwargs) if found is None else found
 
 
-def _batch_norm(x: Tensor, *statistics: Any) -> Tensor | None:
-    return torch.empty_like(x) if x.dim() > 1 else None
+def shortcut(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The result, if its layout is known without asking torch."""
+    known = _SHORTCUTS.get(func)
+    return None if known is None else known(*args, **kwargs)
 
 
-_SHORTCUTS: dict[Any, Callable[..., Tensor | None]] = {aten.batch_norm.default: _batch_norm}
+def _contiguous(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device=META)
+
+
+def _like(x: Tensor) -> Tensor | None:
+    """The layout of the operand, which the op keeps where it is dense."""
+    dense = x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=_LAST))
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=META) if dense else None
+
+
+_LAST = torch.channels_last
+
+
+def _element_wise(x: Any, y: Any, **options: Any) -> Tensor | None:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        return None
+    if not isinstance(y, Tensor):
+        return None if isinstance(y, complex) else _like(x)
+    if y.dtype != x.dtype:
+        return None
+    if x.shape == y.shape:
+        return _like(x) if x.stride() == y.stride() else None
+    wide, narrow = (x, y) if x.dim() >= y.dim() else (y, x)
+    pairs = zip(reversed(wide.shape), reversed(narrow.shape), strict=False)
+    fits = all(b in (1, a) for a, b in pairs)
+    is_line = narrow.numel() == max(narrow.shape, default=1)
+    return _like(wide) if fits and (is_line or _both_contiguous(x, y)) else None
+
+
+def _both_contiguous(x: Tensor, y: Tensor) -> bool:
+    return x.is_contiguous() and y.is_contiguous()
+
+
+def _conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] = (0, 0),
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Tensor | None:
+    plain = x.dim() == 4 and _row_major(x) and _row_major(weight) and x.dtype == weight.dtype
+    if not plain or x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
+        return None
+    if bias is not None and (bias.dtype != x.dtype or bias.shape != weight.shape[:1]):
+        return None
+    space = [
+        (size + 2 * _along(padding, axis) - _along(dilation, axis) * (taps - 1) - 1)
+        // _along(stride, axis)
+        + 1
+        for axis, (size, taps) in enumerate(zip(x.shape[2:], weight.shape[2:], strict=True))
+    ]
+    return _contiguous((x.shape[0], weight.shape[0], *space), x.dtype) if min(space) > 0 else None
+
+
+def _row_major(x: Tensor) -> bool:
+    """Contiguous, and not in channels-last order too (as 1x1 weights may be)."""
+    strides, step = list[int](), 1
+    for size in reversed(x.shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return x.stride() == tuple(reversed(strides))
+
+
+def _along(value: Sequence[int], axis: int) -> int:
+    return value[axis] if len(value) > 1 else value[0]
+
+
+def _gelu(x: Tensor, **options: Any) -> Tensor | None:
+    return _like(x) if x.is_floating_point() else None
+
+
+def _roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor | None:
+    fits = len(shifts) == len(dims) and all(-x.dim() <= dim < x.dim() for dim in dims)
+    return _like(x) if fits else None
+
+
+def _batch_norm(x: Tensor, *options: Any) -> Tensor | None:
+    per_channel = [option for option in options if isinstance(option, Tensor)]
+    fits = x.dim() > 1 and all(option.shape == x.shape[1:2] for option in per_channel)
+    return _like(x) if fits else None
+
+
+def _layer_norm(
+    x: Tensor, shape: Sequence[int], weight: Tensor | None = None, *options: Any
+) -> Tensor | None:
+    fits = tuple(x.shape[x.dim() - len(shape) :]) == tuple(shape)
+    same = weight is None or (weight.dtype == x.dtype and tuple(weight.shape) == tuple(shape))
+    return _contiguous(x.shape, x.dtype) if fits and same else None
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
+    plain = x.dim() > 1 and weight.dim() == 2 and x.dtype == weight.dtype
+    if not plain or x.shape[-1] != weight.shape[1]:
+        return None
+    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != x.dtype):
+        return None
+    return _contiguous((*x.shape[:-1], weight.shape[0]), x.dtype)
+
+
+def _matmul(x: Tensor, y: Tensor) -> Tensor | None:
+    plain = x.dim() == y.dim() > 2 and x.dtype == y.dtype and x.shape[:-2] == y.shape[:-2]
+    if not plain or x.shape[-1] != y.shape[-2]:
+        return None
+    return _contiguous((*x.shape[:-1], y.shape[-1]), x.dtype)
+
+
+def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
+    first = tensors[0]
+    rank = first.dim()
+    if not -rank <= dim < rank or not first.numel():
+        return None
+    dim %= rank
+    rest = (*first.shape[:dim], *first.shape[dim + 1 :])
+    for tensor in tensors:
+        if tensor.dim() != rank or tensor.dtype != first.dtype or not _row_major(tensor):
+            return None
+        if (*tensor.shape[:dim], *tensor.shape[dim + 1 :]) != rest:
+            return None
+    size = sum(tensor.shape[dim] for tensor in tensors)
+    return _contiguous((*first.shape[:dim], size, *first.shape[dim + 1 :]), first.dtype)
+
+
+_SHORTCUTS: dict[Any, Callable[..., Tensor | None]] = {
+    aten.conv2d.default: _conv2d,
+    aten.batch_norm.default: _batch_norm,
+    aten.layer_norm.default: _layer_norm,
+    aten.linear.default: _linear,
+    aten.matmul.default: _matmul,
+    aten.cat.default: _cat,
+    aten.roll.default: _roll,
+    aten.gelu.default: _gelu,
+    **dict.fromkeys(
+        (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor), _element_wise
+    ),
+}

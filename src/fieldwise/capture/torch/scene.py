@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import gc
 import random
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from operator import eq, is_
 from typing import Any
 
 import numpy as np
@@ -15,19 +17,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
+from fieldwise.capture.torch.constants import NamedTensors
 from fieldwise.capture.torch.memory import storage_key
 from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.tree import named_tensors
 
 
 @contextmanager
-def scene(model: nn.Module, recorder: Recorder) -> Iterator[None]:
+def scene(model: nn.Module, state: NamedTensors, recorder: Recorder) -> Iterator[None]:
     """Module paths by hooks; the model and torch's global state put back at the end."""
     with ExitStack() as stack:
+        stack.callback(recorder.memory.clear)
         stack.callback(recorder.constants.restore)
+        stack.enter_context(_uncollected())
+        stack.enter_context(_uncompiled())
         stack.enter_context(_globals(recorder.constants.home))
         stack.enter_context(_attributes(model))
-        stack.enter_context(_tensors(model))
+        stack.enter_context(_tensors(state, recorder))
         stack.enter_context(_paths(model, recorder))
         stack.enter_context(torch.no_grad())
         yield
@@ -53,6 +59,28 @@ _PASSED_BY = (
 )
 
 
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """What the model compiles runs as it is written, wherever torch can be told so."""
+    told = "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance")
+    with torch.compiler.set_stance("force_eager") if told else nullcontext():
+        yield
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection: a run makes many objects and no garbage, and beside torch's own
+    millions of objects one collection costs more than the run.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 # -------------------------------------------------------------------- module paths
 
 
@@ -63,10 +91,9 @@ def _paths(model: nn.Module, recorder: Recorder) -> Iterator[None]:
     A module's own hooks run after global ones and may change what it returns, so such a module
     gets a hook of its own, the last.
     """
-    paths: dict[int, str] = {}
     trace = recorder.trace
-    for path, module in model.named_modules():
-        paths.setdefault(id(module), path)
+    modules = dict(model.named_modules())
+    paths = {id(module): path for path, module in modules.items()}
 
     def enter(module: nn.Module, args: Any) -> None:
         trace.enter(paths.get(id(module)), training=module.training)
@@ -82,7 +109,7 @@ def _paths(model: nn.Module, recorder: Recorder) -> Iterator[None]:
             leave(module, args, output)
 
     outer = sys.exc_info()[1]
-    hooked = {id(m): m for m in model.modules() if m._forward_hooks and not _is_scripted(m)}
+    hooked = {id(m): m for m in modules.values() if m._forward_hooks and not _is_scripted(m)}
     with ExitStack() as stack:
         hook = torch_module.register_module_forward_pre_hook(enter)
         stack.callback(hook.remove)
@@ -107,37 +134,46 @@ def _tensors_in(output: Any) -> Iterator[Tensor]:
 @contextmanager
 def _attributes(model: nn.Module) -> Iterator[None]:
     """Undo what a forward pass stores on its modules: caches, counters, lists, flags."""
-    saved = [(container, _content(container)) for container in _containers(model)]
+    empty, filled = _containers(model)
+    saved = [(container, _content(container)) for container in filled]
     try:
         yield
     finally:
+        for container in empty:
+            if container:
+                container.clear()
         for container, content in saved:
             if not _same(_content(container), content):
                 container.clear()
-                (container.update if isinstance(container, (dict, set)) else container.extend)(
-                    content
-                )
+                fill = container.update if isinstance(container, (dict, set)) else container.extend
+                fill(content)
 
 
-def _containers(model: nn.Module) -> Iterator[Any]:
-    """The attributes of all modules, and the builtin containers within them, however deep."""
-    waiting: list[Any] = [model]
+def _containers(model: nn.Module) -> tuple[list[Any], list[Any]]:
+    """The attributes of all modules, and the builtin containers within them, however deep.
+
+    The empty ones come apart: most are, for a module has a dozen dicts for its hooks.
+    """
+    waiting: list[Any] = [model.__dict__]
+    empty: list[Any] = []
+    filled: list[Any] = []
     seen: set[int] = set()
     while waiting:
         item = waiting.pop()
         if id(item) in seen:
             continue
         seen.add(id(item))
-        if isinstance(item, nn.Module):
-            waiting.append(item.__dict__)
-            continue
         if not isinstance(item, tuple):
-            yield item
-        inside = item.values() if isinstance(item, dict) else item
-        waiting.extend(part for part in inside if isinstance(part, _NESTING))
+            filled.append(item)
+        for part in item.values() if isinstance(item, dict) else item:
+            if isinstance(part, nn.Module):
+                waiting.append(part.__dict__)
+            elif isinstance(part, _CONTAINERS):
+                (waiting if part else empty).append(part)
+    return empty, filled
 
 
-_NESTING = (dict, list, set, deque, tuple, nn.Module)
+_CONTAINERS = (dict, list, set, deque, tuple)
 
 
 def _content(container: Any) -> Any:
@@ -148,28 +184,25 @@ def _same(one: Any, two: Any) -> bool:
     if len(one) != len(two):
         return False
     if isinstance(one, dict):
-        return all(a == b and one[a] is two[b] for a, b in zip(one, two, strict=True))
-    return all(a is b for a, b in zip(one, two, strict=True))
+        return all(map(is_, one.values(), two.values())) and all(map(eq, one, two))
+    return all(map(is_, one, two))
 
 
 @contextmanager
-def _tensors(model: nn.Module) -> Iterator[None]:
+def _tensors(state: NamedTensors, recorder: Recorder) -> Iterator[None]:
     """Undo what a forward pass does to parameters and buffers beside writing to them."""
-    saved = [(t, t.detach(), t.requires_grad, t.grad) for t in _all_tensors(model)]
+    saved = [(t, t.detach(), t.requires_grad, t.grad) for _, t in state]
     try:
         yield
     finally:
         for tensor, content, requires_grad, grad in saved:
             if storage_key(tensor) != storage_key(content) or tensor.shape != content.shape:
+                recorder.constants.before_rebind(tensor)
                 tensor.data = content
             if tensor.requires_grad != requires_grad:
                 tensor.requires_grad_(requires_grad)
             if tensor.grad is not grad:
                 tensor.grad = grad
-
-
-def _all_tensors(model: nn.Module) -> list[Tensor]:
-    return [*model.parameters(), *model.buffers()]
 
 
 # -------------------------------------------------------------------- torch

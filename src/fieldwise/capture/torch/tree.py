@@ -1,4 +1,4 @@
-"""Nested inputs and outputs: lists, tuples, named tuples, dicts, dataclasses of tensors."""
+"""Where tensors are: in nested inputs and outputs, and in a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def named_tensors(tree: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -59,3 +59,14 @@ def map_tensors(change: Callable[[Tensor], Any], tree: Any) -> Any:
 
 def _like_mapping(tree: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:
     return changed if type(tree) is dict else type(tree)(changed)  # type: ignore[call-arg]
+
+
+def named_state(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """The parameters and buffers by name, under every name that they have."""
+    return [
+        (f"{path}.{name}" if path else name, tensor)
+        for path, module in model.named_modules()
+        for table in (module._parameters, module._buffers)
+        for name, tensor in table.items()
+        if tensor is not None
+    ]

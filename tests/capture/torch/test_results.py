@@ -1,0 +1,111 @@
+"""Where a result's layout is worked out without torch, it is the one that the CPU gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fieldwise.capture.torch.results import run_on_meta, shortcut
+
+aten = torch.ops.aten
+SHAPES = [
+    (2, 3, 4, 5),
+    (1, 3, 1, 1),
+    (3, 1, 1),
+    (3,),
+    (1,),
+    (4, 5),
+    (2, 4, 5),
+    (2, 3, 4, 1),
+    (),
+    (0, 3),
+]
+
+
+def tensors(dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Tensors of many shapes and layouts."""
+    found = [torch.ones(shape, dtype=dtype) for shape in SHAPES]
+    found.append(torch.ones(2, 3, 4, 5, dtype=dtype).to(memory_format=torch.channels_last))
+    found.append(torch.ones(2, 4, 5, 3, dtype=dtype).permute(0, 3, 1, 2))
+    found.append(torch.ones(2, 3, 4, 10, dtype=dtype)[..., ::2])
+    found.append(torch.ones(5, 4, dtype=dtype).t())
+    found.append(torch.ones(2, 3, 1, 1, dtype=dtype).to(memory_format=torch.channels_last))
+    found.append(torch.ones(2, 1, 4, 5, dtype=dtype).to(memory_format=torch.channels_last))
+    found.append(torch.ones(2, 5, 4, dtype=dtype).transpose(1, 2))
+    found.append(torch.ones(1, 3, 1, 5, dtype=dtype).expand(2, 3, 4, 5))
+    return found
+
+
+def calls() -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    floats, doubles = tensors(), tensors(torch.float64)
+    pairs = [*product(floats, floats), *product(floats[:4], doubles[:4])]
+    for op in (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor):
+        yield from ((op, (x, y)) for x, y in pairs)
+        yield from ((op, (x, scalar)) for x in floats for scalar in (2, 2.5, 1j))
+        yield op, (torch.ones(3, dtype=torch.int64), 2.5)
+    yield from ((aten.matmul.default, pair) for pair in pairs)
+    yield from ((aten.cat.default, (pair, dim)) for pair in pairs for dim in (0, 1, -1, 3))
+    yield from ((aten.gelu.default, (x,)) for x in floats)
+    yield from ((aten.roll.default, (x, [1], [dim])) for x in floats for dim in (0, -1, 2))
+    yield aten.gelu.default, (torch.ones(3, dtype=torch.int64),)
+    for x in floats:
+        for size in (3, 4, 5):
+            weight = torch.ones(size)
+            yield aten.layer_norm.default, (x, [size], weight, weight)
+            yield aten.layer_norm.default, (x, [size])
+            yield aten.layer_norm.default, (x, [size], weight[:-1])
+            for mean in (weight, torch.ones(3)):
+                options = (weight, weight, mean, mean, False, 0.1, 1e-5, True)
+                yield aten.batch_norm.default, (x, *options)
+            yield aten.linear.default, (x, torch.ones(7, size), torch.ones(7))
+            yield aten.linear.default, (x, torch.ones(7, size).double())
+            yield aten.linear.default, (x, torch.ones(size))
+        for groups, *options in product((1, 3), ([1, 1], [2]), ([0, 0], [1, 2]), ([1, 1], [2])):
+            yield aten.conv2d.default, (x, torch.ones(6, 3 // groups, 2, 3), None, *options, groups)
+        last = torch.ones(6, 3, 1, 1).to(memory_format=torch.channels_last)
+        yield aten.conv2d.default, (x, last)
+        yield aten.conv2d.default, (x, torch.ones(6, 3, 2, 3).to(memory_format=torch.channels_last))
+
+
+def test_a_shortcut_gives_the_layout_that_the_cpu_gives_or_none():
+    taken = set()
+    for func, args in calls():
+        meta = [_meta(arg) for arg in args]
+        found = shortcut(func, meta, {})
+        try:
+            wanted = func(*args)
+        except (RuntimeError, IndexError):
+            assert found is None, (func, args)
+            continue
+        if found is not None:
+            taken.add(func)
+            assert _layout(found) == _layout(wanted), (func, [_layout(a) for a in args])
+            assert found.is_meta
+    assert len(taken) == 12
+
+
+@pytest.mark.parametrize("func", [aten.relu.default, aten.gelu.default])
+def test_torch_is_asked_where_there_is_no_shortcut(func: Any):
+    x = torch.empty(2, 3, 4, device="meta")[..., ::2]
+    assert run_on_meta(func, (x,), {}).shape == (2, 3, 2)
+
+
+def _meta(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_meta(item) for item in value]
+    if isinstance(value, Tensor):
+        size, stride = value.shape, value.stride()
+        return torch.empty_strided(size, stride, dtype=value.dtype, device="meta")
+    return value
+
+
+def _layout(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    strides = [stride for stride, size in zip(value.stride(), value.shape, strict=True) if size > 1]
+    return tuple(value.shape), value.dtype, strides
