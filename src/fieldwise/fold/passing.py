@@ -7,7 +7,7 @@ from typing import Any
 from fieldwise.axes import Border
 from fieldwise.fold.calls import arguments
 from fieldwise.fold.refusal import Stays
-from fieldwise.graph.ir import Along, Graph, Node, Separable, step_shapes
+from fieldwise.graph.ir import Along, Graph, Node, Ref, Separable, step_shapes
 
 _LAYOUT = frozenset({
     "reshape", "permute", "to", "clone", "alias", "detach", "lift_fresh", "flip", "roll",
@@ -28,7 +28,11 @@ def check_passes(graph: Graph, node: Node, *, shifts: bool) -> bool:
     """
     if node.op == "dropout" and _is_random(node):
         raise Stays(f"'{node.results[0]}' is a dropout that is active")
-    if node.op in _LAYOUT:
+    if node.op in _LAYOUT or is_copy(node):
+        return True
+    if _scales(node):
+        if shifts:
+            raise Stays(f"'{node.results[0]}' multiplies by a number, which a shift does not pass")
         return True
     if node.op in _AVERAGE:
         if shifts and node.op == "avg_pool" and not _is_mean(node):
@@ -44,6 +48,27 @@ def check_passes(graph: Graph, node: Node, *, shifts: bool) -> bool:
             raise Stays(f"'{node.results[0]}' is a sum, which counts a shift several times")
         return True
     return False
+
+
+def is_copy(node: Node) -> bool:
+    """Whether an op returns what it is given (x + 0, from sums that start at nothing)."""
+    if node.op in ("clone", "alias", "detach") or (node.op == "dropout" and not _is_random(node)):
+        return True
+    given = arguments(node)
+    pair = (given.get("self"), given.get("other"))
+    numbers = [item for item in pair if isinstance(item, (int, float))]
+    if len(numbers) != 1 or len(node.operands) != 1:
+        return False
+    if node.op == "add" or (node.op == "sub" and isinstance(pair[0], Ref)):
+        return numbers[0] == 0
+    return node.op in ("mul", "div") and isinstance(pair[0], Ref) and numbers[0] == 1
+
+
+def _scales(node: Node) -> bool:
+    """Whether an op multiplies by a number."""
+    given = arguments(node)
+    plain = node.op in ("mul", "div") and given.get("rounding_mode") is None
+    return plain and isinstance(given.get("self"), Ref) and isinstance(given["other"], (int, float))
 
 
 def _is_random(node: Node) -> bool:

@@ -17,11 +17,11 @@ from typing import Literal
 
 import numpy as np
 
-from fieldwise.fold.calls import arguments, is_tensor
+from fieldwise.fold.calls import arguments, is_tensor, op_name
 from fieldwise.fold.candidates import Candidate, candidates
 from fieldwise.fold.labels import Labels, per_channel, pulled, pushed
 from fieldwise.fold.layers import Layer, centre_tap, is_pointwise, layer_of, pads_zeros
-from fieldwise.fold.passing import check_passes
+from fieldwise.fold.passing import check_passes, is_copy
 from fieldwise.fold.refusal import Stays, listed
 from fieldwise.fold.report import Direction
 from fieldwise.graph.ir import Graph, Node, Read, Ref
@@ -34,16 +34,27 @@ Bans = Mapping[tuple[int, Direction], str]
 class Absorption:
     """A layer takes an affine op with scale Γ and shift α into its function f.
 
-    place:  'after' it, Γf(x) + α; 'before' it, f(Γx + α); or 'beside' it, f(x) + (Γ − 1)x + α,
+    place:  'after' it, Γf(x) + α; 'before' it, f(Γx + α); or 'beside' it, f(x) ± ((Γ − 1)x + α),
             for an op on a branch that is added to f(x) and goes on as the identity
     labels: per channel (of its operand where before), which coefficient; BARE where none
     shifts: whether it takes the shift too, or only the scale
+    sign:   −1 beside a branch that is subtracted
     """
 
     layer: Layer
     place: Place
     labels: tuple[int, ...]
     shifts: bool = True
+    sign: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Summand:
+    """A value that a tree of sums adds (sign 1) or subtracts (−1), and the node that reads it."""
+
+    value: str
+    reader: int
+    sign: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +166,8 @@ class _Planner:
         if why["backward"] == why["forward"]:
             return why["backward"]
         said = f"towards the input: {why['backward']}; towards the output: {why['forward']}"
-        banned = self.bans.get((candidate.number, "merge"))
-        return f"{said}; into a parallel branch: {banned}" if banned else said
+        merged = why.get("merge", _ALONE)
+        return said if merged == _ALONE else f"{said}; into a parallel branch: {merged}"
 
     # ---------------------------------------------------------------- towards the input
 
@@ -177,7 +188,7 @@ class _Planner:
             yield Absorption(layer, "after", spread, shifts)
         elif node.op == "cat":
             yield from self._into_parts(number, node, labels, shifts=shifts)
-        elif node.op in ("add", "sub") and len(node.operands) == 2:
+        elif _is_sum(node):
             yield from self._into_summands(number, node, labels, shifts=shifts)
         elif len(_places(node)) == 1 and check_passes(self.graph, node, shifts=shifts):
             place = _places(node)[0]
@@ -215,102 +226,121 @@ class _Planner:
         x in f(x) + x stays as it is where f is a convolution that can take (Γ − 1)x.
         """
         value = node.results[0]
-        summands = list(self._summands(value, number))
-        pending = shifts
-        for summand, reader, positive in summands:
-            takes = pending and positive
+        summands = list(self._summands(number))
+        pending, besides = shifts, []
+        for summand in summands:
+            takes = pending and summand.sign > 0
             try:
-                found = list(self._backward(summand, labels, reader, shifts=takes))
+                yield from list(self._backward(summand.value, labels, summand.reader, shifts=takes))
                 pending = pending and not takes
             except Stays as answer:
-                beside = self._beside(summand, reader, summands)
+                beside = self._beside(summand, summands)
                 if beside is None:
                     why = f"it reads a sum, '{value}', of which {answer.because}"
                     raise Stays(why) from None
-                channels = self.graph.shape(value)[beside.out]
-                spread = per_channel(labels, beside.out, channels, value)
-                found = [Absorption(beside, "beside", spread, False)]
-            yield from found
+                besides.append(self._absorbed_beside(*beside, labels, value, shifts=takes))
+                pending = pending and not takes
         if pending:
             raise Stays(f"it reads a sum, '{value}', none of whose summands takes its shift")
+        yield from besides
 
-    def _summands(self, value: str, number: int) -> Iterator[tuple[str, int, bool]]:
-        """The values that a tree of sums adds, who reads them, and whether with a plus sign."""
+    def _summands(self, number: int, sign: int = 1) -> Iterator[Summand]:
+        """What a tree of sums adds up; a sum that others read too is a summand."""
         node = self.graph.nodes[number]
+        value = node.results[0]
         for place, operand in enumerate(node.operands):
             self._only_read(node, value, place)
             if self.graph.shape(operand) != self.graph.shape(value):
                 raise Stays(f"it reads a sum, '{value}', whose summands have different shapes")
-            inner = self.producer.get(operand)
-            if inner is not None and _is_sum(self.graph.nodes[inner]) and _is_sum(node):
-                self._check_unshared(operand, number)
-                yield from self._summands(operand, inner)
+            here = sign if node.op == "add" or arguments(node)["self"] == Ref(place) else -sign
+            inner = self._maker(operand, number)
+            if inner is not None and _is_sum(self.graph.nodes[inner]):
+                yield from self._summands(inner, here)
             else:
-                yield operand, number, _is_sum(node) or arguments(node)["self"] == Ref(place)
+                yield Summand(operand, number, here)
+
+    def _maker(self, value: str, reader: int) -> int | None:
+        """The node that makes a value for this reader alone, copies looked through; else None."""
+        number = self.producer.get(value)
+        if number is None or not self._is_unshared(value, reader):
+            return None
+        if self._is_copy(number):
+            return self._maker(self._source(number), number)
+        return number
 
     # ---------------------------------------------------------------- into a parallel branch
 
     def _merged(self, candidate: Candidate) -> tuple[Absorption, ...]:
-        """f(x) + (Γx + α) = (f(x) + (Γ − 1)x + α) + x."""
-        value, reader = candidate.result, -1
-        top = None
+        """f(x) ± (Γx + α) = (f(x) ± ((Γ − 1)x + α)) ± x."""
+        value, top = candidate.result, None
         while value not in self.graph.outputs and len(self.readers[value]) == 1:
             reader = self.readers[value][0]
             node = self.graph.nodes[reader]
-            if reader in self.gone:
-                value = node.results[0]
-                continue
-            if not _is_sum(node):
+            if _is_sum(node):
+                top = reader
+            elif not self._is_copy(reader):
                 break
-            top, value = reader, node.results[0]
+            value = node.results[0]
         if top is None:
-            raise Stays("it is not on a branch beside a convolution")
-        summands = list(self._summands(self.graph.nodes[top].results[0], top))
-        beside = self._beside(candidate.node.operands[0], candidate.number, summands)
+            raise Stays(_ALONE)
+        summands = list(self._summands(top))
+        own = next(s for s in summands if self._origin(s.value, candidate.number) is None)
+        branch = Summand(candidate.node.operands[0], candidate.number, own.sign)
+        beside = self._beside(branch, summands)
         if beside is None:
             raise Stays("no convolution of the same value is added to it")
-        channels = self.graph.shape(candidate.result)[beside.out]
-        spread = per_channel(candidate.labels, beside.out, channels, candidate.result)
-        return (Absorption(beside, "beside", spread, candidate.shifts),)
+        return (
+            self._absorbed_beside(
+                *beside, candidate.labels, candidate.result, shifts=candidate.shifts
+            ),
+        )
 
-    def _beside(
-        self, value: str, reader: int, summands: Sequence[tuple[str, int, bool]]
-    ) -> Layer | None:
-        """A convolution among the summands that could add ``value`` itself."""
-        source = self._origin(value)
-        for summand, summand_reader, positive in summands:
-            layer = self._sole_layer(summand, summand_reader) if positive else None
+    def _absorbed_beside(
+        self, layer: Layer, sign: int, labels: Labels, value: str, *, shifts: bool
+    ) -> Absorption:
+        channels = self.graph.shape(value)[layer.out]
+        spread = per_channel(labels, layer.out, channels, value)
+        return Absorption(layer, "beside", spread, shifts, sign)
+
+    def _beside(self, branch: Summand, summands: Sequence[Summand]) -> tuple[Layer, int] | None:
+        """A convolution among the summands that could add the branch's value itself; the sign."""
+        source = self._origin(branch.value)
+        for summand in summands:
+            layer = self._sole_layer(summand)
             if (
                 layer is not None
                 and layer.kind == "conv"
                 and self._origin(layer.node.operands[0]) == source
-                and self._shapes(value, summand)[0] == self.graph.shape(summand)
+                and self.graph.shape(branch.value) == self.graph.shape(summand.value)
                 and centre_tap(layer) is not None
             ):
-                return layer
+                return layer, branch.sign * summand.sign
         return None
 
-    def _sole_layer(self, value: str, reader: int) -> Layer | None:
-        """The layer that makes a value for this reader alone."""
+    def _sole_layer(self, summand: Summand) -> Layer | None:
+        """The layer that makes a summand for that sum alone."""
+        number = self._maker(summand.value, summand.reader)
         try:
-            self._check_unshared(value, reader)
-            number = self.producer.get(value)
-            if number is None:
-                return None
-            if number in self.gone:
-                return self._sole_layer(self.graph.nodes[number].operands[0], number)
-            return self._layer(number)
+            return None if number is None else self._layer(number)
         except Stays:
             return None
 
-    def _origin(self, value: str) -> str:
-        """The value that this one is a copy of."""
+    def _origin(self, value: str, until: int = -1) -> str | None:
+        """The value that this one is a copy of; None where node ``until`` makes it."""
         number = self.producer.get(value)
-        if number is None:
+        if number is not None and number == until:
+            return None
+        if number is None or not self._is_copy(number):
             return value
+        return self._origin(self._source(number), until)
+
+    def _is_copy(self, number: int) -> bool:
+        return number in self.gone or is_copy(self.graph.nodes[number])
+
+    def _source(self, number: int) -> str:
+        """The value that a copy is a copy of."""
         node = self.graph.nodes[number]
-        copies = number in self.gone or node.op in ("clone", "alias", "detach")
-        return self._origin(node.operands[0]) if copies else value
+        return node.operands[_places(node)[0]]
 
     # ---------------------------------------------------------------- towards the output
 
@@ -354,6 +384,9 @@ class _Planner:
             return None
         return layer_of(self.graph, number)
 
+    def _is_unshared(self, value: str, reader: int) -> bool:
+        return value not in self.graph.outputs and self.readers[value] == [reader]
+
     def _check_unshared(self, value: str, reader: int) -> None:
         if value in self.graph.outputs:
             raise Stays(f"'{value}' is also an output of the model")
@@ -378,6 +411,9 @@ class _Planner:
         return self.graph.shape(operand), self.graph.shape(result)
 
 
+_ALONE = "it is not on a branch beside a convolution"
+
+
 def _places(node: Node) -> list[int]:
     """The operands that are read; an operand may also be asked for its shape alone."""
     read = {read.operand for reads in node.reads for read in reads}
@@ -385,8 +421,10 @@ def _places(node: Node) -> list[int]:
 
 
 def _is_sum(node: Node) -> bool:
-    """Whether a node adds two values, each once."""
-    return node.op == "add" and len(node.operands) == 2 and arguments(node).get("alpha", 1) == 1
+    """Whether a node adds two values, or subtracts one from the other."""
+    return op_name(node) in ("add", "sub") and (
+        len(node.operands) == 2 and arguments(node).get("alpha", 1) == 1
+    )
 
 
 def _check_forward(layer: Layer, *, shifts: bool) -> None:
@@ -443,6 +481,7 @@ def _same(one: list[tuple[Fold, Absorption]], two: list[tuple[Fold, Absorption]]
         a.place == b.place
         and a.labels == b.labels
         and a.shifts == b.shifts
+        and a.sign == b.sign
         and all(
             np.array_equal(left, right)
             for left, right in zip(

@@ -110,7 +110,7 @@ class _Folder:
 
     def report(self, built: _Built, verification: Verification | None) -> FoldReport:
         """What became of every candidate."""
-        errors = {}
+        errors: dict[int, float] = {}
         for one, weight, bias in built.layers:
             error = pair_error(one, values(weight), None if bias is None else values(bias))
             for step in one.steps:
