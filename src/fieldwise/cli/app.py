@@ -8,6 +8,7 @@ import typer
 
 from fieldwise import __version__
 from fieldwise.cli.field import field
+from fieldwise.cli.fold import fold
 
 app = typer.Typer(
     name="fieldwise",
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(field)
+app.command()(fold)
 
 
 def _show_version(wanted: bool) -> None:

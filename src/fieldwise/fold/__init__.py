@@ -22,7 +22,7 @@ def fold(
     *,
     allow_graph: bool = False,
     verify: bool = True,
-    seed: int = 0,
+    checks: int = 1,
 ) -> Folded:
     """A copy of a model without the affine layers that its neighbours can take, and a report.
 
@@ -32,7 +32,7 @@ def fold(
                    functional layers), return a module that executes the captured graph at this
                    input shape; by default such ops stay
     verify:        compare with a float64 run of the unfolded model, and undo what makes it wrong
-    seed:          of the inputs that it is compared on
+    checks:        on how many inputs, drawn from the example's own values
 
     Raises CaptureError where the model cannot be recorded, UsageError for weights that hold no
     values.
@@ -45,4 +45,4 @@ def fold(
     """
     from fieldwise.fold.run import fold_model
 
-    return fold_model(model, example_input, allow_graph=allow_graph, verify=verify, seed=seed)
+    return fold_model(model, example_input, allow_graph=allow_graph, checks=checks if verify else 0)

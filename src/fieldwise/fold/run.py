@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
@@ -32,30 +33,27 @@ class _Built:
     layers: tuple[tuple[Changed, Tensor, Tensor | None], ...]
 
 
-def fold_model(model: Any, example: Any, *, allow_graph: bool, verify: bool, seed: int) -> Folded:
-    """See ``fieldwise.fold.fold``."""
+def fold_model(model: Any, example: Any, *, allow_graph: bool, checks: int) -> Folded:
+    """See ``fieldwise.fold.fold``; no checks: not verified."""
     example = _checked(model, example)
     graph = capture(model, example)
-    folder = _Folder(model, example, graph, allow_graph=allow_graph, seed=seed)
+    folder = _Folder(model, example, graph, allow_graph=allow_graph)
     built = folder.build({})
     verification = None
-    if verify:
-        built, verification = folder.verified(built)
+    if checks:
+        built, verification = folder.verified(built, checks)
     return Folded(built.model, folder.report(built, verification))
 
 
 class _Folder:
     """One model, folded again and again until what is folded is right."""
 
-    def __init__(
-        self, model: nn.Module, example: Any, graph: Graph, *, allow_graph: bool, seed: int
-    ) -> None:
+    def __init__(self, model: nn.Module, example: Any, graph: Graph, *, allow_graph: bool) -> None:
         self.model, self.example, self.graph = model, example, graph
-        self.allow_graph, self.seed = allow_graph, seed
+        self.allow_graph = allow_graph
         self.modules = Modules(model, graph)
         self.possible = len(plan(graph).folds)
-        self.truth: Truth | None = None
-        self.tree: Any = None
+        self.truths: list[Truth] = []
 
     def build(self, bans: Bans) -> _Built:
         """The model folded as planned, without the folds that are banned."""
@@ -81,20 +79,18 @@ class _Folder:
 
     def _output(self) -> Any:
         """A nested output of the model; its tensors are not looked at."""
-        if self.tree is None:
-            self.tree = self._truth().tree
-        return self.tree
+        return self._truths(1)[0].tree
 
-    def _truth(self) -> Truth:
-        if self.truth is None:
-            self.truth = truth(self.model, self.example, seed=self.seed)
-        return self.truth
+    def _truths(self, count: int) -> list[Truth]:
+        while len(self.truths) < count:
+            self.truths.append(truth(self.model, self.example, seed=len(self.truths)))
+        return self.truths[:count]
 
     # ---------------------------------------------------------------- verification
 
-    def verified(self, built: _Built) -> tuple[_Built, Verification]:
+    def verified(self, built: _Built, checks: int) -> tuple[_Built, Verification]:
         """The model with every fold undone that makes it wrong."""
-        reference = self._truth()
+        reference = self._truths(checks)
         verification = _judged(reference, built.model)
         if verification.passed or not built.made.folds:
             return built, verification
@@ -143,12 +139,18 @@ def _checked(model: Any, example: Any) -> Any:
     return example
 
 
-def _judged(reference: Truth, model: nn.Module) -> Verification:
-    """A model that does not even run is wrong."""
+def _judged(reference: Sequence[Truth], model: nn.Module) -> Verification:
+    """The worst over all inputs; a model that does not even run is wrong."""
     try:
-        return reference.judge(model)
+        found = [one.judge(model) for one in reference]
     except (AttributeError, RuntimeError, TypeError, ValueError, KeyError, IndexError):
-        return Verification(float("inf"), float("inf"), reference.unfolded_rel, passed=False)
+        found = [Verification(inf, inf, one.unfolded_rel, passed=False) for one in reference]
+    return Verification(
+        max(one.max_abs for one in found),
+        max(one.max_rel for one in found),
+        max(one.unfolded_rel for one in found),
+        all(one.passed for one in found),
+    )
 
 
 def _bans(folds: Iterable[Fold]) -> Bans:

@@ -1,0 +1,108 @@
+"""``fieldwise fold``: fold affine layers into their neighbours, check the result and write it."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fieldwise.cli.outcome import reported
+from fieldwise.cli.progress import progress
+
+if TYPE_CHECKING:
+    from fieldwise.fold import FoldReport
+
+WRONG = 1
+
+
+class Format(StrEnum):
+    """How a report is written."""
+
+    table = "table"
+    json = "json"
+
+
+def fold(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="torchvision:NAME, timm:NAME, package.module:factory, or a .pt2 exported program.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", metavar="OUT", help="Write OUT.safetensors and OUT.pt2; else report."
+        ),
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            "--input", metavar="SHAPE", help="Input shape, as 1x3x224x224; several: a comma."
+        ),
+    ] = None,
+    style: Annotated[
+        Format, typer.Option("--format", help="How to write the report.")
+    ] = Format.table,
+    check: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Compare on N random inputs; 0: do not compare."),
+    ] = 1,
+    allow_graph: Annotated[
+        bool,
+        typer.Option(
+            "--allow-graph", help="Where modules cannot be changed, make a module of the graph."
+        ),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Fold BatchNorm and other affine ops into the layers beside them, exactly.
+
+    The folded model is compared with a float64 run of the unfolded one; a fold that makes it
+    wrong is undone.  Exit code 1 where it is wrong nevertheless.
+    """
+    with reported(debug=debug):
+        with progress(f"building {model}"):
+            from fieldwise.capture import load_model
+            from fieldwise.fold import fold as fold_model
+
+            loaded = load_model(model, shape).runnable()
+        example = loaded.example()
+        with progress(f"folding {model}"):
+            folded = fold_model(
+                loaded.source,
+                example,
+                allow_graph=allow_graph,
+                verify=check > 0,
+                checks=max(check, 1),
+            )
+        _write(folded.report, loaded.name, style)
+        if folded.report.verify is not None and not folded.report.verify.passed:
+            raise typer.Exit(WRONG)
+        if out is not None:
+            from fieldwise.fold.save import save
+
+            with progress(f"writing {out}"):
+                save(folded.model, example, out)
+
+
+def _write(report: FoldReport, model: str, style: Format) -> None:
+    if style is Format.json:
+        from fieldwise.views import fold_json
+
+        typer.echo(fold_json.render(report, model=model))
+    else:
+        from rich.console import Console
+
+        from fieldwise.views import fold_table
+
+        width = None if sys.stdout.isatty() else _UNBOUNDED
+        console = Console(width=width, soft_wrap=width is not None)
+        console.print(fold_table.render(report, model=model))
+
+
+_UNBOUNDED = 10_000

@@ -1,0 +1,53 @@
+"""A fold report as a table for people: where every affine op went, or why it stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from fieldwise.fold import FoldReport, Item
+
+
+def render(report: FoldReport, *, model: str) -> RenderableType:
+    """A report, for a rich console."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("module", "op", "folded into", "direction"):
+        table.add_column(title, overflow="fold")
+    table.add_column("error", justify="right")
+    if report.refused:
+        table.add_column("stays because", overflow="fold")
+    for item in report.items:
+        table.add_row(*(Text(cell) for cell in _cells(item, reasons=bool(report.refused))))
+    lines = [Text(line) for line in (*_totals(report), *map(_warning, report.warnings))]
+    return Group(Text(model, "bold"), table, *lines)
+
+
+def _cells(item: Item, *, reasons: bool) -> tuple[str, ...]:
+    error = "" if item.error is None else f"{item.error:.1e}"
+    cells = (item.module, item.op, item.into or "–", item.direction or "–", error)
+    return (*cells, item.because or "") if reasons else cells
+
+
+def _totals(report: FoldReport) -> list[str]:
+    lines = [
+        f"{report.folded} of {report.candidates} affine ops folded, "
+        f"{report.parameters_saved} parameters fewer"
+    ]
+    more = report.exact_possible - report.folded
+    if more:
+        lines.append(f"{more} more in a graph module: --allow-graph")
+    found = report.verify
+    if found is not None:
+        lines.append(
+            f"{'right' if found.passed else 'WRONG'}: relative error {found.max_rel:.1e} "
+            f"(unfolded {found.unfolded_rel:.1e}), absolute {found.max_abs:.1e}"
+        )
+    return lines
+
+
+def _warning(text: str) -> str:
+    return f"warning: {text}"
