@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fieldwise.capture.torch import capture
 from fieldwise.errors import CaptureError
+from tests.capture.torch.ops.oracle import marks
 from tests.capture.torch.replay import Net, is_replayed
 
 # -------------------------------------------------------------------- real networks
@@ -323,6 +324,31 @@ def test_autocast_regions_are_recorded_in_the_dtype_of_their_weights():
     assert graph.nodes[0].parameters == ("linear.bias", "linear.weight")
 
 
+def test_composite_ops_that_insist_on_one_device_are_recorded_whole():
+    def spectrum(x: Tensor) -> Tensor:
+        y = x * 2
+        z = y[:, 1:]
+        y.add_(1)
+        return torch.stft(z, 8, 4, 8, torch.hann_window(8), return_complex=True).abs()
+
+    graph = is_replayed(spectrum, torch.randn(1, 33))
+    assert [node.op for node in graph.nodes][-2:] == ["stft", "abs"]
+    assert "aten::stft has no rule" in marks(graph)
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_are_recorded(layer: type[nn.Module]):
+    is_replayed(layer(3, 4, 2, batch_first=True, bidirectional=True), torch.randn(2, 5, 3))
+
+
+def test_a_capture_may_run_within_another():
+    def nested(x: Tensor) -> Tensor:
+        assert len(capture(nn.Conv1d(2, 2, 1), torch.ones(1, 2, 4)).nodes) == 1
+        return x * 2
+
+    assert len(is_replayed(nested, torch.randn(2)).nodes) == 1
+
+
 def test_random_tensors_are_constants():
     graph = capture(
         Net(lambda x: x + torch.randn_like(x) + x.new_empty(3).normal_()), torch.ones(3)
@@ -448,6 +474,18 @@ def test_lazy_parameters_and_sparse_inputs_are_refused():
         capture(nn.LazyLinear(3), torch.randn(2, 3))
     with pytest.raises(CaptureError, match="'input' is not a plain dense tensor"):
         capture(nn.ReLU(), torch.eye(3).to_sparse())
+
+
+def test_ops_that_cannot_be_recorded_are_refused_by_name():
+    def quantized(x: Tensor) -> Tensor:
+        return torch.fake_quantize_per_tensor_affine(x, 0.1, 0, 0, 255)
+
+    with pytest.raises(
+        CaptureError, match=r"fake_quantize.* cannot be recorded: torch cannot tell"
+    ):
+        capture(Net(quantized), torch.randn(3))
+    with pytest.raises(CaptureError, match=r"_foreach_add .* writes in a way that is not known"):
+        capture(Net(lambda x: torch._foreach_add_([x * 2], 1.0)), torch.randn(3))
 
 
 def test_memory_that_changes_its_size_is_refused():

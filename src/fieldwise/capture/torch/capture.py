@@ -29,7 +29,10 @@ def capture(model: nn.Module, example: Any) -> Graph:
     tuples, lists, dicts and dataclasses of tensors, nested.  Parameters, buffers, hooks, training
     flags and the state of the random generators are afterwards as they were.
 
-    Raises CaptureError where the model raises, or where its control flow depends on the data.
+    Regions under autocast are recorded in the dtype of their weights.
+
+    Raises CaptureError where the model raises, where its control flow or a shape depends on the
+    data, and where torch cannot tell a shape without computing.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
     >>> [node.op for node in capture(net, torch.empty(1, 3, 8, 8)).nodes]

@@ -118,8 +118,7 @@ class Recorder(TorchDispatchMode):
         if op.inplace_view:
             return self._record_inplace_view(op, func, args, kwargs)
         if op.rule is None and op.composite:
-            with self:
-                return func.decompose(*args, **kwargs)
+            return self._decompose(op, func, args, kwargs)
         return self._record(op, func, args, kwargs)
 
     def _constant(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -151,6 +150,24 @@ class Recorder(TorchDispatchMode):
             tuple(lent(value) if name in op.lends else value for name, value in named),
             {name: lent(v) if name in op.lends else v for name, v in kwargs.items()},
         )
+
+    def _decompose(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record the ops that a composite op consists of; the op itself where that fails.
+
+        It fails where torch insists that all tensors be on one device, as those that derive from
+        the input and constants are not.
+        """
+        for tensor in tensors_of(args, kwargs):
+            self.memory.value_of(tensor)
+        recorded = len(self.trace.drafts)
+        try:
+            with self:
+                return func.decompose(*args, **kwargs)
+        except RuntimeError:
+            if op.writes:
+                raise
+            del self.trace.drafts[recorded:]
+            return self._record(op, func, args, kwargs)
 
     # ---------------------------------------------------------------- recording
 
@@ -205,7 +222,10 @@ class Recorder(TorchDispatchMode):
         except NotImplementedError:
             if op.sizes_by_data:
                 raise self.refuse_data(op.plain) from None
-            raise
+            raise self.refuse(
+                f"The op {op.name} ({self.trace.frame}) cannot be recorded: torch cannot tell the "
+                "shape of its result without computing it."
+            ) from None
 
     def _emit(
         self, op: Op, func: Any, recorded: _Recorded, results: tuple[Tensor, ...]
