@@ -625,7 +625,7 @@ case(
 )
 case(
     "bn after a residual sum",
-    {"bn": refused("add")},
+    INTO_CONV,
     lambda: Net(
         lambda self, x: self.bn(self.conv(x) + x).relu(), conv=conv(4, 4, padding=1), bn=bn(4)
     ),

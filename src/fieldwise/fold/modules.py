@@ -6,8 +6,8 @@ the order of the state_dict and the control flow of the user's classes stay.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.weight_norm import WeightNorm
 
+from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.fold.calls import arguments
 from fieldwise.fold.candidates import Candidate
 from fieldwise.fold.layers import Layer
@@ -24,6 +25,7 @@ from fieldwise.fold.plan import Fold, Plan
 from fieldwise.fold.refusal import Stays, listed
 from fieldwise.fold.report import Direction
 from fieldwise.fold.same import SameConv, is_same_padding
+from fieldwise.fold.verify import copied, run
 from fieldwise.fold.weights import Changed, norm_parameters
 from fieldwise.graph.ir import Graph, Node
 
@@ -46,9 +48,10 @@ class Impossible:
 class Modules:
     """The modules of a model, and which nodes of its graph they run."""
 
-    def __init__(self, model: nn.Module, graph: Graph) -> None:
+    def __init__(self, model: nn.Module, graph: Graph, example: Any) -> None:
         self.model = model
         self.graph = graph
+        self.example = example
         self.by_path = dict(model.named_modules())
         self.own: dict[str, list[int]] = defaultdict(list)
         self.users: dict[str, list[int]] = defaultdict(list)
@@ -90,6 +93,8 @@ class Modules:
             return
         if rest:
             raise Stays(f"the forward of '{path}' also runs {listed(sorted(set(rest)))}")
+        if not node.parameters and node.op not in ("batch_norm", "instance_norm"):
+            raise Stays(f"'{path}' makes its constant anew, perhaps of the size of its input")
         self._check_rest_is_chain(path, module)
         for name, _ in (*module.named_parameters(path), *module.named_buffers(path)):
             for number in self.users[name]:
@@ -182,12 +187,14 @@ class Modules:
         twins = dict(copy.named_modules())
         for one in changed:
             yield (one, *self._change(copy, twins, one))
+        merged = {fold.candidate.node.module for fold in made.folds if fold.direction == "merge"}
+        written = self._written(merged) if merged else set()
         for path in dict.fromkeys(fold.candidate.node.module for fold in made.folds):
             candidates = [f.candidate for f in made.folds if f.candidate.node.module == path]
             if candidates[0].forward_only:
                 _strip(self.by_path[path], twins[path], candidates[0].node)
             else:
-                _replace(copy, twins[path], _without_own(twins[path]))
+                _replace(copy, twins[path], _without_own(twins[path], aliased=path in written))
 
     def _change(
         self, copy: nn.Module, twins: dict[str, nn.Module], one: Changed
@@ -212,6 +219,25 @@ class Modules:
         if bias is not None:
             _set(twin, names[1], bias, layer.bias if layer.bias is not None else layer.weight)
         return weight, bias
+
+    def _written(self, paths: set[str]) -> set[str]:
+        """Which of these modules return a tensor that the model writes to later, as in y += z.
+
+        Seen by the tensors' version counters, in a run of a copy on the meta device.
+        """
+        copy = copied(self.model).to("meta")
+        returned: list[tuple[str, Tensor, int]] = []
+
+        def remember(path: str) -> Callable[[nn.Module, Any, Tensor], None]:
+            return lambda _module, _args, out: returned.append((path, out, out._version))
+
+        for path in paths:
+            copy.get_submodule(path).register_forward_hook(remember(path))
+        try:
+            run(copy, map_tensors(lambda tensor: tensor.to("meta"), self.example))
+        except (RuntimeError, NotImplementedError):
+            return paths
+        return {path for path, out, version in returned if out._version != version}
 
     def _pads(self, path: str) -> bool:
         return any(self.graph.nodes[n].op == "pad" for n in self.own[path])
@@ -257,16 +283,37 @@ def _strip(original: nn.Module, module: nn.Module, node: Node) -> None:
             module._parameters[slot] = None
 
 
-def _without_own(module: nn.Module) -> nn.Module:
-    """What is left of a module when it does nothing itself: its children, one after the other."""
+class Copy(nn.Module):
+    """The identity, in memory of its own: what is returned may be written to."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's name)
+        """A copy of the input."""
+        return input.clone()
+
+
+def _without_own(module: nn.Module, *, aliased: bool) -> nn.Module:
+    """What is left of a module when it does nothing itself: its children, one after the other.
+
+    aliased: whether someone writes to what it returns, which must then not be what it was given
+    """
     children = dict(module.named_children())
-    left = nn.Sequential() if children else nn.Identity()
+    left: nn.Module = nn.Sequential() if children else nn.Identity()
+    if aliased:
+        left = nn.Sequential(OrderedDict(copy=Copy())) if children else Copy()
     for name, child in children.items():
         left.add_module(name, child)
-    left.training = module.training
-    for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
-        getattr(left, hooks).update(getattr(module, hooks))
+    _inherit(left, module)
     return left
+
+
+def _inherit(new: nn.Module, old: nn.Module) -> None:
+    """Hooks, the training flag, and the attributes that others may ask for."""
+    new.training = old.training
+    for name, value in vars(old).items():
+        if isinstance(value, dict) and "_hooks" in name:
+            vars(new)[name].update(value)
+        elif name not in vars(new):
+            vars(new)[name] = value
 
 
 def _replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
@@ -325,9 +372,7 @@ def _plain_conv(module: nn.Module, pads: bool) -> nn.Module:
         make = SameConv if own_pads and base is nn.Conv2d else base
         plain = make(module.in_channels, module.out_channels, **options)
     plain._parameters["bias"] = module._parameters.get("bias")
-    plain.training = module.training
-    for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
-        getattr(plain, hooks).update(getattr(module, hooks))
+    _inherit(plain, module)
     return plain
 
 

@@ -14,11 +14,12 @@ from fieldwise.capture.torch import capture, meta_tensor
 from fieldwise.errors import UsageError
 from fieldwise.fold.calls import values
 from fieldwise.fold.graph_module import graph_module
+from fieldwise.fold.hazards import overflow, warnings_of
 from fieldwise.fold.modules import Modules
 from fieldwise.fold.plan import Fold, Plan, plan
 from fieldwise.fold.report import Direction, Folded, FoldReport, Item, Verification
 from fieldwise.fold.verify import Truth, copied, truth
-from fieldwise.fold.weights import Changed, changed_layers, key, pair_error, warnings_of
+from fieldwise.fold.weights import Changed, changed_layers, pair_error
 from fieldwise.graph.ir import Graph
 
 Bans = dict[tuple[int, Direction], str]
@@ -51,28 +52,46 @@ class _Folder:
     def __init__(self, model: nn.Module, example: Any, graph: Graph, *, allow_graph: bool) -> None:
         self.model, self.example, self.graph = model, example, graph
         self.allow_graph = allow_graph
-        self.modules = Modules(model, graph)
-        self.possible = len(plan(graph).folds)
+        self.modules = Modules(model, graph, example)
+        self.graph_only: set[int] = set()
+        self.overflows: dict[str, str] = {}
         self.truths: list[Truth] = []
 
     def build(self, bans: Bans) -> _Built:
         """The model folded as planned, without the folds that are banned."""
-        made = plan(self.graph, bans)
-        impossible = self.modules.impossible(made)
-        if impossible and self.allow_graph:
-            changed = self._changed(made)
-            module, layers = graph_module(
-                self.graph, made, changed, self._output(), self.modules.names
-            )
-            return _Built(module, made, tuple(layers))
         known = dict(bans)
-        while impossible:
-            known |= {found.ban: found.because for found in impossible}
+        while True:
             made = plan(self.graph, known)
+            changed = self._changed(made)
+            refused = self._overflowing(made, changed)
             impossible = self.modules.impossible(made)
+            if not self.allow_graph:
+                refused |= {found.ban: found.because for found in impossible}
+                self.graph_only |= {found.fold.candidate.number for found in impossible}
+            if not refused:
+                break
+            known |= refused
+        if impossible:
+            names = self.modules.names
+            module, layers = graph_module(self.graph, made, changed, self._output(), names)
+            return _Built(module, made, tuple(layers))
         copy = copied(self.model)
-        layers = list(self.modules.carry_out(copy, made, self._changed(made)))
-        return _Built(copy, made, tuple(layers))
+        return _Built(copy, made, tuple(self.modules.carry_out(copy, made, changed)))
+
+    def _overflowing(self, made: Plan, changed: Iterable[Changed]) -> Bans:
+        """The folds into layers whose dtype cannot hold the result."""
+        why: dict[str, str] = {}
+        for one in changed:
+            found = overflow(one, torch.finfo(one.layer.weight.dtype).max)
+            if found is not None:
+                why[one.layer.name] = found
+                self.overflows[one.layer.name] = f"Not folded: {found}."
+        return {
+            (fold.candidate.number, fold.direction): why[taken.layer.name]
+            for fold in made.folds
+            for taken in fold.absorptions
+            if taken.layer.name in why
+        }
 
     def _changed(self, made: Plan) -> list[Changed]:
         return list(changed_layers(made).values())
@@ -116,13 +135,13 @@ class _Folder:
             candidate.number: Item(candidate.name, candidate.node.op, because=why)
             for candidate, why in built.made.stays
         }
-        changed = [one for one, _, _ in built.layers]
-        limits = {key(one.layer): torch.finfo(one.layer.weight.dtype).max for one in changed}
+        stays = {candidate.number for candidate, _ in built.made.stays}
+        hazards = [text for one, _, _ in built.layers for text in warnings_of(one)]
         return FoldReport(
             items=tuple(items[number] for number in sorted(items)),
             verify=verification,
-            warnings=warnings_of(changed, limits),
-            by_graph=max(self.possible - len(built.made.folds), 0),
+            warnings=(*self.overflows.values(), *hazards),
+            by_graph=len(stays & self.graph_only),
             parameters_saved=_size(self.model) - _size(built.model),
         )
 

@@ -1,0 +1,109 @@
+"""``fieldwise fold``: the report, the files, the exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from fieldwise.cli import app
+
+NETS = """
+import torch
+from torch import nn
+
+def plain():
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4)
+    norm.running_mean += 1
+    return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), norm, nn.ReLU())
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.scale = nn.Parameter(torch.ones(4, 1, 1))
+    def forward(self, x):
+        return self.conv(x) * self.scale
+"""
+SHAPE = ("--input", "1x3x8x8")
+
+
+@pytest.fixture(autouse=True)
+def _nets(tmp_path, monkeypatch):
+    (tmp_path / "fold_nets.py").write_text(NETS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "fold_nets", raising=False)
+
+
+def run(*args, code=0):
+    result = CliRunner().invoke(app, ["fold", *args])
+    assert result.exit_code == code, result.output + result.stderr
+    return result.stdout if code != 2 else result.stderr
+
+
+def test_a_resnet_folds_and_the_table_says_so():
+    told = run("torchvision:resnet18", "--input", "1x3x32x32")
+    assert "layer1.0.bn1" in told
+    assert "20 of 20 affine ops folded" in told
+    assert "right: relative error" in told
+
+
+def test_the_json_document_has_the_schema_of_the_issue():
+    found = json.loads(run("fold_nets:plain", *SHAPE, "--format", "json"))
+    (item,) = found["items"]
+    assert set(item) == {"module", "op", "into", "direction", "error", "because"}
+    assert (item["module"], item["into"], item["direction"]) == ("1", "0", "backward")
+    assert item["because"] is None
+    assert [found[key] for key in ("candidates", "folded", "refused", "exact_possible")] == [
+        1, 1, 0, 1,
+    ]  # fmt: skip
+    assert {"max_abs", "max_rel", "unfolded_rel"} < set(found["verify"])
+
+
+def test_what_stays_tells_its_reason_and_the_remedy():
+    told = run("fold_nets:Scaled", *SHAPE)
+    assert "the mul is written in the model's own forward" in told
+    assert "1 more in a graph module: --allow-graph" in told
+    assert "1 of 1 affine ops folded" in run("fold_nets:Scaled", *SHAPE, "--allow-graph")
+
+
+def test_the_written_files_are_the_folded_model(tmp_path):
+    run("fold_nets:plain", *SHAPE, "-o", "out/net")
+    state = load_file(tmp_path / "out" / "net.safetensors")
+    assert list(state) == ["0.bias", "0.weight"]
+    program = torch.export.load(tmp_path / "out" / "net.pt2").module()
+    sys.path.insert(0, str(tmp_path))
+    from fold_nets import plain  # type: ignore[import-not-found]
+
+    image = torch.randn(1, 3, 8, 8)
+    torch.testing.assert_close(program(image), plain().eval()(image))
+
+
+def test_a_graph_module_can_be_written_too(tmp_path):
+    run("fold_nets:Scaled", *SHAPE, "--allow-graph", "-o", "net")
+    assert torch.export.load(tmp_path / "net.pt2").module()(torch.ones(1, 3, 8, 8)).shape[1] == 4
+
+
+def test_several_inputs_can_be_compared_and_none():
+    assert json.loads(run("fold_nets:plain", *SHAPE, "--check", "3", "--format", "json"))["verify"]
+    none = json.loads(run("fold_nets:plain", *SHAPE, "--check", "0", "--format", "json"))
+    assert none["verify"] is None
+
+
+def test_a_wrong_result_exits_with_one(monkeypatch):
+    from fieldwise.fold import run as running
+    from fieldwise.fold.report import Verification
+
+    wrong = Verification(1.0, 1.0, 0.0, passed=False)
+    monkeypatch.setattr(running, "_judged", lambda *_: wrong)
+    assert "WRONG" in run("fold_nets:plain", *SHAPE, code=1)
+
+
+def test_a_missing_shape_is_a_usage_error():
+    assert "--input" in run("fold_nets:plain", code=2)
