@@ -7,5 +7,6 @@ from fieldwise.field import FieldReport as FieldReport
 from fieldwise.field import UnitField as UnitField
 from fieldwise.field import receptive_fields as receptive_fields
 from fieldwise.field import unproductive as unproductive
+from fieldwise.fold import fold as fold
 
 __version__ = "0.1.0"
