@@ -195,7 +195,10 @@ def test_an_interrupt_ends_with_130_and_no_traceback(tmp_path):
     (tmp_path / "slow_net.py").write_text(
         "import time\nprint('ready', flush=True)\ntime.sleep(60)\n"
     )
-    child = process("field", "slow_net:build", "--input", "1x3x8x8", cwd=tmp_path)
+    child = process(
+        "field", "slow_net:build", "--input", "1x3x8x8", cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
+    )  # fmt: skip
     assert child.stdout.readline() == "ready\n"
     time.sleep(0.1)
     child.send_signal(signal.SIGINT)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fieldwise.fold.affine import batchnorm_affine as batchnorm_affine
-from fieldwise.fold.affine import fold_affine as fold_affine
-from fieldwise.fold.affine import fold_affine_before as fold_affine_before
 from fieldwise.fold.report import Folded as Folded
 from fieldwise.fold.report import FoldReport as FoldReport
 from fieldwise.fold.report import Item as Item
@@ -14,6 +11,21 @@ from fieldwise.fold.report import Verification as Verification
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from fieldwise.fold.affine import batchnorm_affine as batchnorm_affine
+    from fieldwise.fold.affine import fold_affine as fold_affine
+    from fieldwise.fold.affine import fold_affine_before as fold_affine_before
+
+_ALGEBRA = ("batchnorm_affine", "fold_affine", "fold_affine_before")
+
+
+def __getattr__(name: str) -> Any:
+    """The algebra needs NumPy; ``import fieldwise`` does not wait for it."""
+    if name not in _ALGEBRA:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from fieldwise.fold import affine
+
+    return getattr(affine, name)
 
 
 def fold(
