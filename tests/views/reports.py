@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from types import SimpleNamespace
 
-from fieldwise.axes import IndexSet
+from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.field import UnitField
 from fieldwise.field.report import AxisField, Row
 from fieldwise.graph import Value
@@ -58,7 +58,12 @@ CUT = row("deep", (axis(2, 97, clipped=64), axis(3, 97, clipped=64)))
 PHASED = row(
     "up",
     (
-        axis(2, 3, stride="1/2", context=((Fraction(1), Fraction(1)), (Fraction(1), Fraction(2)))),
+        axis(
+            2,
+            3,
+            stride="1/2",
+            map=AxisMap(1, (IndexSet.range(-1, 2), IndexSet.range(-1, 3))),
+        ),  # fmt: skip
         axis(3, 3),
     ),
 )

@@ -78,7 +78,7 @@ def test_a_field_cut_off_by_the_input_is_there_beside_the_whole_one():
 
 
 def test_the_context_of_every_phase_is_there_where_phases_differ():
-    assert layer(PHASED)["context"] == [[[1, 1], [1, 2]], []]
+    assert layer(PHASED)["context"] == [[[1, 1], ["3/2", "3/2"]], []]
 
 
 def test_a_unit_brings_its_region_with_inclusive_ends():

@@ -98,6 +98,8 @@ def _rates_differ(state: State) -> bool:
     """Whether products that hold for the same units move at different strides."""
     for where in {product.where for product in state.products}:
         together = [p for p in state.products if p.where == where or not p.where]
+        if len(together) < 2:
+            continue
         for tracks in zip(*(product.tracks for product in together), strict=True):
             maps = list(_over_same_digits(tracks, state.layout))
             if None in maps or len({index.rate for index in maps if index is not None}) > 1:

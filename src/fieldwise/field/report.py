@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from fieldwise.axes import AxisMap
+
 
 @dataclass(frozen=True, slots=True)
 class AxisField:
@@ -25,7 +27,7 @@ class AxisField:
     full_by: the name of the first value that did
     clipped: extent of the middle unit's field inside this input (the extent itself knows no
              border)
-    context: per phase, the samples (left, right) of the unit's own position that it sees
+    map:     the closed form itself, where the axis is bounded
     """
 
     axis: int
@@ -38,7 +40,23 @@ class AxisField:
     full: bool = False
     full_by: str | None = None
     clipped: int | None = None
-    context: tuple[tuple[Fraction, Fraction], ...] = ()
+    map: AxisMap | None = None
+
+    @property
+    def context(self) -> tuple[tuple[Fraction, Fraction], ...]:
+        """Per phase, the samples (left, right) of the unit's own position that it sees.
+
+        One (size, stride, start) triple is not the answer for networks that upsample.
+        """
+        if self.map is None:
+            return ()
+        rate = self.map.rate
+        return tuple(
+            (rate * phase - offset.first, offset.last - rate * phase)
+            if offset
+            else (Fraction(0), Fraction(0))
+            for phase, offset in enumerate(self.map.offsets)
+        )
 
 
 @dataclass(frozen=True, slots=True)

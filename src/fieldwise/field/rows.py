@@ -235,11 +235,5 @@ def _described(axis: int, index: AxisMap, units: int, size: int) -> AxisField:
         centre=Fraction(first.first + first.last, 2) if first else None,
         period=index.period,
         clipped=index(units // 2).clip(size).extent,
-        context=tuple(
-            (Fraction(0), Fraction(0))
-            if not offset
-            else (position - offset.first, offset.last - position)
-            for phase, offset in enumerate(index.offsets)
-            for position in (index.rate * phase,)
-        ),
+        map=index,
     )
