@@ -63,7 +63,7 @@ PHASED = row(
             3,
             stride="1/2",
             map=AxisMap(1, (IndexSet.range(-1, 2), IndexSet.range(-1, 3))),
-        ),  # fmt: skip
+        ),
         axis(3, 3),
     ),
 )
