@@ -251,12 +251,13 @@ class IndexSet:
         >>> IndexSet.range(-2, 2).modulo(7)
         IndexSet{0..1, 5..6}
         """
-        first = self.base % size
-        bits, mask, out = self.bits << first, (1 << size) - 1, 0
-        while bits:
-            out |= bits & mask
-            bits >>= size
-        return IndexSet(0, out)
+        bits = self.bits << self.base % size
+        turns = -(-bits.bit_length() // size)
+        while turns > 1:
+            half = (turns + 1) // 2
+            low = bits & ((1 << half * size) - 1)
+            bits, turns = low | bits >> half * size, half
+        return IndexSet(0, bits)
 
     def _refuse_empty(self, what: str) -> None:
         if not self.bits:

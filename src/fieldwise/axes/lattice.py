@@ -26,14 +26,17 @@ class Lattice:
     residues: IndexSet
 
     def __post_init__(self) -> None:
-        for divisor in range(1, self.modulus):
-            if self.modulus % divisor == 0:
-                small = self.residues.modulo(divisor)
-                turns = IndexSet.range(0, self.modulus, divisor)
-                if small.minkowski(turns) == self.residues:
-                    object.__setattr__(self, "modulus", divisor)
-                    object.__setattr__(self, "residues", small)
-                    return
+        modulus, residues = self.modulus, self.residues
+        if residues.count == modulus:
+            modulus, residues = 1, IndexSet(0, 1)
+        for prime in _primes(modulus):
+            while modulus % prime == 0:
+                small = residues.modulo(modulus // prime)
+                if small.count * prime != residues.count:
+                    break
+                modulus, residues = modulus // prime, small
+        object.__setattr__(self, "modulus", modulus)
+        object.__setattr__(self, "residues", residues)
 
     @classmethod
     def swept(cls, index: AxisMap) -> Lattice | AxisMap:
@@ -72,6 +75,18 @@ class Lattice:
 
     def _over(self, modulus: int) -> IndexSet:
         return self.residues.minkowski(IndexSet.range(0, modulus, self.modulus))
+
+
+def _primes(number: int) -> list[int]:
+    """The prime factors of a number, each once."""
+    found, prime = [], 2
+    while prime * prime <= number:
+        if number % prime == 0:
+            found.append(prime)
+            while number % prime == 0:
+                number //= prime
+        prime += 1
+    return [*found, number] if number > 1 else found
 
 
 FULL = Lattice(1, IndexSet(0, 1))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
+from math import prod
 
 from fieldwise.axes import FULL, AxisMap, IndexSet, Lattice, Region
 from fieldwise.axes.digits import regroup, substituted, summed_out
@@ -237,7 +239,20 @@ def _track(
     assert isinstance(index, AxisMap)
     if swept and not digits and index.pull(IndexSet(0, 1)).clip(source).count == source:
         return _Moved(Track((), FULL), swept, sized, why)
+    if index.period > _LONG and index.period > (units := prod(lengths)):
+        index, sized = _written_out(index, units, source), True
     return _Moved(Track(tuple(digits), index), swept, sized, why)
+
+
+_LONG = 256
+"""Periods are short; one that is long and longer than the map itself says nothing (networks that
+resample back and forth by odd factors multiply them without end)."""
+
+
+@lru_cache(maxsize=1 << 10)
+def _written_out(index: AxisMap, units: int, source: int) -> AxisMap:
+    """The map for these units alone; the advance is never taken."""
+    return AxisMap(source, tuple(index(unit) for unit in range(units)))
 
 
 def _swept(index: AxisMap) -> Track:
