@@ -69,7 +69,7 @@ def analyse(spec: str) -> Result:
     signal.alarm(SECONDS)
     try:
         return _analyse(spec)
-    except (Exception, _TooSlow) as error:  # a benchmark counts whatever goes wrong
+    except (Exception, _TooSlow) as error:  # noqa: BLE001 - a benchmark counts whatever goes wrong
         text = " ".join(str(error).split())
         return Result(spec, "failed", f"{type(error).__name__}: {text[:200]}")
     finally:
