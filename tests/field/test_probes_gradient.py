@@ -15,14 +15,6 @@ from tests.field import networks
 from tests.field.networks import CATALOGUE
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def generic(model):
     """A float64 copy with positive weights."""
     twin = copy.deepcopy(model).double().eval()

@@ -26,7 +26,7 @@ SAMPLE = {
     "torchvision:lraspp_mobilenet_v3_large": "1x3x64x64",
     "torchvision:r3d_18": "1x3x4x32x32",
     "torchvision:r2plus1d_18": "1x3x4x32x32",
-    "torchvision:s3d": "1x3x16x64x64",
+    "torchvision:mc3_18": "1x3x4x32x32",
     "timm:inception_v4": "1x3x107x107",
     "timm:xception41": "1x3x64x64",
     "timm:efficientnet_b0": "1x3x64x64",

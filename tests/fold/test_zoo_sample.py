@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-import torch
 
 from benchmarks.fold_tools import RIGHT, count, difference, outputs, random_model
 from fieldwise.fold import fold
@@ -60,15 +58,6 @@ SAMPLE = (
     Sample("timm:tiny_vit_5m_224", USUAL, 27, 0, 0),
 )
 GOAL = 0.93
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Beside other workers, more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("sample", SAMPLE, ids=lambda sample: sample.spec)

@@ -75,8 +75,14 @@ def test_weights_are_drawn_unless_only_the_structure_counts():
 
 def test_random_fills_are_skipped_where_only_the_structure_counts():
     with uninitialised():
-        assert torch.zeros(3).normal_().eq(0).all()
-    assert torch.zeros(3).normal_().ne(0).all()
+        assert nn.init.normal_(nn.Parameter(torch.zeros(3))).eq(0).all()
+    assert nn.init.normal_(nn.Parameter(torch.zeros(3))).ne(0).all()
+
+
+def test_an_initialiser_that_draws_until_every_value_fits_ends():
+    with uninitialised():
+        outside = nn.init.trunc_normal_(nn.Parameter(torch.full((8,), 1e9)))
+    assert outside.abs().le(2).all()
 
 
 def test_an_unknown_torchvision_model_suggests_close_ones():

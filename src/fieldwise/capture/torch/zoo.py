@@ -23,6 +23,9 @@ _RANDOM_FILLS = frozenset(
         torch.Tensor.uniform_,
         torch.Tensor.erfinv_,
         torch.Tensor.bernoulli_,
+        nn.init.normal_,
+        nn.init.uniform_,
+        nn.init.kaiming_uniform_,
     }
 )
 _FRAMES = 16
@@ -85,7 +88,8 @@ def is_module(candidate: object) -> bool:
 def uninitialised() -> Iterator[None]:
     """Inside, parameters are allocated but not drawn: enough where only the structure counts.
 
-    Drawing the weights of VGG-16 takes longer than analysing it.
+    Drawing the weights of VGG-16 takes longer than analysing it.  Other tensors are drawn as
+    ever: an initialiser that draws again until every value fits would otherwise never end.
     """
     with _SkipRandomFills():
         yield
@@ -99,7 +103,12 @@ class _SkipRandomFills(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        return args[0] if func in _RANDOM_FILLS else func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in _RANDOM_FILLS:
+            filled = args[0] if args else kwargs["tensor"]
+            if isinstance(filled, nn.Parameter):
+                return filled
+        return func(*args, **kwargs)
 
 
 def missing_extra(package: str, extra: str) -> UsageError:
