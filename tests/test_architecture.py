@@ -15,6 +15,7 @@ FOUNDATION = {"axes", "graph"}
 RESULTS = {"field", "fold", "shift", "tile"}
 MAY_IMPORT = {
     "errors": set(),
+    "collecting": set(),
     "axes": set(),
     "graph": {"axes"},
     "capture": FOUNDATION,
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": FOUNDATION | RESULTS | {"capture"},
 }
-EVERYONE_MAY_IMPORT = {"errors", "__version__"}
+EVERYONE_MAY_IMPORT = {"errors", "collecting", "__version__"}
 
 FRAMEWORKS = {
     "torch": ("capture/torch/", "field/probes/", "fold/", "shift/", "tile/"),

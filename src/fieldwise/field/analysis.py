@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from fieldwise.axes import IndexSet, Region
 from fieldwise.axes.region import Product
+from fieldwise.collecting import uncollected
 from fieldwise.errors import UsageError
 from fieldwise.field.closed import Closed, closed_forms
 from fieldwise.field.pull import Reach, pull, push
@@ -67,18 +68,22 @@ class FieldReport:
     _closed: dict[str, Closed] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        forms = closed_forms(self.graph, self.input.name, self.axes)
+        with uncollected():
+            forms = closed_forms(self.graph, self.input.name, self.axes)
         object.__setattr__(self, "_closed", forms)
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """One row per value that depends on the source, in execution order."""
+        with uncollected():
+            return tuple(self._rows())
+
+    def _rows(self) -> Iterator[Row]:
         producers: dict[str, Node] = {
             name: node for node in self.graph.nodes for name in node.results
         }
         spelled = aliases(self.graph)
         summaries: dict[int, Summary] = {}
-        rows = []
         for name, closed in self._closed.items():
             if id(closed) not in summaries:
                 summaries[id(closed)] = summarise(
@@ -88,8 +93,7 @@ class FieldReport:
                 self.graph.values[name], producers.get(name), closed, summaries[id(closed)],
                 spelled.get(name, ()),
             )  # fmt: skip
-            rows.append(self._measured(row) if row.why in LIMITS else row)
-        return tuple(rows)
+            yield self._measured(row) if row.why in LIMITS else row
 
     @cached_property
     def _by_name(self) -> Mapping[str, Row]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -185,11 +186,19 @@ def separable(operand: int, *coords: Coord, where: tuple[tuple[int, IndexSet], .
     return Read(operand, (Separable(coords, where),))
 
 
+@cache
+def straight(rank: int) -> tuple[Along, ...]:
+    """The coordinates of the identity: every dimension follows the result's of its number."""
+    return tuple(Along(dim) for dim in range(rank))
+
+
+@cache
 def identity(operand: int, rank: int) -> Read:
     """Result index i reads operand index i, in every dimension."""
-    return separable(operand, *(Along(dim) for dim in range(rank)))
+    return separable(operand, *straight(rank))
 
 
+@lru_cache(maxsize=4096)
 def broadcast(operand: int, operand_shape: Shape, result_shape: Shape) -> Read:
     """NumPy broadcasting: dimensions are aligned at the end, size 1 is read at index 0."""
     lead = len(result_shape) - len(operand_shape)

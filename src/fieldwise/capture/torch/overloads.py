@@ -178,6 +178,27 @@ def map_arguments(
     return tuple(map(visit, args)), {key: visit(value) for key, value in kwargs.items()}
 
 
+def split_arguments(
+    change: Callable[[Tensor], tuple[Any, Any]], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]:
+    """The arguments twice, with every tensor changed into the one and the other of a pair."""
+
+    def visit(value: Any) -> tuple[Any, Any]:
+        if isinstance(value, Tensor):
+            return change(value)
+        if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
+            pairs = [change(v) if isinstance(v, Tensor) else (v, v) for v in value]
+            return [one for one, _ in pairs], [other for _, other in pairs]
+        return value, value
+
+    pairs = [visit(value) for value in args]
+    named = {key: visit(value) for key, value in kwargs.items()}
+    return (
+        (tuple(one for one, _ in pairs), {key: one for key, (one, _) in named.items()}),
+        (tuple(other for _, other in pairs), {key: other for key, (_, other) in named.items()}),
+    )
+
+
 def on_device(
     device: torch.device,
     args: tuple[Any, ...],

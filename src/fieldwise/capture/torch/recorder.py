@@ -28,6 +28,7 @@ from fieldwise.capture.torch.overloads import (
     map_arguments,
     on_device,
     reads_of,
+    split_arguments,
     tensors_of,
     without_out,
 )
@@ -196,15 +197,15 @@ class Recorder(TorchDispatchMode):
         numbers: dict[int, int] = {}
         constants: list[Tensor] = []
 
-        def refer(tensor: Tensor) -> Any:
-            value = self.memory.value_of(tensor)
-            if value is None:
+        def refer(tensor: Tensor) -> tuple[Any, Tensor]:
+            entry = self.memory.entry(tensor)
+            if entry is None:
                 constants.append(tensor)
-                return tensor
-            return Ref(numbers.setdefault(value, len(numbers)))
+                return tensor, self.constants.twin(tensor)
+            value = self.memory.current(entry)
+            return Ref(numbers.setdefault(value, len(numbers))), entry.tensor
 
-        call = map_arguments(refer, args, kwargs)
-        meta = map_arguments(self._stand_in, args, kwargs)
+        call, meta = split_arguments(refer, args, kwargs)
         if op.moves:
             call, meta = self.constants.at_home(*call), on_device(META, *meta)
         shapes = tuple(self.trace.shapes[value] for value in numbers)

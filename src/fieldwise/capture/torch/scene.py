@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import random
 import sys
 from collections import deque
@@ -21,6 +20,7 @@ from fieldwise.capture.torch.constants import NamedTensors
 from fieldwise.capture.torch.memory import storage_key
 from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.tree import named_tensors
+from fieldwise.collecting import uncollected
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def scene(model: nn.Module, state: NamedTensors, recorder: Recorder) -> Iterator
     with ExitStack() as stack:
         stack.callback(recorder.memory.clear)
         stack.callback(recorder.constants.restore)
-        stack.enter_context(_uncollected())
+        stack.enter_context(uncollected())
         stack.enter_context(_uncompiled())
         stack.enter_context(_globals(recorder.constants.home))
         stack.enter_context(_attributes(model))
@@ -65,20 +65,6 @@ def _uncompiled() -> Iterator[None]:
     told = "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance")
     with torch.compiler.set_stance("force_eager") if told else nullcontext():
         yield
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection: a run makes many objects and no garbage, and beside torch's own
-    millions of objects one collection costs more than the run.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 # -------------------------------------------------------------------- module paths
@@ -158,6 +144,7 @@ def _containers(model: nn.Module) -> tuple[list[Any], list[Any]]:
     empty: list[Any] = []
     filled: list[Any] = []
     seen: set[int] = set()
+    kinds: dict[type, type | None] = {}
     while waiting:
         item = waiting.pop()
         if id(item) in seen:
@@ -166,14 +153,17 @@ def _containers(model: nn.Module) -> tuple[list[Any], list[Any]]:
         if not isinstance(item, tuple):
             filled.append(item)
         for part in item.values() if isinstance(item, dict) else item:
-            if isinstance(part, nn.Module):
+            kind = type(part)
+            if kind not in kinds:
+                kinds[kind] = next((base for base in _FOLLOWED if issubclass(kind, base)), None)
+            if kinds[kind] is nn.Module:
                 waiting.append(part.__dict__)
-            elif isinstance(part, _CONTAINERS):
+            elif kinds[kind] is not None:
                 (waiting if part else empty).append(part)
     return empty, filled
 
 
-_CONTAINERS = (dict, list, set, deque, tuple)
+_FOLLOWED = (nn.Module, dict, list, set, deque, tuple)
 
 
 def _content(container: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.registry import OpCall, Reads
 from fieldwise.errors import CaptureError
-from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Shape, broadcast, separable
+from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Shape, broadcast, separable, straight
 
 Where = tuple[tuple[int, IndexSet], ...]
 
@@ -26,7 +26,10 @@ def along_but(number: int, rank: int, changed: Mapping[int, Coord], where: Where
     >>> along_but(0, 2, {1: WHOLE}).steps[0].coords
     (Along(dim=0, map=AxisMap(...), border=<Border.DROP: 'drop'>), Whole())
     """
-    return separable(number, *(changed.get(dim, Along(dim)) for dim in range(rank)), where=where)
+    coords: list[Coord] = list(straight(rank))
+    for dim, coord in changed.items():
+        coords[dim] = coord
+    return separable(number, *coords, where=where)
 
 
 def reduced(number: int, rank: int, dims: Iterable[int], *, keepdim: bool) -> Read:
