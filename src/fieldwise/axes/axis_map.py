@@ -136,6 +136,17 @@ class AxisMap:
         quotient, phase = divmod(index, len(self.offsets))
         return self.offsets[phase].shift(quotient * self.advance)
 
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, AxisMap):
+            return NotImplemented
+        return (
+            self._hash == other._hash
+            and self.advance == other.advance
+            and self.offsets == other.offsets
+        )
+
     def __hash__(self) -> int:
         return self._hash
 
@@ -184,8 +195,10 @@ class AxisMap:
 
     def covers(self, other: AxisMap) -> bool:
         """Whether S(i) ⊆ R(i) for every i in ℤ (R this map, S the other)."""
-        if self == other:
+        if self is other:
             return True
+        if self.advance == other.advance and len(self.offsets) == len(other.offsets):
+            return all(map(IndexSet.issubset, other.offsets, self.offsets))
         if self.rate != other.rate:
             return not any(other.offsets)
         period = lcm(self.period, other.period)

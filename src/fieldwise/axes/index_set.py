@@ -177,7 +177,8 @@ class IndexSet:
         """Whether every index of this set is in the other."""
         if not self.bits:
             return True
-        if self.base < other.base:
+        ahead = self.base - other.base
+        if ahead < 0 or ahead + self.bits.bit_length() > other.bits.bit_length():
             return False
         return not self.bits & ~(other.bits >> (self.base - other.base))
 

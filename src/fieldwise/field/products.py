@@ -140,14 +140,9 @@ def _track_covers(large: Track, small: Track, layout: Layout) -> bool:
     if isinstance(small.map, Lattice):
         return False
     if large.digits == small.digits:
-        return _map_covers(large.map, small.map)
+        return large.map.covers(small.map)
     shared = aligned(large, small, layout)
-    return shared is not None and _map_covers(*shared[1:])
-
-
-@lru_cache(maxsize=1 << 15)
-def _map_covers(large: AxisMap, small: AxisMap) -> bool:
-    return large.covers(small)
+    return shared is not None and shared[1].covers(shared[2])
 
 
 def aligned(
