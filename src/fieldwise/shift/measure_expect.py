@@ -1,0 +1,83 @@
+"""How each value should move when the input does: the hypothesis that a measurement tests.
+
+A wrong hypothesis costs nothing but a verdict of 'broken': what holds, holds by its numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+
+from fieldwise.errors import UsageError
+from fieldwise.field import FieldReport, Row, receptive_fields
+from fieldwise.graph.ir import Graph
+
+_LONGEST = 1 << 12
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Shifting the input by k samples along an axis moves a value by k·rate units along ``dim``.
+
+    dim: None where the value should not move at all
+    """
+
+    dim: int | None
+    rate: Fraction = Fraction(0)
+
+
+class Expectations:
+    """The moves of every value of a graph, by descent and stride (see ``field``)."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.shape = graph.values[graph.inputs[0]].shape
+        self.axes = tuple(range(2, len(self.shape))) or (len(self.shape) - 1,)
+        self._reports: dict[int, FieldReport] = {}
+
+    def move(self, name: str, axis: int) -> Move:
+        """How a value (or what a module returned) should move.
+
+        Along the one dimension that descends from ``axis``, by the stride of its field.  Where
+        everything is global, along the same dimension, by the ratio of the sizes.
+        """
+        report = self._report(axis)
+        row = report.find(name)
+        stride = _stride(row)
+        dims = [dim for dim in report.roles(row.name).unit if row.shape[dim] > 1]
+        if len(dims) == 1 and stride:
+            return Move(dims[0], 1 / stride)
+        if len(dims) > 1 or len(row.shape) != len(self.shape) or row.shape[axis] == 1:
+            return Move(None)
+        return Move(axis, Fraction(row.shape[axis], self.shape[axis]))
+
+    def spatial(self, name: str) -> tuple[int, ...]:
+        """The dimensions along which a value is a map."""
+        moves = (self.move(name, axis) for axis in self.axes)
+        return tuple(sorted({move.dim for move in moves if move.dim is not None}))
+
+    def period(self, axis: int) -> int:
+        """The least shift that moves every value on the way by a whole number of units.
+
+        Raises UsageError where there is none of a reasonable length.
+        """
+        strides = (_stride(row) for row in self._report(axis).rows)
+        period = lcm(*(stride.numerator for stride in strides if stride))
+        if period > _LONGEST:
+            raise UsageError(
+                f"The strides along axis {axis} have no common multiple up to {_LONGEST}; "
+                f"say by how much to shift."
+            )
+        return period
+
+    def _report(self, axis: int) -> FieldReport:
+        if axis not in self._reports:
+            self._reports[axis] = receptive_fields(self.graph, axes=(axis,), ignore_global=True)
+        return self._reports[axis]
+
+
+def _stride(row: Row) -> Fraction | None:
+    """The signed stride, on local paths where a global operation made the field full."""
+    own = row.axes[0].stride
+    return own if own is not None or row.local is None else row.local[0].stride

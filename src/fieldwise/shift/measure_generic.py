@@ -1,0 +1,77 @@
+"""A generic stand-in for a model: same structure, nothing that hides a path, float64.
+
+Initialisation hides much: the last BatchNorm weight of a residual block is 0, LayerScale is
+1e-6, biases and means are 0.  A model that is judged by its structure is judged with all of them
+drawn at random.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy; tensors that autograd made (old weight_norm) are copied as they are."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for held in vars(module).values():
+            if isinstance(held, Tensor) and not held.is_leaf:
+                memo[id(held)] = held.detach().clone()
+    return copy.deepcopy(model, memo)
+
+
+def generic(model: nn.Module, *, seed: int = 0) -> nn.Module:
+    """A copy in float64 and eval mode, every parameter and every statistic drawn at random.
+
+    Weights: N(0, 2 / fan-in).  Vectors and scalars (γ, LayerScale, temperatures): U(0.5, 1.5).
+    Biases and means: N(0, 0.3).  Variances: U(0.5, 2).  Other buffers (masks, grids, blur kernels)
+    are part of the structure and are kept.
+
+    >>> net = generic(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+    >>> net[0].weight.dtype, bool((net[1].running_mean != 0).all()), bool(net[1].bias.any())
+    (torch.float64, True, True)
+    """
+    result = copied(model).double().eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in _drawable(result):
+            tensor.copy_(_draw(name, tensor, generator))
+    return result
+
+
+def _drawable(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """The floating parameters, and the buffers of whatever keeps a running variance."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    for module in model.modules():
+        tables = [module._parameters]
+        if isinstance(getattr(module, "running_var", None), Tensor):
+            tables.append(module._buffers)
+        for table in tables:
+            for name, tensor in table.items():
+                if tensor is not None and tensor.is_floating_point():
+                    found.setdefault(id(tensor), (name, tensor))
+    return list(found.values())
+
+
+def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
+    shape = tuple(tensor.shape)
+    if name == "running_var":
+        return _uniform(shape, generator, 0.5, 2.0)
+    if name.endswith("bias") or name == "running_mean":
+        return _normal(shape, generator) * 0.3
+    if sum(size > 1 for size in shape) < 2:
+        return _uniform(shape, generator, 0.5, 1.5)
+    fan_in = tensor.numel() / shape[0] if shape[0] > 1 else 2.0
+    return _normal(shape, generator) * (2 / fan_in) ** 0.5
+
+
+def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator, low: float, high: float) -> Tensor:
+    return torch.rand(shape, generator=generator, dtype=torch.float64) * (high - low) + low

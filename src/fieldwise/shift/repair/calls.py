@@ -1,0 +1,96 @@
+"""Functional calls by the names of their arguments, and a registry of what to do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (as torch calls it)
+
+Function = Callable[..., Any]
+
+_CONV = "input weight bias stride padding dilation groups"
+_TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
+_MAX_POOL = "input kernel_size stride padding dilation ceil_mode return_indices"
+_AVG_POOL = "input kernel_size stride padding ceil_mode count_include_pad divisor_override"
+_UNFOLD = "input kernel_size dilation padding stride"
+_PAD = "input pad mode value"
+_INTERPOLATE = "input size scale_factor mode align_corners recompute_scale_factor antialias"
+
+CONV = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+TRANSPOSED = {torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_transpose3d: 3}
+MAX_POOL = {
+    F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3,
+    torch.max_pool1d: 1, torch.max_pool2d: 2, torch.max_pool3d: 3,
+}  # fmt: skip
+AVG_POOL = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3}
+UNFOLD = {F.unfold: 2}
+PAD = {F.pad: 0}
+INTERPOLATE = {F.interpolate: 0, F.upsample: 0}
+
+_SIGNATURES: dict[Function, tuple[str, ...]] = {
+    func: tuple(names.split())
+    for family, names in (
+        (CONV, _CONV),
+        (TRANSPOSED, _TRANSPOSED),
+        (MAX_POOL, _MAX_POOL),
+        (AVG_POOL, _AVG_POOL),
+        (UNFOLD, _UNFOLD),
+        (PAD, _PAD),
+        (INTERPOLATE, _INTERPOLATE),
+    )
+    for func in family
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a known function: its arguments by name, those that were given."""
+
+    func: Function
+    given: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.given[name]
+
+    def get(self, name: str, default: Any) -> Any:
+        """An argument, or what it is where it was not given (None counts as not given)."""
+        found = self.given.get(name)
+        return default if found is None else found
+
+    def sizes(self, name: str, count: int, default: Any) -> tuple[int, ...]:
+        """An argument that holds one integer per spatial axis, or one for all.
+
+        >>> Call(torch.conv2d, {"stride": 2}).sizes("stride", 2, 1)
+        (2, 2)
+        """
+        found = self.get(name, default)
+        if found == ():
+            found = default
+        if isinstance(found, int):
+            return (found,) * count
+        return tuple(found) if len(found) == count else tuple(found) * count
+
+    def but(self, **changes: Any) -> Call:
+        """The same call with some arguments changed."""
+        return replace(self, given={**self.given, **changes})
+
+    def run(self) -> Any:
+        """Execute it; the first argument by position, as every one of these functions takes it."""
+        given = dict(self.given)
+        return self.func(given.pop("input"), **given)
+
+
+def known_call(func: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
+    """The call with its arguments by name; None for a function that is not one of these.
+
+    >>> call = known_call(F.pad, (torch.zeros(2), (1, 1)), {"mode": "constant"})
+    >>> call["pad"], call["mode"]
+    ((1, 1), 'constant')
+    """
+    names = _SIGNATURES.get(func)
+    if names is None:
+        return None
+    return Call(func, {**dict(zip(names, args, strict=False)), **kwargs})

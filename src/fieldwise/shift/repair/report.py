@@ -1,0 +1,47 @@
+"""What a repair did: a model, what was rewritten in it, and how it was checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fieldwise.shift.measure import Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One call that the repaired model computes in another way.
+
+    module: path of the module that makes the call ('' for the model itself)
+    op:     the function, as torch calls it; what: what is done to it
+    """
+
+    module: str
+    op: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """A repaired copy, not to be trusted further than ``done`` says.
+
+    model:       the copy; weights, names and state_dict are those of the model
+    changes:     in order of execution
+    measurement: of the copy, in float64, on generic weights
+    before:      the same of the model as it was, for repairs that promise less than exactness
+    """
+
+    model: Any
+    changes: tuple[Change, ...]
+    measurement: Measurement
+    before: Measurement | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the checks agree that the copy does what the repair promises.
+
+        Exact equivariance; with ``before``, a smaller error than before.
+        """
+        if self.before is None:
+            return self.measurement.verdict == "holds"
+        return self.measurement.error < self.before.error
