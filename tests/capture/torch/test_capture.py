@@ -477,15 +477,24 @@ def test_lazy_parameters_and_sparse_inputs_are_refused():
 
 
 def test_ops_that_cannot_be_recorded_are_refused_by_name():
-    def quantized(x: Tensor) -> Tensor:
-        return torch.fake_quantize_per_tensor_affine(x, 0.1, 0, 0, 255)
+    def overlapping_nowhere(x: Tensor) -> Tensor:
+        return torch.istft(torch.stft(x, 8, return_complex=True), 8, window=torch.zeros(8))
 
-    with pytest.raises(
-        CaptureError, match=r"fake_quantize.* cannot be recorded: torch cannot tell"
-    ):
-        capture(Net(quantized), torch.randn(3))
+    with pytest.raises(CaptureError, match=r"istft .* cannot be recorded: .* window overlap"):
+        capture(Net(overlapping_nowhere), torch.randn(64))
     with pytest.raises(CaptureError, match=r"_foreach_add .* writes in a way that is not known"):
         capture(Net(lambda x: torch._foreach_add_([x * 2], 1.0)), torch.randn(3))
+
+
+def test_an_op_without_a_meta_kernel_takes_the_layout_of_its_result_from_zeros():
+    def there_and_back(x: Tensor) -> Tensor:
+        window = torch.hann_window(8)
+        spectrum = torch.stft(x, 8, window=window, return_complex=True)
+        return torch.istft(spectrum, 8, window=window, length=64)
+
+    graph = capture(Net(there_and_back), torch.randn(64))
+    assert graph.shape(graph.outputs[0]) == (64,)
+    is_replayed(Net(there_and_back), torch.randn(64))
 
 
 def test_memory_that_changes_its_size_is_refused():

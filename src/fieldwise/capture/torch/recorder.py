@@ -223,10 +223,26 @@ class Recorder(TorchDispatchMode):
         except NotImplementedError:
             if op.sizes_by_data:
                 raise self.refuse_data(op.plain) from None
+            return self._run_on_zeros(op, func, recorded)
+
+    def _run_on_zeros(self, op: Op, func: Any, recorded: _Recorded) -> Any:
+        """The layout of the results of an op that has no kernel on the meta device."""
+        constants = iter(recorded.constants)
+
+        def real(tensor: Tensor) -> Tensor:
+            if self.memory.entry(tensor) is None:
+                return next(constants)
+            return torch.zeros_like(tensor, device=self.constants.home)
+
+        given = map_arguments(real, recorded.meta_args, recorded.meta_kwargs)
+        try:
+            out = func(*given[0], **given[1])
+        except (NotImplementedError, RuntimeError) as error:
             raise self.refuse(
                 f"The op {op.name} ({self.trace.frame}) cannot be recorded: torch cannot tell the "
-                "shape of its result without computing it."
+                f"shape of its result without computing it, and on zeros it fails: {error}"
             ) from None
+        return map_arguments(empty_twin, (out,), {})[0][0]
 
     def _emit(
         self, op: Op, func: Any, recorded: _Recorded, results: tuple[Tensor, ...]
