@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import lru_cache
 from math import prod
 
-from fieldwise.axes import AxisMap, IndexSet, Lattice, Region
+from fieldwise.axes import EMPTY, AxisMap, IndexSet, Lattice, Region
 from fieldwise.axes.digits import summed_out
 from fieldwise.field.closed import Closed
 from fieldwise.field.products import Digit, Layout, Product, Track, antichain, over
@@ -60,15 +60,16 @@ def summarise(closed: Closed, axes: Sequence[int], source: Shape, *, with_local:
     layout = closed.state.layout
     unit = frozenset(roles(layout, axes, len(source)).unit)
     products, pieces = _of_the_middle(of_units(closed.state.products, layout, unit), layout)
+    sized = pieces or any(product.sized for product in products)
     local = None
     if with_local and closed.state.local:
         middle, _ = _of_the_middle(of_units(closed.state.local, layout, unit), layout)
-        local = _fields(middle, layout, axes, source, closed)
+        local = _fields(middle, layout, axes, source, closed, sized=sized)
     return Summary(
-        axes=_fields(products, layout, axes, source, closed),
+        axes=_fields(products, layout, axes, source, closed, sized=sized),
         products=len(products),
         why=next((p.why for p in products if p.why is not None), None),
-        at_this_size=pieces or any(product.sized for product in products),
+        at_this_size=sized,
         local=local,
     )
 
@@ -80,13 +81,17 @@ def _of_the_middle(products: Sequence[Product], layout: Layout) -> tuple[tuple[P
     """
     if not any(product.where for product in products):
         return tuple(products), False
-    middle = [prod(size for size, _ in digits) // 2 for digits in layout]
+    middle = [_middle(digits) for digits in layout]
     chosen = tuple(
         replace(product, where=())
         for product in products
         if all(middle[dim] in indices for dim, indices in product.where)
     )
     return chosen, True
+
+
+def _middle(digits: Sequence[tuple[int, int]]) -> int:
+    return prod(size for size, _ in digits) // 2
 
 
 def make_row(
@@ -153,14 +158,20 @@ def _fields(
     axes: Sequence[int],
     source: Shape,
     closed: Closed,
+    *,
+    sized: bool,
 ) -> tuple[AxisField, ...]:
+    """Per axis; what has no common map is described by the middle unit if it is sized anyway."""
     fields = []
     for position, axis in enumerate(axes):
         tracks = [product.tracks[position] for product in products]
         if any(isinstance(track.map, Lattice) for track in tracks):
             fields.append(AxisField(axis, full=True, full_by=closed.full_by[position]))
         else:
-            fields.append(_bounded(axis, tracks, layout, source[axis]))
+            found = _bounded(axis, tracks, layout, source[axis])
+            if found.extent is None and sized and tracks:
+                found = _of_middle_unit(axis, tracks, layout, source[axis])
+            fields.append(found)
     return tuple(fields)
 
 
@@ -180,6 +191,14 @@ def _bounded(axis: int, tracks: Sequence[Track], layout: Layout, size: int) -> A
     return _described(axis, union, units, size)
 
 
+def _of_middle_unit(axis: int, tracks: Sequence[Track], layout: Layout, size: int) -> AxisField:
+    places = _places({dim: _middle(digits) for dim, digits in enumerate(layout)}, layout)
+    seen = EMPTY
+    for track in tracks:
+        seen = seen | _evaluated(track, places, layout, size)
+    return AxisField(axis, extent=seen.extent, count=seen.count, clipped=seen.clip(size).extent)
+
+
 def _all_digits(axis: int, tracks: Sequence[Track], layout: Layout) -> tuple[Digit, ...]:
     """The digits that say where a unit is along a source axis, in their order.
 
@@ -197,11 +216,7 @@ def _all_digits(axis: int, tracks: Sequence[Track], layout: Layout) -> tuple[Dig
 
 def closed_region(state: State, unit: Mapping[int, int]) -> tuple[tuple[IndexSet, ...], ...]:
     """The products that one unit sees by the closed form, unclipped; ``unit`` by dimension."""
-    places = {}
-    for dim, index in unit.items():
-        rest = index
-        for place in reversed(range(len(state.layout[dim]))):
-            rest, places[dim, place] = divmod(rest, state.layout[dim][place][0])
+    places = _places(unit, state.layout)
     found = []
     for product in of_units(state.products, state.layout, frozenset(unit)):
         if all(unit[dim] in indices for dim, indices in product.where):
@@ -212,6 +227,16 @@ def closed_region(state: State, unit: Mapping[int, int]) -> tuple[tuple[IndexSet
                 )
             )
     return Region.of(found).products
+
+
+def _places(unit: Mapping[int, int], layout: Layout) -> dict[Digit, int]:
+    """The digits of a unit's indices."""
+    places = {}
+    for dim, index in unit.items():
+        rest = index
+        for place in reversed(range(len(layout[dim]))):
+            rest, places[dim, place] = divmod(rest, layout[dim][place][0])
+    return places
 
 
 def _evaluated(track: Track, places: Mapping[Digit, int], layout: Layout, size: int) -> IndexSet:

@@ -47,7 +47,8 @@ def _separable(state: State, step: Separable, before: Shape, after: Shape) -> St
         _stays(step.coords[dim], dim, before, after) for dim in driving
     ):
         return _untouched(state, step, before, after, where)
-    moved = [dim for dim in driving if _needs_one_digit(step, dim, before, after)]
+    guarded = {dim for product in state.products for dim, _ in product.where}
+    moved = [dim for dim in driving if _needs_one_digit(step, dim, before, after, guarded)]
     state = collapse(state, moved)
     layout = _result_layout(state.layout, step, before, after)
     scene = _Scene(state.layout, step.coords, before, after, layout, where, state.sizes)
@@ -88,11 +89,14 @@ def _untouched(
     return State(layout, products, local, state.sizes)
 
 
-def _needs_one_digit(step: Separable, dim: int, before: Shape, after: Shape) -> bool:
+def _needs_one_digit(
+    step: Separable, dim: int, before: Shape, after: Shape, guarded: set[int]
+) -> bool:
+    """Whether a dimension's index is followed as one: its digits do not pass, or are cut."""
     coord = step.coords[dim]
     if isinstance(coord, Along):
         return not _passes(coord, before[dim], after[coord.dim])
-    return isinstance(coord, Fixed)
+    return isinstance(coord, Fixed) or dim in guarded
 
 
 def _result_layout(layout: Layout, step: Separable, before: Shape, after: Shape) -> Layout:
@@ -132,6 +136,8 @@ class _Scene:
 
 def _read(scene: _Scene, product: Product, *, keep_global: bool) -> list[Product]:
     """The product as the result sees it: none where nothing of it is read."""
+    if any(_kept_out(scene, dim, indices) for dim, indices in product.where):
+        return []
     passed = _pushed_guards(scene, product.where)
     if passed is None:
         return []
@@ -169,6 +175,14 @@ def _followed(
         if not merged[dim]:
             return None
     return Product(tuple(tracks), guards(merged, scene.after), why, sized)
+
+
+def _kept_out(scene: _Scene, dim: int, indices: IndexSet) -> bool:
+    """Whether the step reads none of these indices, told without moving them."""
+    coord = scene.coords[dim]
+    if not isinstance(coord, Along) or coord.dim not in scene.where:
+        return False
+    return scene.keeps(coord, dim) and indices.isdisjoint(scene.where[coord.dim])
 
 
 def _pushed_guards(scene: _Scene, where: Guards) -> dict[int, IndexSet] | None:
@@ -227,21 +241,30 @@ def _track(
             index, sized = step.then(index), sized or finite
             digits[position], lengths[position] = (coord.dim, 0), size
             continue
-        values = coord.indices if isinstance(coord, Fixed) else None
+        values = _values_read(coord, guarded.get(dim))
         why = why or (coord.why if isinstance(coord, Unknown) else None)
-        if values is None and position == 0:
+        if position == 0 and not isinstance(coord, Fixed):
             swept = True
-            if len(digits) == 1 and not sized:
+            if len(digits) == 1 and values is None and not sized:
                 return _Moved(_swept(index), swept, sized, why)
             sized = True
         index = summed_out(tuple(lengths), position, values).then(index)
         del digits[position], lengths[position]
     assert isinstance(index, AxisMap)
+    if not digits:
+        index = AxisMap.constant(index(0))
     if swept and not digits and index.pull(IndexSet(0, 1)).clip(source).count == source:
         return _Moved(Track((), FULL), swept, sized, why)
     if index.period > _LONG and index.period > (units := prod(lengths)):
         index, sized = _written_out(index, units, source), True
     return _Moved(Track(tuple(digits), index), swept, sized, why)
+
+
+def _values_read(coord: Coord, guard: IndexSet | None) -> IndexSet | None:
+    """The values of a dimension that are read and count; None for all."""
+    if not isinstance(coord, Fixed):
+        return guard
+    return coord.indices if guard is None else coord.indices & guard
 
 
 _LONG = 256

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.constants import NamedTensors
+from fieldwise.capture.torch.hidden import without_hidden
 from fieldwise.capture.torch.naming import finish
 from fieldwise.capture.torch.python_api import PythonApi
 from fieldwise.capture.torch.recorder import Recorder
@@ -60,13 +61,15 @@ def capture(model: nn.Module, example: Any) -> Graph:
         raise CaptureError("No output of the model depends on its input.")
     trace = recorder.trace
     names = _input_names(len(trace.inputs), example)
-    graph = finish(
-        trace.drafts,
-        trace.shapes,
-        trace.dtypes,
-        list(zip(names, trace.inputs, strict=True)),
-        outputs,
-        trace.scopes,
+    graph = without_hidden(
+        finish(
+            trace.drafts,
+            trace.shapes,
+            trace.dtypes,
+            list(zip(names, trace.inputs, strict=True)),
+            outputs,
+            trace.scopes,
+        )
     )
     verify(graph)
     return graph

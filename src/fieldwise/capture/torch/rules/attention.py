@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table, index_map
+from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, one, rule
 from fieldwise.capture.torch.rules.common import Where, source
-from fieldwise.capture.torch.rules.mask import equal_slices
+from fieldwise.capture.torch.rules.mask import visible
 from fieldwise.capture.torch.rules.product import batched
 from fieldwise.graph.ir import (
     AT_ZERO,
@@ -88,27 +86,7 @@ def _visible(call: OpCall) -> list[tuple[Coord, Where]]:
     if values is None:
         return [(WHOLE, ())]
     opened = values if values.dtype == bool else values > -np.inf
-    return list(_per_head(opened, dim - (opened.ndim - 2), dim, queries))
-
-
-def _per_head(
-    opened: np.ndarray, first: int, dim: int, queries: int
-) -> Iterator[tuple[Coord, Where]]:
-    """Tables over the queries, guarded along the leading dimensions where these differ."""
-    if opened.ndim == 2:
-        yield _table(opened, dim, queries), ()
-        return
-    for indices, part in equal_slices(opened):
-        guard: Where = () if len(indices) == len(opened) else ((first, IndexSet.of(indices)),)
-        for coord, where in _per_head(part, first + 1, dim, queries):
-            yield coord, (*guard, *where)
-
-
-def _table(opened: np.ndarray, dim: int, queries: int) -> Coord:
-    if opened.all():
-        return WHOLE
-    rows = [IndexSet.of(row.nonzero()[0].tolist()) for row in opened]
-    return Along(dim, index_map(rows * (queries if len(rows) == 1 else 1)))
+    return list(visible(opened, range(dim + 2 - opened.ndim, dim + 1), queries))
 
 
 # -------------------------------------------------------------------- fused encoder layers

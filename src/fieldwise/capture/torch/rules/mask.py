@@ -6,15 +6,15 @@ that derives from the input is data and closes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from fieldwise.axes import IndexSet
+from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, one, rule
 from fieldwise.capture.torch.rules.common import Where, broadcasts, source
-from fieldwise.graph.ir import Read, Ref, Separable, broadcast
+from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Ref, Separable, broadcast
 
 
 @rule("tril")
@@ -95,3 +95,29 @@ def equal_slices(values: np.ndarray) -> list[tuple[list[int], np.ndarray]]:
     for index, part in enumerate(values):
         found.setdefault(np.ascontiguousarray(part).tobytes(), []).append(index)
     return [(indices, values[indices[0]]) for indices in found.values()]
+
+
+def visible(opened: np.ndarray, dims: Sequence[int], size: int) -> Iterator[tuple[Coord, Where]]:
+    """The places along a mask's last axis that each result index sees.
+
+    The other axes are the result's dimensions ``dims``; the last of these, of length ``size``,
+    drives a table, and the tables are guarded along the others where they differ.
+
+    >>> [(coord, where)] = visible(np.tri(3, dtype=bool), (0,), 3)
+    >>> coord.map.rows[1], where
+    (IndexSet{0..1}, ())
+    """
+    if opened.ndim == 2:
+        yield _table(opened, dims[0], size), ()
+        return
+    for indices, part in equal_slices(opened):
+        guard: Where = () if len(indices) == len(opened) else ((dims[0], IndexSet.of(indices)),)
+        for coord, where in visible(part, dims[1:], size):
+            yield coord, (*guard, *where)
+
+
+def _table(opened: np.ndarray, dim: int, size: int) -> Coord:
+    if opened.all():
+        return WHOLE
+    rows = [IndexSet.of(row.nonzero()[0].tolist()) for row in opened]
+    return Along(dim, index_map(rows * (size if len(rows) == 1 else 1)))

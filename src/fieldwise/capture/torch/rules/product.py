@@ -52,8 +52,7 @@ def _bilinear(call: OpCall) -> Reads:
 
 @rule("matmul", "mm", "bmm", "mv", "dot", "vdot", name="matmul")
 def _matmul(call: OpCall) -> Reads:
-    left, right = (name for name in call.args if name in _FACTORS)
-    return one(*_product(call, left, right))
+    return one(*_product(call, *_pair(call)))
 
 
 _FACTORS = ("self", "other", "mat2", "vec", "tensor")
@@ -97,6 +96,33 @@ def _product(call: OpCall, left: str, right: str) -> list[Read]:
         column = (WHOLE, Along(len(call.result) - 1)) if has_columns else (WHOLE,)
         reads.append(batched(number, call.operands[number], batch, column))
     return reads
+
+
+def contraction(call: OpCall) -> tuple[list[tuple[int | None, list[str]]], list[str]]:
+    """A matrix product or einsum by labels: per factor its operand number and labels; the result's.
+
+    Factors that are constants have no number.  A label that the result lacks is summed over.
+    """
+    if call.op == "einsum":
+        parsed, output = _parse(call)
+        numbers = (item.operand if isinstance(item, Ref) else None for item in call["tensors"])
+        return list(zip(numbers, parsed, strict=True)), output
+    left, right = _pair(call)
+    batch = len(call.result) - (len(call.shape(left)) > 1) - (len(call.shape(right)) > 1)
+    rows, columns = ["row", "sum"], ["sum", "column"]
+    terms: list[tuple[int | None, list[str]]] = []
+    for name, last in ((left, rows), (right, columns)):
+        rank = len(call.shape(name))
+        labels = ["sum"] if rank == 1 else last
+        terms.append((call.operand(name), [*map(str, range(batch))][batch + 2 - rank :] + labels))
+    ends = [end for end, (_, labels) in zip(("row", "column"), terms, strict=True) if end in labels]
+    return terms, [*map(str, range(batch)), *ends]
+
+
+def _pair(call: OpCall) -> tuple[str, str]:
+    added = next((pair for pair in _ADDED.values() if pair[0] in call.args), None)
+    left, right = added or (name for name in call.args if name in _FACTORS)
+    return left, right
 
 
 def batched(number: int, shape: Shape, batch: Shape, tail: Sequence[Coord]) -> Read:

@@ -1,0 +1,222 @@
+"""Which elements of a value are constants although the value derives from the input.
+
+A constant mask puts −inf among scores, and the softmax after it puts zeros among weights.  The
+recorded calls are executed on tensors that hold NaN where an element varies, and the −inf or 0
+where a mask has put it; ``hidden`` draws the conclusions.
+
+Only what a mask says counts: masked_fill, where, tril, triu, an assignment, or −inf that is added.
+Other constants are weights, and weights count as non-zero.  A finite addend such as Swin's −100
+leaves a small weight and not a zero, so nothing is known of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.calls import OutOfPlace, Part, WriteThrough
+from fieldwise.capture.torch.overloads import describe, tensors_of
+from fieldwise.graph.ir import Graph, Node, Ref, Separable, Unknown
+
+INF = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A call, ready to be executed on what is known of its operands.
+
+    name:      of the op, without its namespace ('masked_fill'); 'write' for an assignment
+    args:      by name; an operand is a tensor with NaN where its elements vary
+    derived:   the names of the arguments that are operands
+    run:       executes the call
+    shape:     of the first result
+    moves:     the op only moves elements (or chooses among them)
+    pointwise: the op is element-wise
+    """
+
+    name: str
+    args: Mapping[str, Any]
+    derived: frozenset[str]
+    run: Callable[[], Any]
+    shape: tuple[int, ...]
+    moves: bool
+    pointwise: bool
+
+
+def constant_parts(graph: Graph) -> dict[str, Tensor]:
+    """Per value with zeros or −inf known to be constant: those, among NaN for all that varies."""
+    known: dict[str, Tensor] = {}
+    for node in graph.nodes:
+        if not (node.op in _SAYS or any(name in known for name in node.operands)):
+            continue
+        execution = _execution(node, graph, known)
+        if execution is not None:
+            found = _RULES.get(execution.name, _other)(execution)
+            for name, value in zip(node.results, found, strict=False):
+                if ((value == 0) | (value == -INF)).any():
+                    known[name] = value.float()
+    return known
+
+
+_ADDS = ("add", "sub", "matmul")
+_SAYS = (*_ADDS, "masked_fill", "where", "tril", "triu", "fill", "index_put")
+"""What may say so first, by canonical name; −inf may stand in the addend of a matrix product."""
+
+_MOVES = (
+    "write", "clone", "cat", "stack", "repeat", "roll", "flip", "index", "index_put",
+    "_unsafe_index", "_unsafe_index_put", "index_select", "_to_copy", "lift", "fill", "copy",
+    "zero", "tril", "triu", "pad", "constant_pad_nd",
+)  # fmt: skip
+
+
+def _execution(node: Node, graph: Graph, known: Mapping[str, Tensor]) -> Execution | None:
+    """The node's call; None where nothing can be known of its results."""
+    source = node.source
+    if source is None or not all(graph.values[name].dtype in _FLOATS for name in node.operands):
+        return None
+    constants = list(tensors_of(source.args, source.kwargs))
+    if any(tensor.is_meta for tensor in constants) or _reads_by_data(node):
+        return None
+    adds = node.op in _ADDS and not any(name in known for name in node.operands)
+    if adds and not any(map(_closes, constants)):
+        return None
+    operands = [_operand(name, graph, known) for name in node.operands]
+    args, kwargs = _filled(list(source.args), operands), _filled(dict(source.kwargs), operands)
+    target = source.target
+
+    def run() -> Any:
+        return target(*args, **kwargs)
+
+    shape = graph.shape(node.results[0])
+    if isinstance(target, WriteThrough):
+        return Execution("write", {}, frozenset(), run, shape, moves=True, pointwise=False)
+    overload = overload_of(target)
+    op = describe(overload)
+    derived = {name for name, arg in op.bind(source.args, source.kwargs).items() if _refers(arg)}
+    moves = overload.is_view or op.plain in _MOVES
+    bound = op.bind(tuple(args), kwargs)
+    return Execution(op.plain, bound, frozenset(derived), run, shape, moves, op.pointwise)
+
+
+def overload_of(target: Any) -> torch._ops.OpOverload:
+    """The overload that a recorded call executes, wrapped or not."""
+    overload: torch._ops.OpOverload = target.op if isinstance(target, _WRAPPERS) else target
+    return overload
+
+
+_WRAPPERS = (OutOfPlace, Part)
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def _closes(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and bool((tensor == -INF).any())
+
+
+def _reads_by_data(node: Node) -> bool:
+    steps = (step for reads in node.reads for read in reads for step in read.steps)
+    return any(
+        isinstance(coord, Unknown)
+        for step in steps
+        if isinstance(step, Separable)
+        for coord in step.coords
+    )
+
+
+def _operand(name: str, graph: Graph, known: Mapping[str, Tensor]) -> Tensor:
+    return known[name] if name in known else _varying(graph.shape(name))
+
+
+def _varying(shape: Sequence[int]) -> Tensor:
+    return torch.full(tuple(shape), torch.nan)
+
+
+def _refers(arg: Any) -> bool:
+    return isinstance(arg, Ref) or (isinstance(arg, (list, tuple)) and any(map(_refers, arg)))
+
+
+def _filled(item: Any, operands: Sequence[Tensor]) -> Any:
+    """The arguments with operands in place of references; learned constants vary."""
+    if isinstance(item, Ref):
+        return operands[item.operand].contiguous()
+    if isinstance(item, nn.Parameter):
+        return _varying(item.shape)
+    if isinstance(item, Tensor):
+        return item.detach().cpu().float() if item.is_floating_point() else item.detach().cpu()
+    if isinstance(item, dict):
+        return {name: _filled(part, operands) for name, part in item.items()}
+    if isinstance(item, (list, tuple)):
+        return [_filled(part, operands) for part in item]
+    return item
+
+
+# -------------------------------------------------------------------- what is known of a result
+
+
+def _executed(call: Execution) -> list[Tensor]:
+    return list(tensors_of((call.run(),), {}))
+
+
+def _other(call: Execution) -> list[Tensor]:
+    """A move, or an element-wise function of one tensor; else nothing is known."""
+    if call.moves:
+        return _executed(call)
+    tensors = list(tensors_of(tuple(call.args.values()), {}))
+    if call.pointwise and len(tensors) == 1:
+        return [torch.where(tensors[0].isnan(), torch.nan, out) for out in _executed(call)]
+    return []
+
+
+def _chosen(call: Execution) -> list[Tensor]:
+    """What a mask that is data chooses is not known."""
+    return [] if {"mask", "condition"} & call.derived else _executed(call)
+
+
+def _added(call: Execution) -> list[Tensor]:
+    """−inf stays −inf, whatever finite number is added to it."""
+    addends = [call.args["self"]]
+    if call.name in ("add", "sub"):
+        sign = 1 if call.name == "add" else -1
+        addends.append(call.args["other"] * (sign * call.args["alpha"]))
+    result = _varying(call.shape)
+    for addend in addends:
+        result = torch.where(torch.as_tensor(addend) == -INF, -INF, result)
+    return [result]
+
+
+def _multiplied(call: Execution) -> list[Tensor]:
+    """Zero stays zero, whatever finite number it is multiplied by or divided by."""
+    names = ("self",) if call.name == "div" else ("self", "other")
+    result = _varying(call.shape)
+    for name in call.derived.intersection(names):
+        result = torch.where(call.args[name] == 0, 0.0, result)
+    others = [arg for name, arg in call.args.items() if name not in call.derived]
+    if not any(isinstance(arg, Tensor) and arg.dim() for arg in others):
+        result = torch.where(result == 0, result, *_executed(call))
+    return [result]
+
+
+def _softmax(call: Execution) -> list[Tensor]:
+    """−inf becomes zero; one that is alone with −inf becomes one, whatever it is."""
+    scores, dim = call.args["self"], call.args["dim"]
+    shut = scores == -INF
+    alone = ~shut & ((~shut).sum(dim, keepdim=True) == 1)
+    weights = torch.where(shut, 0.0, torch.where(alone, 1.0, torch.nan))
+    return [weights.log() if "log" in call.name else weights]
+
+
+def _dropped_out(call: Execution) -> list[Tensor]:
+    return [call.args["input" if "input" in call.args else "self"]]
+
+
+_RULES: dict[str, Callable[[Execution], list[Tensor]]] = {
+    **dict.fromkeys(("masked_fill", "where"), _chosen),
+    **dict.fromkeys(("add", "sub", "addmm", "baddbmm", "addbmm"), _added),
+    **dict.fromkeys(("mul", "div"), _multiplied),
+    **dict.fromkeys(("softmax", "_softmax", "_safe_softmax"), _softmax),
+    **dict.fromkeys(("log_softmax", "_log_softmax"), _softmax),
+    **dict.fromkeys(("dropout", "native_dropout", "feature_dropout"), _dropped_out),
+}
