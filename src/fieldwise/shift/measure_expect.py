@@ -5,6 +5,7 @@ A wrong hypothesis costs nothing but a verdict of 'broken': what holds, holds by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
@@ -12,6 +13,7 @@ from math import lcm
 from fieldwise.errors import UsageError
 from fieldwise.field import FieldReport, Row, receptive_fields
 from fieldwise.graph.ir import Graph
+from fieldwise.graph.names import aliases
 
 _LONGEST = 1 << 12
 
@@ -35,6 +37,29 @@ class Expectations:
         self.shape = graph.values[graph.inputs[0]].shape
         self.axes = tuple(range(2, len(self.shape))) or (len(self.shape) - 1,)
         self._reports: dict[int, FieldReport] = {}
+        self._by_alias = {
+            alias: value for value, names in aliases(graph).items() for alias in names
+        }
+
+    def chosen(self, axis: int | Sequence[int] | None) -> tuple[int, ...]:
+        """The axes asked for.  Raises UsageError for one that the input does not have."""
+        if axis is None:
+            return self.axes
+        rank = len(self.shape)
+        axes = (axis,) if isinstance(axis, int) else tuple(axis)
+        for one in axes:
+            if not 0 <= one < rank:
+                raise UsageError(f"The input has axes 0 to {rank - 1}; axis {one} is none of them.")
+        return axes
+
+    def value(self, name: str, *, is_output: bool) -> str | None:
+        """The value that is this output, or that the module of this name returned.
+
+        None for one that does not depend on the input.
+        """
+        if is_output:
+            return dict(zip(self.graph.output_names, self.graph.outputs, strict=True)).get(name)
+        return name if name in self.graph.values else self._by_alias.get(name)
 
     def move(self, name: str, axis: int) -> Move:
         """How a value (or what a module returned) should move.
@@ -58,18 +83,27 @@ class Expectations:
         return tuple(sorted({move.dim for move in moves if move.dim is not None}))
 
     def period(self, axis: int) -> int:
-        """The least shift that moves every value on the way by a whole number of units.
+        """The least shift that moves every feature map by a whole number of units.
 
+        By the strides, and where a global operation leaves none, by the ratio of the sizes.
         Raises UsageError where there is none of a reasonable length.
         """
-        strides = (_stride(row) for row in self._report(axis).rows)
-        period = lcm(*(stride.numerator for stride in strides if stride))
+        rows = self._report(axis).rows
+        maps = [row for row in rows if len(row.shape) == len(self.shape) and row.op != "pad"]
+        period = lcm(*(self._least_shift(row, axis) for row in maps))
         if period > _LONGEST:
             raise UsageError(
                 f"The strides along axis {axis} have no common multiple up to {_LONGEST}; "
                 f"say by how much to shift."
             )
         return period
+
+    def _least_shift(self, row: Row, axis: int) -> int:
+        stride = _stride(row)
+        if stride:
+            return abs(stride).numerator
+        whole, rest = divmod(self.shape[axis], row.shape[axis])
+        return whole if row.shape[axis] > 1 and not rest else 1
 
     def _report(self, axis: int) -> FieldReport:
         if axis not in self._reports:

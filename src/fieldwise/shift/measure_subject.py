@@ -1,0 +1,119 @@
+"""The model under test: a float64 copy, its inputs, and what its modules return."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import meta_tensor
+from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.errors import UsageError
+from fieldwise.shift.measure_generic import copied, generic
+from fieldwise.shift.measure_moves import Amount, translated
+
+Values = dict[tuple[bool, str], Tensor]
+
+
+class Subject:
+    """A float64 copy of a model, its values on one input, and on an unrelated one."""
+
+    def __init__(
+        self, model: nn.Module, example: Any, layers: Sequence[str], *, randomise: bool, seed: int
+    ) -> None:
+        example = _tensors(example)
+        self.model = generic(model, seed=seed) if randomise else copied(model).double().eval()
+        self.paths = _chosen(self.model, layers)
+        self.inputs = noise(example, seed=seed)
+        self.reference = self.run(self.inputs)
+        self.unrelated = self.run(noise(example, seed=seed + 1))
+
+    def run(self, inputs: Any) -> Values:
+        """The floating outputs, and what the chosen modules returned, copied."""
+        returned: dict[str, list[list[Tensor]]] = defaultdict(list)
+
+        def keep(path: str) -> Any:
+            def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+                returned[path].append([tensor.clone() for _, tensor in named_tensors(output)])
+
+            return hook
+
+        hooks = [
+            self.model.get_submodule(path).register_forward_hook(keep(path)) for path in self.paths
+        ]
+        try:
+            output = run(self.model, inputs)
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[0]
+            raise UsageError(
+                f"The model does not run in float64 ({first}); a decision needs that precision."
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+        values = {(True, name): tensor for name, tensor in named_tensors(output)}
+        values |= {(False, name): tensor for name, tensor in _spelled(returned)}
+        return {key: value for key, value in values.items() if value.is_floating_point()}
+
+
+def run(model: nn.Module, inputs: Any) -> Any:
+    """One run without gradients, from the same random state each time."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        if isinstance(inputs, Mapping):
+            return model(**inputs)
+        return model(*inputs) if type(inputs) is tuple else model(inputs)
+
+
+def noise(example: Any, *, seed: int) -> Any:
+    """The like of an example with standard normal float64 values; integers are kept."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point():
+            return torch.randn(tuple(tensor.shape), generator=generator, dtype=torch.float64)
+        return torch.zeros_like(tensor, device="cpu") if tensor.is_meta else tensor
+
+    return map_tensors(draw, example)
+
+
+def _tensors(example: Any) -> Any:
+    if isinstance(example, (tuple, list)) and all(isinstance(size, int) for size in example):
+        return meta_tensor(example)
+    return example
+
+
+def _chosen(model: nn.Module, globs: Sequence[str]) -> tuple[str, ...]:
+    paths = [path for path, _ in model.named_modules() if path]
+    for glob in globs:
+        if not any(fnmatchcase(path, glob) for path in paths):
+            raise UsageError(
+                f"No module is called '{glob}'; a measurement reads what modules return: use "
+                f"a module's path."
+            )
+    return tuple(path for path in paths if any(fnmatchcase(path, glob) for glob in globs))
+
+
+def _spelled(returned: Mapping[str, list[list[Tensor]]]) -> list[tuple[str, Tensor]]:
+    """Named as the graph's values are: 'relu#2' for a second run, 'lstm[0]' for one of several."""
+    found = []
+    for path, runs in returned.items():
+        for number, tensors in enumerate(runs, 1):
+            name = path if len(runs) == 1 else f"{path}#{number}"
+            for position, tensor in enumerate(tensors):
+                found.append((name if len(tensors) == 1 else f"{name}[{position}]", tensor))
+    return found
+
+
+def shifted(inputs: Any, amount: Amount, axis: int, shape: tuple[int, ...]) -> Any:
+    """Every floating tensor of the inputs' rank moved by ``amount`` samples along ``axis``."""
+
+    def shift(tensor: Tensor) -> Tensor:
+        moves = tensor.is_floating_point() and tensor.dim() == len(shape)
+        return translated(tensor, amount, axis) if moves else tensor
+
+    return map_tensors(shift, inputs)
