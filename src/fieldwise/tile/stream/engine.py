@@ -1,0 +1,107 @@
+"""Run a program step by step: the only place where tensors are kept between bands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldwise.axes import Border
+from fieldwise.tile.stream.buffers import Buffer
+from fieldwise.tile.stream.program import Op, Program
+from fieldwise.tile.stream.schedule import Schedule, Task
+
+Source = Callable[[int, int, int], Tensor]
+Emit = Callable[[int, int, Tensor], None]
+
+
+class Engine:
+    """One run of a program: the buffers, the schedule and the states that ops carry along."""
+
+    def __init__(self, program: Program, device: torch.device) -> None:
+        self.program = program
+        self.schedule = Schedule(program.wiring)
+        self.buffers = [Buffer(value, device) for value in program.values]
+        self.states: list[dict[str, Any]] = [{} for _ in program.ops]
+        self.peak = 0
+
+    def step(
+        self, available: Sequence[int], limit: Sequence[int | None], source: Source, emit: Emit
+    ) -> None:
+        """Compute what can be computed.
+
+        available: rows of each input that exist by now; limit: at most so many new output rows
+        source:    gives rows [lo, hi) of input number k
+        emit:      is given each new piece of an output: its value's number, its first row
+        """
+        tasks = self.schedule.advance(available, limit)
+        uses = Counter(value for task in tasks for value in self._operands(task))
+        outputs = set(self.program.wiring.outputs)
+        with torch.inference_mode():
+            for task in tasks:
+                made = self._made(task, source)
+                for value, rows in zip(task.values, made, strict=True):
+                    self.buffers[value].append(task.lo, rows)
+                    if value in outputs:
+                        emit(value, task.lo, rows)
+                self._note_peak()
+                uses.subtract(self._operands(task))
+                for value in (*self._operands(task), *task.values):
+                    if uses[value] <= 0:
+                        self.buffers[value].trim(self.schedule.floor[value])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all rows that are kept."""
+        return sum(buffer.nbytes for buffer in self.buffers)
+
+    def _note_peak(self) -> None:
+        self.peak = max(self.peak, self.nbytes)
+
+    def _operands(self, task: Task) -> Sequence[int]:
+        if task.op is None:
+            return ()
+        return tuple(self.program.ops[task.op].operands.values())
+
+    def _made(self, task: Task, source: Source) -> list[Tensor]:
+        if task.op is None:
+            return [source(self.program.wiring.inputs.index(task.values[0]), task.lo, task.hi)]
+        op = self.program.ops[task.op]
+        rows = _OperandRows(op, self.buffers, self.states[task.op])
+        found = op.run(rows, task.lo, task.hi)
+        made = list(found) if len(found) == 1 else [found[place] for place, _ in op.results]
+        for tensor, value in zip(made, task.values, strict=True):
+            self._check(op, value, tensor, task.hi - task.lo)
+        return made
+
+    def _check(self, op: Op, value: int, made: Tensor, rows: int) -> None:
+        """A band of another shape than planned would be a wrong result: never let it pass."""
+        planned = self.program.values[value]
+        shape = [rows if d == planned.dim else n for d, n in enumerate(planned.shape)]
+        if list(made.shape) != shape:
+            raise RuntimeError(
+                f"'{planned.name}' ({op.node.op}) came out as {tuple(made.shape)} instead of "
+                f"{tuple(shape)}; please report this."
+            )
+
+
+class _OperandRows:
+    """The rows of one op's operands (see executors.registry.Rows)."""
+
+    __slots__ = ("_buffers", "_op", "state")
+
+    def __init__(self, op: Op, buffers: Sequence[Buffer], state: dict[str, Any]) -> None:
+        self._op, self._buffers, self.state = op, buffers, state
+
+    def inside(self, operand: int, start: int, stop: int) -> Tensor:
+        """Rows that exist."""
+        return self._buffers[self._op.operands[operand]].inside(start, stop)
+
+    def padded(
+        self, operand: int, start: int, stop: int, border: Border, fill: float = 0.0
+    ) -> Tensor:
+        """Rows of which some may not exist."""
+        return self._buffers[self._op.operands[operand]].padded(start, stop, border, fill)

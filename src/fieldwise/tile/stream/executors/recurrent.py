@@ -1,0 +1,65 @@
+"""Causal ops that carry a state from one band to the next: recurrent layers, running sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fieldwise.axes import Border
+from fieldwise.axes.axis_map import IDENTITY
+from fieldwise.graph.ir import Ref
+from fieldwise.tile.stream.calls import operator_name
+from fieldwise.tile.stream.executors.passing import passing
+from fieldwise.tile.stream.executors.registry import Executor, Link, Rows, Site, executor
+from fieldwise.tile.stream.reach import Reach
+from fieldwise.tile.stream.refusal import Blocked
+
+
+def _row_by_row(number: int, link: Link, rows: int) -> tuple[tuple[int, Reach], ...]:
+    """The state stands for the past, so that a row reads only itself."""
+    reach = Reach.of(IDENTITY, Border.DROP, size=rows, count=rows)
+    return ((number, reach if link.reach.size is not None else reach.opened()),)
+
+
+@executor("lstm", "gru", "rnn_tanh", "rnn_relu")
+def _recurrent(site: Site) -> Executor:
+    number, link = site.only("input")
+    if link.keeps(site.rows):
+        return passing(site)
+    call = site.call
+    if call["bidirectional"]:
+        raise Blocked("it runs in both directions")
+    if call["train"] and call["dropout"]:
+        raise Blocked("it draws random numbers; call model.eval() first")
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        state = rows.state.get("hidden", call["hx"])
+        args = [state if value is call["hx"] else value for value in call.args]
+        args = [rows.inside(number, lo, hi) if isinstance(value, Ref) else value for value in args]
+        out, *last = call.target(*args, **call.kwargs)
+        rows.state["hidden"] = last if isinstance(state, (list, tuple)) else last[0]
+        return (out,)
+
+    return Executor(run, reaches=_row_by_row(number, link, site.rows), ordered=True)
+
+
+@executor("cumulative")
+def _cumulative(site: Site) -> Executor:
+    number, link = site.only("self")
+    if link.keeps(site.rows):
+        return passing(site)
+    name = operator_name(site.call.target)
+    if name not in ("cumsum", "cumprod"):
+        raise Blocked(f"{name} along the streamed axis cannot be run on a band yet")
+    joined = torch.add if name == "cumsum" else torch.mul
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        (y,) = site.call.run([rows.inside(number, lo, hi)])
+        if "last" in rows.state:
+            y = joined(y, rows.state["last"])
+        rows.state["last"] = y.narrow(site.dim, hi - lo - 1, 1).clone()
+        return (y,)
+
+    return Executor(run, reaches=_row_by_row(number, link, site.rows), ordered=True)

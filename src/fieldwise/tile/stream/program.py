@@ -1,0 +1,257 @@
+"""A captured graph as a program of ops on bands of rows, or the list of what is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from fieldwise.axes import AxisMap, Table
+from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Graph, Node, Read, Reshape, Shape
+from fieldwise.tile.stream.calls import BoundCall, is_pointwise
+from fieldwise.tile.stream.executors import Executor, Link, Run, Site, find_maker, pointwise
+from fieldwise.tile.stream.executors.layout import reshaped
+from fieldwise.tile.stream.follow import Followed, follow
+from fieldwise.tile.stream.reach import Reach
+from fieldwise.tile.stream.refusal import Blocked, Refusal, StreamError
+from fieldwise.tile.stream.schedule import Dependence, Wiring
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A value that is computed row by row: its shape at the real size and its streamed dimension.
+
+    ``rows`` is None while the total length is not known.
+    """
+
+    name: str
+    shape: Shape
+    dtype: torch.dtype
+    dim: int
+    rows: int | None
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory of one row."""
+        return torch.Size(self.shape).numel() // self.shape[self.dim] * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A node of the graph as it is run: operand number → value, and where its results go."""
+
+    node: Node
+    run: Run
+    operands: Mapping[int, int]
+    results: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Values, ops in execution order, and how they hang together."""
+
+    values: tuple[Streamed, ...]
+    ops: tuple[Op, ...]
+    wiring: Wiring
+    output_names: tuple[str, ...]
+    outputs: tuple[int, ...]
+
+
+def compile_program(graph: Graph, axis: int, *, endless: bool = False) -> Program:
+    """The program that computes a graph band by band along ``axis`` of its inputs.
+
+    endless: the total length is not known: no right end, nothing that depends on it
+
+    Raises UsageError for an axis that an input lacks, and StreamError, which names every op in
+    the way.
+    """
+    compiler = _Compiler(graph, endless)
+    for name in graph.inputs:
+        compiler.add_input(name, axis)
+    live = _live(graph)
+    for node in graph.nodes:
+        if any(result in live for result in node.results):
+            compiler.add(node, live)
+    return compiler.finish()
+
+
+@dataclass(slots=True)
+class _Compiler:
+    graph: Graph
+    endless: bool
+    values: list[Streamed] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+    fixed: dict[str, Tensor] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    ops: list[Op] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+    dependences: list[Dependence] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def add_input(self, name: str, axis: int) -> None:
+        shape = self.graph.shape(name)
+        if not -len(shape) <= axis < len(shape):
+            raise UsageError(
+                f"The input '{name}' has {len(shape)} dimensions and none numbered {axis}; "
+                f"choose an axis from {-len(shape)} to {len(shape) - 1}."
+            )
+        self.inputs.append(self._value(name, axis % len(shape)))
+
+    def add(self, node: Node, live: Iterable[str]) -> None:
+        """Make a node an op, compute it now if nothing streamed reaches it, or note why not."""
+        if any(name in self.lost for name in node.operands):
+            self.lost.update(node.results)
+            return
+        if all(name in self.fixed for name in node.operands):
+            self._compute(node)
+            return
+        try:
+            self._add_streamed(node, [n for n, name in enumerate(node.results) if name in live])
+        except Blocked as why:
+            self.refusals.append(Refusal.of(node, str(why)))
+            self.lost.update(node.results)
+
+    def finish(self) -> Program:
+        """The program.  Raises StreamError where something is in the way."""
+        for name, value in zip(self.graph.output_names, self.graph.outputs, strict=True):
+            if value in self.fixed:
+                why = f"the output '{name}' does not depend on the streamed axis"
+                self.refusals.append(Refusal("", "output", why))
+        if self.refusals:
+            raise StreamError(
+                "The model cannot be streamed along this axis", self.refusals, _REMEDY
+            )
+        outputs = tuple(self.numbers[name] for name in self.graph.outputs)
+        distinct = tuple(dict.fromkeys(outputs))
+        rows = tuple(value.rows for value in self.values)
+        wiring = Wiring(rows, tuple(self.inputs), distinct, tuple(self.dependences))
+        names = self.graph.output_names
+        return Program(tuple(self.values), tuple(self.ops), wiring, names, outputs)
+
+    # ---------------------------------------------------------------- one node
+
+    def _value(self, name: str, dim: int) -> int:
+        value = self.graph.values[name]
+        rows = None if self.endless else value.shape[dim]
+        dtype = getattr(torch, value.dtype)
+        self.numbers[name] = len(self.values)
+        self.values.append(Streamed(name, value.shape, dtype, dim, rows))
+        return self.numbers[name]
+
+    def _compute(self, node: Node) -> None:
+        fixed = {n: self.fixed[name] for n, name in enumerate(node.operands)}
+        with torch.inference_mode():
+            self.fixed.update(zip(node.results, BoundCall.of(node, fixed).run(()), strict=True))
+
+    def _add_streamed(self, node: Node, wanted: Sequence[int]) -> None:
+        fixed = {n: self.fixed[name] for n, name in enumerate(node.operands) if name in self.fixed}
+        call = BoundCall.of(node, fixed)
+        made = [(result, *self._made(node, call, result)) for result in wanted]
+        together = [entry for entry in made if entry[2].whole]
+        apart = [[entry] for entry in made if not entry[2].whole]
+        for group in ([together] if together else []) + apart:
+            _, site, executor = group[0]
+            self._add_op(node, site, executor, [(result, site.dim) for result, site, _ in group])
+
+    def _made(self, node: Node, call: BoundCall, result: int) -> tuple[Site, Executor]:
+        shape = self.graph.shape(node.results[result])
+        links = list[Link | None]()
+        dims = set[int]()
+        for number, name in enumerate(node.operands):
+            if name in self.fixed:
+                links.append(None)
+                continue
+            link, dim = self._link(node, result, number, shape)
+            links.append(link)
+            dims.add(dim)
+        if len(dims) > 1:
+            raise Blocked("its operands carry the streamed axis along different dimensions")
+        site = Site(node, call, result, shape, dims.pop(), tuple(links))
+        return site, _executor(site)
+
+    def _link(self, node: Node, result: int, number: int, shape: Shape) -> tuple[Link, int]:
+        operand = self.values[self.numbers[node.operands[number]]]
+        reads = [read for read in node.reads[result] if read.operand == number]
+        found = _followed(reads, operand, shape)
+        rows = shape[found.dim]
+        size = operand.shape[operand.dim]
+        reach = Reach.of(found.map, found.border, size=size, count=rows)
+        if self.endless and node.op not in _CARRY_STATE:
+            reach = reach.opened()
+        elif self.endless:
+            reach = replace(reach, size=None, count=None)
+        return Link(operand.dim, operand.shape, found.map, reach), found.dim
+
+    def _add_op(
+        self, node: Node, site: Site, executor: Executor, results: Sequence[tuple[int, int]]
+    ) -> None:
+        places = tuple((n, self._value(node.results[n], dim)) for n, dim in results)
+        operands = {
+            number: self.numbers[name]
+            for number, name in enumerate(node.operands)
+            if site.links[number] is not None
+        }
+        reaches = dict(executor.reaches)
+        reads = tuple(
+            (operands[number], reaches.get(number, link.reach))
+            for number, link in enumerate(site.links)
+            if link is not None
+        )
+        self.ops.append(Op(node, executor.run, operands, places))
+        values = tuple(value for _, value in places)
+        self.dependences.append(Dependence(values, reads, executor.ordered))
+
+
+def _executor(site: Site) -> Executor:
+    """The executor of a site.  Raises Blocked where there is none."""
+    if is_pointwise(site.call.target):
+        return pointwise(site)
+    (*_, read) = site.node.reads[site.result] or (None,)
+    if read is not None and read.steps == (Reshape(),) and site.node.op == "reshape":
+        return reshaped(site)
+    maker: Callable[[Site], Executor] | None = find_maker(site.node.op)
+    if maker is None:
+        raise Blocked("nobody has told yet how to run this op on a band of rows")
+    return maker(site)
+
+
+def _followed(reads: Sequence[Read], operand: Streamed, shape: Shape) -> Followed:
+    """How an operand's rows are read, by all reads together.
+
+    Raises Blocked where they lead to different dimensions or end.
+    """
+    if not reads:
+        if operand.shape == shape:
+            return Followed(operand.dim)
+        raise Blocked("it takes an operand for its shape only")
+    found = [follow(read, operand.dim, operand.shape, shape) for read in reads]
+    if len({(one.dim, one.border) for one in found}) > 1:
+        raise Blocked("it reads the same operand in different ways")
+    joined = found[0].map
+    for one in found[1:]:
+        joined = _union(joined, one.map, shape[found[0].dim])
+    return Followed(found[0].dim, joined, found[0].border)
+
+
+def _union(one: AxisMap | Table, other: AxisMap | Table, rows: int) -> AxisMap | Table:
+    if isinstance(one, AxisMap) and isinstance(other, AxisMap):
+        joined = one.union(other)
+        if joined is not None:
+            return joined
+    return Table(tuple(one(row) | other(row) for row in range(rows)))
+
+
+def _live(graph: Graph) -> set[str]:
+    """The values that some output depends on."""
+    live = set(graph.outputs)
+    for node in reversed(graph.nodes):
+        if any(result in live for result in node.results):
+            live.update(node.operands)
+    return live
+
+
+_CARRY_STATE = ("lstm", "gru", "rnn_tanh", "rnn_relu", "cumulative")
+_REMEDY = "Stream another axis, cut these layers off, or run the model on the whole input."

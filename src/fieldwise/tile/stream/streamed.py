@@ -1,0 +1,148 @@
+"""The callable: a large input in, the model's outputs out, band by band along one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Shape
+from fieldwise.tile.stream.engine import Engine
+from fieldwise.tile.stream.plan import StreamPlan, plan_of, steps
+from fieldwise.tile.stream.program import Program, compile_program
+
+Band = tuple[str, int, int, Tensor]
+
+
+class StreamedModel:
+    """A model that computes its outputs band by band; made by ``streamed``.
+
+    model:   in eval mode; it is not changed, and runs where its weights are
+    example: a tensor, a tuple or a dict of tensors; shapes along ``axis`` do not matter
+    axis:    of the inputs, along which bands are cut
+    band:    input rows per step
+    """
+
+    def __init__(self, model: nn.Module, example: Any, *, axis: int, band: int) -> None:
+        if band < 1:
+            raise UsageError(f"A band has at least one row, got {band}.")
+        self.model, self.example, self.axis, self.band = model, example, axis, band
+        self.device = _device(model, example)
+        self._programs: dict[tuple[Shape, ...], Program] = {}
+
+    def plan(self, *shapes: Sequence[int]) -> StreamPlan:
+        """What a run on inputs of these shapes keeps and computes, before anything runs."""
+        program = self._program(tuple(tuple(shape) for shape in shapes))
+        return plan_of(program, self.band)
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """The outputs for a large input: a numpy array, a tensor, anything with shape and slices.
+
+        One output comes as a tensor, several as a tuple, or as a dict by their names in the
+        model's output.  They are numpy arrays where the first input is no tensor.
+        """
+        given = self._given(inputs, named)
+        program = self._program(tuple(tuple(x.shape) for x in given))
+        found: dict[int, Tensor] = {}
+        for value in program.wiring.outputs:
+            kind = program.values[value]
+            found[value] = torch.empty(kind.shape, dtype=kind.dtype, device=self.device)
+        for value, lo, rows in self._run(program, given):
+            dim = program.values[value].dim
+            found[value].narrow(dim, lo, rows.shape[dim]).copy_(rows)
+        results: list[Any] = [found[value] for value in program.outputs]
+        if not isinstance(given[0], Tensor):
+            results = [result.cpu().numpy() for result in results]
+        return _nested(program.output_names, results)
+
+    def bands(self, *inputs: Any, **named: Any) -> Iterator[Band]:
+        """The outputs piece by piece: (name, first row, one more than the last row, rows)."""
+        given = self._given(inputs, named)
+        program = self._program(tuple(tuple(x.shape) for x in given))
+        for value, lo, rows in self._run(program, given):
+            hi = lo + rows.shape[program.values[value].dim]
+            for name, output in zip(program.output_names, program.outputs, strict=True):
+                if output == value:
+                    yield name, lo, hi, rows
+
+    # ---------------------------------------------------------------- one run
+
+    def _run(self, program: Program, given: Sequence[Any]) -> Iterator[tuple[int, int, Tensor]]:
+        engine = Engine(program, self.device)
+        values = [program.values[value] for value in program.wiring.inputs]
+        pieces: list[tuple[int, int, Tensor]] = []
+
+        def source(number: int, lo: int, hi: int) -> Tensor:
+            value = values[number]
+            rows = given[number][(slice(None),) * value.dim + (slice(lo, hi),)]
+            if not isinstance(rows, Tensor):
+                rows = torch.from_numpy(np.ascontiguousarray(rows))
+            return rows.to(self.device, value.dtype)
+
+        def emit(value: int, lo: int, rows: Tensor) -> None:
+            pieces.append((value, lo, rows))
+
+        for available, limit in steps(program, self.band):
+            engine.step(available, limit, source, emit)
+            yield from pieces
+            pieces.clear()
+            if engine.schedule.finished:
+                break
+        self.peak_bytes = engine.peak
+
+    def _program(self, shapes: tuple[Shape, ...]) -> Program:
+        """The program for inputs of these shapes; captured once for each."""
+        if shapes not in self._programs:
+            self._programs.clear()
+            graph = capture(self.model, _resized(self.example, shapes))
+            self._programs[shapes] = compile_program(graph, self.axis)
+        return self._programs[shapes]
+
+    def _given(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        tensors = _distinct(self.example)
+        given = [*inputs, *named.values()]
+        if isinstance(self.example, Mapping) and named:
+            given = [named[name] for name in self.example]
+        if len(given) != len(tensors):
+            raise UsageError(f"The model takes {len(tensors)} inputs and was given {len(given)}.")
+        for number, (x, like) in enumerate(zip(given, tensors, strict=True)):
+            if len(x.shape) != like.dim():
+                raise UsageError(
+                    f"Input {number} has {len(x.shape)} dimensions and the example has "
+                    f"{like.dim()}; add or drop the batch dimension."
+                )
+        return given
+
+
+def _device(model: nn.Module, example: Any) -> torch.device:
+    """Where the model runs: on the device of its weights, or of the example if it has none."""
+    tensors = (*model.parameters(), *model.buffers(), *_distinct(example))
+    return next((t.device for t in tensors if not t.is_meta), torch.device("cpu"))
+
+
+def _distinct(example: Any) -> list[Tensor]:
+    """The tensors of an example, each once."""
+    return list({id(tensor): tensor for _, tensor in named_tensors(example)}.values())
+
+
+def _resized(example: Any, shapes: Sequence[Shape]) -> Any:
+    """Tensors without data in place of the example's, of other shapes."""
+    twins = {
+        id(tensor): torch.empty(shape, dtype=tensor.dtype, device="meta")
+        for tensor, shape in zip(_distinct(example), shapes, strict=True)
+    }
+    return map_tensors(lambda tensor: twins[id(tensor)], example)
+
+
+def _nested(names: Sequence[str], results: Sequence[Any]) -> Any:
+    if len(results) == 1:
+        return results[0]
+    if list(names) == [str(number) for number in range(len(names))]:
+        return tuple(results)
+    return dict(zip(names, results, strict=True))
