@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from fieldwise.axes import AxisMap, Border
 from fieldwise.capture.torch import capture
 from fieldwise.fold.labels import BARE, channel_labels, per_channel, pulled, pushed
-from fieldwise.fold.plan import Plan, plan
+from fieldwise.fold.plan import Plan
+from fieldwise.fold.planner import plan
 from fieldwise.fold.refusal import Stays
 from fieldwise.graph.ir import WHOLE, Along, reshape, separable
 

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations
 from benchmarks.fold_tools import randomise
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.fold import Folded, fold
-from fieldwise.fold.modules import Copy
+from fieldwise.fold.replace import Copy
 from fieldwise.fold.same import SameConv
 
 IMAGE = torch.randn(2, 3, 9, 9, dtype=torch.float64)

@@ -76,15 +76,15 @@ def test_outputs_near_zero_are_judged_by_a_floor() -> None:
 
 
 def test_a_fold_that_makes_the_model_wrong_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, carry_out = net(), running.Modules.carry_out
+    model, rebuilt = net(), running.rebuilt
 
-    def spoiled(self, copy, made, changed):
-        for one, weight, bias in carry_out(self, copy, made, changed):
-            if one.layer.name == "2":
-                copy[2].weight.data += 1
-            yield one, weight, bias
+    def spoiled(*given):
+        copy, layers = rebuilt(*given)
+        if any(one.layer.name == "2" for one, *_ in layers):
+            copy[2].weight.data += 1
+        return copy, layers
 
-    monkeypatch.setattr(running.Modules, "carry_out", spoiled)
+    monkeypatch.setattr(running, "rebuilt", spoiled)
     report = fold(model, IMAGE).report
     assert [item.folded for item in report.items] == [True, False]
     assert "undone" in (report.items[1].because or "")

@@ -58,6 +58,13 @@ def fold(
             "--allow-graph", help="Where modules cannot be changed, make a module of the graph."
         ),
     ] = False,
+    merge: Annotated[
+        bool,
+        typer.Option(
+            "--merge/--no-merge",
+            help="Make one convolution of parallel ones; their modules make way for it.",
+        ),
+    ] = True,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Fold BatchNorm and other affine ops into the layers beside them, exactly.
@@ -77,6 +84,7 @@ def fold(
                 loaded.source,
                 example,
                 allow_graph=allow_graph,
+                merge=merge,
                 verify=check > 0,
                 checks=max(check, 1),
             )

@@ -33,6 +33,7 @@ def fold(
     example_input: Any,
     *,
     allow_graph: bool = False,
+    merge: bool = True,
     verify: bool = True,
     checks: int = 1,
 ) -> Folded:
@@ -43,6 +44,9 @@ def fold(
     allow_graph:   where folding cannot be done by changing modules (arithmetic in a forward,
                    functional layers), return a module that executes the captured graph at this
                    input shape; by default such ops stay
+    merge:         make one convolution of those that read one value and are added to each other
+                   (RepVGG); a module that does nothing else becomes a Sequential of that
+                   convolution and what follows, elsewhere a branch becomes a module of zeros
     verify:        compare with a float64 run of the unfolded model, and undo what makes it wrong
     checks:        on how many inputs, drawn from the example's own values
 
@@ -57,4 +61,10 @@ def fold(
     """
     from fieldwise.fold.run import fold_model
 
-    return fold_model(model, example_input, allow_graph=allow_graph, checks=checks if verify else 0)
+    return fold_model(
+        model,
+        example_input,
+        allow_graph=allow_graph,
+        merge=merge,
+        checks=checks if verify else 0,
+    )

@@ -6,8 +6,8 @@ The calls are those that were recorded at one input shape, with the sizes that t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,39 +19,48 @@ from fieldwise.fold.calls import arguments
 from fieldwise.fold.layers import Layer
 from fieldwise.fold.plan import Plan
 from fieldwise.fold.weights import Changed, norm_parameters
+from fieldwise.fold.wiring import sign_of
 from fieldwise.graph.ir import Graph, Node, Ref
+
+
+class Step(NamedTuple):
+    """One call: its operands, for which ``Ref`` objects stand among the arguments, and results."""
+
+    target: Any
+    args: Any
+    kwargs: Any
+    operands: tuple[str, ...]
+    results: tuple[str, ...]
 
 
 class GraphModule(nn.Module):
     """The calls of a graph as a module; its constants are Parameters and buffers.
 
-    graph: what was captured; calls: (target, args, kwargs) per node, None for one that is gone
+    graph: what was captured; steps: what is done instead, in execution order
     tree:  a nested output of the model, the like of which is returned
     names: of the model's Parameters, by identity, so that they are found again in the state_dict
     """
 
     def __init__(
-        self,
-        graph: Graph,
-        calls: list[tuple[Any, tuple[Any, ...], Mapping[str, Any]] | None],
-        tree: Any,
-        names: Mapping[int, str],
+        self, graph: Graph, steps: Sequence[Step], tree: Any, names: Mapping[int, str]
     ) -> None:
         super().__init__()
         self._inputs = graph.inputs
         self._tree = map_tensors(lambda tensor: tensor.detach().clone(), tree)
         self._outputs = dict(zip(graph.output_names, graph.outputs, strict=True))
-        self._steps: list[tuple[Any, Any, Any, tuple[str, ...], tuple[str, ...]]] = []
         self._names = dict(names)
         self._held: dict[int, str] = {}
         self._taken: Counter[str] = Counter()
-        for node, call in zip(graph.nodes, calls, strict=True):
-            target, args, kwargs = (_first, (Ref(0),), {}) if call is None else call
-            args, kwargs = map_arguments(lambda t: _Held(self._hold(t)), (args, dict(kwargs)))
-            self._steps.append((target, args, kwargs, node.operands, node.results))
-        self._last = _last_uses(graph)
+        self._steps = [self._holding(step) for step in steps]
+        self._last = _last_uses(self._steps, graph.outputs)
         del self._names, self._held, self._taken
         self.eval()
+
+    def _holding(self, step: Step) -> Step:
+        """The step with names where constants stood."""
+        given = step.args, dict(step.kwargs)
+        args, kwargs = map_arguments(lambda tensor: _Held(self._hold(tensor)), given)
+        return step._replace(args=args, kwargs=kwargs)
 
     def _hold(self, tensor: Tensor) -> str:
         """Register a copy of a constant; the same one for the same tensor."""
@@ -74,11 +83,11 @@ class GraphModule(nn.Module):
         for _, tensor in named_tensors((args, kwargs)):
             given.setdefault(id(tensor), tensor)
         values = dict(zip(self._inputs, given.values(), strict=True))
-        for number, (target, call_args, call_kwargs, operands, results) in enumerate(self._steps):
-            filled = _filled((call_args, call_kwargs), [values[name] for name in operands], self)
-            out = target(*filled[0], **filled[1])
-            made = (tensor for _, tensor in named_tensors(out))
-            values.update(zip(results, made, strict=True))
+        for number, step in enumerate(self._steps):
+            operands = [values[name] for name in step.operands]
+            filled = _filled((step.args, step.kwargs), operands, self)
+            made = (tensor for _, tensor in named_tensors(step.target(*filled[0], **filled[1])))
+            values.update(zip(step.results, made, strict=True))
             for name in self._last.get(number, ()):
                 del values[name]
         leaves = iter([name for name, _ in named_tensors(self._tree)])
@@ -96,10 +105,10 @@ class _Held(str):
 
 def graph_module(
     graph: Graph, made: Plan, changed: Iterable[Changed], tree: Any, names: Mapping[int, str]
-) -> tuple[GraphModule, list[tuple[Changed, Tensor, Tensor | None]]]:
+) -> tuple[GraphModule, tuple[tuple[Changed, Tensor, Tensor | None], ...]]:
     """The folded graph as a module, and the rounded weights of every changed layer."""
-    calls: list[Any] = [
-        (node.source.target, node.source.args, node.source.kwargs)
+    steps = [
+        Step(node.source.target, node.source.args, node.source.kwargs, node.operands, node.results)
         for node in graph.nodes
         if node.source is not None
     ]
@@ -113,14 +122,36 @@ def graph_module(
             known = names.get(id(one.layer.bias)) if one.layer.bias is not None else None
             names[id(bias)] = known or names[id(weight)].rpartition("weight")[0] + "bias"
         for number in one.numbers:
-            calls[number] = _with_weights(one.layer, graph.nodes[number], weight, bias)
+            steps[number] = _with_weights(one.layer, graph.nodes[number], weight, bias)
     for fold in made.folds:
         number, node = fold.candidate.number, fold.candidate.node
         if fold.candidate.forward_only:
-            calls[number] = _call(node, {"weight": None, "bias": None})
+            steps[number] = _call(node, {"weight": None, "bias": None})
         else:
-            calls[number] = None
-    return GraphModule(graph, calls, tree, names), rounded
+            steps[number] = _hand_on(node, 0, _first)
+    for merge in made.merges:
+        for number, places in merge.sums.items():
+            if len(places) == 1:
+                node, place = graph.nodes[number], places[0]
+                signed = _first if sign_of(node, place) == 1 else torch.neg
+                steps[number] = _hand_on(node, place, signed)
+    folded = GraphModule(graph, list(_needed(steps, graph.outputs)), tree, names)
+    return folded, tuple(rounded)
+
+
+def _hand_on(node: Node, place: int, target: Callable[[Tensor], Tensor]) -> Step:
+    """An op of which one operand is left."""
+    return Step(target, (Ref(0),), {}, (node.operands[place],), node.results)
+
+
+def _needed(steps: Sequence[Step], outputs: Sequence[str]) -> Iterator[Step]:
+    """The steps from whose results an output is made."""
+    wanted, kept = set(outputs), []
+    for step in reversed(steps):
+        if wanted & set(step.results):
+            wanted |= set(step.operands)
+            kept.append(step)
+    return reversed(kept)
 
 
 def map_arguments(change: Any, tree: Any) -> Any:
@@ -167,29 +198,30 @@ def _rounded(one: Changed) -> tuple[Tensor, Tensor | None]:
     return weight, bias
 
 
-def _with_weights(layer: Layer, node: Node, weight: Tensor, bias: Tensor | None) -> Any:
+def _with_weights(layer: Layer, node: Node, weight: Tensor, bias: Tensor | None) -> Step:
     if layer.kind == "matmul":
-        return F.linear, (Ref(0), nn.Parameter(weight.t().contiguous()), bias), {}
+        args = (Ref(0), nn.Parameter(weight.t().contiguous()), bias)
+        return Step(F.linear, args, {}, node.operands, node.results)
     return _call(node, {"weight": weight, "bias": bias})
 
 
-def _call(node: Node, changes: Mapping[str, Any]) -> Any:
+def _call(node: Node, changes: Mapping[str, Any]) -> Step:
     """The node's call with some arguments changed."""
     assert node.source is not None
     given = arguments(node) | dict(changes)
     schema = node.source.target._schema.arguments
     args = tuple(given[a.name] for a in schema if not a.kwarg_only)
     kwargs = {a.name: given[a.name] for a in schema if a.kwarg_only and a.name in given}
-    return node.source.target, args, kwargs
+    return Step(node.source.target, args, kwargs, node.operands, node.results)
 
 
-def _last_uses(graph: Graph) -> dict[int, tuple[str, ...]]:
-    """Per node, the values that nobody needs after it."""
+def _last_uses(steps: Sequence[Step], outputs: Sequence[str]) -> dict[int, tuple[str, ...]]:
+    """Per step, the values that nobody needs after it."""
     last: dict[str, int] = {}
-    for number, node in enumerate(graph.nodes):
-        last.update(dict.fromkeys((*node.operands, *node.results), number))
+    for number, step in enumerate(steps):
+        last.update(dict.fromkeys((*step.operands, *step.results), number))
     found: dict[int, list[str]] = {}
     for name, number in last.items():
-        if name not in graph.outputs:
+        if name not in outputs:
             found.setdefault(number, []).append(name)
     return {number: tuple(names) for number, names in found.items()}

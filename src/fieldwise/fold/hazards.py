@@ -33,13 +33,7 @@ def overflow(changed: Changed, limit: float) -> str | None:
 def warnings_of(changed: Changed) -> Iterator[str]:
     """Tiny running variances and wide ranges, the channel named."""
     name = changed.layer.name
-    for step in changed.steps:
-        worst = int(np.argmax(np.abs(step.scale)))
-        if abs(step.scale[worst]) > _BLOWN_UP:
-            yield (
-                f"An affine op scales channel {worst} of '{name}' by {step.scale[worst]:.3g}; "
-                "its running variance is tiny."
-            )
+    yield from _blown_up(changed)
     reach = _reach(changed)
     alive = reach[reach > 0]
     if changed.layer.kind != "batch_norm" and alive.size:
@@ -49,6 +43,19 @@ def warnings_of(changed: Changed) -> Iterator[str]:
                 f"The weights of channel {int(np.argmax(reach))} of '{name}' are {ratio:.3g} times "
                 "those of the median channel, which will hurt quantisation per tensor."
             )
+
+
+def _blown_up(changed: Changed) -> Iterator[str]:
+    for step in changed.steps:
+        worst = int(np.argmax(np.abs(step.scale)))
+        if abs(step.scale[worst]) > _BLOWN_UP:
+            yield (
+                f"An affine op scales channel {worst} of '{changed.layer.name}' by "
+                f"{step.scale[worst]:.3g}; its running variance is tiny."
+            )
+    for joined in changed.joined:
+        if joined.layer is not None:
+            yield from _blown_up(joined.layer)
 
 
 def _reach(changed: Changed) -> Array:

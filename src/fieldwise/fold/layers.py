@@ -61,28 +61,55 @@ def pads_zeros(layer: Layer) -> bool:
 
 def is_pointwise(layer: Layer) -> bool:
     """Whether every output of a convolution reads one position, through one tap, and all do."""
-    stride = arguments(layer.node).get("stride", 1)
-    strides = stride if isinstance(stride, (list, tuple)) else (stride,)
-    return all(size == 1 for size in layer.weight.shape[2:]) and all(s == 1 for s in strides)
+    return all(size == 1 for size in layer.weight.shape[2:]) and set(strides(layer)) <= {1}
+
+
+def strides(layer: Layer) -> tuple[int, ...]:
+    """How far apart the outputs of a convolution read, per axis."""
+    return _each(arguments(layer.node).get("stride", 1), layer.weight.ndim - 2)
+
+
+def spans(layer: Layer) -> tuple[int, ...]:
+    """Of how many inputs, less what is padded, a convolution makes its first output, per axis."""
+    if arguments(layer.node).get("padding") == "same":
+        return (1,) * (layer.weight.ndim - 2)
+    return tuple(axis[0] + axis[-1] + 1 for axis in offsets(layer))
+
+
+def offsets(layer: Layer) -> tuple[tuple[int, ...], ...]:
+    """Per axis and tap of a convolution: output i reads input stride · i + offset, or zero."""
+    given = arguments(layer.node)
+    kernel = tuple(layer.weight.shape[2:])
+    dilation = _each(given.get("dilation", 1), len(kernel))
+    padding = given.get("padding", 0)
+    if padding == "same":
+        pads = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
+    else:
+        pads = _each(0 if padding == "valid" else padding, len(kernel))
+    return tuple(
+        tuple(d * tap - p for tap in range(k))
+        for k, d, p in zip(kernel, dilation, pads, strict=True)
+    )
 
 
 def centre_tap(layer: Layer) -> tuple[int, ...] | None:
     """The tap through which output i of a convolution reads input i; None where there is none."""
-    given = arguments(layer.node)
-    axes = range(layer.weight.ndim - 2)
-    stride, dilation = (_each(given.get(name, 1), len(axes)) for name in ("stride", "dilation"))
-    padding = given.get("padding", 0)
-    kernel = tuple(layer.weight.shape[2:])
-    if padding == "same":
-        pads = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
-    else:
-        pads = _each(0 if padding == "valid" else padding, len(axes))
     square = layer.weight.shape[0] == layer.weight.shape[1] * layer.groups
-    if layer.transposed or not square or any(s != 1 for s in stride):
+    found = offsets(layer)
+    if layer.transposed or not square or any(s != 1 for s in strides(layer)):
         return None
-    if any(p % d or p // d >= k for p, d, k in zip(pads, dilation, kernel, strict=True)):
-        return None
-    return tuple(p // d for p, d in zip(pads, dilation, strict=True))
+    return tuple(axis.index(0) for axis in found) if all(0 in axis for axis in found) else None
+
+
+def check_forward(layer: Layer, *, shifts: bool) -> None:
+    """Raise Stays where a layer cannot take an affine op before it."""
+    if not shifts or layer.kind in ("linear", "matmul", "batch_norm"):
+        return
+    if layer.kind == "conv_transpose" or layer.transposed:
+        if not is_pointwise(layer):
+            raise Stays(f"'{layer.name}' is a transposed convolution: its taps overlap unevenly")
+    elif pads_zeros(layer):
+        raise Stays(f"'{layer.name}' pads with zeros, which a shift would have to reach")
 
 
 def _each(value: Any, axes: int) -> tuple[int, ...]:

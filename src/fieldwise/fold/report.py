@@ -11,10 +11,11 @@ Direction = Literal["backward", "forward", "merge"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One affine op: where it went, or why it stays.
+    """One affine op, or branch beside a convolution: where it went, or why it stays.
 
     module:    path of the module that runs it, the value's name for arithmetic in a forward
-    op:        its canonical name ('batch_norm', 'mul', …)
+    op:        its canonical name ('batch_norm', 'mul', …); of a branch 'conv', or 'add' and 'sub'
+               for a value that is added to a convolution of itself
     into:      the partners that took it, joined by ', '; None where it stays
     direction: towards the input ('backward'), the output ('forward'), or into a parallel
                branch ('merge')
@@ -48,20 +49,22 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class FoldReport:
-    """What became of every affine op of a model.
+    """What became of every affine op of a model, and of every branch beside a convolution.
 
-    by_graph: how many of the ops that stay could go in a graph module (``allow_graph=True``)
+    by_graph:  how many of the ops that stay could go in a graph module (``allow_graph=True``)
+    ops_saved: how many ops fewer a run takes; a layer norm that loses its affine part remains
     """
 
     items: tuple[Item, ...]
     verify: Verification | None = None
     warnings: tuple[str, ...] = ()
     by_graph: int = 0
+    ops_saved: int = 0
     parameters_saved: int = 0
 
     @property
     def candidates(self) -> int:
-        """The number of affine ops."""
+        """The number of affine ops and of branches beside a convolution."""
         return len(self.items)
 
     @property
@@ -78,11 +81,6 @@ class FoldReport:
     def exact_possible(self) -> int:
         """How many could go exactly, in modules or in a graph."""
         return self.folded + self.by_graph
-
-    @property
-    def ops_saved(self) -> int:
-        """How many ops fewer a run takes."""
-        return self.folded
 
     def reasons(self) -> Counter[str]:
         """How often each reason for staying was given."""

@@ -12,33 +12,38 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture, meta_tensor
 from fieldwise.errors import UsageError
+from fieldwise.fold.branches import Branches
 from fieldwise.fold.calls import values
 from fieldwise.fold.graph_module import graph_module
 from fieldwise.fold.hazards import overflow, warnings_of
-from fieldwise.fold.modules import Modules
-from fieldwise.fold.plan import Fold, Plan, plan
-from fieldwise.fold.report import Direction, Folded, FoldReport, Item, Verification
-from fieldwise.fold.verify import Truth, copied, truth
+from fieldwise.fold.modules import Impossible, Modules
+from fieldwise.fold.plan import Ban, Branch, Fold, Merge, Plan
+from fieldwise.fold.planner import plan
+from fieldwise.fold.rebuild import rebuilt
+from fieldwise.fold.report import Folded, FoldReport, Item, Verification
+from fieldwise.fold.verify import Truth, truth
 from fieldwise.fold.weights import Changed, changed_layers, pair_error
 from fieldwise.graph.ir import Graph
 
-Bans = dict[tuple[int, Direction], str]
+Bans = dict[Ban, str]
+Change = Fold | Merge
 
 
 @dataclass(frozen=True)
 class _Built:
-    """A folded model, the plan that it carries out, and the layers that it changed."""
+    """A folded model, the plan that it carries out, the layers that it changed, the ops saved."""
 
     model: nn.Module
     made: Plan
     layers: tuple[tuple[Changed, Tensor, Tensor | None], ...]
+    ops_saved: int
 
 
-def fold_model(model: Any, example: Any, *, allow_graph: bool, checks: int) -> Folded:
+def fold_model(model: Any, example: Any, *, allow_graph: bool, merge: bool, checks: int) -> Folded:
     """See ``fieldwise.fold.fold``; no checks: not verified."""
     example = _checked(model, example)
     graph = capture(model, example)
-    folder = _Folder(model, example, graph, allow_graph=allow_graph)
+    folder = _Folder(model, example, graph, allow_graph=allow_graph, merge=merge)
     built = folder.build({})
     verification = None
     if checks:
@@ -49,49 +54,58 @@ def fold_model(model: Any, example: Any, *, allow_graph: bool, checks: int) -> F
 class _Folder:
     """One model, folded again and again until what is folded is right."""
 
-    def __init__(self, model: nn.Module, example: Any, graph: Graph, *, allow_graph: bool) -> None:
+    def __init__(
+        self, model: nn.Module, example: Any, graph: Graph, *, allow_graph: bool, merge: bool
+    ) -> None:
         self.model, self.example, self.graph = model, example, graph
-        self.allow_graph = allow_graph
-        self.modules = Modules(model, graph, example)
+        self.allow_graph, self.merge = allow_graph, merge
+        self.modules = Modules(model, graph)
         self.graph_only: set[int] = set()
         self.overflows: dict[str, str] = {}
         self.truths: list[Truth] = []
 
     def build(self, bans: Bans) -> _Built:
-        """The model folded as planned, without the folds that are banned."""
+        """The model folded as planned, without what is banned."""
         known = dict(bans)
         while True:
-            made = plan(self.graph, known)
+            made = plan(self.graph, known, merge=self.merge)
             changed = self._changed(made)
             refused = self._overflowing(made, changed)
-            impossible = self.modules.impossible(made)
+            impossible = self._impossible(made)
             if not self.allow_graph:
                 refused |= {found.ban: found.because for found in impossible}
-                self.graph_only |= {found.fold.candidate.number for found in impossible}
+                self.graph_only |= {found.ban[0] for found in impossible}
             if not refused:
                 break
             known |= refused
         if impossible:
             names = self.modules.names
-            module, layers = graph_module(self.graph, made, changed, self._output(), names)
-            return _Built(module, made, tuple(layers))
-        copy = copied(self.model)
-        return _Built(copy, made, tuple(self.modules.carry_out(copy, made, changed)))
+            folded, layers = graph_module(self.graph, made, changed, self._output(), names)
+            return _Built(folded, made, layers, made.ops_saved(made.merges))
+        copy, layers = rebuilt(self.modules, made, changed, self.example)
+        return _Built(copy, made, layers, made.ops_saved(Branches(self.modules, made).whole()))
+
+    def _impossible(self, made: Plan) -> list[Impossible]:
+        """What modules cannot carry out; of the merges, once all folds are possible."""
+        return self.modules.impossible(made) or list(Branches(self.modules, made).impossible())
 
     def _overflowing(self, made: Plan, changed: Iterable[Changed]) -> Bans:
-        """The folds into layers whose dtype cannot hold the result."""
-        why: dict[str, str] = {}
+        """What goes into layers whose dtype cannot hold the result; branches go first."""
+        found: Bans = {}
         for one in changed:
-            found = overflow(one, torch.finfo(one.layer.weight.dtype).max)
-            if found is not None:
-                why[one.layer.name] = found
-                self.overflows[one.layer.name] = f"Not folded: {found}."
-        return {
-            (fold.candidate.number, fold.direction): why[taken.layer.name]
-            for fold in made.folds
-            for taken in fold.absorptions
-            if taken.layer.name in why
-        }
+            why = overflow(one, torch.finfo(one.layer.weight.dtype).max)
+            if why is None:
+                continue
+            self.overflows[one.layer.name] = f"Not folded: {why}."
+            if one.joined:
+                found |= {(joined.branch.number, "merge"): why for joined in one.joined}
+                continue
+            found |= {
+                (fold.candidate.number, fold.direction): why
+                for fold in made.folds
+                if any(taken.layer.name == one.layer.name for taken in fold.absorptions)
+            }
+        return found
 
     def _changed(self, made: Plan) -> list[Changed]:
         return list(changed_layers(made).values())
@@ -111,13 +125,13 @@ class _Folder:
         """The model with every fold undone that makes it wrong."""
         reference = self._truths(checks)
         verification = _judged(reference, built.model)
-        if verification.passed or not built.made.folds:
+        if verification.passed or not built.made.changes:
             return built, verification
 
-        def passes(undone: Sequence[Fold]) -> bool:
+        def passes(undone: Sequence[Change]) -> bool:
             return _judged(reference, self.build(_bans(undone)).model).passed
 
-        guilty = _culprits(built.made.folds, passes)
+        guilty = _culprits(built.made.changes, passes)
         built = self.build(_bans(guilty))
         return built, _judged(reference, built.model)
 
@@ -125,25 +139,33 @@ class _Folder:
 
     def report(self, built: _Built, verification: Verification | None) -> FoldReport:
         """What became of every candidate."""
-        errors: dict[int, float] = {}
-        for one, weight, bias in built.layers:
-            error = pair_error(one, values(weight), None if bias is None else values(bias))
-            for step in one.steps:
-                errors[step.candidate] = max(error, errors.get(step.candidate, 0.0))
-        items = {fold.candidate.number: _went(fold, errors) for fold in built.made.folds}
-        items |= {
-            candidate.number: Item(candidate.name, candidate.node.op, because=why)
-            for candidate, why in built.made.stays
-        }
-        stays = {candidate.number for candidate, _ in built.made.stays}
+        made = built.made
+        errors = _errors(built)
+        items = {fold.candidate.number: _went(fold, errors) for fold in made.folds}
+        for merge in made.merges:
+            items |= {one.number: _joined(one, merge, errors) for one in merge.branches}
+        stays = [(c.number, c.name, c.node, why) for c, why in made.stays]
+        stays += [(b.number, b.name, b.node, why) for b, why in made.apart]
+        items |= {n: Item(name, node.op, because=why) for n, name, node, why in stays}
         hazards = [text for one, _, _ in built.layers for text in warnings_of(one)]
         return FoldReport(
             items=tuple(items[number] for number in sorted(items)),
             verify=verification,
             warnings=(*self.overflows.values(), *hazards),
-            by_graph=len(stays & self.graph_only),
+            ops_saved=built.ops_saved,
+            by_graph=len({number for number, *_ in stays} & self.graph_only),
             parameters_saved=_size(self.model) - _size(built.model),
         )
+
+
+def _errors(built: _Built) -> dict[int, float]:
+    """Per node that went into layers, the largest error of those."""
+    found: dict[int, float] = {}
+    for one, weight, bias in built.layers:
+        error = pair_error(one, values(weight), None if bias is None else values(bias))
+        for number in one.takes():
+            found[number] = max(error, found.get(number, 0.0))
+    return found
 
 
 def _checked(model: Any, example: Any) -> Any:
@@ -172,16 +194,17 @@ def _judged(reference: Sequence[Truth], model: nn.Module) -> Verification:
     )
 
 
-def _bans(folds: Iterable[Fold]) -> Bans:
-    directions: tuple[Direction, ...] = ("backward", "forward", "merge")
+def _bans(changes: Iterable[Change]) -> Bans:
     why = "it was folded, but then the model was wrong, so that it was undone"
-    return {(fold.candidate.number, d): why for fold in folds for d in directions}
+    return {ban: why for change in changes for ban in change.bans}
 
 
-def _culprits(folds: Sequence[Fold], passes: Callable[[Sequence[Fold]], bool]) -> list[Fold]:
-    """Few folds without which the model passes, found by halving."""
+def _culprits(
+    changes: Sequence[Change], passes: Callable[[Sequence[Change]], bool]
+) -> list[Change]:
+    """Few changes without which the model passes, found by halving."""
 
-    def among(suspects: list[Fold], undone: list[Fold]) -> list[Fold]:
+    def among(suspects: list[Change], undone: list[Change]) -> list[Change]:
         if len(suspects) == 1:
             return suspects
         middle = len(suspects) // 2
@@ -193,7 +216,7 @@ def _culprits(folds: Sequence[Fold], passes: Callable[[Sequence[Fold]], bool]) -
         first = among(one, undone + two)
         return first + among(two, undone + first)
 
-    return among(list(folds), [])
+    return among(list(changes), [])
 
 
 def _went(fold: Fold, errors: dict[int, float]) -> Item:
@@ -204,6 +227,17 @@ def _went(fold: Fold, errors: dict[int, float]) -> Item:
         direction=fold.direction,
         folded=True,
         error=errors.get(fold.candidate.number),
+    )
+
+
+def _joined(branch: Branch, merge: Merge, errors: dict[int, float]) -> Item:
+    return Item(
+        branch.name,
+        branch.node.op,
+        into=merge.into,
+        direction="merge",
+        folded=True,
+        error=errors.get(branch.number),
     )
 
 

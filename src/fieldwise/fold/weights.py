@@ -6,7 +6,7 @@ weights into a model rounds them, once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from fieldwise.fold.calls import Array, arguments, values
 from fieldwise.fold.candidates import coefficients_of
 from fieldwise.fold.labels import BARE
 from fieldwise.fold.layers import Layer, centre_tap
-from fieldwise.fold.plan import Absorption, Fold, Place, Plan
+from fieldwise.fold.plan import Absorption, Branch, Fold, Merge, Place, Plan
 
 Key = tuple[str, int]
 
@@ -31,9 +31,21 @@ class Step:
     shift: Array
 
 
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A branch that a convolution took: its own layer with what that took, None for the identity.
+
+    taps: per axis, where its taps stand among those of the convolution
+    """
+
+    branch: Branch
+    layer: Changed | None
+    taps: tuple[tuple[int, ...], ...]
+
+
 @dataclass
 class Changed:
-    """A layer whose weights take affine ops: the layer, what it took, and its new weights.
+    """A layer whose weights take affine ops, then branches: what it took, and its new weights.
 
     weight, bias: in float64; of a BatchNorm its scale and shift
     numbers: all nodes that run this layer's module
@@ -44,6 +56,15 @@ class Changed:
     bias: Array | None
     numbers: list[int] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    joined: list[Joined] = field(default_factory=list)
+
+    def takes(self) -> Iterator[int]:
+        """The numbers of the nodes that went into it."""
+        yield from (step.candidate for step in self.steps)
+        for joined in self.joined:
+            yield joined.branch.number
+            if joined.layer is not None:
+                yield from joined.layer.takes()
 
 
 def key(layer: Layer) -> Key:
@@ -66,19 +87,21 @@ def changed_layers(made: Plan) -> dict[Key, Changed]:
             by_number[layer.number] = changed
             if layer.number == changed.numbers[0]:
                 _take(changed, _step(fold, taken, scale, shift))
+    for merge in made.merges:
+        _join(found, merge)
     return found
 
 
 def pair_error(changed: Changed, weight: Array, bias: Array | None) -> float:
-    """The rounded weights against 'layer, then affine ops' in float64, on one random window.
+    """The rounded weights against the layer and all that it took, on one random window.
 
-    Relative to the largest output.
+    In float64, relative to the largest output.
     """
     layer = changed.layer
     if layer.kind == "batch_norm":
         return float(np.abs(weight - changed.weight).max() / np.abs(changed.weight).max())
     window = np.random.default_rng(0).standard_normal(_window_shape(layer))
-    expected = _stepwise(layer, changed.steps, window)
+    expected = _unmerged(changed, window)
     found = _apply(layer, weight, bias, window)
     largest = float(np.abs(expected).max())
     return float(np.abs(found - expected).max()) / (largest or 1.0)
@@ -146,6 +169,43 @@ def _with_identity(changed: Changed, step: Step) -> tuple[Array, Array]:
     return weight, step.shift if changed.bias is None else changed.bias + step.shift
 
 
+# -------------------------------------------------------------------- branches
+
+
+def _join(found: dict[Key, Changed], merge: Merge) -> None:
+    """Add the kernels of all branches, each on its taps of the convolution that stays."""
+    host = found.setdefault(key(merge.host), _unchanged(merge.host))
+    host.numbers = [merge.host.number]
+    for branch, taps in zip(merge.branches, merge.taps, strict=True):
+        taken = None
+        if branch.layer is not None:
+            taken = found.pop(key(branch.layer), None) or _unchanged(branch.layer)
+        kernel, bias = (_identity(host), None) if taken is None else (taken.weight, taken.bias)
+        groups = kernel.shape[0] if branch.layer is None else branch.layer.groups
+        host.weight = host.weight + branch.sign * _spread(kernel, groups, taps, host)
+        if bias is not None:
+            signed = branch.sign * bias
+            host.bias = signed if host.bias is None else host.bias + signed
+        host.joined.append(Joined(branch, taken, taps))
+
+
+def _identity(host: Changed) -> Array:
+    """The kernel that hands on every channel."""
+    return np.ones((host.weight.shape[0], 1, *[1] * (host.weight.ndim - 2)))
+
+
+def _spread(kernel: Array, groups: int, taps: tuple[tuple[int, ...], ...], host: Changed) -> Array:
+    """A kernel of some taps and more groups, as one of the taps and groups of the host."""
+    out, reads, *_ = kernel.shape
+    wide = np.zeros((out, reads, *host.weight.shape[2:]))
+    wide[np.ix_(range(out), range(reads), *taps)] = kernel
+    rows = np.arange(out)[:, None]
+    channels = rows // (out // groups) * reads + np.arange(reads)
+    spread = np.zeros_like(host.weight)
+    spread[rows, channels % host.weight.shape[1]] = wide
+    return spread
+
+
 def norm_parameters(changed: Changed) -> tuple[Array, Array]:
     """Weight and bias of a BatchNorm that has this scale and shift: γ = Γσ, β = α + Γμ."""
     given = arguments(changed.layer.node)
@@ -163,6 +223,18 @@ def _window_shape(layer: Layer) -> tuple[int, int]:
     shape = tuple(layer.weight.shape)
     taps = int(np.prod(shape[2:]))
     return (shape[0] if layer.transposed else shape[1] * layer.groups), taps
+
+
+def _unmerged(changed: Changed, window: Array) -> Array:
+    """The layer with its affine ops, and every branch on its part of the window."""
+    found = _stepwise(changed.layer, changed.steps, window)
+    kernel = changed.weight.shape[2:]
+    for joined in changed.joined:
+        taps = window.reshape(window.shape[0], *kernel)
+        seen = taps[np.ix_(range(window.shape[0]), *joined.taps)].reshape(window.shape[0], -1)
+        added = seen[:, 0] if joined.layer is None else _unmerged(joined.layer, seen)
+        found = found + joined.branch.sign * added
+    return found
 
 
 def _stepwise(layer: Layer, steps: Sequence[Step], window: Array) -> Array:

@@ -34,8 +34,8 @@ def _cells(item: Item, *, reasons: bool) -> tuple[str, ...]:
 
 def _totals(report: FoldReport) -> list[str]:
     lines = [
-        f"{report.folded} of {report.candidates} affine ops folded, "
-        f"{report.parameters_saved} parameters fewer"
+        f"{report.folded} of {report.candidates} affine ops and parallel branches folded: "
+        f"{report.ops_saved} ops and {report.parameters_saved} parameters fewer"
     ]
     more = report.exact_possible - report.folded
     if more:

@@ -1,0 +1,145 @@
+"""What takes the place of modules and of their Parameters, in a copy of a model."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.weight_norm import WeightNorm
+
+from fieldwise.fold.calls import arguments
+from fieldwise.fold.same import SameConv
+from fieldwise.graph.ir import Node
+
+
+def slot(module: nn.Module, tensor: Any) -> str | None:
+    """The name under which a module holds this very tensor as a Parameter."""
+    found = (name for name, held in module._parameters.items() if held is tensor)
+    return next(found, None)
+
+
+def has_weight_norm(module: nn.Module) -> bool:
+    """Whether a hook of the old ``weight_norm`` computes its weight."""
+    return any(isinstance(hook, WeightNorm) for hook in module._forward_pre_hooks.values())
+
+
+def rounded(array: np.ndarray, like: Tensor) -> Tensor:
+    """A float64 array in the dtype and on the device of a tensor."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(like.dtype).to(like.device)
+
+
+def set_parameter(module: nn.Module, name: str, value: Tensor, like: Tensor) -> None:
+    """Put a new Parameter in the place of one, or where there was none."""
+    module._parameters[name] = nn.Parameter(value, requires_grad=like.requires_grad)
+
+
+def strip(original: nn.Module, module: nn.Module, node: Node) -> None:
+    """A normalisation without its scale and shift."""
+    for name in ("weight", "bias"):
+        tensor = arguments(node).get(name)
+        held = slot(original, tensor) if tensor is not None else None
+        if held is not None:
+            module._parameters[held] = None
+
+
+class Copy(nn.Module):
+    """The identity, in memory of its own: what is returned may be written to."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's name)
+        """A copy of the input."""
+        return input.clone()
+
+
+def without_own(module: nn.Module, *, aliased: bool) -> nn.Module:
+    """What is left of a module when it does nothing itself: its children, one after the other.
+
+    aliased: whether someone writes to what it returns, which must then not be what it was given
+    """
+    children = dict(module.named_children())
+    left: nn.Module = nn.Sequential() if children else nn.Identity()
+    if aliased:
+        left = nn.Sequential(OrderedDict(copy=Copy())) if children else Copy()
+    for name, child in children.items():
+        left.add_module(name, child)
+    inherit(left, module)
+    return left
+
+
+def inherit(new: nn.Module, old: nn.Module) -> None:
+    """Hooks, the training flag, and the attributes that others may ask for."""
+    new.training = old.training
+    for name, value in vars(old).items():
+        if isinstance(value, dict) and "_hooks" in name:
+            vars(new)[name].update(value)
+        elif name not in vars(new):
+            vars(new)[name] = value
+
+
+def replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a module in the place of another one, wherever that is registered."""
+    for parent in list(root.modules()):
+        for name, child in parent._modules.items():
+            if child is old:
+                parent._modules[name] = new
+
+
+def plain(module: nn.Module, pads: bool) -> nn.Module:
+    """A layer with its effective weight as a Parameter; the values are set by the caller."""
+    if parametrize.is_parametrized(module):
+        return _unparametrised(module)
+    if has_weight_norm(module):
+        nn.utils.remove_weight_norm(module)
+        return module
+    return _plain_conv(module, pads)
+
+
+def _unparametrised(module: Any) -> nn.Module:
+    """The module with its effective tensors as Parameters.
+
+    torch's own ``remove_parametrizations`` changes the class, which copies share.
+    """
+    found = {
+        name: nn.Parameter(getattr(module, name).detach().clone())
+        for name in module.parametrizations
+    }
+    kept = dict(module._parameters)
+    module.__class__ = type(module).__bases__[0]
+    del module._modules["parametrizations"]
+    module._parameters.clear()
+    module._parameters.update(found | kept)
+    return module
+
+
+def _plain_conv(module: nn.Module, pads: bool) -> nn.Module:
+    if isinstance(module, nn.Linear):
+        made: nn.Module = nn.Linear(module.in_features, module.out_features, device="meta")
+    else:
+        assert isinstance(module, nn.modules.conv._ConvNd)
+        base = next(kind for kind in type(module).__mro__ if kind in _PLAIN)
+        options: dict[str, Any] = {
+            "kernel_size": module.kernel_size,
+            "stride": module.stride,
+            "padding": module.padding,
+            "dilation": module.dilation,
+            "groups": module.groups,
+            "padding_mode": module.padding_mode,
+            "device": "meta",
+        }
+        if module.transposed:
+            options["output_padding"] = module.output_padding
+        own_pads = pads and module.padding_mode == "zeros"
+        make = SameConv if own_pads and base is nn.Conv2d else base
+        made = make(module.in_channels, module.out_channels, **options)
+    made._parameters["bias"] = module._parameters.get("bias")
+    inherit(made, module)
+    return made
+
+
+_PLAIN = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d,
+    nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
