@@ -260,13 +260,13 @@ def test_a_run_of_a_module_is_told_apart_by_its_number():
     probe = GradientProbe(networks.Twice(), torch.empty(1, 3, 9, 9))
     assert probe.field("conv#1", (4, 4)).extent == (3, 3)
     assert probe.field("conv#2", (4, 4)).extent == (5, 5)
-    with pytest.raises(UsageError, match=r"'conv' ran 2 times; say which run, such as 'conv#1'"):
+    with pytest.raises(UsageError, match=r"'conv' ran 2 times; ask for 'conv#1', 'conv#2'"):
         probe.field("conv", (4, 4))
 
 
 def test_an_unknown_layer_and_a_unit_outside_are_errors():
     probe = GradientProbe(networks.Chain(), torch.empty(1, 3, 33, 33))
-    with pytest.raises(UsageError, match="There is no layer 'conv9'"):
+    with pytest.raises(UsageError, match="No value or module is called 'conv9'"):
         probe.field("conv9", (0, 0))
     with pytest.raises(UsageError, match=r"Unit \(0, 99\) lies outside '2', whose units are 16x16"):
         probe.field("2", (0, 99))

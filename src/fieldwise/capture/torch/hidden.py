@@ -25,7 +25,7 @@ Known = Mapping[str, np.ndarray]
 
 MANY_SUMS = "a masked product that is summed over several masked dimensions"
 
-_GUARDED = ("add", "sub", "mul", "div", "softmax", "matmul")
+_GUARDED = ("add", "sub", "mul", "div", "softmax", "matmul", "index_put")
 _PRODUCTS = ("matmul", "einsum")
 
 

@@ -1,7 +1,7 @@
 """The sound gradient probe: which input samples a unit depends on, for generic weights.
 
 The captured calls are swept in reverse.  At each one a positive linear surrogate of the call (see
-``surrogate``) is differentiated by torch, in float64, and what arrives at an operand is at once
+``surrogates``) is differentiated by torch, in float64, and what arrives at an operand is at once
 reduced to a mask: reached, or not.  With nonnegative Jacobians nothing cancels, so the mask after
 each step is exactly the set of elements with a nonzero derivative, and starting the next step
 from a mask keeps the numbers near one: no depth underflows (DenseNet-201's smallest true gradient
@@ -11,11 +11,15 @@ The few surrogates whose taps may be negative (bicubic interpolation) get no har
 each step starts from random numbers in [1, 2) on the mask, under which distinct taps cancel with
 probability zero.  Taps below 1e-9 count as zero: an interpolation that lands on a sample reads
 only that sample, whatever the rounding of its position.
+
+Each step is evaluated where its operands are one.  Behind a constant mask they are zero or −inf
+where the mask has put that, so that attention, written by hand, does not look at what it hides:
+the surrogates are evaluated forwards, from the masks on, to know where that is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,18 +28,20 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.capture import capture
-from fieldwise.errors import UsageError
 from fieldwise.field.probes.result import Probe
-from fieldwise.field.probes.surrogate import (
+from fieldwise.field.probes.surrogates import (
     Operation,
     UnknownDependence,
     dense,
     generic,
+    is_masked,
     surrogate,
+    tensors_in,
     write_through,
 )
 from fieldwise.field.probes.units import select
 from fieldwise.graph.ir import Graph, Node, Shape
+from fieldwise.graph.names import resolve
 
 _ZERO = 1e-9
 _DRAWS = 4
@@ -79,9 +85,11 @@ class GradientProbe:
     def _prepare(self, graph: Graph) -> None:
         self.graph = graph
         self._steps: dict[int, _Step] = {}
+        self._masked: dict[str, Tensor] = {}
         self._producers = {
             name: number for number, node in enumerate(graph.nodes) for name in node.results
         }
+        self._follow_masks()
 
     def field(
         self,
@@ -103,7 +111,7 @@ class GradientProbe:
 
         Raises UsageError for an unknown layer and for a unit outside it.
         """
-        name = resolve(self.graph, layer)
+        name = self.graph.outputs[0] if layer is None else resolve(self.graph, layer)
         source = self.graph.inputs[0] if wrt is None else resolve(self.graph, wrt)
         start = torch.zeros(self.graph.shape(name), dtype=torch.bool)
         select(start, unit, channel=channel, dims=dims, layer=layer or name).fill_(True)
@@ -132,31 +140,27 @@ class GradientProbe:
 
     def _step(self, number: int) -> _Step:
         if number not in self._steps:
-            self._steps[number] = _prepare_step(self.graph, self.graph.nodes[number])
+            self._steps[number] = _prepare_step(self.graph, self.graph.nodes[number], self._masked)
         return self._steps[number]
 
+    def _follow_masks(self) -> None:
+        """Evaluate the steps from constant masks on, as far as something is masked."""
+        for number, node in enumerate(self.graph.nodes):
+            if any(name in self._masked for name in node.operands) or _masks(node):
+                _, results = self._step(number).draws[0]
+                for name, result in zip(node.results, results, strict=False):
+                    if (masked := is_masked(result)).any():
+                        ones = torch.ones(result.shape, dtype=torch.float64)
+                        self._masked[name] = torch.where(masked, result.detach(), ones)
 
-def resolve(graph: Graph, layer: str | None) -> str:
-    """The name of the value that a layer stands for: a value, or what a module returned.
 
-    A module that ran more than once is told apart by its run, 'relu#2'.
-    """
-    if layer is None:
-        return graph.outputs[0]
-    if layer in graph.values:
-        return layer
-    path, _, run = layer.rpartition("#") if layer not in graph.scopes else (layer, "", "")
-    runs: Sequence[Sequence[str]] = graph.scopes.get(path, ())
-    if run.isdecimal() and 0 < int(run) <= len(runs):
-        runs = (runs[int(run) - 1],)
-    if not runs or not runs[0]:
-        raise UsageError(f"There is no layer '{layer}' in this graph; use a value's name or a "
-                         f"module's path, such as '{graph.outputs[0]}'.")  # fmt: skip
-    if len(runs) > 1:
-        raise UsageError(
-            f"The module '{layer}' ran {len(runs)} times; say which run, such as '{layer}#1'."
-        )
-    return runs[0][0]
+def _masks(node: Node) -> bool:
+    """Whether the node may put zeros or −inf into a value by a constant mask."""
+    if node.op in ("add", "sub", "matmul"):
+        assert node.source is not None
+        constants = tensors_in((*node.source.args, *node.source.kwargs.values()))
+        return any(bool((t == -torch.inf).any()) for t in constants if t.device.type != "meta")
+    return node.op in ("masked_fill", "where", "tril", "triu", "fill", "index_put")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,25 +197,34 @@ class _Step:
         return reached
 
 
-def _prepare_step(graph: Graph, node: Node) -> _Step:
+def _prepare_step(graph: Graph, node: Node, masked: Mapping[str, Tensor]) -> _Step:
+    """The surrogate at operands of one, or zero and −inf where they are ``masked``."""
     shapes = [graph.shape(name) for name in node.operands]
     results = tuple(graph.shape(name) for name in node.results)
     if not node.operands:
         return _Step((([], []),))
     assert node.source is not None
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        operands = [torch.ones(s, dtype=torch.float64, requires_grad=True) for s in shapes]
+        operands = [
+            masked.get(name, torch.ones(shape, dtype=torch.float64)).clone().requires_grad_()
+            for name, shape in zip(node.operands, shapes, strict=True)
+        ]
         if isinstance(node.source.target, WriteThrough):
             return _Step(((operands, [write_through(node.source.target, operands)]),))
         operation = Operation.of(node.source, operands, results)
         try:
-            return _Step(((operands, surrogate(operation)),))
+            return _Step(((operands, list(map(_cut, surrogate(operation)))),))
         except UnknownDependence as unknown:
             why = f"{node.results[0]}: {unknown}"
         try:
             return _Step(tuple(_drawn(node, shapes, results) for _ in range(_DRAWS)), why)
         except (RuntimeError, TypeError, IndexError, NotImplementedError):
             return _Step(((operands, dense(operation)),), why)
+
+
+def _cut(result: Tensor) -> Tensor:
+    """A result that is a constant depends on nothing there."""
+    return torch.where(is_masked(result), result.detach(), result)
 
 
 def _drawn(

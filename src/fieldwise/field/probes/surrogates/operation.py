@@ -1,0 +1,182 @@
+"""A call with tensors in place, the table of surrogates, and what they have in common."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldwise.capture.torch.calls import OutOfPlace, Part
+from fieldwise.graph.ir import Call, Ref, Shape
+
+Rule = Callable[["Operation"], Sequence[Tensor]]
+_RULES: dict[str, Rule] = {}
+
+
+class UnknownDependence(Exception):  # noqa: N818
+    """No exact surrogate is known for this call; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call with tensors in place: operands require gradients, constants do not.
+
+    name:   of the op in torch.ops.aten ('conv2d'), without the underscore of in-place variants
+    target: what to call, an overload or a wrapper of one (see ``capture.torch.calls``)
+    args:   by their names in the schema, defaults filled in
+    shapes: of the results
+    """
+
+    name: str
+    target: Any
+    args: dict[str, Any]
+    shapes: tuple[Shape, ...]
+
+    @classmethod
+    def of(cls, call: Call, operands: Sequence[Tensor], shapes: tuple[Shape, ...]) -> Operation:
+        """The captured call with these tensors as its operands."""
+        schema = schema_of(call.target)
+        args = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+        names = [argument.name for argument in schema.arguments]
+        args |= dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
+
+        def fill(item: Any) -> Any:
+            if isinstance(item, Ref):
+                return operands[item.operand]
+            if isinstance(item, Tensor):
+                return item.detach()
+            if isinstance(item, (list, tuple)):
+                return [fill(part) for part in item]
+            return item
+
+        filled = {name: fill(item) for name, item in args.items() if name in names}
+        name = schema.name.removeprefix("aten::")
+        if schema.is_mutable and not name.endswith("__"):
+            name = name.removesuffix("_")
+        return cls(name, call.target, filled, shapes)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the first result."""
+        return self.shapes[0]
+
+    def derived(self) -> list[Tensor]:
+        """The arguments that are operands, in order."""
+        return [tensor for tensor in tensors_in(self.args.values()) if tensor.requires_grad]
+
+    def only(self, name: str) -> Tensor:
+        """The operand called ``name``, where it is the only one; its −inf count as any number."""
+        if any(tensor is not self.args[name] for tensor in self.derived()):
+            raise UnknownDependence(f"{self.name} with parameters that depend on the input")
+        return finite(self.args[name])
+
+    def run(self, args: dict[str, Any]) -> list[Tensor]:
+        """The op itself with these arguments; its tensor results."""
+        positional, keywords = [], {}
+        for argument in schema_of(self.target).arguments:
+            if argument.kwarg_only:
+                keywords[argument.name] = args[argument.name]
+            else:
+                positional.append(args[argument.name])
+        out = self.target(*positional, **keywords)
+        return list(tensors_in([out]))
+
+
+def surrogate(operation: Operation) -> list[Tensor]:
+    """The results of the surrogate of this call.  Raises UnknownDependence where none is known."""
+    rule = _RULES.get(operation.name)
+    if rule is None and torch.Tag.pointwise in getattr(operation.target, "tags", ()):
+        rule = _RULES[ELEMENTWISE]
+    if rule is None:
+        raise UnknownDependence(f"{operation.name} has no surrogate")
+    return list(rule(operation))
+
+
+ELEMENTWISE = "element-wise"
+"""The name of the surrogate of all that torch tags as element-wise."""
+
+
+def register(*names: str) -> Callable[[Rule], Rule]:
+    """Register the surrogate of these ops; a second one for an op is an error at import."""
+
+    def register(function: Rule) -> Rule:
+        for name in names:
+            if name in _RULES:
+                raise ValueError(f"The op {name} already has the surrogate {_RULES[name]}.")
+            _RULES[name] = function
+        return function
+
+    return register
+
+
+# ------------------------------------------------------------------------ shared by surrogates
+
+
+def schema_of(target: Any) -> Any:
+    """Of an overload, or of the overload that an OutOfPlace or Part wraps."""
+    overload: Any = target.op if isinstance(target, (OutOfPlace, Part)) else target
+    return overload._schema
+
+
+def is_masked(tensor: Tensor) -> Tensor:
+    """Where an operand is zero or −inf, for a constant mask says so."""
+    return (tensor == 0) | (tensor == -torch.inf)
+
+
+def finite(tensor: Tensor) -> Tensor:
+    """The tensor with ones in place of −inf."""
+    return torch.where(tensor == -torch.inf, 1.0, tensor)
+
+
+def tensors_in(items: Any) -> Iterator[Tensor]:
+    """The tensors among items that may be nested."""
+    for item in items:
+        if isinstance(item, Tensor):
+            yield item
+        elif isinstance(item, (list, tuple)):
+            yield from tensors_in(item)
+
+
+def map_tensors(item: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The item, which may be nested, with every tensor changed."""
+    if isinstance(item, Tensor):
+        return change(item)
+    if isinstance(item, (list, tuple)):
+        return [map_tensors(part, change) for part in item]
+    return item
+
+
+def added(tensors: list[Tensor]) -> Tensor:
+    """The sum."""
+    return reduce(operator.add, tensors)
+
+
+def spread(tensor: Tensor, shape: Shape) -> Tensor:
+    """Broadcast; an in-place op may hold an operand of more dimensions of size one."""
+    if tensor.dim() > len(shape):
+        tensor = tensor.reshape(tensor.shape[tensor.dim() - len(shape) :])
+    return tensor.expand(shape)
+
+
+def with_sum(tensor: Tensor, dims: int | tuple[int, ...]) -> Tensor:
+    """Every element and everything along these dimensions."""
+    return tensor + tensor.sum(dims, keepdim=True) if dims != () else tensor * 1
+
+
+def listed(dims: Any, rank: int) -> tuple[int, ...]:
+    """The dimensions of an argument; all of them where it names none."""
+    if dims is None or dims == []:
+        return tuple(range(rank))
+    return (dims,) if isinstance(dims, int) else tuple(dims)
+
+
+def per_axis(value: Any, axes: int) -> tuple[int, ...]:
+    """A size argument, once per spatial axis."""
+    if isinstance(value, int):
+        return (value,) * axes
+    return tuple(value) * axes if len(value) == 1 else tuple(value)

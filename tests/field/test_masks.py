@@ -1,0 +1,115 @@
+"""Attention behind hand-written masks: pull, closed form, gradients and the real derivative."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fieldwise.axes import Region
+from fieldwise.capture.torch.hidden import MANY_SUMS
+from fieldwise.field import receptive_fields
+from fieldwise.field.probes import GradientProbe
+
+INF = float("inf")
+LENGTH = 6
+
+
+class Attention(nn.Module):
+    """A convolution, then attention over its positions behind a mask."""
+
+    def __init__(self, mask: Tensor, how: str) -> None:
+        super().__init__()
+        self.conv, self.qkv = nn.Conv1d(2, 4, 3, padding=1), nn.Linear(4, 24)
+        self.register_buffer("mask", mask)
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.qkv(self.conv(x).transpose(1, 2))
+        q, k, v = x.unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        weights = nn.functional.dropout(self.weights(q @ k.transpose(-1, -2) / 2), 0.1, False)
+        return (weights @ v).transpose(1, 2).flatten(2)
+
+    def weights(self, scores: Tensor) -> Tensor:
+        if self.how == "filled":
+            return scores.masked_fill(~self.mask, -INF).softmax(-1)
+        if self.how == "chosen":
+            return torch.where(self.mask, scores, -INF).softmax(-1)
+        if self.how == "added":
+            return (scores + torch.zeros(self.mask.shape).masked_fill(~self.mask, -INF)).softmax(-1)
+        if self.how == "assigned":
+            scores[:, :, ~self.mask] = -INF
+            return scores.softmax(-1)
+        if self.how == "exponentials":
+            scores = scores.masked_fill(~self.mask, -INF).exp()
+            return scores / scores.sum(-1, keepdim=True)
+        return scores.tril() if self.how == "linear" else scores.softmax(-1)
+
+
+PAST = torch.ones(LENGTH, LENGTH).tril(1).bool()
+NEAR = PAST & PAST.T
+HOWS = ["filled", "chosen", "added", "assigned", "exponentials", "linear", "open"]
+
+
+def derivative(model: nn.Module, example: Tensor, position: int) -> np.ndarray:
+    """What one position of the output depends on: plain autograd through the real model."""
+    example = torch.rand_like(example).requires_grad_()
+    (found,) = torch.autograd.grad(model(example)[0, position].sum(), example)
+    return (found != 0).any(0).any(0).numpy()
+
+
+@pytest.mark.parametrize("mask", [PAST, NEAR], ids=["past", "near"])
+@pytest.mark.parametrize("how", HOWS)
+def test_four_answers_agree_on_what_a_hand_written_mask_hides(how: str, mask: Tensor) -> None:
+    torch.manual_seed(0)
+    model = Attention(mask, how).double().eval()
+    example = torch.zeros(1, 2, LENGTH, dtype=torch.float64)
+    report = receptive_fields(model, example)
+    probe = GradientProbe.of_graph(report.graph)
+    for name, value in report.graph.values.items():
+        dims = report.roles(name).unit
+        for unit in np.ndindex(*(value.shape[dim] for dim in dims)):
+            seen, measured = report[name].at(*unit), probe.field(name, unit, dims=dims)
+            assert seen.exact
+            assert measured.exact
+            np.testing.assert_array_equal(seen.mask(), measured.mask, err_msg=f"{name} {unit}")
+            assert Region(seen.products).issubset(Region(report[name].unbounded(*unit)))
+    for position in range(LENGTH):
+        seen = report[report.graph.outputs[0]].at(position)
+        np.testing.assert_array_equal(seen.mask(), derivative(model, example, position))
+
+
+def test_the_row_of_masked_attention_is_exact_at_this_size_and_not_full() -> None:
+    report = receptive_fields(Attention(NEAR, "filled").eval(), torch.zeros(1, 2, LENGTH))
+    row = report.rows[-1]
+    assert (row.exact, row.at_this_size, row.full, row.extent) == (True, True, (False,), (5,))
+
+
+def test_a_finite_mask_hides_nothing_and_marks_nothing() -> None:
+    """Swin adds −100: the weights are small, not zero, so all is seen."""
+
+    class Finite(Attention):
+        def weights(self, scores: Tensor) -> Tensor:
+            return (scores - 100.0 * ~self.mask).softmax(-1)
+
+    report = receptive_fields(Finite(PAST, "").eval(), torch.zeros(1, 2, LENGTH))
+    probe = GradientProbe.of_graph(report.graph)
+    seen = report[report.graph.outputs[0]].at(0)
+    assert seen.exact
+    assert seen.count == LENGTH
+    assert report.rows[-1].full == (True,)
+    assert probe.field(None, (0,), dims=(1,)).mask.all()
+
+
+def test_a_mask_over_two_summed_dimensions_is_a_bound_and_says_so() -> None:
+    class Both(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            weights = x[:, :1, :1].expand(x.shape).tril()
+            return torch.einsum("nij,nij->n", weights, x)
+
+    report = receptive_fields(Both(), torch.zeros(1, 4, 4), axes=(1, 2))
+    row = report.rows[-1]
+    assert (row.exact, row.why) == (False, MANY_SUMS)
+    seen = report[row.name].at()
+    assert (seen.exact, seen.why, seen.count) == (False, MANY_SUMS, 16)
