@@ -22,13 +22,12 @@ from fieldwise.capture.torch import capture
 from fieldwise.shift.measure_expect import Expectations, Move
 from fieldwise.shift.measure_metrics import eq_t
 from fieldwise.shift.measure_moves import Amount, translated
-from fieldwise.shift.measure_subject import Subject, shifted
+from fieldwise.shift.measure_subject import Subject, scale, shifted
 
 Verdict = Literal["holds", "broken", "no evidence"]
 
 TOLERANCE = 1e-9
 CONTROL = 1e-3
-_FLAT = 1e-11
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,7 @@ class Measurement:
     outputs, layers: one entry per value and axis
     randomised:      whether all weights and statistics were drawn at random; if not, a weight that
                      is zero may hide what breaks equivariance
+    up_to_roll:      whether maps were free to move by any whole number of units
     tolerance:       the largest error that counts as none
     """
 
@@ -69,6 +69,7 @@ class Measurement:
     layers: tuple[Moved, ...] = ()
     seed: int = 0
     randomised: bool = True
+    up_to_roll: bool = False
     tolerance: float = TOLERANCE
 
     @property
@@ -101,6 +102,7 @@ def measure(
     layers: Sequence[str] = (),
     moves: Mapping[str, Move] | None = None,
     randomise: bool = True,
+    up_to_roll: bool = False,
     seed: int = 0,
 ) -> Measurement:
     """Shift the input, and see whether outputs and layers move along.
@@ -115,6 +117,8 @@ def measure(
     moves:     how values move, by name, where the field's stride does not say it
     randomise: draw all weights and statistics (see ``measure_generic``), for a decision on the
                structure; without, the weights are taken as they are
+    up_to_roll: let a map move by any whole number of units, the one that fits best: adaptive
+               sampling moves its maps by an amount that depends on the image
 
     Raises CaptureError where the model cannot be recorded, UsageError for an unknown axis or
     module and where the model does not run in float64.
@@ -138,10 +142,11 @@ def measure(
                 continue
             move = (moves or {}).get(name) or expectations.move(value_name, along)
             turn = amount % expectations.shape[along] == 0
-            case = _Case(name, along, amount, move, expectations.spatial(value_name), turn)
+            spatial = expectations.spatial(value_name)
+            case = _Case(name, along, amount, move, spatial, turn, up_to_roll)
             other = subject.unrelated[is_output, name]
             found[is_output].append(case.judge(value, after[is_output, name], other))
-    return Measurement(tuple(found[True]), tuple(found[False]), seed, randomise)
+    return Measurement(tuple(found[True]), tuple(found[False]), seed, randomise, up_to_roll)
 
 
 def _amount(
@@ -160,6 +165,7 @@ class _Case:
     """One value along one axis, before it is judged.
 
     spatial: the dimensions along which it is a map; turn: the shift brings the input to itself
+    up_to_roll: it may have moved by any whole number of units
     """
 
     name: str
@@ -168,21 +174,25 @@ class _Case:
     move: Move
     spatial: tuple[int, ...]
     turn: bool
+    up_to_roll: bool
 
     def judge(self, value: Tensor, shifted: Tensor, unrelated: Tensor) -> Moved:
         """Compare what became of the value with what should have become of it."""
         if value.shape != shifted.shape:
             return Moved(self.name, self.axis, self.shift, self.move, inf, inf, -inf, "broken")
-        deviation = _deviation(value, self.spatial)
-        move = self.move
-        if move.dim is None or _flat(deviation, value):
-            move = Move(None)
-            deviation = _rms(value - unrelated)
-        wanted = _moved(value, self.shift, move, extra=0)
-        wrong = unrelated if move.dim is None else _moved(value, self.shift, move, extra=1)
+        move, deviation = scale(value, unrelated, self.move, self.spatial)
+        if move.dim is None:
+            wanted, wrong = value, unrelated
+        elif self.up_to_roll:
+            wanted = _best_roll(value, shifted, move.dim)
+            wrong = _best_roll(unrelated, shifted, move.dim)
+        else:
+            amount = move.rate * _exact(self.shift)
+            wanted = translated(value, amount, move.dim)
+            wrong = translated(value, amount + 1, move.dim)
         error = _ratio(float((shifted - wanted).abs().max()), deviation)
         control = _ratio(float((shifted - wrong).abs().max()), deviation)
-        seen = not self.turn and not _flat(deviation, value) and control >= CONTROL
+        alive = deviation > 0 and isfinite(error) and isfinite(control)
         return Moved(
             name=self.name,
             axis=self.axis,
@@ -191,38 +201,25 @@ class _Case:
             error=error,
             control=control,
             eq_t=eq_t(wanted, shifted),
-            verdict=_verdict(error, control, seen=seen),
+            verdict=_verdict(error, alive=alive, shown=control >= CONTROL and not self.turn),
         )
 
 
-def _verdict(error: float, control: float, *, seen: bool) -> Verdict:
-    if not seen or not isfinite(error) or not isfinite(control):
-        return "no evidence"
-    return "holds" if error <= TOLERANCE else "broken"
+def _verdict(error: float, *, alive: bool, shown: bool) -> Verdict:
+    """Of a value that is neither flat nor infinite, and whether its control failed."""
+    if alive and error > TOLERANCE:
+        return "broken"
+    return "holds" if alive and shown else "no evidence"
 
 
-def _deviation(value: Tensor, spatial: Sequence[int]) -> float:
-    """How far a map departs from its spatial mean."""
-    return _rms(value - value.mean(tuple(spatial), keepdim=True)) if spatial else 0.0
-
-
-def _rms(value: Tensor) -> float:
-    return float(value.square().mean().sqrt())
-
-
-def _flat(deviation: float, value: Tensor) -> bool:
-    """Whether a deviation is no more than rounding."""
-    return deviation <= _FLAT * float(value.abs().max())
-
-
-def _moved(value: Tensor, shift: Amount, move: Move, *, extra: int) -> Tensor:
-    if move.dim is None:
-        return value
-    return translated(value, move.rate * _exact(shift) + extra, move.dim)
+def _best_roll(value: Tensor, wanted: Tensor, dim: int) -> Tensor:
+    """``value`` rolled by the whole number of units that brings it closest to ``wanted``."""
+    rolls = (value.roll(units, dim) for units in range(value.shape[dim]))
+    return min(rolls, key=lambda rolled: float((rolled - wanted).abs().max()))
 
 
 def _exact(shift: Amount) -> Any:
-    return shift if isinstance(shift, float) and shift != int(shift) else int(shift)
+    return int(shift) if shift == int(shift) else shift
 
 
 def _ratio(error: float, deviation: float) -> float:

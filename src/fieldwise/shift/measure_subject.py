@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import meta_tensor
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
+from fieldwise.shift.measure_expect import Move
 from fieldwise.shift.measure_generic import copied, generic
 from fieldwise.shift.measure_moves import Amount, translated
+
+_ROUNDING = 1e-11
 
 Values = dict[tuple[bool, str], Tensor]
 
@@ -79,6 +82,32 @@ def noise(example: Any, *, seed: int) -> Any:
         return torch.zeros_like(tensor, device="cpu") if tensor.is_meta else tensor
 
     return map_tensors(draw, example)
+
+
+def scale(
+    value: Tensor, unrelated: Tensor, move: Move, spatial: Sequence[int]
+) -> tuple[Move, float]:
+    """What an error of a value is measured against, and how the value moves after all.
+
+    Its spatial deviation: the root mean square without the spatial mean.  A value that should not
+    move, or is the same everywhere, is measured by how far it moves to an unrelated input.  What
+    is no more than rounding counts as 0.
+    """
+    if move.dim is not None:
+        deviation = _seen(value - value.mean(tuple(spatial), keepdim=True), value)
+        if deviation:
+            return move, deviation
+    return Move(None), _seen(value - unrelated, value)
+
+
+def rms(value: Tensor) -> float:
+    """The root mean square."""
+    return float(value.square().mean().sqrt())
+
+
+def _seen(difference: Tensor, value: Tensor) -> float:
+    found = rms(difference)
+    return found if found > _ROUNDING * float(value.abs().max()) else 0.0
 
 
 def _tensors(example: Any) -> Any:

@@ -12,7 +12,9 @@ from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure import measure
 from fieldwise.shift.repair.adapt import adapted, changes
+from fieldwise.shift.repair.antialias import Antialiased
 from fieldwise.shift.repair.circular import Circular, Interpolation
+from fieldwise.shift.repair.polyphase import Polyphase
 from fieldwise.shift.repair.report import Change as Change
 from fieldwise.shift.repair.report import Repaired as Repaired
 
@@ -49,10 +51,65 @@ def circular(
     return _checked(copy, example, chosen, shift)
 
 
+def antialias(model: nn.Module, example: Any, *, taps: int = 3, shift: int = 1) -> Repaired:
+    """A copy that blurs before it subsamples (Zhang 2019), measured before and after.
+
+    Strided convolutions and pools become dense ones and a binomial low-pass at their stride.  The
+    repair promises a smaller error for shifts between the strides, not none: ``done`` says whether
+    the error of the outputs is smaller.  It reflects at the border; see ``circular`` for both, in
+    any order.
+
+    taps:  of the low-pass, odd: 3 is (1, 2, 1)/4, 5 is (1, 4, 6, 4, 1)/16
+    shift: by which to measure, in samples of the input
+
+    Raises CaptureError where the model cannot be recorded, UsageError for other taps and for
+    scripted modules.
+
+    >>> net = nn.Sequential(nn.Conv1d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool1d(2))
+    >>> net.append(nn.AdaptiveAvgPool1d(1))[3]
+    AdaptiveAvgPool1d(output_size=1)
+    >>> antialias(net, (1, 1, 32)).changes[0].what
+    'stride 2 made dense, blurred by 3 taps, subsampled'
+    """
+    if taps < 3 or taps % 2 == 0:
+        raise UsageError(f"A blur has 3, 5, 7 … taps, so that it has a middle; not {taps}.")
+    example = _tensors(example)
+    copy = adapted(model, Antialiased(taps))
+    before, after = (measure(one, example, shift=shift) for one in (model, copy))
+    return Repaired(copy, changes(copy, example), after, before)
+
+
+def polyphase(model: nn.Module, example: Any) -> Repaired:
+    """A copy that keeps the strongest polyphase component at every stride (Chaman 2021).
+
+    With the periodic boundaries that this needs, and which it makes, the copy is exactly invariant
+    to every circular shift, by one sample too, and maps move by whole units.  A copy whose size
+    is restored by upsampling moves exactly as its input does.
+
+    Raises CaptureError where the model cannot be recorded, and UsageError, with the reason, where
+    a size is not a multiple of a stride, where windows do not cover a period (no padding) and
+    where branches take different steps.
+
+    >>> net = nn.Sequential(nn.Conv1d(1, 4, 3, stride=2, padding=1), nn.AdaptiveMaxPool1d(1))
+    >>> repaired = polyphase(net, (1, 1, 16))
+    >>> repaired.done, repaired.measurement.outputs[0].shift
+    (True, 1)
+    """
+    example = _tensors(example)
+    everywhere = _spatial_axes(example, None)
+    copy = adapted(adapted(model, Circular(everywhere)), Polyphase(len(everywhere)))
+    measurement = measure(copy, example, shift=1)
+    if measurement.verdict != "holds":
+        measurement = measure(copy, example, shift=1, up_to_roll=True)
+    return Repaired(copy, changes(copy, example), measurement)
+
+
 def _checked(copy: nn.Module, example: Any, chosen: Sequence[bool], shift: int | None) -> Repaired:
+    """The one place where an exact repair is judged."""
     first = _first_axis(example)
     axes = [first + position for position, wraps in enumerate(chosen) if wraps]
-    return Repaired(copy, changes(copy, example), measure(copy, example, axis=axes, shift=shift))
+    measurement = measure(copy, example, axis=axes, shift=shift)
+    return Repaired(copy, changes(copy, example), measurement)
 
 
 def _tensors(example: Any) -> Any:

@@ -51,13 +51,18 @@ class Adaptation(ABC):
     def prefix(self) -> str:
         """What stands before the names of the classes."""
 
+    @property
+    @abstractmethod
+    def rank(self) -> int:
+        """Repairs of a lower rank see the calls first, whichever was made first."""
+
     @abstractmethod
     def session(self) -> Session:
         """The state of one run."""
 
 
 def adapted(model: nn.Module, adaptation: Adaptation) -> nn.Module:
-    """A deep copy of the model whose modules all run under the adaptation.
+    """A deep copy of the model whose modules all run under the adaptation, and earlier ones.
 
     Raises UsageError for scripted modules.
     """
@@ -68,8 +73,9 @@ def adapted(model: nn.Module, adaptation: Adaptation) -> nn.Module:
                 f"The module '{path}' is scripted, so that its calls cannot be rewritten; "
                 f"repair the model before torch.jit.script."
             )
-        base: Any = type(module)
-        module.__class__ = _adapted_class(base, adaptation)
+        origin, known = _recipe(type(module))
+        adaptations = sorted(dict.fromkeys((*known, adaptation)), key=lambda one: one.rank)
+        module.__class__ = _class_of(origin, adaptations)
     return copy
 
 
@@ -108,10 +114,14 @@ def _recipe(made: Any) -> tuple[Any, tuple[Adaptation, ...]]:
 
 def _blank(origin: Any, adaptations: Sequence[Adaptation]) -> Any:
     """An empty instance, for pickle and deepcopy to fill."""
-    made = origin
-    for adaptation in adaptations:
-        made = _adapted_class(made, adaptation)
+    made = _class_of(origin, adaptations)
     return made.__new__(made)
+
+
+def _class_of(origin: Any, adaptations: Sequence[Adaptation]) -> Any:
+    for adaptation in adaptations:
+        origin = _adapted_class(origin, adaptation)
+    return origin
 
 
 # ---------------------------------------------------------------------- running

@@ -50,6 +50,11 @@ class Circular(Adaptation):
         """``CircularConv2d``."""
         return "Circular"
 
+    @property
+    def rank(self) -> int:
+        """The last, so that what other repairs pad is wrapped too."""
+        return 1
+
     def session(self) -> Session:
         """Nothing is kept during a run."""
         return _Session(self)
@@ -116,7 +121,7 @@ def _rule(functions: Mapping[Function, int]) -> Callable[[Rule], Rule]:
 def _conv(call: Call, setting: Circular) -> Any:
     """Wrap as far as the padding reached."""
     along = setting.along(CONV[call.func])
-    pads = _conv_padding(call, len(along))
+    pads = conv_padding(call, len(along))
     if not any(wraps and any(both) for wraps, both in zip(along, pads, strict=True)):
         return call.run()
     note(call.func, _told("zero padding", along, pads))
@@ -136,20 +141,18 @@ def _pool(call: Call, setting: Circular) -> Any:
     A pool that returns indices into what it padded is left alone.
     """
     along = setting.along((MAX_POOL | AVG_POOL)[call.func])
-    count = len(along)
-    before = call.sizes("padding", count, 0)
-    kernel = call.sizes("kernel_size", count, None)
-    stride = call.sizes("stride", count, kernel)
-    dilation = call.sizes("dilation", count, 1)
+    axes = len(along)
+    before = call.sizes("padding", axes, 0)
+    kernel = call.sizes("kernel_size", axes, None)
+    stride = call.sizes("stride", axes, kernel)
+    dilation = call.sizes("dilation", axes, 1)
     value: Tensor = call["input"]
     ceils = bool(call.get("ceil_mode", False))
     pads = []
-    for size, k, s, d, p in zip(
-        value.shape[-count:], kernel, stride, dilation, before, strict=True
-    ):
+    for size, k, s, d, p in zip(value.shape[-axes:], kernel, stride, dilation, before, strict=True):
         span = d * (k - 1) + 1
-        windows = pooled(size, span, s, p, ceils=ceils)
-        pads.append((p, max(0, (windows - 1) * s + span - size - p)))
+        count = windows(size, span, s, (p, p), ceils=ceils)
+        pads.append((p, max(0, (count - 1) * s + span - size - p)))
     beyond = any(wraps and any(both) for wraps, both in zip(along, pads, strict=True))
     if not beyond or call.get("return_indices", False) or (ceils and not all(along)):
         return call.run()
@@ -159,17 +162,17 @@ def _pool(call: Call, setting: Circular) -> Any:
     return call.but(input=value, padding=kept, ceil_mode=False).run()
 
 
-def pooled(size: int, span: int, stride: int, padding: int, *, ceils: bool) -> int:
-    """How many windows a pool has; in ceil mode none may start beyond the left padded operand.
+def windows(size: int, span: int, stride: int, pads: Pads, *, ceils: bool = False) -> int:
+    """How many windows fit; in ceil mode one may reach beyond the padding, but not start there.
 
-    >>> pooled(112, 3, 2, 0, ceils=True), pooled(112, 3, 2, 1, ceils=False)
+    >>> windows(112, 3, 2, (0, 0), ceils=True), windows(112, 3, 2, (1, 1))
     (56, 56)
     """
-    room = size + 2 * padding - span
+    room = size + sum(pads) - span
     if not ceils:
         return room // stride + 1
-    windows = -(-room // stride) + 1
-    return windows - ((windows - 1) * stride >= size + padding)
+    count = -(-room // stride) + 1
+    return count - ((count - 1) * stride >= size + pads[0])
 
 
 @_rule(UNFOLD)
@@ -298,7 +301,8 @@ def _resized(call: Call, before: Sequence[int]) -> tuple[int, ...] | None:
 # ---------------------------------------------------------------------- helpers
 
 
-def _conv_padding(call: Call, count: int) -> list[Pads]:
+def conv_padding(call: Call, count: int) -> list[Pads]:
+    """What a convolution adds before and after, per spatial axis."""
     padding = call.get("padding", 0)
     if padding == "valid":
         return [(0, 0)] * count

@@ -1,0 +1,235 @@
+"""Adaptive polyphase sampling (Chaman & Dokmanić 2021): strides that lose no shift at all.
+
+A strided window becomes a dense periodic one, of whose s·s polyphase components (the grids that
+start at phase 0 … s−1 along each axis) the one with the largest norm is kept.  The components of
+a shifted image are those of the image, shifted and in another order, so that the same one is kept.
+
+Branches must keep the same component, or they would be added out of step.  So a run keeps a book
+of grids: the first op that steps from one size to another chooses, every other op that makes the
+same step takes its choice, and what upsamples back to a size on the way is rolled back into place.
+A size that is reached by two different chains of steps is refused.
+
+Where components tie (a constant image, or one of the stride's period), those within a relative
+1e-9 of the largest norm are told apart by their sums of |y|, |y|³ and y³ in turn, and at last by
+their order: deterministic, and equivariant for all but contrived signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldwise.errors import UsageError
+from fieldwise.shift.repair.adapt import Adaptation, Session, note
+from fieldwise.shift.repair.calls import INTERPOLATE, MAX_POOL, PAD, TRANSPOSED, Call
+from fieldwise.shift.repair.circular import wrapped
+from fieldwise.shift.repair.strides import Strided, strided
+
+Sizes = tuple[int, ...]
+
+_TIE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Polyphase(Adaptation):
+    """spatial: how many spatial axes the input has."""
+
+    spatial: int
+
+    @property
+    def prefix(self) -> str:
+        """``PolyphaseConv2d``."""
+        return "Polyphase"
+
+    @property
+    def rank(self) -> int:
+        """The first."""
+        return 0
+
+    def session(self) -> Session:
+        """Every run chooses anew."""
+        return _Session(self.spatial)
+
+
+@dataclass
+class _Session(Session):
+    """The book of one run.
+
+    steps: per size reached, the size it was reached from and the phases chosen: a tensor
+           (batch, axes)
+    padded: what explicit padding made, by identity: the tensor (kept, so that its identity stays
+           its own), what it was made from, and how much stands before it
+    """
+
+    spatial: int
+    steps: dict[Sizes, tuple[Sizes, Tensor]] = field(default_factory=dict)
+    padded: dict[int, tuple[Tensor, Tensor, Sizes]] = field(default_factory=dict)
+
+    def rewrite(self, call: Call) -> Any:
+        """Strided windows are sampled adaptively, upsampling is put back into place."""
+        if call.func in PAD:
+            return self._pad(call)
+        if call.func in INTERPOLATE or call.func in TRANSPOSED:
+            return self._upsampled(call)
+        found = strided(call)
+        if found is None or len(found.sizes) != self.spatial:
+            return call.run()
+        if call.func in MAX_POOL and call.get("return_indices", False):
+            raise UsageError(
+                f"'{call.func.__name__}' returns indices into its operand, which sampling at "
+                f"another phase would falsify; polyphase cannot repair it."
+            )
+        return self._sampled(found)
+
+    def _pad(self, call: Call) -> Tensor:
+        """Remember what was padded: a strided window needs to know the size of its period."""
+        result: Tensor = call.run()
+        pad = tuple(call["pad"])[: 2 * self.spatial]
+        if min(pad) >= 0 and not any(tuple(call["pad"])[2 * self.spatial :]):
+            pad += (0,) * (2 * self.spatial - len(pad))
+            before = tuple(reversed(pad[::2]))
+            self.padded[id(result)] = (result, call["input"], before)
+        return result
+
+    def _sampled(self, found: Strided) -> Tensor:
+        value: Tensor = found.call["input"]
+        before = found.before
+        kept = self.padded.get(id(value))
+        if kept is not None:
+            _, value, more = kept
+            before = tuple(a + b for a, b in zip(before, more, strict=True))
+        sizes = tuple(value.shape[-self.spatial :])
+        _check(found, sizes)
+        dims = range(-self.spatial, 0)
+        value = wrapped(
+            value,
+            {
+                dim: (pad, max(0, span - 1 - pad))
+                for dim, pad, span in zip(dims, before, found.spans, strict=True)
+            },
+        )
+        dense: Tensor = found.dense().but(input=value, padding=0).run()
+        for dim, size in zip(dims, sizes, strict=True):
+            dense = dense.narrow(dim, 0, size)
+        return self._subsampled(dense, found, sizes)
+
+    def _subsampled(self, dense: Tensor, found: Strided, sizes: Sizes) -> Tensor:
+        func, results = found.call.func, found.results
+        known = self.steps.get(results)
+        if known is None:
+            note(func, f"stride {_spelled(found.strides)} sampled at the strongest phase")
+            phases = strongest(dense, found.strides)
+            self.steps[results] = (sizes, phases)
+            return sampled(dense, found.strides, phases)
+        origin, phases = known
+        if origin != sizes or len(phases) != len(dense):
+            raise UsageError(
+                f"Size {_spelled(results)} is reached from {_spelled(origin)} and, by "
+                f"'{func.__name__}', from {_spelled(sizes)}; branches that take different steps "
+                f"cannot be sampled in phase."
+            )
+        note(func, f"stride {_spelled(found.strides)} sampled at the phase of its branch")
+        return sampled(dense, found.strides, phases)
+
+    def _upsampled(self, call: Call) -> Tensor:
+        """Roll the result to where the grid of its size stands."""
+        result: Tensor = call.run()
+        if result.dim() != self.spatial + 2:
+            return result
+        sizes = tuple(call["input"].shape[2:])
+        wanted = tuple(result.shape[2:])
+        if sizes == wanted or sizes not in self.steps:
+            return result
+        offset = torch.zeros_like(self.steps[sizes][1])
+        at = sizes
+        while at != wanted:
+            if at not in self.steps:
+                raise UsageError(
+                    f"'{call.func.__name__}' makes size {_spelled(wanted)} of {_spelled(sizes)}, "
+                    f"which is no size on the way down; its phase is unknown."
+                )
+            at, phases = self.steps[at]
+            spacing = [whole // part for whole, part in zip(wanted, at, strict=True)]
+            offset = offset + phases * torch.tensor(spacing, device=phases.device)
+        note(call.func, "rolled back to the phase of its size")
+        return rolled(result, offset)
+
+
+def _check(found: Strided, sizes: Sizes) -> None:
+    name = found.call.func.__name__
+    for axis, (size, stride, result) in enumerate(
+        zip(sizes, found.strides, found.results, strict=True), 2
+    ):
+        if size % stride:
+            raise UsageError(
+                f"The operand of '{name}' has size {size} along axis {axis}, which is not a "
+                f"multiple of its stride {stride}; take an input whose size is a multiple of the "
+                f"total stride."
+            )
+        if result * stride != size:
+            raise UsageError(
+                f"'{name}' makes {result} units of {size} samples along axis {axis} at stride "
+                f"{stride}, not {size // stride}: its windows do not cover a period; pad it."
+            )
+
+
+def strongest(value: Tensor, strides: Sequence[int]) -> Tensor:
+    """Per sample of the batch, the phases (along each axis) of the component of largest norm.
+
+    >>> strongest(torch.tensor([[[0.0, 1.0, 0.0, 2.0]]]), (2,)).tolist()
+    [[1]]
+    """
+    parts = components(value, strides).flatten(2).detach().double()
+    size = parts.abs()
+    scores = (size.square().sum(2), size.sum(2), size.pow(3).sum(2), parts.pow(3).sum(2))
+    allowed = torch.ones_like(scores[0], dtype=torch.bool)
+    for score in scores:
+        best = score.masked_fill(~allowed, -torch.inf).amax(1, keepdim=True)
+        allowed = allowed & (score >= best - _TIE * best.abs())
+    chosen = allowed.to(torch.uint8).argmax(1)
+    phases = []
+    for stride in reversed(strides):
+        phases.append(chosen % stride)
+        chosen = chosen // stride
+    return torch.stack(phases[::-1], 1)
+
+
+def components(value: Tensor, strides: Sequence[int]) -> Tensor:
+    """(batch, phase, channels, *spatial): what each of the grids holds, the last axis fastest."""
+    batch, channels, *sizes = value.shape
+    split = [n for size, s in zip(sizes, strides, strict=True) for n in (size // s, s)]
+    axes = len(sizes)
+    order = [0, *range(3, 3 + 2 * axes, 2), 1, *range(2, 2 + 2 * axes, 2)]
+    parts = value.reshape(batch, channels, *split).permute(order)
+    return parts.reshape(batch, prod(strides), channels, *split[::2])
+
+
+def sampled(value: Tensor, strides: Sequence[int], phases: Tensor) -> Tensor:
+    """The component at each sample's own phases (batch, axes)."""
+    number = torch.zeros_like(phases[:, 0])
+    for axis, stride in enumerate(strides):
+        number = number * stride + phases[:, axis]
+    parts = components(value, strides)
+    index = number.reshape(-1, *[1] * (parts.dim() - 1)).expand(-1, 1, *parts.shape[2:])
+    return parts.gather(1, index).squeeze(1)
+
+
+def rolled(value: Tensor, offsets: Tensor) -> Tensor:
+    """Each sample of the batch rolled by its own offsets (batch, axes)."""
+    for axis in range(offsets.shape[1]):
+        dim = 2 + axis
+        size = value.shape[dim]
+        index = (torch.arange(size, device=value.device) - offsets[:, axis, None]) % size
+        shape = [len(index), *[1] * (value.dim() - 1)]
+        shape[dim] = size
+        value = value.gather(dim, index.reshape(shape).expand(value.shape))
+    return value
+
+
+def _spelled(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))

@@ -1,0 +1,70 @@
+"""A strided window as a dense one and a subsampling: what both repairs of strides begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fieldwise.shift.repair.calls import AVG_POOL, CONV, MAX_POOL, Call, Function
+from fieldwise.shift.repair.circular import conv_padding, windows
+
+STRIDED: Mapping[Function, int] = CONV | MAX_POOL | AVG_POOL
+
+
+@dataclass(frozen=True, slots=True)
+class Strided:
+    """A convolution or pool that takes every so many samples.
+
+    sizes: of the operand, along the spatial axes; results: of the result
+    spans: of the window, first to last sample; before, after: its padding
+    """
+
+    call: Call
+    sizes: tuple[int, ...]
+    spans: tuple[int, ...]
+    strides: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    results: tuple[int, ...]
+
+    def dense(self) -> Call:
+        """The same window at every sample, with the same padding."""
+        changes = {"ceil_mode": False} if "ceil_mode" in self.call.given else {}
+        return self.call.but(stride=1, **changes)
+
+
+def strided(call: Call) -> Strided | None:
+    """The geometry of a call that skips samples; None for every other call.
+
+    >>> import torch
+    >>> from fieldwise.shift.repair.calls import known_call
+    >>> found = strided(known_call(torch.conv1d, (torch.ones(1, 1, 8), torch.ones(1, 1, 3)), {
+    ...     "stride": 2, "padding": 1}))
+    >>> found.sizes, found.spans, found.results
+    ((8,), (3,), (4,))
+    """
+    count = STRIDED.get(call.func)
+    if count is None:
+        return None
+    conv = call.func in CONV
+    kernel = tuple(call["weight"].shape[2:]) if conv else call.sizes("kernel_size", count, None)
+    strides = call.sizes("stride", count, 1 if conv else kernel)
+    if max(strides) == 1:
+        return None
+    dilation = call.sizes("dilation", count, 1)
+    sizes = tuple(call["input"].shape[-count:])
+    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    pads = conv_padding(call, count) if conv else [(p, p) for p in call.sizes("padding", count, 0)]
+    ceils = bool(call.get("ceil_mode", False))
+    return Strided(
+        call,
+        sizes,
+        spans,
+        strides,
+        tuple(before for before, _ in pads),
+        tuple(after for _, after in pads),
+        tuple(
+            windows(size, span, stride, both, ceils=ceils)
+            for size, span, stride, both in zip(sizes, spans, strides, pads, strict=True)
+        ),
+    )
