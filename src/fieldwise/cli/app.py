@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fieldwise import __version__
+from fieldwise.cli.diagram import diagram
 from fieldwise.cli.field import field
 from fieldwise.cli.fold import fold
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command()(diagram)
 app.command()(field)
 app.command()(fold)
 

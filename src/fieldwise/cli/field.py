@@ -82,7 +82,8 @@ def field(
     """The receptive field of every layer: extent, stride, start, and what makes it unusual.
 
     --method gradient and nan run the model and measure one unit per selected layer, that of
-    --unit or the middle one; the closed form stands beside what they measure.
+    --unit or the middle one; the closed form stands beside what they measure.  Exit code 1 where
+    what --unit asks for is known as an upper bound only.
     """
     with reported(debug=debug):
         position = _integers("--unit", unit)
@@ -93,12 +94,14 @@ def field(
             model, shape, method, wrt=wrt, ignore_global=ignore_global, axes=dimensions
         )
         rows = _selected(report, layer or ())
-        units = None
+        pulled = units = None
         if position is not None or method is not Method.closed:
-            units = _pulled(report, rows, position, strict=bool(layer))
+            pulled = units = _pulled(report, rows, position, strict=bool(layer))
         if units is not None and method is not Method.closed:
             units = _measured(loaded, report, units, method)
         _write(report, rows, loaded.name, units, style)
+        if position is not None and pulled is not None:
+            _refuse_bounds(pulled)
 
 
 def _analyse(
@@ -171,6 +174,16 @@ def _measured(
     return found
 
 
+def _refuse_bounds(units: Mapping[str, UnitField]) -> None:
+    """The question was what exactly a unit sees; exit code 1 where that is not known."""
+    bounds = [name for name, found in units.items() if not found.exact]
+    if bounds:
+        why = units[bounds[0]].why
+        more = f" and {len(bounds) - 1} more" if len(bounds) > 1 else ""
+        typer.echo(f"The field of '{bounds[0]}'{more} is an upper bound: {why}.", err=True)
+        raise typer.Exit(BOUND)
+
+
 def _write(
     report: FieldReport,
     rows: Sequence[Row],
@@ -207,4 +220,5 @@ def _integers(option: str, text: str | None) -> tuple[int, ...] | None:
         ) from None
 
 
+BOUND = 1
 _UNBOUNDED = 10_000

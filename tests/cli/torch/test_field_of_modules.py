@@ -29,6 +29,13 @@ class Gate(nn.Module):
     def forward(self, x):
         y = self.conv(x)
         return y * y.mean((2, 3), keepdim=True)
+
+class Warp(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+    def forward(self, x):
+        return nn.functional.grid_sample(x, self.conv(x).permute(0, 2, 3, 1))
 """
 
 
@@ -69,6 +76,13 @@ def test_what_makes_a_row_full_is_named_and_ignored_on_request(nets):
     assert last["full"] == [True, True]
     assert "mean" in last["full_by"][0]
     assert last["local"]["extent"] == [3, 3]
+
+
+def test_a_unit_whose_field_is_a_bound_ends_with_exit_code_1_and_the_reason(nets):
+    args = ("cli_nets:Warp", "--input", "1x2x8x8", "--layer", "grid_sample*")
+    told = run(*args, "--unit", "3,3", code=1)
+    assert "is an upper bound: " in told
+    assert run(*args)
 
 
 @pytest.mark.parametrize("method", ["gradient", "nan"])

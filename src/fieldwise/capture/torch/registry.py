@@ -7,7 +7,7 @@ result depends on the operands.  Registering an op twice is an error at import.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,6 @@ class OpCall:
     operands: tuple[Shape, ...]
     results: tuple[Shape, ...]
     training: bool = False
-    result_dtypes: tuple[str, ...] = field(default=())
 
     def __getitem__(self, name: str) -> Any:
         return self.args[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fieldwise.axes import AxisMap, Border, IndexSet, index_map
-from fieldwise.capture.torch.aliases import strided_read
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, normal_dim, one, rule
 from fieldwise.capture.torch.rules.common import along_but, permuted, source
 from fieldwise.graph.ir import (
@@ -130,13 +129,6 @@ def _block_diag(call: OpCall) -> Reads:
             reads.append(separable(item.operand, *coords[2 - len(shape) :], where=where))
         row, column = row + height, column + width
     return one(*reads)
-
-
-@rule("as_strided", "as_strided_copy", name="as_strided")
-def _as_strided(call: OpCall) -> Reads:
-    number, shape = source(call)
-    read = strided_read(shape, call["size"], call["stride"], call["storage_offset"] or 0)
-    return one(Read(number, read.steps, read.shapes))
 
 
 @rule("view_as_real", "view_as_real_copy", name="view_as_real")

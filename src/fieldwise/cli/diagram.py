@@ -1,0 +1,86 @@
+"""``fieldwise diagram``: which units of each layer read which, and what one unit sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fieldwise.cli.outcome import reported
+from fieldwise.cli.progress import progress
+
+if TYPE_CHECKING:
+    from fieldwise.field.connections import Connections
+
+
+def diagram(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL",
+            help="torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory, "
+            "or a .pt2 exported program; several are drawn side by side.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="OUT", help="The picture: .svg, .png or .pdf."),
+    ],
+    unit: Annotated[
+        int | None,
+        typer.Option(metavar="I", help="Whose connections stand out; by default the middle unit."),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(metavar="LAYER", help="The top row; by default the output.")
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option("--input", metavar="SHAPE", help="Input shape of the models, as 1x1x32."),
+    ] = None,
+    axis: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Input dimension to draw; by default the first spatial one."
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Draw the connections along one axis: a row of dots per layer, the input at the bottom.
+
+    What the chosen unit depends on is dark, the rest faint; its receptive field is bracketed and
+    counted, padding is hollow.  Also says on one line per model what the unit sees.
+    """
+    with reported(debug=debug):
+        from fieldwise.views.diagram import connection_diagram
+        from fieldwise.views.plot_canvas import check_path, save
+
+        check_path(out)
+        found = [_connections(spec, shape, layer, unit, axis) for spec in models]
+        titles = [spec.removeprefix("layers:") for spec in models]
+        save(connection_diagram(*found, titles=titles), out)
+        for spec, network in zip(models, found, strict=True):
+            typer.echo(f"{spec}: {_said(network)}")
+
+
+def _connections(
+    spec: str, shape: str | None, layer: str | None, unit: int | None, axis: int | None
+) -> Connections:
+    with progress(f"building {spec}"):
+        from fieldwise.capture import load_model
+        from fieldwise.field.connections import connections
+
+        model = load_model(spec, shape, weights=False)
+    with progress(f"analysing {spec}"):
+        return connections(model.source, model.example(), layer=layer, unit=unit, axis=axis)
+
+
+def _said(network: Connections) -> str:
+    seen, name = network.field, network.rows[-1].names[-1]
+    if not seen:
+        return f"unit {network.unit} of {name} sees nothing of the input"
+    bound = "" if network.exact else "at most "
+    return (
+        f"unit {network.unit} of {name} sees {bound}{seen.count} samples, "
+        f"{seen.first} to {seen.last}; receptive field {network.unbounded.extent}"
+    )
