@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +99,7 @@ def _maker(
     return lambda: Op(function, **{name: make() for name, make in given.items()}).eval()
 
 
-def _conv(**options: object) -> Callable[[], nn.Module]:
+def _conv(**options: Any) -> Callable[[], nn.Module]:
     return lambda: nn.Conv2d(2, 2, 3, **options)
 
 
@@ -106,7 +107,7 @@ def _call(x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
     return layer(x)
 
 
-def _upsampled(mode: str, **options: object) -> Callable[[Tensor], Tensor]:
+def _upsampled(mode: str, **options: Any) -> Callable[[Tensor], Tensor]:
     return lambda x: F.interpolate(x, mode=mode, **options)
 
 

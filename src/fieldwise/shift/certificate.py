@@ -1,0 +1,188 @@
+"""What is proven of a value: how it answers shifts of the input, and what breaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Graph
+from fieldwise.graph.names import matching, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Which positions a shift of the input by one period moves, and how far.
+
+    Along dimension ``dim`` the positions [start, stop) are a row-major index of ``outer`` ×
+    ``size`` × ``inner``; its middle digit is rolled by ``step``, towards higher indices where
+    that is positive.  For a feature map outer and inner are 1; the rows of patches in a line of
+    tokens have an inner of as many tokens as a row has.
+    """
+
+    dim: int
+    start: int
+    stop: int
+    outer: int
+    size: int
+    inner: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """A node that ends the proof: its result, module and reason, and what mends it."""
+
+    node: str
+    module: str
+    axis: int
+    why: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Circular:
+    """The circular theorem: rolling the input by multiples of ``period`` rolls the value.
+
+    holds:      whether it is proven
+    period:     the least proven shift, in input samples; None where none is
+    step:       how far the value moves then along its dimension; 0: not at all; None where
+                parts differ
+    conditions: under which the same network passes at other sizes
+    moves:      which positions move; none where the value does not change
+    """
+
+    holds: bool
+    period: int | None = None
+    step: int | None = None
+    conditions: tuple[str, ...] = ()
+    moves: tuple[Move, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interior:
+    """The interior theorem: which positions are out of reach of the input's edges.
+
+    range:  [start, stop) of the positions along the moving dimension, or within a row where a
+            dimension holds rows of which each moves; None: there are none
+    period: shifting what is seen by so many samples moves these positions by ``step``
+    """
+
+    range: tuple[int, int] | None = None
+    period: int | None = None
+    step: int | None = None
+    moves: tuple[Move, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no position is out of reach."""
+        return self.range is None
+
+    @property
+    def carried(self) -> tuple[int, int] | None:
+        """Those positions that a shift by one period carries to others of them.
+
+        >>> Interior((3, 17), period=32, step=1).carried
+        (3, 16)
+        """
+        if self.range is None or self.step is None:
+            return None
+        start, stop = self.range
+        found = (start, stop - self.step) if self.step > 0 else (start - self.step, stop)
+        return found if found[0] < found[1] else None
+
+
+@dataclass(frozen=True, slots=True)
+class AxisCertificate:
+    """Both theorems for one axis of the input; who breaks the circular one, and the interior."""
+
+    axis: int
+    size: int
+    circular: Circular
+    interior: Interior
+    broken_by: tuple[Breaker, ...] = ()
+    emptied_by: tuple[Breaker, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What is proven of one value, per axis of the input."""
+
+    name: str
+    value: str
+    shape: tuple[int, ...]
+    axes: tuple[AxisCertificate, ...]
+
+    def along(self, axis: int) -> AxisCertificate:
+        """The certificate of one axis.  Raises UsageError for one that was not asked for."""
+        for found in self.axes:
+            if found.axis == axis:
+                return found
+        axes = ", ".join(str(found.axis) for found in self.axes)
+        raise UsageError(f"Axis {axis} was not certified; only {axes}.")
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """The certificates of every value of a graph that depends on ``input``.
+
+    outputs: of the network's outputs, under the names that the user knows
+    """
+
+    graph: Graph
+    input: str
+    axes: tuple[int, ...]
+    by_value: Mapping[str, Certificate]
+
+    @property
+    def outputs(self) -> tuple[Certificate, ...]:
+        """One per output that depends on the input."""
+        return tuple(self.by_value[value] for value in self.graph.outputs if value in self.by_value)
+
+    def __getitem__(self, name: str) -> Certificate:
+        """The certificate of a value or module.  Raises UsageError for an unknown one."""
+        value = resolve(self.graph, name)
+        if value not in self.by_value:
+            raise UsageError(f"'{name}' does not depend on '{self.input}'.")
+        return self.by_value[value]
+
+    def select(self, globs: Sequence[str]) -> tuple[Certificate, ...]:
+        """Those whose value or module path matches a glob.  Raises UsageError if none does."""
+        return tuple(
+            self.by_value[value] for value in matching(self.graph, globs) if value in self.by_value
+        )
+
+
+def to_dict(certificate: Certificate) -> dict[str, Any]:
+    """A certificate as plain data, ready for JSON."""
+    return {
+        "name": certificate.name,
+        "value": certificate.value,
+        "shape": list(certificate.shape),
+        "axes": [_axis_dict(axis) for axis in certificate.axes],
+    }
+
+
+def _axis_dict(axis: AxisCertificate) -> dict[str, Any]:
+    circular, interior = axis.circular, axis.interior
+    return {
+        "axis": axis.axis,
+        "size": axis.size,
+        "circular": {
+            "holds": circular.holds,
+            "period": circular.period,
+            "step": circular.step,
+            "conditions": list(circular.conditions),
+        },
+        "interior": {
+            "range": None if interior.range is None else list(interior.range),
+            "empty": interior.empty,
+            "period": interior.period,
+            "step": interior.step,
+        },
+        "broken_by": [
+            {"node": b.node, "module": b.module, "why": b.why, "remedy": b.remedy}
+            for b in axis.broken_by
+        ],
+    }
