@@ -30,6 +30,10 @@ class Buffer:
         """Add rows [lo, lo + n)."""
         self._chunks.append((lo, rows))
 
+    def take_over(self, other: Buffer) -> None:
+        """Hold what another buffer of the same value holds."""
+        self._chunks = list(other._chunks)
+
     def trim(self, floor: int) -> None:
         """Forget the rows before ``floor``; what is left of a chunk is copied out of it."""
         kept = []

@@ -29,7 +29,7 @@ class Engine:
         self.peak = 0
 
     def step(
-        self, available: Sequence[int], limit: Sequence[int | None], source: Source, emit: Emit
+        self, available: Sequence[int], limit: Sequence[int], source: Source, emit: Emit
     ) -> None:
         """Compute what can be computed.
 
@@ -52,6 +52,13 @@ class Engine:
                 for value in (*self._operands(task), *task.values):
                     if uses[value] <= 0:
                         self.buffers[value].trim(self.schedule.floor[value])
+
+    def follow(self, other: Engine) -> None:
+        """Go on where another run of the same ops has stopped (its total length is known now)."""
+        self.schedule.go_on(other.schedule)
+        self.states = other.states
+        for mine, theirs in zip(self.buffers, other.buffers, strict=True):
+            mine.take_over(theirs)
 
     @property
     def nbytes(self) -> int:

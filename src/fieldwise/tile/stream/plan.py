@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from fieldwise.tile.stream.executors.registry import ENDLESS
 from fieldwise.tile.stream.program import Program
 from fieldwise.tile.stream.reach import Reach
 from fieldwise.tile.stream.schedule import Schedule, Task
+
+Step = tuple[Sequence[int], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,14 @@ class StreamPlan:
         return "\n".join(lines)
 
 
-def steps(program: Program, band: int) -> Iterator[tuple[list[int], list[int | None]]]:
-    """Per step, the input rows that are available and the most output rows to ask for.
+def steps(program: Program, band: int) -> Iterator[Step]:
+    """Per step, the input rows that are available and the most output rows to ask for, without end.
 
-    Ends when all rows of the longest input are there; the caller goes on until all is done.
+    The caller stops when all is done.
     """
     sizes = [program.values[value].rows or 0 for value in program.wiring.inputs]
     longest = max(sizes)
-    limit: list[int | None] = [
+    limit = [
         -(-band * (program.values[value].rows or 0) // longest) for value in program.wiring.outputs
     ]
     at = 0
@@ -71,7 +74,15 @@ def steps(program: Program, band: int) -> Iterator[tuple[list[int], list[int | N
 
 def plan_of(program: Program, band: int) -> StreamPlan:
     """Go through the schedule of a run without running it."""
-    return _Tally(program, band).plan()
+    return _Tally(program, band).plan(steps(program, band))
+
+
+def plan_of_pushes(program: Program, chunk: int, *, pushes: int) -> StreamPlan:
+    """Go through the schedule of a session with chunks of ``chunk`` rows."""
+    length = program.wiring.rows[program.wiring.inputs[0]]
+    ends = (min(chunk * (n + 1), length or ENDLESS) for n in range(pushes))
+    limit = [ENDLESS] * len(program.wiring.outputs)
+    return _Tally(program, chunk).plan(([end], limit) for end in ends)
 
 
 class _Tally:
@@ -90,10 +101,10 @@ class _Tally:
         self.most = [0] * len(program.values)
         self.held = self.peak = self.state = 0
 
-    def plan(self) -> StreamPlan:
-        """All steps of a run."""
+    def plan(self, steps: Iterable[Step]) -> StreamPlan:
+        """The steps of a run, up to its end."""
         count = 0
-        for available, limit in steps(self.program, self.band):
+        for available, limit in steps:
             self._step(self.schedule.advance(available, limit))
             count += 1
             if self.schedule.finished:

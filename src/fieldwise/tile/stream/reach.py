@@ -27,6 +27,8 @@ class Reach:
     count:  rows of the result; None likewise
     border: how rows outside the operand are read
     over:   how far the last result row reads beyond the operand's end (at least 0)
+    spare:  how many rows the result has beyond those that read nothing behind the operand's end
+            (from padding there), or lacks (cut off, negative)
     backward: whether some later row reads before an earlier one
 
     >>> conv = Reach.of(AxisMap.window(3, padding=1), Border.DROP, size=8, count=8)
@@ -43,6 +45,7 @@ class Reach:
     size: int | None
     count: int | None
     over: int
+    spare: int
     backward: bool = False
 
     @classmethod
@@ -65,8 +68,9 @@ class Reach:
             raise Blocked("it reads nothing along the streamed axis")
         backward = advance == 0 and _goes_back(rows)
         firsts, stops = [f - margin for f in firsts], [s + margin for s in stops]
-        found = cls(advance, tuple(firsts), tuple(stops), border, size, count, 0, backward)
-        return replace(found, over=max(found.stop(count - 1) - size, 0))
+        found = cls(advance, tuple(firsts), tuple(stops), border, size, count, 0, 0, backward)
+        over = max(found.stop(count - 1) - size, 0)
+        return replace(found, over=over, spare=count - found._rows_that_stop_by(size))
 
     def opened(self) -> Reach:
         """The same where neither end is known yet.
@@ -98,6 +102,12 @@ class Reach:
         turn, phase = divmod(row, len(self.stops))
         return turn * self.advance + self.stops[phase]
 
+    @property
+    def pattern(self) -> object:
+        """What must not depend on the total length where that is not known."""
+        mirrors = self.border in (Border.REFLECT, Border.SYMMETRIC)
+        return self.advance, self.firsts, self.stops, self.border, self.over if mirrors else 0
+
     # ---------------------------------------------------------------- intervals
 
     def raw(self, lo: int, hi: int) -> Interval:
@@ -118,6 +128,18 @@ class Reach:
         found = self._rows_that_stop_by(available)
         return found if self.count is None else min(found, self.count)
 
+    def certain(self, size: int) -> int:
+        """How many result rows there will be at least, if the operand has ``size`` or more.
+
+        How many rows a stride leaves over depends on the size: then one row less is promised.
+        """
+        if self.count is not None:
+            return self.count
+        spare = self.spare
+        if self.advance > 1:
+            spare = min(spare - 1, 0) if spare < 0 else 0
+        return max(self._rows_that_stop_by(size) + spare, 0)
+
     def floor(self, row: int, done: int) -> int:
         """The least row of the operand that result rows from ``row`` on still read.
 
@@ -130,12 +152,12 @@ class Reach:
 
     def _mirrored_floor(self, end: int) -> int:
         """The least row that what lies beyond the end reads, if the end is at ``end``."""
-        if not self.over or self.border is Border.DROP:
-            return self.first(self.count - 1) if self.count else end
-        if self.border is Border.WRAP:
-            return 0
         if self.border is Border.CLAMP:
             return end - 1
+        if not self.over or self.border is Border.DROP:
+            return _FAR
+        if self.border is Border.WRAP:
+            return 0
         return end - self.over - (self.border is Border.REFLECT)
 
     def _needed_first(self) -> int:

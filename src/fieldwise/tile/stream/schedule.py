@@ -56,47 +56,56 @@ class Schedule:
         self.floor = [0] * len(wiring.rows)
         self._update_floors()
 
-    def advance(self, available: Sequence[int], limit: Sequence[int | None]) -> list[Task]:
+    def advance(self, available: Sequence[int], limit: Sequence[int]) -> list[Task]:
         """One step: what to compute, in order.  Afterwards ``floor`` says what to keep.
 
         available: rows of each input that exist by now
-        limit:     at most this many new rows of each output; None for no limit
+        limit:     at most this many new rows of each output are asked for
         """
-        ready = self._ready(available)
-        tasks = self._tasks(self._wanted(ready, limit), ready)
+        ready = self.ready(available)
+        tasks = self._tasks(self._wanted(limit), ready)
         for task in tasks:
             for value in task.values:
                 self.done[value] = task.hi
         self._update_floors()
         return tasks
 
+    def go_on(self, other: Schedule) -> None:
+        """Start from where another schedule of the same ops stands."""
+        self.done = list(other.done)
+        self._update_floors()
+
     @property
     def finished(self) -> bool:
         """Whether every output has all its rows."""
         return all(self.done[value] == self.wiring.rows[value] for value in self.wiring.outputs)
 
-    def _ready(self, available: Sequence[int]) -> list[int]:
-        """How many rows of each value can exist, given the inputs."""
+    def ready(self, available: Sequence[int]) -> list[int]:
+        """How many rows of each value can be computed from so many rows of the inputs.
+
+        With an open end, only rows that will exist however soon it comes.
+        """
         ready = [0] * len(self.wiring.rows)
+        certain = [0] * len(self.wiring.rows)
         for value, rows in zip(self.wiring.inputs, available, strict=True):
-            ready[value] = rows
+            ready[value] = certain[value] = rows
         for op in self.wiring.ops:
+            exist = min(reach.certain(certain[value]) for value, reach in op.operands)
             rows = min(
                 reach.ready(ready[value], complete=ready[value] == reach.size)
                 for value, reach in op.operands
             )
             for value in op.results:
-                ready[value] = rows
+                ready[value], certain[value] = min(rows, exist), exist
         return ready
 
-    def _wanted(self, ready: Sequence[int], limit: Sequence[int | None]) -> list[tuple[int, int]]:
+    def _wanted(self, limit: Sequence[int]) -> list[tuple[int, int]]:
         """Per value, the rows [lo, hi) that are asked for; what is done already has lo = hi."""
         low = [*self.done]
         high = [*self.done]
         for value, most in zip(self.wiring.outputs, limit, strict=True):
             rows, done = self.wiring.rows[value], self.done[value]
-            wanted = ready[value] if most is None else done + most
-            high[value] = max(high[value], wanted if rows is None else min(wanted, rows))
+            high[value] = done + most if rows is None else min(done + most, rows)
         for op in reversed(self.wiring.ops):
             done = self.done[op.results[0]]
             lo = done if op.ordered else max(done, min(self.floor[v] for v in op.results))

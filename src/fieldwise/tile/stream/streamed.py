@@ -14,8 +14,10 @@ from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.stream.engine import Engine
+from fieldwise.tile.stream.outputs import nested
 from fieldwise.tile.stream.plan import StreamPlan, plan_of, steps
 from fieldwise.tile.stream.program import Program, compile_program
+from fieldwise.tile.stream.session import Session
 
 Band = tuple[str, int, int, Tensor]
 
@@ -34,11 +36,11 @@ class StreamedModel:
             raise UsageError(f"A band has at least one row, got {band}.")
         self.model, self.example, self.axis, self.band = model, example, axis, band
         self.device = _device(model, example)
-        self._programs: dict[tuple[Shape, ...], Program] = {}
+        self._last: tuple[object, Program] | None = None
 
     def plan(self, *shapes: Sequence[int]) -> StreamPlan:
         """What a run on inputs of these shapes keeps and computes, before anything runs."""
-        program = self._program(tuple(tuple(shape) for shape in shapes))
+        program = self.program(tuple(tuple(shape) for shape in shapes))
         return plan_of(program, self.band)
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
@@ -48,7 +50,7 @@ class StreamedModel:
         model's output.  They are numpy arrays where the first input is no tensor.
         """
         given = self._given(inputs, named)
-        program = self._program(tuple(tuple(x.shape) for x in given))
+        program = self.program(tuple(tuple(x.shape) for x in given))
         found: dict[int, Tensor] = {}
         for value in program.wiring.outputs:
             kind = program.values[value]
@@ -59,17 +61,28 @@ class StreamedModel:
         results: list[Any] = [found[value] for value in program.outputs]
         if not isinstance(given[0], Tensor):
             results = [result.cpu().numpy() for result in results]
-        return _nested(program.output_names, results)
+        return nested(program.output_names, results)
 
     def bands(self, *inputs: Any, **named: Any) -> Iterator[Band]:
         """The outputs piece by piece: (name, first row, one more than the last row, rows)."""
         given = self._given(inputs, named)
-        program = self._program(tuple(tuple(x.shape) for x in given))
+        program = self.program(tuple(tuple(x.shape) for x in given))
         for value, lo, rows in self._run(program, given):
             hi = lo + rows.shape[program.values[value].dim]
             for name, output in zip(program.output_names, program.outputs, strict=True):
                 if output == value:
                     yield name, lo, hi, rows
+
+    def session(self, *, length: int | None = None, multiple: int = 1) -> Session:
+        """A stream of live data: chunks in, and each output row as soon as it is certain.
+
+        length:   the total length, where it is known; then nothing is refused for want of it
+        multiple: what the total length will be a multiple of
+
+        Raises StreamError for a network whose rows depend on the total length where that is not
+        announced (TensorFlow's SAME, corners aligned, circular padding, a position table).
+        """
+        return Session(self, length=length, multiple=multiple)
 
     # ---------------------------------------------------------------- one run
 
@@ -81,9 +94,7 @@ class StreamedModel:
         def source(number: int, lo: int, hi: int) -> Tensor:
             value = values[number]
             rows = given[number][(slice(None),) * value.dim + (slice(lo, hi),)]
-            if not isinstance(rows, Tensor):
-                rows = torch.from_numpy(np.ascontiguousarray(rows))
-            return rows.to(self.device, value.dtype)
+            return self.tensor(rows, value.dtype)
 
         def emit(value: int, lo: int, rows: Tensor) -> None:
             pieces.append((value, lo, rows))
@@ -96,13 +107,32 @@ class StreamedModel:
                 break
         self.peak_bytes = engine.peak
 
-    def _program(self, shapes: tuple[Shape, ...]) -> Program:
-        """The program for inputs of these shapes; captured once for each."""
-        if shapes not in self._programs:
-            self._programs.clear()
+    def program(self, shapes: tuple[Shape, ...], *, endless: bool = False) -> Program:
+        """The program for inputs of these shapes, captured at that size.
+
+        The last one is kept, as long as it is asked for again.
+
+        Raises CaptureError where the model cannot run at this size, StreamError where it cannot
+        be streamed.
+        """
+        if self._last is None or self._last[0] != (shapes, endless):
             graph = capture(self.model, _resized(self.example, shapes))
-            self._programs[shapes] = compile_program(graph, self.axis)
-        return self._programs[shapes]
+            made = compile_program(graph, self.axis, endless=endless)
+            self._last = ((shapes, endless), made)
+        return self._last[1]
+
+    def tensor(self, rows: Any, dtype: torch.dtype) -> Tensor:
+        """Rows of an input, as the model takes them."""
+        if not isinstance(rows, Tensor):
+            rows = torch.from_numpy(np.ascontiguousarray(rows))
+        return rows.to(self.device, dtype)
+
+    def single_shape(self) -> Shape:
+        """The shape of the only input.  Raises UsageError where there are several."""
+        tensors = _distinct(self.example)
+        if len(tensors) != 1:
+            raise UsageError(f"A session has one input; this model takes {len(tensors)}.")
+        return tuple(tensors[0].shape)
 
     def _given(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         tensors = _distinct(self.example)
@@ -138,11 +168,3 @@ def _resized(example: Any, shapes: Sequence[Shape]) -> Any:
         for tensor, shape in zip(_distinct(example), shapes, strict=True)
     }
     return map_tensors(lambda tensor: twins[id(tensor)], example)
-
-
-def _nested(names: Sequence[str], results: Sequence[Any]) -> Any:
-    if len(results) == 1:
-        return results[0]
-    if list(names) == [str(number) for number in range(len(names))]:
-        return tuple(results)
-    return dict(zip(names, results, strict=True))

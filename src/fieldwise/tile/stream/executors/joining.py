@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fieldwise.graph.ir import Ref
 from fieldwise.tile.stream.calls import operator_name
-from fieldwise.tile.stream.executors.registry import Executor, Rows, Site, executor
+from fieldwise.tile.stream.executors.registry import ENDLESS, Executor, Rows, Site, executor
 from fieldwise.tile.stream.refusal import Blocked
 
 # -------------------------------------------------------------------- concatenation
@@ -35,8 +35,13 @@ class _Part:
 @executor("cat")
 def _cat(site: Site) -> Executor:
     dim = site.call["dim"] % len(site.shape)
-    parts = _parts(site, dim)
     along = dim == site.dim
+    parts = _parts(site, dim)
+    if along and site.endless:
+        *front, last = parts
+        if isinstance(last.source, Tensor) or any(isinstance(part.source, int) for part in front):
+            raise Blocked("where it joins depends on the total length")
+        parts = [*front, replace(last, stop=ENDLESS)]
 
     def beside(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         return (torch.cat([part.rows(rows, site.dim, lo, hi) for part in parts], dim),)

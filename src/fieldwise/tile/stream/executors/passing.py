@@ -80,6 +80,8 @@ def _aligned_run(site: Site) -> Run:
     call = site.call
     if all(_row_dim(site, constant) is None for constant in call.constants()):
         return _run(site)
+    if site.endless:
+        raise Blocked("a constant lies along the streamed axis, whose length is not known")
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         def cut(constant: Tensor) -> Tensor:
@@ -93,6 +95,8 @@ def _aligned_run(site: Site) -> Run:
 
 def _row_dim(site: Site, constant: Tensor) -> int | None:
     """The dimension of a constant that lies along the rows of the result, if it has one."""
+    if constant.numel() <= 1:
+        return None
     dim = site.dim - len(site.shape) + constant.dim()
     return dim if dim >= 0 and constant.shape[dim] == site.rows > 1 else None
 

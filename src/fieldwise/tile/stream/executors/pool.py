@@ -12,7 +12,7 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.convolution import per_axis
-from fieldwise.tile.stream.executors.registry import Executor, Link, Rows, Site, executor
+from fieldwise.tile.stream.executors.registry import ENDLESS, Executor, Link, Rows, Site, executor
 from fieldwise.tile.stream.refusal import Blocked
 
 
@@ -66,7 +66,7 @@ def _avg_pool(site: Site) -> Executor:
     divisor = site.call.get("divisor_override")
     if axes > 1:
         options["divisor_override"] = divisor
-    size, pad = link.reach.size or _ENDLESS, options["padding"][axis]
+    size, pad = link.reach.size or ENDLESS, options["padding"][axis]
     margin = pad if options["count_include_pad"] else 0
     kernel, stride = options["kernel_size"][axis], options["stride"][axis]
     options["padding"][axis] = 0
@@ -120,4 +120,3 @@ _ADAPTIVE: dict[bool, tuple[Callable[..., Tensor], ...]] = {
     True: (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d),
     False: (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d),
 }
-_ENDLESS = 1 << 60

@@ -55,6 +55,11 @@ class Site:
         """Rows of the result."""
         return self.shape[self.dim]
 
+    @property
+    def endless(self) -> bool:
+        """Whether the total length is not known; then ``rows`` means nothing."""
+        return any(link is not None and link.reach.size is None for link in self.links)
+
     def only(self, name: str) -> tuple[int, Link]:
         """The operand that argument ``name`` is, where it is the only streamed one.
 
@@ -119,6 +124,8 @@ class Executor:
     ordered: bool = False
     whole: bool = False
 
+
+ENDLESS = 1 << 60
 
 Maker = Callable[[Site], Executor]
 _MAKERS: dict[str, Maker] = {}

@@ -17,7 +17,15 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.layout import take
-from fieldwise.tile.stream.executors.registry import Executor, Link, Rows, Run, Site, executor
+from fieldwise.tile.stream.executors.registry import (
+    ENDLESS,
+    Executor,
+    Link,
+    Rows,
+    Run,
+    Site,
+    executor,
+)
 from fieldwise.tile.stream.reach import Reach
 from fieldwise.tile.stream.refusal import Blocked
 
@@ -97,11 +105,11 @@ def _native(site: Site, number: int, link: Link, resize: _Resize, factor: int) -
 
 def _nearest(number: int, link: Link, resize: _Resize) -> Run:
     """Each row is one operand row: the map says which."""
-    last = link.shape[link.dim] - 1 if link.reach.size is not None else None
+    last = link.shape[link.dim] - 1 if link.reach.size is not None else ENDLESS
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        picks = [link.map(row).first for row in range(lo, hi)]
-        x = take(rows, number, link, picks if last is None else [min(p, last) for p in picks])
+        picks = [min(link.map(row).first, last) for row in range(lo, hi)]
+        x = take(rows, number, link, picks)
         return (resize(x, hi - lo, None),)
 
     return run
@@ -110,6 +118,7 @@ def _nearest(number: int, link: Link, resize: _Resize) -> Run:
 def _weighted(site: Site, number: int, link: Link, resize: _Resize, reach: Reach) -> Run:
     """A few operand rows, weighted: Σ_t w_t · x[i_t]."""
     size, dim = link.shape[link.dim], site.dim
+    last = size - 1 if link.reach.size is not None else ENDLESS
     cubic = site.node.op == "upsample_bicubic"
     step = _step(resize, size, site.rows, cubic=cubic)
     spread = [-1 if place == dim else 1 for place in range(len(site.shape))]
@@ -123,11 +132,11 @@ def _weighted(site: Site, number: int, link: Link, resize: _Resize, reach: Reach
         position = position * scale if resize.corners else (position + 0.5) * scale - 0.5
         if not cubic:
             position = position.clamp_(min=0)
-        left = position.floor().clamp_(max=size - 1)
+        left = position.floor().clamp_(max=last)
         taps = _cubic_taps if cubic else _linear_taps
         y = None
         for offset, weight in taps((position - left).clamp_(0, 1)):
-            index = (left.long() + offset).clamp_(0, size - 1) - start
+            index = (left.long() + offset).clamp_(0, last) - start
             part = x.index_select(dim, index) * weight.to(x.dtype).reshape(spread)
             y = part if y is None else y.add_(part)
         assert y is not None

@@ -1,0 +1,64 @@
+"""Whether a network computes its rows in one and the same way at two total lengths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldwise.tile.stream.program import Op, Program
+from fieldwise.tile.stream.refusal import Refusal, StreamError
+
+
+def agree(one: Program, other: Program) -> None:
+    """Whether two programs are the same but for the total length.
+
+    Raises StreamError, which names the ops whose rows read otherwise.
+    """
+    differing = []
+    if len(one.ops) != len(other.ops):
+        differing.append(Refusal("", "forward", "it runs other layers at another length"))
+    for number, (mine, theirs) in enumerate(zip(one.ops, other.ops, strict=False)):
+        if mine.node.op != theirs.node.op or mine.operands != theirs.operands:
+            differing.append(Refusal.of(mine.node, "it is another op at another length"))
+            break
+        if _patterns(one, number) != _patterns(other, number) or not _same_arguments(mine, theirs):
+            differing.append(Refusal.of(mine.node, "what it computes depends on the total length"))
+    if differing:
+        raise StreamError(
+            "The model cannot be streamed without knowing its end", differing, _REMEDY
+        )
+
+
+def _patterns(program: Program, number: int) -> list[object]:
+    return [(value, reach.pattern) for value, reach in program.wiring.ops[number].operands]
+
+
+def _same_arguments(one: Op, other: Op) -> bool:
+    """Whether the calls agree in all that their reads do not tell."""
+    mine, theirs = one.node.source, other.node.source
+    if one.node.op in _SIZED or mine is None or theirs is None:
+        return True
+    return _equal([mine.args, dict(mine.kwargs)], [theirs.args, dict(theirs.kwargs)])
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one is other or (one.shape == other.shape and torch.equal(one, other))
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    return bool(one == other)
+
+
+_SIZED = frozenset(
+    "reshape expand slice split repeat tile index_select index adaptive_avg_pool "
+    "adaptive_max_pool upsample_nearest upsample_linear upsample_bilinear upsample_trilinear "
+    "upsample_bicubic".split()
+)
+_REMEDY = (
+    "Announce the length, session(length=...), or what it will be a multiple of, "
+    "session(multiple=...)."
+)
