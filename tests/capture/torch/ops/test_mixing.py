@@ -29,6 +29,18 @@ EINSUMS = [
     ("b i d -> b d", [(2, 3, 2)]),
 ]
 
+
+def stft(x, length, hop, **options):
+    """With a generic window: a symmetric one lets the samples mirrored at the border cancel."""
+    window = torch.linspace(1, 2, length, dtype=x.dtype)
+    return torch.stft(x, 8, hop, length, window, return_complex=True, **options)
+
+
+def istft(x, length, hop, **options):
+    window = torch.ones(length, dtype=x.dtype)
+    return torch.istft(torch.complex(x, 2 * x), 8, hop, length, window, **options)
+
+
 SMOOTH: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
     **{f"einsum {e}": (lambda *x, e=e: torch.einsum(e, *x), shapes) for e, shapes in EINSUMS},
     "linear": (nn.Linear(3, 2), [(2, 2, 3)]),
@@ -116,6 +128,13 @@ SMOOTH: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
     "rfft, trimmed": (lambda x: torch.fft.rfft(x, n=4).abs(), [(2, 6)]),
     "irfft": (lambda x: torch.fft.irfft(torch.fft.rfft(x) * (1 + 2j), n=5)[..., :1], [(5,)]),
     "fftshift": (lambda x: torch.fft.fftshift(x, 1), [(2, 5)]),
+    "stft": (lambda x: torch.stft(x, 8, 3, center=False, return_complex=True).abs(), [(2, 20)]),
+    "stft, windowed": (lambda x: stft(x, 8, 3).abs(), [(2, 20)]),
+    "stft, short window": (lambda x: stft(x, 5, 2, center=False).abs(), [(20,)]),
+    "istft": (lambda x: torch.istft(torch.complex(x, 2 * x), 8, 3), [(5, 6)]),
+    "istft, windowed": (lambda x: istft(x, 8, 3), [(1, 5, 6)]),
+    "istft, short window": (lambda x: istft(x, 5, 2, center=True), [(5, 7)]),
+    "istft, long hop": (lambda x: istft(x, 8, 7, center=False), [(5, 3)]),
     "polar": (lambda x, y: torch.view_as_real(torch.polar(x, y)), [(3,), (3,)]),
 }
 

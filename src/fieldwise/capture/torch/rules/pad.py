@@ -9,7 +9,7 @@ from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import along_but, source
 from fieldwise.graph.ir import Along, Read, Step
 
-_BORDERS = {
+BORDERS = {
     "constant": Border.DROP,
     "reflect": Border.REFLECT,
     "replicate": Border.CLAMP,
@@ -34,7 +34,7 @@ def _shifts(rank: int, pad: Sequence[int], border: Border) -> Step:
 def _pad(call: OpCall) -> Reads:
     if call["mode"] == "circular":
         return _circular_pad(call)
-    return _padded(call, call["pad"], _BORDERS[call["mode"]])
+    return _padded(call, call["pad"], BORDERS[call["mode"]])
 
 
 @rule("constant_pad_nd", name="pad")

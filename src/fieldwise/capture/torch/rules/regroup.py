@@ -74,6 +74,27 @@ def _unfold(call: OpCall) -> Reads:
     return one(Read(number, steps, (merged, split)))
 
 
+@rule("unfold_backward")
+def _unfold_backward(call: OpCall) -> Reads:
+    """Windows of ``size``, ``step`` apart, added up where they overlap."""
+    number, shape = source(call, "grad_in")
+    size, step = call["size"], call["step"]
+    rank = len(call.result)
+    dim = normal_dim(call["dim"], rank)
+    order = [*range(dim + 1), rank, *range(dim + 1, rank)]
+    beside = tuple(shape[d] for d in order)
+    line = (*beside[:dim], beside[dim] * size, *beside[dim + 2 :])
+    places = AxisMap(
+        size,
+        tuple(
+            IndexSet.of(rest + k * (step - size) for k in range(size) if rest + k * step < size)
+            for rest in range(step)
+        ),
+    )
+    added = along_but(0, rank, {dim: Along(dim, places)}).steps[0]
+    return one(Read(number, (permuted(0, order).steps[0], Reshape(), added), (beside, line)))
+
+
 @rule("im2col")
 def _im2col(call: OpCall) -> Reads:
     """(N, C, H, W) to (N, C·kh·kw, positions); every (position, tap) reads one sample."""

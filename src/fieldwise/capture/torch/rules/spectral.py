@@ -1,4 +1,4 @@
-"""Fourier transforms: whole along the transformed dimensions.
+"""Fourier transforms: whole along the transformed dimensions, or over a window that moves.
 
 The named transforms (fft, rfft2, irfftn, …) are composites; these are the ops beneath them, after
 padding, trimming and shifting.
@@ -6,9 +6,11 @@ padding, trimming and shifting.
 
 from __future__ import annotations
 
+from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dims, one, rule
 from fieldwise.capture.torch.rules.common import along_but, source
-from fieldwise.graph.ir import WHOLE
+from fieldwise.capture.torch.rules.pad import BORDERS
+from fieldwise.graph.ir import WHOLE, Along, separable
 
 
 @rule("_fft_r2c", "_fft_c2r", "_fft_c2c", name="fft")
@@ -16,3 +18,43 @@ def _fft(call: OpCall) -> Reads:
     number, shape = source(call)
     dims = normal_dims(call["dim"], len(shape)) if call["dim"] else ()
     return one(along_but(number, len(shape), dict.fromkeys(dims, WHOLE)))
+
+
+@rule("stft")
+def _stft(call: OpCall) -> Reads:
+    """(batch, sample) to (batch, frequency, frame): a frame reads the samples of its window."""
+    number, shape = source(call)
+    first, length, hop = _window(call)
+    border = BORDERS["constant"]
+    if call.args.get("center"):
+        first, border = first - call["n_fft"] // 2, BORDERS[call["pad_mode"]]
+    frames = AxisMap(hop, (IndexSet.range(first, first + length),))
+    lead = len(shape) - 1
+    return one(separable(number, *map(Along, range(lead)), Along(lead + 1, frames, border)))
+
+
+@rule("istft")
+def _istft(call: OpCall) -> Reads:
+    """(batch, frequency, frame) to (batch, sample): the frames whose windows overlap there."""
+    number, shape = source(call)
+    first, length, hop = _window(call)
+    overlaps = AxisMap(
+        1,
+        tuple(
+            IndexSet.of(-k for k in range(call["n_fft"]) if 0 <= rest + k * hop - first < length)
+            for rest in range(hop)
+        ),
+    )
+    trimmed = AxisMap.affine(1, call["n_fft"] // 2 if call["center"] else 0)
+    lead = len(shape) - 2
+    return one(
+        separable(number, *map(Along, range(lead)), WHOLE, Along(lead, trimmed.then(overlaps)))
+    )
+
+
+def _window(call: OpCall) -> tuple[int, int, int]:
+    """The first sample of a frame that its window does not pad away, how many, and the hop."""
+    size = call["n_fft"]
+    hop = call["hop_length"] or size // 4
+    length = call["win_length"] or size
+    return (size - length) // 2, length, hop

@@ -60,6 +60,23 @@ def _fourier(op: Operation) -> Sequence[Tensor]:
     return (op.only("self").sum(op.args["dim"], keepdim=True).expand(op.shape),)
 
 
+@register("stft")
+def _short_time_fourier(op: Operation) -> Sequence[Tensor]:
+    """Per frame the sum of its window; zeros pad the window on both sides."""
+    source, size = op.only("self"), op.args["n_fft"]
+    if op.args.get("center"):
+        raise UnknownDependence("stft that pads by itself")
+    length = op.args["win_length"] or size
+    first = (size - length) // 2
+    frames = source.unfold(-1, size, op.args["hop_length"] or size // 4)
+    return (frames[..., first : first + length].sum(-1).unsqueeze(-2).expand(op.shape),)
+
+
+@register("unfold_backward")
+def _overlaps(op: Operation) -> Sequence[Tensor]:
+    return op.run(dict(op.args))
+
+
 @register("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm")
 def _layer_norm(op: Operation) -> Sequence[Tensor]:
     source = op.only("input")
