@@ -9,7 +9,6 @@ from fieldwise.shift import certify
 from tests.shift.moves import moved
 from tests.shift.singles import SINGLES, Single
 
-
 NOT_YET = {"FFT low-pass"}
 
 
