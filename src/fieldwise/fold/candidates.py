@@ -12,6 +12,7 @@ import numpy as np
 from fieldwise.fold.affine import batchnorm_affine
 from fieldwise.fold.calls import Array, arguments, is_float, is_tensor, op_name, values
 from fieldwise.fold.labels import Labels, channel_labels
+from fieldwise.fold.passing import is_copy
 from fieldwise.graph.ir import Graph, Node, Ref
 
 
@@ -103,15 +104,18 @@ _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
 def _arithmetic(graph: Graph, number: int, node: Node) -> Candidate | None:
-    """x ∘ c or c ∘ x with a constant tensor that varies along one dimension at most."""
+    """x ∘ c or c ∘ x with a number, or a constant that varies along one dimension at most."""
     constant = _constant(node)
-    shape = graph.shape(node.results[0])
-    if constant is None or shape != graph.shape(node.operands[0]):
+    operand, result = graph.values[node.operands[0]], graph.values[node.results[0]]
+    shape = result.shape
+    if constant is None or operand.shape != shape or is_copy(node):
         return None
-    if sum(size > 1 for size in constant.shape) > 1 or constant.ndim > len(shape):
+    if "float" not in operand.dtype or (node.op in _DIVIDING and not _is_nonzero(constant)):
         return None
-    size = prod(constant.shape)
-    labels = np.arange(size).reshape([1] * (len(shape) - constant.ndim) + list(constant.shape))
+    sizes = list(getattr(constant, "shape", ()))
+    if sum(size > 1 for size in sizes) > 1 or len(sizes) > len(shape):
+        return None
+    labels = np.arange(prod(sizes)).reshape([1] * (len(shape) - len(sizes)) + sizes)
     name, first = op_name(node), isinstance(arguments(node)["self"], Ref)
     if name.startswith("div") and (not first or arguments(node).get("rounding_mode") is not None):
         return None
@@ -120,19 +124,25 @@ def _arithmetic(graph: Graph, number: int, node: Node) -> Candidate | None:
     return Candidate(number, node, labels, scales=scales, shifts=node.op in _ADDING)
 
 
+def _is_nonzero(constant: Any) -> bool:
+    return bool((constant != 0).all()) if is_tensor(constant) else constant != 0
+
+
 def _constant(node: Node) -> Any:
-    """The constant operand of a binary op; None where there is no other way to see it as one."""
+    """The constant operand of a binary op, a tensor or a number; None where it has none."""
     given = arguments(node)
     pair = (given.get("self"), given.get("other"))
-    tensors = [item for item in pair if is_tensor(item)]
-    if len(tensors) != 1 or not any(isinstance(item, Ref) for item in pair):
+    others = [item for item in pair if not isinstance(item, Ref)]
+    if len(others) != 1 or isinstance(others[0], (bool, complex)):
         return None
-    return tensors[0] if is_float(tensors[0]) else None
+    real = isinstance(others[0], (int, float)) or (is_tensor(others[0]) and is_float(others[0]))
+    return others[0] if real else None
 
 
 def _arithmetic_coefficients(node: Node, size: int) -> tuple[Array, Array]:
     given, name = arguments(node), op_name(node)
-    constant = values(_constant(node)).reshape(-1)
+    held = _constant(node)
+    constant = values(held).reshape(-1) if is_tensor(held) else np.array([float(held)])
     first, alpha = isinstance(given["self"], Ref), float(given.get("alpha", 1))
     one, zero = np.ones(size), np.zeros(size)
     if name == "add":
@@ -144,6 +154,7 @@ def _arithmetic_coefficients(node: Node, size: int) -> tuple[Array, Array]:
     return (constant, zero) if name in ("mul", "multiply") else (1 / constant, zero)
 
 
+_DIVIDING = ("div", "divide")
 _ADDING = ("add", "sub", "rsub", "subtract")
 
 # -------------------------------------------------------------------- layer_norm

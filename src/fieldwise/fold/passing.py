@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fieldwise.axes import Border
@@ -18,13 +19,16 @@ _AVERAGE = frozenset({
     "mean", "avg_pool", "adaptive_avg_pool", "upsample_nearest", "upsample_linear",
     "upsample_bilinear", "upsample_bicubic",
 })  # fmt: skip
+MAXIMUM = frozenset({"max_pool", "adaptive_max_pool", "amax"})
 
 
-def check_passes(graph: Graph, node: Node, *, shifts: bool) -> bool:
+def check_passes(graph: Graph, node: Node, *, shifts: bool, rises: Callable[[], bool]) -> bool:
     """Whether a scale, and with ``shifts`` a shift, can be done before this op instead of after.
 
+    rises: tells whether every scale is positive, so that the largest value stays the largest
+
     False for an op that takes neither past; raises Stays with the reason for one that takes
-    only a scale past.
+    only some affine ops past.
     """
     if node.op == "dropout" and _is_random(node):
         raise Stays(f"'{node.results[0]}' is a dropout that is active")
@@ -39,6 +43,13 @@ def check_passes(graph: Graph, node: Node, *, shifts: bool) -> bool:
             raise Stays(
                 f"'{node.results[0]}' averages over padding that it counts as zeros, "
                 "which a shift does not pass"
+            )
+        return True
+    if node.op in MAXIMUM:
+        if not rises():
+            raise Stays(
+                f"'{node.results[0]}' is made by {node.op}, which a scale that is not positive "
+                "does not pass"
             )
         return True
     if node.op == "pad":

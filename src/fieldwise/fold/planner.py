@@ -19,7 +19,7 @@ from fieldwise.fold.candidates import Candidate, candidates
 from fieldwise.fold.labels import Labels, per_channel, pulled, pushed
 from fieldwise.fold.layers import Layer, centre_tap, check_forward, layer_of
 from fieldwise.fold.merging import merged
-from fieldwise.fold.passing import check_passes
+from fieldwise.fold.passing import MAXIMUM, check_passes
 from fieldwise.fold.plan import Absorption, Bans, Fold, Plan
 from fieldwise.fold.refusal import Stays
 from fieldwise.fold.report import Direction
@@ -60,6 +60,7 @@ class _Planner:
         self.done: set[int] = set()
         self.why: dict[int, dict[Direction, str]] = defaultdict(dict)
         self.through_norms = False
+        self.under_way: Candidate | None = None
 
     def run(self) -> Plan:
         """Backward, forward, into parallel branches, then into BatchNorms that stay."""
@@ -91,6 +92,7 @@ class _Planner:
     def _taken(self, candidate: Candidate, direction: Direction) -> tuple[Absorption, ...]:
         if (candidate.number, direction) in self.bans:
             raise Stays(self.bans[candidate.number, direction])
+        self.under_way = candidate
         shifts = candidate.shifts
         if direction == "forward":
             taken = tuple(self._forward(candidate.result, candidate.labels, shifts=shifts))
@@ -137,7 +139,7 @@ class _Planner:
             yield from self._into_parts(number, node, labels, shifts=shifts)
         elif is_sum(node):
             yield from self._into_summands(number, node, labels, shifts=shifts)
-        elif len(places(node)) == 1 and check_passes(self.graph, node, shifts=shifts):
+        elif self._passes(number, shifts=shifts):
             place = places(node)[0]
             read = self.wiring.only_read(node, value, place)
             shared = any(self.wiring.is_used(other) for other in node.results if other != value)
@@ -271,9 +273,7 @@ class _Planner:
             channels = self.graph.shape(value)[layer.into]
             spread = per_channel(labels, layer.into, channels, value)
             yield Absorption(layer, "before", spread, shifts)
-        elif node.op == "cat" or (
-            len(places(node)) == 1 and check_passes(self.graph, node, shifts=shifts)
-        ):
+        elif node.op == "cat" or self._passes(number, shifts=shifts):
             for result in node.results:
                 read = self.wiring.only_read(node, result, place)
                 through = pushed(labels, read, *self.wiring.shapes(value, result))
@@ -283,6 +283,19 @@ class _Planner:
             raise Stays(f"it is read by {node.op} ('{made}'), which an affine op does not pass")
 
     # ---------------------------------------------------------------- looking at the graph
+
+    def _passes(self, number: int, *, shifts: bool) -> bool:
+        node = self.graph.nodes[number]
+        used = [result for result in node.results if self.wiring.is_used(result)]
+        if len(places(node)) != 1 or (node.op in MAXIMUM and used != [node.results[0]]):
+            return False
+        return check_passes(self.graph, node, shifts=shifts, rises=self._rises)
+
+    def _rises(self) -> bool:
+        """Whether the op under way has positive scales only; a BatchNorm may take others yet."""
+        assert self.under_way is not None
+        scale, _ = self.under_way.coefficients()
+        return not self.through_norms and bool((scale > 0).all())
 
     def _layer(self, number: int) -> Layer | None:
         node = self.graph.nodes[number]
