@@ -301,6 +301,25 @@ def test_zeros_that_are_written_to_have_memory() -> None:
     assert found.model.small.dense
 
 
+def test_zeros_that_are_written_to_behind_a_batchnorm_have_memory() -> None:
+    def run(net: Net, x: Tensor) -> Tensor:
+        y = net.drop(net.small(x))
+        y += net.big(x)
+        return y.relu()
+
+    found = folded(Net(run, big=conv(padding=1), small=norm(conv(1)), drop=nn.Dropout()))
+    assert found.model.small[0].dense
+
+
+def test_what_a_graph_module_could_do_is_counted_with_all_that_follows() -> None:
+    def run(net: Net, x: Tensor) -> Tensor:
+        return (net.big(x) * net.scale(x).new_full((4, 1, 1), 2.0) + net.small(x)).relu()
+
+    model = Net(run, big=conv(padding=1), small=conv(1), scale=nn.Identity())
+    here, there = folded(model).report, folded(model, allow_graph=True).report
+    assert here.folded < here.exact_possible == there.folded
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_zeros_have_the_shape_of_the_branch(name: str) -> None:
     _, small, example = PAIRS[name]

@@ -201,14 +201,22 @@ class Branches:
         """The merges whose sums are not computed any more."""
         return [merge for merge, block in self.merges if block is not None]
 
-    def silent(self) -> set[str]:
-        """The modules that are to give zeros."""
+    def silent(self) -> dict[str, set[str]]:
+        """The modules that are to give zeros, and those that only hand the zeros on."""
         return {
-            branch.node.module
+            branch.node.module: self._way(branch)
             for merge, block in self.merges
             if block is None
             for branch in merge.branches
         }
+
+    def _way(self, branch: Branch) -> set[str]:
+        """The modules between a convolution and the sum, once affine ops are gone."""
+        modules, number = set(), self.wiring.producer[branch.value]
+        while number != branch.number:
+            modules.add(self.graph.nodes[number].module)
+            number = self.wiring.producer[self.wiring.source(number)]
+        return modules - {""} | {branch.node.module}
 
     def carry_out(self, copy: nn.Module, written: set[str]) -> None:
         """Change the copy, whose convolutions have their new weights already.

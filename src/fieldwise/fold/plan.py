@@ -129,6 +129,11 @@ class Plan:
         """Everything that is done."""
         return (*self.folds, *self.merges)
 
+    @property
+    def size(self) -> int:
+        """The number of affine ops and branches that go."""
+        return len(self.folds) + sum(len(merge.branches) for merge in self.merges)
+
     def ops_saved(self, rewired: Sequence[Merge]) -> int:
         """How many nodes need not run; ``rewired`` are the merges whose sums are cut short."""
         gone = {f.candidate.number for f in self.folds if not f.candidate.forward_only}

@@ -30,8 +30,10 @@ def rebuilt(
     layers = tuple((one, *_change(modules, copy, twins, one)) for one in changed)
     branches = Branches(modules, made)
     merged = {fold.candidate.node.module for fold in made.folds if fold.direction == "merge"}
-    returning = merged | branches.silent()
+    silent = branches.silent()
+    returning = merged.union(*silent.values())
     written = _written(modules.model, returning, example) if returning else set()
+    written |= {path for path, way in silent.items() if way & written}
     for path in dict.fromkeys(fold.candidate.node.module for fold in made.folds):
         candidates = [f.candidate for f in made.folds if f.candidate.node.module == path]
         if candidates[0].forward_only:

@@ -31,10 +31,15 @@ Change = Fold | Merge
 
 @dataclass(frozen=True)
 class _Built:
-    """A folded model, the plan that it carries out, the layers that it changed, the ops saved."""
+    """A folded model.
+
+    made, possible: the plan that it carries out, and the one that a graph module would
+    layers:         that it changed, with their rounded weights and biases
+    """
 
     model: nn.Module
     made: Plan
+    possible: Plan
     layers: tuple[tuple[Changed, Tensor, Tensor | None], ...]
     ops_saved: int
 
@@ -60,30 +65,30 @@ class _Folder:
         self.model, self.example, self.graph = model, example, graph
         self.allow_graph, self.merge = allow_graph, merge
         self.modules = Modules(model, graph)
-        self.graph_only: set[int] = set()
         self.overflows: dict[str, str] = {}
         self.truths: list[Truth] = []
 
     def build(self, bans: Bans) -> _Built:
         """The model folded as planned, without what is banned."""
-        known = dict(bans)
+        known, needs_graph = dict(bans), Bans()
         while True:
-            made = plan(self.graph, known, merge=self.merge)
+            made = plan(self.graph, known | needs_graph, merge=self.merge)
             changed = self._changed(made)
             refused = self._overflowing(made, changed)
             impossible = self._impossible(made)
-            if not self.allow_graph:
-                refused |= {found.ban: found.because for found in impossible}
-                self.graph_only |= {found.ban[0] for found in impossible}
-            if not refused:
+            if not refused and (self.allow_graph or not impossible):
                 break
             known |= refused
+            if not self.allow_graph:
+                needs_graph |= {found.ban: found.because for found in impossible}
+        possible = plan(self.graph, known, merge=self.merge) if needs_graph else made
         if impossible:
             names = self.modules.names
             folded, layers = graph_module(self.graph, made, changed, self._output(), names)
-            return _Built(folded, made, layers, made.ops_saved(made.merges))
+            return _Built(folded, made, possible, layers, made.ops_saved(made.merges))
         copy, layers = rebuilt(self.modules, made, changed, self.example)
-        return _Built(copy, made, layers, made.ops_saved(Branches(self.modules, made).whole()))
+        saved = made.ops_saved(Branches(self.modules, made).whole())
+        return _Built(copy, made, possible, layers, saved)
 
     def _impossible(self, made: Plan) -> list[Impossible]:
         """What modules cannot carry out; of the merges, once all folds are possible."""
@@ -153,7 +158,7 @@ class _Folder:
             verify=verification,
             warnings=(*self.overflows.values(), *hazards),
             ops_saved=built.ops_saved,
-            by_graph=len({number for number, *_ in stays} & self.graph_only),
+            by_graph=built.possible.size - made.size,
             parameters_saved=_size(self.model) - _size(built.model),
         )
 
