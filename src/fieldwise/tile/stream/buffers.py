@@ -52,7 +52,7 @@ class Buffer:
 
     def padded(self, start: int, stop: int, border: Border, fill: float) -> Tensor:
         """Rows [start, stop); those before the first and behind the last as the border says."""
-        end = stop if self.rows is None else self.rows
+        end = max(stop, 0) if self.rows is None else self.rows
         if start >= 0 and stop <= end:
             return self.inside(start, stop)
         if border is Border.DROP:

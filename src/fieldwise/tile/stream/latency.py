@@ -19,8 +19,7 @@ def latency(wiring: Wiring, value: int) -> int:
     the network far from it.
     """
     rates = _rates(wiring)
-    period = lcm(*(rate.denominator for rate in rates)) * rates[value]
-    rows = min(max(ceil(period), 1), _MOST_ROWS)
+    rows = min(max(ceil(period(wiring) * rates[value]), 1), _MOST_ROWS)
     first = _needed(wiring, value, 0)
     far = (ceil(2 * first * rates[value]) // rows + 1) * rows
     waits = (
@@ -30,6 +29,11 @@ def latency(wiring: Wiring, value: int) -> int:
         if row < (wiring.rows[value] or row + 1)
     )
     return max(*waits, 0)
+
+
+def period(wiring: Wiring) -> int:
+    """After how many input samples every value has a whole number of rows: the total stride."""
+    return lcm(*(rate.denominator for rate in _rates(wiring)))
 
 
 def _needed(wiring: Wiring, value: int, row: int) -> int:

@@ -168,7 +168,7 @@ class _Compiler:
             links.append(link)
             dims.add(dim)
         if len(dims) > 1:
-            raise Blocked("its operands carry the streamed axis along different dimensions")
+            raise Blocked("it relates rows of its operands to each other, as attention does")
         site = Site(node, call, result, shape, dims.pop(), tuple(links))
         return site, _executor(site)
 

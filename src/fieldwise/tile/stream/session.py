@@ -17,7 +17,7 @@ from fieldwise.graph.ir import Shape
 from fieldwise.tile.stream.endless import agree
 from fieldwise.tile.stream.engine import Engine
 from fieldwise.tile.stream.executors.registry import ENDLESS
-from fieldwise.tile.stream.latency import latency
+from fieldwise.tile.stream.latency import latency, period
 from fieldwise.tile.stream.outputs import nested
 from fieldwise.tile.stream.plan import StreamPlan, plan_of_pushes
 from fieldwise.tile.stream.program import Program
@@ -135,11 +135,14 @@ class Session:
     # ---------------------------------------------------------------- no length known
 
     def _endless(self, multiple: int) -> Program:
-        """The program without a right end, if it is the same at two lengths."""
+        """The program without a right end, if it is the same at three lengths.
+
+        The second is a little longer than the example, the third by the whole total stride, so
+        that every value has more rows.
+        """
         length = -(-self._shape[self._dim] // multiple) * multiple
-        program, other = (
-            self._model.program((self._sized(n),), endless=True)
-            for n in (length, length + multiple)
-        )
-        agree(program, other)
+        program = self._model.program((self._sized(length),), endless=True)
+        for turns in (1, period(program.wiring)):
+            longer = (self._sized(length + turns * multiple),)
+            agree(program, self._model.program(longer, endless=True))
         return program

@@ -1,0 +1,125 @@
+"""Random networks, streamed in random bands or pushed in random chunks, are what they are whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, seed, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fieldwise.errors import CaptureError
+from fieldwise.tile import streamed
+from fieldwise.tile.stream import StreamedModel, StreamError
+from tests.field.random_networks import Drawn, networks
+
+LARGEST = 1 << 15
+TOLERANCE = 1e-12
+EXAMPLES = settings(
+    max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.fixture(autouse=True)
+def _doubles() -> Iterator[None]:
+    """Constants that networks make themselves are float64 too."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def _whole(drawn: Drawn, shape: list[int]) -> tuple[Tensor, Tensor]:
+    """A random input and what the network makes of it, unless it cannot run on such an input."""
+    torch.manual_seed(0)
+    x = torch.randn(shape)
+    try:
+        with torch.no_grad():
+            y = drawn.model.double()(x)
+    except (RuntimeError, ValueError, IndexError):
+        assume(False)
+    assume(0 < y.numel() <= LARGEST)
+    return x, y
+
+
+def _assert_close(found: Tensor, wanted: Tensor) -> None:
+    """Equal up to rounding; a max-pool of nothing but padding is −inf in both."""
+    scale = wanted[wanted.isfinite()].abs().max().item() if wanted.isfinite().any() else 1.0
+    torch.testing.assert_close(
+        found, wanted, rtol=0, atol=TOLERANCE * max(scale, 1), equal_nan=True
+    )
+
+
+def _axis_and_shape(drawn: Drawn, data: st.DataObject) -> tuple[int, list[int]]:
+    """A streamed axis, and a size along it that is not the example's."""
+    axis = data.draw(st.integers(2, len(drawn.shape) - 1), label="axis")
+    shape = list(drawn.shape)
+    shape[axis] += data.draw(st.integers(0, 13), label="longer by")
+    return axis, shape
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_streamed_in_bands_is_whole_and_keeps_to_its_plan(part: int) -> None:
+    outcomes: Counter[str] = Counter()
+
+    @seed(part)
+    @EXAMPLES
+    @given(networks(), st.data())
+    def agree(drawn: Drawn, data: st.DataObject) -> None:
+        axis, shape = _axis_and_shape(drawn, data)
+        x, wanted = _whole(drawn, shape)
+        band = data.draw(st.integers(1, 8), label="band")
+        run = streamed(drawn.model, torch.empty(drawn.shape), axis=axis, band=band)
+        try:
+            plan = run.plan(shape)
+        except StreamError:
+            outcomes["refused"] += 1
+            return
+        _assert_close(run(x), wanted)
+        assert run.peak_bytes <= plan.peak_bytes
+        outcomes["streamed"] += 1
+
+    agree()
+    assert outcomes["streamed"] > 2 * outcomes["refused"]
+
+
+@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("known", [False, True], ids=["endless", "announced"])
+def test_pushed_in_chunks_is_whole(part: int, known: bool) -> None:
+    outcomes: Counter[str] = Counter()
+
+    @seed(part)
+    @EXAMPLES
+    @given(networks(), st.data())
+    def agree(drawn: Drawn, data: st.DataObject) -> None:
+        axis, shape = _axis_and_shape(drawn, data)
+        multiple = data.draw(st.sampled_from([1, 1, 2, 6]), label="multiple")
+        shape[axis] = -(-shape[axis] // multiple) * multiple
+        x, wanted = _whole(drawn, shape)
+        run = streamed(drawn.model, torch.empty(drawn.shape), axis=axis)
+        try:
+            pieces = _pushed(run, x, axis, shape[axis] if known else None, multiple, data)
+        except (StreamError, CaptureError):
+            outcomes["refused"] += 1
+            return
+        dim = next(d for d in range(wanted.dim()) if pieces[0].shape[d] != wanted.shape[d])
+        _assert_close(torch.cat(pieces, dim), wanted)
+        outcomes["streamed"] += 1
+
+    agree()
+    assert outcomes["streamed"] > outcomes["refused"]
+
+
+def _pushed(
+    run: StreamedModel, x: Tensor, axis: int, length: int | None, multiple: int, data: st.DataObject
+) -> list[Tensor]:
+    """What a session gives, push by push; first an empty push, which gives nothing."""
+    session = run.session(length=length, multiple=multiple)
+    pieces, at = [session.push(x.narrow(axis, 0, 0))], 0
+    while at < x.shape[axis]:
+        size = min(data.draw(st.integers(1, 6), label="chunk"), x.shape[axis] - at)
+        pieces.append(session.push(x.narrow(axis, at, size)))
+        at += size
+    return [*pieces, session.close()]
