@@ -1,7 +1,7 @@
 """The command line: parse → capture → analyse → view.
 
 Exit codes: 0, 1 (the analysis says no: ``field --unit`` knows an upper bound only, ``fold`` came
-out wrong), 2 (usage), 130 (interrupted).
+out wrong, ``shift --repair`` did not succeed), 2 (usage), 130 (interrupted).
 """
 
 from fieldwise.cli.app import app as app

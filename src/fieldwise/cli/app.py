@@ -10,6 +10,7 @@ from fieldwise import __version__
 from fieldwise.cli.diagram import diagram
 from fieldwise.cli.field import field
 from fieldwise.cli.fold import fold
+from fieldwise.cli.shift import shift
 
 app = typer.Typer(
     name="fieldwise",
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(diagram)
 app.command()(field)
 app.command()(fold)
+app.command()(shift)
 
 
 def _show_version(wanted: bool) -> None:

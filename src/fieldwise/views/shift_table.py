@@ -1,0 +1,127 @@
+"""Certificates of translation equivariance as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from fieldwise.shift import AxisCertificate, Breaker, Certificate
+    from fieldwise.shift.measure import Measurement, Moved
+    from fieldwise.shift.repair import Repaired
+
+_NAMES = {3: "W", 4: "HW", 5: "DHW"}
+_BREAKERS = 3
+
+
+def render(
+    outputs: Sequence[Certificate],
+    layers: Sequence[Certificate],
+    *,
+    model: str,
+    rank: int,
+    measurement: Measurement | None = None,
+    repaired: Repaired | None = None,
+) -> RenderableType:
+    """A row per value and axis, with what breaks it; then what was measured and repaired.
+
+    rank: of the input, whose axes are called D, H and W
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("value", "axis", "circular", "interior", "broken by"):
+        table.add_column(title, overflow="fold")
+    for certificate in (*outputs, *layers):
+        for axis in certificate.axes:
+            cells = (certificate.name, axis_name(axis.axis, rank), *_theorems(certificate, axis))
+            table.add_row(*map(Text, cells))
+    parts: list[RenderableType] = [Text(model, "bold"), table]
+    for condition in _conditions(outputs):
+        parts.append(Text(condition))
+    if measurement is not None:
+        parts.append(_measured(measurement, rank))
+    if repaired is not None:
+        parts.extend(Text(line) for line in _repairs(repaired))
+    return Group(*parts)
+
+
+def axis_name(axis: int, rank: int) -> str:
+    """H, W or D for the spatial axes of (batch, channels, *spatial), else the number.
+
+    >>> axis_name(2, 4), axis_name(2, 5), axis_name(1, 2)
+    ('H', 'D', '1')
+    """
+    names = _NAMES.get(rank, "")
+    return names[axis - 2] if 2 <= axis < 2 + len(names) else str(axis)
+
+
+def _theorems(certificate: Certificate, axis: AxisCertificate) -> tuple[str, str, str]:
+    circular, interior = axis.circular, axis.interior
+    proven = "broken"
+    if circular.holds:
+        moved = "parts move apart" if circular.step is None else f"moves by {circular.step}"
+        proven = f"every {circular.period}: {moved}"
+    within = "none"
+    if interior.range is not None:
+        start, stop = interior.range
+        within = f"{start}–{stop - 1} of {_length(certificate, axis)}"
+    breakers = axis.broken_by or axis.emptied_by
+    return proven, within, _breakers(breakers)
+
+
+def _length(certificate: Certificate, axis: AxisCertificate) -> int:
+    moves = axis.interior.moves
+    return certificate.shape[moves[0].dim] if moves else axis.size
+
+
+def _breakers(breakers: Sequence[Breaker]) -> str:
+    told = [f"{breaker.node}: {breaker.why}" for breaker in breakers[:_BREAKERS]]
+    more = len(breakers) - len(told)
+    return "; ".join([*told, f"and {more} more"] if more else told)
+
+
+def _conditions(certificates: Sequence[Certificate]) -> list[str]:
+    found = (
+        f"if {condition}"
+        for certificate in certificates
+        for axis in certificate.axes
+        for condition in axis.circular.conditions
+    )
+    return list(dict.fromkeys(found))
+
+
+def _measured(measurement: Measurement, rank: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("measured", "axis"):
+        table.add_column(title, overflow="fold")
+    for title in ("shift", "error", "control", "EQ-T dB"):
+        table.add_column(title, justify="right")
+    table.add_column("verdict")
+    for moved in (*measurement.outputs, *measurement.layers):
+        table.add_row(*_moved(moved, rank))
+    return table
+
+
+def _moved(moved: Moved, rank: int) -> tuple[str, ...]:
+    return (
+        moved.name,
+        axis_name(moved.axis, rank),
+        str(moved.shift),
+        f"{moved.error:.1e}",
+        f"{moved.control:.1e}",
+        f"{moved.eq_t:.0f}",
+        moved.verdict,
+    )
+
+
+def _repairs(repaired: Repaired) -> list[str]:
+    lines = [
+        f"{change.module or 'the model'}: {change.op}: {change.what}" for change in repaired.changes
+    ]
+    found = repaired.measurement
+    before = "" if repaired.before is None else f", before {repaired.before.error:.1e}"
+    verdict = "repaired" if repaired.done else "NOT repaired"
+    return [*lines, f"{verdict}: error {found.error:.1e}{before}"]
