@@ -4,15 +4,16 @@
     python benchmarks/zoo.py 'timm:resnet*'       those whose spec matches a glob
 
 Each is built on the meta device (or, where the model computes with constants, without drawing its
-weights), captured at its usual input size and analysed in closed form.  A whole run writes
-docs/zoo.md (totals and
-what is not exact) and docs/zoo.csv (a line per architecture).
+weights), captured at its usual input size and analysed in closed form; its translation equivariance
+is proven as it is and with periodic boundaries.  A whole run writes docs/zoo.md (totals and what is
+not exact) and docs/zoo.csv (a line per architecture).
 """
 
 from __future__ import annotations
 
 import csv
 import multiprocessing
+import re
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from fnmatch import fnmatchcase
+from math import lcm
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,11 @@ class Result:
             layer on), 'opaque' (some op reads data-dependent positions) or 'failed'
     first:  for 'full' and 'opaque' the first value concerned; for 'failed' the error
     local:  largest extent through local paths alone, and its stride, along the last axis
+    circular:  period at which all outputs move, or stay, along the last axis with periodic
+               boundaries; empty where that is broken
+    broken_by: the first node that breaks it then, and why
+    interior:  of the model as it is: the last value with positions out of reach of the edges along
+               that axis, and those positions
     """
 
     spec: str
@@ -49,6 +56,9 @@ class Result:
     sized: int = 0
     misaligned: int = 0
     local: str = ""
+    circular: str = ""
+    broken_by: str = ""
+    interior: str = ""
     build_and_capture_ms: float = 0.0
     closed_ms: float = 0.0
 
@@ -113,6 +123,7 @@ def _analyse(spec: str) -> Result:
     full = next((row for row in rows if any(axis.full for axis in row.axes)), None)
     status = "opaque" if inexact else "full" if full else "exact"
     first = inexact or full
+    circular, broken_by = _circular(model)
     return Result(
         spec=spec,
         status=status,
@@ -123,6 +134,9 @@ def _analyse(spec: str) -> Result:
         sized=sum(row.at_this_size for row in rows),
         misaligned=sum(row.misaligned is not None for row in rows),
         local=_local(rows),
+        circular=circular,
+        broken_by=broken_by,
+        interior=_interior(graph),
         build_and_capture_ms=round(1000 * (captured - start), 1),
         closed_ms=round(1000 * (closed - captured), 1),
     )
@@ -138,6 +152,36 @@ def _local(rows: Sequence[Any]) -> str:
         return ""
     extent, stride = max(found, key=lambda pair: (pair[0], pair[1] or 0))
     return f"{extent}/{stride}"
+
+
+def _circular(model: Any) -> tuple[str, str]:
+    """The period of all outputs with periodic boundaries, and else what breaks it."""
+    from fieldwise.shift import certify
+    from fieldwise.shift.repair.adapt import adapted
+    from fieldwise.shift.repair.circular import Circular
+
+    example = model.example()
+    spatial = example[0].dim() - 2
+    periodic = adapted(model.source, Circular((True,) * spatial))
+    found = [output.axes[-1] for output in certify(periodic, example).outputs]
+    for axis in found:
+        if not axis.circular.holds:
+            breaker = axis.broken_by[0]
+            return "", f"{breaker.node}: {breaker.why}"
+    return str(lcm(*(axis.circular.period for axis in found))), ""
+
+
+def _interior(graph: Any) -> str:
+    from fieldwise.shift import certify
+
+    found = ""
+    for certificate in certify(graph).by_value.values():
+        inside = certificate.axes[-1].interior
+        if inside.range is not None and inside.moves:
+            start, stop = inside.range
+            length = certificate.shape[inside.moves[0].dim]
+            found = f"{certificate.name} {start}–{stop - 1} of {length}"
+    return found
 
 
 def run(chosen: Sequence[str]) -> Iterator[Result]:
@@ -182,6 +226,13 @@ def markdown(results: Sequence[Result]) -> str:
         f"Branches of different strides meet in {sum(r.misaligned > 0 for r in results)}. "
         f"Most products in one field: {max(r.products for r in results)}.",
         "",
+        f"With periodic boundaries {sum(r.circular != '' for r in results)} are proven to be "
+        "equivariant, at the period in the column `circular`. The others are broken by:",
+        "",
+        "| why | architectures |",
+        "| --- | --- |",
+        *(f"| {why} | {count} |" for why, count in _reasons(results)),
+        "",
     ]
     for status, title in (("opaque", "Opaque"), ("failed", "Failed")):
         chosen = [result for result in results if result.status == status]
@@ -189,6 +240,12 @@ def markdown(results: Sequence[Result]) -> str:
             lines += [f"## {title}", "", "| architecture | where | why |", "| --- | --- | --- |"]
             lines += [f"| {r.spec} | {r.first} | {r.why} |" for r in chosen] + [""]
     return "\n".join(lines)
+
+
+def _reasons(results: Sequence[Result]) -> list[tuple[str, int]]:
+    """Why equivariance is broken, without the names of nodes and constants."""
+    whys = (r.broken_by.split(": ", 1)[1] for r in results if r.broken_by)
+    return Counter(re.sub(r"'[^']*'", "…", why) for why in whys).most_common()
 
 
 def _versions() -> str:
