@@ -8,10 +8,11 @@ from functools import lru_cache
 from itertools import chain
 from math import prod
 
-from fieldwise.axes import FULL, AxisMap, IndexSet, Lattice, Region
+from fieldwise.axes import FULL, AxisMap, IndexSet, Lattice
 from fieldwise.axes.digits import regroup, substituted, summed_out
 from fieldwise.axes.region import groups_of
-from fieldwise.field.products import Digit, Guards, Layout, Product, Track, guards, lean
+from fieldwise.field.guarding import landings, merged, narrow, pushed, regular, reshaped
+from fieldwise.field.products import Digit, Layout, Product, Track, guards, lean
 from fieldwise.field.state import CUTS, DIAGONAL, State, bound, collapse, descent
 from fieldwise.graph.ir import Along, Coord, Fixed, Separable, Shape, Step, Unknown, Whole
 
@@ -51,7 +52,8 @@ def _separable(state: State, step: Separable, before: Shape, after: Shape) -> St
     moved = [dim for dim in driving if _needs_one_digit(step, dim, before, after, guarded)]
     state = collapse(state, moved)
     layout = _result_layout(state.layout, step, before, after)
-    scene = _Scene(state.layout, step.coords, before, after, layout, where, state.sizes)
+    missed = landings(step.coords, before, after)
+    scene = _Scene(state.layout, step.coords, before, after, layout, where, missed, state.sizes)
 
     def change(product: Product) -> list[Product]:
         return _read(scene, product, keep_global=True)
@@ -77,15 +79,18 @@ def _untouched(
 ) -> State:
     """The tracks stay as they are: at most the same guards come upon all products alike."""
     layout = _result_layout(state.layout, step, before, after)
-    guarded = guards(dict(where), after)
+    limits = dict(where)
+    for dim, indices in landings(step.coords, before, after).values():
+        narrow(limits, dim, indices)
+    guarded = guards(limits, after)
     if not guarded:
         return replace(state, layout=layout)
     if not all(indices for _, indices in guarded):
         return State(layout, (), (), state.sizes)
-    products = tuple(replace(product, where=guarded) for product in state.products)
+    products = tuple(regular(replace(p, where=guarded), layout) for p in state.products)
     if state.local is state.products:
         return State(layout, products, products, state.sizes)
-    local = tuple(replace(product, where=guarded) for product in state.local)
+    local = tuple(regular(replace(p, where=guarded), layout) for p in state.local)
     return State(layout, products, local, state.sizes)
 
 
@@ -123,6 +128,7 @@ class _Scene:
     after: Shape
     result: Layout
     where: Mapping[int, IndexSet]
+    landings: Mapping[int, tuple[int, IndexSet]]
     sizes: tuple[int, ...]
 
     def keeps(self, coord: Along, dim: int) -> bool:
@@ -138,7 +144,7 @@ def _read(scene: _Scene, product: Product, *, keep_global: bool) -> list[Product
     """The product as the result sees it: none where nothing of it is read."""
     if any(_kept_out(scene, dim, indices) for dim, indices in product.where):
         return []
-    passed = _pushed_guards(scene, product.where)
+    passed = pushed(product.where, scene.coords, scene.before, scene.after)
     if passed is None:
         return []
     shared = _swept_together(scene, product.tracks)
@@ -169,12 +175,15 @@ def _followed(
         why, sized = why or new.why, sized or new.sized
     if all(track.map == FULL for track in tracks):
         sized = False
-    merged = dict(passed)
-    for dim, indices in scene.where.items():
-        merged[dim] = merged[dim] & indices if dim in merged else indices
-        if not merged[dim]:
+    limits = dict(passed)
+    followed = {dim for track in product.tracks for dim, _ in track.digits}
+    landed = (target for dim, target in scene.landings.items() if dim not in followed)
+    for dim, indices in chain(scene.where.items(), landed):
+        narrow(limits, dim, indices)
+        if not limits[dim]:
             return None
-    return Product(tuple(tracks), guards(merged, scene.after), why, sized)
+    found = Product(tuple(tracks), guards(limits, scene.after), why, sized)
+    return regular(found, scene.result)
 
 
 def _kept_out(scene: _Scene, dim: int, indices: IndexSet) -> bool:
@@ -183,23 +192,6 @@ def _kept_out(scene: _Scene, dim: int, indices: IndexSet) -> bool:
     if not isinstance(coord, Along) or coord.dim not in scene.where:
         return False
     return scene.keeps(coord, dim) and indices.isdisjoint(scene.where[coord.dim])
-
-
-def _pushed_guards(scene: _Scene, where: Guards) -> dict[int, IndexSet] | None:
-    """The operand's guards in the result's dimensions; None where nothing passes."""
-    out: dict[int, IndexSet] = {}
-    for dim, indices in where:
-        coord = scene.coords[dim]
-        if isinstance(coord, Fixed) and indices.isdisjoint(coord.indices):
-            return None
-        if isinstance(coord, Along):
-            size = scene.after[coord.dim]
-            sources = coord.border.sources(indices, scene.before[dim], coord.map.reach(size))
-            reached = coord.map.push(sources, size)
-            out[coord.dim] = out[coord.dim] & reached if coord.dim in out else reached
-            if not out[coord.dim]:
-                return None
-    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +360,7 @@ def _reshaped(state: State, before: Shape, after: Shape) -> State:
     target = tuple(layout)
 
     def change(product: Product) -> list[Product]:
+        product = merged(product, groups, state.layout)
         for axis, track in enumerate(product.tracks):
             if all(digit in moved for digit in track.digits):
                 digits = tuple(new for digit in track.digits for new in moved[digit])
@@ -380,7 +373,7 @@ def _reshaped(state: State, before: Shape, after: Shape) -> State:
                 product = bound(product, axis, CUTS)
         return [
             replace(product, where=where)
-            for where in _reshaped_guards(product.where, groups, before, after)
+            for where in reshaped(product.where, groups, before, after)
         ]
 
     return state.changed(target, change)
@@ -419,24 +412,3 @@ def _move_group(
         for place, (n, _) in enumerate(taken):
             parts[names[n]].append((dim, place))
     moved.update({name: tuple(places) for name, places in parts.items()})
-
-
-def _reshaped_guards(
-    where: Guards, groups: Sequence[tuple[range, range]], before: Shape, after: Shape
-) -> list[Guards]:
-    """Guards over the new dimensions; several where the guarded part is no product there."""
-    known = dict(where)
-    found: list[dict[int, IndexSet]] = [{}]
-    for old, new in groups:
-        if not any(dim in known for dim in old):
-            continue
-        sides = tuple(known.get(dim, IndexSet.range(0, before[dim])) for dim in old)
-        region = Region.of([sides]).reshape(
-            before[old.start : old.stop], after[new.start : new.stop]
-        )
-        found = [
-            {**head, **dict(zip(new, part, strict=True))}
-            for head in found
-            for part in region.products
-        ]
-    return [guards(one, after) for one in found]
