@@ -1,30 +1,294 @@
-"""Circular repair: exact by measurement on every op that looks beyond a border, and on networks."""
+"""Circular repair against an endless image, and on networks by measurement."""
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
+import timm
 import torch
+import torch.nn.functional as F
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.layers import BlurPool2d, ScaledStdConv2dSame, StdConv2d
+from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from fieldwise.errors import UsageError
 from fieldwise.shift.measure import measure
 from fieldwise.shift.repair import circular
+from fieldwise.shift.repair.circular import wrapped
+from tests.field.networks import BilinearUNet, NearestUNet, TransposedUNet
 
 
-def test_resnet18_is_exactly_invariant_at_the_total_stride_once_it_is_circular():
-    repaired = circular(resnet18(), (1, 3, 96, 96))
-    assert repaired.done
-    assert repaired.measurement.error < 1e-11
-    assert repaired.changes[0].module == "conv1"
+class Op(nn.Module):
+    """A function written in a forward."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
-def test_a_size_that_the_stride_does_not_divide_is_not_done():
-    assert not circular(resnet18(), (1, 3, 48, 100), shift=16).done
+def assert_like_an_endless_image(net: nn.Module, x: Tensor, *, turns: int = 3) -> None:
+    """The repaired model on x computes what the model computes far inside x repeated."""
+    net = net.double().eval()
+    repaired = circular(net, x, shift=1).model
+    axes = range(2, x.dim())
+    endless = x.repeat(1, 1, *[2 * turns + 1 for _ in axes])
+    with torch.no_grad():
+        found, wanted = repaired(x), net(endless)
+    for axis in axes:
+        size = found.shape[axis]
+        wanted = wanted.narrow(axis, turns * size, size)
+    assert torch.allclose(found, wanted, atol=1e-9)
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64)
+
+
+# ---------------------------------------------------------------------- ops, on their own
+
+lengths = st.integers(1, 5)
+
+
+@given(k=lengths, s=st.integers(1, 3), d=st.integers(1, 3), data=st.data())
+@settings(max_examples=30)
+def test_convolutions_of_any_geometry(k: int, s: int, d: int, data: st.DataObject):
+    size = s * data.draw(st.integers(1, 4))
+    p = data.draw(st.integers(0, d * (k - 1)))
+    if (size + 2 * p - d * (k - 1) - 1) // s + 1 != size // s:
+        return
+    net = nn.Conv1d(2, 2, k, stride=s, dilation=d, padding=p)
+    assert_like_an_endless_image(net, noise(1, 2, size), turns=d * k + 1)
+
+
+@given(k=lengths, s=st.integers(1, 3), d=st.integers(1, 2), data=st.data())
+@settings(max_examples=30)
+def test_transposed_convolutions_of_any_geometry(k: int, s: int, d: int, data: st.DataObject):
+    p = data.draw(st.integers(0, d * (k - 1)))
+    extra = s + 2 * p - d * (k - 1) - 1
+    if not 0 <= extra < max(s, d):
+        return
+    net = nn.ConvTranspose1d(2, 2, k, stride=s, dilation=d, padding=p, output_padding=extra)
+    assert_like_an_endless_image(net, noise(1, 2, data.draw(lengths)), turns=d * k + 1)
+
+
+@given(size=st.integers(1, 9), scale=st.integers(2, 4), mode=st.sampled_from(["linear", "bicubic"]))
+@settings(max_examples=20)
+def test_interpolation_upwards(size: int, scale: int, mode: str):
+    shape = (1, 1, size) if mode == "linear" else (1, 1, size, 2)
+    net = nn.Upsample(scale_factor=scale, mode=mode)
+    assert_like_an_endless_image(net, noise(*shape))
+
+
+OPS = {
+    "even kernel, padding 'same'": (nn.Conv2d(1, 2, 4, padding="same"), (6, 6)),
+    "max-pool": (nn.MaxPool2d(3, 2, 1), (8, 6)),
+    "max-pool, ceil_mode": (nn.MaxPool2d(3, 2, ceil_mode=True), (8, 6)),
+    "avg-pool": (nn.AvgPool2d(3, 1, 1), (5, 6)),
+    "avg-pool, not counting the padding": (nn.AvgPool2d(3, 2, 1, count_include_pad=False), (4, 6)),
+    "weight standardisation": (StdConv2d(1, 2, 3, padding=1), (6, 6)),
+    "asymmetric SAME": (ScaledStdConv2dSame(1, 2, 3, stride=2, padding="same"), (6, 8)),
+    "BlurPool": (BlurPool2d(1), (6, 8)),
+    "reflecting conv": (nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"), (6, 6)),
+    "F.pad in a forward": (Op(lambda x: F.avg_pool2d(F.pad(x, (0, 2, 1, 1)), 3, 1)), (6, 6)),
+    "F.conv2d in a forward": (
+        Op(lambda x: F.conv2d(x, torch.arange(9.0).double().view(1, 1, 3, 3), padding=1)), (6, 6),
+    ),
+    "F.max_pool2d in a forward": (Op(lambda x: F.max_pool2d(x, 3, 1, 1)), (6, 6)),
+    "F.unfold": (Op(lambda x: F.unfold(x, 3, padding=1).view(1, 9, 6, 6)), None),
+    "antialiased resize downwards": (
+        Op(lambda x: F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True)), (8, 12),
+    ),
+    "padding larger than the axis": (nn.Conv2d(1, 1, 3, padding=7, dilation=7), (2, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name, (_, size) in OPS.items() if size])
+def test_ops_that_look_beyond_the_border(name: str):
+    net, size = OPS[name]
+    assert_like_an_endless_image(net, noise(1, 1, *size), turns=4)
+
+
+def test_unfold_reads_the_other_side():
+    net, _ = OPS["F.unfold"]
+    assert circular(net, (1, 1, 6, 6)).done
+
+
+def test_volumes_are_periodic_too():
+    assert circular(nn.Conv3d(1, 1, 3, padding=1), (1, 1, 4, 5, 6)).done
+
+
+@given(st.integers(1, 4), st.integers(0, 9), st.integers(0, 9))
+def test_wrapping_is_indexing_modulo_the_size(size: int, before: int, after: int):
+    value = torch.arange(2.0 * size).reshape(1, 2, size)
+    found = wrapped(value, {-1: (before, after)})
+    index = [i % size for i in range(-before, size + after)]
+    assert torch.equal(found, value[..., index])
+
+
+# ---------------------------------------------------------------------- options
 
 
 @pytest.mark.parametrize("axis", [2, 3])
 def test_only_the_axes_asked_for_become_periodic(axis: int):
-    net = torch.nn.Conv2d(1, 2, 3, padding=1)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ConvTranspose2d(2, 2, 4, 2, 1))
     repaired = circular(net, (1, 1, 8, 8), axes=[axis])
     assert repaired.done
     assert [moved.axis for moved in repaired.measurement.outputs] == [axis]
     assert measure(repaired.model, (1, 1, 8, 8), axis=5 - axis).verdict == "broken"
+
+
+def test_interpolation_that_stays_clamped_is_not_done():
+    net = nn.Upsample(scale_factor=2, mode="bilinear")
+    assert circular(net, (1, 1, 8, 8)).done
+    assert not circular(net, (1, 1, 8, 8), interpolation="clamp").done
+
+
+def test_align_corners_and_valid_convolutions_are_not_called_done():
+    for net in (nn.UpsamplingBilinear2d(scale_factor=2), nn.Conv2d(1, 1, 3), nn.ReflectionPad2d(1)):
+        assert not circular(net, (1, 1, 8, 8)).done, net
+
+
+def test_a_convolution_over_channels_is_no_convolution_over_space():
+    class Mixing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(1, 1, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            gate = self.conv(x.mean((2, 3)).unsqueeze(1)).transpose(1, 2).unsqueeze(-1)
+            return x * gate.sigmoid()
+
+    repaired = circular(Mixing(), (1, 4, 6, 6))
+    assert repaired.changes == ()
+    assert repaired.done
+
+
+def test_channel_padding_stays():
+    net = Op(lambda x: F.pad(x, (1, 1, 0, 0, 2, 0)))
+    found = circular(net, torch.ones(1, 1, 4, 4)).model(torch.ones(1, 1, 4, 4))
+    assert found.shape == (1, 3, 4, 6)
+    assert found[:, 2].eq(1).all()
+    assert found[:, :2].eq(0).all()
+
+
+def test_an_axis_that_is_not_spatial_is_refused():
+    with pytest.raises(UsageError, match=r"Axis 1 is not spatial.*are 2 to 3"):
+        circular(nn.ReLU(), (1, 1, 4, 4), axes=[1])
+
+
+def test_a_scripted_module_is_refused():
+    class Doubled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * x
+
+    with pytest.warns(FutureWarning, match="deprecated"):
+        net = nn.Sequential(torch.jit.script(Doubled()))
+    with pytest.raises(UsageError, match="'0' is scripted"):
+        circular(net, (1, 1, 4, 4))
+
+
+# ---------------------------------------------------------------------- the copy
+
+
+@pytest.fixture(scope="module")
+def repaired_resnet():
+    torch.manual_seed(0)
+    return circular(resnet18().eval(), (1, 3, 96, 96))
+
+
+def test_resnet18_is_exactly_invariant_at_the_total_stride(repaired_resnet):
+    assert repaired_resnet.done
+    assert repaired_resnet.measurement.error < 1e-11
+    assert {moved.shift for moved in repaired_resnet.measurement.outputs} == {32}
+    first = repaired_resnet.changes[0]
+    assert (first.module, first.op, first.what) == (
+        "conv1", "conv2d", "zero padding 3+3, 3+3 wrapped",
+    )  # fmt: skip
+
+
+def test_names_weights_and_types_are_kept(repaired_resnet):
+    torch.manual_seed(0)
+    net = resnet18()
+    assert isinstance(repaired_resnet.model, torchvision.models.ResNet)
+    assert isinstance(repaired_resnet.model.conv1, nn.Conv2d)
+    kept = repaired_resnet.model.state_dict()
+    assert list(kept) == list(net.state_dict())
+    assert all(torch.equal(kept[name], tensor) for name, tensor in net.state_dict().items())
+    assert not any(type(module).__name__.startswith("Circular") for module in net.modules())
+    assert "CircularConv2d(3, 64" in repr(repaired_resnet.model)
+
+
+def test_a_copy_of_the_copy_and_a_pickled_one_compute_the_same(repaired_resnet):
+    x = torch.randn(1, 3, 32, 32)
+    model = repaired_resnet.model
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(other(x), model(x))
+
+
+def test_a_part_of_the_copy_stays_periodic_on_its_own(repaired_resnet):
+    assert measure(repaired_resnet.model.layer1, (1, 64, 8, 8)).verdict == "holds"
+
+
+def test_the_copy_can_be_exported(repaired_resnet):
+    x = torch.randn(1, 3, 32, 32)
+    exported = torch.export.export(repaired_resnet.model, (x,), strict=False).module()
+    assert torch.allclose(exported(x), repaired_resnet.model(x), atol=1e-5)
+
+
+def test_the_copy_can_be_trained(repaired_resnet):
+    model = copy.deepcopy(repaired_resnet.model)
+    model(torch.randn(1, 3, 32, 32)).sum().backward()
+    assert model.conv1.weight.grad.abs().sum() > 0
+
+
+def test_repairing_twice_changes_nothing_more(repaired_resnet):
+    again = circular(repaired_resnet.model, (1, 3, 64, 64))
+    x = torch.randn(1, 3, 32, 32)
+    assert type(again.model) is type(repaired_resnet.model)
+    assert torch.equal(again.model(x), repaired_resnet.model(x))
+
+
+# ---------------------------------------------------------------------- networks
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("torchvision:mobilenet_v3_large", 64),
+        ("torchvision:efficientnet_b0", 64),
+        ("timm:convnext_atto", 64),
+        ("timm:tf_efficientnet_b0", 64),
+        ("timm:nf_regnet_b0", 64),
+        ("timm:resnetblur18", 64),
+    ],
+)
+def test_networks_are_exact_at_multiples_of_their_stride(name: str, size: int):
+    zoo, _, model = name.partition(":")
+    build = timm.create_model if zoo == "timm" else torchvision.models.get_model
+    repaired = circular(build(model).eval(), (1, 3, size, size))
+    assert repaired.done
+    assert repaired.measurement.outputs[0].shift == 32
+
+
+@pytest.mark.parametrize("net", [TransposedUNet, NearestUNet, BilinearUNet])
+def test_unets_are_exact_at_the_stride_of_their_bottom(net):
+    depth = net.depth
+    repaired = circular(net(), (1, 3, 64, 64), shift=2**depth)
+    assert repaired.done
+    assert measure(repaired.model, (1, 3, 64, 64), shift=2 ** (depth - 1)).verdict == "broken"
+
+
+def test_resnet18_at_100_samples_is_exact_where_the_stride_divides_100_and_no_further():
+    net = circular(resnet18(), (1, 3, 32, 100), axes=[3], shift=4).model
+    found = measure(net, (1, 3, 32, 100), axis=3, shift=20, layers=["conv1", "layer[12]"])
+    assert [found[name].verdict for name in ("conv1", "layer1", "layer2")] == [
+        "holds", "holds", "broken",
+    ]  # fmt: skip

@@ -36,18 +36,18 @@ class Moved:
 
     name:     of the output, or the path of the module that returned it
     axis:     of the input; shift: by how many of its samples
-    move:     how the value should have moved
+    move:     how the value should have moved; None where that is not known
     error:    normalised by the deviation (see the module)
     control:  the error of a translation that is wrong
     eq_t:     EQ-T in dB: 10·log10(range² / mean squared error) (Karras et al. 2021, eq. 3, where
               the range of an image is 2)
-    verdict:  'no evidence' where the control did not fail
+    verdict:  'no evidence' where the control did not fail, or the move is not known
     """
 
     name: str
     axis: int
     shift: Amount
-    move: Move
+    move: Move | None
     error: float
     control: float
     eq_t: float
@@ -84,6 +84,11 @@ class Measurement:
     def error(self) -> float:
         """The largest over the outputs."""
         return max((moved.error for moved in self.outputs), default=inf)
+
+    @property
+    def eq_t(self) -> float:
+        """EQ-T in dB, the smallest over the outputs."""
+        return min((moved.eq_t for moved in self.outputs), default=-inf)
 
     def __getitem__(self, name: str) -> Moved:
         """The value of this name, along the first axis.  Raises KeyError."""
@@ -171,15 +176,16 @@ class _Case:
     name: str
     axis: int
     shift: Amount
-    move: Move
+    move: Move | None
     spatial: tuple[int, ...]
     turn: bool
     up_to_roll: bool
 
     def judge(self, value: Tensor, shifted: Tensor, unrelated: Tensor) -> Moved:
         """Compare what became of the value with what should have become of it."""
-        if value.shape != shifted.shape:
-            return Moved(self.name, self.axis, self.shift, self.move, inf, inf, -inf, "broken")
+        if self.move is None or value.shape != shifted.shape:
+            verdict: Verdict = "no evidence" if self.move is None else "broken"
+            return Moved(self.name, self.axis, self.shift, self.move, inf, inf, -inf, verdict)
         move, deviation = scale(value, unrelated, self.move, self.spatial)
         if move.dim is None:
             wanted, wrong = value, unrelated

@@ -61,26 +61,30 @@ class Expectations:
             return dict(zip(self.graph.output_names, self.graph.outputs, strict=True)).get(name)
         return name if name in self.graph.values else self._by_alias.get(name)
 
-    def move(self, name: str, axis: int) -> Move:
-        """How a value (or what a module returned) should move.
+    def move(self, name: str, axis: int) -> Move | None:
+        """How a value (or what a module returned) should move; None where that is not known.
 
         Along the one dimension that descends from ``axis``, by the stride of its field.  Where
-        everything is global, along the same dimension, by the ratio of the sizes.
+        there is none or several, along the same dimension of a value of the same rank, by the
+        ratio of the sizes where no stride says it.
         """
         report = self._report(axis)
         row = report.find(name)
         stride = _stride(row)
         dims = [dim for dim in report.roles(row.name).unit if row.shape[dim] > 1]
-        if len(dims) == 1 and stride:
-            return Move(dims[0], 1 / stride)
-        if len(dims) > 1 or len(row.shape) != len(self.shape) or row.shape[axis] == 1:
+        if len(dims) != 1 and len(row.shape) == len(self.shape) and row.shape[axis] > 1:
+            dims = [axis]
+        if len(dims) > 1:
+            return None
+        if not dims:
             return Move(None)
-        return Move(axis, Fraction(row.shape[axis], self.shape[axis]))
+        ratio = Fraction(row.shape[dims[0]], self.shape[axis])
+        return Move(dims[0], 1 / stride if stride else ratio)
 
     def spatial(self, name: str) -> tuple[int, ...]:
         """The dimensions along which a value is a map."""
         moves = (self.move(name, axis) for axis in self.axes)
-        return tuple(sorted({move.dim for move in moves if move.dim is not None}))
+        return tuple(sorted({move.dim for move in moves if move and move.dim is not None}))
 
     def period(self, axis: int) -> int:
         """The least shift that moves every feature map by a whole number of units.
@@ -112,6 +116,11 @@ class Expectations:
 
 
 def _stride(row: Row) -> Fraction | None:
-    """The signed stride, on local paths where a global operation made the field full."""
+    """The signed stride, on local paths where a global operation made the field full.
+
+    That of a field in pieces is a mean over the pieces, and says nothing.
+    """
+    if row.at_this_size:
+        return None
     own = row.axes[0].stride
     return own if own is not None or row.local is None else row.local[0].stride

@@ -53,6 +53,8 @@ def lie_derivative(
 ) -> tuple[Lie, ...]:
     """Per output, then per named layer, and per axis; the arguments are those of ``measure``.
 
+    Values of which it is not known how they should move are left out.
+
     Raises what ``measure`` raises, and NotImplementedError (torch's own) for an op without a
     forward-mode derivative.
 
@@ -70,14 +72,11 @@ def lie_derivative(
         rates = _rates(subject, along, len(expectations.shape))
         for (is_output, name), value in subject.reference.items():
             value_name = expectations.value(name, is_output=is_output)
-            if value_name is None:
+            move = None if value_name is None else expectations.move(value_name, along)
+            if value_name is None or move is None:
                 continue
-            move, size = scale(
-                value,
-                subject.unrelated[is_output, name],
-                expectations.move(value_name, along),
-                expectations.spatial(value_name),
-            )
+            other = subject.unrelated[is_output, name]
+            move, size = scale(value, other, move, expectations.spatial(value_name))
             rate = rates[is_output, name]
             departure = rms(rate - _wanted(value, move))
             found[is_output].append(

@@ -55,9 +55,9 @@ def antialias(model: nn.Module, example: Any, *, taps: int = 3, shift: int = 1) 
     """A copy that blurs before it subsamples (Zhang 2019), measured before and after.
 
     Strided convolutions and pools become dense ones and a binomial low-pass at their stride.  The
-    repair promises a smaller error for shifts between the strides, not none: ``done`` says whether
-    the error of the outputs is smaller.  It reflects at the border; see ``circular`` for both, in
-    any order.
+    repair promises smaller errors for shifts between the strides, not none: ``done`` says whether
+    EQ-T is better, on the weights that the model has.  It reflects at the border; make the model
+    ``circular`` too, before or after, and it wraps.
 
     taps:  of the low-pass, odd: 3 is (1, 2, 1)/4, 5 is (1, 4, 6, 4, 1)/16
     shift: by which to measure, in samples of the input
@@ -75,7 +75,7 @@ def antialias(model: nn.Module, example: Any, *, taps: int = 3, shift: int = 1) 
         raise UsageError(f"A blur has 3, 5, 7 … taps, so that it has a middle; not {taps}.")
     example = _tensors(example)
     copy = adapted(model, Antialiased(taps))
-    before, after = (measure(one, example, shift=shift) for one in (model, copy))
+    before, after = (measure(one, example, shift=shift, randomise=False) for one in (model, copy))
     return Repaired(copy, changes(copy, example), after, before)
 
 
@@ -83,8 +83,9 @@ def polyphase(model: nn.Module, example: Any) -> Repaired:
     """A copy that keeps the strongest polyphase component at every stride (Chaman 2021).
 
     With the periodic boundaries that this needs, and which it makes, the copy is exactly invariant
-    to every circular shift, by one sample too, and maps move by whole units.  A copy whose size
-    is restored by upsampling moves exactly as its input does.
+    to every circular shift, by one sample too, and maps move by whole units.  Where upsampling
+    restores the size, the output moves exactly as the input does.  Measured by one sample more
+    than the total stride, so that every phase changes.
 
     Raises CaptureError where the model cannot be recorded, and UsageError, with the reason, where
     a size is not a multiple of a stride, where windows do not cover a period (no padding) and
@@ -93,14 +94,15 @@ def polyphase(model: nn.Module, example: Any) -> Repaired:
     >>> net = nn.Sequential(nn.Conv1d(1, 4, 3, stride=2, padding=1), nn.AdaptiveMaxPool1d(1))
     >>> repaired = polyphase(net, (1, 1, 16))
     >>> repaired.done, repaired.measurement.outputs[0].shift
-    (True, 1)
+    (True, 3)
     """
     example = _tensors(example)
-    everywhere = _spatial_axes(example, None)
-    copy = adapted(adapted(model, Circular(everywhere)), Polyphase(len(everywhere)))
-    measurement = measure(copy, example, shift=1)
+    periodic = circular(model, example)
+    copy = adapted(periodic.model, Polyphase(_rank(example) - _first_axis(example)))
+    shifts = {moved.axis: moved.shift + 1 for moved in periodic.measurement.outputs}
+    measurement = measure(copy, example, shift=shifts)
     if measurement.verdict != "holds":
-        measurement = measure(copy, example, shift=1, up_to_roll=True)
+        measurement = measure(copy, example, shift=shifts, up_to_roll=True)
     return Repaired(copy, changes(copy, example), measurement)
 
 

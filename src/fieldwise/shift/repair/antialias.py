@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.shift.repair.adapt import Adaptation, Session, note
-from fieldwise.shift.repair.calls import CONV, MAX_POOL, Call
+from fieldwise.shift.repair.calls import CONV, Call
 from fieldwise.shift.repair.strides import Strided, strided
 
 _CONVS = {axes: conv for conv, axes in CONV.items()}
@@ -49,7 +49,7 @@ class _Session(Session):
     def rewrite(self, call: Call) -> Any:
         """Strided windows; pools that return indices are left alone."""
         found = strided(call)
-        if found is None or (call.func in MAX_POOL and call.get("return_indices", False)):
+        if found is None or call.gives_indices:
             return call.run()
         spelled = "x".join(map(str, found.strides))
         note(call.func, f"stride {spelled} made dense, blurred by {self.taps} taps, subsampled")

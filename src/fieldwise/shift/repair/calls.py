@@ -21,7 +21,10 @@ _INTERPOLATE = "input size scale_factor mode align_corners recompute_scale_facto
 
 CONV = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 TRANSPOSED = {torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_transpose3d: 3}
-MAX_POOL = {
+_INDEXED = {
+    F.max_pool1d_with_indices: 1, F.max_pool2d_with_indices: 2, F.max_pool3d_with_indices: 3,
+}  # fmt: skip
+MAX_POOL = _INDEXED | {
     F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3,
     torch.max_pool1d: 1, torch.max_pool2d: 2, torch.max_pool3d: 3,
 }  # fmt: skip
@@ -72,6 +75,11 @@ class Call:
         if isinstance(found, int):
             return (found,) * count
         return tuple(found) if len(found) == count else tuple(found) * count
+
+    @property
+    def gives_indices(self) -> bool:
+        """Whether it is a pool that also returns where in its operand the maxima stand."""
+        return self.func in _INDEXED or bool(self.get("return_indices", False))
 
     def but(self, **changes: Any) -> Call:
         """The same call with some arguments changed."""

@@ -13,7 +13,6 @@ from fractions import Fraction
 from math import ceil, gcd
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
@@ -80,23 +79,32 @@ class _Session(Session):
 def wrapped(value: Tensor, pads: Mapping[int, Pads]) -> Tensor:
     """``value`` continued periodically: (before, after) by dimension, as far as one likes.
 
-    >>> wrapped(torch.tensor([0, 1, 2]), {0: (1, 4)}).tolist()
-    [2, 0, 1, 2, 0, 1, 2, 0]
+    Dimensions are those that torch pads circularly: the last three, but not the first.
+
+    >>> import torch
+    >>> wrapped(torch.tensor([[0, 1, 2]]), {1: (1, 7)}).tolist()
+    [[2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0]]
     """
     pads = {dim % value.dim(): both for dim, both in pads.items() if any(both)}
     if not pads:
         return value
-    rank, first = value.dim(), min(2, min(pads))
-    small = all(max(both) <= value.shape[dim] for dim, both in pads.items())
-    if small and first >= 1 and 1 <= rank - first <= 3:
-        sides = [side for dim in reversed(range(first, rank)) for side in pads.get(dim, (0, 0))]
-        return F.pad(value, sides, mode="circular")
-    for dim, (before, after) in pads.items():
-        size = value.shape[dim]
-        copies = -(-before // size), -(-after // size)
-        value = torch.cat([value] * (1 + sum(copies)), dim)
-        value = value.narrow(dim, copies[0] * size - before, before + size + after)
-    return value
+    rest = {dim: (b % value.shape[dim], a % value.shape[dim]) for dim, (b, a) in pads.items()}
+    whole = {dim: (b - rest[dim][0], a - rest[dim][1]) for dim, (b, a) in pads.items()}
+    while any(map(any, whole.values())):
+        step = {
+            dim: (min(b, value.shape[dim]), min(a, value.shape[dim]))
+            for dim, (b, a) in whole.items()
+        }
+        value = _wrapped_once(value, step)
+        whole = {dim: (b - step[dim][0], a - step[dim][1]) for dim, (b, a) in whole.items()}
+    return _wrapped_once(value, rest) if any(map(any, rest.values())) else value
+
+
+def _wrapped_once(value: Tensor, pads: Mapping[int, Pads]) -> Tensor:
+    """By no more than the size; whole turns come first, so that the size stays a whole period."""
+    first = min(2, *pads)
+    dims = reversed(range(first, value.dim()))
+    return F.pad(value, [s for dim in dims for s in pads.get(dim, (0, 0))], mode="circular")
 
 
 # ---------------------------------------------------------------------- rules
@@ -154,7 +162,7 @@ def _pool(call: Call, setting: Circular) -> Any:
         count = windows(size, span, s, (p, p), ceils=ceils)
         pads.append((p, max(0, (count - 1) * s + span - size - p)))
     beyond = any(wraps and any(both) for wraps, both in zip(along, pads, strict=True))
-    if not beyond or call.get("return_indices", False) or (ceils and not all(along)):
+    if not beyond or call.gives_indices or (ceils and not all(along)):
         return call.run()
     note(call.func, _told("padding", along, pads))
     value = wrapped(value, _chosen(pads, along))

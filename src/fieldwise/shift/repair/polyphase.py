@@ -26,7 +26,7 @@ from torch import Tensor
 
 from fieldwise.errors import UsageError
 from fieldwise.shift.repair.adapt import Adaptation, Session, note
-from fieldwise.shift.repair.calls import INTERPOLATE, MAX_POOL, PAD, TRANSPOSED, Call
+from fieldwise.shift.repair.calls import INTERPOLATE, PAD, TRANSPOSED, Call
 from fieldwise.shift.repair.circular import wrapped
 from fieldwise.shift.repair.strides import Strided, strided
 
@@ -79,7 +79,7 @@ class _Session(Session):
         found = strided(call)
         if found is None or len(found.sizes) != self.spatial:
             return call.run()
-        if call.func in MAX_POOL and call.get("return_indices", False):
+        if call.gives_indices:
             raise UsageError(
                 f"'{call.func.__name__}' returns indices into its operand, which sampling at "
                 f"another phase would falsify; polyphase cannot repair it."

@@ -28,7 +28,8 @@ class Repaired:
     model:       the copy; weights, names and state_dict are those of the model
     changes:     in order of execution
     measurement: of the copy, in float64, on generic weights
-    before:      the same of the model as it was, for repairs that promise less than exactness
+    before:      of the model as it was, for a repair that promises less than exactness; both
+                 are then measured on the weights that the model has
     """
 
     model: Any
@@ -40,8 +41,8 @@ class Repaired:
     def done(self) -> bool:
         """Whether the checks agree that the copy does what the repair promises.
 
-        Exact equivariance; with ``before``, a smaller error than before.
+        Exact equivariance; with ``before``, a better EQ-T than before.
         """
         if self.before is None:
             return self.measurement.verdict == "holds"
-        return self.measurement.error < self.before.error
+        return self.measurement.eq_t > self.before.eq_t
