@@ -164,7 +164,7 @@ class _Compiler:
             if name in self.fixed:
                 links.append(None)
                 continue
-            link, dim = self._link(node, result, number, shape)
+            link, dim = self._link(node, call, result, number)
             links.append(link)
             dims.add(dim)
         if len(dims) > 1:
@@ -172,13 +172,15 @@ class _Compiler:
         site = Site(node, call, result, shape, dims.pop(), tuple(links))
         return site, _executor(site)
 
-    def _link(self, node: Node, result: int, number: int, shape: Shape) -> tuple[Link, int]:
+    def _link(self, node: Node, call: BoundCall, result: int, number: int) -> tuple[Link, int]:
+        shape = self.graph.shape(node.results[result])
         operand = self.values[self.numbers[node.operands[number]]]
         reads = [read for read in node.reads[result] if read.operand == number]
         found = _followed(reads, operand, shape)
         rows = shape[found.dim]
         size = operand.shape[operand.dim]
-        reach = Reach.of(found.map, found.border, size=size, count=rows)
+        cuts = node.op not in _UNCUT or bool(call.get("transposed"))
+        reach = Reach.of(found.map, found.border, size=size, count=rows, cuts=cuts)
         if self.endless and node.op not in _CARRY_STATE:
             reach = reach.opened()
         elif self.endless:
@@ -253,5 +255,6 @@ def _live(graph: Graph) -> set[str]:
     return live
 
 
+_UNCUT = ("conv", "max_pool", "avg_pool", "unfold", "reshape", "pixel_unshuffle")
 _CARRY_STATE = ("lstm", "gru", "rnn_tanh", "rnn_relu", "cumulative")
 _REMEDY = "Stream another axis, cut these layers off, or run the model on the whole input."

@@ -27,8 +27,8 @@ class Reach:
     count:  rows of the result; None likewise
     border: how rows outside the operand are read
     over:   how far the last result row reads beyond the operand's end (at least 0)
-    spare:  how many rows the result has beyond those that read nothing behind the operand's end
-            (from padding there), or lacks (cut off, negative)
+    seen:   the rows of operand and result at the size that was captured
+    cuts:   whether the op may leave out rows that it could make (a slice, a smaller size)
     backward: whether some later row reads before an earlier one
 
     >>> conv = Reach.of(AxisMap.window(3, padding=1), Border.DROP, size=8, count=8)
@@ -45,12 +45,20 @@ class Reach:
     size: int | None
     count: int | None
     over: int
-    spare: int
+    seen: Interval
+    cuts: bool = False
     backward: bool = False
 
     @classmethod
     def of(
-        cls, index: AxisMap | Table, border: Border, *, size: int, count: int, margin: int = 0
+        cls,
+        index: AxisMap | Table,
+        border: Border,
+        *,
+        size: int,
+        count: int,
+        margin: int = 0,
+        cuts: bool = True,
     ) -> Reach:
         """The reach of an index map, ``margin`` rows wider on both sides.
 
@@ -68,9 +76,11 @@ class Reach:
             raise Blocked("it reads nothing along the streamed axis")
         backward = advance == 0 and _goes_back(rows)
         firsts, stops = [f - margin for f in firsts], [s + margin for s in stops]
-        found = cls(advance, tuple(firsts), tuple(stops), border, size, count, 0, 0, backward)
-        over = max(found.stop(count - 1) - size, 0)
-        return replace(found, over=over, spare=count - found._rows_that_stop_by(size))
+        found = cls(
+            advance, tuple(firsts), tuple(stops), border, size, count, 0, (size, count), cuts,
+            backward,
+        )  # fmt: skip
+        return replace(found, over=max(found.stop(count - 1) - size, 0))
 
     def opened(self) -> Reach:
         """The same where neither end is known yet.
@@ -131,14 +141,13 @@ class Reach:
     def certain(self, size: int) -> int:
         """How many result rows there will be at least, if the operand has ``size`` or more.
 
-        How many rows a stride leaves over depends on the size: then one row less is promised.
+        The captured size tells how many there are at others, up to what a stride leaves over.
         """
         if self.count is not None:
             return self.count
-        spare = self.spare
-        if self.advance > 1:
-            spare = min(spare - 1, 0) if spare < 0 else 0
-        return max(self._rows_that_stop_by(size) + spare, 0)
+        size_seen, count_seen = self.seen
+        sure = count_seen + (size - size_seen) * len(self.stops) // self.advance
+        return max(sure, 0 if self.cuts else self._rows_that_stop_by(size), 0)
 
     def floor(self, row: int, done: int) -> int:
         """The least row of the operand that result rows from ``row`` on still read.

@@ -57,6 +57,11 @@ class Session:
         waiting = max(self.latency.values())
         return plan_of_pushes(self._program, chunk, pushes=4 + 4 * (waiting // chunk + 1))
 
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that rows have taken so far."""
+        return self._engine.peak
+
     def push(self, chunk: Any) -> Any:
         """The new rows of every output that this chunk makes certain (maybe none).
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fieldwise.graph.ir import Ref
 from fieldwise.tile.stream.calls import operator_name
+from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform
 from fieldwise.tile.stream.executors.registry import ENDLESS, Executor, Rows, Site, executor
 from fieldwise.tile.stream.refusal import Blocked
 
@@ -28,8 +29,23 @@ class _Part:
     def rows(self, rows: Rows, dim: int, lo: int, hi: int) -> Tensor:
         """Its own rows [lo, hi)."""
         if isinstance(self.source, Tensor):
+            if self.source.shape[dim] == 1:
+                shape = [hi - lo if place == dim else -1 for place in range(self.source.dim())]
+                return self.source.expand(shape)
             return self.source.narrow(dim, lo, hi - lo)
         return rows.inside(self.source, lo, hi)
+
+    def uniform(self, dim: int, *, endless: bool) -> _Part:
+        """With one row of a constant that has the same ones only.
+
+        Raises Blocked where they differ and their number is not known.
+        """
+        if not isinstance(self.source, Tensor):
+            return self
+        found = replace(self, source=if_uniform(self.source, dim))
+        if endless and isinstance(found.source, Tensor) and found.source.shape[dim] > 1:
+            raise Blocked(POSITIONAL)
+        return found
 
 
 @executor("cat")
@@ -42,6 +58,8 @@ def _cat(site: Site) -> Executor:
         if isinstance(last.source, Tensor) or any(isinstance(part.source, int) for part in front):
             raise Blocked("where it joins depends on the total length")
         parts = [*front, replace(last, stop=ENDLESS)]
+    if not along:
+        parts = [part.uniform(site.dim, endless=site.endless) for part in parts]
 
     def beside(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         return (torch.cat([part.rows(rows, site.dim, lo, hi) for part in parts], dim),)
@@ -78,6 +96,7 @@ def _stack(site: Site) -> Executor:
         _Part(item.operand if isinstance(item, Ref) else item, 0, site.rows)
         for item in site.call["tensors"]
     ]
+    parts = [part.uniform(inner, endless=site.endless) for part in parts]
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         return (torch.stack([part.rows(rows, inner, lo, hi) for part in parts], dim),)

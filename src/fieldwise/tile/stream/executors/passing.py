@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform
 from fieldwise.tile.stream.executors.registry import Executor, Rows, Run, Site, executor
 from fieldwise.tile.stream.refusal import Blocked
 
@@ -77,11 +78,16 @@ def _rows_read_themselves(site: Site) -> None:
 
 def _aligned_run(site: Site) -> Run:
     """The call on the rows at hand; constants with as many rows as the result are cut too."""
-    call = site.call
+
+    def narrowed(constant: Tensor) -> Tensor:
+        dim = _row_dim(site, constant)
+        return constant if dim is None else if_uniform(constant, dim)
+
+    call = site.call.with_constants(narrowed)
     if all(_row_dim(site, constant) is None for constant in call.constants()):
-        return _run(site)
+        return lambda rows, lo, hi: call.run(site.operands(rows, lo, hi))
     if site.endless:
-        raise Blocked("a constant lies along the streamed axis, whose length is not known")
+        raise Blocked(POSITIONAL)
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         def cut(constant: Tensor) -> Tensor:

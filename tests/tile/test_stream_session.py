@@ -1,0 +1,127 @@
+"""Live data: rows come as soon as they are certain, and not before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fieldwise.errors import UsageError
+from fieldwise.tile import streamed
+from fieldwise.tile.stream import StreamError
+from tests.tile.stream_networks import Chomped, Recurrent, UNet, WaveNet, WaveUNet, upsampled
+
+
+def pushed(session, x: Tensor, axis: int, chunk: int) -> list[Tensor]:
+    pieces = [session.push(part) for part in x.split(chunk, axis)]
+    return [*pieces, session.close()]
+
+
+@pytest.mark.parametrize("make", [lambda: WaveNet(causal=True), Chomped, Recurrent])
+def test_a_causal_network_answers_every_sample_at_once(make):
+    torch.manual_seed(0)
+    model = make().eval()
+    x = torch.randn(1, next(iter(model.parameters())).shape[1], 60)
+    session = streamed(model, x[..., :40], axis=-1).session()
+    assert session.latency == {"output": 0}
+    pieces = pushed(session, x, 2, 1)
+    assert [piece.shape[2] for piece in pieces] == [1] * 60 + [0]
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(pieces, 2), model(x), atol=1e-5, rtol=0)
+
+
+def test_a_centred_network_waits_for_the_right_half_of_its_field():
+    model = WaveNet(causal=False, depth=4).eval()
+    x = torch.randn(1, 1, 100)
+    session = streamed(model, x, axis=-1).session()
+    assert session.latency == {"output": 1 + 2 + 4 + 8}
+    pieces = pushed(session, x, 2, 10)
+    assert [piece.shape[2] for piece in pieces] == [0, 5, *[10] * 8, 15]
+
+
+def test_strides_wait_for_the_rest_of_their_window():
+    model = nn.Sequential(nn.Conv1d(1, 2, 4, stride=4), nn.Conv1d(2, 2, 3, padding=1)).eval()
+    session = streamed(model, torch.empty(1, 1, 32), axis=-1).session(multiple=4)
+    assert session.latency == {"output": 3 + 4}
+
+
+def test_an_arriving_image_streams_through_a_unet():
+    torch.manual_seed(0)
+    model = UNet(upsampled("bilinear", align_corners=False)).eval()
+    x = torch.randn(1, 3, 72, 20)
+    session = streamed(model, x[:, :, :32]).session(multiple=8)
+    pieces = pushed(session, x, 2, 5)
+    assert sum(piece.shape[2] for piece in pieces[:-1]) > 72 - session.latency["output"] - 8
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(pieces, 2), model(x), atol=1e-5, rtol=0)
+
+
+def test_reflected_ends_are_found_when_the_end_comes():
+    torch.manual_seed(0)
+    model = nn.Conv1d(1, 1, 7, padding=3, padding_mode="reflect").eval()
+    x = torch.randn(1, 1, 31)
+    pieces = pushed(streamed(model, x, axis=-1).session(), x, 2, 4)
+    assert pieces[-1].shape[2] == 3
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(pieces, 2), model(x))
+
+
+def test_what_depends_on_the_length_is_refused_until_the_length_is_announced():
+    torch.manual_seed(0)
+    model, x = WaveUNet().eval(), torch.randn(1, 1, 64)
+    run = streamed(model, x, axis=-1)
+    with pytest.raises(StreamError, match=r"upsample_linear.*\n.*\nAnnounce the length"):
+        run.session()
+    pieces = pushed(run.session(length=64), x, 2, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(pieces, 2), model(x))
+
+
+def test_a_number_that_is_computed_from_the_length_is_noticed():
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(x) / x.shape[-1]
+
+    with pytest.raises(StreamError, match=r"\(div\): what it computes depends on the total length"):
+        streamed(Scaled(), torch.empty(1, 1, 9), axis=-1).session()
+
+
+def test_a_far_end_that_is_read_first_is_refused():
+    model = nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular").eval()
+    with pytest.raises(StreamError, match="far end"):
+        streamed(model, torch.empty(1, 1, 9), axis=-1).session()
+
+
+def test_the_memory_of_a_session_does_not_depend_on_its_length():
+    model = WaveNet(causal=True).eval()
+    session = streamed(model, torch.empty(1, 1, 50), axis=-1).session()
+    plan = session.plan(8)
+    assert plan.state_bytes == 4 * sum(
+        width * rows for width, rows in [(4, 1), (4, 2), (4, 4), (4, 8), (4, 16)]
+    )
+    for _ in range(50):
+        session.push(torch.randn(1, 1, 8))
+    assert session.peak_bytes <= plan.peak_bytes
+
+
+def test_arrays_pushed_give_arrays():
+    session = streamed(nn.ReLU(), torch.empty(1, 1, 9), axis=-1).session()
+    assert isinstance(session.push(np.ones((1, 1, 3), np.float32)), np.ndarray)
+    assert isinstance(session.close(), np.ndarray)
+
+
+def test_a_session_says_what_does_not_fit():
+    run = streamed(nn.ReLU(), torch.empty(1, 2, 9), axis=-1)
+    with pytest.raises(UsageError, match=r"shape of the example, \(1, 2, 9\)"):
+        run.session().push(torch.empty(1, 3, 4))
+    session = run.session(length=4)
+    session.push(torch.empty(1, 2, 3))
+    with pytest.raises(UsageError, match="3 samples were pushed, 4 were announced"):
+        session.close()
+    session = run.session()
+    session.push(torch.empty(1, 2, 3))
+    session.close()
+    with pytest.raises(UsageError, match="closed"):
+        session.push(torch.empty(1, 2, 3))
