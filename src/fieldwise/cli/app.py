@@ -11,6 +11,7 @@ from fieldwise.cli.diagram import diagram
 from fieldwise.cli.field import field
 from fieldwise.cli.fold import fold
 from fieldwise.cli.shift import shift
+from fieldwise.cli.tile import tile
 
 app = typer.Typer(
     name="fieldwise",
@@ -24,6 +25,7 @@ app.command()(diagram)
 app.command()(field)
 app.command()(fold)
 app.command()(shift)
+app.command()(tile)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,216 @@
+"""``fieldwise tile``: run a model on an array larger than memory, piece by piece, exactly."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fieldwise.cli.outcome import INTERRUPTED, reported
+from fieldwise.cli.progress import progress
+from fieldwise.errors import UsageError
+
+if TYPE_CHECKING:
+    from fieldwise.tile.io import Layout
+    from fieldwise.tile.jobs import Job, Journal
+
+
+class Type(StrEnum):
+    """What the input is cast to and the model computes in."""
+
+    float16 = "float16"
+    float32 = "float32"
+    float64 = "float64"
+
+
+def tile(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory, "
+            "or a .pt2 exported program.",
+        ),
+    ],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The input: .npy.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The result; a journal lies beside it.")
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights for the model, a .safetensors file."),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan and end.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where an interrupted run has stopped, if one has."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin again, even if OUT exists.")
+    ] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="2GiB", help="At most this much for rows and weights."),
+    ] = None,
+    band: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Input rows per step; by default 64.")
+    ] = None,
+    along: Annotated[
+        str | None,
+        typer.Option(metavar="AXIS", help="The axis that bands follow; by default the first."),
+    ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHW",
+            help="What the axes of IN are: N batch, C channels, and T, D or Z, H or Y, W, X or L.",
+        ),
+    ] = None,
+    dtype: Annotated[
+        Type | None,
+        typer.Option(
+            help="Cast the input to this, without scaling, and compute in it; by default the "
+            "type of the weights."
+        ),
+    ] = None,
+    scale: Annotated[
+        str, typer.Option(metavar="1/255", help="Multiply the input by this after the cast.")
+    ] = "1",
+    shape: Annotated[
+        str | None,
+        typer.Option("--input", metavar="SHAPE", help="A usual input shape, as 1x3x224x224."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Run a model on an array larger than memory; the result is the whole array's, exactly.
+
+    Pieces are recorded once they are on disk: after a crash, --resume goes on and ends with the
+    same bytes.  Exit code 1 where a layer of the model needs the whole array at once.
+    """
+    with reported(debug=debug):
+        if resume and overwrite:
+            raise UsageError("--resume keeps what is done and --overwrite drops it; give one.")
+        options = {
+            "band": band,
+            "memory": None if memory is None else parse_size(memory),
+            "scale": parse_scale(scale),
+        }
+        built = {
+            "shape": shape,
+            "weights": weights,
+            "dtype": dtype,
+        }
+        job = _planned(model, source, out, axes, along, built, options)
+        if plan:
+            typer.echo(_said(job, model, source))
+            return
+        with job.open(resume=resume, overwrite=overwrite) as journal:
+            if not journal.done:
+                typer.echo(_said(job, model, source))
+            _run(job, journal)
+
+
+def _planned(
+    spec: str,
+    source: Path,
+    out: Path,
+    axes: str | None,
+    along: str | None,
+    model: dict[str, Any],
+    options: dict[str, Any],
+) -> Job:
+    with progress(f"building {spec}"):
+        from fieldwise.tile.io import Layout, guess_axes, open_source
+
+        array = open_source(source)
+        if axes is not None and len(axes) != len(array.shape):
+            raise UsageError(
+                f"--axes {axes} has {len(axes)} letters and {str(source)!r} "
+                f"{len(array.shape)} dimensions; give one letter for each."
+            )
+        if axes is not None and model["shape"] is None:
+            model["shape"] = "x".join(map(str, Layout.of(axes).model_shape(array.shape)))
+
+        from fieldwise.tile.jobs import job_model, stream_job
+
+        built = job_model(spec, **model)
+        axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
+        layout = Layout.of(axes, rank=len(built.shape))
+    if built.random:
+        typer.echo(
+            f"warning: {spec!r} has random weights; --weights FILE.safetensors loads trained ones",
+            err=True,
+        )
+    dim = _FIRST_SPATIAL if along is None else _dim_of(along, layout)
+    with progress(f"planning {spec}"):
+        return stream_job(built, array, out, layout=layout, along=dim, **options)
+
+
+def _run(job: Job, journal: Journal) -> None:
+    from fieldwise.cli.tile_progress import bar
+
+    if journal.warning is not None:
+        typer.echo(f"warning: {journal.warning}", err=True)
+    try:
+        with bar(job.plan, journal.done) as advance:
+            job.run(journal, advance=advance)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"Interrupted; {len(journal.done)} of {len(job.plan.pieces)} pieces are on disk, and "
+            "--resume goes on from there.",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    for file in job.files:
+        typer.echo(f"wrote {file.path}")
+
+
+def _said(job: Job, model: str, source: Path) -> str:
+    from fieldwise.views import tile as view
+
+    return view.render(
+        job.plan,
+        model=model,
+        source=f"{source} ({job.layout.axes})",
+        results=[f"{file.path} ({file.axes})" for file in job.files],
+    )
+
+
+def _dim_of(along: str, layout: Layout) -> int:
+    axis = layout.axes.find(along.upper()) if len(along) == 1 else -1
+    if axis < 0 or layout.dims[axis] < _FIRST_SPATIAL:
+        spatial = [a for a, dim in zip(layout.axes, layout.dims, strict=True) if dim > 1]
+        raise UsageError(f"--along {along} is no spatial axis of IN; use {' or '.join(spatial)}.")
+    return layout.dims[axis]
+
+
+def parse_size(text: str) -> int:
+    """Bytes from text.
+
+    >>> parse_size("2GiB"), parse_size("1.5 MB"), parse_size("4096")
+    (2147483648, 1500000, 4096)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if found is None:
+        raise UsageError(f"Cannot read the amount of memory {text!r}; write for example 2GiB.")
+    number, unit, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** ("kmgt".find(unit) + 1 if unit else 0))
+
+
+def parse_scale(text: str) -> float:
+    """A factor from a decimal number or a fraction.
+
+    >>> parse_scale("1/4"), parse_scale("0.5")
+    (0.25, 0.5)
+    """
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"--scale {text!r} is no number; write for example 1/255.") from None
+
+
+_FIRST_SPATIAL = 2

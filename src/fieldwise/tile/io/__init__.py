@@ -1,0 +1,11 @@
+"""Arrays on disk, read and written piece by piece: .npy, zarr and tiff."""
+
+from fieldwise.tile.io.files import Created as Created
+from fieldwise.tile.io.files import grain_of as grain_of
+from fieldwise.tile.io.files import open_source as open_source
+from fieldwise.tile.io.layout import FileView as FileView
+from fieldwise.tile.io.layout import Layout as Layout
+from fieldwise.tile.io.layout import ModelView as ModelView
+from fieldwise.tile.io.layout import guess_axes as guess_axes
+from fieldwise.tile.io.protocol import Sink as Sink
+from fieldwise.tile.io.protocol import Source as Source

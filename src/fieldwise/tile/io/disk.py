@@ -1,0 +1,73 @@
+"""What makes writing last, and what tells whether a file has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+_ENDS = 1 << 20
+
+
+def reserve(file: BinaryIO, nbytes: int) -> None:
+    """Give a file its size and, where the file system can, its space on disk.
+
+    A mapped file that runs out of space while it is written to kills the process; this raises
+    OSError instead, before anything is computed.
+    """
+    file.flush()
+    os.ftruncate(file.fileno(), nbytes)
+    if hasattr(os, "posix_fallocate") and nbytes:
+        try:
+            os.posix_fallocate(file.fileno(), 0, nbytes)
+        except OSError as error:
+            if error.errno not in _CANNOT_RESERVE:
+                raise
+
+
+def sync_file(path: Path) -> None:
+    """Return when the content of a file is on disk."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_directory(path: Path) -> None:
+    """Return when the names in a directory are on disk (where the system has such a call)."""
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_identity(path: Path) -> str:
+    """Size, time of change, and a digest of the first and the last MiB."""
+    about = path.stat()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        digest.update(file.read(_ENDS))
+        file.seek(max(about.st_size - _ENDS, 0))
+        digest.update(file.read(_ENDS))
+    return f"{about.st_size} bytes, {about.st_mtime_ns} ns, {digest.hexdigest()[:16]}"
+
+
+def folder_identity(path: Path) -> str:
+    """A digest of the names, sizes and times of change of all files below a folder."""
+    digest = hashlib.sha256()
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        for name in sorted(files):
+            about = os.stat(os.path.join(folder, name))
+            inside = os.path.relpath(os.path.join(folder, name), path)
+            digest.update(f"{inside}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+_CANNOT_RESERVE = {22, 38, 95}
+"""EINVAL, ENOSYS, EOPNOTSUPP: the file system has no such call."""

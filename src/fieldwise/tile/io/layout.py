@@ -1,0 +1,193 @@
+"""How the axes of a file stand for the dimensions of a model: letters such as 'CHW' or 'YXC'."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fieldwise.errors import UsageError
+from fieldwise.tile.io.protocol import Sink, Source
+
+Shape = tuple[int, ...]
+
+_SPATIAL = ("T", "DZ", "HY", "WXL")
+"""In the order of a model's dimensions; letters of one group mean the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Axes of a file, and the model's dimension that each stands for (0 batch, 1 channels, …).
+
+    >>> Layout.of("HWC", rank=4)
+    Layout(axes='HWC', dims=(2, 3, 1), rank=4)
+    >>> Layout.of("HWC", rank=4).model_shape((480, 640, 3))
+    (1, 3, 480, 640)
+    """
+
+    axes: str
+    dims: tuple[int, ...]
+    rank: int
+
+    @classmethod
+    def of(cls, axes: str, *, rank: int | None = None) -> Layout:
+        """The layout of such a file for a model whose input has ``rank`` dimensions, or as many
+        as the axes need.
+
+        N is the batch, C (or S) the channels; T, D or Z, H or Y, and W, X or L are spatial.
+        A model's dimensions are N, C and the spatial ones in this order; N and C may be absent.
+
+        Raises UsageError for letters that mean nothing, stand twice, or do not fit the rank.
+        """
+        letters = axes.upper()
+        kinds = [_kind(letter, axes) for letter in letters]
+        if len(set(kinds)) < len(kinds):
+            raise UsageError(f"Two axes of {axes!r} mean the same; give every axis once, as CHW.")
+        spatial = sorted(kind for kind in kinds if kind >= _FIRST_SPATIAL)
+        rank = len(spatial) + _FIRST_SPATIAL if rank is None else rank
+        if len(spatial) != rank - _FIRST_SPATIAL:
+            raise UsageError(
+                f"The axes {axes!r} have {len(spatial)} spatial ones and the model's input has "
+                f"{rank - _FIRST_SPATIAL}; write for example {_example(rank)}."
+            )
+        places = {kind: number for number, kind in enumerate(spatial, _FIRST_SPATIAL)}
+        return cls(letters, tuple(places.get(kind, kind) for kind in kinds), rank)
+
+    def model_shape(self, shape: Sequence[int]) -> Shape:
+        """The shape that the model sees, of a file of this shape."""
+        found = [1] * self.rank
+        for dim, size in zip(self.dims, shape, strict=True):
+            found[dim] = size
+        return tuple(found)
+
+    def file_shape(self, shape: Sequence[int]) -> Shape:
+        """The shape of the file, of this shape in the model."""
+        return tuple(shape[dim] for dim in self.dims)
+
+    def to_model(self, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """A block of the file with the model's dimensions."""
+        order = sorted(range(len(self.dims)), key=lambda axis: self.dims[axis])
+        return block.transpose(order).reshape(self.model_shape(block.shape))
+
+    def to_file(self, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """A block of the model's with the axes of the file."""
+        order = sorted(range(len(self.dims)), key=lambda axis: self.dims[axis])
+        kept = block.reshape([block.shape[self.dims[axis]] for axis in order])
+        return kept.transpose(np.argsort(order))
+
+    def of_result(self, shape: Shape) -> Layout:
+        """The layout of a result of this shape: as this one, with channels where there are some.
+
+        A result of another rank keeps the model's own dimensions.
+        """
+        if len(shape) != self.rank:
+            return Layout(_FREE[: len(shape)], tuple(range(len(shape))), len(shape))
+        axes, dims = self.axes, self.dims
+        for dim, letter in ((1, "C"), (0, "N")):
+            if dim not in dims and shape[dim] > 1:
+                axes, dims = letter + axes, (dim, *dims)
+        return Layout(axes, dims, self.rank)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A source with the dimensions of the model: shape, dtype and slicing, read when sliced."""
+
+    source: Source
+    layout: Layout
+
+    @property
+    def shape(self) -> Shape:
+        """As the model sees it."""
+        return self.layout.model_shape(self.source.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the file."""
+        return self.source.dtype
+
+    def __getitem__(self, index: slice | tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        given = index if isinstance(index, tuple) else (index,)
+        whole = (*given, *(slice(None),) * (self.layout.rank - len(given)))
+        block = self.source[tuple(whole[dim] for dim in self.layout.dims)]
+        return self.layout.to_model(np.asarray(block))
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """A sink with the dimensions of the model."""
+
+    sink: Sink
+    layout: Layout
+
+    def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
+        """Write a block that begins at this index of the model's result."""
+        self.sink.write(self.layout.file_shape(start), self.layout.to_file(block))
+
+    def flush(self) -> None:
+        """See Sink.flush."""
+        self.sink.flush()
+
+
+def guess_axes(shape: Sequence[int], *, model: Sequence[int], hint: str | None = None) -> str:
+    """The axes of a file, where only one reading fits the model's rank and channels.
+
+    hint: what the file itself says, taken if it can be read that way
+
+    >>> guess_axes((480, 640, 3), model=(1, 3, 224, 224)), guess_axes((64, 64), model=(1, 1, 8, 8))
+    ('HWC', 'HW')
+
+    Raises UsageError where none fits, or several do.
+    """
+    rank, channels = len(model), model[1]
+    spatial = "".join(group[0] for group in _SPATIAL[_FIRST_SPATIAL - rank :])
+    readings = [f"C{spatial}", f"{spatial}C", f"NC{spatial}", f"N{spatial}C"]
+    if channels == 1:
+        readings.append(spatial)
+    fitting = [
+        axes
+        for axes in readings
+        if len(axes) == len(shape)
+        and ("C" not in axes or shape[axes.index("C")] == channels)
+        and ("N" not in axes or shape[0] == 1)
+    ]
+    if hint is not None and len(hint) == len(shape):
+        same = [axes for axes in fitting if _same(axes, hint)]
+        fitting = same or fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    what = "No layout fits" if not fitting else f"{' and '.join(fitting)} both fit"
+    raise UsageError(
+        f"{what} the input's shape {'x'.join(map(str, shape))} and the model's {channels} "
+        f"channels; give --axes, for example --axes {_example(rank)}."
+    )
+
+
+def _same(axes: str, hint: str) -> bool:
+    try:
+        return [_kind(a, axes) for a in axes] == [_kind(a, hint) for a in hint.upper()]
+    except UsageError:
+        return False
+
+
+def _kind(letter: str, axes: str) -> int:
+    if letter == "N":
+        return 0
+    if letter in "CS":
+        return 1
+    for number, group in enumerate(_SPATIAL, _FIRST_SPATIAL):
+        if letter in group:
+            return number
+    raise UsageError(
+        f"{letter!r} in the axes {axes!r} means nothing; use N, C, T, D or Z, H or Y, W, X or L."
+    )
+
+
+def _example(rank: int) -> str:
+    return {3: "CL", 4: "CHW", 5: "CDHW"}.get(rank, "CHW")
+
+
+_FIRST_SPATIAL = 2
+_FREE = "ABEFGIJKMOPQRUV"

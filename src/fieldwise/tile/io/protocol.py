@@ -1,0 +1,57 @@
+"""What the engines read from and write to, whatever the format of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Source(Protocol):
+    """An array that is read piece by piece.
+
+    axes: letters for its dimensions where the file names them ('CYX'), else None
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As stored."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As stored."""
+        ...
+
+    @property
+    def axes(self) -> str | None:
+        """See above."""
+        ...
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]: ...
+
+    def identity(self) -> str:
+        """Text that changes when the content does."""
+        ...
+
+
+class Sink(Protocol):
+    """An array that is written piece by piece.
+
+    grain: the least block that can be written at a time, per dimension; a block begins at its
+           multiples and ends there or where the array does
+    """
+
+    @property
+    def grain(self) -> tuple[int, ...]:
+        """See above."""
+        ...
+
+    def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
+        """Write a block that begins at this index."""
+        ...
+
+    def flush(self) -> None:
+        """Return when all that was written is on disk, not in a cache of the system."""
+        ...

@@ -1,0 +1,12 @@
+"""Jobs that survive: results on disk piece by piece, resumed with the same bytes."""
+
+from fieldwise.tile.jobs.job import Job as Job
+from fieldwise.tile.jobs.job import stream_job as stream_job
+from fieldwise.tile.jobs.journal import Journal as Journal
+from fieldwise.tile.jobs.journal import journal_path as journal_path
+from fieldwise.tile.jobs.models import JobModel as JobModel
+from fieldwise.tile.jobs.models import job_model as job_model
+from fieldwise.tile.jobs.weights import load_weights as load_weights
+from fieldwise.tile.jobs.work import JobPlan as JobPlan
+from fieldwise.tile.jobs.work import Output as Output
+from fieldwise.tile.jobs.work import Piece as Piece

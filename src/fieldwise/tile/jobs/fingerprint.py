@@ -1,0 +1,130 @@
+"""What must stay the same for an interrupted job to go on: digests of the model and of the plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.tree import named_state
+from fieldwise.graph.ir import Call, Ref
+from fieldwise.tile.jobs.work import JobPlan
+from fieldwise.tile.stream.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Digests of what decides the bytes of a job's results.
+
+    model: names, types and values of the weights; code: the ops that the model runs on this input
+    input: see Source.identity; plan: see JobPlan.fingerprint; settings: types, scale, axes
+    """
+
+    model: str
+    code: str
+    input: str
+    plan: str
+    settings: str
+
+    def changed(self, before: Mapping[str, Any]) -> str | None:
+        """What is different from an earlier job, for people; None where nothing is.
+
+        The plan and the code follow the input, so they are named only where they alone differ.
+        """
+        differing = [key for key, value in asdict(self).items() if before.get(key) != value]
+        causes = [key for key in differing if key in ("model", "input", "settings")]
+        named = [_NAMES[key] for key in causes or differing[:1]]
+        return " and ".join(named) if named else None
+
+
+def digest_of_state(model: nn.Module) -> str:
+    """A digest of the parameters and buffers: names, types, shapes, values."""
+    digest = hashlib.sha256()
+    for name, tensor in named_state(model):
+        digest.update(f"{name} ".encode())
+        _add_tensor(digest.update, tensor)
+    return digest.hexdigest()
+
+
+def digest_of_code(program: Program) -> str:
+    """A digest of the recorded calls with their literals, wiring and constant tensors."""
+    digest = hashlib.sha256()
+    for op in program.ops:
+        digest.update(f"{op.node.op} {op.node.operands} {op.node.results} ".encode())
+        if op.node.source is not None:
+            _add_call(digest.update, op.node.source)
+    return digest.hexdigest()
+
+
+def digest_of_plan(plan: JobPlan) -> str:
+    """A digest of what the plan says about the bytes of the results."""
+    return digest_of_data(plan.fingerprint())
+
+
+def digest_of_data(data: Any) -> str:
+    """A digest of plain data."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """What may change the last bits of a result although the job is the same."""
+    return {
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "threads": str(torch.get_num_threads()),
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+    }
+
+
+Add = Callable[[bytes], None]
+
+
+def _add_call(add: Add, call: Call) -> None:
+    add(_named(call.target).encode())
+    for value in (*call.args, *(item for pair in sorted(call.kwargs.items()) for item in pair)):
+        _add_value(add, value)
+
+
+def _add_value(add: Add, value: Any) -> None:
+    if isinstance(value, Tensor):
+        _add_tensor(add, value)
+    elif isinstance(value, (list, tuple)):
+        add(f"[{len(value)} ".encode())
+        for item in value:
+            _add_value(add, item)
+    elif isinstance(value, Ref):
+        add(f"operand {value.operand} ".encode())
+    else:
+        add(f"{_named(value)} ".encode())
+
+
+def _add_tensor(add: Add, tensor: Tensor) -> None:
+    add(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+    if tensor.is_meta:
+        return
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    add(flat.view(torch.uint8).numpy().data)
+
+
+def _named(value: Any) -> str:
+    """A text without addresses, the same in every process."""
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+_NAMES = {
+    "model": "the model (its weights)",
+    "code": "the model (what it computes)",
+    "input": "the input",
+    "plan": "the plan",
+    "settings": "a setting (--axes, --dtype, --scale or the format of OUT)",
+}

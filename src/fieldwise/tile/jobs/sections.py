@@ -1,0 +1,134 @@
+"""A streamed run cut into sections: each starts afresh from the rows that it needs.
+
+Within a section nothing is computed twice; at its start the rows that its first result rows need
+are computed again.  Where sections begin and end depends on the plan alone, so a section has the
+same bytes whoever computes it, and whenever: after an interruption, or on another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from fieldwise.tile.stream.program import Program
+from fieldwise.tile.stream.schedule import Schedule
+
+Interval = tuple[int, int]
+
+OVERLAP = 16
+"""By default a section reads this many times the rows that it shares with the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What is computed in one go, along the streamed axis.
+
+    rows:  of each output (in the order of the wiring), [lo, hi)
+    reads: of each input, the rows that these need, [lo, hi)
+    """
+
+    rows: tuple[Interval, ...]
+    reads: tuple[Interval, ...]
+
+
+def sections_of(
+    program: Program, band: int, grains: Sequence[int], *, rows: int | None = None
+) -> tuple[Section, ...]:
+    """Sections that cover all outputs in order.
+
+    grains: per output, the rows that its file takes at a time: sections begin at their multiples
+    rows:   input rows per section, at least; by default sections are short, but read OVERLAP times
+            what two of them share, and are no shorter than 4 bands
+    """
+    total = max(program.values[value].rows or 0 for value in program.wiring.inputs)
+    if rows is None:
+        rows = max(OVERLAP * _shared_rows(program), 4 * band)
+    cuts = _cuts(program, max(total // max(rows, 1), 1), grains)
+    return tuple(_section(program, lo, hi) for lo, hi in pairwise(cuts))
+
+
+def started(program: Program, rows: Sequence[int]) -> Schedule:
+    """A schedule of which each output has yet to make its rows from ``rows`` on.
+
+    What an op needs of an output's earlier rows is made too.
+    """
+    schedule = Schedule(program.wiring)
+    for value, row in zip(program.wiring.outputs, rows, strict=True):
+        schedule.done[value] = row
+    while True:
+        schedule.go_on(schedule)
+        late = [v for v in program.wiring.outputs if schedule.floor[v] < schedule.done[v]]
+        if not late:
+            return schedule
+        for value in late:
+            schedule.done[value] = schedule.floor[value]
+
+
+def legs(
+    program: Program, section: Section, schedule: Schedule, band: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Per step, the input rows that are available and the most output rows to ask for.
+
+    The schedule is that of the run, which the caller advances; ends where the section ends.
+    """
+    wiring = program.wiring
+    sizes = [program.values[value].rows or 0 for value in wiring.inputs]
+    longest = max(sizes)
+    lead = sizes.index(longest)
+    counts = [program.values[value].rows or 0 for value in wiring.outputs]
+    at = section.reads[lead][0]
+    while True:
+        left = [
+            hi - schedule.done[value]
+            for value, (_, hi) in zip(wiring.outputs, section.rows, strict=True)
+        ]
+        if max(left) <= 0:
+            return
+        at = min(at + band, longest)
+        most = [-(-band * count // longest) for count in counts]
+        limit = [max(min(pair), 0) for pair in zip(most, left, strict=True)]
+        yield [at * size // longest for size in sizes], limit
+
+
+def _cuts(program: Program, number: int, grains: Sequence[int]) -> list[tuple[int, ...]]:
+    """Where ``number`` sections begin, per output, and the end; fewer where rows are few."""
+    counts = [program.values[value].rows or 0 for value in program.wiring.outputs]
+    cuts = [tuple(0 for _ in counts)]
+    for part in range(1, number):
+        cut = tuple(
+            part * count // number // grain * grain
+            for count, grain in zip(counts, grains, strict=True)
+        )
+        if all(now > before for now, before in zip(cut, cuts[-1], strict=True)):
+            cuts.append(cut)
+    return [*cuts, tuple(counts)]
+
+
+def _section(program: Program, start: Sequence[int], stop: Sequence[int]) -> Section:
+    rows = tuple(zip(start, stop, strict=True))
+    first, last = started(program, start), _stops(program, stop)
+    reads = tuple((first.floor[v], max(last[v], first.floor[v])) for v in program.wiring.inputs)
+    return Section(rows, reads)
+
+
+def _stops(program: Program, stop: Sequence[int]) -> list[int]:
+    """Per value, one more than the last row that the outputs' rows before ``stop`` need."""
+    found = [0] * len(program.values)
+    for value, row in zip(program.wiring.outputs, stop, strict=True):
+        found[value] = row
+    for op in reversed(program.wiring.ops):
+        hi = max(found[value] for value in op.results)
+        for value in op.results:
+            found[value] = hi
+        if hi > 0:
+            for value, reach in op.operands:
+                found[value] = max(found[value], reach.span(0, hi)[1])
+    return found
+
+
+def _shared_rows(program: Program) -> int:
+    """How many input rows two sections have in common that meet in the middle."""
+    middle = [(program.values[value].rows or 0) // 2 for value in program.wiring.outputs]
+    first, last = started(program, middle), _stops(program, middle)
+    return max(last[v] - first.floor[v] for v in program.wiring.inputs)

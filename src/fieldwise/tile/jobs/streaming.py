@@ -1,0 +1,166 @@
+"""The streaming engine as a job: long bands, each streamed from its own start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.tree import named_state
+from fieldwise.errors import UsageError
+from fieldwise.tile.jobs.sections import Section, legs, sections_of, started
+from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece
+from fieldwise.tile.stream.engine import Engine
+from fieldwise.tile.stream.plan import plan_of
+from fieldwise.tile.stream.program import Program, compile_program
+
+Grains = Callable[[Output], int]
+"""The rows that the file of an output takes at a time."""
+
+BAND = 64
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWork:
+    """A model compiled for one input size, and its plan (see work.Work)."""
+
+    program: Program
+    sections: tuple[Section, ...]
+    plan: JobPlan
+    device: torch.device
+    scale: float = 1.0
+
+    def blocks(self, piece: Piece, source: Any) -> Iterator[Block]:
+        """See work.Work."""
+        section, program = self.sections[piece.number], self.program
+        engine = Engine(program, self.device)
+        engine.schedule.go_on(started(program, [lo for lo, _ in section.rows]))
+        value = program.values[program.wiring.inputs[0]]
+        found: list[tuple[int, int, Tensor]] = []
+
+        def read(_: int, lo: int, hi: int) -> Tensor:
+            rows = source[(slice(None),) * value.dim + (slice(lo, hi),)]
+            given = torch.tensor(np.ascontiguousarray(rows)).to(self.device, value.dtype)
+            return given if self.scale == 1 else given * self.scale
+
+        def note(made: int, lo: int, rows: Tensor) -> None:
+            found.append((program.wiring.outputs.index(made), lo, rows))
+
+        for available, limit in legs(program, section, engine.schedule, self.plan.band):
+            engine.step(available, limit, read, note)
+            for number, lo, rows in found:
+                yield from self._clipped(number, lo, rows, section.rows[number][0])
+            found.clear()
+
+    def _clipped(self, number: int, lo: int, rows: Tensor, first: int) -> Iterator[Block]:
+        """Without the rows that were made for the sake of later ops only."""
+        dim = self.plan.outputs[number].dim
+        skip = min(max(first - lo, 0), rows.shape[dim])
+        kept = rows.narrow(dim, skip, rows.shape[dim] - skip)
+        if kept.shape[dim]:
+            start = tuple(lo + skip if d == dim else 0 for d in range(kept.dim()))
+            yield number, start, as_numpy(kept)
+
+
+def stream_work(
+    model: nn.Module,
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype,
+    axis: int = 2,
+    band: int | None = None,
+    memory: int | None = None,
+    grains: Grains = lambda _: 1,
+    scale: float = 1.0,
+    section: int | None = None,
+) -> StreamWork:
+    """Plan a streamed job on one input of this shape and type.
+
+    axis:    of the input, along which bands are cut
+    band:    input rows per step; by default 64, or as many as fit in ``memory`` (bytes)
+    scale:   the input is multiplied by it once it has its type
+    section: input rows per piece, at least; by default see sections.sections_of
+
+    Raises StreamError where a layer needs the whole axis, and UsageError where ``memory`` is not
+    enough for the narrowest band.
+    """
+    example = torch.empty(tuple(shape), dtype=dtype, device="meta")
+    program = compile_program(capture(model, example), axis)
+    outputs = tuple(_output(program, value) for value in program.wiring.outputs)
+    held = sum(tensor.nbytes for _, tensor in named_state(model))
+    held += sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
+    rows = program.values[program.wiring.inputs[0]].rows or 0
+    band, peak = _chosen_band(program, rows, band, None if memory is None else memory - held)
+    sections = sections_of(program, band, [grains(out) for out in outputs], rows=section)
+    pieces = tuple(_piece(program, outputs, n, one) for n, one in enumerate(sections))
+    read = sum(one.reads[0][1] - one.reads[0][0] for one in sections)
+    plan = JobPlan(
+        "stream", axis % len(shape), band, tuple(shape), outputs, pieces, max(read / rows, 1.0),
+        peak + held, _notes(program, sections),
+    )  # fmt: skip
+    device = next((t.device for _, t in named_state(model)), torch.device("cpu"))
+    return StreamWork(program, sections, plan, device, scale)
+
+
+def as_numpy(rows: Tensor) -> np.ndarray[Any, Any]:
+    """A tensor as numpy has it; bfloat16, which it lacks, as float32."""
+    return (rows.float() if rows.dtype is torch.bfloat16 else rows).cpu().numpy()
+
+
+def _chosen_band(
+    program: Program, rows: int, band: int | None, memory: int | None
+) -> tuple[int, int]:
+    """The band that was asked for or the widest that fits, and its peak memory."""
+    wanted = min(band or BAND, rows)
+    while True:
+        peak = plan_of(program, wanted).peak_bytes
+        if memory is None or peak <= memory:
+            return wanted, peak
+        if band is not None or wanted == 1:
+            raise UsageError(
+                f"A band of {wanted} rows needs {peak} bytes beside the weights, and {memory} are "
+                "left; give more --memory, a narrower --band, or use --engine halo."
+            )
+        wanted //= 2
+
+
+def _output(program: Program, number: int) -> Output:
+    value = program.values[number]
+    name = program.output_names[program.outputs.index(number)]
+    dtype = as_numpy(torch.empty(0, dtype=value.dtype)).dtype
+    return Output(name, value.shape, dtype, value.dim)
+
+
+def _row_bytes(out: Output) -> int:
+    return int(np.prod(out.shape)) // out.shape[out.dim] * out.dtype.itemsize
+
+
+def _piece(program: Program, outputs: Sequence[Output], number: int, section: Section) -> Piece:
+    value = program.values[program.wiring.inputs[0]]
+    writes = tuple(
+        _box(out.shape, out.dim, rows) for out, rows in zip(outputs, section.rows, strict=True)
+    )
+    return Piece(number, _box(value.shape, value.dim, section.reads[0]), writes)
+
+
+def _box(shape: Sequence[int], dim: int, rows: tuple[int, int]) -> Box:
+    return tuple(rows if d == dim else (0, size) for d, size in enumerate(shape))
+
+
+def _notes(program: Program, sections: Sequence[Section]) -> tuple[str, ...]:
+    notes = []
+    carrying = [
+        op.node.module or op.node.op
+        for op, dependence in zip(program.ops, program.wiring.ops, strict=True)
+        if dependence.ordered
+    ]
+    if carrying:
+        notes.append(f"'{carrying[0]}' carries a state along, so every piece starts at row 0")
+    if len(sections) == 1:
+        notes.append("there is one piece, so an interrupted run begins again")
+    return tuple(notes)

@@ -1,0 +1,45 @@
+"""Trained weights for a model that was built without: safetensors files, never pickles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from fieldwise.errors import UsageError
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Give the model the weights in a safetensors file, which must have all of them.
+
+    Raises UsageError where it cannot be read, or does not fit (with the first names that differ).
+    """
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UsageError(
+            "Reading weights needs safetensors; install it with pip install 'fieldwise[tile]'."
+        ) from error
+    if not path.is_file():
+        raise UsageError(f"There is no file {str(path)!r}; check the path.")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UsageError(
+            f"{str(path)!r} is no readable safetensors file ({error}); write the weights with "
+            "safetensors.torch.save_model."
+        ) from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    for what, names in (
+        ("lacks", [name for name in wanted if name not in given]),
+        ("has the unknown", [name for name in given if name not in wanted]),
+        ("has other shapes for", [n for n in wanted if n in given and wanted[n] != given[n]]),
+    ):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise UsageError(
+                f"{str(path)!r} {what} {', '.join(names[:3])}{more}; give this model's weights."
+            )
+    model.load_state_dict(state)

@@ -1,0 +1,88 @@
+"""What a job does, whichever engine does it: outputs, and pieces that can be computed in any order.
+
+A piece depends on the plan alone: computed again, it has the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+Box = tuple[tuple[int, int], ...]
+"""Per dimension of the model's input or output, [lo, hi)."""
+
+Block = tuple[int, tuple[int, ...], np.ndarray[Any, Any]]
+"""The number of an output, the index at which the block begins, and its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One result of the model: its name, shape and type, and the dimension that pieces follow."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is computed and recorded in one go: the box that it reads, those that it writes."""
+
+    number: int
+    reads: Box
+    writes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """What a job will do, before it runs.
+
+    engine:    'stream' or 'halo'; along: the model's dimension that bands follow
+    band:      input rows per step
+    shape:     of the input, as the model sees it
+    reread:    input rows read in all pieces over those that there are (1: nothing twice)
+    peak_bytes: the most that a piece holds at once: rows at hand, results that wait for their
+               chunk, and the weights; torch itself and its kernels' workspace come on top
+    notes:     what a user should know, in sentences
+    """
+
+    engine: str
+    along: int
+    band: int
+    shape: tuple[int, ...]
+    outputs: tuple[Output, ...]
+    pieces: tuple[Piece, ...]
+    reread: float
+    peak_bytes: int
+    notes: tuple[str, ...] = ()
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What must be the same for two runs to make the same bytes, as plain data."""
+        return {
+            "engine": self.engine,
+            "along": self.along,
+            "band": self.band,
+            "input": self.shape,
+            "outputs": [[o.name, o.shape, o.dtype.str, o.dim] for o in self.outputs],
+            "pieces": [[piece.reads, piece.writes] for piece in self.pieces],
+        }
+
+
+class Work(Protocol):
+    """A plan and the means to carry it out."""
+
+    @property
+    def plan(self) -> JobPlan:
+        """What will be done."""
+        ...
+
+    def blocks(self, piece: Piece, source: Any) -> Iterator[Block]:
+        """Compute a piece from a source with the model's dimensions.
+
+        Blocks come in order along the outputs' dimension and lie within ``piece.writes``.
+        """
+        ...

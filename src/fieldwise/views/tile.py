@@ -1,0 +1,39 @@
+"""The plan of a tiling job for people, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fieldwise.views.amounts import size
+
+if TYPE_CHECKING:
+    from fieldwise.tile.jobs import JobPlan
+
+_LETTERS = {3: "NCL", 4: "NCHW", 5: "NCDHW", 6: "NCTDHW"}
+
+
+def render(plan: JobPlan, *, model: str, source: str, results: Sequence[str]) -> str:
+    """The plan as lines of text; source and results say where the arrays are."""
+    axis = _LETTERS.get(len(plan.shape), "")[plan.along :][:1] or str(plan.along)
+    lines = [
+        model,
+        f"  reads   {source}, {'x'.join(map(str, plan.shape))}",
+        *(
+            f"  writes  {path}, {'x'.join(map(str, out.shape))} {out.dtype}"
+            for path, out in zip(results, plan.outputs, strict=True)
+        ),
+        f"  engine  {plan.engine}, {plan.band} rows of {axis} at a time",
+        f"  pieces  {_pieces(plan)}",
+        f"  memory  at most {size(plan.peak_bytes)} for rows and weights; torch itself and the "
+        "workspace of its kernels come on top",
+    ]
+    return "\n".join([*lines, *(f"  note    {note}" for note in plan.notes)])
+
+
+def _pieces(plan: JobPlan) -> str:
+    number = len(plan.pieces)
+    if number == 1:
+        return "1"
+    more = f"{100 * (plan.reread - 1):.1f} % of the input is read twice"
+    return f"{number}, each recorded when it is on disk; {more}"
