@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -77,6 +78,13 @@ def field(
     style: Annotated[
         Format, typer.Option("--format", help="How to write the report.")
     ] = Format.table,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT",
+            help="Draw what the unit (by default the middle one) sees: .svg, .png or .pdf.",
+        ),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """The receptive field of every layer: extent, stride, start, and what makes it unusual.
@@ -84,8 +92,13 @@ def field(
     --method gradient and nan run the model and measure one unit per selected layer, that of
     --unit or the middle one; the closed form stands beside what they measure.  Exit code 1 where
     what --unit asks for is known as an upper bound only.
+
+    --plot draws the layers chosen by --layer beside each other, or else the last one with such a
+    unit that does not see the whole input anyway.
     """
     with reported(debug=debug):
+        if plot is not None:
+            _check_picture(plot)
         position = _integers("--unit", unit)
         dimensions = _integers("--axes", axes)
         if method is Method.nan and wrt is not None:
@@ -99,6 +112,8 @@ def field(
             pulled = units = _pulled(report, rows, position, strict=bool(layer))
         if units is not None and method is not Method.closed:
             units = _measured(loaded, report, units, method)
+        if plot is not None:
+            _draw(report, _pictured(report, rows, units, every=bool(layer)), loaded.name, plot)
         _write(report, rows, loaded.name, units, style)
         if position is not None and pulled is not None:
             _refuse_bounds(pulled)
@@ -182,6 +197,37 @@ def _refuse_bounds(units: Mapping[str, UnitField]) -> None:
         more = f" and {len(bounds) - 1} more" if len(bounds) > 1 else ""
         typer.echo(f"The field of '{bounds[0]}'{more} is an upper bound: {why}.", err=True)
         raise typer.Exit(BOUND)
+
+
+def _pictured(
+    report: FieldReport,
+    rows: Sequence[Row],
+    units: Mapping[str, UnitField] | None,
+    *,
+    every: bool,
+) -> Mapping[str, UnitField]:
+    """The fields to draw, by the row's name: of every row, or of the last that is no whole axis."""
+    have = [row for row in rows if units is None or row.name in units]
+    if not every:
+        have = [row for row in have if not all(row.full)][-1:] or have[-1:]
+    if units is None:
+        return _pulled(report, have, None, strict=True)
+    return {row.name: units[row.name] for row in have}
+
+
+def _check_picture(path: Path) -> None:
+    from fieldwise.views.plot_canvas import check_path
+
+    check_path(path)
+
+
+def _draw(report: FieldReport, units: Mapping[str, UnitField], model: str, path: Path) -> None:
+    from fieldwise.views.plot import field_figure, field_panel
+    from fieldwise.views.plot_canvas import save
+
+    with progress(f"drawing {path}"):
+        panels = [field_panel(report[name], seen) for name, seen in units.items()]
+        save(field_figure(*panels, title=model), path)
 
 
 def _write(
