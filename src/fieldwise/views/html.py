@@ -1,0 +1,72 @@
+"""Reports as HTML, for notebooks: the same cells as the table for terminals, as plain markup.
+
+The markup carries no colours of its own, so it reads in light and dark notebooks alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fieldwise.views import fold_table, table
+
+if TYPE_CHECKING:
+    from fieldwise.field import FieldReport
+    from fieldwise.fold import FoldReport
+
+
+def field_report(report: FieldReport) -> str:
+    """A field report: one row per layer."""
+    rows = [row for row in report.rows if row.name != report.input.name]
+    return to_html(table.render(report, rows, model=report.model or "receptive fields"))
+
+
+def fold_report(report: FoldReport) -> str:
+    """A fold report: one row per affine op."""
+    return to_html(fold_table.render(report, model="folds"))
+
+
+def to_html(renderable: RenderableType) -> str:
+    """What a table view made for a terminal, as HTML: tables and lines of text.
+
+    >>> to_html(Text("a < b"))
+    '<div><p>a &lt; b</p></div>'
+    """
+    return f"<div>{''.join(_parts(renderable))}</div>"
+
+
+def _parts(renderable: RenderableType) -> Iterator[str]:
+    if isinstance(renderable, Group):
+        for part in renderable.renderables:
+            yield from _parts(part)
+    elif isinstance(renderable, Table):
+        yield from _table(renderable)
+    else:
+        text = _text(renderable)
+        bold = isinstance(renderable, Text) and "bold" in str(renderable.style)
+        yield f"<p><b>{text}</b></p>" if bold else f"<p>{text}</p>"
+
+
+def _table(made: Table) -> Iterator[str]:
+    columns = [(column.justify, _text(column.header), column.cells) for column in made.columns]
+    yield f'<div style="{_SCROLL}"><table><thead><tr>'
+    for justify, header, _ in columns:
+        yield f'<th style="text-align:{justify}">{header}</th>'
+    yield "</tr></thead><tbody>"
+    for row in zip(*(cells for _, _, cells in columns), strict=True):
+        cells = zip(columns, row, strict=True)
+        marked = (f'<td style="text-align:{c[0]}">{_text(cell)}</td>' for c, cell in cells)
+        yield f"<tr>{''.join(marked)}</tr>"
+    yield "</tbody></table></div>"
+
+
+def _text(renderable: RenderableType) -> str:
+    return escape(renderable.plain if isinstance(renderable, Text) else str(renderable))
+
+
+_SCROLL = "max-height:30em;overflow:auto"

@@ -1,0 +1,31 @@
+"""Reports as tables in Jupyter: ``%load_ext fieldwise.views.notebook``.
+
+Results know nothing of how they are drawn, so that their rooms import no view; the views tell
+IPython instead what to show for them.  A type is named, not imported: reports of rooms that the
+notebook never uses cost nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fieldwise.views import html
+
+_FORMATTERS = {
+    ("fieldwise.field.analysis", "FieldReport"): html.field_report,
+    ("fieldwise.fold.report", "FoldReport"): html.fold_report,
+}
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Show reports as HTML tables in this IPython session (called by ``%load_ext``)."""
+    formatter = ipython.display_formatter.formatters["text/html"]
+    for (module, name), render in _FORMATTERS.items():
+        formatter.for_type_by_name(module, name, render)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Show them as text again (called by ``%unload_ext``)."""
+    formatter = ipython.display_formatter.formatters["text/html"]
+    for module, name in _FORMATTERS:
+        formatter.pop(f"{module}.{name}", None)
