@@ -79,21 +79,20 @@ def antichain(products: Iterable[Product], layout: Layout) -> tuple[Product, ...
     return tuple(product for product, _ in kept)
 
 
-_Span = tuple[int, int, int] | None
+_Span = tuple[tuple[int, int, int], ...]
 
 
 def _span(where: Guards) -> _Span:
-    """The hull of a single guard: products whose guards are apart have nothing in common."""
-    if len(where) != 1:
-        return None
-    ((dim, indices),) = where
-    return dim, indices.first, indices.last
+    """The hull of each guard: products whose guards are apart have nothing in common."""
+    return tuple((dim, indices.first, indices.last) for dim, indices in where)
 
 
 def _apart(one: _Span, two: _Span) -> bool:
-    if one is None or two is None or one[0] != two[0]:
-        return False
-    return one[2] < two[1] or two[2] < one[1]
+    return any(
+        dim == other and (last < start or stop < first)
+        for dim, first, last in one
+        for other, start, stop in two
+    )
 
 
 def _guards_joined(products: Sequence[Product], layout: Layout) -> list[Product]:
