@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 
 def streamed(
-    model: nn.Module, example_input: Any, *, axis: int = -2, band: int = 64
+    model: nn.Module,
+    example_input: Any,
+    *,
+    axis: int = -2,
+    band: int = 64,
+    global_ops: Literal["refuse", "multipass"] = "refuse",
 ) -> StreamedModel:
     """A callable that computes what the model does, band by band along one axis.
 
@@ -21,6 +26,9 @@ def streamed(
     axis:          of the inputs, along which bands are cut (rows of an image are -2, samples of
                    audio -1)
     band:          input rows per step: less memory, or less overhead
+    global_ops:    what to do with layers that read the whole axis: 'refuse' them, or go through
+                   the input once more for each in sequence, summing up what it needs (global
+                   means and extremes, group, instance and batch norm; 'multipass')
 
     Every layer keeps the few rows that the next band still needs, so nothing is computed twice,
     and the result is the whole image's: to the last bits of the arithmetic, borders included.
@@ -43,4 +51,4 @@ def streamed(
     """
     from fieldwise.tile.stream import StreamedModel
 
-    return StreamedModel(model, example_input, axis=axis, band=band)
+    return StreamedModel(model, example_input, axis=axis, band=band, global_ops=global_ops)

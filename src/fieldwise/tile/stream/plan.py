@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from fieldwise.graph.ir import Node
 from fieldwise.tile.stream.executors.registry import ENDLESS
 from fieldwise.tile.stream.program import Program
 from fieldwise.tile.stream.reach import Reach
@@ -32,6 +33,7 @@ class StreamPlan:
     kept:       values that are kept between steps, the largest first
     held_whole: values that must be there whole before what follows can begin (what reads
                 backwards or around the far end), with the op that asks for it
+    passes:     the layers for whose sake the input is gone through once more, per pass
     state_bytes: the most that is kept between steps
     peak_bytes: the most that is there at once, inputs and rows at hand included; weights, whole
                 inputs and outputs, and the workspace of torch's own kernels are not counted
@@ -43,6 +45,18 @@ class StreamPlan:
     held_whole: tuple[tuple[str, str], ...]
     state_bytes: int
     peak_bytes: int
+    passes: tuple[tuple[str, ...], ...] = ()
+
+    def after(self, passes: Sequence[StreamPlan], nodes: Sequence[Sequence[Node]]) -> StreamPlan:
+        """This plan as the last of several passes, each for the sake of some nodes."""
+        plans = [*passes, self]
+        return replace(
+            self,
+            steps=sum(plan.steps for plan in plans),
+            state_bytes=max(plan.state_bytes for plan in plans),
+            peak_bytes=max(plan.peak_bytes for plan in plans),
+            passes=tuple(tuple(f"'{n.module}' ({n.op})" for n in group) for group in nodes),
+        )
 
     def __str__(self) -> str:
         lines = [
@@ -52,6 +66,8 @@ class StreamPlan:
         lines += [
             f"  {one.name}: {one.rows} of {one.of} rows, {_size(one.nbytes)}" for one in self.kept
         ]
+        for number, nodes in enumerate(self.passes, start=1):
+            lines.append(f"  pass {number} of {len(self.passes) + 1} is for {', '.join(nodes)}")
         lines += [f"  {name} is held whole: {why}" for name, why in self.held_whole]
         return "\n".join(lines)
 
@@ -67,7 +83,7 @@ def steps(program: Program, band: int) -> Iterator[Step]:
         -(-band * (program.values[value].rows or 0) // longest) for value in program.wiring.outputs
     ]
     at = 0
-    while True:
+    while program.outputs:
         at = min(at + band, longest)
         yield [at * size // longest for size in sizes], limit
 

@@ -8,16 +8,26 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from fieldwise.axes import AxisMap, Table
+from fieldwise.axes import AxisMap, Border, Table
+from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Graph, Node, Read, Reshape, Shape
 from fieldwise.tile.stream.calls import BoundCall, is_pointwise
-from fieldwise.tile.stream.executors import Executor, Link, Run, Site, find_maker, pointwise
+from fieldwise.tile.stream.executors import (
+    Executor,
+    Link,
+    Rows,
+    Run,
+    Site,
+    find_maker,
+    pointwise,
+)
 from fieldwise.tile.stream.executors.layout import reshaped
 from fieldwise.tile.stream.follow import Followed, follow
 from fieldwise.tile.stream.reach import Reach
 from fieldwise.tile.stream.refusal import Blocked, Refusal, StreamError
 from fieldwise.tile.stream.schedule import Dependence, Wiring
+from fieldwise.tile.stream.statistics import Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,37 +61,64 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Values, ops in execution order, and how they hang together."""
+    """Values, ops in execution order, and how they hang together.
+
+    output_names, outputs: of the outputs that are streamed
+    fixed: the others: place among the model's outputs, name, result
+    """
 
     values: tuple[Streamed, ...]
     ops: tuple[Op, ...]
     wiring: Wiring
     output_names: tuple[str, ...]
     outputs: tuple[int, ...]
+    fixed: tuple[tuple[int, str, Tensor], ...] = ()
 
 
-def compile_program(graph: Graph, axis: int, *, endless: bool = False) -> Program:
+def compile_program(
+    graph: Graph,
+    axis: int,
+    *,
+    endless: bool = False,
+    known: Known | None = None,
+    targets: Sequence[str] | None = None,
+) -> Program:
     """The program that computes a graph band by band along ``axis`` of its inputs.
 
     endless: the total length is not known: no right end, nothing that depends on it
+    known:   what earlier passes have found of layers that read the whole axis; outputs that
+             follow from that alone are in ``Program.fixed``
+    targets: values to compute in place of the outputs
 
     Raises UsageError for an axis that an input lacks, and StreamError, which names every op in
     the way.
     """
-    compiler = _Compiler(graph, endless)
+    if targets is not None:
+        graph = replace(graph, outputs=tuple(targets), output_names=tuple(targets))
+    return _compiled(graph, axis, endless, known).finish()
+
+
+def blocking(graph: Graph, axis: int, known: Known) -> list[tuple[Node, str, int]]:
+    """The nodes in the way of a program, the reason, and the streamed dimension of the operand."""
+    return _compiled(graph, axis, False, known).blocked
+
+
+def _compiled(graph: Graph, axis: int, endless: bool, known: Known | None) -> _Compiler:
+    compiler = _Compiler(graph, endless, known)
     for name in graph.inputs:
         compiler.add_input(name, axis)
     live = _live(graph)
     for node in graph.nodes:
         if any(result in live for result in node.results):
             compiler.add(node, live)
-    return compiler.finish()
+    return compiler
 
 
 @dataclass(slots=True)
 class _Compiler:
     graph: Graph
     endless: bool
+    known: Known | None
     values: list[Streamed] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
     fixed: dict[str, Tensor] = field(default_factory=dict)
@@ -89,7 +126,7 @@ class _Compiler:
     ops: list[Op] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     dependences: list[Dependence] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
+    blocked: list[tuple[Node, str, int]] = field(default_factory=list)
 
     def add_input(self, name: str, axis: int) -> None:
         shape = self.graph.shape(name)
@@ -105,31 +142,42 @@ class _Compiler:
         if any(name in self.lost for name in node.operands):
             self.lost.update(node.results)
             return
+        if self.known is not None and node.results[0] in self.known.values:
+            self.fixed.update((n, self.known.values[n]) for n in node.results if n in live)
+            return
         if all(name in self.fixed for name in node.operands):
             self._compute(node)
             return
         try:
+            if self.known is not None and node.results[0] in self.known.affine:
+                self._add_affine(node, *self.known.affine[node.results[0]])
+                return
             self._add_streamed(node, [n for n, name in enumerate(node.results) if name in live])
         except Blocked as why:
-            self.refusals.append(Refusal.of(node, str(why)))
+            dim = self.values[self.numbers[self._first_streamed(node)]].dim
+            self.blocked.append((node, str(why), dim))
             self.lost.update(node.results)
 
     def finish(self) -> Program:
         """The program.  Raises StreamError where something is in the way."""
-        for name, value in zip(self.graph.output_names, self.graph.outputs, strict=True):
-            if value in self.fixed:
-                why = f"the output '{name}' does not depend on the streamed axis"
-                self.refusals.append(Refusal("", "output", why))
-        if self.refusals:
-            raise StreamError(
-                "The model cannot be streamed along this axis", self.refusals, _REMEDY
-            )
-        outputs = tuple(self.numbers[name] for name in self.graph.outputs)
+        pairs = list(zip(self.graph.output_names, self.graph.outputs, strict=True))
+        fixed = tuple(
+            (place, name, self.fixed[value])
+            for place, (name, value) in enumerate(pairs)
+            if value in self.fixed
+        )
+        refusals = [Refusal.of(node, why) for node, why, _ in self.blocked]
+        if self.known is None:
+            refusals += [Refusal("", "output", f"'{name}' is a constant") for _, name, _ in fixed]
+        if refusals:
+            raise StreamError("The model cannot be streamed along this axis", refusals, _REMEDY)
+        pairs = [(name, value) for name, value in pairs if value not in self.fixed]
+        outputs = tuple(self.numbers[value] for _, value in pairs)
         distinct = tuple(dict.fromkeys(outputs))
         rows = tuple(value.rows for value in self.values)
         wiring = Wiring(rows, tuple(self.inputs), distinct, tuple(self.dependences))
-        names = self.graph.output_names
-        return Program(tuple(self.values), tuple(self.ops), wiring, names, outputs)
+        names = tuple(name for name, _ in pairs)
+        return Program(tuple(self.values), tuple(self.ops), wiring, names, outputs, fixed)
 
     # ---------------------------------------------------------------- one node
 
@@ -145,6 +193,23 @@ class _Compiler:
         fixed = {n: self.fixed[name] for n, name in enumerate(node.operands)}
         with torch.inference_mode():
             self.fixed.update(zip(node.results, BoundCall.of(node, fixed).run(()), strict=True))
+
+    def _first_streamed(self, node: Node) -> str:
+        return next(name for name in node.operands if name in self.numbers)
+
+    def _add_affine(self, node: Node, scale: Tensor, shift: Tensor) -> None:
+        """A norm whose statistics are known."""
+        source = self.numbers[self._first_streamed(node)]
+        kind = self.values[source]
+        size = kind.shape[kind.dim]
+        reach = Reach.of(IDENTITY, Border.DROP, size=size, count=size)
+
+        def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+            return (torch.addcmul(shift, rows.inside(0, lo, hi), scale),)
+
+        value = self._value(node.results[0], kind.dim)
+        self.ops.append(Op(node, run, {0: source}, ((0, value),)))
+        self.dependences.append(Dependence((value,), ((source, reach),)))
 
     def _add_streamed(self, node: Node, wanted: Sequence[int]) -> None:
         fixed = {n: self.fixed[name] for n, name in enumerate(node.operands) if name in self.fixed}

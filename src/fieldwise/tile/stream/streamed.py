@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
-from fieldwise.graph.ir import Shape
+from fieldwise.graph.ir import Graph, Shape
 from fieldwise.tile.stream.engine import Engine
+from fieldwise.tile.stream.multipass import Pass, run_passes
 from fieldwise.tile.stream.outputs import nested
 from fieldwise.tile.stream.plan import StreamPlan, plan_of, steps
 from fieldwise.tile.stream.program import Program, compile_program
 from fieldwise.tile.stream.session import Session
 
+GlobalOps = Literal["refuse", "multipass"]
 Band = tuple[str, int, int, Tensor]
 
 
@@ -29,19 +31,29 @@ class StreamedModel:
     example: a tensor, a tuple or a dict of tensors; shapes along ``axis`` do not matter
     axis:    of the inputs, along which bands are cut
     band:    input rows per step
+    global_ops: 'refuse' layers that read the whole axis, or sum up what they need in further
+             passes over the input ('multipass')
     """
 
-    def __init__(self, model: nn.Module, example: Any, *, axis: int, band: int) -> None:
+    def __init__(
+        self, model: nn.Module, example: Any, *, axis: int, band: int, global_ops: GlobalOps
+    ) -> None:
         if band < 1:
             raise UsageError(f"A band has at least one row, got {band}.")
         self.model, self.example, self.axis, self.band = model, example, axis, band
+        self.global_ops = global_ops
         self.device = _device(model, example)
+        self._planned = set[tuple[Shape, ...]]()
         self._last: tuple[object, Program] | None = None
 
     def plan(self, *shapes: Sequence[int]) -> StreamPlan:
         """What a run on inputs of these shapes keeps and computes, before anything runs."""
-        program = self.program(tuple(tuple(shape) for shape in shapes))
-        return plan_of(program, self.band)
+        sizes = tuple(tuple(shape) for shape in shapes)
+        if self.global_ops == "refuse":
+            return plan_of(self.program(sizes), self.band)
+        passes, last = run_passes(self._graph(sizes), self.axis, lambda _: False, self.device)
+        plans = [plan_of(one.program, self.band) for one in passes]
+        return plan_of(last, self.band).after(plans, [one.nodes for one in passes])
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """The outputs for a large input: a numpy array, a tensor, anything with shape and slices.
@@ -50,7 +62,7 @@ class StreamedModel:
         model's output.  They are numpy arrays where the first input is no tensor.
         """
         given = self._given(inputs, named)
-        program = self.program(tuple(tuple(x.shape) for x in given))
+        program = self._last_program(given)
         found: dict[int, Tensor] = {}
         for value in program.wiring.outputs:
             kind = program.values[value]
@@ -58,15 +70,18 @@ class StreamedModel:
         for value, lo, rows in self._run(program, given):
             dim = program.values[value].dim
             found[value].narrow(dim, lo, rows.shape[dim]).copy_(rows)
-        results: list[Any] = [found[value] for value in program.outputs]
-        if not isinstance(given[0], Tensor):
-            results = [result.cpu().numpy() for result in results]
-        return nested(program.output_names, results)
+        names, results = list(program.output_names), [found[value] for value in program.outputs]
+        for place, name, result in program.fixed:
+            names.insert(place, name)
+            results.insert(place, result)
+        if isinstance(given[0], Tensor):
+            return nested(names, results)
+        return nested(names, [result.cpu().numpy() for result in results])
 
     def bands(self, *inputs: Any, **named: Any) -> Iterator[Band]:
         """The outputs piece by piece: (name, first row, one more than the last row, rows)."""
         given = self._given(inputs, named)
-        program = self.program(tuple(tuple(x.shape) for x in given))
+        program = self._last_program(given)
         for value, lo, rows in self._run(program, given):
             hi = lo + rows.shape[program.values[value].dim]
             for name, output in zip(program.output_names, program.outputs, strict=True):
@@ -85,6 +100,26 @@ class StreamedModel:
         return Session(self, length=length, multiple=multiple)
 
     # ---------------------------------------------------------------- one run
+
+    def _last_program(self, given: Sequence[Any]) -> Program:
+        """The program that gives the outputs, after all passes that it needs."""
+        shapes = tuple(tuple(x.shape) for x in given)
+        self.peak_bytes = 0
+        if self.global_ops == "refuse":
+            return self.program(shapes)
+
+        if shapes not in self._planned:
+            self.plan(*shapes)
+            self._planned.add(shapes)
+
+        def run(one: Pass) -> bool:
+            for value, _, rows in self._run(one.program, given):
+                with torch.inference_mode():
+                    for statistic in one.statistics[value]:
+                        statistic.add(rows)
+            return True
+
+        return run_passes(self._graph(shapes), self.axis, run, self.device)[1]
 
     def _run(self, program: Program, given: Sequence[Any]) -> Iterator[tuple[int, int, Tensor]]:
         engine = Engine(program, self.device)
@@ -105,7 +140,7 @@ class StreamedModel:
             pieces.clear()
             if engine.schedule.finished:
                 break
-        self.peak_bytes = engine.peak
+        self.peak_bytes = max(self.peak_bytes, engine.peak)
 
     def program(self, shapes: tuple[Shape, ...], *, endless: bool = False) -> Program:
         """The program for inputs of these shapes, captured at that size.
@@ -116,10 +151,12 @@ class StreamedModel:
         be streamed.
         """
         if self._last is None or self._last[0] != (shapes, endless):
-            graph = capture(self.model, _resized(self.example, shapes))
-            made = compile_program(graph, self.axis, endless=endless)
+            made = compile_program(self._graph(shapes), self.axis, endless=endless)
             self._last = ((shapes, endless), made)
         return self._last[1]
+
+    def _graph(self, shapes: tuple[Shape, ...]) -> Graph:
+        return capture(self.model, _resized(self.example, shapes))
 
     def tensor(self, rows: Any, dtype: torch.dtype) -> Tensor:
         """Rows of an input, as the model takes them."""

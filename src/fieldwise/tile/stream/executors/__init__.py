@@ -9,6 +9,7 @@ from fieldwise.tile.stream.executors import resample as _resample  # noqa: F401
 from fieldwise.tile.stream.executors.passing import pointwise as pointwise
 from fieldwise.tile.stream.executors.registry import Executor as Executor
 from fieldwise.tile.stream.executors.registry import Link as Link
+from fieldwise.tile.stream.executors.registry import Rows as Rows
 from fieldwise.tile.stream.executors.registry import Run as Run
 from fieldwise.tile.stream.executors.registry import Site as Site
 from fieldwise.tile.stream.executors.registry import find_maker as find_maker

@@ -1,0 +1,123 @@
+"""Layers that read the whole axis: summed up in passes of their own, and exact."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fieldwise.tile import streamed
+from fieldwise.tile.stream import StreamError
+from tests.field.networks import Attention, SqueezeExcitation
+
+
+class Standardised(nn.Module):
+    """Per-image standardisation in front of a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv((x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True))
+
+
+class Extremes(nn.Module):
+    """Between the least and the greatest value of an image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+        return (x - low) / (high - low)
+
+
+class Classifier(nn.Module):
+    """A pooled output beside a dense one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU())
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.trunk(x)
+        return self.head(self.pool(x).flatten(1)), x
+
+
+def norms() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 6, 3),
+        nn.InstanceNorm2d(6, affine=True), nn.Conv2d(6, 6, 1),
+        nn.BatchNorm2d(6, track_running_stats=False),
+    )  # fmt: skip
+
+
+CASES = {
+    "squeeze and excitation": (SqueezeExcitation, 1),
+    "group, instance and batch norm": (norms, 3),
+    "standardised": (Standardised, 1),
+    "extremes": (Extremes, 1),
+    "classifier": (Classifier, 1),
+}
+
+
+@pytest.mark.parametrize(("make", "passes"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize("band", [3, 100])
+def test_each_global_layer_in_sequence_costs_a_pass_and_nothing_else(make, passes, band):
+    torch.manual_seed(0)
+    model, x = make().double().eval(), torch.randn(2, 3, 41, 12, dtype=torch.float64)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    run = streamed(model, x, band=band, global_ops="multipass")
+    plan = run.plan(x.shape)
+    assert len(plan.passes) == passes
+    with torch.no_grad():
+        wanted = model(x)
+    found = run(x)
+    pairs = zip(found, wanted, strict=True) if isinstance(wanted, tuple) else [(found, wanted)]
+    for one, other in pairs:
+        assert one.shape == other.shape
+        assert (one - other).abs().max() <= 1e-12 * other.abs().max()
+    assert run.peak_bytes <= plan.peak_bytes
+
+
+def test_the_plan_says_which_pass_is_for_which_layer():
+    run = streamed(norms().eval(), torch.empty(1, 3, 9, 9), global_ops="multipass")
+    text = str(run.plan((1, 3, 90, 9)))
+    assert "pass 1 of 4 is for '1' (group_norm)" in text
+    assert "pass 3 of 4 is for '6' (batch_norm)" in text
+
+
+def test_by_default_global_layers_are_refused():
+    with pytest.raises(StreamError, match="group_norm"):
+        streamed(norms().eval(), torch.empty(1, 3, 9, 9)).plan((1, 3, 90, 9))
+
+
+def test_attention_behind_a_global_layer_is_refused_before_the_first_pass():
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.attention = nn.GroupNorm(1, 3), Attention()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.attention(self.norm(x))
+
+    class Unread:
+        shape, dtype = (1, 3, 16, 12), torch.float32
+
+        def __getitem__(self, key: object) -> Tensor:
+            raise AssertionError("the input was read")
+
+    run = streamed(Both().eval(), torch.empty(1, 3, 16, 12), axis=2, global_ops="multipass")
+    with pytest.raises(StreamError, match="neither be streamed nor summed up"):
+        run(Unread())
+
+
+def test_a_published_network_with_a_gate_in_every_block_is_exact():
+    model = pytest.importorskip("timm").create_model("efficientnet_b0", features_only=True)
+    torch.manual_seed(0)
+    model, x = model.double().eval(), torch.randn(1, 3, 96, 32, dtype=torch.float64)
+    run = streamed(model, x, band=48, global_ops="multipass")
+    assert len(run.plan(x.shape).passes) == 16
+    with torch.no_grad():
+        for one, other in zip(run(x), model(x), strict=True):
+            assert (one - other).abs().max() <= 1e-12 * other.abs().max()
