@@ -9,80 +9,32 @@ are measured alike.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import re
 import signal
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from itertools import pairwise
 
 import torch
+from fold_subjects import (
+    RIGHT,
+    RIGHT_IN_SINGLE,
+    count,
+    difference,
+    outputs,
+    random_model,
+)
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-SECONDS = 600
-RIGHT = 1e-9
-RIGHT_IN_SINGLE = 1e-3
-
-
-# ---------------------------------------------------------------------- random statistics
-
-
-def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Draw, in place, whatever initialisation leaves constant.
-
-    BatchNorm: mean N(0, .5), var U(.3, 3), γ U(.5, 1.5), β N(0, .3).  Other parameters with one
-    and the same value throughout (LayerScale, zero biases) get generic ones of that size.
-
-    >>> norm = randomise(nn.BatchNorm2d(3))
-    >>> bool((norm.running_mean != 0).all())
-    True
-    """
-    generator = torch.Generator().manual_seed(seed)
-    drawn: set[int] = set()
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(getattr(module, "running_mean", None), Tensor):
-                drawn |= _draw_norm(module, generator)
-        for parameter in model.parameters():
-            constant = (
-                parameter.ndim > 0 and parameter.numel() > 1 and parameter.is_floating_point()
-            )
-            if (
-                id(parameter) not in drawn
-                and constant
-                and bool((parameter == parameter.flatten()[0]).all())
-            ):
-                _draw_like(parameter, generator)
-    return model
-
-
-def _draw_norm(norm: nn.Module, generator: torch.Generator) -> set[int]:
-    def normal(tensor: Tensor, spread: float) -> None:
-        tensor.copy_(torch.randn(tensor.shape, generator=generator) * spread)
-
-    def uniform(tensor: Tensor, low: float, high: float) -> None:
-        tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
-
-    normal(norm.running_mean, 0.5)
-    uniform(norm.running_var, 0.3, 3)
-    weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
-    if weight is not None:
-        uniform(weight, 0.5, 1.5)
-    if bias is not None:
-        normal(bias, 0.3)
-    return {id(weight), id(bias)}
-
-
-def _draw_like(parameter: Tensor, generator: torch.Generator) -> None:
-    if float(parameter.flatten()[0]) == 0:
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
-    else:
-        parameter.mul_(torch.rand(parameter.shape, generator=generator) + 0.5)
+SECONDS_PER_TOOL = 180
 
 
 # ------------------------------------------------------------------------------ the tools
@@ -186,8 +138,9 @@ class Result:
     """One model under all tools.
 
     ops:      BatchNorm ops in one run
-    possible: affine ops of any kind that our rules can fold exactly
+    possible: affine ops of any kind and parallel branches that our rules can fold exactly
     done:     how many of them are folded, graph module allowed
+    merged:   how many of those are branches
     stays:    why BatchNorm ops stay even then, with counts
     """
 
@@ -196,8 +149,20 @@ class Result:
     attempts: dict[str, Attempt] = field(default_factory=dict)
     possible: int = 0
     done: int = 0
-    stays: Counter[str] = field(default_factory=Counter)
+    merged: int = 0
+    stays: dict[str, int] = field(default_factory=dict)
     failed: str = ""
+
+    @classmethod
+    def from_json(cls, text: str) -> Result:
+        """What ``to_json`` wrote."""
+        held = json.loads(text)
+        attempts = {name: Attempt(**tried) for name, tried in held.pop("attempts").items()}
+        return cls(**held, attempts=attempts)
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self), ensure_ascii=False)
 
     @property
     def dense(self) -> bool:
@@ -207,20 +172,12 @@ class Result:
 
 def measure(spec: str, shape: str | None = None) -> Result:
     """All tools on one architecture; every exception is a failure with its text."""
-    signal.signal(signal.SIGALRM, _give_up)
-    signal.alarm(SECONDS)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _measure(spec, shape)
     except Exception as error:  # noqa: BLE001  (a benchmark counts whatever goes wrong)
         return Result(spec, failed=_text(error))
-    finally:
-        signal.alarm(0)
-
-
-def _give_up(*_: object) -> None:
-    raise TimeoutError(f"no answer after {SECONDS} s")
 
 
 def _text(error: Exception) -> str:
@@ -244,7 +201,27 @@ def _measure(spec: str, shape: str | None) -> Result:
         for item in report.items
         if item.op == "batch_norm" and not item.folded
     )
-    return Result(spec, ops, attempts, possible, report.folded, stays)
+    merged = sum(item.folded and item.op in BRANCHES for item in report.items)
+    return Result(spec, ops, attempts, possible, report.folded, merged, dict(stays))
+
+
+BRANCHES = ("conv", "add", "sub")
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError where Python gets control again after so many seconds."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError(f"no answer after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def kind(reason: str) -> str:
@@ -257,25 +234,6 @@ def kind(reason: str) -> str:
     return re.sub(r"\d+", "n", unnamed)
 
 
-def random_model(spec: str, shape: str | None = None) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """An architecture with generic weights and statistics, and inputs for it, in float64.
-
-    In float32 where its forward insists on that.
-    """
-    from fieldwise.capture.specs import load_model
-
-    torch.manual_seed(0)
-    loaded = load_model(spec, shape)
-    assert isinstance(loaded.source, nn.Module)
-    model = randomise(loaded.source).double()
-    example = tuple(torch.randn(shape, dtype=torch.float64) for shape in loaded.shapes)
-    try:
-        outputs(model, example)
-    except RuntimeError:
-        return model.float(), tuple(tensor.float() for tensor in example)
-    return model, example
-
-
 def attempt(
     tool: Tool,
     model: nn.Module,
@@ -283,38 +241,14 @@ def attempt(
     expected: Sequence[Tensor],
     ops: int,
 ) -> Attempt:
-    """One tool on a copy of the model."""
+    """One tool on a copy of the model; an error, or no end, is an answer too."""
     start = time.perf_counter()
     try:
-        result = tool(copy.deepcopy(model), example)
-        seconds = time.perf_counter() - start
-        error = difference(outputs(result, example), expected)
-        limit = RIGHT if expected[0].dtype == torch.float64 else RIGHT_IN_SINGLE
-        return Attempt(ops - count(result, example), error, "", round(seconds, 3), limit)
-    except TimeoutError:
-        raise
+        with limited(SECONDS_PER_TOOL):
+            result = tool(copy.deepcopy(model), example)
+            seconds = time.perf_counter() - start
+            error = difference(outputs(result, example), expected)
+            limit = RIGHT if expected[0].dtype == torch.float64 else RIGHT_IN_SINGLE
+            return Attempt(ops - count(result, example), error, "", round(seconds, 3), limit)
     except Exception as error:  # noqa: BLE001  (a benchmark counts whatever goes wrong)
         return Attempt(0, math.nan, _text(error))
-
-
-def outputs(model: nn.Module, example: tuple[Tensor, ...]) -> list[Tensor]:
-    """All tensors that the model returns."""
-    from fieldwise.capture.torch.capture import named_tensors
-
-    with torch.no_grad():
-        return [tensor for _, tensor in named_tensors(model(*example))]
-
-
-def difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """The largest difference over the largest value, the worst over the outputs."""
-    if [tensor.shape for tensor in found] != [tensor.shape for tensor in expected]:
-        return math.inf
-    pairs = zip(found, expected, strict=True)
-    return max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-300)) for a, b in pairs)
-
-
-def count(model: nn.Module, example: tuple[Tensor, ...]) -> int:
-    """How many BatchNorm ops one run takes."""
-    from fieldwise.capture.torch import capture
-
-    return sum(node.op == "batch_norm" for node in capture(model, example).nodes)

@@ -1,6 +1,7 @@
 """How many BatchNorm ops folding removes from real architectures, and whether it is right.
 
     python benchmarks/fold_zoo.py                  one model per family, an hour on two cores
+    python benchmarks/fold_zoo.py --resume         the same, without what was measured already
     python benchmarks/fold_zoo.py 'timm:resnet*'   all models whose spec matches a glob
 
 A family is what a module of timm or torchvision calls by one first word ('mixnet', 'tf_mixnet');
@@ -11,30 +12,32 @@ those that have a model with BatchNorm count.  Beside each other (see ``fold_too
     adjacency   a BatchNorm defined right after a convolution goes into it
     torchao     its pt2e folding, where torchao is installed
 
-A run over the families writes docs/fold_zoo.md and docs/fold_zoo.csv.
+Every model has a process and 900 seconds of its own.  A run over the families keeps its
+results in build/fold_zoo.jsonl as they come, and writes docs/fold_zoo.md and docs/fold_zoo.csv.
+Exit code 1 where fieldwise is wrong, fails, or leaves an exact fold undone.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
-import multiprocessing
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from datetime import date
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from fnmatch import fnmatchcase
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
-from fold_tools import RIGHT, RIGHT_IN_SINGLE, Attempt, Result, measure
+from fold_tables import markdown, row
+from fold_tools import Result, measure
 
 DOCS = Path(__file__).parents[1] / "docs"
+KEPT = Path(__file__).parents[1] / "build" / "fold_zoo.jsonl"
 WORKERS = 2
-PER_WORKER = 8
+SECONDS = 900
 
 
 # ------------------------------------------------------------------------------ the sample
@@ -80,14 +83,35 @@ def size_with_norms(spec: str) -> int:
 
 
 def run(chosen: Sequence[str]) -> Iterator[Result]:
-    """The results as they come, from fresh processes so that memory is given back."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, context, max_tasks_per_child=PER_WORKER) as pool:
-        futures = [pool.submit(measure, spec) for spec in chosen]
+    """The results as they come."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        futures = [pool.submit(measured_apart, spec) for spec in chosen]
         for number, future in enumerate(as_completed(futures), 1):
             result = future.result()
             print(f"{number}/{len(chosen)} {line(result)}", flush=True)
             yield result
+
+
+def measured_apart(spec: str) -> Result:
+    """One model in a process of its own, which may hang or die without harm to the others."""
+    command = [sys.executable, __file__, "--one", spec]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return Result(spec, failed=f"no answer after {SECONDS} s")
+    lines = [text for text in done.stdout.splitlines() if text.startswith('{"spec"')]
+    if lines:
+        return Result.from_json(lines[-1])
+    said = (done.stderr.strip().splitlines() or [""])[-1]
+    return Result(spec, failed=f"its process ended with {done.returncode}: {said[:160]}")
+
+
+def kept() -> dict[str, Result]:
+    """What an earlier run measured; failures are measured again."""
+    if not KEPT.exists():
+        return {}
+    found = map(Result.from_json, KEPT.read_text(encoding="utf-8").splitlines())
+    return {result.spec: result for result in found if not result.failed}
 
 
 def line(result: Result) -> str:
@@ -101,116 +125,62 @@ def line(result: Result) -> str:
     return f"{result.spec}: {result.ops} ops; {'; '.join(parts)}; {dict(result.stays)}"
 
 
-# ------------------------------------------------------------------------------ the tables
+def main() -> int:
+    """Run the benchmark; a run by globs prints its totals and writes nothing."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("globs", nargs="*")
+    parser.add_argument("--resume", action="store_true", help="keep what was measured already")
+    parser.add_argument("--one", metavar="SPEC", help="measure one model and print it as JSON")
+    options = parser.parse_args()
+    if options.one:
+        print(measure(options.one).to_json())
+        return 0
+    results = chosen(options.globs) if options.globs else every_family(resume=options.resume)
+    return 0 if all(map(good, results)) else 1
+
+
+def chosen(globs: Sequence[str]) -> list[Result]:
+    """Models by globs, printed."""
+    specs = [spec for _, spec in modules() if any(fnmatchcase(spec, glob) for glob in globs)]
+    results = sorted(run(specs), key=lambda result: result.spec)
+    print(markdown(results))
+    return results
+
+
+def every_family(*, resume: bool) -> list[Result]:
+    """One model per family, kept and written."""
+    found = kept() if resume else {}
+    KEPT.parent.mkdir(exist_ok=True)
+    with KEPT.open("w", encoding="utf-8") as file:
+        file.writelines(f"{result.to_json()}\n" for result in found.values())
+        file.flush()
+        for result in run([spec for spec in families() if spec not in found]):
+            found[result.spec] = result
+            print(result.to_json(), file=file, flush=True)
+    results = sorted(found.values(), key=lambda result: result.spec)
+    write(results)
+    return results
 
 
 def write(results: Sequence[Result]) -> None:
     """docs/fold_zoo.csv and docs/fold_zoo.md."""
     DOCS.mkdir(exist_ok=True)
     rows = [row(result) for result in results if not result.failed]
+    names = list(dict.fromkeys(name for one in rows for name in one))
     with (DOCS / "fold_zoo.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     (DOCS / "fold_zoo.md").write_text(markdown(results), encoding="utf-8")
 
 
-def row(result: Result) -> dict[str, Any]:
-    """One model as a line of the CSV."""
-    tried = {
-        f"{name}: {key}": value
-        for name, each in result.attempts.items()
-        for key, value in (
-            ("removed", each.removed),
-            ("error", "" if each.failed else f"{each.error:.1e}"),
-            ("failed", each.failed),
-        )
-    }
-    stays = "; ".join(f"{times} × {why}" for why, times in result.stays.most_common())
-    totals = {"possible": result.possible, "done": result.done}
-    return {"model": result.spec, "ops": result.ops, **tried, **totals, "stays": stays}
-
-
-def markdown(results: Sequence[Result]) -> str:
-    """Totals per tool, the goals, and every model on a line."""
-    measured = [result for result in results if not result.failed and result.ops]
-    names = list(measured[0].attempts) if measured else []
-    lines = [
-        "# Folding the zoo",
-        "",
-        f"`python benchmarks/fold_zoo.py` on {date.today()}, {versions()}: {len(measured)} models, "
-        f"one per family, {sum(r.ops for r in measured)} BatchNorm ops. Random weights and "
-        f"statistics, float64 (float32 where a forward insists on it); a model is wrong where its "
-        f"output is off by more than {RIGHT:.0e} ({RIGHT_IN_SINGLE:.0e}) relative.",
-        "",
-        "| tool | ops removed | outside DenseNets | wrong models | models it fails on |",
-        "| --- | --- | --- | --- | --- |",
-        *(_tool_line(name, measured) for name in names),
-        "",
-        f"Affine ops of any kind with an exact fold by our rules: "
-        f"{sum(r.possible for r in measured)}; folded: {sum(r.done for r in measured)}.",
-        "",
-    ]
-    failed = [result for result in results if result.failed]
-    if failed:
-        lines += ["## Not measured", "", *(f"- {r.spec}: {r.failed}" for r in failed), ""]
-    lines += ["## Model by model", "", _header(names), "| --- " * (len(names) + 3) + "|"]
-    lines += [_model_line(result, names) for result in measured]
-    return "\n".join([*lines, ""])
-
-
-def _tool_line(name: str, results: Sequence[Result]) -> str:
-    wrong = sum(result.attempts[name].wrong for result in results)
-    failed = sum(bool(result.attempts[name].failed) for result in results)
-    outside = [result for result in results if not result.dense]
-    return f"| {name} | {_share(name, results)} | {_share(name, outside)} | {wrong} | {failed} |"
-
-
-def _share(name: str, results: Sequence[Result]) -> str:
-    """Of the ops, those removed from models that are still right."""
-    right = [r.attempts[name].removed for r in results if not r.attempts[name].wrong]
-    return f"{100 * sum(right) / max(1, sum(result.ops for result in results)):.1f} %"
-
-
-def _header(names: Sequence[str]) -> str:
-    return f"| model | ops | {' | '.join(names)} | what stays |"
-
-
-def _model_line(result: Result, names: Sequence[str]) -> str:
-    stays = "; ".join(f"{times} × {why}" for why, times in result.stays.most_common(3))
-    cells = [_cell(result.attempts[name]) for name in names]
-    return f"| {result.spec} | {result.ops} | {' | '.join(cells)} | {stays} |"
-
-
-def _cell(tried: Attempt) -> str:
-    if tried.failed:
-        return tried.failed.split(":")[0]
-    return f"{tried.removed} **wrong**, {tried.error:.0e}" if tried.wrong else str(tried.removed)
-
-
-def versions() -> str:
-    """Of everything that is measured."""
-    found = []
-    for package in ("fieldwise", "torch", "torchvision", "timm", "torchao"):
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"no {package}")
-    return ", ".join(found)
-
-
-def main(globs: Sequence[str]) -> int:
-    """Run the benchmark; a run by globs prints its totals and writes nothing."""
-    known = [spec for _, spec in modules()] if globs else families()
-    chosen = [s for s in known if not globs or any(fnmatchcase(s, glob) for glob in globs)]
-    results = sorted(run(chosen), key=lambda result: result.spec)
-    if globs:
-        print(markdown(results))
-    else:
-        write(results)
-    bad = [result for result in results if result.failed or result.attempts["fieldwise"].wrong]
-    return 1 if bad else 0
+def good(result: Result) -> bool:
+    """Whether fieldwise does on this model what it promises."""
+    if result.failed:
+        return False
+    tried = result.attempts["fieldwise"], result.attempts["fieldwise, graph"]
+    return result.done == result.possible and not any(one.wrong or one.failed for one in tried)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

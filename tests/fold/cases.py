@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers import BatchNormAct2d, Conv2dSame, LayerScale2d, MixedConv2d, StdConv2d
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, weight_norm
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torchvision.ops import FrozenBatchNorm2d
 
 # ------------------------------------------------------------------------------ vocabulary
@@ -297,6 +297,20 @@ case(
     lambda: chain(conv=parametrizations.spectral_norm(conv()).eval(), bn=bn()),
 )
 case("old weight_norm", INTO_CONV, lambda: chain(conv=old_weight_norm(), bn=bn()))
+case("old spectral_norm", INTO_CONV, lambda: chain(conv=spectral_norm(conv()).eval(), bn=bn()))
+case("pruned weights", INTO_CONV, lambda: chain(conv=pruned(), bn=bn()))
+case(
+    "a hook that sets the weight",
+    {"bn": refused("a hook of 'conv' may compute its weight", "allow_graph")},
+    lambda: chain(conv=weight_by_hook(), bn=bn()),
+    with_graph={"bn": folded("conv")},
+)
+case(
+    "a running variance below zero",
+    {"bn": refused("channel 1 of 'conv' would not be finite")},
+    lambda: Net(lambda self, x: self.bn(self.conv(x)).nan_to_num(), conv=conv(), bn=impossible()),
+    as_built=True,
+)
 case(
     "functional conv",
     {"bn": needs_graph},
@@ -314,6 +328,29 @@ case(
 
 def kernel() -> nn.Parameter:
     return nn.Parameter(torch.randn(5, 4, 3, 3))
+
+
+def pruned() -> nn.Module:
+    return prune.l1_unstructured(prune.l1_unstructured(conv(), "weight", 0.3), "bias", 2)
+
+
+def weight_by_hook() -> nn.Module:
+    layer = conv()
+    layer.half_weight = nn.Parameter(layer.weight.detach() / 2)
+    del layer.weight
+    layer.weight = layer.half_weight * 2
+
+    def double(module: nn.Module, args: Any) -> None:
+        module.weight = module.half_weight * 2
+
+    layer.register_forward_pre_hook(double)
+    return layer
+
+
+def impossible() -> nn.Module:
+    norm = bn()
+    norm.running_var[1] = -1
+    return norm
 
 
 def old_weight_norm() -> nn.Module:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from benchmarks.fold_tools import randomise
+from benchmarks.fold_subjects import randomise
 from fieldwise.capture.torch import capture
 from fieldwise.fold import Folded, fold
 from fieldwise.fold import run as running

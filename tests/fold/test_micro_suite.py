@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.fold_tools import difference, randomise
+from benchmarks.fold_subjects import difference, randomise
 from fieldwise import FieldwiseError
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.capture import named_tensors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from timm.layers import ScaledStdConv2dSame
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from benchmarks.fold_tools import randomise
+from benchmarks.fold_subjects import randomise
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.fold import Folded, fold
 from fieldwise.fold.replace import Copy
@@ -173,3 +174,20 @@ def test_what_is_no_module_is_refused() -> None:
 def test_weights_without_values_are_refused() -> None:
     with pytest.raises(UsageError, match="has no weights to fold"):
         fold(Block().to("meta").eval(), (1, 3, 9, 9))
+
+
+def test_weights_keep_their_memory_format() -> None:
+    block = Block().to(memory_format=torch.channels_last)
+    found = folded(block).model
+    assert found.conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_of_a_compiled_model_what_was_compiled_is_folded() -> None:
+    assert type(folded(torch.compile(Block())).model) is Block
+
+
+def test_a_model_that_cannot_be_copied_is_refused_with_the_cause() -> None:
+    block = Block().eval()
+    block.lock = threading.Lock()
+    with pytest.raises(UsageError, match=r"cannot be copied \(cannot pickle '_thread.lock'"):
+        fold(block, IMAGE.float())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from benchmarks.fold_tools import RIGHT, count, difference, outputs, random_model
+from benchmarks.fold_subjects import RIGHT, count, difference, outputs, random_model
 from fieldwise.fold import fold
 
 

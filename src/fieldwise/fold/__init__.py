@@ -39,7 +39,7 @@ def fold(
 ) -> Folded:
     """A copy of a model without the affine layers that its neighbours can take, and a report.
 
-    model:         in eval mode; it is not changed
+    model:         in eval mode; it is not changed; for a compiled one, what it was compiled from
     example_input: a tensor, a tuple or dict of tensors, or the shape of the only input
     allow_graph:   where folding cannot be done by changing modules (arithmetic in a forward,
                    functional layers), return a module that executes the captured graph at this
@@ -51,7 +51,7 @@ def fold(
     checks:        on how many inputs, drawn from the example's own values
 
     Raises CaptureError where the model cannot be recorded, UsageError for weights that hold no
-    values.
+    values and for a model that cannot be copied.
 
     >>> from torch import nn
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()

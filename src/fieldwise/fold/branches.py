@@ -19,7 +19,7 @@ from fieldwise.fold.layers import Layer, spans, strides
 from fieldwise.fold.modules import REMEDY, Impossible, Modules
 from fieldwise.fold.plan import Branch, Merge, Plan
 from fieldwise.fold.refusal import Stays, listed
-from fieldwise.fold.replace import has_weight_norm, inherit, replace
+from fieldwise.fold.replace import has_weight_hook, inherit, replace
 from fieldwise.fold.wiring import Wiring
 
 
@@ -185,7 +185,7 @@ class Branches:
         module = self.modules.by_path[path]
         if path == "" or self.modules.own[path] != [branch.number]:
             raise Stays(f"the forward of '{path}' does more than to convolve")
-        if len(self.graph.scopes.get(path, ())) != 1 or has_weight_norm(module):
+        if len(self.graph.scopes.get(path, ())) != 1 or has_weight_hook(module):
             raise Stays(f"'{path}' cannot make way for zeros")
         users = {
             n

@@ -91,7 +91,8 @@ def _batch_norm_coefficients(node: Node, channels: int) -> tuple[Array, Array]: 
     )
     assert mean is not None
     assert var is not None
-    return batchnorm_affine(gamma, beta, mean, var, given["eps"])
+    with np.errstate(invalid="ignore", divide="ignore"):  # refused later, the channel named
+        return batchnorm_affine(gamma, beta, mean, var, given["eps"])
 
 
 def _instance_norm(graph: Graph, number: int, node: Node) -> Candidate | None:

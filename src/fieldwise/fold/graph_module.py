@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.fold.calls import arguments
 from fieldwise.fold.layers import Layer
 from fieldwise.fold.plan import Plan
+from fieldwise.fold.replace import rounded
 from fieldwise.fold.weights import Changed, norm_parameters
 from fieldwise.fold.wiring import sign_of
 from fieldwise.graph.ir import Graph, Node, Ref
@@ -113,10 +113,10 @@ def graph_module(
         if node.source is not None
     ]
     names = dict(names)
-    rounded = []
+    made_layers = []
     for one in changed:
         weight, bias = _rounded(one)
-        rounded.append((one, weight, bias))
+        made_layers.append((one, weight, bias))
         names[id(weight)] = names.get(id(one.layer.weight), "weight")
         if bias is not None:
             known = names.get(id(one.layer.bias)) if one.layer.bias is not None else None
@@ -136,7 +136,7 @@ def graph_module(
                 signed = _first if sign_of(node, place) == 1 else torch.neg
                 steps[number] = _hand_on(node, place, signed)
     folded = GraphModule(graph, list(_needed(steps, graph.outputs)), tree, names)
-    return folded, tuple(rounded)
+    return folded, tuple(made_layers)
 
 
 def _hand_on(node: Node, place: int, target: Callable[[Tensor], Tensor]) -> Step:
@@ -185,13 +185,9 @@ def _first(value: Tensor) -> Tensor:
 def _rounded(one: Changed) -> tuple[Tensor, Tensor | None]:
     layer = one.layer
     pair = norm_parameters(one) if layer.kind == "batch_norm" else (one.weight, one.bias)
+    wants = layer.weight.requires_grad
     weight, bias = (
-        None
-        if array is None
-        else nn.Parameter(
-            torch.from_numpy(np.ascontiguousarray(array)).to(layer.weight.dtype),
-            requires_grad=layer.weight.requires_grad,
-        ).to(layer.weight.device)
+        None if array is None else nn.Parameter(rounded(array, layer.weight), requires_grad=wants)
         for array in pair
     )
     assert weight is not None

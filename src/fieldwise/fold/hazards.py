@@ -24,6 +24,8 @@ def overflow(changed: Changed, limit: float) -> str | None:
     worst = int(np.argmax(np.nan_to_num(reach, nan=np.inf)))
     if reach[worst] <= limit:
         return None
+    if not np.isfinite(reach[worst]):
+        return f"channel {worst} of '{changed.layer.name}' would not be finite"
     return (
         f"channel {worst} of '{changed.layer.name}' would reach {reach[worst]:.3g}, beyond "
         f"{limit:.5g}, the largest number of its dtype"

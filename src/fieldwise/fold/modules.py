@@ -14,7 +14,7 @@ from fieldwise.fold.candidates import Candidate
 from fieldwise.fold.layers import Layer
 from fieldwise.fold.plan import Ban, Plan
 from fieldwise.fold.refusal import Stays, listed
-from fieldwise.fold.replace import has_weight_norm, slot
+from fieldwise.fold.replace import has_weight_hook, slot
 from fieldwise.fold.same import is_same_padding
 from fieldwise.graph.ir import Graph
 
@@ -154,8 +154,10 @@ class Modules:
         foreign = [p for p in layer.node.parameters if path and not p.startswith(prefix)]
         if foreign:
             raise Stays(f"the weight of '{layer.name}' is computed from {listed(foreign)}")
-        if has_weight_norm(module) or parametrize.is_parametrized(module):
+        if has_weight_hook(module) or parametrize.is_parametrized(module):
             return
+        if module._forward_pre_hooks:
+            raise Stays(f"a hook of '{path}' may compute its weight")
         rest = [self.graph.nodes[n] for n in self.own[path]]
         padded = [node for node in rest if node.op == "pad"]
         others = [node.op for node in rest if node.op not in ("pad", layer.node.op)]

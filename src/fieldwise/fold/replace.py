@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from fieldwise.fold.calls import arguments
@@ -22,14 +24,18 @@ def slot(module: nn.Module, tensor: Any) -> str | None:
     return next(found, None)
 
 
-def has_weight_norm(module: nn.Module) -> bool:
-    """Whether a hook of the old ``weight_norm`` computes its weight."""
-    return any(isinstance(hook, WeightNorm) for hook in module._forward_pre_hooks.values())
+def has_weight_hook(module: nn.Module) -> bool:
+    """Whether a hook of torch's own (old weight_norm, spectral_norm, pruning) makes its weight."""
+    return any(isinstance(hook, _WEIGHT_HOOKS) for hook in module._forward_pre_hooks.values())
+
+
+_WEIGHT_HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
 
 
 def rounded(array: np.ndarray, like: Tensor) -> Tensor:
-    """A float64 array in the dtype and on the device of a tensor."""
-    return torch.from_numpy(np.ascontiguousarray(array)).to(like.dtype).to(like.device)
+    """A float64 array in the dtype, the memory format and on the device of a tensor."""
+    made = torch.from_numpy(np.ascontiguousarray(array)).to(like.device, like.dtype)
+    return torch.empty_like(like.detach()).copy_(made) if made.shape == like.shape else made
 
 
 def set_parameter(module: nn.Module, name: str, value: Tensor, like: Tensor) -> None:
@@ -91,10 +97,21 @@ def plain(module: nn.Module, pads: bool) -> nn.Module:
     """A layer with its effective weight as a Parameter; the values are set by the caller."""
     if parametrize.is_parametrized(module):
         return _unparametrised(module)
-    if has_weight_norm(module):
-        nn.utils.remove_weight_norm(module)
-        return module
+    if has_weight_hook(module):
+        return _unhooked(module)
     return _plain_conv(module, pads)
+
+
+def _unhooked(module: nn.Module) -> nn.Module:
+    """The module with what its hooks make as Parameters."""
+    for hook in list(module._forward_pre_hooks.values()):
+        if isinstance(hook, WeightNorm):
+            nn.utils.remove_weight_norm(module, hook.name)
+        elif isinstance(hook, SpectralNorm):
+            nn.utils.remove_spectral_norm(module, hook.name)
+        elif isinstance(hook, BasePruningMethod):
+            prune.remove(module, hook._tensor_name)
+    return module
 
 
 def _unparametrised(module: Any) -> nn.Module:

@@ -46,6 +46,7 @@ class _Built:
 
 def fold_model(model: Any, example: Any, *, allow_graph: bool, merge: bool, checks: int) -> Folded:
     """See ``fieldwise.fold.fold``; no checks: not verified."""
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     example = _checked(model, example)
     graph = capture(model, example)
     folder = _Folder(model, example, graph, allow_graph=allow_graph, merge=merge)

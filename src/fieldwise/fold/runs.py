@@ -25,7 +25,9 @@ def torn(graph: Graph, folds: tuple[Fold, ...]) -> Iterator[tuple[Ban, str]]:
     for number, uses in taken.items():
         layer = uses[0][1].layer
         others = together[layer.node.module, id(layer.weight)]
-        if all(_same(taken.get(number, []), taken.get(other, [])) for other in others):
+        if len(others) == 1 or all(
+            _same(taken.get(number, []), taken.get(other, [])) for other in others
+        ):
             continue
         few = sum(other in taken for other in others)
         why = f"'{layer.name}' runs {len(others)} times, and " + (

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.errors import UsageError
 from fieldwise.fold.report import Verification
 
 _MARGIN = 8.0
@@ -78,13 +79,22 @@ def run(model: nn.Module, inputs: Any) -> Any:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A deep copy; tensors that autograd made (old weight_norm) are copied as they are."""
+    """A deep copy; tensors that autograd made (old weight_norm) are copied as they are.
+
+    Raises UsageError for a model that cannot be copied.
+    """
     memo: dict[int, Any] = {}
     for module in model.modules():
         for held in vars(module).values():
             if isinstance(held, Tensor) and not held.is_leaf:
                 memo[id(held)] = held.detach().clone()
-    return copy.deepcopy(model, memo)
+    try:
+        return copy.deepcopy(model, memo)
+    except (TypeError, RuntimeError) as error:
+        raise UsageError(
+            f"fold changes a copy of a model, and this one cannot be copied ({error}); take from "
+            "its modules what cannot be, or give its class a __deepcopy__."
+        ) from error
 
 
 def drawn(model: nn.Module, example: Any, seed: int) -> Any:
