@@ -26,6 +26,21 @@ def test_a_unit_is_drawn_and_what_it_sees_is_said(tmp_path):
     assert 'id="edge-0-1-2-0-4"' in out.read_text()
 
 
+@pytest.mark.parametrize(
+    ("text", "unit", "said"),
+    [
+        ("conv3 globalpool", "0", "sees 11 samples, 0 to 10; receptive field the whole input"),
+        ("conv1", "3", "sees 1 sample, 3 to 3; receptive field 1"),
+        ("conv3p1 conv3p1", "0", "sees 3 samples, 0 to 2; receptive field 5"),
+        ("tconv1/3", "1", "sees nothing of the input"),
+    ],
+)
+def test_what_a_unit_sees_is_said_of_odd_ones_too(tmp_path, text, unit, said):
+    pytest.importorskip("matplotlib")
+    line = run(f"layers:{text}", "--unit", unit, "-o", str(tmp_path / "fig.svg"))
+    assert line.strip().endswith(said)
+
+
 def test_several_models_are_drawn_side_by_side(tmp_path):
     pytest.importorskip("matplotlib")
     cases = ("layers:conv3 conv1", "layers:conv3 conv3", CHAIN)

@@ -80,7 +80,9 @@ def _said(network: Connections) -> str:
     if not seen:
         return f"unit {network.unit} of {name} sees nothing of the input"
     bound = "" if network.exact else "at most "
+    extent = "the whole input" if network.full else network.unbounded.extent
+    samples = "sample" if seen.count == 1 else "samples"
     return (
-        f"unit {network.unit} of {name} sees {bound}{seen.count} samples, "
-        f"{seen.first} to {seen.last}; receptive field {network.unbounded.extent}"
+        f"unit {network.unit} of {name} sees {bound}{seen.count} {samples}, "
+        f"{seen.first} to {seen.last}; receptive field {extent}"
     )

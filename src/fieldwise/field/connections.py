@@ -71,6 +71,7 @@ class Connections:
     axis:      the input dimension along which the rows stand
     field:     the input samples that the unit depends on
     unbounded: what it would see of an input without borders
+    full:      a global operation made the layer see the whole axis, however long
     exact:     whether the unit depends on exactly this; else on no more, see ``why``
     """
 
@@ -79,6 +80,7 @@ class Connections:
     axis: int
     field: IndexSet
     unbounded: IndexSet
+    full: bool = False
     exact: bool = True
     why: str | None = None
 
@@ -141,6 +143,7 @@ class _Network:
             axis=self.report.axes[0],
             field=_hull(found.products),
             unbounded=_hull(self.report[name].unbounded(*position)),
+            full=self.report.find(name).axes[0].full,
             exact=found.exact,
             why=found.why,
         )

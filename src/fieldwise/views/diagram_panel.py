@@ -163,7 +163,8 @@ def _read(rows: Sequence[UnitRow], *, only_seen: bool) -> Iterator[Fraction]:
 
 def _caption(network: Connections, low: Fraction, high: Fraction) -> tuple[str, ...]:
     found, whole, row = network.field, network.unbounded, network.rows[0]
-    lines = [f"receptive field {'' if network.exact else '≤ '}{whole.extent}"]
+    extent = "the whole input" if network.full else str(whole.extent)
+    lines = [f"receptive field {'' if network.exact else '≤ '}{extent}"]
     if not whole.is_contiguous:
         lines.append(f"{whole.count} of them read")
     if found.count != whole.count:
