@@ -167,7 +167,7 @@ def _next(
 ) -> _State:
     read = dict.fromkeys(read.operand for read in node.reads[position])
     operands = {number: states[node.operands[number]] for number in read}
-    inherited = tuple(_inherited(operands.values()))
+    inherited = tuple(dict.fromkeys(_inherited(operands.values())))
     if any(isinstance(state, _Lost) for state in operands.values()):
         return _Lost(inherited)
     layouts = {n: state.layout for n, state in operands.items() if isinstance(state, _Follows)}

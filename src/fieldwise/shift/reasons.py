@@ -74,7 +74,7 @@ class Reasons:
         turn = moving.turn or 0
         if isinstance(index, AxisMap) and turn > abs(moving.rate) * self.axis_size:
             before = abs(moving.rate * index.advance / index.period) * self.axis_size
-            if index.advance > 1 or index.advance < -1:
+            if abs(index.advance) > 1 and before.denominator == 1:
                 return Fault(
                     f"the size {before} is not a multiple of the stride {abs(index.advance)}",
                     "use a size that the strides divide",

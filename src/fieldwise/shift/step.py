@@ -126,11 +126,29 @@ def _separable(
     dims: dict[int, Dim] = {}
     for number, (dim, coord) in enumerate(zip(layout, step.coords, strict=True)):
         along = _followed(frame, treatment, dim, coord, number, shapes)
-        if along is not None:
+        if along is not None and not _pools_all(frame, treatment, dim, along, after[along.dim]):
             new = read_along(dim, along, after[along.dim], frame.voice, averages=treatment.averages)
             known = dims.get(along.dim)
             dims[along.dim] = new if known is None else joined(known, new, frame.voice, along.dim)
     return tuple(dims.get(dim, uniform(size)) for dim, size in enumerate(after))
+
+
+def _pools_all(frame: Frame, treatment: Treatment, dim: Dim, along: Along, after: int) -> bool:
+    """Whether the only window of a symmetric op holds the same samples after some shift.
+
+    A pool as wide as the axis does after every shift; one with gaps, after shifts by a gap.
+    """
+    window = dim[0][0]
+    if treatment.whole != "symmetric" or after != 1 or not isinstance(window, Moving):
+        return False
+    size, read = window.size, along.map(0)
+    if not _is_window(dim) or not window.whole or window.turn != size or read.clip(size) != read:
+        return False
+    gap = next(by for by in range(1, size + 1) if read.shift(by).modulo(size) == read)
+    if gap == size:
+        return False
+    frame.met.append((window.rate / gap).denominator)
+    return True
 
 
 def _followed(
@@ -291,8 +309,8 @@ def _with_constants(frame: Frame, treatment: Treatment, layout: Layout) -> Layou
                 known = _aligned(constant(given[name], name), len(layout))
                 layout = _against(frame, layout, known, name)
     elif treatment.constants == "listed":
-        dim = given["dim"] % len(layout)
         for tensor in _listed(frame):
+            dim = given["dim"] % len(layout)
             layout = _beside(frame, layout, constant(tensor, "a constant"), dim)
     return layout
 
