@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "field": FOUNDATION | {"capture"},
     "fold": FOUNDATION | {"capture", "field"},
     "shift": FOUNDATION | {"capture", "field"},
-    "tile": FOUNDATION | {"capture", "field"},
+    "tile": FOUNDATION | {"capture", "field", "shift"},
     "views": FOUNDATION | RESULTS,
     "cli": FOUNDATION | RESULTS | {"capture", "views"},
     "__main__": {"cli"},

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from fieldwise.tile.halo import TiledCallable
+    from fieldwise.tile.plan import TilePlan
     from fieldwise.tile.stream import StreamedModel
 
 
@@ -52,3 +55,66 @@ def streamed(
     from fieldwise.tile.stream import StreamedModel
 
     return StreamedModel(model, example_input, axis=axis, band=band, global_ops=global_ops)
+
+
+def tiled(
+    model: Callable[..., Any],
+    example_input: Any,
+    *,
+    tile: int | Sequence[int] | None = None,
+    axes: Sequence[int] | None = None,
+) -> TiledCallable:
+    """A callable that computes what the model does, crop by crop, with the model as it is.
+
+    model:         a ``torch.nn.Module`` in eval mode; or, with a ``TilePlan`` in place of the
+                   example, any callable that takes a crop (an ONNX Runtime session, a server)
+    example_input: a tensor, or a tuple or dict of tensors, of the rank and dtypes that the model
+                   takes; its sizes along the tiled axes do not matter.  Or a plan.
+    tile:          input samples from tile to tile, a multiple of the network's grid; one for all
+                   axes, or one each
+    axes:          of the inputs, along which tiles are cut; by default all from 2 on
+
+    Every crop starts on the grid and holds what its outputs see; what comes out is the whole
+    image's, to the last bits of the arithmetic, borders included.  Which crops are read, and what
+    they cost, is in ``plan(shape)``, before anything runs.
+
+    Raises TileError, when a size is first seen, where a layer sees the whole image, for a tile off
+    the grid, and where no crop is proven to give what the whole image gives.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)).eval()
+    >>> large = torch.randn(1, 3, 200, 100)
+    >>> run = tiled(net, torch.empty(1, 3, 32, 32), tile=64)
+    >>> print(run.plan(large.shape))
+    8 crops; at most 333.1 KiB at once (1.4 MiB for the whole image); 1.10 times the image is read
+      axis 2: 4 tiles of 64 of 200; grid 2, halo 1 before and 1 behind, clipped
+      axis 3: 2 tiles of 64 of 100; grid 2, halo 1 before and 1 behind, clipped
+      output output: 1x8x100x50, 1/2 x 1/2 per input sample
+    >>> torch.allclose(run(large), net(large), atol=1e-6)
+    True
+    """
+    from fieldwise.errors import UsageError
+    from fieldwise.tile.halo import TiledCallable, TiledModel
+    from fieldwise.tile.plan import TilePlan
+
+    if isinstance(example_input, TilePlan):
+        if tile is not None or axes is not None:
+            raise UsageError("The plan says which tiles are cut; give no tile or axes beside it.")
+        return TiledCallable(model, example_input)
+    if tile is None:
+        raise UsageError("Give the size of a tile; suggest_tile finds one for a memory budget.")
+    return TiledModel(model, example_input, tile=tile, axes=axes)
+
+
+def plan_tiles(
+    model: Any, size: Any, *, tile: int | Sequence[int], axes: Sequence[int] | None = None
+) -> TilePlan:
+    """The plan by which tiles of a large input give exactly what the whole gives, as data.
+
+    size: the shape of the large input, or (meta) tensors of it; see ``tiled`` for the rest, and
+          ``fieldwise.tile.plan`` for what a plan holds
+    """
+    from fieldwise.tile.halo import plan_tiles as plan
+
+    return plan(model, size, tile=tile, axes=axes)

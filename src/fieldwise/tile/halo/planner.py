@@ -1,0 +1,127 @@
+"""``plan_tiles``: from a network and the size of an image to a proven plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fieldwise.errors import CaptureError, UsageError
+from fieldwise.graph.ir import Graph
+from fieldwise.tile.halo.crops import needed, owned, segments
+from fieldwise.tile.halo.geometry import Geometry, geometry
+from fieldwise.tile.halo.memory import peak_bytes
+from fieldwise.tile.halo.proof import Axis, prove
+from fieldwise.tile.halo.sizes import Sizes
+from fieldwise.tile.plan import AxisPlan, OutputPlan, Piece, TileError, TilePlan
+
+
+def plan_tiles(
+    model: Any, size: Any, *, tile: int | Sequence[int], axes: Sequence[int] | None = None
+) -> TilePlan:
+    """The plan by which tiles give exactly what the whole image gives.
+
+    model: a ``torch.nn.Module`` in eval mode; it is captured at the size of the image and of the
+           crops, on the meta device, so that nothing is computed
+    size:  the shape of the large input, or a (meta) tensor, or a tuple or dict of tensors
+    tile:  input samples from tile to tile, a multiple of the grid; one for all axes, or one each
+    axes:  of the inputs, along which tiles are cut; by default all from 2 on
+
+    Raises TileError where a layer sees the whole image, where branches of different strides meet,
+    where the network fails at this size, for a tile off the grid, and where no crop is proven.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2)).eval()
+    >>> print(plan_tiles(net, (1, 3, 1000, 700), tile=128))
+    48 crops; at most 884.8 KiB at once (34.7 MiB for the whole image); 1.06 times the image is read
+      axis 2: 8 tiles of 128 of 1000; grid 2, halo 1 before and 1 behind, clipped
+      axis 3: 6 tiles of 128 of 700; grid 2, halo 1 before and 1 behind, clipped
+      output output: 1x8x500x350, 1/2 x 1/2 per input sample
+    """
+    sizes = Sizes.of(model, size, axes)
+    whole = sizes.whole()
+    found = geometry(whole, sizes.axes)
+    tiles = _tiles(tile, found, sizes.image)
+    steps = [_axis(whole, found, place, tiles[place], sizes.image[place]) for place in
+             range(len(tiles))]  # fmt: skip
+    prove(whole, sizes.at, found, steps)
+    return _plan(whole, sizes, found, tiles, steps)
+
+
+def _axis(whole: Graph, found: Geometry, place: int, tile: int, size: int) -> Axis:
+    lengths = [
+        whole.shape(output)[dims[place]]
+        for output, dims in zip(whole.outputs, found.dims, strict=True)
+    ]
+    stretches = owned(found, place, lengths, tile, size)
+    grid = found.grid[place]
+    cuts = [segments(needed(whole, found, place, one), grid, size) for one in stretches]
+    return Axis(size, grid, stretches, cuts)
+
+
+def _tiles(tile: int | Sequence[int], found: Geometry, image: Sequence[int]) -> tuple[int, ...]:
+    """One tile per axis, on the grid.  Raises TileError with the nearest good sizes."""
+    tiles = (tile,) * len(image) if isinstance(tile, int) else tuple(tile)
+    if len(tiles) != len(image):
+        raise UsageError(f"{len(image)} axes are tiled and {len(tiles)} tile sizes were given.")
+    for one, axis, grid, by, size in zip(
+        tiles, found.axes, found.grid, found.grid_by, image, strict=True
+    ):
+        if one < 1:
+            raise UsageError(f"A tile has at least one sample, got {one}.")
+        if one % grid and one < size:
+            below, above = one // grid * grid, -(-one // grid) * grid
+            good = f"{below} or {above}" if below else f"{above}"
+            raise TileError(
+                f"A tile of {one} along axis {axis} is not a multiple of the stride {grid} of "
+                f"'{by}'; use {good}."
+            )
+    return tuple(
+        min(one, -(-size // grid) * grid)
+        for one, grid, size in zip(tiles, found.grid, image, strict=True)
+    )
+
+
+def _plan(
+    whole: Graph, sizes: Sizes, found: Geometry, tiles: Sequence[int], steps: Sequence[Axis]
+) -> TilePlan:
+    axes = tuple(
+        AxisPlan(axis, step.size, tile, step.grid, halo, _border(step), _pieces(step))
+        for axis, tile, halo, step in zip(found.axes, tiles, found.halos, steps, strict=True)
+    )
+    outputs = tuple(
+        OutputPlan(name, whole.shape(value), whole.values[value].dtype, dims, scales)
+        for name, value, dims, scales in zip(
+            whole.output_names, whole.outputs, found.dims, found.scales, strict=True
+        )
+    )
+    largest = tuple(max(piece.length for piece in axis.pieces) for axis in axes)
+    read = 1.0
+    for axis in axes:
+        read *= sum(piece.length for piece in axis.pieces) / axis.size
+    shapes = tuple(whole.shape(name) for name in whole.inputs)
+    crop = _largest(sizes, largest, whole)
+    return TilePlan(shapes, axes, outputs, peak_bytes(crop), peak_bytes(whole), read)
+
+
+def _largest(sizes: Sizes, largest: tuple[int, ...], whole: Graph) -> Graph:
+    """The graph of the longest crops; of the whole where no crop is as long along all axes."""
+    try:
+        return sizes.at(largest)
+    except CaptureError:
+        return whole
+
+
+def _border(step: Axis) -> str:
+    return "wrapped" if any(len(cut) > 1 for cut in step.cuts) else "clipped"
+
+
+def _pieces(step: Axis) -> tuple[Piece, ...]:
+    pieces = []
+    for number, (cut, stretch) in enumerate(zip(step.cuts, step.owned, strict=True)):
+        keeps = tuple(
+            (start - shift, stop - shift)
+            for (start, stop), shift in zip(stretch, step.found[number], strict=True)
+        )
+        pieces.append(Piece(cut, keeps, stretch))
+    return tuple(pieces)

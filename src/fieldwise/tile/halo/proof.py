@@ -1,0 +1,183 @@
+"""Every tile's crop held against the whole image: what is kept of it, or why nothing can be.
+
+Tiles of one axis fall into classes of equally long crops.  A crop is compared at the first, the
+second and the last place of its class: between those every condition of the proof moves along with
+the crop, as distances do by whole periods; where something does not (a table, a constant that
+varies), all places are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import product
+
+from fieldwise.axes import IndexSet
+from fieldwise.errors import CaptureError
+from fieldwise.graph.ir import Graph
+from fieldwise.tile.halo.crops import Interval, Segments, widened
+from fieldwise.tile.halo.geometry import Geometry
+from fieldwise.tile.halo.lockstep import Comparison, compare
+from fieldwise.tile.halo.relation import Match, single
+from fieldwise.tile.plan import TileError
+from fieldwise.tile.stream.refusal import Refusal
+
+AtSizes = Callable[[tuple[int, ...]], Graph]
+"""The network captured at these sizes of the tiled axes."""
+
+
+@dataclass(slots=True)
+class Axis:
+    """The tiles of one axis while they are proven.
+
+    owned: per tile, the interval of every output
+    cuts:  per tile, what is read
+    found: per tile, per output, whole index − crop index
+    """
+
+    size: int
+    grid: int
+    owned: list[tuple[Interval, ...]]
+    cuts: list[Segments]
+    found: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def classes(self) -> list[list[int]]:
+        """Tiles of equal crops that touch the same ends."""
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for number, cut in enumerate(self.cuts):
+            length = sum(stop - start for start, stop in cut)
+            key = (length, len(cut), cut[0][0] == 0, cut[-1][1] == self.size)
+            groups.setdefault(key, []).append(number)
+        return list(groups.values())
+
+    def length(self, number: int) -> int:
+        """Of a tile's crop."""
+        return sum(stop - start for start, stop in self.cuts[number])
+
+
+def prove(whole: Graph, at: AtSizes, geometry: Geometry, axes: Sequence[Axis]) -> None:
+    """Fill in ``found`` of every axis, widening crops where they are too small.
+
+    Raises TileError, with the layers at which the crop stops being like the whole.
+    """
+    by = 1
+    for _ in range(_TRIES):
+        failing, losses = _attempt(whole, at, geometry, axes)
+        if not failing:
+            return
+        for number, group in failing:
+            axis = axes[number]
+            for tile in group:
+                axis.cuts[tile] = widened(axis.cuts[tile], by * axis.grid, axis.size)
+        by *= 2
+    sizes = " x ".join(str(axis.size) for axis in axes)
+    good = " x ".join(str(-(-axis.size // axis.grid) * axis.grid) for axis in axes)
+    raise TileError(
+        f"No crop of an image of {sizes} is proven to give what the whole image gives; the crop "
+        f"differs from it here",
+        losses or (Refusal("", "output", "too little of it is out of the reach of the cut"),),
+        f"A multiple of the grid may do: {good}."
+        if good != sizes
+        else "Run the model on the whole image.",
+    )
+
+
+_TRIES = 6
+_Failing = list[tuple[int, list[int]]]
+
+
+def _attempt(
+    whole: Graph, at: AtSizes, geometry: Geometry, axes: Sequence[Axis]
+) -> tuple[_Failing, tuple[Refusal, ...]]:
+    """All classes of crops once: those that fail, and where they lost what they needed."""
+    failing: _Failing = []
+    losses: tuple[Refusal, ...] = ()
+    for axis in axes:
+        axis.found.clear()
+    for groups in product(*(axis.classes() for axis in axes)):
+        sizes = tuple(axis.length(group[0]) for axis, group in zip(axes, groups, strict=True))
+        try:
+            crop = at(sizes)
+        except CaptureError as why:
+            failing += list(enumerate(groups))
+            losses = (Refusal("", "crop", str(why)),)
+            continue
+        bad, comparison = _class(whole, crop, geometry, axes, groups)
+        failing += [(number, groups[number]) for number in bad]
+        if bad and not losses:
+            losses = comparison.losses
+    unique = {(number, tuple(group)): (number, group) for number, group in failing}
+    return list(unique.values()), losses
+
+
+def _class(
+    whole: Graph,
+    crop: Graph,
+    geometry: Geometry,
+    axes: Sequence[Axis],
+    groups: Sequence[Sequence[int]],
+) -> tuple[set[int], Comparison]:
+    """The axes along which tiles of this class are not proven, and the last comparison."""
+    bad: set[int] = set()
+    turns = _turns(groups, every=False)
+    comparison = Comparison((), ())
+    done = 0
+    while done < len(turns):
+        tiles = turns[done]
+        cuts = {
+            geometry.axes[n]: axis.cuts[t]
+            for n, (axis, t) in enumerate(zip(axes, tiles, strict=True))
+        }
+        comparison = compare(crop, whole, cuts)
+        for number, (axis, tile) in enumerate(zip(axes, tiles, strict=True)):
+            told = list(_shifts(comparison, geometry, number, axis.owned[tile]))
+            shifts = tuple(shift for shift in told if shift is not None)
+            if len(shifts) < len(told) or axis.found.setdefault(tile, shifts) != shifts:
+                bad.add(number)
+        if bad:
+            break
+        if not comparison.regular and done == 0:
+            turns = _turns(groups, every=True)
+        done += 1
+    if not bad:
+        for axis, group in zip(axes, groups, strict=True):
+            _fill(axis, group)
+    return bad, comparison
+
+
+def _turns(groups: Sequence[Sequence[int]], *, every: bool) -> list[tuple[int, ...]]:
+    """Tiles to compare: each of an axis's once, together with any of the other axes'."""
+    chosen = [
+        group if every or len(group) < 4 else [group[0], group[1], group[-1]] for group in groups
+    ]
+    count = max(map(len, chosen))
+    return [tuple(tiles[turn % len(tiles)] for tiles in chosen) for turn in range(count)]
+
+
+def _shifts(
+    comparison: Comparison, geometry: Geometry, number: int, stretch: Sequence[Interval]
+) -> Iterator[int | None]:
+    for state, dims, (start, stop) in zip(comparison.outputs, geometry.dims, stretch, strict=True):
+        usable = all(not d.empty for dim in state for d in dim)
+        yield _shift(single(state[dims[number]]), start, stop) if usable else None
+
+
+def _shift(match: Match, start: int, stop: int) -> int | None:
+    """Whole index − crop index at which this interval of the whole is in the crop."""
+    wanted = IndexSet.range(start, stop)
+    for distance in match.distances():
+        if wanted.shift(-distance).issubset(match.at(distance)):
+            return distance
+    return None
+
+
+def _fill(axis: Axis, group: Sequence[int]) -> None:
+    """The distances of the tiles between those that were compared: they grow in proportion."""
+    first, last = group[0], group[-1]
+    for tile in group:
+        if tile not in axis.found:
+            run = axis.cuts[last][0][0] - axis.cuts[first][0][0]
+            part = Fraction(axis.cuts[tile][0][0] - axis.cuts[first][0][0], run)
+            ends = zip(axis.found[first], axis.found[last], strict=True)
+            axis.found[tile] = tuple(int(one + part * (two - one)) for one, two in ends)

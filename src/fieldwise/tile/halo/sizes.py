@@ -1,0 +1,110 @@
+"""A network captured at the size of the image and of its crops, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import capture, meta_tensor
+from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.errors import CaptureError, UsageError
+from fieldwise.graph.ir import Graph
+from fieldwise.tile.plan import TileError
+
+
+@dataclass(slots=True)
+class Sizes:
+    """A model, an input of the image's size, and the axes along which its sizes change.
+
+    image: the sizes of those axes
+    """
+
+    model: nn.Module
+    example: Any
+    axes: tuple[int, ...]
+    image: tuple[int, ...]
+    _graphs: dict[tuple[int, ...], Graph] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: Any, size: Any, axes: Sequence[int] | None) -> Sizes:
+        """Raises UsageError where the inputs do not have one size in common."""
+        if not isinstance(model, nn.Module):
+            raise UsageError("Tiles are planned for a torch module; give one.")
+        if isinstance(size, (tuple, list)) and all(isinstance(n, int) for n in size):
+            size = meta_tensor(size)
+        shapes = [tuple(tensor.shape) for _, tensor in named_tensors(size)]
+        if not shapes:
+            raise UsageError("Give the shape of the large input, or tensors of its size.")
+        rank = len(shapes[0])
+        chosen = _chosen(axes, rank)
+        image = {tuple(s[a] for a in chosen) if len(s) == rank else () for s in shapes}
+        if len(image) > 1:
+            raise UsageError(
+                f"Inputs that are tiled together have one size; these have {sorted(image)}."
+            )
+        return cls(model, size, chosen, image.pop())
+
+    def whole(self) -> Graph:
+        """At the size of the image.
+
+        Raises TileError where the network fails on it, with the nearest sizes that pass.
+        """
+        try:
+            return self.at(self.image)
+        except CaptureError as error:
+            near = self._near()
+            if not near:
+                raise
+            told = " or ".join(" x ".join(map(str, sizes)) for sizes in near)
+            raise TileError(f"{error} It runs on {told}.") from error
+
+    def at(self, sizes: tuple[int, ...]) -> Graph:
+        """At these sizes of the tiled axes.  Raises CaptureError where the network fails."""
+        if sizes not in self._graphs:
+            self._graphs[sizes] = capture(
+                self.model, map_tensors(self._resized(sizes), self.example)
+            )
+        return self._graphs[sizes]
+
+    def _resized(self, sizes: Sequence[int]) -> Any:
+        new = dict(zip(self.axes, sizes, strict=True))
+        twins: dict[int, Tensor] = {}
+
+        def twin(tensor: Tensor) -> Tensor:
+            if id(tensor) not in twins:
+                shape = [new.get(axis, size) for axis, size in enumerate(tensor.shape)]
+                twins[id(tensor)] = torch.empty(shape, dtype=tensor.dtype, device="meta")
+            return twins[id(tensor)]
+
+        return twin
+
+    def _near(self) -> list[tuple[int, ...]]:
+        """The nearest sizes below and above that a power of two divides and the network takes."""
+        found = []
+        for up in (False, True):
+            for step in (2, 4, 8, 16, 32, 64):
+                sizes = tuple((-(-n // step) if up else n // step) * step for n in self.image)
+                if sizes != self.image and min(sizes) and self._passes(sizes):
+                    found.append(sizes)
+                    break
+        return found
+
+    def _passes(self, sizes: tuple[int, ...]) -> bool:
+        try:
+            self.at(sizes)
+        except CaptureError:
+            return False
+        return True
+
+
+def _chosen(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    if axes is None:
+        return tuple(range(2, rank)) if rank > 2 else (rank - 1,)
+    for axis in axes:
+        if not -rank <= axis < rank:
+            raise UsageError(f"The input has {rank} dimensions and none numbered {axis}.")
+    return tuple(sorted({axis % rank for axis in axes}))

@@ -1,0 +1,170 @@
+"""Crops of the unmodified model give what the whole image gives, or are refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+
+from fieldwise.errors import UsageError
+from fieldwise.tile import plan_tiles, tiled
+from fieldwise.tile.plan import TileError
+from tests.field.networks import (
+    CATALOGUE,
+    Attention,
+    BidirectionalLstm,
+    BilinearUNet,
+    Chain,
+    FusedAttention,
+    Lstm,
+    NearestUNet,
+    ShiftedWindows,
+    SqueezeExcitation,
+    TransposedUNet,
+)
+
+GLOBAL = {SqueezeExcitation, Attention, FusedAttention, Lstm, BidirectionalLstm}
+LOCAL = sorted(set(CATALOGUE) - GLOBAL - {ShiftedWindows}, key=lambda kind: kind.__name__)
+UNETS = {TransposedUNet, NearestUNet, BilinearUNet}
+
+
+def assert_tiles(
+    model: nn.Module, shape: Sequence[int], *, tile: int | Sequence[int], tolerance: float = 1e-10
+) -> None:
+    """The float64 model on more than one crop, each smaller than the image, gives the whole's."""
+    torch.manual_seed(0)
+    model = model.double().eval()
+    x = torch.randn(tuple(shape), dtype=torch.float64)
+    run = tiled(model, x, tile=tile)
+    plan = run.plan(shape)
+    assert len(plan) > 1
+    assert any(piece.length < axis.size for axis in plan.axes for piece in axis.pieces)
+    with torch.no_grad():
+        wanted = outputs(model(x))
+    found = outputs(run(x))
+    assert len(found) == len(wanted)
+    for one, two in zip(found, wanted, strict=True):
+        assert one.shape == two.shape
+        assert (one - two).abs().max() <= tolerance * two.abs().max().clamp(min=1)
+
+
+def outputs(result: object) -> list[Tensor]:
+    if isinstance(result, Tensor):
+        return [result]
+    assert isinstance(result, (dict, tuple, list))
+    return list(result.values() if isinstance(result, dict) else result)
+
+
+def large(shape: Sequence[int], *, odd: bool) -> tuple[int, ...]:
+    """A larger shape of the same rank."""
+    side = {1: 256, 2: 128, 3: 24}[len(shape) - 2]
+    return (*shape[:2], *(side - (3 * place + 5 if odd else 0) for place in range(len(shape) - 2)))
+
+
+@pytest.mark.parametrize("odd", [False, True], ids=["even", "odd"])
+@pytest.mark.parametrize("kind", LOCAL, ids=lambda kind: kind.__name__)
+def test_every_local_micro_network_tiles_at_even_and_odd_sizes(kind, odd):
+    if odd and kind in UNETS:
+        pytest.skip("the network itself fails on sizes that its strides do not divide")
+    shape = large(CATALOGUE[kind], odd=odd)
+    assert_tiles(kind(), shape, tile=48 if len(shape) < 5 else 8)
+
+
+@pytest.mark.parametrize("kind", sorted(GLOBAL, key=lambda kind: kind.__name__))
+def test_a_global_layer_is_refused_by_name(kind):
+    with pytest.raises(TileError, match=r"these layers see all of it:\n  '"):
+        plan_tiles(kind().eval(), large(CATALOGUE[kind], odd=False), tile=16)
+
+
+class Pyramid(nn.Module):
+    """A feature pyramid over three strides: nearest upsampling to the size of the lateral."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.ModuleList(
+            nn.Conv2d(before, after, 3, stride=2, padding=1)
+            for before, after in ((3, 4), (4, 6), (6, 8))
+        )
+        self.fpn = FeaturePyramidNetwork([4, 6, 8], 5)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        found = {}
+        for number, layer in enumerate(self.stem):
+            x = found[f"p{number}"] = layer(x).relu()
+        return self.fpn(found)
+
+
+def test_a_feature_pyramid_tiles_with_all_its_outputs():
+    assert_tiles(Pyramid(), (1, 3, 192, 160), tile=64)
+
+
+def trunk(model: nn.Module) -> nn.Module:
+    """A torchvision ResNet to layer4, with statistics that keep its values moderate."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.uniform_(-0.1, 0.1)
+    return nn.Sequential(*list(model.children())[:-2])
+
+
+def test_resnet50_to_its_last_layer_tiles():
+    torch.manual_seed(0)
+    model = trunk(torchvision.models.resnet50(weights=None))
+    assert_tiles(model, (1, 3, 576, 32), tile=(288, 32))
+
+
+def test_convnext_without_its_head_tiles():
+    torch.manual_seed(0)
+    model = torchvision.models.convnext_tiny(weights=None).features[:4]
+    assert_tiles(model, (1, 3, 256, 32), tile=(64, 32))
+
+
+def test_efficientnet_is_refused_with_all_its_squeezes():
+    model = torchvision.models.efficientnet_b0(weights=None).eval().features
+    with pytest.raises(TileError, match=r"'1\.0\.block\.1\.avgpool' \(adaptive_avg_pool\)") as told:
+        plan_tiles(model, (1, 3, 512, 512), tile=128)
+    assert len(told.value.refusals) == 16
+
+
+def test_group_norm_is_refused_by_the_path_of_its_module():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(2, 4)).eval()
+    with pytest.raises(TileError, match=r"'1' \(group_norm\): it reads the whole axis"):
+        plan_tiles(model, (1, 3, 64, 64), tile=32)
+
+
+def test_a_numpy_image_gives_a_numpy_result():
+    model = Chain().eval()
+    image = np.random.default_rng(0).normal(size=(1, 3, 80, 64)).astype("float32")
+    found = tiled(model, torch.empty(1, 3, 32, 32), tile=32)(image)
+    assert isinstance(found, np.ndarray)
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_any_callable_runs_on_a_given_plan():
+    model = Chain().eval()
+    plan = plan_tiles(model, (1, 3, 80, 64), tile=32)
+    seen = []
+
+    def session(crop: np.ndarray) -> list[np.ndarray]:
+        seen.append(crop.shape)
+        with torch.no_grad():
+            return [model(torch.from_numpy(crop)).numpy()]
+
+    image = np.random.default_rng(0).normal(size=(1, 3, 80, 64)).astype("float32")
+    found = tiled(session, plan)(image)
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert len(seen) == len(plan)
+
+
+def test_a_plan_is_for_one_size():
+    run = tiled(Chain(), plan_tiles(Chain().eval(), (1, 3, 80, 64), tile=32))
+    with pytest.raises(UsageError, match="for inputs of 1x3x80x64, and these are 1x3x96x64"):
+        run(np.zeros((1, 3, 96, 64), dtype="float32"))
