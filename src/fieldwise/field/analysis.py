@@ -60,7 +60,7 @@ class FieldReport:
     axes:  the dimensions of it that are reported
     """
 
-    graph: Graph
+    graph: Graph = field(repr=False)
     input: Value
     axes: tuple[int, ...]
     ignore_global: bool = False
