@@ -19,7 +19,7 @@ from torchvision.models import resnet18
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure import measure
 from fieldwise.shift.repair import circular
-from fieldwise.shift.repair.circular import wrapped
+from fieldwise.shift.repair.borders import wrapped
 from tests.field.networks import BilinearUNet, NearestUNet, TransposedUNet
 
 
@@ -184,15 +184,51 @@ def test_an_axis_that_is_not_spatial_is_refused():
         circular(nn.ReLU(), (1, 1, 4, 4), axes=[1])
 
 
-def test_a_scripted_module_is_refused():
+def test_modules_whose_calls_cannot_be_rewritten_are_refused():
     class Doubled(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return 2 * x
 
     with pytest.warns(FutureWarning, match="deprecated"):
-        net = nn.Sequential(torch.jit.script(Doubled()))
-    with pytest.raises(UsageError, match="'0' is scripted"):
-        circular(net, (1, 1, 4, 4))
+        scripted = nn.Sequential(torch.jit.script(Doubled()))
+    patched = Doubled()
+    patched.forward = lambda x: F.max_pool2d(x, 3, 1, 1)
+    for net, why in (
+        (scripted, "The module '0' is scripted"),
+        (torch.fx.symbolic_trace(Doubled()), "is a torch.fx.GraphModule"),
+        (patched, "a forward of its own, set on the instance"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            circular(net, (1, 1, 4, 4))
+
+
+def test_parametrised_weights_and_hooks_are_kept():
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 2, 3, padding=1)))
+    net[0].register_forward_hook(lambda module, args, output: F.max_pool2d(output, 3, 1, 1))
+    repaired = circular(net, (1, 1, 6, 6))
+    assert repaired.done
+    assert [change.op for change in repaired.changes] == ["conv2d", "max_pool2d"]
+
+
+def test_several_inputs_are_shifted_together():
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(1, 2, 3, 2, 1)
+
+        def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            return {"both": self.one(x) + self.one(y), "second": self.two(y)}
+
+    example = {"x": torch.randn(1, 1, 8, 8), "y": torch.randn(1, 1, 8, 8)}
+    assert circular(Two(), example).done
+    assert measure(Two(), example).verdict == "broken"
+
+
+def test_waveforms_without_a_channel_axis_are_periodic_along_their_last():
+    net = nn.Sequential(nn.Unflatten(1, (1, -1)), nn.Conv1d(1, 4, 9, stride=4, padding=4))
+    repaired = circular(net, (2, 64))
+    assert repaired.done
+    assert repaired.measurement.outputs[0].shift == 4
 
 
 # ---------------------------------------------------------------------- the copy

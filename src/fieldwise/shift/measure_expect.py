@@ -36,9 +36,16 @@ class Expectations:
         self.graph = graph
         self.shape = graph.values[graph.inputs[0]].shape
         self.axes = tuple(range(2, len(self.shape))) or (len(self.shape) - 1,)
-        self._reports: dict[int, FieldReport] = {}
+        self._reports: dict[tuple[int, str], FieldReport] = {}
+        self._outputs = dict(zip(graph.output_names, graph.outputs, strict=True))
         self._by_alias = {
             alias: value for value, names in aliases(graph).items() for alias in names
+        }
+        shifted = [name for name in graph.inputs if len(graph.shape(name)) == len(self.shape)]
+        self._sources = {
+            row.name: source
+            for source in reversed(shifted)
+            for row in self._report(self.axes[0], source).rows
         }
 
     def chosen(self, axis: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -55,11 +62,10 @@ class Expectations:
     def value(self, name: str, *, is_output: bool) -> str | None:
         """The value that is this output, or that the module of this name returned.
 
-        None for one that does not depend on the input.
+        None for one that does not depend on what is shifted.
         """
-        if is_output:
-            return dict(zip(self.graph.output_names, self.graph.outputs, strict=True)).get(name)
-        return name if name in self.graph.values else self._by_alias.get(name)
+        value = (self._outputs if is_output else self._by_alias).get(name, name)
+        return value if value in self._sources else None
 
     def move(self, name: str, axis: int) -> Move | None:
         """How a value (or what a module returned) should move; None where that is not known.
@@ -68,7 +74,7 @@ class Expectations:
         there is none or several, along the same dimension of a value of the same rank, by the
         ratio of the sizes where no stride says it.
         """
-        report = self._report(axis)
+        report = self._report(axis, self._sources[name])
         row = report.find(name)
         stride = _stride(row)
         dims = [dim for dim in report.roles(row.name).unit if row.shape[dim] > 1]
@@ -92,8 +98,13 @@ class Expectations:
         By the strides, and where a global operation leaves none, by the ratio of the sizes.
         Raises UsageError where there is none of a reasonable length.
         """
-        rows = self._report(axis).rows
-        maps = [row for row in rows if len(row.shape) == len(self.shape) and row.op != "pad"]
+        ranks = (len(self.shape), 2 + len(self.axes))
+        rows = (
+            row
+            for source in dict.fromkeys(self._sources.values())
+            for row in self._report(axis, source).rows
+        )
+        maps = [row for row in rows if len(row.shape) in ranks and row.op != "pad"]
         period = lcm(*(self._least_shift(row, axis) for row in maps))
         if period > _LONGEST:
             raise UsageError(
@@ -106,13 +117,18 @@ class Expectations:
         stride = _stride(row)
         if stride:
             return abs(stride).numerator
+        if len(row.shape) != len(self.shape) or row.shape[axis] == 1:
+            return 1
         whole, rest = divmod(self.shape[axis], row.shape[axis])
-        return whole if row.shape[axis] > 1 and not rest else 1
+        return 1 if rest else max(whole, 1)
 
-    def _report(self, axis: int) -> FieldReport:
-        if axis not in self._reports:
-            self._reports[axis] = receptive_fields(self.graph, axes=(axis,), ignore_global=True)
-        return self._reports[axis]
+    def _report(self, axis: int, source: str) -> FieldReport:
+        key = (axis, source)
+        if key not in self._reports:
+            self._reports[key] = receptive_fields(
+                self.graph, wrt=source, axes=(axis,), ignore_global=True
+            )
+        return self._reports[key]
 
 
 def _stride(row: Row) -> Fraction | None:

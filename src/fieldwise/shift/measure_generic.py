@@ -15,7 +15,11 @@ from torch import Tensor, nn
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A deep copy; tensors that autograd made (old weight_norm) are copied as they are."""
+    """A deep copy; tensors that autograd made (old weight_norm) are copied as they are.
+
+    Of what torch.compile made, the model inside.
+    """
+    model = getattr(model, "_orig_mod", model)
     memo: dict[int, Any] = {}
     for module in model.modules():
         for held in vars(module).values():

@@ -13,7 +13,8 @@ from fieldwise.errors import UsageError
 from fieldwise.shift.measure import measure
 from fieldwise.shift.repair.adapt import adapted, changes
 from fieldwise.shift.repair.antialias import Antialiased
-from fieldwise.shift.repair.circular import Circular, Interpolation
+from fieldwise.shift.repair.borders import Borders, Interpolation
+from fieldwise.shift.repair.circular import Circular
 from fieldwise.shift.repair.polyphase import Polyphase
 from fieldwise.shift.repair.report import Change as Change
 from fieldwise.shift.repair.report import Repaired as Repaired
@@ -47,7 +48,7 @@ def circular(
     """
     example = _tensors(example)
     chosen = _spatial_axes(example, axes)
-    copy = adapted(model, Circular(chosen, interpolation))
+    copy = adapted(model, Circular(Borders(_rank(example), chosen, interpolation)))
     return _checked(copy, example, chosen, shift)
 
 

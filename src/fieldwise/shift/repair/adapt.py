@@ -9,7 +9,8 @@ state_dict stay what they were, ``isinstance`` too, and any part of the copy kee
 it is run alone.  Copies can be deep-copied, pickled, trained and exported (torch.export with
 strict=False).
 
-Scripted modules run without Python, so that nothing can be rewritten there: they are refused.
+Refused are scripted modules, which run without Python, traced ones (torch.fx), which make a class
+of their own for every copy, and modules whose forward was set on the instance.
 """
 
 from __future__ import annotations
@@ -64,19 +65,34 @@ class Adaptation(ABC):
 def adapted(model: nn.Module, adaptation: Adaptation) -> nn.Module:
     """A deep copy of the model whose modules all run under the adaptation, and earlier ones.
 
-    Raises UsageError for scripted modules.
+    Raises UsageError for modules whose calls cannot be rewritten.
     """
     copy = copied(model)
     for path, module in copy.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise UsageError(
-                f"The module '{path}' is scripted, so that its calls cannot be rewritten; "
-                f"repair the model before torch.jit.script."
-            )
+        _check(path, module)
         origin, known = _recipe(type(module))
         adaptations = sorted(dict.fromkeys((*known, adaptation)), key=lambda one: one.rank)
         module.__class__ = _class_of(origin, adaptations)
     return copy
+
+
+def _check(path: str, module: nn.Module) -> None:
+    where = f"The module '{path}'" if path else "The model"
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UsageError(
+            f"{where} is scripted, so that its calls cannot be rewritten; repair the model before "
+            f"torch.jit.script."
+        )
+    if isinstance(module, torch.fx.GraphModule):
+        raise UsageError(
+            f"{where} is a torch.fx.GraphModule, whose class is made anew with every copy; repair "
+            f"the model before tracing it."
+        )
+    if "forward" in vars(module):
+        raise UsageError(
+            f"{where} has a forward of its own, set on the instance; define it in a class, so "
+            f"that the repaired copy can run it."
+        )
 
 
 @functools.cache

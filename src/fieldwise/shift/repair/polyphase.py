@@ -26,8 +26,8 @@ from torch import Tensor
 
 from fieldwise.errors import UsageError
 from fieldwise.shift.repair.adapt import Adaptation, Session, note
+from fieldwise.shift.repair.borders import wrapped
 from fieldwise.shift.repair.calls import INTERPOLATE, PAD, TRANSPOSED, Call
-from fieldwise.shift.repair.circular import wrapped
 from fieldwise.shift.repair.strides import Strided, strided
 
 Sizes = tuple[int, ...]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fieldwise.shift.repair.borders import conv_padding, windows
 from fieldwise.shift.repair.calls import AVG_POOL, CONV, MAX_POOL, Call, Function
-from fieldwise.shift.repair.circular import conv_padding, windows
 
 STRIDED: Mapping[Function, int] = CONV | MAX_POOL | AVG_POOL
 

@@ -1,0 +1,110 @@
+"""Which borders are periodic, tensors continued beyond them, and how far windows reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F  # noqa: N812  (as torch calls it)
+from torch import Tensor
+
+from fieldwise.shift.repair.calls import Call
+
+Interpolation = Literal["wrap", "clamp"]
+Pads = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """Periodic along some axes.
+
+    rank:          of the input
+    wrapped:       per spatial axis of the input, whether it is periodic
+    interpolation: 'clamp' leaves the borders of linear and cubic interpolation as they are
+    """
+
+    rank: int
+    wrapped: tuple[bool, ...]
+    interpolation: Interpolation = "wrap"
+
+    def along(self, spatial: int) -> tuple[bool, ...]:
+        """Which of the ``spatial`` last dimensions of a windowed op are periodic.
+
+        None of an op of another dimensionality, such as a convolution over channels.
+        """
+        return self.wrapped if spatial == len(self.wrapped) else (False,) * spatial
+
+
+def wrapped(value: Tensor, pads: Mapping[int, Pads]) -> Tensor:
+    """``value`` continued periodically: (before, after) by dimension, as far as one likes.
+
+    Dimensions are those that torch pads circularly: the last three, but not the first.
+
+    >>> import torch
+    >>> wrapped(torch.tensor([[0, 1, 2]]), {1: (1, 7)}).tolist()
+    [[2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0]]
+    """
+    pads = {dim % value.dim(): both for dim, both in pads.items() if any(both)}
+    if not pads:
+        return value
+    rest = {dim: (b % value.shape[dim], a % value.shape[dim]) for dim, (b, a) in pads.items()}
+    whole = {dim: (b - rest[dim][0], a - rest[dim][1]) for dim, (b, a) in pads.items()}
+    while any(map(any, whole.values())):
+        step = {
+            dim: (min(b, value.shape[dim]), min(a, value.shape[dim]))
+            for dim, (b, a) in whole.items()
+        }
+        value = _wrapped_once(value, step)
+        whole = {dim: (b - step[dim][0], a - step[dim][1]) for dim, (b, a) in whole.items()}
+    return _wrapped_once(value, rest) if any(map(any, rest.values())) else value
+
+
+def _wrapped_once(value: Tensor, pads: Mapping[int, Pads]) -> Tensor:
+    """By no more than the size; whole turns come first, so that the size stays a whole period."""
+    first = min(2, *pads)
+    dims = reversed(range(first, value.dim()))
+    return F.pad(value, [s for dim in dims for s in pads.get(dim, (0, 0))], mode="circular")
+
+
+def cropped(value: Tensor, cuts: Mapping[int, Pads]) -> Tensor:
+    """(start, length) by dimension."""
+    for dim, (start, length) in cuts.items():
+        value = value.narrow(dim, start, length)
+    return value
+
+
+def windows(size: int, span: int, stride: int, pads: Pads, *, ceils: bool = False) -> int:
+    """How many windows fit; in ceil mode one may reach beyond the padding, but not start there.
+
+    >>> windows(112, 3, 2, (0, 0), ceils=True), windows(112, 3, 2, (1, 1))
+    (56, 56)
+    """
+    room = size + sum(pads) - span
+    if not ceils:
+        return room // stride + 1
+    count = -(-room // stride) + 1
+    return count - ((count - 1) * stride >= size + pads[0])
+
+
+def conv_padding(call: Call, count: int) -> list[Pads]:
+    """What a convolution adds before and after, per spatial axis."""
+    padding = call.get("padding", 0)
+    if padding == "valid":
+        return [(0, 0)] * count
+    if padding == "same":
+        kernel = call["weight"].shape[2:]
+        dilation = call.sizes("dilation", count, 1)
+        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return [(total // 2, total - total // 2) for total in totals]
+    return [(p, p) for p in call.sizes("padding", count, 0)]
+
+
+def chosen(pads: Sequence[Pads], along: Sequence[bool]) -> dict[int, Pads]:
+    """By dimension from the end, those of the periodic axes."""
+    count = len(pads)
+    return {
+        axis - count: both
+        for axis, (both, wraps) in enumerate(zip(pads, along, strict=True))
+        if wraps
+    }
