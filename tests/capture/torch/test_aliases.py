@@ -47,6 +47,14 @@ def a_slice_of_a_slice_with_steps(x: Tensor) -> Tensor:
     return y
 
 
+@case(3, 4)
+def a_strided_view_of_a_view_of_zeros(x: Tensor) -> Tensor:
+    zeros = torch.zeros(3, 4, dtype=x.dtype)
+    view = zeros.t()[1].as_strided((2,), (1,))
+    zeros[:] = x
+    return view * 2
+
+
 @case(2, 3, 4)
 def a_transpose(x: Tensor) -> Tensor:
     y = x * 2

@@ -296,7 +296,7 @@ class Recorder(TorchDispatchMode):
     def _rebuilt(self, tensor: Tensor) -> Entry:
         """The entry of a view, taken earlier, of memory that has become derived since."""
         made = self.constants.views.get(id(tensor))
-        if made is None:
+        if made is None or made.func is torch.ops.aten.as_strided.default:
             return self.memory.window(tensor, self.trace.frame)
         base = self.memory.entry(made.base)
         assert base is not None
