@@ -36,9 +36,13 @@ def tile(
             "or a .pt2 exported program.",
         ),
     ],
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The input: .npy.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The input: .npy, .zarr or .tif.")],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The result; a journal lies beside it.")
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="The result: .npy, .zarr or .tif; beside it OUT.journal says what is done.",
+        ),
     ],
     weights: Annotated[
         Path | None,
@@ -127,6 +131,8 @@ def _planned(
         from fieldwise.tile.io import Layout, guess_axes, open_source
 
         array = open_source(source)
+        if source.resolve() in (out.resolve(), *out.resolve().parents):
+            raise UsageError(f"{str(out)!r} is the input itself or lies in it; name another OUT.")
         if axes is not None and len(axes) != len(array.shape):
             raise UsageError(
                 f"--axes {axes} has {len(axes)} letters and {str(source)!r} "

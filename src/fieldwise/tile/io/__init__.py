@@ -1,7 +1,7 @@
 """Arrays on disk, read and written piece by piece: .npy, zarr and tiff."""
 
-from fieldwise.tile.io.files import Created as Created
-from fieldwise.tile.io.files import grain_of as grain_of
+from fieldwise.tile.io.blocks import BlockRows as BlockRows
+from fieldwise.tile.io.files import NewFile as NewFile
 from fieldwise.tile.io.files import open_source as open_source
 from fieldwise.tile.io.layout import FileView as FileView
 from fieldwise.tile.io.layout import Layout as Layout

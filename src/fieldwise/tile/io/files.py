@@ -2,67 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shutil
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from fieldwise.errors import UsageError
-from fieldwise.tile.io.npy import NpySink, NpySource
+from fieldwise.errors import FieldwiseError, UsageError
 from fieldwise.tile.io.protocol import Sink, Source
 
-Format = Literal["npy"]
+Shape = tuple[int, ...]
 
-_SUFFIXES: dict[str, Format] = {".npy": "npy"}
-
-
-def format_of(path: Path) -> Format:
-    """The format that a path names.  Raises UsageError for a suffix that names none.
-
-    >>> format_of(Path("scan.npy"))
-    'npy'
-    """
-    if path.suffix.lower() in _SUFFIXES:
-        return _SUFFIXES[path.suffix.lower()]
-    raise UsageError(f"The suffix of {str(path)!r} names no format; use {', '.join(_SUFFIXES)}.")
-
-
-def open_source(path: Path) -> Source:
-    """An array on disk, to be read piece by piece.
-
-    Raises UsageError where there is none, or where it cannot be read; nothing is ever unpickled.
-    """
-    format_of(path)
-    if not path.exists():
-        raise UsageError(f"There is no file {str(path)!r}; check the path.")
-    return NpySource.open(path)
-
-
-def grain_of(path: Path, shape: Sequence[int]) -> tuple[int, ...]:
-    """The least blocks in which a new file of this name and shape is to be written."""
-    format_of(path)
-    return (1,) * len(shape)
+_MODULES = {".npy": "npy", ".zarr": "zarr_array", ".tif": "tiff", ".tiff": "tiff"}
+"""Each module has ``open_source``, ``grain_of``, ``create`` and ``reopen``, as here."""
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
-    """A file to write, before or after it is made: what makes two of them the same."""
+class NewFile:
+    """A file that will be written: what makes two of them the same.
+
+    axes: letters of its dimensions; grain: see protocol.Sink
+    """
 
     path: Path
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: np.dtype[Any]
     axes: str
-    grain: tuple[int, ...]
+    grain: Shape
+
+    @classmethod
+    def of(cls, path: Path, shape: Shape, dtype: np.dtype[Any], axes: str) -> NewFile:
+        """With the grain that is usual for such a file.
+
+        Raises UsageError where the format cannot hold such an array.
+        """
+        return cls(path, shape, dtype, axes, _format_of(path).grain_of(shape, axes))
+
+    @property
+    def exists(self) -> bool:
+        """Whether something is there already."""
+        return self.path.exists() or self.path.is_symlink()
 
     def create(self) -> Sink:
         """Make the file, in place of any that was there.
 
-        Raises UsageError where it cannot be made: no such folder, no space, no permission.
+        Raises UsageError where it cannot be made: no such folder, no space, no permission, or a
+        folder that is no array.
         """
+        module = _format_of(self.path)
         try:
-            return NpySink.create(self.path, self.shape, self.dtype)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._clear()
+            return module.create(self)
         except OSError as error:
             raise UsageError(
                 f"Cannot write {str(self.path)!r}: {error.strerror or error}; choose another place."
@@ -70,15 +64,83 @@ class Created:
 
     def reopen(self) -> Sink:
         """The file as ``create`` has made it.  Raises UsageError where it is another by now."""
-        if not self.path.exists():
+        if not self.exists:
             raise UsageError(
                 f"{str(self.path)!r} is gone although its journal says that some of it is done; "
                 "use --overwrite to begin again."
             )
         source = open_source(self.path)
-        if (source.shape, source.dtype) != (self.shape, self.dtype):
+        if (_squeezed(source.shape), source.dtype) != (_squeezed(self.shape), self.dtype):
             raise UsageError(
                 f"{str(self.path)!r} is not what this job has begun (its shape or type differs); "
                 "use --overwrite to begin again."
             )
-        return NpySink.reopen(self.path)
+        return _format_of(self.path).reopen(self)
+
+    def _clear(self) -> None:
+        if not self.path.is_dir():
+            self.path.unlink(missing_ok=True)
+            return
+        if any(self.path.iterdir()) and not _is_zarr_array(self.path):
+            raise UsageError(
+                f"{str(self.path)!r} is a folder and no zarr array, so it is left alone; remove it "
+                "or name another file."
+            )
+        shutil.rmtree(self.path)
+
+
+def open_source(path: Path) -> Source:
+    """An array on disk, to be read piece by piece.
+
+    Raises UsageError where there is none, or where it cannot be read; nothing is ever unpickled.
+    """
+    module = _format_of(path)
+    if not path.exists():
+        raise UsageError(f"There is no file {str(path)!r}; check the path.")
+    try:
+        return module.open_source(path)
+    except FieldwiseError:
+        raise
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(
+            f"{str(path)!r} cannot be read as {_module_of(path).removesuffix('_array')}: {said}; "
+            "is it whole, and is its suffix right?"
+        ) from error
+
+
+def _format_of(path: Path) -> Any:
+    try:
+        return import_module(f"fieldwise.tile.io.{_module_of(path)}")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{str(path)!r} needs {error.name}; install it with pip install 'fieldwise[tile]'."
+        ) from error
+
+
+def _module_of(path: Path) -> str:
+    """The format that a path names; arrays within a zarr group are named by their path in it.
+
+    >>> _module_of(Path("scan.TIF")), _module_of(Path("scan.zarr/0"))
+    ('tiff', 'zarr_array')
+    """
+    for part in (path, *path.parents):
+        module = _MODULES.get(part.suffix.lower())
+        if module == "zarr_array" or (module and part == path):
+            return module
+    raise UsageError(f"The suffix of {str(path)!r} names no format; use {', '.join(_MODULES)}.")
+
+
+def _is_zarr_array(folder: Path) -> bool:
+    if (folder / ".zarray").is_file():
+        return True
+    try:
+        about = json.loads((folder / "zarr.json").read_bytes())
+        return bool(about["node_type"] == "array")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _squeezed(shape: Shape) -> Shape:
+    """Without dimensions of one index, which a TIFF file does not keep."""
+    return tuple(n for n in shape if n != 1)

@@ -10,7 +10,7 @@ import numpy as np
 from fieldwise.errors import UsageError
 
 
-def check_numbers(path: Path, dtype: np.dtype[Any]) -> None:
+def check_kind(path: Path, dtype: np.dtype[Any]) -> None:
     """Raise UsageError unless the elements are real numbers."""
     if dtype.kind not in "biuf":
         raise UsageError(

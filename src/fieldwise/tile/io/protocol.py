@@ -11,7 +11,8 @@ import numpy as np
 class Source(Protocol):
     """An array that is read piece by piece.
 
-    axes: letters for its dimensions where the file names them ('CYX'), else None
+    axes:   letters for its dimensions where the file names them ('CYX'), else None
+    chunks: the blocks in which it is stored, if reading less than one costs as much
     """
 
     @property
@@ -29,6 +30,11 @@ class Source(Protocol):
         """See above."""
         ...
 
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """See above."""
+        ...
+
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]: ...
 
     def identity(self) -> str:
@@ -39,14 +45,9 @@ class Source(Protocol):
 class Sink(Protocol):
     """An array that is written piece by piece.
 
-    grain: the least block that can be written at a time, per dimension; a block begins at its
-           multiples and ends there or where the array does
+    It has a grain, the least block that is written at a time, per dimension: a block begins at
+    multiples of the grain and ends there or where the array does.
     """
-
-    @property
-    def grain(self) -> tuple[int, ...]:
-        """See above."""
-        ...
 
     def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
         """Write a block that begins at this index."""

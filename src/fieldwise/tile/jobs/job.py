@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import Created, FileView, Layout, ModelView, Sink, Source, grain_of
+from fieldwise.tile.io import BlockRows, FileView, Layout, ModelView, NewFile, Sink, Source
 from fieldwise.tile.jobs.fingerprint import (
     Identity,
     digest_of_code,
@@ -30,7 +30,7 @@ class Job:
     source: Source
     layout: Layout
     out: Path
-    files: tuple[Created, ...]
+    files: tuple[NewFile, ...]
     layouts: tuple[Layout, ...]
     identity: Identity
 
@@ -64,12 +64,12 @@ class Job:
 
     def run(self, journal: Journal, *, advance: Advance = lambda _: None) -> None:
         """Compute what is missing.  Raises UsageError where the input changes meanwhile."""
-        make: Callable[[Created], Sink] = Created.reopen if journal.done else Created.create
+        make: Callable[[NewFile], Sink] = NewFile.reopen if journal.done else NewFile.create
         targets = [
             FileView(make(file), layout)
             for file, layout in zip(self.files, self.layouts, strict=True)
         ]
-        view = ModelView(self.source, self.layout)
+        view = ModelView(_by_blocks(self.source, self.layout, self.plan.along), self.layout)
         run_job(self.work, view, targets, journal, grains=self.grains, advance=advance)
         if self.source.identity() != self.identity.input:
             raise UsageError(
@@ -103,8 +103,7 @@ def stream_job(
 
     def grain(output: Output) -> int:
         placed = layout.of_result(output.shape)
-        shape = placed.file_shape(output.shape)
-        return _rows_of(grain_of(out, shape), placed, output)
+        return _rows_of(_file(out, output, placed).grain, placed, output)
 
     work = stream_work(
         model.module,
@@ -115,13 +114,16 @@ def stream_job(
         memory=memory,
         grains=grain,
         scale=scale,
+        beside=_by_blocks(source, layout, along).nbytes,
     )
     layouts = tuple(layout.of_result(output.shape) for output in work.plan.outputs)
+    paths = _paths(out, [output.name for output in work.plan.outputs])
     files = tuple(
-        _file(out, output, placed, alone=len(layouts) == 1)
-        for output, placed in zip(work.plan.outputs, layouts, strict=True)
+        _file(path, output, placed)
+        for path, output, placed in zip(paths, work.plan.outputs, layouts, strict=True)
     )
-    settings = [layout.axes, str(model.dtype), scale, [[f.grain, f.axes] for f in files]]
+    formats = [[file.grain, file.axes, file.path.suffix] for file in files]
+    settings = [layout.axes, str(model.dtype), scale, formats]
     identity = Identity(
         model=digest_of_state(model.module),
         code=digest_of_code(work.program),
@@ -132,10 +134,23 @@ def stream_job(
     return Job(work, source, layout, out, files, layouts, identity)
 
 
-def _file(out: Path, output: Output, layout: Layout, *, alone: bool) -> Created:
-    path = out if alone else out.with_name(f"{out.stem}.{output.name}{out.suffix}")
-    shape = layout.file_shape(output.shape)
-    return Created(path, shape, output.dtype, layout.axes, grain_of(out, shape))
+def _by_blocks(source: Source, layout: Layout, along: int) -> BlockRows:
+    return BlockRows(source, layout.dims.index(along))
+
+
+def _file(out: Path, output: Output, layout: Layout) -> NewFile:
+    return NewFile.of(out, layout.file_shape(output.shape), output.dtype, layout.axes)
+
+
+def _paths(out: Path, names: Sequence[str]) -> list[Path]:
+    """One file per output: ``out`` itself, or several with the outputs' names in theirs.
+
+    >>> [path.name for path in _paths(Path("cells.npy"), ["mask", "edge"])]
+    ['cells.mask.npy', 'cells.edge.npy']
+    """
+    if len(names) == 1:
+        return [out]
+    return [out.with_name(f"{out.stem}.{name.replace('/', '_')}{out.suffix}") for name in names]
 
 
 def _rows_of(grain: tuple[int, ...], layout: Layout, output: Output) -> int:

@@ -41,11 +41,13 @@ class StreamWork:
         engine = Engine(program, self.device)
         engine.schedule.go_on(started(program, [lo for lo, _ in section.rows]))
         value = program.values[program.wiring.inputs[0]]
+        dtype = as_numpy(torch.empty(0, dtype=value.dtype)).dtype
         found: list[tuple[int, int, Tensor]] = []
 
         def read(_: int, lo: int, hi: int) -> Tensor:
             rows = source[(slice(None),) * value.dim + (slice(lo, hi),)]
-            given = torch.tensor(np.ascontiguousarray(rows)).to(self.device, value.dtype)
+            cast = np.ascontiguousarray(rows, dtype)
+            given = torch.from_numpy(cast).to(self.device, value.dtype)
             return given if self.scale == 1 else given * self.scale
 
         def note(made: int, lo: int, rows: Tensor) -> None:
@@ -78,6 +80,7 @@ def stream_work(
     grains: Grains = lambda _: 1,
     scale: float = 1.0,
     section: int | None = None,
+    beside: int = 0,
 ) -> StreamWork:
     """Plan a streamed job on one input of this shape and type.
 
@@ -85,6 +88,7 @@ def stream_work(
     band:    input rows per step; by default 64, or as many as fit in ``memory`` (bytes)
     scale:   the input is multiplied by it once it has its type
     section: input rows per piece, at least; by default see sections.sections_of
+    beside:  bytes that the source holds
 
     Raises StreamError where a layer needs the whole axis, and UsageError where ``memory`` is not
     enough for the narrowest band.
@@ -92,7 +96,7 @@ def stream_work(
     example = torch.empty(tuple(shape), dtype=dtype, device="meta")
     program = compile_program(capture(model, example), axis)
     outputs = tuple(_output(program, value) for value in program.wiring.outputs)
-    held = sum(tensor.nbytes for _, tensor in named_state(model))
+    held = beside + sum(tensor.nbytes for _, tensor in named_state(model))
     held += sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
     rows = program.values[program.wiring.inputs[0]].rows or 0
     band, peak = _chosen_band(program, rows, band, None if memory is None else memory - held)

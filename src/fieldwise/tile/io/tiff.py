@@ -1,0 +1,220 @@
+"""TIFF files: read through a memory map or tile by tile, written in tiles that lie where they stay.
+
+A file is written uncompressed, so that the place of every tile is known before any is computed,
+and as BigTIFF where it would not fit in 4 GiB.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+
+from fieldwise.errors import UsageError
+from fieldwise.tile.io.disk import file_identity, reserve, sync_directory, sync_file
+from fieldwise.tile.io.kinds import check_kind
+from fieldwise.tile.io.mapped import Mapped
+
+if TYPE_CHECKING:
+    from fieldwise.tile.io.files import NewFile
+
+_TILE = 256
+_BIG = (1 << 32) - (1 << 25)
+"""Bytes from which on a classic TIFF's offsets may not suffice."""
+_LETTERS = {"N": "Q", "D": "Z", "H": "Y", "W": "X", "L": "X", "S": "C"}
+"""The TIFF letters of our axes, where they differ."""
+
+
+def open_source(path: Path) -> TiffSource:
+    """The first series of a TIFF file, at its full size; see files.open_source."""
+    with _complaints(path), tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        shape, dtype = tuple(series.shape), series.dtype
+        check_kind(path, dtype)
+        mapped = None
+        if series.dataoffset is not None:
+            mapped = Mapped(path, shape, dtype.newbyteorder(file.byteorder), series.dataoffset)
+            mapped.map("r")
+        source = TiffSource(path, shape, dtype, series.axes, mapped)
+    if mapped is None:
+        source.tiles[(slice(0, 1),) * len(shape)]
+    return source
+
+
+def grain_of(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
+    """Its tiles.  Raises UsageError where rows and columns are not the last axes but channels.
+
+    >>> grain_of((3, 4000, 100), "CHW"), grain_of((4000, 100, 3), "HWC")
+    ((1, 256, 112), (256, 112, 3))
+    """
+    letters = _letters(axes)
+    if not letters.removesuffix("C").endswith("YX"):
+        raise UsageError(
+            f"A TIFF file holds images, with axes such as CHW or HWC, not {axes}; write zarr."
+        )
+    sides = [
+        min(_TILE, -(-n // 16) * 16) if a in "YX" else 1
+        for a, n in zip(letters, shape, strict=True)
+    ]
+    return tuple(sides if letters.endswith("X") else [*sides[:-1], shape[-1]])
+
+
+def create(file: NewFile) -> TiffSink:
+    """A new file of empty tiles with its space reserved.  Raises OSError where there is none."""
+    if file.dtype.kind == "b":
+        raise UsageError(f"A TIFF file holds numbers, not {file.dtype}; write zarr or .npy.")
+    letters, shape = _letters(file.axes), file.shape
+    columns = letters.index("X")
+    if letters.endswith("C") and shape[-1] == 1:
+        letters, shape = letters[:-1], shape[:-1]
+    samples = letters.endswith("C")
+    nbytes = prod(-(-n // g) * g for n, g in zip(file.shape, file.grain, strict=True))
+    tifffile.imwrite(
+        file.path,
+        shape=shape,
+        dtype=file.dtype.newbyteorder("<"),
+        byteorder="<",
+        bigtiff=nbytes * file.dtype.itemsize > _BIG,
+        tile=file.grain[columns - 1 : columns + 1],
+        photometric="minisblack",
+        planarconfig="contig" if samples else None,
+        ome=False,
+        metadata={"axes": letters[:-1] + "S" if samples else letters},
+    )
+    with file.path.open("r+b") as handle:
+        reserve(handle, file.path.stat().st_size)
+        os.fsync(handle.fileno())
+    sync_directory(file.path.parent)
+    return reopen(file)
+
+
+def reopen(file: NewFile) -> TiffSink:
+    """A file that ``create`` has made.  Raises UsageError where its tiles are others."""
+    with tifffile.TiffFile(file.path) as tiff:
+        offsets = [offset for page in tiff.series[0].pages for offset in page.dataoffsets]
+    counts = [-(-n // g) for n, g in zip(file.shape, file.grain, strict=True)]
+    if len(offsets) != prod(counts):
+        raise UsageError(
+            f"{str(file.path)!r} is not what this job has begun (its tiles differ); use "
+            "--overwrite to begin again."
+        )
+    places = np.array(offsets, dtype=np.int64).reshape(counts)
+    return TiffSink(file.path, file.dtype.newbyteorder("<"), file.grain, places)
+
+
+@dataclass(frozen=True)
+class TiffSource:
+    """A TIFF file to read from (see protocol.Source).
+
+    mapped: where its pixels are, if they lie in one piece
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: str | None
+    mapped: Mapped | None
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Its tiles or strips, where they cannot be mapped."""
+        return tuple(self.tiles.chunks) if self.mapped is None else None
+
+    @cached_property
+    def tiles(self) -> Any:
+        """The file as an array that reads the tiles it is asked for."""
+        import zarr
+
+        with tifffile.TiffFile(self.path) as file:
+            return zarr.open(file.series[0].aszarr(level=0), mode="r")
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        if self.mapped is not None:
+            return np.array(self.mapped.map("r")[index])
+        try:
+            return np.asarray(self.tiles[index])
+        except Exception as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(
+                f"A tile of {str(self.path)!r} cannot be read ({said}); write the file again."
+            ) from error
+
+    def __reduce__(self) -> Any:
+        return open_source, (self.path,)
+
+    def identity(self) -> str:
+        """Its size, its time of change and a digest of its ends."""
+        return file_identity(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class TiffSink:
+    """A tiled TIFF file to write to (see protocol.Sink); offsets: where each tile lies."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    grain: tuple[int, ...]
+    offsets: np.ndarray[Any, Any]
+
+    def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
+        """See protocol.Sink."""
+        counts = [range(-(-n // g)) for n, g in zip(block.shape, self.grain, strict=True)]
+        handle = os.open(self.path, os.O_RDWR)
+        try:
+            for place in product(*counts):
+                at = [n * g for n, g in zip(place, self.grain, strict=True)]
+                part = block[tuple(slice(n, n + g) for n, g in zip(at, self.grain, strict=True))]
+                whole = np.zeros(self.grain, self.dtype)
+                whole[tuple(slice(n) for n in part.shape)] = part
+                tile = tuple((s + n) // g for s, n, g in zip(start, at, self.grain, strict=True))
+                _write_at(handle, whole.tobytes(), int(self.offsets[tile]))
+        finally:
+            os.close(handle)
+
+    def flush(self) -> None:
+        """See protocol.Sink."""
+        sync_file(self.path)
+
+
+def _letters(axes: str) -> str:
+    return "".join(_LETTERS.get(letter, letter) for letter in axes)
+
+
+class _Complaints(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what is said."""
+        self.said.append(record.getMessage())
+
+
+@contextmanager
+def _complaints(path: Path) -> Iterator[None]:
+    """Raise UsageError where tifffile logs an error: it goes on with what is left of the file."""
+    heard, logger = _Complaints(), tifffile.logger()
+    logger.addHandler(heard)
+    try:
+        yield
+    finally:
+        logger.removeHandler(heard)
+    if heard.said:
+        raise UsageError(f"{str(path)!r} is damaged ({heard.said[0]}); write the file again.")
+
+
+def _write_at(handle: int, data: bytes, offset: int) -> None:
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(handle, left, offset)
+        left, offset = left[written:], offset + written

@@ -1,0 +1,102 @@
+"""Axes of files as the dimensions of models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fieldwise.errors import UsageError
+from fieldwise.tile.io import Layout, ModelView, guess_axes
+from tests.tile.jobs_cases import image
+
+SIZES = {"N": 1, "C": 3, "D": 5, "H": 7, "W": 11}
+
+
+@st.composite
+def layouts(draw):
+    rank = draw(st.integers(3, 5))
+    spatial = "DHW"[5 - rank :]
+    axes = draw(st.permutations([*draw(st.sampled_from(["", "C", "N", "NC"])), *spatial]))
+    return "".join(axes), rank
+
+
+@given(layouts())
+def test_the_model_sees_each_axis_where_it_belongs(found):
+    axes, rank = found
+    values = image(*(SIZES[a] for a in axes))
+    layout = Layout.of(axes, rank=rank)
+    seen = layout.to_model(values)
+    names = ("NC" + "DHW"[5 - rank :]) if rank else ""
+    assert seen.shape == tuple(SIZES[a] if a in axes else 1 for a in names)
+    expected = values.transpose([axes.index(a) for a in names if a in axes])
+    np.testing.assert_array_equal(seen.reshape(expected.shape), expected)
+    np.testing.assert_array_equal(layout.to_file(seen), values)
+    assert layout.file_shape(seen.shape) == values.shape
+
+
+@given(layouts(), st.data())
+def test_a_slice_of_the_view_is_the_slice_of_the_whole(found, data):
+    axes, rank = found
+    values = image(*(SIZES[a] for a in axes))
+    layout = Layout.of(axes, rank=rank)
+    whole = layout.to_model(values)
+    index = []
+    for size in whole.shape:
+        lo = data.draw(st.integers(0, size - 1))
+        index.append(slice(lo, data.draw(st.integers(lo + 1, size))))
+    view = ModelView(values, layout)  # type: ignore[arg-type]
+    assert view.shape == whole.shape
+    np.testing.assert_array_equal(view[tuple(index)], whole[tuple(index)])
+    np.testing.assert_array_equal(view[: index[0].stop], whole[: index[0].stop])
+
+
+@pytest.mark.parametrize(
+    ("shape", "model", "axes"),
+    [
+        ((3, 40, 50), (1, 3, 8, 8), "CHW"),
+        ((40, 50, 3), (1, 3, 8, 8), "HWC"),
+        ((1, 3, 40, 50), (1, 3, 8, 8), "NCHW"),
+        ((40, 50), (1, 1, 8, 8), "HW"),
+        ((9, 40, 50), (1, 1, 8, 8, 8), "DHW"),
+        ((2, 9, 40, 50), (1, 2, 8, 8, 8), "CDHW"),
+        ((2, 4000), (1, 2, 100), "CW"),
+    ],
+)
+def test_axes_are_told_from_the_shape_where_only_one_reading_fits(shape, model, axes):
+    assert guess_axes(shape, model=model) == axes
+
+
+def test_what_the_file_says_decides_between_readings():
+    assert guess_axes((3, 40, 3), model=(1, 3, 8, 8), hint="YXS") == "HWC"
+    assert guess_axes((40, 50, 3), model=(1, 3, 8, 8), hint="CYX") == "HWC"
+
+
+def test_several_readings_are_a_question_not_a_guess():
+    with pytest.raises(UsageError, match=r"CHW and HWC both fit .* 3x40x3 .*give --axes"):
+        guess_axes((3, 40, 3), model=(1, 3, 8, 8))
+    with pytest.raises(UsageError, match="No layout fits"):
+        guess_axes((4, 40, 40), model=(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ("CHQ", "'Q' in the axes 'CHQ' means nothing"),
+        ("CHH", "Two axes of 'CHH' mean the same"),
+        ("CHY", "Two axes of 'CHY' mean the same"),
+        ("CW", "1 spatial ones and the model's input has 2; write for example CHW"),
+    ],
+)
+def test_axes_that_make_no_sense_are_told(axes, message):
+    with pytest.raises(UsageError, match=message):
+        Layout.of(axes, rank=4)
+
+
+def test_a_result_has_the_axes_of_the_input_and_channels_where_it_has_some():
+    flat = Layout.of("HW", rank=4)
+    assert flat.of_result((1, 1, 8, 8)).axes == "HW"
+    assert flat.of_result((1, 5, 8, 8)).axes == "CHW"
+    assert Layout.of("HWC", rank=4).of_result((1, 5, 8, 8)).axes == "HWC"
+    assert len(flat.of_result((1, 8, 8)).axes) == 3
