@@ -19,7 +19,7 @@ from fieldwise.fold.layers import Layer, spans, strides
 from fieldwise.fold.modules import REMEDY, Impossible, Modules
 from fieldwise.fold.plan import Branch, Merge, Plan
 from fieldwise.fold.refusal import Stays, listed
-from fieldwise.fold.replace import has_weight_hook, inherit, replace
+from fieldwise.fold.replace import Homes, has_weight_hook, inherit
 from fieldwise.fold.wiring import Wiring
 
 
@@ -218,14 +218,22 @@ class Branches:
             number = self.wiring.producer[self.wiring.source(number)]
         return modules - {""} | {branch.node.module}
 
-    def carry_out(self, copy: nn.Module, written: set[str]) -> None:
+    def is_dropped(self, number: int) -> bool:
+        """Whether a node runs in a module of which a convolution is left, before the sum."""
+        where = self.graph.nodes[number].module
+        return any(
+            block is not None and number < merge.top and _is_in(where, block.path)
+            for merge, block in self.merges
+        )
+
+    def carry_out(self, copy: nn.Module, homes: Homes, written: set[str]) -> None:
         """Change the copy, whose convolutions have their new weights already.
 
         written: the modules whose zeros are written to
         """
         for merge, block in self.merges:
             if block is not None:
-                _shorten(copy, block, merge.host.node.module)
+                _shorten(copy, homes, block, merge.host.node.module)
                 continue
             for branch in merge.branches:
                 path = branch.node.module
@@ -233,7 +241,7 @@ class Branches:
                 zeros = _zeros(branch.layer, dense=path in written)
                 old = copy.get_submodule(path)
                 inherit(zeros, old)
-                replace(copy, old, zeros)
+                homes.replace(old, zeros)
 
 
 def _is_in(path: str, outer: str) -> bool:
@@ -249,7 +257,7 @@ def _zeros(layer: Layer, *, dense: bool) -> Zeros:
     return Zeros(channels, spans=spans(layer), steps=strides(layer), dense=dense)
 
 
-def _shorten(copy: nn.Module, block: Block, host: str) -> None:
+def _shorten(copy: nn.Module, homes: Homes, block: Block, host: str) -> None:
     """Leave of a module one convolution, under the names that it has, and what runs after it."""
     old, inner = copy.get_submodule(block.path), copy.get_submodule(host)
     first, *names = host[len(block.path) + 1 :].split(".")
@@ -259,4 +267,4 @@ def _shorten(copy: nn.Module, block: Block, host: str) -> None:
     rest = {name: old.get_submodule(name) for name in block.rest}
     left = nn.Sequential(OrderedDict({first: inner, **rest}))
     inherit(left, old)
-    replace(copy, old, left)
+    homes.replace(old, left)

@@ -16,7 +16,7 @@ from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.fold.branches import Branches
 from fieldwise.fold.modules import Modules
 from fieldwise.fold.plan import Plan
-from fieldwise.fold.replace import plain, replace, rounded, set_parameter, slot, strip, without_own
+from fieldwise.fold.replace import Homes, plain, rounded, set_parameter, slot, strip, without_own
 from fieldwise.fold.verify import copied, run
 from fieldwise.fold.weights import Changed, norm_parameters
 
@@ -26,10 +26,14 @@ def rebuilt(
 ) -> tuple[nn.Module, tuple[tuple[Changed, Tensor, Tensor | None], ...]]:
     """A changed copy of the model; per layer, its rounded weight and bias."""
     copy = copied(modules.model)
-    twins = dict(copy.named_modules())
-    layers = tuple((one, *_change(modules, copy, twins, one)) for one in changed)
+    twins, homes = dict(copy.named_modules()), Homes(copy)
+    layers = tuple((one, *_change(modules, homes, twins, one)) for one in changed)
     branches = Branches(modules, made)
-    merged = {fold.candidate.node.module for fold in made.folds if fold.direction == "merge"}
+    merged = {
+        fold.candidate.node.module
+        for fold in made.folds
+        if fold.direction == "merge" and not branches.is_dropped(fold.candidate.number)
+    }
     silent = branches.silent()
     returning = merged.union(*silent.values())
     written = _written(modules.model, returning, example) if returning else set()
@@ -39,13 +43,14 @@ def rebuilt(
         if candidates[0].forward_only:
             strip(modules.by_path[path], twins[path], candidates[0].node)
         else:
-            replace(copy, twins[path], without_own(twins[path], aliased=path in written))
-    branches.carry_out(copy, written)
+            left = without_own(twins[path], aliased=path in written)
+            homes.replace(twins[path], left)
+    branches.carry_out(copy, homes, written)
     return copy, layers
 
 
 def _change(
-    modules: Modules, copy: nn.Module, twins: dict[str, nn.Module], one: Changed
+    modules: Modules, homes: Homes, twins: dict[str, nn.Module], one: Changed
 ) -> tuple[Tensor, Tensor | None]:
     path, layer = modules.owner(one.layer), one.layer
     original, twin = modules.by_path[path], twins[path]
@@ -57,7 +62,7 @@ def _change(
     if slot(original, layer.weight) is None:
         fresh = plain(twin, modules.pads(path))
         if fresh is not twin:
-            replace(copy, twin, fresh)
+            homes.replace(twin, fresh)
             twins[path] = twin = fresh
     else:
         names = (

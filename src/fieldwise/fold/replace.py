@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,9 @@ _WEIGHT_HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
 
 def rounded(array: np.ndarray, like: Tensor) -> Tensor:
     """A float64 array in the dtype, the memory format and on the device of a tensor."""
-    made = torch.from_numpy(np.ascontiguousarray(array)).to(like.device, like.dtype)
-    return torch.empty_like(like.detach()).copy_(made) if made.shape == like.shape else made
+    same = tuple(like.shape) == array.shape
+    made = torch.empty_like(like.detach()) if same else like.detach().new_empty(array.shape)
+    return made.copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
 
 def set_parameter(module: nn.Module, name: str, value: Tensor, like: Tensor) -> None:
@@ -85,12 +86,25 @@ def inherit(new: nn.Module, old: nn.Module) -> None:
             vars(new)[name] = value
 
 
-def replace(root: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a module in the place of another one, wherever that is registered."""
-    for parent in list(root.modules()):
-        for name, child in parent._modules.items():
-            if child is old:
-                parent._modules[name] = new
+class Homes:
+    """Where every module of a tree is registered, so that another one can take its place."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self._found: dict[nn.Module, list[tuple[nn.Module, str]]] = defaultdict(list)
+        self._enter(root)
+
+    def _enter(self, module: nn.Module) -> None:
+        for parent in module.modules():
+            for name, child in parent._modules.items():
+                if child is not None:
+                    self._found[child].append((parent, name))
+
+    def replace(self, old: nn.Module, new: nn.Module) -> None:
+        """Put a module in the place of another one, wherever that is registered."""
+        for parent, name in self._found[old]:
+            parent._modules[name] = new
+            self._found[new].append((parent, name))
+        self._enter(new)
 
 
 def plain(module: nn.Module, pads: bool) -> nn.Module:
