@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import capture
 from fieldwise.errors import CaptureError
 from fieldwise.shift import AxisCertificate, Move, certify
-from tests.field.random_networks import Drawn
+from tests.field.random_networks import Concat, Drawn, Mixed
 from tests.shift.moves import moved
 from tests.shift.random_networks import randomised, shift_networks
 
-NETWORKS = 150
+NETWORKS = 80
 EXACT, DIFFERENT = 1e-9, 1e-6
 INPUTS = 3
 UNDESCRIBED = ("nobody described",)
@@ -24,7 +24,7 @@ UNDESCRIBED = ("nobody described",)
 
 @pytest.mark.parametrize("part", range(4))
 def test_the_prover_and_brute_force_agree_on_random_networks(part: int) -> None:
-    """Period, control shifts and interior, along one axis, for 4 × 150 networks."""
+    """Period, control shifts and interior, along one axis, for 4 × 80 networks."""
     seen: Counter[str] = Counter()
 
     @settings(
@@ -83,6 +83,8 @@ class Case:
         self.outputs = [self(x) for x in self.inputs]
         self.scale = max((self.outputs[0] - y).abs().max() for y in self.outputs[1:]).item()
         peak = max(y.abs().max() for y in self.outputs).item()
+        blunt = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.Upsample, Mixed, Concat)
+        self.sharp = not any(isinstance(module, blunt) for module in drawn.model.modules())
         self.depends = EXACT * peak < 1e-3 * self.scale < float("inf")
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -136,7 +138,11 @@ class Case:
     # ---------------------------------------------------------------- interior
 
     def check_interior(self, certificate: AxisCertificate) -> bool:
-        """What is out of reach of the edges moves as the view does, and no position more."""
+        """What is out of reach of the edges moves as the view does, and no position more.
+
+        The latter where it can be told: a pool may find its maximum inside, what is clamped may be
+        equal to its neighbour, and the proof does not follow channels one by one.
+        """
         interior = certificate.interior
         if interior.range is None or len(interior.moves) != 1:
             return False
@@ -150,7 +156,7 @@ class Case:
             later = [self(x.narrow(self.axis, start_at, self.size)) for x in self.long]
             if low < high:
                 assert self._differ(later, move.dim, range(low, high), step) <= EXACT, (low, high)
-            for edge in (low - 1, high):
+            for edge in (low - 1, high) if self.sharp else ():
                 if 0 <= edge < move.size and 0 <= edge + step < move.size and low < high:
                     assert self._differ(later, move.dim, range(edge, edge + 1), step) > EXACT, edge
         return True

@@ -9,10 +9,8 @@ from fieldwise.shift import certify
 from tests.shift.moves import moved
 from tests.shift.singles import SINGLES, Single
 
-NOT_YET = {"FFT low-pass"}
 
-
-@pytest.mark.parametrize("name", SINGLES.keys() - NOT_YET)
+@pytest.mark.parametrize("name", SINGLES)
 def test_a_single_op_has_the_verdict_known_by_hand(name: str) -> None:
     """Period, step, interior, and of what breaks it the reason."""
     single = SINGLES[name]
@@ -26,7 +24,7 @@ def test_a_single_op_has_the_verdict_known_by_hand(name: str) -> None:
         assert any(single.why in breaker.why for breaker in found.broken_by), found.broken_by
 
 
-@pytest.mark.parametrize("name", [n for n, s in SINGLES.items() if s.step and n not in NOT_YET])
+@pytest.mark.parametrize("name", [n for n, s in SINGLES.items() if s.step])
 def test_the_moves_of_a_certificate_carry_the_output_where_the_network_does(name: str) -> None:
     """In float64, for every multiple of the period."""
     single = SINGLES[name]

@@ -17,6 +17,7 @@ from fieldwise.shift.layout import (
     Dim,
     Layout,
     Voice,
+    has_spectrum,
     joined,
     movers_of,
     moves,
@@ -74,6 +75,8 @@ def read_whole(dim: Dim) -> None:
 
     Raises BreaksError where a window is not whole, or the signal unbounded.
     """
+    if has_spectrum(dim):
+        raise BreaksError(Fault("it sums over frequencies"))
     for moving in movers_of(dim):
         if moving.turn is None:
             raise BreaksError(Fault("it reads the whole axis, and so the edges"))

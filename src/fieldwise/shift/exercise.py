@@ -77,13 +77,12 @@ def circular_conv(values: Array, kernel: Array, *, stride: int | Sequence[int] =
                 f"The stride {by} does not divide the axis of {values.shape[axis]} samples; "
                 f"a periodic result needs one that does."
             )
-    starts = tuple(slice(None, None, by) for by in strides)
-    terms = (
-        weight
-        * translate(values, [(size - 1) // 2 - k for k, size in zip(at, kernel.shape, strict=True)])
-        for at, weight in zip(product(*map(range, kernel.shape)), kernel.reshape(-1), strict=True)
-    )
-    return sum(term[(..., *starts)] for term in terms)  # type: ignore[return-value]
+    starts: tuple[Any, ...] = (Ellipsis, *(slice(None, None, by) for by in strides))
+    result = np.zeros_like(values[starts] * kernel.reshape(-1)[:1].sum())
+    for tap in product(*map(range, kernel.shape)):
+        back = [(size - 1) // 2 - k for k, size in zip(tap, kernel.shape, strict=True)]
+        result = result + kernel[tap] * translate(values, back)[starts]
+    return result
 
 
 def commutes(

@@ -23,6 +23,7 @@ from fieldwise.shift.moving import (
     Moving,
     Part,
     Same,
+    Spectrum,
     Still,
     Tell,
     blamed,
@@ -85,8 +86,13 @@ def movers_of(dim: Dim) -> Iterator[Moving]:
 
 
 def moves(dim: Dim) -> bool:
-    """Whether some digit of a dimension moves."""
-    return any(True for _ in movers_of(dim))
+    """Whether some digit of a dimension moves, or turns its phase."""
+    return any(isinstance(digit, Moving | Spectrum) for part in dim for digit in part)
+
+
+def has_spectrum(dim: Dim) -> bool:
+    """Whether a dimension holds frequencies."""
+    return any(isinstance(digit, Spectrum) for part in dim for digit in part)
 
 
 def is_uniform(dim: Dim) -> bool:
@@ -126,6 +132,8 @@ def read_along(dim: Dim, along: Along, after: int, voice: Voice, *, averages: bo
         inside = _inside(index, after, size) or border is not Border.DROP
         alike = averages or (isinstance(index, AxisMap) and index.period == 1)
         return uniform(after) if is_uniform(dim) and inside and alike else stays(after)
+    if has_spectrum(dim):
+        return _prefix(dim, index, border, after, voice.about(along))
     many = len(dim) > 1 or len(dim[0]) > 1
     if many and isinstance(index, AxisMap) and _is_shift(index) and border is Border.DROP:
         return _shifted(dim, index.offsets[0].first, after, voice.about(along))
@@ -135,6 +143,13 @@ def read_along(dim: Dim, along: Along, after: int, voice: Voice, *, averages: bo
         index, border = regular(index, window, border)
     name = (voice.name, along.dim)
     return ((stretched(window, index, border, after, name, voice.about(along)),),)
+
+
+def _prefix(dim: Dim, index: AxisMap | Table, border: Border, after: int, tell: Tell) -> Dim:
+    """The first frequencies; zeros for more of them than there are."""
+    if not index.is_identity or border is not Border.DROP or len(dim) > 1 or len(dim[0]) > 1:
+        raise BreaksError(Fault("it moves frequencies to other places"))
+    return ((resized(dim[0][0], 0, after, tell),),)
 
 
 def _is_shift(index: AxisMap) -> bool:
@@ -273,6 +288,8 @@ def _regrouped(old: Sequence[Dim], sizes: Sequence[int], voice: Voice, first: in
         return [next(whole) if size > 1 else uniform(1) for size in sizes]
     if not any(moves(dim) for dim in old):
         return _still(old, sizes)
+    if any(has_spectrum(dim) for dim in old):
+        raise BreaksError(Fault("it is a reshape that cuts frequencies apart"))
     digits = without_ones(
         tuple(
             d
@@ -366,7 +383,7 @@ def _joined_parts(one: Part, two: Part, voice: Voice, place: int) -> Part:
         return one
     if all(isinstance(digit, Same) for digit in one):
         return two
-    if not any(isinstance(digit, Moving) for digit in (*one, *two)):
+    if not any(isinstance(digit, Moving | Spectrum) for digit in (*one, *two)):
         return _joined_still(one, two)
     one, two = _common(one, two, voice, place)
     return tuple(
@@ -405,8 +422,11 @@ def _joined_digits(one: Digit, two: Digit, name: tuple[object, ...], tell: Tell)
         return one
     if isinstance(one, Moving) and isinstance(two, Moving):
         return met(one, two, name, tell)
-    moving = [digit for digit in (one, two) if isinstance(digit, Moving)]
-    if moving:
+    if isinstance(one, Spectrum) and isinstance(two, Still):
+        return one
+    if isinstance(two, Spectrum) and isinstance(one, Still):
+        return two
+    if one != two:
         raise BreaksError(_meets_still())
     return one
 

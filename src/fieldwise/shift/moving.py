@@ -103,7 +103,16 @@ class Moving:
         return int(self.rate * period)
 
 
-Digit = Same | Still | Moving
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Frequencies 0 … size − 1 of a signal of ``turn`` positions: a shift turns their phases."""
+
+    size: int
+    rate: Fraction
+    turn: int
+
+
+Digit = Same | Still | Moving | Spectrum
 Part = tuple[Digit, ...]
 Tell = Callable[[Condition, Moving], Fault]
 
@@ -156,7 +165,17 @@ def stretched(
         at=at,
         grain=period * moving.grain // gcd(moving.grain, advance),
     )
+    if border is Border.WRAP:
+        moving = _wrapped(moving)
     return blamed(new, (moving,), tell)
+
+
+def _wrapped(moving: Moving) -> Moving:
+    """Wrapping a window that is not whole spoils it, for the reasons that it is not whole."""
+    spoiled: tuple[tuple[Condition, Fault], ...] = tuple(
+        ("dirty", fault) for condition, fault in moving.faults if condition != "long"
+    )
+    return replace(moving, faults=(*moving.faults, *spoiled))
 
 
 def _clean(moving: Moving, index: AxisMap, border: Border, after: int) -> tuple[IndexSet, int]:
@@ -206,7 +225,7 @@ def merged(part: Part) -> Digit | None:
     if len(part) == 1:
         return part[0]
     size, tail = _length(part), _length(part[1:])
-    moving = [digit for digit in part if isinstance(digit, Moving)]
+    moving = [digit for digit in part if isinstance(digit, Moving | Spectrum)]
     if not moving:
         uniform = all(isinstance(digit, Same) for digit in part)
         return Same(size) if uniform else Still(size)
@@ -247,6 +266,8 @@ def resized(digit: Digit, start: int, stop: int, tell: Tell) -> Digit:
     """The positions [start, stop) of a digit."""
     if (start, stop) == (0, digit.size):
         return digit
+    if isinstance(digit, Spectrum) and start:
+        raise BreaksError(Fault("it moves frequencies to other places"))
     if not isinstance(digit, Moving):
         return replace(digit, size=stop - start)
     return stretched(digit, AxisMap.affine(1, start), Border.DROP, stop - start, digit.origin, tell)
@@ -282,25 +303,24 @@ def side_by_side(parts: Iterable[Part], tell: Tell) -> tuple[Part, ...]:
     joined: list[Part] = []
     for part in parts:
         if joined and (one := _continued(joined[-1], part, tell)) is not None:
-            joined[-1] = (one,)
+            joined[-1] = one
         else:
             joined.append(part)
     return tuple(joined)
 
 
-def _continued(left: Part, right: Part, tell: Tell) -> Digit | None:
-    if len(left) > 1 or len(right) > 1:
-        return None
+def _continued(left: Part, right: Part, tell: Tell) -> Part | None:
+    """Two neighbours as one part; None where they are none."""
     one, two = left[0], right[0]
     if isinstance(one, Moving) and isinstance(two, Moving):
         gap = two.at - one.at - one.size
         same = (one.origin, one.rate, one.turn) == (two.origin, two.rate, two.turn)
-        if not same or (gap if one.turn is None else gap % one.turn):
+        if left[1:] != right[1:] or not same or (gap if one.turn is None else gap % one.turn):
             return None
         clean = one.clean | two.clean.shift(one.size)
         grain = lcm(one.grain, two.grain)
         new = replace(one, size=one.size + two.size, clean=clean, grain=grain)
-        return blamed(new, (one, two), tell)
-    if isinstance(one, Moving) or isinstance(two, Moving):
+        return (blamed(new, (one, two), tell), *left[1:])
+    if any(isinstance(digit, Moving | Spectrum) for digit in (*left, *right)):
         return None
-    return Still(one.size + two.size)
+    return (Still(_length(left) + _length(right)),)

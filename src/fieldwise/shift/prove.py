@@ -32,6 +32,7 @@ from fieldwise.shift.contract import Frame
 from fieldwise.shift.layout import (
     Layout,
     Voice,
+    has_spectrum,
     length,
     movers,
     moves,
@@ -247,27 +248,36 @@ def _breakers(faults: Sequence[Fault], axis: int) -> tuple[Breaker, ...]:
 def _faults(state: _State) -> tuple[Fault, ...]:
     if isinstance(state, _Lost):
         return state.faults
+    if any(map(has_spectrum, state.layout)):
+        return (Fault("it is a spectrum, which turns its phases instead of moving"),)
     return tuple(fault for moving in movers(state.layout) for _, fault in moving.faults)
 
 
 def _circular(state: _State, size: int) -> Circular:
     assert isinstance(state, _Follows)
-    period = _least(state, size)
-    found = tuple(move for move, _ in _moves(state.layout, period))
+    period = gcd(state.period, size)
+    found = tuple(
+        replace(move, step=_step(state.period, moving, period, size))
+        for move, moving in _moves(state.layout, state.period)
+    )
     steps = {move.step * move.inner for move in found}
     conditions = (f"the size of the axis is a multiple of {period}",) if period > 1 else ()
     step = next(iter(steps), 0) if len(steps) < 2 else None
     return Circular(True, period, step, conditions, found)
 
 
-def _least(state: _Follows, size: int) -> int:
-    """Multiples of the period reach every multiple of its common divisor with the size."""
-    least = gcd(state.period, size)
-    fits = all(
-        (moving.rate * least).denominator == 1 and moving.rate * size % (moving.turn or 1) == 0
-        for moving in movers(state.layout)
-    )
-    return least if fits else state.period
+def _step(proven: int, moving: Moving, period: int, size: int) -> int:
+    """The step at the common divisor of the proven period and the size of the axis.
+
+    Multiples of the proven period reach it after some turns of the axis.
+    """
+    assert moving.turn is not None
+    natural = moving.rate * period
+    if natural.denominator == 1 and moving.rate * size % moving.turn == 0:
+        return int(natural)
+    times = next(k for k in range(1, size + 1) if (k * proven - period) % size == 0)
+    step = times * moving.step(proven) % moving.turn
+    return step if 2 * step <= moving.turn else step - moving.turn
 
 
 def _interior(state: _State) -> Interior:

@@ -48,6 +48,7 @@ from fieldwise.shift.layout import (
 )
 from fieldwise.shift.moving import BreaksError, Fault, Moving, Part, Still, blamed, side_by_side
 from fieldwise.shift.reasons import ORDERED, UNDESCRIBED, ordered, varies
+from fieldwise.shift.spectral import check_phases, is_spectral, transformed
 from fieldwise.shift.treatment import CONTRACTIONS, TABLE, Treatment
 
 Guard = IndexSet | None
@@ -59,6 +60,10 @@ def advanced(frame: Frame) -> Layout:
     Raises BreaksError with the reason where nothing can be said of it.
     """
     op = frame.node.op
+    if is_spectral(frame):
+        check_phases(frame)
+    if op == "fft":
+        return transformed(frame)
     if op in CONTRACTIONS:
         return contracted(frame)
     treatment = TABLE.get(op)
