@@ -15,7 +15,7 @@ from torchvision.models import resnet18
 
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure import measure
-from fieldwise.shift.measure_expect import Move
+from fieldwise.shift.measure_expect import Motion
 from fieldwise.shift.measure_generic import generic
 from fieldwise.shift.measure_moves import translated
 from tests.shift.singles import SINGLES, Single
@@ -25,20 +25,20 @@ HOLDING = {name: case for name, case in WHOLE.items() if case.period}
 BROKEN = {name: case for name, case in WHOLE.items() if not case.period}
 
 
-def move_of(case: Single) -> Move:
+def motion_of(case: Single) -> Motion:
     if case.result_axis is None or not case.step:
-        return Move(None)
+        return Motion(None)
     assert case.period
-    return Move(case.result_axis, Fraction(case.step, case.period))
+    return Motion(case.result_axis, Fraction(case.step, case.period))
 
 
 @pytest.mark.parametrize("name", HOLDING)
 def test_an_op_that_holds_holds_at_its_period_and_not_below(name: str):
     case = HOLDING[name]
-    moves = {"output": move_of(case)}
+    motions = {"output": motion_of(case)}
     size = case.shape[case.axis]
     for shift in {1, case.period, 2 * case.period} - {size}:
-        found = measure(case.make(), case.shape, shift=shift, axis=case.axis, moves=moves)
+        found = measure(case.make(), case.shape, shift=shift, axis=case.axis, motions=motions)
         assert found.verdict == ("broken" if shift % case.period else "holds"), shift
 
 
@@ -54,7 +54,7 @@ def test_how_a_value_moves_is_found_without_being_told(name: str):
     case = SINGLES[name]
     found = measure(case.make(), case.shape, shift=case.period, axis=case.axis)
     assert found.verdict == "holds"
-    assert found["output"].move == move_of(case)
+    assert found["output"].motion == motion_of(case)
 
 
 # ---------------------------------------------------------------------- no evidence
@@ -144,7 +144,7 @@ def test_layers_are_named_as_in_the_report_and_moved_by_their_strides():
     assert {moved.name for moved in found.layers} == {
         "layer1", "layer2", "layer1.0.relu#1", "layer1.0.relu#2",
     }  # fmt: skip
-    assert found["layer2"].move == Move(3, Fraction(1, 8))
+    assert found["layer2"].motion == Motion(3, Fraction(1, 8))
     assert [moved.name for moved in found.outputs] == ["output"]
     assert found["output"].shift == 32
 
@@ -185,7 +185,7 @@ def test_a_model_that_insists_on_float32_is_refused():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return F.linear(x, torch.ones(8, 8, dtype=torch.float32))
 
-    with pytest.raises(UsageError, match="does not run in float64"):
+    with pytest.raises(UsageError, match=r"failed in float64.*runs in that precision"):
         measure(Single32(), (1, 1, 8))
 
 

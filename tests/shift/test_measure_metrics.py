@@ -14,6 +14,7 @@ from fieldwise.shift.measure import measure
 from fieldwise.shift.measure_lie import lie_derivative
 from fieldwise.shift.measure_metrics import consistency, eq_t
 from fieldwise.shift.repair import circular
+from tests.shift.singles import SINGLES
 
 
 def test_a_fresh_zero_padded_resnet_is_fully_consistent_for_want_of_an_opinion():
@@ -76,6 +77,23 @@ def test_an_exactly_equivariant_conv_has_no_lie_derivative(size: int):
     (found,) = lie_derivative(nn.Conv1d(1, 2, padding_mode="circular", **CONV), (1, 1, size))
     assert found.error < 1e-12
     assert found.speed > 0.1
+
+
+@pytest.mark.parametrize(
+    "name", ["identity", "flip", "transpose", "roll", "x - mean", "FFT low-pass", "circular conv"]
+)
+def test_linear_ops_that_hold_at_every_shift_have_none(name: str):
+    case = SINGLES[name]
+    (found,) = lie_derivative(case.make(), case.shape, axis=case.axis)
+    assert found.error < 1e-12
+    assert found.speed > 0.1
+
+
+@pytest.mark.parametrize("name", ["zero-padded conv", "position embedding", "linear over the axis"])
+def test_ops_that_break_equivariance_have_one(name: str):
+    case = SINGLES[name]
+    (found,) = lie_derivative(case.make(), case.shape, axis=case.axis)
+    assert found.error > 1e-2
 
 
 def test_what_aliases_or_pads_has_one():

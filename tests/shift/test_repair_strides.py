@@ -71,10 +71,13 @@ def test_sizes_stay_what_they_were(net: nn.Module):
         assert antialias(net, x).model(x).shape == net(x).shape
 
 
-def test_blur_and_periodic_boundaries_go_together_in_either_order(resnet):
-    x = torch.randn(1, 3, 64, 64)
-    one = circular(antialias(resnet, x).model, x)
-    two = antialias(circular(resnet, x).model, x)
+def test_blur_and_periodic_boundaries_go_together_in_either_order():
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 4, 3, padding=1)
+    )
+    x = torch.randn(1, 3, 16, 24)
+    one = circular(antialias(net, x).model, x)
+    two = antialias(circular(net, x).model, x)
     assert one.done
     assert torch.equal(one.model(x), two.model(x))
     again = pickle.loads(pickle.dumps(copy.deepcopy(two.model)))

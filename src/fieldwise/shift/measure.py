@@ -19,7 +19,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
-from fieldwise.shift.measure_expect import Expectations, Move
+from fieldwise.shift.measure_expect import Expectations, Motion
 from fieldwise.shift.measure_metrics import eq_t
 from fieldwise.shift.measure_moves import Amount, translated
 from fieldwise.shift.measure_subject import Subject, scale, shifted
@@ -36,7 +36,7 @@ class Moved:
 
     name:     of the output, or the path of the module that returned it
     axis:     of the input; shift: by how many of its samples
-    move:     how the value should have moved; None where that is not known
+    motion:   how the value should have moved; None where that is not known
     error:    normalised by the deviation (see the module)
     control:  the error of a translation that is wrong
     eq_t:     EQ-T in dB: 10·log10(range² / mean squared error) (Karras et al. 2021, eq. 3, where
@@ -47,7 +47,7 @@ class Moved:
     name: str
     axis: int
     shift: Amount
-    move: Move | None
+    motion: Motion | None
     error: float
     control: float
     eq_t: float
@@ -105,7 +105,7 @@ def measure(
     shift: Amount | Mapping[int, Amount] | None = None,
     axis: int | Sequence[int] | None = None,
     layers: Sequence[str] = (),
-    moves: Mapping[str, Move] | None = None,
+    motions: Mapping[str, Motion] | None = None,
     randomise: bool = True,
     up_to_roll: bool = False,
     seed: int = 0,
@@ -119,7 +119,7 @@ def measure(
                that should move every value by a whole number of units
     axis:      of the input, one or several; by default all from 2 on
     layers:    globs of module paths whose values are measured too
-    moves:     how values move, by name, where the field's stride does not say it
+    motions:   how values motion, by name, where the field's stride does not say it
     randomise: draw all weights and statistics (see ``measure_generic``), for a decision on the
                structure; without, the weights are taken as they are
     up_to_roll: let a map move by any whole number of units, the one that fits best: adaptive
@@ -145,10 +145,10 @@ def measure(
             value_name = expectations.value(name, is_output=is_output)
             if value_name is None:
                 continue
-            move = (moves or {}).get(name) or expectations.move(value_name, along)
+            motion = (motions or {}).get(name) or expectations.motion(value_name, along)
             turn = amount % expectations.shape[along] == 0
             spatial = expectations.spatial(value_name)
-            case = _Case(name, along, amount, move, spatial, turn, up_to_roll)
+            case = _Case(name, along, amount, motion, spatial, turn, up_to_roll)
             other = subject.unrelated[is_output, name]
             found[is_output].append(case.judge(value, after[is_output, name], other))
     return Measurement(tuple(found[True]), tuple(found[False]), seed, randomise, up_to_roll)
@@ -176,26 +176,26 @@ class _Case:
     name: str
     axis: int
     shift: Amount
-    move: Move | None
+    motion: Motion | None
     spatial: tuple[int, ...]
     turn: bool
     up_to_roll: bool
 
     def judge(self, value: Tensor, shifted: Tensor, unrelated: Tensor) -> Moved:
         """Compare what became of the value with what should have become of it."""
-        if self.move is None or value.shape != shifted.shape:
-            verdict: Verdict = "no evidence" if self.move is None else "broken"
-            return Moved(self.name, self.axis, self.shift, self.move, inf, inf, -inf, verdict)
-        move, deviation = scale(value, unrelated, self.move, self.spatial)
-        if move.dim is None:
+        if self.motion is None or value.shape != shifted.shape:
+            verdict: Verdict = "no evidence" if self.motion is None else "broken"
+            return Moved(self.name, self.axis, self.shift, self.motion, inf, inf, -inf, verdict)
+        motion, deviation = scale(value, unrelated, self.motion, self.spatial)
+        if motion.dim is None:
             wanted, wrong = value, unrelated
         elif self.up_to_roll:
-            wanted = _best_roll(value, shifted, move.dim)
-            wrong = _best_roll(unrelated, shifted, move.dim)
+            wanted = _best_roll(value, shifted, motion.dim)
+            wrong = _best_roll(unrelated, shifted, motion.dim)
         else:
-            amount = move.rate * _exact(self.shift)
-            wanted = translated(value, amount, move.dim)
-            wrong = translated(value, amount + 1, move.dim)
+            amount = motion.rate * _exact(self.shift)
+            wanted = translated(value, amount, motion.dim)
+            wrong = translated(value, amount + 1, motion.dim)
         error = _ratio(float((shifted - wanted).abs().max()), deviation)
         control = _ratio(float((shifted - wrong).abs().max()), deviation)
         alive = deviation > 0 and isfinite(error) and isfinite(control)
@@ -203,7 +203,7 @@ class _Case:
             name=self.name,
             axis=self.axis,
             shift=self.shift,
-            move=move,
+            motion=motion,
             error=error,
             control=control,
             eq_t=eq_t(wanted, shifted),

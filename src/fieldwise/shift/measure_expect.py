@@ -19,7 +19,7 @@ _LONGEST = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Motion:
     """Shifting the input by k samples along an axis moves a value by k·rate units along ``dim``.
 
     dim: None where the value should not move at all
@@ -30,7 +30,7 @@ class Move:
 
 
 class Expectations:
-    """The moves of every value of a graph, by descent and stride (see ``field``)."""
+    """The motions of every value of a graph, by descent and stride (see ``field``)."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -67,7 +67,7 @@ class Expectations:
         value = (self._outputs if is_output else self._by_alias).get(name, name)
         return value if value in self._sources else None
 
-    def move(self, name: str, axis: int) -> Move | None:
+    def motion(self, name: str, axis: int) -> Motion | None:
         """How a value (or what a module returned) should move; None where that is not known.
 
         Along the one dimension that descends from ``axis``, by the stride of its field.  Where
@@ -83,14 +83,14 @@ class Expectations:
         if len(dims) > 1:
             return None
         if not dims:
-            return Move(None)
+            return Motion(None)
         ratio = Fraction(row.shape[dims[0]], self.shape[axis])
-        return Move(dims[0], 1 / stride if stride else ratio)
+        return Motion(dims[0], 1 / stride if stride else ratio)
 
     def spatial(self, name: str) -> tuple[int, ...]:
         """The dimensions along which a value is a map."""
-        moves = (self.move(name, axis) for axis in self.axes)
-        return tuple(sorted({move.dim for move in moves if move and move.dim is not None}))
+        found = (self.motion(name, axis) for axis in self.axes)
+        return tuple(sorted({one.dim for one in found if one and one.dim is not None}))
 
     def period(self, axis: int) -> int:
         """The least shift that moves every feature map by a whole number of units.

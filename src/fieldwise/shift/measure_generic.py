@@ -29,7 +29,7 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 def generic(model: nn.Module, *, seed: int = 0) -> nn.Module:
-    """A copy in float64 and eval mode, every parameter and every statistic drawn at random.
+    """A copy in float64, eval mode and on the CPU, parameters and statistics drawn at random.
 
     Weights: N(0, 2 / fan-in).  Vectors and scalars (γ, LayerScale, temperatures): U(0.5, 1.5).
     Biases and means: N(0, 0.3).  Variances: U(0.5, 2).  Other buffers (masks, grids, blur kernels)
@@ -39,7 +39,7 @@ def generic(model: nn.Module, *, seed: int = 0) -> nn.Module:
     >>> net[0].weight.dtype, bool((net[1].running_mean != 0).all()), bool(net[1].bias.any())
     (torch.float64, True, True)
     """
-    result = copied(model).double().eval()
+    result = copied(model).cpu().double().eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in _drawable(result):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
-from fieldwise.shift.measure_expect import Expectations, Move
+from fieldwise.shift.measure_expect import Expectations, Motion
 from fieldwise.shift.measure_moves import derivative
 from fieldwise.shift.measure_subject import Subject, Values, rms, scale
 
@@ -72,13 +72,13 @@ def lie_derivative(
         rates = _rates(subject, along, len(expectations.shape))
         for (is_output, name), value in subject.reference.items():
             value_name = expectations.value(name, is_output=is_output)
-            move = None if value_name is None else expectations.move(value_name, along)
-            if value_name is None or move is None:
+            motion = None if value_name is None else expectations.motion(value_name, along)
+            if value_name is None or motion is None:
                 continue
             other = subject.unrelated[is_output, name]
-            move, size = scale(value, other, move, expectations.spatial(value_name))
+            motion, size = scale(value, other, motion, expectations.spatial(value_name))
             rate = rates[is_output, name]
-            departure = rms(rate - _wanted(value, move))
+            departure = rms(rate - _wanted(value, motion))
             found[is_output].append(
                 Lie(name, along, _over(departure, size), _over(rms(rate), size))
             )
@@ -104,10 +104,10 @@ def _rates(subject: Subject, axis: int, rank: int) -> Values:
     return rates
 
 
-def _wanted(value: Tensor, move: Move) -> Tensor:
-    if move.dim is None:
+def _wanted(value: Tensor, motion: Motion) -> Tensor:
+    if motion.dim is None:
         return torch.zeros_like(value)
-    return float(move.rate) * derivative(value, move.dim)
+    return float(motion.rate) * derivative(value, motion.dim)
 
 
 def _over(part: float, whole: float) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import meta_tensor
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
-from fieldwise.shift.measure_expect import Move
+from fieldwise.shift.measure_expect import Motion
 from fieldwise.shift.measure_generic import copied, generic
 from fieldwise.shift.measure_moves import Amount, translated
 
@@ -29,7 +29,7 @@ class Subject:
         self, model: nn.Module, example: Any, layers: Sequence[str], *, randomise: bool, seed: int
     ) -> None:
         example = _tensors(example)
-        self.model = generic(model, seed=seed) if randomise else copied(model).double().eval()
+        self.model = generic(model, seed=seed) if randomise else copied(model).cpu().double().eval()
         self.paths = _chosen(self.model, layers)
         self.inputs = noise(example, seed=seed)
         self.reference = self.run(self.inputs)
@@ -53,7 +53,8 @@ class Subject:
         except RuntimeError as error:
             first = str(error).strip().splitlines()[0]
             raise UsageError(
-                f"The model does not run in float64 ({first}); a decision needs that precision."
+                f"The model failed in float64 ({first.rstrip('.')}); check the input's shape, and "
+                f"that the model runs in that precision, which a decision needs."
             ) from error
         finally:
             for hook in hooks:
@@ -85,19 +86,19 @@ def noise(example: Any, *, seed: int) -> Any:
 
 
 def scale(
-    value: Tensor, unrelated: Tensor, move: Move, spatial: Sequence[int]
-) -> tuple[Move, float]:
+    value: Tensor, unrelated: Tensor, motion: Motion, spatial: Sequence[int]
+) -> tuple[Motion, float]:
     """What an error of a value is measured against, and how the value moves after all.
 
     Its spatial deviation: the root mean square without the spatial mean.  A value that should not
     move, or is the same everywhere, is measured by how far it moves to an unrelated input.  What
     is no more than rounding counts as 0.
     """
-    if move.dim is not None:
+    if motion.dim is not None:
         deviation = _seen(value - value.mean(tuple(spatial), keepdim=True), value)
         if deviation:
-            return move, deviation
-    return Move(None), _seen(value - unrelated, value)
+            return motion, deviation
+    return Motion(None), _seen(value - unrelated, value)
 
 
 def rms(value: Tensor) -> float:

@@ -14,7 +14,7 @@ from fieldwise.shift.measure import measure
 from fieldwise.shift.repair.adapt import adapted, changes
 from fieldwise.shift.repair.antialias import Antialiased
 from fieldwise.shift.repair.borders import Borders, Interpolation
-from fieldwise.shift.repair.circular import Circular
+from fieldwise.shift.repair.periodic import Periodic
 from fieldwise.shift.repair.polyphase import Polyphase
 from fieldwise.shift.repair.report import Change as Change
 from fieldwise.shift.repair.report import Repaired as Repaired
@@ -48,7 +48,7 @@ def circular(
     """
     example = _tensors(example)
     chosen = _spatial_axes(example, axes)
-    copy = adapted(model, Circular(Borders(_rank(example), chosen, interpolation)))
+    copy = adapted(model, Periodic(Borders(_rank(example), chosen, interpolation)))
     return _checked(copy, example, chosen, shift)
 
 

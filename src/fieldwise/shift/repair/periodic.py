@@ -24,7 +24,7 @@ from fieldwise.shift.repair.windows import conv, pad, pool, unfold
 
 
 @dataclass(frozen=True, slots=True)
-class Circular(Adaptation):
+class Periodic(Adaptation):
     """Periodic along some axes."""
 
     borders: Borders
