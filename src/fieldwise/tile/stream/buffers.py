@@ -20,30 +20,35 @@ class Buffer:
         self._dim = value.dim
         self._device = device
         self._chunks: list[tuple[int, Tensor]] = []
+        self._held = 0
 
     @property
     def nbytes(self) -> int:
         """Memory of the rows held."""
-        return sum(chunk.numel() * chunk.element_size() for _, chunk in self._chunks)
+        return self._held * self.value.row_bytes
 
     def append(self, lo: int, rows: Tensor) -> None:
         """Add rows [lo, lo + n)."""
         self._chunks.append((lo, rows))
+        self._held += rows.shape[self._dim]
 
     def take_over(self, other: Buffer) -> None:
         """Hold what another buffer of the same value holds."""
-        self._chunks = list(other._chunks)
+        self._chunks, self._held = list(other._chunks), other._held
 
     def trim(self, floor: int) -> None:
         """Forget the rows before ``floor``; what is left of a chunk is copied out of it."""
+        if not self._chunks or self._chunks[0][0] >= floor:
+            return
         kept = []
         for lo, chunk in self._chunks:
-            drop = floor - lo
-            if drop <= 0:
+            rows = chunk.shape[self._dim]
+            drop = min(max(floor - lo, 0), rows)
+            if drop == 0:
                 kept.append((lo, chunk))
-            elif drop < chunk.shape[self._dim]:
-                rest = chunk.narrow(self._dim, drop, chunk.shape[self._dim] - drop)
-                kept.append((floor, rest.clone()))
+            elif drop < rows:
+                kept.append((floor, chunk.narrow(self._dim, drop, rows - drop).clone()))
+            self._held -= drop
         self._chunks = kept
 
     def inside(self, start: int, stop: int) -> Tensor:

@@ -19,14 +19,18 @@ Emit = Callable[[int, int, Tensor], None]
 
 
 class Engine:
-    """One run of a program: the buffers, the schedule and the states that ops carry along."""
+    """One run of a program: the buffers, the schedule and the states that ops carry along.
+
+    nbytes, peak: memory of the rows that are kept now, and the most so far
+    """
 
     def __init__(self, program: Program, device: torch.device) -> None:
         self.program = program
         self.schedule = Schedule(program.wiring)
         self.buffers = [Buffer(value, device) for value in program.values]
         self.states: list[dict[str, Any]] = [{} for _ in program.ops]
-        self.peak = 0
+        self._row_bytes = [value.row_bytes for value in program.values]
+        self.nbytes = self.peak = 0
 
     def step(
         self, available: Sequence[int], limit: Sequence[int], source: Source, emit: Emit
@@ -45,13 +49,14 @@ class Engine:
                 made = self._made(task, source)
                 for value, rows in zip(task.values, made, strict=True):
                     self.buffers[value].append(task.lo, rows)
+                    self.nbytes += (task.hi - task.lo) * self._row_bytes[value]
                     if value in outputs:
                         emit(value, task.lo, rows)
-                self._note_peak()
+                self.peak = max(self.peak, self.nbytes)
                 uses.subtract(self._operands(task))
-                for value in (*self._operands(task), *task.values):
+                for value in {*self._operands(task), *task.values}:
                     if uses[value] <= 0:
-                        self.buffers[value].trim(self.schedule.floor[value])
+                        self._trim(value)
 
     def follow(self, other: Engine) -> None:
         """Go on where another run of the same ops has stopped (its total length is known now)."""
@@ -59,14 +64,13 @@ class Engine:
         self.states = other.states
         for mine, theirs in zip(self.buffers, other.buffers, strict=True):
             mine.take_over(theirs)
+        self.nbytes = other.nbytes
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of all rows that are kept."""
-        return sum(buffer.nbytes for buffer in self.buffers)
-
-    def _note_peak(self) -> None:
-        self.peak = max(self.peak, self.nbytes)
+    def _trim(self, value: int) -> None:
+        buffer = self.buffers[value]
+        before = buffer.nbytes
+        buffer.trim(self.schedule.floor[value])
+        self.nbytes -= before - buffer.nbytes
 
     def _operands(self, task: Task) -> Sequence[int]:
         if task.op is None:

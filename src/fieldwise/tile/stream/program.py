@@ -11,7 +11,7 @@ from torch import Tensor
 from fieldwise.axes import AxisMap, Border, Table
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.errors import UsageError
-from fieldwise.graph.ir import Graph, Node, Read, Reshape, Shape
+from fieldwise.graph.ir import Graph, Node, Read, Reshape, Shape, numel
 from fieldwise.tile.stream.calls import BoundCall, is_pointwise
 from fieldwise.tile.stream.executors import (
     Executor,
@@ -34,7 +34,7 @@ from fieldwise.tile.stream.statistics import Known
 class Streamed:
     """A value that is computed row by row: its shape at the real size and its streamed dimension.
 
-    ``rows`` is None while the total length is not known.
+    ``rows`` is None while the total length is not known; ``row_bytes`` is the memory of one row.
     """
 
     name: str
@@ -42,11 +42,7 @@ class Streamed:
     dtype: torch.dtype
     dim: int
     rows: int | None
-
-    @property
-    def row_bytes(self) -> int:
-        """Memory of one row."""
-        return torch.Size(self.shape).numel() // self.shape[self.dim] * self.dtype.itemsize
+    row_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +182,8 @@ class _Compiler:
         rows = None if self.endless else value.shape[dim]
         dtype = getattr(torch, value.dtype)
         self.numbers[name] = len(self.values)
-        self.values.append(Streamed(name, value.shape, dtype, dim, rows))
+        row_bytes = numel(value.shape) // value.shape[dim] * dtype.itemsize
+        self.values.append(Streamed(name, value.shape, dtype, dim, rows, row_bytes))
         return self.numbers[name]
 
     def _compute(self, node: Node) -> None:
