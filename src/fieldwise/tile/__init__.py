@@ -63,6 +63,7 @@ def tiled(
     *,
     tile: int | Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
+    verify: bool = False,
 ) -> TiledCallable:
     """A callable that computes what the model does, crop by crop, with the model as it is.
 
@@ -73,13 +74,16 @@ def tiled(
     tile:          input samples from tile to tile, a multiple of the network's grid; one for all
                    axes, or one each
     axes:          of the inputs, along which tiles are cut; by default all from 2 on
+    verify:        before the first run on a size, compare with the whole on a part of the image
+                   that has corners, seams and interior; ``certificates`` tells how equal they were
 
     Every crop starts on the grid and holds what its outputs see; what comes out is the whole
     image's, to the last bits of the arithmetic, borders included.  Which crops are read, and what
     they cost, is in ``plan(shape)``, before anything runs.
 
     Raises TileError, when a size is first seen, where a layer sees the whole image, for a tile off
-    the grid, and where no crop is proven to give what the whole image gives.
+    the grid, and where no crop is proven to give what the whole image gives; MismatchError where
+    what is verified differs.
 
     >>> import torch
     >>> from torch import nn
@@ -101,10 +105,10 @@ def tiled(
     if isinstance(example_input, TilePlan):
         if tile is not None or axes is not None:
             raise UsageError("The plan says which tiles are cut; give no tile or axes beside it.")
-        return TiledCallable(model, example_input)
+        return TiledCallable(model, example_input, verify=verify)
     if tile is None:
         raise UsageError("Give the size of a tile; suggest_tile finds one for a memory budget.")
-    return TiledModel(model, example_input, tile=tile, axes=axes)
+    return TiledModel(model, example_input, tile=tile, axes=axes, verify=verify)
 
 
 def plan_tiles(

@@ -8,7 +8,7 @@ the model's outputs to keep, and where that goes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
 from math import prod
@@ -131,6 +131,34 @@ class TilePlan:
             writes = tuple(self._slices(n, [p.writes[n] for p in pieces]) for n in self._numbers)
             yield Tile(reads, keeps, writes)
 
+    def shortened(self) -> TilePlan:
+        """The same plan for a smaller image: with all there is to go wrong, and less of the rest.
+
+        From the middle of every axis whole tiles are taken out, as many as leave a tile away from
+        the borders on either side of the cut.  The tiles that stay read as much around them as
+        before, and keep the same of it: a plan that is wrong stays wrong.
+        """
+        found = [_shortened(axis, [o.scales[n] for o in self.outputs])
+                 for n, axis in enumerate(self.axes)]  # fmt: skip
+        axes = tuple(axis for axis, _ in found)
+        shapes = tuple(
+            _resized(shape, {axis.axis: axis.size for axis in axes}) for shape in self.shapes
+        )
+        outputs = tuple(
+            replace(
+                output,
+                shape=_resized(
+                    output.shape,
+                    {
+                        dim: output.shape[dim] - gone[number]
+                        for dim, (_, gone) in zip(output.dims, found, strict=True)
+                    },
+                ),
+            )
+            for number, output in enumerate(self.outputs)
+        )
+        return replace(self, shapes=shapes, axes=axes, outputs=outputs)
+
     @property
     def _numbers(self) -> range:
         return range(len(self.outputs))
@@ -160,6 +188,50 @@ class TilePlan:
             for output in self.outputs
         ]
         return "\n".join(lines)
+
+
+def _resized(shape: Sequence[int], sizes: Mapping[int, int]) -> tuple[int, ...]:
+    return tuple(sizes.get(dim, size) for dim, size in enumerate(shape))
+
+
+def _shortened(axis: AxisPlan, scales: Sequence[Fraction]) -> tuple[AxisPlan, tuple[int, ...]]:
+    """An axis without the tiles in its middle; per output, how many positions are gone."""
+    inner = [piece.reads[0][0] > 0 and piece.reads[-1][1] < axis.size for piece in axis.pieces]
+    left = inner.index(True) + 1 if True in inner else len(inner)
+    right = inner[::-1].index(True) + 1 if True in inner else 0
+    for count in range(len(inner) - left - right, 0, -1):
+        by = count * axis.tile
+        gone = tuple(int(by * scale) for scale in scales)
+        pieces = (
+            *(_kept(piece, by) for piece in axis.pieces[:left]),
+            *(_moved(piece, by, gone) for piece in axis.pieces[left + count :]),
+        )
+        if all(_fits(piece, axis.size - by) for piece in pieces):
+            return replace(axis, size=axis.size - by, pieces=pieces), gone
+    return axis, (0,) * len(scales)
+
+
+def _kept(piece: Piece, by: int) -> Piece:
+    """A piece before the cut: what it reads at the far end moves with that end."""
+    start, stop = piece.reads[-1]
+    return (
+        piece
+        if len(piece.reads) == 1
+        else replace(piece, reads=(piece.reads[0], (start - by, stop - by)))
+    )
+
+
+def _moved(piece: Piece, by: int, gone: Sequence[int]) -> Piece:
+    """A piece behind the cut."""
+    start, stop = piece.reads[-1]
+    writes = tuple((a - g, b - g) for (a, b), g in zip(piece.writes, gone, strict=True))
+    return replace(piece, reads=(*piece.reads[:-1], (start - by, stop - by)), writes=writes)
+
+
+def _fits(piece: Piece, size: int) -> bool:
+    """Whether a piece reads of a shorter axis what it read of the longer, in as many samples."""
+    flat = [end for interval in piece.reads for end in interval]
+    return flat == sorted(set(flat)) and flat[0] >= 0 and flat[-1] <= size
 
 
 def size_text(nbytes: int) -> str:

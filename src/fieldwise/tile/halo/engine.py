@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,12 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
-from fieldwise.tile.halo.arrays import chosen, kept, read
+from fieldwise.tile.arrays import chosen, kept, read
 from fieldwise.tile.halo.planner import plan_tiles
 from fieldwise.tile.plan import Tile, TilePlan
+from fieldwise.tile.verify import Certificate, Run, verify
+
+Shapes = tuple[tuple[int, ...], ...]
 
 
 class TiledCallable:
@@ -23,8 +27,9 @@ class TiledCallable:
     arrays, a sequence or a mapping of them, in the order of the plan's outputs or by their names.
     """
 
-    def __init__(self, call: Callable[..., Any], plan: TilePlan) -> None:
+    def __init__(self, call: Run, plan: TilePlan, *, verify: bool = False) -> None:
         self.call, self._plan = call, plan
+        self._verify, self.certificates = verify, dict[Shapes, Certificate]()
 
     def plan(self, *shapes: Sequence[int]) -> TilePlan:
         """The plan.  Raises UsageError for inputs of another size."""
@@ -43,6 +48,46 @@ class TiledCallable:
         tensors where the first input is one, else numpy arrays.
         """
         plan = self._planned(inputs, named)
+        if self._verify and plan.shapes not in self.certificates:
+            self.certificates[plan.shapes] = self.verify(*inputs, **named)
+        return self._assembled(plan, inputs, named)
+
+    def verify(self, *inputs: Any, **named: Any) -> Certificate:
+        """Compare with the whole: on the inputs' first corner, as small as shows all of the plan.
+
+        Raises MismatchError where they differ by more than the arithmetic explains.
+        """
+        plan = self._planned(inputs, named).shortened()
+        corner = {axis.axis: ((0, axis.size),) for axis in plan.axes}
+        given = [read(x, corner) for x in (*inputs, *named.values())]
+        double = self._doubled()
+        return verify(
+            *self._both(plan, tuple(named)),
+            *given,
+            double=None if double is None else double._both(plan, tuple(named)),
+        )
+
+    def _both(self, plan: TilePlan, names: Sequence[str]) -> tuple[Run, Run]:
+        """A run from pieces, and one at once; the last arguments are those with names."""
+
+        def split(given: Sequence[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+            positional = len(given) - len(names)
+            return given[:positional], dict(zip(names, given[positional:], strict=True))
+
+        def whole(*given: Any) -> Any:
+            found = chosen(self._called(*split(given)), plan.outputs)
+            return _nested([output.name for output in plan.outputs], found)
+
+        def pieces(*given: Any) -> Any:
+            return self._assembled(plan, *split(given))
+
+        return pieces, whole
+
+    def _doubled(self) -> TiledCallable | None:
+        """The same in float64, where that can be had."""
+        return None
+
+    def _assembled(self, plan: TilePlan, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
         tensors = isinstance(next(iter((*inputs, *named.values()))), Tensor)
         found: list[Any] = [None] * len(plan.outputs)
         for number, tile, array in self._run(plan, inputs, named):
@@ -59,7 +104,11 @@ class TiledCallable:
 
     def crop(self, tile: Tile, *inputs: Any, **named: Any) -> list[Any]:
         """What one tile gives, per output: for those who schedule tiles themselves."""
-        plan = self._planned(inputs, named)
+        return self._cropped(self._planned(inputs, named), tile, inputs, named)
+
+    def _cropped(
+        self, plan: TilePlan, tile: Tile, inputs: Sequence[Any], named: Mapping[str, Any]
+    ) -> list[Any]:
         crops = [read(x, tile.reads) for x in inputs]
         keyed = {name: read(x, tile.reads) for name, x in named.items()}
         arrays = chosen(self._called(crops, keyed), plan.outputs)
@@ -74,7 +123,7 @@ class TiledCallable:
         self, plan: TilePlan, inputs: Sequence[Any], named: Mapping[str, Any]
     ) -> Iterator[tuple[int, Tile, Any]]:
         for tile in plan.tiles():
-            for number, array in enumerate(self.crop(tile, *inputs, **named)):
+            for number, array in enumerate(self._cropped(plan, tile, inputs, named)):
                 yield number, tile, array
 
     def _planned(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> TilePlan:
@@ -98,12 +147,14 @@ class TiledModel(TiledCallable):
         *,
         tile: int | Sequence[int],
         axes: Sequence[int] | None = None,
+        verify: bool = False,
     ) -> None:
         self.model, self.example, self.tile, self.axes = model, example, tile, axes
+        self._verify, self.certificates = verify, dict[Shapes, Certificate]()
         self._tensors = list({id(t): t for _, t in named_tensors(example)}.values())
         tensors = (*model.parameters(), *model.buffers(), *self._tensors)
         self.device = next((t.device for t in tensors if not t.is_meta), torch.device("cpu"))
-        self._plans: dict[tuple[tuple[int, ...], ...], TilePlan] = {}
+        self._plans: dict[Shapes, TilePlan] = {}
 
     def plan(self, *shapes: Sequence[int]) -> TilePlan:
         """The plan for inputs of these shapes, made once for each; see ``plan_tiles``."""
@@ -120,6 +171,15 @@ class TiledModel(TiledCallable):
             size = map_tensors(lambda tensor: twins[id(tensor)], self.example)
             self._plans[given] = plan_tiles(self.model, size, tile=self.tile, axes=self.axes)
         return self._plans[given]
+
+    def _doubled(self) -> TiledCallable:
+        twins = {
+            id(tensor): tensor.double() if tensor.is_floating_point() else tensor
+            for tensor in self._tensors
+        }
+        example = map_tensors(lambda tensor: twins[id(tensor)], self.example)
+        model = deepcopy(self.model).double()
+        return TiledModel(model, example, tile=self.tile, axes=self.axes)
 
     def _called(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:
         given = [self._moved(x, like) for x, like in

@@ -85,7 +85,8 @@ def _place(
             if moving is None or not isinstance(track.map, AxisMap) or not track.map.rate:
                 raise TileError(
                     f"The output '{_called(graph, output)}' does not follow axis {axis} of the "
-                    f"input; tile the part of the network before it."
+                    f"input: {product.why or 'it does not move with it'}. Tile the part of the "
+                    f"network before it."
                 )
             tail = prod(layout[dim][at][0] for dim, at in track.digits[1:])
             inner = prod(size for size, _ in layout[moving][1:])

@@ -149,14 +149,22 @@ def carried(match: Match, along: tuple[Along, Along], after: tuple[int, int]) ->
     if one.border is not two.border or match.pairs is None:
         return Match(crop, whole)
     found: dict[int, IndexSet] = {}
-    for distance in match.distances():
+    reach = one.map.reach(crop)
+    for distance in {*match.distances(), *_ends(match, reach, one.border)}:
         for moved, alike in _moved(one.map, two.map, distance, after):
-            reach = one.map.reach(crop)
             taps = IndexSet.range(reach.start, reach.stop)
             bad = taps - _sound(match, distance, reach, one.border)
             good = alike - one.map.push(bad, crop)
             found[moved] = found.get(moved, IndexSet()) | good
     return Match.of(crop, whole, found)
+
+
+def _ends(match: Match, reach: range, border: Border) -> Iterator[int]:
+    """The distances at which what is padded at either end may be alike, whatever is inside."""
+    if border is Border.DROP and reach.start < 0:
+        yield 0
+    if border is Border.DROP and reach.stop > match.crop:
+        yield match.whole - match.crop
 
 
 def _moved(

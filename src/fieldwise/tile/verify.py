@@ -1,0 +1,225 @@
+"""The certificate of a tiled or streamed run: that it gives what the whole image gives, and how so.
+
+The whole image may not fit, so both are run on a smaller one that has all there is to go wrong:
+corners, seams and interior (see ``TilePlan.shortened``).  Three classes of equality are told apart,
+from the strongest: the same bits; a difference no larger than what float32 arithmetic itself leaves
+open, measured on the very image by computing it in float64, or after changing its last bits; and,
+in float64, at most 1e-12 of the largest value.  What lies at the edge of a receptive field may
+weigh less than float32 can show, so a module is also run in float64: a halo that is too small by
+one sample does not pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fieldwise.errors import FieldwiseError
+from fieldwise.tile.arrays import named_arrays
+
+Kind = Literal["bit-identical", "noise", "float64"]
+Run = Callable[..., Any]
+
+DOUBLE = 1e-12
+"""The most that two float64 runs may differ by, relative to the largest value."""
+
+_SLACK = 4.0
+"""Two float32 runs that each are a noise floor away from the truth differ by twice it at worst,
+and the floor is an estimate from one image."""
+
+
+class MismatchError(FieldwiseError):
+    """A run from pieces did not give what the whole image gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equality:
+    """How equal one output is.
+
+    kind:  'bit-identical', 'noise' (within the noise floor) or 'float64' (within 1e-12)
+    error: the largest difference; scale: the largest value of the whole's output
+    floor: the noise floor, where one was measured
+    """
+
+    name: str
+    kind: Kind
+    error: float
+    scale: float
+    floor: float | None = None
+
+    def __str__(self) -> str:
+        if self.kind == "bit-identical":
+            return f"'{self.name}' is bit-identical"
+        beside = "" if self.floor is None else f", noise floor {self.floor:.1e}"
+        return f"'{self.name}' differs by {self.error:.1e} of {self.scale:.1e}{beside}"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What was compared, and how equal it is.
+
+    shapes:  of the inputs on which both were run
+    outputs: in the precision of the run
+    double:  the same outputs in float64; empty where the run is in float64 already, or what is run
+             cannot be
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    outputs: tuple[Equality, ...]
+    double: tuple[Equality, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """The weakest equality of the outputs."""
+        kinds: tuple[Kind, ...] = ("noise", "float64", "bit-identical")
+        return min((equality.kind for equality in self.outputs), key=kinds.index)
+
+    def __str__(self) -> str:
+        sizes = ", ".join("x".join(map(str, shape)) for shape in self.shapes)
+        lines = [f"compared with the whole on {sizes}: {self.kind}"]
+        lines += [f"  {equality}" for equality in self.outputs]
+        lines += [f"  in float64, {equality}" for equality in self.double]
+        return "\n".join(lines)
+
+
+def verify(
+    run: Run, whole: Run, *inputs: Any, double: tuple[Run, Run] | None = None
+) -> Certificate:
+    """Run both on the same inputs and tell how equal their outputs are.
+
+    run:    from pieces; whole: at once
+    double: the two in float64
+
+    Raises MismatchError where they differ by more than the arithmetic explains.
+
+    >>> print(verify(np.sqrt, np.sqrt, np.ones((2, 3), dtype="float32")))
+    compared with the whole on 2x3: bit-identical
+      'output' is bit-identical
+    """
+    wanted = _arrays(whole(*inputs))
+    found = _arrays(run(*inputs))
+    precise: tuple[Equality, ...] = ()
+    exact = None
+    if double is not None and any(array.dtype != np.float64 for _, array in wanted):
+        doubled = [_doubled(x) for x in inputs]
+        exact = _arrays(double[1](*doubled))
+        precise = tuple(_judged(_arrays(double[0](*doubled)), exact, None))
+    floors = None
+    if any(array.dtype != np.float64 for _, array in wanted):
+        floors = _floors(whole, inputs, wanted, exact)
+    shapes = tuple(tuple(x.shape) for x in inputs)
+    return Certificate(shapes, tuple(_judged(found, wanted, floors)), precise)
+
+
+_Named = Sequence[tuple[str, NDArray[Any]]]
+
+
+def _judged(found: _Named, wanted: _Named, floors: Sequence[float] | None) -> list[Equality]:
+    if len(found) != len(wanted):
+        raise MismatchError(f"{len(found)} outputs came from pieces and {len(wanted)} at once.")
+    return [
+        _equality(name, one, two, None if floors is None else floors[number])
+        for number, ((_, one), (name, two)) in enumerate(zip(found, wanted, strict=True))
+    ]
+
+
+def _equality(
+    name: str, found: NDArray[Any], wanted: NDArray[Any], floor: float | None
+) -> Equality:
+    if found.shape != wanted.shape:
+        raise MismatchError(
+            f"The output '{name}' has the shape {found.shape} from pieces and {wanted.shape} at "
+            f"once."
+        )
+    if np.array_equal(found, wanted, equal_nan=wanted.dtype.kind in "fc"):
+        return Equality(name, "bit-identical", 0.0, _scale(wanted), floor)
+    error, place = _difference(found, wanted)
+    scale = _scale(wanted)
+    if floor is None or wanted.dtype == np.float64:
+        if error <= DOUBLE * scale:
+            return Equality(name, "float64", error, scale)
+        told = f"{DOUBLE:.0e} of {scale:.1e}, which float64 allows"
+    else:
+        if error <= _SLACK * floor:
+            return Equality(name, "noise", error, scale, floor)
+        told = f"the noise floor of {floor:.1e}, which {wanted.dtype} allows"
+    raise MismatchError(
+        f"The output '{name}' from pieces differs from the whole's by {error:.1e} at {place}, "
+        f"beyond {told}; the plan is wrong for this network, or the network is not the same from "
+        f"call to call."
+    )
+
+
+def _difference(found: NDArray[Any], wanted: NDArray[Any]) -> tuple[float, tuple[int, ...]]:
+    """The largest difference and where it is; NaN on one side only counts as infinite."""
+    wide = np.complex128 if wanted.dtype.kind == "c" else np.float64
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(found.astype(wide) - wanted.astype(wide))
+    same = (found == wanted) | ((found != found) & (wanted != wanted))
+    apart = np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart))
+    place = np.unravel_index(int(apart.argmax()), apart.shape)
+    return float(apart[place]), tuple(map(int, place))
+
+
+def _scale(array: NDArray[Any]) -> float:
+    finite = np.abs(array[np.isfinite(array)]) if array.size else array
+    return float(finite.max()) if finite.size else 0.0
+
+
+# -------------------------------------------------------------------- the noise floor
+
+
+def _floors(whole: Run, inputs: Sequence[Any], wanted: _Named, exact: _Named | None) -> list[float]:
+    """Per output, how far the arithmetic itself leaves it open."""
+    others = [exact] if exact is not None else []
+    others.append(_arrays(_on_other_threads(whole, inputs)))
+    if exact is None:
+        others.append(_arrays(whole(*(_jittered(x) for x in inputs))))
+    return [
+        max(_difference(array, other[number][1].astype(array.dtype))[0] for other in others)
+        for number, (_, array) in enumerate(wanted)
+    ]
+
+
+def _on_other_threads(whole: Run, inputs: Sequence[Any]) -> Any:
+    """The same, computed by another number of torch's threads, in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if threads > 1 else 2)
+    try:
+        return whole(*inputs)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _jittered(x: Any) -> Any:
+    """The input with every other last bit changed."""
+    array = np.asarray(x.cpu() if isinstance(x, Tensor) else x)
+    if array.dtype.kind != "f":
+        return x
+    signs = np.resize(np.array([-np.inf, np.inf], dtype=array.dtype), array.shape)
+    moved = np.nextafter(array, signs)
+    return torch.from_numpy(moved).to(x.device) if isinstance(x, Tensor) else moved
+
+
+def _doubled(x: Any) -> Any:
+    if isinstance(x, Tensor):
+        return x.double() if x.is_floating_point() else x
+    array = np.asarray(x)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _arrays(tree: Any) -> _Named:
+    return [(name, _array(found)) for name, found in named_arrays(tree)]
+
+
+def _array(found: Any) -> NDArray[Any]:
+    if not isinstance(found, Tensor):
+        return np.asarray(found)
+    found = found.detach().cpu()
+    return (found.float() if found.dtype is torch.bfloat16 else found).numpy()

@@ -1,0 +1,99 @@
+"""Random networks on random sizes in random tiles: what the whole image gives, or a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from fieldwise.capture.torch import capture, meta_tensor
+from fieldwise.errors import CaptureError
+from fieldwise.tile import tiled
+from fieldwise.tile.halo import TiledCallable
+from fieldwise.tile.halo.geometry import geometry
+from fieldwise.tile.plan import TileError
+from tests.field.random_networks import Gate, networks
+
+SIZES = {1: (40, 130), 2: (24, 48), 3: (10, 16)}
+REASONS = (
+    "these layers see all of it:\n  '",
+    "does not follow axis",
+    "Branches of different strides meet at '",
+    "is proven to give what the whole image gives; the crop differs from it here:\n  '",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, the shape of its input, and tiles on the grid."""
+
+    model: nn.Module
+    shape: tuple[int, ...]
+    tile: tuple[int, ...]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    drawn = draw(networks())
+    axes = len(drawn.shape) - 2
+    sizes = [draw(st.integers(*SIZES[axes])) for _ in range(axes)]
+    shape = (*drawn.shape[:2], *sizes)
+    try:
+        grid = geometry(capture(drawn.model, meta_tensor(shape)), range(2, 2 + axes)).grid
+    except CaptureError:
+        assume(False)
+    except TileError:
+        grid = (1,) * axes
+    tile = tuple(
+        step * max(draw(st.integers(1, 4)), -(-size // (step * 4)))
+        for step, size in zip(grid, sizes, strict=True)
+    )
+    return Case(drawn.model, shape, tile)
+
+
+def refusal(run: TiledCallable, shape: tuple[int, ...]) -> str | None:
+    """Why there is no plan, where there is none."""
+    try:
+        run.plan(shape)
+    except TileError as why:
+        return str(why)
+    return None
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases())
+def test_tiles_of_any_network_give_what_the_whole_gives(case: Case):
+    """Float64, to 1e-10; a refusal names the layer, and stands for something global if any does."""
+    torch.manual_seed(0)
+    model = case.model.double()
+    x = torch.randn(case.shape, dtype=torch.float64)
+    run = tiled(model, x, tile=case.tile)
+    refused = refusal(run, case.shape)
+    if refused is not None:
+        assert any(reason in refused for reason in REASONS)
+        return
+    found = run(x)
+    with torch.no_grad():
+        wanted = model(x)
+    assert found.shape == wanted.shape
+    assert torch.allclose(found, wanted, rtol=0, atol=1e-10 * max(1.0, float(wanted.abs().max())),
+                          equal_nan=True)  # fmt: skip
+
+
+def is_local(model: nn.Module) -> bool:
+    """Whether nothing in it reads a whole axis or mixes axes: there is nothing to refuse."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ReLU, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d,
+             nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.ConvTranspose1d, nn.ConvTranspose2d,
+             nn.ConvTranspose3d)  # fmt: skip
+    return all(isinstance(layer, kinds) for layer in model.modules() if not list(layer.children()))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases().filter(lambda case: is_local(case.model)))
+def test_networks_of_windows_alone_are_never_refused(case: Case):
+    """Convolutions with every padding mode, pools and transposed convolutions: always planned."""
+    assert not any(isinstance(layer, Gate) for layer in case.model.modules())
+    tiled(case.model, meta_tensor(case.shape), tile=case.tile).plan(case.shape)
