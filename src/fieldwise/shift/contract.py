@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fieldwise.graph.ir import Graph, Node, Ref
+from fieldwise.shift.combine import joined
 from fieldwise.shift.constants import Constant, arguments, checked, constant, is_tensor, op_name
 from fieldwise.shift.layout import (
     Dim,
     Layout,
     Voice,
     has_spectrum,
-    joined,
     movers_of,
     moves,
     period_of,
@@ -300,7 +300,7 @@ def _heads(item: Any, frame: Frame) -> int:
 def _masked(scores: Layout, mask: Any, frame: Frame) -> Layout:
     if isinstance(mask, Ref):
         return _added(scores, mask, frame)
-    known = constant(mask, "a mask or bias")
+    known = constant(mask, "mask or bias")
     known = known.as_dims((1,) * (len(scores) - len(known.shape)) + known.shape)
     fault = varies("attention", known.what)
     new = tuple(checked(scores, known, period=frame.period, axis_size=frame.axis_size, fault=fault))

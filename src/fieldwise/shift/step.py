@@ -20,6 +20,7 @@ from fieldwise.graph.ir import (
     Whole,
     step_shapes,
 )
+from fieldwise.shift.combine import joined, reshaped
 from fieldwise.shift.constants import (
     Constant,
     arguments,
@@ -35,13 +36,11 @@ from fieldwise.shift.layout import (
     Layout,
     cropped,
     is_uniform,
-    joined,
     length,
     movers_of,
     moves,
     period_of,
     read_along,
-    reshaped,
     size_of,
     stays,
     uniform,
@@ -342,7 +341,11 @@ def _beside(frame: Frame, layout: Layout, known: Constant, dim: int) -> Layout:
 
 def _against(frame: Frame, layout: Layout, known: Constant, name: str) -> Layout:
     names = frame.node.parameters
-    what = f"'{names[0]}'" if len(names) == 1 else f"{name}" if names else "a constant"
+    what = f"'{names[0]}'" if len(names) == 1 else "a constant"
+    if frame.node.op == "layer_norm":
+        what = name
+    elif len(names) > 1:
+        what = f"a constant made of '{names[0]}' and others"
     fault = varies(frame.node.op, what)
     return tuple(
         checked(layout, known, period=frame.period, axis_size=frame.axis_size, fault=fault)

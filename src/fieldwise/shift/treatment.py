@@ -42,7 +42,7 @@ _POINTWISE = """
     bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil celu clamp
     clamp_max clamp_min clip complex copysign cos cosh deg2rad digamma div divide elu eq erf erfc
     erfinv exp exp2 expm1 fix float_power floor floor_divide fmax fmin fmod frac ge gelu gt
-    hardshrink hardsigmoid hardswish hardtanh heaviside hypot i0 isfinite isinf isnan isneginf
+    hardshrink hardsigmoid hardswish hardtanh heaviside hypot i0 imag isfinite isinf isnan isneginf
     isposinf ldexp le leaky_relu lerp lgamma log log10 log1p log2 log_sigmoid logaddexp logaddexp2
     logical_and logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mul
     multiply nan_to_num ne neg negative not_equal polar positive pow rad2deg reciprocal relu relu6
@@ -73,7 +73,7 @@ TABLE: dict[str, Treatment] = {
     ),
     **dict.fromkeys(_REDUCTIONS.split(), Treatment("symmetric")),
     **dict.fromkeys(_PICKS.split(), Treatment("symmetric", "broadcast", results=1)),
-    "glu": Treatment(),
+    **dict.fromkeys(("glu", "bucketize", "one_hot"), Treatment()),
     "prelu": Treatment(channels=True),
     "softmax": Treatment("kept"),
     "layer_norm": Treatment("kept", "trailing"),

@@ -1,0 +1,101 @@
+"""Certificates: which values they are of, what they name, and how they are asked for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from fieldwise.errors import UsageError
+from fieldwise.shift import certify, to_dict
+
+
+def conv(**options) -> nn.Conv2d:
+    return nn.Conv2d(2, 2, 3, padding=1, **options)
+
+
+class Heads(nn.Module):
+    """Two zero-padded branches that are joined, a circular one, and a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = conv(), conv()
+        self.after = conv()
+        self.ring = conv(padding_mode="circular", stride=(1, 2))
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"joined": self.after(self.left(x) + self.right(x)), "ring": self.ring(x)}
+
+
+def test_every_output_has_its_own_periods_and_axes() -> None:
+    joined, ring = certify(Heads(), (1, 2, 8, 12)).outputs
+    assert (joined.name, ring.name) == ("joined", "ring")
+    assert [axis.circular.period for axis in ring.axes] == [1, 2]
+    assert not any(axis.circular.holds for axis in joined.axes)
+
+
+def test_independent_first_breakers_are_all_named_and_nothing_downstream() -> None:
+    found = certify(Heads(), (1, 2, 8, 12))["after"].along(3)
+    assert [(b.module, b.why) for b in found.broken_by] == [
+        ("left", "zero padding"),
+        ("right", "zero padding"),
+    ]
+    assert found.broken_by[0].remedy == "pad circularly: fieldwise.shift.circular"
+
+
+def test_longitude_may_be_periodic_where_latitude_is_not() -> None:
+    model = nn.Sequential(
+        nn.CircularPad2d((1, 1, 0, 0)), nn.ZeroPad2d((0, 0, 1, 1)), nn.Conv2d(2, 2, 3)
+    )
+    latitude, longitude = certify(model, (1, 2, 8, 12)).outputs[0].axes
+    assert (latitude.circular.holds, latitude.interior.range) == (False, (1, 7))
+    assert (longitude.circular.period, longitude.circular.step) == (1, 1)
+
+
+def test_values_are_asked_for_by_name_and_by_glob() -> None:
+    found = certify(Heads(), (1, 2, 8, 12))
+    assert [c.name for c in found.select(["left", "ri*t"])] == ["left", "right"]
+    with pytest.raises(UsageError, match="No value or module is called 'middle'"):
+        found["middle"]
+    with pytest.raises(UsageError, match=r"Axis 1 was not certified; only 2, 3\."):
+        found["left"].along(1)
+    with pytest.raises(UsageError, match="has axes 0 to 3; axis 4 is none of them"):
+        certify(Heads(), (1, 2, 8, 12), axes=[4])
+
+
+def test_an_op_that_nobody_described_breaks_the_proof_and_is_named() -> None:
+    class Sorted(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sort(dim=-1).values
+
+    (breaker,) = certify(Sorted(), (1, 2, 8)).outputs[0].axes[0].broken_by
+    assert breaker.why == "nobody described how 'sort' treats positions"
+
+
+def test_a_full_turn_of_the_axis_proves_nothing() -> None:
+    axis = certify(nn.AvgPool2d(4), (1, 2, 4, 8)).outputs[0].along(2)
+    assert axis.circular.step == 0
+    strided = certify(nn.Conv2d(2, 2, 4, stride=4), (1, 2, 4, 8)).outputs[0].along(2)
+    assert "only a full turn of the axis is left, 4 of 4" in strided.broken_by[0].why
+
+
+def test_a_second_input_stays_where_it_is() -> None:
+    class Sum(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x + y
+
+    axis = certify(Sum(), (torch.zeros(1, 1, 8), torch.zeros(1, 1, 8))).outputs[0].axes[0]
+    assert "does not move" in axis.broken_by[0].why
+
+
+def test_a_certificate_is_plain_data_for_json() -> None:
+    (axis, _) = to_dict(certify(Heads(), (1, 2, 8, 12)).outputs[1])["axes"]
+    assert json.loads(json.dumps(axis)) == {
+        "axis": 2,
+        "size": 8,
+        "circular": {"holds": True, "period": 1, "step": 1, "conditions": []},
+        "interior": {"range": [1, 7], "empty": False, "period": 1, "step": 1},
+        "broken_by": [],
+    }
