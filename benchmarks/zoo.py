@@ -158,11 +158,12 @@ def _circular(model: Any) -> tuple[str, str]:
     """The period of all outputs with periodic boundaries, and else what breaks it."""
     from fieldwise.shift import certify
     from fieldwise.shift.repair.adapt import adapted
-    from fieldwise.shift.repair.circular import Circular
+    from fieldwise.shift.repair.borders import Borders
+    from fieldwise.shift.repair.periodic import Periodic
 
     example = model.example()
-    spatial = example[0].dim() - 2
-    periodic = adapted(model.source, Circular((True,) * spatial))
+    rank = example[0].dim()
+    periodic = adapted(model.source, Periodic(Borders(rank, (True,) * (rank - 2), "wrap")))
     found = [output.axes[-1] for output in certify(periodic, example).outputs]
     for axis in found:
         if not axis.circular.holds:

@@ -11,6 +11,8 @@ from fieldwise.capture.torch import meta_tensor
 from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure import measure
+from fieldwise.shift.measure_generic import copied
+from fieldwise.shift.prove import certify
 from fieldwise.shift.repair.adapt import adapted, changes
 from fieldwise.shift.repair.antialias import Antialiased
 from fieldwise.shift.repair.borders import Borders, Interpolation
@@ -108,11 +110,16 @@ def polyphase(model: nn.Module, example: Any) -> Repaired:
 
 
 def _checked(copy: nn.Module, example: Any, chosen: Sequence[bool], shift: int | None) -> Repaired:
-    """The one place where an exact repair is judged."""
+    """The one place where an exact repair is judged: by measurement and by proof.
+
+    Several inputs are shifted together, where a certificate is about one.
+    """
     first = _first_axis(example)
     axes = [first + position for position, wraps in enumerate(chosen) if wraps]
     measurement = measure(copy, example, axis=axes, shift=shift)
-    return Repaired(copy, changes(copy, example), measurement)
+    alone = len(list(named_tensors(example))) == 1
+    proof = certify(copied(copy).eval(), example, axes=axes) if alone else None
+    return Repaired(copy, changes(copy, example), measurement, proof=proof)
 
 
 def _tensors(example: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fieldwise.shift.certificate import Certificates
 from fieldwise.shift.measure import Measurement
 
 
@@ -30,19 +31,27 @@ class Repaired:
     measurement: of the copy, in float64, on generic weights
     before:      of the model as it was, for a repair that promises less than exactness; both
                  are then measured on the weights that the model has
+    proof:       the certificates of the copy, for a repair that the graph can prove: one whose
+                 sampling does not depend on the data
     """
 
     model: Any
     changes: tuple[Change, ...]
     measurement: Measurement
     before: Measurement | None = None
+    proof: Certificates | None = None
 
     @property
     def done(self) -> bool:
         """Whether the checks agree that the copy does what the repair promises.
 
-        Exact equivariance; with ``before``, a better EQ-T than before.
+        Exact equivariance, proven too where there is a proof; with ``before``, a better EQ-T than
+        before.
         """
-        if self.before is None:
-            return self.measurement.verdict == "holds"
-        return self.measurement.eq_t > self.before.eq_t
+        if self.before is not None:
+            return self.measurement.eq_t > self.before.eq_t
+        return self.measurement.verdict == "holds" and (self.proof is None or self._proven())
+
+    def _proven(self) -> bool:
+        assert self.proof is not None
+        return all(axis.circular.holds for output in self.proof.outputs for axis in output.axes)
