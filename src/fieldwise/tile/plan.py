@@ -12,9 +12,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
 from math import prod
+from typing import TYPE_CHECKING
 
 from fieldwise.errors import FieldwiseError
 from fieldwise.tile.stream.refusal import Refusal
+
+if TYPE_CHECKING:
+    from fieldwise.tile.adapters import ToolSettings
 
 Interval = tuple[int, int]
 """[start, stop)."""
@@ -158,6 +162,30 @@ class TilePlan:
             for number, output in enumerate(self.outputs)
         )
         return replace(self, shapes=shapes, axes=axes, outputs=outputs)
+
+    def as_monai(self) -> ToolSettings:
+        """The parameters of MONAI's ``sliding_window_inference``; see ``tile.adapters``."""
+        from fieldwise.tile.adapters import as_monai
+
+        return as_monai(self)
+
+    def as_torchio(self) -> ToolSettings:
+        """The parameters of TorchIO's grid sampler and aggregator; see ``tile.adapters``."""
+        from fieldwise.tile.adapters import as_torchio
+
+        return as_torchio(self)
+
+    def as_dask(self) -> ToolSettings:
+        """The parameters of ``dask.array.map_overlap``; see ``tile.adapters``."""
+        from fieldwise.tile.adapters import as_dask
+
+        return as_dask(self)
+
+    def as_bioimageio(self) -> ToolSettings:
+        """The axes of a bioimage.io model description; see ``tile.adapters``."""
+        from fieldwise.tile.adapters import as_bioimageio
+
+        return as_bioimageio(self)
 
     @property
     def _numbers(self) -> range:

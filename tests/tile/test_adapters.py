@@ -1,0 +1,231 @@
+"""The settings for other tools, tried on plain copies of what those tools document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+
+import dask.array as da
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fieldwise.tile import plan_tiles
+from fieldwise.tile.plan import TilePlan
+from tests.field.networks import BilinearUNet, Chain, Circular, NearestUNet, TransposedUNet
+
+Array = np.ndarray
+Predict = Callable[[Array], Array]
+TOLERANCE = 1e-12
+UNETS = (TransposedUNet, NearestUNet, BilinearUNet)
+
+
+def network(kind: type[nn.Module]) -> tuple[nn.Module, Predict]:
+    """A float64 network whose ReLUs are open, and the same on numpy arrays."""
+    torch.manual_seed(0)
+    model = kind().eval().double()
+    for layer in model.modules():
+        if getattr(layer, "bias", None) is not None:
+            nn.init.constant_(layer.bias, 0.5)
+
+    def predict(x: Array) -> Array:
+        with torch.no_grad():
+            return model(torch.from_numpy(np.ascontiguousarray(x))).numpy()
+
+    return model, predict
+
+
+def image(*size: int) -> Array:
+    return np.random.default_rng(0).normal(size=(1, 3, *size))
+
+
+def planned(kind: type[nn.Module], size: tuple[int, int], tile: int) -> TilePlan:
+    model, _ = network(kind)
+    return plan_tiles(model, torch.empty(1, 3, *size, dtype=torch.float64), tile=tile)
+
+
+def starts(size: int, window: int, step: int) -> list[int]:
+    """Every step, the last pulled back to end with the image (MONAI's and TorchIO's rule)."""
+    found = list(range(0, max(size - window, 0) + 1, step))
+    return found if found[-1] + window >= size else [*found, size - window]
+
+
+def windows(size: tuple[int, ...], window: tuple[int, ...], step: tuple[int, ...]) -> Iterator[
+    tuple[slice, ...]
+]:  # fmt: skip
+    for corner in product(*map(starts, size, window, step)):
+        yield tuple(slice(a, a + n) for a, n in zip(corner, window, strict=True))
+
+
+# -------------------------------------------------------------------- plain copies of the tools
+
+
+def monai(predict: Predict, x: Array, *, roi_size, overlap, mode, roi_weight_map) -> Array:
+    """sliding_window_inference, as documented: weighted sums over the sum of weights."""
+    assert mode == "constant"
+    step = tuple(int(n * (1 - o)) for n, o in zip(roi_size, overlap, strict=True))
+    total = count = 0.0
+    for place in windows(x.shape[2:], roi_size, step):
+        found = predict(x[(..., *place)])
+        if isinstance(total, float):
+            total = np.zeros((*found.shape[:2], *x.shape[2:]))
+            count = np.zeros(x.shape[2:])
+        total[(..., *place)] += found * roi_weight_map
+        count[place] += roi_weight_map
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return total / count
+
+
+def torchio(predict: Predict, x: Array, *, patch_size, patch_overlap, padding_mode, overlap_mode):
+    """GridSampler and GridAggregator: half the overlap cropped, but at the volume's border."""
+    assert padding_mode is None
+    assert overlap_mode == "crop"
+    step = tuple(n - o for n, o in zip(patch_size, patch_overlap, strict=True))
+    out = None
+    for place in windows(x.shape[2:], patch_size, step):
+        found = predict(x[(..., *place)])
+        if out is None:
+            out = np.zeros((*found.shape[:2], *x.shape[2:]))
+        inner, target = [], []
+        for side, size, overlap in zip(place, x.shape[2:], patch_overlap, strict=True):
+            before = overlap // 2 if side.start > 0 else 0
+            behind = overlap // 2 if side.stop != size else 0
+            inner.append(slice(before, side.stop - side.start - behind))
+            target.append(slice(side.start + before, side.stop - behind))
+        out[(..., *target)] = found[(..., *inner)]
+    return out
+
+
+def bioimageio(predict: Predict, x: Array, *, inputs, outputs, blocks: int) -> Array:
+    """Blocks of min + n · step, mirrored at the border, the halo cropped from either side."""
+    ((_, axes),) = outputs.items()
+    sizes = [inputs[d]["size"]["min"] + blocks * inputs[d]["size"]["step"] for d in (2, 3)]
+    halos = [axes[d]["halo"] for d in (2, 3)]
+    inner = [size - 2 * halo for size, halo in zip(sizes, halos, strict=True)]
+    padded = np.pad(x, [(0, 0), (0, 0), *((h, h) for h in halos)], mode="reflect")
+    out = None
+    for place in windows(x.shape[2:], tuple(inner), tuple(inner)):
+        crop = tuple(slice(s.start, s.stop + 2 * h) for s, h in zip(place, halos, strict=True))
+        found = predict(padded[(..., *crop)])
+        if out is None:
+            out = np.zeros((*found.shape[:2], *x.shape[2:]))
+        core = tuple(slice(h, h + n) for h, n in zip(halos, inner, strict=True))
+        out[(..., *place)] = found[(..., *core)]
+    return out
+
+
+# -------------------------------------------------------------------- with our settings
+
+
+@pytest.mark.parametrize("kind", UNETS, ids=lambda kind: kind.__name__)
+def test_torchio_is_exact(kind):
+    _, predict = network(kind)
+    x = image(256, 224)
+    told = planned(kind, (256, 224), 32).as_torchio()
+    assert told.exact, told.why
+    assert np.abs(torchio(predict, x, **told.settings) - predict(x)).max() <= TOLERANCE
+
+
+def test_torchio_with_an_overlap_off_the_grid_is_not():
+    _, predict = network(TransposedUNet)
+    x = image(256, 224)
+    settings = dict(planned(TransposedUNet, (256, 224), 32).as_torchio().settings)
+    settings["patch_overlap"] = tuple(n + 2 for n in settings["patch_overlap"])
+    assert np.abs(torchio(predict, x, **settings) - predict(x)).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", UNETS, ids=lambda kind: kind.__name__)
+def test_monai_is_exact_inside_and_says_that_the_border_gets_nothing(kind):
+    _, predict = network(kind)
+    x = image(256, 224)
+    told = planned(kind, (256, 224), 32).as_monai()
+    assert not told.exact
+    assert any("get none (NaN)" in why for why in told.why)
+    found = monai(predict, x, **told.settings)
+    margin = (told.settings["roi_size"][0] - 32) // 2
+    inner = (..., slice(margin, -margin), slice(margin, -margin))
+    assert np.abs(found[inner] - predict(x)[inner]).max() <= TOLERANCE
+    assert np.isnan(found[..., :margin, :]).all()
+
+
+def test_monai_with_its_own_weights_is_not_exact():
+    _, predict = network(TransposedUNet)
+    x = image(256, 224)
+    settings = dict(planned(TransposedUNet, (256, 224), 32).as_monai().settings)
+    settings["roi_weight_map"] = np.ones_like(settings["roi_weight_map"])
+    assert np.abs(monai(predict, x, **settings) - predict(x)).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", UNETS, ids=lambda kind: kind.__name__)
+def test_bioimageio_is_exact_inside_and_says_that_the_border_is_mirrored(kind):
+    _, predict = network(kind)
+    x = image(288, 288)
+    told = planned(kind, (288, 288), 32).as_bioimageio()
+    assert not told.exact
+    assert all("padded by reflection" in why for why in told.why)
+    found = bioimageio(predict, x, blocks=1, **told.settings)
+    margin = told.settings["outputs"]["output"][2]["halo"]
+    inner = (..., slice(margin, -margin), slice(margin, -margin))
+    assert np.abs(found[inner] - predict(x)[inner]).max() <= TOLERANCE
+    assert np.abs(found - predict(x)).max() > 1e-6
+
+
+@pytest.mark.parametrize("kind", UNETS, ids=lambda kind: kind.__name__)
+def test_dask_is_exact(kind):
+    _, predict = network(kind)
+    x = image(256, 192)
+    told = planned(kind, (256, 192), 64).as_dask()
+    assert told.exact, told.why
+    settings = dict(told.settings)
+    lazy = da.from_array(x, chunks=settings.pop("chunks"))
+    found = da.map_overlap(predict, lazy, dtype=float, meta=np.empty((0,) * 4), **settings)
+    found = found.compute(scheduler="synchronous")
+    assert np.abs(found - predict(x)).max() <= TOLERANCE
+
+
+def test_dask_is_exact_where_the_output_is_smaller():
+    _, predict = network(Chain)
+    x = image(256, 192)
+    told = planned(Chain, (256, 192), 64).as_dask()
+    assert told.exact, told.why
+    settings = dict(told.settings)
+    trims = settings.pop("trim_output")["output"]
+    lazy = da.from_array(x, chunks=settings.pop("chunks"))
+    places = [len(chunks) for chunks in lazy.chunks]
+
+    def trimmed(crop: Array, block_info=None) -> Array:
+        found = predict(crop)
+        index = [slice(None)] * 4
+        for dim, (before, behind) in trims.items():
+            at = block_info[0]["chunk-location"][dim]
+            stop = found.shape[dim] - (behind if at + 1 < places[dim] else 0)
+            index[dim] = slice(before if at > 0 else 0, stop)
+        return found[tuple(index)]
+
+    found = da.map_overlap(trimmed, lazy, dtype=float, meta=np.empty((0,) * 4), **settings)
+    parts = found.to_delayed()[0, 0]
+    rows = [np.concatenate([cell.compute(scheduler="synchronous") for cell in row], axis=-1)
+            for row in parts]  # fmt: skip
+    assert np.abs(np.concatenate(rows, axis=-2) - predict(x)).max() <= TOLERANCE
+
+
+def test_a_size_off_the_grid_is_told():
+    told = planned(Chain, (250, 192), 64)
+    for settings in (told.as_dask(), told.as_torchio(), told.as_monai(), told.as_bioimageio()):
+        assert not settings.exact
+        assert any("size 250 of axis 2 is not a multiple of the stride 4" in w for w in
+                   settings.why)  # fmt: skip
+
+
+def test_outputs_that_see_the_other_end_are_told():
+    told = planned(Circular, (128, 128), 32).as_dask()
+    assert any("see the other end of the image" in why for why in told.why)
+
+
+def test_settings_print_as_a_call():
+    told = str(planned(NearestUNet, (256, 192), 64).as_torchio())
+    assert told == (
+        "GridSampler, GridAggregator(patch_size=(88, 88), patch_overlap=(24, 24), "
+        "padding_mode=None, overlap_mode='crop')  # exact"
+    )
