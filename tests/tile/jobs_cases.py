@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+
+from fieldwise.cli import app
+from fieldwise.tile.io import Layout, open_source
+from fieldwise.tile.jobs import Job, job_model, stream_job
 
 NETS = """
 import torch
@@ -57,8 +62,6 @@ def audio():
     return nn.Sequential(nn.Conv1d(2, 4, 9, padding=4), nn.ReLU(), nn.Conv1d(4, 2, 4, 4))
 """
 
-SOURCE = Path(__file__).parents[2] / "src"
-
 
 def write_nets(folder: Path) -> None:
     (folder / "job_nets.py").write_text(NETS)
@@ -68,14 +71,31 @@ def image(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-def process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """``fieldwise tile`` as a process of its own."""
-    path = os.pathsep.join([str(SOURCE), str(folder)])
-    return subprocess.Popen(
-        [sys.executable, "-m", "fieldwise", "tile", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def planned(
+    source: Path, out: Path, net: str = "unet", *, axes: str = "CHW", **options: Any
+) -> Job:
+    """A job of a network of the file above; its folder is on sys.path."""
+    model = job_model(f"job_nets:{net}", "1x3x8x8", weights=options.pop("weights", None))
+    layout = Layout.of(axes, rank=4)
+    return stream_job(model, open_source(source), out, layout=layout, **options)
+
+
+def carried_out(job: Job, *, resume: bool = False, overwrite: bool = False) -> None:
+    with job.open(resume=resume, overwrite=overwrite) as journal:
+        job.run(journal)
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """The bytes of a file, or of all files below a folder."""
+    if path.is_file():
+        return {"": path.read_bytes()}
+    files = (file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+def command_line(folder: str, arguments: list[str]) -> None:
+    """``fieldwise tile`` in a process of its own: its arguments, run in this folder."""
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    torch.set_num_threads(1)
+    app(["tile", *arguments])

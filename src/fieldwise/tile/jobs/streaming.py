@@ -56,17 +56,18 @@ class StreamWork:
         for available, limit in legs(program, section, engine.schedule, self.plan.band):
             engine.step(available, limit, read, note)
             for number, lo, rows in found:
-                yield from self._clipped(number, lo, rows, section.rows[number][0])
+                yield from self._clipped(number, lo, rows, section.rows[number])
             found.clear()
 
-    def _clipped(self, number: int, lo: int, rows: Tensor, first: int) -> Iterator[Block]:
-        """Without the rows that were made for the sake of later ops only."""
+    def _clipped(
+        self, number: int, at: int, rows: Tensor, wanted: tuple[int, int]
+    ) -> Iterator[Block]:
+        """Without the rows that were made for the sake of other outputs only."""
         dim = self.plan.outputs[number].dim
-        skip = min(max(first - lo, 0), rows.shape[dim])
-        kept = rows.narrow(dim, skip, rows.shape[dim] - skip)
-        if kept.shape[dim]:
-            start = tuple(lo + skip if d == dim else 0 for d in range(kept.dim()))
-            yield number, start, as_numpy(kept)
+        lo, hi = max(at, wanted[0]), min(at + rows.shape[dim], wanted[1])
+        if lo < hi:
+            start = tuple(lo if d == dim else 0 for d in range(rows.dim()))
+            yield number, start, as_numpy(rows.narrow(dim, lo - at, hi - lo))
 
 
 def stream_work(

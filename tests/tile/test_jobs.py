@@ -1,0 +1,271 @@
+"""Jobs survive: whatever ends them, a resumed one has the bytes of one that was not interrupted."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fieldwise.errors import UsageError
+from fieldwise.tile.io import FileView
+from fieldwise.tile.jobs import Journal, journal_path
+from tests.tile.jobs_cases import carried_out, command_line, content, image, planned, write_nets
+
+ROOT = Path(__file__).parents[2]
+OUTS = ["out.npy", "out.zarr", "out.tif"]
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    write_nets(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "job_nets", raising=False)
+    np.save(tmp_path / "in.npy", image(3, 1100, 12))
+
+
+class CrashError(Exception):
+    """The process ends here."""
+
+
+def crashing(monkeypatch, moment: int) -> None:
+    """Let the process end at the n-th time that it writes, flushes or records, half of it done."""
+    left = [moment]
+
+    def ends() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    def write(self, start, block, *, whole=FileView.write):
+        if ends():
+            whole(self, start, np.zeros_like(block))
+            raise CrashError
+        whole(self, start, block)
+
+    def flush(self, *, whole=FileView.flush):
+        if ends():
+            raise CrashError
+        whole(self)
+
+    def record(self, piece, *, whole=Journal.record):
+        if ends():
+            self._file.write(b'{"pie')
+            raise CrashError
+        whole(self, piece)
+
+    monkeypatch.setattr(FileView, "write", write)
+    monkeypatch.setattr(FileView, "flush", flush)
+    monkeypatch.setattr(Journal, "record", record)
+
+
+@pytest.mark.parametrize("out", OUTS)
+@pytest.mark.parametrize("net", ["unet", "several"])
+def test_a_job_that_ends_at_any_step_is_resumed_with_the_same_bytes(
+    tmp_path, monkeypatch, out, net
+):
+    whole = planned(tmp_path / "in.npy", tmp_path / "whole" / out, net)
+    carried_out(whole)
+    wanted = [content(file.path) for file in whole.files]
+    moment, finished = 0, False
+    while not finished:
+        folder = tmp_path / str(moment)
+        with monkeypatch.context() as patch:
+            crashing(patch, moment)
+            try:
+                carried_out(planned(tmp_path / "in.npy", folder / out, net))
+                finished = True
+            except CrashError:
+                pass
+        resumed = planned(tmp_path / "in.npy", folder / out, net)
+        carried_out(resumed, resume=True)
+        assert [content(file.path) for file in resumed.files] == wanted
+        moment += 1 if moment < 12 else 7
+    assert moment > 6
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that have imported what the command line needs before they begin."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT)]))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.tile.jobs_warm"])
+        process = context.Process(target=time.monotonic)
+        process.start()
+        process.join()
+    return context
+
+
+@pytest.mark.parametrize("out", OUTS)
+def test_a_killed_process_is_resumed_with_the_same_bytes(tmp_path, processes, out):
+    np.save(tmp_path / "in.npy", image(3, 3000, 100))
+
+    def started(name: str, *options: str):
+        arguments = ["job_nets:unet", "in.npy", name, "--axes", "CHW", *options]
+        process = processes.Process(target=command_line, args=(str(tmp_path), arguments))
+        process.start()
+        return process
+
+    for _ in range(2):
+        begun = time.monotonic()
+        process = started(f"whole_{out}", "--overwrite")
+        process.join()
+        duration = time.monotonic() - begun
+    assert process.exitcode == 0
+    moments = random.Random(out)
+    wanted = content(tmp_path / f"whole_{out}")
+    kills, again = 0, "--resume"
+    while kills < 5:
+        process = started(out, again)
+        process.join(moments.uniform(0.2, 0.9) * duration)
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            kills, again = kills + 1, "--resume"
+            process.join()
+        else:
+            assert content(tmp_path / out) == wanted
+            again = "--overwrite"
+    process = started(out, "--resume")
+    process.join()
+    assert process.exitcode == 0
+    assert content(tmp_path / out) == wanted
+
+
+# ------------------------------------------------------------------------------- refusals
+
+
+def begun(out, monkeypatch, net="unet", **options):
+    """A job that has ended after its first piece."""
+
+    def record(self, piece, *, whole=Journal.record):
+        whole(self, piece)
+        raise CrashError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "record", record)
+        with pytest.raises(CrashError):
+            carried_out(planned(out.parent / "in.npy", out, net, **options))
+
+
+def refused(out, net="unet", **options) -> str:
+    with pytest.raises(UsageError) as caught:
+        carried_out(planned(out.parent / "in.npy", out, net, **options), resume=True)
+    assert "use --overwrite to begin again" in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_changed_model_refuses_to_resume(tmp_path, monkeypatch):
+    out = tmp_path / "out.npy"
+    begun(out, monkeypatch)
+    assert refused(out, "other").startswith("The model (its weights) has changed")
+
+
+def test_changed_code_refuses_to_resume(tmp_path, monkeypatch):
+    out = tmp_path / "out.npy"
+    begun(out, monkeypatch)
+    text = (tmp_path / "job_nets.py").read_text().replace(".relu()", ".sigmoid()")
+    (tmp_path / "job_nets.py").write_text(text)
+    monkeypatch.delitem(sys.modules, "job_nets")
+    assert refused(out).startswith("The model (what it computes) has changed")
+
+
+def test_changed_weights_in_a_file_refuse_to_resume(tmp_path, monkeypatch):
+    out, weights = tmp_path / "out.npy", tmp_path / "weights.safetensors"
+    import job_nets  # type: ignore[import-not-found]
+
+    save_file(job_nets.other().state_dict(), weights)
+    begun(out, monkeypatch, weights=weights)
+    save_file(job_nets.unet().state_dict(), weights)
+    assert refused(out, weights=weights).startswith("The model (its weights) has changed")
+
+
+def test_a_changed_input_refuses_to_resume(tmp_path, monkeypatch):
+    out = tmp_path / "out.npy"
+    begun(out, monkeypatch)
+    np.save(tmp_path / "in.npy", image(3, 1100, 12, seed=1))
+    assert refused(out).startswith("The input has changed")
+
+
+def test_a_changed_input_size_and_model_are_both_named(tmp_path, monkeypatch):
+    out = tmp_path / "out.npy"
+    begun(out, monkeypatch)
+    np.save(tmp_path / "in.npy", image(3, 1200, 12))
+    assert refused(out).startswith("The input has changed")
+    assert refused(out, "other").startswith("The model (its weights) and the input have changed")
+
+
+def test_a_changed_plan_or_setting_refuses_to_resume(tmp_path, monkeypatch):
+    out = tmp_path / "out.npy"
+    begun(out, monkeypatch)
+    assert refused(out, band=16).startswith("The plan has changed")
+    assert refused(out, scale=0.5).startswith("A setting (--axes")
+
+
+def test_an_input_that_changes_meanwhile_is_told(tmp_path):
+    job = planned(tmp_path / "in.npy", tmp_path / "out.npy")
+    np.save(tmp_path / "in.npy", image(3, 1100, 12, seed=1))
+    with pytest.raises(UsageError, match="changed while it was read"):
+        carried_out(job)
+
+
+def test_a_job_is_done_by_one_process_at_a_time(tmp_path):
+    job = planned(tmp_path / "in.npy", tmp_path / "out.npy")
+    with job.open():
+        for options in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(UsageError, match="Another process is at work"):
+                job.open(**options)
+
+
+def test_a_damaged_journal_is_told(tmp_path, monkeypatch):
+    out = tmp_path / "out.npy"
+    begun(out, monkeypatch)
+    path = journal_path(out)
+    path.write_bytes(path.read_bytes().replace(b'{"piece": 0}', b'{"piece": nought}'))
+    assert "is damaged" in refused(out)
+
+
+def test_a_result_without_a_journal_is_left_alone(tmp_path):
+    job = planned(tmp_path / "in.npy", tmp_path / "out.npy")
+    (tmp_path / "out.npy").write_text("precious")
+    with pytest.raises(UsageError, match="it has no journal; use --overwrite"):
+        carried_out(job, resume=True)
+    with pytest.raises(UsageError, match="exists; use --resume to go on, or --overwrite"):
+        carried_out(job)
+    assert (tmp_path / "out.npy").read_text() == "precious"
+
+
+def test_a_finished_job_resumes_to_nothing(tmp_path):
+    job = planned(tmp_path / "in.npy", tmp_path / "out.npy")
+    carried_out(job)
+    before = (tmp_path / "out.npy").stat().st_mtime_ns
+    carried_out(job, resume=True)
+    assert (tmp_path / "out.npy").stat().st_mtime_ns == before
+
+
+def test_another_number_of_threads_is_told_when_a_job_goes_on(tmp_path, monkeypatch):
+    out = tmp_path / "out.npy"
+    begun(out, monkeypatch)
+    job = planned(tmp_path / "in.npy", out)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    with job.open(resume=True) as journal:
+        assert journal.warning is not None
+        assert "threads 1 → 77" in journal.warning
+
+
+def test_little_memory_makes_narrow_bands_and_too_little_is_told(tmp_path):
+    roomy = planned(tmp_path / "in.npy", tmp_path / "out.npy").plan
+    tight = planned(tmp_path / "in.npy", tmp_path / "out.npy", memory=40_000).plan
+    assert tight.peak_bytes <= 40_000 < roomy.peak_bytes
+    assert tight.band < roomy.band
+    with pytest.raises(UsageError, match="give more --memory"):
+        planned(tmp_path / "in.npy", tmp_path / "out.npy", memory=1000)

@@ -1,0 +1,117 @@
+"""A streamed run in sections gives what it gives in one go, within the planned memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from fieldwise.tile.jobs.run import gathered
+from fieldwise.tile.jobs.streaming import stream_work
+from fieldwise.tile.jobs.work import Output
+from tests.field.networks import Lstm
+from tests.tile.test_stream import CASES
+
+
+def assembled(work, x: np.ndarray) -> list[np.ndarray]:
+    """All pieces, in a scattered order; what none of them writes stays NaN."""
+    found = [np.full(out.shape, np.nan, out.dtype) for out in work.plan.outputs]
+    for piece in (*work.plan.pieces[1::2], *work.plan.pieces[::2]):
+        source = Guarded(x, piece.reads)
+        for number, start, block in work.blocks(piece, source):
+            region = tuple(slice(at, at + n) for at, n in zip(start, block.shape, strict=True))
+            inside = zip(region, piece.writes[number], strict=True)
+            assert all(lo <= one.start and one.stop <= hi for one, (lo, hi) in inside)
+            found[number][region] = block
+    return found
+
+
+class Guarded:
+    """An array of which only what a piece says that it reads may be read."""
+
+    def __init__(self, values, reads):
+        self.values, self.reads = values, reads
+
+    def __getitem__(self, index):
+        for one, size, (lo, hi) in zip(index, self.values.shape, self.reads, strict=False):
+            start, stop, _ = one.indices(size)
+            assert lo <= start
+            assert stop <= hi
+        return self.values[index]
+
+
+@pytest.mark.parametrize(("kind", "shape"), CASES, ids=lambda case: getattr(case, "__name__", ""))
+@settings(max_examples=4)
+@given(band=st.integers(1, 6), section=st.integers(1, 9), grain=st.integers(1, 4))
+def test_every_micro_network_gives_in_sections_what_it_gives_whole(
+    kind, shape, band, section, grain
+):
+    torch.manual_seed(0)
+    model = kind().double().eval()
+    x = torch.randn(shape, dtype=torch.float64)
+    work = stream_work(
+        model, shape, dtype=torch.float64, band=band, section=section, grains=lambda _: grain
+    )
+    (found,) = assembled(work, x.numpy())
+    with torch.no_grad():
+        np.testing.assert_allclose(found, model(x).numpy(), atol=1e-11)
+
+
+class Pyramid(nn.Module):
+    """Three outputs at different rates, one of which the others are made of."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 2, 5, padding=2)
+        self.down = nn.Conv2d(2, 2, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(2, 2, 4, 4)
+
+    def forward(self, x):
+        stem = self.stem(x)
+        down = self.down(stem)
+        return stem, down, self.up(down)
+
+
+@given(band=st.integers(1, 9), section=st.integers(1, 30), grain=st.integers(1, 5))
+@settings(max_examples=12)
+def test_outputs_at_several_rates_are_cut_together(band, section, grain):
+    torch.manual_seed(0)
+    model = Pyramid().double()
+    x = torch.randn(1, 1, 61, 9, dtype=torch.float64)
+    options = {"band": band, "section": section, "grains": lambda _: grain}
+    work = stream_work(model, x.shape, dtype=torch.float64, **options)
+    starts = [[lo for lo, _ in (box[2] for box in piece.writes)] for piece in work.plan.pieces]
+    assert all(row % grain == 0 for rows in starts for row in rows)
+    with torch.no_grad():
+        for found, wanted in zip(assembled(work, x.numpy()), model(x), strict=True):
+            np.testing.assert_allclose(found, wanted.numpy(), atol=1e-11)
+
+
+def test_sections_share_little_of_what_they_read():
+    model = nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1) for _ in range(4)))
+    work = stream_work(model, (1, 1, 2000, 8), dtype=torch.float32, band=16)
+    assert len(work.plan.pieces) > 10
+    assert 1 < work.plan.reread < 1.07
+
+
+def test_a_state_that_is_carried_along_makes_one_piece_and_says_so():
+    work = stream_work(Lstm(), (2, 3, 700), dtype=torch.float32, band=16)
+    assert len(work.plan.pieces) == 1
+    assert any("carries a state along" in note for note in work.plan.notes)
+
+
+@given(st.lists(st.integers(1, 7), min_size=1), st.integers(1, 9))
+def test_gathered_blocks_end_at_multiples_of_the_grain_and_lose_nothing(sizes, grain):
+    values = np.arange(2 * sum(sizes)).reshape(2, -1)
+    starts = np.cumsum([0, *sizes])
+    blocks = [
+        (0, (0, int(lo)), values[:, lo : lo + n]) for lo, n in zip(starts, sizes, strict=False)
+    ]
+    out = Output("y", values.shape, values.dtype, 1)
+    found = list(gathered(iter(blocks), [out], [grain]))
+    assert all(start[1] % grain == 0 for _, start, _ in found)
+    assert all(block.shape[1] % grain == 0 for _, _, block in found[:-1])
+    np.testing.assert_array_equal(np.concatenate([block for *_, block in found], 1), values)
