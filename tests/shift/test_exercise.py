@@ -19,12 +19,13 @@ WIDE = st.integers(-(10**6), 10**6)
 @st.composite
 def cases(draw: st.DrawFn, *, strided: bool = False):
     """Integer values on up to three axes, a kernel of any size, a shift and a stride."""
-    axes = draw(st.integers(1, 3))
+    axes, channels = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     strides = [draw(st.integers(1, 3)) if strided else 1 for _ in range(axes)]
     sizes = [draw(st.integers(1, 4)) * by for by in strides]
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    values = rng.integers(-99, 99, sizes)
-    kernel = rng.integers(-99, 99, [draw(st.integers(1, 6)) for _ in range(axes)])
+    values = rng.integers(-99, 99, [channels, *sizes])
+    taps = [draw(st.integers(1, 6)) for _ in range(axes)]
+    kernel = rng.integers(-99, 99, [channels, *taps])
     return values, kernel, [draw(st.integers(-30, 30)) for _ in range(axes)], strides
 
 
@@ -36,6 +37,12 @@ def test_a_sum_may_be_reduced_before_or_after_it_is_taken(a: int, b: int, size: 
 @given(WIDE, st.integers(1, 1000), st.integers(1, 10**6))
 def test_a_common_factor_may_be_taken_out_of_a_modulo(a: int, factor: int, size: int) -> None:
     assert (a * factor) % (size * factor) == (a % size) * factor
+
+
+@given(WIDE, st.integers(1, 50), WIDE, st.integers(1, 10**6))
+def test_the_index_of_the_proof_may_be_reduced_early(m: int, tau: int, by: int, size: int) -> None:
+    early = ((m + tau - 1) % size - by) % size
+    assert early == (m + tau - 1 - by) % size == ((m - by) % size + (tau - 1)) % size
 
 
 @given(cases())
@@ -55,20 +62,13 @@ def test_the_convolution_is_the_sum_of_the_formula(case) -> None:
     values, kernel, _, strides = case
     found = circular_conv(values, kernel, stride=strides)
     for place in product(*map(range, found.shape)):
-        total = sum(
-            int(kernel[at])
-            * int(
-                values[
-                    tuple(
-                        (by * i + k - (taps - 1) // 2) % size
-                        for by, i, k, taps, size in zip(
-                            strides, place, at, kernel.shape, values.shape, strict=True
-                        )
-                    )
-                ]
-            )
-            for at in product(*map(range, kernel.shape))
-        )
+        total = 0
+        for channel, *taps in product(*map(range, kernel.shape)):
+            read = [
+                (by * m + tap) % size
+                for by, m, tap, size in zip(strides, place, taps, values.shape[1:], strict=True)
+            ]
+            total += int(values[channel, *read]) * int(kernel[channel, *taps])
         assert found[place] == total
 
 
@@ -77,17 +77,16 @@ def test_translations_form_a_group(case) -> None:
     values, _, shift, _ = case
     there = translate(values, shift)
     assert np.array_equal(translate(there, [-by for by in shift]), values)
-    assert np.array_equal(translate(values, values.shape), values)
-    assert np.array_equal(there, np.roll(values, shift, range(values.ndim)))
+    assert np.array_equal(translate(values, values.shape[1:]), values)
+    assert np.array_equal(there, np.roll(values, shift, range(1, values.ndim)))
 
 
-def test_the_convolution_is_that_of_torch_with_circular_padding() -> None:
-    values, kernel = np.random.default_rng(0).normal(size=(2, 3, 8, 9)), np.ones((3, 5)) / 15
-    padded = torch.nn.functional.pad(
-        torch.from_numpy(values).flatten(0, 1)[:, None], (2, 2, 1, 1), mode="circular"
-    )
-    wanted = torch.nn.functional.conv2d(padded, torch.from_numpy(kernel)[None, None])
-    assert np.allclose(circular_conv(values, kernel), wanted.reshape(2, 3, 8, 9).numpy())
+def test_the_convolution_is_that_of_torch_with_circular_padding_behind() -> None:
+    rng = np.random.default_rng(0)
+    values, kernel = rng.normal(size=(3, 8, 9)), rng.normal(size=(3, 3, 5))
+    padded = torch.nn.functional.pad(torch.from_numpy(values)[None], (0, 4, 0, 2), mode="circular")
+    wanted = torch.nn.functional.conv2d(padded, torch.from_numpy(kernel)[None])
+    assert np.allclose(circular_conv(values, kernel), wanted[0, 0].numpy())
 
 
 def test_zero_padding_does_not_commute() -> None:
@@ -104,10 +103,14 @@ def test_zero_padding_does_not_commute() -> None:
     [
         (lambda: translate(np.arange(3), (1, 2)), "An array of 1 axes has no last 2 axes."),
         (
-            lambda: circular_conv(np.arange(5), np.ones(3), stride=2),
+            lambda: circular_conv(np.ones((1, 5)), np.ones((1, 3)), stride=2),
             "The stride 2 does not divide the axis of 5 samples",
         ),
-        (lambda: circular_conv(np.arange(4), np.ones(3), stride=(2, 2)), "takes 1 strides, not 2"),
+        (
+            lambda: circular_conv(np.ones((1, 4)), np.ones((1, 3)), stride=(2, 2)),
+            "takes 1 strides, not 2",
+        ),
+        (lambda: circular_conv(np.ones((2, 4)), np.ones((1, 3))), "as many channels, in front"),
     ],
 )
 def test_what_cannot_be_done_is_said(call, text: str) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from fieldwise.errors import UsageError
-from fieldwise.shift.measure import measure
+from fieldwise.shift.measurement import measure
 from fieldwise.shift.repair import circular
 from fieldwise.shift.repair.borders import wrapped
 from tests.field.networks import BilinearUNet, NearestUNet, TransposedUNet

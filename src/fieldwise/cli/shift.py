@@ -15,7 +15,7 @@ from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
 
 if TYPE_CHECKING:
-    from fieldwise.shift.measure import Measurement
+    from fieldwise.shift.measurement import Measurement
     from fieldwise.shift.repair import Repaired
 
 NOT_REPAIRED = 1
@@ -109,7 +109,7 @@ def shift(
         measurement = None
         if measured:
             with progress(f"measuring {model}"):
-                from fieldwise.shift.measure import measure
+                from fieldwise.shift.measurement import measure
 
                 measurement = measure(source, example, axis=axes, layers=layer or ())
         _write(

@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from fieldwise.shift.exercise import circular_conv as circular_conv
     from fieldwise.shift.exercise import commutes as commutes
     from fieldwise.shift.exercise import translate as translate
+    from fieldwise.shift.measure_expect import Motion as Motion
+    from fieldwise.shift.measure_lie import Lie as Lie
+    from fieldwise.shift.measure_lie import lie_derivative as lie_derivative
+    from fieldwise.shift.measure_metrics import Consistency as Consistency
+    from fieldwise.shift.measure_metrics import consistency as consistency
+    from fieldwise.shift.measure_metrics import eq_t as eq_t
+    from fieldwise.shift.measurement import Measurement as Measurement
+    from fieldwise.shift.measurement import Moved as Moved
+    from fieldwise.shift.measurement import measure as measure
     from fieldwise.shift.prove import certify as certify
+    from fieldwise.shift.repair import Change as Change
+    from fieldwise.shift.repair import Repaired as Repaired
+    from fieldwise.shift.repair import antialias as antialias
+    from fieldwise.shift.repair import circular as circular
+    from fieldwise.shift.repair import polyphase as polyphase
 
 _HOMES = {
     **dict.fromkeys(
@@ -26,6 +40,11 @@ _HOMES = {
     ),
     **dict.fromkeys(("circular_conv", "commutes", "translate"), "exercise"),
     "certify": "prove",
+    **dict.fromkeys(("Change", "Repaired", "antialias", "circular", "polyphase"), "repair"),
+    **dict.fromkeys(("Lie", "lie_derivative"), "measure_lie"),
+    **dict.fromkeys(("Consistency", "consistency", "eq_t"), "measure_metrics"),
+    **dict.fromkeys(("Measurement", "Moved", "measure"), "measurement"),
+    "Motion": "measure_expect",
 }  # fmt: skip
 
 

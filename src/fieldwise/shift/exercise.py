@@ -1,14 +1,14 @@
 """Translations under periodic boundary conditions, and the convolution that commutes with them.
 
-Under periodic boundary conditions index i of an axis of T samples means i mod T, so that every
+Under periodic boundary conditions index m of an axis of T samples means m mod T, so that every
 integer translation is a permutation of the samples.  For the convolution
 
-    (A ⋆ W)[i] = Σ_k W[k] · A[(s·i + k − ⌊(K − 1)/2⌋) mod T]
+    (A ⋆ W)[m] = Σ_τ Σ_j A[j, (s·m + τ − 1) mod T] · W[j, τ]        τ = 1 … k,  j = 1 … d
 
-with stride s = 1,  T_δ(A ⋆ W) = T_δ(A) ⋆ W  for every δ: substituting i − δ for i on the left,
-and translating A on the right, both read A[(i − δ + k − ⌊(K − 1)/2⌋) mod T].  With a stride that
-divides T the result has T/s samples, and  T_δ(A ⋆ W) = T_{s·δ}(A) ⋆ W.  Two identities of the
-modulo carry the proof:  (a mod T + b) mod T = (a + b) mod T,  and  (a·b) mod (T·b) = (a mod T)·b.
+with stride s = 1,  T_δ(A ⋆ W) = T_δ(A) ⋆ W  for every δ: with m' = (m − δ) mod T both sides read A
+at (m' + τ − 1) mod T.  With a stride that divides T the result has T/s samples, and
+T_δ(A ⋆ W) = T_{s·δ}(A) ⋆ W.  Two identities of the modulo carry the proof:
+(a mod T + b) mod T = (a + b) mod T,  and  (a·b) mod (T·b) = (a mod T)·b.
 """
 
 from __future__ import annotations
@@ -49,39 +49,38 @@ def translate(values: Array, shift: int | Sequence[int]) -> Array:
 
 
 def circular_conv(values: Array, kernel: Array, *, stride: int | Sequence[int] = 1) -> Array:
-    """The convolution above, over the axes that the kernel has (the last ones of ``values``).
+    """The convolution above, over all axes but the first, which are the channels.
 
-    values: (…, T₁ … T_d); kernel: (K₁ … K_d), of any size, larger than the axis too
-    stride: of each axis a divisor
+    values: (d, T₁ … Tₙ); kernel: (d, k₁ … kₙ), of any size, larger than the axis too
+    stride: of each axis a divisor; the result: (T₁/s₁ … Tₙ/sₙ)
 
-    The kernel is not mirrored, as in deep learning; it is centred, an even one one sample early.
-    The result has the values' own arithmetic: integers stay exact.  Raises UsageError for a
-    kernel of too many axes or none, and for a stride that does not divide its axis.
+    The kernel is not mirrored, as in deep learning, and its first tap stands on the sample itself.
+    The result has the values' own arithmetic: integers stay exact.  Raises UsageError for arrays
+    that do not fit each other, and for a stride that does not divide its axis.
 
-    >>> circular_conv(np.array([1, 2, 3, 4]), np.array([1, 10, 100])).tolist()
-    [214, 321, 432, 143]
-    >>> circular_conv(np.array([1, 2, 3, 4]), np.array([1, 10, 100]), stride=2).tolist()
-    [214, 432]
+    >>> circular_conv(np.array([[1, 2, 3, 4]]), np.array([[1, 10, 100]])).tolist()
+    [321, 432, 143, 214]
+    >>> circular_conv(np.array([[1, 2, 3, 4]]), np.array([[1, 10, 100]]), stride=2).tolist()
+    [321, 143]
     """
     values, kernel = np.asarray(values), np.asarray(kernel)
-    axes = _last_axes(values, kernel.ndim)
-    strides = _per_axis(stride)
-    strides = strides * kernel.ndim if len(strides) == 1 else strides
-    if len(strides) != kernel.ndim:
+    if kernel.ndim < 2 or kernel.ndim != values.ndim or len(kernel) != len(values):
         raise UsageError(
-            f"A kernel of {kernel.ndim} axes takes {kernel.ndim} strides, not {len(strides)}."
+            f"Values of shape {values.shape} and a kernel of shape {kernel.shape} do not fit; both "
+            "have as many channels, in front, and as many axes behind them."
         )
-    for axis, by in zip(axes, strides, strict=True):
-        if by < 1 or values.shape[axis] % by:
+    strides = _strides(stride, kernel.ndim - 1)
+    for size, by in zip(values.shape[1:], strides, strict=True):
+        if by < 1 or size % by:
             raise UsageError(
-                f"The stride {by} does not divide the axis of {values.shape[axis]} samples; "
+                f"The stride {by} does not divide the axis of {size} samples; "
                 f"a periodic result needs one that does."
             )
-    starts: tuple[Any, ...] = (Ellipsis, *(slice(None, None, by) for by in strides))
-    result = np.zeros_like(values[starts] * kernel.reshape(-1)[:1].sum())
-    for tap in product(*map(range, kernel.shape)):
-        back = [(size - 1) // 2 - k for k, size in zip(tap, kernel.shape, strict=True)]
-        result = result + kernel[tap] * translate(values, back)[starts]
+    starts = (slice(None), *(slice(None, None, by) for by in strides))
+    result = np.zeros_like(values[starts].sum(0) * kernel.reshape(-1)[:1].sum())
+    for tap in product(*map(range, kernel.shape[1:])):
+        read = translate(values, [-k for k in tap])[starts]
+        result = result + np.tensordot(kernel[(slice(None), *tap)], read, 1)
     return result
 
 
@@ -92,12 +91,11 @@ def commutes(
 
     Integers are compared as they are, without rounding; floats to the last bit.
 
-    >>> commutes(np.arange(12).reshape(3, 4), np.array([[1, -2], [3, 5]]), (-1, 7))
+    >>> commutes(np.arange(12).reshape(1, 3, 4), np.array([[[1, -2], [3, 5]]]), (-1, 7))
     True
     """
     shifts = _per_axis(shift)
-    strides = _per_axis(stride)
-    strides = strides * len(shifts) if len(strides) == 1 else strides
+    strides = _strides(stride, len(shifts))
     after = translate(circular_conv(values, kernel, stride=stride), shifts)
     moved = [by * step for by, step in zip(shifts, strides, strict=True)]
     return np.array_equal(after, circular_conv(translate(values, moved), kernel, stride=stride))
@@ -105,6 +103,14 @@ def commutes(
 
 def _per_axis(value: int | Sequence[int]) -> tuple[int, ...]:
     return (int(value),) if isinstance(value, (int, np.integer)) else tuple(map(int, value))
+
+
+def _strides(stride: int | Sequence[int], axes: int) -> tuple[int, ...]:
+    strides = _per_axis(stride)
+    strides = strides * axes if len(strides) == 1 else strides
+    if len(strides) != axes:
+        raise UsageError(f"A kernel of {axes} axes takes {axes} strides, not {len(strides)}.")
+    return strides
 
 
 def _last_axes(values: Array, count: int) -> range:

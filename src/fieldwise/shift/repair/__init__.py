@@ -10,8 +10,8 @@ from torch import nn
 from fieldwise.capture.torch import meta_tensor
 from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.errors import UsageError
-from fieldwise.shift.measure import measure
 from fieldwise.shift.measure_generic import copied
+from fieldwise.shift.measurement import measure
 from fieldwise.shift.prove import certify
 from fieldwise.shift.repair.adapt import adapted, changes
 from fieldwise.shift.repair.antialias import Antialiased

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldwise.shift.certificate import Certificates
-from fieldwise.shift.measure import Measurement
+from fieldwise.shift.measurement import Measurement
 
 
 @dataclass(frozen=True, slots=True)
