@@ -76,11 +76,12 @@ def circular_conv(values: Array, kernel: Array, *, stride: int | Sequence[int] =
                 f"The stride {by} does not divide the axis of {size} samples; "
                 f"a periodic result needs one that does."
             )
-    starts = (slice(None), *(slice(None, None, by) for by in strides))
+    starts: tuple[Any, ...] = (slice(None), *(slice(None, None, by) for by in strides))
     result = np.zeros_like(values[starts].sum(0) * kernel.reshape(-1)[:1].sum())
     for tap in product(*map(range, kernel.shape[1:])):
         read = translate(values, [-k for k in tap])[starts]
-        result = result + np.tensordot(kernel[(slice(None), *tap)], read, 1)
+        at: Any = (slice(None), *tap)
+        result = result + np.tensordot(kernel[at], read, 1)
     return result
 
 

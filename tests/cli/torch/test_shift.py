@@ -47,7 +47,9 @@ def test_zero_padding_is_named_with_the_columns_that_it_cannot_reach():
 
 
 def test_with_periodic_boundaries_the_same_layers_hold_and_the_measurement_agrees():
-    text = run("layers:conv3/2p1 conv3p1", "--input", "1x1x16x16", "--padding", "circular", "--measure")
+    text = run(
+        "layers:conv3/2p1 conv3p1", "--input", "1x1x16x16", "--padding", "circular", "--measure"
+    )
     assert text.count("every 2: moves by 1") == 2
     assert "if the size of the axis is a multiple of 2" in text
     assert [line.split()[-1] for line in text.splitlines() if line.startswith("output")][2:] == [
