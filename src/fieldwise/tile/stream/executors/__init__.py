@@ -6,6 +6,7 @@ from fieldwise.tile.stream.executors import layout as _layout  # noqa: F401
 from fieldwise.tile.stream.executors import pool as _pool  # noqa: F401
 from fieldwise.tile.stream.executors import recurrent as _recurrent  # noqa: F401
 from fieldwise.tile.stream.executors import resample as _resample  # noqa: F401
+from fieldwise.tile.stream.executors import writing as _writing  # noqa: F401
 from fieldwise.tile.stream.executors.passing import pointwise as pointwise
 from fieldwise.tile.stream.executors.registry import Executor as Executor
 from fieldwise.tile.stream.executors.registry import Link as Link

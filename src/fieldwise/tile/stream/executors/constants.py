@@ -16,3 +16,10 @@ def if_uniform(constant: Tensor, dim: int) -> Tensor:
     """
     row = constant.narrow(dim, 0, 1)
     return row if bool((constant == row).all()) else constant
+
+
+def rows_from(constant: Tensor, dim: int, lo: int, hi: int) -> Tensor:
+    """Rows [lo, hi) of a constant, which may hold one row that stands for all."""
+    if constant.shape[dim] > 1:
+        return constant.narrow(dim, lo, hi - lo)
+    return constant.expand([hi - lo if place == dim else -1 for place in range(constant.dim())])

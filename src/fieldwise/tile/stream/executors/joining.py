@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fieldwise.graph.ir import Ref
 from fieldwise.tile.stream.calls import operator_name
-from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform
+from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.stream.executors.registry import ENDLESS, Executor, Rows, Site, executor
 from fieldwise.tile.stream.refusal import Blocked
 
@@ -29,10 +29,7 @@ class _Part:
     def rows(self, rows: Rows, dim: int, lo: int, hi: int) -> Tensor:
         """Its own rows [lo, hi)."""
         if isinstance(self.source, Tensor):
-            if self.source.shape[dim] == 1:
-                shape = [hi - lo if place == dim else -1 for place in range(self.source.dim())]
-                return self.source.expand(shape)
-            return self.source.narrow(dim, lo, hi - lo)
+            return rows_from(self.source, dim, lo, hi)
         return rows.inside(self.source, lo, hi)
 
     def uniform(self, dim: int, *, endless: bool) -> _Part:

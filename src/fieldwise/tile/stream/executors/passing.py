@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform
+from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.stream.executors.registry import Executor, Rows, Run, Site, executor
 from fieldwise.tile.stream.refusal import Blocked
 
@@ -25,7 +25,7 @@ def pointwise(site: Site) -> Executor:
 @executor(
     "clone", "alias", "detach", "hardswish", "rsub", "floor_divide", "real", "complex", "polar",
     "to", "log_sigmoid", "masked_fill", "where", "copy", "view_as_real", "view_as_complex",
-    "logical_not",
+    "logical_not", "fill", "zero",
 )  # fmt: skip
 def _pointwise_in_all_but_tag(site: Site) -> Executor:
     return pointwise(site)
@@ -35,7 +35,8 @@ def _pointwise_in_all_but_tag(site: Site) -> Executor:
     "layer_norm", "linear", "softmax", "glu", "permute", "mean", "sum", "amax", "amin", "var",
     "std", "var_mean", "std_mean", "logsumexp", "prod", "norm", "linalg_vector_norm", "max",
     "min", "argmax", "argmin", "all", "any", "sort", "topk", "unbind", "select",
-    "cosine_similarity", "channel_shuffle", "movedim",
+    "cosine_similarity", "channel_shuffle", "movedim", "median", "nanmedian", "nanmean", "nansum",
+    "count_nonzero", "aminmax", "mode", "kthvalue",
 )  # fmt: skip
 def passing(site: Site) -> Executor:
     """Ops whose arguments say nothing of the streamed axis, once a row reads only itself."""
@@ -78,23 +79,22 @@ def _rows_read_themselves(site: Site) -> None:
 
 def _aligned_run(site: Site) -> Run:
     """The call on the rows at hand; constants with as many rows as the result are cut too."""
-
-    def narrowed(constant: Tensor) -> Tensor:
-        dim = _row_dim(site, constant)
-        return constant if dim is None else if_uniform(constant, dim)
-
-    call = site.call.with_constants(narrowed)
-    if all(_row_dim(site, constant) is None for constant in call.constants()):
-        return lambda rows, lo, hi: call.run(site.operands(rows, lo, hi))
-    if site.endless:
+    spanning = {id(c): dim for c in site.call.constants() if (dim := _row_dim(site, c)) is not None}
+    if not spanning:
+        return _run(site)
+    rows_of = {
+        id(c): if_uniform(c, spanning[id(c)]) for c in site.call.constants() if id(c) in spanning
+    }
+    if site.endless and any(rows_of[key].shape[dim] > 1 for key, dim in spanning.items()):
         raise Blocked(POSITIONAL)
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         def cut(constant: Tensor) -> Tensor:
-            dim = _row_dim(site, constant)
-            return constant if dim is None else constant.narrow(dim, lo, hi - lo)
+            if id(constant) not in spanning:
+                return constant
+            return rows_from(rows_of[id(constant)], spanning[id(constant)], lo, hi)
 
-        return call.with_constants(cut).run(site.operands(rows, lo, hi))
+        return site.call.with_constants(cut).run(site.operands(rows, lo, hi))
 
     return run
 

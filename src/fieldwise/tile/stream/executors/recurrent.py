@@ -11,8 +11,9 @@ from fieldwise.axes import Border
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.graph.ir import Ref
 from fieldwise.tile.stream.calls import operator_name
+from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform
 from fieldwise.tile.stream.executors.passing import passing
-from fieldwise.tile.stream.executors.registry import Executor, Link, Rows, Site, executor
+from fieldwise.tile.stream.executors.registry import Executor, Link, Rows, Run, Site, executor
 from fieldwise.tile.stream.reach import Reach
 from fieldwise.tile.stream.refusal import Blocked
 
@@ -26,9 +27,9 @@ def _row_by_row(number: int, link: Link, rows: int) -> tuple[tuple[int, Reach], 
 @executor("lstm", "gru", "rnn_tanh", "rnn_relu")
 def _recurrent(site: Site) -> Executor:
     number, link = site.only("input")
-    if link.keeps(site.rows):
-        return passing(site)
     call = site.call
+    if link.keeps(site.rows):
+        return Executor(_samples(site, number))
     if call["bidirectional"]:
         raise Blocked("it runs in both directions")
     if call["train"] and call["dropout"]:
@@ -43,6 +44,29 @@ def _recurrent(site: Site) -> Executor:
         return (out,)
 
     return Executor(run, reaches=_row_by_row(number, link, site.rows), ordered=True)
+
+
+def _samples(site: Site, number: int) -> Run:
+    """The streamed axis holds the samples, each with its own initial state."""
+    call = site.call
+    given = call["hx"]
+    states = [if_uniform(state, 1) for state in (given if isinstance(given, list) else [given])]
+    if site.endless and any(state.shape[1] > 1 for state in states):
+        raise Blocked(POSITIONAL)
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        here = [
+            (state if state.shape[1] == 1 else state.narrow(1, lo, hi - lo))
+            .expand(-1, hi - lo, -1)
+            .contiguous()
+            for state in states
+        ]
+        hidden = here if isinstance(given, list) else here[0]
+        args = [hidden if value is given else value for value in call.args]
+        args = [rows.inside(number, lo, hi) if isinstance(value, Ref) else value for value in args]
+        return (call.target(*args, **call.kwargs)[0],)
+
+    return run
 
 
 @executor("cumulative")

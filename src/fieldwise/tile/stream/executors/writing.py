@@ -1,0 +1,78 @@
+"""Writes into a slice of a value (x[:, 1:4] = y), as the functional call that was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from fieldwise.capture.torch.calls import WriteThrough
+from fieldwise.graph.ir import Ref
+from fieldwise.tile.stream.calls import operator_name
+from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform, rows_from
+from fieldwise.tile.stream.executors.registry import Executor, Rows, Site, executor
+from fieldwise.tile.stream.refusal import Blocked
+
+
+@executor("slice_scatter")
+def _slice_scatter(site: Site) -> Executor:
+    """``value`` in place of every ``step``-th row from ``start`` on, ``base`` elsewhere."""
+    write = site.call.target
+    if not isinstance(write, WriteThrough) or operator_name(write.view.target) != "slice":
+        raise Blocked("it writes through a view in a way that is not known")
+    given: list[Any] = [*write.view.args]
+    _, dim, begin, end, step = given + [None, 0, None, None, 1][len(given) :]
+    dim %= len(site.shape)
+    start, stop, step = slice(begin, end, step).indices(site.shape[dim])
+    along = dim == site.dim
+    if along and site.endless:
+        raise Blocked("where it writes depends on the total length")
+    value, base = (*site.call.args, None)[:2]
+    value, base = (_cuttable(site, one) for one in (value, base))
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        if not along:
+            written = _rows(rows, site, value, lo, hi)
+            whole = _whole(rows, site, base, written, lo, hi)
+            _cut(whole, dim, slice(start, stop, step)).copy_(written)
+            return (whole,)
+        first = max(-(-(lo - start) // step), 0)
+        last = max(-(-(min(hi, stop) - start) // step), first)
+        written = _rows(rows, site, value, first, last)
+        whole = _whole(rows, site, base, written, lo, hi)
+        at = start + first * step - lo
+        if last > first:
+            _cut(whole, dim, slice(at, at + (last - first - 1) * step + 1, step)).copy_(written)
+        return (whole,)
+
+    return Executor(run)
+
+
+def _cuttable(site: Site, given: object) -> object:
+    """A constant as one row where its rows are alike.  Raises Blocked where rows may run out."""
+    if not isinstance(given, Tensor) or given.dim() != len(site.shape):
+        return given
+    found = if_uniform(given, site.dim)
+    if site.endless and found.shape[site.dim] > 1:
+        raise Blocked(POSITIONAL)
+    return found
+
+
+def _rows(rows: Rows, site: Site, given: object, lo: int, hi: int) -> Tensor:
+    if isinstance(given, Ref):
+        return rows.inside(given.operand, lo, hi)
+    assert isinstance(given, Tensor)
+    if given.dim() != len(site.shape):
+        return given
+    return rows_from(given, site.dim, lo, hi)
+
+
+def _whole(rows: Rows, site: Site, base: object, like: Tensor, lo: int, hi: int) -> Tensor:
+    if base is None:
+        return like.new_empty(site.band(hi - lo))
+    return _rows(rows, site, base, lo, hi).clone()
+
+
+def _cut(x: Tensor, dim: int, where: slice) -> Tensor:
+    return x[(slice(None),) * dim + (where,)]
