@@ -122,3 +122,15 @@ def plan_tiles(
     from fieldwise.tile.halo import plan_tiles as plan
 
     return plan(model, size, tile=tile, axes=axes)
+
+
+def suggest_tile(
+    model: nn.Module, size: Any, *, memory: int, axes: Sequence[int] | None = None
+) -> tuple[int, ...]:
+    """The largest tile, alike along all axes, whose crops hold at most ``memory`` bytes at once.
+
+    Raises TileError where the least tile needs more, and for what ``plan_tiles`` refuses.
+    """
+    from fieldwise.tile.halo import suggest_tile as suggest
+
+    return suggest(model, size, memory=memory, axes=axes)

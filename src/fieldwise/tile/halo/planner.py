@@ -70,15 +70,24 @@ def _tiles(tile: int | Sequence[int], found: Geometry, image: Sequence[int]) -> 
         if one < 1:
             raise UsageError(f"A tile has at least one sample, got {one}.")
         if one % grid and one < size:
-            below, above = one // grid * grid, -(-one // grid) * grid
-            good = f"{below} or {above}" if below else f"{above}"
-            raise TileError(
-                f"A tile of {one} along axis {axis} is not a multiple of the stride {grid} of "
-                f"'{by}'; use {good}."
-            )
+            raise TileError(_off_grid(one, axis, grid, by, size))
     return tuple(
         min(one, -(-size // grid) * grid)
         for one, grid, size in zip(tiles, found.grid, image, strict=True)
+    )
+
+
+def _off_grid(tile: int, axis: int, grid: int, by: str, size: int) -> str:
+    below, above = tile // grid * grid, -(-tile // grid) * grid
+    if not below and 2 * above >= size:
+        return (
+            f"No tile of axis {axis} is much smaller than the image's {size}: '{by}' repeats "
+            f"every {grid} samples only, at this size."
+        )
+    good = f"{below} or {above}" if below else f"{above}"
+    return (
+        f"A tile of {tile} along axis {axis} is not a multiple of the stride {grid} of '{by}'; "
+        f"use {good}."
     )
 
 

@@ -1,0 +1,188 @@
+"""Plans are data: printed before anything runs, on the grid, with memory and what is read twice."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fieldwise.errors import CaptureError, UsageError
+from fieldwise.tile import plan_tiles, suggest_tile, tiled
+from fieldwise.tile.plan import TileError
+from tests.field.networks import (
+    BilinearUNet,
+    Chain,
+    Circular,
+    EvenKernels,
+    Signal,
+    TransposedUNet,
+)
+
+SHAPE = (1, 3, 256, 200)
+
+
+def test_a_plan_prints_itself():
+    told = str(plan_tiles(Chain().eval(), SHAPE, tile=64))
+    assert told == (
+        "16 crops; at most 248.2 KiB at once (2.1 MiB for the whole image); "
+        "1.35 times the image is read\n"
+        "  axis 2: 4 tiles of 64 of 256; grid 4, halo 5 before and 3 behind, clipped\n"
+        "  axis 3: 4 tiles of 64 of 200; grid 4, halo 5 before and 3 behind, clipped\n"
+        "  output output: 1x5x64x50, 1/4 x 1/4 per input sample"
+    )
+
+
+def test_every_output_is_written_once():
+    for kind in (Chain, TransposedUNet, Circular, EvenKernels):
+        plan = plan_tiles(kind().eval(), (1, 3, 256, 192), tile=(64, 96))
+        for number, output in enumerate(plan.outputs):
+            times = np.zeros(output.shape, dtype=int)
+            for tile in plan.tiles():
+                times[tile.writes[number]] += 1
+            assert (times == 1).all()
+
+
+def test_all_crops_start_on_the_grid_and_end_as_the_image_does():
+    plan = plan_tiles(Chain().eval(), (1, 3, 250, 199), tile=64)
+    for axis in plan.axes:
+        for piece in axis.pieces:
+            assert all(start % axis.grid == 0 for start, _ in piece.reads)
+            assert (piece.length - axis.size) % axis.grid == 0
+
+
+def test_no_crop_holds_more_than_planned():
+    model = Chain().eval()
+    plan = plan_tiles(model, SHAPE, tile=64)
+    seen = 0
+
+    def call(crop: Tensor) -> Tensor:
+        nonlocal seen
+        seen = max(seen, crop.numel())
+        return model(crop)
+
+    with torch.no_grad():
+        tiled(call, plan)(torch.zeros(SHAPE))
+    assert seen == 3 * max(p.length for p in plan.axes[0].pieces) * max(
+        p.length for p in plan.axes[1].pieces
+    )
+    assert seen * 4 < plan.crop_bytes < plan.whole_bytes
+
+
+def test_a_tile_off_the_grid_is_refused_with_the_nearest_good_sizes():
+    with pytest.raises(
+        TileError,
+        match=r"A tile of 100 along axis 2 is not a multiple of the stride 16 of 'max_pool#4'; "
+        r"use 96 or 112\.",
+    ):
+        plan_tiles(TransposedUNet().eval(), (1, 3, 256, 256), tile=100)
+
+
+def test_a_tile_smaller_than_the_grid_is_refused_with_the_least_good_size():
+    with pytest.raises(TileError, match=r"use 16\."):
+        plan_tiles(TransposedUNet().eval(), (1, 3, 256, 256), tile=5)
+
+
+def test_a_tile_as_large_as_the_image_is_one_crop():
+    plan = plan_tiles(TransposedUNet().eval(), (1, 3, 64, 64), tile=1000)
+    assert len(plan) == 1
+    assert str(plan).startswith("one crop, the image itself")
+    assert plan.recompute == 1
+
+
+def test_a_size_at_which_the_network_fails_is_said_with_sizes_that_pass():
+    with pytest.raises(TileError, match=r"It runs on 240 x 240 or 256 x 256\."):
+        plan_tiles(TransposedUNet().eval(), (1, 3, 250, 250), tile=64)
+
+
+def test_a_network_that_fails_at_every_size_is_said_as_it_is():
+    with pytest.raises(CaptureError, match="The model failed on input 1x3x64x64"):
+        plan_tiles(nn.Conv2d(4, 4, 3).eval(), (1, 3, 64, 64), tile=32)
+
+
+def test_a_tiny_image_is_one_crop():
+    plan = plan_tiles(BilinearUNet().eval(), (1, 3, 4, 4), tile=4)
+    assert len(plan) == 1
+
+
+def test_the_scale_of_an_output_that_is_larger_is_told():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.PixelShuffle(2)).eval()
+    plan = plan_tiles(model, (1, 3, 64, 64), tile=32)
+    assert plan.outputs[0].scales == (Fraction(2), Fraction(2))
+
+
+def test_one_axis_of_several_can_be_tiled():
+    plan = plan_tiles(Chain().eval(), SHAPE, tile=64, axes=[-1])
+    assert [axis.axis for axis in plan.axes] == [3]
+    assert len(plan) == 4
+
+
+def test_a_signal_is_tiled_along_its_samples():
+    plan = plan_tiles(Signal().eval(), (1, 2, 1000), tile=100)
+    assert [(axis.axis, axis.grid) for axis in plan.axes] == [(2, 4)]
+
+
+def test_one_tile_size_per_axis_is_asked_for():
+    with pytest.raises(UsageError, match="2 axes are tiled and 3 tile sizes were given"):
+        plan_tiles(Chain().eval(), SHAPE, tile=(64, 64, 64))
+
+
+def test_a_suggested_tile_fits_and_the_next_does_not():
+    model, shape, memory = Chain().eval(), (1, 3, 512, 512), 2 << 20
+    tile = suggest_tile(model, shape, memory=memory)
+    assert plan_tiles(model, shape, tile=tile).crop_bytes <= memory
+    assert plan_tiles(model, shape, tile=[n + 4 for n in tile]).crop_bytes > memory
+
+
+def test_a_budget_that_holds_the_image_suggests_one_crop():
+    assert suggest_tile(Chain().eval(), (1, 3, 250, 99), memory=1 << 30) == (252, 100)
+
+
+def test_a_budget_that_is_too_small_says_what_the_least_needs():
+    with pytest.raises(TileError, match=r"A budget of 1\.0 KiB is too small: the least crop, of"):
+        suggest_tile(TransposedUNet().eval(), (1, 3, 512, 512), memory=1024)
+
+
+class Aligned(nn.Module):
+    """Corners aligned: the step between taps depends on the size of the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+class Positions(nn.Module):
+    """Adds where in the image a sample lies."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.arange(x.shape[-1], dtype=x.dtype) / x.shape[-1]
+
+
+class Scaled(nn.Module):
+    """Divides by the size of the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / x.shape[-1]
+
+
+class Misaligned(nn.Module):
+    """Joins what moves by two samples with what moves by three."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., ::2][..., :20] + x[..., ::3][..., :20]
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (Aligned, "'upsample_bilinear' repeats every 95 samples only, at this size"),
+        (Positions, r"\(add\): it meets '.*', which varies along the axis|\(add\): none"),
+        (Scaled, r"\(div\): its argument 'other' depends on the size of the image"),
+        (Misaligned, "Branches of different strides meet at 'add'"),
+    ],
+    ids=lambda case: getattr(case, "__name__", ""),
+)
+def test_what_depends_on_the_size_or_the_place_is_refused_by_name(kind, why):
+    with pytest.raises(TileError, match=why):
+        plan_tiles(kind().eval(), (1, 3, 96, 96), tile=16)
