@@ -41,7 +41,7 @@ class StreamWork:
         engine = Engine(program, self.device)
         engine.schedule.go_on(started(program, [lo for lo, _ in section.rows]))
         value = program.values[program.wiring.inputs[0]]
-        dtype = as_numpy(torch.empty(0, dtype=value.dtype)).dtype
+        dtype = numpy_dtype(value.dtype)
         found: list[tuple[int, int, Tensor]] = []
 
         def read(_: int, lo: int, hi: int) -> Tensor:
@@ -117,6 +117,11 @@ def as_numpy(rows: Tensor) -> np.ndarray[Any, Any]:
     return (rows.float() if rows.dtype is torch.bfloat16 else rows).cpu().numpy()
 
 
+def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
+    """The type that ``as_numpy`` gives."""
+    return as_numpy(torch.empty(0, dtype=dtype)).dtype
+
+
 def _chosen_band(
     program: Program, rows: int, band: int | None, memory: int | None
 ) -> tuple[int, int]:
@@ -137,8 +142,7 @@ def _chosen_band(
 def _output(program: Program, number: int) -> Output:
     value = program.values[number]
     name = program.output_names[program.outputs.index(number)]
-    dtype = as_numpy(torch.empty(0, dtype=value.dtype)).dtype
-    return Output(name, value.shape, dtype, value.dim)
+    return Output(name, value.shape, numpy_dtype(value.dtype), value.dim)
 
 
 def _row_bytes(out: Output) -> int:

@@ -1,0 +1,4 @@
+"""Beyond one machine: dask arrays, and jobs on a dask.distributed cluster."""
+
+from fieldwise.tile.distributed.arrays import streamed_array as streamed_array
+from fieldwise.tile.distributed.arrays import tiled_array as tiled_array

@@ -1,0 +1,174 @@
+"""Dask arrays: lazy, read exactly, equal to the whole; on a cluster that loses a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import torch
+from distributed import Client, LocalCluster
+from torch import nn
+
+from fieldwise.errors import UsageError
+from fieldwise.tile import streamed, tiled
+from fieldwise.tile.distributed import streamed_array, tiled_array
+from tests.field.networks import CATALOGUE, Lstm
+from tests.tile.jobs_cases import image
+from tests.tile.test_jobs_sections import Pyramid
+
+
+def whole(model: nn.Module, x: np.ndarray):
+    with torch.no_grad():
+        return model(torch.from_numpy(x))
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 2, 3, padding=1)
+    ).eval()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.mark.parametrize("chunks", [(1, 3, 40, 20), (1, 3, 7, 33), (1, 1, 200, 200)])
+@pytest.mark.parametrize("section", [None, 30])
+def test_a_streamed_dask_array_is_what_the_model_makes_of_the_whole(chunks, section):
+    x = image(1, 3, 200, 33)
+    run = streamed(network(), torch.empty(1, 3, 8, 8), band=16)
+    found = streamed_array(run, da.from_array(x, chunks), section=section)
+    assert isinstance(found, da.Array)
+    wanted = whole(network(), x)
+    assert (found.shape, found.dtype) == (tuple(wanted.shape), np.float32)
+    np.testing.assert_allclose(found.compute(), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunks", [(1, 3, 64, 64), (1, 3, 7, 33), (1, 1, 200, 200)])
+def test_a_tiled_dask_array_is_what_the_model_makes_of_the_whole(chunks):
+    x = image(1, 3, 200, 130)
+    run = tiled(network(), torch.empty(1, 3, 8, 8), tile=64)
+    found = tiled_array(run, da.from_array(x, chunks))
+    assert isinstance(found, da.Array)
+    assert found.chunks[2] == (32, 32, 32, 4)
+    np.testing.assert_allclose(found.compute(), whole(network(), x), atol=1e-6)
+
+
+def test_several_outputs_at_several_rates_come_as_the_model_gives_them():
+    torch.manual_seed(0)
+    model = Pyramid()
+    x = image(1, 1, 64, 9)
+    run = streamed(model, torch.empty(1, 1, 8, 9), band=4)
+    found = streamed_array(run, da.from_array(x, (1, 1, 10, 9)), section=20)
+    assert isinstance(found, tuple)
+    for one, wanted in zip(dask.compute(*found), whole(model, x), strict=True):
+        np.testing.assert_allclose(one, wanted, atol=1e-6)
+
+
+def test_a_state_is_handed_from_task_to_task():
+    torch.manual_seed(0)
+    model = Lstm().eval()
+    shape = (*CATALOGUE[Lstm][:2], 40)
+    x = image(*shape)
+    run = streamed(model, torch.empty(shape), axis=2, band=3)
+    found = streamed_array(run, da.from_array(x, (*shape[:2], 8)))
+    assert len(found.chunks[-1]) > 3 or len(found.chunks[1]) > 3
+    np.testing.assert_allclose(found.compute(), whole(model, x), atol=1e-6)
+
+
+READ: list[tuple[int, int]] = []
+
+
+class Noting:
+    """An array that notes which rows are read of it."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.ndim = (
+            values, values.shape, values.dtype, values.ndim,
+        )  # fmt: skip
+
+    def __getitem__(self, index):
+        if index[2].start < index[2].stop:  # dask looks at empty parts for their type
+            READ.append((index[2].start, index[2].stop))
+        return self.values[index]
+
+
+def test_nothing_is_read_before_it_is_computed_and_then_only_what_a_part_needs():
+    READ.clear()
+    array = da.from_array(Noting(image(1, 3, 400, 9)), (1, 3, 20, 9))
+    run = streamed(network(), torch.empty(1, 3, 8, 8), band=16)
+    found = streamed_array(run, array, section=100)
+    tile = tiled_array(tiled(network(), torch.empty(1, 3, 8, 8), tile=64, axes=[2]), array)
+    assert READ == []
+    tile[:, :, 64:96].compute()
+    assert (min(READ)[0], max(READ)[1]) == (124, 196)
+    READ.clear()
+    found[:, :, :50].compute()
+    assert max(READ)[1] <= 120
+    READ.clear()
+    found.compute()
+    assert sum(stop - start for start, stop in READ) <= 400 + 3 * 2 * 20
+
+
+def test_several_passes_are_refused():
+    run = streamed(network(), torch.empty(1, 3, 8, 8), global_ops="multipass")
+    with pytest.raises(UsageError, match="Several passes over a dask array"):
+        streamed_array(run, da.zeros((1, 3, 50, 50)))
+
+
+# ------------------------------------------------------------------------------- a cluster
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    settings = {
+        "distributed.worker.daemon": False,
+        "distributed.scheduler.allowed-failures": 20,
+        "distributed.comm.timeouts.connect": "30s",
+    }
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def kill_a_worker_after(client: Client, seconds: float) -> threading.Timer:
+    """The operating system's kill, without a word to anyone."""
+    (pid, *_) = client.run(os.getpid).values()
+    timer = threading.Timer(seconds, os.kill, (pid, signal.SIGKILL))
+    timer.start()
+    return timer
+
+
+def slowly(block: np.ndarray) -> np.ndarray:
+    time.sleep(0.1)
+    return block
+
+
+def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(cluster):
+    x = image(1, 3, 800, 16)
+    array = da.from_array(x, (1, 3, 40, 16)).map_blocks(slowly, dtype=x.dtype)
+    stream = streamed(network(), torch.empty(1, 3, 8, 8), band=20)
+    halo = tiled(network(), torch.empty(1, 3, 8, 8), tile=128, axes=[2])
+    lazy = [streamed_array(stream, array, section=200), tiled_array(halo, array)]
+    wanted = [one.compute().tobytes() for one in lazy]
+    cluster.run(whole, network(), x[:, :, :8])
+    timer = kill_a_worker_after(cluster, 0.7)
+    begun = time.monotonic()
+    found = dask.compute(*lazy, scheduler=cluster)
+    assert time.monotonic() - begun > 0.7
+    assert not timer.is_alive()
+    assert [one.tobytes() for one in found] == wanted
