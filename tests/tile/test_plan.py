@@ -186,3 +186,40 @@ class Misaligned(nn.Module):
 def test_what_depends_on_the_size_or_the_place_is_refused_by_name(kind, why):
     with pytest.raises(TileError, match=why):
         plan_tiles(kind().eval(), (1, 3, 96, 96), tile=16)
+
+
+class Picked(nn.Module):
+    """Picks by an index that is computed from the size of the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        index = torch.arange(8) * x.shape[-1] // 64 % x.shape[1]
+        return x[:, index]
+
+
+class Counted(nn.Module):
+    """Gathers channels by an index whose values depend on the size of the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        index = torch.full((1, 1, 1, 1), x.shape[-1] // 64).expand(1, 1, *x.shape[2:])
+        return torch.gather(x, 1, index)
+
+
+@pytest.mark.parametrize("kind", [Picked, Counted], ids=lambda kind: kind.__name__)
+def test_what_is_picked_by_the_size_of_the_image_is_refused_or_right(kind):
+    model, x = kind().eval(), torch.randn(1, 3, 96, 96)
+    run = tiled(model, x, tile=16)
+    try:
+        run.plan(x.shape)
+    except TileError:
+        return
+    assert torch.equal(run(x), model(x))
+
+
+def test_inputs_by_name_may_come_in_any_order():
+    class Weighed(nn.Module):
+        def forward(self, image: Tensor, weight: Tensor) -> Tensor:
+            return image - 2 * weight[:, :1]
+
+    image, weight = torch.randn(1, 3, 64, 64), torch.randn(1, 2, 64, 64)
+    run = tiled(Weighed().eval(), {"image": image, "weight": weight}, tile=16)
+    assert torch.equal(run(weight=weight, image=image), image - 2 * weight[:, :1])

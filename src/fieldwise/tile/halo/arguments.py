@@ -7,13 +7,13 @@ hold the same at positions that are paired.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from fieldwise.axes import AxisMap, IndexSet
-from fieldwise.graph.ir import Along, Node, Ref, Separable
+from fieldwise.graph.ir import Along, Node, Ref, Separable, Unknown, Whole
 from fieldwise.shift.constants import Constant, arguments, constant, is_tensor, op_name, tensors
 from fieldwise.shift.treatment import TABLE, Treatment
 from fieldwise.tile.halo.relation import Match, State, single
@@ -32,8 +32,10 @@ _INTERPOLATED = (
 def treatment_of(node: Node, position: int) -> Treatment:
     """How the op treats positions.  Raises LostError for one that nobody described."""
     found = TABLE.get(node.op, _CONTRACTION if node.op in _CONTRACTED else None)
-    if found is None or (found.results or 99) <= position:
+    if found is None:
         raise LostError(f"nobody described how '{node.op}' treats positions")
+    if found.results is not None and found.results <= position:
+        raise LostError(f"nobody described how result {position} of '{node.op}' treats positions")
     if node.op == "dropout":
         given = arguments(node)
         if given.get("train", given.get("training", False)) and given.get("p"):
@@ -48,12 +50,18 @@ _CONTRACTED = ("matmul", "linear", "einsum", "attention")
 def check_settings(nodes: tuple[Node, Node], treatment: Treatment) -> None:
     """Raise LostError where a setting of the op differs at the two sizes."""
     given = tuple(arguments(node) for node in nodes)
-    for name in {*given[0], *given[1]}:
-        free = name in _GEOMETRIC or (treatment.averages and name not in ("value", "fill_value"))
-        if not free and not _equal(given[0].get(name), given[1].get(name)):
+    for name in {*given[0], *given[1]} - _free(treatment, given[0]):
+        if not _equal(given[0].get(name), given[1].get(name)):
             raise LostError(f"its argument '{name}' depends on the size of the image")
     if nodes[0].op in _INTERPOLATED and not all(map(_reads_regularly, nodes)):
         raise LostError("it interpolates by a ratio that depends on the size of the image")
+
+
+def _free(treatment: Treatment, given: Mapping[str, Any]) -> set[str]:
+    """The arguments that say nothing beyond where the op looks."""
+    if treatment.averages:
+        return set(given) - {"value", "fill_value"}
+    return set() if treatment.constants == "broadcast" else set(given) & _GEOMETRIC
 
 
 def is_regular(node: Node) -> bool:
@@ -102,13 +110,20 @@ def with_constants(nodes: tuple[Node, Node], treatment: Treatment, state: State)
             state = _against(state, _named(one, name), _named(two, name))
     elif treatment.constants == "listed":
         state = _beside(nodes, state)
-    elif not treatment.averages:
+    elif not treatment.averages or _reads_anywhere(nodes[0]):
         for name, one, two in pairs:
             if not _alike(one, two):
                 raise LostError(f"its constant '{name}' depends on the size of the image")
     if treatment.channels and not _channel_is_same(nodes[0], state):
         raise LostError(f"'{nodes[0].op}' gives every position its own weight")
     return state
+
+
+def _reads_anywhere(node: Node) -> bool:
+    """Whether it reads at positions that its reads do not tell apart (by an index, say)."""
+    steps = (step for reads in node.reads for read in reads for step in read.steps)
+    coords = (coord for step in steps if isinstance(step, Separable) for coord in step.coords)
+    return any(isinstance(coord, (Whole, Unknown)) for coord in coords)
 
 
 def _tensor_pairs(nodes: tuple[Node, Node]) -> Iterator[tuple[str, Any, Any]]:

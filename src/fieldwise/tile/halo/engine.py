@@ -127,7 +127,11 @@ class TiledCallable:
                 yield number, tile, array
 
     def _planned(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> TilePlan:
-        return self.plan(*(x.shape for x in (*inputs, *named.values())))
+        return self.plan(*(x.shape for x in self._ordered(inputs, named)))
+
+    def _ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        """The inputs in the order of the plan's shapes."""
+        return [*inputs, *named.values()]
 
     def _called(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:
         return self.call(*crops, **keyed)
@@ -183,13 +187,18 @@ class TiledModel(TiledCallable):
 
     def _called(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:
         given = [self._moved(x, like) for x, like in
-                 zip((*crops, *keyed.values()), self._tensors, strict=True)]  # fmt: skip
+                 zip(self._ordered(crops, keyed), self._tensors, strict=True)]  # fmt: skip
         twins = dict(zip(map(id, self._tensors), given, strict=True))
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
         with torch.inference_mode():
             if isinstance(inputs, Mapping):
                 return self.model(**inputs)
             return self.model(*inputs) if type(inputs) is tuple else self.model(inputs)
+
+    def _ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        if named and isinstance(self.example, Mapping):
+            return [named[name] for name in self.example]
+        return [*inputs, *named.values()]
 
     def _moved(self, crop: Any, like: Tensor) -> Tensor:
         if not isinstance(crop, Tensor):

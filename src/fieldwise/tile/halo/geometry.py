@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm, prod
+from math import floor, lcm, prod
 
 from fieldwise.axes import AxisMap
 from fieldwise.field.closed import Closed, closed_forms
@@ -66,9 +66,21 @@ def _strides(closed: Closed, place: int) -> Iterator[int]:
     """How many input samples each field moves by, at least, in whole steps."""
     for product in closed.state.products:
         track = product.tracks[place]
-        if isinstance(track.map, AxisMap) and track.digits and track.map.advance:
+        if track.digits and isinstance(track.map, AxisMap) and track.map.advance:
             tail = (closed.state.layout[dim][at][0] for dim, at in track.digits[1:])
-            yield abs((track.map.rate * prod(tail)).numerator)
+            yield abs((_rate(track.map, sized=product.sized) * prod(tail)).numerator) or 1
+
+
+def _rate(index: AxisMap, *, sized: bool) -> Fraction:
+    """Input samples per position; where the map holds at this size only, those in its middle.
+
+    The grid that follows is a proposal: crops are proven one by one.
+    """
+    rows = [(i, offset.first) for i, offset in enumerate(index.offsets) if offset]
+    if not sized or len(rows) < 8:
+        return index.rate
+    (i, low), (j, high) = rows[len(rows) // 4], rows[3 * len(rows) // 4]
+    return Fraction(high - low, j - i).limit_denominator(16)
 
 
 def _place(
@@ -82,16 +94,16 @@ def _place(
         for product in closed.state.products:
             track = product.tracks[number]
             moving = _leading(track, layout)
-            if moving is None or not isinstance(track.map, AxisMap) or not track.map.rate:
+            if moving is None or not isinstance(track.map, AxisMap) or not track.map.advance:
                 raise TileError(
                     f"The output '{_called(graph, output)}' does not follow axis {axis} of the "
-                    f"input: {product.why or 'it does not move with it'}. Tile the part of the "
+                    f"input: {product.why or 'it reads nothing that moves with it'}. Tile the part of the "
                     f"network before it."
                 )
             tail = prod(layout[dim][at][0] for dim, at in track.digits[1:])
             inner = prod(size for size, _ in layout[moving][1:])
             dims.add(moving)
-            rates.add(abs(track.map.rate) * tail / inner)
+            rates.add(abs(_rate(track.map, sized=product.sized)) * tail / inner)
     if len(dims) != 1 or len(rates) != 1:
         join = next((closed.misaligned for closed in forms if closed.misaligned), output)
         raise TileError(
@@ -114,13 +126,20 @@ def _halos(forms: Sequence[Closed], number: int) -> Iterator[tuple[int, int]]:
     for closed in forms:
         for product in closed.state.products:
             index = product.tracks[number].map
-            if isinstance(index, AxisMap):
-                taps = [offset for offset in index.offsets if offset]
-                step = abs(index.advance)
-                yield (
-                    max(0, -min(offset.first for offset in taps)),
-                    max(0, max(offset.last for offset in taps) + 1 - step),
-                )
+            if isinstance(index, AxisMap) and any(index.offsets):
+                yield _halo(index, sized=product.sized)
+
+
+def _halo(index: AxisMap, *, sized: bool) -> tuple[int, int]:
+    """What is seen before and behind the stretch of a period; in the middle, where it has none."""
+    taps = [(i, offset) for i, offset in enumerate(index.offsets) if offset]
+    if not sized:
+        before = -min(offset.first for _, offset in taps)
+        behind = max(offset.last for _, offset in taps) + 1 - abs(index.advance)
+        return max(0, before), max(0, behind)
+    i, middle = taps[len(taps) // 2]
+    at = floor(_rate(index, sized=True) * i)
+    return max(0, at - middle.first), max(0, middle.last - at)
 
 
 def _widest(halos: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -105,7 +105,8 @@ def _result(
             return _constant(nodes, result)
         treatment = treatment_of(node, position)
         check_settings(nodes, treatment)
-        state = through_reads(nodes, position, operands, shapes, result, treatment)
+        repeats = treatment.constants == "broadcast" or node.op == "expand"
+        state = through_reads(nodes, position, operands, shapes, result, repeats=repeats)
         state = with_constants(nodes, treatment, state)
     except LostError as why:
         losses.append(Refusal.of(node, str(why)))

@@ -128,9 +128,6 @@ def _border(step: Axis) -> str:
 def _pieces(step: Axis) -> tuple[Piece, ...]:
     pieces = []
     for number, (cut, stretch) in enumerate(zip(step.cuts, step.owned, strict=True)):
-        keeps = tuple(
-            (start - shift, stop - shift)
-            for (start, stop), shift in zip(stretch, step.found[number], strict=True)
-        )
+        keeps = tuple(step.kept(number, step.found[number]))
         pieces.append(Piece(cut, keeps, stretch))
     return tuple(pieces)

@@ -51,6 +51,17 @@ class Axis:
             groups.setdefault(key, []).append(number)
         return list(groups.values())
 
+    def start(self, number: int) -> int:
+        """Of a tile's crop."""
+        return self.cuts[number][0][0]
+
+    def kept(self, number: int, shifts: Sequence[int]) -> list[Interval]:
+        """What a tile owns, as positions of its crop's outputs."""
+        return [
+            (start - shift, stop - shift)
+            for (start, stop), shift in zip(self.owned[number], shifts, strict=True)
+        ]
+
     def length(self, number: int) -> int:
         """Of a tile's crop."""
         return sum(stop - start for start, stop in self.cuts[number])
@@ -119,16 +130,33 @@ def _class(
     groups: Sequence[Sequence[int]],
 ) -> tuple[set[int], Comparison]:
     """The axes along which tiles of this class are not proven, and the last comparison."""
+    waiting = [_chosen(group) for group in groups]
+    while True:
+        bad, comparison = _compared(whole, crop, geometry, axes, waiting)
+        if bad:
+            return bad, comparison
+        waiting = [
+            _filled(axis, group, regular=comparison.regular)
+            for axis, group in zip(axes, groups, strict=True)
+        ]
+        if not any(waiting):
+            return set(), comparison
+        waiting = [left or [group[0]] for left, group in zip(waiting, groups, strict=True)]
+
+
+def _compared(
+    whole: Graph,
+    crop: Graph,
+    geometry: Geometry,
+    axes: Sequence[Axis],
+    chosen: Sequence[Sequence[int]],
+) -> tuple[set[int], Comparison]:
+    """Compare these tiles: each of an axis's once, together with any of the other axes'."""
     bad: set[int] = set()
-    turns = _turns(groups, every=False)
     comparison = Comparison((), ())
-    done = 0
-    while done < len(turns):
-        tiles = turns[done]
-        cuts = {
-            geometry.axes[n]: axis.cuts[t]
-            for n, (axis, t) in enumerate(zip(axes, tiles, strict=True))
-        }
+    for turn in range(max(map(len, chosen))):
+        tiles = [group[turn % len(group)] for group in chosen]
+        cuts = {geometry.axes[n]: axes[n].cuts[tile] for n, tile in enumerate(tiles)}
         comparison = compare(crop, whole, cuts)
         for number, (axis, tile) in enumerate(zip(axes, tiles, strict=True)):
             told = list(_shifts(comparison, geometry, number, axis.owned[tile]))
@@ -137,30 +165,20 @@ def _class(
                 bad.add(number)
         if bad:
             break
-        if not comparison.regular and done == 0:
-            turns = _turns(groups, every=True)
-        done += 1
-    if not bad:
-        for axis, group in zip(axes, groups, strict=True):
-            _fill(axis, group)
     return bad, comparison
-
-
-def _turns(groups: Sequence[Sequence[int]], *, every: bool) -> list[tuple[int, ...]]:
-    """Tiles to compare: each of an axis's once, together with any of the other axes'."""
-    chosen = [
-        group if every or len(group) < 4 else [group[0], group[1], group[-1]] for group in groups
-    ]
-    count = max(map(len, chosen))
-    return [tuple(tiles[turn % len(tiles)] for tiles in chosen) for turn in range(count)]
 
 
 def _shifts(
     comparison: Comparison, geometry: Geometry, number: int, stretch: Sequence[Interval]
 ) -> Iterator[int | None]:
+    """Per output, where its stretch along one axis is; None where the crop does not hold it.
+
+    Along the dimensions that are not tiled everything must be the same.
+    """
     for state, dims, (start, stop) in zip(comparison.outputs, geometry.dims, stretch, strict=True):
-        usable = all(not d.empty for dim in state for d in dim)
-        yield _shift(single(state[dims[number]]), start, stop) if usable else None
+        rest = (digits for dim, digits in enumerate(state) if dim not in dims)
+        alike = all(digit.is_same for digits in rest for digit in digits)
+        yield _shift(single(state[dims[number]]), start, stop) if alike else None
 
 
 def _shift(match: Match, start: int, stop: int) -> int | None:
@@ -172,12 +190,27 @@ def _shift(match: Match, start: int, stop: int) -> int | None:
     return None
 
 
-def _fill(axis: Axis, group: Sequence[int]) -> None:
-    """The distances of the tiles between those that were compared: they grow in proportion."""
-    first, last = group[0], group[-1]
-    for tile in group:
-        if tile not in axis.found:
-            run = axis.cuts[last][0][0] - axis.cuts[first][0][0]
-            part = Fraction(axis.cuts[tile][0][0] - axis.cuts[first][0][0], run)
-            ends = zip(axis.found[first], axis.found[last], strict=True)
-            axis.found[tile] = tuple(int(one + part * (two - one)) for one, two in ends)
+def _chosen(group: Sequence[int]) -> list[int]:
+    """The tiles of a class to compare first."""
+    return list(group) if len(group) < 4 else [group[0], group[1], group[-1]]
+
+
+def _filled(axis: Axis, group: Sequence[int], *, regular: bool) -> list[int]:
+    """Note the distances of the tiles that lie like those compared; return the others.
+
+    A tile does where its crop is moved by a multiple of the step from the first to the second
+    compared, and what it owns lies in the crop where the second's does.
+    """
+    missing = [tile for tile in group if tile not in axis.found]
+    if not missing or not regular:
+        return missing
+    first, second, last = group[0], group[1], group[-1]
+    step, run = axis.start(second) - axis.start(first), axis.start(last) - axis.start(first)
+    ends = list(zip(axis.found[first], axis.found[last], strict=True))
+    for tile in missing:
+        by = axis.start(tile) - axis.start(first)
+        if step and by % step == 0:
+            shifts = tuple(int(one + Fraction(by, run) * (two - one)) for one, two in ends)
+            if axis.kept(tile, shifts) == axis.kept(second, axis.found[second]):
+                axis.found[tile] = shifts
+    return [tile for tile in missing if tile not in axis.found]

@@ -18,7 +18,6 @@ from fieldwise.graph.ir import (
     Separable,
     Shape,
 )
-from fieldwise.shift.treatment import Treatment
 from fieldwise.tile.halo.relation import Dim, Match, State, carried, same, single, split
 
 
@@ -49,9 +48,11 @@ def through_reads(
     operands: Sequence[State],
     shapes: Sequence[Both],
     result: Both,
-    treatment: Treatment,
+    repeats: bool,
 ) -> State:
     """The pairs of result ``position``: of (crop, whole) nodes, by all their reads together.
+
+    repeats: whether along a dimension that no operand drives the result repeats itself
 
     Raises LostError where a read takes in what the crop does not hold.
     """
@@ -61,16 +62,16 @@ def through_reads(
     found: list[list[_Guarded]] = [[] for _ in result.crop]
     for one, two in zip(*reads, strict=True):
         ends = shapes[one.operand]
-        for dim, said in _read((one, two), operands[one.operand], ends, result, treatment):
+        for dim, said in _read((one, two), operands[one.operand], ends, result, repeats):
             found[dim].append(said)
     return tuple(
-        _met(said, sizes, treatment)
+        _met(said, sizes, repeats)
         for said, sizes in zip(found, zip(result.crop, result.whole, strict=True), strict=True)
     )
 
 
 def _read(
-    reads: tuple[Read, Read], state: State, before: Both, after: Both, treatment: Treatment
+    reads: tuple[Read, Read], state: State, before: Both, after: Both, repeats: bool
 ) -> Iterator[tuple[int, _Guarded]]:
     """What the last step of a read says of the result's dimensions, the others gone through."""
     one, two = reads
@@ -87,16 +88,16 @@ def _read(
             assert isinstance(whole, Separable)
             said = list(_separable((crop, whole), state, new))
             if number + 1 < len(one.steps):
-                state = _one_read(said, new, treatment)
+                state = _one_read(said, new, repeats)
     yield from said
 
 
-def _one_read(said: Sequence[tuple[int, _Guarded]], shape: Both, treatment: Treatment) -> State:
+def _one_read(said: Sequence[tuple[int, _Guarded]], shape: Both, repeats: bool) -> State:
     by_dim: list[list[_Guarded]] = [[] for _ in shape.crop]
     for dim, guarded in said:
         by_dim[dim].append(guarded)
     sizes = zip(shape.crop, shape.whole, strict=True)
-    return tuple(_met(one, pair, treatment) for one, pair in zip(by_dim, sizes, strict=True))
+    return tuple(_met(one, pair, repeats) for one, pair in zip(by_dim, sizes, strict=True))
 
 
 def _separable(
@@ -147,12 +148,12 @@ def _read_alike(dim: Dim, one: Coord, two: Coord) -> None:
 # -------------------------------------------------------------------- several reads
 
 
-def _met(said: Sequence[_Guarded], sizes: tuple[int, int], treatment: Treatment) -> Dim:
+def _met(said: Sequence[_Guarded], sizes: tuple[int, int], repeats: bool) -> Dim:
     """One dimension of a result: the positions on which all reads agree."""
     if not said:
         if sizes[0] == sizes[1]:
             return (Match.same(sizes[0]),)
-        if treatment.averages or treatment.constants == "broadcast":
+        if repeats:
             return (Match(*sizes, None),)
         raise LostError("it makes an axis whose size depends on the image's")
     plain = all(one.crop is None and one.whole is None for one in said)
