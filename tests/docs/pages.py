@@ -1,0 +1,173 @@
+"""The code on the pages: found, run, compared with what the page says, or written anew.
+
+    python -m tests.docs.pages README.md docs/field.md     writes the real outputs into pages
+
+Three kinds of fenced blocks are run.  A ``console`` block holds commands after ``$`` and their
+output; a line ``...`` stands for any number of lines, and where a command prints nothing, nothing
+is expected.  A ``pycon`` block is a Python session as doctests are; a ``python`` block runs as it
+stands.  The Python blocks of a page share their names, and everything runs in one empty folder.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+FENCE = re.compile(r"^```(?P<kind>\w+)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block of a page: its kind, its text, and where the text stands."""
+
+    kind: str
+    text: str
+    start: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of a console block and the lines that the page shows after it."""
+
+    text: str
+    shown: tuple[str, ...]
+
+
+def pages() -> list[Path]:
+    """All pages with code: the README, and what stands in docs."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks of a page.
+
+    >>> blocks("words\\n```console\\n$ true\\n```\\n")[0].text
+    '$ true\\n'
+    """
+    return [
+        Block(m["kind"], m["text"], m.start("text"), text.count("\n", 0, m.start("text")) + 1)
+        for m in FENCE.finditer(text)
+    ]
+
+
+def commands(block: Block) -> list[Command]:
+    """The commands of a console block; a line that ends in a backslash goes on."""
+    found: list[tuple[str, list[str]]] = []
+    continued = False
+    for line in block.text.splitlines():
+        if continued:
+            found[-1] = (f"{found[-1][0]}\n{line}", [])
+        elif line.startswith("$ "):
+            found.append((line[2:], []))
+        else:
+            found[-1][1].append(line.rstrip())
+            continue
+        continued = line.endswith("\\")
+    return [Command(text, tuple(shown)) for text, shown in found]
+
+
+def output(command: Command, folder: Path) -> list[str]:
+    """What a command prints, on both streams, without spaces at the ends of lines."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-c", command.text],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return [line.rstrip() for line in done.stdout.splitlines()]
+
+
+def agrees(shown: tuple[str, ...], printed: list[str]) -> bool:
+    """Whether the lines are those shown, where a line '...' stands for any lines.
+
+    >>> agrees(("a", "...", "c"), ["a", "b", "b", "c"]), agrees(("a",), ["a", "b"])
+    (True, False)
+    """
+    pattern = "".join(r"(?:.*\n)*" if line == "..." else f"{re.escape(line)}\n" for line in shown)
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed)) is not None
+
+
+def failures(page: Path) -> Iterator[str]:
+    """Run every block of a page; what differs from it, in words."""
+    names: dict[str, Any] = {"__name__": page.stem}
+    with TemporaryDirectory() as folder, _inside(folder):
+        for block in blocks(page.read_text(encoding="utf-8")):
+            if block.kind == "console":
+                for command in commands(block):
+                    printed = output(command, Path(folder))
+                    if not agrees(command.shown, printed):
+                        yield f"{page.name}:{block.line}: $ {command.text}\n" + "\n".join(printed)
+            elif block.kind == "pycon":
+                yield from _session(page, block, names)
+            elif block.kind == "python":
+                exec(compile(block.text, f"{page.name}:{block.line}", "exec"), names)
+
+
+def _session(page: Path, block: Block, names: dict[str, Any]) -> Iterator[str]:
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    test = doctest.DocTestParser().get_doctest(
+        block.text, names, page.name, str(page), block.line - 1
+    )
+    test.globs = names
+    said: list[str] = []
+    doctest.DocTestRunner(verbose=False, optionflags=flags).run(
+        test, out=said.append, clear_globs=False
+    )
+    if said:
+        yield "".join(said)
+
+
+class _inside:
+    """Python blocks write files too: they run in the folder of the commands."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        self.before = os.getcwd()
+        os.chdir(self.folder)
+
+    def __exit__(self, *_: object) -> None:
+        os.chdir(self.before)
+
+
+def rewritten(text: str) -> str:
+    """The page with the real output after every command whose output it does not abridge."""
+    shells = [block for block in blocks(text) if block.kind == "console"]
+    with TemporaryDirectory() as folder:
+        new = [
+            "".join(_shown(command, Path(folder)) for command in commands(block))
+            for block in shells
+        ]
+    for block, real in reversed(list(zip(shells, new, strict=True))):
+        text = text[: block.start] + real + text[block.start + len(block.text) :]
+    return text
+
+
+def _shown(command: Command, folder: Path) -> str:
+    printed = output(command, folder)
+    lines = command.shown if agrees(command.shown, printed) else printed
+    return "".join(f"{line}\n" for line in (f"$ {command.text}", *lines))
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        page = Path(name)
+        page.write_text(rewritten(page.read_text(encoding="utf-8")), encoding="utf-8")

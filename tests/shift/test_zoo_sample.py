@@ -1,0 +1,29 @@
+"""The forty architectures of the field's sample, made periodic: proof and measurement agree."""
+
+from __future__ import annotations
+
+import pytest
+
+from fieldwise.capture.specs import load_model
+from fieldwise.shift import circular
+from tests.field.test_zoo_sample import SAMPLE
+
+
+@pytest.mark.parametrize("spec", SAMPLE)
+def test_what_is_proven_is_measured_and_what_is_broken_measures_broken(spec):
+    model = load_model(spec, SAMPLE[spec])
+    repaired = circular(model.source, model.example())
+    assert repaired.proof is not None
+    proven = {
+        (output.name, axis.axis): axis.circular.holds
+        for output in repaired.proof.outputs
+        for axis in output.axes
+    }
+    measured = {
+        (moved.name, moved.axis): moved.verdict == "holds"
+        for moved in repaired.measurement.outputs
+    }
+    assert proven
+    assert all(measured[key] for key, holds in proven.items() if holds)
+    if not any(proven.values()):
+        assert repaired.measurement.verdict != "holds"
