@@ -123,11 +123,39 @@ def test_convnext_without_its_head_tiles():
     assert_tiles(model, (1, 3, 256, 32), tile=(64, 32))
 
 
+def test_swin_blocks_tile_in_whole_windows():
+    """Shifted windows with their masks are local: the crop's own mask acts at the real border."""
+    torch.manual_seed(0)
+    model = nn.Sequential(torchvision.models.swin_t(weights=None).features[:2])
+    assert_tiles(model, (1, 3, 224, 56), tile=(56, 56))
+
+
+def test_swin_with_its_head_is_refused():
+    model = torchvision.models.swin_t(weights=None).eval()
+    with pytest.raises(
+        TileError, match=r"'avgpool' \(adaptive_avg_pool\): it reads the whole axis"
+    ):
+        plan_tiles(model, (1, 3, 224, 224), tile=224)
+
+
 def test_efficientnet_is_refused_with_all_its_squeezes():
     model = torchvision.models.efficientnet_b0(weights=None).eval().features
     with pytest.raises(TileError, match=r"'1\.0\.block\.1\.avgpool' \(adaptive_avg_pool\)") as told:
         plan_tiles(model, (1, 3, 512, 512), tile=128)
     assert len(told.value.refusals) == 16
+
+
+def test_a_unet_with_group_norm_is_refused_with_every_norm():
+    class Normed(BilinearUNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.down = nn.ModuleList(
+                nn.Sequential(layer, nn.GroupNorm(1, 2)) for layer in self.down
+            )
+
+    with pytest.raises(TileError, match=r"'down\.0\.1' \(group_norm\)") as told:
+        plan_tiles(Normed().eval(), (1, 3, 64, 64), tile=16)
+    assert [refusal.op for refusal in told.value.refusals] == ["group_norm"] * 2
 
 
 def test_group_norm_is_refused_by_the_path_of_its_module():

@@ -95,10 +95,10 @@ def _place(
             track = product.tracks[number]
             moving = _leading(track, layout)
             if moving is None or not isinstance(track.map, AxisMap) or not track.map.advance:
+                why = product.why or "it reads nothing that moves with it"
                 raise TileError(
                     f"The output '{_called(graph, output)}' does not follow axis {axis} of the "
-                    f"input: {product.why or 'it reads nothing that moves with it'}. Tile the part of the "
-                    f"network before it."
+                    f"input: {why}. Tile the part of the network before it."
                 )
             tail = prod(layout[dim][at][0] for dim, at in track.digits[1:])
             inner = prod(size for size, _ in layout[moving][1:])
