@@ -12,7 +12,7 @@ import torch
 
 from fieldwise.cli import app
 from fieldwise.tile.io import Layout, open_source
-from fieldwise.tile.jobs import Job, job_model, stream_job
+from fieldwise.tile.jobs import Job, Request, job_model, plan_job
 
 NETS = """
 import torch
@@ -77,7 +77,7 @@ def planned(
     """A job of a network of the file above; its folder is on sys.path."""
     model = job_model(f"job_nets:{net}", "1x3x8x8", weights=options.pop("weights", None))
     layout = Layout.of(axes, rank=4)
-    return stream_job(model, open_source(source), out, layout=layout, **options)
+    return plan_job(Request(model, open_source(source), layout, out, **options))
 
 
 def carried_out(job: Job, *, resume: bool = False, overwrite: bool = False) -> None:

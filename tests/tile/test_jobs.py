@@ -67,12 +67,15 @@ def crashing(monkeypatch, moment: int) -> None:
     monkeypatch.setattr(Journal, "record", record)
 
 
+STREAM, HALO = {}, {"engine": "halo", "tile": 160}
+
+
 @pytest.mark.parametrize("out", OUTS)
-@pytest.mark.parametrize("net", ["unet", "several"])
+@pytest.mark.parametrize(("net", "engine"), [("unet", STREAM), ("several", STREAM), ("unet", HALO)])
 def test_a_job_that_ends_at_any_step_is_resumed_with_the_same_bytes(
-    tmp_path, monkeypatch, out, net
+    tmp_path, monkeypatch, out, net, engine
 ):
-    whole = planned(tmp_path / "in.npy", tmp_path / "whole" / out, net)
+    whole = planned(tmp_path / "in.npy", tmp_path / "whole" / out, net, **engine)
     carried_out(whole)
     wanted = [content(file.path) for file in whole.files]
     moment, finished = 0, False
@@ -81,11 +84,11 @@ def test_a_job_that_ends_at_any_step_is_resumed_with_the_same_bytes(
         with monkeypatch.context() as patch:
             crashing(patch, moment)
             try:
-                carried_out(planned(tmp_path / "in.npy", folder / out, net))
+                carried_out(planned(tmp_path / "in.npy", folder / out, net, **engine))
                 finished = True
             except CrashError:
                 pass
-        resumed = planned(tmp_path / "in.npy", folder / out, net)
+        resumed = planned(tmp_path / "in.npy", folder / out, net, **engine)
         carried_out(resumed, resume=True)
         assert [content(file.path) for file in resumed.files] == wanted
         moment += 1 if moment < 12 else 7
@@ -266,6 +269,6 @@ def test_little_memory_makes_narrow_bands_and_too_little_is_told(tmp_path):
     roomy = planned(tmp_path / "in.npy", tmp_path / "out.npy").plan
     tight = planned(tmp_path / "in.npy", tmp_path / "out.npy", memory=40_000).plan
     assert tight.peak_bytes <= 40_000 < roomy.peak_bytes
-    assert tight.band < roomy.band
+    assert tight.step < roomy.step
     with pytest.raises(UsageError, match="give more --memory"):
         planned(tmp_path / "in.npy", tmp_path / "out.npy", memory=1000)

@@ -110,7 +110,7 @@ def test_gathered_blocks_end_at_multiples_of_the_grain_and_lose_nothing(sizes, g
     blocks = [
         (0, (0, int(lo)), values[:, lo : lo + n]) for lo, n in zip(starts, sizes, strict=False)
     ]
-    out = Output("y", values.shape, values.dtype, 1)
+    out = Output("y", values.shape, values.dtype, 1, (None, None))
     found = list(gathered(iter(blocks), [out], [grain]))
     assert all(start[1] % grain == 0 for _, start, _ in found)
     assert all(block.shape[1] % grain == 0 for _, _, block in found[:-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,13 @@ from fieldwise.errors import UsageError
 if TYPE_CHECKING:
     from fieldwise.tile.io import Layout
     from fieldwise.tile.jobs import Job, Journal
+
+
+class Engine(StrEnum):
+    """How pieces are computed."""
+
+    stream = "stream"
+    halo = "halo"
 
 
 class Type(StrEnum):
@@ -60,8 +68,28 @@ def tile(
         str | None,
         typer.Option(metavar="2GiB", help="At most this much for rows and weights."),
     ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="stream: band by band, each layer keeping the rows that the next band needs; "
+            "halo: the model as it is on overlapping crops."
+        ),
+    ] = Engine.stream,
     band: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Input rows per step; by default 64.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Input rows per step of stream; by default 64."),
+    ] = None,
+    side: Annotated[
+        int | None,
+        typer.Option(
+            "--tile", metavar="N", min=1, help="Samples from tile to tile of halo; by default 512."
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--dask", metavar="ADDRESS", help="Compute on the workers of this dask scheduler."
+        ),
     ] = None,
     along: Annotated[
         str | None,
@@ -98,8 +126,14 @@ def tile(
     with reported(debug=debug):
         if resume and overwrite:
             raise UsageError("--resume keeps what is done and --overwrite drops it; give one.")
+        if engine is Engine.halo and (band or along):
+            raise UsageError("--band and --along belong to --engine stream; give --tile.")
+        if engine is Engine.stream and side:
+            raise UsageError("--tile belongs to --engine halo; give --band.")
         options = {
+            "engine": engine.value,
             "band": band,
+            "tile": side,
             "memory": None if memory is None else parse_size(memory),
             "scale": parse_scale(scale),
         }
@@ -115,7 +149,7 @@ def tile(
         with job.open(resume=resume, overwrite=overwrite) as journal:
             if not journal.done:
                 typer.echo(_said(job, model, source))
-            _run(job, journal)
+            _run(job, journal, cluster)
 
 
 def _planned(
@@ -141,7 +175,7 @@ def _planned(
         if axes is not None and model["shape"] is None:
             model["shape"] = "x".join(map(str, Layout.of(axes).model_shape(array.shape)))
 
-        from fieldwise.tile.jobs import job_model, stream_job
+        from fieldwise.tile.jobs import Request, job_model, plan_job
 
         built = job_model(spec, **model)
         axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
@@ -153,17 +187,20 @@ def _planned(
         )
     dim = _FIRST_SPATIAL if along is None else _dim_of(along, layout)
     with progress(f"planning {spec}"):
-        return stream_job(built, array, out, layout=layout, along=dim, **options)
+        return plan_job(Request(built, array, layout, out, along=dim, **options))
 
 
-def _run(job: Job, journal: Journal) -> None:
+def _run(job: Job, journal: Journal, cluster: str | None) -> None:
     from fieldwise.cli.tile_progress import bar
 
     if journal.warning is not None:
         typer.echo(f"warning: {journal.warning}", err=True)
     try:
         with bar(job.plan, journal.done) as advance:
-            job.run(journal, advance=advance)
+            if cluster is None:
+                job.run(journal, advance=advance)
+            else:
+                _run_on(cluster, job, journal, advance)
     except KeyboardInterrupt:
         typer.echo(
             f"Interrupted; {len(journal.done)} of {len(job.plan.pieces)} pieces are on disk, and "
@@ -175,13 +212,32 @@ def _run(job: Job, journal: Journal) -> None:
         typer.echo(f"wrote {file.path}")
 
 
+def _run_on(address: str, job: Job, journal: Journal, advance: Callable[[int], None]) -> None:
+    try:
+        from distributed import Client
+
+        from fieldwise.tile.distributed import run_on_cluster
+    except ImportError as error:
+        raise UsageError(
+            "A cluster needs dask.distributed; install it with pip install 'fieldwise[tile]'."
+        ) from error
+    try:
+        client = Client(address, timeout="20s")
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"There is no dask scheduler at {address!r}; start one with dask scheduler."
+        ) from error
+    with client:
+        run_on_cluster(job, journal, client, advance=advance)
+
+
 def _said(job: Job, model: str, source: Path) -> str:
     from fieldwise.views import tile as view
 
     return view.render(
         job.plan,
         model=model,
-        source=f"{source} ({job.layout.axes})",
+        source=f"{source} ({job.request.layout.axes})",
         results=[f"{file.path} ({file.axes})" for file in job.files],
     )
 

@@ -15,7 +15,6 @@ _LETTERS = {3: "NCL", 4: "NCHW", 5: "NCDHW", 6: "NCTDHW"}
 
 def render(plan: JobPlan, *, model: str, source: str, results: Sequence[str]) -> str:
     """The plan as lines of text; source and results say where the arrays are."""
-    axis = _LETTERS.get(len(plan.shape), "")[plan.along :][:1] or str(plan.along)
     lines = [
         model,
         f"  reads   {source}, {'x'.join(map(str, plan.shape))}",
@@ -23,12 +22,19 @@ def render(plan: JobPlan, *, model: str, source: str, results: Sequence[str]) ->
             f"  writes  {path}, {'x'.join(map(str, out.shape))} {out.dtype}"
             for path, out in zip(results, plan.outputs, strict=True)
         ),
-        f"  engine  {plan.engine}, {plan.band} rows of {axis} at a time",
+        f"  engine  {plan.engine}, {_step(plan)}",
         f"  pieces  {_pieces(plan)}",
         f"  memory  at most {size(plan.peak_bytes)} for rows and weights; torch itself and the "
         "workspace of its kernels come on top",
     ]
     return "\n".join([*lines, *(f"  note    {note}" for note in plan.notes)])
+
+
+def _step(plan: JobPlan) -> str:
+    if plan.engine == "halo":
+        return f"a tile every {plan.step} samples of each axis"
+    axis = _LETTERS.get(len(plan.shape), "")[plan.along :][:1] or str(plan.along)
+    return f"{plan.step} rows of {axis} at a time"
 
 
 def _pieces(plan: JobPlan) -> str:

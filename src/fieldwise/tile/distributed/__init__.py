@@ -2,3 +2,4 @@
 
 from fieldwise.tile.distributed.arrays import streamed_array as streamed_array
 from fieldwise.tile.distributed.arrays import tiled_array as tiled_array
+from fieldwise.tile.distributed.cluster import run_on_cluster as run_on_cluster

@@ -9,3 +9,4 @@ from fieldwise.tile.io.layout import ModelView as ModelView
 from fieldwise.tile.io.layout import guess_axes as guess_axes
 from fieldwise.tile.io.protocol import Sink as Sink
 from fieldwise.tile.io.protocol import Source as Source
+from fieldwise.tile.io.scaled import Scaled as Scaled

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fieldwise.errors import FieldwiseError, UsageError
+from fieldwise.tile.io.grain import Steps
 from fieldwise.tile.io.protocol import Sink, Source
 
 Shape = tuple[int, ...]
@@ -34,12 +35,20 @@ class NewFile:
     grain: Shape
 
     @classmethod
-    def of(cls, path: Path, shape: Shape, dtype: np.dtype[Any], axes: str) -> NewFile:
-        """With the grain that is usual for such a file.
+    def of(
+        cls,
+        path: Path,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        axes: str,
+        steps: Steps | None = None,
+    ) -> NewFile:
+        """With a grain that is usual for such a file and fits these steps.
 
         Raises UsageError where the format cannot hold such an array.
         """
-        return cls(path, shape, dtype, axes, _format_of(path).grain_of(shape, axes))
+        steps = (None,) * len(shape) if steps is None else steps
+        return cls(path, shape, dtype, axes, _format_of(path).grain_of(shape, axes, steps))
 
     @property
     def exists(self) -> bool:

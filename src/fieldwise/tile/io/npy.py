@@ -13,6 +13,7 @@ import numpy as np
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.io.disk import file_identity, reserve, sync_directory, sync_file
+from fieldwise.tile.io.grain import Steps
 from fieldwise.tile.io.kinds import check_kind
 from fieldwise.tile.io.mapped import Mapped
 
@@ -25,7 +26,7 @@ def open_source(path: Path) -> NpySource:
     return NpySource(_mapped(path))
 
 
-def grain_of(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:  # noqa: ARG001
+def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:  # noqa: ARG001
     """Any block can be written."""
     return (1,) * len(shape)
 

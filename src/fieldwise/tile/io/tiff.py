@@ -22,6 +22,7 @@ import tifffile
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.io.disk import file_identity, reserve, sync_directory, sync_file
+from fieldwise.tile.io.grain import Steps, fitting
 from fieldwise.tile.io.kinds import check_kind
 from fieldwise.tile.io.mapped import Mapped
 
@@ -51,11 +52,14 @@ def open_source(path: Path) -> TiffSource:
     return source
 
 
-def grain_of(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
-    """Its tiles.  Raises UsageError where rows and columns are not the last axes but channels.
+def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:
+    """Its tiles.
 
-    >>> grain_of((3, 4000, 100), "CHW"), grain_of((4000, 100, 3), "HWC")
-    ((1, 256, 112), (256, 112, 3))
+    Raises UsageError where rows and columns are not the last axes but channels, and for steps
+    that are no multiple of 16, as the sides of a tile must be.
+
+    >>> grain_of((3, 4000, 100), "CHW", [None] * 3), grain_of((4000, 900, 3), "HWC", [96, 96, None])
+    ((1, 256, 112), (96, 96, 3))
     """
     letters = _letters(axes)
     if not letters.removesuffix("C").endswith("YX"):
@@ -63,10 +67,16 @@ def grain_of(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
             f"A TIFF file holds images, with axes such as CHW or HWC, not {axes}; write zarr."
         )
     sides = [
-        min(_TILE, -(-n // 16) * 16) if a in "YX" else 1
-        for a, n in zip(letters, shape, strict=True)
+        1 if letter not in "YX" else fitting(min(_TILE, -(-n // 16) * 16), step, n, multiple=16)
+        for letter, n, step in zip(letters, shape, steps, strict=True)
     ]
-    return tuple(sides if letters.endswith("X") else [*sides[:-1], shape[-1]])
+    if None in sides:
+        raise UsageError(
+            f"The sides of a TIFF file's tiles are multiples of 16, and results come in steps of "
+            f"{steps[sides.index(None)]}; choose another --tile, or write zarr."
+        )
+    found = tuple(side or 1 for side in sides)
+    return found if letters.endswith("X") else (*found[:-1], shape[-1])
 
 
 def create(file: NewFile) -> TiffSink:

@@ -14,6 +14,7 @@ import zarr
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.io.disk import folder_identity, sync_directory, sync_file
+from fieldwise.tile.io.grain import Steps, fitting
 from fieldwise.tile.io.kinds import check_kind
 
 if TYPE_CHECKING:
@@ -29,17 +30,17 @@ def open_source(path: Path) -> ZarrSource:
     return ZarrSource(path, _opened(path))
 
 
-def grain_of(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
+def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:
     """Its chunks: about as long along all spatial axes, and as many channels as fit in a MiB.
 
-    >>> grain_of((3, 4000, 3000), "CHW"), grain_of((1, 80, 200, 200), "CZYX")
-    ((3, 512, 512), (1, 80, 96, 96))
+    >>> grain_of((3, 4000, 3000), "CHW", [None] * 3), grain_of((9, 900, 900), "CYX", [None, 96, 96])
+    ((3, 512, 512), (9, 96, 96))
     """
     spatial = sum(letter not in "NCS" for letter in axes)
     side = _SIDES.get(spatial, 1)
     sides = [
-        1 if letter == "N" else min(size, side) if letter not in "CS" else 0
-        for letter, size in zip(axes, shape, strict=True)
+        1 if letter == "N" else 0 if letter in "CS" else fitting(min(size, side), step, size) or 1
+        for letter, size, step in zip(axes, shape, steps, strict=True)
     ]
     room = max(_CHUNK // prod(n for n in sides if n), 1)
     return tuple(n or min(size, room) for n, size in zip(sides, shape, strict=True))

@@ -1,7 +1,8 @@
 """Jobs that survive: results on disk piece by piece, resumed with the same bytes."""
 
 from fieldwise.tile.jobs.job import Job as Job
-from fieldwise.tile.jobs.job import stream_job as stream_job
+from fieldwise.tile.jobs.job import Request as Request
+from fieldwise.tile.jobs.job import plan_job as plan_job
 from fieldwise.tile.jobs.journal import Journal as Journal
 from fieldwise.tile.jobs.journal import journal_path as journal_path
 from fieldwise.tile.jobs.models import JobModel as JobModel

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.tree import named_state
-from fieldwise.graph.ir import Call, Ref
+from fieldwise.graph.ir import Call, Node, Ref
 from fieldwise.tile.jobs.work import JobPlan
-from fieldwise.tile.stream.program import Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,13 @@ def digest_of_state(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def digest_of_code(program: Program) -> str:
+def digest_of_code(nodes: Iterable[Node]) -> str:
     """A digest of the recorded calls with their literals, wiring and constant tensors."""
     digest = hashlib.sha256()
-    for op in program.ops:
-        digest.update(f"{op.node.op} {op.node.operands} {op.node.results} ".encode())
-        if op.node.source is not None:
-            _add_call(digest.update, op.node.source)
+    for node in nodes:
+        digest.update(f"{node.op} {node.operands} {node.results} ".encode())
+        if node.source is not None:
+            _add_call(digest.update, node.source)
     return digest.hexdigest()
 
 

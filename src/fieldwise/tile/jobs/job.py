@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import BlockRows, FileView, Layout, ModelView, NewFile, Sink, Source
+from fieldwise.tile.io import (
+    BlockRows,
+    FileView,
+    Layout,
+    ModelView,
+    NewFile,
+    Scaled,
+    Sink,
+    Source,
+)
+from fieldwise.tile.jobs.crops import crop_work
 from fieldwise.tile.jobs.fingerprint import (
     Identity,
     digest_of_code,
@@ -17,22 +28,52 @@ from fieldwise.tile.jobs.fingerprint import (
 )
 from fieldwise.tile.jobs.journal import Journal, journal_path
 from fieldwise.tile.jobs.models import JobModel
-from fieldwise.tile.jobs.run import Advance, run_job
-from fieldwise.tile.jobs.streaming import StreamWork, stream_work
-from fieldwise.tile.jobs.work import JobPlan, Output
+from fieldwise.tile.jobs.run import Advance, run_job, write_piece
+from fieldwise.tile.jobs.streaming import numpy_dtype, stream_work
+from fieldwise.tile.jobs.work import JobPlan, Output, Work
+
+EngineName = Literal["stream", "halo"]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """All that it takes to carry out a plan; made by ``stream_job``."""
+class Request:
+    """What a user asks for.
 
-    work: StreamWork
+    source: what is read; layout: how its axes stand for the model's dimensions
+    out:    where the result goes (several: names with the outputs' names in them)
+    along:  the model's dimension that bands follow ('stream')
+    band:   input rows per step ('stream'); tile: input samples from tile to tile ('halo')
+    memory: bytes for rows and weights
+    scale:  the input is multiplied by it once it has the model's type
+    """
+
+    model: JobModel
     source: Source
     layout: Layout
     out: Path
+    engine: EngineName = "stream"
+    along: int = 2
+    band: int | None = None
+    tile: int | None = None
+    memory: int | None = None
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that it takes to carry out a request; made by ``plan_job``.
+
+    Pickled as the request: another process plans it again, and refuses where it is not the same.
+    """
+
+    request: Request
+    work: Work
     files: tuple[NewFile, ...]
     layouts: tuple[Layout, ...]
     identity: Identity
+
+    def __reduce__(self) -> Any:
+        return _planned_again, (self.request, self.identity)
 
     @property
     def plan(self) -> JobPlan:
@@ -46,8 +87,8 @@ class Job:
 
         Raises UsageError where results are there that this job may not touch.
         """
-        path = journal_path(self.out)
-        there = [file.path for file in self.files if file.path.exists()]
+        path = journal_path(self.request.out)
+        there = [file.path for file in self.files if file.exists]
         if overwrite:
             return Journal.begin(path, self.identity)
         if resume and path.exists():
@@ -59,19 +100,28 @@ class Job:
                 else "use --resume to go on, or --overwrite"
             )
             raise UsageError(f"{str(there[0])!r} exists; {remedy}, or name another file.")
-        self.out.parent.mkdir(parents=True, exist_ok=True)
         return Journal.begin(path, self.identity)
 
     def run(self, journal: Journal, *, advance: Advance = lambda _: None) -> None:
         """Compute what is missing.  Raises UsageError where the input changes meanwhile."""
-        make: Callable[[NewFile], Sink] = NewFile.reopen if journal.done else NewFile.create
-        targets = [
-            FileView(make(file), layout)
-            for file, layout in zip(self.files, self.layouts, strict=True)
-        ]
-        view = ModelView(_by_blocks(self.source, self.layout, self.plan.along), self.layout)
-        run_job(self.work, view, targets, journal, grains=self.grains, advance=advance)
-        if self.source.identity() != self.identity.input:
+        targets = self.targets(fresh=not journal.done)
+        run_job(self.work, self._view(), targets, journal, grains=self.grains, advance=advance)
+        self.check_input()
+
+    def write(self, piece: int) -> None:
+        """Compute one piece into files that are there; on disk when this returns."""
+        targets = self.targets(fresh=False)
+        write_piece(self.work, self.plan.pieces[piece], self._view(), targets, grains=self.grains)
+
+    def targets(self, *, fresh: bool) -> list[FileView]:
+        """Where the outputs go: new files, or those that an earlier run has made."""
+        make: Callable[[NewFile], Sink] = NewFile.create if fresh else NewFile.reopen
+        pairs = zip(self.files, self.layouts, strict=True)
+        return [FileView(make(file), layout) for file, layout in pairs]
+
+    def check_input(self) -> None:
+        """Raise UsageError where the input is not what it was when the job was planned."""
+        if self.request.source.identity() != self.identity.input:
             raise UsageError(
                 "The input has changed while it was read, so the result is a mixture; run the job "
                 "again with --overwrite."
@@ -80,66 +130,80 @@ class Job:
     @property
     def grains(self) -> tuple[int, ...]:
         """Per output, the rows that its file takes at a time."""
-        pairs = zip(self.files, self.layouts, self.plan.outputs, strict=True)
-        return tuple(_rows_of(file.grain, layout, out) for file, layout, out in pairs)
+        parts = zip(self.files, self.layouts, self.plan.outputs, strict=True)
+        return tuple(_rows_of(file.grain, layout, out) for file, layout, out in parts)
+
+    def _view(self) -> Scaled:
+        asked = self.request
+        source = asked.source
+        if asked.engine == "stream":
+            source = _by_blocks(asked)
+        view = ModelView(source, asked.layout)
+        return Scaled(view, numpy_dtype(asked.model.dtype), asked.scale)
 
 
-def stream_job(
-    model: JobModel,
-    source: Source,
-    out: Path,
-    *,
-    layout: Layout,
-    along: int = 2,
-    band: int | None = None,
-    memory: int | None = None,
-    scale: float = 1.0,
-) -> Job:
-    """Plan a job of the streaming engine: read ``source``, write ``out``; nothing runs yet.
+def plan_job(request: Request) -> Job:
+    """Plan a job; nothing is computed and nothing is written yet.
 
-    layout: how the source's axes stand for the model's dimensions
-    Other arguments and what is raised: see streaming.stream_work.
+    Raises StreamError or TileError where the engine cannot give what the whole input gives, and
+    UsageError for too little memory and for files that cannot hold the results.
     """
+    asked, layout = request, request.layout
+    shape = layout.model_shape(asked.source.shape)
 
-    def grain(output: Output) -> int:
-        placed = layout.of_result(output.shape)
-        return _rows_of(_file(out, output, placed).grain, placed, output)
+    def placed(output: Output) -> Layout:
+        return layout.of_result(output.shape)
 
-    work = stream_work(
-        model.module,
-        layout.model_shape(source.shape),
-        dtype=model.dtype,
-        axis=along,
-        band=band,
-        memory=memory,
-        grains=grain,
-        scale=scale,
-        beside=_by_blocks(source, layout, along).nbytes,
-    )
-    layouts = tuple(layout.of_result(output.shape) for output in work.plan.outputs)
-    paths = _paths(out, [output.name for output in work.plan.outputs])
-    files = tuple(
-        _file(path, output, placed)
-        for path, output, placed in zip(paths, work.plan.outputs, layouts, strict=True)
-    )
-    formats = [[file.grain, file.axes, file.path.suffix] for file in files]
-    settings = [layout.axes, str(model.dtype), scale, formats]
+    def file(path: Path, output: Output) -> NewFile:
+        place = placed(output)
+        steps = [output.steps[dim] for dim in place.dims]
+        return NewFile.of(path, place.file_shape(output.shape), output.dtype, place.axes, steps)
+
+    module, dtype = asked.model.module, asked.model.dtype
+    work: Work
+    if asked.engine == "halo":
+        work = crop_work(module, shape, dtype=dtype, tile=asked.tile, memory=asked.memory)
+    else:
+        work = stream_work(
+            module,
+            shape,
+            dtype=dtype,
+            axis=asked.along,
+            band=asked.band,
+            memory=asked.memory,
+            grains=lambda output: _rows_of(file(asked.out, output).grain, placed(output), output),
+            beside=_by_blocks(asked).nbytes,
+        )
+    outputs = work.plan.outputs
+    paths = _paths(asked.out, [output.name for output in outputs])
+    files = tuple(map(file, paths, outputs))
     identity = Identity(
-        model=digest_of_state(model.module),
-        code=digest_of_code(work.program),
-        input=source.identity(),
+        model=digest_of_state(module),
+        code=digest_of_code(work.nodes),
+        input=asked.source.identity(),
         plan=digest_of_plan(work.plan),
-        settings=digest_of_data(settings),
+        settings=digest_of_data(_settings(asked, files)),
     )
-    return Job(work, source, layout, out, files, layouts, identity)
+    return Job(asked, work, files, tuple(map(placed, outputs)), identity)
 
 
-def _by_blocks(source: Source, layout: Layout, along: int) -> BlockRows:
-    return BlockRows(source, layout.dims.index(along))
+def _planned_again(request: Request, identity: Identity) -> Job:
+    job = plan_job(request)
+    if job.identity != identity:
+        raise UsageError(
+            "This machine sees another model or input than the one that planned the job; give all "
+            "machines the same files."
+        )
+    return job
 
 
-def _file(out: Path, output: Output, layout: Layout) -> NewFile:
-    return NewFile.of(out, layout.file_shape(output.shape), output.dtype, layout.axes)
+def _settings(asked: Request, files: Sequence[NewFile]) -> Any:
+    formats = [[file.grain, file.axes, file.path.suffix] for file in files]
+    return [asked.layout.axes, str(asked.model.dtype), asked.scale, formats]
+
+
+def _by_blocks(asked: Request) -> BlockRows:
+    return BlockRows(asked.source, asked.layout.dims.index(asked.along))
 
 
 def _paths(out: Path, names: Sequence[str]) -> list[Path]:

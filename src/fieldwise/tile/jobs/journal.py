@@ -44,10 +44,23 @@ class Journal:
     def begin(cls, path: Path, identity: Identity) -> Journal:
         """A new journal in place of any that was there.
 
-        Raises UsageError where another process is at work on the old one.
+        Raises UsageError where another process is at work on the old one, and where there is no
+        place to write it.
         """
         if path.exists():
             _locked(path).close()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cls._write_header(path, identity)
+        except OSError as error:
+            raise UsageError(
+                f"Cannot write {str(path)!r}: {error.strerror or error}; choose another place."
+            ) from error
+        return cls(_locked(path), set())
+
+    @staticmethod
+    def _write_header(path: Path, identity: Identity) -> None:
+        """All of it or nothing, whenever the process is killed."""
         header = {"fieldwise job": _VERSION, **asdict(identity), "environment": environment()}
         fresh = path.with_name(path.name + ".new")
         with fresh.open("wb") as file:
@@ -56,7 +69,6 @@ class Journal:
             os.fsync(file.fileno())
         fresh.replace(path)
         sync_directory(path.parent)
-        return cls(_locked(path), set())
 
     @classmethod
     def go_on(cls, path: Path, identity: Identity) -> Journal:

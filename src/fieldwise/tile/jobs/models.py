@@ -1,9 +1,10 @@
-"""The model of a job: named, built, given weights, and cast."""
+"""The model of a job: named, built, given weights, and cast; the same in every process."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,19 +15,23 @@ from fieldwise.graph import Graph
 from fieldwise.tile.jobs.weights import load_weights
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobModel:
-    """A model with one input.
+    """A model with one input; pickled as what it was made from (see ``job_model``).
 
     shape:  of its usual input; dtype: what its input is cast to
     random: whether nobody gave it weights
+    made_from: the arguments of ``job_model``
     """
 
-    name: str
     module: nn.Module
     shape: tuple[int, ...]
     dtype: torch.dtype
     random: bool
+    made_from: tuple[str, str | None, Path | None, str | None]
+
+    def __reduce__(self) -> Any:
+        return _again, self.made_from
 
 
 def job_model(
@@ -51,7 +56,12 @@ def job_model(
     tensors = (*module.parameters(), *module.buffers())
     found = next((t.dtype for t in tensors if t.is_floating_point()), None)
     usual = found or getattr(torch, dtype or "float32")
-    return JobModel(spec, module, loaded.shapes[0], usual, random)
+    where = None if weights is None else weights.resolve()
+    return JobModel(module, loaded.shapes[0], usual, random, (spec, shape, where, dtype))
+
+
+def _again(spec: str, shape: str | None, weights: Path | None, dtype: str | None) -> JobModel:
+    return job_model(spec, shape, weights=weights, dtype=dtype)
 
 
 _UNTRAINED = ("torchvision:", "timm:", "layers:")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Node
 from fieldwise.tile.jobs.sections import Section, legs, sections_of, started
 from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece
 from fieldwise.tile.stream.engine import Engine
@@ -33,7 +34,11 @@ class StreamWork:
     sections: tuple[Section, ...]
     plan: JobPlan
     device: torch.device
-    scale: float = 1.0
+
+    @property
+    def nodes(self) -> Iterator[Node]:
+        """See work.Work."""
+        return (op.node for op in self.program.ops)
 
     def blocks(self, piece: Piece, source: Any) -> Iterator[Block]:
         """See work.Work."""
@@ -47,13 +52,12 @@ class StreamWork:
         def read(_: int, lo: int, hi: int) -> Tensor:
             rows = source[(slice(None),) * value.dim + (slice(lo, hi),)]
             cast = np.ascontiguousarray(rows, dtype)
-            given = torch.from_numpy(cast).to(self.device, value.dtype)
-            return given if self.scale == 1 else given * self.scale
+            return torch.from_numpy(cast).to(self.device, value.dtype)
 
         def note(made: int, lo: int, rows: Tensor) -> None:
             found.append((program.wiring.outputs.index(made), lo, rows))
 
-        for available, limit in legs(program, section, engine.schedule, self.plan.band):
+        for available, limit in legs(program, section, engine.schedule, self.plan.step):
             engine.step(available, limit, read, note)
             for number, lo, rows in found:
                 yield from self._clipped(number, lo, rows, section.rows[number])
@@ -79,7 +83,6 @@ def stream_work(
     band: int | None = None,
     memory: int | None = None,
     grains: Grains = lambda _: 1,
-    scale: float = 1.0,
     section: int | None = None,
     beside: int = 0,
 ) -> StreamWork:
@@ -87,7 +90,6 @@ def stream_work(
 
     axis:    of the input, along which bands are cut
     band:    input rows per step; by default 64, or as many as fit in ``memory`` (bytes)
-    scale:   the input is multiplied by it once it has its type
     section: input rows per piece, at least; by default see sections.sections_of
     beside:  bytes that the source holds
 
@@ -109,7 +111,7 @@ def stream_work(
         peak + held, _notes(program, sections),
     )  # fmt: skip
     device = next((t.device for _, t in named_state(model)), torch.device("cpu"))
-    return StreamWork(program, sections, plan, device, scale)
+    return StreamWork(program, sections, plan, device)
 
 
 def as_numpy(rows: Tensor) -> np.ndarray[Any, Any]:
@@ -142,7 +144,8 @@ def _chosen_band(
 def _output(program: Program, number: int) -> Output:
     value = program.values[number]
     name = program.output_names[program.outputs.index(number)]
-    return Output(name, value.shape, numpy_dtype(value.dtype), value.dim)
+    steps = (None,) * len(value.shape)
+    return Output(name, value.shape, numpy_dtype(value.dtype), value.dim, steps)
 
 
 def _row_bytes(out: Output) -> int:

@@ -5,11 +5,13 @@ A piece depends on the plan alone: computed again, it has the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+
+from fieldwise.graph.ir import Node
 
 Box = tuple[tuple[int, int], ...]
 """Per dimension of the model's input or output, [lo, hi)."""
@@ -20,12 +22,16 @@ Block = tuple[int, tuple[int, ...], np.ndarray[Any, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One result of the model: its name, shape and type, and the dimension that pieces follow."""
+    """One result of the model: its name, shape and type, and the dimension that pieces follow.
+
+    steps: per dimension, blocks begin at multiples of this; None: they come whole, or in order
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     dim: int
+    steps: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +47,11 @@ class Piece:
 class JobPlan:
     """What a job will do, before it runs.
 
-    engine:    'stream' or 'halo'; along: the model's dimension that bands follow
-    band:      input rows per step
+    engine:    'stream' or 'halo'
+    along:     the model's dimension that bands follow, or the first that is tiled
+    step:      input rows per band, or samples from tile to tile
     shape:     of the input, as the model sees it
-    reread:    input rows read in all pieces over those that there are (1: nothing twice)
+    reread:    input samples read by all pieces over those that there are (1: nothing twice)
     peak_bytes: the most that a piece holds at once: rows at hand, results that wait for their
                chunk, and the weights; torch itself and its kernels' workspace come on top
     notes:     what a user should know, in sentences
@@ -52,7 +59,7 @@ class JobPlan:
 
     engine: str
     along: int
-    band: int
+    step: int
     shape: tuple[int, ...]
     outputs: tuple[Output, ...]
     pieces: tuple[Piece, ...]
@@ -65,7 +72,7 @@ class JobPlan:
         return {
             "engine": self.engine,
             "along": self.along,
-            "band": self.band,
+            "step": self.step,
             "input": self.shape,
             "outputs": [[o.name, o.shape, o.dtype.str, o.dim] for o in self.outputs],
             "pieces": [[piece.reads, piece.writes] for piece in self.pieces],
@@ -73,7 +80,12 @@ class JobPlan:
 
 
 class Work(Protocol):
-    """A plan and the means to carry it out."""
+    """A plan and the means to carry it out; what it recorded of the model's calls."""
+
+    @property
+    def nodes(self) -> Iterable[Node]:
+        """The recorded calls that decide what is computed."""
+        ...
 
     @property
     def plan(self) -> JobPlan:

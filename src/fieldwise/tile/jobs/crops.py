@@ -1,0 +1,110 @@
+"""The halo engine as a job: every tile is a piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.tree import named_state
+from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Node
+from fieldwise.tile.halo import TiledModel
+from fieldwise.tile.jobs.streaming import as_numpy, numpy_dtype
+from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece
+from fieldwise.tile.plan import Tile, TilePlan
+
+TILE = 512
+_LEAST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CropWork:
+    """A model planned in tiles for one input size (see work.Work)."""
+
+    run: TiledModel
+    tiles: tuple[Tile, ...]
+    plan: JobPlan
+    nodes: tuple[Node, ...]
+
+    def blocks(self, piece: Piece, source: Any) -> Iterator[Block]:
+        """See work.Work."""
+        tile = self.tiles[piece.number]
+        for number, found in enumerate(self.run.crop(tile, source)):
+            values = as_numpy(found) if isinstance(found, Tensor) else np.asarray(found)
+            yield number, tuple(lo for lo, _ in piece.writes[number]), values
+
+
+def crop_work(
+    model: nn.Module,
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype,
+    tile: int | None = None,
+    memory: int | None = None,
+) -> CropWork:
+    """Plan a job of tiles on one input of this shape and type.
+
+    tile: input samples from tile to tile; by default 512, or the half, … that fits in ``memory``
+
+    Raises TileError where no tiling is exact, and UsageError where ``memory`` is not enough.
+    """
+    example = torch.empty(tuple(shape), dtype=dtype, device="meta")
+    held = sum(tensor.nbytes for _, tensor in named_state(model))
+    run, plan = _chosen(model, example, tile, None if memory is None else memory - held)
+    tiles = tuple(plan.tiles())
+    outputs = tuple(_output(plan, number) for number in range(len(plan.outputs)))
+    pieces = tuple(_piece(plan, number, one) for number, one in enumerate(tiles))
+    first = plan.axes[0]
+    job = JobPlan(
+        "halo", first.axis, first.tile, tuple(shape), outputs, pieces, plan.recompute,
+        plan.crop_bytes + held,
+    )  # fmt: skip
+    return CropWork(run, tiles, job, capture(model, example).nodes)
+
+
+def _chosen(
+    model: nn.Module, example: Tensor, tile: int | None, memory: int | None
+) -> tuple[TiledModel, TilePlan]:
+    """The tile that was asked for or the widest that fits, planned."""
+    wanted = tile or TILE
+    while True:
+        run = TiledModel(model, example, tile=wanted)
+        plan = run.plan(example.shape)
+        if memory is None or plan.crop_bytes <= memory:
+            return run, plan
+        if tile is not None or wanted <= _LEAST:
+            raise UsageError(
+                f"Tiles of {wanted} need {plan.crop_bytes} bytes beside the weights, and {memory} "
+                "are left; give more --memory, or a smaller --tile."
+            )
+        wanted //= 2
+
+
+def _output(plan: TilePlan, number: int) -> Output:
+    out = plan.outputs[number]
+    steps: list[int | None] = [None] * len(out.shape)
+    for axis, dim, scale in zip(plan.axes, out.dims, out.scales, strict=True):
+        steps[dim] = int(axis.tile * scale)
+    dtype = numpy_dtype(getattr(torch, out.dtype))
+    return Output(out.name, out.shape, dtype, out.dims[0], tuple(steps))
+
+
+def _piece(plan: TilePlan, number: int, tile: Tile) -> Piece:
+    reads = [(0, size) for size in plan.shapes[0]]
+    for axis, intervals in tile.reads.items():
+        reads[axis] = (intervals[0][0], intervals[-1][1])
+    writes = tuple(
+        _box(slices, out.shape) for slices, out in zip(tile.writes, plan.outputs, strict=True)
+    )
+    return Piece(number, tuple(reads), writes)
+
+
+def _box(slices: Sequence[slice], shape: Sequence[int]) -> Box:
+    ends = [one.indices(size) for one, size in zip(slices, shape, strict=True)]
+    return tuple((lo, hi) for lo, hi, _ in ends)
