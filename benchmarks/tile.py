@@ -1,0 +1,277 @@
+"""Whole-image results from pieces: error, CPU time and memory of the ways to get them.
+
+    python benchmarks/tile.py              1024² and 2048², streaming alone at 8192²
+    python benchmarks/tile.py --sizes 512  other sizes, without the large one
+
+Every run has a process of its own, so that its peak memory is its own; ways take turns, CPU time is
+that of all threads, and ratios are of medians over the rounds.  Errors are the largest over the
+outputs, in standard deviations of the whole image's.  MONAI and torchio take part where they are
+installed.  A whole run writes docs/tile_benchmark.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+DOCS = Path(__file__).parents[1] / "docs"
+SIZES = (1024, 2048)
+LARGE = 8192
+ROUNDS = 3
+THREADS = 2
+BAND = 64
+SECONDS = 3600
+
+
+# ------------------------------------------------------------------------------ the networks
+
+
+class Twice(nn.Sequential):
+    """Two 3 × 3 convolutions."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(
+            nn.Conv2d(before, after, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(after, after, 3, padding=1),
+            nn.ReLU(inplace=True),
+        )
+
+
+class UNet(nn.Module):
+    """Ronneberger et al. (2015): four max-pools, transposed convolutions up again."""
+
+    def __init__(self, width: int = 32, depth: int = 4) -> None:
+        super().__init__()
+        widths = [width << level for level in range(depth + 1)]
+        self.down = nn.ModuleList(
+            Twice(before, after) for before, after in zip([3, *widths], widths, strict=False)
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(2 * width, width, 2, 2) for width in reversed(widths[:-1])
+        )
+        self.join = nn.ModuleList(Twice(2 * width, width) for width in reversed(widths[:-1]))
+        self.head = nn.Conv2d(width, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 2, H, W); H and W multiples of 16."""
+        passed = []
+        for level, block in enumerate(self.down):
+            x = block(nn.functional.max_pool2d(x, 2) if level else x)
+            passed.append(x)
+        for up, join, skip in zip(self.up, self.join, reversed(passed[:-1]), strict=True):
+            x = join(torch.cat([skip, up(x)], 1))
+        return self.head(x)
+
+
+def network(name: str) -> nn.Module:
+    """A network in eval mode, the same one in every process."""
+    torch.manual_seed(0)
+    if name == "U-Net":
+        return UNet().eval()
+    from torchvision.models import resnet50
+
+    trunk = nn.Sequential(*list(resnet50().children())[:-2])
+    return trunk.eval()
+
+
+NETWORKS = ("U-Net", "ResNet-50")
+
+
+# ------------------------------------------------------------------------------ the ways
+
+
+def whole(model: nn.Module, x: Tensor) -> Any:
+    """The network on the whole image."""
+    return model(x)
+
+
+def stream(model: nn.Module, x: Tensor) -> Any:
+    """Rows, with what the next band still needs kept."""
+    from fieldwise.tile import streamed
+
+    return streamed(model, x[..., :64, :64], band=BAND)(x)
+
+
+def halo(tile: int) -> Callable[[nn.Module, Tensor], Any]:
+    """Aligned crops with an exact halo."""
+
+    def run(model: nn.Module, x: Tensor) -> Any:
+        from fieldwise.tile import tiled
+
+        return tiled(model, x[..., :64, :64], tile=tile)(x)
+
+    return run
+
+
+def monai(overlap: float) -> Callable[[nn.Module, Tensor], Any]:
+    """MONAI's sliding window of 256 with Gaussian weights."""
+
+    def run(model: nn.Module, x: Tensor) -> Any:
+        from monai.inferers import sliding_window_inference
+
+        return sliding_window_inference(x, 256, 1, model, overlap=overlap, mode="gaussian")
+
+    return run
+
+
+WAYS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
+    "whole image": whole,
+    "streamed": stream,
+    "halo 256": halo(256),
+    "halo 512": halo(512),
+    "MONAI 256, overlap 0.25": monai(0.25),
+    "MONAI 256, overlap 0.5": monai(0.5),
+}
+NEEDS = {"MONAI 256, overlap 0.25": "monai", "MONAI 256, overlap 0.5": "monai"}
+ONLY = {"MONAI 256, overlap 0.25": ("U-Net",), "MONAI 256, overlap 0.5": ("U-Net",)}
+
+
+# ------------------------------------------------------------------------------ one run
+
+
+def image(size: int) -> Tensor:
+    """The same noise for everyone."""
+    return torch.from_numpy(
+        np.random.default_rng(0).standard_normal((1, 3, size, size), dtype=np.float32)
+    )
+
+
+def run_here(name: str, way: str, size: int, reference: Path | None) -> dict[str, float]:
+    """CPU seconds, growth of the peak memory in bytes, and the error against the reference."""
+    torch.set_num_threads(THREADS)
+    model, x = network(name), image(size)
+    with torch.inference_mode():
+        WAYS[way](model, x[..., :512, :512])  # what is set up once
+        before, start = _peak(), time.process_time()
+        y = WAYS[way](model, x)
+        cpu = time.process_time() - start
+    grown = _peak() - before
+    error = 0.0
+    if reference is not None and way == "whole image":
+        np.save(reference, y.numpy())
+    elif reference is not None and reference.exists():
+        wanted = np.load(reference)
+        error = float(np.abs(np.asarray(y) - wanted).max() / wanted.std())
+    return {"cpu": cpu, "memory": float(grown), "error": error}
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def run(name: str, way: str, size: int, reference: Path | None) -> dict[str, float] | None:
+    """The same in a process of its own; None where it does not end well."""
+    command = [sys.executable, __file__, "--one", name, way, str(size), str(reference or "")]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        print(f"{name} {way} {size}: {error}", file=sys.stderr)
+        return None
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def ways(name: str) -> list[str]:
+    """Those that can take part here."""
+    return [
+        way
+        for way in WAYS
+        if (way not in NEEDS or find_spec(NEEDS[way])) and name in ONLY.get(way, NETWORKS)
+    ]
+
+
+# ------------------------------------------------------------------------------ the table
+
+
+def rows(name: str, size: int, rounds: int, folder: Path) -> list[str]:
+    """A table row per way, relative to the whole image."""
+    reference = folder / f"{name}-{size}.npy"
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways(name)}
+    for _ in range(rounds):
+        for way, results in found.items():
+            result = run(name, way, size, reference)
+            if result is not None:
+                results.append(result)
+    reference.unlink(missing_ok=True)
+    base = statistics.median(result["cpu"] for result in found["whole image"])
+    lines = []
+    for way, results in found.items():
+        if not results:
+            lines.append(f"| {name} | {size}² | {way} | failed | | |")
+            continue
+        cpu = statistics.median(result["cpu"] for result in results) / base
+        memory = statistics.median(result["memory"] for result in results) / 2**20
+        error = max(result["error"] for result in results)
+        lines.append(f"| {name} | {size}² | {way} | {error:.1e} | {cpu:.2f} | {memory:.0f} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print and write the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", type=int, nargs="*", default=None)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--one", nargs=4, default=None)
+    given = parser.parse_args(arguments)
+    if given.one is not None:
+        name, way, size, reference = given.one
+        found = run_here(name, way, int(size), Path(reference) if reference else None)
+        print(json.dumps(found))
+        return 0
+    folder = Path(__file__).parents[1] / "build"
+    folder.mkdir(exist_ok=True)
+    lines = [
+        line
+        for name in NETWORKS
+        for size in given.sizes or SIZES
+        for line in rows(name, size, given.rounds, folder)
+    ]
+    if given.sizes is None:
+        large = run("U-Net", "streamed", LARGE, None)
+        if large is not None:
+            memory = large["memory"] / 2**20
+            lines.append(f"| U-Net | {LARGE}² | streamed | – | – | {memory:.0f} |")
+        (DOCS / "tile_benchmark.md").write_text(markdown(lines, given.rounds), encoding="utf-8")
+    return 0
+
+
+def markdown(lines: Sequence[str], rounds: int) -> str:
+    """The page."""
+    from importlib.metadata import version
+
+    packages = [name for name in ("fieldwise", "torch", "torchvision", "monai") if find_spec(name)]
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    head = [
+        "# Tiling, measured",
+        "",
+        f"`python benchmarks/tile.py` on {date.today()}, {versions}, CPU, {THREADS} threads; "
+        f"medians of {rounds} rounds, taken in turns.",
+        "",
+        "Error: the largest, in standard deviations of the whole image's output. CPU time: over "
+        "that of the whole image. Memory: by how many MiB the peak grew during the run, the "
+        "result included.",
+        "",
+        "| network | image | way | error | CPU time | MiB |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *lines, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
