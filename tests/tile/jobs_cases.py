@@ -31,7 +31,6 @@ class UNet(nn.Module):
 
 def unet():
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     return UNet()
 
 def other():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -17,9 +18,9 @@ from torch import nn
 
 from fieldwise.errors import UsageError
 from fieldwise.tile import streamed, tiled
-from fieldwise.tile.distributed import streamed_array, tiled_array
+from fieldwise.tile.distributed import run_on_cluster, streamed_array, tiled_array
 from tests.field.networks import CATALOGUE, Lstm
-from tests.tile.jobs_cases import image
+from tests.tile.jobs_cases import carried_out, content, image, planned, write_nets
 from tests.tile.test_jobs_sections import Pyramid
 
 
@@ -129,7 +130,18 @@ def test_several_passes_are_refused():
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def nets(tmp_path_factory):
+    """A folder on the path of all processes."""
+    folder = tmp_path_factory.mktemp("nets")
+    write_nets(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.delitem(sys.modules, "job_nets", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def cluster(nets):
     settings = {
         "distributed.worker.daemon": False,
         "distributed.scheduler.allowed-failures": 20,
@@ -138,7 +150,11 @@ def cluster():
     with (
         dask.config.set(settings),
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            env={"PYTHONPATH": os.pathsep.join([str(nets), os.environ.get("PYTHONPATH", "")])},
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -172,3 +188,30 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(cluster):
     assert time.monotonic() - begun > 0.7
     assert not timer.is_alive()
     assert [one.tobytes() for one in found] == wanted
+
+
+def test_a_job_on_a_cluster_that_loses_a_worker_has_the_bytes_of_one_machine(cluster, tmp_path):
+    np.save(tmp_path / "in.npy", image(3, 3000, 150))
+    options = {"band": 8}
+    carried_out(planned(tmp_path / "in.npy", tmp_path / "alone.zarr", "unet", **options))
+    job = planned(tmp_path / "in.npy", tmp_path / "out.zarr", "unet", **options)
+    written = []
+
+    def advance(nbytes: int) -> None:
+        if not written:
+            os.kill(next(iter(cluster.run(os.getpid).values())), signal.SIGKILL)
+        written.append(nbytes)
+
+    with job.open() as journal:
+        run_on_cluster(job, journal, cluster, advance=advance)
+    assert len(written) == len(job.plan.pieces) > 3
+    assert content(tmp_path / "out.zarr") == content(tmp_path / "alone.zarr")
+    with job.open(resume=True) as journal:
+        assert journal.done == set(range(len(job.plan.pieces)))
+
+
+def test_a_job_on_a_cluster_writes_zarr_only(cluster, tmp_path):
+    np.save(tmp_path / "in.npy", image(3, 64, 8))
+    job = planned(tmp_path / "in.npy", tmp_path / "out.npy")
+    with job.open() as journal, pytest.raises(UsageError, match=r"name OUT\.zarr"):
+        run_on_cluster(job, journal, cluster)

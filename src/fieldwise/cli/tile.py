@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,10 @@ from fieldwise.errors import UsageError
 if TYPE_CHECKING:
     from fieldwise.tile.io import Layout
     from fieldwise.tile.jobs import Job, Journal
+
+
+REFUSED = 1
+CONNECT = "20s"
 
 
 class Engine(StrEnum):
@@ -142,7 +147,8 @@ def tile(
             "weights": weights,
             "dtype": dtype,
         }
-        job = _planned(model, source, out, axes, along, built, options)
+        with _refusals():
+            job = _planned(model, source, out, axes, along, built, options)
         if plan:
             typer.echo(_said(job, model, source))
             return
@@ -190,6 +196,19 @@ def _planned(
         return plan_job(Request(built, array, layout, out, along=dim, **options))
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """A network that cannot be computed in pieces is an answer, not a mistake."""
+    from fieldwise.tile.plan import TileError
+    from fieldwise.tile.stream.refusal import StreamError
+
+    try:
+        yield
+    except (StreamError, TileError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(REFUSED) from None
+
+
 def _run(job: Job, journal: Journal, cluster: str | None) -> None:
     from fieldwise.cli.tile_progress import bar
 
@@ -222,7 +241,7 @@ def _run_on(address: str, job: Job, journal: Journal, advance: Callable[[int], N
             "A cluster needs dask.distributed; install it with pip install 'fieldwise[tile]'."
         ) from error
     try:
-        client = Client(address, timeout="20s")
+        client = Client(address, timeout=CONNECT)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"There is no dask scheduler at {address!r}; start one with dask scheduler."

@@ -6,10 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 import torch
+import zarr
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from fieldwise.cli import app
+from fieldwise.tile.io import FileView
 from tests.tile.jobs_cases import image, write_nets
 
 
@@ -19,6 +23,7 @@ def _folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.delitem(sys.modules, "job_nets", raising=False)
+    np.save("in.npy", image(3, 600, 30))
 
 
 def run(*args, code=0):
@@ -31,16 +36,157 @@ def whole(name, x):
     import job_nets  # type: ignore[import-not-found]
 
     with torch.no_grad():
-        return getattr(job_nets, name)().eval()(torch.from_numpy(x))
+        return getattr(job_nets, name)().eval()(torch.from_numpy(x)[None])
 
 
-def test_a_npy_file_becomes_what_the_model_makes_of_the_whole(tmp_path):
-    x = image(3, 600, 30)
-    np.save("in.npy", x)
-    told = run("job_nets:unet", "in.npy", "out.npy", "--axes", "CHW", "--band", 16)
+UNET = ("job_nets:unet", "in.npy", "out.npy", "--axes", "CHW")
+
+
+def test_a_file_becomes_what_the_model_makes_of_the_whole():
+    told = run(*UNET, "--band", 16)
     assert "wrote out.npy" in told
+    assert "reads   in.npy (CHW), 1x3x600x30" in told
+    assert "writes  out.npy (CHW), 1x2x600x30 float32" in told
+    assert "engine  stream, 16 rows of H at a time" in told
     assert "pieces  3, each recorded when it is on disk" in told
     found = np.load("out.npy")
-    wanted = whole("unet", x[None])[0].numpy()
-    assert found.shape == wanted.shape
+    wanted = whole("unet", image(3, 600, 30))[0].numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_tiles_of_the_halo_engine_give_the_same():
+    told = run(*UNET, "--engine", "halo", "--tile", 160)
+    assert "engine  halo, a tile every 160 samples of each axis" in told
+    wanted = whole("unet", image(3, 600, 30))[0].numpy()
+    np.testing.assert_allclose(np.load("out.npy"), wanted, atol=1e-6)
+
+
+def test_a_plan_is_printed_and_nothing_else_happens(tmp_path):
+    before = sorted(tmp_path.iterdir())
+    assert "memory  at most" in run(*UNET, "--plan")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_channels_last_in_tiff_out_zarr():
+    tifffile.imwrite("in.tif", np.moveaxis(image(3, 600, 30), 0, -1), photometric="minisblack")
+    run("job_nets:unet", "in.tif", "out.zarr", "--axes", "HWC")
+    found = zarr.open_array("out.zarr")
+    assert found.metadata.dimension_names == ("H", "W", "C")
+    wanted = whole("unet", image(3, 600, 30))[0].numpy()
+    np.testing.assert_allclose(np.moveaxis(found[:], -1, 0), wanted, atol=1e-6)
+
+
+def test_volumes_and_signals_work_alike():
+    np.save("v.npy", image(50, 9, 8))
+    run("job_nets:volume", "v.npy", "v.zarr", "--axes", "DHW", "--band", 4)
+    wanted = whole("volume", image(50, 9, 8)[None])[0].numpy()
+    np.testing.assert_allclose(zarr.open_array("v.zarr")[:], wanted, atol=1e-6)
+    np.save("a.npy", image(2, 3000))
+    run("job_nets:audio", "a.npy", "b.npy", "--axes", "CL")
+    np.testing.assert_allclose(np.load("b.npy"), whole("audio", image(2, 3000))[0], atol=1e-6)
+
+
+def test_integers_are_cast_and_scaled_as_asked():
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 600, 30), dtype=np.uint8)
+    np.save("in.npy", pixels)
+    run(*UNET, "--scale", "1/255")
+    wanted = whole("unet", pixels.astype(np.float32) * np.float32(1 / 255))[0]
+    np.testing.assert_allclose(np.load("out.npy"), wanted, atol=1e-6)
+    run(*UNET, "--overwrite", "--dtype", "float64")
+    assert np.load("out.npy").dtype == np.float64
+
+
+def test_bands_may_follow_another_axis():
+    np.save("in.npy", image(3, 30, 600))
+    told = run(*UNET, "--along", "W", "--band", 16)
+    assert "16 rows of W" in told
+    wanted = whole("unet", image(3, 30, 600))[0].numpy()
+    np.testing.assert_allclose(np.load("out.npy"), wanted, atol=1e-6)
+
+
+def test_several_outputs_go_to_several_files():
+    told = run("job_nets:several", "in.npy", "out.npy", "--axes", "CHW")
+    assert "wrote out.mask.npy" in told
+    wanted = whole("several", image(3, 600, 30))
+    np.testing.assert_allclose(np.load("out.mask.npy"), wanted["mask"][0], atol=1e-6)
+    np.testing.assert_allclose(np.load("out.half.npy"), wanted["half"][0], atol=1e-6)
+
+
+def test_weights_are_loaded_from_a_file():
+    import job_nets
+
+    save_file(job_nets.other().state_dict(), "w.safetensors")
+    run(*UNET, "--weights", "w.safetensors")
+    wanted = whole("other", image(3, 600, 30))[0].numpy()
+    np.testing.assert_allclose(np.load("out.npy"), wanted, atol=1e-6)
+    save_file({"inner.weight": torch.zeros(1)}, "w.safetensors")
+    assert "lacks inner.bias, deep.weight" in run(
+        *UNET, "--overwrite", "--weights", "w.safetensors", code=2
+    )
+
+
+def test_random_weights_are_said_to_be_random():
+    np.save("in.npy", image(1, 64, 64))
+    arguments = ["tile", "layers:conv3 relu", "in.npy", "out.npy", "--input", "1x1x8x8"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert "has random weights; --weights FILE.safetensors" in result.stderr
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):
+    run(*UNET, "--band", 16)
+    wanted = np.load("out.npy")
+    with monkeypatch.context() as patch:
+        calls = []
+
+        def flush(self, *, complete=FileView.flush):
+            complete(self)
+            calls.append(1)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+
+        patch.setattr(FileView, "flush", flush)
+        told = run(*UNET, "--band", 16, "--overwrite", code=130)
+    assert "Interrupted; 1 of 3 pieces are on disk, and --resume goes on from there." in told
+    assert "wrote out.npy" in run(*UNET, "--band", 16, "--resume")
+    np.testing.assert_array_equal(np.load("out.npy"), wanted)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([*UNET, "--memory", "much"], "Cannot read the amount of memory 'much'"),
+        ([*UNET, "--memory", "1KB"], "give more --memory"),
+        ([*UNET, "--engine", "halo", "--memory", "1KB"], "give more --memory"),
+        ([*UNET, "--scale", "x"], "--scale 'x' is no number"),
+        ([*UNET, "--resume", "--overwrite"], "give one"),
+        ([*UNET, "--tile", "32"], "--tile belongs to --engine halo"),
+        ([*UNET, "--engine", "halo", "--band", "8"], "belong to --engine stream"),
+        ([*UNET, "--along", "C"], "no spatial axis of IN; use H or W"),
+        ([*UNET[:3], "--axes", "CH"], "has 2 letters and 'in.npy' 3 dimensions"),
+        ([*UNET[:3], "--axes", "HWC"], "The model failed"),
+        ([*UNET[:3]], "The input shape of 'job_nets:unet' is not known"),
+        ([*UNET[:3], "--input", "1x4x8x8"], "No layout fits the input's shape 3x600x30"),
+        (["job_nets:unet", "gone.npy", "out.npy"], "There is no file 'gone.npy'"),
+        (["job_nets:unet", "in.npy", "in.npy"], "is the input itself"),
+        (["job_nets:unet", "in.npy", "out.png", "--axes", "CHW"], "names no format"),
+        ([*UNET, "--dask", "tcp://127.0.0.1:9", "--overwrite"], "no dask scheduler"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(arguments, told, monkeypatch):
+    monkeypatch.setattr("fieldwise.cli.tile.CONNECT", "0.2s")
+    said = run(*arguments, code=2)
+    assert told in said
+    assert said.count("\n") == 1
+
+
+def test_an_existing_result_is_not_overwritten_by_mistake():
+    run(*UNET)
+    assert "use --resume to go on, or --overwrite" in run(*UNET, code=2)
+    assert "wrote out.npy" in run(*UNET, "--resume")
+
+
+@pytest.mark.parametrize("engine", ["stream", "halo"])
+def test_a_layer_that_needs_the_whole_input_is_a_no(engine):
+    told = run("job_nets:pooled", *UNET[1:], "--engine", engine, code=1)
+    assert "InstanceNorm" in told or "'1'" in told
