@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -206,15 +207,61 @@ def refusal(path: Path) -> str:
 
 
 def test_pickled_objects_are_never_loaded(tmp_path):
-    class Bomb:
-        def __reduce__(self):
-            return (Path.touch, (tmp_path / "exploded",))
-
-    np.save(tmp_path / "a.npy", np.array([Bomb(), None]), allow_pickle=True)
+    bomb = Bomb(tmp_path / "exploded")
+    np.save(tmp_path / "a.npy", np.array([bomb, None]), allow_pickle=True)
     assert "cannot be read as npy" in refusal(tmp_path / "a.npy")
-    (tmp_path / "b.npy").write_bytes(pickle.dumps(Bomb()))
+    (tmp_path / "b.npy").write_bytes(pickle.dumps(bomb))
     assert "cannot be read as npy" in refusal(tmp_path / "b.npy")
     assert not (tmp_path / "exploded").exists()
+
+
+class Bomb:
+    """What is unpickled of it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize(
+    "codecs",
+    [
+        {"compressor": {"id": "pickle"}},
+        {"filters": [{"id": "delta", "dtype": "<f4"}, {"id": "pickle"}]},
+        {"filters": [{"id": "pickle"}]},
+    ],
+)
+def test_chunks_that_are_pickles_are_never_loaded(tmp_path, codecs):
+    path = tmp_path / "a.zarr"
+    options = {"zarr_format": 2, "chunks": (4,), "compressors": None}
+    zarr.create_array(str(path), shape=(4,), dtype="f4", **options)
+    about = json.loads((path / ".zarray").read_text())
+    (path / ".zarray").write_text(json.dumps({**about, **codecs}))
+    (path / "0").write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+    assert "cannot be read as zarr" in refusal(path)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_an_array_is_replaced_even_after_a_kill_in_between(tmp_path):
+    file = NewFile.of(tmp_path / "a.zarr", (600, 300), np.dtype("f4"), "HW")
+    for left in (".a.zarr.new", ".a.zarr.old"):
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "zarr.json.1.partial").touch()
+    written(file, image(600, 300), 0, times=1)
+    written(file, image(600, 300, seed=1), 0, times=1)
+    np.testing.assert_array_equal(read(file.path), image(600, 300, seed=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_what_a_kill_has_left_of_a_chunk_is_removed(tmp_path):
+    file = NewFile.of(tmp_path / "a.zarr", (600, 300), np.dtype("f4"), "HW")
+    written(file, image(600, 300), 0, times=1)
+    (file.path / "c" / "0" / "0.1234.partial").touch()
+    file.tidy()
+    assert not list(file.path.rglob("*.partial"))
+    np.testing.assert_array_equal(read(file.path), image(600, 300))
 
 
 def test_complex_numbers_and_records_are_refused(tmp_path):

@@ -84,6 +84,15 @@ def tile(
         int | None,
         typer.Option(metavar="N", min=1, help="Input rows per step of stream; by default 64."),
     ] = None,
+    piece: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Input rows per piece of stream, at least: fewer, and a crash costs less, but "
+            "more is computed twice.",
+        ),
+    ] = None,
     side: Annotated[
         int | None,
         typer.Option(
@@ -131,13 +140,14 @@ def tile(
     with reported(debug=debug):
         if resume and overwrite:
             raise UsageError("--resume keeps what is done and --overwrite drops it; give one.")
-        if engine is Engine.halo and (band or along):
-            raise UsageError("--band and --along belong to --engine stream; give --tile.")
+        if engine is Engine.halo and (band or along or piece):
+            raise UsageError("--band, --along and --piece belong to --engine stream; give --tile.")
         if engine is Engine.stream and side:
             raise UsageError("--tile belongs to --engine halo; give --band.")
         options = {
             "engine": engine.value,
             "band": band,
+            "piece": piece,
             "tile": side,
             "memory": None if memory is None else parse_size(memory),
             "scale": parse_scale(scale),
@@ -221,11 +231,9 @@ def _run(job: Job, journal: Journal, cluster: str | None) -> None:
             else:
                 _run_on(cluster, job, journal, advance)
     except KeyboardInterrupt:
-        typer.echo(
-            f"Interrupted; {len(journal.done)} of {len(job.plan.pieces)} pieces are on disk, and "
-            "--resume goes on from there.",
-            err=True,
-        )
+        done, number = len(journal.done), len(job.plan.pieces)
+        remedy = "--resume goes on from there" if done else "--resume begins again"
+        typer.echo(f"Interrupted; {done} of {number} pieces are on disk, and {remedy}.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     for file in job.files:
         typer.echo(f"wrote {file.path}")

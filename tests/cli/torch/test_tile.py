@@ -104,6 +104,10 @@ def test_bands_may_follow_another_axis():
     np.testing.assert_allclose(np.load("out.npy"), wanted, atol=1e-6)
 
 
+def test_shorter_pieces_are_more_of_them():
+    assert "pieces  12, each recorded" in run(*UNET, "--piece", 50, "--plan")
+
+
 def test_several_outputs_go_to_several_files():
     told = run("job_nets:several", "in.npy", "out.npy", "--axes", "CHW")
     assert "wrote out.mask.npy" in told
@@ -162,6 +166,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):
         ([*UNET, "--resume", "--overwrite"], "give one"),
         ([*UNET, "--tile", "32"], "--tile belongs to --engine halo"),
         ([*UNET, "--engine", "halo", "--band", "8"], "belong to --engine stream"),
+        ([*UNET, "--engine", "halo", "--piece", "8"], "belong to --engine stream"),
         ([*UNET, "--along", "C"], "no spatial axis of IN; use H or W"),
         ([*UNET[:3], "--axes", "CH"], "has 2 letters and 'in.npy' 3 dimensions"),
         ([*UNET[:3], "--axes", "HWC"], "The model failed"),

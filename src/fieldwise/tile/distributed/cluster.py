@@ -28,7 +28,7 @@ def run_on_cluster(
     """
     if any(".zarr" not in (part.suffix for part in (f.path, *f.path.parents)) for f in job.files):
         raise UsageError("Several machines write one result only if it is zarr; name OUT.zarr.")
-    job.targets(fresh=not journal.done)
+    job.begin(journal)
     packed = pickle.dumps(job)
     futures = {
         client.submit(_write, packed, piece.number, pure=False): piece.number

@@ -86,7 +86,17 @@ class NewFile:
             )
         return _format_of(self.path).reopen(self)
 
+    def tidy(self) -> None:
+        """Remove what a killed process has left of chunks that it was about to write.
+
+        No other process may be writing.
+        """
+        if self.path.is_dir():
+            for left in self.path.rglob("*.partial"):
+                left.unlink()
+
     def _clear(self) -> None:
+        """Make way, in such an order that a process killed here can be followed by another."""
         if not self.path.is_dir():
             self.path.unlink(missing_ok=True)
             return
@@ -95,7 +105,10 @@ class NewFile:
                 f"{str(self.path)!r} is a folder and no zarr array, so it is left alone; remove it "
                 "or name another file."
             )
-        shutil.rmtree(self.path)
+        old = self.path.with_name(f".{self.path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        self.path.rename(old)
+        shutil.rmtree(old)
 
 
 def open_source(path: Path) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -47,17 +48,20 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
 
 
 def create(file: NewFile) -> ZarrSink:
-    """A new array whose chunks are the file's grain."""
+    """A new array whose chunks are the file's grain; it comes to be at once or not at all."""
+    fresh = file.path.with_name(f".{file.path.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
     zarr.create_array(
-        str(file.path),
+        str(fresh),
         shape=file.shape,
         chunks=file.grain,
         dtype=file.dtype,
         fill_value=0,
         dimension_names=list(file.axes),
     )
-    sync_file(file.path / "zarr.json")
-    sync_directory(file.path)
+    sync_file(fresh / "zarr.json")
+    sync_directory(fresh)
+    fresh.rename(file.path)
     sync_directory(file.path.parent)
     return reopen(file)
 

@@ -80,8 +80,8 @@ def _chosen(
             return run, plan
         if tile is not None or wanted <= _LEAST:
             raise UsageError(
-                f"Tiles of {wanted} need {plan.crop_bytes} bytes beside the weights, and {memory} "
-                "are left; give more --memory, or a smaller --tile."
+                f"Tiles of {wanted} need {plan.crop_bytes} bytes beside the weights, and "
+                f"{max(memory, 0)} are left; give more --memory, or a smaller --tile."
             )
         wanted //= 2
 

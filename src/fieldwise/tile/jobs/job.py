@@ -43,6 +43,7 @@ class Request:
     out:    where the result goes (several: names with the outputs' names in them)
     along:  the model's dimension that bands follow ('stream')
     band:   input rows per step ('stream'); tile: input samples from tile to tile ('halo')
+    piece:  input rows per piece, at least ('stream'); by default what is read twice is little
     memory: bytes for rows and weights
     scale:  the input is multiplied by it once it has the model's type
     """
@@ -55,6 +56,7 @@ class Request:
     along: int = 2
     band: int | None = None
     tile: int | None = None
+    piece: int | None = None
     memory: int | None = None
     scale: float = 1.0
 
@@ -104,18 +106,24 @@ class Job:
 
     def run(self, journal: Journal, *, advance: Advance = lambda _: None) -> None:
         """Compute what is missing.  Raises UsageError where the input changes meanwhile."""
-        targets = self.targets(fresh=not journal.done)
+        targets = self.begin(journal)
         run_job(self.work, self._view(), targets, journal, grains=self.grains, advance=advance)
         self.check_input()
 
     def write(self, piece: int) -> None:
         """Compute one piece into files that are there; on disk when this returns."""
-        targets = self.targets(fresh=False)
+        targets = self._targets(NewFile.reopen)
         write_piece(self.work, self.plan.pieces[piece], self._view(), targets, grains=self.grains)
 
-    def targets(self, *, fresh: bool) -> list[FileView]:
-        """Where the outputs go: new files, or those that an earlier run has made."""
-        make: Callable[[NewFile], Sink] = NewFile.create if fresh else NewFile.reopen
+    def begin(self, journal: Journal) -> list[FileView]:
+        """Where the outputs go: new files, or those that an earlier run has left, tidied up."""
+        if not journal.done:
+            return self._targets(NewFile.create)
+        for file in self.files:
+            file.tidy()
+        return self._targets(NewFile.reopen)
+
+    def _targets(self, make: Callable[[NewFile], Sink]) -> list[FileView]:
         pairs = zip(self.files, self.layouts, strict=True)
         return [FileView(make(file), layout) for file, layout in pairs]
 
@@ -171,6 +179,7 @@ def plan_job(request: Request) -> Job:
             axis=asked.along,
             band=asked.band,
             memory=asked.memory,
+            section=asked.piece,
             grains=lambda output: _rows_of(file(asked.out, output).grain, placed(output), output),
             beside=_by_blocks(asked).nbytes,
         )

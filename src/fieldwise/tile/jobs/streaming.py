@@ -135,8 +135,9 @@ def _chosen_band(
             return wanted, peak
         if band is not None or wanted == 1:
             raise UsageError(
-                f"A band of {wanted} rows needs {peak} bytes beside the weights, and {memory} are "
-                "left; give more --memory, a narrower --band, or use --engine halo."
+                f"A band of {wanted} rows needs {peak} bytes beside the weights, and "
+                f"{max(memory, 0)} are left; give more --memory, a narrower --band, or use "
+                "--engine halo."
             )
         wanted //= 2
 
