@@ -156,6 +156,7 @@ def _local(rows: Sequence[Any]) -> str:
 
 def _circular(model: Any) -> tuple[str, str]:
     """The period of all outputs with periodic boundaries, and else what breaks it."""
+    from fieldwise.errors import UsageError
     from fieldwise.shift import certify
     from fieldwise.shift.repair.adapt import adapted
     from fieldwise.shift.repair.borders import Borders
@@ -163,7 +164,10 @@ def _circular(model: Any) -> tuple[str, str]:
 
     example = model.example()
     rank = example[0].dim()
-    periodic = adapted(model.source, Periodic(Borders(rank, (True,) * (rank - 2), "wrap")))
+    try:
+        periodic = adapted(model.source, Periodic(Borders(rank, (True,) * (rank - 2), "wrap")))
+    except UsageError as error:
+        return "", f"not made periodic: {error}"
     found = [output.axes[-1] for output in certify(periodic, example).outputs]
     for axis in found:
         if not axis.circular.holds:
