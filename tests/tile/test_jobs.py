@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -93,6 +94,32 @@ def test_a_job_that_ends_at_any_step_is_resumed_with_the_same_bytes(
         assert [content(file.path) for file in resumed.files] == wanted
         moment += 1 if moment < 12 else 7
     assert moment > 6
+
+
+@pytest.mark.parametrize("out", OUTS)
+def test_a_piece_is_recorded_only_after_its_file_is_on_disk(tmp_path, monkeypatch, out):
+    events = []
+
+    def noting(kind, name):
+        def noted(self, *args, whole=getattr(kind, name)):
+            whole(self, *args)
+            events.append(name)
+
+        monkeypatch.setattr(kind, name, noted)
+
+    def fsync(handle, *, whole=os.fsync):
+        whole(handle)
+        events.append("fsync")
+
+    job = planned(tmp_path / "in.npy", tmp_path / out)
+    with job.open() as journal:
+        noting(FileView, "write")
+        noting(Journal, "record")
+        monkeypatch.setattr(os, "fsync", fsync)
+        job.run(journal)
+    told = "".join({"write": "w", "record": "r", "fsync": "f"}[event] for event in events)
+    assert re.fullmatch(r"f*(w+f+r)+", told)
+    assert told.count("r") == len(job.plan.pieces)
 
 
 @pytest.fixture(scope="module")
