@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,32 +107,69 @@ def agrees(shown: tuple[str, ...], printed: list[str]) -> bool:
 
 def failures(page: Path) -> Iterator[str]:
     """Run every block of a page; what differs from it, in words."""
-    names: dict[str, Any] = {"__name__": page.stem}
+    text = page.read_text(encoding="utf-8")
+    for block, real in _run(text):
+        if real != block.text:
+            yield f"{page.name}:{block.line}: this came out instead\n{real}"
+
+
+def rewritten(text: str) -> str:
+    """The page with what really comes out, wherever that differs from what it shows."""
+    for block, real in reversed(list(_run(text))):
+        text = text[: block.start] + real + text[block.start + len(block.text) :]
+    return text
+
+
+def _run(text: str) -> Iterator[tuple[Block, str]]:
+    """Every block of a page, run in its order, and how it should read."""
+    names: dict[str, Any] = {"__name__": "__main__"}
     with TemporaryDirectory() as folder, _inside(folder):
-        for block in blocks(page.read_text(encoding="utf-8")):
+        for block in blocks(text):
             if block.kind == "console":
-                for command in commands(block):
-                    printed = output(command, Path(folder))
-                    if not agrees(command.shown, printed):
-                        yield f"{page.name}:{block.line}: $ {command.text}\n" + "\n".join(printed)
+                yield block, "".join(_shown(command, Path(folder)) for command in commands(block))
             elif block.kind == "pycon":
-                yield from _session(page, block, names)
+                yield block, _Session().of(block.text, names)
             elif block.kind == "python":
-                exec(compile(block.text, f"{page.name}:{block.line}", "exec"), names)
+                exec(compile(block.text, f"line {block.line}", "exec"), names)
 
 
-def _session(page: Path, block: Block, names: dict[str, Any]) -> Iterator[str]:
-    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    test = doctest.DocTestParser().get_doctest(
-        block.text, names, page.name, str(page), block.line - 1
-    )
-    test.globs = names
-    said: list[str] = []
-    doctest.DocTestRunner(verbose=False, optionflags=flags).run(
-        test, out=said.append, clear_globs=False
-    )
-    if said:
-        yield "".join(said)
+def _shown(command: Command, folder: Path) -> str:
+    printed = output(command, folder)
+    lines = command.shown if agrees(command.shown, printed) else printed
+    return "".join(f"{line}\n" for line in (f"$ {command.text}", *lines))
+
+
+class _Session(doctest.DocTestRunner):
+    """A Python session with the real output of every example that says something else."""
+
+    def __init__(self) -> None:
+        super().__init__(verbose=False, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+        self.real: dict[int, str] = {}
+
+    def of(self, text: str, names: dict[str, Any]) -> str:
+        """The session as it goes; what it defines is added to the names."""
+        examples = doctest.DocTestParser().get_examples(text)
+        test = doctest.DocTest(examples, {}, "page", None, 0, text)
+        test.globs = names
+        self.run(test, out=lambda _: None, clear_globs=False)
+        lines = text.splitlines(keepends=True)
+        for example in reversed(examples):
+            if example.lineno in self.real:
+                start = example.lineno + example.source.count("\n")
+                stop = start + example.want.count("\n")
+                lines[start:stop] = [self.real[example.lineno]]
+        return "".join(lines)
+
+    def report_failure(self, out: Any, test: Any, example: doctest.Example, got: str) -> None:
+        """What was printed instead."""
+        self.real[example.lineno] = got
+
+    def report_unexpected_exception(
+        self, out: Any, test: Any, example: doctest.Example, exc_info: Any
+    ) -> None:
+        """What was raised instead."""
+        raised = traceback.format_exception_only(*exc_info[:2])[-1]
+        self.real[example.lineno] = f"Traceback (most recent call last):\n{raised}"
 
 
 class _inside:
@@ -146,25 +184,6 @@ class _inside:
 
     def __exit__(self, *_: object) -> None:
         os.chdir(self.before)
-
-
-def rewritten(text: str) -> str:
-    """The page with the real output after every command whose output it does not abridge."""
-    shells = [block for block in blocks(text) if block.kind == "console"]
-    with TemporaryDirectory() as folder:
-        new = [
-            "".join(_shown(command, Path(folder)) for command in commands(block))
-            for block in shells
-        ]
-    for block, real in reversed(list(zip(shells, new, strict=True))):
-        text = text[: block.start] + real + text[block.start + len(block.text) :]
-    return text
-
-
-def _shown(command: Command, folder: Path) -> str:
-    printed = output(command, folder)
-    lines = command.shown if agrees(command.shown, printed) else printed
-    return "".join(f"{line}\n" for line in (f"$ {command.text}", *lines))
 
 
 if __name__ == "__main__":
