@@ -9,6 +9,7 @@ from typing import Any
 
 from fieldwise.axes import IndexSet, Region
 from fieldwise.axes.region import Product
+from fieldwise.capture.graphs import graph_of
 from fieldwise.collecting import uncollected
 from fieldwise.errors import UsageError
 from fieldwise.field.closed import Closed, closed_forms
@@ -19,6 +20,7 @@ from fieldwise.field.state import LIMITS
 from fieldwise.field.unit import UnitField
 from fieldwise.graph.ir import Graph, Node, Shape, Value
 from fieldwise.graph.names import aliases, matching, resolve
+from fieldwise.graph.spatial import spatial_axes
 
 
 def receptive_fields(
@@ -45,9 +47,9 @@ def receptive_fields(
     >>> report.rows[-1].axes[0].extent
     7
     """
-    graph = model if isinstance(model, Graph) else _captured(model, example)
+    graph = graph_of(model, example)
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
-    chosen = _axes(source, axes)
+    chosen = spatial_axes(source, axes)
     return FieldReport(graph, source, chosen, ignore_global)
 
 
@@ -228,28 +230,6 @@ def _unit_field(reach: Reach, axes: Sequence[int], shape: Shape, unit: Sequence[
         why=reach.why,
         inside=reach.inside,
     )
-
-
-def _captured(model: Any, example: Any) -> Graph:
-    from fieldwise.capture.torch import capture, meta_tensor
-
-    if example is None:
-        raise UsageError("A torch module is analysed on an example input; pass one, or its shape.")
-    if isinstance(example, (tuple, list)) and all(isinstance(size, int) for size in example):
-        example = meta_tensor(example)
-    return capture(model, example)
-
-
-def _axes(source: Value, axes: Sequence[int] | None) -> tuple[int, ...]:
-    rank = len(source.shape)
-    if axes is None:
-        return tuple(range(2, rank)) if rank > 2 else (rank - 1,)
-    for axis in axes:
-        if not 0 <= axis < rank:
-            raise UsageError(
-                f"'{source.name}' has axes 0 to {rank - 1}; axis {axis} is none of them."
-            )
-    return tuple(axes)
 
 
 def _checked(unit: Sequence[int], shape: Shape, dims: Sequence[int], name: str) -> Sequence[int]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import capture, meta_tensor
+from fieldwise.capture.torch import as_example, capture
 from fieldwise.errors import UsageError
 from fieldwise.fold.branches import Branches
 from fieldwise.fold.calls import values
@@ -181,9 +181,7 @@ def _checked(model: Any, example: Any) -> Any:
         )
     if example is None:
         raise UsageError("Folding needs an example input, to follow the channels; pass one.")
-    if isinstance(example, (tuple, list)) and all(isinstance(size, int) for size in example):
-        return meta_tensor(example)
-    return example
+    return as_example(example)
 
 
 def _judged(reference: Sequence[Truth], model: nn.Module) -> Verification:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import meta_tensor
+from fieldwise.capture.torch import as_example
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure_expect import Motion
@@ -28,7 +28,7 @@ class Subject:
     def __init__(
         self, model: nn.Module, example: Any, layers: Sequence[str], *, randomise: bool, seed: int
     ) -> None:
-        example = _tensors(example)
+        example = as_example(example)
         self.model = generic(model, seed=seed) if randomise else copied(model).cpu().double().eval()
         self.paths = _chosen(self.model, layers)
         self.inputs = noise(example, seed=seed)
@@ -109,12 +109,6 @@ def rms(value: Tensor) -> float:
 def _seen(difference: Tensor, value: Tensor) -> float:
     found = rms(difference)
     return found if found > _ROUNDING * float(value.abs().max()) else 0.0
-
-
-def _tensors(example: Any) -> Any:
-    if isinstance(example, (tuple, list)) and all(isinstance(size, int) for size in example):
-        return meta_tensor(example)
-    return example
 
 
 def _chosen(model: nn.Module, globs: Sequence[str]) -> tuple[str, ...]:

@@ -15,9 +15,10 @@ from math import gcd, lcm
 from typing import Any
 
 from fieldwise.axes import IndexSet
-from fieldwise.errors import UsageError
+from fieldwise.capture.graphs import graph_of
 from fieldwise.graph.ir import Graph, Node, Value
 from fieldwise.graph.names import aliases, resolve
+from fieldwise.graph.spatial import spatial_axes
 from fieldwise.shift.certificate import (
     AxisCertificate,
     Breaker,
@@ -65,9 +66,9 @@ def certify(
     their values.  Raises CaptureError where the model cannot be recorded, UsageError for an
     unknown input or axis.
     """
-    graph = model if isinstance(model, Graph) else _captured(model, example)
+    graph = graph_of(model, example)
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
-    chosen = _axes(source, axes)
+    chosen = spatial_axes(source, axes)
     sweeps = {
         axis: tuple(_sweep(graph, source, axis, circular=c) for c in (True, False))
         for axis in chosen
@@ -81,28 +82,6 @@ def certify(
         )
         found[value] = Certificate(names.get(value, value), value, graph.shape(value), certified)
     return Certificates(graph, source.name, chosen, found)
-
-
-def _captured(model: Any, example: Any) -> Graph:
-    from fieldwise.capture.torch import capture, meta_tensor
-
-    if example is None:
-        raise UsageError("A torch module is certified on an example input; pass one, or its shape.")
-    if isinstance(example, (tuple, list)) and all(isinstance(size, int) for size in example):
-        example = meta_tensor(example)
-    return capture(model, example)
-
-
-def _axes(source: Value, axes: Sequence[int] | None) -> tuple[int, ...]:
-    rank = len(source.shape)
-    if axes is None:
-        return tuple(range(2, rank)) if rank > 2 else (rank - 1,)
-    for axis in axes:
-        if not 0 <= axis < rank:
-            raise UsageError(
-                f"'{source.name}' has axes 0 to {rank - 1}; axis {axis} is none of them."
-            )
-    return tuple(axes)
 
 
 def _names(graph: Graph) -> dict[str, str]:

@@ -80,6 +80,13 @@ def meta_tensor(shape: Sequence[int]) -> Tensor:
     return torch.empty(tuple(shape), device="meta")
 
 
+def as_example(example: Any) -> Any:
+    """An example input; a shape stands for a tensor that holds no data."""
+    if isinstance(example, (tuple, list)) and all(isinstance(size, int) for size in example):
+        return meta_tensor(example)
+    return example
+
+
 def _check(state: NamedTensors, example: Any) -> None:
     """Refuse what cannot be recorded, whatever the model does."""
     if any(nn.parameter.is_lazy(tensor) for _, tensor in state):

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from fieldwise.capture.torch import meta_tensor
+from fieldwise.capture.torch import as_example
 from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure_generic import copied
@@ -48,7 +48,7 @@ def circular(
     >>> repaired.done, repaired.changes[0].what
     (True, 'zero padding 1+1 wrapped')
     """
-    example = _tensors(example)
+    example = as_example(example)
     chosen = _spatial_axes(example, axes)
     copy = adapted(model, Periodic(Borders(_rank(example), chosen, interpolation)))
     return _checked(copy, example, chosen, shift)
@@ -76,7 +76,7 @@ def antialias(model: nn.Module, example: Any, *, taps: int = 3, shift: int = 1) 
     """
     if taps < 3 or taps % 2 == 0:
         raise UsageError(f"A blur has 3, 5, 7 … taps, so that it has a middle; not {taps}.")
-    example = _tensors(example)
+    example = as_example(example)
     copy = adapted(model, Antialiased(taps))
     before, after = (measure(one, example, shift=shift, randomise=False) for one in (model, copy))
     return Repaired(copy, changes(copy, example), after, before)
@@ -99,7 +99,7 @@ def polyphase(model: nn.Module, example: Any) -> Repaired:
     >>> repaired.done, repaired.measurement.outputs[0].shift
     (True, 3)
     """
-    example = _tensors(example)
+    example = as_example(example)
     periodic = circular(model, example)
     copy = adapted(periodic.model, Polyphase(_rank(example) - _first_axis(example)))
     shifts = {moved.axis: moved.shift + 1 for moved in periodic.measurement.outputs}
@@ -120,12 +120,6 @@ def _checked(copy: nn.Module, example: Any, chosen: Sequence[bool], shift: int |
     alone = len(list(named_tensors(example))) == 1
     proof = certify(copied(copy).eval(), example, axes=axes) if alone else None
     return Repaired(copy, changes(copy, example), measurement, proof=proof)
-
-
-def _tensors(example: Any) -> Any:
-    if isinstance(example, (tuple, list)) and all(isinstance(size, int) for size in example):
-        return meta_tensor(example)
-    return example
 
 
 def _rank(example: Any) -> int:
