@@ -36,6 +36,11 @@ FRAMEWORKS = {
     "timm": ("capture/torch/",),
     "onnx": ("capture/onnx/", "fold/onnx"),
     "matplotlib": ("views/",),
+    "dask": ("tile/", "cli/"),
+    "distributed": ("tile/", "cli/"),
+    "zarr": ("tile/", "cli/"),
+    "tifffile": ("tile/", "cli/"),
+    "yaml": ("tile/", "cli/"),
     "rich": ("views/", "cli/"),
     "typer": ("cli/",),
 }

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
-FRAMEWORKS = ("torch", "torchvision", "timm", "onnx", "matplotlib")
+FRAMEWORKS = (
+    "torch", "torchvision", "timm", "onnx", "matplotlib", "dask", "distributed", "zarr", "tifffile",
+)  # fmt: skip
 
 
 def run_python(program: str) -> str:
@@ -22,7 +24,9 @@ def run_python(program: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("package", ["", ".axes", ".graph", ".capture", ".field", ".views", ".cli"])
+@pytest.mark.parametrize(
+    "package", ["", ".axes", ".graph", ".capture", ".field", ".tile", ".views", ".cli"]
+)
 def test_importing_a_package_imports_no_framework(package: str):
     found = run_python(
         f"import sys, fieldwise{package}; print(*set(sys.modules) & set({FRAMEWORKS}))"

@@ -56,6 +56,9 @@ def volume():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.MaxPool3d(2))
 
+def either():
+    return nn.Sequential(nn.Conv2d(3, 3, 3, padding=1))
+
 def audio():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv1d(2, 4, 9, padding=4), nn.ReLU(), nn.Conv1d(4, 2, 4, 4))

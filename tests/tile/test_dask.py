@@ -47,7 +47,8 @@ def _one_thread():
 def test_a_streamed_dask_array_is_what_the_model_makes_of_the_whole(chunks, section):
     x = image(1, 3, 200, 33)
     run = streamed(network(), torch.empty(1, 3, 8, 8), band=16)
-    found = streamed_array(run, da.from_array(x, chunks), section=section)
+    array = da.from_array(x, chunks)
+    found = run(array) if section is None else streamed_array(run, array, section=section)
     assert isinstance(found, da.Array)
     wanted = whole(network(), x)
     assert (found.shape, found.dtype) == (tuple(wanted.shape), np.float32)
@@ -58,7 +59,7 @@ def test_a_streamed_dask_array_is_what_the_model_makes_of_the_whole(chunks, sect
 def test_a_tiled_dask_array_is_what_the_model_makes_of_the_whole(chunks):
     x = image(1, 3, 200, 130)
     run = tiled(network(), torch.empty(1, 3, 8, 8), tile=64)
-    found = tiled_array(run, da.from_array(x, chunks))
+    found = run(da.from_array(x, chunks))
     assert isinstance(found, da.Array)
     assert found.chunks[2] == (32, 32, 32, 4)
     np.testing.assert_allclose(found.compute(), whole(network(), x), atol=1e-6)
@@ -84,6 +85,26 @@ def test_a_state_is_handed_from_task_to_task():
     found = streamed_array(run, da.from_array(x, (*shape[:2], 8)))
     assert len(found.chunks[-1]) > 3 or len(found.chunks[1]) > 3
     np.testing.assert_allclose(found.compute(), whole(model, x), atol=1e-6)
+
+
+class Summed(nn.Module):
+    """Two inputs by name, which it does not treat alike."""
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return nn.functional.avg_pool2d(first, 3, 1, 1) - 2 * second
+
+
+@pytest.mark.parametrize("engine", ["streamed", "tiled"])
+def test_several_inputs_are_given_by_name_in_any_order(engine):
+    first, second = image(1, 2, 90, 20), image(1, 2, 90, 20, seed=1)
+    example = {"first": torch.empty(1, 2, 9, 9), "second": torch.empty(1, 2, 9, 9)}
+    if engine == "tiled":
+        run = tiled(Summed(), example, tile=16)
+    else:
+        run = streamed(Summed(), example, band=16)
+    found = run(second=da.from_array(second, (1, 2, 9, 20)), first=da.from_array(first))
+    wanted = Summed()(torch.from_numpy(first), torch.from_numpy(second))
+    np.testing.assert_allclose(found.compute(), wanted, atol=1e-6)
 
 
 READ: list[tuple[int, int]] = []

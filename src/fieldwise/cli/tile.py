@@ -178,7 +178,14 @@ def _planned(
     options: dict[str, Any],
 ) -> Job:
     with progress(f"building {spec}"):
-        from fieldwise.tile.io import Layout, guess_axes, open_source
+        from fieldwise.tile.io import Layout, guess_axes, open_source, readings
+        from fieldwise.tile.jobs import (
+            Request,
+            has_usual_shape,
+            job_model,
+            plan_job,
+            taken_reading,
+        )
 
         array = open_source(source)
         if source.resolve() in (out.resolve(), *out.resolve().parents):
@@ -188,11 +195,10 @@ def _planned(
                 f"--axes {axes} has {len(axes)} letters and {str(source)!r} "
                 f"{len(array.shape)} dimensions; give one letter for each."
             )
+        if axes is None and model["shape"] is None and not has_usual_shape(spec):
+            axes = taken_reading(spec, readings(array.shape, hint=array.axes))
         if axes is not None and model["shape"] is None:
             model["shape"] = "x".join(map(str, Layout.of(axes).model_shape(array.shape)))
-
-        from fieldwise.tile.jobs import Request, job_model, plan_job
-
         built = job_model(spec, **model)
         axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
         layout = Layout.of(axes, rank=len(built.shape))

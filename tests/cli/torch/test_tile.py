@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from fieldwise.cli import app
-from fieldwise.tile.io import FileView
+from fieldwise.tile.io import FileView, Layout
 from tests.tile.jobs_cases import image, write_nets
 
 
@@ -24,6 +24,8 @@ def _folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.delitem(sys.modules, "job_nets", raising=False)
     np.save("in.npy", image(3, 600, 30))
+    np.save("cube.npy", image(3, 12, 3))
+    np.save("flat.npy", image(50))
 
 
 def run(*args, code=0):
@@ -51,6 +53,23 @@ def test_a_file_becomes_what_the_model_makes_of_the_whole():
     assert "pieces  3, each recorded when it is on disk" in told
     found = np.load("out.npy")
     wanted = whole("unet", image(3, 600, 30))[0].numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "axes"),
+    [("unet", (3, 600, 30), "CHW"), ("unet", (2, 3, 60, 30), "NCHW"), ("unet", (60, 30, 3), "HWC"),
+     ("volume", (50, 9, 8), "DHW"), ("audio", (2, 3000), "CL"), ("audio", (3000, 2), "LC")],
+)  # fmt: skip
+def test_the_axes_of_the_input_are_those_that_the_model_runs_on(net, shape, axes):
+    np.save("in.npy", image(*shape))
+    assert f"({axes})" in run(f"job_nets:{net}", "in.npy", "out.npy", "--overwrite")
+    x = Layout.of(axes).to_model(image(*shape))
+    import job_nets  # type: ignore[import-not-found]
+
+    with torch.no_grad():
+        wanted = getattr(job_nets, net)().eval()(torch.from_numpy(np.ascontiguousarray(x)))
+    found = Layout.of(axes).of_result(wanted.shape).to_model(np.load("out.npy"))
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
@@ -170,7 +189,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):
         ([*UNET, "--along", "C"], "no spatial axis of IN; use H or W"),
         ([*UNET[:3], "--axes", "CH"], "has 2 letters and 'in.npy' 3 dimensions"),
         ([*UNET[:3], "--axes", "HWC"], "The model failed"),
-        ([*UNET[:3]], "The input shape of 'job_nets:unet' is not known"),
+        (["job_nets:either", "cube.npy", "out.npy"], "as CHW and as HWC; give --axes"),
+        (["job_nets:pooled", "flat.npy", "out.npy"], "fails on the input however it is read"),
         ([*UNET[:3], "--input", "1x4x8x8"], "No layout fits the input's shape 3x600x30"),
         (["job_nets:unet", "gone.npy", "out.npy"], "There is no file 'gone.npy'"),
         (["job_nets:unet", "in.npy", "in.npy"], "is the input itself"),

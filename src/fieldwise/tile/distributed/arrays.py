@@ -17,11 +17,12 @@ from torch import Tensor
 from fieldwise.capture.torch import meta_tensor
 from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.errors import UsageError
-from fieldwise.tile.distributed.legs import Leg, State, legs_of, run_leg
+from fieldwise.tile.distributed.legs import Leg, legs_of, run_leg, state_at_start
 from fieldwise.tile.halo.engine import TiledCallable
 from fieldwise.tile.jobs.sections import sections_of
 from fieldwise.tile.jobs.streaming import as_numpy, numpy_dtype
 from fieldwise.tile.plan import Interval, Tile
+from fieldwise.tile.stream.engine import State
 from fieldwise.tile.stream.outputs import nested
 from fieldwise.tile.stream.program import Program
 from fieldwise.tile.stream.streamed import StreamedModel
@@ -53,7 +54,7 @@ def streamed_array(run: StreamedModel, *arrays: Any, section: int | None = None)
     dims = [program.values[value].dim for value in program.wiring.inputs]
     rows = max(max(a.chunks[dim]) for a, dim in zip(arrays, dims, strict=True))
     for one in sections_of(program, run.band, grains, rows=section):
-        state: Any = State.at_start(program, one)
+        state: Any = state_at_start(program, one)
         for leg in legs_of(program, one, run.band, rows):
             blocks = [
                 array[(slice(None),) * dim + (slice(*reads),)]
@@ -72,7 +73,7 @@ def streamed_array(run: StreamedModel, *arrays: Any, section: int | None = None)
     return nested(program.output_names, [joined[value] for value in program.outputs])
 
 
-def tiled_array(run: TiledCallable, *arrays: Any) -> Any:
+def tiled_array(run: TiledCallable, *arrays: Any, **named: Any) -> Any:
     """What a tiled model gives for dask arrays, as dask arrays; nothing is computed yet.
 
     Each tile is a task of its own, which reads exactly its crop: nothing is added at the borders.
@@ -80,13 +81,14 @@ def tiled_array(run: TiledCallable, *arrays: Any) -> Any:
 
     Raises TileError and UsageError as ``run`` itself does.
     """
-    plan = run.plan(*(array.shape for array in arrays))
+    plan = run.plan_for(*arrays, **named)
+    arrays = (*arrays, *named.values())
     called = delayed(run, traverse=False)
-    shapes = [tuple(array.shape) for array in arrays]
+    inputs = _Inputs([tuple(array.shape) for array in arrays], tuple(named))
     found: list[list[Any]] = [[] for _ in plan.outputs]
     for tile in plan.tiles():
         crops = [_crop(array, tile.reads) for array in arrays]
-        pieces = delayed(partial(_tile, tile, shapes), nout=len(plan.outputs))(called, *crops)
+        pieces = delayed(partial(_tile, tile, inputs), nout=len(plan.outputs))(called, *crops)
         for number, (output, piece) in enumerate(zip(plan.outputs, pieces, strict=True)):
             shape = [
                 len(range(*one.indices(size)))
@@ -179,9 +181,19 @@ def _crop(array: Any, reads: Mapping[int, tuple[Interval, ...]]) -> Any:
     return array
 
 
-def _tile(tile: Tile, shapes: Sequence[tuple[int, ...]], run: TiledCallable, *crops: Any) -> Any:
-    whole = (_Crop(shape, c, tile.reads) for shape, c in zip(shapes, crops, strict=True))
-    found = run.crop(tile, *whole)
+@dataclass(frozen=True)
+class _Inputs:
+    """The shapes of the whole inputs, and the names of the last ones."""
+
+    shapes: Sequence[tuple[int, ...]]
+    names: tuple[str, ...]
+
+
+def _tile(tile: Tile, inputs: _Inputs, run: TiledCallable, *crops: Any) -> Any:
+    whole = [_Crop(shape, c, tile.reads) for shape, c in zip(inputs.shapes, crops, strict=True)]
+    positional = len(whole) - len(inputs.names)
+    named = dict(zip(inputs.names, whole[positional:], strict=True))
+    found = run.crop(tile, *whole[:positional], **named)
     return tuple(as_numpy(x) if isinstance(x, Tensor) else np.asarray(x) for x in found)
 
 

@@ -6,17 +6,18 @@ A leg changes nothing that it is given, so it can be run again, elsewhere, when 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fieldwise.tile.jobs.sections import Section, legs, started
+from fieldwise.tile.jobs.sections import Section, legs
 from fieldwise.tile.jobs.streaming import as_numpy, numpy_dtype
-from fieldwise.tile.stream.engine import Engine
+from fieldwise.tile.stream.engine import Engine, State
 from fieldwise.tile.stream.program import Program
+from fieldwise.tile.stream.schedule import Schedule
 
 Interval = tuple[int, int]
 
@@ -34,23 +35,15 @@ class Leg:
     rows: tuple[Interval, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a section keeps between legs: per value the rows done and those still needed."""
-
-    done: tuple[int, ...]
-    held: dict[int, tuple[int, Tensor]] = field(default_factory=dict)
-    carried: tuple[dict[str, Any], ...] | None = None
-
-    @classmethod
-    def at_start(cls, program: Program, section: Section) -> State:
-        """Before the first leg of a section."""
-        return cls(tuple(started(program, [lo for lo, _ in section.rows]).done))
+def state_at_start(program: Program, section: Section) -> State:
+    """The state before the first leg of a section."""
+    schedule = Schedule.started_at(program.wiring, [lo for lo, _ in section.rows])
+    return State(tuple(schedule.done))
 
 
 def legs_of(program: Program, section: Section, band: int, rows: int) -> list[Leg]:
     """The legs of a section, each of which reads about ``rows`` new rows and gives some."""
-    schedule = started(program, [lo for lo, _ in section.rows])
+    schedule = Schedule.started_at(program.wiring, [lo for lo, _ in section.rows])
     found: list[Leg] = []
     pending = _Pending(program, section)
     for available, limit in legs(program, section, schedule, band):
@@ -69,7 +62,7 @@ def run_leg(
 ) -> tuple[State, list[np.ndarray[Any, Any]]]:
     """The state after a leg, and its rows of each output; ``blocks`` are its rows of each input."""
     device = _device(program)
-    engine = _restored(program, state, device)
+    engine = Engine.restored(program, device, state)
     given: list[list[Tensor]] = [[] for _ in program.wiring.outputs]
 
     def read(number: int, lo: int, hi: int) -> Tensor:
@@ -91,7 +84,7 @@ def run_leg(
         as_numpy(torch.cat(parts, program.values[value].dim)) if parts else np.empty(0)
         for value, parts in zip(program.wiring.outputs, given, strict=True)
     ]
-    return _state_of(engine), outputs
+    return engine.state(), outputs
 
 
 class _Pending:
@@ -131,30 +124,6 @@ class _Pending:
         reads = tuple(self.reads.get(value, (0, 0)) for value in self.wiring.inputs)
         rows = tuple(self.rows.get(value, (0, 0)) for value in self.wiring.outputs)
         return Leg(tuple(self.steps), reads, rows)
-
-
-def _restored(program: Program, state: State, device: torch.device) -> Engine:
-    engine = Engine(program, device)
-    engine.schedule.done = list(state.done)
-    engine.schedule.go_on(engine.schedule)
-    for value, (lo, rows) in state.held.items():
-        engine.buffers[value].append(lo, rows.to(device))
-    if state.carried is not None:
-        engine.states = [dict(one) for one in state.carried]
-    return engine
-
-
-def _state_of(engine: Engine) -> State:
-    held = dict(_held(engine))
-    return State(tuple(engine.schedule.done), held, tuple(dict(one) for one in engine.states))
-
-
-def _held(engine: Engine) -> Iterator[tuple[int, tuple[int, Tensor]]]:
-    """Rows that are still needed; copied, so that no state keeps a whole band alive."""
-    schedule = engine.schedule
-    for value, (lo, hi) in enumerate(zip(schedule.floor, schedule.done, strict=True)):
-        if lo < hi:
-            yield value, (lo, engine.buffers[value].inside(lo, hi).clone().cpu())
 
 
 def _device(program: Program) -> torch.device:

@@ -14,6 +14,7 @@ from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.tile.arrays import chosen, kept, read
 from fieldwise.tile.halo.planner import plan_tiles
+from fieldwise.tile.lazy import any_dask
 from fieldwise.tile.plan import Tile, TilePlan
 from fieldwise.tile.verify import Certificate, Run, verify
 
@@ -45,11 +46,16 @@ class TiledCallable:
         """The outputs for a large input: anything with shape, dtype and slices.
 
         One output comes as it is, several as a tuple, or as a dict by their names.  They are
-        tensors where the first input is one, else numpy arrays.
+        tensors where the first input is one, else numpy arrays; dask arrays, of which nothing is
+        computed yet, where one is a dask array.
         """
-        plan = self._planned(inputs, named)
+        plan = self.plan_for(*inputs, **named)
         if self._verify and plan.shapes not in self.certificates:
             self.certificates[plan.shapes] = self.verify(*inputs, **named)
+        if any_dask((*inputs, *named.values())):
+            from fieldwise.tile.distributed import tiled_array
+
+            return tiled_array(self, *inputs, **named)
         return self._assembled(plan, inputs, named)
 
     def verify(self, *inputs: Any, **named: Any) -> Certificate:
@@ -57,7 +63,7 @@ class TiledCallable:
 
         Raises MismatchError where they differ by more than the arithmetic explains.
         """
-        plan = self._planned(inputs, named).shortened()
+        plan = self.plan_for(*inputs, **named).shortened()
         corner = {axis.axis: ((0, axis.size),) for axis in plan.axes}
         given = [read(x, corner) for x in (*inputs, *named.values())]
         double = self._doubled()
@@ -98,13 +104,13 @@ class TiledCallable:
 
     def pieces(self, *inputs: Any, **named: Any) -> Iterator[tuple[str, tuple[slice, ...], Any]]:
         """The outputs piece by piece: (name, where it goes in the whole output, array)."""
-        plan = self._planned(inputs, named)
+        plan = self.plan_for(*inputs, **named)
         for number, tile, array in self._run(plan, inputs, named):
             yield plan.outputs[number].name, tile.writes[number], array
 
     def crop(self, tile: Tile, *inputs: Any, **named: Any) -> list[Any]:
         """What one tile gives, per output: for those who schedule tiles themselves."""
-        return self._cropped(self._planned(inputs, named), tile, inputs, named)
+        return self._cropped(self.plan_for(*inputs, **named), tile, inputs, named)
 
     def _cropped(
         self, plan: TilePlan, tile: Tile, inputs: Sequence[Any], named: Mapping[str, Any]
@@ -126,7 +132,8 @@ class TiledCallable:
             for number, array in enumerate(self._cropped(plan, tile, inputs, named)):
                 yield number, tile, array
 
-    def _planned(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> TilePlan:
+    def plan_for(self, *inputs: Any, **named: Any) -> TilePlan:
+        """The plan for such inputs, given as in a call."""
         return self.plan(*(x.shape for x in self._ordered(inputs, named)))
 
     def _ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:

@@ -7,6 +7,7 @@ from fieldwise.tile.io.layout import FileView as FileView
 from fieldwise.tile.io.layout import Layout as Layout
 from fieldwise.tile.io.layout import ModelView as ModelView
 from fieldwise.tile.io.layout import guess_axes as guess_axes
+from fieldwise.tile.io.layout import readings as readings
 from fieldwise.tile.io.protocol import Sink as Sink
 from fieldwise.tile.io.protocol import Source as Source
 from fieldwise.tile.io.scaled import Scaled as Scaled

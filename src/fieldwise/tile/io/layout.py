@@ -142,7 +142,7 @@ def guess_axes(shape: Sequence[int], *, model: Sequence[int], hint: str | None =
     Raises UsageError where none fits, or several do.
     """
     rank, channels = len(model), model[1]
-    spatial = "".join(group[0] for group in _SPATIAL[_FIRST_SPATIAL - rank :])
+    spatial = _letters(rank - _FIRST_SPATIAL)
     readings = [f"C{spatial}", f"{spatial}C", f"NC{spatial}", f"N{spatial}C"]
     if channels == 1:
         readings.append(spatial)
@@ -163,6 +163,36 @@ def guess_axes(shape: Sequence[int], *, model: Sequence[int], hint: str | None =
         f"{what} the input's shape {'x'.join(map(str, shape))} and the model's {channels} "
         f"channels; give --axes, for example --axes {_example(rank)}."
     )
+
+
+def readings(shape: Sequence[int], *, hint: str | None = None) -> dict[str, Shape]:
+    """What the axes of a file of this shape may be, and what a model then sees of it.
+
+    hint: what the file itself says; where that can be read, it is the only reading
+
+    >>> readings((480, 640, 3), hint="YXC")
+    {'YXC': (1, 3, 480, 640)}
+    >>> readings((2, 9000))
+    {'HW': (1, 1, 2, 9000), 'CL': (1, 2, 9000), 'LC': (1, 9000, 2)}
+    """
+    if hint is not None and len(hint) == len(shape):
+        try:
+            return {hint: Layout.of(hint).model_shape(shape)}
+        except UsageError:
+            pass
+    written = (
+        form
+        for count in (3, 2, 1)
+        for spatial in [_letters(count)]
+        for form in (spatial, f"C{spatial}", f"{spatial}C", f"NC{spatial}", f"N{spatial}C")
+    )
+    fitting = (form for form in written if len(form) == len(shape))
+    return {form: Layout.of(form).model_shape(shape) for form in fitting}
+
+
+def _letters(count: int) -> str:
+    """The usual letters of so many spatial axes; a single one is a length."""
+    return "L" if count == 1 else "".join(group[0] for group in _SPATIAL[-count:])
 
 
 def _same(axes: str, hint: str) -> bool:

@@ -53,11 +53,15 @@ def job_model(
         load_weights(module, weights)
     if dtype is not None:
         module = module.to(getattr(torch, dtype))
-    tensors = (*module.parameters(), *module.buffers())
-    found = next((t.dtype for t in tensors if t.is_floating_point()), None)
-    usual = found or getattr(torch, dtype or "float32")
+    usual = dtype_of_weights(module) or getattr(torch, dtype or "float32")
     where = None if weights is None else weights.resolve()
     return JobModel(module, loaded.shapes[0], usual, random, (spec, shape, where, dtype))
+
+
+def dtype_of_weights(module: nn.Module) -> torch.dtype | None:
+    """What a module computes in: the type of its first weight; None for one without."""
+    tensors = (*module.parameters(), *module.buffers())
+    return next((t.dtype for t in tensors if t.is_floating_point()), None)
 
 
 def _again(spec: str, shape: str | None, weights: Path | None, dtype: str | None) -> JobModel:

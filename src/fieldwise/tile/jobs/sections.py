@@ -48,23 +48,6 @@ def sections_of(
     return tuple(_section(program, lo, hi) for lo, hi in pairwise(cuts))
 
 
-def started(program: Program, rows: Sequence[int]) -> Schedule:
-    """A schedule of which each output has yet to make its rows from ``rows`` on.
-
-    What an op needs of an output's earlier rows is made too.
-    """
-    schedule = Schedule(program.wiring)
-    for value, row in zip(program.wiring.outputs, rows, strict=True):
-        schedule.done[value] = row
-    while True:
-        schedule.go_on(schedule)
-        late = [v for v in program.wiring.outputs if schedule.floor[v] < schedule.done[v]]
-        if not late:
-            return schedule
-        for value in late:
-            schedule.done[value] = schedule.floor[value]
-
-
 def legs(
     program: Program, section: Section, schedule: Schedule, band: int
 ) -> Iterator[tuple[list[int], list[int]]]:
@@ -107,7 +90,7 @@ def _cuts(program: Program, number: int, grains: Sequence[int]) -> list[tuple[in
 
 def _section(program: Program, start: Sequence[int], stop: Sequence[int]) -> Section:
     rows = tuple(zip(start, stop, strict=True))
-    first, last = started(program, start), _stops(program, stop)
+    first, last = Schedule.started_at(program.wiring, start), _stops(program, stop)
     reads = tuple((first.floor[v], max(last[v], first.floor[v])) for v in program.wiring.inputs)
     return Section(rows, reads)
 
@@ -130,5 +113,5 @@ def _stops(program: Program, stop: Sequence[int]) -> list[int]:
 def _shared_rows(program: Program) -> int:
     """How many input rows two sections have in common that meet in the middle."""
     middle = [(program.values[value].rows or 0) // 2 for value in program.wiring.outputs]
-    first, last = started(program, middle), _stops(program, middle)
+    first, last = Schedule.started_at(program.wiring, middle), _stops(program, middle)
     return max(last[v] - first.floor[v] for v in program.wiring.inputs)

@@ -14,7 +14,7 @@ from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node
-from fieldwise.tile.jobs.sections import Section, legs, sections_of, started
+from fieldwise.tile.jobs.sections import Section, legs, sections_of
 from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece
 from fieldwise.tile.stream.engine import Engine
 from fieldwise.tile.stream.plan import plan_of
@@ -43,8 +43,7 @@ class StreamWork:
     def blocks(self, piece: Piece, source: Any) -> Iterator[Block]:
         """See work.Work."""
         section, program = self.sections[piece.number], self.program
-        engine = Engine(program, self.device)
-        engine.schedule.go_on(started(program, [lo for lo, _ in section.rows]))
+        engine = Engine.started_at(program, self.device, [lo for lo, _ in section.rows])
         value = program.values[program.wiring.inputs[0]]
         dtype = numpy_dtype(value.dtype)
         found: list[tuple[int, int, Tensor]] = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +17,20 @@ from fieldwise.tile.stream.schedule import Schedule, Task
 
 Source = Callable[[int, int, int], Tensor]
 Emit = Callable[[int, int, Tensor], None]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A run between two steps, to go on elsewhere; it shares no memory with the run.
+
+    done:    per value, its rows done
+    held:    values of which rows are still needed: the first of these, and the rows
+    carried: what ops carry along (recurrent layers, running sums); None before the first step
+    """
+
+    done: tuple[int, ...]
+    held: Mapping[int, tuple[int, Tensor]] = field(default_factory=dict)
+    carried: tuple[dict[str, Any], ...] | None = None
 
 
 class Engine:
@@ -31,6 +46,38 @@ class Engine:
         self.states: list[dict[str, Any]] = [{} for _ in program.ops]
         self._row_bytes = [value.row_bytes for value in program.values]
         self.nbytes = self.peak = 0
+
+    @classmethod
+    def started_at(cls, program: Program, device: torch.device, rows: Sequence[int]) -> Engine:
+        """A run of which each output has yet to make its rows from ``rows`` on."""
+        engine = cls(program, device)
+        engine.schedule = Schedule.started_at(program.wiring, rows)
+        return engine
+
+    @classmethod
+    def restored(cls, program: Program, device: torch.device, state: State) -> Engine:
+        """A run that goes on from a state of a run of the same program."""
+        engine = cls(program, device)
+        engine.schedule.go_on(state.done)
+        for value, (lo, rows) in state.held.items():
+            engine.buffers[value].append(lo, rows.to(device))
+            engine.nbytes += engine.buffers[value].nbytes
+        engine.peak = engine.nbytes
+        if state.carried is not None:
+            engine.states = [dict(one) for one in state.carried]
+        return engine
+
+    def state(self) -> State:
+        """Where the run stands: what is done, and the rows that are still needed."""
+        carried = tuple(dict(one) for one in self.states)
+        return State(tuple(self.schedule.done), dict(self._held()), carried)
+
+    def _held(self) -> Iterator[tuple[int, tuple[int, Tensor]]]:
+        """Rows that are still needed; copied, so that no state keeps a whole band alive."""
+        schedule = self.schedule
+        for value, (lo, hi) in enumerate(zip(schedule.floor, schedule.done, strict=True)):
+            if lo < hi:
+                yield value, (lo, self.buffers[value].inside(lo, hi).clone().cpu())
 
     def step(
         self, available: Sequence[int], limit: Sequence[int], source: Source, emit: Emit
@@ -60,7 +107,7 @@ class Engine:
 
     def follow(self, other: Engine) -> None:
         """Go on where another run of the same ops has stopped (its total length is known now)."""
-        self.schedule.go_on(other.schedule)
+        self.schedule.go_on(other.schedule.done)
         self.states = other.states
         for mine, theirs in zip(self.buffers, other.buffers, strict=True):
             mine.take_over(theirs)

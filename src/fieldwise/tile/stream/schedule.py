@@ -56,6 +56,23 @@ class Schedule:
         self.floor = [0] * len(wiring.rows)
         self._update_floors()
 
+    @classmethod
+    def started_at(cls, wiring: Wiring, rows: Sequence[int]) -> Schedule:
+        """A schedule of which each output has yet to make its rows from ``rows`` on.
+
+        What an op needs of an output's earlier rows is made too.
+        """
+        schedule = cls(wiring)
+        for value, row in zip(wiring.outputs, rows, strict=True):
+            schedule.done[value] = row
+        while True:
+            schedule._update_floors()
+            late = [v for v in wiring.outputs if schedule.floor[v] < schedule.done[v]]
+            if not late:
+                return schedule
+            for value in late:
+                schedule.done[value] = schedule.floor[value]
+
     def advance(self, available: Sequence[int], limit: Sequence[int]) -> list[Task]:
         """One step: what to compute, in order.  Afterwards ``floor`` says what to keep.
 
@@ -70,9 +87,9 @@ class Schedule:
         self._update_floors()
         return tasks
 
-    def go_on(self, other: Schedule) -> None:
-        """Start from where another schedule of the same ops stands."""
-        self.done = list(other.done)
+    def go_on(self, done: Sequence[int]) -> None:
+        """Start from where another schedule of the same ops stands: per value, its rows done."""
+        self.done = list(done)
         self._update_floors()
 
     @property

@@ -13,6 +13,7 @@ from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Graph, Shape
+from fieldwise.tile.lazy import any_dask
 from fieldwise.tile.stream.engine import Engine
 from fieldwise.tile.stream.multipass import Pass, run_passes
 from fieldwise.tile.stream.outputs import nested
@@ -59,9 +60,14 @@ class StreamedModel:
         """The outputs for a large input: a numpy array, a tensor, anything with shape and slices.
 
         One output comes as a tensor, several as a tuple, or as a dict by their names in the
-        model's output.  They are numpy arrays where the first input is no tensor.
+        model's output.  They are numpy arrays where the first input is no tensor, and dask arrays,
+        of which nothing is computed yet, where one is a dask array.
         """
         given = self._given(inputs, named)
+        if any_dask(given):
+            from fieldwise.tile.distributed import streamed_array
+
+            return streamed_array(self, *given)
         program = self._last_program(given)
         found: dict[int, Tensor] = {}
         for value in program.wiring.outputs:
