@@ -128,7 +128,7 @@ def _run(text: str) -> Iterator[tuple[Block, str]]:
             if block.kind == "console":
                 yield block, "".join(_shown(command, Path(folder)) for command in commands(block))
             elif block.kind == "pycon":
-                yield block, _Session().of(block.text, names)
+                yield block, _Session().of(block, names)
             elif block.kind == "python":
                 exec(compile(block.text, f"line {block.line}", "exec"), names)
 
@@ -146,13 +146,14 @@ class _Session(doctest.DocTestRunner):
         super().__init__(verbose=False, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
         self.real: dict[int, str] = {}
 
-    def of(self, text: str, names: dict[str, Any]) -> str:
+    def of(self, block: Block, names: dict[str, Any]) -> str:
         """The session as it goes; what it defines is added to the names."""
-        examples = doctest.DocTestParser().get_examples(text)
-        test = doctest.DocTest(examples, {}, "page", None, 0, text)
+        examples = doctest.DocTestParser().get_examples(block.text)
+        name = f"line {block.line}"
+        test = doctest.DocTest(examples, {}, name, None, 0, block.text)
         test.globs = names
         self.run(test, out=lambda _: None, clear_globs=False)
-        lines = text.splitlines(keepends=True)
+        lines = block.text.splitlines(keepends=True)
         for example in reversed(examples):
             if example.lineno in self.real:
                 start = example.lineno + example.source.count("\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.docs.pages import ROOT, blocks, failures, pages, rewritten
@@ -49,3 +51,11 @@ def test_what_differs_is_found_and_what_was_abridged_on_purpose_stays(tmp_path):
     assert rewritten(WRONG) == RIGHT
     page.write_text(RIGHT)
     assert not list(failures(page))
+
+
+def test_the_versions_that_the_comparison_names_are_those_that_it_was_run_with():
+    pinned = dict(re.findall(r"^(\S+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    text = " ".join((ROOT / "docs" / "comparison.md").read_text(encoding="utf-8").split())
+    named = dict(re.findall(r"(\w+) (\d+\.\d+\.\d+)", text))
+    assert set(named) == {"torch", "torchvision", "timm", "dask"}
+    assert named == {name: pinned[name] for name in named}
