@@ -250,7 +250,7 @@ def markdown(results: Sequence[Result]) -> str:
 def _reasons(results: Sequence[Result]) -> list[tuple[str, int]]:
     """Why equivariance is broken, without the names of nodes and constants."""
     whys = (r.broken_by.split(": ", 1)[1] for r in results if r.broken_by)
-    return Counter(re.sub(r"'[^']*'", "…", why) for why in whys).most_common()
+    return Counter(re.sub(r"'[^']*'|\d+", "…", why) for why in whys).most_common()
 
 
 def _versions() -> str:
