@@ -56,6 +56,23 @@ def volume():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.MaxPool3d(2))
 
+def gated():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 3, padding=1)
+    )
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.unet = UNet()
+    def forward(self, x):
+        maps = self.unet(x)
+        return maps, maps.mean((2, 3))
+
+def classifier():
+    return Classifier()
+
 def either():
     return nn.Sequential(nn.Conv2d(3, 3, 3, padding=1))
 

@@ -11,14 +11,22 @@ import torchvision
 from torch import Tensor, nn
 
 from fieldwise.errors import UsageError
-from fieldwise.tile import plan_tiles, tiled
+from fieldwise.tile import plan_tiles, streamed, tiled
 from fieldwise.tile.plan import AxisPlan, Piece, TilePlan
+from fieldwise.tile.stream.buffers import Buffer
 from fieldwise.tile.verify import MismatchError, verify
 from tests.field.networks import BilinearUNet, CeilMode, Chain, Circular, TransposedUNet
 
 KINDS = (Chain, TransposedUNet, BilinearUNet, CeilMode, Circular)
 SHAPE = (1, 3, 384, 128)
 TILE = 32
+
+
+class GroupNormed(nn.Sequential):
+    """With a layer that needs a pass of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 3))
 
 
 def called(model: nn.Module) -> object:
@@ -187,3 +195,53 @@ def test_resnet18_is_certified_within_the_noise_floor():
     found = tiled(model, x, tile=(64, 64)).verify(x)
     assert found.kind in ("bit-identical", "noise")
     assert found.double[0].kind in ("bit-identical", "float64")
+
+
+# ------------------------------------------------------------------------------- streaming
+
+
+@pytest.mark.parametrize("kind", [*KINDS, GroupNormed])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_streamed_run_certifies_itself_before_the_first_run_on_a_size(kind, dtype):
+    run = streamed(
+        network(kind, dtype), torch.empty(1, 3, 64, 64, dtype=dtype), band=16, verify=True,
+        global_ops="multipass",
+    )  # fmt: skip
+    x = torch.randn(SHAPE, dtype=dtype)
+    run(x)
+    (certificate,) = run.certificates.values()
+    assert certificate.shapes[0][2] <= SHAPE[2]
+    assert certificate.kind != "noise" or dtype is torch.float32
+    run(x)
+    assert list(run.certificates) == [(SHAPE,)]
+
+
+def test_a_streamed_run_is_compared_on_an_input_as_small_as_shows_borders_and_seams():
+    run = streamed(network(Chain), torch.empty(1, 3, 64, 64), band=16)
+    assert run.verify(np.zeros((1, 3, 4001, 3000), np.float32)).shapes[0][2:] < (200, 200)
+
+
+def one_row_lost(self: Buffer, floor: int, *, trim: object = Buffer.trim) -> None:
+    """The first cached row is forgotten: zeros in its place."""
+    trim(self, floor)
+    if self._chunks and self._chunks[0][0] == floor > 0:
+        lo, rows = self._chunks[0]
+        rows = rows.clone()
+        rows.narrow(self._dim, 0, 1).zero_()
+        self._chunks[0] = (lo, rows)
+
+
+def wrong_padding(self, start, stop, border, fill, *, padded=Buffer.padded) -> Tensor:
+    """What lies outside is not zero."""
+    return padded(self, start, stop, border, fill + 0.01)
+
+
+@pytest.mark.parametrize(("method", "planted"), [("trim", one_row_lost), ("padded", wrong_padding)])
+@pytest.mark.parametrize("kind", [Chain, TransposedUNet])
+def test_a_streaming_engine_that_is_wrong_by_one_row_does_not_pass(
+    kind, method, planted, monkeypatch
+):
+    run = streamed(network(kind), torch.empty(1, 3, 64, 64), band=16, verify=True)
+    monkeypatch.setattr(Buffer, method, planted)
+    with pytest.raises(MismatchError, match="from pieces differs from the whole's"):
+        run(torch.randn(SHAPE))

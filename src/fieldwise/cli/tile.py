@@ -32,6 +32,13 @@ class Engine(StrEnum):
     halo = "halo"
 
 
+class GlobalOps(StrEnum):
+    """What is done with layers that need the whole input."""
+
+    refuse = "refuse"
+    multipass = "multipass"
+
+
 class Type(StrEnum):
     """What the input is cast to and the model computes in."""
 
@@ -99,6 +106,20 @@ def tile(
             "--tile", metavar="N", min=1, help="Samples from tile to tile of halo; by default 512."
         ),
     ] = None,
+    global_ops: Annotated[
+        GlobalOps,
+        typer.Option(
+            help="Layers that need the whole input (global means, group norm): refuse, or go "
+            "through the input once more for each in sequence (stream, on one machine)."
+        ),
+    ] = GlobalOps.refuse,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="First compare pieces with the whole on a corner of IN that has seams.",
+        ),
+    ] = False,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -135,13 +156,16 @@ def tile(
     """Run a model on an array larger than memory; the result is the whole array's, exactly.
 
     Pieces are recorded once they are on disk: after a crash, --resume goes on and ends with the
-    same bytes.  Exit code 1 where a layer of the model needs the whole array at once.
+    same bytes.  Exit code 1 where a layer of the model needs the whole array at once, and where
+    --verify finds a difference.
     """
     with reported(debug=debug):
         if resume and overwrite:
             raise UsageError("--resume keeps what is done and --overwrite drops it; give one.")
         if engine is Engine.halo and (band or along or piece):
             raise UsageError("--band, --along and --piece belong to --engine stream; give --tile.")
+        if engine is Engine.halo and global_ops is GlobalOps.multipass:
+            raise UsageError("--global-ops multipass belongs to --engine stream.")
         if engine is Engine.stream and side:
             raise UsageError("--tile belongs to --engine halo; give --band.")
         options = {
@@ -151,6 +175,7 @@ def tile(
             "tile": side,
             "memory": None if memory is None else parse_size(memory),
             "scale": parse_scale(scale),
+            "global_ops": global_ops.value,
         }
         built = {
             "shape": shape,
@@ -159,6 +184,10 @@ def tile(
         }
         with _refusals():
             job = _planned(model, source, out, axes, along, built, options)
+            if verify:
+                with progress("comparing pieces with the whole"):
+                    certificate = job.verify()
+                typer.echo(certificate)
         if plan:
             typer.echo(_said(job, model, source))
             return
@@ -216,11 +245,12 @@ def _planned(
 def _refusals() -> Iterator[None]:
     """A network that cannot be computed in pieces is an answer, not a mistake."""
     from fieldwise.tile.plan import TileError
-    from fieldwise.tile.stream.refusal import StreamError
+    from fieldwise.tile.refusal import StreamError
+    from fieldwise.tile.verify import MismatchError
 
     try:
         yield
-    except (StreamError, TileError) as error:
+    except (StreamError, TileError, MismatchError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(REFUSED) from None
 

@@ -20,6 +20,7 @@ def streamed(
     axis: int = -2,
     band: int = 64,
     global_ops: Literal["refuse", "multipass"] = "refuse",
+    verify: bool = False,
 ) -> StreamedModel:
     """A callable that computes what the model does, band by band along one axis.
 
@@ -32,13 +33,16 @@ def streamed(
     global_ops:    what to do with layers that read the whole axis: 'refuse' them, or go through
                    the input once more for each in sequence, summing up what it needs (global
                    means and extremes, group, instance and batch norm; 'multipass')
+    verify:        before the first run on a size, compare with the whole on a corner of the input
+                   that has borders, seams and interior; ``certificates`` tells how equal they were
 
     Every layer keeps the few rows that the next band still needs, so nothing is computed twice,
     and the result is the whole image's: to the last bits of the arithmetic, borders included.
     What a run on a given size will keep is in ``plan(shape)``, before anything runs.
 
     Raises StreamError, when a size is first seen, where a layer needs the whole axis (a global
-    mean, attention, instance norm); it names every such layer.
+    mean, attention, instance norm), and names every such layer; MismatchError where what is
+    verified differs.
 
     >>> import torch
     >>> from torch import nn
@@ -54,7 +58,9 @@ def streamed(
     """
     from fieldwise.tile.stream import StreamedModel
 
-    return StreamedModel(model, example_input, axis=axis, band=band, global_ops=global_ops)
+    return StreamedModel(
+        model, example_input, axis=axis, band=band, global_ops=global_ops, verify=verify
+    )
 
 
 def tiled(

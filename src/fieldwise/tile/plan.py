@@ -15,7 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from fieldwise.errors import FieldwiseError
-from fieldwise.tile.stream.refusal import Refusal
+from fieldwise.tile.refusal import Refusal
 
 if TYPE_CHECKING:
     from fieldwise.tile.adapters import ToolSettings

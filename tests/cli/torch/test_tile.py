@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from fieldwise.cli import app
 from fieldwise.tile.io import FileView, Layout
+from fieldwise.tile.stream.buffers import Buffer
 from tests.tile.jobs_cases import image, write_nets
 
 
@@ -78,6 +79,61 @@ def test_tiles_of_the_halo_engine_give_the_same():
     assert "engine  halo, a tile every 160 samples of each axis" in told
     wanted = whole("unet", image(3, 600, 30))[0].numpy()
     np.testing.assert_allclose(np.load("out.npy"), wanted, atol=1e-6)
+
+
+def test_the_largest_tile_that_fits_is_taken():
+    np.save("in.npy", image(3, 2000, 1500))
+    told = run(*UNET, "--engine", "halo", "--memory", "4MiB", "--plan")
+    tile = int(told.split("a tile every ")[1].split()[0])
+    assert 150 < tile < 512
+    assert "at most 3." in told or "at most 4.0 MiB" in told
+
+
+def test_a_job_can_be_compared_with_the_whole_first():
+    for engine in (["--band", 16], ["--engine", "halo", "--tile", 32]):
+        told = run(*UNET, *engine, "--verify", "--overwrite")
+        assert "compared with the whole on 1x3x" in told
+        assert "in float64, 'output'" in told
+        assert told.index("compared") < told.index("engine")
+
+
+def test_a_difference_from_the_whole_is_a_no_and_nothing_is_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(Buffer, "padded", wrong_padding)
+    assert "differs from the whole's by" in run(*UNET, "--band", 16, "--verify", code=1)
+    assert not list(tmp_path.glob("out*"))
+
+
+def wrong_padding(self, start, stop, border, fill, *, padded=Buffer.padded):
+    return padded(self, start, stop, border, fill + 0.01)
+
+
+def test_layers_that_need_the_whole_input_get_a_pass_of_their_own_where_asked():
+    gated = ("job_nets:gated", *UNET[1:])
+    assert "'1' (group_norm)" in run(*gated, code=1)
+    told = run(*gated, "--global-ops", "multipass", "--verify", "--piece", 100)
+    assert "the input is gone through 1 times more, for '1' (group_norm)" in told
+    wanted = whole("gated", image(3, 600, 30))[0].numpy()
+    found = np.load("out.npy")
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_a_resumed_job_in_several_passes_has_the_same_bytes(monkeypatch):
+    gated = ("job_nets:gated", *UNET[1:], "--global-ops", "multipass", "--piece", 100)
+    run(*gated)
+    wanted = np.load("out.npy")
+    with monkeypatch.context() as patch:
+        calls = []
+
+        def flush(self, *, complete=FileView.flush):
+            complete(self)
+            calls.append(1)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+
+        patch.setattr(FileView, "flush", flush)
+        run(*gated, "--overwrite", code=130)
+    run(*gated, "--resume")
+    np.testing.assert_array_equal(np.load("out.npy"), wanted)
 
 
 def test_a_plan_is_printed_and_nothing_else_happens(tmp_path):
@@ -186,6 +242,11 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):
         ([*UNET, "--tile", "32"], "--tile belongs to --engine halo"),
         ([*UNET, "--engine", "halo", "--band", "8"], "belong to --engine stream"),
         ([*UNET, "--engine", "halo", "--piece", "8"], "belong to --engine stream"),
+        ([*UNET, "--engine", "halo", "--global-ops", "multipass"], "belongs to --engine stream"),
+        (
+            ["job_nets:classifier", *UNET[1:], "--global-ops", "multipass"],
+            "The output '1' does not",
+        ),
         ([*UNET, "--along", "C"], "no spatial axis of IN; use H or W"),
         ([*UNET[:3], "--axes", "CH"], "has 2 letters and 'in.npy' 3 dimensions"),
         ([*UNET[:3], "--axes", "HWC"], "The model failed"),

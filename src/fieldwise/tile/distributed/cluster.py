@@ -24,10 +24,15 @@ def run_on_cluster(
     another one; it is recorded once its chunks are on disk.
 
     Raises UsageError where the result is not zarr, the only format of which several machines can
-    write parts at a time, and where a machine sees other files.
+    write parts at a time, for ``global_ops='multipass'``, and where a machine sees other files.
     """
     if any(".zarr" not in (part.suffix for part in (f.path, *f.path.parents)) for f in job.files):
         raise UsageError("Several machines write one result only if it is zarr; name OUT.zarr.")
+    if job.request.global_ops == "multipass":
+        raise UsageError(
+            "Passes over the whole input are not shared between machines; run the job on one "
+            "machine, or leave --global-ops out."
+        )
     job.begin(journal)
     packed = pickle.dumps(job)
     futures = {

@@ -8,7 +8,7 @@ from fieldwise.axes import Table
 from fieldwise.field.closed import Closed
 from fieldwise.graph.ir import Along, Coord, Graph, Node, Read, Separable, Unknown, Whole
 from fieldwise.tile.plan import TileError
-from fieldwise.tile.stream.refusal import Refusal
+from fieldwise.tile.refusal import Refusal
 
 Forms = Sequence[dict[str, Closed]]
 """Per input of a graph, the closed forms of its values."""

@@ -22,7 +22,7 @@ from fieldwise.tile.halo.arguments import (
 )
 from fieldwise.tile.halo.relation import Match, State
 from fieldwise.tile.halo.steps import Both, LostError, through_reads
-from fieldwise.tile.stream.refusal import Refusal
+from fieldwise.tile.refusal import Refusal
 
 Segments = tuple[tuple[int, int], ...]
 """Intervals [start, stop) of the image's axis, which stand side by side in a crop."""

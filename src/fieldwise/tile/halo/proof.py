@@ -21,7 +21,7 @@ from fieldwise.tile.halo.geometry import Geometry
 from fieldwise.tile.halo.lockstep import Comparison, compare
 from fieldwise.tile.halo.relation import Match, single
 from fieldwise.tile.plan import TileError
-from fieldwise.tile.stream.refusal import Refusal
+from fieldwise.tile.refusal import Refusal
 
 AtSizes = Callable[[tuple[int, ...]], Graph]
 """The network captured at these sizes of the tiled axes."""

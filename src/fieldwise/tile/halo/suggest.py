@@ -12,6 +12,10 @@ from fieldwise.tile.halo.sizes import Sizes
 from fieldwise.tile.plan import TileError, size_text
 
 
+class BudgetError(TileError):
+    """No crop is so small that it fits the memory that is given."""
+
+
 def suggest_tile(
     model: Any, size: Any, *, memory: int, axes: Sequence[int] | None = None
 ) -> tuple[int, ...]:
@@ -20,7 +24,8 @@ def suggest_tile(
     The fewer and larger the crops, the less is computed twice.  Counted is what ``TilePlan``'s
     ``crop_bytes`` counts: no weights, and no workspace of kernels.
 
-    Raises TileError where the least tile needs more, and for what ``plan_tiles`` refuses.
+    Raises BudgetError where the least tile needs more, and TileError for what ``plan_tiles``
+    refuses.
 
     >>> from torch import nn
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2)).eval()
@@ -44,7 +49,7 @@ def suggest_tile(
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     if not low:
-        raise TileError(_too_little(sizes, found, memory))
+        raise BudgetError(_too_little(sizes, found, memory))
     return _tile(sizes, found, low)
 
 

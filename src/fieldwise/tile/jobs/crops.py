@@ -14,13 +14,13 @@ from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node
-from fieldwise.tile.halo import TiledModel
+from fieldwise.tile.halo import BudgetError, TiledModel, suggest_tile
 from fieldwise.tile.jobs.streaming import as_numpy, numpy_dtype
 from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece
 from fieldwise.tile.plan import Tile, TilePlan
+from fieldwise.tile.verify import Certificate
 
 TILE = 512
-_LEAST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,14 @@ class CropWork:
     tiles: tuple[Tile, ...]
     plan: JobPlan
     nodes: tuple[Node, ...]
+
+    def prepared(self, source: Any) -> CropWork:  # noqa: ARG002
+        """See work.Work: a crop needs to know nothing else."""
+        return self
+
+    def verify(self, source: Any) -> Certificate:
+        """See work.Work."""
+        return self.run.verify(source)
 
     def blocks(self, piece: Piece, source: Any) -> Iterator[Block]:
         """See work.Work."""
@@ -50,7 +58,8 @@ def crop_work(
 ) -> CropWork:
     """Plan a job of tiles on one input of this shape and type.
 
-    tile: input samples from tile to tile; by default 512, or the half, … that fits in ``memory``
+    tile: input samples from tile to tile; by default 512, or with ``memory`` (bytes) the largest
+          whose crops fit in it (see ``suggest_tile``)
 
     Raises TileError where no tiling is exact, and UsageError where ``memory`` is not enough.
     """
@@ -71,19 +80,46 @@ def crop_work(
 def _chosen(
     model: nn.Module, example: Tensor, tile: int | None, memory: int | None
 ) -> tuple[TiledModel, TilePlan]:
-    """The tile that was asked for or the widest that fits, planned."""
-    wanted = tile or TILE
+    """The tile that was asked for, or the largest that fits, planned.
+
+    Which crops there will be is known of a plan only, so what was suggested is made smaller where
+    the plan has a crop that does not fit.
+    """
+    if tile is not None or memory is None:
+        wanted: tuple[int, ...] | int = tile or TILE
+    else:
+        wanted = _suggested(model, example, max(memory, 0))
     while True:
         run = TiledModel(model, example, tile=wanted)
         plan = run.plan(example.shape)
         if memory is None or plan.crop_bytes <= memory:
             return run, plan
-        if tile is not None or wanted <= _LEAST:
+        smaller = tuple(_smaller(axis.tile, axis.grid) for axis in plan.axes)
+        if tile is not None or smaller == wanted:
+            told = " x ".join(str(axis.tile) for axis in plan.axes)
             raise UsageError(
-                f"Tiles of {wanted} need {plan.crop_bytes} bytes beside the weights, and "
+                f"Tiles of {told} need {plan.crop_bytes} bytes beside the weights, and "
                 f"{max(memory, 0)} are left; give more --memory, or a smaller --tile."
             )
-        wanted //= 2
+        wanted = smaller
+
+
+def _suggested(model: nn.Module, example: Tensor, memory: int) -> tuple[int, ...]:
+    try:
+        return suggest_tile(model, example, memory=memory)
+    except BudgetError as error:
+        raise UsageError(
+            f"Beside the weights {memory} bytes are left; give more --memory. {error}"
+        ) from error
+
+
+def _smaller(tile: int, grid: int) -> int:
+    """An eighth less, on the grid.
+
+    >>> _smaller(512, 32), _smaller(32, 32)
+    (448, 32)
+    """
+    return max(tile * 7 // 8 // grid * grid, grid)
 
 
 def _output(plan: TilePlan, number: int) -> Output:

@@ -31,6 +31,8 @@ from fieldwise.tile.jobs.models import JobModel
 from fieldwise.tile.jobs.run import Advance, run_job, write_piece
 from fieldwise.tile.jobs.streaming import numpy_dtype, stream_work
 from fieldwise.tile.jobs.work import JobPlan, Output, Work
+from fieldwise.tile.stream.streamed import GlobalOps
+from fieldwise.tile.verify import Certificate
 
 EngineName = Literal["stream", "halo"]
 
@@ -46,6 +48,7 @@ class Request:
     piece:  input rows per piece, at least ('stream'); by default what is read twice is little
     memory: bytes for rows and weights
     scale:  the input is multiplied by it once it has the model's type
+    global_ops: whether layers that need the whole axis may have passes of their own ('stream')
     """
 
     model: JobModel
@@ -59,6 +62,7 @@ class Request:
     piece: int | None = None
     memory: int | None = None
     scale: float = 1.0
+    global_ops: GlobalOps = "refuse"
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,18 @@ class Job:
     def run(self, journal: Journal, *, advance: Advance = lambda _: None) -> None:
         """Compute what is missing.  Raises UsageError where the input changes meanwhile."""
         targets = self.begin(journal)
-        run_job(self.work, self._view(), targets, journal, grains=self.grains, advance=advance)
+        view = self._view()
+        missing = len(journal.done) < len(self.plan.pieces)
+        work = self.work.prepared(view) if missing else self.work
+        run_job(work, view, targets, journal, grains=self.grains, advance=advance)
         self.check_input()
+
+    def verify(self) -> Certificate:
+        """Compare pieces with the whole on a corner of the input; nothing is written.
+
+        Raises MismatchError where they differ by more than the arithmetic explains.
+        """
+        return self.work.verify(self._view())
 
     def write(self, piece: int) -> None:
         """Compute one piece into files that are there; on disk when this returns."""
@@ -182,6 +196,7 @@ def plan_job(request: Request) -> Job:
             section=asked.piece,
             grains=lambda output: _rows_of(file(asked.out, output).grain, placed(output), output),
             beside=_by_blocks(asked).nbytes,
+            global_ops=asked.global_ops,
         )
     outputs = work.plan.outputs
     paths = _paths(asked.out, [output.name for output in outputs])

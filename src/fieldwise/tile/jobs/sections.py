@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from fieldwise.tile.stream.program import Program
 from fieldwise.tile.stream.schedule import Schedule
+from fieldwise.tile.stream.spans import shared_rows, stops
 
 Interval = tuple[int, int]
 
@@ -43,7 +44,7 @@ def sections_of(
     """
     total = max(program.values[value].rows or 0 for value in program.wiring.inputs)
     if rows is None:
-        rows = max(OVERLAP * _shared_rows(program), 4 * band)
+        rows = max(OVERLAP * shared_rows(program), 4 * band)
     cuts = _cuts(program, max(total // max(rows, 1), 1), grains)
     return tuple(_section(program, lo, hi) for lo, hi in pairwise(cuts))
 
@@ -90,28 +91,6 @@ def _cuts(program: Program, number: int, grains: Sequence[int]) -> list[tuple[in
 
 def _section(program: Program, start: Sequence[int], stop: Sequence[int]) -> Section:
     rows = tuple(zip(start, stop, strict=True))
-    first, last = Schedule.started_at(program.wiring, start), _stops(program, stop)
+    first, last = Schedule.started_at(program.wiring, start), stops(program, stop)
     reads = tuple((first.floor[v], max(last[v], first.floor[v])) for v in program.wiring.inputs)
     return Section(rows, reads)
-
-
-def _stops(program: Program, stop: Sequence[int]) -> list[int]:
-    """Per value, one more than the last row that the outputs' rows before ``stop`` need."""
-    found = [0] * len(program.values)
-    for value, row in zip(program.wiring.outputs, stop, strict=True):
-        found[value] = row
-    for op in reversed(program.wiring.ops):
-        hi = max(found[value] for value in op.results)
-        for value in op.results:
-            found[value] = hi
-        if hi > 0:
-            for value, reach in op.operands:
-                found[value] = max(found[value], reach.span(0, hi)[1])
-    return found
-
-
-def _shared_rows(program: Program) -> int:
-    """How many input rows two sections have in common that meet in the middle."""
-    middle = [(program.values[value].rows or 0) // 2 for value in program.wiring.outputs]
-    first, last = Schedule.started_at(program.wiring, middle), _stops(program, middle)
-    return max(last[v] - first.floor[v] for v in program.wiring.inputs)

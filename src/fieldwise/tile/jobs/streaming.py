@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import capture
-from fieldwise.capture.torch.tree import named_state
+from fieldwise.capture.torch.tree import named_state, named_tensors
 from fieldwise.errors import UsageError
-from fieldwise.graph.ir import Node
+from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.jobs.sections import Section, legs, sections_of
 from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece
+from fieldwise.tile.stream.certify import corners, telling_shapes
 from fieldwise.tile.stream.engine import Engine
+from fieldwise.tile.stream.multipass import Pass
 from fieldwise.tile.stream.plan import plan_of
-from fieldwise.tile.stream.program import Program, compile_program
+from fieldwise.tile.stream.program import Program
+from fieldwise.tile.stream.streamed import GlobalOps, StreamedModel
+from fieldwise.tile.verify import Certificate, verify
 
 Grains = Callable[[Output], int]
 """The rows that the file of an output takes at a time."""
@@ -28,17 +31,45 @@ BAND = 64
 
 @dataclass(frozen=True, slots=True)
 class StreamWork:
-    """A model compiled for one input size, and its plan (see work.Work)."""
+    """A model compiled for one input size, and its plan (see work.Work).
 
+    passes: how often the input is gone through before the first piece
+    """
+
+    run: StreamedModel
     program: Program
+    passes: int
     sections: tuple[Section, ...]
     plan: JobPlan
-    device: torch.device
+    nodes: tuple[Node, ...]
 
     @property
-    def nodes(self) -> Iterator[Node]:
-        """See work.Work."""
-        return (op.node for op in self.program.ops)
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return self.run.device
+
+    def prepared(self, source: Any) -> StreamWork:
+        """See work.Work: the passes are gone through."""
+        return replace(self, program=self.run.prepared([source])) if self.passes else self
+
+    def verify(self, source: Any) -> Certificate:
+        """See work.Work: sections and bands as narrow as they may be, so that there are seams."""
+        run, (shape,) = (
+            self.run,
+            telling_shapes(
+                lambda sizes: self.run.planned(sizes)[1],
+                (self.plan.shape,),
+                axis=self.plan.along,
+                band=self.plan.step,
+            ),
+        )
+        double = run.doubled()
+        return verify(
+            _pieces_of(run, shape),
+            run.whole,
+            *corners([source], (shape,)),
+            double=(_pieces_of(double, shape), double.whole),
+        )
 
     def blocks(self, piece: Piece, source: Any) -> Iterator[Block]:
         """See work.Work."""
@@ -84,6 +115,7 @@ def stream_work(
     grains: Grains = lambda _: 1,
     section: int | None = None,
     beside: int = 0,
+    global_ops: GlobalOps = "refuse",
 ) -> StreamWork:
     """Plan a streamed job on one input of this shape and type.
 
@@ -91,26 +123,59 @@ def stream_work(
     band:    input rows per step; by default 64, or as many as fit in ``memory`` (bytes)
     section: input rows per piece, at least; by default see sections.sections_of
     beside:  bytes that the source holds
+    global_ops: 'multipass' goes through the input first for layers that need the whole axis
 
-    Raises StreamError where a layer needs the whole axis, and UsageError where ``memory`` is not
-    enough for the narrowest band.
+    Raises StreamError where a layer needs the whole axis and may not have it, and UsageError where
+    ``memory`` is not enough for the narrowest band, and for an output without the streamed axis.
     """
     example = torch.empty(tuple(shape), dtype=dtype, device="meta")
-    program = compile_program(capture(model, example), axis)
+    run = StreamedModel(model, example, axis=axis, band=band or BAND, global_ops=global_ops)
+    passes, program = run.planned((tuple(shape),))
+    if program.fixed:
+        named = ", ".join(f"'{name}'" for _, name, _ in program.fixed)
+        raise UsageError(
+            f"The output {named} does not follow the streamed axis, and a job writes what does; "
+            "fieldwise.streamed gives such outputs too."
+        )
     outputs = tuple(_output(program, value) for value in program.wiring.outputs)
     held = beside + sum(tensor.nbytes for _, tensor in named_state(model))
     held += sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
     rows = program.values[program.wiring.inputs[0]].rows or 0
-    band, peak = _chosen_band(program, rows, band, None if memory is None else memory - held)
+    programs = [*(one.program for one in passes), program]
+    band, peak = _chosen_band(programs, rows, band, None if memory is None else memory - held)
     sections = sections_of(program, band, [grains(out) for out in outputs], rows=section)
     pieces = tuple(_piece(program, outputs, n, one) for n, one in enumerate(sections))
     read = sum(one.reads[0][1] - one.reads[0][0] for one in sections)
     plan = JobPlan(
-        "stream", axis % len(shape), band, tuple(shape), outputs, pieces, max(read / rows, 1.0),
-        peak + held, _notes(program, sections),
+        "stream", axis % len(shape), band, tuple(shape), outputs, pieces,
+        max(read / rows, 1.0), peak + held, _notes(program, sections, passes),
     )  # fmt: skip
-    device = next((t.device for _, t in named_state(model)), torch.device("cpu"))
-    return StreamWork(program, sections, plan, device)
+    nodes = run.graph((tuple(shape),)).nodes
+    return StreamWork(run.of_band(band), program, len(passes), sections, plan, nodes)
+
+
+def _pieces_of(run: StreamedModel, shape: Shape) -> Callable[[Any], dict[str, Any]]:
+    """A whole result put together from the shortest pieces; outputs by name."""
+
+    def pieces(x: Any) -> dict[str, Any]:
+        (like,) = (tensor for _, tensor in named_tensors(run.example))
+        work = stream_work(
+            run.model,
+            shape,
+            dtype=like.dtype,
+            axis=run.axis,
+            band=run.band,
+            section=run.band,
+            global_ops=run.global_ops,
+        ).prepared(x)
+        found = [np.empty(out.shape, out.dtype) for out in work.plan.outputs]
+        for piece in work.plan.pieces:
+            for number, start, values in work.blocks(piece, x):
+                ends = zip(start, values.shape, strict=True)
+                found[number][tuple(slice(lo, lo + size) for lo, size in ends)] = values
+        return {out.name: one for out, one in zip(work.plan.outputs, found, strict=True)}
+
+    return pieces
 
 
 def as_numpy(rows: Tensor) -> np.ndarray[Any, Any]:
@@ -124,12 +189,12 @@ def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
 
 
 def _chosen_band(
-    program: Program, rows: int, band: int | None, memory: int | None
+    programs: Sequence[Program], rows: int, band: int | None, memory: int | None
 ) -> tuple[int, int]:
     """The band that was asked for or the widest that fits, and its peak memory."""
     wanted = min(band or BAND, rows)
     while True:
-        peak = plan_of(program, wanted).peak_bytes
+        peak = max(plan_of(program, wanted).peak_bytes for program in programs)
         if memory is None or peak <= memory:
             return wanted, peak
         if band is not None or wanted == 1:
@@ -164,8 +229,16 @@ def _box(shape: Sequence[int], dim: int, rows: tuple[int, int]) -> Box:
     return tuple(rows if d == dim else (0, size) for d, size in enumerate(shape))
 
 
-def _notes(program: Program, sections: Sequence[Section]) -> tuple[str, ...]:
+def _notes(
+    program: Program, sections: Sequence[Section], passes: Sequence[Pass]
+) -> tuple[str, ...]:
     notes = []
+    if passes:
+        first = passes[0].nodes[0]
+        notes.append(
+            f"before the first piece the input is gone through {len(passes)} times more, for "
+            f"'{first.module}' ({first.op}) and the like"
+        )
     carrying = [
         op.node.module or op.node.op
         for op, dependence in zip(program.ops, program.wiring.ops, strict=True)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fieldwise.graph.ir import Node
+from fieldwise.tile.verify import Certificate
 
 Box = tuple[tuple[int, int], ...]
 """Per dimension of the model's input or output, [lo, hi)."""
@@ -90,6 +91,17 @@ class Work(Protocol):
     @property
     def plan(self) -> JobPlan:
         """What will be done."""
+        ...
+
+    def prepared(self, source: Any) -> Work:
+        """The same work, once what it must know of the whole source has been found out."""
+        ...
+
+    def verify(self, source: Any) -> Certificate:
+        """Compare the pieces with the whole on a corner of the source.
+
+        Raises MismatchError where they differ by more than the arithmetic explains.
+        """
         ...
 
     def blocks(self, piece: Piece, source: Any) -> Iterator[Block]:

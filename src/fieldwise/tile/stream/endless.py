@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fieldwise.tile.refusal import Refusal, StreamError
 from fieldwise.tile.stream.program import Op, Program
-from fieldwise.tile.stream.refusal import Refusal, StreamError
 
 
 def agree(one: Program, other: Program) -> None:

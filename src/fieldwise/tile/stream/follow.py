@@ -18,7 +18,7 @@ from fieldwise.graph.ir import (
     Unknown,
     step_shapes,
 )
-from fieldwise.tile.stream.refusal import Blocked
+from fieldwise.tile.refusal import Blocked
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from itertools import chain
 import torch
 
 from fieldwise.graph.ir import Graph, Node
+from fieldwise.tile.refusal import Refusal, StreamError
 from fieldwise.tile.stream.program import Program, blocking, compile_program
-from fieldwise.tile.stream.refusal import Refusal, StreamError
 from fieldwise.tile.stream.statistics import Known, Statistic, planned, statistic
 
 

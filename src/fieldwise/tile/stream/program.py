@@ -12,6 +12,7 @@ from fieldwise.axes import AxisMap, Border, Table
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Graph, Node, Read, Reshape, Shape, numel
+from fieldwise.tile.refusal import Blocked, Refusal, StreamError
 from fieldwise.tile.stream.calls import BoundCall, is_pointwise
 from fieldwise.tile.stream.executors import (
     Executor,
@@ -25,7 +26,6 @@ from fieldwise.tile.stream.executors import (
 from fieldwise.tile.stream.executors.layout import reshaped
 from fieldwise.tile.stream.follow import Followed, follow
 from fieldwise.tile.stream.reach import Reach
-from fieldwise.tile.stream.refusal import Blocked, Refusal, StreamError
 from fieldwise.tile.stream.schedule import Dependence, Wiring
 from fieldwise.tile.stream.statistics import Known
 

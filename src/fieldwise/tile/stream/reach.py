@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table
-from fieldwise.tile.stream.refusal import Blocked
+from fieldwise.tile.refusal import Blocked
 
 Interval = tuple[int, int]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +15,14 @@ from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Graph, Shape
 from fieldwise.tile.lazy import any_dask
+from fieldwise.tile.stream.certify import corners, telling_shapes
 from fieldwise.tile.stream.engine import Engine
 from fieldwise.tile.stream.multipass import Pass, run_passes
 from fieldwise.tile.stream.outputs import nested
 from fieldwise.tile.stream.plan import StreamPlan, plan_of, steps
 from fieldwise.tile.stream.program import Program, compile_program
 from fieldwise.tile.stream.session import Session
+from fieldwise.tile.verify import Certificate, verify
 
 GlobalOps = Literal["refuse", "multipass"]
 Band = tuple[str, int, int, Tensor]
@@ -34,25 +37,35 @@ class StreamedModel:
     band:    input rows per step
     global_ops: 'refuse' layers that read the whole axis, or sum up what they need in further
              passes over the input ('multipass')
+    verify:  before the first run on inputs of some shapes; what was found is in ``certificates``
     """
 
     def __init__(
-        self, model: nn.Module, example: Any, *, axis: int, band: int, global_ops: GlobalOps
+        self,
+        model: nn.Module,
+        example: Any,
+        *,
+        axis: int,
+        band: int,
+        global_ops: GlobalOps,
+        verify: bool = False,
     ) -> None:
         if band < 1:
             raise UsageError(f"A band has at least one row, got {band}.")
         self.model, self.example, self.axis, self.band = model, example, axis, band
         self.global_ops = global_ops
         self.device = _device(model, example)
+        self._verify, self.certificates = verify, dict[tuple[Shape, ...], Certificate]()
         self._planned = set[tuple[Shape, ...]]()
+        self._captured: tuple[tuple[Shape, ...], Graph] | None = None
         self._last: tuple[object, Program] | None = None
 
     def plan(self, *shapes: Sequence[int]) -> StreamPlan:
         """What a run on inputs of these shapes keeps and computes, before anything runs."""
         sizes = tuple(tuple(shape) for shape in shapes)
-        if self.global_ops == "refuse":
-            return plan_of(self.program(sizes), self.band)
-        passes, last = run_passes(self._graph(sizes), self.axis, lambda _: False, self.device)
+        passes, last = self.planned(sizes)
+        if not passes:
+            return plan_of(last, self.band)
         plans = [plan_of(one.program, self.band) for one in passes]
         return plan_of(last, self.band).after(plans, [one.nodes for one in passes])
 
@@ -64,11 +77,16 @@ class StreamedModel:
         of which nothing is computed yet, where one is a dask array.
         """
         given = self._given(inputs, named)
+        shapes = tuple(tuple(x.shape) for x in given)
+        if self._verify and shapes not in self.certificates:
+            self.certificates[shapes] = self.verify(*inputs, **named)
         if any_dask(given):
             from fieldwise.tile.distributed import streamed_array
 
             return streamed_array(self, *given)
-        program = self._last_program(given)
+        return self._assembled(self.prepared(given), given)
+
+    def _assembled(self, program: Program, given: Sequence[Any]) -> Any:
         found: dict[int, Tensor] = {}
         for value in program.wiring.outputs:
             kind = program.values[value]
@@ -87,12 +105,67 @@ class StreamedModel:
     def bands(self, *inputs: Any, **named: Any) -> Iterator[Band]:
         """The outputs piece by piece: (name, first row, one more than the last row, rows)."""
         given = self._given(inputs, named)
-        program = self._last_program(given)
+        program = self.prepared(given)
         for value, lo, rows in self._run(program, given):
             hi = lo + rows.shape[program.values[value].dim]
             for name, output in zip(program.output_names, program.outputs, strict=True):
                 if output == value:
                     yield name, lo, hi, rows
+
+    def verify(self, *inputs: Any, **named: Any) -> Certificate:
+        """Compare with the whole on the inputs' first corner: the same network and bands there.
+
+        The corner has all borders, an interior and seams of bands; it is the whole input where
+        nothing smaller has.
+
+        Raises MismatchError where they differ by more than the arithmetic explains.
+        """
+        given = self._given(inputs, named)
+        shapes = telling_shapes(
+            lambda sizes: self.planned(sizes)[1],
+            tuple(tuple(x.shape) for x in given),
+            axis=self.axis,
+            band=self.band,
+        )
+        double = self.doubled()
+        return verify(
+            self._plain,
+            self.whole,
+            *corners(given, shapes),
+            double=(double._plain, double.whole),
+        )
+
+    def doubled(self) -> StreamedModel:
+        """The same in float64."""
+        twins = {
+            id(tensor): tensor.double() if tensor.is_floating_point() else tensor
+            for tensor in _distinct(self.example)
+        }
+        example = map_tensors(lambda tensor: twins[id(tensor)], self.example)
+        return StreamedModel(
+            deepcopy(self.model).double(),
+            example,
+            axis=self.axis,
+            band=self.band,
+            global_ops=self.global_ops,
+        )
+
+    def _plain(self, *given: Any) -> Any:
+        """A run that is not verified; the inputs are in the order of the example."""
+        return self._assembled(self.prepared(given), given)
+
+    def whole(self, *given: Any) -> dict[str, Tensor]:
+        """The model at once, its outputs by name."""
+        tensors = _distinct(self.example)
+        pairs = zip(tensors, given, strict=True)
+        twins = {id(like): self.tensor(x, like.dtype) for like, x in pairs}
+        inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
+        with torch.inference_mode():
+            if isinstance(inputs, Mapping):
+                found = self.model(**inputs)
+            else:
+                found = self.model(*inputs) if type(inputs) is tuple else self.model(inputs)
+        return dict(named_tensors(found))
 
     def session(self, *, length: int | None = None, multiple: int = 1) -> Session:
         """A stream of live data: chunks in, and each output row as soon as it is certain.
@@ -107,8 +180,17 @@ class StreamedModel:
 
     # ---------------------------------------------------------------- one run
 
-    def _last_program(self, given: Sequence[Any]) -> Program:
-        """The program that gives the outputs, after all passes that it needs."""
+    def planned(self, shapes: tuple[Shape, ...]) -> tuple[list[Pass], Program]:
+        """The passes for layers that read the whole axis, and the program that gives the outputs.
+
+        Nothing is run: what passes find out is not in it yet (see ``prepared``).
+        """
+        if self.global_ops == "refuse":
+            return [], self.program(shapes)
+        return run_passes(self.graph(shapes), self.axis, lambda _: False, self.device)
+
+    def prepared(self, given: Sequence[Any]) -> Program:
+        """The program that gives the outputs of these inputs, after all passes that it needs."""
         shapes = tuple(tuple(x.shape) for x in given)
         self.peak_bytes = 0
         if self.global_ops == "refuse":
@@ -125,7 +207,7 @@ class StreamedModel:
                         statistic.add(rows)
             return True
 
-        return run_passes(self._graph(shapes), self.axis, run, self.device)[1]
+        return run_passes(self.graph(shapes), self.axis, run, self.device)[1]
 
     def _run(self, program: Program, given: Sequence[Any]) -> Iterator[tuple[int, int, Tensor]]:
         engine = Engine(program, self.device)
@@ -157,12 +239,21 @@ class StreamedModel:
         be streamed.
         """
         if self._last is None or self._last[0] != (shapes, endless):
-            made = compile_program(self._graph(shapes), self.axis, endless=endless)
+            made = compile_program(self.graph(shapes), self.axis, endless=endless)
             self._last = ((shapes, endless), made)
         return self._last[1]
 
-    def _graph(self, shapes: tuple[Shape, ...]) -> Graph:
-        return capture(self.model, _resized(self.example, shapes))
+    def graph(self, shapes: tuple[Shape, ...]) -> Graph:
+        """The model captured at these shapes; the last graph is kept."""
+        if self._captured is None or self._captured[0] != shapes:
+            self._captured = (shapes, capture(self.model, _resized(self.example, shapes)))
+        return self._captured[1]
+
+    def of_band(self, band: int) -> StreamedModel:
+        """The same with another number of input rows per step."""
+        return StreamedModel(
+            self.model, self.example, axis=self.axis, band=band, global_ops=self.global_ops
+        )
 
     def tensor(self, rows: Any, dtype: torch.dtype) -> Tensor:
         """Rows of an input, as the model takes them."""

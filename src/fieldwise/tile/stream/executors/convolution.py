@@ -15,9 +15,9 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.axes import Border
+from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.registry import Executor, Rows, Site, executor
-from fieldwise.tile.stream.refusal import Blocked
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.graph.ir import Ref
+from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.stream.executors.registry import ENDLESS, Executor, Rows, Site, executor
-from fieldwise.tile.stream.refusal import Blocked
 
 # -------------------------------------------------------------------- concatenation
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from fieldwise.axes import Border
+from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.executors.passing import passing
 from fieldwise.tile.stream.executors.registry import Executor, Link, Rows, Site, executor
 from fieldwise.tile.stream.follow import Regroup
-from fieldwise.tile.stream.refusal import Blocked
 
 
 @executor("reshape")

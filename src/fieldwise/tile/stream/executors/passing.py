@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.stream.executors.registry import Executor, Rows, Run, Site, executor
-from fieldwise.tile.stream.refusal import Blocked
 
 
 def pointwise(site: Site) -> Executor:

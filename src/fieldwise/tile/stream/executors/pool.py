@@ -10,10 +10,10 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.axes import Border
+from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.convolution import per_axis
 from fieldwise.tile.stream.executors.registry import ENDLESS, Executor, Link, Rows, Site, executor
-from fieldwise.tile.stream.refusal import Blocked
 
 
 def _arguments(site: Site) -> tuple[int, Link, int, dict[str, Any]]:

@@ -10,12 +10,12 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.graph.ir import Ref
+from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform
 from fieldwise.tile.stream.executors.passing import passing
 from fieldwise.tile.stream.executors.registry import Executor, Link, Rows, Run, Site, executor
 from fieldwise.tile.stream.reach import Reach
-from fieldwise.tile.stream.refusal import Blocked
 
 
 def _row_by_row(number: int, link: Link, rows: int) -> tuple[tuple[int, Reach], ...]:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from fieldwise.axes import AxisMap, Border, Table
 from fieldwise.graph.ir import Node, Shape
+from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import BoundCall
 from fieldwise.tile.stream.reach import Reach
-from fieldwise.tile.stream.refusal import Blocked
 
 
 @dataclass(frozen=True, slots=True)

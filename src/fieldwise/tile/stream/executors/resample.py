@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.axes import Border
+from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.layout import take
 from fieldwise.tile.stream.executors.registry import (
@@ -27,7 +28,6 @@ from fieldwise.tile.stream.executors.registry import (
     executor,
 )
 from fieldwise.tile.stream.reach import Reach
-from fieldwise.tile.stream.refusal import Blocked
 
 _SCALES = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}
 

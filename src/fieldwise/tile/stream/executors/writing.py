@@ -9,10 +9,10 @@ from torch import Tensor
 
 from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.graph.ir import Ref
+from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.stream.executors.registry import Executor, Rows, Site, executor
-from fieldwise.tile.stream.refusal import Blocked
 
 
 @executor("slice_scatter")
