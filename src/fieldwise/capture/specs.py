@@ -167,7 +167,7 @@ def _from_factory(spec: str) -> nn.Module:
         ) from error
     if not is_module(model):
         raise UsageError(
-            f"{spec!r} returned a {type(model).__name__}, not a torch.nn.Module; "
+            f"{spec!r} returned {type(model).__name__!r}, which is no torch.nn.Module; "
             "name a factory that returns the model."
         )
     return model.eval()

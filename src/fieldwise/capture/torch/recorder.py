@@ -38,6 +38,8 @@ from fieldwise.capture.torch.trace import Trace
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import Call, Read, Ref, Shape, unknown
 
+_SPOKEN = {"_local_scalar_dense": "an if, a loop or item()"}
+
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
@@ -94,7 +96,8 @@ class Recorder(TorchDispatchMode):
     def refuse_data(self, what: str) -> CaptureError:
         """The error for a model that looks at values."""
         return self.refuse(
-            f"The model looks at values that depend on the input ({what}, {self.trace.frame}); "
+            f"The model looks at values that depend on the input "
+            f"({_SPOKEN.get(what, what)}, {self.trace.frame}); "
             f"its structure then depends on the data and has no single graph."
         )
 
