@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from fieldwise.capture.specs import load_model
 from fieldwise.shift import AxisCertificate, Certificates, certify
+from fieldwise.shift.repair.adapt import adapted
+from fieldwise.shift.repair.borders import Borders
+from fieldwise.shift.repair.periodic import Periodic
 
 models = pytest.importorskip("torchvision").models
 timm = pytest.importorskip("timm")
@@ -131,3 +135,12 @@ def test_deeplab_is_broken_by_its_clamped_interpolation_alone() -> None:
 def test_tf_efficientnet_is_broken_by_asymmetric_same_padding() -> None:
     for axis in both(certified(circular(made("tf_efficientnet_b0", timm)), 96)):
         assert [(b.module, "asymmetric" in b.why) for b in axis.broken_by] == [("conv_stem", True)]
+
+
+def test_a_feature_pyramid_moves_at_32_and_its_extra_pool_at_64() -> None:
+    model = load_model("torchvision:fasterrcnn_resnet50_fpn", "1x3x64x256", weights=False)
+    periodic = adapted(model.source, Periodic(Borders(4, (True, True), "wrap")))
+    found = [output.along(3).circular for output in certify(periodic, model.example()).outputs]
+    assert [(one.period, one.step) for one in found] == [
+        (32, 8), (32, 4), (32, 2), (32, 1), (64, 1),
+    ]  # fmt: skip
