@@ -1,4 +1,4 @@
-"""The plan of a tiling job for people, before anything runs."""
+"""The plan of a tiling job, and the check of a description, for people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fieldwise.views.amounts import size
 
 if TYPE_CHECKING:
+    from fieldwise.tile.bioimageio import AxisCheck
     from fieldwise.tile.jobs import JobPlan
 
 _LETTERS = {3: "NCL", 4: "NCHW", 5: "NCDHW", 6: "NCTDHW"}
@@ -43,3 +44,18 @@ def _pieces(plan: JobPlan) -> str:
         return "1"
     more = f"{100 * (plan.reread - 1):.1f} % of the input is read twice"
     return f"{number}, each recorded when it is on disk; {more}"
+
+
+def render_checks(checks: Sequence[AxisCheck], *, source: str) -> str:
+    """What a description declares for tiling beside what the network needs, a line per axis."""
+    lines = [source]
+    for one in checks:
+        sizes = f"step {one.step}" if one.step else "one size"
+        lines.append(
+            f"  {one.output}, {one.axis}: halo {one.halo} declared, {one.needed} needed "
+            f"({one.good} on the grid); {sizes}, stride {one.grid}"
+        )
+        lines += [f"    wrong: {what}" for what in one.wrong]
+    if any(one.wrong for one in checks):
+        return "\n".join([*lines, "  tiles by this description have seams"])
+    return "\n".join([*lines, "  tiles by this description have no seams"])

@@ -136,6 +136,33 @@ def test_a_resumed_job_in_several_passes_has_the_same_bytes(monkeypatch):
     np.testing.assert_array_equal(np.load("out.npy"), wanted)
 
 
+RDF = """
+inputs:
+- {name: raw, axes: bcyx, shape: {min: [1, 3, 32, 32], step: [0, 0, STEP, STEP]}}
+outputs:
+- {name: mask, axes: bcyx, halo: [0, 0, HALO, HALO]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("halo", "step", "code", "told"),
+    [
+        (8, 16, 0, "have no seams"),
+        (2, 16, 1, "wrong: the halo of 2 is too small: outputs see 5 beyond it"),
+        (7, 16, 1, "puts blocks off the grid of 2 samples; use 6"),
+        (8, 3, 1, "wrong: the step of 3 "),
+    ],
+)
+def test_a_declared_halo_is_held_against_the_network(halo, step, code, told, tmp_path):
+    text = RDF.replace("HALO", str(halo)).replace("STEP", str(step))
+    (tmp_path / "rdf.yaml").write_text(text)
+    arguments = ["tile", "job_nets:unet", "--check-bioimageio", "rdf.yaml"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == code, result.output
+    assert told in result.stdout
+    assert f"mask, y: halo {halo} declared, 5 needed (6 on the grid); step {step}" in result.stdout
+
+
 def test_a_plan_is_printed_and_nothing_else_happens(tmp_path):
     before = sorted(tmp_path.iterdir())
     assert "memory  at most" in run(*UNET, "--plan")
@@ -247,6 +274,9 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):
             ["job_nets:classifier", *UNET[1:], "--global-ops", "multipass"],
             "The output '1' does not",
         ),
+        (["job_nets:unet", "in.npy"], "Name IN and OUT"),
+        ([*UNET, "--check-bioimageio", "rdf.yaml"], "the place of IN and OUT"),
+        (["job_nets:unet", "--check-bioimageio", "gone.yaml"], "Cannot read 'gone.yaml'"),
         ([*UNET, "--along", "C"], "no spatial axis of IN; use H or W"),
         ([*UNET[:3], "--axes", "CH"], "has 2 letters and 'in.npy' 3 dimensions"),
         ([*UNET[:3], "--axes", "HWC"], "The model failed"),
@@ -260,7 +290,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(arguments, told, monkeypatch):
-    monkeypatch.setattr("fieldwise.cli.tile.CONNECT", "0.2s")
+    monkeypatch.setattr("fieldwise.cli.tile_job.CONNECT", "0.2s")
     said = run(*arguments, code=2)
     assert told in said
     assert said.count("\n") == 1

@@ -1,0 +1,154 @@
+"""A job of ``fieldwise tile`` from what was typed, carried out, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fieldwise.cli.outcome import INTERRUPTED
+from fieldwise.cli.progress import progress
+from fieldwise.errors import UsageError
+
+if TYPE_CHECKING:
+    from fieldwise.tile.io import Layout
+    from fieldwise.tile.jobs import Job, Journal
+
+CONNECT = "20s"
+
+
+def planned(
+    spec: str,
+    source: Path,
+    out: Path,
+    axes: str | None,
+    along: str | None,
+    model: dict[str, Any],
+    options: dict[str, Any],
+) -> Job:
+    """The job, planned; nothing is computed or written yet."""
+    with progress(f"building {spec}"):
+        from fieldwise.tile.io import Layout, guess_axes, open_source, readings
+        from fieldwise.tile.jobs import (
+            Request,
+            has_usual_shape,
+            job_model,
+            plan_job,
+            taken_reading,
+        )
+
+        array = open_source(source)
+        if source.resolve() in (out.resolve(), *out.resolve().parents):
+            raise UsageError(f"{str(out)!r} is the input itself or lies in it; name another OUT.")
+        if axes is not None and len(axes) != len(array.shape):
+            raise UsageError(
+                f"--axes {axes} has {len(axes)} letters and {str(source)!r} "
+                f"{len(array.shape)} dimensions; give one letter for each."
+            )
+        if axes is None and model["shape"] is None and not has_usual_shape(spec):
+            axes = taken_reading(spec, readings(array.shape, hint=array.axes))
+        if axes is not None and model["shape"] is None:
+            model["shape"] = "x".join(map(str, Layout.of(axes).model_shape(array.shape)))
+        built = job_model(spec, **model)
+        axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
+        layout = Layout.of(axes, rank=len(built.shape))
+    if built.random:
+        typer.echo(
+            f"warning: {spec!r} has random weights; --weights FILE.safetensors loads trained ones",
+            err=True,
+        )
+    dim = _FIRST_SPATIAL if along is None else _dim_of(along, layout)
+    with progress(f"planning {spec}"):
+        return plan_job(Request(built, array, layout, out, along=dim, **options))
+
+
+def run(job: Job, journal: Journal, cluster: str | None) -> None:
+    """Compute what is missing; on the workers of a dask scheduler, where one is given."""
+    from fieldwise.cli.tile_progress import bar
+
+    if journal.warning is not None:
+        typer.echo(f"warning: {journal.warning}", err=True)
+    try:
+        with bar(job.plan, journal.done) as advance:
+            if cluster is None:
+                job.run(journal, advance=advance)
+            else:
+                _run_on(cluster, job, journal, advance)
+    except KeyboardInterrupt:
+        done, number = len(journal.done), len(job.plan.pieces)
+        remedy = "--resume goes on from there" if done else "--resume begins again"
+        typer.echo(f"Interrupted; {done} of {number} pieces are on disk, and {remedy}.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    for file in job.files:
+        typer.echo(f"wrote {file.path}")
+
+
+def _run_on(address: str, job: Job, journal: Journal, advance: Callable[[int], None]) -> None:
+    try:
+        from distributed import Client
+
+        from fieldwise.tile.distributed import run_on_cluster
+    except ImportError as error:
+        raise UsageError(
+            "A cluster needs dask.distributed; install it with pip install 'fieldwise[tile]'."
+        ) from error
+    try:
+        client = Client(address, timeout=CONNECT)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"There is no dask scheduler at {address!r}; start one with dask scheduler."
+        ) from error
+    with client:
+        run_on_cluster(job, journal, client, advance=advance)
+
+
+def said(job: Job, model: str, source: Path) -> str:
+    """The plan, as text."""
+    from fieldwise.views import tile as view
+
+    return view.render(
+        job.plan,
+        model=model,
+        source=f"{source} ({job.request.layout.axes})",
+        results=[f"{file.path} ({file.axes})" for file in job.files],
+    )
+
+
+def _dim_of(along: str, layout: Layout) -> int:
+    axis = layout.axes.find(along.upper()) if len(along) == 1 else -1
+    if axis < 0 or layout.dims[axis] < _FIRST_SPATIAL:
+        spatial = [a for a, dim in zip(layout.axes, layout.dims, strict=True) if dim > 1]
+        raise UsageError(f"--along {along} is no spatial axis of IN; use {' or '.join(spatial)}.")
+    return layout.dims[axis]
+
+
+def parse_size(text: str) -> int:
+    """Bytes from text.
+
+    >>> parse_size("2GiB"), parse_size("1.5 MB"), parse_size("4096")
+    (2147483648, 1500000, 4096)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if found is None:
+        raise UsageError(f"Cannot read the amount of memory {text!r}; write for example 2GiB.")
+    number, unit, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** ("kmgt".find(unit) + 1 if unit else 0))
+
+
+def parse_scale(text: str) -> float:
+    """A factor from a decimal number or a fraction.
+
+    >>> parse_scale("1/4"), parse_scale("0.5")
+    (0.25, 0.5)
+    """
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"--scale {text!r} is no number; write for example 1/255.") from None
+
+
+_FIRST_SPATIAL = 2

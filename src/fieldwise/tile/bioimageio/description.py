@@ -1,0 +1,151 @@
+"""Read the tensors of a model description (rdf.yaml), of format 0.3 and 0.4 or of 0.5.
+
+Sources: the bioimage.io model specification 0.4 (axes as letters; ``shape`` as a list or as ``min``
+and ``step``; ``halo`` a list) and 0.5 (a list of axes with ``size`` and ``halo``).  A halo counts
+samples of the output, and is cropped from either side: ``size_after_crop = size - 2 * halo``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fieldwise.errors import UsageError
+
+Kind = Literal["batch", "channel", "space"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of a tensor.
+
+    least: its size, or the least where it may grow; step: by what it grows, 0 where it does not
+    halo:  of an output, what is cropped from either side
+    """
+
+    name: str
+    kind: Kind
+    least: int = 1
+    step: int = 0
+    halo: int = 0
+
+
+Tensor = tuple[Axis, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Inputs and outputs in the order of the model's arguments and results."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    output_names: tuple[str, ...]
+
+    def shapes(self, *, at_least: int = 1, further: int = 0) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the inputs: axes that may grow have the first size from ``at_least`` on.
+
+        further: or one that is so many steps larger
+        """
+        return tuple(
+            tuple(_size(axis, at_least, further) for axis in tensor) for tensor in self.inputs
+        )
+
+
+def _size(axis: Axis, at_least: int, further: int) -> int:
+    if axis.kind != "space" or not axis.step:
+        return axis.least
+    steps = max(-(-(at_least - axis.least) // axis.step), 0) + further
+    return axis.least + steps * axis.step
+
+
+def read_description(path: Path) -> Description:
+    """The tensors of an rdf.yaml.
+
+    Raises UsageError where it cannot be read, or says nothing of inputs and outputs.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise UsageError(
+            "Reading a description needs PyYAML; install it with pip install 'fieldwise[tile]'."
+        ) from error
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        (line, *_) = str(error).splitlines()
+        raise UsageError(f"Cannot read {str(path)!r}: {line}; check the file.") from error
+    try:
+        return described(found)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UsageError(
+            f"{str(path)!r} is no model description of format 0.3 to 0.5 "
+            f"({type(error).__name__}: {error}); check its inputs and outputs."
+        ) from error
+
+
+def described(data: Mapping[str, Any]) -> Description:
+    """The tensors of a description as plain data.
+
+    >>> found = described({
+    ...     "inputs": [{"axes": "bcyx", "shape": {"min": [1, 1, 64, 64], "step": [0, 0, 16, 16]}}],
+    ...     "outputs": [{"name": "mask", "axes": "bcyx", "halo": [0, 0, 32, 32]}],
+    ... })
+    >>> found.inputs[0][2], found.outputs[0][3].halo
+    (Axis(name='y', kind='space', least=64, step=16, halo=0), 32)
+    """
+    inputs = tuple(map(_tensor, data["inputs"]))
+    outputs = tuple(map(_tensor, data["outputs"]))
+    if not inputs or not outputs:
+        raise ValueError("it has no inputs or no outputs")
+    names = tuple(
+        str(one.get("id", one.get("name", number))) for number, one in enumerate(data["outputs"])
+    )
+    return Description(inputs, outputs, names)
+
+
+def _tensor(data: Mapping[str, Any]) -> Tensor:
+    axes = data["axes"]
+    if isinstance(axes, str):
+        return _lettered(axes, data)
+    return tuple(map(_axis, axes))
+
+
+def _lettered(axes: str, data: Mapping[str, Any]) -> Tensor:
+    """Format 0.3 and 0.4."""
+    shape, count = data.get("shape"), len(axes)
+    least, step = [1] * count, [0] * count
+    if isinstance(shape, Mapping) and "min" in shape:
+        least, step = _numbers(shape["min"], count), _numbers(shape["step"], count)
+    elif isinstance(shape, Sequence):
+        least = _numbers(shape, count)
+    halo = _numbers(data.get("halo") or [0] * count, count)
+    return tuple(
+        Axis(letter, _LETTERS.get(letter, "space"), *sizes)
+        for letter, *sizes in zip(axes, least, step, halo, strict=True)
+    )
+
+
+def _numbers(values: Sequence[Any], count: int) -> list[int]:
+    if len(values) != count:
+        raise ValueError(f"{list(values)} is not one number for each of {count} axes")
+    return [int(value) for value in values]
+
+
+def _axis(data: Mapping[str, Any]) -> Axis:
+    """Format 0.5."""
+    kind = _TYPES[data["type"]]
+    name, size = str(data.get("id", data["type"])), data.get("size", 1)
+    if kind == "channel":
+        size = len(data["channel_names"]) if "channel_names" in data else size
+    if isinstance(size, Mapping):
+        step = int(size.get("step", 0)) if kind == "space" else 0
+        return Axis(name, kind, int(size.get("min", 1)), step, int(data.get("halo", 0)))
+    return Axis(name, kind, int(size or 1), 0, int(data.get("halo", 0)))
+
+
+_LETTERS: Mapping[str, Kind] = {"b": "batch", "c": "channel", "i": "channel"}
+_TYPES: Mapping[str, Kind] = {
+    "batch": "batch", "channel": "channel", "index": "channel", "time": "space", "space": "space",
+}  # fmt: skip
