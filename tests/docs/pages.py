@@ -6,6 +6,8 @@ Three kinds of fenced blocks are run.  A ``console`` block holds commands after 
 output; a line ``...`` stands for any number of lines, and where a command prints nothing, nothing
 is expected.  A ``pycon`` block is a Python session as doctests are; a ``python`` block runs as it
 stands.  The Python blocks of a page share their names, and everything runs in one empty folder.
+Last come the rows of tables that end in a command after ``$`` and a line that it prints, whatever
+the spaces.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(?P<kind>\w+)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+ROW = re.compile(r"^\|.*\| `\$ (?P<command>[^`]+)` \| `(?P<line>[^`]+)` \|$", re.MULTILINE)
 SECONDS = 300
 
 
@@ -78,13 +81,12 @@ def commands(block: Block) -> list[Command]:
     return [Command(text, tuple(shown)) for text, shown in found]
 
 
-def output(command: Command, folder: Path) -> list[str]:
+def output(command: Command) -> list[str]:
     """What a command prints, on both streams, without spaces at the ends of lines."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         ["bash", "-c", command.text],
-        cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -108,14 +110,21 @@ def agrees(shown: tuple[str, ...], printed: list[str]) -> bool:
 def failures(page: Path) -> Iterator[str]:
     """Run every block of a page; what differs from it, in words."""
     text = page.read_text(encoding="utf-8")
-    for block, real in _run(text):
-        if real != block.text:
-            yield f"{page.name}:{block.line}: this came out instead\n{real}"
+    with TemporaryDirectory() as folder, _inside(folder):
+        for block, real in _run(text):
+            if real != block.text:
+                yield f"{page.name}:{block.line}: this came out instead\n{real}"
+        for row in ROW.finditer(text):
+            printed = [" ".join(line.split()) for line in output(Command(row["command"], ()))]
+            if row["line"] not in printed:
+                yield f"{page.name}: $ {row['command']}\n" + "\n".join(printed)
 
 
 def rewritten(text: str) -> str:
     """The page with what really comes out, wherever that differs from what it shows."""
-    for block, real in reversed(list(_run(text))):
+    with TemporaryDirectory() as folder, _inside(folder):
+        found = list(_run(text))
+    for block, real in reversed(found):
         text = text[: block.start] + real + text[block.start + len(block.text) :]
     return text
 
@@ -123,18 +132,17 @@ def rewritten(text: str) -> str:
 def _run(text: str) -> Iterator[tuple[Block, str]]:
     """Every block of a page, run in its order, and how it should read."""
     names: dict[str, Any] = {"__name__": "__main__"}
-    with TemporaryDirectory() as folder, _inside(folder):
-        for block in blocks(text):
-            if block.kind == "console":
-                yield block, "".join(_shown(command, Path(folder)) for command in commands(block))
-            elif block.kind == "pycon":
-                yield block, _Session().of(block, names)
-            elif block.kind == "python":
-                exec(compile(block.text, f"line {block.line}", "exec"), names)
+    for block in blocks(text):
+        if block.kind == "console":
+            yield block, "".join(map(_shown, commands(block)))
+        elif block.kind == "pycon":
+            yield block, _Session().of(block, names)
+        elif block.kind == "python":
+            exec(compile(block.text, f"line {block.line}", "exec"), names)
 
 
-def _shown(command: Command, folder: Path) -> str:
-    printed = output(command, folder)
+def _shown(command: Command) -> str:
+    printed = output(command)
     lines = command.shown if agrees(command.shown, printed) else printed
     return "".join(f"{line}\n" for line in (f"$ {command.text}", *lines))
 
