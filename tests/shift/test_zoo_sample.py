@@ -20,8 +20,7 @@ def test_what_is_proven_is_measured_and_what_is_broken_measures_broken(spec):
         for axis in output.axes
     }
     measured = {
-        (moved.name, moved.axis): moved.verdict == "holds"
-        for moved in repaired.measurement.outputs
+        (moved.name, moved.axis): moved.verdict == "holds" for moved in repaired.measurement.outputs
     }
     assert proven
     assert all(measured[key] for key, holds in proven.items() if holds)
