@@ -65,6 +65,28 @@ def test_a_fold_report_says_what_was_folded_and_why_not():
     assert "conv2 also feeds 'skip'" in found
 
 
+def test_certificates_are_a_row_per_value_and_axis_with_the_outputs_first():
+    from fieldwise.capture import layers_graph
+    from fieldwise.shift.prove import certify
+
+    found = certify(layers_graph("conv3 relu conv3p1", (1, 1, 12)))
+    rows = [row.itertext() for row in ET.fromstring(html.certificates(found)).iter("tr")]
+    told = [list(row) for row in rows][1:]
+    assert [row[0] for row in told] == ["conv3p1", "conv3", "relu"]
+    assert {row[1] for row in told} == {"W"}
+    assert "zero padding" in told[0][-1]
+    assert cells(html.certificate(found["relu"]))[:2] == ["relu", "2"]
+
+
+def test_plans_say_line_by_line_what_they_print():
+    from fieldwise.tile.stream.plan import Kept, StreamPlan
+
+    plan = StreamPlan(8, 3, (Kept("a<b", 2, 9, 64),), (), 64, 128)
+    shown = ET.fromstring(html.lines(plan))
+    assert shown.tag == "pre"
+    assert shown.text == str(plan)
+
+
 # -------------------------------------------------------------------- in IPython
 
 
@@ -93,7 +115,9 @@ def test_every_type_that_ipython_is_told_of_exists_under_its_name(ipython):
     for path in known:
         module, name = path.rsplit(".", 1)
         assert getattr(import_module(module), name).__module__ == module
-    assert {path.rsplit(".", 1)[1] for path in known} == {"FieldReport", "FoldReport"}
+    assert {path.rsplit(".", 1)[1] for path in known} == {
+        "FieldReport", "FoldReport", "Certificates", "Certificate", "TilePlan", "StreamPlan",
+    }  # fmt: skip
 
 
 def test_unloading_leaves_nothing_behind(ipython):

@@ -13,11 +13,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fieldwise.views import fold_table, table
+from fieldwise.views import fold_table, shift_table, table
 
 if TYPE_CHECKING:
     from fieldwise.field import FieldReport
     from fieldwise.fold import FoldReport
+    from fieldwise.shift import Certificate, Certificates
 
 
 def field_report(report: FieldReport) -> str:
@@ -29,6 +30,28 @@ def field_report(report: FieldReport) -> str:
 def fold_report(report: FoldReport) -> str:
     """A fold report: one row per affine op."""
     return to_html(fold_table.render(report, model="folds"))
+
+
+def certificates(found: Certificates) -> str:
+    """Certificates of translation equivariance: a row per value and axis, outputs first."""
+    shown = {found.input, *found.graph.outputs}
+    layers = [one for value, one in found.by_value.items() if value not in shown]
+    rank = len(found.graph.shape(found.input))
+    return to_html(shift_table.render(found.outputs, layers, model="certificates", rank=rank))
+
+
+def certificate(found: Certificate) -> str:
+    """The certificate of one value: a row per axis, under its number."""
+    return to_html(shift_table.render([found], (), model=found.name, rank=0))
+
+
+def lines(result: object) -> str:
+    """What a plan or a certificate of pieces says of itself, line by line.
+
+    >>> lines("2 < 3")
+    '<pre>2 &lt; 3</pre>'
+    """
+    return f"<pre>{escape(str(result))}</pre>"
 
 
 def to_html(renderable: RenderableType) -> str:

@@ -1,4 +1,4 @@
-"""Reports as tables in Jupyter: ``%load_ext fieldwise.views.notebook``.
+"""Reports, certificates and plans in Jupyter: ``%load_ext fieldwise.views.notebook``.
 
 Results know nothing of how they are drawn, so that their rooms import no view; the views tell
 IPython instead what to show for them.  A type is named, not imported: reports of rooms that the
@@ -14,11 +14,16 @@ from fieldwise.views import html
 _FORMATTERS = {
     ("fieldwise.field.analysis", "FieldReport"): html.field_report,
     ("fieldwise.fold.report", "FoldReport"): html.fold_report,
+    ("fieldwise.shift.certificate", "Certificates"): html.certificates,
+    ("fieldwise.shift.certificate", "Certificate"): html.certificate,
+    ("fieldwise.tile.plan", "TilePlan"): html.lines,
+    ("fieldwise.tile.stream.plan", "StreamPlan"): html.lines,
+    ("fieldwise.tile.verify", "Certificate"): html.lines,
 }
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """Show reports as HTML tables in this IPython session (called by ``%load_ext``)."""
+    """Show results as HTML in this IPython session (called by ``%load_ext``)."""
     formatter = ipython.display_formatter.formatters["text/html"]
     for (module, name), render in _FORMATTERS.items():
         formatter.for_type_by_name(module, name, render)
