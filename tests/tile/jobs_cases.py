@@ -56,6 +56,10 @@ def volume():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.MaxPool3d(2))
 
+def mono():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv1d(1, 4, 9, padding=4), nn.ReLU(), nn.Conv1d(4, 1, 4, 4))
+
 def gated():
     torch.manual_seed(0)
     return nn.Sequential(

@@ -44,6 +44,9 @@ def planned(
         array = open_source(source)
         if source.resolve() in (out.resolve(), *out.resolve().parents):
             raise UsageError(f"{str(out)!r} is the input itself or lies in it; name another OUT.")
+        if 0 in array.shape:
+            told = "x".join(map(str, array.shape))
+            raise UsageError(f"{str(source)!r} is empty: its shape is {told}; there is no result.")
         if axes is not None and len(axes) != len(array.shape):
             raise UsageError(
                 f"--axes {axes} has {len(axes)} letters and {str(source)!r} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,10 @@ def _folder(tmp_path, monkeypatch):
     np.save("in.npy", image(3, 600, 30))
     np.save("cube.npy", image(3, 12, 3))
     np.save("flat.npy", image(50))
+    np.save("odd.npy", image(3, 61, 31))
+    np.save("empty.npy", image(3, 0, 30))
+    np.save("scalar.npy", np.float32(1))
+    Path("short.npy").write_bytes(Path("in.npy").read_bytes()[:9000])
 
 
 def run(*args, code=0):
@@ -188,6 +193,26 @@ def test_volumes_and_signals_work_alike():
     np.testing.assert_allclose(np.load("b.npy"), whole("audio", image(2, 3000))[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("engine", [["--band", 16], ["--engine", "halo", "--tile", 64]])
+def test_odd_chunks_and_two_outputs_of_two_sizes_make_no_difference(engine):
+    source = zarr.create_array("in.zarr", shape=(3, 602, 30), chunks=(2, 37, 11), dtype="f4")
+    source[:] = image(3, 602, 30)
+    run("job_nets:several", "in.zarr", "out.zarr", *engine, "--verify")
+    wanted = whole("several", image(3, 602, 30))
+    for name in ("mask", "half"):
+        found = zarr.open_array(f"out.{name}.zarr")[:]
+        np.testing.assert_allclose(found, wanted[name][0], atol=1e-6)
+
+
+def test_a_sound_without_channels_is_an_input_too():
+    np.save("sound.npy", image(9001))
+    told = run("job_nets:mono", "sound.npy", "out.npy", "--verify")
+    assert "reads   sound.npy (L), 1x1x9001" in told
+    np.testing.assert_allclose(
+        np.load("out.npy"), whole("mono", image(9001)[None])[0, 0], atol=1e-6
+    )
+
+
 def test_integers_are_cast_and_scaled_as_asked():
     pixels = np.random.default_rng(0).integers(0, 255, (3, 600, 30), dtype=np.uint8)
     np.save("in.npy", pixels)
@@ -281,6 +306,10 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):
         ([*UNET[:3], "--axes", "CH"], "has 2 letters and 'in.npy' 3 dimensions"),
         ([*UNET[:3], "--axes", "HWC"], "The model failed"),
         (["job_nets:either", "cube.npy", "out.npy"], "as CHW and as HWC; give --axes"),
+        (["job_nets:unet", "odd.npy", "out.npy"], "failed on input 1x3x61x31"),
+        (["job_nets:unet", "empty.npy", "out.npy"], "'empty.npy' is empty: its shape is 3x0x30"),
+        (["job_nets:unet", "scalar.npy", "out.npy"], "one of 1 to 5 dimensions is needed"),
+        (["job_nets:unet", "short.npy", "out.npy"], "cannot be read as npy"),
         (["job_nets:pooled", "flat.npy", "out.npy"], "fails on the input however it is read"),
         ([*UNET[:3], "--input", "1x4x8x8"], "No layout fits the input's shape 3x600x30"),
         (["job_nets:unet", "gone.npy", "out.npy"], "There is no file 'gone.npy'"),

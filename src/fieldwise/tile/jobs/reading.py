@@ -30,24 +30,38 @@ def taken_reading(spec: str, readings: Mapping[str, Shape]) -> str:
     readings: axes, and the shape that the model would see (see io.readings)
 
     Of several, that with the most dimensions is taken: torch's layers also take one sample
-    without a batch, which is the same.
+    without a batch, which is the same.  Where it runs on none as it is, rounder sizes are tried:
+    then the axes are known, and what is wrong with the size can be said.
 
     Raises UsageError where the model runs on none, or on several of as many dimensions.
     """
+    told = ", ".join(readings) or "one of 1 to 5 dimensions is needed"
+    failed = UsageError(
+        f"{spec!r} fails on the input however it is read ({told}); give --axes, and it is said why."
+    )
+    if not readings:
+        raise failed
     module = load_model(spec, "x".join(map(str, next(iter(readings.values()))))).source
     assert isinstance(module, nn.Module)
     taken = [axes for axes, shape in readings.items() if _runs(module, shape)]
+    taken = taken or [axes for axes, shape in readings.items() if _runs(module, _round(shape))]
     most = max((len(readings[axes]) for axes in taken), default=0)
     fitting = [axes for axes in taken if len(readings[axes]) == most]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
+    if not fitting:
+        raise failed
+    if len(fitting) > 1:
         what = f"{spec!r} runs on the input read as {' and as '.join(fitting)}"
         raise UsageError(f"{what}; give --axes, for example --axes {fitting[0]}.")
-    told = ", ".join(readings) or "none of 1 to 5 dimensions"
-    raise UsageError(
-        f"{spec!r} fails on the input however it is read ({told}); give --axes, and it is said why."
-    )
+    return fitting[0]
+
+
+def _round(shape: Shape) -> Shape:
+    """The next sizes that every usual stride divides.
+
+    >>> _round((1, 3, 601, 31))
+    (1, 3, 640, 64)
+    """
+    return (*shape[:2], *(-(-size // _ROUND) * _ROUND for size in shape[2:]))
 
 
 def _runs(module: nn.Module, shape: Shape) -> bool:
@@ -57,3 +71,6 @@ def _runs(module: nn.Module, shape: Shape) -> bool:
     except CaptureError:
         return False
     return True
+
+
+_ROUND = 64
