@@ -7,7 +7,7 @@ output; a line ``...`` stands for any number of lines, and where a command print
 is expected.  A ``pycon`` block is a Python session as doctests are; a ``python`` block runs as it
 stands.  The Python blocks of a page share their names, and everything runs in one empty folder.
 Last come the rows of tables that end in a command after ``$`` and a line that it prints, whatever
-the spaces.
+the spaces.  Pictures that are drawn on the way are those of docs/assets, byte by byte.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "docs" / "assets"
 FENCE = re.compile(r"^```(?P<kind>\w+)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\|.*\| `\$ (?P<command>[^`]+)` \| `(?P<line>[^`]+)` \|$", re.MULTILINE)
 SECONDS = 300
@@ -118,6 +119,10 @@ def failures(page: Path) -> Iterator[str]:
             printed = [" ".join(line.split()) for line in output(Command(row["command"], ()))]
             if row["line"] not in printed:
                 yield f"{page.name}: $ {row['command']}\n" + "\n".join(printed)
+        for drawn in Path(folder).glob("*.svg"):
+            kept = ASSETS / drawn.name
+            if kept.exists() and kept.read_bytes() != drawn.read_bytes():
+                yield f"{page.name} draws another {drawn.name} than docs/assets has"
 
 
 def rewritten(text: str) -> str:

@@ -62,3 +62,12 @@ def test_the_versions_that_the_comparison_names_are_those_that_it_was_run_with()
     named = dict(re.findall(r"(\w+) (\d+\.\d+\.\d+)", text))
     assert set(named) == {"torch", "torchvision", "timm", "dask"}
     assert named == {name: pinned[name] for name in named}
+
+
+def test_every_picture_is_drawn_by_a_page_that_shows_it():
+    for picture in sorted((ROOT / "docs" / "assets").iterdir()):
+        texts = [page.read_text(encoding="utf-8") for page in pages()]
+        shown = [text for text in texts if f"assets/{picture.name})" in text]
+        assert shown, picture.name
+        code = "".join(block.text for text in shown for block in blocks(text) if block.kind in RUN)
+        assert re.search(rf"[ \"]{picture.name}", code), picture.name
