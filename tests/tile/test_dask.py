@@ -236,3 +236,10 @@ def test_a_job_on_a_cluster_writes_zarr_only(cluster, tmp_path):
     job = planned(tmp_path / "in.npy", tmp_path / "out.npy")
     with job.open() as journal, pytest.raises(UsageError, match=r"name OUT\.zarr"):
         run_on_cluster(job, journal, cluster)
+
+
+def test_passes_over_the_whole_input_stay_on_one_machine(cluster, tmp_path):
+    np.save(tmp_path / "in.npy", image(3, 64, 8))
+    job = planned(tmp_path / "in.npy", tmp_path / "out.zarr", "gated", global_ops="multipass")
+    with job.open() as journal, pytest.raises(UsageError, match="not shared between machines"):
+        run_on_cluster(job, journal, cluster)
