@@ -24,6 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "docs" / "assets"
 FENCE = re.compile(r"^```(?P<kind>\w+)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -187,17 +189,21 @@ class _Session(doctest.DocTestRunner):
 
 
 class _inside:
-    """Python blocks write files too: they run in the folder of the commands."""
+    """Python blocks write files too: they run in the folder of the commands.
+
+    Whether torch records gradients is a page's own business, and ends with it.
+    """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
     def __enter__(self) -> None:
-        self.before = os.getcwd()
+        self.before, self.gradients = os.getcwd(), torch.is_grad_enabled()
         os.chdir(self.folder)
 
     def __exit__(self, *_: object) -> None:
         os.chdir(self.before)
+        torch.set_grad_enabled(self.gradients)
 
 
 if __name__ == "__main__":

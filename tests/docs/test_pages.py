@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
 from tests.docs.pages import ROOT, blocks, failures, pages, rewritten
 
@@ -54,6 +55,13 @@ def test_what_differs_is_found_and_what_was_abridged_on_purpose_stays(tmp_path):
     assert rewritten(WRONG) == RIGHT
     page.write_text(RIGHT.replace("`d`", "`c`"))
     assert not list(failures(page))
+
+
+def test_a_page_that_switches_gradients_off_leaves_them_on_for_others(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nimport torch\n\ntorch.set_grad_enabled(False)\n```\n")
+    assert not list(failures(page))
+    assert torch.is_grad_enabled()
 
 
 def test_the_versions_that_the_comparison_names_are_those_that_it_was_run_with():
