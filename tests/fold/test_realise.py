@@ -191,3 +191,24 @@ def test_a_model_that_cannot_be_copied_is_refused_with_the_cause() -> None:
     block.lock = threading.Lock()
     with pytest.raises(UsageError, match=r"cannot be copied \(cannot pickle '_thread.lock'"):
         fold(block, IMAGE.float())
+
+
+class ScaledAtEveryRun(nn.Module):
+    """One convolution, run twice, with the same arithmetic behind each run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        once = 0.25 * self.conv(x)
+        return once, 0.25 * self.conv(torch.relu(once))
+
+
+def test_every_run_of_a_shared_convolution_takes_what_stands_behind_each():
+    torch.manual_seed(0)
+    model, x = ScaledAtEveryRun().double().eval(), torch.randn(1, 3, 8, 8, dtype=torch.float64)
+    folded = fold(model, x, allow_graph=True, verify=False)
+    assert folded.report.folded == 2
+    for found, wanted in zip(folded.model(x), model(x), strict=True):
+        assert torch.allclose(found, wanted, rtol=1e-12, atol=1e-12)

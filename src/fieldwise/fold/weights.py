@@ -83,6 +83,7 @@ def changed_layers(made: Plan) -> dict[Key, Changed]:
             changed = found.get(key(layer))
             if changed is None:
                 changed = found[key(layer)] = _unchanged(layer)
+            if layer.number not in changed.numbers:
                 changed.numbers.append(layer.number)
             by_number[layer.number] = changed
             if layer.number == changed.numbers[0]:
