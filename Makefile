@@ -35,9 +35,12 @@ test: $(TOOLS) ## Lint, check the format and the types, run the tests and the do
 	$(BIN)/python -m pytest -n $(WORKERS) --doctest-modules src
 
 .PHONY: bench
-bench: $(TOOLS) ## Run the benchmarks: every architecture of the zoo, and the speed ratios
+bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, and what each costs
 	$(BIN)/python benchmarks/zoo.py
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/fold_zoo.py
+	$(BIN)/python benchmarks/fold_speed.py
+	$(BIN)/python benchmarks/tile.py
 
 .PHONY: clean
 clean: ## Remove the environment, the caches and what was built

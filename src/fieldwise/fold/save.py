@@ -31,7 +31,7 @@ def save(model: nn.Module, example: Any, out: Path) -> tuple[Path, Path]:
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise UsageError(
-            f"torch.export refuses the folded model ({type(error).__name__}: {first[:200]}); "
+            f"torch.export refuses the model ({type(error).__name__}: {first[:200]}); "
             f"its weights are in {weights}."
         ) from error
     return weights, program

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fieldwise.views.amounts import size
+from fieldwise.tile.amounts import size
 
 if TYPE_CHECKING:
     from fieldwise.tile.bioimageio import AxisCheck

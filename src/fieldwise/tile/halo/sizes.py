@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import capture, meta_tensor
+from fieldwise.capture.torch import as_example, capture
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Graph
@@ -34,8 +34,7 @@ class Sizes:
         """Raises UsageError where the inputs do not have one size in common."""
         if not isinstance(model, nn.Module):
             raise UsageError("Tiles are planned for a torch module; give one.")
-        if isinstance(size, (tuple, list)) and all(isinstance(n, int) for n in size):
-            size = meta_tensor(size)
+        size = as_example(size)
         shapes = [tuple(tensor.shape) for _, tensor in named_tensors(size)]
         if not shapes:
             raise UsageError("Give the shape of the large input, or tensors of its size.")

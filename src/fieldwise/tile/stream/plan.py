@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fieldwise.graph.ir import Node
+from fieldwise.tile.amounts import size
 from fieldwise.tile.stream.executors.registry import ENDLESS
 from fieldwise.tile.stream.program import Program
 from fieldwise.tile.stream.reach import Reach
@@ -60,11 +61,11 @@ class StreamPlan:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.steps} steps of {self.band} input rows; {_size(self.state_bytes)} kept "
-            f"between steps, at most {_size(self.peak_bytes)} at once"
+            f"{self.steps} steps of {self.band} input rows; {size(self.state_bytes)} kept "
+            f"between steps, at most {size(self.peak_bytes)} at once"
         ]
         lines += [
-            f"  {one.name}: {one.rows} of {one.of} rows, {_size(one.nbytes)}" for one in self.kept
+            f"  {one.name}: {one.rows} of {one.of} rows, {size(one.nbytes)}" for one in self.kept
         ]
         for number, nodes in enumerate(self.passes, start=1):
             lines.append(f"  pass {number} of {len(self.passes) + 1} is for {', '.join(nodes)}")
@@ -184,15 +185,3 @@ def _held_whole(program: Program) -> tuple[tuple[str, str], ...]:
                 name = program.values[value].name
                 found[name] = f"'{op.node.results[0]}' ({op.node.op}) reads its far end early"
     return tuple(found.items())
-
-
-def _size(nbytes: int) -> str:
-    """Bytes as people write them.
-
-    >>> _size(512), _size(3 << 20)
-    ('512 B', '3.0 MiB')
-    """
-    amount, units = float(nbytes), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while amount >= 1024 and len(units) > 1:
-        amount, units = amount / 1024, units[1:]
-    return f"{amount:.1f} {units[0]}" if units[0] != "B" else f"{nbytes} B"
