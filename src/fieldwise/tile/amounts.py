@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 
-def size(nbytes: int) -> str:
+def size_text(nbytes: int) -> str:
     """Bytes with a unit.
 
-    >>> size(512), size(3 << 20)
+    >>> size_text(512), size_text(3 << 20)
     ('512 B', '3.0 MiB')
     """
     amount, units = float(nbytes), ["B", "KiB", "MiB", "GiB", "TiB"]

@@ -15,6 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from fieldwise.errors import FieldwiseError
+from fieldwise.tile.amounts import size_text
 from fieldwise.tile.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -262,17 +263,4 @@ def _fits(piece: Piece, size: int) -> bool:
     return flat == sorted(set(flat)) and flat[0] >= 0 and flat[-1] <= size
 
 
-def size_text(nbytes: int) -> str:
-    """A number of bytes for people.
-
-    >>> size_text(300), size_text(3 << 20)
-    ('300 B', '3.0 MiB')
-    """
-    unit, scale = next(
-        ((unit, scale) for unit, scale in _UNITS if nbytes < 1024 * scale), _UNITS[-1]
-    )
-    return f"{nbytes / scale:.1f} {unit}" if scale > 1 else f"{nbytes} B"
-
-
-_UNITS = (("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30))
 _SHOWN = 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fieldwise.tile.amounts import size
+from fieldwise.tile.amounts import size_text
 
 if TYPE_CHECKING:
     from fieldwise.tile.bioimageio import AxisCheck
@@ -25,8 +25,8 @@ def render(plan: JobPlan, *, model: str, source: str, results: Sequence[str]) ->
         ),
         f"  engine  {plan.engine}, {_step(plan)}",
         f"  pieces  {_pieces(plan)}",
-        f"  memory  at most {size(plan.peak_bytes)} for rows and weights; torch itself and the "
-        "workspace of its kernels come on top",
+        f"  memory  at most {size_text(plan.peak_bytes)} for rows and weights; torch itself and "
+        "the workspace of its kernels come on top",
     ]
     return "\n".join([*lines, *(f"  note    {note}" for note in plan.notes)])
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from fieldwise.errors import CaptureError
+from fieldwise.tile.amounts import size_text
 from fieldwise.tile.halo.geometry import Geometry, geometry
 from fieldwise.tile.halo.memory import peak_bytes
 from fieldwise.tile.halo.sizes import Sizes
-from fieldwise.tile.plan import TileError, size_text
+from fieldwise.tile.plan import TileError
 
 
 class BudgetError(TileError):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fieldwise.graph.ir import Node
-from fieldwise.tile.amounts import size
+from fieldwise.tile.amounts import size_text
 from fieldwise.tile.stream.executors.registry import ENDLESS
 from fieldwise.tile.stream.program import Program
 from fieldwise.tile.stream.reach import Reach
@@ -61,11 +61,12 @@ class StreamPlan:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.steps} steps of {self.band} input rows; {size(self.state_bytes)} kept "
-            f"between steps, at most {size(self.peak_bytes)} at once"
+            f"{self.steps} steps of {self.band} input rows; {size_text(self.state_bytes)} kept "
+            f"between steps, at most {size_text(self.peak_bytes)} at once"
         ]
         lines += [
-            f"  {one.name}: {one.rows} of {one.of} rows, {size(one.nbytes)}" for one in self.kept
+            f"  {one.name}: {one.rows} of {one.of} rows, {size_text(one.nbytes)}"
+            for one in self.kept
         ]
         for number, nodes in enumerate(self.passes, start=1):
             lines.append(f"  pass {number} of {len(self.passes) + 1} is for {', '.join(nodes)}")
