@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from fieldwise.fold.affine import batchnorm_affine
-from fieldwise.fold.calls import Array, arguments, is_float, is_tensor, op_name, values
+from fieldwise.fold.calls import Array, is_float, values
 from fieldwise.fold.labels import Labels, channel_labels
 from fieldwise.fold.passing import is_copy
+from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.ir import Graph, Node, Ref
 
 

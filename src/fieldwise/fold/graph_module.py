@@ -14,12 +14,12 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
-from fieldwise.fold.calls import arguments
 from fieldwise.fold.layers import Layer
 from fieldwise.fold.plan import Plan
 from fieldwise.fold.replace import rounded
 from fieldwise.fold.weights import Changed, norm_parameters
 from fieldwise.fold.wiring import sign_of
+from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Graph, Node, Ref
 
 

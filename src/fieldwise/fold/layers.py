@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fieldwise.fold.calls import arguments, is_float, is_tensor, op_name
+from fieldwise.fold.calls import is_float
 from fieldwise.fold.refusal import Stays
+from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.ir import Graph, Node, Ref
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from fieldwise.fold.calls import arguments
 from fieldwise.fold.candidates import Candidate
 from fieldwise.fold.layers import Layer
 from fieldwise.fold.plan import Ban, Plan
 from fieldwise.fold.refusal import Stays, listed
 from fieldwise.fold.replace import has_weight_hook, slot
 from fieldwise.fold.same import is_same_padding
+from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Graph
 
 REMEDY = "allow_graph=True makes a graph module, where it can go"

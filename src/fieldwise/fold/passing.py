@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fieldwise.axes import Border
-from fieldwise.fold.calls import arguments
 from fieldwise.fold.refusal import Stays
+from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Along, Graph, Node, Ref, Separable, step_shapes
 
 _LAYOUT = frozenset({

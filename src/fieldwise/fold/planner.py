@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from fieldwise.fold.calls import arguments, is_tensor
 from fieldwise.fold.candidates import Candidate, candidates
 from fieldwise.fold.labels import Labels, per_channel, pulled, pushed
 from fieldwise.fold.layers import Layer, centre_tap, check_forward, layer_of
@@ -25,6 +24,7 @@ from fieldwise.fold.refusal import Stays
 from fieldwise.fold.report import Direction
 from fieldwise.fold.runs import torn
 from fieldwise.fold.wiring import Summand, Wiring, is_sum, places
+from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.ir import Graph, Node
 
 

@@ -13,8 +13,8 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from fieldwise.fold.calls import arguments
 from fieldwise.fold.same import SameConv
+from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Node
 
 

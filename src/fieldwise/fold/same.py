@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor, nn
 
-from fieldwise.fold.calls import arguments
+from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Graph, Node
 
 

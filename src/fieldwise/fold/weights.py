@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fieldwise.fold.affine import fold_affine, fold_affine_before
-from fieldwise.fold.calls import Array, arguments, values
+from fieldwise.fold.calls import Array, values
 from fieldwise.fold.candidates import coefficients_of
 from fieldwise.fold.labels import BARE
 from fieldwise.fold.layers import Layer, centre_tap
 from fieldwise.fold.plan import Absorption, Branch, Fold, Merge, Place, Plan
+from fieldwise.graph.calls import arguments
 
 Key = tuple[str, int]
 

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fieldwise.fold.calls import arguments, op_name
 from fieldwise.fold.passing import is_copy
 from fieldwise.fold.refusal import Stays, listed
+from fieldwise.graph.calls import arguments, op_name
 from fieldwise.graph.ir import Graph, Node, Read, Ref, Shape
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldwise.axes import IndexSet
-from fieldwise.graph.ir import Node, Ref
+from fieldwise.graph.calls import is_tensor
 from fieldwise.shift.layout import Dim, length, period_of
 from fieldwise.shift.moving import BreaksError, Fault, Moving, Part, blamed
 
@@ -24,36 +24,6 @@ Values = NDArray[Any]
 
 
 # -------------------------------------------------------------------- of a call
-
-
-def arguments(node: Node) -> dict[str, Any]:
-    """The arguments of a node's call by name, defaults filled in; {} where there is no schema.
-
-    A ``Ref`` stands where the argument derives from the input.
-    """
-    call = node.source
-    schema = _schema(node)
-    if call is None or schema is None:
-        return {}
-    named = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-    named |= dict(zip((a.name for a in schema.arguments), call.args, strict=False))
-    return named | dict(call.kwargs)
-
-
-def op_name(node: Node) -> str:
-    """The name of the op that is run, without namespace and overload ('conv2d')."""
-    schema = _schema(node)
-    return node.op if schema is None else schema.name.split("::")[-1].rstrip("_")
-
-
-def _schema(node: Node) -> Any:
-    target = node.source.target if node.source is not None else None
-    return getattr(target, "_schema", None) or getattr(getattr(target, "op", None), "_schema", None)
-
-
-def is_tensor(item: object) -> bool:
-    """Whether an argument is a constant tensor."""
-    return not isinstance(item, Ref) and hasattr(item, "requires_grad")
 
 
 def tensors(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -11,9 +11,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.ir import Graph, Node, Ref
 from fieldwise.shift.combine import joined
-from fieldwise.shift.constants import Constant, arguments, checked, constant, is_tensor, op_name
+from fieldwise.shift.constants import Constant, checked, constant
 from fieldwise.shift.layout import (
     Dim,
     Layout,

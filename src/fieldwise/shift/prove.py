@@ -16,6 +16,7 @@ from typing import Any
 
 from fieldwise.axes import IndexSet
 from fieldwise.capture.graphs import graph_of
+from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Graph, Node, Value
 from fieldwise.graph.names import aliases, resolve
 from fieldwise.graph.spatial import spatial_axes
@@ -28,7 +29,7 @@ from fieldwise.shift.certificate import (
     Interior,
     Move,
 )
-from fieldwise.shift.constants import arguments, constant
+from fieldwise.shift.constants import constant
 from fieldwise.shift.contract import Frame
 from fieldwise.shift.layout import (
     Layout,

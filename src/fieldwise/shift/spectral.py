@@ -10,8 +10,9 @@ from fractions import Fraction
 from typing import Any
 
 from fieldwise.axes import IndexSet
+from fieldwise.graph.calls import arguments, op_name
 from fieldwise.graph.ir import Ref
-from fieldwise.shift.constants import arguments, op_name, tensors
+from fieldwise.shift.constants import tensors
 from fieldwise.shift.contract import Frame, read_whole
 from fieldwise.shift.layout import Dim, Layout, as_window, has_spectrum, moves, size_of, stays
 from fieldwise.shift.moving import BreaksError, Fault, Moving, Spectrum

@@ -8,6 +8,7 @@ from math import lcm
 from typing import Any
 
 from fieldwise.axes import IndexSet, Table
+from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.ir import (
     Along,
     Coord,
@@ -21,15 +22,7 @@ from fieldwise.graph.ir import (
     step_shapes,
 )
 from fieldwise.shift.combine import joined, reshaped
-from fieldwise.shift.constants import (
-    Constant,
-    arguments,
-    checked,
-    constant,
-    is_tensor,
-    op_name,
-    tensors,
-)
+from fieldwise.shift.constants import Constant, checked, constant, tensors
 from fieldwise.shift.contract import Frame, contracted, read_whole
 from fieldwise.shift.layout import (
     Dim,

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from fieldwise.axes import AxisMap, IndexSet
+from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.ir import Along, Node, Ref, Separable, Unknown, Whole
-from fieldwise.shift.constants import Constant, arguments, constant, is_tensor, op_name, tensors
+from fieldwise.shift.constants import Constant, constant, tensors
 from fieldwise.shift.treatment import TABLE, Treatment
 from fieldwise.tile.halo.relation import Match, State, single
 from fieldwise.tile.halo.steps import LostError
