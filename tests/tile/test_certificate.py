@@ -245,3 +245,15 @@ def test_a_streaming_engine_that_is_wrong_by_one_row_does_not_pass(
     monkeypatch.setattr(Buffer, method, planted)
     with pytest.raises(MismatchError, match="from pieces differs from the whole's"):
         run(torch.randn(SHAPE))
+
+
+@pytest.mark.parametrize("engine", [tiled, streamed])
+def test_a_model_with_old_weight_norm_is_verified_in_float64_too(engine):
+    torch.manual_seed(0)
+    conv = nn.utils.weight_norm(nn.Conv2d(1, 2, 3, padding=1))
+    net = nn.Sequential(conv, nn.ReLU()).eval()
+    net(torch.zeros(1, 1, 8, 8))
+    size = {"tile": 16} if engine is tiled else {"band": 16}
+    image = torch.randn(1, 1, 64, 64)
+    found = engine(net, torch.empty(1, 1, 16, 16), verify=True, **size)(image)
+    assert torch.allclose(found, net(image), atol=1e-6)

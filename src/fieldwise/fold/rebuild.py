@@ -12,12 +12,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.running import run
 from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.fold.branches import Branches
 from fieldwise.fold.modules import Modules
 from fieldwise.fold.plan import Plan
 from fieldwise.fold.replace import Homes, plain, rounded, set_parameter, slot, strip, without_own
-from fieldwise.fold.verify import copied, run
+from fieldwise.fold.verify import copied
 from fieldwise.fold.weights import Changed, norm_parameters
 
 

@@ -8,8 +8,6 @@ precision is float64 already, its error is taken from a run in single precision,
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -17,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch import running
+from fieldwise.capture.torch.running import run
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.fold.report import Verification
@@ -69,27 +69,10 @@ def _exact(model: nn.Module, inputs: Any, own: tuple[Tensor, ...]) -> tuple[Tens
         return own
 
 
-def run(model: nn.Module, inputs: Any) -> Any:
-    """One run without gradients, from the same random state each time."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        if isinstance(inputs, Mapping):
-            return model(**inputs)
-        return model(*inputs) if type(inputs) is tuple else model(inputs)
-
-
 def copied(model: nn.Module) -> nn.Module:
-    """A deep copy; tensors that autograd made (old weight_norm) are copied as they are.
-
-    Raises UsageError for a model that cannot be copied.
-    """
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for held in vars(module).values():
-            if isinstance(held, Tensor) and not held.is_leaf:
-                memo[id(held)] = held.detach().clone()
+    """A deep copy.  Raises UsageError for a model that cannot be copied."""
     try:
-        return copy.deepcopy(model, memo)
+        return running.copied(model)
     except (TypeError, RuntimeError) as error:
         raise UsageError(
             f"fold changes a copy of a model, and this one cannot be copied ({error}); take from "

@@ -7,25 +7,10 @@ drawn at random.
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-
-def copied(model: nn.Module) -> nn.Module:
-    """A deep copy; tensors that autograd made (old weight_norm) are copied as they are.
-
-    Of what torch.compile made, the model inside.
-    """
-    model = getattr(model, "_orig_mod", model)
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for held in vars(module).values():
-            if isinstance(held, Tensor) and not held.is_leaf:
-                memo[id(held)] = held.detach().clone()
-    return copy.deepcopy(model, memo)
+from fieldwise.capture.torch.running import copied
 
 
 def generic(model: nn.Module, *, seed: int = 0) -> nn.Module:

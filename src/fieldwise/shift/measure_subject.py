@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import as_example
+from fieldwise.capture.torch.running import copied, run
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure_expect import Motion
-from fieldwise.shift.measure_generic import copied, generic
+from fieldwise.shift.measure_generic import generic
 from fieldwise.shift.measure_moves import Amount, translated
 
 _ROUNDING = 1e-11
@@ -62,15 +63,6 @@ class Subject:
         values = {(True, name): tensor for name, tensor in named_tensors(output)}
         values |= {(False, name): tensor for name, tensor in _spelled(returned)}
         return {key: value for key, value in values.items() if value.is_floating_point()}
-
-
-def run(model: nn.Module, inputs: Any) -> Any:
-    """One run without gradients, from the same random state each time."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        if isinstance(inputs, Mapping):
-            return model(**inputs)
-        return model(*inputs) if type(inputs) is tuple else model(inputs)
 
 
 def noise(example: Any, *, seed: int) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from fieldwise.capture.torch import as_example
+from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.errors import UsageError
-from fieldwise.shift.measure_generic import copied
 from fieldwise.shift.measurement import measure
 from fieldwise.shift.prove import certify
 from fieldwise.shift.repair.adapt import adapted, changes

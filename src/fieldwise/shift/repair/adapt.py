@@ -28,8 +28,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.running import copied
 from fieldwise.errors import UsageError
-from fieldwise.shift.measure_generic import copied
 from fieldwise.shift.repair.calls import Call, known_call
 from fieldwise.shift.repair.report import Change
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.tile.arrays import chosen, kept, read
@@ -189,7 +189,7 @@ class TiledModel(TiledCallable):
             for tensor in self._tensors
         }
         example = map_tensors(lambda tensor: twins[id(tensor)], self.example)
-        model = deepcopy(self.model).double()
+        model = copied(self.model).double()
         return TiledModel(model, example, tile=self.tile, axes=self.axes)
 
     def _called(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:

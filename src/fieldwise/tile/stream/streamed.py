@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Graph, Shape
@@ -143,7 +143,7 @@ class StreamedModel:
         }
         example = map_tensors(lambda tensor: twins[id(tensor)], self.example)
         return StreamedModel(
-            deepcopy(self.model).double(),
+            copied(self.model).double(),
             example,
             axis=self.axis,
             band=self.band,

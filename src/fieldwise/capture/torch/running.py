@@ -1,0 +1,34 @@
+"""Running a copy of a model, as every check by numbers does."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy; tensors that autograd made (old weight_norm) are copied as they are.
+
+    Of what torch.compile made, the model inside.  Raises TypeError or RuntimeError for a model
+    that cannot be copied.
+    """
+    model = getattr(model, "_orig_mod", model)
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for held in vars(module).values():
+            if isinstance(held, Tensor) and not held.is_leaf:
+                memo[id(held)] = held.detach().clone()
+    return copy.deepcopy(model, memo)
+
+
+def run(model: nn.Module, inputs: Any) -> Any:
+    """One run without gradients, from the same random state each time."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        if isinstance(inputs, Mapping):
+            return model(**inputs)
+        return model(*inputs) if type(inputs) is tuple else model(inputs)
