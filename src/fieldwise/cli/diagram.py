@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fieldwise.cli.console import Debug
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 
@@ -44,7 +45,7 @@ def diagram(
             metavar="N", help="Input dimension to draw; by default the first spatial one."
         ),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Draw the connections along one axis: a row of dots per layer, the input at the bottom.
 

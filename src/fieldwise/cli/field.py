@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fieldwise.cli.console import Debug, ModelName, show
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
@@ -37,14 +37,7 @@ class Format(StrEnum):
 
 
 def field(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory, "
-            "or a .pt2 exported program.",
-        ),
-    ],
+    model: ModelName,
     shape: Annotated[
         str | None,
         typer.Option(
@@ -85,7 +78,7 @@ def field(
             help="Draw what the unit (by default the middle one) sees: .svg, .png or .pdf.",
         ),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """The receptive field of every layer: extent, stride, start, and what makes it unusual.
 
@@ -246,13 +239,9 @@ def _write(
 
         typer.echo(csv.render(rows, units=units))
     else:
-        from rich.console import Console
-
         from fieldwise.views import table
 
-        width = None if sys.stdout.isatty() else _UNBOUNDED
-        console = Console(width=width, soft_wrap=width is not None)
-        console.print(table.render(report, rows, model=model, units=units))
+        show(table.render(report, rows, model=model, units=units))
 
 
 def _integers(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -267,4 +256,3 @@ def _integers(option: str, text: str | None) -> tuple[int, ...] | None:
 
 
 BOUND = 1
-_UNBOUNDED = 10_000

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fieldwise.cli.console import Debug, ModelName, show
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 
@@ -26,13 +26,7 @@ class Format(StrEnum):
 
 
 def fold(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="torchvision:NAME, timm:NAME, package.module:factory, or a .pt2 exported program.",
-        ),
-    ],
+    model: ModelName,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -65,7 +59,7 @@ def fold(
             help="Make one convolution of parallel ones; their modules make way for it.",
         ),
     ] = True,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Fold BatchNorm and other affine ops into the layers beside them, exactly.
 
@@ -104,13 +98,6 @@ def _write(report: FoldReport, model: str, style: Format) -> None:
 
         typer.echo(fold_json.render(report, model=model))
     else:
-        from rich.console import Console
-
         from fieldwise.views import fold_table
 
-        width = None if sys.stdout.isatty() else _UNBOUNDED
-        console = Console(width=width, soft_wrap=width is not None)
-        console.print(fold_table.render(report, model=model))
-
-
-_UNBOUNDED = 10_000
+        show(fold_table.render(report, model=model))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fieldwise.cli.console import Debug, ModelName, show
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
@@ -44,14 +44,7 @@ class Repair(StrEnum):
 
 
 def shift(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory, "
-            "or a .pt2 exported program.",
-        ),
-    ],
+    model: ModelName,
     shape: Annotated[
         str | None,
         typer.Option("--input", metavar="SHAPE", help="Input shape, as 1x3x224x224."),
@@ -82,7 +75,7 @@ def shift(
     style: Annotated[
         Format, typer.Option("--format", help="How to write the report.")
     ] = Format.table,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """What a shift of the input does to the outputs: proven, and what breaks it.
 
@@ -185,13 +178,9 @@ def _write(
             )
         )
         return
-    from rich.console import Console
-
     from fieldwise.views import shift_table
 
-    width = None if sys.stdout.isatty() else _UNBOUNDED
-    console = Console(width=width, soft_wrap=width is not None)
-    console.print(
+    show(
         shift_table.render(
             *certificates, model=model, rank=len(shape), measurement=measurement, repaired=repaired
         )
@@ -203,6 +192,3 @@ def _save(model: Any, example: Any, out: Path) -> None:
 
     with progress(f"writing {out}"):
         save(model, example, out)
-
-
-_UNBOUNDED = 10_000

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from fieldwise.cli.console import Debug, ModelName
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.cli.tile_job import parse_scale, parse_size, planned, run, said
@@ -41,14 +42,7 @@ class Type(StrEnum):
 
 
 def tile(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory, "
-            "or a .pt2 exported program.",
-        ),
-    ],
+    model: ModelName,
     source: Annotated[
         Path | None,
         typer.Argument(metavar="IN", help="The input: .npy, .zarr or .tif.", show_default=False),
@@ -156,7 +150,7 @@ def tile(
         str | None,
         typer.Option("--input", metavar="SHAPE", help="A usual input shape, as 1x3x224x224."),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Run a model on an array larger than memory; the result is the whole array's, exactly.
 

@@ -1,0 +1,31 @@
+"""What several commands take and how they print: options by type, tables of any width."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory, "
+        "or a .pt2 exported program.",
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+_UNBOUNDED = 10_000
+
+
+def show(view: RenderableType) -> None:
+    """Print a table: to the width of a terminal, and unbroken into files and pipes."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _UNBOUNDED
+    Console(width=width, soft_wrap=width is not None).print(view)
