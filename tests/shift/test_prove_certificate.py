@@ -70,8 +70,17 @@ def test_an_op_that_nobody_described_breaks_the_proof_and_is_named() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.sort(dim=-1).values
 
-    (breaker,) = certify(Sorted(), (1, 2, 8)).outputs[0].axes[0].broken_by
+    axis = certify(Sorted(), (1, 2, 8)).outputs[0].axes[0]
+    (breaker,) = axis.broken_by
     assert breaker.why == "nobody described how 'sort' treats positions"
+    assert not breaker.known
+    assert axis.undecided
+
+
+def test_what_is_broken_for_a_known_reason_is_decided() -> None:
+    axis = certify(Heads(), (1, 2, 8, 12)).outputs[0].axes[1]
+    assert all(breaker.known for breaker in axis.broken_by)
+    assert not axis.undecided
 
 
 def test_a_full_turn_of_the_axis_proves_nothing() -> None:
@@ -95,7 +104,7 @@ def test_a_certificate_is_plain_data_for_json() -> None:
     assert json.loads(json.dumps(axis)) == {
         "axis": 2,
         "size": 8,
-        "circular": {"holds": True, "period": 1, "step": 1, "conditions": []},
-        "interior": {"range": [1, 7], "empty": False, "period": 1, "step": 1},
+        "circular": {"holds": True, "period": 1, "step": 1, "conditions": [], "undecided": False},
+        "interior": {"range": [1, 7], "empty": False, "carried": [1, 6], "period": 1, "step": 1},
         "broken_by": [],
     }

@@ -32,13 +32,18 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """A node that ends the proof: its result, module and reason, and what mends it."""
+    """A node that ends the proof: its result, module and reason, and what mends it.
+
+    known: False where the proof ends because nobody knows what the op does with positions: it
+           may or may not break the equivariance
+    """
 
     node: str
     module: str
     axis: int
     why: str
     remedy: str | None = None
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Circular:
                 parts differ
     conditions: under which the same network passes at other sizes
     moves:      which positions move; none where the value does not change
+    undecided:  it is not proven, and nothing known breaks it: every breaker is unknown
     """
 
     holds: bool
@@ -58,6 +64,7 @@ class Circular:
     step: int | None = None
     conditions: tuple[str, ...] = ()
     moves: tuple[Move, ...] = ()
+    undecided: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,11 @@ class AxisCertificate:
     interior: Interior
     broken_by: tuple[Breaker, ...] = ()
     emptied_by: tuple[Breaker, ...] = ()
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the circular theorem is neither proven nor broken by anything known."""
+        return self.circular.undecided
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +186,23 @@ def _axis_dict(axis: AxisCertificate) -> dict[str, Any]:
             "period": circular.period,
             "step": circular.step,
             "conditions": list(circular.conditions),
+            "undecided": circular.undecided,
         },
         "interior": {
             "range": None if interior.range is None else list(interior.range),
             "empty": interior.empty,
+            "carried": None if interior.carried is None else list(interior.carried),
             "period": interior.period,
             "step": interior.step,
         },
         "broken_by": [
-            {"node": b.node, "module": b.module, "why": b.why, "remedy": b.remedy}
+            {
+                "node": b.node,
+                "module": b.module,
+                "why": b.why,
+                "remedy": b.remedy,
+                "known": b.known,
+            }
             for b in axis.broken_by
         ],
     }

@@ -93,7 +93,7 @@ def contracted(frame: Frame) -> Layout:
     if frame.node.op == "attention":
         return _attention(frame)
     if frame.position or not (given := arguments(frame.node)):
-        raise BreaksError(Fault(f"the call of '{frame.node.op}' is not recorded"))
+        raise BreaksError(Fault(f"the call of '{frame.node.op}' is not recorded", known=False))
     factors, out = _TERMS.get(frame.node.op, _matrix_terms)(frame, given)
     layout = _product(factors, out, frame)
     for name in ("bias", "self") if _adds(frame.node) else ():
@@ -264,7 +264,7 @@ def _attention(frame: Frame) -> Layout:
     """softmax(query · keyᵀ + mask) · value; masks that are derived or causal break it."""
     given = arguments(frame.node)
     if op_name(frame.node) != "scaled_dot_product_attention":
-        raise BreaksError(Fault("a fused attention layer is not looked into"))
+        raise BreaksError(Fault("a fused attention layer is not looked into", known=False))
     if given["is_causal"] or given.get("dropout_p"):
         why = "causal attention goes through the positions in order"
         raise BreaksError(Fault(why if given["is_causal"] else "dropout is active"))
@@ -272,7 +272,7 @@ def _attention(frame: Frame) -> Layout:
     batch: list[Label] = list(range(2 - rank, 0))
     query, key, value = (given[name] for name in ("query", "key", "value"))
     if any(_heads(item, frame) not in (1, _heads(query, frame)) for item in (key, value)):
-        raise BreaksError(Fault("attention whose heads share keys is not looked into"))
+        raise BreaksError(Fault("attention whose heads share keys is not looked into", known=False))
     factors = [
         _factor(query, [*batch[: _rank(query, frame) - 2], "row", "in"], frame),
         _factor(key, [*batch[: _rank(key, frame) - 2], "column", "in"], frame),

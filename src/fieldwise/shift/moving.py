@@ -24,12 +24,16 @@ Condition = Literal["dirty", "short", "long"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why the proof ends, and what mends it; ``node`` is filled in by the node it happens at."""
+    """Why the proof ends, and what mends it; ``node`` is filled in by the node it happens at.
+
+    known: False where the proof ends for want of knowledge, which proves nothing
+    """
 
     why: str
     remedy: str | None = None
     node: str = ""
     module: str = ""
+    known: bool = True
 
 
 class BreaksError(Exception):

@@ -211,7 +211,7 @@ def _axis_certificate(axis: int, size: int, circular: _State, interior: _State) 
     return AxisCertificate(
         axis=axis,
         size=size,
-        circular=Circular(holds=False) if faults else _circular(circular, size),
+        circular=_broken(faults) if faults else _circular(circular, size),
         interior=inside,
         broken_by=_breakers(faults, axis),
         emptied_by=_breakers(_faults(interior), axis) if inside.empty else (),
@@ -220,7 +220,7 @@ def _axis_certificate(axis: int, size: int, circular: _State, interior: _State) 
 
 def _breakers(faults: Sequence[Fault], axis: int) -> tuple[Breaker, ...]:
     return tuple(
-        Breaker(fault.node, fault.module, axis, fault.why, fault.remedy)
+        Breaker(fault.node, fault.module, axis, fault.why, fault.remedy, fault.known)
         for fault in dict.fromkeys(faults)
     )
 
@@ -231,6 +231,10 @@ def _faults(state: _State) -> tuple[Fault, ...]:
     if any(map(has_spectrum, state.layout)):
         return (Fault("it is a spectrum, which turns its phases instead of moving"),)
     return tuple(fault for moving in movers(state.layout) for _, fault in moving.faults)
+
+
+def _broken(faults: Sequence[Fault]) -> Circular:
+    return Circular(holds=False, undecided=not any(fault.known for fault in faults))
 
 
 def _circular(state: _State, size: int) -> Circular:

@@ -89,7 +89,6 @@ _ALIGNED = Fault(
     "align_corners stretches the axis by a ratio that no step fits",
     "use align_corners=False",
 )
-UNDESCRIBED = "nobody described how '{}' treats positions"
 ORDERED = {
     "linear": Fault(
         "a linear layer gives every position its own weights", "average over the axis first"
@@ -101,6 +100,12 @@ ORDERED = {
 }
 ORDERED |= dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), ORDERED["cumulative"])
 ORDERED["einsum"] = ORDERED["matmul"]
+
+
+def undescribed(op: str) -> Fault:
+    """What an op without a treatment is told: nothing is known of it."""
+    why = f"nobody described how '{op}' treats positions"
+    return Fault(why, "describe it in shift/treatment.py", known=False)
 
 
 def ordered(op: str) -> Fault:

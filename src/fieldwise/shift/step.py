@@ -39,7 +39,7 @@ from fieldwise.shift.layout import (
     uniform,
 )
 from fieldwise.shift.moving import BreaksError, Fault, Moving, Part, Still, blamed, side_by_side
-from fieldwise.shift.reasons import ORDERED, UNDESCRIBED, ordered, varies
+from fieldwise.shift.reasons import ORDERED, ordered, undescribed, varies
 from fieldwise.shift.spectral import check_phases, is_spectral, transformed
 from fieldwise.shift.treatment import CONTRACTIONS, TABLE, Treatment
 
@@ -60,7 +60,7 @@ def advanced(frame: Frame) -> Layout:
         return contracted(frame)
     treatment = TABLE.get(op)
     if treatment is None or (treatment.results or 99) <= frame.position:
-        raise BreaksError(Fault(UNDESCRIBED.format(op), "describe it in shift/treatment.py"))
+        raise BreaksError(undescribed(op))
     if op == "dropout" and _is_random(frame):
         raise BreaksError(Fault("dropout is active", "call model.eval()"))
     layout = _from_reads(frame, treatment)
@@ -176,7 +176,7 @@ def _followed(
     elif isinstance(coord, Fixed):
         _check_fixed(dim, coord.indices)
     elif isinstance(coord, Unknown):
-        raise BreaksError(Fault(coord.why, None))
+        raise BreaksError(Fault(coord.why, known=False))
     return None
 
 
