@@ -33,6 +33,10 @@ class Known:
         return Known({**self.values, **other.values}, {**self.affine, **other.affine})
 
 
+Part = tuple[torch.dtype, int, tuple[Tensor, ...]]
+"""Of some rows: their type, a count, and what is summed up of them, as tensors."""
+
+
 class Statistic(Protocol):
     """What is summed up for one node."""
 
@@ -46,6 +50,12 @@ class Statistic(Protocol):
 
     def add(self, rows: Tensor) -> None:
         """Take the next rows of the node's operand into account."""
+
+    def part(self) -> Part:
+        """What is summed up so far, for another machine to go on with."""
+
+    def join(self, part: Part) -> None:
+        """Take into account what was summed up of the rows that come next."""
 
     def known(self) -> Known:
         """What is known of the node after the last row."""
@@ -119,12 +129,22 @@ class _Combined:
 
     def add(self, rows: Tensor) -> None:
         """See Statistic."""
-        (part,) = self.call.run([rows])
-        self.dtype, count = part.dtype, rows.shape[self.dim]
-        if part.is_floating_point():
-            part = part.double()
-        part = part * count if self.node.op in _WEIGHTED else part
-        self.total = part if self.total is None else _COMBINED[self.node.op](self.total, part)
+        (found,) = self.call.run([rows])
+        dtype, count = found.dtype, rows.shape[self.dim]
+        if found.is_floating_point():
+            found = found.double()
+        found = found * count if self.node.op in _WEIGHTED else found
+        self.join((dtype, count, (found,)))
+
+    def part(self) -> Part:
+        """See Statistic."""
+        assert self.total is not None
+        return self.dtype, self.rows, (self.total,)
+
+    def join(self, part: Part) -> None:
+        """See Statistic."""
+        self.dtype, count, (found,) = part
+        self.total = found if self.total is None else _COMBINED[self.node.op](self.total, found)
         self.rows += count
 
     def known(self) -> Known:
@@ -150,7 +170,10 @@ class _Moments:
         variance, mean = torch.var_mean(x, list(dims), correction=0, keepdim=True)
         mean = mean.double()
         count = x.numel() // mean.numel()
-        squares = variance.double() * count
+        self.merge(count, mean, variance.double() * count)
+
+    def merge(self, count: int, mean: Tensor, squares: Tensor) -> None:
+        """Merge the moments of further rows."""
         if self.mean is None or self.squares is None:
             self.count, self.mean, self.squares = count, mean, squares
             return
@@ -158,6 +181,12 @@ class _Moments:
         self.squares = self.squares + squares + far.square() * (self.count * count / total)
         self.mean = self.mean + far * (count / total)
         self.count = total
+
+    def parts(self) -> tuple[int, tuple[Tensor, ...]]:
+        """The arguments of ``merge``."""
+        assert self.mean is not None
+        assert self.squares is not None
+        return self.count, (self.mean, self.squares)
 
     def found(self, correction: float = 0) -> tuple[Tensor, Tensor]:
         """Mean and variance."""
@@ -186,6 +215,15 @@ class _Spread:
         dims = self.call.get("dim")
         self.moments.add(rows, dims if dims else range(rows.dim()))
         self.dtype = rows.dtype
+
+    def part(self) -> Part:
+        """See Statistic."""
+        return self.dtype, *self.moments.parts()
+
+    def join(self, part: Part) -> None:
+        """See Statistic."""
+        self.dtype, count, (mean, squares) = part
+        self.moments.merge(count, mean, squares)
 
     def known(self) -> Known:
         """See Statistic."""
@@ -219,6 +257,15 @@ class _Norm:
             self.moments.add(rows.reshape(rows.shape[0], self.groups, -1), [2])
         else:
             self.moments.add(rows, [dim for dim in range(rows.dim()) if dim != 1])
+
+    def part(self) -> Part:
+        """See Statistic."""
+        return self.dtype, *self.moments.parts()
+
+    def join(self, part: Part) -> None:
+        """See Statistic."""
+        self.dtype, count, (mean, squares) = part
+        self.moments.merge(count, mean, squares)
 
     def known(self) -> Known:
         """See Statistic."""
