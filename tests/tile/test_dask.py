@@ -22,6 +22,8 @@ from fieldwise.tile.distributed import run_on_cluster, streamed_array, tiled_arr
 from tests.field.networks import CATALOGUE, Lstm
 from tests.tile.jobs_cases import carried_out, content, image, planned, write_nets
 from tests.tile.test_jobs_sections import Pyramid
+from tests.tile.test_stream_multipass import CASES as GLOBAL
+from tests.tile.test_stream_multipass import norms
 
 
 def whole(model: nn.Module, x: np.ndarray):
@@ -141,10 +143,35 @@ def test_nothing_is_read_before_it_is_computed_and_then_only_what_a_part_needs()
     assert sum(stop - start for start, stop in READ) <= 400 + 3 * 2 * 20
 
 
-def test_several_passes_are_refused():
-    run = streamed(network(), torch.empty(1, 3, 8, 8), global_ops="multipass")
-    with pytest.raises(UsageError, match="Several passes over a dask array"):
-        streamed_array(run, da.zeros((1, 3, 50, 50)))
+@pytest.mark.parametrize(("make", "passes"), GLOBAL.values(), ids=GLOBAL)
+@pytest.mark.parametrize("section", [None, 13])
+def test_layers_that_read_the_whole_axis_are_summed_up_over_tasks(make, passes, section):
+    torch.manual_seed(0)
+    model, x = make().double().eval(), torch.randn(2, 3, 41, 12, dtype=torch.float64)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    run = streamed(model, x, band=3, global_ops="multipass")
+    assert len(run.plan(x.shape).passes) == passes
+    array = da.from_array(x.numpy(), (2, 3, 7, 12))
+    found = streamed_array(run, array, section=section)
+    with torch.no_grad():
+        wanted = model(x)
+    pairs = zip(found, wanted, strict=True) if isinstance(wanted, tuple) else [(found, wanted)]
+    for one, other in pairs:
+        assert isinstance(one, da.Array)
+        assert one.shape == tuple(other.shape)
+        assert np.abs(one.compute() - other.numpy()).max() <= 1e-12 * other.abs().max()
+
+
+def test_passes_are_as_lazy_as_the_rest_and_see_what_the_input_has_become():
+    values = image(1, 3, 100, 9)
+    READ.clear()
+    run = streamed(norms().eval(), torch.empty(1, 3, 9, 9), band=16, global_ops="multipass")
+    found = run(da.from_array(Noting(values), (1, 3, 20, 9)))
+    assert READ == []
+    for _ in range(2):
+        np.testing.assert_allclose(found.compute(), run(values), atol=1e-5)
+        values += 7 * image(1, 3, 100, 9, seed=1)
 
 
 # ------------------------------------------------------------------------------- a cluster
@@ -209,6 +236,24 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(cluster):
     assert time.monotonic() - begun > 0.7
     assert not timer.is_alive()
     assert [one.tobytes() for one in found] == wanted
+
+
+def test_passes_on_a_cluster_that_loses_a_worker_give_the_bytes_of_one_machine(cluster):
+    torch.manual_seed(0)
+    model, x = norms().double().eval(), image(1, 3, 600, 16).astype(np.float64)
+    array = da.from_array(x, (1, 3, 40, 16)).map_blocks(slowly, dtype=x.dtype)
+    run = streamed(model, torch.empty(1, 3, 8, 8).double(), band=20, global_ops="multipass")
+    lazy = streamed_array(run, array, section=100)
+    alone = lazy.compute()
+    cluster.run(whole, model, x[:, :, :8])
+    timer = kill_a_worker_after(cluster, 0.7)
+    begun = time.monotonic()
+    found = lazy.compute(scheduler=cluster)
+    assert time.monotonic() - begun > 0.7
+    assert not timer.is_alive()
+    assert found.tobytes() == alone.tobytes()
+    wanted = whole(model, x).numpy()
+    assert np.abs(found - wanted).max() <= 1e-12 * np.abs(wanted).max()
 
 
 def test_a_job_on_a_cluster_that_loses_a_worker_has_the_bytes_of_one_machine(cluster, tmp_path):

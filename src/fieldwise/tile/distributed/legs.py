@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.tile.jobs.sections import Section, legs
-from fieldwise.tile.jobs.streaming import as_numpy, numpy_dtype
+from fieldwise.tile.jobs.streaming import numpy_dtype
 from fieldwise.tile.stream.engine import Engine, State
 from fieldwise.tile.stream.program import Program
 from fieldwise.tile.stream.schedule import Schedule
@@ -59,8 +59,11 @@ def legs_of(program: Program, section: Section, band: int, rows: int) -> list[Le
 
 def run_leg(
     program: Program, leg: Leg, state: State, blocks: Sequence[np.ndarray[Any, Any]]
-) -> tuple[State, list[np.ndarray[Any, Any]]]:
-    """The state after a leg, and its rows of each output; ``blocks`` are its rows of each input."""
+) -> tuple[State, list[Tensor | None]]:
+    """The state after a leg, and its rows of each output (None: it gives none).
+
+    blocks: its rows of each input
+    """
     device = _device(program)
     engine = Engine.restored(program, device, state)
     given: list[list[Tensor]] = [[] for _ in program.wiring.outputs]
@@ -81,7 +84,7 @@ def run_leg(
     for available, limit in leg.steps:
         engine.step(available, limit, read, note)
     outputs = [
-        as_numpy(torch.cat(parts, program.values[value].dim)) if parts else np.empty(0)
+        torch.cat(parts, program.values[value].dim) if parts else None
         for value, parts in zip(program.wiring.outputs, given, strict=True)
     ]
     return engine.state(), outputs
