@@ -12,7 +12,7 @@ import torch
 
 from fieldwise.cli import app
 from fieldwise.tile.io import Layout, open_source
-from fieldwise.tile.jobs import Job, Request, job_model, plan_job
+from fieldwise.tile.jobs import Job, Request, checkpoint, job_model, plan_job
 
 NETS = """
 import torch
@@ -117,7 +117,11 @@ def content(path: Path) -> dict[str, bytes]:
 
 
 def command_line(folder: str, arguments: list[str]) -> None:
-    """``fieldwise tile`` in a process of its own: its arguments, run in this folder."""
+    """``fieldwise tile`` in a process of its own: its arguments, run in this folder.
+
+    Where a piece stands is kept at each occasion.
+    """
+    checkpoint.LEAST = checkpoint._SHARE = 0.0
     os.chdir(folder)
     sys.path.insert(0, folder)
     torch.set_num_threads(1)

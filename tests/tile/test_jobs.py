@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import save_file
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import FileView
+from fieldwise.tile.io import FileView, Scaled
 from fieldwise.tile.jobs import Journal, journal_path
+from fieldwise.tile.jobs.checkpoint import Checkpoint
 from tests.tile.jobs_cases import carried_out, command_line, content, image, planned, write_nets
 
 ROOT = Path(__file__).parents[2]
@@ -63,9 +64,22 @@ def crashing(monkeypatch, moment: int) -> None:
             raise CrashError
         whole(self, piece)
 
+    def replace(self, target, *, whole=Path.replace):
+        if ends():
+            raise CrashError
+        return whole(self, target)
+
     monkeypatch.setattr(FileView, "write", write)
     monkeypatch.setattr(FileView, "flush", flush)
     monkeypatch.setattr(Journal, "record", record)
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+@pytest.fixture
+def at_every_halt(monkeypatch):
+    """Where a piece stands is kept at each occasion."""
+    monkeypatch.setattr("fieldwise.tile.jobs.checkpoint.LEAST", 0.0)
+    monkeypatch.setattr("fieldwise.tile.jobs.checkpoint._SHARE", 0.0)
 
 
 STREAM, HALO = {}, {"engine": "halo", "tile": 160}
@@ -94,6 +108,112 @@ def test_a_job_that_ends_at_any_step_is_resumed_with_the_same_bytes(
         assert [content(file.path) for file in resumed.files] == wanted
         moment += 1 if moment < 12 else 7
     assert moment > 6
+
+
+ONE_PIECE = {"band": 16, "piece": 5000}
+
+
+@pytest.mark.usefixtures("at_every_halt")
+@pytest.mark.parametrize("out", OUTS)
+@pytest.mark.parametrize(
+    ("net", "options"),
+    [("several", {}), ("gated", {"global_ops": "multipass"})],
+    ids=["one pass", "two passes"],
+)
+def test_a_piece_that_ends_at_any_step_is_gone_on_with_to_the_same_bytes(
+    tmp_path, monkeypatch, out, net, options
+):
+    whole = planned(tmp_path / "in.npy", tmp_path / "whole" / out, net, **ONE_PIECE, **options)
+    assert len(whole.plan.pieces) == 1
+    carried_out(whole)
+    wanted = [content(file.path) for file in whole.files]
+    moment, finished = 0, False
+    while not finished:
+        folder = tmp_path / str(moment)
+        job = planned(tmp_path / "in.npy", folder / out, net, **ONE_PIECE, **options)
+        for begun in (False, True):
+            with monkeypatch.context() as patch:
+                crashing(patch, moment)
+                try:
+                    carried_out(job, resume=begun)
+                    finished = finished or not begun
+                except CrashError:
+                    pass
+        carried_out(job, resume=True)
+        assert [content(file.path) for file in job.files] == wanted
+        assert sorted(folder.iterdir()) == sorted(
+            [*(file.path for file in job.files), journal_path(folder / out)]
+        )
+        moment += 1 if moment < 6 else 11
+    assert moment > 6
+
+
+def halted(out, monkeypatch, moment=25, **options):
+    """A job of one piece that has ended in the middle; what it reads from then on is noted."""
+    with monkeypatch.context() as patch:
+        crashing(patch, moment)
+        with pytest.raises(CrashError):
+            carried_out(planned(out.parent / "in.npy", out, **ONE_PIECE, **options))
+    job = planned(out.parent / "in.npy", out, **ONE_PIECE, **options)
+    read = []
+
+    def noting(self, index, *, whole=Scaled.__getitem__):
+        read.append(index[2].start)
+        return whole(self, index)
+
+    monkeypatch.setattr(Scaled, "__getitem__", noting)
+    carried_out(job, resume=True)
+    return min(read)
+
+
+@pytest.mark.usefixtures("at_every_halt")
+def test_a_resumed_piece_reads_only_what_is_left(tmp_path, monkeypatch):
+    assert halted(tmp_path / "out.npy", monkeypatch) > 100
+
+
+@pytest.mark.usefixtures("at_every_halt")
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed", "another run's"])
+def test_without_a_whole_checkpoint_a_piece_begins_again_with_the_same_bytes(
+    tmp_path, monkeypatch, damage
+):
+    carried_out(planned(tmp_path / "in.npy", tmp_path / "whole.npy", **ONE_PIECE))
+    out, kept = tmp_path / "out.npy", tmp_path / "out.npy.journal.piece"
+
+    def go_on(cls, path, identity, *, whole=Journal.go_on.__func__):
+        content = kept.read_bytes()
+        if damage == "gone":
+            kept.unlink()
+        elif damage == "cut":
+            kept.write_bytes(content[:-100])
+        elif damage == "changed":
+            kept.write_bytes(content[:400] + bytes([content[400] ^ 1]) + content[401:])
+        journal = whole(cls, path, identity)
+        if damage == "another run's":
+            journal.piece.run = "another"
+        return journal
+
+    monkeypatch.setattr(Journal, "go_on", classmethod(go_on))
+    assert halted(out, monkeypatch) == 0
+    assert content(out) == content(tmp_path / "whole.npy")
+
+
+@pytest.mark.usefixtures("at_every_halt")
+def test_a_disk_without_room_for_checkpoints_does_not_end_a_job(tmp_path, monkeypatch):
+    def full(self, data):
+        self._fresh.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Checkpoint, "_write", full)
+    carried_out(planned(tmp_path / "in.npy", tmp_path / "out.npy", **ONE_PIECE))
+    assert {path.name for path in tmp_path.glob("out*")} == {"out.npy", "out.npy.journal"}
+
+
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path):
+    kept, saved = Checkpoint(tmp_path / "kept", "run", least=0.05), []
+    begun = time.monotonic()
+    while time.monotonic() - begun < 0.4:
+        kept.offer(lambda: saved.append(time.sleep(0.01)))
+    assert 1 <= len(saved) <= 3
 
 
 @pytest.mark.parametrize("out", OUTS)
@@ -139,12 +259,15 @@ def processes():
     return context
 
 
-@pytest.mark.parametrize("out", OUTS)
-def test_a_killed_process_is_resumed_with_the_same_bytes(tmp_path, processes, out):
+@pytest.mark.parametrize(
+    ("out", "pieces"), [*((out, ()) for out in OUTS), ("one.zarr", ("--piece", "5000"))]
+)
+def test_a_killed_process_is_resumed_with_the_same_bytes(tmp_path, processes, out, pieces):
     np.save(tmp_path / "in.npy", image(3, 3000, 100))
+    pieces = (*pieces, "--axes", "CHW")
 
     def started(name: str, *options: str):
-        arguments = ["job_nets:unet", "in.npy", name, "--axes", "CHW", *options]
+        arguments = ["job_nets:unet", "in.npy", name, *pieces, *options]
         process = processes.Process(target=command_line, args=(str(tmp_path), arguments))
         process.start()
         return process

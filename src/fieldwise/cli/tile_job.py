@@ -83,7 +83,7 @@ def run(job: Job, journal: Journal, cluster: str | None) -> None:
                 _run_on(cluster, job, journal, advance)
     except KeyboardInterrupt:
         done, number = len(journal.done), len(job.plan.pieces)
-        remedy = "--resume goes on from there" if done else "--resume begins again"
+        remedy = "--resume goes on from there" if journal.helps else "--resume begins again"
         typer.echo(f"Interrupted; {done} of {number} pieces are on disk, and {remedy}.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     for file in job.files:

@@ -45,6 +45,7 @@ def run_on_cluster(
         number = futures[future]
         journal.record(number)
         advance(_nbytes(job, number))
+    journal.clear()
     job.check_input()
 
 

@@ -32,7 +32,7 @@ class CropWork:
     plan: JobPlan
     nodes: tuple[Node, ...]
 
-    def prepared(self, source: Any) -> CropWork:  # noqa: ARG002
+    def prepared(self, source: Any, kept: Any = None) -> CropWork:  # noqa: ARG002
         """See work.Work: a crop needs to know nothing else."""
         return self
 
@@ -40,8 +40,8 @@ class CropWork:
         """See work.Work."""
         return self.run.verify(source)
 
-    def blocks(self, piece: Piece, source: Any) -> Iterator[Block]:
-        """See work.Work."""
+    def blocks(self, piece: Piece, source: Any, since: Any = None) -> Iterator[Block]:  # noqa: ARG002
+        """See work.Work: a crop is computed in one go."""
         tile = self.tiles[piece.number]
         for number, found in enumerate(self.run.crop(tile, source)):
             values = as_numpy(found) if isinstance(found, Tensor) else np.asarray(found)

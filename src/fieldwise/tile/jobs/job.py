@@ -113,8 +113,9 @@ class Job:
         targets = self.begin(journal)
         view = self._view()
         missing = len(journal.done) < len(self.plan.pieces)
-        work = self.work.prepared(view) if missing else self.work
+        work = self.work.prepared(view, journal.passes) if missing else self.work
         run_job(work, view, targets, journal, grains=self.grains, advance=advance)
+        journal.clear()
         self.check_input()
 
     def verify(self) -> Certificate:
@@ -131,7 +132,7 @@ class Job:
 
     def begin(self, journal: Journal) -> list[FileView]:
         """Where the outputs go: new files, or those that an earlier run has left, tidied up."""
-        if not journal.done:
+        if not journal.begun:
             return self._targets(NewFile.create)
         for file in self.files:
             file.tidy()

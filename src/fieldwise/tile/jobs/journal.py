@@ -14,9 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.io.disk import sync_directory
+from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.fingerprint import Identity, environment
 
 try:
@@ -35,10 +37,30 @@ class Journal:
 
     done:    the numbers of the finished pieces
     warning: what has changed that may change the last bits of the results; None where nothing has
+    piece, passes: where the piece at hand stands, and the passes over the input
     """
 
-    def __init__(self, file: BinaryIO, done: set[int], warning: str | None = None) -> None:
+    def __init__(
+        self, path: Path, file: BinaryIO, run: str, done: set[int], warning: str | None = None
+    ) -> None:
         self._file, self.done, self.warning = file, done, warning
+        self.piece = Checkpoint(path.with_name(path.name + ".piece"), run)
+        self.passes = Checkpoint(path.with_name(path.name + ".passes"), run)
+
+    @property
+    def begun(self) -> bool:
+        """Whether some of the results are on disk."""
+        return bool(self.done) or self.piece.load() is not None
+
+    @property
+    def helps(self) -> bool:
+        """Whether a resumed run would have less to compute than a new one."""
+        return self.begun or self.passes.load() is not None
+
+    def clear(self) -> None:
+        """Forget where pieces and passes stood: all is done."""
+        self.piece.drop()
+        self.passes.drop()
 
     @classmethod
     def begin(cls, path: Path, identity: Identity) -> Journal:
@@ -51,17 +73,23 @@ class Journal:
             _locked(path).close()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            cls._write_header(path, identity)
+            run = uuid4().hex
+            cls._write_header(path, identity, run)
         except OSError as error:
             raise UsageError(
                 f"Cannot write {str(path)!r}: {error.strerror or error}; choose another place."
             ) from error
-        return cls(_locked(path), set())
+        return cls(path, _locked(path), run, set())
 
     @staticmethod
-    def _write_header(path: Path, identity: Identity) -> None:
+    def _write_header(path: Path, identity: Identity, run: str) -> None:
         """All of it or nothing, whenever the process is killed."""
-        header = {"fieldwise job": _VERSION, **asdict(identity), "environment": environment()}
+        header = {
+            "fieldwise job": _VERSION,
+            **asdict(identity),
+            "environment": environment(),
+            "run": run,
+        }
         fresh = path.with_name(path.name + ".new")
         with fresh.open("wb") as file:
             file.write(_line(header))
@@ -92,7 +120,7 @@ class Journal:
             file.close()
             raise
         file.truncate(end)
-        return cls(file, done, _warning(header.get("environment", {})))
+        return cls(path, file, header.get("run", ""), done, _warning(header.get("environment", {})))
 
     def record(self, piece: int) -> None:
         """Note a piece whose results are on disk; on disk itself when this returns."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
+from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.journal import Journal
-from fieldwise.tile.jobs.work import Block, Output, Piece, Work
+from fieldwise.tile.jobs.work import Block, Output, Piece, Rest, Work
 
 Advance = Callable[[int], None]
 """Is told how many more bytes of the results are written."""
@@ -42,7 +46,9 @@ def run_job(
     """
     for piece in work.plan.pieces:
         if piece.number not in journal.done:
-            write_piece(work, piece, source, targets, grains=grains, advance=advance)
+            write_piece(
+                work, piece, source, targets, grains=grains, advance=advance, kept=journal.piece
+            )
             journal.record(piece.number)
 
 
@@ -54,10 +60,22 @@ def write_piece(
     *,
     grains: Sequence[int],
     advance: Advance = lambda _: None,
+    kept: Checkpoint | None = None,
 ) -> None:
-    """Compute one piece and write it; on disk when this returns."""
-    blocks = work.blocks(piece, source)
-    for number, start, values in gathered(blocks, work.plan.outputs, grains):
+    """Compute one piece and write it; on disk when this returns.
+
+    kept: where it stands is kept there from time to time, and gone on with from there
+    """
+    since = None if kept is None else _rest_of(piece, kept.load())
+    if since is not None:
+        advance(since.written)
+    blocks = work.blocks(piece, source, since)
+    for block in gathered(blocks, work.plan.outputs, grains, since):
+        if isinstance(block, Rest):
+            if kept is not None:
+                kept.offer(partial(_kept, piece, block, targets))
+            continue
+        number, start, values = block
         targets[number].write(start, values)
         advance(values.nbytes)
     for target in targets:
@@ -65,14 +83,24 @@ def write_piece(
 
 
 def gathered(
-    blocks: Iterator[Block], outputs: Sequence[Output], grains: Sequence[int]
-) -> Iterator[Block]:
+    blocks: Iterator[Block | Rest],
+    outputs: Sequence[Output],
+    grains: Sequence[int],
+    since: Rest | None = None,
+) -> Iterator[Block | Rest]:
     """The same blocks in other cuts: each ends at a multiple of its output's grain, or is last.
 
     The blocks of an output follow one another along its dimension.
     """
     waiting: dict[int, list[Block]] = {number: [] for number in range(len(outputs))}
+    written = 0 if since is None else since.written
+    for one in () if since is None else since.waiting:
+        waiting[one[0]].append(one)
     for block in blocks:
+        if isinstance(block, Rest):
+            rest = tuple(one for group in waiting.values() for one in group)
+            yield replace(block, waiting=rest, written=written)
+            continue
         number = block[0]
         dim, grain = outputs[number].dim, grains[number]
         waiting[number].append(block)
@@ -81,14 +109,35 @@ def gathered(
         ready = stop - start[dim]
         if ready > 0:
             head, tail = np.split(values, [ready], axis=dim)
+            written += head.nbytes
             yield number, start, head
             after = tuple(stop if d == dim else at for d, at in enumerate(start))
             waiting[number] = [(number, after, tail)] if tail.size else []
-    for number, rest in waiting.items():
-        if rest:
-            yield _joined(rest, outputs[number].dim)
+    for number, group in waiting.items():
+        if group:
+            yield _joined(group, outputs[number].dim)
 
 
 def _joined(blocks: Sequence[Block], dim: int) -> Block:
     number, start, _ = blocks[0]
     return number, start, np.concatenate([values for _, _, values in blocks], axis=dim)
+
+
+def _kept(piece: Piece, rest: Rest, targets: Sequence[Target]) -> Any:
+    """What is to be kept of a piece, as plain data, once all that it has written is on disk."""
+    for target in targets:
+        target.flush()
+    waiting = [
+        (number, start, torch.from_numpy(np.ascontiguousarray(values)))
+        for number, start, values in rest.waiting
+    ]
+    return piece.number, rest.at, waiting, rest.written
+
+
+def _rest_of(piece: Piece, kept: Any) -> Rest | None:
+    """Where this piece stands by what was kept, if that is of this piece."""
+    if kept is None or kept[0] != piece.number:
+        return None
+    _, at, waiting, written = kept
+    blocks = tuple((number, tuple(start), values.numpy()) for number, start, values in waiting)
+    return Rest(at, blocks, written)

@@ -50,18 +50,19 @@ def sections_of(
 
 
 def legs(
-    program: Program, section: Section, schedule: Schedule, band: int
+    program: Program, section: Section, schedule: Schedule, band: int, done: int = 0
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Per step, the input rows that are available and the most output rows to ask for.
 
     The schedule is that of the run, which the caller advances; ends where the section ends.
+    The first ``done`` steps are left out.
     """
     wiring = program.wiring
     sizes = [program.values[value].rows or 0 for value in wiring.inputs]
     longest = max(sizes)
     lead = sizes.index(longest)
     counts = [program.values[value].rows or 0 for value in wiring.outputs]
-    at = section.reads[lead][0]
+    at = min(section.reads[lead][0] + done * band, longest)
     while True:
         left = [
             hi - schedule.done[value]

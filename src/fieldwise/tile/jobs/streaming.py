@@ -13,13 +13,18 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.tree import named_state, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node, Shape
+from fieldwise.tile.amounts import size_text
+from fieldwise.tile.jobs.checkpoint import Checkpoint
+from fieldwise.tile.jobs.passes import go_through
 from fieldwise.tile.jobs.sections import Section, legs, sections_of
-from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece
+from fieldwise.tile.jobs.stepping import Halt, reader, stepped
+from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece, Rest
 from fieldwise.tile.stream.certify import corners, telling_shapes
-from fieldwise.tile.stream.engine import Engine
+from fieldwise.tile.stream.engine import State
 from fieldwise.tile.stream.multipass import Pass
 from fieldwise.tile.stream.plan import plan_of
 from fieldwise.tile.stream.program import Program
+from fieldwise.tile.stream.schedule import Schedule
 from fieldwise.tile.stream.streamed import GlobalOps, StreamedModel
 from fieldwise.tile.verify import Certificate, verify
 
@@ -48,9 +53,11 @@ class StreamWork:
         """Where it is computed."""
         return self.run.device
 
-    def prepared(self, source: Any) -> StreamWork:
+    def prepared(self, source: Any, kept: Checkpoint | None = None) -> StreamWork:
         """See work.Work: the passes are gone through."""
-        return replace(self, program=self.run.prepared([source])) if self.passes else self
+        if not self.passes:
+            return self
+        return replace(self, program=go_through(self.run, source, self._dtype, kept))
 
     def verify(self, source: Any) -> Certificate:
         """See work.Work: sections and bands as narrow as they may be, so that there are seams."""
@@ -71,27 +78,31 @@ class StreamWork:
             double=(_pieces_of(double, shape), double.whole),
         )
 
-    def blocks(self, piece: Piece, source: Any) -> Iterator[Block]:
+    def blocks(
+        self, piece: Piece, source: Any, since: Rest | None = None
+    ) -> Iterator[Block | Rest]:
         """See work.Work."""
         section, program = self.sections[piece.number], self.program
-        engine = Engine.started_at(program, self.device, [lo for lo, _ in section.rows])
-        value = program.values[program.wiring.inputs[0]]
-        dtype = numpy_dtype(value.dtype)
-        found: list[tuple[int, int, Tensor]] = []
+        if since is None:
+            begun = Schedule.started_at(program.wiring, [lo for lo, _ in section.rows])
+            halt = Halt(0, State(tuple(begun.done)))
+        else:
+            halt = Halt.of(since.at)
 
-        def read(_: int, lo: int, hi: int) -> Tensor:
-            rows = source[(slice(None),) * value.dim + (slice(lo, hi),)]
-            cast = np.ascontiguousarray(rows, dtype)
-            return torch.from_numpy(cast).to(self.device, value.dtype)
+        def coming(schedule: Schedule, done: int) -> Iterator[tuple[list[int], list[int]]]:
+            return legs(program, section, schedule, self.plan.step, done)
 
-        def note(made: int, lo: int, rows: Tensor) -> None:
-            found.append((program.wiring.outputs.index(made), lo, rows))
+        read = reader(program, self.device, source, self._dtype)
+        for part in stepped(program, self.device, halt, coming, read):
+            if isinstance(part, Halt):
+                yield Rest(part.plain())
+            else:
+                number = program.wiring.outputs.index(part[0])
+                yield from self._clipped(number, *part[1:], section.rows[number])
 
-        for available, limit in legs(program, section, engine.schedule, self.plan.step):
-            engine.step(available, limit, read, note)
-            for number, lo, rows in found:
-                yield from self._clipped(number, lo, rows, section.rows[number])
-            found.clear()
+    @property
+    def _dtype(self) -> np.dtype[Any]:
+        return numpy_dtype(self.program.values[self.program.wiring.inputs[0]].dtype)
 
     def _clipped(
         self, number: int, at: int, rows: Tensor, wanted: tuple[int, int]
@@ -139,16 +150,18 @@ def stream_work(
         )
     outputs = tuple(_output(program, value) for value in program.wiring.outputs)
     held = beside + sum(tensor.nbytes for _, tensor in named_state(model))
-    held += sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
+    waiting = sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
     rows = program.values[program.wiring.inputs[0]].rows or 0
     programs = [*(one.program for one in passes), program]
-    band, peak = _chosen_band(programs, rows, band, None if memory is None else memory - held)
+    band, peak, state = _chosen_band(
+        programs, rows, band, None if memory is None else memory - held - waiting
+    )
     sections = sections_of(program, band, [grains(out) for out in outputs], rows=section)
     pieces = tuple(_piece(program, outputs, n, one) for n, one in enumerate(sections))
     read = sum(one.reads[0][1] - one.reads[0][0] for one in sections)
     plan = JobPlan(
         "stream", axis % len(shape), band, tuple(shape), outputs, pieces,
-        max(read / rows, 1.0), peak + held, _notes(program, sections, passes),
+        max(read / rows, 1.0), peak + held + waiting, _notes(program, passes, state + waiting),
     )  # fmt: skip
     nodes = run.graph((tuple(shape),)).nodes
     return StreamWork(run.of_band(band), program, len(passes), sections, plan, nodes)
@@ -170,7 +183,10 @@ def _pieces_of(run: StreamedModel, shape: Shape) -> Callable[[Any], dict[str, An
         ).prepared(x)
         found = [np.empty(out.shape, out.dtype) for out in work.plan.outputs]
         for piece in work.plan.pieces:
-            for number, start, values in work.blocks(piece, x):
+            for block in work.blocks(piece, x):
+                if isinstance(block, Rest):
+                    continue
+                number, start, values = block
                 ends = zip(start, values.shape, strict=True)
                 found[number][tuple(slice(lo, lo + size) for lo, size in ends)] = values
         return {out.name: one for out, one in zip(work.plan.outputs, found, strict=True)}
@@ -190,13 +206,18 @@ def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
 
 def _chosen_band(
     programs: Sequence[Program], rows: int, band: int | None, memory: int | None
-) -> tuple[int, int]:
-    """The band that was asked for or the widest that fits, and its peak memory."""
+) -> tuple[int, int, int]:
+    """The band that was asked for or the widest that fits, its peak memory, and its state's.
+
+    What is kept between steps is there twice while it is handed out (see stepping).
+    """
     wanted = min(band or BAND, rows)
     while True:
-        peak = max(plan_of(program, wanted).peak_bytes for program in programs)
+        plans = [plan_of(program, wanted) for program in programs]
+        state = max(plan.state_bytes for plan in plans)
+        peak = max(*(plan.peak_bytes for plan in plans), 2 * state)
         if memory is None or peak <= memory:
-            return wanted, peak
+            return wanted, peak, state
         if band is not None or wanted == 1:
             raise UsageError(
                 f"A band of {wanted} rows needs {peak} bytes beside the weights, and "
@@ -229,10 +250,11 @@ def _box(shape: Sequence[int], dim: int, rows: tuple[int, int]) -> Box:
     return tuple(rows if d == dim else (0, size) for d, size in enumerate(shape))
 
 
-def _notes(
-    program: Program, sections: Sequence[Section], passes: Sequence[Pass]
-) -> tuple[str, ...]:
-    notes = []
+def _notes(program: Program, passes: Sequence[Pass], standing: int) -> tuple[str, ...]:
+    notes = [
+        f"where an unfinished piece stands is kept beside the result, in about "
+        f"{size_text(standing)}, every few seconds"
+    ]
     if passes:
         first = passes[0].nodes[0]
         notes.append(
@@ -246,6 +268,4 @@ def _notes(
     ]
     if carrying:
         notes.append(f"'{carrying[0]}' carries a state along, so every piece starts at row 0")
-    if len(sections) == 1:
-        notes.append("there is one piece, so an interrupted run begins again")
     return tuple(notes)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fieldwise.graph.ir import Node
+from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.verify import Certificate
 
 Box = tuple[tuple[int, int], ...]
@@ -19,6 +20,18 @@ Box = tuple[tuple[int, int], ...]
 
 Block = tuple[int, tuple[int, ...], np.ndarray[Any, Any]]
 """The number of an output, the index at which the block begins, and its values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Where the computation of a piece stands, to go on from there: plain data, see Checkpoint.
+
+    waiting: blocks that are not written yet; written: bytes of those that are
+    """
+
+    at: Any
+    waiting: tuple[Block, ...] = ()
+    written: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +106,11 @@ class Work(Protocol):
         """What will be done."""
         ...
 
-    def prepared(self, source: Any) -> Work:
-        """The same work, once what it must know of the whole source has been found out."""
+    def prepared(self, source: Any, kept: Checkpoint | None = None) -> Work:
+        """The same work, once what it must know of the whole source has been found out.
+
+        kept: where it may keep what it has found so far
+        """
         ...
 
     def verify(self, source: Any) -> Certificate:
@@ -104,9 +120,12 @@ class Work(Protocol):
         """
         ...
 
-    def blocks(self, piece: Piece, source: Any) -> Iterator[Block]:
-        """Compute a piece from a source with the model's dimensions.
+    def blocks(
+        self, piece: Piece, source: Any, since: Rest | None = None
+    ) -> Iterator[Block | Rest]:
+        """Compute a piece from a source with the model's dimensions, or what is left of it.
 
-        Blocks come in order along the outputs' dimension and lie within ``piece.writes``.
+        Blocks come in order along the outputs' dimension and lie within ``piece.writes``.  Between
+        them come places from which the piece can be gone on with, to the same bytes.
         """
         ...

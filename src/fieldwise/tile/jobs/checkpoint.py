@@ -1,0 +1,102 @@
+"""Where an unfinished piece stands, in one small file that is replaced as a whole.
+
+It is a help, not a record: without it, or where it is damaged or of another run, a resumed job
+computes the piece, or the pass, from its start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fieldwise.tile.io.disk import sync_directory
+
+_SHARE = 20.0
+"""Between two checkpoints, at least so many times what it takes to write one is computed."""
+_VERSION = 1
+_DIGEST = hashlib.sha256().digest_size
+
+
+class Checkpoint:
+    """One file of plain data: numbers, texts, tensors, and tuples, lists and dicts of them.
+
+    run: which run of a job it belongs to; what another one has left is not taken
+    """
+
+    def __init__(self, path: Path, run: str, *, least: float | None = None) -> None:
+        self.path, self.run = path, f"{_VERSION} {run}"
+        self._least = LEAST if least is None else least
+        self._last, self._cost = time.monotonic(), 0.0
+
+    def load(self) -> Any:
+        """What was saved last; None where that is nothing, or not whole, or of another run."""
+        try:
+            whole = self.path.read_bytes()
+        except OSError:
+            return None
+        payload, digest = whole[:-_DIGEST], whole[-_DIGEST:]
+        if hashlib.sha256(payload).digest() != digest:
+            return None
+        run, data = torch.load(io.BytesIO(payload), weights_only=True)
+        return data if run == self.run else None
+
+    def offer(self, data: Callable[[], Any]) -> None:
+        """Save what ``data`` gives, if computing has gone on for long enough since the last time.
+
+        All of it or nothing, whenever the process is killed.  Where it cannot be written (a full
+        disk), nothing is saved: the results matter more.
+        """
+        begun = time.monotonic()
+        if begun - self._last < max(self._least, _SHARE * self._cost):
+            return
+        try:
+            self._write(data())
+        except OSError:
+            self._fresh.unlink(missing_ok=True)
+        self._last = time.monotonic()
+        self._cost = self._last - begun
+
+    def drop(self) -> None:
+        """Forget it."""
+        self.path.unlink(missing_ok=True)
+
+    @property
+    def _fresh(self) -> Path:
+        return self.path.with_name(self.path.name + ".new")
+
+    def _write(self, data: Any) -> None:
+        with self._fresh.open("wb") as file:
+            digested = _Digested(file)
+            torch.save((self.run, data), digested)
+            file.write(digested.digest.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        self._fresh.replace(self.path)
+        sync_directory(self.path.parent)
+
+
+class _Digested:
+    """A file that keeps a digest of what is written to it."""
+
+    def __init__(self, file: io.BufferedWriter) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        """Write and digest."""
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        """Pass it on."""
+        self.file.flush()
+
+
+LEAST = 5.0
+"""Seconds between two checkpoints, at least."""
