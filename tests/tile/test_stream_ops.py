@@ -53,6 +53,11 @@ def _axial_attention(x: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(rows, rows, rows)
 
 
+def _space_to_depth(x: Tensor) -> Tensor:
+    parts = x.view(1, 3, x.shape[2] // 2, 2, x.shape[3] // 2, 2)
+    return parts.permute(0, 1, 3, 5, 2, 4).reshape(1, 12, x.shape[2] // 2, x.shape[3] // 2)
+
+
 OPS: dict[str, Callable[..., Tensor]] = {
     "mask that differs by row": lambda x: x * torch.eye(20, 8, dtype=x.dtype),
     "coordinates": _coordinates,
@@ -87,6 +92,20 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "nearest by 1.37": lambda x: F.interpolate(x, scale_factor=1.37),
     "bilinear by 1.37": lambda x: F.interpolate(x, scale_factor=1.37, mode="bilinear"),
     "bicubic by 0.7": lambda x: F.interpolate(x, scale_factor=0.7, mode="bicubic"),
+    "products of columns": lambda x: torch.einsum("bchw,bdhw->bcdh", x, x).flatten(1, 2),
+    "product with a constant": lambda x: torch.einsum(
+        "bchw,wv->bchv", x, torch.arange(40, dtype=x.dtype).view(8, 5)
+    ),
+    "space to depth by views": _space_to_depth,
+    "channels shuffled by views": lambda x: (
+        x.repeat(1, 2, 1, 1)
+        .view(1, 2, 3, *x.shape[2:])
+        .transpose(1, 2)
+        .contiguous()
+        .view(1, 6, *x.shape[2:])
+    ),
+    "columns beside channels": lambda x: x.permute(0, 2, 1, 3).contiguous().view(1, 20, -1),
+    "columns as complex numbers": lambda x: torch.view_as_complex(x.view(1, 3, 20, 4, 2)).abs(),
     "squeezed": lambda x: x.mean(1).unsqueeze(1).squeeze(),
 }
 LAYERS: dict[str, tuple[nn.Module, Callable[..., Tensor]]] = {
@@ -131,6 +150,10 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
         "count from the first row",
     ),
     "one row": (lambda x: x[:, :, 3], "picks fixed rows"),
+    "rows weighted by einsum": (
+        lambda x: torch.einsum("bchw,h->bchw", x, torch.arange(20, dtype=x.dtype)),
+        "other numbers for each row",
+    ),
     "no executor": (lambda x: x.triu(), "nobody has told yet how to run this op"),
     "kernel from the data": (lambda x: F.conv2d(x, x[:, :, :3, :3]), r"\(conv\)"),
     "diagonal": (lambda x: x.diagonal(dim1=2, dim2=3), "diagonal"),

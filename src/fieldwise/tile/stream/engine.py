@@ -126,7 +126,8 @@ class Engine:
 
     def _made(self, task: Task, source: Source) -> list[Tensor]:
         if task.op is None:
-            return [source(self.program.wiring.inputs.index(task.values[0]), task.lo, task.hi)]
+            rows = source(self.program.wiring.inputs.index(task.values[0]), task.lo, task.hi)
+            return [_channels_last(rows)]
         op = self.program.ops[task.op]
         rows = _OperandRows(op, self.buffers, self.states[task.op])
         found = op.run(rows, task.lo, task.hi)
@@ -144,6 +145,17 @@ class Engine:
                 f"'{planned.name}' ({op.node.op}) came out as {tuple(made.shape)} instead of "
                 f"{tuple(shape)}; please report this."
             )
+
+
+def _channels_last(rows: Tensor) -> Tensor:
+    """The same rows with the channels beside each other in memory, as far as they are images.
+
+    A band of rows is then one piece of memory, so that bands are joined and cut at once, and
+    torch's convolutions on CPUs run without reordering what they make (and keep the layout).
+    """
+    if rows.dim() != 4 or rows.device.type != "cpu":
+        return rows
+    return rows.contiguous(memory_format=torch.channels_last)
 
 
 class _OperandRows:

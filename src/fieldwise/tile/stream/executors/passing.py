@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from fieldwise.graph.ir import Ref
 from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.stream.executors.registry import Executor, Rows, Run, Site, executor
@@ -24,11 +25,20 @@ def pointwise(site: Site) -> Executor:
 
 @executor(
     "clone", "alias", "detach", "hardswish", "rsub", "floor_divide", "real", "complex", "polar",
-    "to", "log_sigmoid", "masked_fill", "where", "copy", "view_as_real", "view_as_complex",
-    "logical_not", "fill", "zero",
+    "to", "log_sigmoid", "masked_fill", "where", "copy", "view_as_real", "logical_not",
+    "fill", "zero",
 )  # fmt: skip
 def _pointwise_in_all_but_tag(site: Site) -> Executor:
     return pointwise(site)
+
+
+@executor("view_as_complex")
+def _view_as_complex(site: Site) -> Executor:
+    """Real and imaginary parts must lie beside each other, however the rows were laid out."""
+    number, link = site.single()
+    if not link.keeps(site.rows):
+        raise Blocked("a row of its result reads other rows than itself")
+    return Executor(lambda rows, lo, hi: site.call.run([rows.inside(number, lo, hi).contiguous()]))
 
 
 @executor(
@@ -65,6 +75,24 @@ def _batched(site: Site) -> Executor:
     _rows_read_themselves(site)
     if site.dim < len(site.shape) - 2:
         return Executor(_aligned_run(site), whole=True)
+    return Executor(_run(site), whole=True)
+
+
+@executor("einsum")
+def _einsum(site: Site) -> Executor:
+    """Constants go without the letter of the streamed axis."""
+    _rows_read_themselves(site)
+    terms = site.call["equation"].replace(" ", "").split("->")[0].split(",")
+    pairs = list(zip(terms, site.call["tensors"], strict=True))
+    if "." in site.call["equation"]:
+        raise Blocked("an ellipsis hides which letter is streamed; write the letters out")
+    streamed = {
+        term[link.dim]
+        for term, operand in pairs
+        if isinstance(operand, Ref) and (link := site.links[operand.operand]) is not None
+    }
+    if any(streamed & {*term} for term, operand in pairs if not isinstance(operand, Ref)):
+        raise Blocked("its constant has other numbers for each row")
     return Executor(_run(site), whole=True)
 
 
