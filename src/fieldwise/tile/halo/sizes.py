@@ -13,6 +13,7 @@ from fieldwise.capture.torch import as_example, capture
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Graph
+from fieldwise.tile.good_sizes import near_sizes
 from fieldwise.tile.plan import TileError
 
 
@@ -55,7 +56,7 @@ class Sizes:
         try:
             return self.at(self.image)
         except CaptureError as error:
-            near = self._near()
+            near = near_sizes(self.image, self.at)
             if not near:
                 raise
             told = " or ".join(" x ".join(map(str, sizes)) for sizes in near)
@@ -80,24 +81,6 @@ class Sizes:
             return twins[id(tensor)]
 
         return twin
-
-    def _near(self) -> list[tuple[int, ...]]:
-        """The nearest sizes below and above that a power of two divides and the network takes."""
-        found = []
-        for up in (False, True):
-            for step in (2, 4, 8, 16, 32, 64):
-                sizes = tuple((-(-n // step) if up else n // step) * step for n in self.image)
-                if sizes != self.image and min(sizes) and self._passes(sizes):
-                    found.append(sizes)
-                    break
-        return found
-
-    def _passes(self, sizes: tuple[int, ...]) -> bool:
-        try:
-            self.at(sizes)
-        except CaptureError:
-            return False
-        return True
 
 
 def _chosen(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:

@@ -18,12 +18,19 @@ Step = tuple[Sequence[int], Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A value whose rows are kept between bands: at most how many, and their memory."""
+    """A value whose rows are kept between bands: at most how many, and their memory.
+
+    of: how many it has; None while the total length is not known
+    """
 
     name: str
     rows: int
-    of: int
+    of: int | None
     nbytes: int
+
+    def __str__(self) -> str:
+        total = "" if self.of is None else f" of {self.of}"
+        return f"{self.name}: {self.rows}{total} rows, {size_text(self.nbytes)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +71,7 @@ class StreamPlan:
             f"{self.steps} steps of {self.band} input rows; {size_text(self.state_bytes)} kept "
             f"between steps, at most {size_text(self.peak_bytes)} at once"
         ]
-        lines += [
-            f"  {one.name}: {one.rows} of {one.of} rows, {size_text(one.nbytes)}"
-            for one in self.kept
-        ]
+        lines += [f"  {one}" for one in self.kept]
         for number, nodes in enumerate(self.passes, start=1):
             lines.append(f"  pass {number} of {len(self.passes) + 1} is for {', '.join(nodes)}")
         lines += [f"  {name} is held whole: {why}" for name, why in self.held_whole]
@@ -128,7 +132,7 @@ class _Tally:
             if self.schedule.finished:
                 break
         kept = [
-            Kept(value.name, rows, value.rows or 0, rows * value.row_bytes)
+            Kept(value.name, rows, value.rows, rows * value.row_bytes)
             for value, rows in zip(self.program.values, self.most, strict=True)
             if rows
         ]

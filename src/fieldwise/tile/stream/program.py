@@ -27,7 +27,7 @@ from fieldwise.tile.stream.executors.layout import reshaped
 from fieldwise.tile.stream.follow import Followed, follow
 from fieldwise.tile.stream.reach import Reach
 from fieldwise.tile.stream.schedule import Dependence, Wiring
-from fieldwise.tile.stream.statistics import Known
+from fieldwise.tile.stream.statistics import Known, statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,8 @@ class _Compiler:
     inputs: list[int] = field(default_factory=list)
     dependences: list[Dependence] = field(default_factory=list)
     blocked: list[tuple[Node, str, int]] = field(default_factory=list)
+    supposed: set[str] = field(default_factory=set)
+    summable: bool = True
 
     def add_input(self, name: str, axis: int) -> None:
         shape = self.graph.shape(name)
@@ -142,7 +144,10 @@ class _Compiler:
             self.fixed.update((n, self.known.values[n]) for n in node.results if n in live)
             return
         if all(name in self.fixed for name in node.operands):
-            self._compute(node)
+            if self.supposed.intersection(node.operands):
+                self._suppose_known(node.results)
+            else:
+                self._compute(node)
             return
         try:
             if self.known is not None and node.results[0] in self.known.affine:
@@ -152,7 +157,10 @@ class _Compiler:
         except Blocked as why:
             dim = self.values[self.numbers[self._first_streamed(node)]].dim
             self.blocked.append((node, str(why), dim))
-            self.lost.update(node.results)
+            if self.known is None:
+                self._suppose(node, dim)
+            else:
+                self.lost.update(node.results)
 
     def finish(self) -> Program:
         """The program.  Raises StreamError where something is in the way."""
@@ -163,10 +171,13 @@ class _Compiler:
             if value in self.fixed
         )
         refusals = [Refusal.of(node, why) for node, why, _ in self.blocked]
-        if self.known is None:
-            refusals += [Refusal("", "output", f"'{name}' is a constant") for _, name, _ in fixed]
+        if self.known is None and not refusals:
+            refusals = [Refusal("", "output", f"'{name}' is a constant") for _, name, _ in fixed]
         if refusals:
-            raise StreamError("The model cannot be streamed along this axis", refusals, _REMEDY)
+            summed = _SUMMED if self.blocked and self.summable else ""
+            raise StreamError(
+                "The model cannot be streamed along this axis", refusals, _REMEDY + summed
+            )
         pairs = [(name, value) for name, value in pairs if value not in self.fixed]
         outputs = tuple(self.numbers[value] for _, value in pairs)
         distinct = tuple(dict.fromkeys(outputs))
@@ -190,6 +201,31 @@ class _Compiler:
         fixed = {n: self.fixed[name] for n, name in enumerate(node.operands)}
         with torch.inference_mode():
             self.fixed.update(zip(node.results, BoundCall.of(node, fixed).run(()), strict=True))
+
+    def _suppose(self, node: Node, dim: int) -> None:
+        """Go on behind a node that is in the way, to name those behind it that would be too.
+
+        What can be summed up is supposed to be known; what else keeps the rows, to be streamed.
+        """
+        shape = self.graph.shape(node.operands[0])
+        shapes = [self.graph.shape(name) for name in node.results]
+        one = statistic(node, dim, shape, shapes)
+        self.summable = self.summable and one is not None
+        if one is not None and not one.normalises:
+            self._suppose_known(node.results)
+            return
+        rows = self.graph.shape(self._first_streamed(node))[dim]
+        for name, found in zip(node.results, shapes, strict=True):
+            if len(found) > dim and found[dim] == rows:
+                self._value(name, dim)
+            else:
+                self.lost.add(name)
+
+    def _suppose_known(self, names: Sequence[str]) -> None:
+        for name in names:
+            value = self.graph.values[name]
+            self.fixed[name] = torch.zeros(value.shape, dtype=getattr(torch, value.dtype))
+        self.supposed.update(names)
 
     def _first_streamed(self, node: Node) -> str:
         return next(name for name in node.operands if name in self.numbers)
@@ -319,4 +355,8 @@ def _live(graph: Graph) -> set[str]:
 
 _UNCUT = ("conv", "max_pool", "avg_pool", "unfold", "reshape", "pixel_unshuffle")
 _CARRY_STATE = ("lstm", "gru", "rnn_tanh", "rnn_relu", "cumulative")
+_SUMMED = (
+    "\nOr give each of them a pass over the input of its own: global_ops='multipass' "
+    "(--global-ops multipass)."
+)
 _REMEDY = "Stream another axis, cut these layers off, or run the model on the whole input."

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
-from fieldwise.errors import UsageError
+from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Graph, Shape
+from fieldwise.tile.good_sizes import runs_on
 from fieldwise.tile.lazy import any_dask
 from fieldwise.tile.stream.certify import corners, telling_shapes
 from fieldwise.tile.stream.engine import Engine
@@ -244,9 +245,19 @@ class StreamedModel:
         return self._last[1]
 
     def graph(self, shapes: tuple[Shape, ...]) -> Graph:
-        """The model captured at these shapes; the last graph is kept."""
+        """The model captured at these shapes; the last graph is kept.
+
+        Raises CaptureError where the model cannot run at this size, with near ones at which it can.
+        """
         if self._captured is None or self._captured[0] != shapes:
-            self._captured = (shapes, capture(self.model, _resized(self.example, shapes)))
+
+            def captured(at: tuple[Shape, ...]) -> Graph:
+                return capture(self.model, _resized(self.example, at))
+
+            try:
+                self._captured = (shapes, captured(shapes))
+            except CaptureError as error:
+                raise CaptureError(f"{error}{runs_on(shapes, captured)}") from error
         return self._captured[1]
 
     def of_band(self, band: int) -> StreamedModel:
