@@ -79,6 +79,13 @@ class AxisPlan:
     border: str
     pieces: tuple[Piece, ...]
 
+    def __str__(self) -> str:
+        tiles = "1 tile" if len(self.pieces) == 1 else f"{len(self.pieces)} tiles"
+        return (
+            f"{tiles} of {self.tile} of {self.size}; grid {self.grid}, halo "
+            f"{self.halo[0]} before and {self.halo[1]} behind, {self.border}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class OutputPlan:
@@ -206,11 +213,7 @@ class TilePlan:
             f"({size_text(self.whole_bytes)} for the whole image); "
             f"{self.recompute:.2f} times the image is read"
         ]
-        lines += [
-            f"  axis {axis.axis}: {len(axis.pieces)} tiles of {axis.tile} of {axis.size}; grid "
-            f"{axis.grid}, halo {axis.halo[0]} before and {axis.halo[1]} behind, {axis.border}"
-            for axis in self.axes
-        ]
+        lines += [f"  axis {axis.axis}: {axis}" for axis in self.axes]
         lines += [
             f"  output {output.name}: {'x'.join(map(str, output.shape))}, "
             f"{' x '.join(map(str, output.scales))} per input sample"

@@ -24,6 +24,7 @@ def render(plan: JobPlan, *, model: str, source: str, results: Sequence[str]) ->
             for path, out in zip(results, plan.outputs, strict=True)
         ),
         f"  engine  {plan.engine}, {_step(plan)}",
+        *(f"  axis {_letter(plan, axis.axis)}  {axis}" for axis in plan.axes),
         f"  pieces  {_pieces(plan)}",
         f"  memory  at most {size_text(plan.peak_bytes)} for rows and weights; torch itself and "
         "the workspace of its kernels come on top",
@@ -33,17 +34,19 @@ def render(plan: JobPlan, *, model: str, source: str, results: Sequence[str]) ->
 
 def _step(plan: JobPlan) -> str:
     if plan.engine == "halo":
-        return f"a tile every {plan.step} samples of each axis"
-    axis = _LETTERS.get(len(plan.shape), "")[plan.along :][:1] or str(plan.along)
-    return f"{plan.step} rows of {axis} at a time"
+        return "the model as it is, on overlapping crops"
+    return f"{plan.step} rows of {_letter(plan, plan.along)} at a time"
+
+
+def _letter(plan: JobPlan, dim: int) -> str:
+    return _LETTERS.get(len(plan.shape), "")[dim:][:1] or str(dim)
 
 
 def _pieces(plan: JobPlan) -> str:
     number = len(plan.pieces)
     if number == 1:
         return "1"
-    more = f"{100 * (plan.reread - 1):.1f} % of the input is read twice"
-    return f"{number}, each recorded when it is on disk; {more}"
+    return f"{number}, each recorded when it is on disk; {plan.reread:.2f} times the input is read"
 
 
 def render_checks(checks: Sequence[AxisCheck], *, source: str) -> str:

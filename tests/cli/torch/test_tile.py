@@ -81,7 +81,10 @@ def test_the_axes_of_the_input_are_those_that_the_model_runs_on(net, shape, axes
 
 def test_tiles_of_the_halo_engine_give_the_same():
     told = run(*UNET, "--engine", "halo", "--tile", 160)
-    assert "engine  halo, a tile every 160 samples of each axis" in told
+    assert "engine  halo, the model as it is, on overlapping crops" in told
+    assert "axis H  4 tiles of 160 of 600; grid 2, halo 5 before and 5 behind, clipped" in told
+    assert "axis W  1 tile of 30 of 30; grid 2, halo" in told
+    assert "pieces  4, each recorded when it is on disk; 1.06 times the input is read" in told
     wanted = whole("unet", image(3, 600, 30))[0].numpy()
     np.testing.assert_allclose(np.load("out.npy"), wanted, atol=1e-6)
 
@@ -89,7 +92,7 @@ def test_tiles_of_the_halo_engine_give_the_same():
 def test_the_largest_tile_that_fits_is_taken():
     np.save("in.npy", image(3, 2000, 1500))
     told = run(*UNET, "--engine", "halo", "--memory", "4MiB", "--plan")
-    tile = int(told.split("a tile every ")[1].split()[0])
+    tile = int(told.split("tiles of ")[1].split()[0])
     assert 150 < tile < 512
     assert "at most 3." in told or "at most 4.0 MiB" in told
 
@@ -297,7 +300,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):
         ([*UNET, "--engine", "halo", "--global-ops", "multipass"], "belongs to --engine stream"),
         (
             ["job_nets:classifier", *UNET[1:], "--global-ops", "multipass"],
-            "The output '1' does not",
+            "The output '1' has no streamed axis, and a job writes files of those that have",
         ),
         (["job_nets:unet", "in.npy"], "Name IN and OUT"),
         ([*UNET, "--check-bioimageio", "rdf.yaml"], "the place of IN and OUT"),

@@ -72,7 +72,7 @@ def crop_work(
     first = plan.axes[0]
     job = JobPlan(
         "halo", first.axis, first.tile, tuple(shape), outputs, pieces, plan.recompute,
-        plan.crop_bytes + held,
+        plan.crop_bytes + held, axes=plan.axes,
     )  # fmt: skip
     return CropWork(run, tiles, job, capture(model, example).nodes)
 

@@ -145,8 +145,9 @@ def stream_work(
     if program.fixed:
         named = ", ".join(f"'{name}'" for _, name, _ in program.fixed)
         raise UsageError(
-            f"The output {named} does not follow the streamed axis, and a job writes what does; "
-            "fieldwise.streamed gives such outputs too."
+            f"The output {named} has no streamed axis, and a job writes files of those that have; "
+            "in Python, fieldwise.streamed with global_ops='multipass' gives it, or let the model "
+            "return the others alone."
         )
     outputs = tuple(_output(program, value) for value in program.wiring.outputs)
     held = beside + sum(tensor.nbytes for _, tensor in named_state(model))

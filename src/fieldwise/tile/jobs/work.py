@@ -13,6 +13,7 @@ import numpy as np
 
 from fieldwise.graph.ir import Node
 from fieldwise.tile.jobs.checkpoint import Checkpoint
+from fieldwise.tile.plan import AxisPlan
 from fieldwise.tile.verify import Certificate
 
 Box = tuple[tuple[int, int], ...]
@@ -69,6 +70,7 @@ class JobPlan:
     peak_bytes: the most that a piece holds at once: rows at hand, results that wait for their
                chunk, and the weights; torch itself and its kernels' workspace come on top
     notes:     what a user should know, in sentences
+    axes:      how each tiled axis is cut ('halo')
     """
 
     engine: str
@@ -80,6 +82,7 @@ class JobPlan:
     reread: float
     peak_bytes: int
     notes: tuple[str, ...] = ()
+    axes: tuple[AxisPlan, ...] = ()
 
     def fingerprint(self) -> Mapping[str, Any]:
         """What must be the same for two runs to make the same bytes, as plain data."""
