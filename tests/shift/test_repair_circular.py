@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
+import re
+import types
 
 import pytest
 import timm
@@ -122,6 +125,21 @@ def test_unfold_reads_the_other_side():
     assert circular(net, (1, 1, 6, 6)).done
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"),
+    [(3, 1, 1, 1), (3, 2, 1, 1), (4, 2, 1, 1), (3, 1, 2, 2)],
+)
+def test_fold_adds_what_is_cut_off_to_the_other_side(kernel, stride, padding, dilation):
+    how = {"stride": stride, "padding": padding, "dilation": dilation}
+    weight = torch.randn(1, kernel**2, 1, dtype=torch.float64)
+
+    def there_and_back(x: Tensor) -> Tensor:
+        patches = F.unfold(x, kernel, **how) * weight.to(x)
+        return F.fold(patches, tuple(x.shape[2:]), kernel, **how)
+
+    assert_like_an_endless_image(Op(there_and_back), noise(1, 1, 6, 8), turns=4)
+
+
 def test_volumes_are_periodic_too():
     assert circular(nn.Conv3d(1, 1, 3, padding=1), (1, 1, 4, 5, 6)).done
 
@@ -152,9 +170,55 @@ def test_interpolation_that_stays_clamped_is_not_done():
     assert not circular(net, (1, 1, 8, 8), interpolation="clamp").done
 
 
-def test_align_corners_and_valid_convolutions_are_not_called_done():
-    for net in (nn.UpsamplingBilinear2d(scale_factor=2), nn.Conv2d(1, 1, 3), nn.ReflectionPad2d(1)):
-        assert not circular(net, (1, 1, 8, 8)).done, net
+@pytest.mark.parametrize(
+    ("net", "why"),
+    [
+        (nn.UpsamplingBilinear2d(scale_factor=2), r"align_corners .*use align_corners=False"),
+        (nn.Conv2d(1, 1, 3), r"valid convolution .*repair with valid='wrap'"),
+        (nn.AvgPool2d(3, 2), r"valid window .*repair with valid='wrap'"),
+        (nn.ReflectionPad2d(1), "longer than a whole number of turns"),
+        (nn.FractionalMaxPool2d(2, 4, _random_samples=torch.rand(1, 1, 2)), "breaks axis 2"),
+        (nn.Sequential(nn.MaxPool2d(4), nn.Flatten(), nn.Linear(4, 2)), "its own weights"),
+    ],
+)
+def test_what_is_not_done_says_where_why_and_the_remedy(net: nn.Module, why: str):
+    repaired = circular(nn.Sequential(nn.Identity(), net), (1, 1, 8, 8))
+    assert not repaired.done
+    assert re.search(rf"^1 .*breaks axis 2: .*{why}|{why}", repaired.why_not[0])
+
+
+def test_what_is_done_needs_no_reason():
+    assert circular(nn.ReLU(), (1, 1, 8, 8)).why_not == ()
+
+
+def test_half_pixel_interpolation_replaces_aligned_corners():
+    net = nn.UpsamplingBilinear2d(scale_factor=2)
+    repaired = circular(net, (1, 1, 8, 8), interpolation="half-pixel")
+    assert repaired.done
+    assert "align_corners=True replaced" in repaired.changes[0].what
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        nn.Conv2d(1, 2, 3), nn.Conv2d(1, 2, 3, stride=2), nn.Conv2d(1, 2, 3, dilation=2),
+        nn.MaxPool2d(3, 2), nn.AvgPool2d(3, 2, ceil_mode=True), nn.Conv2d(1, 2, 5, padding=1),
+    ],
+)  # fmt: skip
+def test_valid_windows_wrap_to_a_unit_per_stride_where_that_is_asked_for(net: nn.Module):
+    x = noise(1, 1, 8, 12)
+    repaired = circular(net.double(), x, valid="wrap")
+    assert repaired.done
+    step = repaired.measurement.outputs[0].shift
+    found, own = repaired.model(x), net(x)
+    assert found.shape[2:] == (8 // step, 12 // step)
+    assert torch.allclose(found[..., 1:3, 1:3], own[..., 1:3, 1:3])
+
+
+def test_a_window_over_the_whole_axis_stays_a_whole_axis():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 8), nn.Flatten(), nn.Linear(2, 3))
+    model = circular(net, (1, 1, 8, 8), valid="wrap").model
+    assert model(torch.randn(1, 1, 8, 8)).shape == (1, 3)
 
 
 def test_a_convolution_over_channels_is_no_convolution_over_space():
@@ -170,6 +234,57 @@ def test_a_convolution_over_channels_is_no_convolution_over_space():
     repaired = circular(Mixing(), (1, 4, 6, 6))
     assert repaired.changes == ()
     assert repaired.done
+
+
+LAYOUTS = {
+    "padding in channels-last": lambda x, conv: F.conv2d(
+        F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).permute(0, 3, 1, 2), conv[:, :, 0]
+    ),
+    "rows in the batch": lambda x, conv: (
+        F.conv1d(x.permute(0, 2, 1, 3).flatten(0, 1), conv[:, :, 0, 0], padding=1)
+        .unflatten(0, (len(x), -1)).permute(0, 2, 1, 3)
+    ),
+    "a volume of one slice": lambda x, conv: F.conv3d(
+        x.unsqueeze(-1), conv.movedim(2, -1), padding=(1, 1, 0)
+    ).squeeze(-1),
+    "columns first": lambda x, conv: F.conv2d(
+        x.transpose(2, 3), conv[:, :, 0], padding=1
+    ).transpose(2, 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_axes_are_followed_into_other_layouts(name: str):
+    conv = torch.randn(1, 1, 1, 3, 3, dtype=torch.float64)
+    net = Op(lambda x: LAYOUTS[name](x, conv.to(x)))
+    assert_like_an_endless_image(net, noise(1, 1, 5, 6))
+    one = circular(net, (1, 1, 5, 6), axes=[3])
+    assert one.done
+    assert measure(one.model, (1, 1, 5, 6), axis=3).verdict == "holds"
+
+
+def test_convolutions_inside_windows_keep_their_zero_padding_along_the_windows():
+    conv = torch.randn(1, 1, 3, 3, dtype=torch.float64)
+
+    def windowed(x: Tensor) -> Tensor:
+        rows = F.conv2d(
+            x.unflatten(2, (2, 4)).permute(0, 2, 1, 3, 4).flatten(0, 1), conv.to(x), padding=1
+        )
+        return rows.unflatten(0, (1, 2)).permute(0, 2, 1, 3, 4).flatten(2, 3)
+
+    x = noise(1, 1, 8, 6)
+    repaired = circular(Op(windowed), x)
+    assert repaired.done
+    assert repaired.measurement.outputs[0].shift == 4
+    wanted = windowed(F.pad(x, (1, 1, 0, 0), mode="circular"))[..., 1:-1]
+    assert torch.allclose(repaired.model(x), wanted)
+
+
+def test_padding_of_the_channels_of_volumes_is_no_border():
+    net = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.LocalResponseNorm(3))
+    repaired = circular(net, (1, 1, 4, 4, 4))
+    assert repaired.done
+    assert [change.op for change in repaired.changes] == ["conv3d"]
 
 
 def test_channel_padding_stays():
@@ -192,15 +307,80 @@ def test_modules_whose_calls_cannot_be_rewritten_are_refused():
 
     with pytest.warns(FutureWarning, match="deprecated"):
         scripted = nn.Sequential(torch.jit.script(Doubled()))
-    patched = Doubled()
-    patched.forward = lambda x: F.max_pool2d(x, 3, 1, 1)
+    patched, inner = Doubled(), nn.MaxPool2d(3, 1, 1)
+    patched.forward = lambda x: inner(x)
+    wrapped_twice = Doubled()
+    wrapped_twice.forward = functools.wraps(inner.forward)(lambda x: patched.forward(x))
     for net, why in (
         (scripted, "The module '0' is scripted"),
         (torch.fx.symbolic_trace(Doubled()), "is a torch.fx.GraphModule"),
-        (patched, "a forward of its own, set on the instance"),
+        (patched, "a forward, set on the instance, whose closure holds modules"),
+        (wrapped_twice, r"types.MethodType\(function, module\)"),
     ):
         with pytest.raises(UsageError, match=why):
             circular(net, (1, 1, 4, 4))
+
+
+class Chosen(nn.Module):
+    """Chooses its forward when it is made, as FasterNet does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+        self.forward = self.padded
+
+    def padded(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(self.conv(x), 3, 1, 1)
+
+
+def test_a_forward_set_on_an_instance_is_repaired_and_bound_to_the_copy():
+    net = nn.Sequential(Chosen())
+    repaired = circular(net, (1, 1, 6, 6))
+    assert repaired.done
+    assert [change.op for change in repaired.changes] == ["conv2d", "max_pool2d"]
+    x = torch.randn(1, 1, 6, 6)
+    again = pickle.loads(pickle.dumps(copy.deepcopy(repaired.model)))
+    assert torch.equal(again(x), repaired.model(x))
+    with torch.no_grad():
+        again[0].conv.weight.zero_()
+        again[0].conv.bias.zero_()
+    assert not again(x).any()
+    assert repaired.model(x).any()
+
+
+def test_a_forward_set_on_an_instance_may_call_that_of_its_class():
+    def doubled(self, x: Tensor) -> Tensor:
+        return 2 * type(self).forward(self, x)
+
+    net = nn.Conv2d(1, 2, 3, padding=1)
+    net.forward = types.MethodType(doubled, net)
+    repaired = circular(net, (1, 1, 6, 6))
+    assert repaired.done
+    x = torch.randn(1, 1, 6, 6)
+    wanted = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="circular"), net.weight, net.bias)
+    assert torch.allclose(repaired.model(x), 2 * wanted, atol=1e-6)
+
+
+def test_a_forward_set_after_the_repair_is_periodic_too():
+    model = circular(nn.MaxPool2d(3, 1, 1), (1, 1, 6, 6)).model
+    model.forward = lambda x: F.avg_pool2d(x, 3, 1, 1)
+    assert measure(model, (1, 1, 6, 6)).verdict == "holds"
+    del model.forward
+    x = torch.randn(1, 1, 6, 6)
+    wanted = F.max_pool2d(F.pad(x, (1, 1, 1, 1), mode="circular"), 3, 1)
+    assert torch.equal(model(x), wanted)
+
+
+@pytest.mark.parametrize(
+    "parametrise",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.spectral_norm,
+    ],
+)
+def test_parametrised_weights_are_kept(parametrise):
+    assert circular(nn.Sequential(parametrise(nn.Conv2d(1, 2, 3, padding=1))), (1, 1, 6, 6)).done
 
 
 def test_parametrised_weights_and_hooks_are_kept():

@@ -7,6 +7,9 @@ drawn at random.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -32,12 +35,48 @@ def generic(model: nn.Module, *, seed: int = 0) -> nn.Module:
     return result
 
 
+def settle(model: nn.Module, run: Callable[[], Any]) -> None:
+    """Let a generic model scale what it is given, as a trained one does.
+
+    Statistics that were drawn blindly let activations grow from layer to layer, until a softmax
+    saturates and hides what is added before it.  So in one ``run`` the statistics of every
+    normalisation are multiplied by the power of what it is given: one number for all channels,
+    since one channel that happens to be small must not become large.
+
+    >>> net = generic(nn.Sequential(nn.BatchNorm1d(1)))
+    >>> settle(net, lambda: net(1000 * torch.randn(64, 1, 8, dtype=torch.float64)))
+    >>> bool(net[0].running_var > 1e5)
+    True
+    """
+
+    def fit(module: Any, args: tuple[Any, ...]) -> None:
+        power = args[0].square().mean() if args else 0.0
+        if power:
+            module.running_mean *= power**0.5
+            module.running_var *= power
+
+    hooks = [
+        module.register_forward_pre_hook(fit)
+        for module in model.modules()
+        if _keeps_variance(module)
+    ]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _keeps_variance(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "running_var", None), Tensor)
+
+
 def _drawable(model: nn.Module) -> list[tuple[str, Tensor]]:
     """The floating parameters, and the buffers of whatever keeps a running variance."""
     found: dict[int, tuple[str, Tensor]] = {}
     for module in model.modules():
         tables = [module._parameters]
-        if isinstance(getattr(module, "running_var", None), Tensor):
+        if _keeps_variance(module):
             tables.append(module._buffers)
         for table in tables:
             for name, tensor in table.items():

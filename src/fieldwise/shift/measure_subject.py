@@ -15,7 +15,7 @@ from fieldwise.capture.torch.running import copied, run
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure_expect import Motion
-from fieldwise.shift.measure_generic import generic
+from fieldwise.shift.measure_generic import generic, settle
 from fieldwise.shift.measure_moves import Amount, translated
 
 _ROUNDING = 1e-11
@@ -33,6 +33,8 @@ class Subject:
         self.model = generic(model, seed=seed) if randomise else copied(model).cpu().double().eval()
         self.paths = _chosen(self.model, layers)
         self.inputs = noise(example, seed=seed)
+        if randomise:
+            settle(self.model, lambda: self.run(self.inputs))
         self.reference = self.run(self.inputs)
         self.unrelated = self.run(noise(example, seed=seed + 1))
 

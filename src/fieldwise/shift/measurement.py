@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
@@ -119,7 +120,7 @@ def measure(
                that should move every value by a whole number of units
     axis:      of the input, one or several; by default all from 2 on
     layers:    globs of module paths whose values are measured too
-    motions:   how values motion, by name, where the field's stride does not say it
+    motions:   how values move, by name, where the field's stride does not say it
     randomise: draw all weights and statistics (see ``measure_generic``), for a decision on the
                structure; without, the weights are taken as they are
     up_to_roll: let a map move by any whole number of units, the one that fits best: adaptive
@@ -219,7 +220,17 @@ def _verdict(error: float, *, alive: bool, shown: bool) -> Verdict:
 
 
 def _best_roll(value: Tensor, wanted: Tensor, dim: int) -> Tensor:
-    """``value`` rolled by the whole number of units that brings it closest to ``wanted``."""
+    """``value`` rolled, image by image, by the number of units that brings it closest.
+
+    Each image of a batch is sampled at a phase of its own, and so moves by a number of its own.
+    """
+    if dim == 0:
+        return _rolled_alike(value, wanted, dim)
+    pairs = zip(value.split(1), wanted.split(1), strict=True)
+    return torch.cat([_rolled_alike(one, other, dim) for one, other in pairs])
+
+
+def _rolled_alike(value: Tensor, wanted: Tensor, dim: int) -> Tensor:
     rolls = (value.roll(units, dim) for units in range(value.shape[dim]))
     return min(rolls, key=lambda rolled: float((rolled - wanted).abs().max()))
 

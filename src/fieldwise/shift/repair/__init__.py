@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import lcm
 from typing import Any
 
 from torch import nn
 
 from fieldwise.capture.torch import as_example
-from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.errors import UsageError
+from fieldwise.shift.certificate import Certificates
+from fieldwise.shift.measure_generic import generic
+from fieldwise.shift.measure_subject import noise
 from fieldwise.shift.measurement import measure
 from fieldwise.shift.prove import certify
 from fieldwise.shift.repair.adapt import adapted, changes
 from fieldwise.shift.repair.antialias import Antialiased
-from fieldwise.shift.repair.borders import Borders, Interpolation
-from fieldwise.shift.repair.periodic import Periodic
+from fieldwise.shift.repair.periodic import Interpolation, Periodic, Valid, learn_layouts
 from fieldwise.shift.repair.polyphase import Polyphase
 from fieldwise.shift.repair.report import Change as Change
 from fieldwise.shift.repair.report import Repaired as Repaired
@@ -28,6 +30,7 @@ def circular(
     *,
     axes: Sequence[int] | None = None,
     interpolation: Interpolation = "wrap",
+    valid: Valid = "keep",
     shift: int | None = None,
 ) -> Repaired:
     """A copy with periodic boundaries instead of padding, checked by measurement.
@@ -37,8 +40,13 @@ def circular(
                    as (batch, channels, *spatial)
     axes:          of the input, those that become periodic (longitude, not latitude); by default
                    all from 2 on
-    interpolation: 'clamp' leaves linear and cubic interpolation as it is at the border
-    shift:         by which to measure, in samples of the input; by default the total stride
+    interpolation: 'clamp' leaves linear and cubic interpolation as it is at the border;
+                   'half-pixel' also computes what has align_corners=True without it, which has no
+                   periodic form
+    valid:         'wrap' gives convolutions and pools without padding a unit per stride, wrapped
+                   from the other side; maps grow, so that a layer for their old size fails
+    shift:         by which to measure, in samples of the input; by default the period that is
+                   proven, or else the total stride
 
     Raises CaptureError where the model cannot be recorded, UsageError for axes that are not
     spatial and for scripted modules.
@@ -50,7 +58,9 @@ def circular(
     """
     example = as_example(example)
     chosen = _spatial_axes(example, axes)
-    copy = adapted(model, Periodic(Borders(_rank(example), chosen, interpolation)))
+    periodic = Periodic(_rank(example), chosen, interpolation, valid)
+    copy = adapted(model, periodic)
+    learn_layouts(copy, example, periodic)
     return _checked(copy, example, chosen, shift)
 
 
@@ -116,10 +126,22 @@ def _checked(copy: nn.Module, example: Any, chosen: Sequence[bool], shift: int |
     """
     first = _first_axis(example)
     axes = [first + position for position, wraps in enumerate(chosen) if wraps]
-    measurement = measure(copy, example, axis=axes, shift=shift)
     alone = len(list(named_tensors(example))) == 1
-    proof = certify(copied(copy).eval(), example, axes=axes) if alone else None
+    proof = certify(generic(copy), noise(example, seed=0), axes=axes) if alone else None
+    shifts = _periods(proof) if shift is None and proof is not None else shift
+    measurement = measure(copy, example, axis=axes, shift=shifts)
     return Repaired(copy, changes(copy, example), measurement, proof=proof)
+
+
+def _periods(proof: Certificates) -> dict[int, int]:
+    """Per axis the period of all outputs together, where it is proven."""
+    found: dict[int, int] = {}
+    for position, axis in enumerate(proof.axes):
+        theorems = [output.axes[position].circular for output in proof.outputs]
+        periods = [theorem.period for theorem in theorems if theorem.period is not None]
+        if periods and len(periods) == len(theorems):
+            found[axis] = lcm(*periods)
+    return found
 
 
 def _rank(example: Any) -> int:

@@ -9,28 +9,27 @@ state_dict stay what they were, ``isinstance`` too, and any part of the copy kee
 it is run alone.  Copies can be deep-copied, pickled, trained and exported (torch.export with
 strict=False).
 
-Refused are scripted modules, which run without Python, traced ones (torch.fx), which make a class
-of their own for every copy, and modules whose forward was set on the instance.
+A forward that was set on an instance runs under the mode too.  Refused are scripted modules, which
+run without Python, traced ones (torch.fx), which make a class of their own for every copy, and a
+forward set on an instance whose closure holds modules, which no copy replaces.
 """
 
 from __future__ import annotations
 
-import copyreg
-import functools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import copied
-from fieldwise.errors import UsageError
 from fieldwise.shift.repair.calls import Call, known_call
+from fieldwise.shift.repair.forwards import check, made_class, recipe
 from fieldwise.shift.repair.report import Change
 
 Function = Callable[..., Any]
@@ -69,81 +68,22 @@ def adapted(model: nn.Module, adaptation: Adaptation) -> nn.Module:
     """
     copy = copied(model)
     for path, module in copy.named_modules():
-        _check(path, module)
-        origin, known = _recipe(type(module))
+        check(path, module)
+        origin, known = recipe(type(module))
         adaptations = sorted(dict.fromkeys((*known, adaptation)), key=lambda one: one.rank)
-        module.__class__ = _class_of(origin, adaptations)
+        module.__class__ = made_class(origin, tuple(adaptations), _running)
     return copy
-
-
-def _check(path: str, module: nn.Module) -> None:
-    where = f"The module '{path}'" if path else "The model"
-    if isinstance(module, torch.jit.ScriptModule):
-        raise UsageError(
-            f"{where} is scripted, so that its calls cannot be rewritten; repair the model before "
-            f"torch.jit.script."
-        )
-    if isinstance(module, torch.fx.GraphModule):
-        raise UsageError(
-            f"{where} is a torch.fx.GraphModule, whose class is made anew with every copy; repair "
-            f"the model before tracing it."
-        )
-    if "forward" in vars(module):
-        raise UsageError(
-            f"{where} has a forward of its own, set on the instance; define it in a class, so "
-            f"that the repaired copy can run it."
-        )
-
-
-@functools.cache
-def _adapted_class(base: Any, adaptation: Adaptation) -> Any:
-    @functools.wraps(base.forward)
-    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        with _running(adaptation, self):
-            return base.forward(self, *args, **kwargs)
-
-    def reduce(self: nn.Module, protocol: Any) -> Any:
-        """Classes made here cannot be imported: pickle what they are made from."""
-        make, _, *state = nn.Module.__reduce_ex__(self, protocol)
-        assert make is copyreg.__newobj__  # type: ignore[attr-defined]
-        return _blank, _recipe(type(self)), *state
-
-    name = adaptation.prefix + base.__name__
-    members = {
-        "forward": forward,
-        "__reduce_ex__": reduce,
-        "__module__": base.__module__,
-        "__doc__": base.__doc__,
-        "_made_from": (base, adaptation),
-    }
-    return type(name, (base,), members)
-
-
-def _recipe(made: Any) -> tuple[Any, tuple[Adaptation, ...]]:
-    """The class that can be imported, and the adaptations from the innermost on."""
-    if "_made_from" not in vars(made):
-        return made, ()
-    base, adaptation = made._made_from
-    origin, inner = _recipe(base)
-    return origin, (*inner, adaptation)
-
-
-def _blank(origin: Any, adaptations: Sequence[Adaptation]) -> Any:
-    """An empty instance, for pickle and deepcopy to fill."""
-    made = _class_of(origin, adaptations)
-    return made.__new__(made)
-
-
-def _class_of(origin: Any, adaptations: Sequence[Adaptation]) -> Any:
-    for adaptation in adaptations:
-        origin = _adapted_class(origin, adaptation)
-    return origin
 
 
 # ---------------------------------------------------------------------- running
 
 
-_Note = tuple[nn.Module | None, str, str]
+@dataclass
+class Heard:
+    """What a run told: per call its module, and what was done to it, or the call itself."""
+
+    notes: list[tuple[nn.Module | None, str, str]] = field(default_factory=list)
+    calls: list[tuple[nn.Module | None, Call]] = field(default_factory=list)
 
 
 class _Active(threading.local):
@@ -151,22 +91,43 @@ class _Active(threading.local):
 
     adaptations: inner modules do not enter them again
     module:      the innermost one
-    notes:       where somebody listens, what was rewritten in which module
+    heard:       where somebody listens, what was told
     """
 
     def __init__(self) -> None:
         self.adaptations: tuple[Adaptation, ...] = ()
         self.module: nn.Module | None = None
-        self.notes: list[_Note] | None = None
+        self.heard: Heard | None = None
 
 
 _ACTIVE = _Active()
 
 
+def running_module() -> nn.Module | None:
+    """The innermost adapted module that is running."""
+    return _ACTIVE.module
+
+
 def note(func: Function, what: str) -> None:
     """Tell whoever listens that a call was rewritten."""
-    if _ACTIVE.notes is not None:
-        _ACTIVE.notes.append((_ACTIVE.module, func.__name__, what))
+    if _ACTIVE.heard is not None:
+        _ACTIVE.heard.notes.append((_ACTIVE.module, func.__name__, what))
+
+
+def tell(call: Call) -> None:
+    """Tell whoever listens of a call that is about to be rewritten."""
+    if _ACTIVE.heard is not None:
+        _ACTIVE.heard.calls.append((_ACTIVE.module, call))
+
+
+@contextmanager
+def listening() -> Iterator[Heard]:
+    """Hear what adapted models tell that run meanwhile."""
+    _ACTIVE.heard = heard = Heard()
+    try:
+        yield heard
+    finally:
+        _ACTIVE.heard = None
 
 
 def changes(model: nn.Module, example: Any) -> tuple[Change, ...]:
@@ -175,14 +136,10 @@ def changes(model: nn.Module, example: Any) -> tuple[Change, ...]:
     Raises CaptureError where the model cannot be recorded.
     """
     model = copied(model).eval()
-    notes: list[_Note] = []
-    _ACTIVE.notes = notes
-    try:
+    with listening() as heard:
         capture(model, example)
-    finally:
-        _ACTIVE.notes = None
     paths = {id(module): path for path, module in model.named_modules()}
-    return tuple(Change(paths.get(id(module), ""), op, what) for module, op, what in notes)
+    return tuple(Change(paths.get(id(module), ""), op, what) for module, op, what in heard.notes)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class _Session(Session):
             return call.run()
         spelled = "x".join(map(str, found.strides))
         note(call.func, f"stride {spelled} made dense, blurred by {self.taps} taps, subsampled")
-        return blurred(found.dense().run(), found, self.taps)
+        return blurred(found.whole().run(), found, self.taps)
 
 
 def blurred(value: Tensor, found: Strided, taps: int) -> Tensor:

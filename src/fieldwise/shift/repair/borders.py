@@ -1,45 +1,19 @@
-"""Which borders are periodic, tensors continued beyond them, and how far windows reach."""
+"""Tensors continued periodically beyond their borders, and how far windows reach."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.shift.repair.calls import Call
 
-Interpolation = Literal["wrap", "clamp"]
 Pads = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Borders:
-    """Periodic along some axes.
-
-    rank:          of the input
-    wrapped:       per spatial axis of the input, whether it is periodic
-    interpolation: 'clamp' leaves the borders of linear and cubic interpolation as they are
-    """
-
-    rank: int
-    wrapped: tuple[bool, ...]
-    interpolation: Interpolation = "wrap"
-
-    def along(self, spatial: int) -> tuple[bool, ...]:
-        """Which of the ``spatial`` last dimensions of a windowed op are periodic.
-
-        None of an op of another dimensionality, such as a convolution over channels.
-        """
-        return self.wrapped if spatial == len(self.wrapped) else (False,) * spatial
 
 
 def wrapped(value: Tensor, pads: Mapping[int, Pads]) -> Tensor:
     """``value`` continued periodically: (before, after) by dimension, as far as one likes.
-
-    Dimensions are those that torch pads circularly: the last three, but not the first.
 
     >>> import torch
     >>> wrapped(torch.tensor([[0, 1, 2]]), {1: (1, 7)}).tolist()
@@ -61,10 +35,22 @@ def wrapped(value: Tensor, pads: Mapping[int, Pads]) -> Tensor:
 
 
 def _wrapped_once(value: Tensor, pads: Mapping[int, Pads]) -> Tensor:
-    """By no more than the size; whole turns come first, so that the size stays a whole period."""
-    first = min(2, *pads)
-    dims = reversed(range(first, value.dim()))
-    return F.pad(value, [s for dim in dims for s in pads.get(dim, (0, 0))], mode="circular")
+    """By no more than the size; whole turns come first, so that the size stays a whole period.
+
+    torch pads the last three dimensions circularly, but not the first two of five; what it does not
+    pad is wrapped line by line.
+    """
+    first = {2: 1, 3: 1, 4: 1, 5: 2}.get(value.dim(), value.dim())
+    for dim in (dim for dim in pads if dim < first):
+        lines = value.movedim(dim, -1)
+        flat = F.pad(lines.reshape(-1, lines.shape[-1]), pads[dim], mode="circular")
+        value = flat.reshape(*lines.shape[:-1], -1).movedim(-1, dim)
+    direct = [dim for dim in pads if dim >= first]
+    if not direct:
+        return value
+    dims = range(value.dim() - 1, min(2, *direct, value.dim() - 1) - 1, -1)
+    sides = [side for dim in dims for side in (pads[dim] if dim in direct else (0, 0))]
+    return F.pad(value, sides, mode="circular")
 
 
 def cropped(value: Tensor, cuts: Mapping[int, Pads]) -> Tensor:

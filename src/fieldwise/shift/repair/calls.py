@@ -16,6 +16,7 @@ _TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
 _MAX_POOL = "input kernel_size stride padding dilation ceil_mode return_indices"
 _AVG_POOL = "input kernel_size stride padding ceil_mode count_include_pad divisor_override"
 _UNFOLD = "input kernel_size dilation padding stride"
+_FOLD = "input output_size kernel_size dilation padding stride"
 _PAD = "input pad mode value"
 _INTERPOLATE = "input size scale_factor mode align_corners recompute_scale_factor antialias"
 
@@ -30,7 +31,8 @@ MAX_POOL = _INDEXED | {
 }  # fmt: skip
 AVG_POOL = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3}
 UNFOLD = {F.unfold: 2}
-PAD = {F.pad: 0}
+FOLD = {F.fold: 2}
+PAD = {F.pad: 0, torch.constant_pad_nd: 0}
 INTERPOLATE = {F.interpolate: 0, F.upsample: 0}
 
 _SIGNATURES: dict[Function, tuple[str, ...]] = {
@@ -41,7 +43,9 @@ _SIGNATURES: dict[Function, tuple[str, ...]] = {
         (MAX_POOL, _MAX_POOL),
         (AVG_POOL, _AVG_POOL),
         (UNFOLD, _UNFOLD),
-        (PAD, _PAD),
+        (FOLD, _FOLD),
+        ({F.pad: 0}, _PAD),
+        ({torch.constant_pad_nd: 0}, "input pad value"),
         (INTERPOLATE, _INTERPOLATE),
     )
     for func in family

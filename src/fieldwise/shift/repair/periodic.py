@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from fieldwise.shift.repair.adapt import Adaptation, Session
-from fieldwise.shift.repair.borders import Borders
+from torch import nn
+
+from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.running import copied
+from fieldwise.shift.repair.adapt import Adaptation, Session, listening, running_module, tell
 from fieldwise.shift.repair.calls import (
     AVG_POOL,
     CONV,
+    FOLD,
     INTERPOLATE,
     MAX_POOL,
     PAD,
@@ -19,15 +23,30 @@ from fieldwise.shift.repair.calls import (
     Call,
     Function,
 )
-from fieldwise.shift.repair.resampling import interpolate, transposed
+from fieldwise.shift.repair.layouts import Follows, by_descent, by_place, nowhere
+from fieldwise.shift.repair.resampling import fold, interpolate, transposed
 from fieldwise.shift.repair.windows import conv, pad, pool, unfold
+
+Interpolation = Literal["wrap", "clamp", "half-pixel"]
+Valid = Literal["keep", "wrap"]
 
 
 @dataclass(frozen=True, slots=True)
 class Periodic(Adaptation):
-    """Periodic along some axes."""
+    """Periodic along some axes.
 
-    borders: Borders
+    input_rank:    of the input
+    wrapped:       per spatial axis of the input, whether it is periodic
+    interpolation: 'clamp' leaves the borders of linear and cubic interpolation as they are,
+                   'half-pixel' also computes what has align_corners=True without it
+    valid:         'wrap' makes convolutions and pools without enough padding for a unit per stride
+                   give one
+    """
+
+    input_rank: int
+    wrapped: tuple[bool, ...]
+    interpolation: Interpolation = "wrap"
+    valid: Valid = "keep"
 
     @property
     def prefix(self) -> str:
@@ -41,16 +60,28 @@ class Periodic(Adaptation):
 
     def session(self) -> Session:
         """Nothing is kept during a run."""
-        return _Session(self.borders)
+        return _Session(self)
+
+    def place(self, call: Call) -> Follows:
+        """What the operand's dimensions follow where only their place tells."""
+        rank, spatial = call["input"].dim(), len(self.wrapped)
+        if call.func in PAD:
+            return (
+                by_place(rank, spatial) if rank in (self.input_rank, 2 + spatial) else nowhere(rank)
+            )
+        fits = _WINDOWED.get(call.func, rank - 2) == spatial
+        return by_place(rank, spatial) if fits and rank >= spatial else nowhere(rank)
 
 
-Rule = Callable[[Call, Borders], Any]
+Rule = Callable[..., Any]
 
+_WINDOWED = CONV | MAX_POOL | AVG_POOL | UNFOLD | FOLD | TRANSPOSED
 _FAMILIES: tuple[tuple[dict[Function, int], Rule], ...] = (
     (CONV, conv),
     (MAX_POOL, pool),
     (AVG_POOL, pool),
     (UNFOLD, unfold),
+    (FOLD, fold),
     (PAD, pad),
     (TRANSPOSED, transposed),
     (INTERPOLATE, interpolate),
@@ -60,8 +91,56 @@ _RULES = {function: rule for family, rule in _FAMILIES for function in family}
 
 @dataclass(frozen=True, slots=True)
 class _Session(Session):
-    borders: Borders
+    periodic: Periodic
 
     def rewrite(self, call: Call) -> Any:
         """By the rule for its function; every function that is known has one."""
-        return _RULES[call.func](call, self.borders)
+        interpolation = self.periodic.interpolation
+        if call.func in INTERPOLATE and interpolation == "clamp":
+            return call.run()
+        tell(call)
+        known = vars(running_module()).get(_LAYOUTS, {}) if call.func not in FOLD else {}
+        follows = known.get(_key(call)) or self.periodic.place(call)
+        wraps = [axis is not None and self.periodic.wrapped[axis] for axis in follows]
+        rule = _RULES[call.func]
+        if rule is interpolate:
+            return rule(call, wraps, half_pixel=interpolation == "half-pixel")
+        if rule in (conv, pool):
+            return rule(call, wraps, cover=self.periodic.valid == "wrap")
+        return rule(call, wraps)
+
+
+_LAYOUTS = "_periodic_layouts"
+
+
+def _key(call: Call) -> tuple[str, int]:
+    return call.func.__name__, call["input"].dim()
+
+
+def learn_layouts(model: nn.Module, example: Any, periodic: Periodic) -> None:
+    """Tell every module of an adapted model which dimensions of its operands are spatial axes.
+
+    Calls of one function on operands of one rank that disagree within a module are left to their
+    place.  Raises CaptureError where the model cannot be recorded.
+    """
+    subject = copied(model).eval()
+    with listening() as heard:
+        subject.register_forward_hook(lambda *_: [call["input"] for _, call in heard.calls] or None)
+        graph = capture(subject, example)
+    operands = dict(zip(graph.output_names, graph.outputs, strict=True))
+    asked = {
+        operands[str(number)]: periodic.place(call)
+        for number, (_, call) in enumerate(heard.calls)
+        if str(number) in operands
+    }
+    first = periodic.input_rank - len(periodic.wrapped)
+    found = by_descent(graph, range(first, periodic.input_rank), asked)
+    paths = {id(module): path for path, module in subject.named_modules()}
+    learnt: dict[str, dict[tuple[str, int], set[Follows]]] = {}
+    for number, (module, call) in enumerate(heard.calls):
+        if str(number) in operands:
+            table = learnt.setdefault(paths[id(module)], {})
+            table.setdefault(_key(call), set()).add(found[operands[str(number)]])
+    for path, table in learnt.items():
+        agreed = {key: follows.pop() for key, follows in table.items() if len(follows) == 1}
+        setattr(model.get_submodule(path), _LAYOUTS, agreed)

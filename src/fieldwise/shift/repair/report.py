@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fieldwise.shift.certificate import Certificates
-from fieldwise.shift.measurement import Measurement
+from fieldwise.shift.certificate import Breaker, Certificates
+from fieldwise.shift.measurement import Measurement, Moved
+from fieldwise.shift.reasons import CIRCULAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class Repaired:
     measurement: of the copy, in float64, on generic weights
     before:      of the model as it was, for a repair that promises less than exactness; both
                  are then measured on the weights that the model has
-    proof:       the certificates of the copy, for a repair that the graph can prove: one whose
-                 sampling does not depend on the data
+    proof:       the certificates of the copy, on generic weights, for a repair that the graph can
+                 prove: one whose sampling does not depend on the data
     """
 
     model: Any
@@ -52,6 +53,54 @@ class Repaired:
             return self.measurement.eq_t > self.before.eq_t
         return self.measurement.verdict == "holds" and (self.proof is None or self._proven())
 
+    @property
+    def why_not(self) -> tuple[str, ...]:
+        """What is in the way, with node, module and remedy; nothing where it is done."""
+        if self.done:
+            return ()
+        if self.before is not None:
+            return (
+                f"EQ-T was {self.before.eq_t:.1f} dB before and is {self.measurement.eq_t:.1f}",
+            )
+        found = dict.fromkeys([*self._unproven(), *map(_doubt, self.measurement.outputs)])
+        return tuple(reason for reason in found if reason)
+
     def _proven(self) -> bool:
         assert self.proof is not None
         return all(axis.circular.holds for output in self.proof.outputs for axis in output.axes)
+
+    def _unproven(self) -> list[str]:
+        axes = (axis for output in self.proof.outputs for axis in output.axes) if self.proof else ()
+        return [_spelled(breaker) for axis in axes for breaker in axis.broken_by]
+
+
+def _spelled(breaker: Breaker) -> str:
+    where = f"in '{breaker.module}' " if breaker.module not in ("", breaker.node) else ""
+    remedy = _UNREACHED.get(breaker.why, _UNKNOWN) if breaker.remedy == CIRCULAR else breaker.remedy
+    return f"{breaker.node} {where}breaks axis {breaker.axis}: {breaker.why}" + (
+        f" ({remedy})" if remedy else ""
+    )
+
+
+_VALID = "pad it, or repair with valid='wrap'"
+_UNREACHED = {
+    "a valid convolution shortens the axis": _VALID,
+    "a valid window shortens the axis": _VALID,
+    "padding by −inf": "a pool that returns indices stays as it is; drop return_indices",
+}
+_UNKNOWN = "compute it with the functions of torch.nn.functional, which a repair can rewrite"
+
+
+def _doubt(moved: Moved) -> str | None:
+    """Why a measurement does not show that a value moves as it should."""
+    where = f"'{moved.name}' along axis {moved.axis}"
+    if moved.verdict == "broken":
+        return f"{where} is off by {moved.error:.1e} of its deviation at a shift of {moved.shift}"
+    if moved.verdict == "holds":
+        return None
+    if moved.motion is None:
+        return f"it is not known how {where} should move, so nothing was measured"
+    return (
+        f"a shift of {moved.shift} shows nothing of {where}, which is constant or back where it "
+        f"was (take a larger input)"
+    )

@@ -10,18 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from fieldwise.shift.repair.adapt import note
-from fieldwise.shift.repair.borders import Borders, Pads, cropped, wrapped
+from fieldwise.shift.repair.borders import Pads, cropped, wrapped
 from fieldwise.shift.repair.calls import TRANSPOSED, Call
+from fieldwise.shift.repair.windows import Wraps
 
 
-def transposed(call: Call, borders: Borders) -> Any:
+def transposed(call: Call, wraps: Wraps) -> Any:
     """Wrap, and cut out of the result what stands where the original does.
 
     Output i is Σ x[j]·w[i + p − s·j]; with q samples wrapped on both sides and no padding it is
     found at i + p + s·q.
     """
-    along = borders.along(TRANSPOSED[call.func])
-    count = len(along)
+    count = TRANSPOSED[call.func]
+    along = wraps[-count:]
     if not any(along):
         return call.run()
     value: Tensor = call["input"]
@@ -36,7 +37,7 @@ def transposed(call: Call, borders: Borders) -> Any:
             continue
         size, reach = value.shape[axis - count], d * (k - 1)
         length = (size - 1) * s - 2 * p + reach + extra + 1
-        q = max(0, ceil(Fraction(reach - p, s)), (length - 1 + p) // s - size + 1)
+        q = _turned(size, length, s, p, reach)
         start = p + s * q
         whole = (size + 2 * q - 1) * s + reach + 1
         pads[axis - count], cuts[axis - count] = (q, q), (start, length)
@@ -48,21 +49,62 @@ def transposed(call: Call, borders: Borders) -> Any:
     return cropped(out, cuts)
 
 
+def _turned(size: int, length: int, stride: int, padding: int, reach: int) -> int:
+    """How many samples to wrap on both sides, so that every result sees all that it overlaps."""
+    return max(
+        0, ceil(Fraction(reach - padding, stride)), (length - 1 + padding) // stride - size + 1
+    )
+
+
+def fold(call: Call, wraps: Wraps) -> Any:
+    """Wrap the plane of patches, fold it onto a larger one, and cut out the original's place.
+
+    wraps: of the two axes of the result; the operand has one dimension for both
+    """
+    along = wraps[-2:]
+    lengths = call.sizes("output_size", 2, None)
+    kernel = call.sizes("kernel_size", 2, None)
+    names = {"stride": 1, "padding": 0, "dilation": 1}
+    geometry = [call.sizes(name, 2, default) for name, default in names.items()]
+    counts, pads, cuts = [], {}, {}
+    whole, paddings = list(lengths), list(geometry[1])
+    for axis, (length, k, s, p, d) in enumerate(zip(lengths, kernel, *geometry, strict=True)):
+        reach = d * (k - 1)
+        size = (length + 2 * p - reach - 1) // s + 1
+        counts.append(size)
+        if along[axis] and p:
+            q = _turned(size, length, s, p, reach)
+            pads[axis - 2], cuts[axis - 2] = (q, q), (p + s * q, length)
+            whole[axis], paddings[axis] = (size + 2 * q - 1) * s + reach + 1, 0
+    if not pads:
+        return call.run()
+    note(call.func, "patches wrapped and cropped")
+    value = wrapped(call["input"].unflatten(-1, counts), pads).flatten(-2)
+    return cropped(
+        call.but(input=value, output_size=tuple(whole), padding=tuple(paddings)).run(), cuts
+    )
+
+
 _TAPS = {"linear": 1, "bilinear": 1, "trilinear": 1, "bicubic": 2}
 _SPATIAL = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 
 
-def interpolate(call: Call, borders: Borders) -> Any:
+def interpolate(call: Call, wraps: Wraps, *, half_pixel: bool = False) -> Any:
     """Wrap by a length that the scale maps to whole samples, resize, and cut that off again.
 
-    Nearest interpolation looks nowhere beyond the border; with align_corners the positions
-    themselves depend on the border, and no periodic form exists.
+    Nearest interpolation looks nowhere beyond the border.  With align_corners the positions
+    themselves depend on the border, and no periodic form exists; ``half_pixel`` does without it.
     """
     mode = call.get("mode", "nearest")
     value: Tensor = call["input"]
-    along = borders.along(_SPATIAL.get(mode, 0))
-    if borders.interpolation == "clamp" or not any(along) or call.get("align_corners", False):
+    if mode not in _SPATIAL or not any(wraps):
         return call.run()
+    along = wraps[-_SPATIAL[mode] :]
+    if call.get("align_corners", False):
+        if not half_pixel:
+            return call.run()
+        note(call.func, "align_corners=True replaced by half-pixel centres")
+        call = call.but(align_corners=False)
     before = tuple(value.shape[-len(along) :])
     after = _resized(call, before)
     if after is None or before == after:

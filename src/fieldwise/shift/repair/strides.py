@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch.nn.functional as F  # noqa: N812  (as torch calls it)
+
 from fieldwise.shift.repair.borders import conv_padding, windows
 from fieldwise.shift.repair.calls import AVG_POOL, CONV, MAX_POOL, Call, Function
 
@@ -31,6 +33,27 @@ class Strided:
         """The same window at every sample, with the same padding."""
         changes = {"ceil_mode": False} if "ceil_mode" in self.call.given else {}
         return self.call.but(stride=1, **changes)
+
+    def whole(self) -> Call:
+        """The same window at every sample of an operand that it divides.
+
+        What such a window without padding reads beyond the end is reflected, so that the result is
+        as long as the operand: a period, once the boundaries are periodic.
+        """
+        missing = [
+            span - 1 - before - after if result * stride == size else 0
+            for size, span, stride, before, after, result in zip(
+                self.sizes, self.spans, self.strides, self.before, self.after, self.results,
+                strict=True,
+            )
+        ]  # fmt: skip
+        beyond = [
+            max(0, min(more, size - 1)) for more, size in zip(missing, self.sizes, strict=True)
+        ]
+        if not any(beyond):
+            return self.dense()
+        sides = [side for more in reversed(beyond) for side in (0, more)]
+        return self.dense().but(input=F.pad(self.call["input"], sides, mode="reflect"))
 
 
 def strided(call: Call) -> Strided | None:
