@@ -95,8 +95,34 @@ def test_axes_that_make_no_sense_are_told(axes, message):
 
 
 def test_a_result_has_the_axes_of_the_input_and_channels_where_it_has_some():
-    flat = Layout.of("HW", rank=4)
-    assert flat.of_result((1, 1, 8, 8)).axes == "HW"
-    assert flat.of_result((1, 5, 8, 8)).axes == "CHW"
-    assert Layout.of("HWC", rank=4).of_result((1, 5, 8, 8)).axes == "HWC"
-    assert len(flat.of_result((1, 8, 8)).axes) == 3
+    flat, colour = Layout.of("HW", rank=4), Layout.of("HWC", rank=4)
+    for layout, shape, axes in (
+        (flat, (1, 1, 8, 8), "HW"), (flat, (1, 5, 8, 8), "CHW"), (colour, (1, 5, 8, 8), "HWC"),
+        (colour, (3, 5, 8, 8), "NHWC"),
+    ):  # fmt: skip
+        assert layout.of_result(shape, follows=(2, 2), batch=1).axes == axes
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "batch", "expected", "dims"),
+    [
+        ("CHW", (1, 8, 9), 1, "HW", (1, 2)),
+        ("WHC", (1, 8, 9), 1, "WH", (2, 1)),
+        ("NCHW", (4, 8, 9), 4, "NHW", (0, 1, 2)),
+        ("HW", (5, 8, 9), 1, "CHW", (0, 1, 2)),
+        ("HWC", (5, 8, 9), 1, "HWC", (1, 2, 0)),
+    ],
+)
+def test_a_result_without_channels_or_without_a_batch_keeps_the_others(
+    axes, shape, batch, expected, dims
+):
+    found = Layout.of(axes, rank=4).of_result(shape, follows=(2, 1), batch=batch)
+    assert (found.axes, found.dims) == (expected, dims)
+
+
+def test_a_result_whose_rows_stand_elsewhere_keeps_its_own_dimensions():
+    layout = Layout.of("HWC", rank=4)
+    for shape, follows in (((1, 8, 9, 3), (2, 1)), ((1, 8, 9), (2, 2)), ((8, 9), (2, 0))):
+        found = layout.of_result(shape, follows=follows, batch=1)
+        assert found.dims == tuple(range(len(shape)))
+        assert not set(found.axes) & set("NCHW")

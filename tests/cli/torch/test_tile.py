@@ -75,7 +75,11 @@ def test_the_axes_of_the_input_are_those_that_the_model_runs_on(net, shape, axes
 
     with torch.no_grad():
         wanted = getattr(job_nets, net)().eval()(torch.from_numpy(np.ascontiguousarray(x)))
-    found = Layout.of(axes).of_result(wanted.shape).to_model(np.load("out.npy"))
+    found = (
+        Layout.of(axes)
+        .of_result(wanted.shape, follows=(2, 2), batch=len(x))
+        .to_model(np.load("out.npy"))
+    )
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 

@@ -124,7 +124,7 @@ def open_source(path: Path) -> Source:
     except FieldwiseError:
         raise
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UsageError(
             f"{str(path)!r} cannot be read as {_module_of(path).removesuffix('_array')}: {said}; "
             "is it whole, and is its suffix right?"

@@ -77,18 +77,34 @@ class Layout:
         kept = block.reshape([block.shape[self.dims[axis]] for axis in order])
         return kept.transpose(np.argsort(order))
 
-    def of_result(self, shape: Shape) -> Layout:
+    def of_result(self, shape: Shape, *, follows: tuple[int, int], batch: int) -> Layout:
         """The layout of a result of this shape: as this one, with channels where there are some.
 
-        A result of another rank keeps the model's own dimensions.
+        follows: a spatial dimension of the model's input, and the one of the result that follows it
+        batch:   how many samples the input has
+
+        A result may lack the channels, or the batch; one with other dimensions keeps its own.
+
+        >>> masks = Layout.of("HWC", rank=4).of_result((1, 480, 640), follows=(2, 1), batch=1)
+        >>> masks.axes, masks.dims
+        ('HW', (1, 2))
         """
-        if len(shape) != self.rank:
+        missing = self.rank - len(shape)
+        if missing not in (0, 1) or follows[0] - follows[1] != missing:
             return Layout(_FREE[: len(shape)], tuple(range(len(shape))), len(shape))
-        axes, dims = self.axes, self.dims
+        without = {0: 0} if shape[0] == batch else {1: 0}
+        places = without if missing else {0: 0, 1: 1}
+        pairs = [
+            (letter, places.get(dim) if dim < _FIRST_SPATIAL else dim - missing)
+            for letter, dim in zip(self.axes, self.dims, strict=True)
+        ]
+        found = [(letter, dim) for letter, dim in pairs if dim is not None]
         for dim, letter in ((1, "C"), (0, "N")):
-            if dim not in dims and shape[dim] > 1:
-                axes, dims = letter + axes, (dim, *dims)
-        return Layout(axes, dims, self.rank)
+            place = places.get(dim)
+            if dim not in self.dims and place is not None and shape[place] > 1:
+                found.insert(0, (letter, place))
+        axes, dims = zip(*found, strict=True)
+        return Layout("".join(axes), dims, len(shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +159,7 @@ def guess_axes(shape: Sequence[int], *, model: Sequence[int], hint: str | None =
     """
     rank, channels = len(model), model[1]
     spatial = _letters(rank - _FIRST_SPATIAL)
-    readings = [f"C{spatial}", f"{spatial}C", f"NC{spatial}", f"N{spatial}C"]
-    if channels == 1:
-        readings.append(spatial)
+    readings = _forms(spatial) if channels == 1 else _forms(spatial)[1:]
     fitting = [
         axes
         for axes in readings
@@ -173,7 +187,7 @@ def readings(shape: Sequence[int], *, hint: str | None = None) -> dict[str, Shap
     >>> readings((480, 640, 3), hint="YXC")
     {'YXC': (1, 3, 480, 640)}
     >>> readings((2, 9000))
-    {'HW': (1, 1, 2, 9000), 'CL': (1, 2, 9000), 'LC': (1, 9000, 2)}
+    {'HW': (1, 1, 2, 9000), 'CL': (1, 2, 9000), 'LC': (1, 9000, 2), 'NL': (2, 1, 9000)}
     """
     if hint is not None and len(hint) == len(shape):
         try:
@@ -184,10 +198,14 @@ def readings(shape: Sequence[int], *, hint: str | None = None) -> dict[str, Shap
         form
         for count in (3, 2, 1)
         for spatial in [_letters(count)]
-        for form in (spatial, f"C{spatial}", f"{spatial}C", f"NC{spatial}", f"N{spatial}C")
+        for form in (*_forms(spatial), f"N{spatial}")
+        if len(form) == len(shape) and (form[0] != "N" or "C" in form or shape[0] > 1)
     )
-    fitting = (form for form in written if len(form) == len(shape))
-    return {form: Layout.of(form).model_shape(shape) for form in fitting}
+    return {form: Layout.of(form).model_shape(shape) for form in written}
+
+
+def _forms(spatial: str) -> list[str]:
+    return [spatial, f"C{spatial}", f"{spatial}C", f"NC{spatial}", f"N{spatial}C"]
 
 
 def _letters(count: int) -> str:

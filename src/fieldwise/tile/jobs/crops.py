@@ -14,6 +14,7 @@ from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node
+from fieldwise.tile.amounts import size_text
 from fieldwise.tile.halo import BudgetError, TiledModel, suggest_tile
 from fieldwise.tile.jobs.streaming import as_numpy, numpy_dtype
 from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece
@@ -98,8 +99,8 @@ def _chosen(
         if tile is not None or smaller == wanted:
             told = " x ".join(str(axis.tile) for axis in plan.axes)
             raise UsageError(
-                f"Tiles of {told} need {plan.crop_bytes} bytes beside the weights, and "
-                f"{max(memory, 0)} are left; give more --memory, or a smaller --tile."
+                f"Tiles of {told} need {size_text(plan.crop_bytes)} beside the weights, and "
+                f"{size_text(max(memory, 0))} are left; give more --memory, or a smaller --tile."
             )
         wanted = smaller
 
@@ -109,7 +110,7 @@ def _suggested(model: nn.Module, example: Tensor, memory: int) -> tuple[int, ...
         return suggest_tile(model, example, memory=memory)
     except BudgetError as error:
         raise UsageError(
-            f"Beside the weights {memory} bytes are left; give more --memory. {error}"
+            f"Beside the weights {size_text(memory)} are left; give more --memory. {error}"
         ) from error
 
 

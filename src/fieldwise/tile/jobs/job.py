@@ -175,7 +175,7 @@ def plan_job(request: Request) -> Job:
     shape = layout.model_shape(asked.source.shape)
 
     def placed(output: Output) -> Layout:
-        return layout.of_result(output.shape)
+        return layout.of_result(output.shape, follows=(asked.along, output.dim), batch=shape[0])
 
     def file(path: Path, output: Output) -> NewFile:
         place = placed(output)
