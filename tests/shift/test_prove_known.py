@@ -8,9 +8,6 @@ from torch import nn
 
 from fieldwise.capture.specs import load_model
 from fieldwise.shift import AxisCertificate, Certificates, certify
-from fieldwise.shift.repair.adapt import adapted
-from fieldwise.shift.repair.borders import Borders
-from fieldwise.shift.repair.periodic import Periodic
 
 models = pytest.importorskip("torchvision").models
 timm = pytest.importorskip("timm")
@@ -139,7 +136,7 @@ def test_tf_efficientnet_is_broken_by_asymmetric_same_padding() -> None:
 
 def test_a_feature_pyramid_moves_at_32_and_its_extra_pool_at_64() -> None:
     model = load_model("torchvision:fasterrcnn_resnet50_fpn", "1x3x64x256", weights=False)
-    periodic = adapted(model.source, Periodic(Borders(4, (True, True), "wrap")))
+    periodic = circular(model.source)
     found = [output.along(3).circular for output in certify(periodic, model.example()).outputs]
     assert [(one.period, one.step) for one in found] == [
         (32, 8), (32, 4), (32, 2), (32, 1), (64, 1),

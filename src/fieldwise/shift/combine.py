@@ -36,9 +36,9 @@ from fieldwise.shift.moving import (
     Tell,
     cut,
     merged,
-    met,
     without_ones,
 )
+from fieldwise.shift.pieces import met
 
 # -------------------------------------------------------------------- reshapes
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fieldwise.axes import IndexSet
 from fieldwise.graph.calls import is_tensor
 from fieldwise.shift.layout import Dim, length, period_of
-from fieldwise.shift.moving import BreaksError, Fault, Moving, Part, blamed
+from fieldwise.shift.moving import BreaksError, Fault, Moving, Part, Same, Still, blamed
 
 Values = NDArray[Any]
 
@@ -47,6 +47,14 @@ class Constant:
         values = None if self.values is None else self.values.reshape(tuple(shape))
         return Constant(tuple(shape), self.what, values)
 
+    def by_rows(self) -> Constant:
+        """Whether rows differ: what lies along the last dimension as one object."""
+        if self.values is None:
+            return Constant((*self.shape[:-1], 1), self.what, None)
+        rows = self.values.reshape(-1, self.shape[-1])
+        numbers = np.unique(rows, axis=0, return_inverse=True)[1]
+        return Constant((*self.shape[:-1], 1), self.what, numbers.reshape(*self.shape[:-1], 1))
+
     def uniform_along(self, dim: int) -> bool:
         """Whether it is the same at every index of a dimension."""
         if self.shape[dim] == 1:
@@ -67,6 +75,13 @@ def constant(tensor: Any, what: str) -> Constant:
     return Constant(shape, what, tensor.detach().cpu().numpy())
 
 
+def is_flat(known: Constant) -> bool:
+    """Whether all of its elements are known to be the same."""
+    if known.values is None or not known.values.size:
+        return max(known.shape, default=1) <= 1
+    return bool((known.values == known.values.flat[0]).all())
+
+
 # -------------------------------------------------------------------- against what moves
 
 
@@ -78,7 +93,10 @@ def checked(
     Steps are coarsened to those under which the constant repeats; where the window is not whole,
     it shrinks to where the constant is uniform.  Raises BreaksError where nothing is left.
     """
-    found = list(dims)
+    found = [
+        dim if not varied or known.uniform_along(d) else _varied(dim)
+        for d, (dim, varied) in enumerate(zip(dims, (s > 1 for s in known.shape), strict=True))
+    ]
     varying = [
         d for d, size in enumerate(known.shape)
         if size > 1 and any(_moves(part) for part in found[d])
@@ -99,6 +117,14 @@ def checked(
         for d, (number, _, _), part in zip(varying, places, new, strict=True):
             found[d] = (*found[d][:number], part, *found[d][number + 1 :])
     return found
+
+
+def _varied(dim: Dim) -> Dim:
+    """A dimension along which nothing is the same everywhere any more."""
+    return tuple(
+        tuple(Still(digit.size) if isinstance(digit, Same) else digit for digit in part)
+        for part in dim
+    )
 
 
 def _moves(part: Part) -> bool:

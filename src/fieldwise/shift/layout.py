@@ -26,10 +26,9 @@ from fieldwise.shift.moving import (
     Tell,
     blamed,
     merged,
-    resized,
-    side_by_side,
     stretched,
 )
+from fieldwise.shift.pieces import resized, side_by_side
 
 Dim = tuple[Part, ...]
 Layout = tuple[Dim, ...]
@@ -128,7 +127,7 @@ def read_along(dim: Dim, along: Along, after: int, voice: Voice, *, averages: bo
         alike = averages or (isinstance(index, AxisMap) and index.period == 1)
         return uniform(after) if is_uniform(dim) and inside and alike else stays(after)
     if has_spectrum(dim):
-        return _prefix(dim, index, border, after, voice.about(along))
+        return _frequencies(dim, index, border, after)
     many = len(dim) > 1 or len(dim[0]) > 1
     if many and isinstance(index, AxisMap) and _is_shift(index) and border is Border.DROP:
         return _shifted(dim, index.offsets[0].first, after, voice.about(along))
@@ -140,11 +139,14 @@ def read_along(dim: Dim, along: Along, after: int, voice: Voice, *, averages: bo
     return ((stretched(window, index, border, after, name, voice.about(along)),),)
 
 
-def _prefix(dim: Dim, index: AxisMap | Table, border: Border, after: int, tell: Tell) -> Dim:
-    """The first frequencies; zeros for more of them than there are."""
-    if not index.is_identity or border is not Border.DROP or len(dim) > 1 or len(dim[0]) > 1:
-        raise BreaksError(Fault("it moves frequencies to other places"))
-    return ((resized(dim[0][0], 0, after, tell),),)
+def _frequencies(dim: Dim, index: AxisMap | Table, border: Border, after: int) -> Dim:
+    """A range of frequencies, with zeros for those that there are not."""
+    digit = dim[0][0]
+    plain = isinstance(index, AxisMap) and _is_shift(index) and border is Border.DROP
+    if not plain or len(dim) > 1 or len(dim[0]) > 1 or not isinstance(digit, Spectrum):
+        raise BreaksError(Fault("it moves frequencies to other places", known=False))
+    assert isinstance(index, AxisMap)
+    return ((replace(digit, size=after, first=digit.first + index.offsets[0].first),),)
 
 
 def _is_shift(index: AxisMap) -> bool:

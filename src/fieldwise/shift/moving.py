@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from math import gcd, lcm
+from math import gcd, prod
 from typing import Literal
 
 from fieldwise.axes import AxisMap, Border, IndexSet
@@ -109,11 +109,16 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """Frequencies 0 … size − 1 of a signal of ``turn`` positions: a shift turns their phases."""
+    """Frequencies of a signal of ``turn`` positions, from ``first`` on: a shift turns their phases.
+
+    sign: −1 where they are conjugated, and turn the other way
+    """
 
     size: int
     rate: Fraction
     turn: int
+    first: int = 0
+    sign: int = 1
 
 
 Digit = Same | Still | Moving | Spectrum
@@ -257,74 +262,4 @@ def without_ones(part: Part) -> Part:
 
 
 def _length(part: Part) -> int:
-    size = 1
-    for digit in part:
-        size *= digit.size
-    return size
-
-
-# -------------------------------------------------------------------- windows side by side
-
-
-def resized(digit: Digit, start: int, stop: int, tell: Tell) -> Digit:
-    """The positions [start, stop) of a digit."""
-    if (start, stop) == (0, digit.size):
-        return digit
-    if isinstance(digit, Spectrum) and start:
-        raise BreaksError(Fault("it moves frequencies to other places"))
-    if not isinstance(digit, Moving):
-        return replace(digit, size=stop - start)
-    return stretched(digit, AxisMap.affine(1, start), Border.DROP, stop - start, digit.origin, tell)
-
-
-def met(one: Moving, two: Moving, name: tuple[object, ...], tell: Tell) -> Moving:
-    """What an element-wise op makes of two windows.
-
-    Raises BreaksError where they move at different rates for good.
-    """
-    if one == two:
-        return one
-    turn = None if one.turn is None or two.turn is None else lcm(one.turn, two.turn)
-    ratio = two.rate / one.rate
-    grain = lcm(one.grain, (ratio / two.grain).denominator)
-    if ratio != 1:
-        if not (one.whole and two.whole):
-            raise BreaksError(_unlike(one, two), *(f for m in (one, two) for _, f in m.faults))
-        grain = lcm(grain, ((1 - ratio) / one.size).denominator)
-    new = Moving(one.size, one.rate, turn, one.clean & two.clean, name, grain=grain)
-    return blamed(new, (one, two), tell)
-
-
-def _unlike(one: Moving, two: Moving) -> Fault:
-    return Fault(
-        f"it joins signals that move by {one.rate} and by {two.rate} per sample",
-        "give both branches the same stride and direction",
-    )
-
-
-def side_by_side(parts: Iterable[Part], tell: Tell) -> tuple[Part, ...]:
-    """Neighbours that are pieces of one signal, or that all stay, become one."""
-    joined: list[Part] = []
-    for part in parts:
-        if joined and (one := _continued(joined[-1], part, tell)) is not None:
-            joined[-1] = one
-        else:
-            joined.append(part)
-    return tuple(joined)
-
-
-def _continued(left: Part, right: Part, tell: Tell) -> Part | None:
-    """Two neighbours as one part; None where they are none."""
-    one, two = left[0], right[0]
-    if isinstance(one, Moving) and isinstance(two, Moving):
-        gap = two.at - one.at - one.size
-        same = (one.origin, one.rate, one.turn) == (two.origin, two.rate, two.turn)
-        if left[1:] != right[1:] or not same or (gap if one.turn is None else gap % one.turn):
-            return None
-        clean = one.clean | two.clean.shift(one.size)
-        grain = lcm(one.grain, two.grain)
-        new = replace(one, size=one.size + two.size, clean=clean, grain=grain)
-        return (blamed(new, (one, two), tell), *left[1:])
-    if any(isinstance(digit, Moving | Spectrum) for digit in (*left, *right)):
-        return None
-    return (Still(_length(left) + _length(right)),)
+    return prod(digit.size for digit in part)

@@ -9,7 +9,7 @@ the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import gcd, lcm
 from typing import Any
@@ -30,7 +30,7 @@ from fieldwise.shift.certificate import (
     Move,
 )
 from fieldwise.shift.constants import constant
-from fieldwise.shift.contract import Frame
+from fieldwise.shift.frame import Frame
 from fieldwise.shift.layout import (
     Layout,
     Voice,
@@ -45,7 +45,7 @@ from fieldwise.shift.layout import (
 )
 from fieldwise.shift.moving import BreaksError, Fault, Moving
 from fieldwise.shift.reasons import Reasons
-from fieldwise.shift.step import advanced
+from fieldwise.shift.step import advanced, is_random
 
 
 def certify(
@@ -129,11 +129,11 @@ def _sweep(graph: Graph, source: Value, axis: int, *, circular: bool) -> Mapping
         name: _Follows(tuple(map(stays, graph.shape(name)))) for name in graph.inputs
     }
     states[source.name] = _Follows(source_layout(source.shape, axis, circular=circular))
-    size = source.shape[axis]
+    size, names = source.shape[axis], dict[Hashable, int]()
     for node in graph.nodes:
         for position, name in enumerate(node.results):
             if name != source.name:
-                states[name] = _next(graph, node, position, states, size, circular=circular)
+                states[name] = _next(graph, node, position, states, size, names, circular=circular)
     return states
 
 
@@ -143,6 +143,7 @@ def _next(
     position: int,
     states: Mapping[str, _State],
     size: int,
+    names: dict[Hashable, int],
     *,
     circular: bool,
 ) -> _State:
@@ -156,7 +157,7 @@ def _next(
     name = node.results[position]
     reasons = Reasons(node.op, arguments(node), size)
     voice = Voice(name, lambda *told: _placed(reasons(*told), name, node))
-    frame = Frame(graph, node, position, layouts, before, size, voice)
+    frame = Frame(graph, node, position, layouts, before, size, voice, names=names)
     try:
         layout = _layout(frame, layouts)
         period = lcm(before, period_of(layout), *frame.met)
@@ -180,6 +181,8 @@ def _layout(frame: Frame, layouts: Mapping[int, Layout]) -> Layout:
             uniform(n) if known.uniform_along(dim) else stays(n)
             for dim, n in enumerate(known.shape)
         )
+    if is_random(frame):
+        raise BreaksError(Fault("it draws at random", "call model.eval()"))
     if any(moves(dim) for layout in layouts.values() for dim in layout):
         return advanced(frame)
     try:

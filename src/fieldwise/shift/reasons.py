@@ -9,6 +9,7 @@ from typing import Any
 from fieldwise.axes import AxisMap, Border
 from fieldwise.graph.ir import Along
 from fieldwise.shift.moving import Fault, Moving
+from fieldwise.shift.treatment import UNJUDGED
 
 CIRCULAR = "pad circularly: fieldwise.shift.circular"
 _POOLS = ("max_pool", "avg_pool")
@@ -98,6 +99,19 @@ ORDERED = {
     ),
     "cumulative": Fault("it goes through the positions in order", None),
 }
+ORDERED |= dict.fromkeys(
+    (
+        "argmax",
+        "argmin",
+        "argsort",
+        "sort",
+        "topk",
+        *"max min median nanmedian mode kthvalue".split(),
+    ),
+    Fault("it says at which position of the axis something is", None),
+)
+ORDERED["causal"] = Fault("causal attention goes through the positions in order")
+ORDERED["pdist"] = ORDERED["linalg_cross"] = Fault("it pairs positions in order", known=False)
 ORDERED |= dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), ORDERED["cumulative"])
 ORDERED["einsum"] = ORDERED["matmul"]
 
@@ -108,9 +122,17 @@ def undescribed(op: str) -> Fault:
     return Fault(why, "describe it in shift/treatment.py", known=False)
 
 
+ABSOLUTE = Fault("the indices that it returns are absolute positions", "use the values alone")
+
+
 def ordered(op: str) -> Fault:
     """What an op that gives positions their own weights is told."""
     return ORDERED.get(op, Fault(f"'{op}' gives every position its own weight", None))
+
+
+def unjudged(op: str) -> Fault:
+    """What is told of an op of which nothing is claimed."""
+    return Fault(UNJUDGED[op], known=False)
 
 
 def varies(op: str, what: str) -> Fault:

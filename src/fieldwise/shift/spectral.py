@@ -6,23 +6,37 @@ dropped; nothing else keeps its phase.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from fieldwise.axes import IndexSet
-from fieldwise.graph.calls import arguments, op_name
+from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.ir import Ref
-from fieldwise.shift.constants import tensors
-from fieldwise.shift.contract import Frame, read_whole
-from fieldwise.shift.layout import Dim, Layout, as_window, has_spectrum, moves, size_of, stays
-from fieldwise.shift.moving import BreaksError, Fault, Moving, Spectrum
+from fieldwise.shift.combine import joined
+from fieldwise.shift.constants import Constant, constant, tensors
+from fieldwise.shift.frame import Frame, read_whole
+from fieldwise.shift.layout import (
+    Dim,
+    Layout,
+    as_window,
+    has_spectrum,
+    moves,
+    size_of,
+    stays,
+    uniform,
+)
+from fieldwise.shift.moving import BreaksError, Digit, Fault, Moving, Spectrum
 
 _SCALES = frozenset({"mul", "multiply", "matmul", "einsum", "linear"})
 _ADDS = frozenset({"add", "sub", "subtract"})
 _CARRIES = frozenset({
     "neg", "negative", "clone", "alias", "detach", "to", "lift_fresh", "permute", "reshape",
-    "slice", "pad", "unbind", "split", "select", "expand", "fft",
+    "slice", "pad", "unbind", "split", "select", "expand", "fft", "copy", "slice_scatter",
+    "select_scatter", "alias_scatter", "permute_scatter", "cat", "stack",
 })  # fmt: skip
+_CONJUGATES = frozenset({"_conj", "conj_physical", "_conj_physical"})
 
 
 def is_spectral(frame: Frame) -> bool:
@@ -46,9 +60,99 @@ def check_phases(frame: Frame) -> None:
         or (op in _SCALES and sum(turned) == 1)
         or (op in ("div", "true_divide") and turned == [True])
         or (op in _ADDS and turned == [True, True] and not list(tensors(given)))
+        or (op == "masked_fill" and given.get("value") in (0, 0.0))
+        or (op == "where" and _keeps(given))
     )
-    if not fits or biased:
-        raise BreaksError(Fault(f"'{op}' does not keep the phases of a spectrum"))
+    real = not frame.graph.values[frame.node.results[frame.position]].dtype.startswith("complex")
+    constants = op in ("cat", "stack") and list(tensors(given))
+    if not fits or biased or constants or (real and op != "fft"):
+        raise BreaksError(Fault(f"'{op}' may not keep the phases of a spectrum", known=False))
+
+
+def _keeps(given: dict[str, Any]) -> bool:
+    """Whether ``where`` puts zeros for what it drops."""
+    others = [given[name] for name in ("self", "other") if not isinstance(given[name], Ref)]
+    return len(others) == 1 and is_tensor(others[0]) and _is_zero(constant(others[0], ""))
+
+
+def _is_zero(known: Constant) -> bool:
+    return known.values is not None and not known.values.any()
+
+
+def met_phases(frame: Frame) -> Layout | None:
+    """The layout where phases vanish, or turn round: magnitudes, X times its conjugate, conjugates.
+
+    None for any other op.
+    """
+    op, given = frame.node.op, arguments(frame.node)
+    layouts = [frame.layout(ref.operand) for ref in _refs(given)]
+    if op == "abs":
+        return without_phases(layouts[0])
+    if op in _CONJUGATES:
+        return tuple(tuple(tuple(map(_conjugated, part)) for part in dim) for dim in layouts[0])
+    if op not in ("mul", "multiply") or len(layouts) != 2 or list(tensors(given)):
+        return None
+    one, two = layouts
+    turned = [n for n, dim in enumerate(one) if has_spectrum(dim)]
+    if len(one) != len(two) or not turned or len(one) != len(frame.result):
+        return None
+    opposite = tuple(tuple(tuple(map(_conjugated, part)) for part in dim) for dim in two)
+    if any(one[n] != opposite[n] for n in turned) or any(
+        has_spectrum(dim) for n, dim in enumerate(two) if n not in turned
+    ):
+        return None
+    return tuple(
+        stays(size_of(a)) if n in turned else joined(*_spread(a, b), frame.voice, n)
+        for n, (a, b) in enumerate(zip(one, two, strict=True))
+    )
+
+
+def _spread(one: Dim, two: Dim) -> tuple[Dim, Dim]:
+    """Two dimensions at the same size; what is read at one index everywhere is uniform."""
+    size = max(size_of(one), size_of(two))
+    if any(size_of(dim) < size and moves(dim) for dim in (one, two)):
+        raise BreaksError(Fault("it repeats a single position", known=False))
+    return (
+        one if size_of(one) == size else uniform(size),
+        two if size_of(two) == size else uniform(size),
+    )
+
+
+def without_phases(layout: Layout) -> Layout:
+    """The layout of magnitudes, which a shift leaves as they are."""
+    return tuple(stays(size_of(dim)) if has_spectrum(dim) else dim for dim in layout)
+
+
+def _conjugated(digit: Digit) -> Digit:
+    return replace(digit, sign=-digit.sign) if isinstance(digit, Spectrum) else digit
+
+
+def check_zeros(
+    frame: Frame, layouts: Sequence[Layout], guards: Sequence[dict[int, IndexSet]]
+) -> list[dict[int, IndexSet]]:
+    """The guards without those along frequencies, beside which only zeros and frequencies stand.
+
+    Raises BreaksError where anything else does, or frequencies are in another place.
+    """
+    turned = {n for layout in layouts for n, dim in enumerate(layout) if has_spectrum(dim)}
+    for read, layout in zip(frame.node.reads[frame.position], layouts, strict=True):
+        spectral = all(has_spectrum(layout[n]) for n in turned)
+        if not spectral and not _holds_zeros(frame, frame.node.operands[read.operand]):
+            raise BreaksError(Fault("it puts something beside frequencies", known=False))
+    return [{n: guard[n] for n in guard if n not in turned} for guard in guards]
+
+
+def _holds_zeros(frame: Frame, name: str) -> bool:
+    node = frame.graph.producer(name)
+    if node is None:
+        return False
+    if node.op == "constant" and node.source is not None:
+        return _is_zero(constant(node.source.args[0], ""))
+    given = arguments(node)
+    if node.op not in ("fill", "zero", "copy") or any(node.reads):
+        return False
+    source = given.get("src", given.get("value", 0))
+    return _is_zero(constant(source, "")) if is_tensor(source) else source == 0
 
 
 def _refs(given: dict[str, Any]) -> list[Ref]:
@@ -92,5 +196,7 @@ def _back(frame: Frame, dim: Dim, number: int, after: int) -> Dim:
     digit = dim[0][0]
     if not isinstance(digit, Spectrum) or size_of(dim) != digit.size or after != digit.turn:
         raise BreaksError(Fault("it transforms back to another size, or what is no spectrum"))
+    if digit.first or digit.sign < 0:
+        raise BreaksError(Fault("it transforms back frequencies in another order", known=False))
     clean = IndexSet.range(0, after)
     return ((Moving(after, Fraction(digit.rate), after, clean, (frame.voice.name, number)),),)

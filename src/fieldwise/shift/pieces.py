@@ -1,0 +1,91 @@
+"""Windows cut, met and put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from math import lcm, prod
+
+from fieldwise.axes import AxisMap, Border
+from fieldwise.shift.moving import (
+    BreaksError,
+    Digit,
+    Fault,
+    Moving,
+    Part,
+    Spectrum,
+    Still,
+    Tell,
+    blamed,
+    stretched,
+)
+
+
+def resized(digit: Digit, start: int, stop: int, tell: Tell) -> Digit:
+    """The positions [start, stop) of a digit."""
+    if (start, stop) == (0, digit.size):
+        return digit
+    if isinstance(digit, Spectrum):
+        if stop > digit.size:
+            raise BreaksError(Fault("it puts something beside frequencies", known=False))
+        return replace(digit, size=stop - start, first=digit.first + start)
+    if not isinstance(digit, Moving):
+        return replace(digit, size=stop - start)
+    return stretched(digit, AxisMap.affine(1, start), Border.DROP, stop - start, digit.origin, tell)
+
+
+def met(one: Moving, two: Moving, name: tuple[object, ...], tell: Tell) -> Moving:
+    """What an element-wise op makes of two windows.
+
+    Raises BreaksError where they move at different rates for good.
+    """
+    if one == two:
+        return one
+    turn = None if one.turn is None or two.turn is None else lcm(one.turn, two.turn)
+    ratio = two.rate / one.rate
+    grain = lcm(one.grain, (ratio / two.grain).denominator)
+    if ratio != 1:
+        if not (one.whole and two.whole):
+            raise BreaksError(_unlike(one, two), *(f for m in (one, two) for _, f in m.faults))
+        grain = lcm(grain, ((1 - ratio) / one.size).denominator)
+    new = Moving(one.size, one.rate, turn, one.clean & two.clean, name, grain=grain)
+    return blamed(new, (one, two), tell)
+
+
+def _unlike(one: Moving, two: Moving) -> Fault:
+    return Fault(
+        f"it joins signals that move by {one.rate} and by {two.rate} per sample",
+        "give both branches the same stride and direction",
+    )
+
+
+def side_by_side(parts: Iterable[Part], tell: Tell) -> tuple[Part, ...]:
+    """Neighbours that are pieces of one signal, or that all stay, become one."""
+    joined: list[Part] = []
+    for part in parts:
+        if joined and (one := _continued(joined[-1], part, tell)) is not None:
+            joined[-1] = one
+        else:
+            joined.append(part)
+    return tuple(joined)
+
+
+def _continued(left: Part, right: Part, tell: Tell) -> Part | None:
+    """Two neighbours as one part; None where they are none."""
+    one, two = left[0], right[0]
+    if isinstance(one, Moving) and isinstance(two, Moving):
+        gap = two.at - one.at - one.size
+        same = (one.origin, one.rate, one.turn) == (two.origin, two.rate, two.turn)
+        if left[1:] != right[1:] or not same or (gap if one.turn is None else gap % one.turn):
+            return None
+        clean = one.clean | two.clean.shift(one.size)
+        grain = lcm(one.grain, two.grain)
+        new = replace(one, size=one.size + two.size, clean=clean, grain=grain)
+        return (blamed(new, (one, two), tell), *left[1:])
+    if any(isinstance(digit, Moving | Spectrum) for digit in (*left, *right)):
+        return None
+    return (Still(_length(left) + _length(right)),)
+
+
+def _length(part: Part) -> int:
+    return prod(digit.size for digit in part)

@@ -1,0 +1,144 @@
+"""What the reads of a node make of the layouts of its operands."""
+
+from __future__ import annotations
+
+from fieldwise.axes import IndexSet, Table
+from fieldwise.graph.ir import (
+    Along,
+    Coord,
+    Fixed,
+    Reshape,
+    Separable,
+    Shape,
+    Unknown,
+    Whole,
+    step_shapes,
+)
+from fieldwise.shift.against import is_mixed
+from fieldwise.shift.combine import joined, reshaped
+from fieldwise.shift.frame import Frame, read_whole
+from fieldwise.shift.guards import is_window, joined_dim
+from fieldwise.shift.layout import (
+    Dim,
+    Layout,
+    length,
+    movers_of,
+    moves,
+    period_of,
+    read_along,
+    stays,
+    uniform,
+)
+from fieldwise.shift.moving import BreaksError, Fault, Moving
+from fieldwise.shift.reasons import ORDERED, ordered
+from fieldwise.shift.spectral import check_zeros, is_spectral
+from fieldwise.shift.treatment import Treatment
+
+
+def from_reads(frame: Frame, treatment: Treatment, *, mixed: bool | None = None) -> Layout:
+    """What the reads of all operands make together."""
+    guards: list[dict[int, IndexSet]] = []
+    layouts: list[Layout] = []
+    for read in frame.node.reads[frame.position]:
+        layout = frame.layout(read.operand)
+        before = frame.graph.shape(frame.node.operands[read.operand])
+        guard: dict[int, IndexSet] = {}
+        for step, (old, new) in zip(
+            read.steps, step_shapes(read, before, frame.result), strict=True
+        ):
+            if isinstance(step, Reshape):
+                layout, guard = reshaped(layout, old, new, frame.voice), {}
+            else:
+                layout = separable_step(frame, treatment, layout, step, (old, new))
+                guard = {} if treatment.constants == "broadcast" else dict(step.where)
+            frame.met.append(period_of(layout))
+        layouts.append(layout)
+        guards.append(guard)
+    if any(guards) and is_spectral(frame):
+        guards = check_zeros(frame, layouts, guards)
+    mixed = is_mixed(frame) if mixed is None else mixed
+    return tuple(
+        joined_dim(frame, layouts, guards, dim, mixed=mixed) for dim in range(len(frame.result))
+    )
+
+
+def separable_step(
+    frame: Frame, treatment: Treatment, layout: Layout, step: Separable, shapes: tuple[Shape, Shape]
+) -> Layout:
+    """The layout after one step of a read, between values of these two shapes.
+
+    Raises BreaksError where what moves is read in a way that does not follow.
+    """
+    after = shapes[1]
+    dims: dict[int, Dim] = {}
+    for number, (dim, coord) in enumerate(zip(layout, step.coords, strict=True)):
+        along = _followed(frame, treatment, dim, coord, number, shapes)
+        if along is not None and not _pools_all(frame, treatment, dim, along, after[along.dim]):
+            new = read_along(dim, along, after[along.dim], frame.voice, averages=treatment.averages)
+            known = dims.get(along.dim)
+            dims[along.dim] = new if known is None else joined(known, new, frame.voice, along.dim)
+    other = uniform if treatment.repeats else stays
+    return tuple(dims.get(dim, other(size)) for dim, size in enumerate(after))
+
+
+def _pools_all(frame: Frame, treatment: Treatment, dim: Dim, along: Along, after: int) -> bool:
+    """Whether the only window of a symmetric op holds the same samples after some shift.
+
+    A pool as wide as the axis does after every shift; one with gaps, after shifts by a gap.
+    """
+    window = dim[0][0]
+    if treatment.whole != "symmetric" or after != 1 or not isinstance(window, Moving):
+        return False
+    size, read = window.size, along.map(0)
+    if not is_window(dim) or not window.whole or window.turn != size or read.clip(size) != read:
+        return False
+    gap = next(by for by in range(1, size + 1) if read.shift(by).modulo(size) == read)
+    if gap == size:
+        return False
+    frame.met.append((window.rate / gap).denominator)
+    return True
+
+
+def _followed(
+    frame: Frame,
+    treatment: Treatment,
+    dim: Dim,
+    coord: Coord,
+    number: int,
+    shapes: tuple[Shape, Shape],
+) -> Along | None:
+    """The result dimension that an operand dimension drives; None for one that is gone.
+
+    Raises BreaksError where it moves and is read in a way that does not follow.
+    """
+    if isinstance(coord, Along):
+        if isinstance(coord.map, Table) and frame.node.op in ORDERED and moves(dim):
+            raise BreaksError(ordered(frame.node.op))
+        return coord
+    if isinstance(coord, Whole) and treatment.whole == "kept" and shapes[0] == shapes[1]:
+        read_whole(dim)
+        return Along(number)
+    if not moves(dim):
+        return None
+    if isinstance(coord, Whole):
+        if treatment.whole == "ordered":
+            raise BreaksError(ordered(frame.node.op))
+        read_whole(dim)
+    elif isinstance(coord, Fixed):
+        _check_fixed(dim, coord.indices)
+    elif isinstance(coord, Unknown):
+        raise BreaksError(Fault(coord.why, known=False))
+    return None
+
+
+def _check_fixed(dim: Dim, indices: IndexSet) -> None:
+    """Fixed indices may lie in parts that do not move (a class token)."""
+    start = 0
+    for part in dim:
+        here = IndexSet.range(start, start + length(part))
+        if moves((part,)) and not indices.isdisjoint(here):
+            raise BreaksError(
+                Fault("it picks a position of the axis", "reduce over the axis instead"),
+                *(fault for moving in movers_of((part,)) for _, fault in moving.faults),
+            )
+        start += length(part)

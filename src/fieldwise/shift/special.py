@@ -1,0 +1,94 @@
+"""Ops that no treatment describes: each is a theorem of its own."""
+
+from __future__ import annotations
+
+from fieldwise.graph.calls import arguments, is_tensor
+from fieldwise.graph.ir import Ref, Separable, broadcast
+from fieldwise.shift.against import against
+from fieldwise.shift.combine import joined
+from fieldwise.shift.constants import constant, is_flat
+from fieldwise.shift.frame import Frame, read_whole
+from fieldwise.shift.layout import Layout, moves, period_of, stays, uniform
+from fieldwise.shift.moving import BreaksError, Fault
+from fieldwise.shift.reading import from_reads, separable_step
+from fieldwise.shift.treatment import COPIES, POINTWISE
+from fieldwise.shift.writes import needs_reads, tables
+
+
+def diagonal_matrix(frame: Frame) -> Layout:
+    """diag_embed: both dimensions of the diagonal move with what is put there."""
+    given, rank = arguments(frame.node), len(frame.result)
+    layout = frame.layout(given["self"].operand)
+    places = given["dim1"] % rank, given["dim2"] % rank
+    if given["offset"] and moves(layout[-1]):
+        raise BreaksError(Fault("it puts what moves beside the diagonal of a matrix"))
+    last = layout[-1] if moves(layout[-1]) else None
+    rest = iter(layout[:-1])
+    return tuple(
+        (last or stays(size)) if dim in places else next(rest)
+        for dim, size in enumerate(frame.result)
+    )
+
+
+def histogram(frame: Frame) -> Layout:
+    """histc counts values, wherever they are."""
+    for dim in frame.layout(arguments(frame.node)["self"].operand):
+        read_whole(dim)
+    return tuple(map(stays, frame.result))
+
+
+def paired(frame: Frame) -> Layout:
+    """Element-wise on several operands; then summed over everything, if so told."""
+    given = arguments(frame.node)
+    reduced = frame.node.op == "dist" or given["reduction"] != 0
+    items = [item for item in given.values() if isinstance(item, Ref) or is_tensor(item)]
+    shapes = [
+        frame.graph.shape(frame.node.operands[item.operand])
+        if isinstance(item, Ref)
+        else tuple(item.shape)
+        for item in items
+    ]
+    rank = max(map(len, shapes))
+    shape = tuple(
+        max(s[dim - rank + len(s)] if dim >= rank - len(s) else 1 for s in shapes)
+        for dim in range(rank)
+    )
+    layout = tuple(map(uniform, shape))
+    for item, size in zip(items, shapes, strict=True):
+        if isinstance(item, Ref):
+            (step,) = broadcast(item.operand, size, shape).steps
+            assert isinstance(step, Separable)
+            new = separable_step(frame, POINTWISE, frame.layout(item.operand), step, (size, shape))
+            layout = tuple(
+                joined(a, b, frame.voice, n)
+                for n, (a, b) in enumerate(zip(layout, new, strict=True))
+            )
+    for item, size in zip(items, shapes, strict=True):
+        if is_tensor(item):
+            known = constant(item, "a constant").as_dims((1,) * (rank - len(size)) + size)
+            layout = against(frame, layout, known, "a constant")
+    frame.met.append(period_of(layout))
+    if not reduced:
+        return layout
+    for dim in layout:
+        read_whole(dim)
+    return tuple(map(uniform, frame.result))
+
+
+def written(frame: Frame) -> Layout:
+    """A write at indices: by its reads where they tell, else a choice between two tables."""
+    by_reads = needs_reads(frame)
+    found = tables(frame, by_reads=by_reads)
+    if by_reads:
+        layout = from_reads(frame, COPIES, mixed=any(not is_flat(known) for known in found))
+    else:
+        given = arguments(frame.node)
+        source = given["self"]
+        layout = (
+            frame.layout(source.operand)
+            if isinstance(source, Ref)
+            else tuple(map(uniform, frame.result))
+        )
+    for known in found:
+        layout = against(frame, layout, known, known.what)
+    return layout

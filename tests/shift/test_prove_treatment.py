@@ -1,0 +1,46 @@
+"""Every op that a capture can record is described to the prover, or given up with a reason."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fieldwise.capture.torch import registry, rules
+from fieldwise.shift.treatment import CONTRACTIONS, OTHERS, RANDOM, TABLE, UNJUDGED
+
+SPEAKS = {"equal": "its result is a Python value"}
+"""Ops that torch calls element-wise and that make no tensor."""
+
+
+def recorded() -> set[str]:
+    """The canonical names of all ops with a rule."""
+    assert rules
+    return {name for name, _ in registry._RULES.values()}
+
+
+def element_wise() -> set[str]:
+    """The ops that need no rule, since torch itself calls them element-wise."""
+    found = set()
+    for full in torch._C._dispatch_get_all_op_names():
+        space, _, name = full.partition("::")
+        base, _, overload = name.partition(".")
+        packet = getattr(torch.ops.aten, base, None) if space == "aten" else None
+        op = getattr(packet, overload or "default", None)
+        if op is not None and torch.Tag.pointwise in op.tags:
+            found.add(base if base.endswith("__") else base.removesuffix("_"))
+    return {name for name in found if registry.find_rule(f"aten::{name}") is None}
+
+
+def test_every_op_with_a_rule_is_described_or_given_up_with_a_reason() -> None:
+    described = TABLE.keys() | CONTRACTIONS | OTHERS | RANDOM | UNJUDGED.keys()
+    assert recorded() - described == set()
+
+
+def test_every_element_wise_op_is_described() -> None:
+    assert element_wise() - TABLE.keys() - OTHERS - RANDOM - SPEAKS.keys() == set()
+
+
+@pytest.mark.parametrize(("one", "two"), [(TABLE, UNJUDGED), (TABLE, RANDOM), (TABLE, OTHERS),
+                                          (OTHERS, UNJUDGED), (RANDOM, UNJUDGED)])  # fmt: skip
+def test_no_op_is_described_twice(one: set[str], two: set[str]) -> None:
+    assert not set(one) & set(two)
