@@ -71,6 +71,38 @@ def test_sizes_stay_what_they_were(net: nn.Module):
         assert antialias(net, x).model(x).shape == net(x).shape
 
 
+WINDOWS = {
+    "1x1, stride 2": lambda: nn.Conv2d(2, 3, 1, 2),
+    "stride 3": lambda: nn.Conv2d(2, 3, 3, 3, 1),
+    "patches, stride 4": lambda: nn.Conv2d(2, 3, 4, 4),
+    "stride 4, grouped": lambda: nn.Conv2d(2, 4, 5, 4, 2, groups=2),
+    "dilated": lambda: nn.Conv2d(2, 3, 3, 2, 2, dilation=2),
+    "one axis": lambda: nn.Conv2d(2, 3, 3, (2, 1), 1),
+    "max-pool without padding": lambda: nn.MaxPool2d(2),
+    "max-pool, stride 3": lambda: nn.MaxPool2d(3, 3),
+    "max-pool, dilated": lambda: nn.MaxPool2d(2, 2, padding=1, dilation=2),
+    "max-pool, ceil_mode": lambda: nn.MaxPool2d(3, 2, ceil_mode=True),
+    "avg-pool": lambda: nn.AvgPool2d(2),
+    "waveform": lambda: nn.Conv1d(2, 3, 5, 4, 2),
+    "volume": lambda: nn.Conv3d(2, 3, 3, 2, 1),
+    "max-pool of a volume": lambda: nn.MaxPool3d(2),
+}
+
+
+def example_of(net: nn.Module, batch: int) -> Tensor:
+    axes = int(type(net).__name__[-2])
+    return noise(batch, 2, *{1: (24,), 2: (12, 24), 3: (4, 6, 4)}[axes])
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_every_strided_window_is_blurred_and_can_be_made_periodic(name: str):
+    net = WINDOWS[name]().double()
+    x = example_of(net, 2)
+    blurred = antialias(net, x).model
+    assert blurred(x).shape == net(x).shape
+    assert circular(blurred, x).done
+
+
 def test_blur_and_periodic_boundaries_go_together_in_either_order():
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 4, 3, padding=1)
@@ -169,6 +201,62 @@ def test_what_upsamples_back_moves_exactly_as_its_input_does(net):
     assert measure(circular(net(), (1, 3, 32, 32)).model, (1, 3, 32, 32), shift=1).verdict == (
         "broken"
     )
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_every_strided_window_is_sampled_in_phase_image_by_image(name: str):
+    net = WINDOWS[name]().double()
+    x = example_of(net, 2)
+    repaired = polyphase(net, x)
+    assert repaired.done
+    moved = torch.stack([image.roll(shift, -1) for image, shift in zip(x, (1, 3), strict=True)])
+    with torch.no_grad():
+        pairs = list(zip(repaired.model(x), repaired.model(moved), strict=True))
+    for before, after in pairs:
+        rolls = [before.roll(units, -1) for units in range(before.shape[-1])]
+        assert min(float((after - rolled).abs().max()) for rolled in rolls) < 1e-12
+
+
+def test_in_float32_the_classes_of_every_shift_agree(resnet):
+    model = polyphase(resnet, (1, 3, 64, 64)).model
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        scores = [model(x.roll((shift, 2 * shift), (2, 3))) for shift in (0, 1, 17)]
+    assert scores[0].dtype == torch.float32
+    for moved in scores[1:]:
+        assert torch.allclose(moved, scores[0], atol=1e-4 * float(scores[0].std()))
+
+
+def test_gradients_are_those_of_the_component_that_was_kept():
+    net = nn.Sequential(nn.Conv1d(1, 2, 3, 2, 1), nn.ReLU(), nn.MaxPool1d(2)).double()
+    model = polyphase(net, noise(1, 1, 16)).model.train()
+    x = noise(3, 1, 16).requires_grad_()
+    assert torch.autograd.gradcheck(model, x)
+    model(x).sum().backward()
+    assert model[0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("repair", [antialias, polyphase])
+def test_a_repaired_model_is_saved_and_loaded_and_takes_the_weights_of_the_original(
+    repair, resnet, tmp_path
+):
+    model = repair(resnet, (1, 3, 64, 64)).model
+    torch.save(model, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(again(x), model(x))
+        again.load_state_dict(resnet18().state_dict())
+        assert not torch.equal(again(x), model(x))
+        again.load_state_dict(resnet.state_dict())
+        assert torch.equal(again(x), model(x))
+
+
+def test_the_same_image_is_always_sampled_alike_where_components_tie():
+    x = torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(1, 1, 4)
+    model = polyphase(nn.MaxPool1d(1, 2), x).model
+    assert all(torch.equal(model(x), model(x)) for _ in range(3))
+    assert torch.equal(model(x), x[..., ::2])
 
 
 def test_maps_move_by_whole_units():
