@@ -3,10 +3,10 @@
     python benchmarks/tile.py              1024² and 2048², streaming alone at 8192²
     python benchmarks/tile.py --sizes 512  other sizes, without the large one
 
-Every run has a process of its own, so that its peak memory is its own; ways take turns, CPU time is
-that of all threads, and ratios are of medians over the rounds.  Errors are the largest over the
-outputs, in standard deviations of the whole image's.  MONAI and torchio take part where they are
-installed.  A whole run writes docs/tile_benchmark.md.
+Every run has a process of its own, so that its peak memory is its own; ways take turns, CPU time
+is that of one thread (several wait for each other and count that), and ratios are of medians over
+the rounds.  Errors are the largest over the outputs, in standard deviations of the whole image's.
+MONAI and TorchIO take part where they are installed.  A whole run writes docs/tile_benchmark.md.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 SIZES = (1024, 2048)
 LARGE = 8192
 ROUNDS = 3
-THREADS = 2
+THREADS = 1
 BAND = 64
+THIN = 16
 SECONDS = 3600
 
 
@@ -82,11 +83,19 @@ def network(name: str) -> nn.Module:
     """A network in eval mode, the same one in every process."""
     torch.manual_seed(0)
     if name == "U-Net":
-        return UNet().eval()
+        return _lively(UNet()).eval()
     from torchvision.models import resnet50
 
     trunk = nn.Sequential(*list(resnet50().children())[:-2])
     return trunk.eval()
+
+
+def _lively(model: nn.Module) -> nn.Module:
+    """He's initialisation: with torch's own the deep levels fade out, and what is wrong there."""
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return model
 
 
 NETWORKS = ("U-Net", "ResNet-50")
@@ -100,11 +109,24 @@ def whole(model: nn.Module, x: Tensor) -> Any:
     return model(x)
 
 
+def channels_last(model: nn.Module, x: Tensor) -> Any:
+    """The same with the image's channels beside each other in memory."""
+    return model(x.contiguous(memory_format=torch.channels_last))
+
+
 def stream(model: nn.Module, x: Tensor) -> Any:
     """Rows, with what the next band still needs kept."""
     from fieldwise.tile import streamed
 
     return streamed(model, x[..., :64, :64], band=BAND)(x)
+
+
+def bands(model: nn.Module, x: Tensor) -> None:
+    """The same in thin bands, each piece forgotten as soon as it is there."""
+    from fieldwise.tile import streamed
+
+    for _ in streamed(model, x[..., :64, :64], band=THIN).bands(x):
+        pass
 
 
 def halo(tile: int) -> Callable[[nn.Module, Tensor], Any]:
@@ -129,36 +151,62 @@ def monai(overlap: float) -> Callable[[nn.Module, Tensor], Any]:
     return run
 
 
+def torchio(overlap: int) -> Callable[[nn.Module, Tensor], Any]:
+    """TorchIO's grid of 512 with cropped overlaps."""
+
+    def run(model: nn.Module, x: Tensor) -> Any:
+        from torchio import GridAggregator, GridSampler, ScalarImage, Subject
+
+        subject = Subject(image=ScalarImage(tensor=x[0, ..., None]))
+        sampler = GridSampler(subject, (512, 512, 1), (overlap, overlap, 0))
+        aggregator = GridAggregator(sampler, overlap_mode="crop")
+        for patch in sampler:
+            location = torch.as_tensor(np.asarray(patch["location"]))[None]
+            found = model(patch["image"].data[None, ..., 0])
+            aggregator.add_batch(found[..., None], location)
+        return aggregator.get_output_tensor()[None, ..., 0]
+
+    return run
+
+
 WAYS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
     "whole image": whole,
+    "whole image, channels last": channels_last,
     "streamed": stream,
     "halo 256": halo(256),
     "halo 512": halo(512),
     "MONAI 256, overlap 0.25": monai(0.25),
     "MONAI 256, overlap 0.5": monai(0.5),
+    "TorchIO 512, overlap 188 (the U-Net's receptive field)": torchio(188),
+    "TorchIO 512, overlap 192 (on its grid)": torchio(192),
 }
-NEEDS = {"MONAI 256, overlap 0.25": "monai", "MONAI 256, overlap 0.5": "monai"}
-ONLY = {"MONAI 256, overlap 0.25": ("U-Net",), "MONAI 256, overlap 0.5": ("U-Net",)}
+PIECES = "streamed, pieces not kept"
+OTHERS = {way: way.split()[0].lower() for way in WAYS if way.startswith(("MONAI", "TorchIO"))}
+"""Ways of other packages, which are tried on the U-Net alone: both want as much out as in."""
 
 
 # ------------------------------------------------------------------------------ one run
 
 
-def image(size: int) -> Tensor:
+def image(height: int, width: int) -> Tensor:
     """The same noise for everyone."""
     return torch.from_numpy(
-        np.random.default_rng(0).standard_normal((1, 3, size, size), dtype=np.float32)
+        np.random.default_rng(0).standard_normal((1, 3, height, width), dtype=np.float32)
     )
 
 
-def run_here(name: str, way: str, size: int, reference: Path | None) -> dict[str, float]:
+def run_here(
+    name: str, way: str, size: tuple[int, int], reference: Path | None
+) -> dict[str, float]:
     """CPU seconds, growth of the peak memory in bytes, and the error against the reference."""
     torch.set_num_threads(THREADS)
-    model, x = network(name), image(size)
+    model, x = network(name), image(*size)
+    function: Callable[[nn.Module, Tensor], Any] = bands if way == PIECES else WAYS[way]
+    before = _peak()
     with torch.inference_mode():
-        WAYS[way](model, x[..., :512, :512])  # what is set up once
-        before, start = _peak(), time.process_time()
-        y = WAYS[way](model, x)
+        function(model, x[..., :512, :512])  # what is set up once
+        start = time.process_time()
+        y = function(model, x)
         cpu = time.process_time() - start
     grown = _peak() - before
     error = 0.0
@@ -174,9 +222,11 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def run(name: str, way: str, size: int, reference: Path | None) -> dict[str, float] | None:
+def run(
+    name: str, way: str, size: tuple[int, int], reference: Path | None
+) -> dict[str, float] | None:
     """The same in a process of its own; None where it does not end well."""
-    command = [sys.executable, __file__, "--one", name, way, str(size), str(reference or "")]
+    command = [sys.executable, __file__, "--one", name, way, *map(str, size), str(reference or "")]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
@@ -189,9 +239,7 @@ def run(name: str, way: str, size: int, reference: Path | None) -> dict[str, flo
 def ways(name: str) -> list[str]:
     """Those that can take part here."""
     return [
-        way
-        for way in WAYS
-        if (way not in NEEDS or find_spec(NEEDS[way])) and name in ONLY.get(way, NETWORKS)
+        way for way in WAYS if way not in OTHERS or (name == "U-Net" and find_spec(OTHERS[way]))
     ]
 
 
@@ -204,7 +252,7 @@ def rows(name: str, size: int, rounds: int, folder: Path) -> list[str]:
     found: dict[str, list[dict[str, float]]] = {way: [] for way in ways(name)}
     for _ in range(rounds):
         for way, results in found.items():
-            result = run(name, way, size, reference)
+            result = run(name, way, (size, size), reference)
             if result is not None:
                 results.append(result)
     reference.unlink(missing_ok=True)
@@ -227,11 +275,12 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", type=int, nargs="*", default=None)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--one", nargs=4, default=None)
+    parser.add_argument("--one", nargs=5, default=None)
     given = parser.parse_args(arguments)
     if given.one is not None:
-        name, way, size, reference = given.one
-        found = run_here(name, way, int(size), Path(reference) if reference else None)
+        name, way, height, width, reference = given.one
+        size = int(height), int(width)
+        found = run_here(name, way, size, Path(reference) if reference else None)
         print(json.dumps(found))
         return 0
     folder = Path(__file__).parents[1] / "build"
@@ -243,10 +292,12 @@ def main(arguments: Sequence[str]) -> int:
         for line in rows(name, size, given.rounds, folder)
     ]
     if given.sizes is None:
-        large = run("U-Net", "streamed", LARGE, None)
-        if large is not None:
-            memory = large["memory"] / 2**20
-            lines.append(f"| U-Net | {LARGE}² | streamed | – | – | {memory:.0f} |")
+        for height in (LARGE // 4, LARGE):
+            large = run("U-Net", PIECES, (height, LARGE), None)
+            if large is not None:
+                memory = large["memory"] / 2**20
+                lines.append(f"| U-Net | {height} × {LARGE} | {PIECES} | – | – | {memory:.0f} |")
+                print(lines[-1], flush=True)
         (DOCS / "tile_benchmark.md").write_text(markdown(lines, given.rounds), encoding="utf-8")
     return 0
 
@@ -255,17 +306,21 @@ def markdown(lines: Sequence[str], rounds: int) -> str:
     """The page."""
     from importlib.metadata import version
 
-    packages = [name for name in ("fieldwise", "torch", "torchvision", "monai") if find_spec(name)]
+    wanted = ("fieldwise", "torch", "torchvision", "monai", "torchio")
+    packages = [name for name in wanted if find_spec(name)]
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     head = [
         "# Tiling, measured",
         "",
-        f"`python benchmarks/tile.py` on {date.today()}, {versions}, CPU, {THREADS} threads; "
+        f"`python benchmarks/tile.py` on {date.today()}, {versions}, CPU, {THREADS} thread; "
         f"medians of {rounds} rounds, taken in turns.",
         "",
         "Error: the largest, in standard deviations of the whole image's output. CPU time: over "
-        "that of the whole image. Memory: by how many MiB the peak grew during the run, the "
-        "result included.",
+        "that of the whole image. Memory: by how many MiB the process grew once it had the model "
+        "and the image, the result included where it is kept.",
+        "",
+        "The U-Net's overlap is 188 by its receptive field, but its grid is 16: only an overlap "
+        "of which both halves lie on the grid is right.",
         "",
         "| network | image | way | error | CPU time | MiB |",
         "| --- | --- | --- | --- | --- | --- |",
