@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.io import FileView, Scaled
+from fieldwise.tile.io.zarr_array import ZarrSink
 from fieldwise.tile.jobs import Journal, journal_path
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from tests.tile.jobs_cases import carried_out, command_line, content, image, planned, write_nets
@@ -206,6 +207,33 @@ def test_a_disk_without_room_for_checkpoints_does_not_end_a_job(tmp_path, monkey
     monkeypatch.setattr(Checkpoint, "_write", full)
     carried_out(planned(tmp_path / "in.npy", tmp_path / "out.npy", **ONE_PIECE))
     assert {path.name for path in tmp_path.glob("out*")} == {"out.npy", "out.npy.journal"}
+
+
+def full(*args):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("place", ["write", "flush", "record"])
+def test_a_full_disk_is_told_and_the_job_goes_on_once_there_is_room(tmp_path, monkeypatch, place):
+    carried_out(planned(tmp_path / "in.npy", tmp_path / "whole.zarr"))
+    out = tmp_path / "out.zarr"
+    begun(out, monkeypatch)
+    job = planned(tmp_path / "in.npy", out)
+    with (
+        Path("/dev/full").open("ab", buffering=0) as nowhere,
+        job.open(resume=True) as journal,
+        monkeypatch.context() as patch,
+    ):
+        if place == "record":
+            patch.setattr(journal, "_file", nowhere)
+        else:
+            patch.setattr(ZarrSink, place, full)
+        path = journal_path(out) if place == "record" else out
+        with pytest.raises(UsageError, match=r"No space left on device; .* --resume goes on") as it:
+            job.run(journal)
+        assert repr(str(path)) in str(it.value)
+    carried_out(job, resume=True)
+    assert content(out) == content(tmp_path / "whole.zarr")
 
 
 def test_checkpoints_take_a_small_share_of_the_time(tmp_path):

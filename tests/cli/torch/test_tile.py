@@ -190,6 +190,30 @@ def test_channels_last_in_tiff_out_zarr():
     np.testing.assert_allclose(np.moveaxis(found[:], -1, 0), wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize(("axes", "order"), [("HWC", (1, 2, 0)), ("CHW", (0, 1, 2))])
+@pytest.mark.parametrize("engine", [(), ("--engine", "halo", "--tile", 64)])
+def test_classes_per_pixel_are_an_image_without_channels(axes, order, engine):
+    np.save("in.npy", image(3, 600, 30).transpose(order))
+    assert "(HW), 1x600x30 int64" in run("job_nets:classes", "in.npy", "out.tif", *engine)
+    np.testing.assert_array_equal(
+        tifffile.imread("out.tif"), whole("classes", image(3, 600, 30))[0]
+    )
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2", ">f4", "f8"])
+def test_pages_of_any_type_and_byte_order_are_a_batch(dtype):
+    pages = (100 * image(5, 60, 40)).astype(dtype)
+    tifffile.imwrite("in.tif", pages, photometric="minisblack", byteorder=pages.dtype.byteorder
+                     if pages.dtype.byteorder == ">" else "<")  # fmt: skip
+    told = run("job_nets:gray", "in.tif", "out.tif")
+    assert "(NHW), 5x1x60x40" in told
+    import job_nets  # type: ignore[import-not-found]
+
+    with torch.no_grad():
+        wanted = job_nets.gray()(torch.from_numpy(pages.astype("f4"))[:, None])[:, 0]
+    np.testing.assert_allclose(tifffile.imread("out.tif"), wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_volumes_and_signals_work_alike():
     np.save("v.npy", image(50, 9, 8))
     run("job_nets:volume", "v.npy", "v.zarr", "--axes", "DHW", "--band", 4)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from fieldwise.errors import UsageError
 
 _ENDS = 1 << 20
 
@@ -24,6 +28,18 @@ def reserve(file: BinaryIO, nbytes: int) -> None:
         except OSError as error:
             if error.errno not in _CANNOT_RESERVE:
                 raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which result could not be written, and that what is recorded is not lost."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write {str(path)!r}: {error.strerror or error}; mend that, and --resume goes "
+            "on from what is on disk."
+        ) from error
 
 
 def sync_file(path: Path) -> None:

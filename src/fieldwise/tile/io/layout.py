@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fieldwise.errors import UsageError
+from fieldwise.tile.io.disk import writing
 from fieldwise.tile.io.protocol import Sink, Source
 
 Shape = tuple[int, ...]
@@ -139,12 +140,17 @@ class FileView:
     layout: Layout
 
     def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
-        """Write a block that begins at this index of the model's result."""
-        self.sink.write(self.layout.file_shape(start), self.layout.to_file(block))
+        """Write a block that begins at this index of the model's result.
+
+        Raises UsageError where the disk does not take it.
+        """
+        with writing(self.sink.path):
+            self.sink.write(self.layout.file_shape(start), self.layout.to_file(block))
 
     def flush(self) -> None:
-        """See Sink.flush."""
-        self.sink.flush()
+        """See Sink.flush, and ``write``."""
+        with writing(self.sink.path):
+            self.sink.flush()
 
 
 def guess_axes(shape: Sequence[int], *, model: Sequence[int], hint: str | None = None) -> str:

@@ -79,6 +79,11 @@ class NpySink:
 
     array: Mapped
 
+    @property
+    def path(self) -> Path:
+        """See protocol.Sink."""
+        return self.array.path
+
     def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
         """See protocol.Sink."""
         region = tuple(slice(at, at + n) for at, n in zip(start, block.shape, strict=True))

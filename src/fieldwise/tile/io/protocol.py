@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +49,11 @@ class Sink(Protocol):
     It has a grain, the least block that is written at a time, per dimension: a block begins at
     multiples of the grain and ends there or where the array does.
     """
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
 
     def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
         """Write a block that begins at this index."""

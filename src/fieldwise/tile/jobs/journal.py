@@ -7,17 +7,19 @@ short by a crash is dropped.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import uuid4
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io.disk import sync_directory
+from fieldwise.tile.io.disk import sync_directory, writing
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.fingerprint import Identity, environment
 
@@ -41,9 +43,9 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, file: BinaryIO, run: str, done: set[int], warning: str | None = None
+        self, path: Path, file: FileIO, run: str, done: set[int], warning: str | None = None
     ) -> None:
-        self._file, self.done, self.warning = file, done, warning
+        self._path, self._file, self.done, self.warning = path, file, done, warning
         self.piece = Checkpoint(path.with_name(path.name + ".piece"), run)
         self.passes = Checkpoint(path.with_name(path.name + ".passes"), run)
 
@@ -123,10 +125,15 @@ class Journal:
         return cls(path, file, header.get("run", ""), done, _warning(header.get("environment", {})))
 
     def record(self, piece: int) -> None:
-        """Note a piece whose results are on disk; on disk itself when this returns."""
-        self._file.write(_line({"piece": piece}))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Note a piece whose results are on disk; on disk itself when this returns.
+
+        Raises UsageError where the disk does not take it.
+        """
+        with writing(self._path):
+            line = _line({"piece": piece})
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
         self.done.add(piece)
 
     def __enter__(self) -> Journal:
@@ -157,9 +164,12 @@ def _read(path: Path, text: bytes) -> tuple[dict[str, Any], set[int], int]:
     return header, done, end
 
 
-def _locked(path: Path) -> BinaryIO:
-    """The file, open and locked until it is closed or the process ends, however it ends."""
-    file = path.open("a+b")
+def _locked(path: Path) -> FileIO:
+    """The file, open and locked until it is closed or the process ends, however it ends.
+
+    It has no buffer: what could not be written is not tried again when it is closed.
+    """
+    file = path.open("a+b", buffering=0)
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
