@@ -104,7 +104,13 @@ def test_a_certificate_is_plain_data_for_json() -> None:
     assert json.loads(json.dumps(axis)) == {
         "axis": 2,
         "size": 8,
-        "circular": {"holds": True, "period": 1, "step": 1, "conditions": [], "undecided": False},
+        "circular": {
+            "holds": True,
+            "period": 1,
+            "step": 1,
+            "conditions": ["no circular padding is larger than the axis that it pads"],
+            "undecided": False,
+        },
         "interior": {"range": [1, 7], "empty": False, "carried": [1, 6], "period": 1, "step": 1},
         "broken_by": [],
     }

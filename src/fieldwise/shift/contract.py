@@ -133,9 +133,14 @@ def factor_of(item: Any, labels: Sequence[Label], frame: Frame) -> Factor:
 
 def rank_of(item: Any, frame: Frame) -> int:
     """The number of dimensions of an argument, an operand or a constant."""
+    return len(shape_of(item, frame))
+
+
+def shape_of(item: Any, frame: Frame) -> tuple[int, ...]:
+    """The shape of an argument, an operand or a constant."""
     if isinstance(item, Ref):
-        return len(frame.graph.shape(frame.node.operands[item.operand]))
-    return len(item.shape)
+        return frame.graph.shape(frame.node.operands[item.operand])
+    return tuple(item.shape)
 
 
 # -------------------------------------------------------------------- the ops

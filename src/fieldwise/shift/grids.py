@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.axes import AxisMap, Border, IndexSet
+from fieldwise.axes import AxisMap, Border, IndexSet, Table, index_map
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.ir import Along, Ref
 from fieldwise.shift.constants import Values, constant
@@ -62,10 +62,9 @@ def _along(
     if any(not _uniform(other, axis) for other in coordinates if other is not mine):
         raise BreaksError(Fault("its grid mixes the axes"))
     line = np.moveaxis(mine, axis, 0).reshape(mine.shape[axis], -1)[:, 0]
-    along = Along(axis + 1, _regular(line, given), _BORDERS[given["padding_mode"]])
+    along = Along(axis + 1, _regular(line, size, given), _BORDERS[given["padding_mode"]])
     if along.border is Border.REFLECT and not given["align_corners"]:
         along = Along(axis + 1, along.map, Border.SYMMETRIC)
-    assert size
     return axis + 1, read_along(dim, along, len(line), frame.voice, averages=True)
 
 
@@ -80,14 +79,21 @@ def _uniform(values: Values, axis: int) -> bool:
     return bool((abs(values - values.take([0], axis)) < _EXACT).all())
 
 
-def _regular(line: Values, given: Mapping[str, Any]) -> AxisMap:
-    """The map of a line of positions that repeats with a whole number of samples."""
+def _regular(line: Values, size: int, given: Mapping[str, Any]) -> AxisMap | Table:
+    """The map of a line of positions that repeats with a whole number of samples.
+
+    Where all lie on samples, or alike between them, within the axis, it need not be in order.
+    """
+    rows = [_taps(float(p), given["interpolation_mode"]) for p in line]
+    jumps = line - line[0]
+    inside = min(map(min, rows)) >= 0 and max(map(max, rows)) < size
+    if inside and (abs(jumps - jumps.round()) < _EXACT).all():
+        return index_map([IndexSet.of(row) for row in rows])
     for period in range(1, len(line) // 2 + 1):
         jumps = line[period:] - line[:-period]
         advance = round(float(jumps[0]))
         if advance and (abs(jumps - advance) < _EXACT).all():
-            taps = [_taps(float(p), given["interpolation_mode"]) for p in line[:period]]
-            return AxisMap(advance, tuple(map(IndexSet.of, taps)))
+            return AxisMap(advance, tuple(map(IndexSet.of, rows[:period])))
     raise BreaksError(Fault("its grid takes steps that are no whole number of samples"))
 
 

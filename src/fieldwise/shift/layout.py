@@ -253,5 +253,5 @@ def _cropped(part: Part, start: int, stop: int, tell: Tell) -> Part:
         return (resized(part[0], start // tail, stop // tail, tell), *part[1:])
     digit = merged(part)
     if digit is None:
-        raise BreaksError(Fault("it cuts a row-major index inside a row"))
+        raise BreaksError(Fault("it cuts a row-major index inside a row", known=False))
     return (resized(digit, start, stop, tell),)

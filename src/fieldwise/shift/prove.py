@@ -10,32 +10,25 @@ the reason.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import gcd, lcm
+from dataclasses import replace
+from math import lcm
 from typing import Any
 
-from fieldwise.axes import IndexSet
+from fieldwise.axes import Border
 from fieldwise.capture.graphs import graph_of
 from fieldwise.graph.calls import arguments
-from fieldwise.graph.ir import Graph, Node, Value
+from fieldwise.graph.ir import Along, Graph, Node, Separable, Value
 from fieldwise.graph.names import aliases, resolve
 from fieldwise.graph.spatial import spatial_axes
 from fieldwise.shift.certificate import (
-    AxisCertificate,
-    Breaker,
     Certificate,
     Certificates,
-    Circular,
-    Interior,
-    Move,
 )
 from fieldwise.shift.constants import constant
 from fieldwise.shift.frame import Frame
 from fieldwise.shift.layout import (
     Layout,
     Voice,
-    has_spectrum,
-    length,
     movers,
     moves,
     period_of,
@@ -43,9 +36,11 @@ from fieldwise.shift.layout import (
     stays,
     uniform,
 )
-from fieldwise.shift.moving import BreaksError, Fault, Moving
+from fieldwise.shift.moving import BreaksError, Fault
 from fieldwise.shift.reasons import Reasons
+from fieldwise.shift.states import Follows, Lost, State
 from fieldwise.shift.step import advanced, is_random
+from fieldwise.shift.verdicts import axis_certificate
 
 
 def certify(
@@ -78,7 +73,7 @@ def certify(
     found: dict[str, Certificate] = {}
     for value in _dependent(graph, source.name):
         certified = tuple(
-            _axis_certificate(axis, source.shape[axis], *(sweep[value] for sweep in sweeps[axis]))
+            axis_certificate(axis, source.shape[axis], *(sweep[value] for sweep in sweeps[axis]))
             for axis in chosen
         )
         found[value] = Certificate(names.get(value, value), value, graph.shape(value), certified)
@@ -106,29 +101,11 @@ def _dependent(graph: Graph, source: str) -> Iterator[str]:
 # -------------------------------------------------------------------- the sweep
 
 
-@dataclass(frozen=True, slots=True)
-class _Follows:
-    """A value that is followed: how it moves under shifts by multiples of ``period``."""
-
-    layout: Layout
-    period: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    """A value of which nothing is known any more, and why."""
-
-    faults: tuple[Fault, ...]
-
-
-_State = _Follows | _Lost
-
-
-def _sweep(graph: Graph, source: Value, axis: int, *, circular: bool) -> Mapping[str, _State]:
-    states: dict[str, _State] = {
-        name: _Follows(tuple(map(stays, graph.shape(name)))) for name in graph.inputs
+def _sweep(graph: Graph, source: Value, axis: int, *, circular: bool) -> Mapping[str, State]:
+    states: dict[str, State] = {
+        name: Follows(tuple(map(stays, graph.shape(name)))) for name in graph.inputs
     }
-    states[source.name] = _Follows(source_layout(source.shape, axis, circular=circular))
+    states[source.name] = Follows(source_layout(source.shape, axis, circular=circular))
     size, names = source.shape[axis], dict[Hashable, int]()
     for node in graph.nodes:
         for position, name in enumerate(node.results):
@@ -141,19 +118,19 @@ def _next(
     graph: Graph,
     node: Node,
     position: int,
-    states: Mapping[str, _State],
+    states: Mapping[str, State],
     size: int,
     names: dict[Hashable, int],
     *,
     circular: bool,
-) -> _State:
+) -> State:
     read = dict.fromkeys(read.operand for read in node.reads[position])
     operands = {number: states[node.operands[number]] for number in read}
     inherited = tuple(dict.fromkeys(_inherited(operands.values())))
-    if any(isinstance(state, _Lost) for state in operands.values()):
-        return _Lost(inherited)
-    layouts = {n: state.layout for n, state in operands.items() if isinstance(state, _Follows)}
-    before = lcm(*(state.period for state in operands.values() if isinstance(state, _Follows)))
+    if any(isinstance(state, Lost) for state in operands.values()):
+        return Lost(inherited)
+    layouts = {n: state.layout for n, state in operands.items() if isinstance(state, Follows)}
+    before = lcm(*(state.period for state in operands.values() if isinstance(state, Follows)))
     name = node.results[position]
     reasons = Reasons(node.op, arguments(node), size)
     voice = Voice(name, lambda *told: _placed(reasons(*told), name, node))
@@ -167,11 +144,22 @@ def _next(
             )
     except BreaksError as broken:
         faults = (_placed(fault, name, node) for fault in broken.faults)
-        return _Lost(tuple(dict.fromkeys((*inherited, *faults))))
-    return _Follows(layout, period)
+        return Lost(tuple(dict.fromkeys((*inherited, *faults))))
+    wraps = _wraps(node) or any(isinstance(o, Follows) and o.wraps for o in operands.values())
+    return Follows(layout, period, wraps)
 
 
 _LARGER = "use a larger input"
+
+
+def _wraps(node: Node) -> bool:
+    """Whether a node pads circularly."""
+    steps = (step for reads in node.reads for read in reads for step in read.steps)
+    coords = (coord for step in steps if isinstance(step, Separable) for coord in step.coords)
+    return node.op == "pad" and any(
+        isinstance(coord, Along) and coord.border is Border.WRAP and not coord.map.is_identity
+        for coord in coords
+    )
 
 
 def _layout(frame: Frame, layouts: Mapping[int, Layout]) -> Layout:
@@ -198,102 +186,8 @@ def _placed(fault: Fault, name: str, node: Node) -> Fault:
 def _inherited(states: Any) -> Iterator[Fault]:
     """What has been broken already, among the operands of a node."""
     for state in states:
-        if isinstance(state, _Lost):
+        if isinstance(state, Lost):
             yield from state.faults
         else:
             for moving in movers(state.layout):
                 yield from (fault for condition, fault in moving.faults if condition != "long")
-
-
-# -------------------------------------------------------------------- certificates
-
-
-def _axis_certificate(axis: int, size: int, circular: _State, interior: _State) -> AxisCertificate:
-    faults = tuple(dict.fromkeys(_faults(circular)))
-    inside = _interior(interior)
-    return AxisCertificate(
-        axis=axis,
-        size=size,
-        circular=_broken(faults) if faults else _circular(circular, size),
-        interior=inside,
-        broken_by=_breakers(faults, axis),
-        emptied_by=_breakers(_faults(interior), axis) if inside.empty else (),
-    )
-
-
-def _breakers(faults: Sequence[Fault], axis: int) -> tuple[Breaker, ...]:
-    return tuple(
-        Breaker(fault.node, fault.module, axis, fault.why, fault.remedy, fault.known)
-        for fault in dict.fromkeys(faults)
-    )
-
-
-def _faults(state: _State) -> tuple[Fault, ...]:
-    if isinstance(state, _Lost):
-        return state.faults
-    if any(map(has_spectrum, state.layout)):
-        return (Fault("it is a spectrum, which turns its phases instead of moving"),)
-    return tuple(fault for moving in movers(state.layout) for _, fault in moving.faults)
-
-
-def _broken(faults: Sequence[Fault]) -> Circular:
-    return Circular(holds=False, undecided=not any(fault.known for fault in faults))
-
-
-def _circular(state: _State, size: int) -> Circular:
-    assert isinstance(state, _Follows)
-    period = gcd(state.period, size)
-    found = tuple(
-        replace(move, step=_step(state.period, moving, period, size))
-        for move, moving in _moves(state.layout, state.period)
-    )
-    steps = {move.step * move.inner for move in found}
-    conditions = (f"the size of the axis is a multiple of {period}",) if period > 1 else ()
-    step = next(iter(steps), 0) if len(steps) < 2 else None
-    return Circular(True, period, step, conditions, found)
-
-
-def _step(proven: int, moving: Moving, period: int, size: int) -> int:
-    """The step at the common divisor of the proven period and the size of the axis.
-
-    Multiples of the proven period reach it after some turns of the axis.
-    """
-    assert moving.turn is not None
-    natural = moving.rate * period
-    if natural.denominator == 1 and moving.rate * size % moving.turn == 0:
-        return int(natural)
-    times = next(k for k in range(1, size + 1) if (k * proven - period) % size == 0)
-    step = times * moving.step(proven) % moving.turn
-    return step if 2 * step <= moving.turn else step - moving.turn
-
-
-def _interior(state: _State) -> Interior:
-    if isinstance(state, _Lost):
-        return Interior()
-    found = tuple(_moves(state.layout, state.period))
-    ranges = [(_range(move, moving.clean), move) for move, moving in found if moving.clean]
-    if not ranges:
-        return Interior()
-    best, move = max(ranges, key=lambda pair: pair[0][1] - pair[0][0])
-    return Interior(best, state.period, move.step * move.inner, tuple(move for move, _ in found))
-
-
-def _range(move: Move, clean: IndexSet) -> tuple[int, int]:
-    """The longest run of clean positions, as [start, stop)."""
-    first, last = max(clean.runs(), key=lambda run: run[1] - run[0])
-    if move.outer > 1:
-        return first, last
-    return move.start + first * move.inner, move.start + last * move.inner
-
-
-def _moves(layout: Layout, period: int) -> Iterator[tuple[Move, Moving]]:
-    for dim, parts in enumerate(layout):
-        start = 0
-        for part in parts:
-            stop = start + length(part)
-            for place, digit in enumerate(part):
-                if isinstance(digit, Moving):
-                    outer, inner = length(part[:place]), length(part[place + 1 :])
-                    step = digit.step(period)
-                    yield Move(dim, start, stop, outer, digit.size, inner, step), digit
-            start = stop

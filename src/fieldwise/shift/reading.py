@@ -57,9 +57,30 @@ def from_reads(frame: Frame, treatment: Treatment, *, mixed: bool | None = None)
     if any(guards) and is_spectral(frame):
         guards = check_zeros(frame, layouts, guards)
     mixed = is_mixed(frame) if mixed is None else mixed
+    driven = _driven(frame, treatment)
     return tuple(
-        joined_dim(frame, layouts, guards, dim, mixed=mixed) for dim in range(len(frame.result))
+        joined_dim(frame, layouts, guards, dim, mixed=mixed)
+        if dim in driven or treatment.repeats
+        else stays(size)
+        for dim, size in enumerate(frame.result)
     )
+
+
+def _driven(frame: Frame, treatment: Treatment) -> set[int]:
+    """The dimensions of the result along which some operand is read at other places."""
+    found: set[int] = set()
+    for read in frame.node.reads[frame.position]:
+        before = frame.graph.shape(frame.node.operands[read.operand])
+        step, (old, new) = read.steps[-1], step_shapes(read, before, frame.result)[-1]
+        if isinstance(step, Reshape):
+            return set(range(len(frame.result)))
+        kept = treatment.whole == "kept" and old == new
+        for number, coord in enumerate(step.coords):
+            if isinstance(coord, Along):
+                found.add(coord.dim)
+            elif isinstance(coord, Whole) and kept:
+                found.add(number)
+    return found
 
 
 def separable_step(
@@ -77,8 +98,7 @@ def separable_step(
             new = read_along(dim, along, after[along.dim], frame.voice, averages=treatment.averages)
             known = dims.get(along.dim)
             dims[along.dim] = new if known is None else joined(known, new, frame.voice, along.dim)
-    other = uniform if treatment.repeats else stays
-    return tuple(dims.get(dim, other(size)) for dim, size in enumerate(after))
+    return tuple(dims.get(dim, uniform(size)) for dim, size in enumerate(after))
 
 
 def _pools_all(frame: Frame, treatment: Treatment, dim: Dim, along: Along, after: int) -> bool:

@@ -122,7 +122,9 @@ def undescribed(op: str) -> Fault:
     return Fault(why, "describe it in shift/treatment.py", known=False)
 
 
-ABSOLUTE = Fault("the indices that it returns are absolute positions", "use the values alone")
+ABSOLUTE = Fault(
+    "the indices that it returns are absolute positions", "use the values alone", known=False
+)
 
 
 def ordered(op: str) -> Fault:

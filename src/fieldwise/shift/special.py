@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.ir import Ref, Separable, broadcast
 from fieldwise.shift.against import against
 from fieldwise.shift.combine import joined
-from fieldwise.shift.constants import constant, is_flat
+from fieldwise.shift.constants import Constant, constant, is_flat
+from fieldwise.shift.contract import shape_of
 from fieldwise.shift.frame import Frame, read_whole
 from fieldwise.shift.layout import Layout, moves, period_of, stays, uniform
 from fieldwise.shift.moving import BreaksError, Fault
 from fieldwise.shift.reading import from_reads, separable_step
 from fieldwise.shift.treatment import COPIES, POINTWISE
-from fieldwise.shift.writes import needs_reads, tables
+from fieldwise.shift.writes import BY_DATA, needs_reads, tables
 
 
 def diagonal_matrix(frame: Frame) -> Layout:
@@ -30,6 +33,47 @@ def diagonal_matrix(frame: Frame) -> Layout:
     )
 
 
+def _scattered(frame: Frame) -> Layout:
+    """scatter at an index that derives from the input: along the other dimensions position by
+    position, so that these move with the index; a one-hot code is one.
+    """
+    given = arguments(frame.node)
+    dim, result = given["dim"] % max(len(frame.result), 1), frame.result
+    items = [given[name] for name in ("self", "index", "src") if given.get(name) is not None]
+    beside = [size for place, size in enumerate(result) if place != dim]
+    for item in items:
+        shape = list(shape_of(item, frame))
+        if not frame.node.op.startswith("scatter") or shape[:dim] + shape[dim + 1 :] != beside:
+            raise BreaksError(BY_DATA)
+    layout = tuple(map(uniform, result))
+    for item in items:
+        if isinstance(item, Ref):
+            mine = frame.layout(item.operand)
+            if moves(mine[dim]):
+                raise BreaksError(BY_DATA)
+            layout = tuple(
+                stays(size)
+                if place == dim
+                else joined(layout[place], mine[place], frame.voice, place)
+                for place, size in enumerate(result)
+            )
+        elif is_tensor(item):
+            known = constant(item, "a constant")
+            if not is_flat(known):
+                raise BreaksError(BY_DATA)
+    return layout
+
+
+def triangle(frame: Frame) -> Layout:
+    """tril and triu: zeros in the places that a constant mask says."""
+    given = arguments(frame.node)
+    layout = frame.layout(given["self"].operand)
+    half = np.tril if frame.node.op == "tril" else np.triu
+    mask = half(np.ones(frame.result[-2:], dtype=bool), given["diagonal"])
+    shape = (1,) * (len(layout) - 2) + mask.shape
+    return against(frame, layout, Constant(shape, "its mask", mask.reshape(shape)), "its mask")
+
+
 def histogram(frame: Frame) -> Layout:
     """histc counts values, wherever they are."""
     for dim in frame.layout(arguments(frame.node)["self"].operand):
@@ -42,12 +86,7 @@ def paired(frame: Frame) -> Layout:
     given = arguments(frame.node)
     reduced = frame.node.op == "dist" or given["reduction"] != 0
     items = [item for item in given.values() if isinstance(item, Ref) or is_tensor(item)]
-    shapes = [
-        frame.graph.shape(frame.node.operands[item.operand])
-        if isinstance(item, Ref)
-        else tuple(item.shape)
-        for item in items
-    ]
+    shapes = [shape_of(item, frame) for item in items]
     rank = max(map(len, shapes))
     shape = tuple(
         max(s[dim - rank + len(s)] if dim >= rank - len(s) else 1 for s in shapes)
@@ -77,6 +116,8 @@ def paired(frame: Frame) -> Layout:
 
 def written(frame: Frame) -> Layout:
     """A write at indices: by its reads where they tell, else a choice between two tables."""
+    if isinstance(arguments(frame.node).get("index"), Ref):
+        return _scattered(frame)
     by_reads = needs_reads(frame)
     found = tables(frame, by_reads=by_reads)
     if by_reads:

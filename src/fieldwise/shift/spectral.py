@@ -36,6 +36,7 @@ _CARRIES = frozenset({
     "slice", "pad", "unbind", "split", "select", "expand", "fft", "copy", "slice_scatter",
     "select_scatter", "alias_scatter", "permute_scatter", "cat", "stack",
 })  # fmt: skip
+_CUTS = frozenset({"slice", "select", "reshape", "permute", "expand", "clone", "alias", "detach"})
 _CONJUGATES = frozenset({"_conj", "conj_physical", "_conj_physical"})
 
 
@@ -58,7 +59,7 @@ def check_phases(frame: Frame) -> None:
     fits = (
         op in _CARRIES
         or (op in _SCALES and sum(turned) == 1)
-        or (op in ("div", "true_divide") and turned == [True])
+        or (op in ("div", "true_divide") and turned[:1] == [True] and sum(turned) == 1)
         or (op in _ADDS and turned == [True, True] and not list(tensors(given)))
         or (op == "masked_fill" and given.get("value") in (0, 0.0))
         or (op == "where" and _keeps(given))
@@ -149,6 +150,8 @@ def _holds_zeros(frame: Frame, name: str) -> bool:
     if node.op == "constant" and node.source is not None:
         return _is_zero(constant(node.source.args[0], ""))
     given = arguments(node)
+    if node.op in _CUTS:
+        return all(_holds_zeros(frame, operand) for operand in node.operands)
     if node.op not in ("fill", "zero", "copy") or any(node.reads):
         return False
     source = given.get("src", given.get("value", 0))

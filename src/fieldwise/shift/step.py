@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fieldwise.graph.calls import arguments, is_tensor, op_name
@@ -13,6 +14,7 @@ from fieldwise.shift.against import with_constants
 from fieldwise.shift.attention import attended
 from fieldwise.shift.constants import constant
 from fieldwise.shift.contract import contracted
+from fieldwise.shift.folding import folded
 from fieldwise.shift.frame import Frame
 from fieldwise.shift.grids import sampled
 from fieldwise.shift.layout import (
@@ -25,7 +27,7 @@ from fieldwise.shift.moving import BreaksError
 from fieldwise.shift.naming import named
 from fieldwise.shift.reading import from_reads
 from fieldwise.shift.reasons import ABSOLUTE, ordered, undescribed, unjudged
-from fieldwise.shift.special import diagonal_matrix, histogram, paired, written
+from fieldwise.shift.special import diagonal_matrix, histogram, paired, triangle, written
 from fieldwise.shift.spectral import (
     check_phases,
     is_spectral,
@@ -61,6 +63,9 @@ def _stepped(frame: Frame) -> Layout:
         if met is not None:
             return met
         check_phases(frame)
+    half = folded(frame)
+    if half is not None:
+        return half
     own = _OWN.get(op)
     if own is not None:
         return own(frame)
@@ -122,7 +127,8 @@ def _constant_result(frame: Frame) -> Layout:
 
 
 def _element_wise(frame: Frame) -> Layout:
-    return _treated(frame, POINTWISE)
+    """Noise that is given besides is drawn in training only."""
+    return _treated(frame, replace(POINTWISE, constants="none"))
 
 
 _OWN = {
@@ -131,6 +137,8 @@ _OWN = {
     "grid_sample": sampled,
     "diag_embed": diagonal_matrix,
     "histc": histogram,
+    "tril": triangle,
+    "triu": triangle,
     **dict.fromkeys(("loss", "dist"), paired),
     **dict.fromkeys((op for op in OTHERS if op.startswith(("index_", "scatter"))), written),
     **dict.fromkeys((op for op in OTHERS if op.startswith("rrelu")), _element_wise),

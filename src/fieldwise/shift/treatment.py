@@ -64,7 +64,7 @@ _POINTWISE = """
     special_shifted_chebyshev_polynomial_u special_shifted_chebyshev_polynomial_v
     special_shifted_chebyshev_polynomial_w special_spherical_bessel_j0 special_xlog1py
     special_zeta sqrt square sub subtract tan tanh tanh_backward tanhshrink threshold
-    threshold_backward tril triu true_divide trunc where xlogy __ilshift__ __ixor__ __lshift__
+    threshold_backward true_divide trunc where xlogy __ilshift__ __ixor__ __lshift__
     __rshift__ __xor__ _conj _conj_physical
 """
 _COPIES = """
@@ -127,9 +127,9 @@ CONTRACTIONS = frozenset({
 """Sums of products, which pair the positions of two operands; see ``contract``."""
 
 OTHERS = frozenset(
-    "fft attention grid_sample diag_embed histc loss dist index_put index_copy index_fill "
-    "index_add index_reduce scatter scatter_add scatter_reduce rrelu rrelu_with_noise "
-    "rrelu_with_noise_functional".split()
+    "fft attention grid_sample diag_embed histc tril triu loss dist index_put index_copy "
+    "index_fill index_add index_reduce scatter scatter_add scatter_reduce rrelu "
+    "rrelu_with_noise rrelu_with_noise_functional".split()
 )
 """Ops with a function of their own; see ``step``."""
 

@@ -19,7 +19,7 @@ from fieldwise.shift.layout import movers, size_of
 from fieldwise.shift.moving import BreaksError, Fault
 
 _WRITTEN = ("values", "value", "source", "src")
-_BY_DATA = Fault("it writes to positions that depend on the data", known=False)
+BY_DATA = Fault("it writes to positions that depend on the data", known=False)
 _NO_GRID = Fault("it writes what derives from the input to no regular grid", known=False)
 
 
@@ -30,11 +30,12 @@ def needs_reads(frame: Frame) -> bool:
     """
     given = arguments(frame.node)
     if any(isinstance(index, Ref) for index in _indices(given)) or not given:
-        raise BreaksError(_BY_DATA)
+        raise BreaksError(BY_DATA)
     written = _written(given)
     if not isinstance(written, Ref):
         return False
-    if not any(map(_is_unknown, frame.node.reads[frame.position])):
+    exact = not any(map(_is_unknown, frame.node.reads[frame.position]))
+    if exact and (frame.node.op != "index_put" or _is_line(given)):
         return True
     layout = frame.layout(written.operand)
     if any(size_of(dim) > 1 for dim in layout) or any(movers(layout)):
@@ -73,6 +74,12 @@ def _indices(given: Mapping[str, Any]) -> list[Any]:
     return list(found) if isinstance(found, (list, tuple)) else [found]
 
 
+def _is_line(given: Mapping[str, Any]) -> bool:
+    """Whether one dimension is indexed by one line of indices."""
+    used = [index for index in _indices(given) if index is not None]
+    return len(used) == 1 and len(used[0].shape) == 1
+
+
 def _written(given: Mapping[str, Any]) -> Any:
     return next((given[name] for name in _WRITTEN if given.get(name) is not None), None)
 
@@ -87,7 +94,7 @@ def _placed(frame: Frame, given: Mapping[str, Any], values: Values | bool, into:
     indices = [None if index is None else constant(index, "").values for index in _indices(given)]
     if any(known is None and index is not None
            for known, index in zip(indices, _indices(given), strict=True)):  # fmt: skip
-        raise BreaksError(_BY_DATA)
+        raise BreaksError(BY_DATA)
     if "indices" in given:
         into[tuple(slice(None) if index is None else index for index in indices)] = values
         return into
