@@ -52,8 +52,9 @@ class Command:
 
 
 def pages() -> list[Path]:
-    """All pages with code: the README, and what stands in docs."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """All pages with code: those beside the source, and what stands in docs."""
+    beside = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md")]
+    return [*beside, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(text: str) -> list[Block]:

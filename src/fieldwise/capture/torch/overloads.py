@@ -20,7 +20,6 @@ class Op:
 
     name:      with its namespace, without the underscore of in-place ops ('aten::add')
     plain:     without its namespace
-    canonical: the name in graphs
     arguments: names of its arguments, in order
     defaults:  their default values
     writes:    arguments that it writes to
@@ -28,7 +27,6 @@ class Op:
     moves:     whether one of its arguments is a device
     out:       whether it writes to ``out=`` arguments (which it does not read)
     lends:     arguments of which it only looks at shape, dtype and device
-    rule:      the rule of its reads
     composite: whether torch can express it by other ops
     pointwise: whether torch says that it is element-wise
     inspects:  whether its result is a Python value that depends on the data
@@ -38,7 +36,6 @@ class Op:
 
     name: str
     plain: str
-    canonical: str
     arguments: tuple[str, ...]
     defaults: Mapping[str, Any]
     writes: tuple[str, ...]
@@ -46,12 +43,23 @@ class Op:
     moves: bool
     out: bool
     lends: tuple[str, ...]
-    rule: Rule | None
     composite: bool
     pointwise: bool
     inspects: bool
     sizes_by_data: bool
     inplace_view: bool
+
+    @property
+    def rule(self) -> Rule | None:
+        """The rule of its reads, as of now: rules may be added at any time."""
+        found = find_rule(self.name)
+        return found[1] if found else None
+
+    @property
+    def canonical(self) -> str:
+        """The name in graphs."""
+        found = find_rule(self.name)
+        return found[0] if found else self.plain
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Every argument by its name, defaults filled in."""
@@ -98,11 +106,9 @@ def describe(func: torch._ops.OpOverload) -> Op:
     if writes and name.endswith("_") and not name.endswith("__"):
         name = name[:-1]
     plain = name.split("::")[1]
-    found = find_rule(name)
     return Op(
         name=name,
         plain=plain,
-        canonical=found[0] if found else plain,
         arguments=tuple(argument.name for argument in arguments),
         defaults={a.name: a.default_value for a in arguments if a.has_default_value()},
         writes=writes,
@@ -110,7 +116,6 @@ def describe(func: torch._ops.OpOverload) -> Op:
         moves=any("Device" in str(argument.type) for argument in arguments),
         out=any(argument.is_out for argument in arguments),
         lends=_LENDS.get(plain, ()),
-        rule=found[1] if found else None,
         composite=func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd),
         pointwise=torch.Tag.pointwise in func.tags,
         inspects=torch.Tag.data_dependent_output in func.tags,
@@ -139,8 +144,9 @@ def reads_of(op: Op, call: OpCall) -> Reads:
         if source is None:
             return one()
         return one(broadcast(source, call.operands[source], call.result))
-    if op.rule is not None:
-        return op.rule(call)
+    rule = op.rule
+    if rule is not None:
+        return rule(call)
     if op.pointwise:
         reads = tuple(
             broadcast(number, shape, call.result) for number, shape in enumerate(call.operands)
