@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from torch import nn
 
 from fieldwise.errors import UsageError
@@ -94,8 +95,8 @@ def test_the_halo_it_proposes_is_the_least_that_has_no_seams():
         model, _ = network(kind)
         (one, _) = check_description(model, described(description(0, 96, 48)))
         assert one.wrong
-        assert not check_description(model, described(description(one.good, 96, 48)))[0].wrong
-        assert check_description(model, described(description(one.needed - 1, 96, 48)))[0].wrong
+        assert not check_description(model, described(description(one.good, 144, 48)))[0].wrong
+        assert check_description(model, described(description(one.needed - 1, 144, 48)))[0].wrong
 
 
 def test_axes_of_format_5_are_read_like_letters_of_format_4():
@@ -147,3 +148,81 @@ def test_a_description_of_another_model_is_refused():
     found["outputs"] *= 2
     with pytest.raises(UsageError, match="2 outputs and the model 1"):
         check_description(network(Chain)[0], described(found))
+
+
+# ------------------------------------------------------------------- what is written badly
+
+
+def modern(**changes) -> dict:
+    """A description of format 0.5, with changes to its axis y."""
+    space = {"type": "space", "size": {"min": 64, "step": 16}}
+    channels = {"type": "channel", "channel_names": ["r", "g", "b"]}
+    entry = [{"type": "batch"}, channels, {**space, "id": "y"}, {**space, "id": "x"}]
+    result = [
+        {"type": "batch"},
+        {"type": "channel", "channel_names": ["a"]},
+        {"type": "space", "id": "y", "size": {"tensor_id": "raw", "axis_id": "y"}, "halo": 16},
+        {"type": "space", "id": "x", "size": {"tensor_id": "raw", "axis_id": "x"}, "halo": 16},
+    ]
+    for which, change in changes.items():
+        axes, place = (result, 2) if which == "halo" else (entry, {"channels": 1}.get(which, 2))
+        axes[place] = {**axes[place], **change}
+    return {"inputs": [{"id": "raw", "axes": entry}], "outputs": [{"id": "mask", "axes": result}]}
+
+
+def test_a_size_that_refers_to_another_axis_is_that_one_scaled():
+    found = described(
+        modern(size={"size": {"tensor_id": "raw", "axis_id": "x", "offset": 4}, "scale": 0.5})
+    )
+    assert (found.inputs[0][2].least, found.inputs[0][2].step) == (132, 32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"halo": {"halo": 6.5}}, "the halo 6.5 is no whole number"),
+        ({"halo": {"halo": "lots"}}, "the halo 'lots' is no whole number"),
+        ({"halo": {"halo": -3}}, "the halo of axis 'y' is -3"),
+        ({"size": {"size": 0}}, "the size of axis 'y' is 0"),
+        ({"size": {"size": {"min": 64, "step": -16}}}, "the step of axis 'y' is -16"),
+        ({"size": {"type": "banana"}}, "an axis of type 'banana' is none of batch, channel"),
+        ({"channels": {"channel_names": "#3"}}, "the channel names '#3' are no list"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_no_description(tmp_path, changes, told):
+    (tmp_path / "rdf.yaml").write_text(yaml.safe_dump(modern(**changes)))
+    with pytest.raises(UsageError, match="is no model description") as caught:
+        read_description(tmp_path / "rdf.yaml")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"shape": {"min": [1, 3, 64, 64]}}, "the step None is not one number for each of 4 axes"),
+        ({"shape": [1, 3, 64]}, "the shape [1, 3, 64] is not one number for each of 4 axes"),
+    ],
+)
+def test_so_are_lists_of_another_length_in_older_formats(tmp_path, change, told):
+    data = description(16, 64, 16)
+    data["inputs"][0] |= change
+    (tmp_path / "rdf.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(UsageError) as caught:
+        read_description(tmp_path / "rdf.yaml")
+    assert told in str(caught.value)
+    del data["inputs"][0]["shape"]
+    (tmp_path / "rdf.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(UsageError, match="the input 'raw' has no shape"):
+        read_description(tmp_path / "rdf.yaml")
+
+
+def test_a_halo_that_leaves_nothing_of_the_least_blocks_is_wrong():
+    model, _ = network(TransposedUNet)
+    (check, _) = check_description(model, described(description(48, 96, 16)))
+    assert check.wrong == ("the halo of 48 leaves nothing of the least blocks, which give 96",)
+
+
+def test_a_least_size_on_which_the_model_fails_is_wrong():
+    model, _ = network(Valid)
+    (check, _) = check_description(model, described(description(0, 4, 8)))
+    assert check.wrong == ("the model fails on the least size of 4",)

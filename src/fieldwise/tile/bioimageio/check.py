@@ -64,8 +64,9 @@ def check_description(model: nn.Module, found: Description) -> tuple[AxisCheck, 
         )
     shape = geometry(graph, axes)
     blocks = [graph, *_larger(model, found, shape)]
+    least = _least(model, found)
     return tuple(
-        _checked(blocks, shape, found, number, place)
+        _checked(blocks, least, shape, found, number, place)
         for number in range(len(graph.outputs))
         for place in range(len(axes))
     )
@@ -84,6 +85,14 @@ def _larger(model: nn.Module, found: Description, shape: Geometry) -> list[Graph
     return graphs
 
 
+def _least(model: nn.Module, found: Description) -> Graph | None:
+    """Captured at the least sizes that are declared; None: it fails."""
+    try:
+        return _captured(model, found.shapes())
+    except CaptureError:
+        return None
+
+
 def _captured(model: nn.Module, shapes: Sequence[tuple[int, ...]]) -> Graph:
     weights = (t.dtype for t in (*model.parameters(), *model.buffers()) if t.is_floating_point())
     dtype = next(weights, torch.float32)
@@ -92,7 +101,12 @@ def _captured(model: nn.Module, shapes: Sequence[tuple[int, ...]]) -> Graph:
 
 
 def _checked(
-    graphs: Sequence[Graph | None], shape: Geometry, found: Description, number: int, place: int
+    graphs: Sequence[Graph | None],
+    least: Graph | None,
+    shape: Geometry,
+    found: Description,
+    number: int,
+    place: int,
 ) -> AxisCheck:
     runs = [graph for graph in graphs if graph is not None]
     output, dim = runs[0].outputs[number], shape.dims[number][place]
@@ -118,6 +132,12 @@ def _checked(
         wrong.append(
             f"{what} is not a multiple of the stride {grid}: blocks of {off[0].size} samples "
             f"advance by {off[0].advance(axis.halo, scale)}"
+        )
+    if least is None:
+        wrong.append(f"the model fails on the least size of {entry.least}")
+    elif (given := least.shape(least.outputs[number])[dim]) <= 2 * axis.halo:
+        wrong.append(
+            f"the halo of {axis.halo} leaves nothing of the least blocks, which give {given}"
         )
     if len(runs) < len(graphs):
         wrong.append(f"the step of {entry.step} allows sizes on which the model fails")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,13 @@ class Axis:
     least: int = 1
     step: int = 0
     halo: int = 0
+
+    def __post_init__(self) -> None:
+        for what, value, smallest in (
+            ("size", self.least, 1), ("step", self.step, 0), ("halo", self.halo, 0),
+        ):  # fmt: skip
+            if value < smallest:
+                raise ValueError(f"the {what} of axis {self.name!r} is {value}")
 
 
 Tensor = tuple[Axis, ...]
@@ -79,9 +87,10 @@ def read_description(path: Path) -> Description:
     try:
         return described(found)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        said = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
         raise UsageError(
-            f"{str(path)!r} is no model description of format 0.3 to 0.5 "
-            f"({type(error).__name__}: {error}); check its inputs and outputs."
+            f"{str(path)!r} is no model description of format 0.3 to 0.5 ({said}); check its "
+            "inputs and outputs."
         ) from error
 
 
@@ -95,7 +104,9 @@ def described(data: Mapping[str, Any]) -> Description:
     >>> found.inputs[0][2], found.outputs[0][3].halo
     (Axis(name='y', kind='space', least=64, step=16, halo=0), 32)
     """
-    inputs = tuple(map(_tensor, data["inputs"]))
+    if not all(isinstance(data[key], list) for key in ("inputs", "outputs")):
+        raise ValueError("its inputs and outputs are no lists")
+    inputs = tuple(map(_tensor, _settled(data["inputs"])))
     outputs = tuple(map(_tensor, data["outputs"]))
     if not inputs or not outputs:
         raise ValueError("it has no inputs or no outputs")
@@ -103,6 +114,41 @@ def described(data: Mapping[str, Any]) -> Description:
         str(one.get("id", one.get("name", number))) for number, one in enumerate(data["outputs"])
     )
     return Description(inputs, outputs, names)
+
+
+def _settled(inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The inputs with the sizes that refer to another axis replaced by what they refer to.
+
+    Format 0.5: such a size is the other's, times its scale over the axis's own, plus an offset.
+    """
+    sized = {
+        (one.get("id"), axis.get("id", axis["type"])): axis
+        for one in inputs
+        if not isinstance(one["axes"], str)
+        for axis in one["axes"]
+    }
+
+    def settled(axis: Mapping[str, Any]) -> Mapping[str, Any]:
+        size = axis.get("size")
+        if not isinstance(size, Mapping) or "axis_id" not in size:
+            return axis
+        other = sized[size.get("tensor_id"), size["axis_id"]]
+        ratio = Fraction(str(other.get("scale", 1))) / Fraction(str(axis.get("scale", 1)))
+        least, step = _sizes(other["size"])
+        found = {"min": least * ratio + size.get("offset", 0), "step": step * ratio}
+        return {**axis, "size": found}
+
+    return [
+        one if isinstance(one["axes"], str) else {**one, "axes": [settled(a) for a in one["axes"]]}
+        for one in _shaped(inputs)
+    ]
+
+
+def _shaped(inputs: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    for one in inputs:
+        if isinstance(one["axes"], str) and "shape" not in one:
+            raise ValueError(f"the input {one.get('name')!r} has no shape")
+    return inputs
 
 
 def _tensor(data: Mapping[str, Any]) -> Tensor:
@@ -117,32 +163,52 @@ def _lettered(axes: str, data: Mapping[str, Any]) -> Tensor:
     shape, count = data.get("shape"), len(axes)
     least, step = [1] * count, [0] * count
     if isinstance(shape, Mapping) and "min" in shape:
-        least, step = _numbers(shape["min"], count), _numbers(shape["step"], count)
+        least = _numbers("min", shape["min"], count)
+        step = _numbers("step", shape.get("step"), count)
     elif isinstance(shape, Sequence):
-        least = _numbers(shape, count)
-    halo = _numbers(data.get("halo") or [0] * count, count)
+        least = _numbers("shape", shape, count)
+    halo = _numbers("halo", data.get("halo") or [0] * count, count)
     return tuple(
         Axis(letter, _LETTERS.get(letter, "space"), *sizes)
         for letter, *sizes in zip(axes, least, step, halo, strict=True)
     )
 
 
-def _numbers(values: Sequence[Any], count: int) -> list[int]:
-    if len(values) != count:
-        raise ValueError(f"{list(values)} is not one number for each of {count} axes")
-    return [int(value) for value in values]
+def _numbers(what: str, values: Any, count: int) -> list[int]:
+    if not isinstance(values, list) or len(values) != count:
+        raise ValueError(f"the {what} {values!r} is not one number for each of {count} axes")
+    return [_whole(what, value) for value in values]
+
+
+def _whole(what: str, value: Any) -> int:
+    number = Fraction(value) if isinstance(value, (int, float, Fraction)) else None
+    if number is None or number.denominator != 1:
+        raise ValueError(f"the {what} {value!r} is no whole number")
+    return int(number)
 
 
 def _axis(data: Mapping[str, Any]) -> Axis:
     """Format 0.5."""
-    kind = _TYPES[data["type"]]
+    if data["type"] not in _TYPES:
+        raise ValueError(f"an axis of type {data['type']!r} is none of {', '.join(_TYPES)}")
+    kind, halo = _TYPES[data["type"]], _whole("halo", data.get("halo", 0))
     name, size = str(data.get("id", data["type"])), data.get("size", 1)
-    if kind == "channel":
-        size = len(data["channel_names"]) if "channel_names" in data else size
+    if kind == "channel" and "channel_names" in data:
+        names = data["channel_names"]
+        if not isinstance(names, list):
+            raise ValueError(f"the channel names {names!r} are no list")
+        size = len(names)
+    if isinstance(size, Mapping) and "axis_id" in size:
+        return Axis(name, kind, halo=halo)
+    least, step = _sizes(1 if size is None else size)
+    return Axis(name, kind, least, step if kind == "space" else 0, halo)
+
+
+def _sizes(size: Any) -> tuple[int, int]:
+    """The least size, and by what it grows."""
     if isinstance(size, Mapping):
-        step = int(size.get("step", 0)) if kind == "space" else 0
-        return Axis(name, kind, int(size.get("min", 1)), step, int(data.get("halo", 0)))
-    return Axis(name, kind, int(size or 1), 0, int(data.get("halo", 0)))
+        return _whole("min", size.get("min", 1)), _whole("step", size.get("step", 0))
+    return _whole("size", size), 0
 
 
 _LETTERS: Mapping[str, Kind] = {"b": "batch", "c": "channel", "i": "channel"}
