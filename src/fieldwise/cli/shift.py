@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +16,13 @@ from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
 
 if TYPE_CHECKING:
+    from fieldwise.capture import Model
+    from fieldwise.shift import Certificate, Certificates
     from fieldwise.shift.measurement import Measurement
     from fieldwise.shift.repair import Repaired
+    from fieldwise.shift.repair.periodic import Valid
 
-NOT_REPAIRED = 1
+FAILED = 1
 
 
 class Format(StrEnum):
@@ -47,7 +51,9 @@ def shift(
     model: ModelName,
     shape: Annotated[
         str | None,
-        typer.Option("--input", metavar="SHAPE", help="Input shape, as 1x3x224x224."),
+        typer.Option(
+            "--input", metavar="SHAPE", help="Input shape, as 1x3x224x224; several: a comma."
+        ),
     ] = None,
     layer: Annotated[
         list[str] | None,
@@ -55,7 +61,13 @@ def shift(
     ] = None,
     axis: Annotated[
         list[str] | None,
-        typer.Option(metavar="H", help="Only this axis: D, H, W or its number; may be repeated."),
+        typer.Option(
+            metavar="H", help="Only this axis: D or T, H, W, or its number; may be repeated."
+        ),
+    ] = None,
+    wrt: Annotated[
+        str | None,
+        typer.Option(metavar="INPUT", help="Of several inputs, the one that is shifted."),
     ] = None,
     padding: Annotated[
         Padding, typer.Option(help="Judge the model as it is, or with periodic boundaries.")
@@ -68,6 +80,10 @@ def shift(
         Repair | None,
         typer.Option(help="Repair a copy, and judge that instead."),
     ] = None,
+    wrap_valid: Annotated[
+        bool,
+        typer.Option("--wrap-valid", help="With periodic boundaries, windows without padding too."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="OUT", help="Write OUT.safetensors and OUT.pt2."),
@@ -80,111 +96,204 @@ def shift(
     """What a shift of the input does to the outputs: proven, and what breaks it.
 
     'circular' is the shift with periodic boundaries, 'interior' the outputs that no padding and no
-    edge can reach.  A repaired copy is measured before it is written; exit code 1 where the repair
-    did not succeed.
+    edge can reach, 'carried' those of them that a shift by one period brings to others of them.
+    Of several inputs one is shifted, by default the first; a measurement shifts all of its rank.
+
+    A repaired copy is measured before it is written.  Exit code 1 where the repair did not succeed,
+    and where a measurement contradicts the proof.
     """
     with reported(debug=debug):
-        if out is not None and repair is None:
-            raise UsageError("-o writes a repaired model; say how with --repair.")
+        _check(padding, repair, out, wrap_valid=wrap_valid)
         with progress(f"building {model}"):
             from fieldwise.capture import load_model
 
             loaded = load_model(model, shape).runnable()
         example = loaded.example()
         assert example is not None
-        axes = _axes(axis, loaded.shapes[0])
-        source, repaired = _prepared(loaded.source, example, padding, repair, axes)
+        axes = _axes(axis, _shifted_shape(loaded, example, wrt))
+        how = _Periodic(axes, wrap_valid)
+        source, repaired = _prepared(loaded.source, example, padding, repair, how)
         with progress(f"proving {model}"):
             from fieldwise.shift import certify
 
-            certificates = certify(source, example, axes=axes)
-            layers = certificates.select(layer) if layer else ()
-        measurement = None
-        if measured:
-            with progress(f"measuring {model}"):
-                from fieldwise.shift.measurement import measure
-
-                measurement = measure(source, example, axis=axes, layers=layer or ())
-        _write(
-            (certificates.outputs, layers), loaded.name, loaded.shapes[0], measurement, repaired,
-            style,
-        )  # fmt: skip
-        if repaired is not None and not repaired.done:
-            raise typer.Exit(NOT_REPAIRED)
+            certificates = certify(source, example, wrt=wrt, axes=axes)
+        alone = len(loaded.shapes) == 1
+        report = _Report(
+            loaded.name,
+            certificates,
+            layers=certificates.select(layer) if layer else (),
+            measurement=(
+                _measured(source, example, certificates, layer, alone=alone) if measured else None
+            ),
+            repaired=repaired,
+            alone=alone,
+        )
+        _write(report, style)
+        if report.disagreements or (repaired is not None and not repaired.done):
+            raise typer.Exit(FAILED)
         if out is not None:
             _save(source, example, out)
+
+
+def _check(padding: Padding, repair: Repair | None, out: Path | None, *, wrap_valid: bool) -> None:
+    if out is not None and repair is None:
+        raise UsageError("-o writes a repaired model; say how with --repair.")
+    periodic = padding is Padding.circular or repair is Repair.circular
+    if wrap_valid and not periodic:
+        raise UsageError(
+            "--wrap-valid is about periodic boundaries; add --padding circular or "
+            "--repair circular."
+        )
+    if repair is Repair.circular and padding is Padding.circular:
+        raise UsageError("--repair circular makes the boundaries periodic; omit --padding.")
+
+
+def _shifted_shape(model: Model, example: Any, wrt: str | None) -> Sequence[int]:
+    """Of the input that is shifted."""
+    if wrt is None:
+        return model.shapes[0]
+    from fieldwise.capture.graphs import graph_of
+
+    graph = graph_of(model.source, example)
+    if wrt not in graph.inputs:
+        named = (f"{name} ({'x'.join(map(str, graph.shape(name)))})" for name in graph.inputs)
+        raise UsageError(f"--wrt {wrt!r} is no input; the inputs are {', '.join(named)}.")
+    return graph.shape(wrt)
+
+
+_AXES = {
+    2: {"T": 1},
+    3: {"W": 2, "T": 2},
+    4: {"H": 2, "W": 3},
+    5: {"D": 2, "T": 2, "H": 3, "W": 4},
+}
 
 
 def _axes(names: Sequence[str] | None, shape: Sequence[int]) -> tuple[int, ...] | None:
     if not names:
         return None
     rank = len(shape)
-    known = {"W": rank - 1, "H": rank - 2, "D": rank - 3}
-    axes = {name: axis for name, axis in known.items() if axis >= 2}
-    axes |= {str(axis): axis for axis in range(rank)}
+    axes = _AXES.get(rank, {}) | {str(axis): axis for axis in range(min(2, rank - 1), rank)}
     for name in names:
         if name.upper() not in axes:
             raise UsageError(
-                f"--axis {name!r} is not an axis of an input of rank {rank}; "
-                f"write one of {', '.join(axes)}."
+                f"--axis {name!r} is no spatial axis of an input of {rank} axes "
+                f"({'x'.join(map(str, shape))}); write one of {', '.join(axes)}."
             )
     return tuple(sorted({axes[name.upper()] for name in names}))
 
 
+@dataclass(frozen=True, slots=True)
+class _Periodic:
+    """Which boundaries become periodic, and whether windows without padding are wrapped too."""
+
+    axes: tuple[int, ...] | None
+    wrap_valid: bool
+
+    def __call__(self, model: Any, example: Any) -> Repaired:
+        from fieldwise.shift.repair import circular
+
+        valid: Valid = "wrap" if self.wrap_valid else "keep"
+        with progress("making the boundaries periodic"):
+            return circular(model, example, axes=self.axes, valid=valid)
+
+
 def _prepared(
-    model: Any,
-    example: Any,
-    padding: Padding,
-    repair: Repair | None,
-    axes: tuple[int, ...] | None,
+    model: Any, example: Any, padding: Padding, repair: Repair | None, periodic: _Periodic
 ) -> tuple[Any, Repaired | None]:
     """The model that is judged, and the repair that it comes from."""
+    if repair is Repair.circular:
+        repaired = periodic(model, example)
+        return repaired.model, repaired
+    if padding is Padding.circular:
+        model = periodic(model, example).model
     if repair is None:
-        return (model if padding is Padding.as_is else _periodic(model, example, axes)), None
-    from fieldwise.shift import repair as repairs
+        return model, None
+    from fieldwise.shift.repair import antialias, polyphase
 
+    mend = antialias if repair is Repair.antialias else polyphase
     with progress(f"repairing: {repair}"):
-        if repair is Repair.circular:
-            repaired = repairs.circular(model, example, axes=axes)
-        elif repair is Repair.antialias:
-            subject = model if padding is Padding.as_is else _periodic(model, example, axes)
-            repaired = repairs.antialias(subject, example)
-        else:
-            repaired = repairs.polyphase(model, example)
+        repaired = mend(model, example)
     return repaired.model, repaired
 
 
-def _periodic(model: Any, example: Any, axes: tuple[int, ...] | None) -> Any:
-    from fieldwise.shift.repair import circular
+def _measured(
+    model: Any,
+    example: Any,
+    certificates: Certificates,
+    layers: Sequence[str] | None,
+    *,
+    alone: bool,
+) -> Measurement:
+    """By the period that is proven, where one is proven of all that is shifted."""
+    with progress("measuring"):
+        from fieldwise.shift.measure_proven import proven_periods
+        from fieldwise.shift.measurement import measure
 
-    with progress("making the boundaries periodic"):
-        return circular(model, example, axes=axes).model
+        return measure(
+            model,
+            example,
+            axis=certificates.axes,
+            shift=proven_periods(certificates) if alone else None,
+            layers=layers or (),
+        )
 
 
-def _write(
-    certificates: tuple[Any, Any],
-    model: str,
-    shape: Sequence[int],
-    measurement: Measurement | None,
-    repaired: Repaired | None,
-    style: Format,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What is written: of the model called ``name``; ``alone``: it has a single input."""
+
+    name: str
+    certificates: Certificates
+    layers: tuple[Certificate, ...]
+    measurement: Measurement | None
+    repaired: Repaired | None
+    alone: bool
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """What is proven and yet measured to be broken, when both are about the same shift."""
+        if self.measurement is None or not self.alone:
+            return ()
+        from fieldwise.shift.measure_proven import contradictions
+
+        return contradictions((*self.certificates.outputs, *self.layers), self.measurement)
+
+
+def _write(report: _Report, style: Format) -> None:
+    found = report.certificates
+    shape = found.graph.shape(found.input)
     if style is Format.json:
         from fieldwise.views import shift_json
 
         typer.echo(
             shift_json.render(
-                *certificates, model=model, shape=shape, measurement=measurement, repaired=repaired
+                found.outputs,
+                report.layers,
+                model=report.name,
+                source=found.input,
+                shape=shape,
+                measurement=report.measurement,
+                repaired=report.repaired,
+                disagreements=report.disagreements,
             )
         )
-        return
-    from fieldwise.views import shift_table
+    else:
+        from fieldwise.views import shift_table
 
-    show(
-        shift_table.render(
-            *certificates, model=model, rank=len(shape), measurement=measurement, repaired=repaired
+        title = report.name if report.alone else f"{report.name}, shifted: {found.input}"
+        show(
+            shift_table.render(
+                found.outputs,
+                report.layers,
+                model=title,
+                rank=len(shape),
+                measurement=report.measurement,
+                repaired=report.repaired,
+            )
         )
-    )
+    for sentence in report.disagreements:
+        typer.echo(f"contradiction: {sentence}", err=True)
 
 
 def _save(model: Any, example: Any, out: Path) -> None:

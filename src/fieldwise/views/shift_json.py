@@ -1,15 +1,19 @@
 """Certificates of translation equivariance as JSON.
 
-    {"model": "…", "input": {"shape": […]},
+    {"model": "…", "input": {"name": "…", "shape": […]},
      "outputs": [{"name", "value", "shape", "axes": [{"axis", "size",
-        "circular": {"holds", "period", "step", "conditions"},
-        "interior": {"range", "empty", "period", "step"},
-        "broken_by": [{"node", "module", "why", "remedy"}, …]}, …]}, …],
+        "circular": {"holds", "period", "step", "conditions", "undecided"},
+        "interior": {"range", "empty", "carried", "period", "step"},
+        "broken_by": [{"node", "module", "why", "remedy", "known"}, …]}, …]}, …],
      "layers": [as outputs],
      "measured": [{"name", "axis", "shift", "error", "control", "eq_t", "verdict"}, …] or null,
-     "repair": {"done", "error", "changes": [{"module", "op", "what"}, …]} or null}
+     "repair": {"done", "error", "eq_t", "eq_t_before", "why_not": […],
+                "changes": [{"module", "op", "what"}, …]} or null,
+     "contradictions": [where proof and measurement disagree]}
 
-A number that is not finite is null.
+A range is [start, stop) of positions, 'carried' those of them that a shift by one period brings to
+others of them.  A breaker that is not 'known' is an op that nobody described, and a theorem with
+no other breakers is 'undecided'.  A number that is not finite is null.
 """
 
 from __future__ import annotations
@@ -30,9 +34,11 @@ def render(
     layers: Sequence[Certificate],
     *,
     model: str,
+    source: str,
     shape: Sequence[int],
     measurement: Measurement | None = None,
     repaired: Repaired | None = None,
+    disagreements: Sequence[str] = (),
 ) -> str:
     """The certificates as JSON text, a line per value."""
     from fieldwise.shift.certificate import to_dict
@@ -40,8 +46,9 @@ def render(
     def lines(certificates: Sequence[Certificate]) -> str:
         return ",\n  ".join(_text(to_dict(certificate)) for certificate in certificates)
 
-    head = {"model": model, "input": {"shape": list(shape)}}
-    tail = {"measured": _measured(measurement), "repair": _repair(repaired)}
+    head = {"model": model, "input": {"name": source, "shape": list(shape)}}
+    tail: dict[str, Any] = {"measured": _measured(measurement), "repair": _repair(repaired)}
+    tail["contradictions"] = list(disagreements)
     return (
         f'{_text(head)[:-1]}, "outputs": [\n  {lines(outputs)}\n], '
         f'"layers": [\n  {lines(layers)}\n], {_text(tail)[1:]}'
@@ -73,8 +80,15 @@ def _repair(repaired: Repaired | None) -> dict[str, Any] | None:
         {"module": change.module, "op": change.op, "what": change.what}
         for change in repaired.changes
     ]
-    error = _number(repaired.measurement.error)
-    return {"done": repaired.done, "error": error, "changes": changes}
+    before = repaired.before
+    return {
+        "done": repaired.done,
+        "error": _number(repaired.measurement.error),
+        "eq_t": _number(repaired.measurement.eq_t),
+        "eq_t_before": None if before is None else _number(before.eq_t),
+        "why_not": list(repaired.why_not),
+        "changes": changes,
+    }
 
 
 def _number(value: float) -> float | None:

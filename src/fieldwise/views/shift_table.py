@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _NAMES = {3: "W", 4: "HW", 5: "DHW"}
 _BREAKERS = 3
+_CHANGES = 12
 
 
 def render(
@@ -39,8 +40,9 @@ def render(
             cells = (certificate.name, axis_name(axis.axis, rank), *_theorems(certificate, axis))
             table.add_row(*map(Text, cells))
     parts: list[RenderableType] = [Text(model, "bold"), table]
-    for condition in _conditions(outputs):
-        parts.append(Text(condition))
+    parts.extend(Text(line) for line in _conditions(outputs))
+    if repaired is None:
+        parts.extend(Text(line) for line in _remedies((*outputs, *layers)))
     if measurement is not None:
         parts.append(_measured(measurement, rank))
     if repaired is not None:
@@ -60,7 +62,7 @@ def axis_name(axis: int, rank: int) -> str:
 
 def _theorems(certificate: Certificate, axis: AxisCertificate) -> tuple[str, str, str]:
     circular, interior = axis.circular, axis.interior
-    proven = "broken"
+    proven = "undecided" if axis.undecided else "broken"
     if circular.holds:
         moved = "parts move apart" if circular.step is None else f"moves by {circular.step}"
         proven = f"every {circular.period}: {moved}"
@@ -68,8 +70,9 @@ def _theorems(certificate: Certificate, axis: AxisCertificate) -> tuple[str, str
     if interior.range is not None:
         start, stop = interior.range
         within = f"{start}–{stop - 1} of {_length(certificate, axis)}"
-    breakers = axis.broken_by or axis.emptied_by
-    return proven, within, _breakers(breakers)
+        if interior.carried is not None:
+            within += f", carried {interior.carried[0]}–{interior.carried[1] - 1}"
+    return proven, within, _breakers(axis)
 
 
 def _length(certificate: Certificate, axis: AxisCertificate) -> int:
@@ -77,9 +80,9 @@ def _length(certificate: Certificate, axis: AxisCertificate) -> int:
     return certificate.shape[moves[0].dim] if moves else axis.size
 
 
-def _breakers(breakers: Sequence[Breaker]) -> str:
-    told = [f"{breaker.node}: {breaker.why}" for breaker in breakers[:_BREAKERS]]
-    more = len(breakers) - len(told)
+def _breakers(axis: AxisCertificate) -> str:
+    told = [f"{breaker.node}: {breaker.why}" for breaker in _named(axis)]
+    more = len(axis.broken_by or axis.emptied_by) - len(told)
     return "; ".join([*told, f"and {more} more"] if more else told)
 
 
@@ -91,6 +94,22 @@ def _conditions(certificates: Sequence[Certificate]) -> list[str]:
         for condition in axis.circular.conditions
     )
     return list(dict.fromkeys(found))
+
+
+def _remedies(certificates: Sequence[Certificate]) -> list[str]:
+    """What mends those that break the circular theorem, each reason once."""
+    found = {
+        breaker.why: breaker.remedy
+        for certificate in certificates
+        for axis in certificate.axes
+        for breaker in axis.broken_by[:_BREAKERS]
+        if breaker.remedy
+    }
+    return [f"mend '{why}': {remedy}" for why, remedy in found.items()]
+
+
+def _named(axis: AxisCertificate) -> Sequence[Breaker]:
+    return (axis.broken_by or axis.emptied_by)[:_BREAKERS]
 
 
 def _measured(measurement: Measurement, rank: int) -> Table:
@@ -119,9 +138,20 @@ def _moved(moved: Moved, rank: int) -> tuple[str, ...]:
 
 def _repairs(repaired: Repaired) -> list[str]:
     lines = [
-        f"{change.module or 'the model'}: {change.op}: {change.what}" for change in repaired.changes
+        f"{change.module or 'the model'}: {change.op}: {change.what}"
+        for change in repaired.changes[:_CHANGES]
     ]
-    found = repaired.measurement
-    before = "" if repaired.before is None else f", before {repaired.before.error:.1e}"
+    more = len(repaired.changes) - len(lines)
+    if more:
+        lines.append(f"and {more} more, all in --format json")
+    if not repaired.changes:
+        lines.append("nothing to change was found")
+    return [*lines, _outcome(repaired), *(f"in the way: {why}" for why in repaired.why_not)]
+
+
+def _outcome(repaired: Repaired) -> str:
     verdict = "repaired" if repaired.done else "NOT repaired"
-    return [*lines, f"{verdict}: error {found.error:.1e}{before}"]
+    if repaired.before is not None:
+        before, after = repaired.before.eq_t, repaired.measurement.eq_t
+        return f"{verdict}: EQ-T {after:.1f} dB, before {before:.1f} dB"
+    return f"{verdict}: error {repaired.measurement.error:.1e}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import lcm
 from typing import Any
 
 from torch import nn
@@ -11,8 +10,8 @@ from torch import nn
 from fieldwise.capture.torch import as_example
 from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.errors import UsageError
-from fieldwise.shift.certificate import Certificates
 from fieldwise.shift.measure_generic import generic
+from fieldwise.shift.measure_proven import proven_periods
 from fieldwise.shift.measure_subject import noise
 from fieldwise.shift.measurement import measure
 from fieldwise.shift.prove import certify
@@ -128,20 +127,9 @@ def _checked(copy: nn.Module, example: Any, chosen: Sequence[bool], shift: int |
     axes = [first + position for position, wraps in enumerate(chosen) if wraps]
     alone = len(list(named_tensors(example))) == 1
     proof = certify(generic(copy), noise(example, seed=0), axes=axes) if alone else None
-    shifts = _periods(proof) if shift is None and proof is not None else shift
+    shifts = proven_periods(proof) if shift is None and proof is not None else shift
     measurement = measure(copy, example, axis=axes, shift=shifts)
     return Repaired(copy, changes(copy, example), measurement, proof=proof)
-
-
-def _periods(proof: Certificates) -> dict[int, int]:
-    """Per axis the period of all outputs together, where it is proven."""
-    found: dict[int, int] = {}
-    for position, axis in enumerate(proof.axes):
-        theorems = [output.axes[position].circular for output in proof.outputs]
-        periods = [theorem.period for theorem in theorems if theorem.period is not None]
-        if periods and len(periods) == len(theorems):
-            found[axis] = lcm(*periods)
-    return found
 
 
 def _rank(example: Any) -> int:

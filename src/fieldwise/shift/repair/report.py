@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,16 +71,30 @@ class Repaired:
         return all(axis.circular.holds for output in self.proof.outputs for axis in output.axes)
 
     def _unproven(self) -> list[str]:
-        axes = (axis for output in self.proof.outputs for axis in output.axes) if self.proof else ()
-        return [_spelled(breaker) for axis in axes for breaker in axis.broken_by]
+        """Of the proof, each reason once per axis, with the nodes that it is given for."""
+        alike: dict[tuple[int, str, str | None], list[str]] = {}
+        for output in self.proof.outputs if self.proof else ():
+            for breaker in (breaker for axis in output.axes for breaker in axis.broken_by):
+                told = alike.setdefault((breaker.axis, breaker.why, breaker.remedy), [])
+                told += [node for node in [_placed(breaker)] if node not in told]
+        return [_spelled(nodes, *reason) for reason, nodes in alike.items()]
 
 
-def _spelled(breaker: Breaker) -> str:
-    where = f"in '{breaker.module}' " if breaker.module not in ("", breaker.node) else ""
-    remedy = _UNREACHED.get(breaker.why, _UNKNOWN) if breaker.remedy == CIRCULAR else breaker.remedy
-    return f"{breaker.node} {where}breaks axis {breaker.axis}: {breaker.why}" + (
-        f" ({remedy})" if remedy else ""
-    )
+def _placed(breaker: Breaker) -> str:
+    """The node, with its module where its name does not begin with it."""
+    inside = breaker.module and not breaker.node.startswith(breaker.module)
+    return f"{breaker.node} in '{breaker.module}'" if inside else breaker.node
+
+
+def _spelled(nodes: Sequence[str], axis: int, why: str, remedy: str | None) -> str:
+    remedy = _UNREACHED.get(why, _UNKNOWN) if remedy == CIRCULAR else remedy
+    more = f" and {len(nodes) - _NODES} more" if len(nodes) > _NODES else ""
+    verb = "breaks" if len(nodes) == 1 else "break"
+    where = f"{', '.join(nodes[:_NODES])}{more} {verb} axis {axis}"
+    return f"{where}: {why}" + (f" ({remedy})" if remedy else "")
+
+
+_NODES = 3
 
 
 _VALID = "pad it, or repair with valid='wrap'"
