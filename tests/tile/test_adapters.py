@@ -58,6 +58,20 @@ def windows(size: tuple[int, ...], window: tuple[int, ...], step: tuple[int, ...
         yield tuple(slice(a, a + n) for a, n in zip(corner, window, strict=True))
 
 
+class Unpadded(nn.Sequential):
+    """Outputs are six samples shorter than the input."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 5))
+
+
+class Turned(nn.Module):
+    """Rows become columns."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.avg_pool2d(x, 3, 1, 1).transpose(2, 3)
+
+
 # -------------------------------------------------------------------- plain copies of the tools
 
 
@@ -184,10 +198,11 @@ def test_dask_is_exact(kind):
     assert np.abs(found - predict(x)).max() <= TOLERANCE
 
 
-def test_dask_is_exact_where_the_output_is_smaller():
-    _, predict = network(Chain)
+@pytest.mark.parametrize("kind", [Chain, Unpadded], ids=lambda kind: kind.__name__)
+def test_dask_is_exact_where_the_output_is_smaller(kind):
+    _, predict = network(kind)
     x = image(256, 192)
-    told = planned(Chain, (256, 192), 64).as_dask()
+    told = planned(kind, (256, 192), 64).as_dask()
     assert told.exact, told.why
     settings = dict(told.settings)
     trims = settings.pop("trim_output")["output"]
@@ -208,6 +223,18 @@ def test_dask_is_exact_where_the_output_is_smaller():
     rows = [np.concatenate([cell.compute(scheduler="synchronous") for cell in row], axis=-1)
             for row in parts]  # fmt: skip
     assert np.abs(np.concatenate(rows, axis=-2) - predict(x)).max() <= TOLERANCE
+
+
+def test_outputs_that_are_not_padded_fit_no_other_tool():
+    plan = planned(Unpadded, (256, 192), 64)
+    for told in (plan.as_torchio(), plan.as_monai()):
+        assert any("'output' has 250 samples of axis 2 and not 256" in why for why in told.why)
+
+
+def test_outputs_whose_axes_stand_elsewhere_are_told():
+    plan = planned(Turned, (256, 192), 64)
+    for told in (plan.as_torchio(), plan.as_monai(), plan.as_dask()):
+        assert any("axis 2 is dimension 3 of the output" in why for why in told.why)
 
 
 def test_a_size_off_the_grid_is_told():

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def as_monai(plan: TilePlan) -> ToolSettings:
         "mode": "constant",
         "roi_weight_map": core,
     }
-    why = [*_uneven(plan), *_wrapped(plan), *_small(plan, roi)]
+    why = [*_uneven(plan), *_wrapped(plan), *_moved(plan), *_cut(plan), *_small(plan, roi)]
     if any(margins):
         why.append(
             f"all windows have the same weights, so that the outer {max(margins)} samples of the "
@@ -91,7 +92,7 @@ def as_torchio(plan: TilePlan) -> ToolSettings:
         "padding_mode": None,
         "overlap_mode": "crop",
     }
-    why = [*_uneven(plan), *_wrapped(plan), *_small(plan, patch)]
+    why = [*_uneven(plan), *_wrapped(plan), *_moved(plan), *_cut(plan), *_small(plan, patch)]
     scales = {scale for output in plan.outputs for scale in output.scales}
     if scales != {1}:
         why.append("outputs of another size than the input are not cropped to scale")
@@ -105,7 +106,7 @@ def as_dask(plan: TilePlan) -> ToolSettings:
     False and ``trim_output`` says, per output and axis, what to take off (before, behind).
     """
     sides = {axis.axis: _sides(axis) for axis in plan.axes}
-    same = all(scale == 1 for output in plan.outputs for scale in output.scales)
+    same = all(s == 1 for output in plan.outputs for s in output.scales) and not _cut(plan)
     rank = len(plan.shapes[0])
     settings: dict[str, Any] = {
         "chunks": tuple(
@@ -119,12 +120,12 @@ def as_dask(plan: TilePlan) -> ToolSettings:
     if not same:
         settings["trim_output"] = {
             output.name: {
-                dim: tuple(int(side * scale) for side in sides[axis.axis])
+                dim: _trim(axis, sides[axis.axis], scale, output.shape[dim])
                 for axis, dim, scale in zip(plan.axes, output.dims, output.scales, strict=True)
             }
             for output in plan.outputs
         }
-    why = [*_uneven(plan), *_wrapped(plan)]
+    why = [*_uneven(plan), *_wrapped(plan), *_moved(plan)]
     for axis in plan.axes:
         last = axis.size % axis.tile or axis.tile
         if axis.size > axis.tile and max(sides[axis.axis]) > last:
@@ -183,6 +184,15 @@ def _margin(axis: AxisPlan) -> int:
     return max(_sides(axis))
 
 
+def _trim(axis: AxisPlan, sides: tuple[int, int], scale: Fraction, rows: int) -> tuple[int, int]:
+    """What to take off (before, behind) of a chunk's output of an image that gives ``rows``.
+
+    What an image gives less, or more, than its size times the scale, a chunk does as well.
+    """
+    before, behind = sides
+    return int(before * scale), int(behind * scale) - int(axis.size * scale - rows)
+
+
 def _up(samples: int, grid: int) -> int:
     return -(-samples // grid) * grid
 
@@ -201,6 +211,26 @@ def _wrapped(plan: TilePlan) -> list[str]:
         f"outputs at the border of axis {axis.axis} see the other end of the image"
         for axis in plan.axes
         if axis.border == "wrapped"
+    ]
+
+
+def _moved(plan: TilePlan) -> list[str]:
+    return [
+        f"axis {axis.axis} is dimension {dim} of the output '{output.name}', and pieces are put "
+        f"where they were cut"
+        for output in plan.outputs
+        for axis, dim in zip(plan.axes, output.dims, strict=True)
+        if axis.axis != dim
+    ]
+
+
+def _cut(plan: TilePlan) -> list[str]:
+    return [
+        f"the output '{output.name}' has {output.shape[dim]} samples of axis {axis.axis} and not "
+        f"{axis.size * scale}, since it is not padded to the input's"
+        for output in plan.outputs
+        for axis, dim, scale in zip(plan.axes, output.dims, output.scales, strict=True)
+        if not axis.size % axis.grid and output.shape[dim] != axis.size * scale
     ]
 
 
