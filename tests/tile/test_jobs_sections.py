@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.run import gathered
 from fieldwise.tile.jobs.streaming import stream_work
 from fieldwise.tile.jobs.work import Output, Rest
@@ -61,6 +62,30 @@ def test_every_micro_network_gives_in_sections_what_it_gives_whole(
     (found,) = assembled(work, x.numpy())
     with torch.no_grad():
         np.testing.assert_allclose(found, model(x).numpy(), atol=1e-11)
+
+
+@pytest.mark.parametrize(("kind", "shape"), CASES, ids=lambda case: getattr(case, "__name__", ""))
+def test_every_micro_network_is_gone_on_with_from_any_halt_to_the_same_bits(
+    kind, shape, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("fieldwise.tile.jobs.stepping.STEPS", 1)
+    torch.manual_seed(0)
+    x = torch.randn(shape).numpy()
+    work = stream_work(kind().eval(), shape, dtype=torch.float32, band=2, section=9)
+    kept = Checkpoint(tmp_path / "kept", "run", least=0.0)
+    for piece in work.plan.pieces:
+        parts = list(work.blocks(piece, x))
+        halts = [number for number, part in enumerate(parts) if isinstance(part, Rest)]
+        for number in halts[:: max(len(halts) // 4, 1)]:
+            kept.offer(lambda at=parts[number].at: at)
+            kept._cost = 0.0
+            rest = list(work.blocks(piece, x, Rest(kept.load())))
+            wanted = parts[number + 1 :]
+            assert len(rest) == len(wanted)
+            for one, other in zip(rest, wanted, strict=True):
+                if not isinstance(one, Rest):
+                    assert one[:2] == other[:2]
+                    assert one[2].tobytes() == other[2].tobytes()
 
 
 class Pyramid(nn.Module):
