@@ -1,6 +1,7 @@
 """The code on the pages: found, run, compared with what the page says, or written anew.
 
-    python -m tests.docs.pages README.md docs/field.md     writes the real outputs into pages
+    python -m tests.docs.pages README.md docs/field.md     writes the real outputs into pages,
+                                                           and the pictures into docs/assets
 
 Three kinds of fenced blocks are run.  A ``console`` block holds commands after ``$`` and their
 output; a line ``...`` stands for any number of lines, and where a command prints nothing, nothing
@@ -122,19 +123,30 @@ def failures(page: Path) -> Iterator[str]:
             printed = [" ".join(line.split()) for line in output(Command(row["command"], ()))]
             if row["line"] not in printed:
                 yield f"{page.name}: $ {row['command']}\n" + "\n".join(printed)
-        for drawn in Path(folder).glob("*.svg"):
-            kept = ASSETS / drawn.name
-            if kept.exists() and kept.read_bytes() != drawn.read_bytes():
+        for drawn, kept in _pictures(Path(folder), ASSETS):
+            if kept.read_bytes() != drawn.read_bytes():
                 yield f"{page.name} draws another {drawn.name} than docs/assets has"
 
 
-def rewritten(text: str) -> str:
-    """The page with what really comes out, wherever that differs from what it shows."""
+def rewritten(text: str, assets: Path = ASSETS) -> str:
+    """The page with what really comes out, wherever that differs from what it shows.
+
+    Pictures among the assets are replaced by those that the page draws.
+    """
     with TemporaryDirectory() as folder, _inside(folder):
         found = list(_run(text))
+        for drawn, kept in _pictures(Path(folder), assets):
+            kept.write_bytes(drawn.read_bytes())
     for block, real in reversed(found):
         text = text[: block.start] + real + text[block.start + len(block.text) :]
     return text
+
+
+def _pictures(folder: Path, assets: Path) -> Iterator[tuple[Path, Path]]:
+    """What was drawn in a folder, and the picture among the assets that it should be."""
+    for drawn in folder.glob("*.svg"):
+        if (assets / drawn.name).exists():
+            yield drawn, assets / drawn.name
 
 
 def _run(text: str) -> Iterator[tuple[Block, str]]:

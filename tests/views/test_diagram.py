@@ -143,6 +143,16 @@ def test_padding_is_hollow_and_stands_outside():
     assert x["padding-0-0--1"] < x["unit-0-0-0"]
 
 
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [("conv3/2 conv3", ["seen", "plain"]), ("conv3p1 conv3", ["seen", "plain", "used-padding"]),
+     ("globalpool", ["seen"])],
+)  # fmt: skip
+def test_the_key_explains_the_marks_that_are_there(text, marks):
+    figure = connection_diagram(*networks(text, unit=0))
+    assert [name.removeprefix("key-") for name in drawn(figure) if name.startswith("key")] == marks
+
+
 def test_the_bracket_spans_the_samples_that_are_read():
     layout = arrange(networks("conv3d4", unit=2), ["net"])
     x = {dot.name: dot.x for dot in layout.dots}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fieldwise.views.diagram_layout import Dot, Label, Layout, Mark, Stroke, arrange
@@ -34,7 +34,7 @@ def connection_diagram(*networks: Connections, titles: Sequence[str] = ()) -> Fi
     axes.set_xlim(0, layout.width)
     axes.set_ylim(0, layout.height)
     _draw(axes, layout)
-    _key(axes)
+    _key(axes, {dot.mark for dot in layout.dots})
     return figure
 
 
@@ -72,10 +72,12 @@ def _label(axes: Axes, label: Label) -> None:
     )  # fmt: skip
 
 
-def _key(axes: Axes) -> None:
-    """What the marks mean, on one line at the bottom."""
+def _key(axes: Axes, marks: Collection[Mark]) -> None:
+    """What the marks mean that are there, on one line at the bottom."""
     y, x = 0.16, 0.2
     for mark, meaning in _KEY:
+        if mark not in marks and mark.removeprefix("used ") not in marks:
+            continue
         _dot(axes, Dot(f"key-{mark.replace(' ', '-')}", x, y, 0.06, mark))
         _label(axes, Label(x + 0.13, y, meaning, 8.0, "left"))
         x += 0.45 + len(meaning) * 0.07
