@@ -485,6 +485,9 @@ def test_repairing_twice_changes_nothing_more(repaired_resnet):
         ("timm:tf_efficientnet_b0", 64),
         ("timm:nf_regnet_b0", 64),
         ("timm:resnetblur18", 64),
+        ("timm:fasternet_t0", 64),
+        ("timm:ghostnetv2_100", 64),
+        ("timm:lambda_resnet26t", 256),
     ],
 )
 def test_networks_are_exact_at_multiples_of_their_stride(name: str, size: int):
@@ -493,6 +496,21 @@ def test_networks_are_exact_at_multiples_of_their_stride(name: str, size: int):
     repaired = circular(build(model).eval(), (1, 3, size, size))
     assert repaired.done
     assert repaired.measurement.outputs[0].shift == 32
+
+
+def test_clamped_interpolation_is_what_breaks_deeplab():
+    build = torchvision.models.segmentation.deeplabv3_mobilenet_v3_large
+    net = build(weights=None, weights_backbone=None).eval()
+    clamped = circular(net, (1, 3, 64, 64), interpolation="clamp")
+    assert not clamped.done
+    assert "upsample_bilinear breaks axis 2: the interpolation is clamped" in clamped.why_not[0]
+    assert circular(net, (1, 3, 64, 64)).done
+
+
+def test_networks_of_valid_convolutions_are_exact_once_those_wrap():
+    net = torchvision.models.squeezenet1_1().eval()
+    assert not circular(net, (1, 3, 64, 64)).done
+    assert circular(net, (1, 3, 64, 64), valid="wrap").done
 
 
 @pytest.mark.parametrize("net", [TransposedUNet, NearestUNet, BilinearUNet])
