@@ -26,7 +26,7 @@ _CUTS = frozenset(
 
 def named(frame: Frame, layout: Layout) -> Layout:
     """The layout with the names of its signals, which are what they were if it was only cut."""
-    if not any(movers(layout)) or _only_cuts(frame):
+    if not any(movers(layout)) or _only_cuts(frame) or _only_joins(frame, layout):
         return layout
     return tuple(_named_dim(frame, dim, place) for place, dim in enumerate(layout))
 
@@ -45,6 +45,16 @@ def _only_cuts(frame: Frame) -> bool:
         and (any(movers((layout[dim],))) or _passes(coord, layout[dim], frame.result[dim]))
         for dim, coord in enumerate(step.coords)
     )
+
+
+def _only_joins(frame: Frame, layout: Layout) -> bool:
+    """Whether the node puts pieces of one signal side by side again, and nothing else."""
+    items = arguments(frame.node).get("tensors") if frame.node.op == "cat" else None
+    found = list(movers(layout))
+    if not items or not all(isinstance(item, Ref) for item in items) or len(found) != 1:
+        return False
+    pieces = [list(movers(frame.layout(item.operand))) for item in items]
+    return all(len(piece) == 1 and piece[0].origin == found[0].origin for piece in pieces)
 
 
 def _passes(coord: Along, dim: Dim, after: int) -> bool:

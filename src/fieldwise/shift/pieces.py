@@ -83,8 +83,26 @@ def _continued(left: Part, right: Part, tell: Tell) -> Part | None:
         new = replace(one, size=one.size + two.size, clean=clean, grain=grain)
         return (blamed(new, (one, two), tell), *left[1:])
     if any(isinstance(digit, Moving | Spectrum) for digit in (*left, *right)):
-        return None
+        return _rows(left, right, tell)
     return (Still(_length(left) + _length(right)),)
+
+
+def _rows(left: Part, right: Part, tell: Tell) -> Part | None:
+    """Rows of which each moves alike, further rows of the same kind below them."""
+    if isinstance(left[0], Moving | Spectrum) or isinstance(right[0], Moving | Spectrum):
+        return None
+    if [digit.size for digit in left[1:]] != [digit.size for digit in right[1:]]:
+        return None
+    size, tail = left[0].size + right[0].size, list[Digit]()
+    for one, two in zip(left[1:], right[1:], strict=True):
+        if isinstance(one, Moving) and isinstance(two, Moving) and one.rate == two.rate:
+            name = ("rows", left[0].size, one.origin, two.origin, two.at - one.at)
+            tail.append(one if one == two else replace(met(one, two, name, tell), at=one.at))
+        elif any(isinstance(digit, Moving | Spectrum) for digit in (one, two)):
+            return None
+        else:
+            tail.append(Still(one.size))
+    return (Still(size), *tail)
 
 
 def _length(part: Part) -> int:

@@ -37,7 +37,7 @@ from fieldwise.shift.layout import (
     uniform,
 )
 from fieldwise.shift.moving import BreaksError, Fault
-from fieldwise.shift.reasons import Reasons
+from fieldwise.shift.reasons import Reasons, inherited
 from fieldwise.shift.states import Follows, Lost, State
 from fieldwise.shift.step import advanced, is_random
 from fieldwise.shift.verdicts import axis_certificate
@@ -126,9 +126,10 @@ def _next(
 ) -> State:
     read = dict.fromkeys(read.operand for read in node.reads[position])
     operands = {number: states[node.operands[number]] for number in read}
-    inherited = tuple(dict.fromkeys(_inherited(operands.values())))
+    before_it = (inherited(fault, node.op) for fault in _inherited(operands.values()))
+    known = tuple(dict.fromkeys(before_it))
     if any(isinstance(state, Lost) for state in operands.values()):
-        return Lost(inherited)
+        return Lost(known)
     layouts = {n: state.layout for n, state in operands.items() if isinstance(state, Follows)}
     before = lcm(*(state.period for state in operands.values() if isinstance(state, Follows)))
     name = node.results[position]
@@ -144,7 +145,7 @@ def _next(
             )
     except BreaksError as broken:
         faults = (_placed(fault, name, node) for fault in broken.faults)
-        return Lost(tuple(dict.fromkeys((*inherited, *faults))))
+        return Lost(tuple(dict.fromkeys((*known, *faults))))
     wraps = _wraps(node) or any(isinstance(o, Follows) and o.wraps for o in operands.values())
     return Follows(layout, period, wraps)
 

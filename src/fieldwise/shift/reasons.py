@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fieldwise.axes import AxisMap, Border
@@ -122,9 +122,20 @@ def undescribed(op: str) -> Fault:
     return Fault(why, "describe it in shift/treatment.py", known=False)
 
 
-ABSOLUTE = Fault(
-    "the indices that it returns are absolute positions", "use the values alone", known=False
+ABSOLUTE = Fault("the indices that it returns are absolute positions", "use the values alone")
+_LOOKS_UP = frozenset(
+    "gather take index index_select embedding one_hot scatter scatter_add scatter_reduce "
+    "index_put index_add index_copy max_unpool".split()
 )
+
+
+def inherited(fault: Fault, op: str) -> Fault:
+    """A fault as it is told of what an op makes of a broken operand.
+
+    Positions do not move with the axis, but what is looked up at them may do so again.
+    """
+    doubtful = op in _LOOKS_UP and fault.why in (ABSOLUTE.why, ORDERED["argmax"].why)
+    return replace(fault, known=False) if doubtful else fault
 
 
 def ordered(op: str) -> Fault:

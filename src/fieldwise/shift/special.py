@@ -11,7 +11,7 @@ from fieldwise.shift.combine import joined
 from fieldwise.shift.constants import Constant, constant, is_flat
 from fieldwise.shift.contract import shape_of
 from fieldwise.shift.frame import Frame, read_whole
-from fieldwise.shift.layout import Layout, moves, period_of, stays, uniform
+from fieldwise.shift.layout import Layout, cropped, moves, period_of, stays, uniform
 from fieldwise.shift.moving import BreaksError, Fault
 from fieldwise.shift.reading import from_reads, separable_step
 from fieldwise.shift.treatment import COPIES, POINTWISE
@@ -72,6 +72,16 @@ def triangle(frame: Frame) -> Layout:
     mask = half(np.ones(frame.result[-2:], dtype=bool), given["diagonal"])
     shape = (1,) * (len(layout) - 2) + mask.shape
     return against(frame, layout, Constant(shape, "its mask", mask.reshape(shape)), "its mask")
+
+
+def gated(frame: Frame) -> Layout:
+    """glu: the first half of a dimension, times a gate of the second half."""
+    given = arguments(frame.node)
+    layout = frame.layout(given["self"].operand)
+    dim = given["dim"] % len(layout)
+    half, tell = frame.result[dim], frame.voice.about()
+    left, right = (cropped(layout[dim], start, start + half, tell) for start in (0, half))
+    return (*layout[:dim], joined(left, right, frame.voice, dim), *layout[dim + 1 :])
 
 
 def histogram(frame: Frame) -> Layout:

@@ -190,6 +190,8 @@ def _forward(frame: Frame, dim: Dim, _: int, after: int) -> Dim:
     read_whole(dim)
     window = as_window(dim, frame.voice.about())
     assert isinstance(window, Moving)
+    if not window.whole:
+        raise BreaksError(Fault("it transforms several signals side by side"))
     return ((Spectrum(after, window.rate, window.size),),)
 
 

@@ -27,7 +27,7 @@ from fieldwise.shift.moving import BreaksError
 from fieldwise.shift.naming import named
 from fieldwise.shift.reading import from_reads
 from fieldwise.shift.reasons import ABSOLUTE, ordered, undescribed, unjudged
-from fieldwise.shift.special import diagonal_matrix, histogram, paired, triangle, written
+from fieldwise.shift.special import diagonal_matrix, gated, histogram, paired, triangle, written
 from fieldwise.shift.spectral import (
     check_phases,
     is_spectral,
@@ -137,6 +137,7 @@ _OWN = {
     "grid_sample": sampled,
     "diag_embed": diagonal_matrix,
     "histc": histogram,
+    "glu": gated,
     "tril": triangle,
     "triu": triangle,
     **dict.fromkeys(("loss", "dist"), paired),

@@ -80,8 +80,8 @@ _REDUCTIONS = """
 """
 _PICKS = "max min median nanmedian mode kthvalue"
 _PLAIN = """
-    col2im cumulative stft istft unfold_backward argmax argmin argsort affine_grid_generator glu
-    one_hot embedding
+    col2im cumulative stft istft unfold_backward argmax argmin argsort affine_grid_generator
+    one_hot embedding glu
 """
 
 TABLE: dict[str, Treatment] = {

@@ -1,0 +1,62 @@
+"""No odd network makes the prover say what is not so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fieldwise.shift import certify
+from tests.shift.moves import moved
+from tests.shift.odd_networks import ODD, SHAPE, N
+
+EXACT = 1e-9
+TOO_STRICT = {
+    "real and imaginary parts on columns": "what stays has a period of its own that is not seen",
+    "four blocks written": "a value that was written to by halves is not put together again",
+    "two folded maps, transformed": "a shift that leaves every part as it is goes unnoticed",
+}
+"""What is called broken and is not, and why."""
+
+
+class _Model(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_proof_of_an_odd_network_is_what_brute_force_finds(name: str) -> None:
+    """Every multiple of the period moves it as said, and no less; what is broken never moves,
+    but for what is too strict.
+    """
+    torch.manual_seed(3)
+    model, x = _Model(ODD[name]), torch.randn(SHAPE, dtype=torch.float64)
+    axis = certify(model, x, axes=[3]).outputs[0].axes[0]
+    before, circular = model(x), axis.circular
+    scale = before.std().item()
+    for by in range(1, N):
+        after = model(x.roll(by, 3))
+        if circular.holds and by % circular.period == 0:
+            wanted = moved(before, circular.moves, by // circular.period)
+            assert (wanted - after).abs().max() <= EXACT * scale, (by, circular)
+        elif name not in TOO_STRICT and not axis.undecided:
+            assert not any(_rolled_to(before, after, EXACT * scale)), (by, circular, axis.broken_by)
+
+
+@pytest.mark.parametrize("name", TOO_STRICT)
+def test_where_the_proof_is_too_strict_it_says_broken(name: str) -> None:
+    """So that a rule that mends it is noticed here."""
+    assert certify(_Model(ODD[name]), SHAPE, axes=[3]).outputs[0].axes[0].broken_by
+
+
+def _rolled_to(before: Tensor, after: Tensor, error: float) -> Iterator[bool]:
+    """Whether some roll along a dimension makes one value the other."""
+    for dim, size in enumerate(before.shape):
+        for step in range(size):
+            yield bool((before.roll(step, dim) - after).abs().max() <= error)
