@@ -19,6 +19,7 @@ from torch import nn
 from fieldwise.errors import UsageError
 from fieldwise.tile import streamed, tiled
 from fieldwise.tile.distributed import run_on_cluster, streamed_array, tiled_array
+from fieldwise.tile.jobs import Journal
 from tests.field.networks import CATALOGUE, Lstm
 from tests.tile.jobs_cases import carried_out, content, image, planned, write_nets
 from tests.tile.test_jobs_sections import Pyramid
@@ -163,6 +164,23 @@ def test_layers_that_read_the_whole_axis_are_summed_up_over_tasks(make, passes, 
         assert np.abs(one.compute() - other.numpy()).max() <= 1e-12 * other.abs().max()
 
 
+class Logits(nn.Module):
+    """Nothing of the image is left in its output; the second input is one that is subtracted."""
+
+    def forward(self, x: torch.Tensor, dark: torch.Tensor) -> torch.Tensor:
+        return nn.functional.avg_pool2d(x - dark, 3).mean((2, 3))
+
+
+def test_an_output_without_the_streamed_axis_comes_from_its_sums_alone():
+    x, dark = image(1, 3, 100, 9), image(1, 3, 100, 9, seed=1)
+    example = torch.empty(1, 3, 9, 9), torch.empty(1, 3, 9, 9)
+    run = streamed(Logits(), example, band=16, global_ops="multipass")
+    found = run(da.from_array(x, (1, 3, 30, 9)), da.from_array(dark, (1, 3, 50, 9)))
+    assert isinstance(found, da.Array)
+    wanted = Logits()(torch.from_numpy(x), torch.from_numpy(dark))
+    np.testing.assert_allclose(found.compute(), wanted, atol=1e-6)
+
+
 def test_passes_are_as_lazy_as_the_rest_and_see_what_the_input_has_become():
     values = image(1, 3, 100, 9)
     READ.clear()
@@ -274,6 +292,32 @@ def test_a_job_on_a_cluster_that_loses_a_worker_has_the_bytes_of_one_machine(clu
     assert content(tmp_path / "out.zarr") == content(tmp_path / "alone.zarr")
     with job.open(resume=True) as journal:
         assert journal.done == set(range(len(job.plan.pieces)))
+
+
+def test_a_cluster_goes_on_with_a_job_that_one_machine_left_in_the_middle(
+    cluster, tmp_path, monkeypatch
+):
+    np.save(tmp_path / "in.npy", image(3, 3000, 150))
+    options = {"band": 8}
+    carried_out(planned(tmp_path / "in.npy", tmp_path / "alone.zarr", "unet", **options))
+    job = planned(tmp_path / "in.npy", tmp_path / "out.zarr", "unet", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr("fieldwise.tile.jobs.checkpoint.LEAST", 0.0)
+        patch.setattr("fieldwise.tile.jobs.checkpoint._SHARE", 0.0)
+        patch.setattr(Journal, "record", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            carried_out(job)
+    assert (tmp_path / "out.zarr.journal.piece").exists()
+    with job.open(resume=True) as journal:
+        assert journal.begun
+        assert not journal.done
+        run_on_cluster(job, journal, cluster)
+    assert content(tmp_path / "out.zarr") == content(tmp_path / "alone.zarr")
+    assert not list(tmp_path.glob("*.piece*"))
+
+
+def interrupted(self: Journal, piece: int) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_job_on_a_cluster_writes_zarr_only(cluster, tmp_path):

@@ -64,8 +64,9 @@ class Checkpoint:
         self._cost = self._last - begun
 
     def drop(self) -> None:
-        """Forget it."""
+        """Forget it, and what a killed process has left of the next one."""
         self.path.unlink(missing_ok=True)
+        self._fresh.unlink(missing_ok=True)
 
     @property
     def _fresh(self) -> Path:

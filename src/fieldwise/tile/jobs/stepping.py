@@ -70,6 +70,7 @@ def stepped(
         halt = Halt(done, engine.state())
         engine = Engine.restored(program, device, halt.state)
         yield halt
+        del halt
 
 
 def reader(program: Program, device: torch.device, source: Any, dtype: np.dtype[Any]) -> Source:

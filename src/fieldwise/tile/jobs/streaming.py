@@ -210,13 +210,13 @@ def _chosen_band(
 ) -> tuple[int, int, int]:
     """The band that was asked for or the widest that fits, its peak memory, and its state's.
 
-    What is kept between steps is there twice while it is handed out (see stepping).
+    What is kept between steps is there twice after a halt (see stepping), until the next step.
     """
     wanted = min(band or BAND, rows)
     while True:
         plans = [plan_of(program, wanted) for program in programs]
         state = max(plan.state_bytes for plan in plans)
-        peak = max(*(plan.peak_bytes for plan in plans), 2 * state)
+        peak = max(plan.peak_bytes + plan.state_bytes for plan in plans)
         if memory is None or peak <= memory:
             return wanted, peak, state
         if band is not None or wanted == 1:
