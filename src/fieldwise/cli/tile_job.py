@@ -59,6 +59,8 @@ def planned(
         built = job_model(spec, **model)
         axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
         layout = Layout.of(axes, rank=len(built.shape))
+    if array.note is not None:
+        typer.echo(f"warning: {array.note}", err=True)
     if built.random:
         typer.echo(
             f"warning: {spec!r} has random weights; --weights FILE.safetensors loads trained ones",

@@ -31,6 +31,7 @@ def _folder(tmp_path, monkeypatch):
     np.save("odd.npy", image(3, 61, 31))
     np.save("empty.npy", image(3, 0, 30))
     np.save("scalar.npy", np.float32(1))
+    Path("fake.tif").write_bytes(b"II*\0\0\0\0\0 is no picture")
     Path("short.npy").write_bytes(Path("in.npy").read_bytes()[:9000])
 
 
@@ -214,6 +215,28 @@ def test_pages_of_any_type_and_byte_order_are_a_batch(dtype):
     np.testing.assert_allclose(tifffile.imread("out.tif"), wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_planes_of_a_stack_are_a_batch_for_a_network_of_images_and_a_volume_for_one_of_volumes():
+    stack = image(7, 60, 40)
+    tifffile.imwrite("in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    assert "(NYX), 7x1x60x40" in run("job_nets:gray", "in.tif", "out.tif")
+    assert tifffile.imread("out.tif").shape == (7, 60, 40)
+    assert "(ZYX), 1x1x7x60x40" in run("job_nets:volume", "in.tif", "volume.zarr")
+
+
+def test_what_of_a_file_is_not_read_is_said():
+    with tifffile.TiffWriter("in.tif") as file:
+        file.write(image(60, 40))
+        file.write(image(30, 20))
+    arguments = ["tile", "job_nets:gray", "in.tif", "out.tif"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert "warning: 'in.tif' holds 2 images, of which the first is read" in result.stderr
+    colours = np.zeros((3, 256), np.uint16)
+    tifffile.imwrite("in.tif", np.ones((60, 40), np.uint8), photometric="palette", colormap=colours)
+    result = CliRunner().invoke(app, [*arguments, "--overwrite"])
+    assert "has a palette, and its numbers are read, not its colours" in result.stderr
+
+
 def test_volumes_and_signals_work_alike():
     np.save("v.npy", image(50, 9, 8))
     run("job_nets:volume", "v.npy", "v.zarr", "--axes", "DHW", "--band", 4)
@@ -341,6 +364,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):
         (["job_nets:unet", "empty.npy", "out.npy"], "'empty.npy' is empty: its shape is 3x0x30"),
         (["job_nets:unet", "scalar.npy", "out.npy"], "one of 1 to 5 dimensions is needed"),
         (["job_nets:unet", "short.npy", "out.npy"], "cannot be read as npy"),
+        (["job_nets:unet", "fake.tif", "out.npy"], "'fake.tif' holds no image"),
         (["job_nets:pooled", "flat.npy", "out.npy"], "fails on the input however it is read"),
         ([*UNET[:3], "--input", "1x4x8x8"], "No layout fits the input's shape 3x600x30"),
         (["job_nets:unet", "gone.npy", "out.npy"], "There is no file 'gone.npy'"),

@@ -43,6 +43,11 @@ class BlockRows:
         """As stored."""
         return self.source.chunks
 
+    @property
+    def note(self) -> str | None:
+        """See protocol.Source."""
+        return self.source.note
+
     def identity(self) -> str:
         """That of the source."""
         return self.source.identity()

@@ -188,16 +188,22 @@ def guess_axes(shape: Sequence[int], *, model: Sequence[int], hint: str | None =
 def readings(shape: Sequence[int], *, hint: str | None = None) -> dict[str, Shape]:
     """What the axes of a file of this shape may be, and what a model then sees of it.
 
-    hint: what the file itself says; where that can be read, it is the only reading
+    hint: what the file itself says; where that can be read, it is the only reading, but for planes
+          or times that may also be a batch
 
     >>> readings((480, 640, 3), hint="YXC")
     {'YXC': (1, 3, 480, 640)}
+    >>> readings((7, 480, 640), hint="ZYX")
+    {'ZYX': (1, 1, 7, 480, 640), 'NYX': (7, 1, 480, 640)}
     >>> readings((2, 9000))
     {'HW': (1, 1, 2, 9000), 'CL': (1, 2, 9000), 'LC': (1, 9000, 2), 'NL': (2, 1, 9000)}
     """
     if hint is not None and len(hint) == len(shape):
+        forms = [hint]
+        if len(hint) > _FIRST_SPATIAL and hint[0].upper() in "TDZ" and "N" not in hint.upper():
+            forms.append(f"N{hint[1:]}")
         try:
-            return {hint: Layout.of(hint).model_shape(shape)}
+            return {form: Layout.of(form).model_shape(shape) for form in forms}
         except UsageError:
             pass
     written = (

@@ -54,6 +54,7 @@ class NpySource:
     array: Mapped
     axes: str | None = None
     chunks: tuple[int, ...] | None = None
+    note: str | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -36,6 +36,11 @@ class Source(Protocol):
         """See above."""
         ...
 
+    @property
+    def note(self) -> str | None:
+        """What of the file is not read, or not as it looks; None where nothing is to be said."""
+        ...
+
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]: ...
 
     def identity(self) -> str:

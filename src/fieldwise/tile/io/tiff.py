@@ -39,14 +39,16 @@ _LETTERS = {"N": "Q", "D": "Z", "H": "Y", "W": "X", "L": "X", "S": "C"}
 def open_source(path: Path) -> TiffSource:
     """The first series of a TIFF file, at its full size; see files.open_source."""
     with _complaints(path), tifffile.TiffFile(path) as file:
-        series = file.series[0]
+        if not file.series:
+            raise UsageError(f"{str(path)!r} holds no image; is it a TIFF file?")
+        series, note = file.series[0], _note(path, file)
         shape, dtype = tuple(series.shape), series.dtype
         check_kind(path, dtype)
         mapped = None
         if series.dataoffset is not None:
             mapped = Mapped(path, shape, dtype.newbyteorder(file.byteorder), series.dataoffset)
             mapped.map("r")
-        source = TiffSource(path, shape, dtype, series.axes, mapped)
+        source = TiffSource(path, shape, dtype, series.axes, mapped, note)
     if mapped is None:
         source.tiles[(slice(0, 1),) * len(shape)]
     return source
@@ -127,6 +129,7 @@ class TiffSource:
     """A TIFF file to read from (see protocol.Source).
 
     mapped: where its pixels are, if they lie in one piece
+    note:   see protocol.Source
     """
 
     path: Path
@@ -134,6 +137,7 @@ class TiffSource:
     dtype: np.dtype[Any]
     axes: str | None
     mapped: Mapped | None
+    note: str | None = None
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
@@ -194,6 +198,15 @@ class TiffSink:
     def flush(self) -> None:
         """See protocol.Sink."""
         sync_file(self.path)
+
+
+def _note(path: Path, file: tifffile.TiffFile) -> str | None:
+    notes = []
+    if len(file.series) > 1:
+        notes.append(f"holds {len(file.series)} images, of which the first is read")
+    if file.series[0].keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        notes.append("has a palette, and its numbers are read, not its colours")
+    return f"{str(path)!r} {' and '.join(notes)}" if notes else None
 
 
 def _letters(axes: str) -> str:

@@ -83,6 +83,7 @@ class ZarrSource:
 
     path: Path
     array: Any
+    note: str | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
