@@ -263,6 +263,12 @@ def test_axes_are_followed_into_other_layouts(name: str):
     assert measure(one.model, (1, 1, 5, 6), axis=3).verdict == "holds"
 
 
+def test_space_to_depth_keeps_its_blocks_periodic():
+    net = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4, 2, 3, padding=1))
+    assert_like_an_endless_image(net, noise(1, 1, 8, 12))
+    assert circular(net, noise(1, 1, 8, 12)).done
+
+
 def test_convolutions_inside_windows_keep_their_zero_padding_along_the_windows():
     conv = torch.randn(1, 1, 3, 3, dtype=torch.float64)
 
@@ -313,7 +319,7 @@ def test_modules_whose_calls_cannot_be_rewritten_are_refused():
     wrapped_twice.forward = functools.wraps(inner.forward)(lambda x: patched.forward(x))
     for net, why in (
         (scripted, "The module '0' is scripted"),
-        (torch.fx.symbolic_trace(Doubled()), "is a torch.fx.GraphModule"),
+        (torch.fx.symbolic_trace(Doubled()), "is a GraphModule.*traced or exported"),
         (patched, "a forward, set on the instance, whose closure holds modules"),
         (wrapped_twice, r"types.MethodType\(function, module\)"),
     ):
@@ -486,6 +492,7 @@ def test_repairing_twice_changes_nothing_more(repaired_resnet):
         ("timm:nf_regnet_b0", 64),
         ("timm:resnetblur18", 64),
         ("timm:fasternet_t0", 64),
+        ("timm:tresnet_m", 64),
         ("timm:ghostnetv2_100", 64),
         ("timm:lambda_resnet26t", 256),
     ],

@@ -277,8 +277,23 @@ def test_maps_move_by_whole_units():
 def test_what_cannot_be_sampled_in_phase_is_refused_with_the_reason(
     net: nn.Module, size: int, why: str
 ):
-    with pytest.raises(UsageError, match=why):
-        polyphase(net, (1, 1, size, size))
+    with pytest.raises(UsageError, match=why) as raised:
+        polyphase(nn.Sequential(nn.Identity(), net), (1, 1, size, size))
+    assert "of '1'" in str(raised.value)
+
+
+def test_valid_windows_are_sampled_in_phase_once_they_wrap():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), nn.ReLU(), nn.MaxPool2d(3, 2))
+    repaired = polyphase(net, (1, 1, 16, 16), valid="wrap")
+    assert repaired.done
+    assert repaired.model(torch.randn(1, 1, 16, 16)).shape == (1, 2, 4, 4)
+
+
+def test_what_breaks_the_periodic_copy_is_told_where_sampling_in_phase_does_not_help():
+    net = nn.Sequential(nn.Conv1d(1, 2, 3, 2, 1), nn.Flatten(), nn.Linear(16, 3))
+    repaired = polyphase(net, (1, 1, 16))
+    assert not repaired.done
+    assert "2 breaks axis 2: a linear layer gives every position" in repaired.why_not[0]
 
 
 def test_branches_of_different_steps_are_refused():
@@ -290,7 +305,7 @@ def test_branches_of_different_steps_are_refused():
         def forward(self, x: Tensor) -> Tensor:
             return self.two(self.two(x)) + self.four(x)
 
-    with pytest.raises(UsageError, match="reached from 8 and, by 'conv1d', from 16"):
+    with pytest.raises(UsageError, match="reached from 8 and, by 'conv1d' of 'four', from 16"):
         polyphase(Forked(), (1, 1, 16))
 
 

@@ -111,7 +111,7 @@ def shift(
         example = loaded.example()
         assert example is not None
         axes = _axes(axis, _shifted_shape(loaded, example, wrt))
-        how = _Periodic(axes, wrap_valid)
+        how = _Periodic(axes, "wrap" if wrap_valid else "keep")
         source, repaired = _prepared(loaded.source, example, padding, repair, how)
         with progress(f"proving {model}"):
             from fieldwise.shift import certify
@@ -138,11 +138,11 @@ def shift(
 def _check(padding: Padding, repair: Repair | None, out: Path | None, *, wrap_valid: bool) -> None:
     if out is not None and repair is None:
         raise UsageError("-o writes a repaired model; say how with --repair.")
-    periodic = padding is Padding.circular or repair is Repair.circular
+    periodic = padding is Padding.circular or repair in (Repair.circular, Repair.polyphase)
     if wrap_valid and not periodic:
         raise UsageError(
-            "--wrap-valid is about periodic boundaries; add --padding circular or "
-            "--repair circular."
+            "--wrap-valid is about periodic boundaries; add --padding circular, "
+            "--repair circular or --repair polyphase."
         )
     if repair is Repair.circular and padding is Padding.circular:
         raise UsageError("--repair circular makes the boundaries periodic; omit --padding.")
@@ -188,14 +188,13 @@ class _Periodic:
     """Which boundaries become periodic, and whether windows without padding are wrapped too."""
 
     axes: tuple[int, ...] | None
-    wrap_valid: bool
+    valid: Valid
 
     def __call__(self, model: Any, example: Any) -> Repaired:
         from fieldwise.shift.repair import circular
 
-        valid: Valid = "wrap" if self.wrap_valid else "keep"
         with progress("making the boundaries periodic"):
-            return circular(model, example, axes=self.axes, valid=valid)
+            return circular(model, example, axes=self.axes, valid=self.valid)
 
 
 def _prepared(
@@ -209,11 +208,14 @@ def _prepared(
         model = periodic(model, example).model
     if repair is None:
         return model, None
-    from fieldwise.shift.repair import antialias, polyphase
+    from fieldwise.shift import repair as repairs
 
-    mend = antialias if repair is Repair.antialias else polyphase
     with progress(f"repairing: {repair}"):
-        repaired = mend(model, example)
+        repaired = (
+            repairs.antialias(model, example)
+            if repair is Repair.antialias
+            else repairs.polyphase(model, example, valid=periodic.valid)
+        )
     return repaired.model, repaired
 
 

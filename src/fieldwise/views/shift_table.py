@@ -83,7 +83,8 @@ def _length(certificate: Certificate, axis: AxisCertificate) -> int:
 def _breakers(axis: AxisCertificate) -> str:
     told = [f"{breaker.node}: {breaker.why}" for breaker in _named(axis)]
     more = len(axis.broken_by or axis.emptied_by) - len(told)
-    return "; ".join([*told, f"and {more} more"] if more else told)
+    whose = "" if axis.broken_by or not told else "the interior: "
+    return whose + "; ".join([*told, f"and {more} more"] if more else told)
 
 
 def _conditions(certificates: Sequence[Certificate]) -> list[str]:
@@ -154,4 +155,6 @@ def _outcome(repaired: Repaired) -> str:
     if repaired.before is not None:
         before, after = repaired.before.eq_t, repaired.measurement.eq_t
         return f"{verdict}: EQ-T {after:.1f} dB, before {before:.1f} dB"
-    return f"{verdict}: error {repaired.measurement.error:.1e}"
+    worst = max(repaired.measurement.outputs, key=lambda moved: moved.error, default=None)
+    at = "" if worst is None else f" at a shift of {worst.shift}"
+    return f"{verdict}: error {repaired.measurement.error:.1e}{at}"

@@ -168,6 +168,12 @@ def test_errors_of_layers_are_measured_beside_those_of_outputs():
     assert all(line.split()[-1] == "broken" for line in measured)
 
 
+def test_an_exported_program_is_not_repaired_but_says_what_to_repair():
+    run("shift_nets:padded", *SHAPE, "--repair", "circular", "-o", "again")
+    said = run("again.pt2", "--repair", "circular", code=2)
+    assert "calls are recorded already; repair the model that it was made from" in said
+
+
 def test_a_repair_that_fails_says_what_is_in_the_way():
     text = run("shift_nets:valid", *SHAPE, "--repair", "circular", "--axis", "W", code=1)
     assert "nothing to change was found" in text
@@ -204,7 +210,7 @@ def test_a_proof_that_a_measurement_contradicts_is_told_with_exit_code_1(monkeyp
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--wrap-valid",), "add --padding circular or --repair circular"),
+        (("--wrap-valid",), "add --padding circular, --repair circular or"),
         (("--repair", "circular", "--padding", "circular"), "omit --padding"),
         (("--layer", "nowhere"), "nowhere"),
         (("--measure", "--layer", "0/*"), "0/"),

@@ -91,13 +91,15 @@ def antialias(model: nn.Module, example: Any, *, taps: int = 3, shift: int = 1) 
     return Repaired(copy, changes(copy, example), after, before)
 
 
-def polyphase(model: nn.Module, example: Any) -> Repaired:
+def polyphase(model: nn.Module, example: Any, *, valid: Valid = "keep") -> Repaired:
     """A copy that keeps the strongest polyphase component at every stride (Chaman 2021).
 
     With the periodic boundaries that this needs, and which it makes, the copy is exactly invariant
     to every circular shift, by one sample too, and maps move by whole units.  Where upsampling
     restores the size, the output moves exactly as the input does.  Measured by one sample more
     than the total stride, so that every phase changes.
+
+    valid: as in ``circular``
 
     Raises CaptureError where the model cannot be recorded, and UsageError, with the reason, where
     a size is not a multiple of a stride, where windows do not cover a period (no padding) and
@@ -109,13 +111,15 @@ def polyphase(model: nn.Module, example: Any) -> Repaired:
     (True, 3)
     """
     example = as_example(example)
-    periodic = circular(model, example)
-    copy = adapted(periodic.model, Polyphase(_rank(example) - _first_axis(example)))
+    periodic = circular(model, example, valid=valid)
+    spatial = _rank(example) - _first_axis(example)
+    copy = adapted(periodic.model, Polyphase(spatial, valid == "wrap"))
     shifts = {moved.axis: moved.shift + 1 for moved in periodic.measurement.outputs}
     measurement = measure(copy, example, shift=shifts)
     if measurement.verdict != "holds":
         measurement = measure(copy, example, shift=shifts, up_to_roll=True)
-    return Repaired(copy, changes(copy, example), measurement)
+    reasons = None if measurement.verdict == "holds" else periodic.proof
+    return Repaired(copy, changes(copy, example), measurement, proof=reasons)
 
 
 def _checked(copy: nn.Module, example: Any, chosen: Sequence[bool], shift: int | None) -> Repaired:

@@ -61,6 +61,9 @@ class Adaptation(ABC):
         """The state of one run."""
 
 
+_PATH = "_repaired_path"
+
+
 def adapted(model: nn.Module, adaptation: Adaptation) -> nn.Module:
     """A deep copy of the model whose modules all run under the adaptation, and earlier ones.
 
@@ -69,6 +72,7 @@ def adapted(model: nn.Module, adaptation: Adaptation) -> nn.Module:
     copy = copied(model)
     for path, module in copy.named_modules():
         check(path, module)
+        vars(module)[_PATH] = path
         origin, known = recipe(type(module))
         adaptations = sorted(dict.fromkeys((*known, adaptation)), key=lambda one: one.rank)
         module.__class__ = made_class(origin, tuple(adaptations), _running)
@@ -106,6 +110,12 @@ _ACTIVE = _Active()
 def running_module() -> nn.Module | None:
     """The innermost adapted module that is running."""
     return _ACTIVE.module
+
+
+def where() -> str:
+    """The innermost adapted module that is running, for an error: " of 'layer1'", or nothing."""
+    path = vars(_ACTIVE.module).get(_PATH) if _ACTIVE.module is not None else None
+    return f" of '{path}'" if path else ""
 
 
 def note(func: Function, what: str) -> None:

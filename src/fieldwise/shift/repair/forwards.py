@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.export import UnflattenedModule
 
 from fieldwise.errors import UsageError
 
@@ -38,10 +39,10 @@ def check(path: str, module: nn.Module) -> None:
             f"{where} is scripted, so that its calls cannot be rewritten; repair the model before "
             f"torch.jit.script."
         )
-    if isinstance(module, torch.fx.GraphModule):
+    if isinstance(module, (torch.fx.GraphModule, UnflattenedModule)):
         raise UsageError(
-            f"{where} is a torch.fx.GraphModule, traced or exported, whose class is made anew with "
-            f"every copy; repair the model that it was made from."
+            f"{where} is a {type(module).__name__}, traced or exported, whose calls are recorded "
+            f"already; repair the model that it was made from."
         )
     if _keeps_modules(vars(module).get("forward")):
         raise UsageError(

@@ -9,11 +9,9 @@ where nothing is known of a call, as where a part runs alone, are they taken fro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import or_
 
 from fieldwise.field.closed import closed_forms
-from fieldwise.field.products import Layout
+from fieldwise.field.state import State, descent
 from fieldwise.graph.ir import Graph
 
 Follows = tuple[int | None, ...]
@@ -43,8 +41,8 @@ def by_descent(
     expected: the values asked about, and what their dimensions follow by their place, which counts
               where an op that nobody described (FFT) has lost the trace
 
-    A dimension that holds two axes, or one of several that share an axis (the windows of an image),
-    follows none.
+    A dimension that holds two axes follows none.  Of several that share an axis it is the one with
+    the leading digit: of space-to-depth the blocks, of windows their number and not what is inside.
     """
     rank = len(graph.shape(graph.inputs[0]))
     sources = [name for name in graph.inputs if len(graph.shape(name)) == rank]
@@ -53,17 +51,23 @@ def by_descent(
         forms = closed_forms(graph, source, tuple(axes))
         for name, place in expected.items():
             if name in forms:
-                found[name] = _followed(forms[name].state.layout, axes, place)
+                found[name] = _followed(forms[name].state, axes, place)
     return found
 
 
-def _followed(layout: Layout, axes: Sequence[int], place: Follows) -> Follows:
-    masks = [reduce(or_, (mask for _, mask in digits), 0) for digits in layout]
-    found: list[int | None] = [None] * len(layout)
+def _followed(state: State, axes: Sequence[int], place: Follows) -> Follows:
+    masks = [descent(digits) for digits in state.layout]
+    found: list[int | None] = [None] * len(masks)
     for number, axis in enumerate(axes):
-        sharing = [dim for dim, mask in enumerate(masks) if mask >> axis & 1]
+        sharing = _leading(state, number) or [d for d, mask in enumerate(masks) if mask >> axis & 1]
         if not sharing:
             sharing = [dim for dim, mask in enumerate(masks) if place[dim] == number and not mask]
         if len(sharing) == 1 and masks[sharing[0]] in (0, 1 << axis):
             found[sharing[0]] = number
     return tuple(found)
+
+
+def _leading(state: State, number: int) -> list[int]:
+    """The dimensions whose outermost digit is an axis's, which counts on without end."""
+    tracks = (product.tracks[number] for product in state.local)
+    return sorted({track.digits[0][0] for track in tracks if track.digits})

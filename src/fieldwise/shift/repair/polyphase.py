@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.errors import UsageError
-from fieldwise.shift.repair.adapt import Adaptation, Session, note
+from fieldwise.shift.repair.adapt import Adaptation, Session, note, where
 from fieldwise.shift.repair.borders import wrapped
 from fieldwise.shift.repair.calls import INTERPOLATE, PAD, TRANSPOSED, Call
 from fieldwise.shift.repair.strides import Strided, strided
@@ -37,9 +37,14 @@ _TIE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Polyphase(Adaptation):
-    """spatial: how many spatial axes the input has."""
+    """What is sampled adaptively.
+
+    spatial: how many spatial axes the input has
+    valid:   whether windows without enough padding are wrapped to a unit per stride
+    """
 
     spatial: int
+    valid: bool = False
 
     @property
     def prefix(self) -> str:
@@ -53,7 +58,7 @@ class Polyphase(Adaptation):
 
     def session(self) -> Session:
         """Every run chooses anew."""
-        return _Session(self.spatial)
+        return _Session(self.spatial, self.valid)
 
 
 @dataclass
@@ -67,6 +72,7 @@ class _Session(Session):
     """
 
     spatial: int
+    valid: bool
     steps: dict[Sizes, tuple[Sizes, Tensor]] = field(default_factory=dict)
     padded: dict[int, tuple[Tensor, Tensor, Sizes]] = field(default_factory=dict)
 
@@ -81,8 +87,8 @@ class _Session(Session):
             return call.run()
         if call.gives_indices:
             raise UsageError(
-                f"'{call.func.__name__}' returns indices into its operand, which sampling at "
-                f"another phase would falsify; polyphase cannot repair it."
+                f"'{call.func.__name__}'{where()} returns indices into its operand, which sampling "
+                f"at another phase would falsify; drop return_indices."
             )
         return self._sampled(found)
 
@@ -104,7 +110,7 @@ class _Session(Session):
             _, value, more = kept
             before = tuple(a + b for a, b in zip(before, more, strict=True))
         sizes = tuple(value.shape[-self.spatial :])
-        _check(found, sizes)
+        _check(found, sizes, valid=self.valid)
         dims = range(-self.spatial, 0)
         value = wrapped(
             value,
@@ -119,7 +125,8 @@ class _Session(Session):
         return self._subsampled(dense, found, sizes)
 
     def _subsampled(self, dense: Tensor, found: Strided, sizes: Sizes) -> Tensor:
-        func, results = found.call.func, found.results
+        func = found.call.func
+        results = tuple(size // s for size, s in zip(sizes, found.strides, strict=True))
         known = self.steps.get(results)
         if known is None:
             note(func, f"stride {_spelled(found.strides)} sampled at the strongest phase")
@@ -130,11 +137,15 @@ class _Session(Session):
         if origin != sizes or len(phases) != len(dense):
             raise UsageError(
                 f"Size {_spelled(results)} is reached from {_spelled(origin)} and, by "
-                f"'{func.__name__}', from {_spelled(sizes)}; branches that take different steps "
-                f"cannot be sampled in phase."
+                f"'{func.__name__}'{where()}, from {_spelled(sizes)}; branches that take different "
+                f"steps cannot be sampled in phase: take the same ones, or antialias."
             )
         note(func, f"stride {_spelled(found.strides)} sampled at the phase of its branch")
         return sampled(dense, found.strides, phases)
+
+    def _known(self) -> list[Sizes]:
+        """The sizes on the way down."""
+        return sorted({sizes for sizes, _ in self.steps.values()}, reverse=True)
 
     def _upsampled(self, call: Call) -> Tensor:
         """Roll the result to where the grid of its size stands."""
@@ -150,8 +161,9 @@ class _Session(Session):
         while at != wanted:
             if at not in self.steps:
                 raise UsageError(
-                    f"'{call.func.__name__}' makes size {_spelled(wanted)} of {_spelled(sizes)}, "
-                    f"which is no size on the way down; its phase is unknown."
+                    f"'{call.func.__name__}'{where()} makes size {_spelled(wanted)} of "
+                    f"{_spelled(sizes)}, which is no size on the way down, so that its phase is "
+                    f"unknown; resize to one of {', '.join(map(_spelled, self._known()))}."
                 )
             at, phases = self.steps[at]
             spacing = [whole // part for whole, part in zip(wanted, at, strict=True)]
@@ -160,21 +172,22 @@ class _Session(Session):
         return rolled(result, offset)
 
 
-def _check(found: Strided, sizes: Sizes) -> None:
+def _check(found: Strided, sizes: Sizes, *, valid: bool) -> None:
     name = found.call.func.__name__
     for axis, (size, stride, result) in enumerate(
         zip(sizes, found.strides, found.results, strict=True), 2
     ):
         if size % stride:
             raise UsageError(
-                f"The operand of '{name}' has size {size} along axis {axis}, which is not a "
-                f"multiple of its stride {stride}; take an input whose size is a multiple of the "
+                f"The operand of '{name}'{where()} has size {size} along axis {axis}, which is not "
+                f"a multiple of its stride {stride}; take an input whose size is a multiple of the "
                 f"total stride."
             )
-        if result * stride != size:
+        if result * stride != size and not (valid and result * stride < size):
             raise UsageError(
-                f"'{name}' makes {result} units of {size} samples along axis {axis} at stride "
-                f"{stride}, not {size // stride}: its windows do not cover a period; pad it."
+                f"'{name}'{where()} makes {result} units of {size} samples along axis {axis} at "
+                f"stride {stride}, not {size // stride}: its windows do not cover a period; "
+                f"pad it, or repair with valid='wrap'."
             )
 
 

@@ -34,7 +34,8 @@ class Repaired:
     before:      of the model as it was, for a repair that promises less than exactness; both
                  are then measured on the weights that the model has
     proof:       the certificates of the copy, on generic weights, for a repair that the graph can
-                 prove: one whose sampling does not depend on the data
+                 prove: one whose sampling does not depend on the data; of one whose sampling does,
+                 and that is not done, those of its periodic boundaries alone, for their reasons
     """
 
     model: Any
