@@ -75,9 +75,11 @@ class Turned(nn.Module):
 # -------------------------------------------------------------------- plain copies of the tools
 
 
-def monai(predict: Predict, x: Array, *, roi_size, overlap, mode, roi_weight_map) -> Array:
+def monai(
+    predict: Predict, x: Array, *, roi_size, sw_batch_size, overlap, mode, roi_weight_map
+) -> Array:
     """sliding_window_inference, as documented: weighted sums over the sum of weights."""
-    assert mode == "constant"
+    assert (mode, sw_batch_size) == ("constant", 1)
     step = tuple(int(n * (1 - o)) for n, o in zip(roi_size, overlap, strict=True))
     total = count = 0.0
     for place in windows(x.shape[2:], roi_size, step):
@@ -95,6 +97,8 @@ def torchio(predict: Predict, x: Array, *, patch_size, patch_overlap, padding_mo
     """GridSampler and GridAggregator: half the overlap cropped, but at the volume's border."""
     assert padding_mode is None
     assert overlap_mode == "crop"
+    assert (len(patch_size), len(patch_overlap)) == (3, 3)
+    patch_size, patch_overlap = patch_size[: x.ndim - 2], patch_overlap[: x.ndim - 2]
     step = tuple(n - o for n, o in zip(patch_size, patch_overlap, strict=True))
     out = None
     for place in windows(x.shape[2:], patch_size, step):

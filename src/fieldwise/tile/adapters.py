@@ -67,6 +67,7 @@ def as_monai(plan: TilePlan) -> ToolSettings:
     core[tuple(slice(margin, size - margin) for margin, size in zip(margins, roi, strict=True))] = 1
     settings = {
         "roi_size": tuple(roi),
+        "sw_batch_size": 1,
         "overlap": tuple(
             1 - (axis.tile + 0.5) / size for axis, size in zip(plan.axes, roi, strict=True)
         ),
@@ -83,12 +84,16 @@ def as_monai(plan: TilePlan) -> ToolSettings:
 
 
 def as_torchio(plan: TilePlan) -> ToolSettings:
-    """For ``GridSampler`` and ``GridAggregator``."""
+    """For ``GridSampler`` and ``GridAggregator``, which know volumes alone.
+
+    An image has a last axis of one sample there, to be added and taken off around the model.
+    """
     margins = [_margin(axis) for axis in plan.axes]
     patch = [axis.tile + 2 * margin for axis, margin in zip(plan.axes, margins, strict=True)]
+    flat = 3 - len(patch)
     settings: dict[str, Any] = {
-        "patch_size": tuple(patch),
-        "patch_overlap": tuple(2 * margin for margin in margins),
+        "patch_size": (*patch, *[1] * flat),
+        "patch_overlap": (*(2 * margin for margin in margins), *[0] * flat),
         "padding_mode": None,
         "overlap_mode": "crop",
     }
