@@ -257,6 +257,6 @@ def test_outputs_that_see_the_other_end_are_told():
 def test_settings_print_as_a_call():
     told = str(planned(NearestUNet, (256, 192), 64).as_torchio())
     assert told == (
-        "GridSampler, GridAggregator(patch_size=(88, 88), patch_overlap=(24, 24), "
-        "padding_mode=None, overlap_mode='crop')  # exact"
+        "GridSampler, GridAggregator(patch_size=(88, 88, 1), "
+        "patch_overlap=(24, 24, 0), padding_mode=None, overlap_mode='crop')  # exact"
     )
