@@ -114,3 +114,27 @@ def test_a_certificate_is_plain_data_for_json() -> None:
         "interior": {"range": [1, 7], "empty": False, "carried": [1, 6], "period": 1, "step": 1},
         "broken_by": [],
     }
+
+
+class Biased(nn.Module):
+    """Attention over columns with a learnt bias per distance, or per distance around the axis."""
+
+    def __init__(self, *, around: bool) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(12))
+        columns = torch.arange(12)
+        apart = (columns[:, None] - columns).abs()
+        self.register_buffer("apart", torch.minimum(apart, 12 - apart) if around else apart)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores = x.transpose(1, 2) @ x + self.bias[self.apart]
+        return (scores.softmax(-1) @ x.transpose(1, 2)).transpose(1, 2)
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_a_learnt_table_that_is_zero_today_counts_as_generic(around: bool) -> None:
+    model = Biased(around=around)
+    found = certify(model, torch.zeros(1, 3, 12)).outputs[0].along(2)
+    assert found.circular.holds is around
+    assert not model.bias.any(), "the model itself is not changed"
+    assert [breaker.node for breaker in found.broken_by] == ([] if around else ["add"])

@@ -7,7 +7,7 @@ drawn at random.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -32,6 +32,22 @@ def generic(model: nn.Module, *, seed: int = 0) -> nn.Module:
     with torch.no_grad():
         for name, tensor in _drawable(result):
             tensor.copy_(_draw(name, tensor, generator))
+    return result
+
+
+def redrawn(model: nn.Module, names: Collection[str], *, seed: int = 0) -> nn.Module:
+    """A copy, like the model in all but the parameters of these names, which are drawn as above.
+
+    >>> net = redrawn(nn.BatchNorm1d(2), ["bias"])
+    >>> bool(net.weight.eq(1).all()), bool(net.bias.eq(0).any())
+    (True, False)
+    """
+    result = copied(model)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in result.named_parameters(remove_duplicate=False):
+            if name in names:
+                tensor.copy_(_draw(name, tensor, generator))
     return result
 
 

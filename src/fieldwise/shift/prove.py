@@ -15,7 +15,6 @@ from math import lcm
 from typing import Any
 
 from fieldwise.axes import Border
-from fieldwise.capture.graphs import graph_of
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Along, Graph, Node, Separable, Value
 from fieldwise.graph.names import aliases, resolve
@@ -26,6 +25,7 @@ from fieldwise.shift.certificate import (
 )
 from fieldwise.shift.constants import constant
 from fieldwise.shift.frame import Frame
+from fieldwise.shift.generic_graph import generic_graph
 from fieldwise.shift.layout import (
     Layout,
     Voice,
@@ -58,11 +58,11 @@ def certify(
     axes:    of it; by default all from 2 on (for (batch, channels, *spatial)), the last one where
              there are fewer
 
-    Other inputs are not shifted.  Parameters count as generic, other constants are judged by
-    their values.  Raises CaptureError where the model cannot be recorded, UsageError for an
-    unknown input or axis.
+    Other inputs are not shifted.  Parameters count as generic, and so does what is computed from
+    them; other constants are judged by their values.  Raises CaptureError where the model cannot be
+    recorded, UsageError for an unknown input or axis.
     """
-    graph = graph_of(model, example)
+    graph = generic_graph(model, example)
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
     chosen = spatial_axes(source, axes)
     sweeps = {
