@@ -80,7 +80,15 @@ def _rate(index: AxisMap, *, sized: bool) -> Fraction:
     if not sized or len(rows) < 8:
         return index.rate
     (i, low), (j, high) = rows[len(rows) // 4], rows[3 * len(rows) // 4]
-    return Fraction(high - low, j - i).limit_denominator(16)
+    slope = Fraction(high - low, j - i)
+    return slope.limit_denominator(16) or slope
+
+
+def _followed(index: object, *, sized: bool) -> Fraction:
+    """How fast a map moves; 0 where it does not, or is none that moves evenly."""
+    if not isinstance(index, AxisMap) or not index.advance:
+        return Fraction(0)
+    return abs(_rate(index, sized=sized))
 
 
 def _place(
@@ -94,7 +102,8 @@ def _place(
         for product in closed.state.products:
             track = product.tracks[number]
             moving = _leading(track, layout)
-            if moving is None or not isinstance(track.map, AxisMap) or not track.map.advance:
+            rate = _followed(track.map, sized=product.sized)
+            if moving is None or not rate:
                 why = product.why or "it reads nothing that moves with it"
                 raise TileError(
                     f"The output '{_called(graph, output)}' does not follow axis {axis} of the "
@@ -103,7 +112,7 @@ def _place(
             tail = prod(layout[dim][at][0] for dim, at in track.digits[1:])
             inner = prod(size for size, _ in layout[moving][1:])
             dims.add(moving)
-            rates.add(abs(_rate(track.map, sized=product.sized)) * tail / inner)
+            rates.add(rate * tail / inner)
     if len(dims) != 1 or len(rates) != 1:
         join = next((closed.misaligned for closed in forms if closed.misaligned), output)
         raise TileError(
