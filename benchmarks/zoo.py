@@ -78,7 +78,7 @@ def analyse(spec: str) -> Result:
     signal.signal(signal.SIGALRM, _give_up)
     signal.alarm(SECONDS)
     try:
-        return _analyse(spec)
+        return analyse_here(spec)
     except (Exception, _TooSlow) as error:  # noqa: BLE001 - a benchmark counts whatever goes wrong
         text = " ".join(str(error).split())
         return Result(spec, "failed", f"{type(error).__name__}: {text[:200]}")
@@ -94,7 +94,8 @@ def _give_up(*_: object) -> None:
     raise _TooSlow(f"no answer after {SECONDS} s")
 
 
-def _analyse(spec: str) -> Result:
+def analyse_here(spec: str) -> Result:
+    """The same without a limit of time; what goes wrong is raised."""
     import torch
 
     from fieldwise.capture.specs import load_model
@@ -158,14 +159,11 @@ def _circular(model: Any) -> tuple[str, str]:
     """The period of all outputs with periodic boundaries, and else what breaks it."""
     from fieldwise.errors import UsageError
     from fieldwise.shift import certify
-    from fieldwise.shift.repair.adapt import adapted
-    from fieldwise.shift.repair.borders import Borders
-    from fieldwise.shift.repair.periodic import Periodic
+    from fieldwise.shift.repair import periodic_copy
 
     example = model.example()
-    rank = example[0].dim()
     try:
-        periodic = adapted(model.source, Periodic(Borders(rank, (True,) * (rank - 2), "wrap")))
+        periodic = periodic_copy(model.source, example)
     except UsageError as error:
         return "", f"not made periodic: {error}"
     found = [output.axes[-1] for output in certify(periodic, example).outputs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.zoo import analyse_here
 from fieldwise.capture.specs import load_model
 from fieldwise.shift import circular
 from tests.field.test_zoo_sample import SAMPLE
@@ -26,3 +27,11 @@ def test_what_is_proven_is_measured_and_what_is_broken_measures_broken(spec):
     assert all(measured[key] for key, holds in proven.items() if holds)
     if not any(proven.values()):
         assert repaired.measurement.verdict != "holds"
+
+
+def test_the_benchmark_of_the_zoo_fills_every_column():
+    found = analyse_here("torchvision:resnet18")
+    assert (found.status, found.circular, found.broken_by) == ("full", "32", "")
+    assert analyse_here("timm:vit_tiny_patch16_224").broken_by.endswith("varies along the axis")
+    assert found.interior
+    assert found.local == "435/32"

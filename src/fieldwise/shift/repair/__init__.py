@@ -56,11 +56,24 @@ def circular(
     (True, 'zero padding 1+1 wrapped')
     """
     example = as_example(example)
-    chosen = _spatial_axes(example, axes)
-    periodic = Periodic(_rank(example), chosen, interpolation, valid)
+    copy = periodic_copy(model, example, axes=axes, interpolation=interpolation, valid=valid)
+    return _checked(copy, example, _spatial_axes(example, axes), shift)
+
+
+def periodic_copy(
+    model: nn.Module,
+    example: Any,
+    *,
+    axes: Sequence[int] | None = None,
+    interpolation: Interpolation = "wrap",
+    valid: Valid = "keep",
+) -> nn.Module:
+    """The copy that ``circular`` makes, neither proven nor measured; arguments as there."""
+    example = as_example(example)
+    periodic = Periodic(_rank(example), _spatial_axes(example, axes), interpolation, valid)
     copy = adapted(model, periodic)
     learn_layouts(copy, example, periodic)
-    return _checked(copy, example, chosen, shift)
+    return copy
 
 
 def antialias(model: nn.Module, example: Any, *, taps: int = 3, shift: int = 1) -> Repaired:
