@@ -19,4 +19,4 @@ def graph_of(model: Any, example: Any) -> Graph:
 
     if example is None:
         raise UsageError("A torch module is analysed on an example input; pass one, or its shape.")
-    return capture(model, as_example(example))
+    return capture(model, as_example(example, model))

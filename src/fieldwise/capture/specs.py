@@ -53,7 +53,7 @@ class Model:
             return None
         from fieldwise.capture.torch.zoo import example_inputs
 
-        return example_inputs(self.shapes)
+        return example_inputs(self.shapes, self.source)
 
     def runnable(self) -> Model:
         """Itself as a torch module, for the analyses that run it."""

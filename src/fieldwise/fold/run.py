@@ -181,7 +181,7 @@ def _checked(model: Any, example: Any) -> Any:
         )
     if example is None:
         raise UsageError("Folding needs an example input, to follow the channels; pass one.")
-    return as_example(example)
+    return as_example(example, model)
 
 
 def _judged(reference: Sequence[Truth], model: nn.Module) -> Verification:

@@ -29,7 +29,7 @@ class Subject:
     def __init__(
         self, model: nn.Module, example: Any, layers: Sequence[str], *, randomise: bool, seed: int
     ) -> None:
-        example = as_example(example)
+        example = as_example(example, model)
         self.model = generic(model, seed=seed) if randomise else copied(model).cpu().double().eval()
         self.paths = _chosen(self.model, layers)
         self.inputs = noise(example, seed=seed)

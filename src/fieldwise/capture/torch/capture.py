@@ -75,16 +75,28 @@ def capture(model: nn.Module, example: Any) -> Graph:
     return graph
 
 
-def meta_tensor(shape: Sequence[int]) -> Tensor:
+def meta_tensor(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
     """An example input of this shape that holds no data."""
-    return torch.empty(tuple(shape), device="meta")
+    return torch.empty(tuple(shape), device="meta", dtype=dtype)
 
 
-def as_example(example: Any) -> Any:
-    """An example input; a shape stands for a tensor that holds no data."""
+def as_example(example: Any, model: Any = None) -> Any:
+    """An example input; a shape stands for a tensor of the model's precision without data."""
     if isinstance(example, (tuple, list)) and all(isinstance(size, int) for size in example):
-        return meta_tensor(example)
+        return meta_tensor(example, precision(model))
     return example
+
+
+def precision(model: Any) -> torch.dtype:
+    """The dtype of the first floating parameter or buffer; float32 where there is none.
+
+    >>> precision(nn.Linear(1, 1).bfloat16()), precision(nn.ReLU())
+    (torch.bfloat16, torch.float32)
+    """
+    if not isinstance(model, nn.Module):
+        return torch.float32
+    state = chain(model.parameters(), model.buffers())
+    return next((t.dtype for t in state if t.is_floating_point()), torch.float32)
 
 
 def _check(state: NamedTensors, example: Any) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from fieldwise.capture.torch.capture import precision
 from fieldwise.errors import UsageError
 
 Shape = tuple[int, ...]
@@ -74,9 +75,9 @@ def timm_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
     return model, ((1, *size),)
 
 
-def example_inputs(shapes: Sequence[Shape]) -> tuple[torch.Tensor, ...]:
-    """Tensors of these shapes, standing for inputs."""
-    return tuple(torch.zeros(shape) for shape in shapes)
+def example_inputs(shapes: Sequence[Shape], model: Any) -> tuple[torch.Tensor, ...]:
+    """Tensors of these shapes and of the model's precision, standing for inputs."""
+    return tuple(torch.zeros(shape, dtype=precision(model)) for shape in shapes)
 
 
 def is_module(candidate: object) -> bool:

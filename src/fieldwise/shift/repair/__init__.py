@@ -55,7 +55,7 @@ def circular(
     >>> repaired.done, repaired.changes[0].what
     (True, 'zero padding 1+1 wrapped')
     """
-    example = as_example(example)
+    example = as_example(example, model)
     copy = periodic_copy(model, example, axes=axes, interpolation=interpolation, valid=valid)
     return _checked(copy, example, _spatial_axes(example, axes), shift)
 
@@ -69,7 +69,7 @@ def periodic_copy(
     valid: Valid = "keep",
 ) -> nn.Module:
     """The copy that ``circular`` makes, neither proven nor measured; arguments as there."""
-    example = as_example(example)
+    example = as_example(example, model)
     periodic = Periodic(_rank(example), _spatial_axes(example, axes), interpolation, valid)
     copy = adapted(model, periodic)
     learn_layouts(copy, example, periodic)
@@ -98,7 +98,7 @@ def antialias(model: nn.Module, example: Any, *, taps: int = 3, shift: int = 1) 
     """
     if taps < 3 or taps % 2 == 0:
         raise UsageError(f"A blur has 3, 5, 7 … taps, so that it has a middle; not {taps}.")
-    example = as_example(example)
+    example = as_example(example, model)
     copy = adapted(model, Antialiased(taps))
     before, after = (measure(one, example, shift=shift, randomise=False) for one in (model, copy))
     return Repaired(copy, changes(copy, example), after, before)
@@ -123,7 +123,7 @@ def polyphase(model: nn.Module, example: Any, *, valid: Valid = "keep") -> Repai
     >>> repaired.done, repaired.measurement.outputs[0].shift
     (True, 3)
     """
-    example = as_example(example)
+    example = as_example(example, model)
     periodic = circular(model, example, valid=valid)
     spatial = _rank(example) - _first_axis(example)
     copy = adapted(periodic.model, Polyphase(spatial, valid == "wrap"))

@@ -35,7 +35,7 @@ class Sizes:
         """Raises UsageError where the inputs do not have one size in common."""
         if not isinstance(model, nn.Module):
             raise UsageError("Tiles are planned for a torch module; give one.")
-        size = as_example(size)
+        size = as_example(size, model)
         shapes = [tuple(tensor.shape) for _, tensor in named_tensors(size)]
         if not shapes:
             raise UsageError("Give the shape of the large input, or tensors of its size.")
