@@ -129,6 +129,7 @@ def test_the_version_is_shown():
         ([CHAIN, "--layer", "conv3", "--unit", "999"], "999"),
         ([CHAIN, "--axes", "7"], "7"),
         ([CHAIN, "--method", "nan", "--wrt", "conv3"], "--method nan measures fields in the input"),
+        (["model.onnx"], "is an ONNX file, and fieldwise does not read those yet"),
         (["model.pth"], "is a pickle, which can run any code when it is loaded"),
     ],
 )

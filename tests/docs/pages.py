@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "docs" / "assets"
 FENCE = re.compile(r"^```(?P<kind>\w+)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\|.*\| `\$ (?P<command>[^`]+)` \| `(?P<line>[^`]+)` \|$", re.MULTILINE)
+RAISED = re.escape("Traceback (most recent call last):")
 SECONDS = 300
 
 
@@ -190,8 +191,8 @@ class _Session(doctest.DocTestRunner):
         return "".join(lines)
 
     def report_failure(self, out: Any, test: Any, example: doctest.Example, got: str) -> None:
-        """What was printed instead."""
-        self.real[example.lineno] = got
+        """What was printed instead; of an error, what it is and not where it came from."""
+        self.real[example.lineno] = re.sub(f"({RAISED}\n)(?:  .*\n)+", r"\1", got)
 
     def report_unexpected_exception(
         self, out: Any, test: Any, example: doctest.Example, exc_info: Any

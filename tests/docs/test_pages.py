@@ -36,6 +36,9 @@ WRONG = """
 >>> [total, 5]
 [..., 5]
 >>> 1 / 0
+>>> [][1]
+Traceback (most recent call last):
+IndexError: another text
 ```
 
 ```console
@@ -45,7 +48,7 @@ two
 """
 RIGHT = WRONG.replace("3\n", "2\n").replace("two", "one").replace(
     "1 / 0\n", "1 / 0\nTraceback (most recent call last):\nZeroDivisionError: division by zero\n"
-)  # fmt: skip
+).replace("another text", "list index out of range")  # fmt: skip
 
 
 def test_what_differs_is_found_and_what_was_abridged_on_purpose_stays(tmp_path):

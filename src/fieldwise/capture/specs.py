@@ -92,6 +92,12 @@ timm:resnet50, or one of layers:..., package.module:factory or FILE.pt2.
             "loads one; write the model with torch.export.save to a .pt2 file, or name a "
             "package.module:factory that builds it."
         )
+    if suffix == ".onnx":
+        raise UsageError(
+            f"{spec!r} is an ONNX file, and fieldwise does not read those yet; write the torch "
+            "model with torch.export.save to a .pt2 file, or name a package.module:factory that "
+            "builds it."
+        )
     if suffix == ".pt2":
         module, usual = _exported(spec)
     elif spec.startswith(("torchvision:", "timm:")):
