@@ -1,19 +1,19 @@
 """Certificates of translation equivariance as JSON.
 
     {"model": "…", "input": {"name": "…", "shape": […]},
-     "outputs": [{"name", "value", "shape", "axes": [{"axis", "size",
+     "outputs": [{"name", "value", "shape", "output", "axes": [{"axis", "size",
         "circular": {"holds", "period", "step", "conditions", "undecided"},
         "interior": {"range", "empty", "carried", "period", "step"},
         "broken_by": [{"node", "module", "why", "remedy", "known"}, …]}, …]}, …],
-     "layers": [as outputs],
      "measured": [{"name", "axis", "shift", "error", "control", "eq_t", "verdict"}, …] or null,
      "repair": {"done", "error", "eq_t", "eq_t_before", "why_not": […],
                 "changes": [{"module", "op", "what"}, …]} or null,
      "contradictions": [where proof and measurement disagree]}
 
-A range is [start, stop) of positions, 'carried' those of them that a shift by one period brings to
-others of them.  A breaker that is not 'known' is an op that nobody described, and a theorem with
-no other breakers is 'undecided'.  A number that is not finite is null.
+The values that were asked for stand behind the outputs; 'output' tells the two apart.  A range is
+[start, stop) of positions, 'carried' those of them that a shift by one period brings to others of
+them.  A breaker that is not 'known' is an op that nobody described, and a theorem with no other
+breakers is 'undecided'.  A number that is not finite is null.
 """
 
 from __future__ import annotations
@@ -41,18 +41,21 @@ def render(
     disagreements: Sequence[str] = (),
 ) -> str:
     """The certificates as JSON text, a line per value."""
-    from fieldwise.shift.certificate import to_dict
-
-    def lines(certificates: Sequence[Certificate]) -> str:
-        return ",\n  ".join(_text(to_dict(certificate)) for certificate in certificates)
-
+    values = [_value(certificate, output=True) for certificate in outputs]
+    values += [_value(certificate, output=False) for certificate in layers]
     head = {"model": model, "input": {"name": source, "shape": list(shape)}}
     tail: dict[str, Any] = {"measured": _measured(measurement), "repair": _repair(repaired)}
     tail["contradictions"] = list(disagreements)
-    return (
-        f'{_text(head)[:-1]}, "outputs": [\n  {lines(outputs)}\n], '
-        f'"layers": [\n  {lines(layers)}\n], {_text(tail)[1:]}'
-    )
+    lines = ",\n  ".join(map(_text, values))
+    return f'{_text(head)[:-1]}, "outputs": [\n  {lines}\n], {_text(tail)[1:]}'
+
+
+def _value(certificate: Certificate, *, output: bool) -> dict[str, Any]:
+    from fieldwise.shift.certificate import to_dict
+
+    plain = to_dict(certificate)
+    axes = plain.pop("axes")
+    return plain | {"output": output, "axes": axes}
 
 
 def _measured(measurement: Measurement | None) -> list[dict[str, Any]] | None:

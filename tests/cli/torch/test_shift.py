@@ -94,14 +94,14 @@ def test_json_holds_both_theorems_the_layers_and_the_measurement():
     )
     assert found["input"] == {"name": "input", "shape": [1, 3, 8, 8]}
     assert found["contradictions"] == []
-    (output,) = found["outputs"]
+    output, layer = found["outputs"]
+    assert (output["output"], layer["output"], layer["value"]) == (True, False, "0")
     assert [axis["axis"] for axis in output["axes"]] == [2, 3]
     first = output["axes"][0]
     assert first["circular"]["holds"] is False
     assert first["interior"]["empty"] is False
     assert first["broken_by"][0]["module"] == "0"
     assert first["broken_by"][0]["why"] == "zero padding"
-    assert [layer["value"] for layer in found["layers"]] == ["0"]
     assert {measured["verdict"] for measured in found["measured"]} == {"broken"}
     assert found["repair"] is None
 
