@@ -113,6 +113,16 @@ def _fourier_layer(x: Tensor) -> Tensor:
     return torch.fft.irfft2(found, s=(12, 16))
 
 
+def _resampled(size: int) -> Callable[[Tensor], Tensor]:
+    return lambda x: torch.fft.irfft(torch.fft.rfft(x)[..., : size // 2 + 1], size)
+
+
+def _one_frequency_repeated(x: Tensor) -> Tensor:
+    """The second frequency as a matrix, multiplied by a batch of constant ones."""
+    spectrum = torch.fft.fft(x.mean(2)).permute(2, 0, 1)
+    return (spectrum[1:2] @ torch.ones(16, 2, 2, dtype=spectrum.dtype)).real
+
+
 def _correlated(x: Tensor) -> Tensor:
     spectrum = torch.fft.rfft(x)
     return (spectrum * spectrum.conj()).abs()
@@ -187,6 +197,26 @@ SINGLES_OF_OPS: dict[str, Single] = {
     "grid that stretches": broken(
         _sampled, "whole number", grid=lambda: _grid(_index() * 0.93), interior=None
     ),
+    # ---------------------------------------------------------------- a position that is repeated
+    "a column added to all columns of a product": broken(
+        lambda x: torch.addmm(x[0, 0, :, 3:4], x.mean((0, 3)).t(), x.mean((0, 3))),
+        "single position", result_axis=None, interior=None,
+    ),
+    "a column as the mask of attention": broken(
+        lambda x: F.scaled_dot_product_attention(
+            *[x.mean(3).transpose(1, 2)] * 3, attn_mask=x[:, 0, None, :, 3]
+        ),
+        "a position", result_axis=None, interior=None,
+    ),
+    "a column, kept as one, as the mask of attention": broken(
+        lambda x: F.scaled_dot_product_attention(
+            *[x.mean(3).transpose(1, 2)] * 3, attn_mask=x[:, 0, :, 3:4].transpose(1, 2)
+        ),
+        "single position", result_axis=None, interior=None,
+    ),
+    "a frequency that is repeated": broken(
+        _one_frequency_repeated, "single position", result_axis=None, interior=None
+    ),
     # ---------------------------------------------------------------- constant matrices
     "circulant matrix": holds(torch.matmul, other=_circulant, interior=None),
     "strided circulant matrix": holds(
@@ -246,6 +276,17 @@ SINGLES_OF_OPS: dict[str, Single] = {
     ),
     "power spectrum": holds(_correlated, step=0, result_axis=None, interior=None),
     "frequencies zeroed": holds(_low_pass_by_write, interior=None),
+    "up to 24 samples by frequencies": holds(_resampled(24), period=2, step=3, interior=None),
+    "down to 8 samples by frequencies": holds(_resampled(8), period=2, interior=None),
+    "transformed forward twice": holds(
+        lambda x: torch.fft.fft(torch.fft.fft(x)).real, step=-1, interior=None
+    ),
+    "transformed back and forward": holds(
+        lambda x: torch.fft.fft(torch.fft.ifft(x)).real, interior=None
+    ),
+    "conjugate frequencies": holds(
+        lambda x: torch.fft.irfft(torch.fft.rfft(x).conj(), 16), step=-1, interior=None
+    ),
     "Fourier layer": holds(_fourier_layer, interior=None),
     "Fourier layer, the other axis": holds(
         _fourier_layer, axis=2, result_axis=2, interior=None

@@ -138,3 +138,20 @@ def test_a_learnt_table_that_is_zero_today_counts_as_generic(around: bool) -> No
     assert found.circular.holds is around
     assert not model.bias.any(), "the model itself is not changed"
     assert [breaker.node for breaker in found.broken_by] == ([] if around else ["add"])
+
+
+def test_the_interior_of_rows_side_by_side_is_counted_in_positions_of_a_row() -> None:
+    """Four planes of 8 × 6 in one line: what moves with H moves by six positions."""
+    model = nn.Sequential(nn.Conv3d(1, 1, (1, 3, 3), padding=(0, 1, 1)), nn.Flatten())
+    interior = certify(model, (1, 1, 4, 8, 6), axes=[3]).outputs[0].along(3).interior
+    assert (interior.range, interior.step, interior.carried) == ((6, 42), 6, (6, 36))
+
+
+def test_the_interior_of_a_flip_is_carried_backwards() -> None:
+    class Flipped(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flip(3)
+
+    model = nn.Sequential(conv(), Flipped())
+    interior = certify(model, (1, 2, 8, 12), axes=[3]).outputs[0].along(3).interior
+    assert (interior.range, interior.step, interior.carried) == ((1, 11), -1, (2, 11))

@@ -206,6 +206,8 @@ def _joined_digits(one: Digit, two: Digit, name: tuple[object, ...], tell: Tell)
         return one
     if isinstance(two, Spectrum) and isinstance(one, Still):
         return two
+    if isinstance(one, Spectrum) and isinstance(two, Spectrum) and one != two:
+        raise BreaksError(Fault("it joins frequencies whose phases turn apart", known=False))
     if one != two:
         raise BreaksError(_meets_still())
     return one

@@ -89,12 +89,17 @@ def _shape(factor: Factor) -> tuple[int, ...]:
 
 def _met(dim: Dim, factor: Factor, place: int, frame: Frame) -> Dim:
     assert not isinstance(factor.known, Constant)
-    mine = factor.known[place]
-    if size_of(mine) == 1 != size_of(dim):
-        for moving in movers_of(mine):
-            raise BreaksError(Fault("it repeats a single position"), *(f for _, f in moving.faults))
+    return _with(dim, factor.known[place], frame, place)
+
+
+def _with(dim: Dim, other: Dim, frame: Frame, place: int) -> Dim:
+    """A dimension beside another one, which is repeated along it where it has one position."""
+    if size_of(other) < size_of(dim):
+        if moves(other):
+            faults = (fault for moving in movers_of(other) for _, fault in moving.faults)
+            raise BreaksError(Fault("it repeats a single position"), *faults)
         return dim
-    return joined(dim, mine, frame.voice, place)
+    return joined(dim, other, frame.voice, place)
 
 
 def _check_constant(
@@ -263,8 +268,5 @@ def added(layout: Layout, item: Any, frame: Frame) -> Layout:
     other = frame.layout(item.operand)
     lead = len(layout) - len(other)
     return tuple(
-        dim
-        if n < lead or size_of(other[n - lead]) == 1
-        else joined(dim, other[n - lead], frame.voice, n)
-        for n, dim in enumerate(layout)
+        dim if n < lead else _with(dim, other[n - lead], frame, n) for n, dim in enumerate(layout)
     )

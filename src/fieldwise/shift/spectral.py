@@ -1,7 +1,8 @@
 """Fourier transforms: a shift turns the phase of every frequency, and the inverse undoes that.
 
 Between a transform and its inverse a frequency may be scaled by anything that does not move, and
-dropped; nothing else keeps its phase.
+dropped; nothing else keeps its phase.  Transformed back to m of n samples, frequency k still turns
+by k/n of a circle per sample, which is what it takes to move the m by m/n of one.
 """
 
 from __future__ import annotations
@@ -168,40 +169,38 @@ def _refs(given: dict[str, Any]) -> list[Ref]:
 
 
 def transformed(frame: Frame) -> Layout:
-    """The layout of a Fourier transform, forward or back.
+    """The layout of a Fourier transform: of a signal the frequencies, of frequencies a signal.
 
     Raises BreaksError where the axis is not whole, or frequencies are not where they belong.
     """
     given, name = arguments(frame.node), op_name(frame.node)
     layout = frame.layout(frame.node.reads[frame.position][0].operand)
-    rank = len(layout)
-    dims = {dim % rank for dim in given["dim"]}
-    forward = name == "_fft_r2c" or bool(given.get("forward"))
-    change = _forward if forward else _back
+    dims = {dim % len(layout) for dim in given["dim"]}
+    sign = 1 if name == "_fft_r2c" or given.get("forward") else -1
     return tuple(
-        change(frame, dim, number, frame.result[number]) if number in dims else dim
+        _transformed(frame, dim, number, sign) if number in dims else dim
         for number, dim in enumerate(layout)
     )
 
 
-def _forward(frame: Frame, dim: Dim, _: int, after: int) -> Dim:
+def _transformed(frame: Frame, dim: Dim, number: int, sign: int) -> Dim:
+    """One dimension; a sign of 1 is that of the transform forward."""
+    after = frame.result[number]
     if not moves(dim):
         return stays(after)
+    if has_spectrum(dim):
+        return ((_signal(frame, dim, number, sign),),)
     read_whole(dim)
     window = as_window(dim, frame.voice.about())
     assert isinstance(window, Moving)
     if not window.whole:
         raise BreaksError(Fault("it transforms several signals side by side"))
-    return ((Spectrum(after, window.rate, window.size),),)
+    return ((Spectrum(after, window.rate, window.size, sign=sign),),)
 
 
-def _back(frame: Frame, dim: Dim, number: int, after: int) -> Dim:
-    if not moves(dim):
-        return stays(after)
-    digit = dim[0][0]
-    if not isinstance(digit, Spectrum) or size_of(dim) != digit.size or after != digit.turn:
-        raise BreaksError(Fault("it transforms back to another size, or what is no spectrum"))
-    if digit.first or digit.sign < 0:
+def _signal(frame: Frame, dim: Dim, number: int, sign: int) -> Moving:
+    digit, after = dim[0][0], frame.result[number]
+    if len(dim) > 1 or len(dim[0]) > 1 or not isinstance(digit, Spectrum) or digit.first:
         raise BreaksError(Fault("it transforms back frequencies in another order", known=False))
-    clean = IndexSet.range(0, after)
-    return ((Moving(after, Fraction(digit.rate), after, clean, (frame.voice.name, number)),),)
+    rate = -sign * digit.sign * digit.rate * Fraction(after, digit.turn)
+    return Moving(after, rate, after, IndexSet.range(0, after), (frame.voice.name, number))

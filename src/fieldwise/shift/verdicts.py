@@ -90,9 +90,8 @@ def _interior(state: State) -> Interior:
 def _range(move: Move, clean: IndexSet) -> tuple[int, int]:
     """The longest run of clean positions, as [start, stop)."""
     first, last = max(clean.runs(), key=lambda run: run[1] - run[0])
-    if move.outer > 1:
-        return first, last
-    return move.start + first * move.inner, move.start + last * move.inner
+    start = move.start if move.outer == 1 else 0
+    return start + first * move.inner, start + last * move.inner
 
 
 def _moves(layout: Layout, period: int) -> Iterator[tuple[Move, Moving]]:
