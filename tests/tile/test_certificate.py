@@ -67,7 +67,12 @@ def shorter_before(piece: Piece, axis: AxisPlan) -> Piece:
     ((start, stop),) = piece.reads
     steps = axis.grid
     keeps = tuple((a - scaled(axis, steps), b - scaled(axis, steps)) for a, b in piece.keeps)
-    return replace(piece, reads=((start + steps, stop),), keeps=keeps)
+    return replace(piece, reads=((start + steps, stop),), keeps=keeps, gives=fewer(piece, axis))
+
+
+def fewer(piece: Piece, axis: AxisPlan) -> tuple[int, ...]:
+    """What a crop gives that is one step of the grid shorter."""
+    return tuple(length - scaled(axis, axis.grid) for length in piece.gives)
 
 
 def scaled(axis: AxisPlan, samples: int) -> int:
@@ -78,7 +83,7 @@ def scaled(axis: AxisPlan, samples: int) -> int:
 def shorter_behind(piece: Piece, axis: AxisPlan) -> Piece:
     """One step of the grid is missing behind."""
     ((start, stop),) = piece.reads
-    return replace(piece, reads=((start, stop - axis.grid),))
+    return replace(piece, reads=((start, stop - axis.grid),), gives=fewer(piece, axis))
 
 
 def one_off(piece: Piece, axis: AxisPlan) -> Piece:

@@ -125,3 +125,70 @@ def test_a_session_says_what_does_not_fit():
     session.close()
     with pytest.raises(UsageError, match="closed"):
         session.push(torch.empty(1, 2, 3))
+
+
+def test_rows_that_wait_are_not_changed_by_who_fills_the_same_buffer_again():
+    torch.manual_seed(0)
+    model, x = nn.Conv1d(1, 1, 9, padding=4).eval(), torch.randn(1, 1, 60)
+    run = streamed(model, x, axis=-1)
+    for buffer in (torch.empty(1, 1, 3), np.empty((1, 1, 3), np.float32)):
+        session, pieces = run.session(), []
+        for part in x.split(3, 2):
+            buffer[...] = part if isinstance(buffer, Tensor) else part.numpy()
+            pieces.append(torch.as_tensor(session.push(buffer)))
+        pieces.append(torch.as_tensor(session.close()))
+        with torch.no_grad():
+            torch.testing.assert_close(torch.cat(pieces, 2), model(x))
+
+
+def test_further_passes_are_no_remedy_in_a_session():
+    model = nn.Sequential(nn.Conv1d(1, 2, 3), nn.InstanceNorm1d(2)).eval()
+    run = streamed(model, torch.empty(1, 1, 9), axis=-1, global_ops="multipass")
+    for length in (None, 40):
+        with pytest.raises(StreamError, match="A session sees its input once") as refused:
+            run.session(length=length)
+        assert "Or give each of them" not in str(refused.value)
+
+
+@pytest.mark.parametrize("options", [{"length": -3}, {"multiple": 0}, {"multiple": -2}])
+def test_a_length_that_cannot_be_is_refused(options):
+    with pytest.raises(UsageError, match=r"got -?\d\."):
+        streamed(nn.ReLU(), torch.empty(1, 1, 9), axis=-1).session(**options)
+
+
+def test_the_example_of_a_session_may_be_so_short_that_nothing_comes_out():
+    torch.manual_seed(0)
+    model = nn.ConvTranspose2d(1, 1, 1, padding=1).eval()
+    x = torch.randn(1, 1, 4, 12)
+    pieces = pushed(streamed(model, x[..., :2], axis=-1).session(), x, 3, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(pieces, 3), model(x))
+
+
+class Pyramid(nn.Module):
+    """Outputs at several rates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse = nn.Conv1d(2, 3, 5, padding=2), nn.Conv1d(3, 4, 4, 2, 1)
+        self.sixth, self.up = nn.Conv1d(4, 2, 3, 3), nn.ConvTranspose1d(4, 2, 2, 2)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        fine = self.fine(x).relu()
+        half = self.coarse(fine).relu()
+        return {"fine": fine, "half": half, "sixth": self.sixth(half), "up": self.up(half)}
+
+
+@pytest.mark.parametrize("options", [{}, {"multiple": 6}, {"length": 120}])
+def test_the_latency_of_every_output_is_what_single_samples_wait(options):
+    torch.manual_seed(0)
+    model, x = Pyramid().eval(), torch.randn(1, 2, 120)
+    session = streamed(model, torch.empty(1, 2, 48), axis=-1).session(**options)
+    samples = {"fine": 1, "half": 2, "sixth": 6, "up": 1}
+    waited, rows = dict.fromkeys(samples, 0), dict.fromkeys(samples, 0)
+    for at in range(120):
+        for name, found in session.push(x[..., at : at + 1]).items():
+            for _ in range(found.shape[2]):
+                waited[name] = max(waited[name], at - rows[name] * samples[name])
+                rows[name] += 1
+    assert session.latency == waited

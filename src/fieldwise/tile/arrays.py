@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.tile.plan import Interval, OutputPlan, Tile
+
+
+def as_numpy(rows: Tensor) -> np.ndarray[Any, Any]:
+    """A tensor as numpy has it; bfloat16, which it lacks, as float32."""
+    rows = rows.detach().cpu()
+    return (rows.float() if rows.dtype is torch.bfloat16 else rows).numpy()
+
+
+def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
+    """The type that ``as_numpy`` gives."""
+    return as_numpy(torch.empty(0, dtype=dtype)).dtype
+
+
+def owned(array: Any) -> Any:
+    """A copy, which may be changed."""
+    return array.clone() if isinstance(array, Tensor) else np.array(array)
 
 
 def read(source: Any, reads: Mapping[int, tuple[Interval, ...]]) -> Any:
@@ -42,19 +58,27 @@ def named_arrays(tree: Any) -> list[tuple[str, Any]]:
     >>> [name for name, _ in named_arrays([np.ones(2), np.ones(3)])]
     ['0', '1']
     """
-    found = list(named_tensors(tree))
-    return found or list(_arrays(tree, ""))
+    return list(_arrays(tree, ""))
 
 
 def _arrays(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if hasattr(tree, "shape"):
+    if isinstance(tree, Tensor) or len(getattr(tree, "shape", ())):
         yield prefix or "output", tree
-    elif isinstance(tree, Mapping):
-        for key, item in tree.items():
-            yield from _arrays(item, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(tree, (list, tuple)):
-        for key, item in enumerate(tree):
-            yield from _arrays(item, f"{prefix}.{key}" if prefix else str(key))
+        return
+    for key, item in _items(tree):
+        yield from _arrays(item, f"{prefix}.{key}" if prefix else str(key))
+
+
+def _items(tree: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(tree, Mapping):
+        return tree.items()
+    if hasattr(tree, "_fields"):
+        return zip(tree._fields, tree, strict=True)
+    if isinstance(tree, (list, tuple)):
+        return enumerate(tree)
+    if dataclasses.is_dataclass(tree):
+        return ((field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree))
+    return ()
 
 
 def chosen(tree: Any, outputs: Sequence[OutputPlan]) -> list[Any]:
@@ -74,13 +98,25 @@ def chosen(tree: Any, outputs: Sequence[OutputPlan]) -> list[Any]:
 
 
 def kept(array: Any, tile: Tile, number: int, output: OutputPlan) -> Any:
-    """What is kept of output ``number`` of a crop.  Raises UsageError where it is too small."""
-    slices = tile.keeps[number]
+    """What is kept of output ``number`` of a crop.
+
+    Raises UsageError where it has another shape than the planned network's.
+    """
+    found, planned = tuple(array.shape), tile.shapes[number]
+    if found != planned:
+        raise UsageError(
+            f"The output '{output.name}' of a crop has the shape {found} instead of {planned}; "
+            f"the plan was made for another network."
+        )
+    if any(not 0 <= one.start <= one.stop <= n for one, n in _cut(tile, number, output)):
+        raise UsageError(
+            f"A crop does not hold what is to be kept of its output '{output.name}'; the plan is "
+            f"wrong for this network."
+        )
+    return array[tile.keeps[number]]
+
+
+def _cut(tile: Tile, number: int, output: OutputPlan) -> Iterator[tuple[slice, int]]:
+    """Along each tiled dimension, what is kept and how long the crop's output is."""
     for dim in output.dims:
-        if slices[dim].start < 0 or slices[dim].stop > array.shape[dim]:
-            raise UsageError(
-                f"The output '{output.name}' of a crop has {array.shape[dim]} positions along "
-                f"dimension {dim}, and {slices[dim].start} to {slices[dim].stop} were to be kept; "
-                f"the plan was made for another network."
-            )
-    return array[slices]
+        yield tile.keeps[number][dim], tile.shapes[number][dim]

@@ -47,11 +47,13 @@ class Piece:
             output sees both ends of the image)
     keeps:  per output, the interval of the crop's output that is kept
     writes: per output, the interval of the whole output that it is
+    gives:  per output, how long the crop's output is
     """
 
     reads: tuple[Interval, ...]
     keeps: tuple[Interval, ...]
     writes: tuple[Interval, ...]
+    gives: tuple[int, ...]
 
     @property
     def length(self) -> int:
@@ -104,11 +106,12 @@ class OutputPlan:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One crop: per input axis its intervals; per output the slices to keep, and where they go."""
+    """One crop: per input axis its intervals; per output its shape, what to keep, where it goes."""
 
     reads: Mapping[int, tuple[Interval, ...]]
     keeps: tuple[tuple[slice, ...], ...]
     writes: tuple[tuple[slice, ...], ...]
+    shapes: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,8 @@ class TilePlan:
             reads = {axis.axis: piece.reads for axis, piece in zip(self.axes, pieces, strict=True)}
             keeps = tuple(self._slices(n, [p.keeps[n] for p in pieces]) for n in self._numbers)
             writes = tuple(self._slices(n, [p.writes[n] for p in pieces]) for n in self._numbers)
-            yield Tile(reads, keeps, writes)
+            shapes = tuple(self._shape(n, [p.gives[n] for p in pieces]) for n in self._numbers)
+            yield Tile(reads, keeps, writes, shapes)
 
     def shortened(self) -> TilePlan:
         """The same plan for a smaller image: with all there is to go wrong, and less of the rest.
@@ -198,6 +202,10 @@ class TilePlan:
     @property
     def _numbers(self) -> range:
         return range(len(self.outputs))
+
+    def _shape(self, number: int, lengths: Sequence[int]) -> tuple[int, ...]:
+        output = self.outputs[number]
+        return _resized(output.shape, dict(zip(output.dims, lengths, strict=True)))
 
     def _slices(self, number: int, intervals: Sequence[Interval]) -> tuple[slice, ...]:
         output = self.outputs[number]

@@ -35,14 +35,32 @@ class Refusal:
 
 
 class StreamError(FieldwiseError):
-    """The network cannot be computed band by band along this axis; ``refusals`` says why."""
+    """The network cannot be computed band by band along this axis.
 
-    def __init__(self, what: str, refusals: Sequence[Refusal], remedy: str) -> None:
-        self.refusals = tuple(refusals)
+    refusals: why; remedy: what to do
+    passable: whether further passes over the input get past all that is in the way
+    """
+
+    def __init__(
+        self, what: str, refusals: Sequence[Refusal], remedy: str, *, passable: bool = False
+    ) -> None:
+        self.what, self.refusals, self.remedy = what, tuple(refusals), remedy
+        self.passable = passable
         lines = [f"{what}:", *(f"  {refusal}" for refusal in self.refusals[:_SHOWN])]
         if len(self.refusals) > _SHOWN:
             lines.append(f"  and {len(self.refusals) - _SHOWN} more")
-        super().__init__("\n".join([*lines, remedy]))
+        super().__init__("\n".join([*lines, remedy, *([_PASSES] if passable else [])]))
+
+    def in_one_pass(self) -> StreamError:
+        """The same where the input goes by once, so that further passes are no remedy."""
+        if not self.passable:
+            return self
+        return StreamError(self.what, self.refusals, f"{self.remedy}\n{_ONCE}")
 
 
+_PASSES = (
+    "Or give each of them a pass over the input of its own: global_ops='multipass' "
+    "(--global-ops multipass)."
+)
+_ONCE = "A session sees its input once; with all of it at hand, global_ops='multipass' does these."
 _SHOWN = 12

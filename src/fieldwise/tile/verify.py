@@ -1,12 +1,14 @@
 """The certificate of a tiled or streamed run: that it gives what the whole image gives, and how so.
 
 The whole image may not fit, so both are run on a smaller one that has all there is to go wrong:
-corners, seams and interior (see ``TilePlan.shortened``).  Three classes of equality are told apart,
-from the strongest: the same bits; a difference no larger than what float32 arithmetic itself leaves
-open, measured on the very image by computing it in float64, or after changing its last bits; and,
-in float64, at most 1e-12 of the largest value.  What lies at the edge of a receptive field may
-weigh less than float32 can show, so a module is also run in float64: a halo that is too small by
-one sample does not pass.
+corners, seams and interior (see ``TilePlan.shortened``), and on random numbers (``samples``), since
+the corner of a real image may be black, where nothing goes wrong that anyone could see.
+
+Three classes of equality are told apart, from the strongest: the same bits; a difference no larger
+than what float32 arithmetic itself leaves open, measured on the very input by computing it in
+float64, or after changing its last bits; and, in float64, at most 1e-12 of the largest value.  What
+lies at the edge of a receptive field may weigh less than float32 can show, so a module is also run
+in float64: a halo that is too small by one sample does not pass.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fieldwise.errors import FieldwiseError
-from fieldwise.tile.arrays import named_arrays
+from fieldwise.tile.arrays import as_numpy, named_arrays
+from fieldwise.tile.samples import drawn_like
 
 Kind = Literal["bit-identical", "noise", "float64"]
 Run = Callable[..., Any]
@@ -91,7 +94,7 @@ class Certificate:
 def verify(
     run: Run, whole: Run, *inputs: Any, double: tuple[Run, Run] | None = None
 ) -> Certificate:
-    """Run both on the same inputs and tell how equal their outputs are.
+    """Run both on the same random inputs, in the range of those given, and tell how equal they are.
 
     run:    from pieces; whole: at once
     double: the two in float64
@@ -102,7 +105,9 @@ def verify(
     compared with the whole on 2x3: bit-identical
       'output' is bit-identical
     """
-    wanted = _arrays(whole(*inputs))
+    inputs = tuple(drawn_like(x) for x in inputs)
+    at_once = whole(*inputs)
+    wanted, steps = _arrays(at_once), [_step(found) for _, found in named_arrays(at_once)]
     found = _arrays(run(*inputs))
     precise: tuple[Equality, ...] = ()
     exact = None
@@ -112,7 +117,12 @@ def verify(
         precise = tuple(_judged(_arrays(double[0](*doubled)), exact, None))
     floors = None
     if any(array.dtype != np.float64 for _, array in wanted):
-        floors = _floors(whole, inputs, wanted, exact)
+        floors = [
+            max(floor, step * _scale(array))
+            for floor, step, (_, array) in zip(
+                _floors(whole, inputs, wanted, exact), steps, wanted, strict=True
+            )
+        ]
     shapes = tuple(tuple(x.shape) for x in inputs)
     return Certificate(shapes, tuple(_judged(found, wanted, floors)), precise)
 
@@ -152,7 +162,7 @@ def _equality(
     raise MismatchError(
         f"The output '{name}' from pieces differs from the whole's by {error:.1e} at {place}, "
         f"beyond {told}; the plan is wrong for this network, or the network is not the same from "
-        f"call to call."
+        f"call to call, or less precise than its dtype says."
     )
 
 
@@ -219,7 +229,12 @@ def _arrays(tree: Any) -> _Named:
 
 
 def _array(found: Any) -> NDArray[Any]:
-    if not isinstance(found, Tensor):
-        return np.asarray(found)
-    found = found.detach().cpu()
-    return (found.float() if found.dtype is torch.bfloat16 else found).numpy()
+    return as_numpy(found) if isinstance(found, Tensor) else np.asarray(found)
+
+
+def _step(found: Any) -> float:
+    """The distance of neighbouring numbers of a dtype, relative to their size."""
+    if isinstance(found, Tensor):
+        return torch.finfo(found.dtype).eps if found.dtype.is_floating_point else 0.0
+    dtype = np.asarray(found).dtype
+    return float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fieldwise.tile.arrays import numpy_dtype
 from fieldwise.tile.jobs.sections import Section, legs
-from fieldwise.tile.jobs.streaming import numpy_dtype
 from fieldwise.tile.stream.engine import Engine, State
 from fieldwise.tile.stream.program import Program
 from fieldwise.tile.stream.schedule import Schedule

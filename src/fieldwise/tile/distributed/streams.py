@@ -15,12 +15,13 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask import delayed
+from torch import Tensor
 
 from fieldwise.graph.ir import Shape
+from fieldwise.tile.arrays import as_numpy, numpy_dtype
 from fieldwise.tile.distributed.legs import Leg, legs_of, run_leg, state_at_start
 from fieldwise.tile.distributed.recipe import START, Findings, Parts, Recipe
 from fieldwise.tile.jobs.sections import sections_of
-from fieldwise.tile.jobs.streaming import as_numpy, numpy_dtype
 from fieldwise.tile.stream.engine import State
 from fieldwise.tile.stream.outputs import nested
 from fieldwise.tile.stream.program import Program
@@ -41,7 +42,8 @@ def streamed_array(run: StreamedModel, *arrays: Any, section: int | None = None)
 
     Raises StreamError and UsageError as ``run`` itself does.
     """
-    shapes = tuple(tuple(array.shape) for array in arrays)
+    arrays = tuple(_as_dask(array) for array in arrays)
+    shapes = tuple(array.shape for array in arrays)
     passes, program = run.planned(shapes)
     recipe = delayed(Recipe.of(run, shapes), traverse=False)
     findings: Any = delayed(START, traverse=False)
@@ -58,6 +60,11 @@ def streamed_array(run: StreamedModel, *arrays: Any, section: int | None = None)
         names.insert(place, name)
         results.insert(place, da.from_delayed(value, tuple(like.shape), numpy_dtype(like.dtype)))
     return nested(names, results)
+
+
+def _as_dask(array: Any) -> Any:
+    """An input as a dask array; beside dask arrays there may be others."""
+    return da.asarray(as_numpy(array) if isinstance(array, Tensor) else array)
 
 
 def _streamed(program: Program, *given: Any) -> list[Any]:

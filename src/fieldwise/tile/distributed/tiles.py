@@ -9,11 +9,12 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import torch
 from dask import delayed
 from torch import Tensor
 
+from fieldwise.tile.arrays import as_numpy, numpy_dtype
 from fieldwise.tile.halo.engine import TiledCallable
-from fieldwise.tile.jobs.streaming import as_numpy
 from fieldwise.tile.plan import Interval, Tile
 from fieldwise.tile.stream.outputs import nested
 
@@ -39,7 +40,9 @@ def tiled_array(run: TiledCallable, *arrays: Any, **named: Any) -> Any:
                 len(range(*one.indices(size)))
                 for one, size in zip(tile.writes[number], output.shape, strict=True)
             ]
-            found[number].append(da.from_delayed(piece, shape, np.dtype(output.dtype)))
+            found[number].append(
+                da.from_delayed(piece, shape, numpy_dtype(getattr(torch, output.dtype)))
+            )
     counts = [len(axis.pieces) for axis in plan.axes]
     results = [
         _assembled(parts, counts, output.dims)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
-from fieldwise.tile.arrays import chosen, kept, read
+from fieldwise.tile.arrays import as_numpy, chosen, kept, owned, read
 from fieldwise.tile.halo.planner import plan_tiles
+from fieldwise.tile.intake import as_tensor, check_readable, ordered
 from fieldwise.tile.lazy import any_dask
 from fieldwise.tile.plan import Tile, TilePlan
 from fieldwise.tile.verify import Certificate, Run, verify
@@ -61,16 +62,18 @@ class TiledCallable:
     def verify(self, *inputs: Any, **named: Any) -> Certificate:
         """Compare with the whole: on the inputs' first corner, as small as shows all of the plan.
 
+        Both are run on random numbers in the range of what is there.
+
         Raises MismatchError where they differ by more than the arithmetic explains.
         """
         plan = self.plan_for(*inputs, **named).shortened()
         corner = {axis.axis: ((0, axis.size),) for axis in plan.axes}
-        given = [read(x, corner) for x in (*inputs, *named.values())]
-        double = self._doubled()
+        given = [self._cast(n, read(x, corner)) for n, x in enumerate(self._ordered(inputs, named))]
+        double, names = self._doubled(), self._names(named)
         return verify(
-            *self._both(plan, tuple(named)),
+            *self._both(plan, names),
             *given,
-            double=None if double is None else double._both(plan, tuple(named)),
+            double=None if double is None else double._both(plan, names),
         )
 
     def _both(self, plan: TilePlan, names: Sequence[str]) -> tuple[Run, Run]:
@@ -134,14 +137,31 @@ class TiledCallable:
 
     def plan_for(self, *inputs: Any, **named: Any) -> TilePlan:
         """The plan for such inputs, given as in a call."""
-        return self.plan(*(x.shape for x in self._ordered(inputs, named)))
+        given = self._ordered(inputs, named)
+        for number, x in enumerate(given):
+            self._check(number, x)
+        return self.plan(*(x.shape for x in given))
 
     def _ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         """The inputs in the order of the plan's shapes."""
         return [*inputs, *named.values()]
 
+    def _check(self, number: int, x: Any) -> None:
+        check_readable(number, x)
+
+    def _cast(self, _: int, x: Any) -> Any:
+        """An input as what is called sees it."""
+        return x
+
+    def _names(self, named: Mapping[str, Any]) -> tuple[str, ...]:
+        """By which names the last of the ordered inputs are handed on."""
+        return tuple(named)
+
     def _called(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:
-        return self.call(*crops, **keyed)
+        """What is called gets copies: it may change its input, which others still read."""
+        return self.call(
+            *(owned(crop) for crop in crops), **{name: owned(crop) for name, crop in keyed.items()}
+        )
 
 
 class TiledModel(TiledCallable):
@@ -193,7 +213,7 @@ class TiledModel(TiledCallable):
         return TiledModel(model, example, tile=self.tile, axes=self.axes)
 
     def _called(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:
-        given = [self._moved(x, like) for x, like in
+        given = [as_tensor(x, self.device, like.dtype, own=True) for x, like in
                  zip(self._ordered(crops, keyed), self._tensors, strict=True)]  # fmt: skip
         twins = dict(zip(map(id, self._tensors), given, strict=True))
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
@@ -203,27 +223,30 @@ class TiledModel(TiledCallable):
             return self.model(*inputs) if type(inputs) is tuple else self.model(inputs)
 
     def _ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
-        if named and isinstance(self.example, Mapping):
-            return [named[name] for name in self.example]
-        return [*inputs, *named.values()]
+        return ordered(self.example, inputs, named)
 
-    def _moved(self, crop: Any, like: Tensor) -> Tensor:
-        if not isinstance(crop, Tensor):
-            crop = torch.from_numpy(np.ascontiguousarray(crop))
-        return crop.to(self.device, like.dtype)
+    def _check(self, number: int, x: Any) -> None:
+        like = self._tensors[number] if number < len(self._tensors) else None
+        check_readable(number, x, like=like)
+
+    def _names(self, _: Mapping[str, Any]) -> tuple[str, ...]:
+        return ()
+
+    def _cast(self, number: int, x: Any) -> Tensor:
+        return as_tensor(x, self.device, self._tensors[number].dtype)
 
 
 def _empty_like(array: Any, shape: Sequence[int], *, tensor: bool) -> Any:
     if tensor:
-        like = array if isinstance(array, Tensor) else torch.from_numpy(np.asarray(array))
+        like = _as(array, tensor=True)
         return torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
     return np.empty(tuple(shape), dtype=_as(array, tensor=False).dtype)
 
 
 def _as(array: Any, *, tensor: bool) -> Any:
     if tensor:
-        return array if isinstance(array, Tensor) else torch.from_numpy(np.asarray(array))
-    return array.cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
+        return array.detach() if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
+    return as_numpy(array) if isinstance(array, Tensor) else np.asarray(array)
 
 
 def _told(shapes: Sequence[Sequence[int]]) -> str:

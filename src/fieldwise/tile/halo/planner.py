@@ -95,8 +95,18 @@ def _plan(
     whole: Graph, sizes: Sizes, found: Geometry, tiles: Sequence[int], steps: Sequence[Axis]
 ) -> TilePlan:
     axes = tuple(
-        AxisPlan(axis, step.size, tile, step.grid, halo, _border(step), _pieces(step))
-        for axis, tile, halo, step in zip(found.axes, tiles, found.halos, steps, strict=True)
+        AxisPlan(
+            axis,
+            step.size,
+            tile,
+            step.grid,
+            halo,
+            _border(step),
+            _pieces(sizes, found, steps, place),
+        )
+        for place, (axis, tile, halo, step) in enumerate(
+            zip(found.axes, tiles, found.halos, steps, strict=True)
+        )
     )
     outputs = tuple(
         OutputPlan(name, whole.shape(value), whole.values[value].dtype, dims, scales)
@@ -125,9 +135,14 @@ def _border(step: Axis) -> str:
     return "wrapped" if any(len(cut) > 1 for cut in step.cuts) else "clipped"
 
 
-def _pieces(step: Axis) -> tuple[Piece, ...]:
+def _pieces(sizes: Sizes, found: Geometry, steps: Sequence[Axis], place: int) -> tuple[Piece, ...]:
+    step = steps[place]
     pieces = []
     for number, (cut, stretch) in enumerate(zip(step.cuts, step.owned, strict=True)):
         keeps = tuple(step.kept(number, step.found[number]))
-        pieces.append(Piece(cut, keeps, stretch))
+        lengths = [axis.length(number if axis is step else 0) for axis in steps]
+        crop = sizes.at(tuple(lengths))
+        dims = (dims[place] for dims in found.dims)
+        gives = (crop.shape(output)[dim] for output, dim in zip(crop.outputs, dims, strict=True))
+        pieces.append(Piece(cut, keeps, stretch, tuple(gives)))
     return tuple(pieces)

@@ -15,8 +15,8 @@ from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node
 from fieldwise.tile.amounts import size_text
+from fieldwise.tile.arrays import as_numpy, numpy_dtype
 from fieldwise.tile.halo import BudgetError, TiledModel, suggest_tile
-from fieldwise.tile.jobs.streaming import as_numpy, numpy_dtype
 from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece
 from fieldwise.tile.plan import Tile, TilePlan
 from fieldwise.tile.verify import Certificate

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fieldwise.errors import UsageError
+from fieldwise.tile.arrays import numpy_dtype
 from fieldwise.tile.io import (
     BlockRows,
     FileView,
@@ -29,7 +30,7 @@ from fieldwise.tile.jobs.fingerprint import (
 from fieldwise.tile.jobs.journal import Journal, journal_path
 from fieldwise.tile.jobs.models import JobModel
 from fieldwise.tile.jobs.run import Advance, run_job, write_piece
-from fieldwise.tile.jobs.streaming import numpy_dtype, stream_work
+from fieldwise.tile.jobs.streaming import stream_work
 from fieldwise.tile.jobs.work import JobPlan, Output, Work
 from fieldwise.tile.stream.streamed import GlobalOps
 from fieldwise.tile.verify import Certificate

@@ -14,6 +14,7 @@ from fieldwise.capture.torch.tree import named_state, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.amounts import size_text
+from fieldwise.tile.arrays import as_numpy, numpy_dtype
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.passes import go_through
 from fieldwise.tile.jobs.sections import Section, legs, sections_of
@@ -193,16 +194,6 @@ def _pieces_of(run: StreamedModel, shape: Shape) -> Callable[[Any], dict[str, An
         return {out.name: one for out, one in zip(work.plan.outputs, found, strict=True)}
 
     return pieces
-
-
-def as_numpy(rows: Tensor) -> np.ndarray[Any, Any]:
-    """A tensor as numpy has it; bfloat16, which it lacks, as float32."""
-    return (rows.float() if rows.dtype is torch.bfloat16 else rows).cpu().numpy()
-
-
-def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
-    """The type that ``as_numpy`` gives."""
-    return as_numpy(torch.empty(0, dtype=dtype)).dtype
 
 
 def _chosen_band(

@@ -174,9 +174,11 @@ class _Compiler:
         if self.known is None and not refusals:
             refusals = [Refusal("", "output", f"'{name}' is a constant") for _, name, _ in fixed]
         if refusals:
-            summed = _SUMMED if self.blocked and self.summable else ""
             raise StreamError(
-                "The model cannot be streamed along this axis", refusals, _REMEDY + summed
+                "The model cannot be streamed along this axis",
+                refusals,
+                _REMEDY,
+                passable=bool(self.blocked and self.summable),
             )
         pairs = [(name, value) for name, value in pairs if value not in self.fixed]
         outputs = tuple(self.numbers[value] for _, value in pairs)
@@ -193,7 +195,7 @@ class _Compiler:
         rows = None if self.endless else value.shape[dim]
         dtype = getattr(torch, value.dtype)
         self.numbers[name] = len(self.values)
-        row_bytes = numel(value.shape) // value.shape[dim] * dtype.itemsize
+        row_bytes = numel(value.shape[:dim] + value.shape[dim + 1 :]) * dtype.itemsize
         self.values.append(Streamed(name, value.shape, dtype, dim, rows, row_bytes))
         return self.numbers[name]
 
@@ -355,8 +357,4 @@ def _live(graph: Graph) -> set[str]:
 
 _UNCUT = ("conv", "max_pool", "avg_pool", "unfold", "reshape", "pixel_unshuffle")
 _CARRY_STATE = ("lstm", "gru", "rnn_tanh", "rnn_relu", "cumulative")
-_SUMMED = (
-    "\nOr give each of them a pass over the input of its own: global_ops='multipass' "
-    "(--global-ops multipass)."
-)
 _REMEDY = "Stream another axis, cut these layers off, or run the model on the whole input."

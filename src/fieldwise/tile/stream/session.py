@@ -14,6 +14,9 @@ from torch import Tensor
 
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
+from fieldwise.tile.arrays import as_numpy
+from fieldwise.tile.intake import as_tensor, check_readable
+from fieldwise.tile.refusal import StreamError
 from fieldwise.tile.stream.endless import agree
 from fieldwise.tile.stream.engine import Engine
 from fieldwise.tile.stream.executors.registry import ENDLESS
@@ -30,13 +33,18 @@ class Session:
     """One stream of live data; made by ``StreamedModel.session``."""
 
     def __init__(self, model: StreamedModel, *, length: int | None, multiple: int) -> None:
+        if length is not None and length < 0:
+            raise UsageError(f"A stream has a length of 0 or more, got {length}.")
+        if multiple < 1:
+            raise UsageError(f"A length is a multiple of 1 or more, got {multiple}.")
         self._model, self._length = model, length
-        self._shape = model.single_shape()
+        self._example = model.single_input()
+        self._shape = tuple(self._example.shape)
         self._dim = model.axis % len(self._shape)
-        if length is None:
-            self._program = self._endless(multiple)
-        else:
-            self._program = model.program((self._sized(length),))
+        try:
+            self._program = self._endless(multiple) if length is None else self._of(length)
+        except StreamError as error:
+            raise error.in_one_pass() from error.__cause__
         self._engine = Engine(self._program, model.device)
         self._available = self._chunk_start = 0
         self._chunk = torch.empty(0)
@@ -85,7 +93,7 @@ class Session:
             raise self._other_length()
         self._closed = True
         if self._length is None:
-            program = self._model.program((self._sized(self._available),))
+            program = self._of(self._available)
             agree(self._program, program)
             engine = Engine(program, self._model.device)
             engine.follow(self._engine)
@@ -114,9 +122,10 @@ class Session:
             shape = [0 if dim == kind.dim else n for dim, n in enumerate(kind.shape)]
             pieces = [torch.empty(shape, dtype=kind.dtype, device=self._model.device)]
         joined = torch.cat(pieces, kind.dim)
-        return joined.cpu().numpy() if self._numpy else joined
+        return as_numpy(joined) if self._numpy else joined
 
     def _fitting(self, chunk: Any) -> Tensor:
+        check_readable(0, chunk, like=self._example)
         if len(chunk.shape) != len(self._shape) or self._sized(chunk.shape[self._dim]) != tuple(
             chunk.shape
         ):
@@ -125,7 +134,10 @@ class Session:
                 f"{self._dim}; this one has {tuple(chunk.shape)}."
             )
         self._numpy = not isinstance(chunk, Tensor)
-        return self._model.tensor(chunk, self._program.values[self._program.wiring.inputs[0]].dtype)
+        return as_tensor(chunk, self._model.device, self._example.dtype, own=True)
+
+    def _of(self, length: int) -> Program:
+        return self._model.program((self._sized(length),))
 
     def _sized(self, length: int) -> Shape:
         return (*self._shape[: self._dim], length, *self._shape[self._dim + 1 :])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +13,9 @@ from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Graph, Shape
+from fieldwise.tile.arrays import as_numpy
 from fieldwise.tile.good_sizes import runs_on
+from fieldwise.tile.intake import as_tensor, check_readable, ordered
 from fieldwise.tile.lazy import any_dask
 from fieldwise.tile.stream.certify import corners, telling_shapes
 from fieldwise.tile.stream.engine import Engine
@@ -101,7 +102,7 @@ class StreamedModel:
             results.insert(place, result)
         if isinstance(given[0], Tensor):
             return nested(names, results)
-        return nested(names, [result.cpu().numpy() for result in results])
+        return nested(names, [as_numpy(result) for result in results])
 
     def bands(self, *inputs: Any, **named: Any) -> Iterator[Band]:
         """The outputs piece by piece: (name, first row, one more than the last row, rows)."""
@@ -117,7 +118,7 @@ class StreamedModel:
         """Compare with the whole on the inputs' first corner: the same network and bands there.
 
         The corner has all borders, an interior and seams of bands; it is the whole input where
-        nothing smaller has.
+        nothing smaller has.  Both are run on random numbers in the range of what is there.
 
         Raises MismatchError where they differ by more than the arithmetic explains.
         """
@@ -132,7 +133,10 @@ class StreamedModel:
         return verify(
             self._plain,
             self.whole,
-            *corners(given, shapes),
+            *(
+                as_tensor(x, self.device, like.dtype)
+                for x, like in zip(corners(given, shapes), _distinct(self.example), strict=True)
+            ),
             double=(double._plain, double.whole),
         )
 
@@ -159,7 +163,7 @@ class StreamedModel:
         """The model at once, its outputs by name."""
         tensors = _distinct(self.example)
         pairs = zip(tensors, given, strict=True)
-        twins = {id(like): self.tensor(x, like.dtype) for like, x in pairs}
+        twins = {id(like): as_tensor(x, self.device, like.dtype, own=True) for like, x in pairs}
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
         with torch.inference_mode():
             if isinstance(inputs, Mapping):
@@ -218,7 +222,7 @@ class StreamedModel:
         def source(number: int, lo: int, hi: int) -> Tensor:
             value = values[number]
             rows = given[number][(slice(None),) * value.dim + (slice(lo, hi),)]
-            return self.tensor(rows, value.dtype)
+            return as_tensor(rows, self.device, value.dtype)
 
         def emit(value: int, lo: int, rows: Tensor) -> None:
             pieces.append((value, lo, rows))
@@ -266,27 +270,20 @@ class StreamedModel:
             self.model, self.example, axis=self.axis, band=band, global_ops=self.global_ops
         )
 
-    def tensor(self, rows: Any, dtype: torch.dtype) -> Tensor:
-        """Rows of an input, as the model takes them."""
-        if not isinstance(rows, Tensor):
-            rows = torch.from_numpy(np.ascontiguousarray(rows))
-        return rows.to(self.device, dtype)
-
-    def single_shape(self) -> Shape:
-        """The shape of the only input.  Raises UsageError where there are several."""
+    def single_input(self) -> Tensor:
+        """The example of the only input.  Raises UsageError where there are several."""
         tensors = _distinct(self.example)
         if len(tensors) != 1:
             raise UsageError(f"A session has one input; this model takes {len(tensors)}.")
-        return tuple(tensors[0].shape)
+        return tensors[0]
 
     def _given(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         tensors = _distinct(self.example)
-        given = [*inputs, *named.values()]
-        if isinstance(self.example, Mapping) and named:
-            given = [named[name] for name in self.example]
+        given = ordered(self.example, inputs, named)
         if len(given) != len(tensors):
             raise UsageError(f"The model takes {len(tensors)} inputs and was given {len(given)}.")
         for number, (x, like) in enumerate(zip(given, tensors, strict=True)):
+            check_readable(number, x, like=like)
             if len(x.shape) != like.dim():
                 raise UsageError(
                     f"Input {number} has {len(x.shape)} dimensions and the example has "
