@@ -113,6 +113,16 @@ def _fourier_layer(x: Tensor) -> Tensor:
     return torch.fft.irfft2(found, s=(12, 16))
 
 
+def _noise() -> Tensor:
+    return torch.randn(1, 2, 12, 16, generator=torch.Generator().manual_seed(1)).double()
+
+
+def _interleaved_with(x: Tensor, old: Tensor) -> Tensor:
+    y = old.clone()
+    y[..., ::2] = x[..., ::2]
+    return y
+
+
 def _resampled(size: int) -> Callable[[Tensor], Tensor]:
     return lambda x: torch.fft.irfft(torch.fft.rfft(x)[..., : size // 2 + 1], size)
 
@@ -197,6 +207,32 @@ SINGLES_OF_OPS: dict[str, Single] = {
     "grid that stretches": broken(
         _sampled, "whole number", grid=lambda: _grid(_index() * 0.93), interior=None
     ),
+    # ---------------------------------------------------------------- weights that slide
+    "three of nine at a scale of 0.34": broken(
+        lambda x: F.interpolate(x[..., :9], scale_factor=(1, 0.34), mode="bilinear"), "slide",
+        shape=(1, 2, 12, 9), interior=None,
+    ),
+    "two of eight at a scale of 0.3": broken(
+        lambda x: F.interpolate(x, scale_factor=(1, 0.3), mode="bicubic"), "slide",
+        shape=(1, 2, 12, 8), interior=None,
+    ),
+    # ---------------------------------------------------------------- what is written over
+    "copied over a random constant": holds(lambda x, old: old.clone().copy_(x), old=_noise),
+    "every other sample copied over a random constant": broken(
+        _interleaved_with, "crop", old=_noise, interior=(0, 1)
+    ),
+    # ---------------------------------------------------------------- channels without weights
+    "group norm over the axis, no weights": holds(
+        lambda x: F.group_norm(x.transpose(1, 3), 4), period=4, step=4, result_axis=1
+    ),
+    "group norm over the axis, with weights": broken(
+        lambda x, w: F.group_norm(x.transpose(1, 3), 4, w), "own weight", result_axis=1,
+        w=lambda: nn.Parameter(torch.ones(16, dtype=torch.float64)), interior=None,
+    ),
+    "one slope for all positions": holds(
+        lambda x, slope: F.prelu(x.transpose(1, 3), slope), result_axis=1,
+        slope=lambda: nn.Parameter(torch.full((1,), 0.3, dtype=torch.float64)),
+    ),
     # ---------------------------------------------------------------- a position that is repeated
     "a column added to all columns of a product": broken(
         lambda x: torch.addmm(x[0, 0, :, 3:4], x.mean((0, 3)).t(), x.mean((0, 3))),
@@ -276,7 +312,7 @@ SINGLES_OF_OPS: dict[str, Single] = {
     ),
     "power spectrum": holds(_correlated, step=0, result_axis=None, interior=None),
     "frequencies zeroed": holds(_low_pass_by_write, interior=None),
-    "up to 24 samples by frequencies": holds(_resampled(24), period=2, step=3, interior=None),
+    "up to 32 samples by frequencies": holds(_resampled(32), step=2, interior=None),
     "down to 8 samples by frequencies": holds(_resampled(8), period=2, interior=None),
     "transformed forward twice": holds(
         lambda x: torch.fft.fft(torch.fft.fft(x)).real, step=-1, interior=None

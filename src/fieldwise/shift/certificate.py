@@ -73,7 +73,8 @@ class Interior:
 
     range:  [start, stop) of the positions along the moving dimension, or within a row where a
             dimension holds rows of which each moves; None: there are none
-    period: shifting what is seen by so many samples moves these positions by ``step``
+    period: shifting what is seen by so many samples moves these positions by ``step``, which is
+            None where they are rows that move, of positions that move as well
     """
 
     range: tuple[int, int] | None = None

@@ -17,6 +17,7 @@ from fieldwise.shift.contract import contracted
 from fieldwise.shift.folding import folded
 from fieldwise.shift.frame import Frame
 from fieldwise.shift.grids import sampled
+from fieldwise.shift.interpolation import WEIGHTED, check_weights
 from fieldwise.shift.layout import (
     Layout,
     moves,
@@ -89,13 +90,14 @@ def _treatment(frame: Frame) -> Treatment:
 
 def _treated(frame: Frame, treatment: Treatment) -> Layout:
     layout = from_reads(frame, treatment)
-    if treatment.channels:
+    if frame.node.op in WEIGHTED:
+        check_weights(frame, layout)
+    if treatment.channels and _has_weights(frame):
         channel = _channel(frame)
         if moves(layout[channel]):
             raise BreaksError(ordered(frame.node.op))
-        if _has_weights(frame):
-            own = stays(frame.result[channel])
-            layout = (*layout[:channel], own, *layout[channel + 1 :])
+        own = stays(frame.result[channel])
+        layout = (*layout[:channel], own, *layout[channel + 1 :])
     return with_constants(frame, treatment, layout)
 
 
@@ -170,8 +172,10 @@ def _channel(frame: Frame) -> int:
 
 
 def _has_weights(frame: Frame) -> bool:
-    """Whether the op has weights per channel (a norm may have none)."""
+    """Whether the op has weights per channel (a norm may have none, and a PReLU one for all)."""
     given: Mapping[str, Any] = arguments(frame.node)
+    if frame.node.op == "prelu" and is_tensor(given.get("weight")):
+        return bool(given["weight"].numel() > 1)
     if "norm" not in frame.node.op:
         return True
     return any(given.get(name) is not None for name in ("weight", "bias", "running_mean"))

@@ -44,7 +44,7 @@ POSITIONS = Treatment()
 _POINTWISE = """
     abs acos acosh add addcdiv addcmul angle asin asinh atan atan2 atanh bitwise_and
     bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil celu clamp
-    clamp_max clamp_min clip complex conj_physical copy copysign cos cosh deg2rad digamma div
+    clamp_max clamp_min clip complex conj_physical copysign cos cosh deg2rad digamma div
     divide elu eq erf erfc erfinv exp exp2 expm1 fill fix float_power floor floor_divide fmax
     fmin fmod frac frexp gcd ge gelu gelu_backward gt hardshrink hardsigmoid hardswish hardtanh
     heaviside hypot i0 igamma igammac imag isfinite isinf isnan isneginf isposinf lcm ldexp le
@@ -91,6 +91,7 @@ TABLE: dict[str, Treatment] = {
         ("cat", "stack", "slice_scatter", "select_scatter"),
         Treatment("ordered", "listed", averages=True),
     ),
+    "copy": Treatment(repeats=True),
     "block_diag": Treatment(),
     "view_as_real": Treatment(averages=True),
     **dict.fromkeys(_REDUCTIONS.split(), Treatment("symmetric")),

@@ -84,7 +84,10 @@ def _interior(state: State) -> Interior:
     if not ranges:
         return Interior()
     best, move = max(ranges, key=lambda pair: pair[0][1] - pair[0][0])
-    return Interior(best, state.period, move.step * move.inner, tuple(move for move, _ in found))
+    beside = (other for other, _ in found if (other.dim, other.start) == (move.dim, move.start))
+    steps = {other.step * other.inner for other in beside}
+    step = next(iter(steps)) if len(steps) == 1 else None
+    return Interior(best, state.period, step, tuple(other for other, _ in found))
 
 
 def _range(move: Move, clean: IndexSet) -> tuple[int, int]:
