@@ -98,6 +98,12 @@ def _misplaced(x: Tensor) -> Tensor:
     return torch.fft.irfft(moved, N)
 
 
+def _wrapped(x: Tensor) -> Tensor:
+    y = torch.zeros(*x.shape[:-1], N + 2, dtype=x.dtype)
+    y[..., 1:-1], y[..., 0], y[..., -1] = x, x[..., -1], x[..., 0]
+    return y
+
+
 ODD: dict[str, Callable[[Tensor], Tensor]] = {
     "a conv and its transpose": lambda x: conv(x) + conv(x).transpose(1, 3),
     "channels of a conv on columns": lambda x: x + conv(x).mean((2, 3))[:, None, None, :],
@@ -174,6 +180,19 @@ ODD: dict[str, Callable[[Tensor], Tensor]] = {
     ).reshape(x.shape),
     "one-hot along the axis": lambda x: torch.zeros_like(x).scatter(3, x.argmax(3, True), 1.0),
     "an index of another axis": lambda x: x.gather(1, x.argsort(1)),
+    "columns taken apart and stacked": lambda x: torch.stack([c.tanh() for c in x.unbind(3)], 3),
+    "convolved tile by tile": lambda x: torch.cat([conv(tile) for tile in x.chunk(2, 3)], 3),
+    "tiles convolved apart, padded with zeros": lambda x: torch.cat(
+        [F.conv2d(tile, KERNEL, padding=1) for tile in x.chunk(2, 3)], 3
+    ),
+    "halves of a difference's size": lambda x: (x[..., :4] - x[..., 4:]).abs(),
+    "four quarters added": lambda x: x[..., :2] + x[..., 2:4] + x[..., 4:6] + x[..., 6:],
+    "borders written from the other side": lambda x: F.conv2d(_wrapped(x), KERNEL),
+    "a difference of neighbours": lambda x: x[..., 1:] - x[..., :-1],
+    "the last column alone": lambda x: x[..., -1].tanh(),
+    "channels unbound, halves of two": lambda x: torch.cat(
+        [x.unbind(1)[0][..., :4], x.unbind(1)[1][..., 4:]], -1
+    ),
     "positions times values": lambda x: x * x.argmax(1, keepdim=True),
 }
 """Name → network."""

@@ -19,6 +19,12 @@ TOO_STRICT = {
     "two folded maps, transformed": "a shift that leaves every part as it is goes unnoticed",
 }
 """What is called broken and is not, and why."""
+UNDECIDED = (
+    "columns taken apart and stacked", "convolved tile by tile", "halves of a difference's size",
+    "tiles convolved apart, padded with zeros", "four quarters added",
+    "borders written from the other side",
+)  # fmt: skip
+"""What holds, and is neither proven nor called broken."""
 
 
 class _Model(nn.Module):
@@ -53,6 +59,20 @@ def test_a_proof_of_an_odd_network_is_what_brute_force_finds(name: str) -> None:
 def test_where_the_proof_is_too_strict_it_says_broken(name: str) -> None:
     """So that a rule that mends it is noticed here."""
     assert certify(_Model(ODD[name]), SHAPE, axes=[3]).outputs[0].axes[0].broken_by
+
+
+@pytest.mark.parametrize("name", UNDECIDED)
+def test_pieces_that_may_be_one_again_are_left_undecided(name: str) -> None:
+    """It is said at which node, and that it is not known."""
+    axis = certify(_Model(ODD[name]), SHAPE, axes=[3]).outputs[0].axes[0]
+    assert axis.undecided
+    assert axis.broken_by
+
+
+@pytest.mark.parametrize("name", ["a difference of neighbours", "the last column alone"])
+def test_pieces_that_nothing_can_make_one_are_called_broken(name: str) -> None:
+    """A doubt that is cast on everything would say nothing."""
+    assert not certify(_Model(ODD[name]), SHAPE, axes=[3]).outputs[0].axes[0].undecided
 
 
 def _rolled_to(before: Tensor, after: Tensor, error: float) -> Iterator[bool]:

@@ -228,7 +228,10 @@ def as_window(dim: Dim, tell: Tell) -> Digit:
     if not found:
         return Same(size) if is_uniform(dim) and len(dim) == 1 else Still(size)
     best = max(found, key=lambda moving: moving.clean.count)
-    return blamed(best, found, tell)
+    return blamed(best, found, tell if len(found) == 1 else lambda *_: _PIECES)
+
+
+_PIECES = Fault("it reads across pieces of several signals", known=False)
 
 
 def cropped(dim: Dim, start: int, stop: int, tell: Tell) -> Dim:

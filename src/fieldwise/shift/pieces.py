@@ -49,7 +49,24 @@ def met(one: Moving, two: Moving, name: tuple[object, ...], tell: Tell) -> Movin
             raise BreaksError(_unlike(one, two), *(f for m in (one, two) for _, f in m.faults))
         grain = lcm(grain, ((1 - ratio) / one.size).denominator)
     new = Moving(one.size, one.rate, turn, one.clean & two.clean, name, grain=grain)
-    return blamed(new, (one, two), tell)
+    joined = blamed(new, (one, two), tell)
+    return doubted(joined) if joined.conditions == ("short",) and _folds(one, two) else joined
+
+
+def doubted(moving: Moving) -> Moving:
+    """A window that is not whole, of which nobody has looked whether what is left repeats."""
+    faults = tuple((condition, replace(fault, known=False)) for condition, fault in moving.faults)
+    return replace(moving, faults=faults)
+
+
+def _folds(one: Moving, two: Moving) -> bool:
+    """Whether the axis may be folded: pieces of equal size of one signal, or of what was."""
+    if any(not fault.known for moving in (one, two) for _, fault in moving.faults):
+        return True
+    if one.turn is None or one.origin != two.origin or one.turn % one.size:
+        return False
+    apart = (two.at - one.at) % one.turn
+    return apart > 0 and apart % one.size == 0
 
 
 def _unlike(one: Moving, two: Moving) -> Fault:
@@ -60,14 +77,24 @@ def _unlike(one: Moving, two: Moving) -> Fault:
 
 
 def side_by_side(parts: Iterable[Part], tell: Tell) -> tuple[Part, ...]:
-    """Neighbours that are pieces of one signal, or that all stay, become one."""
+    """Neighbours that are pieces of one signal, or that all stay, become one.
+
+    Whether pieces of several signals make one that repeats, as tiles that are worked on one by one
+    do, is not looked into.
+    """
     joined: list[Part] = []
     for part in parts:
         if joined and (one := _continued(joined[-1], part, tell)) is not None:
             joined[-1] = one
         else:
             joined.append(part)
-    return tuple(joined)
+    leads = [part[0] for part in joined]
+    if sum(isinstance(lead, Moving) and "short" in lead.conditions for lead in leads) < 2:
+        return tuple(joined)
+    return tuple(
+        (doubted(lead) if isinstance(lead, Moving) else lead, *part[1:])
+        for lead, part in zip(leads, joined, strict=True)
+    )
 
 
 def _continued(left: Part, right: Part, tell: Tell) -> Part | None:

@@ -30,7 +30,7 @@ from fieldwise.shift.layout import (
     uniform,
 )
 from fieldwise.shift.moving import BreaksError, Fault, Moving
-from fieldwise.shift.reasons import ORDERED, ordered
+from fieldwise.shift.reasons import ORDERED, PICKED, ordered
 from fieldwise.shift.spectral import check_zeros, is_spectral
 from fieldwise.shift.treatment import Treatment
 
@@ -158,7 +158,7 @@ def _check_fixed(dim: Dim, indices: IndexSet) -> None:
         here = IndexSet.range(start, start + length(part))
         if moves((part,)) and not indices.isdisjoint(here):
             raise BreaksError(
-                Fault("it picks a position of the axis", "reduce over the axis instead"),
+                PICKED,
                 *(fault for moving in movers_of((part,)) for _, fault in moving.faults),
             )
         start += length(part)
