@@ -104,6 +104,12 @@ def _wrapped(x: Tensor) -> Tensor:
     return y
 
 
+def _wrapped_by_slices(x: Tensor) -> Tensor:
+    y = F.pad(x, (1, 1))
+    y[..., :1], y[..., -1:] = x[..., -1:], x[..., :1]
+    return y
+
+
 ODD: dict[str, Callable[[Tensor], Tensor]] = {
     "a conv and its transpose": lambda x: conv(x) + conv(x).transpose(1, 3),
     "channels of a conv on columns": lambda x: x + conv(x).mean((2, 3))[:, None, None, :],
@@ -188,6 +194,7 @@ ODD: dict[str, Callable[[Tensor], Tensor]] = {
     "halves of a difference's size": lambda x: (x[..., :4] - x[..., 4:]).abs(),
     "four quarters added": lambda x: x[..., :2] + x[..., 2:4] + x[..., 4:6] + x[..., 6:],
     "borders written from the other side": lambda x: F.conv2d(_wrapped(x), KERNEL),
+    "slices written from the other side": lambda x: F.conv2d(_wrapped_by_slices(x), KERNEL),
     "a difference of neighbours": lambda x: x[..., 1:] - x[..., :-1],
     "the last column alone": lambda x: x[..., -1].tanh(),
     "channels unbound, halves of two": lambda x: torch.cat(

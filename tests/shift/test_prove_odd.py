@@ -69,6 +69,12 @@ def test_pieces_that_may_be_one_again_are_left_undecided(name: str) -> None:
     assert axis.broken_by
 
 
+def test_a_border_that_is_written_from_the_other_side_is_periodic() -> None:
+    """Two slice assignments are what many a model pads with."""
+    model = _Model(ODD["slices written from the other side"])
+    assert certify(model, SHAPE, axes=[3]).outputs[0].axes[0].circular.period == 1
+
+
 @pytest.mark.parametrize("name", ["a difference of neighbours", "the last column alone"])
 def test_pieces_that_nothing_can_make_one_are_called_broken(name: str) -> None:
     """A doubt that is cast on everything would say nothing."""

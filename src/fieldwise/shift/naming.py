@@ -13,15 +13,16 @@ from typing import Any
 
 from fieldwise.axes import AxisMap
 from fieldwise.graph.calls import arguments, is_tensor
-from fieldwise.graph.ir import Along, Ref, Separable
+from fieldwise.graph.ir import Along, Read, Ref, Separable
 from fieldwise.shift.frame import Frame
 from fieldwise.shift.layout import Dim, Layout, movers
 from fieldwise.shift.moving import Digit, Moving, Spectrum
 
 _CUTS = frozenset(
-    "slice narrow split index index_select roll pad repeat tile clone alias detach lift "
+    "slice narrow split index index_select roll pad repeat tile clone alias detach copy lift "
     "lift_fresh".split()
 )
+_JOINS = frozenset({"cat", "slice_scatter"})
 
 
 def named(frame: Frame, layout: Layout) -> Layout:
@@ -34,10 +35,36 @@ def named(frame: Frame, layout: Layout) -> Layout:
 def _only_cuts(frame: Frame) -> bool:
     """Whether the node only moves, cuts or continues the one window of its operand."""
     reads = frame.node.reads[frame.position]
-    if frame.node.op not in _CUTS or len(reads) != 1 or len(reads[0].steps) != 1:
+    if frame.node.op not in _CUTS or len(reads) != 1:
         return False
-    (step,), layout = reads[0].steps, frame.layout(reads[0].operand)
-    if not isinstance(step, Separable) or step.where or len(list(movers(layout))) != 1:
+    return _passes_on(frame, reads[0]) and not _guarded(reads[0])
+
+
+def _only_joins(frame: Frame, layout: Layout) -> bool:
+    """Whether the node puts pieces of one signal side by side again, and nothing else."""
+    reads, found = frame.node.reads[frame.position], list(movers(layout))
+    if frame.node.op not in _JOINS or len(found) != 1:
+        return False
+    return all(
+        _passes_on(frame, read)
+        and all(any(movers((layout[dim],))) for dim in _guarded(read))
+        and next(movers(frame.layout(read.operand))).origin == found[0].origin
+        for read in reads
+    )
+
+
+def _guarded(read: Read) -> list[int]:
+    """The dimensions of which a read is at work for some indices only."""
+    return [dim for step in read.steps if isinstance(step, Separable) for dim, _ in step.where]
+
+
+def _passes_on(frame: Frame, read: Read) -> bool:
+    """Whether an operand is read as it is, uncast, but for where it stands along what moves."""
+    step, layout = read.steps[0], frame.layout(read.operand)
+    if len(read.steps) != 1 or not isinstance(step, Separable) or len(list(movers(layout))) != 1:
+        return False
+    values, node = frame.graph.values, frame.node
+    if values[node.operands[read.operand]].dtype != values[node.results[frame.position]].dtype:
         return False
     return len(step.coords) == len(frame.result) and all(
         isinstance(coord, Along)
@@ -45,16 +72,6 @@ def _only_cuts(frame: Frame) -> bool:
         and (any(movers((layout[dim],))) or _passes(coord, layout[dim], frame.result[dim]))
         for dim, coord in enumerate(step.coords)
     )
-
-
-def _only_joins(frame: Frame, layout: Layout) -> bool:
-    """Whether the node puts pieces of one signal side by side again, and nothing else."""
-    items = arguments(frame.node).get("tensors") if frame.node.op == "cat" else None
-    found = list(movers(layout))
-    if not items or not all(isinstance(item, Ref) for item in items) or len(found) != 1:
-        return False
-    pieces = [list(movers(frame.layout(item.operand))) for item in items]
-    return all(len(piece) == 1 and piece[0].origin == found[0].origin for piece in pieces)
 
 
 def _passes(coord: Along, dim: Dim, after: int) -> bool:
