@@ -223,3 +223,35 @@ def test_inputs_by_name_may_come_in_any_order():
     image, weight = torch.randn(1, 3, 64, 64), torch.randn(1, 2, 64, 64)
     run = tiled(Weighed().eval(), {"image": image, "weight": weight}, tile=16)
     assert torch.equal(run(weight=weight, image=image), image - 2 * weight[:, :1])
+
+
+class Named(nn.Module):
+    """Keeps what it does not need any more in a variable, as Python code does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.one(x)
+        kept = fine.relu()
+        return self.two(kept).relu()
+
+
+def test_the_memory_of_a_crop_counts_what_variables_hold():
+    """Input, both variables, what the second convolution makes, and the result of its ReLU."""
+    plan = plan_tiles(Named().eval(), (1, 3, 64, 64), tile=64)
+    assert plan.crop_bytes == plan.whole_bytes == 4 * 64 * 64 * (3 + 8 + 8 + 8 + 8)
+
+
+def test_no_fake_tensor_stays_on_the_model():
+    class Remembering(nn.Conv2d):
+        last: Tensor | None = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.last = super().forward(x)
+            return self.last
+
+    model = Remembering(1, 1, 3, padding=1).eval()
+    plan_tiles(model, (1, 1, 32, 32), tile=16)
+    assert model.last is None

@@ -103,6 +103,7 @@ class TiledCallable:
             if found[number] is None:
                 found[number] = _empty_like(array, plan.outputs[number].shape, tensor=tensors)
             found[number][tile.writes[number]] = _as(array, tensor=tensors)
+            del array  # or it would be there beside the next crop
         return _nested([output.name for output in plan.outputs], found)
 
     def pieces(self, *inputs: Any, **named: Any) -> Iterator[tuple[str, tuple[slice, ...], Any]]:
@@ -132,8 +133,9 @@ class TiledCallable:
         self, plan: TilePlan, inputs: Sequence[Any], named: Mapping[str, Any]
     ) -> Iterator[tuple[int, Tile, Any]]:
         for tile in plan.tiles():
-            for number, array in enumerate(self._cropped(plan, tile, inputs, named)):
-                yield number, tile, array
+            arrays = self._cropped(plan, tile, inputs, named)
+            while arrays:
+                yield len(plan.outputs) - len(arrays), tile, arrays.pop(0)
 
     def plan_for(self, *inputs: Any, **named: Any) -> TilePlan:
         """The plan for such inputs, given as in a call."""

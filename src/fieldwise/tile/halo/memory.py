@@ -1,17 +1,99 @@
-"""What a run on one size holds at once, from the graph alone."""
+"""What a run on one size holds at once, without computing: as Python frees it, or from the graph.
+
+Python holds a tensor as long as a variable does, in the function that made it and in those that it
+was handed to; no graph knows that.  So the model is run on tensors without data, and their
+storages are counted while they live.
+"""
 
 from __future__ import annotations
 
 import re
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fieldwise.capture.torch.running import copied
+from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors
 from fieldwise.graph.ir import Graph, Value
+
+
+class Rehearsal:
+    """A copy of a model without data, to be run on inputs without data."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        with FakeCopyMode(self._mode):
+            self._model = copied(model)
+
+    def peak_bytes(self, inputs: Any) -> int:
+        """The most that inputs, results and everything between take at once, weights excepted.
+
+        inputs: meta tensors, nested as the model takes them
+        """
+        state = [tensor for _, tensor in named_state(self._model)]
+        device = next((tensor.device for tensor in state), torch.device("cpu"))
+        with self._mode, torch.inference_mode():
+            given = map_tensors(_empty_on(device), inputs)
+            alive = _Alive(state)
+            alive.count(tensor for _, tensor in named_tensors(given))
+            with alive:
+                if isinstance(given, Mapping):
+                    self._model(**given)
+                else:
+                    self._model(*given) if type(given) is tuple else self._model(given)
+        return alive.peak
+
+
+def _empty_on(device: torch.device) -> Callable[[Tensor], Tensor]:
+    """For each meta tensor one of its shape on a device; the same for the same."""
+    made: dict[int, Tensor] = {}
+
+    def empty(like: Tensor) -> Tensor:
+        return made.setdefault(id(like), torch.empty(like.shape, dtype=like.dtype, device=device))
+
+    return empty
+
+
+class _Alive(TorchDispatchMode):
+    """Counts the storages that ops make, from then on until nobody holds them."""
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.held = self.peak = 0
+        self._sizes = {tensor.untyped_storage()._cdata: 0 for tensor in known}
+
+    def count(self, tensors: Iterable[Tensor]) -> None:
+        """Note the tensors whose storages are new."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            if key not in self._sizes:
+                self._sizes[key] = storage.nbytes()
+                self.held += storage.nbytes()
+                weakref.finalize(storage, self._free, key)
+        self.peak = max(self.peak, self.held)
+
+    def _free(self, key: int) -> None:
+        self.held -= self._sizes.pop(key)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.count(tensor for _, tensor in named_tensors(made))
+        return made
 
 
 def peak_bytes(graph: Graph) -> int:
     """The most that is alive at once, when every value is freed after its last use.
 
-    Views count as copies and weights and workspaces not at all: an upper bound of activations.
+    Views count as copies and weights and workspaces not at all.
     """
     last: dict[str, int] = dict.fromkeys(graph.inputs, 0)
     for number, node in enumerate(graph.nodes):

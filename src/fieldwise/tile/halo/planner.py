@@ -9,7 +9,6 @@ from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Graph
 from fieldwise.tile.halo.crops import needed, owned, segments
 from fieldwise.tile.halo.geometry import Geometry, geometry
-from fieldwise.tile.halo.memory import peak_bytes
 from fieldwise.tile.halo.proof import Axis, prove
 from fieldwise.tile.halo.sizes import Sizes
 from fieldwise.tile.plan import AxisPlan, OutputPlan, Piece, TileError, TilePlan
@@ -119,16 +118,16 @@ def _plan(
     for axis in axes:
         read *= sum(piece.length for piece in axis.pieces) / axis.size
     shapes = tuple(whole.shape(name) for name in whole.inputs)
-    crop = _largest(sizes, largest, whole)
-    return TilePlan(shapes, axes, outputs, peak_bytes(crop), peak_bytes(whole), read)
+    crop, at_once = _crop_bytes(sizes, largest), sizes.peak_bytes(sizes.image)
+    return TilePlan(shapes, axes, outputs, crop, at_once, read)
 
 
-def _largest(sizes: Sizes, largest: tuple[int, ...], whole: Graph) -> Graph:
-    """The graph of the longest crops; of the whole where no crop is as long along all axes."""
+def _crop_bytes(sizes: Sizes, largest: tuple[int, ...]) -> int:
+    """The memory of the longest crop; of the whole where no crop is as long along all axes."""
     try:
-        return sizes.at(largest)
+        return sizes.peak_bytes(largest)
     except CaptureError:
-        return whole
+        return sizes.peak_bytes(sizes.image)
 
 
 def _border(step: Axis) -> str:

@@ -14,6 +14,7 @@ from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Graph
 from fieldwise.tile.good_sizes import near_sizes
+from fieldwise.tile.halo.memory import Rehearsal, peak_bytes
 from fieldwise.tile.plan import TileError
 
 
@@ -29,6 +30,7 @@ class Sizes:
     axes: tuple[int, ...]
     image: tuple[int, ...]
     _graphs: dict[tuple[int, ...], Graph] = field(default_factory=dict)
+    _rehearsal: Rehearsal | None = None
 
     @classmethod
     def of(cls, model: Any, size: Any, axes: Sequence[int] | None) -> Sizes:
@@ -69,6 +71,20 @@ class Sizes:
                 self.model, map_tensors(self._resized(sizes), self.example)
             )
         return self._graphs[sizes]
+
+    def peak_bytes(self, sizes: tuple[int, ...]) -> int:
+        """The most that a run at these sizes holds at once, weights and workspaces excepted.
+
+        As Python frees it; of a model that cannot be copied, or run on tensors of its own device
+        without data, as its graph tells.  Raises CaptureError where the network fails.
+        """
+        graph = self.at(sizes)
+        try:
+            if self._rehearsal is None:
+                self._rehearsal = Rehearsal(self.model)
+            return self._rehearsal.peak_bytes(map_tensors(self._resized(sizes), self.example))
+        except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError):
+            return peak_bytes(graph)
 
     def _resized(self, sizes: Sequence[int]) -> Any:
         new = dict(zip(self.axes, sizes, strict=True))

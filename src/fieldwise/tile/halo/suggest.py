@@ -8,7 +8,6 @@ from typing import Any
 from fieldwise.errors import CaptureError
 from fieldwise.tile.amounts import size_text
 from fieldwise.tile.halo.geometry import Geometry, geometry
-from fieldwise.tile.halo.memory import peak_bytes
 from fieldwise.tile.halo.sizes import Sizes
 from fieldwise.tile.plan import TileError
 
@@ -38,7 +37,7 @@ def suggest_tile(
 
     def fits(steps: int) -> bool:
         try:
-            return peak_bytes(sizes.at(_crop(sizes, found, steps))) <= memory
+            return sizes.peak_bytes(_crop(sizes, found, steps)) <= memory
         except CaptureError:
             return False
 
@@ -75,7 +74,7 @@ def _too_little(sizes: Sizes, found: Geometry, memory: int) -> str:
     crop = _crop(sizes, found, 1)
     told = " x ".join(map(str, crop))
     try:
-        least = size_text(peak_bytes(sizes.at(crop)))
+        least = size_text(sizes.peak_bytes(crop))
     except CaptureError:
         return f"The network does not run on a crop of {told}, the least there is."
     return (
