@@ -255,3 +255,22 @@ def test_no_fake_tensor_stays_on_the_model():
     model = Remembering(1, 1, 3, padding=1).eval()
     plan_tiles(model, (1, 1, 32, 32), tile=16)
     assert model.last is None
+
+
+def test_a_crop_at_which_a_layer_has_nothing_to_compute_is_widened():
+    """A transposed convolution that cuts its ends off leaves nothing of two columns."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(4, 4, 1, stride=(1, 2)),
+        nn.ConvTranspose2d(4, 4, 1, padding=1),
+        nn.Conv2d(4, 4, 1),
+    ).eval()
+    x = torch.randn(1, 4, 24, 38)
+    with torch.no_grad():
+        torch.testing.assert_close(tiled(model, x, tile=(1, 2))(x), model(x), atol=1e-5, rtol=0)
+
+
+def test_an_output_that_is_empty_is_told():
+    model = nn.Sequential(nn.Conv3d(4, 4, (1, 1, 9)), nn.ConvTranspose3d(4, 4, 1, padding=1)).eval()
+    with pytest.raises(TileError, match="'output' is empty at this size; give a larger image"):
+        plan_tiles(model, (1, 4, 10, 10, 10), tile=3)

@@ -39,6 +39,9 @@ def plan_tiles(
     """
     sizes = Sizes.of(model, size, axes)
     whole = sizes.whole()
+    for name, output in zip(whole.output_names, whole.outputs, strict=True):
+        if 0 in whole.shape(output):
+            raise TileError(f"The output '{name}' is empty at this size; give a larger image.")
     found = geometry(whole, sizes.axes)
     tiles = _tiles(tile, found, sizes.image)
     steps = [_axis(whole, found, place, tiles[place], sizes.image[place]) for place in

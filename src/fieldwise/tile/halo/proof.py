@@ -114,12 +114,20 @@ def _attempt(
             failing += list(enumerate(groups))
             losses = (Refusal("", "crop", str(why)),)
             continue
+        if _is_empty(crop) and not _is_empty(whole):
+            failing += list(enumerate(groups))
+            losses = (Refusal("", "crop", "it is so short that a layer has nothing to compute"),)
+            continue
         bad, comparison = _class(whole, crop, geometry, axes, groups)
         failing += [(number, groups[number]) for number in bad]
         if bad and not losses:
             losses = comparison.losses
     unique = {(number, tuple(group)): (number, group) for number, group in failing}
     return list(unique.values()), losses
+
+
+def _is_empty(graph: Graph) -> bool:
+    return any(0 in value.shape for value in graph.values.values())
 
 
 def _class(
