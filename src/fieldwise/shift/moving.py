@@ -127,15 +127,23 @@ Tell = Callable[[Condition, Moving], Fault]
 
 
 def blamed(new: Moving, old: Iterable[Moving], tell: Tell) -> Moving:
-    """The window with the faults of those it was made of, and a new one for a new condition."""
+    """The window with the faults of those it was made of, and a new one for a new condition.
+
+    What becomes of a window that is not whole any more is no fault of what comes after: a new
+    condition is then told of by the faults that are there.
+    """
     wanted = new.conditions
     inherited = dict.fromkeys(
         (condition, fault) for moving in old for condition, fault in moving.faults
     )
     faults = [(condition, fault) for condition, fault in inherited if condition in wanted]
+    earlier = [fault for condition, fault in inherited if condition != "long"]
     known = {condition for condition, _ in faults}
-    faults += [(condition, tell(condition, new)) for condition in wanted if condition not in known]
-    return replace(new, faults=tuple(faults))
+    for condition in wanted:
+        if condition not in known:
+            told = earlier if condition != "long" else []
+            faults += [(condition, fault) for fault in told or [tell(condition, new)]]
+    return replace(new, faults=tuple(dict.fromkeys(faults)))
 
 
 # -------------------------------------------------------------------- reading through a map
