@@ -53,6 +53,19 @@ def _axial_attention(x: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(rows, rows, rows)
 
 
+def _scaled(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, [0, 2]] *= 3
+    y[:, [1]] = 0.5
+    return y
+
+
+def _rows_put(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, :, [1, 3]] = 0.5
+    return y
+
+
 def _space_to_depth(x: Tensor) -> Tensor:
     parts = x.view(1, 3, x.shape[2] // 2, 2, x.shape[3] // 2, 2)
     return parts.permute(0, 1, 3, 5, 2, 4).reshape(1, 12, x.shape[2] // 2, x.shape[3] // 2)
@@ -106,6 +119,9 @@ OPS: dict[str, Callable[..., Tensor]] = {
     ),
     "columns beside channels": lambda x: x.permute(0, 2, 1, 3).contiguous().view(1, 20, -1),
     "columns as complex numbers": lambda x: torch.view_as_complex(x.view(1, 3, 20, 4, 2)).abs(),
+    "channels by a list": lambda x: x[:, [2, 0, 1]],
+    "channels by a mask": lambda x: x[:, torch.tensor([True, False, True])],
+    "channels written at a list": _scaled,
     "squeezed": lambda x: x.mean(1).unsqueeze(1).squeeze(),
 }
 LAYERS: dict[str, tuple[nn.Module, Callable[..., Tensor]]] = {
@@ -155,6 +171,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
         "other numbers for each row",
     ),
     "no executor": (lambda x: x.triu(), "nobody has told yet how to run this op"),
+    "rows written at a list": (_rows_put, "at places of the streamed axis"),
     "kernel from the data": (lambda x: F.conv2d(x, x[:, :, :3, :3]), r"\(conv\)"),
     "diagonal": (lambda x: x.diagonal(dim1=2, dim2=3), "diagonal"),
     "tokens of columns": (

@@ -62,12 +62,43 @@ def _values(recorder: Recorder, func: Any, tensor: Tensor, *args: Any, **options
     return func(tensor, *args, **options)
 
 
+def _indexed(recorder: Recorder, func: Any, tensor: Tensor, index: Any, *value: Any) -> Any:
+    """Lists of indices keep their values: torch would make tensors of them where the operand is.
+
+    A constant mask becomes the indices where it is true, as torch has it, whose number is known.
+    """
+    items = index if isinstance(index, tuple) else (index,)
+    plain: list[Any] = []
+    for item in map(_as_tensor, items):
+        if isinstance(item, Tensor) and item.dtype is torch.bool and item.dim():
+            known = recorder.memory.entry(item) is None and not item.is_meta
+            plain += item.nonzero(as_tuple=True) if known else (item,)
+        else:
+            plain.append(item)
+    single = len(plain) == 1 and not isinstance(index, tuple)
+    return func(tensor, plain[0] if single else tuple(plain), *value)
+
+
+def _as_tensor(index: Any) -> Any:
+    if not isinstance(index, (list, tuple, range)) or not _is_numbers(index):
+        return index
+    return torch.tensor(index, dtype=None if len(index) else torch.long)
+
+
+def _is_numbers(index: Any) -> bool:
+    if isinstance(index, (list, tuple, range)):
+        return all(map(_is_numbers, index))
+    return isinstance(index, int)
+
+
 _ANSWERS: dict[Any, Callable[..., Any]] = {
     Tensor.device.__get__: _device,
     Tensor.is_cpu.__get__: _is_on("cpu"),
     Tensor.is_cuda.__get__: _is_on("cuda"),
     Tensor.is_meta.__get__: _is_on("meta"),
     Tensor.data.__set__: _set_data,
+    Tensor.__getitem__: _indexed,
+    Tensor.__setitem__: _indexed,
     Tensor.new_tensor: _new_tensor,
     Tensor.tolist: _values,
     Tensor.numpy: _values,

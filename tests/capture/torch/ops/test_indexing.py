@@ -25,6 +25,18 @@ CONSTANT: dict[str, tuple[Any, tuple[int, ...]]] = {
     "x[:, i, j, :]": (lambda x: x[:, AT, BY], (2, 3, 3, 2)),
     "x[i[:, None], j]": (lambda x: x[AT[:, None], BY], (3, 2)),
     "x[:, i[:, None], :, j]": (lambda x: x[:, AT[:, None], :, BY], (1, 3, 2, 2)),
+    "x[:, list]": (lambda x: x[:, [2, 0, 0]], (2, 3, 2)),
+    "x[[list], [list]]": (lambda x: x[[0, 1], [2, 0]], (3, 3)),
+    "x[list]": (lambda x: x[[1, 0]], (3, 2)),
+    "x[:, (tuple)]": (lambda x: x[:, (0, 2)], (2, 3)),
+    "x[:, range]": (lambda x: x[:, range(0, 3, 2)], (2, 3)),
+    "x[:, nested]": (lambda x: x[:, [[0, 1], [2, 0]]], (2, 3)),
+    "x[:, list of bools]": (lambda x: x[:, [True, False, True]], (2, 3)),
+    "x[mask]": (lambda x: x[MASK], (2, 3)),
+    "x[:, mask]": (lambda x: x[:, MASK], (2, 2, 3)),
+    "x[:, []]": (lambda x: torch.cat([x[:, []], x], 1), (2, 3)),
+    "x[:, list] = x": (lambda x: _put_list(x), (2, 4)),
+    "x[mask] *= 2": (lambda x: _put_mask(x), (2, 3)),
     "x[grid]": (lambda x: x[GRID], (3, 2)),
     "x[:, grid]": (lambda x: x[:, GRID], (2, 3, 2)),
     "x[:, grid, :, grid]": (lambda x: x[:, GRID, :, GRID], (1, 3, 2, 3)),
@@ -81,6 +93,18 @@ def _put(x: torch.Tensor, how: int) -> torch.Tensor:
 def _put_column(x: torch.Tensor) -> torch.Tensor:
     out = x + 1
     out[:, AT[:2]] = x[:, 3:]
+    return out
+
+
+def _put_list(x: torch.Tensor) -> torch.Tensor:
+    out = x + 1
+    out[:, [2, 0]] = x[:, 2:]
+    return out
+
+
+def _put_mask(x: torch.Tensor) -> torch.Tensor:
+    out = x + 1
+    out[MASK] *= 2
     return out
 
 

@@ -12,6 +12,7 @@ from fieldwise.graph.ir import Ref
 from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform, rows_from
+from fieldwise.tile.stream.executors.passing import passing
 from fieldwise.tile.stream.executors.registry import Executor, Rows, Site, executor
 
 
@@ -47,6 +48,19 @@ def _slice_scatter(site: Site) -> Executor:
         return (whole,)
 
     return Executor(run)
+
+
+@executor("index_put")
+def _index_put(site: Site) -> Executor:
+    """Writes at constant indices of other axes; what is written is one number, or has the rows."""
+    indices, values = site.call["indices"], site.call["values"]
+    if any(isinstance(index, Ref) for index in indices):
+        raise Blocked("where it writes depends on the data")
+    if site.dim < len(indices) and indices[site.dim] is not None:
+        raise Blocked("it writes at places of the streamed axis")
+    if isinstance(values, Tensor) and values.numel() > 1:
+        raise Blocked("it writes a constant of which nobody knows how it meets the rows")
+    return passing(site)
 
 
 def _cuttable(site: Site, given: object) -> object:
