@@ -36,6 +36,14 @@ CONSTANT: dict[str, tuple[Any, tuple[int, ...]]] = {
     "x[:, mask]": (lambda x: x[:, MASK], (2, 2, 3)),
     "x[:, []]": (lambda x: torch.cat([x[:, []], x], 1), (2, 3)),
     "x[:, list] = x": (lambda x: _put_list(x), (2, 4)),
+    "index_put two": (lambda x: x.index_put((AT[:2], BY[:2]), x[0, :2] * 2), (3, 3)),
+    "index_put two, adding": (
+        lambda x: x.index_put((AT[:2], BY[:2]), x[0, :2] * 2, accumulate=True),
+        (3, 3),
+    ),
+    "index_put behind a dimension": (lambda x: _put_behind(x), (2, 2, 3)),
+    "x[mask] = 0": (lambda x: _put_value(x, 0.0), (2, 3)),
+    "x[mask] = sum": (lambda x: _put_value(x, x.sum()), (2, 3)),
     "x[mask] *= 2": (lambda x: _put_mask(x), (2, 3)),
     "x[grid]": (lambda x: x[GRID], (3, 2)),
     "x[:, grid]": (lambda x: x[:, GRID], (2, 3, 2)),
@@ -102,6 +110,24 @@ def _put_list(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
+def _put_value(x: torch.Tensor, value: Any) -> torch.Tensor:
+    out = x + 1
+    out[MASK] = value
+    return out
+
+
+def _put_behind(x: torch.Tensor) -> torch.Tensor:
+    out = x + 1
+    out[:, MASK] = x[:, 0] * x[0, 1, 0]
+    return out
+
+
+def _put_apart(x: torch.Tensor) -> torch.Tensor:
+    out = x + 1
+    out[AT[:2], :, BY[:2]] = x[:2, :, 0]
+    return out
+
+
 def _put_mask(x: torch.Tensor) -> torch.Tensor:
     out = x + 1
     out[MASK] *= 2
@@ -130,7 +156,7 @@ DATA: dict[str, tuple[Any, tuple[int, ...]]] = {
     "scatter_add": (lambda x: x.scatter_add(1, x.argsort(1), x * 2), (2, 3)),
     "index_add": (lambda x: x.index_add(0, x.argsort(0)[:, 0], x * 2), (2, 3)),
     "index_put": (lambda x: x.index_put((x.argsort(0)[:, 0],), x * 2), (2, 3)),
-    "index_put two": (lambda x: x.index_put((AT[:2], BY[:2]), x[0, :2] * 2), (3, 3)),
+    "index_put apart": (lambda x: _put_apart(x), (3, 2, 3)),
     "index_put broadcast": (lambda x: x.index_put((x.argsort(0)[:, 0],), x[:, :1]), (2, 3)),
     "index_put around": (lambda x: _put_around(x), (3, 2, 3)),
     "scatter no line": (lambda x: x.scatter(0, GRID, x[:, :2] * 2), (3, 3)),

@@ -14,17 +14,23 @@ from fieldwise.axes import AxisMap, IndexSet, Table, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, one, rule
 from fieldwise.capture.torch.rules.common import Where, along_but
 from fieldwise.capture.torch.rules.indexing import indices_of, known_values, line_along
+from fieldwise.capture.torch.rules.mask import products
 from fieldwise.graph.ir import (
     AT_ZERO,
     Along,
     Coord,
     Read,
+    Reshape,
+    Separable,
     Shape,
     Unknown,
     broadcast,
     identity,
+    numel,
     separable,
 )
+
+_NO_GRID = "{} to positions that depend on the data or form no grid"
 
 
 def _found(values: Sequence[int], size: int) -> AxisMap | Table:
@@ -37,21 +43,63 @@ def _found(values: Sequence[int], size: int) -> AxisMap | Table:
 
 @rule("index_put", "_unsafe_index_put", "_index_put_impl", name="index_put")
 def _index_put(call: OpCall) -> Reads:
-    """x[:, i] = v: exact for one constant index tensor of one dimension, else marked."""
+    """x[:, i] = v and x[mask] = v: exact where the indices are constants.
+
+    But values that are more than one number are marked where index tensors are of two dimensions,
+    or of dimensions that are no neighbours.
+    """
     indices = indices_of(call, len(call.result))
-    if indices is None or len(indices.used) > 1 or len(indices.block) != 1:
+    if indices is None:
         return _written_by_data(call, "values", None)
-    (dim,) = indices.used
-    values = known_values(indices.entries[dim])
-    if values is None:
-        return _written_by_data(call, "values", dim)
-    reads = _added_to(call) if call["accumulate"] else _kept(call, dim, values)
-    if (number := call.operand("values")) is not None:
-        written = tuple(values.size if d == dim else s for d, s in enumerate(call.result))
-        read = broadcast(number, call.operands[number], written).steps[0]
-        spread = along_but(0, len(written), {dim: _at_position(call, dim, values)}).steps[0]
-        reads.append(Read(number, (read, spread), (written,)))
-    return one(*reads)
+    used = indices.used
+    known = [known_values(indices.entries[dim]) for dim in used]
+    places = [values for values in known if values is not None]
+    if not used or len(places) < len(used):
+        return _written_by_data(call, "values", used[0] if len(used) == 1 else None)
+    written = np.zeros([call.result[dim] for dim in used], dtype=bool)
+    written[tuple(place.astype(np.int64) for place in places)] = True
+    reads = _added_to(call) if call["accumulate"] else _guarded(call, "self", ~written, used)
+    number = call.operand("values")
+    if number is None:
+        return one(*reads)
+    if numel(call.operands[number]) == 1:
+        return one(*reads, *_guarded(call, "values", written, used))
+    if len(indices.block) == 1 and used == [*range(used[0], used[-1] + 1)]:
+        at = [
+            np.broadcast_to(place.astype(np.int64) % size, indices.block)
+            for place, size in zip(places, written.shape, strict=True)
+        ]
+        lines = np.ravel_multi_index(at, written.shape)
+        return one(*reads, _put(call, number, used, lines))
+    why = Unknown(_NO_GRID.format(call.op))
+    return one(*reads, separable(number, *[why] * len(call.operands[number])))
+
+
+def _guarded(call: OpCall, name: str, opened: np.ndarray, dims: Sequence[int]) -> list[Read]:
+    """An operand, broadcast to the result, at the true places of a mask over some dimensions."""
+    number = call.operand(name)
+    if number is None:
+        return []
+    (step,) = broadcast(number, call.operands[number], call.result).steps
+    assert isinstance(step, Separable)
+    guards = (tuple((dims[k], rest) for k, rest in where) for where in products(opened))
+    return [Read(number, (Separable(step.coords, where),)) for where in guards]
+
+
+def _put(call: OpCall, number: int, used: Sequence[int], places: np.ndarray) -> Read:
+    """Values along one axis that land at places of neighbouring dimensions, counted through."""
+    first, last = used[0], used[-1] + 1
+    size = numel(call.result[first:last])
+    flat = (*call.result[:first], size, *call.result[last:])
+    values = (*call.result[:first], len(places), *call.result[last:])
+    found = Along(first, _found(places.tolist(), size))
+    steps = (
+        broadcast(number, call.operands[number], values).steps[0],
+        along_but(0, len(flat), {first: found}).steps[0],
+    )
+    if len(used) == 1:
+        return Read(number, steps, (values,))
+    return Read(number, (*steps, Reshape()), (values, flat))
 
 
 def _at_position(call: OpCall, dim: int, values: np.ndarray) -> Along:
@@ -86,7 +134,7 @@ def _written_by_data(call: OpCall, name: str, dim: int | None) -> Reads:
 
     None: it may land anywhere at all.
     """
-    why = Unknown(f"{call.op} to positions that depend on the data or form no grid")
+    why = Unknown(_NO_GRID.format(call.op))
     reads = _added_to(call)
     for argument, number in call.derived():
         shape = call.operands[number]
