@@ -41,6 +41,7 @@ bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, an
 	$(BIN)/python benchmarks/fold_zoo.py
 	$(BIN)/python benchmarks/fold_speed.py
 	$(BIN)/python benchmarks/tile.py
+	$(BIN)/python benchmarks/trained.py
 
 .PHONY: clean
 clean: ## Remove the environment, the caches and what was built
