@@ -2,6 +2,7 @@
 
     python benchmarks/zoo.py                      all of them, about half an hour on two cores
     python benchmarks/zoo.py 'timm:resnet*'       those whose spec matches a glob
+    python benchmarks/zoo.py --update 'timm:...'  the same, and their rows are replaced
 
 Each is built on the meta device (or, where the model computes with constants, without drawing its
 weights), captured at its usual input size and analysed in closed form; its translation equivariance
@@ -258,13 +259,28 @@ def _versions() -> str:
     return ", ".join(f"{package} {version(package)}" for package in packages)
 
 
-def main(globs: Sequence[str]) -> int:
-    """Run the benchmark; a partial run prints its totals and writes nothing."""
+def kept() -> dict[str, Result]:
+    """The rows that docs/zoo.csv has, by spec."""
+    with (DOCS / "zoo.csv").open(newline="", encoding="utf-8") as file:
+        rows = [
+            Result(**{f.name: _KINDS[str(f.type)](row[f.name]) for f in fields(Result)})
+            for row in csv.DictReader(file)
+        ]
+    return {row.spec: row for row in rows}
+
+
+_KINDS: dict[str, Any] = {"str": str, "int": int, "float": float}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the benchmark; a partial run prints its totals and writes nothing unless asked to."""
+    globs = [argument for argument in arguments if argument != "--update"]
     chosen = [s for s in specs() if not globs or any(fnmatchcase(s, glob) for glob in globs)]
-    results = sorted(run(chosen), key=lambda result: result.spec)
-    if not globs:
-        write(results)
-    print(Counter(result.status for result in results))
+    results = {result.spec: result for result in run(chosen)}
+    print(Counter(result.status for result in results.values()))
+    if not globs or "--update" in arguments:
+        rows = (kept() if globs else {}) | results
+        write([rows[spec] for spec in sorted(rows)])
     return 0
 
 

@@ -534,3 +534,20 @@ def test_resnet18_at_100_samples_is_exact_where_the_stride_divides_100_and_no_fu
     assert [found[name].verdict for name in ("conv1", "layer1", "layer2")] == [
         "holds", "holds", "broken",
     ]  # fmt: skip
+
+
+class Resized(nn.Module):
+    """A position embedding that is resized to the input, which no repair can do away with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 1, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + nn.functional.interpolate(self.table, size=x.shape[2:], mode="bilinear")
+
+
+def test_a_model_whose_only_resizing_is_of_a_constant_is_refused_for_its_reason():
+    repaired = circular(Resized(), (1, 1, 12, 12))
+    assert not repaired.done
+    assert any("varies along the axis" in why for why in repaired.why_not)

@@ -125,7 +125,9 @@ def learn_layouts(model: nn.Module, example: Any, periodic: Periodic) -> None:
     """
     subject = copied(model).eval()
     with listening() as heard:
-        subject.register_forward_hook(lambda *_: [call["input"] for _, call in heard.calls] or None)
+        subject.register_forward_hook(
+            lambda *ran: [*(call["input"] for _, call in heard.calls), ran[-1]]
+        )
         graph = capture(subject, example)
     operands = dict(zip(graph.output_names, graph.outputs, strict=True))
     asked = {
