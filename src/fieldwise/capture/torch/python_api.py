@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -67,16 +68,24 @@ def _indexed(recorder: Recorder, func: Any, tensor: Tensor, index: Any, *value: 
 
     A constant mask becomes the indices where it is true, as torch has it, whose number is known.
     """
-    items = index if isinstance(index, tuple) else (index,)
+    several = _stands_for_a_tuple(index)
     plain: list[Any] = []
-    for item in map(_as_tensor, items):
+    for item in map(_as_tensor, index if several else (index,)):
         if isinstance(item, Tensor) and item.dtype is torch.bool and item.dim():
             known = recorder.memory.entry(item) is None and not item.is_meta
             plain += item.nonzero(as_tuple=True) if known else (item,)
         else:
             plain.append(item)
-    single = len(plain) == 1 and not isinstance(index, tuple)
+    single = len(plain) == 1 and not several
     return func(tensor, plain[0] if single else tuple(plain), *value)
+
+
+def _stands_for_a_tuple(index: Any) -> bool:
+    """As torch decides: a tuple, or a short list that holds more than numbers (x[[[0], [1]]])."""
+    if not isinstance(index, list):
+        return isinstance(index, tuple)
+    holds = (Tensor, list, tuple, range, slice, type(None), type(...))
+    return len(index) < _SHORT and any(isinstance(item, holds) for item in index)
 
 
 def _as_tensor(index: Any) -> Any:
@@ -88,7 +97,12 @@ def _as_tensor(index: Any) -> Any:
 def _is_numbers(index: Any) -> bool:
     if isinstance(index, (list, tuple, range)):
         return all(map(_is_numbers, index))
-    return isinstance(index, int)
+    if isinstance(index, Tensor):
+        return not index.dim() and not index.is_meta
+    return isinstance(index, (int, np.integer, np.bool_))
+
+
+_SHORT = 32
 
 
 _ANSWERS: dict[Any, Callable[..., Any]] = {
