@@ -190,11 +190,19 @@ class _Periodic:
     axes: tuple[int, ...] | None
     valid: Valid
 
-    def __call__(self, model: Any, example: Any) -> Repaired:
+    def repaired(self, model: Any, example: Any) -> Repaired:
+        """The periodic copy, proven and measured."""
         from fieldwise.shift.repair import circular
 
         with progress("making the boundaries periodic"):
             return circular(model, example, axes=self.axes, valid=self.valid)
+
+    def copy(self, model: Any, example: Any) -> Any:
+        """The periodic copy alone."""
+        from fieldwise.shift.repair import periodic_copy
+
+        with progress("making the boundaries periodic"):
+            return periodic_copy(model, example, axes=self.axes, valid=self.valid)
 
 
 def _prepared(
@@ -202,10 +210,10 @@ def _prepared(
 ) -> tuple[Any, Repaired | None]:
     """The model that is judged, and the repair that it comes from."""
     if repair is Repair.circular:
-        repaired = periodic(model, example)
+        repaired = periodic.repaired(model, example)
         return repaired.model, repaired
     if padding is Padding.circular:
-        model = periodic(model, example).model
+        model = periodic.copy(model, example)
     if repair is None:
         return model, None
     from fieldwise.shift import repair as repairs

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, gcd, lcm
 
-import torch
 from torch import nn
 
-from fieldwise.capture.torch import capture
+from fieldwise.capture.torch import as_example, capture
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Graph
 from fieldwise.tile.bioimageio.description import Axis, Description
@@ -94,9 +93,7 @@ def _least(model: nn.Module, found: Description) -> Graph | None:
 
 
 def _captured(model: nn.Module, shapes: Sequence[tuple[int, ...]]) -> Graph:
-    weights = (t.dtype for t in (*model.parameters(), *model.buffers()) if t.is_floating_point())
-    dtype = next(weights, torch.float32)
-    examples = tuple(torch.empty(shape, dtype=dtype, device="meta") for shape in shapes)
+    examples = tuple(as_example(shape, model) for shape in shapes)
     return capture(model, examples if len(examples) > 1 else examples[0])
 
 

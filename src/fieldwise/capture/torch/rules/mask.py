@@ -63,13 +63,18 @@ def _mask(mask: Any) -> np.ndarray | None:
 
 def _through(call: OpCall, number: int, opened: np.ndarray | None) -> list[Read]:
     """The operand, broadcast to the result, where ``opened`` (None: everywhere)."""
-    read = broadcast(number, call.operands[number], call.result)
     if opened is None:
-        return [read]
-    (step,) = read.steps
+        return [broadcast(number, call.operands[number], call.result)]
+    rank = len(call.result)
+    return guarded(call, number, opened, range(rank - opened.ndim, rank))
+
+
+def guarded(call: OpCall, number: int, opened: np.ndarray, dims: Sequence[int]) -> list[Read]:
+    """The operand, broadcast to the result, at the true places of a mask over some dimensions."""
+    (step,) = broadcast(number, call.operands[number], call.result).steps
     assert isinstance(step, Separable)
-    lead = len(call.result) - opened.ndim
-    return [Read(number, (Separable(step.coords, where),)) for where in products(opened, lead)]
+    guards = (tuple((dims[k], rest) for k, rest in where) for where in products(opened))
+    return [Read(number, (Separable(step.coords, where),)) for where in guards]
 
 
 def products(opened: np.ndarray, first: int = 0) -> Iterator[Where]:

@@ -14,14 +14,13 @@ from fieldwise.axes import AxisMap, IndexSet, Table, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, one, rule
 from fieldwise.capture.torch.rules.common import Where, along_but
 from fieldwise.capture.torch.rules.indexing import indices_of, known_values, line_along
-from fieldwise.capture.torch.rules.mask import products
+from fieldwise.capture.torch.rules.mask import guarded
 from fieldwise.graph.ir import (
     AT_ZERO,
     Along,
     Coord,
     Read,
     Reshape,
-    Separable,
     Shape,
     Unknown,
     broadcast,
@@ -58,12 +57,14 @@ def _index_put(call: OpCall) -> Reads:
         return _written_by_data(call, "values", used[0] if len(used) == 1 else None)
     written = np.zeros([call.result[dim] for dim in used], dtype=bool)
     written[tuple(place.astype(np.int64) for place in places)] = True
-    reads = _added_to(call) if call["accumulate"] else _guarded(call, "self", ~written, used)
+    reads = _added_to(call)
+    if (kept := call.operand("self")) is not None and not call["accumulate"]:
+        reads = guarded(call, kept, ~written, used)
     number = call.operand("values")
     if number is None:
         return one(*reads)
     if numel(call.operands[number]) == 1:
-        return one(*reads, *_guarded(call, "values", written, used))
+        return one(*reads, *guarded(call, number, written, used))
     if len(indices.block) == 1 and used == [*range(used[0], used[-1] + 1)]:
         at = [
             np.broadcast_to(place.astype(np.int64) % size, indices.block)
@@ -73,17 +74,6 @@ def _index_put(call: OpCall) -> Reads:
         return one(*reads, _put(call, number, used, lines))
     why = Unknown(_NO_GRID.format(call.op))
     return one(*reads, separable(number, *[why] * len(call.operands[number])))
-
-
-def _guarded(call: OpCall, name: str, opened: np.ndarray, dims: Sequence[int]) -> list[Read]:
-    """An operand, broadcast to the result, at the true places of a mask over some dimensions."""
-    number = call.operand(name)
-    if number is None:
-        return []
-    (step,) = broadcast(number, call.operands[number], call.result).steps
-    assert isinstance(step, Separable)
-    guards = (tuple((dims[k], rest) for k, rest in where) for where in products(opened))
-    return [Read(number, (Separable(step.coords, where),)) for where in guards]
 
 
 def _put(call: OpCall, number: int, used: Sequence[int], places: np.ndarray) -> Read:
