@@ -130,20 +130,24 @@ def test_layers_that_need_the_whole_input_get_a_pass_of_their_own_where_asked():
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+def interrupt_after_two_flushes(patch):
+    calls = []
+
+    def flush(self, *, complete=FileView.flush):
+        complete(self)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    patch.setattr(FileView, "flush", flush)
+
+
 def test_a_resumed_job_in_several_passes_has_the_same_bytes(monkeypatch):
     gated = ("job_nets:gated", *UNET[1:], "--global-ops", "multipass", "--piece", 100)
     run(*gated)
     wanted = np.load("out.npy")
     with monkeypatch.context() as patch:
-        calls = []
-
-        def flush(self, *, complete=FileView.flush):
-            complete(self)
-            calls.append(1)
-            if len(calls) == 2:
-                raise KeyboardInterrupt
-
-        patch.setattr(FileView, "flush", flush)
+        interrupt_after_two_flushes(patch)
         run(*gated, "--overwrite", code=130)
     run(*gated, "--resume")
     np.testing.assert_array_equal(np.load("out.npy"), wanted)
@@ -322,15 +326,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):
     run(*UNET, "--band", 16)
     wanted = np.load("out.npy")
     with monkeypatch.context() as patch:
-        calls = []
-
-        def flush(self, *, complete=FileView.flush):
-            complete(self)
-            calls.append(1)
-            if len(calls) == 2:
-                raise KeyboardInterrupt
-
-        patch.setattr(FileView, "flush", flush)
+        interrupt_after_two_flushes(patch)
         told = run(*UNET, "--band", 16, "--overwrite", code=130)
     assert "Interrupted; 1 of 3 pieces are on disk, and --resume goes on from there." in told
     assert "wrote out.npy" in run(*UNET, "--band", 16, "--resume")
