@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "fold": FOUNDATION | {"capture", "field"},
     "shift": FOUNDATION | {"capture", "field"},
     "tile": FOUNDATION | {"capture", "field", "shift"},
+    "testing": FOUNDATION | RESULTS | {"capture"},
     "views": FOUNDATION | RESULTS,
     "cli": FOUNDATION | RESULTS | {"capture", "views"},
     "__main__": {"cli"},
@@ -31,7 +32,7 @@ MAY_IMPORT = {
 EVERYONE_MAY_IMPORT = {"errors", "collecting", "__version__"}
 
 FRAMEWORKS = {
-    "torch": ("capture/torch/", "field/probes/", "fold/", "shift/", "tile/"),
+    "torch": ("capture/torch/", "field/probes/", "fold/", "shift/", "tile/", "testing/"),
     "torchvision": ("capture/torch/",),
     "timm": ("capture/torch/",),
     "onnx": ("capture/onnx/", "fold/onnx"),
@@ -43,6 +44,7 @@ FRAMEWORKS = {
     "yaml": ("tile/", "cli/"),
     "rich": ("views/", "cli/"),
     "typer": ("cli/",),
+    "hypothesis": ("testing/",),
 }
 
 

@@ -1,0 +1,367 @@
+"""Every op and module of torch, on torch's own samples, by every verb.
+
+    python benchmarks/ops.py [GLOB ...] [--verb field,shift,streamed,tiled] [--samples 4]
+                             [--workers 2] [--seconds 20] [--update]
+
+Each answer is held against a measurement of the op itself (see ``fieldwise.testing``).  A whole run
+writes docs/ops.md: op by verb, totals by verdict, and every wrong answer and bare exception.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import multiprocessing
+import resource
+import signal
+import sys
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+from datetime import date
+from fnmatch import fnmatchcase
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parents[1] / "docs"
+VERBS = ("field", "shift", "streamed", "tiled")
+MEMORY = 12 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One case by one verb; see ``fieldwise.testing.Outcome`` for the verdicts.
+
+    verdict: also 'random', 'no input', … for a case that is set apart, 'slow' for one that was not
+             done in time, and 'crashed' for one that ended its process
+    """
+
+    case: str
+    verb: str
+    verdict: str
+    why: str = ""
+    compared: int = 0
+
+    @property
+    def op(self) -> str:
+        return self.case.split("#")[0]
+
+
+class TooSlow(BaseException):
+    """No ordinary exception: nothing on the way may take it for the model's own failure."""
+
+
+# -------------------------------------------------------------------- one case
+
+
+def judge(case: Any, verb: str) -> Result:
+    """The verdict on one case."""
+    if case.apart:
+        return Result(case.name, verb, case.apart.split(":")[0], case.apart)
+    outcome = _JUDGES[verb](case)
+    return Result(
+        case.name, verb, outcome.verdict, " ".join(outcome.why.split())[:400], outcome.compared
+    )
+
+
+def _field(case: Any) -> Any:
+    from fieldwise.testing.fields import field_outcome
+
+    return field_outcome(case.model, case.inputs)
+
+
+def _shift(case: Any) -> Any:
+    from fieldwise.testing.outcome import worst
+    from fieldwise.testing.shifts import shift_outcome
+
+    sizes = case.inputs[0].shape
+    return worst(
+        shift_outcome(case.model, case.inputs, axis) for axis in range(len(sizes))
+        if sizes[axis] >= 2
+    )  # fmt: skip
+
+
+def _streamed(case: Any) -> Any:
+    from fieldwise.testing.outcome import worst
+    from fieldwise.testing.tiles import streamed_outcome
+
+    found = []
+    for axis in _long_axes(case):
+        outcome = streamed_outcome(case.model, case.inputs, axis)
+        if outcome.verdict == "refused":
+            outcome = streamed_outcome(case.model, case.inputs, axis, global_ops="multipass")
+        found.append(outcome)
+    return worst(found)
+
+
+def _tiled(case: Any) -> Any:
+    from fieldwise.testing.outcome import worst
+    from fieldwise.testing.tiles import tiled_outcome
+
+    return worst(tiled_outcome(case.model, case.inputs, axis) for axis in _long_axes(case))
+
+
+def _long_axes(case: Any) -> list[int]:
+    """Counted from the end."""
+    sizes = case.inputs[0].shape
+    return [axis - len(sizes) for axis in range(len(sizes)) if sizes[axis] >= 3]
+
+
+_JUDGES: dict[str, Callable[[Any], Any]] = {
+    "field": _field, "shift": _shift, "streamed": _streamed, "tiled": _tiled,
+}  # fmt: skip
+
+
+# -------------------------------------------------------------------- many cases, in processes
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    verbs: tuple[str, ...]
+    samples: int
+    seconds: int
+
+
+def work(pipe: Connection, settings: Settings) -> None:
+    """Take names of ops, send a result per case and verb; first of all say which is begun."""
+    import torch
+
+    from benchmarks.ops_cases import sources
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    signal.signal(signal.SIGALRM, _give_up)
+    while True:
+        name, done = pipe.recv()
+        for case in sources()[name](settings.samples):
+            for verb in settings.verbs:
+                if (case.name, verb) in done:
+                    continue
+                pipe.send((case.name, verb))
+                pipe.send(_in_time(case, verb, settings.seconds))
+        pipe.send(None)
+
+
+def _in_time(case: Any, verb: str, seconds: int) -> Result:
+    signal.alarm(seconds)
+    try:
+        return judge(case, verb)
+    except TooSlow:
+        return Result(case.name, verb, "slow", f"no answer after {seconds} s")
+    except Exception as error:  # noqa: BLE001 - the check itself failed, which must not be lost
+        return Result(case.name, verb, "unchecked", f"{type(error).__name__}: {error}"[:400])
+    finally:
+        signal.alarm(0)
+
+
+def _give_up(*_: object) -> None:
+    raise TooSlow
+
+
+class Worker:
+    """A process that judges one op after the other; it is replaced when it hangs or dies."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.op: str | None = None
+        self.begun: tuple[str, str] | None = None
+        self.done: set[tuple[str, str]] = set()
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, self.settings), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def give(self, op: str) -> None:
+        self.op, self.begun, self.done = op, None, set()
+        self.pipe.send((op, self.done))
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+    def take(self) -> Result | None:
+        """A message: a result, or None for other news (``op`` is None when all is done)."""
+        try:
+            message = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            return self.replaced("crashed")
+        if message is None:
+            self.op = None
+        elif isinstance(message, Result):
+            self.done.add((message.case, message.verb))
+            return message
+        else:
+            self.begun = message
+        return None
+
+    def replaced(self, why: str) -> Result:
+        """What became of the case that was begun; the rest is given to a new process."""
+        self.stop()
+        case, verb = self.begun or (f"{self.op}#?", "?")
+        self.done.add((case, verb))
+        self._start()
+        if self.begun is None:  # not even its samples could be made
+            self.op = None
+        else:
+            self.pipe.send((self.op, self.done))
+            self.begun = None
+        return Result(case, verb, why, f"the process {why}")
+
+
+def run(ops: Sequence[str], settings: Settings, workers: int) -> Iterator[Result]:
+    """The results as they come."""
+    waiting = list(reversed(ops))
+    pool = [Worker(settings) for _ in range(min(workers, len(ops)))]
+    for worker in pool:
+        worker.give(waiting.pop())
+    try:
+        while busy := [worker for worker in pool if worker.op is not None]:
+            by_pipe = {worker.pipe: worker for worker in busy}
+            ready = wait(list(by_pipe), timeout=3 * settings.seconds + 60)
+            if not ready:
+                for worker in busy:
+                    yield worker.replaced("hung")
+            for pipe in ready:
+                worker = by_pipe[pipe]  # type: ignore[index]
+                result = worker.take()
+                if result is not None:
+                    yield result
+                if worker.op is None and waiting:
+                    worker.give(waiting.pop())
+    finally:
+        for worker in pool:
+            worker.stop()
+
+
+# -------------------------------------------------------------------- the page
+
+
+def write(results: Sequence[Result]) -> None:
+    """docs/ops.csv and docs/ops.md."""
+    rows = sorted(results, key=lambda r: (r.case, VERBS.index(r.verb) if r.verb in VERBS else 9))
+    with (DOCS / "ops.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Result))
+        writer.writerows(astuple(row) for row in rows if row.verdict not in _QUIET)
+    (DOCS / "ops.md").write_text(markdown(rows), encoding="utf-8")
+
+
+_QUIET = ("exact", "holds", "broken")
+_FAILED = ("wrong", "bare", "crashed", "hung", "slow", "unchecked")
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Totals, what failed, and a table of op by verb."""
+    lines = [
+        "# Every op of torch",
+        "",
+        f"`python benchmarks/ops.py` on {date.today()}, {_versions()}: torch's own sample inputs "
+        f"for {len({r.op for r in results})} ops and modules, {len({r.case for r in results})} "
+        f"cases, each held against a measurement of the op itself.",
+        "",
+        *_totals(results),
+        "",
+    ]
+    failed = [result for result in results if result.verdict in _FAILED]
+    if failed:
+        lines += [
+            "## What failed",
+            "",
+            "| case | verb | verdict | why |",
+            "| --- | --- | --- | --- |",
+        ]
+        lines += [f"| {r.case} | {r.verb} | {r.verdict} | {_cell(r.why[:160])} |" for r in failed]
+        lines += [""]
+    return "\n".join([*lines, "## Op by verb", "", *_table(results), ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def _totals(results: Sequence[Result]) -> list[str]:
+    verbs = [verb for verb in VERBS if any(r.verb == verb for r in results)]
+    counts = Counter((r.verdict, r.verb) for r in results)
+    verdicts = sorted(
+        {verdict for verdict, _ in counts}, key=lambda v: -sum(counts[v, verb] for verb in verbs)
+    )
+    lines = ["| verdict | " + " | ".join(verbs) + " |", "| --- |" + " ---: |" * len(verbs)]
+    for verdict in verdicts:
+        cells = (str(counts[verdict, verb] or "") for verb in verbs)
+        lines.append(f"| {verdict} | " + " | ".join(cells) + " |")
+    sums = (str(sum(counts[v, verb] for v in verdicts)) for verb in verbs)
+    return [*lines, "| all | " + " | ".join(sums) + " |"]
+
+
+def _table(results: Sequence[Result]) -> list[str]:
+    verbs = [verb for verb in VERBS if any(r.verb == verb for r in results)]
+    cells: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for result in results:
+        cells[result.op][result.verb][result.verdict] += 1
+    lines = ["| op | " + " | ".join(verbs) + " |", "| --- |" + " --- |" * len(verbs)]
+    for op, found in sorted(cells.items()):
+        told = (", ".join(f"{v} {n}" for v, n in found[verb].most_common()) for verb in verbs)
+        lines.append(f"| {op} | " + " | ".join(told) + " |")
+    return lines
+
+
+def _versions() -> str:
+    from importlib.metadata import version
+
+    return ", ".join(f"{package} {version(package)}" for package in ("fieldwise", "torch"))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run; a partial run prints its totals and writes nothing unless asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("globs", nargs="*")
+    parser.add_argument("--verb", default=",".join(VERBS))
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--failures", type=Path, help="a folder for a list of failures per verb")
+    parser.add_argument("--update", action="store_true", help="write the page after a partial run")
+    given = parser.parse_args(arguments)
+    from benchmarks.ops_cases import sources
+
+    verbs = tuple(given.verb.split(","))
+    globs = given.globs or ["*"]
+    ops = [name for name in sources() if any(fnmatchcase(name, glob) for glob in globs)]
+    results = []
+    settings = Settings(verbs, given.samples, given.seconds)
+    for result in run(ops, settings, given.workers):
+        results.append(result)
+        if result.verdict in _FAILED:
+            print(f"{result.case} {result.verb} {result.verdict}: {result.why}", flush=True)
+        if given.failures and len(results) % 200 == 0:
+            _list_failures(given.failures, results, verbs)
+    print("\n".join(_totals(results)))
+    if given.failures:
+        _list_failures(given.failures, results, verbs)
+    if given.update or (not given.globs and verbs == VERBS):
+        write(results)
+    return 0
+
+
+def _list_failures(folder: Path, results: Sequence[Result], verbs: Sequence[str]) -> None:
+    listed = (*_FAILED, "unknown")
+    for verb in verbs:
+        rows = sorted(
+            f"{r.case}\t{r.verdict}\t{r.why}"
+            for r in results
+            if r.verb == verb and r.verdict in listed
+        )
+        (folder / f"ops_failures_{verb}.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,258 @@
+"""Cases that nobody here wrote: torch's own sample inputs for every op and every module.
+
+A case is a module whose inputs are tensors of a sample, in one of several forms: all floating
+tensors as inputs; the first one alone, the others as constants; the in-place variant on a copy of
+the first.  Everything else of the sample stays as it is.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.capture import named_tensors
+from fieldwise.capture.torch.tree import map_tensors
+from fieldwise.testing.running import doubled
+
+SAMPLES = 4
+DTYPES = (torch.float32, torch.float64, torch.complex64, torch.int64, torch.bool)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One sample of one op in one form.
+
+    name:   'op#sample:form'
+    model:  in double precision where the op runs in it
+    inputs: its inputs
+    apart:  why nothing is asked of it ('random', 'sparse', …); empty for most
+    """
+
+    name: str
+    model: nn.Module
+    inputs: tuple[Tensor, ...]
+    apart: str = ""
+
+
+class Applied(nn.Module):
+    """A call of which some tensors are inputs; the others are constants."""
+
+    def __init__(self, function: Callable[..., Any], call: Any, places: Sequence[int]) -> None:
+        super().__init__()
+        self.function, self.call, self.places = function, call, list(places)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        tensors = dict(zip(self.places, inputs, strict=True))
+        args, kwargs = _replaced(self.call, lambda number, old: tensors.get(number, old))
+        return self.function(*args, **kwargs)
+
+
+class InPlace(Applied):
+    """The same on a copy of the first tensor, which is changed."""
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return super().forward(inputs[0].clone(), *inputs[1:])
+
+
+def _replaced(call: Any, change: Callable[[int, Tensor], Any]) -> Any:
+    numbers = iter(range(10**6))
+    return map_tensors(lambda tensor: change(next(numbers), tensor), call)
+
+
+# -------------------------------------------------------------------- of the samples
+
+
+@cache
+def sources() -> dict[str, Callable[[int], Iterator[Case]]]:
+    """By name, what makes the cases of an op or module, given how many samples are wanted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torch.testing._internal.common_methods_invocations import op_db
+        from torch.testing._internal.common_modules import module_db
+    found: dict[str, Callable[[int], Iterator[Case]]] = {}
+    for op in op_db:
+        name = f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name
+        assert name not in found, name
+        found[name] = _op_maker(name, op)
+    for info in module_db:
+        found[f"module.{info.name.removeprefix('nn.')}"] = _module_maker(info)
+    return found
+
+
+def _op_maker(name: str, op: Any) -> Callable[[int], Iterator[Case]]:
+    def make(samples: int) -> Iterator[Case]:
+        with seeded():
+            for number, sample in enumerate(_chosen(_samples(op), samples)):
+                call = ((sample.input, *sample.args), dict(sample.kwargs))
+                yield from _forms(f"{name}#{number}", op.op, call)
+                if op.inplace_variant is not None:
+                    yield from _forms(f"{name}#{number}", op.inplace_variant, call, in_place=True)
+                if op.method_variant is not None and not number:
+                    yield from _forms(f"{name}#{number}", op.method_variant, call, of="method")
+
+    return make
+
+
+def _module_maker(info: Any) -> Callable[[int], Iterator[Case]]:
+    def make(samples: int) -> Iterator[Case]:
+        with seeded():
+            dtype = next(d for d in DTYPES if d in info.dtypes)
+            given = info.module_inputs_func(
+                info, device="cpu", dtype=dtype, requires_grad=False, training=False
+            )
+            kept = [one for one in given if one.forward_input is not None]
+            for number, one in enumerate(_spread(kept, samples)):
+                made = one.constructor_input
+                module = info.module_cls(*made.args, **made.kwargs).eval()
+                _randomise(module)
+                call = (tuple(one.forward_input.args), dict(one.forward_input.kwargs))
+                yield from _forms(f"module.{info.name.removeprefix('nn.')}#{number}", module, call)
+
+    return make
+
+
+def _samples(op: Any) -> list[Any]:
+    supported = op.supported_dtypes("cpu")
+    dtype = next((d for d in DTYPES if d in supported), None) or min(supported, key=str)
+    try:
+        return list(op.sample_inputs("cpu", dtype, requires_grad=False))
+    except IndexError:  # torch's own sampler fails without a GPU
+        return []
+
+
+def _chosen(samples: Sequence[Any], most: int) -> list[Any]:
+    """Some samples, spread over those that differ in shapes or arguments."""
+    unlike = {_signature(sample): sample for sample in reversed(samples)}
+    return _spread(list(reversed(unlike.values())), most)
+
+
+def _spread(items: Sequence[Any], most: int) -> list[Any]:
+    """At most so many of these, evenly, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(n * (len(items) - 1) / max(1, most - 1))] for n in range(most)]
+
+
+def _signature(sample: Any) -> str:
+    return repr(
+        map_tensors(
+            lambda t: (tuple(t.shape), t.dtype), ((sample.input, *sample.args), dict(sample.kwargs))
+        )
+    )
+
+
+def _randomise(module: nn.Module) -> None:
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand_like(tensor) + 0.1)
+            elif tensor.is_complex():
+                tensor.copy_(torch.randn_like(tensor))
+
+
+class seeded:  # noqa: N801 - used like a function
+    """The generators of a sampler, each time the same."""
+
+    def __enter__(self) -> None:
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+# -------------------------------------------------------------------- of the forms
+
+
+def _forms(
+    name: str, function: Any, call: Any, *, in_place: bool = False, of: str = ""
+) -> Iterator[Case]:
+    tensors = [tensor for _, tensor in named_tensors(call)]
+    moving = [n for n, t in enumerate(tensors) if t.is_floating_point() or t.is_complex()]
+    places = moving or list(range(len(tensors)))
+    if in_place:
+        if places and places[0] == 0:
+            yield _case(f"{name}:in-place", function, call, places, InPlace)
+        return
+    yield _case(f"{name}:{of or 'all'}", function, call, places, Applied)
+    if len(places) > 1 and not of:
+        yield _case(f"{name}:first", function, call, places[:1], Applied)
+
+
+def _case(name: str, function: Any, call: Any, places: Sequence[int], kind: type[Applied]) -> Case:
+    """The case in double precision; in the sample's own where it does not run in that."""
+    found = None
+    for change in (lambda tree: doubled(_generic(tree, places)), doubled, lambda tree: tree):
+        given = change(call)
+        body = function
+        if isinstance(function, nn.Module):
+            body = function if change(torch.ones(1)).dtype is torch.float32 else doubled(function)
+        tensors = [tensor.detach() for _, tensor in named_tensors(given)]
+        inputs = tuple(tensors[place].clone() for place in places)
+        case = Case(name, kind(body, given, places).eval(), inputs)
+        why = set_apart(case)
+        if not why:
+            return case
+        found = found or Case(name, case.model, inputs, why)
+        if not why.startswith("does not run"):
+            return found
+    assert found is not None
+    return found
+
+
+def _generic(call: Any, places: Sequence[int]) -> Any:
+    """Floating constants without zeros: what multiplies by nothing shows nothing."""
+
+    def change(number: int, tensor: Tensor) -> Tensor:
+        if number in places or not tensor.is_floating_point():
+            return tensor
+        if tensor.layout is not torch.strided:
+            return tensor
+        return torch.where(tensor == 0, torch.full_like(tensor, 0.37), tensor)
+
+    return _replaced(call, change)
+
+
+def set_apart(case: Case) -> str:
+    """Why nothing can be asked of a case; empty if all can."""
+    import time
+
+    if not case.inputs:
+        return "no input"
+    if any(x.layout is not torch.strided or x.is_nested or x.is_quantized for x in case.inputs):
+        return "sparse or nested"
+    runs = []
+    start = time.process_time()
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        try:
+            with torch.no_grad():
+                runs.append(list(named_tensors(case.model(*(x.clone() for x in case.inputs)))))
+        except Exception as error:  # noqa: BLE001 - torch's samples include what fails
+            return f"does not run: {type(error).__name__}"
+    if time.process_time() - start > 2:
+        return "slow"
+    tensors = [tensor for _, tensor in runs[0]]
+    if any(t.layout is not torch.strided or t.is_nested for t in tensors):
+        return "sparse or nested"
+    if _differ(*runs):
+        return "random"
+    return ""
+
+
+def _differ(one: Sequence[tuple[str, Tensor]], two: Sequence[tuple[str, Tensor]]) -> bool:
+    from fieldwise.testing.running import apart
+
+    return len(one) != len(two) or any(
+        a.shape != b.shape or (a.numel() > 0 and bool(apart(a, b).max() > 0))
+        for (_, a), (_, b) in zip(one, two, strict=True)
+    )

@@ -1,0 +1,112 @@
+"""Streamed and tiled runs held against the whole: ``check_streamed`` and ``check_tiled``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from fieldwise.capture.torch.capture import named_tensors
+from fieldwise.testing.outcome import Outcome, outcome_of, worst
+from fieldwise.testing.running import Inputs, answer, apart, as_module, doubled, same
+from fieldwise.tile import streamed, tiled
+
+
+def streamed_outcome(
+    model: Any,
+    inputs: Inputs,
+    axis: int,
+    *,
+    bands: Iterable[int] | None = None,
+    global_ops: Literal["refuse", "multipass"] = "refuse",
+) -> Outcome:
+    """Whether bands of 1 and 2 rows, and one of all, give what the whole gives.
+
+    axis: of the inputs, counted from the end
+    """
+    module = as_module(model)
+    sizes = bands or dict.fromkeys((1, 2, inputs[0].shape[axis]))
+
+    def run(band: int) -> Any:
+        made = streamed(module, inputs, axis=axis, band=band, global_ops=global_ops)
+        return made(*(x.clone() for x in inputs))
+
+    return _against_whole(module, inputs, {f"bands of {band}": band for band in sizes}, run)
+
+
+def tiled_outcome(model: Any, inputs: Inputs, axis: int) -> Outcome:
+    """Whether two tiles, or as many as the network's grid asks for, give what the whole gives."""
+    module = as_module(model)
+    size = inputs[0].shape[axis]
+    found = Outcome("nothing")
+    for tile in dict.fromkeys(((size + 1) // 2, size // 2, 1)):
+        if not tile:
+            continue
+
+        def run(step: int) -> Any:
+            made = tiled(module, inputs, tile=step, axes=[axis % inputs[0].dim()])
+            return made(*(x.clone() for x in inputs))
+
+        found = _against_whole(module, inputs, {f"tiles of {tile}": tile}, run)
+        if found.verdict != "refused":
+            return found
+    return found
+
+
+def _against_whole(
+    module: nn.Module, inputs: Inputs, pieces: Mapping[str, int], run: Callable[[int], Any]
+) -> Outcome:
+    with torch.no_grad():
+        whole = answer(module, inputs)
+    found = []
+    for told, size in pieces.items():
+        try:
+            with torch.no_grad():
+                outputs = run(size)
+        except Exception as error:  # noqa: BLE001 - what comes out is what is looked for
+            found.append(outcome_of(error))
+            continue
+        difference = unlike(outputs, whole)
+        if difference:
+            return Outcome("wrong", f"{told}: {difference}", 1)
+        found.append(Outcome("exact", compared=1))
+    return worst(found)
+
+
+def unlike(found: Any, wanted: Any) -> str | None:
+    """In what two answers differ, beyond rounding; None where they are alike."""
+    if _form(found) != _form(wanted):
+        return f"the outputs come as {_form(found)}, not as {_form(wanted)}"
+    for (name, one), (_, two) in zip(named_tensors(found), named_tensors(wanted), strict=True):
+        if one.shape != two.shape or one.dtype != two.dtype:
+            return (
+                f"{name} is {one.dtype} of the shape {tuple(one.shape)}, not {two.dtype} of "
+                f"{tuple(two.shape)}"
+            )
+        if not same(one, two):
+            return f"{name} differs by {apart(one, two).max().item():.2g}"
+    return None
+
+
+def _form(tree: Any) -> Any:
+    """The nesting of an answer: keys and kinds, without the tensors."""
+    if isinstance(tree, Mapping):
+        return {key: _form(item) for key, item in tree.items()}
+    if isinstance(tree, list):
+        return [_form(item) for item in tree]
+    if isinstance(tree, tuple):
+        return tuple(_form(item) for item in tree)
+    return "tensor" if isinstance(tree, torch.Tensor) else repr(tree)
+
+
+def check_streamed(model: nn.Module, *inputs: Any, axis: int = -2, **options: Any) -> Outcome:
+    """Hold a streamed run, band by band along an axis, against the whole."""
+    given = doubled(inputs)
+    return streamed_outcome(doubled(as_module(model)), given, axis, **options).required()
+
+
+def check_tiled(model: nn.Module, *inputs: Any, axis: int = -1) -> Outcome:
+    """Hold a tiled run along an axis against the whole."""
+    return tiled_outcome(doubled(as_module(model)), doubled(inputs), axis).required()
