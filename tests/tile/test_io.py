@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.io import BlockRows, NewFile, open_source, tiff
+from fieldwise.tile.io.protocol import DamagedError
+from fieldwise.tile.io.raw import RawArray
 from tests.tile.jobs_cases import image
 
 IMAGE = image(3, 300, 130)
@@ -166,6 +169,89 @@ def test_what_is_written_in_bands_is_read_back(tmp_path, axes, shape, name):
     np.testing.assert_array_equal(read(file.path).reshape(shape), values)
 
 
+@st.composite
+def regions(draw):
+    """The shape of an array, and a region of it."""
+    shape = draw(st.lists(st.integers(0, 5), max_size=4))
+    ends = [sorted(draw(st.tuples(st.integers(0, n), st.integers(0, n)))) for n in shape]
+    return tuple(shape), [slice(*pair) for pair in ends]
+
+
+@given(case=regions(), fortran=st.booleans())
+def test_a_region_of_a_raw_array_is_read_and_written_as_numpy_does(tmp_path_factory, case, fortran):
+    shape, region = case
+    path = tmp_path_factory.mktemp("raw") / "raw"
+    values = np.arange(np.prod(shape), dtype="f4").reshape(shape)
+    path.write_bytes(b"head" + values.tobytes("F" if fortran else "C"))
+    raw, handle = RawArray(shape, values.dtype, 4, fortran), os.open(path, os.O_RDWR)
+    try:
+        np.testing.assert_array_equal(raw.read(handle, region), values[tuple(region)])
+        values[tuple(region)] *= -1
+        raw.write(handle, [one.start for one in region], values[tuple(region)])
+        whole = [slice(None)] * len(shape)
+        np.testing.assert_array_equal(raw.read(handle, whole), values)
+    finally:
+        os.close(handle)
+    assert path.read_bytes()[:4] == b"head"
+
+
+@pytest.mark.parametrize(("axes", "shape", "name"), WRITTEN)
+def test_what_was_written_is_read_back_by_the_sink_that_wrote_it(tmp_path, axes, shape, name):
+    values = image(*shape)
+    values[..., : shape[-1] // 2] = 0
+    file = NewFile.of(tmp_path / name, shape, values.dtype, axes)
+    written(file, values, int(np.argmax(shape)), times=200 if name.endswith("npy") else 1)
+    for sink in (file.reopen(), file.reopen(writable=False)):
+        np.testing.assert_array_equal(sink.read((0,) * len(shape), shape), values)
+        assert sink.frame() == file.reopen().frame()
+
+
+def test_a_result_is_written_where_it_was_made_whatever_its_name_means_by_then(tmp_path):
+    for name in ("a.npy", "a.tif"):
+        file = NewFile.of(tmp_path / name, (600, 300), np.dtype("f4"), "HW")
+        late = file.create()
+        written(file, image(600, 300), 0, times=1 if name.endswith("tif") else 600)
+        late.write((0, 0), np.zeros((600, 300), "f4"))
+        late.flush()
+        np.testing.assert_array_equal(read(file.path), image(600, 300))
+
+
+def test_a_missing_or_damaged_chunk_is_told_even_of_zeros(tmp_path):
+    file = NewFile.of(tmp_path / "a.zarr", (600, 300), np.dtype("f4"), "HW")
+    written(file, np.zeros((600, 300), "f4"), 0, times=1)
+    chunk = file.path / "c" / "1" / "0"
+    data = chunk.read_bytes()
+    for damage in (data[:-1], bytes([data[0] ^ 1]) + data[1:], b"", None):
+        if damage is None:
+            chunk.unlink()
+        else:
+            chunk.write_bytes(damage)
+        with pytest.raises(DamagedError, match=r"1/0' (cannot be read|is missing)"):
+            file.reopen().read((0, 0), (600, 300))
+        assert not file.reopen().read((0, 0), (512, 300)).any()
+
+
+def test_a_result_cut_short_is_told(tmp_path):
+    for name in ("a.npy", "a.tif"):
+        file = NewFile.of(tmp_path / name, (600, 300), np.dtype("f4"), "HW")
+        sink = file.create()
+        os.truncate(file.path, file.path.stat().st_size - 8)
+        with pytest.raises(DamagedError, match="the file ends"):
+            sink.read((0, 0), (600, 300))
+
+
+def test_the_frame_of_a_result_holds_all_that_is_no_element(tmp_path):
+    for name, place in (("a.npy", 70), ("a.tif", 20)):
+        file = NewFile.of(tmp_path / name, (600, 300), np.dtype("f4"), "HW")
+        before = file.create().frame()
+        written(file, image(600, 300), 0, times=1 if name.endswith("tif") else 600)
+        assert file.reopen().frame() == before
+        sink, data = file.reopen(), bytearray(file.path.read_bytes())
+        data[place] ^= 1
+        file.path.write_bytes(data)
+        assert sink.frame() != before
+
+
 def test_a_written_tiff_is_tiled_and_names_its_axes(tmp_path):
     file = NewFile.of(tmp_path / "a.tif", (3, 600, 300), np.dtype("f4"), "CHW")
     written(file, image(3, 600, 300), 1, times=1)
@@ -283,6 +369,18 @@ def test_a_truncated_file_is_told_in_one_sentence(tmp_path_factory, store, cut):
     assert "\n" not in refusal(path)
 
 
+@pytest.mark.parametrize("store", [npy, fortran_npy, mapped_tiff])
+def test_an_input_that_is_cut_short_or_gone_while_it_is_read_is_told(tmp_path, store):
+    path = store(tmp_path)
+    source = open_source(path)
+    source[CUT]
+    os.truncate(path, 60_000)
+    for told in ("the file ends at byte", "No such file"):
+        with pytest.raises(UsageError, match=f"cannot be read now .*{told}.* --overwrite"):
+            source[CUT]
+        path.unlink(missing_ok=True)
+
+
 def test_other_suffixes_and_missing_files_are_told(tmp_path):
     assert "names no format; use .npy, .zarr" in refusal(tmp_path / "a.png")
     assert "There is no file" in refusal(tmp_path / "a.npy")
@@ -323,6 +421,32 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
     file = NewFile.of(tmp_path / "file" / "a.npy", (4,), np.dtype("f4"), "L")
     with pytest.raises(UsageError, match="Cannot write"):
         file.create()
+
+
+def test_a_link_is_replaced_and_what_it_names_is_left_alone(tmp_path):
+    written(NewFile.of(tmp_path / "b.zarr", (600, 300), np.dtype("f4"), "HW"), image(600, 300), 0,
+            times=1)  # fmt: skip
+    (tmp_path / "b.npy").write_text("precious")
+    for name in ("a.zarr", "a.npy"):
+        (tmp_path / name).symlink_to(tmp_path / name.replace("a", "b", 1))
+        file = NewFile.of(tmp_path / name, (4,), np.dtype("f4"), "L")
+        with pytest.raises(
+            UsageError, match=r"not what this job has begun \(it is a symbolic link"
+        ):
+            file.reopen()
+        file.create()
+        assert not (tmp_path / name).is_symlink()
+    np.testing.assert_array_equal(read(tmp_path / "b.zarr"), image(600, 300))
+    assert (tmp_path / "b.npy").read_text() == "precious"
+
+
+def test_a_result_with_another_name_is_read_but_not_written_to(tmp_path):
+    file = NewFile.of(tmp_path / "a.npy", (4,), np.dtype("f4"), "L")
+    file.create()
+    (tmp_path / "b.npy").hardlink_to(file.path)
+    with pytest.raises(UsageError, match="has another name too"):
+        file.reopen()
+    assert not file.reopen(writable=False).read((0,), (4,)).any()
 
 
 def test_a_result_of_another_shape_is_not_reopened(tmp_path):

@@ -104,6 +104,21 @@ def test_a_result_has_the_axes_of_the_input_and_channels_where_it_has_some():
 
 
 @pytest.mark.parametrize(
+    ("axes", "expected"),
+    [("CNYX", "CNYX"), ("NYXC", "NYXC"), ("YXCN", "YXCN"), ("XNYC", "XNYC"), ("NYX", "NCYX"),
+     ("YXN", "CYXN"), ("NXY", "NCXY")],
+)  # fmt: skip
+def test_a_result_keeps_the_order_of_the_axes_and_new_channels_stand_behind_the_batch(
+    axes, expected
+):
+    layout = Layout.of(axes, rank=4)
+    found = layout.of_result((4, 5, 8, 9), follows=(2, 2), batch=4)
+    assert found.axes == expected
+    sizes = dict(zip("NCYX", (4, 5, 8, 9), strict=True))
+    assert found.file_shape((4, 5, 8, 9)) == tuple(sizes[letter] for letter in expected)
+
+
+@pytest.mark.parametrize(
     ("axes", "shape", "batch", "expected", "dims"),
     [
         ("CHW", (1, 8, 9), 1, "HW", (1, 2)),

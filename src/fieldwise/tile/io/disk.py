@@ -1,9 +1,10 @@
-"""What makes writing last, and what tells whether a file has changed."""
+"""What makes writing last and keeps it one's own, and what tells whether a file has changed."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,7 @@ _ENDS = 1 << 20
 def reserve(file: BinaryIO, nbytes: int) -> None:
     """Give a file its size and, where the file system can, its space on disk.
 
-    A mapped file that runs out of space while it is written to kills the process; this raises
-    OSError instead, before anything is computed.
+    Raises OSError where the disk has too little, before anything is computed.
     """
     file.flush()
     os.ftruncate(file.fileno(), nbytes)
@@ -28,6 +28,48 @@ def reserve(file: BinaryIO, nbytes: int) -> None:
         except OSError as error:
             if error.errno not in _CANNOT_RESERVE:
                 raise
+
+
+def fresh_name(path: Path) -> Path:
+    """What a file is called until it is whole."""
+    return path.with_name(f".{path.name}.new")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes this name once it is whole and on disk, or not at all.
+
+    It is never the file that had the name before: whoever still writes to that one changes nothing
+    of this one.  Raises OSError.
+    """
+    fresh = fresh_name(path)
+    fresh.unlink(missing_ok=True)
+    try:
+        with fresh.open("x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+class OwnFile:
+    """A file that is opened once: what is written goes there, whatever its name means by then.
+
+    A link is not followed.  Raises OSError.
+    """
+
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        self.path = path
+        self.handle = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | NO_LINK)
+        weakref.finalize(self, os.close, self.handle)
+
+    def sync(self) -> None:
+        """Return when all that was written is on disk."""
+        os.fsync(self.handle)
 
 
 @contextmanager
@@ -85,5 +127,7 @@ def folder_identity(path: Path) -> str:
     return digest.hexdigest()
 
 
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""A flag of os.open: the last part of a path may not be a symbolic link."""
 _CANNOT_RESERVE = {22, 38, 95}
 """EINVAL, ENOSYS, EOPNOTSUPP: the file system has no such call."""

@@ -71,20 +71,38 @@ class NewFile:
                 f"Cannot write {str(self.path)!r}: {error.strerror or error}; choose another place."
             ) from error
 
-    def reopen(self) -> Sink:
-        """The file as ``create`` has made it.  Raises UsageError where it is another by now."""
+    def reopen(self, *, writable: bool = True) -> Sink:
+        """The file as ``create`` has made it.
+
+        Raises UsageError where it is another by now, or where it is to be written and has another
+        name too (a hard link), since what is written would change that one as well.
+        """
         if not self.exists:
             raise UsageError(
                 f"{str(self.path)!r} is gone although its journal says that some of it is done; "
                 "use --overwrite to begin again."
             )
-        source = open_source(self.path)
-        if (_squeezed(source.shape), source.dtype) != (_squeezed(self.shape), self.dtype):
+        if self.path.is_symlink():
+            raise self.not_begun("it is a symbolic link")
+        if writable and self.path.is_file() and self.path.stat().st_nlink > 1:
             raise UsageError(
-                f"{str(self.path)!r} is not what this job has begun (its shape or type differs); "
-                "use --overwrite to begin again."
+                f"{str(self.path)!r} has another name too (a hard link), and going on would change "
+                "that one as well; copy it here, or use --overwrite to begin again."
             )
-        return _format_of(self.path).reopen(self)
+        try:
+            source = open_source(self.path)
+        except UsageError as error:
+            raise self.not_begun("it cannot be read") from error
+        if (_squeezed(source.shape), source.dtype) != (_squeezed(self.shape), self.dtype):
+            raise self.not_begun("its shape or type differs")
+        return _format_of(self.path).reopen(self, writable=writable)
+
+    def not_begun(self, why: str) -> UsageError:
+        """The error for a file that ``create`` did not make."""
+        return UsageError(
+            f"{str(self.path)!r} is not what this job has begun ({why}); use --overwrite to begin "
+            "again."
+        )
 
     def tidy(self) -> None:
         """Remove what a killed process has left of chunks that it was about to write.
@@ -97,7 +115,7 @@ class NewFile:
 
     def _clear(self) -> None:
         """Make way, in such an order that a process killed here can be followed by another."""
-        if not self.path.is_dir():
+        if self.path.is_symlink() or not self.path.is_dir():
             self.path.unlink(missing_ok=True)
             return
         if any(self.path.iterdir()) and not _is_zarr_array(self.path):

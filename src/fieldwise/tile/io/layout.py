@@ -79,7 +79,9 @@ class Layout:
         return kept.transpose(np.argsort(order))
 
     def of_result(self, shape: Shape, *, follows: tuple[int, int], batch: int) -> Layout:
-        """The layout of a result of this shape: as this one, with channels where there are some.
+        """The layout of a result of this shape: the axes of this one, in their order.
+
+        Channels that this one lacks come first, or behind the batch where that is first.
 
         follows: a spatial dimension of the model's input, and the one of the result that follows it
         batch:   how many samples the input has
@@ -103,7 +105,8 @@ class Layout:
         for dim, letter in ((1, "C"), (0, "N")):
             place = places.get(dim)
             if dim not in self.dims and place is not None and shape[place] > 1:
-                found.insert(0, (letter, place))
+                samples = dim == 1 and found[0][0] == "N"
+                found.insert(1 if samples else 0, (letter, place))
         axes, dims = zip(*found, strict=True)
         return Layout("".join(axes), dims, len(shape))
 
@@ -151,6 +154,11 @@ class FileView:
         """See Sink.flush, and ``write``."""
         with writing(self.sink.path):
             self.sink.flush()
+
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
+        """What was written there.  Raises DamagedError where that is missing or not whole."""
+        layout = self.layout
+        return layout.to_model(self.sink.read(layout.file_shape(start), layout.file_shape(stop)))
 
 
 def guess_axes(shape: Sequence[int], *, model: Sequence[int], hint: str | None = None) -> str:

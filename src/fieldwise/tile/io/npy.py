@@ -1,7 +1,8 @@
-""".npy files, memory-mapped: what is read and written goes through the system's page cache."""
+""".npy files: what is read and written goes through the system's page cache."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io.disk import file_identity, reserve, sync_directory, sync_file
+from fieldwise.tile.io.disk import OwnFile, file_identity, replacing, reserve
 from fieldwise.tile.io.grain import Steps
 from fieldwise.tile.io.kinds import check_kind
-from fieldwise.tile.io.mapped import Mapped
+from fieldwise.tile.io.protocol import DamagedError
+from fieldwise.tile.io.raw import RawArray, reading
 
 if TYPE_CHECKING:
     from fieldwise.tile.io.files import NewFile
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 def open_source(path: Path) -> NpySource:
     """A .npy file; see files.open_source."""
-    return NpySource(_mapped(path))
+    return NpySource(path, _raw(path))
 
 
 def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:  # noqa: ARG001
@@ -34,24 +36,23 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
 def create(file: NewFile) -> NpySink:
     """A new file with its space reserved.  Raises OSError where the disk has too little."""
     header = {"descr": np.lib.format.dtype_to_descr(file.dtype), "fortran_order": False}
-    with file.path.open("wb") as handle:
+    with replacing(file.path) as handle:
         np.lib.format.write_array_header_1_0(handle, {**header, "shape": file.shape})
         reserve(handle, handle.tell() + prod(file.shape) * file.dtype.itemsize)
-        os.fsync(handle.fileno())
-    sync_directory(file.path.parent)
-    return reopen(file)
+    return reopen(file, writable=True)
 
 
-def reopen(file: NewFile) -> NpySink:
+def reopen(file: NewFile, *, writable: bool) -> NpySink:
     """A file that ``create`` has made."""
-    return NpySink(_mapped(file.path))
+    return NpySink(OwnFile(file.path, writable=writable), _raw(file.path))
 
 
 @dataclass(frozen=True, slots=True)
 class NpySource:
     """A .npy file to read from (see protocol.Source)."""
 
-    array: Mapped
+    path: Path
+    array: RawArray
     axes: str | None = None
     chunks: tuple[int, ...] | None = None
     note: str | None = None
@@ -67,38 +68,51 @@ class NpySource:
         return self.array.dtype
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-        return np.array(self.array.map("r")[index])
+        with reading(self.path) as handle:
+            return self.array.read(handle, index)
 
     def identity(self) -> str:
         """Its size, its time of change and a digest of its ends."""
-        return file_identity(self.array.path)
+        return file_identity(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class NpySink:
     """A .npy file to write to (see protocol.Sink)."""
 
-    array: Mapped
+    file: OwnFile
+    array: RawArray
 
     @property
     def path(self) -> Path:
         """See protocol.Sink."""
-        return self.array.path
+        return self.file.path
 
     def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
         """See protocol.Sink."""
-        region = tuple(slice(at, at + n) for at, n in zip(start, block.shape, strict=True))
-        self.array.map("r+")[region] = block
+        self.array.write(self.file.handle, start, block)
 
     def flush(self) -> None:
         """See protocol.Sink."""
-        sync_file(self.array.path)
+        self.file.sync()
+
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
+        """See protocol.Sink."""
+        try:
+            region = [slice(*ends) for ends in zip(start, stop, strict=True)]
+            return self.array.read(self.file.handle, region)
+        except (EOFError, OSError) as error:
+            raise DamagedError(str(error)) from error
+
+    def frame(self) -> str:
+        """See protocol.Sink: its header."""
+        return hashlib.sha256(os.pread(self.file.handle, self.array.offset, 0)).hexdigest()
 
 
-def _mapped(path: Path) -> Mapped:
+def _raw(path: Path) -> RawArray:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.memmap):
         raise UsageError(f"{str(path)!r} holds no single array; write it with numpy.save.")
     check_kind(path, array.dtype)
     fortran = bool(array.flags.f_contiguous and not array.flags.c_contiguous)
-    return Mapped(path, array.shape, array.dtype, int(array.offset), fortran)
+    return RawArray(array.shape, array.dtype, int(array.offset), fortran)

@@ -9,6 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 
 
+class DamagedError(Exception):
+    """Part of a result that cannot be read back as it was written; the text says why."""
+
+
 class Source(Protocol):
     """An array that is read piece by piece.
 
@@ -66,4 +70,12 @@ class Sink(Protocol):
 
     def flush(self) -> None:
         """Return when all that was written is on disk, not in a cache of the system."""
+        ...
+
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
+        """What was written there.  Raises DamagedError where that is missing or not whole."""
+        ...
+
+    def frame(self) -> str:
+        """A digest of all that says how the elements are stored: headers, not the elements."""
         ...

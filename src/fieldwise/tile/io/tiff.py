@@ -1,4 +1,4 @@
-"""TIFF files: read through a memory map or tile by tile, written in tiles that lie where they stay.
+"""TIFF files: read as they lie or tile by tile, written in tiles that lie where they stay.
 
 A file is written uncompressed, so that the place of every tile is known before any is computed,
 and as BigTIFF where it would not fit in 4 GiB.
@@ -6,6 +6,7 @@ and as BigTIFF where it would not fit in 4 GiB.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -21,10 +22,11 @@ import numpy as np
 import tifffile
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io.disk import file_identity, reserve, sync_directory, sync_file
+from fieldwise.tile.io.disk import OwnFile, file_identity, replacing, reserve
 from fieldwise.tile.io.grain import Steps, fitting
 from fieldwise.tile.io.kinds import check_kind
-from fieldwise.tile.io.mapped import Mapped
+from fieldwise.tile.io.protocol import DamagedError
+from fieldwise.tile.io.raw import RawArray, reading, write_at
 
 if TYPE_CHECKING:
     from fieldwise.tile.io.files import NewFile
@@ -44,12 +46,13 @@ def open_source(path: Path) -> TiffSource:
         series, note = file.series[0], _note(path, file)
         shape, dtype = tuple(series.shape), series.dtype
         check_kind(path, dtype)
-        mapped = None
+        raw = None
         if series.dataoffset is not None:
-            mapped = Mapped(path, shape, dtype.newbyteorder(file.byteorder), series.dataoffset)
-            mapped.map("r")
-        source = TiffSource(path, shape, dtype, series.axes, mapped, note)
-    if mapped is None:
+            raw = RawArray(shape, dtype.newbyteorder(file.byteorder), series.dataoffset)
+            if raw.end > path.stat().st_size:
+                raise EOFError("the file ends before its pixels do")
+        source = TiffSource(path, shape, dtype, series.axes, raw, note)
+    if raw is None:
         source.tiles[(slice(0, 1),) * len(shape)]
     return source
 
@@ -91,58 +94,54 @@ def create(file: NewFile) -> TiffSink:
         letters, shape = letters[:-1], shape[:-1]
     samples = letters.endswith("C")
     nbytes = prod(-(-n // g) * g for n, g in zip(file.shape, file.grain, strict=True))
-    tifffile.imwrite(
-        file.path,
-        shape=shape,
-        dtype=file.dtype.newbyteorder("<"),
-        byteorder="<",
-        bigtiff=nbytes * file.dtype.itemsize > _BIG,
-        tile=file.grain[columns - 1 : columns + 1],
-        photometric="minisblack",
-        planarconfig="contig" if samples else None,
-        ome=False,
-        metadata={"axes": letters[:-1] + "S" if samples else letters},
-    )
-    with file.path.open("r+b") as handle:
-        reserve(handle, file.path.stat().st_size)
-        os.fsync(handle.fileno())
-    sync_directory(file.path.parent)
-    return reopen(file)
+    with replacing(file.path) as handle:
+        tifffile.imwrite(
+            handle,
+            shape=shape,
+            dtype=file.dtype.newbyteorder("<"),
+            byteorder="<",
+            bigtiff=nbytes * file.dtype.itemsize > _BIG,
+            tile=file.grain[columns - 1 : columns + 1],
+            photometric="minisblack",
+            planarconfig="contig" if samples else None,
+            ome=False,
+            metadata={"axes": letters[:-1] + "S" if samples else letters},
+        )
+        reserve(handle, handle.seek(0, os.SEEK_END))
+    return reopen(file, writable=True)
 
 
-def reopen(file: NewFile) -> TiffSink:
+def reopen(file: NewFile, *, writable: bool) -> TiffSink:
     """A file that ``create`` has made.  Raises UsageError where its tiles are others."""
     with tifffile.TiffFile(file.path) as tiff:
         offsets = [offset for page in tiff.series[0].pages for offset in page.dataoffsets]
     counts = [-(-n // g) for n, g in zip(file.shape, file.grain, strict=True)]
     if len(offsets) != prod(counts):
-        raise UsageError(
-            f"{str(file.path)!r} is not what this job has begun (its tiles differ); use "
-            "--overwrite to begin again."
-        )
+        raise file.not_begun("its tiles differ")
     places = np.array(offsets, dtype=np.int64).reshape(counts)
-    return TiffSink(file.path, file.dtype.newbyteorder("<"), file.grain, places)
+    own = OwnFile(file.path, writable=writable)
+    return TiffSink(own, file.dtype.newbyteorder("<"), file.grain, places)
 
 
 @dataclass(frozen=True)
 class TiffSource:
     """A TIFF file to read from (see protocol.Source).
 
-    mapped: where its pixels are, if they lie in one piece
-    note:   see protocol.Source
+    raw:  where its pixels are, if they lie in one piece
+    note: see protocol.Source
     """
 
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     axes: str | None
-    mapped: Mapped | None
+    raw: RawArray | None
     note: str | None = None
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
-        """Its tiles or strips, where they cannot be mapped."""
-        return tuple(self.tiles.chunks) if self.mapped is None else None
+        """Its tiles or strips, where they do not lie in one piece."""
+        return tuple(self.tiles.chunks) if self.raw is None else None
 
     @cached_property
     def tiles(self) -> Any:
@@ -153,8 +152,9 @@ class TiffSource:
             return zarr.open(file.series[0].aszarr(level=0), mode="r")
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-        if self.mapped is not None:
-            return np.array(self.mapped.map("r")[index])
+        if self.raw is not None:
+            with reading(self.path) as handle:
+                return self.raw.read(handle, index)
         try:
             return np.asarray(self.tiles[index])
         except Exception as error:
@@ -175,29 +175,62 @@ class TiffSource:
 class TiffSink:
     """A tiled TIFF file to write to (see protocol.Sink); offsets: where each tile lies."""
 
-    path: Path
+    file: OwnFile
     dtype: np.dtype[Any]
     grain: tuple[int, ...]
     offsets: np.ndarray[Any, Any]
 
+    @property
+    def path(self) -> Path:
+        """See protocol.Sink."""
+        return self.file.path
+
     def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
         """See protocol.Sink."""
-        counts = [range(-(-n // g)) for n, g in zip(block.shape, self.grain, strict=True)]
-        handle = os.open(self.path, os.O_RDWR)
-        try:
-            for place in product(*counts):
-                at = [n * g for n, g in zip(place, self.grain, strict=True)]
-                part = block[tuple(slice(n, n + g) for n, g in zip(at, self.grain, strict=True))]
-                whole = np.zeros(self.grain, self.dtype)
-                whole[tuple(slice(n) for n in part.shape)] = part
-                tile = tuple((s + n) // g for s, n, g in zip(start, at, self.grain, strict=True))
-                _write_at(handle, whole.tobytes(), int(self.offsets[tile]))
-        finally:
-            os.close(handle)
+        for offset, place in self._tiles(start, block.shape):
+            part = block[place]
+            whole = np.zeros(self.grain, self.dtype)
+            whole[tuple(slice(n) for n in part.shape)] = part
+            write_at(self.file.handle, whole.tobytes(), offset)
 
     def flush(self) -> None:
         """See protocol.Sink."""
-        sync_file(self.path)
+        self.file.sync()
+
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
+        """See protocol.Sink."""
+        block = np.empty([hi - lo for lo, hi in zip(start, stop, strict=True)], self.dtype)
+        for offset, place in self._tiles(start, block.shape):
+            data = os.pread(self.file.handle, self._tile_bytes, offset)
+            if len(data) < self._tile_bytes:
+                raise DamagedError(f"the file ends within the tile at byte {offset}")
+            part = block[place]
+            whole = np.frombuffer(data, self.dtype).reshape(self.grain)
+            part[...] = whole[tuple(slice(n) for n in part.shape)]
+        return block
+
+    def frame(self) -> str:
+        """See protocol.Sink: all that is between its tiles."""
+        digest, size, at = hashlib.sha256(), os.fstat(self.file.handle).st_size, 0
+        for offset in (*sorted(self.offsets.flat), size):
+            digest.update(os.pread(self.file.handle, max(int(offset) - at, 0), at))
+            at = int(offset) + self._tile_bytes
+        return digest.hexdigest()
+
+    @property
+    def _tile_bytes(self) -> int:
+        return prod(self.grain) * self.dtype.itemsize
+
+    def _tiles(
+        self, start: Sequence[int], shape: Sequence[int]
+    ) -> Iterator[tuple[int, tuple[slice, ...]]]:
+        """The tiles of a block: where each lies in the file, and in the block."""
+        counts = [range(-(-n // g)) for n, g in zip(shape, self.grain, strict=True)]
+        for place in product(*counts):
+            at = [n * g for n, g in zip(place, self.grain, strict=True)]
+            tile = tuple((s + n) // g for s, n, g in zip(start, at, self.grain, strict=True))
+            inside = tuple(slice(n, n + g) for n, g in zip(at, self.grain, strict=True))
+            yield int(self.offsets[tile]), inside
 
 
 def _note(path: Path, file: tifffile.TiffFile) -> str | None:
@@ -234,10 +267,3 @@ def _complaints(path: Path) -> Iterator[None]:
         logger.removeHandler(heard)
     if heard.said:
         raise UsageError(f"{str(path)!r} is damaged ({heard.said[0]}); write the file again.")
-
-
-def _write_at(handle: int, data: bytes, offset: int) -> None:
-    left = memoryview(data)
-    while left:
-        written = os.pwrite(handle, left, offset)
-        left, offset = left[written:], offset + written

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.io.disk import folder_identity, sync_directory, sync_file
 from fieldwise.tile.io.grain import Steps, fitting
 from fieldwise.tile.io.kinds import check_kind
+from fieldwise.tile.io.protocol import DamagedError
 
 if TYPE_CHECKING:
     from fieldwise.tile.io.files import NewFile
@@ -48,7 +51,11 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
 
 
 def create(file: NewFile) -> ZarrSink:
-    """A new array whose chunks are the file's grain; it comes to be at once or not at all."""
+    """A new array whose chunks are the file's grain; it comes to be at once or not at all.
+
+    Every chunk has a checksum, and one of zeros is stored like any other: what is damaged or
+    missing is never taken for zeros.
+    """
     fresh = file.path.with_name(f".{file.path.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     zarr.create_array(
@@ -56,6 +63,7 @@ def create(file: NewFile) -> ZarrSink:
         shape=file.shape,
         chunks=file.grain,
         dtype=file.dtype,
+        compressors=[ZstdCodec(level=0), Crc32cCodec()],
         fill_value=0,
         dimension_names=list(file.axes),
     )
@@ -63,17 +71,15 @@ def create(file: NewFile) -> ZarrSink:
     sync_directory(fresh)
     fresh.rename(file.path)
     sync_directory(file.path.parent)
-    return reopen(file)
+    return reopen(file, writable=True)
 
 
-def reopen(file: NewFile) -> ZarrSink:
+def reopen(file: NewFile, *, writable: bool) -> ZarrSink:
     """An array that ``create`` has made.  Raises UsageError where its chunks are others."""
-    array = zarr.open_array(str(file.path), mode="r+")
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        array = zarr.open_array(str(file.path), mode="r+" if writable else "r")
     if tuple(array.chunks) != file.grain:
-        raise UsageError(
-            f"{str(file.path)!r} is not what this job has begun (its chunks differ); use "
-            "--overwrite to begin again."
-        )
+        raise file.not_begun("its chunks differ")
     return ZarrSink(file.path, array)
 
 
@@ -134,22 +140,55 @@ class ZarrSink:
         ends = [at + n for at, n in zip(start, block.shape, strict=True)]
         region = tuple(slice(*pair) for pair in zip(start, ends, strict=True))
         self.array[region] = block
-        chunks = (
-            range(lo // size, -(-hi // size))
-            for lo, hi, size in zip(start, ends, self.array.chunks, strict=True)
-        )
-        self._written.update(product(*chunks))
+        self._written.update(self._chunks(start, ends))
 
     def flush(self) -> None:
-        """See protocol.Sink.  A chunk of zeros has no file."""
-        keys = (self.array.metadata.encode_chunk_key(chunk) for chunk in self._written)
-        files = [file for key in keys if (file := self.path / key).exists()]
+        """See protocol.Sink."""
+        files = [self.chunk_file(chunk) for chunk in self._written]
         for file in files:
             sync_file(file)
         inner = {folder for file in files for folder in file.parents if self.path in folder.parents}
         for folder in {*inner, self.path}:
             sync_directory(folder)
         self._written.clear()
+
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
+        """See protocol.Sink: chunk by chunk, each of which has a file."""
+        found = np.empty([hi - lo for lo, hi in zip(start, stop, strict=True)], self.array.dtype)
+        for chunk in self._chunks(start, stop):
+            ends = [
+                (max(lo, n * size), min(hi, (n + 1) * size))
+                for n, size, lo, hi in zip(chunk, self.array.chunks, start, stop, strict=True)
+            ]
+            place = tuple(slice(a - lo, b - lo) for (a, b), lo in zip(ends, start, strict=True))
+            found[place] = self._part(chunk, tuple(slice(*pair) for pair in ends))
+        return found
+
+    def frame(self) -> str:
+        """See protocol.Sink."""
+        return hashlib.sha256((self.path / "zarr.json").read_bytes()).hexdigest()
+
+    def chunk_file(self, chunk: tuple[int, ...]) -> Path:
+        """Where a chunk is stored."""
+        return self.path / self.array.metadata.encode_chunk_key(chunk)
+
+    def _chunks(self, start: Sequence[int], stop: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        """The chunks that a region touches."""
+        touched = (
+            range(lo // size, -(-hi // size))
+            for lo, hi, size in zip(start, stop, self.array.chunks, strict=True)
+        )
+        return product(*touched)
+
+    def _part(self, chunk: tuple[int, ...], region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        file = self.chunk_file(chunk)
+        if not file.is_file():
+            raise DamagedError(f"the chunk {str(file)!r} is missing")
+        try:
+            return np.asarray(self.array[region])
+        except Exception as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DamagedError(f"the chunk {str(file)!r} cannot be read: {said}") from error
 
 
 def _opened(path: Path) -> Any:
