@@ -16,6 +16,7 @@ RESULTS = {"field", "fold", "shift", "tile"}
 MAY_IMPORT = {
     "errors": set(),
     "collecting": set(),
+    "written": set(),
     "axes": set(),
     "graph": {"axes"},
     "capture": FOUNDATION,
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": FOUNDATION | RESULTS | {"capture"},
 }
-EVERYONE_MAY_IMPORT = {"errors", "collecting", "__version__"}
+EVERYONE_MAY_IMPORT = {"errors", "collecting", "written", "__version__"}
 
 FRAMEWORKS = {
     "torch": ("capture/torch/", "field/probes/", "fold/", "shift/", "tile/", "testing/"),

@@ -67,18 +67,11 @@ class AxisMap:
         >>> AxisMap.transposed(3, stride=2).offsets
         (IndexSet{-1..0}, IndexSet{0})
         """
-        taps = range(0, dilation * kernel_size, dilation)
-        return AxisMap(
-            1,
-            tuple(
-                IndexSet.of(
-                    (r + padding - tap) // stride
-                    for tap in taps
-                    if (r + padding - tap) % stride == 0
-                )
-                for r in range(stride)
-            ),
-        )
+        read: list[list[int]] = [[] for _ in range(stride)]
+        for tap in range(0, dilation * kernel_size, dilation):
+            turn, phase = divmod(tap - padding, stride)
+            read[phase].append(-turn)
+        return AxisMap(1, tuple(map(IndexSet.of, read)))
 
     @staticmethod
     def affine(step: int, start: int = 0) -> AxisMap:

@@ -75,8 +75,7 @@ class IndexSet:
             return EMPTY
         if step == 1:
             return cls(start, (1 << (stop - start)) - 1)
-        count = (stop - start + step - 1) // step
-        return cls(start, ((1 << (count * step)) - 1) // ((1 << step) - 1))
+        return cls(start, _smear(1, (stop - start + step - 1) // step, step))
 
     # ---------------------------------------------------------------- looking at it
 
@@ -265,13 +264,13 @@ class IndexSet:
             raise ValueError(f"An empty IndexSet has no {what} index.")
 
 
-def _smear(bits: int, length: int) -> int:
-    """OR of ``bits << k`` for 0 ≤ k < length, in a logarithmic number of steps."""
+def _smear(bits: int, length: int, step: int = 1) -> int:
+    """OR of ``bits << k · step`` for 0 ≤ k < length, in a logarithmic number of operations."""
     done = 1
     while done < length:
-        step = min(done, length - done)
-        bits |= bits << step
-        done += step
+        more = min(done, length - done)
+        bits |= bits << more * step
+        done += more
     return bits
 
 

@@ -68,6 +68,18 @@ def _linear(options: AxisOptions) -> AxisMap:
     return AxisMap(1, tuple(offsets))
 
 
+def _one_phase(options: AxisOptions) -> int:  # noqa: ARG001
+    return 1
+
+
+def _strides(options: AxisOptions) -> int:
+    return options.stride
+
+
+def _factor(options: AxisOptions) -> int:
+    return options.kernel_size
+
+
 def _upsampled_length(options: AxisOptions, size: int) -> int:
     return size * options.kernel_size
 
@@ -80,6 +92,7 @@ class LayerKind:
     takes:   the options that may follow the name
     read:    along one axis, the input indices of every output
     length:  output length along one axis, given the input length
+    phases:  how many sets of offsets ``read`` has, at most
     whole:   it reads whole axes and makes one sample of each
     mixes:   an output channel reads every input channel
     border:  what happens to indices outside the input
@@ -89,6 +102,7 @@ class LayerKind:
     takes: frozenset[str] = frozenset()
     read: Callable[[AxisOptions], AxisMap] = _window
     length: Callable[[AxisOptions, int], int] = _window_length
+    phases: Callable[[AxisOptions], int] = _one_phase
     whole: bool = False
     mixes: bool = False
     border: Border = Border.DROP
@@ -111,11 +125,15 @@ POINTWISE = (
 KINDS = {
     "conv": LayerKind("conv", _CONV, mixes=True),
     "dwconv": LayerKind("conv", _CONV),
-    "tconv": LayerKind("conv_transpose", _TRANSPOSED, _transposed, _transposed_length, mixes=True),
+    "tconv": LayerKind(
+        "conv_transpose", _TRANSPOSED, _transposed, _transposed_length, _strides, mixes=True
+    ),
     "maxpool": LayerKind("max_pool", _POOL),
     "avgpool": LayerKind("avg_pool", _POOL - {"dilation"}),
-    "up": LayerKind("interpolate", _SIZE, _nearest, _upsampled_length),
-    "bilinear": LayerKind("interpolate", _SIZE, _linear, _upsampled_length, border=Border.CLAMP),
+    "up": LayerKind("interpolate", _SIZE, _nearest, _upsampled_length, _factor),
+    "bilinear": LayerKind(
+        "interpolate", _SIZE, _linear, _upsampled_length, _factor, border=Border.CLAMP
+    ),
     "globalpool": LayerKind("adaptive_avg_pool", whole=True),
     "bn": LayerKind("batch_norm"),
     **{name: LayerKind(name) for name in POINTWISE},

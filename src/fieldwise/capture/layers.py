@@ -17,20 +17,34 @@ A list is layers separated by spaces or commas, each written without spaces::
     relu bn …    element-wise; see ``layer_kinds``
 
 A value has the name of its layer as written; a repeated one is counted: ``conv3``, ``conv3#2``.
+
+A list has at most 4096 layers, their numbers are at most a million, and ``layer_limits`` bounds
+what they come to together.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from math import ceil
 from typing import NoReturn
 
 from fieldwise.axes import AxisMap
 from fieldwise.capture.layer_kinds import KINDS, POOLS, AxisOptions
+from fieldwise.capture.layer_limits import (
+    MAX_LAYERS,
+    MAX_LENGTH,
+    MAX_NUMBER,
+    Cost,
+    TooLargeError,
+    check_cost,
+    fields,
+    result_length,
+)
 from fieldwise.errors import UsageError
 from fieldwise.graph import WHOLE, Along, Coord, Graph, Node, Value
 from fieldwise.graph.ir import separable
@@ -94,10 +108,18 @@ def parse_layers(text: str) -> tuple[LayerSpec, ...]:
       conv3 rleu
             ^^^^
     """
-    layers = tuple(_parse_layer(text, match) for match in re.finditer(r"[^\s,]+", text))
-    if not layers:
+    found = list(islice(re.finditer(r"[^\s,]+", text), MAX_LAYERS + 1))
+    if not found:
         raise UsageError("The layer list is empty; write for example 'conv3 relu maxpool2'.")
-    return layers
+    if len(found) > MAX_LAYERS:
+        extra = found[-1]
+        _fail(
+            f"A layer list has at most {MAX_LAYERS} layers; leave out what comes after them.",
+            text,
+            extra.start(),
+            len(extra.group()),
+        )
+    return tuple(_parse_layer(text, match) for match in found)
 
 
 def layer_names(layers: Sequence[LayerSpec]) -> tuple[str, ...]:
@@ -117,6 +139,13 @@ def layer_names(layers: Sequence[LayerSpec]) -> tuple[str, ...]:
 
 def _parse_layer(text: str, match: re.Match[str]) -> LayerSpec:
     token, column = match.group(), match.start()
+    if len(token) > _LONGEST:
+        _fail(
+            f"The layer {token[:10]!r}... has {len(token)} characters; separate layers by spaces.",
+            text,
+            column,
+            len(token),
+        )
     kind = max((name for name in KINDS if token.startswith(name)), key=len, default="")
     if not kind:
         _unknown_kind(text, token, column)
@@ -162,9 +191,20 @@ def _parse_options(text: str, token: str, kind: str, column: int) -> dict[str, t
         if word:
             options[what] = _SAME if word == "same" else (0,)
         else:
-            options[what] = tuple(int(number) for number in numbers.split("x"))
+            options[what] = _numbers(token, numbers.split("x"), where)
         position = match.end()
     return options
+
+
+def _numbers(token: str, written: Sequence[str], where: tuple[str, int, int]) -> tuple[int, ...]:
+    if len(written) > _MOST_AXES:
+        _fail(f"{token!r} gives {len(written)} numbers for at most {_MOST_AXES} axes.", *where)
+    for number in written:
+        if int(number) > MAX_NUMBER:
+            _fail(
+                f"The number {number} in {token!r} is too large; use at most {MAX_NUMBER}.", *where
+            )
+    return tuple(map(int, written))
 
 
 def _check(text: str, layer: LayerSpec) -> None:
@@ -204,7 +244,18 @@ def _unknown_kind(text: str, token: str, column: int) -> NoReturn:
 
 
 def _fail(message: str, text: str, column: int, length: int) -> NoReturn:
-    raise UsageError(f"{message}\n  {text}\n  {' ' * column}{'^' * length}")
+    """Raise UsageError with a caret under a part of the list; of a long list, what is around it."""
+    first, last = max(column - _AROUND, 0), min(column + length + _AROUND, len(text))
+    length = min(length, _LONGEST)
+    shown = text[first : min(last, column + length + _AROUND)]
+    shown = "".join(letter if letter.isprintable() else " " for letter in shown)
+    before, after = "..." * (first > 0), "..." * (first + len(shown) < len(text))
+    place = " " * (len(before) + column - first)
+    raise UsageError(f"{message}\n  {before}{shown}{after}\n  {place}{'^' * length}")
+
+
+def _fail_at(layer: LayerSpec, message: str, text: str) -> NoReturn:
+    _fail(message, text, layer.column, len(layer.text))
 
 
 # -------------------------------------------------------------------- the graph
@@ -227,11 +278,13 @@ def layers_graph(text: str, input_shape: Shape | None = None) -> Graph:
     layers = parse_layers(text)
     shape = input_shape or default_input(text, layers)
     check_input(text, layers, shape)
+    for axis in range(len(shape) - 2):
+        _fields(text, layers, axis)
+    shapes = _output_shapes(text, layers, shape)
     values = {"input": Value("input", shape)}
     nodes: list[Node] = []
     source = "input"
-    for layer, name in zip(layers, layer_names(layers), strict=True):
-        result = _output_shape(text, layer, values[source].shape)
+    for layer, name, result in zip(layers, layer_names(layers), shapes, strict=True):
         values[name] = Value(name, result)
         read = separable(0, *_coords(layer, len(shape)))
         nodes.append(Node(KINDS[layer.kind].op, (source,), (name,), ((read,),), module=name))
@@ -242,11 +295,16 @@ def layers_graph(text: str, input_shape: Shape | None = None) -> Graph:
 
 def check_input(text: str, layers: Sequence[LayerSpec], shape: Shape) -> None:
     """Raise UsageError unless the shape is (batch, channels, *spatial) with the layers' axes."""
-    if not 3 <= len(shape) <= 5 or min(shape) < 1:
-        written = "x".join(map(str, shape))
+    written = "x".join(map(str, shape[:8]))
+    if not 3 <= len(shape) <= 2 + _MOST_AXES or min(shape) < 1:
         raise UsageError(
             f"The input {written} of a layer list is not batch x channels x one to three axes; "
             "write for example 1x1x64x64."
+        )
+    if max(shape) > MAX_LENGTH:
+        raise UsageError(
+            f"The input {written} of a layer list is too large; use at most {MAX_LENGTH} along "
+            "each axis."
         )
     _check_axes(text, layers, len(shape) - 2)
 
@@ -271,35 +329,56 @@ def default_input(text: str, layers: Sequence[LayerSpec]) -> Shape:
     """
     axes = max(layer.axes for layer in layers)
     _check_axes(text, layers, axes)
-    return (1, 1, *(_default_length(layers, axis) for axis in range(axes)))
+    return (1, 1, *(_default_length(text, layers, axis) for axis in range(axes)))
 
 
-def _default_length(layers: Sequence[LayerSpec], axis: int) -> int:
-    field, coarsest = AxisMap.window(1), 1
-    for layer in layers:
-        kind = KINDS[layer.kind]
-        if kind.whole:
-            break
-        field = kind.read(layer.at(axis)).then(field)
-        coarsest = max(coarsest, ceil(field.rate))
-    length = field.extent + 8 * coarsest
+def _default_length(text: str, layers: Sequence[LayerSpec], axis: int) -> int:
+    finite = [field for field in _fields(text, layers, axis) if field is not None]
+    coarsest = max([1, *(ceil(field.rate) for field in finite)])
+    length = (finite[-1].extent if finite else 1) + 8 * coarsest
     return -(-length // coarsest) * coarsest
 
 
-def _output_shape(text: str, layer: LayerSpec, shape: Shape) -> Shape:
-    kind, out = KINDS[layer.kind], list(shape[:2])
-    for axis, size in enumerate(shape[2:]):
-        length = 1 if kind.whole else kind.length(layer.at(axis), size)
-        if length < 1:
-            _fail(
-                f"Layer {layer.text!r} does not fit: {layer.at(axis).span} samples wide, it is "
-                f"given {size} along axis {axis}; use a larger input or more padding.",
-                text,
-                layer.column,
-                len(layer.text),
-            )
-        out.append(length)
-    return tuple(out)
+def _fields(text: str, layers: Sequence[LayerSpec], axis: int) -> tuple[AxisMap | None, ...]:
+    """The field of every layer along an axis, None where it is the whole axis.
+
+    Raises UsageError at the first layer that passes a limit (see layer_limits).
+    """
+    found: list[AxisMap | None] = []
+    try:
+        for field in fields([(KINDS[layer.kind], layer.at(axis)) for layer in layers]):
+            found.append(field)  # noqa: PERF402  what was found before the error is counted
+    except TooLargeError as error:
+        layer = layers[len(found)]
+        _fail_at(layer, f"Layer {layer.text!r} is too large: {error}.", text)
+    return tuple(found)
+
+
+def _output_shapes(text: str, layers: Sequence[LayerSpec], shape: Shape) -> Iterator[Shape]:
+    """The shapes of the layers' results on an input of this shape.
+
+    Raises UsageError at the first layer that does not fit, or passes a limit.
+    """
+    total = Cost()
+    for layer in layers:
+        out = list(shape[:2])
+        for axis, size in enumerate(shape[2:]):
+            try:
+                length, cost = result_length(KINDS[layer.kind], layer.at(axis), size)
+                total = total + cost
+                check_cost(total)
+            except TooLargeError as error:
+                _fail_at(layer, f"Layer {layer.text!r} is too large: {error}.", text)
+            if length < 1:
+                _fail_at(
+                    layer,
+                    f"Layer {layer.text!r} does not fit: {layer.at(axis).span} samples wide, it "
+                    f"is given {size} along axis {axis}; use a larger input or more padding.",
+                    text,
+                )
+            out.append(length)
+        shape = tuple(out)
+        yield shape
 
 
 def _coords(layer: LayerSpec, rank: int) -> tuple[Coord, ...]:
@@ -316,5 +395,10 @@ def _pick(values: tuple[int, ...], axis: int) -> int:
 
 
 _MARKS = {"": "kernel", "/": "stride", "d": "dilation", "p": "padding", "o": "output padding"}
-_OPTION = re.compile(r"(?:(|/|d|p|o)(\d+(?:x\d+)*)|(same|valid))")
+_OPTION = re.compile(r"(?:(|/|d|p|o)([0-9]+(?:x[0-9]+)*)|(same|valid))")
 _SAME = (-1,)
+_MOST_AXES = 3
+_LONGEST = 128
+"""Characters of a layer."""
+_AROUND = 60
+"""Characters of a list that are shown on either side of what is wrong with it."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from fieldwise.capture.layers import layers_graph
 from fieldwise.errors import FieldwiseError, UsageError
 from fieldwise.graph import Graph
+from fieldwise.written import MAX_SIZE, shown, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 _LAYERS = "layers:"
+_MAX_RANK = 32
 _FORMS = "torchvision:NAME, timm:NAME, layers:..., package.module:factory or FILE.pt2"
 _PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar"}
 
@@ -119,16 +121,24 @@ def parse_shapes(text: str) -> tuple[Shape, ...]:
     >>> parse_shapes("1x3x8x8,1x10")
     ((1, 3, 8, 8), (1, 10))
     """
-    shapes = []
-    for part in text.split(","):
-        written = part.strip().lower()
-        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", written):
-            raise UsageError(
-                f"Cannot read the input shape {part.strip()!r}; write positive sizes joined by "
-                "'x', for example 1x3x224x224, and a comma between several inputs."
-            )
-        shapes.append(tuple(int(size) for size in written.split("x")))
-    return tuple(shapes)
+    return tuple(_parse_shape(part.strip()) for part in text.split(","))
+
+
+def _parse_shape(text: str) -> Shape:
+    written = text.lower()
+    if not re.fullmatch(r"[1-9][0-9]*(x[1-9][0-9]*)*", written):
+        raise UsageError(
+            f"Cannot read the input shape {shown(text)}; write positive sizes joined by "
+            "'x', for example 1x3x224x224, and a comma between several inputs."
+        )
+    sizes = [whole_number(size) for size in written.split("x")]
+    shape = tuple(size for size in sizes if size is not None and size <= MAX_SIZE)
+    if len(shape) < len(sizes) or len(shape) > _MAX_RANK:
+        raise UsageError(
+            f"The input shape {shown(text)} is too large; write at most {_MAX_RANK} sizes of at "
+            f"most {MAX_SIZE}."
+        )
+    return shape
 
 
 def _layers(spec: str, shapes: tuple[Shape, ...] | None) -> Model:

@@ -10,6 +10,7 @@ import typer
 from fieldwise.cli.console import Debug
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
+from fieldwise.written import MAX_SIZE
 
 if TYPE_CHECKING:
     from fieldwise.field.connections import Connections
@@ -30,7 +31,11 @@ def diagram(
     ],
     unit: Annotated[
         int | None,
-        typer.Option(metavar="I", help="Whose connections stand out; by default the middle unit."),
+        typer.Option(
+            metavar="I",
+            max=MAX_SIZE,
+            help="Whose connections stand out; by default the middle unit.",
+        ),
     ] = None,
     layer: Annotated[
         str | None, typer.Option(metavar="LAYER", help="The top row; by default the output.")
@@ -42,7 +47,9 @@ def diagram(
     axis: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Input dimension to draw; by default the first spatial one."
+            metavar="N",
+            max=MAX_SIZE,
+            help="Input dimension to draw; by default the first spatial one.",
         ),
     ] = None,
     debug: Debug = False,

@@ -13,6 +13,7 @@ from fieldwise.cli.console import Debug, ModelName, show
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
+from fieldwise.written import shown, whole_number
 
 if TYPE_CHECKING:
     from fieldwise.capture import Model
@@ -247,12 +248,13 @@ def _write(
 def _integers(option: str, text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
+    numbers = [whole_number(part) for part in text.split(",")]
+    found = tuple(number for number in numbers if number is not None)
+    if len(found) < len(numbers):
         raise UsageError(
-            f"{option} {text!r} is not a list of integers; write for example {option} 2,3."
-        ) from None
+            f"{option} {shown(text)} is not a list of integers; write for example {option} 2,3."
+        )
+    return found
 
 
 BOUND = 1

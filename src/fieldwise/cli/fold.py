@@ -44,7 +44,9 @@ def fold(
     ] = Format.table,
     check: Annotated[
         int,
-        typer.Option(metavar="N", min=0, help="Compare on N random inputs; 0: do not compare."),
+        typer.Option(
+            metavar="N", min=0, max=1000, help="Compare on N random inputs; 0: do not compare."
+        ),
     ] = 1,
     allow_graph: Annotated[
         bool,

@@ -14,6 +14,7 @@ from fieldwise.cli.console import Debug, ModelName, show
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
+from fieldwise.written import shown
 
 if TYPE_CHECKING:
     from fieldwise.capture import Model
@@ -177,7 +178,7 @@ def _axes(names: Sequence[str] | None, shape: Sequence[int]) -> tuple[int, ...] 
     for name in names:
         if name.upper() not in axes:
             raise UsageError(
-                f"--axis {name!r} is no spatial axis of an input of {rank} axes "
+                f"--axis {shown(name)} is no spatial axis of an input of {rank} axes "
                 f"({'x'.join(map(str, shape))}); write one of {', '.join(axes)}."
             )
     return tuple(sorted({axes[name.upper()] for name in names}))

@@ -15,6 +15,7 @@ from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.cli.tile_job import parse_scale, parse_size, planned, run, said
 from fieldwise.errors import UsageError
+from fieldwise.written import MAX_SIZE
 
 REFUSED = 1
 
@@ -88,13 +89,16 @@ def tile(
     ] = Engine.stream,
     band: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Input rows per step of stream; by default 64."),
+        typer.Option(
+            metavar="N", min=1, max=MAX_SIZE, help="Input rows per step of stream; by default 64."
+        ),
     ] = None,
     piece: Annotated[
         int | None,
         typer.Option(
             metavar="N",
             min=1,
+            max=MAX_SIZE,
             help="Input rows per piece of stream, at least: fewer, and a crash costs less, but "
             "more is computed twice.",
         ),
@@ -102,7 +106,11 @@ def tile(
     side: Annotated[
         int | None,
         typer.Option(
-            "--tile", metavar="N", min=1, help="Samples from tile to tile of halo; by default 512."
+            "--tile",
+            metavar="N",
+            min=1,
+            max=MAX_SIZE,
+            help="Samples from tile to tile of halo; by default 512.",
         ),
     ] = None,
     global_ops: Annotated[

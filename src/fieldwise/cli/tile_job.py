@@ -13,6 +13,7 @@ import typer
 from fieldwise.cli.outcome import INTERRUPTED
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
+from fieldwise.written import ratio, shown
 
 if TYPE_CHECKING:
     from fieldwise.tile.io import Layout
@@ -137,11 +138,12 @@ def parse_size(text: str) -> int:
     >>> parse_size("2GiB"), parse_size("1.5 MB"), parse_size("4096")
     (2147483648, 1500000, 4096)
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
-    if found is None:
-        raise UsageError(f"Cannot read the amount of memory {text!r}; write for example 2GiB.")
-    number, unit, binary = found.groups()
-    return int(float(number) * (1024 if binary else 1000) ** ("kmgt".find(unit) + 1 if unit else 0))
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    number = ratio(found[1]) if found else None
+    if found is None or number is None:
+        raise UsageError(f"Cannot read the amount of memory {shown(text)}; write for example 2GiB.")
+    power = "kmgt".find(found[2]) + 1 if found[2] else 0
+    return int(number * (1024 if found[3] else 1000) ** power)
 
 
 def parse_scale(text: str) -> float:
@@ -150,10 +152,14 @@ def parse_scale(text: str) -> float:
     >>> parse_scale("1/4"), parse_scale("0.5")
     (0.25, 0.5)
     """
-    try:
-        return float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"--scale {text!r} is no number; write for example 1/255.") from None
+    number = ratio(text)
+    if number is None or not number or not _LEAST <= abs(number) <= _MOST:
+        raise UsageError(
+            f"--scale {shown(text)} is no number, or 0, or beyond 1e-30 to 1e30; write for example "
+            "1/255."
+        )
+    return float(number)
 
 
 _FIRST_SPATIAL = 2
+_LEAST, _MOST = Fraction(1, 10**30), Fraction(10**30)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 from fieldwise.axes import EMPTY, IndexSet, Region
@@ -100,8 +101,9 @@ def connections(
     unit:  along the axis; by default the middle one
     axis:  of the input; by default its first spatial one
 
-    Raises UsageError for an unknown layer, axis or unit, and where a layer spreads the axis over
-    several dimensions (windows), which no row of units shows.
+    Raises UsageError for an unknown layer, axis or unit, where a layer spreads the axis over
+    several dimensions (windows), which no row of units shows, and for more units or connections
+    than can be looked at.
 
     >>> from fieldwise.capture.layers import layers_graph
     >>> found = connections(layers_graph("conv3/2 relu conv3"), unit=2)
@@ -133,6 +135,12 @@ class _Network:
     dims: Mapping[str, int | None]
 
     def seen_by(self, name: str, unit: int | None) -> Connections:
+        units = sum(map(self._size, self.dims))
+        if units > _MAX_UNITS:
+            raise UsageError(
+                f"A diagram of {units} units is too large to look at; give a smaller input, with "
+                f"at most {_MAX_UNITS} units in all layers together."
+            )
         chosen = self._size(name) // 2 if unit is None else unit
         position = () if self.dims[name] is None and chosen == 0 else (chosen,)
         found = self.report[name].at(*position)
@@ -221,7 +229,9 @@ class _Network:
                     continue
                 home = self._shared_row(node, place, name, row_of)
                 if home is None:
-                    edges = tuple(dict.fromkeys(self._edges(node, place, name, row_of, used)))
+                    found = islice(self._edges(node, place, name, row_of, used), _MAX_EDGES + 1)
+                    edges = tuple(dict.fromkeys(found))
+                    _check_edges(name, len(edges))
                     row_of[name] = len(rows)
                     rows.append(self._row(name, reached, edges))
                 else:
@@ -319,6 +329,14 @@ class _Network:
         return (stride - 1) / 2, stride
 
 
+def _check_edges(name: str, count: int) -> None:
+    if count > _MAX_EDGES:
+        raise UsageError(
+            f"The units of '{name}' have more than {_MAX_EDGES} connections, too many to look at; "
+            "give a smaller input."
+        )
+
+
 def _dim(report: FieldReport, name: str) -> int | None:
     """The dimension that runs along the axis; None for a value whose units see all of it."""
     dims = report.roles(name).unit
@@ -341,3 +359,8 @@ def _ancestors(graph: Graph, name: str) -> set[str]:
 
 def _hull(products: Sequence[tuple[IndexSet, ...]]) -> IndexSet:
     return Region.of(products).hull()[0] if products else EMPTY
+
+
+_MAX_UNITS = 50_000
+_MAX_EDGES = 200_000
+"""Of one row."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 
 from torch import nn
 
-from fieldwise.capture.layers import LayerSpec, Shape, check_input, layer_names, parse_layers
+from fieldwise.capture.layers import LayerSpec, Shape, layer_names, layers_graph, parse_layers
+from fieldwise.errors import UsageError
 
 
 def layers_module(text: str, input_shape: Shape) -> nn.Sequential:
@@ -23,11 +25,25 @@ def layers_module(text: str, input_shape: Shape) -> nn.Sequential:
     >>> module(torch.zeros(1, 1, 9)).shape
     torch.Size([1, 1, 4])
     """
+    layers_graph(text, input_shape)
     layers = parse_layers(text)
-    check_input(text, layers, input_shape)
     axes, channels = len(input_shape) - 2, input_shape[1]
+    _check_weights(layers, axes, channels)
     modules = (_make(layer, axes, channels) for layer in layers)
     return nn.Sequential(OrderedDict(zip(layer_names(layers), modules, strict=True))).eval()
+
+
+def _check_weights(layers: Sequence[LayerSpec], axes: int, channels: int) -> None:
+    weights = 0
+    for layer in layers:
+        if layer.kind in ("conv", "dwconv", "tconv"):
+            taps = prod(layer.at(axis).kernel_size for axis in range(axes))
+            weights += channels * taps * (1 if layer.kind == "dwconv" else channels)
+        if weights > _MAX_WEIGHTS:
+            raise UsageError(
+                f"The layers up to {layer.text!r} have more than {_MAX_WEIGHTS} weights; use "
+                "smaller kernels or fewer channels."
+            )
 
 
 def _make(layer: LayerSpec, axes: int, channels: int) -> nn.Module:
@@ -76,6 +92,9 @@ def _make(layer: LayerSpec, axes: int, channels: int) -> nn.Module:
         case _:
             return build()
 
+
+_MAX_WEIGHTS = 1 << 28
+"""A GiB of them, in single precision."""
 
 _BUILDERS: dict[str, tuple[Callable[..., nn.Module], ...]] = {
     "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d),

@@ -76,8 +76,21 @@ def timm_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
 
 
 def example_inputs(shapes: Sequence[Shape], model: Any) -> tuple[torch.Tensor, ...]:
-    """Tensors of these shapes and of the model's precision, standing for inputs."""
-    return tuple(torch.zeros(shape, dtype=precision(model)) for shape in shapes)
+    """Tensors of these shapes and of the model's precision, standing for inputs.
+
+    Raises UsageError where there is no memory for them.
+    """
+    return tuple(_zeros(shape, precision(model)) for shape in shapes)
+
+
+def _zeros(shape: Shape, dtype: torch.dtype) -> torch.Tensor:
+    try:
+        return torch.zeros(shape, dtype=dtype)
+    except (RuntimeError, MemoryError) as error:
+        written = "x".join(map(str, shape))
+        raise UsageError(
+            f"There is no memory for an input of {written}; give a smaller --input."
+        ) from error
 
 
 def is_module(candidate: object) -> bool:
