@@ -17,3 +17,11 @@ class CaptureError(FieldwiseError):
 
 class GraphError(FieldwiseError):
     """A graph that is not well-formed (see graph.verify)."""
+
+
+def fault(what: str) -> CaptureError:
+    """The error for what fieldwise itself did wrong while it recorded a model."""
+    return CaptureError(f"{what}: {OUR_FAULT}.")
+
+
+OUR_FAULT = "this is a fault of fieldwise, not of the model; please report it"

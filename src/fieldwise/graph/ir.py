@@ -217,7 +217,9 @@ def reshape(operand: int) -> Read:
 
 
 def unknown(operand: int, rank: int, why: str) -> Read:
-    """Everything of the operand, marked as inexact."""
+    """Everything of the operand, marked as inexact; a scalar is taken for a line of one."""
+    if not rank:
+        return Read(operand, (Reshape(), Separable((Unknown(why),))), ((1,),))
     return separable(operand, *(Unknown(why) for _ in range(rank)))
 
 

@@ -90,6 +90,15 @@ def _verify_names(what: str, names: Iterable[str], graph: Graph) -> None:
             raise GraphError(f"{what} '{name}' is not a value of the graph.")
 
 
+def find_misfit(node: Node, graph: Graph) -> str | None:
+    """Why the reads of a node do not fit the shapes; None where they do."""
+    try:
+        _verify_reads(node, graph)
+    except GraphError as error:
+        return str(error)
+    return None
+
+
 def _verify_reads(node: Node, graph: Graph) -> None:
     if not node.results:
         raise GraphError(f"A node ({node.op}) in module '{node.module}' makes no value.")

@@ -245,6 +245,115 @@ def metadata_in_place(x: Tensor) -> Tensor:
     return y.sum(1) * z[:, :1] + y.mean()
 
 
+# -------------------------------------------------------------------- other shapes in place
+
+
+@case(12)
+def other_strides(x: Tensor) -> Tensor:
+    return x.clone().as_strided_((2, 3), (4, 1))
+
+
+@case(12)
+def other_strides_of_a_base_with_a_view(x: Tensor) -> tuple[Tensor, ...]:
+    y = x * 2
+    view = y[1:]
+    y.as_strided_((2, 3), (4, 1)).add_(1)
+    return y, view * 2
+
+
+@case(3, 4)
+def a_transpose_in_place_below_a_strided_window(x: Tensor) -> tuple[Tensor, ...]:
+    y = x * 2
+    view = y[1:]
+    y.t_()
+    y.mul_(x.t())
+    y.transpose_(0, 1).swapaxes_(0, 1)
+    return y, view, y.as_strided((2, 3), (4, 1))
+
+
+@case(12)
+def the_shape_of_the_input(x: Tensor) -> Tensor:
+    x.unsqueeze_(0).squeeze_(0)
+    x.resize_(3, 4).swapdims_(0, 1)
+    x.add_(1)
+    return x * 2
+
+
+@case(12)
+def a_smaller_size(x: Tensor) -> tuple[Tensor, ...]:
+    y = (x * 2).view(3, 4).t()
+    y.resize_(4, 3).add_(1)
+    z = (x * 3).resize_as_(torch.zeros(2, 2))
+    return y, z, x[::2].resize_(2, 3) + 0
+
+
+@case(12)
+def the_memory_of_another(x: Tensor) -> tuple[Tensor, ...]:
+    y, z = x * 2, x * 3
+    view = y[:3]
+    y.set_(z)
+    y.add_(1)
+    return y, z, view
+
+
+@case(12)
+def its_own_memory_by_offset(x: Tensor) -> tuple[Tensor, ...]:
+    y = x * 2
+    z = y.view(3, 4)
+    z.set_(y.untyped_storage(), 2, (2, 2), (1, 4))
+    z.add_(1)
+    return y, z
+
+
+@case(12)
+def the_memory_of_a_constant(x: Tensor) -> tuple[Tensor, ...]:
+    y, z = x * 2, x * 3
+    y.set_(torch.arange(1.0, 13.0).view(3, 4))
+    y.mul_(x[:4])
+    z.data = torch.ones(12)
+    z.add_(x)
+    return y, z
+
+
+@case(12)
+def a_constant_that_looks_at_derived_memory(x: Tensor) -> tuple[Tensor, ...]:
+    c, d = torch.arange(12.0).view(3, 4), torch.zeros(3)
+    c.set_(x)
+    c.add_(1)
+    d.data = x * 2
+    d.add_(1)
+    return c * 2, x, d, d[1:] * 2
+
+
+@case(12)
+def a_constant_with_views(x: Tensor) -> tuple[Tensor, ...]:
+    c = torch.arange(12.0).view(3, 4)
+    row, turned, early = c[1], c.t(), x[:4] * c
+    c.t_()
+    c.add_(x[:3])
+    return c * 2, row, turned, early
+
+
+@case(12)
+def a_square_constant_between_two_uses(x: Tensor) -> tuple[Tensor, ...]:
+    c = torch.arange(1.0, 10.0).view(3, 3)
+    row, early = c[1], x[:3] * c
+    c.t_()
+    late = early + c
+    c.unsqueeze_(0).mul_(2)
+    c.resize_(2, 3)
+    return c + x[:3], row + x[:3], early, late
+
+
+@case(12)
+def a_detached_alias(x: Tensor) -> tuple[Tensor, ...]:
+    y = (x * 2).view(3, 4) + 0
+    z = y.data
+    z.t_()
+    z.unsqueeze_(0).add_(1)
+    return y, z
+
+
 # -------------------------------------------------------------------- writes into constants
 
 
@@ -410,7 +519,11 @@ def test_the_graph_computes_what_eager_torch_does_when_it_writes_to(name: str):
 
 
 SMOOTH = sorted(set(CASES) - {"masks_and_fills", "mixed_dtypes", "out_arguments"})
-INEXACT = {"a_diagonal", "the_real_part_of_a_complex_tensor", "indexed_writes"}
+INEXACT = {
+    "a_diagonal", "the_real_part_of_a_complex_tensor", "indexed_writes",
+    "other_strides", "other_strides_of_a_base_with_a_view", "the_shape_of_the_input",
+    "a_smaller_size", "its_own_memory_by_offset", "a_constant_with_views",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SMOOTH)

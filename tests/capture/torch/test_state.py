@@ -143,6 +143,27 @@ def test_derived_writes_into_buffers_are_seen_later_and_undone():
         is_replayed(model, ramp(2, 3))
 
 
+def test_tensors_that_change_their_shape_in_place_get_it_back():
+    def reshaped(self: Any, x: Tensor) -> tuple[Tensor, ...]:
+        before, line = x * self.square, self.plain.view(-1)
+        self.square.t_()
+        self.weight.t_()
+        self.plain.t_().resize_(2, 2)
+        after = x * self.square
+        self.square.as_strided_((2,), (1,))
+        return before, after, self.weight[:3] * x, self.plain * x[:2, :2], line * x[0, :1]
+
+    square, weight = torch.arange(9.0).view(3, 3), nn.Parameter(torch.arange(12.0).view(3, 4))
+    model = Net(reshaped, square=square, weight=weight)
+    model.__dict__["plain"] = plain = torch.arange(6.0).view(2, 3)
+    with untouched(model):
+        is_replayed(model, ramp(3, 3))
+    for tensor in (square, plain):
+        assert tensor.is_contiguous()
+    assert plain.shape == (2, 3)
+    assert model.weight.stride() == (4, 1)
+
+
 def test_batch_norm_counters_do_not_move():
     model = nn.Sequential(nn.Conv1d(2, 2, 3), nn.BatchNorm1d(2)).train()
     with untouched(model), pytest.raises(CaptureError):

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.blame import first_line, is_ours, our_fault
 from fieldwise.capture.torch.constants import NamedTensors
 from fieldwise.capture.torch.hidden import without_hidden
 from fieldwise.capture.torch.naming import finish
 from fieldwise.capture.torch.python_api import PythonApi
 from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.scene import below_autograd, scene
+from fieldwise.capture.torch.trace import Trace
 from fieldwise.capture.torch.tree import map_tensors, named_state
 from fieldwise.capture.torch.tree import named_tensors as named_tensors
-from fieldwise.errors import CaptureError
-from fieldwise.graph.ir import Graph
-from fieldwise.graph.verify import verify
+from fieldwise.errors import OUR_FAULT, CaptureError
+from fieldwise.graph.ir import Graph, Node, unknown
+from fieldwise.graph.verify import find_misfit, verify
 
 
 def capture(model: nn.Module, example: Any) -> Graph:
@@ -59,20 +62,40 @@ def capture(model: nn.Module, example: Any) -> Graph:
         ]
     if not outputs:
         raise CaptureError("No output of the model depends on its input.")
-    trace = recorder.trace
+    try:
+        return _finished(recorder.trace, example, outputs)
+    except Exception as error:
+        raise our_fault(error, "after the model ran") from error
+
+
+def _finished(trace: Trace, example: Any, outputs: Sequence[tuple[str, int]]) -> Graph:
     names = _input_names(len(trace.inputs), example)
-    graph = without_hidden(
-        finish(
-            trace.drafts,
-            trace.shapes,
-            trace.dtypes,
-            list(zip(names, trace.inputs, strict=True)),
-            outputs,
-            trace.scopes,
-        )
-    )
+    inputs = list(zip(names, trace.inputs, strict=True))
+    graph = finish(trace.drafts, trace.shapes, trace.dtypes, inputs, outputs, trace.scopes)
+    try:
+        return _verified(without_hidden(graph))
+    except Exception:  # noqa: BLE001  (whatever reads that do not fit may cause)
+        return _verified(without_hidden(_without_misfits(graph)))
+
+
+def _verified(graph: Graph) -> Graph:
     verify(graph)
     return graph
+
+
+def _without_misfits(graph: Graph) -> Graph:
+    """The graph with reads that do not fit the shapes, a rule's fault, as Unknown."""
+
+    def fitting(node: Node) -> Node:
+        misfit = find_misfit(node, graph)
+        if misfit is None:
+            return node
+        why = f"the rule of {node.op} is wrong ({misfit.rstrip('.')}; {OUR_FAULT})"
+        ranks = [len(graph.shape(name)) for name in node.operands]
+        reads = tuple(unknown(number, rank, why) for number, rank in enumerate(ranks))
+        return replace(node, reads=(reads,) * len(node.results))
+
+    return replace(graph, nodes=tuple(map(fitting, graph.nodes)))
 
 
 def meta_tensor(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -143,9 +166,9 @@ def _failure(recorder: Recorder, example: Any, error: Exception) -> str:
     frame = trace.fault if trace.error is error and trace.fault else trace.frame
     where = f" {frame}" if frame.path else ""
     shapes = ", ".join("x".join(map(str, t.shape)) for _, t in named_tensors(example))
-    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    told = f"{type(error).__name__}: {first}".rstrip(" .:")
+    if is_ours(error):
+        return str(our_fault(error, frame))
     return (
-        f"The model failed{where} on input {shapes}: {told[:300]}. "
+        f"The model failed{where} on input {shapes}: {first_line(error)}. "
         f"Check the input shape and that the model runs on such an input."
     )

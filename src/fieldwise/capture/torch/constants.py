@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fieldwise.capture.torch.blame import ask_torch
 from fieldwise.capture.torch.memory import empty_twin, storage_key
 from fieldwise.capture.torch.overloads import Op, map_arguments, on_device, tensors_of
 from fieldwise.capture.torch.trace import Trace
@@ -33,6 +34,16 @@ class ConstantView:
     kwargs: Mapping[str, Any]
     results: tuple[Tensor, ...]
 
+    def with_alias(self, tensor: Tensor, alias: Tensor) -> ConstantView:
+        """The same view, made of the alias instead of the tensor."""
+
+        def changed(given: Tensor) -> Tensor:
+            return alias if given is tensor else given
+
+        args, kwargs = map_arguments(changed, self.args, self.kwargs)
+        results = tuple(map(changed, self.results))
+        return ConstantView(self.func, changed(self.base), args, kwargs, results)
+
 
 class Constants:
     """The constants of one run; those without values live on the meta device.
@@ -50,6 +61,7 @@ class Constants:
         self._roots: dict[int, Tensor] = {}
         self._made: set[int] = set()
         self._quoted: set[int] = set()
+        self._reshaped: dict[int, tuple[Tensor, Tensor]] = {}
         self._saved: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
         self._alive: list[Tensor] = []
         for name, tensor in state:
@@ -113,7 +125,9 @@ class Constants:
             bound = op.bind(args, kwargs)
             for target in tensors_of([bound[name] for name in (*op.writes, *op.updates)], {}):
                 self._before_write(target)
-        out = func(*args, **kwargs)
+                if op.inplace_view:
+                    self.before_reshape(target)
+        out = ask_torch(func, args, kwargs)
         self._note(func, args, kwargs, tensors, out)
         return out
 
@@ -153,12 +167,32 @@ class Constants:
         self._quoted.remove(key)
         self.trace.change_constants(lambda t: _copy(t) if storage_key(t) == key else t)
 
-    def before_rebind(self, tensor: Tensor) -> None:
-        """The tensor is about to look at other memory; recorded calls get copies of it."""
-        self.trace.change_constants(lambda t: _copy(t) if t is tensor else t)
+    def before_reshape(self, tensor: Tensor) -> None:
+        """The tensor is about to look at its memory in another way, or at other memory.
+
+        Recorded calls keep an alias of what it was, and what was a view of it is one of the alias.
+        """
+        alias = tensor.detach()
+        self._reshaped.setdefault(id(tensor), (tensor, alias))
+        self._alive.append(alias)
+        self._names[id(alias)] = self.names((tensor,))
+        self.trace.change_constants(lambda t: alias if t is tensor else t)
+        self._twins.pop(id(tensor), None)
+        made = self.views.pop(id(tensor), None)
+        if made is not None:
+            self.views[id(alias)] = made
+        for key, view in self.views.items():
+            if view.base is tensor or any(result is tensor for result in view.results):
+                self.views[key] = view.with_alias(tensor, alias)
+        if self._roots.get(storage_key(tensor)) is tensor:
+            self._roots[storage_key(tensor)] = alias
 
     def restore(self) -> None:
-        """Give all memory that existed before the run its content back."""
+        """Give all memory that existed before the run its content back, and its shapes."""
+        for tensor, alias in self._reshaped.values():
+            if storage_key(alias) not in self._made:
+                self.before_reshape(tensor)
+                tensor.data = alias
         for key, (storage, content) in self._saved.items():
             if key in self._quoted:
                 self._unquote(key)

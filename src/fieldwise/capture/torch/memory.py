@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from torch import Tensor
 from fieldwise.capture.torch.aliases import View, scatter_reads, strided_read
 from fieldwise.capture.torch.calls import WriteThrough, constant
 from fieldwise.capture.torch.trace import Trace
-from fieldwise.errors import CaptureError
+from fieldwise.errors import CaptureError, fault
 from fieldwise.graph.ir import Along, Call, Read, Ref, separable
 
 
@@ -79,7 +80,29 @@ class Memory:
     def value_of(self, tensor: Tensor) -> int | None:
         """The value a tensor holds now; None for a constant."""
         entry = self.entry(tensor)
-        return None if entry is None else self.current(entry)
+        return None if entry is None else self.checked(tensor, entry)
+
+    def checked(self, tensor: Tensor, entry: Entry) -> int:
+        """The value that a tensor's entry stands for.
+
+        Raises CaptureError where the tensor has another shape or dtype than its value.
+        """
+        value = self.current(entry)
+        self._check_type(tensor, value)
+        return value
+
+    def check(self, tensor: Tensor) -> None:
+        """Raise CaptureError where a tensor has another shape or dtype than what it stands for."""
+        entry = self._entries.get(id(tensor))
+        if entry is not None and entry.value >= 0:
+            self._check_type(tensor, entry.value)
+
+    def _check_type(self, tensor: Tensor, value: int) -> None:
+        trace = self.trace
+        if tensor.shape != trace.shapes[value] or dtype_name(tensor) != trace.dtypes[value]:
+            recorded = f"{trace.dtypes[value]} of shape {trace.shapes[value]}"
+            given = f"{dtype_name(tensor)} of shape {tuple(tensor.shape)}"
+            raise fault(f"A tensor ({trace.frame}) was recorded as {recorded}, and is {given}")
 
     def storage(self, tensor: Tensor) -> Storage | None:
         """The derived memory that a tensor looks at."""
@@ -102,8 +125,19 @@ class Memory:
         self._remember(tensor, replace(entry, tensor=tensor if tensor.is_meta else entry.tensor))
 
     def forget(self, tensor: Tensor) -> None:
-        """The tensor looks at other memory from now on (x.data = y)."""
+        """The tensor is about to look at its memory, or at other memory, in another way.
+
+        What it stood for until now keeps an alias of it.
+        """
+        storage, alias = self.storage(tensor), tensor.detach()
         self._entries.pop(id(tensor), None)
+        if storage is None:
+            return
+        if storage.root is tensor:
+            storage.root = alias
+        for entry in storage.entries:
+            if entry.tensor is tensor:
+                entry.tensor = alias
 
     def clear(self) -> None:
         """Forget everything, so that the tensors are freed at once."""
@@ -227,7 +261,12 @@ def storage_key(tensor: Tensor) -> int:
 
 def dtype_name(tensor: Tensor) -> str:
     """The dtype without 'torch.'."""
-    return str(tensor.dtype)[6:]
+    return _spelled(tensor.dtype)
+
+
+@cache
+def _spelled(dtype: torch.dtype) -> str:
+    return str(dtype)[6:]
 
 
 def empty_twin(tensor: Tensor) -> Tensor:

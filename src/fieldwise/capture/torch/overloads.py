@@ -152,8 +152,13 @@ def reads_of(op: Op, call: OpCall) -> Reads:
             broadcast(number, shape, call.result) for number, shape in enumerate(call.operands)
         )
     else:
-        why = f"{op.name} has no rule"
-        reads = tuple(unknown(n, len(shape), why) for n, shape in enumerate(call.operands))
+        return unknown_reads(call, f"{op.name} has no rule")
+    return (reads,) * len(call.results)
+
+
+def unknown_reads(call: OpCall, why: str) -> Reads:
+    """Everything of every operand, marked, for each result."""
+    reads = tuple(unknown(n, len(shape), why) for n, shape in enumerate(call.operands))
     return (reads,) * len(call.results)
 
 

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 
+from fieldwise.capture.torch.blame import ask_torch
 from fieldwise.capture.torch.recorder import Recorder
 
 
@@ -29,12 +31,12 @@ class PythonApi(TorchFunctionMode):
     ) -> Any:
         answer = _ANSWERS.get(func)
         if answer is None:
-            return func(*args, **(kwargs or {}))
+            return ask_torch(func, args, kwargs or {})
         return answer(self.recorder, func, *args, **(kwargs or {}))
 
 
 def _device(recorder: Recorder, func: Any, tensor: Tensor) -> torch.device:
-    device = func(tensor)
+    device = ask_torch(func, (tensor,), {})
     return recorder.constants.home if device.type == "meta" else device
 
 
@@ -48,19 +50,18 @@ def _is_on(kind: str) -> Callable[..., bool]:
 def _new_tensor(recorder: Recorder, func: Any, tensor: Tensor, data: Any, **options: Any) -> Tensor:
     options.setdefault("dtype", tensor.dtype)
     options.setdefault("device", _device(recorder, Tensor.device.__get__, tensor))
-    return torch.tensor(data, **options)
+    return ask_torch(torch.tensor, (data,), options)
 
 
 def _set_data(recorder: Recorder, func: Any, tensor: Tensor, data: Tensor) -> None:
-    recorder.constants.before_rebind(tensor)
-    func(tensor, data)
-    recorder.memory.forget(tensor)
+    with _disable_current_modes():
+        recorder.rebind(func, tensor, data)
 
 
 def _values(recorder: Recorder, func: Any, tensor: Tensor, *args: Any, **options: Any) -> Any:
     if recorder.memory.entry(tensor) is not None:
         raise recorder.refuse_data(func.__name__)
-    return func(tensor, *args, **options)
+    return ask_torch(func, (tensor, *args), options)
 
 
 def _indexed(recorder: Recorder, func: Any, tensor: Tensor, index: Any, *value: Any) -> Any:
@@ -77,7 +78,7 @@ def _indexed(recorder: Recorder, func: Any, tensor: Tensor, index: Any, *value: 
         else:
             plain.append(item)
     single = len(plain) == 1 and not several
-    return func(tensor, plain[0] if single else tuple(plain), *value)
+    return ask_torch(func, (tensor, plain[0] if single else tuple(plain), *value), {})
 
 
 def _stands_for_a_tuple(index: Any) -> bool:
@@ -91,7 +92,8 @@ def _stands_for_a_tuple(index: Any) -> bool:
 def _as_tensor(index: Any) -> Any:
     if not isinstance(index, (list, tuple, range)) or not _is_numbers(index):
         return index
-    return torch.tensor(index, dtype=None if len(index) else torch.long)
+    dtype = None if len(index) else torch.long
+    return ask_torch(torch.tensor, (index,), {"dtype": dtype})
 
 
 def _is_numbers(index: Any) -> bool:

@@ -19,6 +19,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fieldwise.capture.torch import rules as _rules  # noqa: F401  (fills the registry)
 from fieldwise.capture.torch.aliases import View
+from fieldwise.capture.torch.blame import (
+    ask_torch,
+    first_line,
+    is_ours,
+    our_fault,
+    running_line,
+)
 from fieldwise.capture.torch.calls import Part, functional, out_of_place
 from fieldwise.capture.torch.constants import META, Constants, NamedTensors
 from fieldwise.capture.torch.memory import Entry, Memory, dtype_name, empty_twin
@@ -30,12 +37,13 @@ from fieldwise.capture.torch.overloads import (
     reads_of,
     split_arguments,
     tensors_of,
+    unknown_reads,
     without_out,
 )
 from fieldwise.capture.torch.registry import OpCall, Reads
 from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.capture.torch.trace import Trace
-from fieldwise.errors import CaptureError
+from fieldwise.errors import OUR_FAULT, CaptureError
 from fieldwise.graph.ir import Call, Read, Ref, Shape, unknown
 
 _SPOKEN = {"_local_scalar_dense": "an if, a loop or item()"}
@@ -97,7 +105,7 @@ class Recorder(TorchDispatchMode):
         """The error for a model that looks at values."""
         return self.refuse(
             f"The model looks at values that depend on the input "
-            f"({_SPOKEN.get(what, what)}, {self.trace.frame}); "
+            f"({_SPOKEN.get(what, what)}, {self.trace.frame}, {running_line()}); "
             f"its structure then depends on the data and has no single graph."
         )
 
@@ -107,7 +115,18 @@ class Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         with torch._C.DisableTorchFunction():
-            return self._dispatch(func, args, kwargs or {})
+            try:
+                out = self._dispatch(func, args, kwargs or {})
+                for tensor in tensors_of((out,), {}):
+                    self.memory.check(tensor)
+            except CaptureError as error:
+                self.refusal = self.refusal or error
+                raise
+            except Exception as error:
+                if is_ours(error):
+                    raise self.refuse(str(our_fault(error, self.trace.frame))) from error
+                raise
+            return out
 
     def _dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         op = describe(func)
@@ -117,10 +136,10 @@ class Recorder(TorchDispatchMode):
             return self._constant(op, func, args, kwargs)
         if op.out:
             return self._record_out(op, func, args, kwargs)
-        if op.name == "aten::as_strided":
-            return self._record_strided(func, args, kwargs)
         if op.inplace_view:
             return self._record_inplace_view(op, func, args, kwargs)
+        if op.name == "aten::as_strided":
+            return self._record_strided(func, args, kwargs)
         if op.rule is None and op.composite:
             return self._decompose(op, func, args, kwargs)
         return self._record(op, func, args, kwargs)
@@ -205,7 +224,7 @@ class Recorder(TorchDispatchMode):
             if entry is None:
                 constants.append(tensor)
                 return tensor, self.constants.twin(tensor)
-            value = self.memory.current(entry)
+            value = self.memory.checked(tensor, entry)
             return Ref(numbers.setdefault(value, len(numbers))), entry.tensor
 
         call, meta = split_arguments(refer, args, kwargs)
@@ -273,9 +292,16 @@ class Recorder(TorchDispatchMode):
             training=self.trace.frame.training,
         )
         try:
-            return reads_of(op, call)
+            reads = reads_of(op, call)
         except CaptureError as error:
             raise self.refuse(f"{error} ({self.trace.frame})") from None
+        except Exception as error:  # noqa: BLE001  (whatever fails in a rule)
+            why = f"the rule of {op.name} failed ({first_line(error)}; {OUR_FAULT})"
+            return unknown_reads(call, why)
+        if len(reads) != len(results):
+            why = f"the rule of {op.name} describes {len(reads)} results ({OUR_FAULT})"
+            return unknown_reads(call, why)
+        return reads
 
     def _attach(self, func: Any, out: Any, recorded: _Recorded, values: tuple[int, ...]) -> None:
         """Remember the results: fresh memory, or views of an operand's."""
@@ -318,7 +344,7 @@ class Recorder(TorchDispatchMode):
 
     def _record_strided(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """``x.as_strided(…)`` looks at the memory that x is a view of, not at x."""
-        out = func(*map(self._stand_in, args[:1]), *args[1:], **kwargs)
+        out = ask_torch(func, (self._stand_in(args[0]), *args[1:]), kwargs)
         self.memory.value_of(out)
         return out
 
@@ -349,14 +375,70 @@ class Recorder(TorchDispatchMode):
         self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """``x.unsqueeze_(0)``: the tensor becomes a view of what it was."""
-        twin = out_of_place(func)
-        if op.plain in ("resize", "resize_as", "set") or twin is None:
-            raise self.refuse(f"{op.plain}_ ({self.trace.frame}) changes memory that is in use.")
-        entry = self.memory.entry(self._dispatch(twin, args, kwargs))
+        if op.plain == "set":
+            return self._record_set(op, func, args, kwargs)
+        if op.plain in ("resize", "resize_as"):
+            twin, given = torch.ops.aten.as_strided.default, self._resized(op, func, args, kwargs)
+        else:
+            twin, given = out_of_place(func), (args[1:], kwargs)
+        entry = self.memory.entry(self._dispatch(twin, (args[0], *given[0]), given[1]))
         assert entry is not None
-        func(*args, **kwargs)
+        self._forget(args[0])
+        ask_torch(func, args, kwargs)
         self.memory.rename(args[0], entry)
         return args[0]
+
+    def _resized(
+        self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """``x.resize_(…)`` as an as_strided: its size, strides and offset."""
+        tensor = self._stand_in(args[0])
+        found = ask_torch(func, (empty_twin(tensor), *args[1:]), kwargs)
+        size, strides, offset = found.shape, found.stride(), tensor.storage_offset()
+        last = offset + sum((n - 1) * step for n, step in zip(size, strides, strict=True))
+        if found.numel() and (last + 1) * found.element_size() > tensor.untyped_storage().nbytes():
+            raise self.refuse(
+                f"{op.plain}_ ({self.trace.frame}) changes memory that is in use: it makes "
+                f"{tuple(tensor.shape)} larger, to {tuple(size)}; make a new tensor instead."
+            )
+        return (tuple(size), tuple(strides), offset), {}
+
+    def _record_set(
+        self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
+        """``x.set_(y)``: the tensor looks at the memory of another."""
+        target: Tensor = args[0]
+        if len(args) == 2 and isinstance(args[1], Tensor):
+            self.rebind(func, target, args[1])
+        elif target.is_meta:
+            self._forget(target)
+            ask_torch(func, args, kwargs)
+        else:
+            raise self.refuse(
+                f"set_ ({self.trace.frame}) lets a constant look at other memory by offset and "
+                f"strides; use copy_ instead."
+            )
+        return target
+
+    def rebind(self, func: Any, target: Tensor, source: Tensor) -> None:
+        """``x.data = y``, ``x.set_(y)``: the tensor looks at the memory of another."""
+        derived = self.memory.entry(source)
+        self._forget(target)
+        if target.is_meta and not source.is_meta:
+            ask_torch(func, (target, self._writable(source).tensor), {})
+        elif derived is not None and not target.is_meta:
+            kind = {"dtype": source.dtype, "device": target.device}
+            new = torch.empty_strided(source.shape, source.stride(), **kind)
+            ask_torch(func, (target, new), {})
+            self.memory.rename(target, derived)
+        else:
+            ask_torch(func, (target, source), {})
+
+    def _forget(self, tensor: Tensor) -> None:
+        """The tensor is about to look at its memory, or at other memory, in another way."""
+        if not tensor.is_meta:
+            self.constants.before_reshape(tensor)
+        self.memory.forget(tensor)
 
 
 def _view(

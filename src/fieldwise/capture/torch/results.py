@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fieldwise.capture.torch.blame import ask_torch
+
 aten = torch.ops.aten
 META = torch.device("meta")
 
@@ -20,7 +22,7 @@ META = torch.device("meta")
 def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """The op's results as tensors on the meta device."""
     found = shortcut(func, args, kwargs)
-    return func(*args, **kwargs) if found is None else found
+    return ask_torch(func, args, kwargs) if found is None else found
 
 
 def shortcut(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:

@@ -187,7 +187,7 @@ def _tensors(state: NamedTensors, recorder: Recorder) -> Iterator[None]:
     finally:
         for tensor, content, requires_grad, grad in saved:
             if storage_key(tensor) != storage_key(content) or tensor.shape != content.shape:
-                recorder.constants.before_rebind(tensor)
+                recorder.constants.before_reshape(tensor)
                 tensor.data = content
             if tensor.requires_grad != requires_grad:
                 tensor.requires_grad_(requires_grad)

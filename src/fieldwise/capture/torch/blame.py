@@ -1,0 +1,82 @@
+"""Whose an error is, the model's or ours, and at which line of the user's code it came up."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+import torch
+
+import fieldwise
+from fieldwise.errors import CaptureError, fault
+
+
+def ask_torch(func: Any, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call an op for the model: an error that comes out of here is the model's."""
+    return func(*args, **kwargs)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether the code that raised the error is fieldwise's own."""
+    if isinstance(error, (RecursionError, MemoryError)):
+        return False
+    code, _ = next(_raised_in(error))
+    return code.co_filename.startswith(_OURS) and code is not ask_torch.__code__
+
+
+def line_of(error: BaseException) -> str:
+    """The innermost line outside torch and fieldwise through which an error came: 'net.py:12'."""
+    return _first_outside(_raised_in(error))
+
+
+def running_line() -> str:
+    """The innermost line outside torch and fieldwise that is running: 'net.py:12'."""
+    return _first_outside(_running(sys._getframe(1)))
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an error and the first line of its text: 'ValueError: no such axis'."""
+    text = str(error).strip()
+    told = f"{type(error).__name__}: {text.splitlines()[0] if text else ''}".rstrip(" .:")
+    return told[:300]
+
+
+def our_fault(error: BaseException, where: object) -> CaptureError:
+    """The error for what went wrong inside fieldwise."""
+    code, line = next(_raised_in(error))
+    place = f"{Path(code.co_filename).name}:{line}"
+    return fault(f"fieldwise failed ({where}) with {first_line(error)} ({place})")
+
+
+def _first_outside(places: Iterator[tuple[CodeType, int]]) -> str:
+    for code, line in places:
+        if not code.co_filename.startswith((_OURS, _TORCH)):
+            return f"{code.co_filename}:{line}"
+    return ""
+
+
+def _raised_in(error: BaseException) -> Iterator[tuple[CodeType, int]]:
+    """The code and line of each frame through which an error came, the innermost first."""
+    places, traceback = [], error.__traceback__
+    while traceback is not None:
+        places.append((traceback.tb_frame.f_code, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return reversed(places)
+
+
+def _running(frame: FrameType | None) -> Iterator[tuple[CodeType, int]]:
+    while frame is not None:
+        yield frame.f_code, frame.f_lineno
+        frame = frame.f_back
+
+
+def _folder(module: ModuleType) -> str:
+    return f"{Path(str(module.__file__)).parent}{os.sep}"
+
+
+_OURS = _folder(fieldwise)
+_TORCH = _folder(torch)
