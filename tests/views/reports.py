@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.field import UnitField
-from fieldwise.field.report import AxisField, Row
+from fieldwise.field.report import AxisField, Piece, Row
 from fieldwise.graph import Value
 
 
@@ -73,3 +73,22 @@ UNITS = {
     "conv1": UnitField((3, 4), (64, 64), ((IndexSet.range(2, 5), IndexSet.range(3, 6)),)),
     "dilated": UnitField((0, 0), (64, 64), ()),
 }
+
+PIECED = row(
+    "head",
+    (
+        AxisField(2, extent=911, count=911, clipped=64, least=95),
+        axis(3, 7, stride=8),
+    ),
+    op="cat",
+    at_this_size=True,
+    pieces=(
+        Piece((IndexSet.range(0, 16), IndexSet.range(0, 8)), (axis(2, 95, stride=8), axis(3, 7))),
+        Piece(
+            (IndexSet.range(16, 20), IndexSet.range(0, 8)),
+            (axis(2, 911, stride=32, start=-440), axis(3, 7)),
+            why="a bound",
+        ),
+    ),
+)
+LONE = row("mask", (axis(2, 9), axis(3, 9)), at_this_size=True, of_unit=(4, 5))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 
 from fieldwise.views import csv as view
-from tests.views.reports import CROSSED, GLOBAL, HOLED, OPAQUE, PLAIN, UNITS
+from tests.views.reports import CROSSED, GLOBAL, HOLED, LONE, OPAQUE, PIECED, PLAIN, UNITS
 
 
 def lines(*rows, units=None):
@@ -44,3 +44,16 @@ def test_units_bring_their_regions():
     first, second = lines(PLAIN, HOLED, units=UNITS)
     assert (first["unit"], first["lo_2"], first["hi_3"]) == ("3x4", "2", "5")
     assert (second["region_count"], second["lo_2"]) == ("0", "")
+
+
+def test_every_kind_of_units_is_a_line_under_the_name_of_its_layer():
+    head, first, second = lines(PIECED)
+    assert {line["name"] for line in (head, first, second)} == {"head"}
+    assert [line["units"] for line in (head, first, second)] == [
+        "",
+        "0..15 x 0..7",
+        "16..19 x 0..7",
+    ]
+    assert (head["extent_2"], head["least_2"], head["stride_2"]) == ("911", "95", "")
+    assert (second["extent_2"], second["start_2"], second["why"]) == ("911", "-440", "a bound")
+    assert lines(LONE)[0]["of_unit"] == "4x5"

@@ -11,8 +11,10 @@ from tests.views.reports import (
     GLOBAL,
     HOLED,
     JOINED,
+    LONE,
     OPAQUE,
     PHASED,
+    PIECED,
     PLAIN,
     UNITS,
     report,
@@ -104,3 +106,13 @@ def test_a_unit_that_sees_nothing_has_no_ends():
 def test_a_map_without_the_unit_has_no_region():
     found = layer(CROSSED, units=UNITS)
     assert (found["unit"], found["region"]) == (None, None)
+
+
+def test_every_kind_of_units_is_an_entry_of_its_own():
+    found = layer(PIECED)
+    assert (found["extent"], found["least"], found["stride"]) == ([911, 7], [95, None], [None, 8])
+    first, second = found["pieces"]
+    assert first["units"] == [[[0, 15]], [[0, 7]]]
+    assert (second["extent"], second["start"], second["exact"]) == ([911, 7], [-440, 0], False)
+    assert "of_unit" not in found
+    assert layer(LONE)["of_unit"] == [4, 5]

@@ -13,7 +13,9 @@ from tests.views.reports import (
     GLOBAL,
     HOLED,
     JOINED,
+    LONE,
     OPAQUE,
+    PIECED,
     PLAIN,
     UNITS,
     report,
@@ -88,3 +90,23 @@ def test_names_with_brackets_are_not_taken_for_markup():
 
 def test_a_row_without_spatial_axes_is_blank():
     assert lines(row("head", ()))[-1].split() == ["head", "conv", "1x8x32x32"]
+
+
+def test_units_of_several_kinds_have_a_range_and_a_line_for_each_kind():
+    _, header, head, first, second, footnote = lines(PIECED)
+    assert header.split()[3:] == ["extent", "clipped", "stride", "start", "notes"]
+    assert head.split()[3:7] == ["95..911x7", "64x–", "–x8", "–x0"]
+    assert head.endswith("2 kinds of units; at this input size")
+    assert first.split() == ["units", "0..15", "x", "0..7", "95x7", "8x1", "0"]
+    assert second.split()[4:] == ["≤911x7", "32x1", "-440x0", "inexact", "[1]"]
+    assert footnote == "[1] a bound"
+
+
+def test_a_line_of_one_kind_does_not_speak_of_the_unit_that_was_asked_for():
+    *_, head, first, _, _ = lines(PIECED, PLAIN, units=UNITS)[:-1]
+    assert head.split()[7:10] == ["–", "–", "–"]
+    assert first.split()[-1] == "0"
+
+
+def test_a_row_of_one_unit_names_it():
+    assert lines(LONE)[2].endswith("of unit 4,5 alone; at this input size")

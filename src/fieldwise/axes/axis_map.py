@@ -147,8 +147,17 @@ class AxisMap:
     def _hash(self) -> int:
         return hash((self.advance, self.offsets))
 
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.offsets[:_SHOWN]))
+        if self.period > _SHOWN:
+            return f"AxisMap(advance={self.advance}, offsets=({shown}, … {self.period} phases))"
+        comma = "," if self.period == 1 else ""
+        return f"AxisMap(advance={self.advance}, offsets=({shown}{comma}))"
+
     def __str__(self) -> str:
-        sets = " | ".join(repr(offset)[len("IndexSet") :] for offset in self.offsets)
+        sets = " | ".join(repr(offset)[len("IndexSet") :] for offset in self.offsets[:_SHOWN])
+        if self.period > _SHOWN:
+            sets += f" | … {self.period} phases"
         period = len(self.offsets)
         left = "i" if period == 1 else f"{period}q+r"
         return f"{left} -> {self.advance}{'i' if period == 1 else 'q'}+{sets}"
@@ -274,5 +283,7 @@ def _least_period(advance: int, offsets: Sequence[IndexSet]) -> tuple[int, tuple
     return advance, tuple(offsets)
 
 
+_SHOWN = 32
+"""So many phases stand in a repr."""
 _ZERO = IndexSet(0, 1)
 IDENTITY = AxisMap(1, (_ZERO,))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from operator import index as as_integer
 from typing import SupportsIndex
 
@@ -147,7 +148,16 @@ class IndexSet:
         return offset >= 0 and bool(self.bits >> offset & 1)
 
     def __repr__(self) -> str:
-        parts = (str(lo) if hi == lo + 1 else f"{lo}..{hi - 1}" for lo, hi in self.runs())
+        """Its runs; of more than 32 the first ones, the last index and how many indices there are.
+
+        >>> IndexSet.range(0, 200, 2)
+        IndexSet{0, 2, 4, 6, … 198: 100 indices}
+        """
+        runs = list(islice(self.runs(), _SHOWN + 1))
+        shown = runs if len(runs) <= _SHOWN else runs[:4]
+        parts = [str(lo) if hi == lo + 1 else f"{lo}..{hi - 1}" for lo, hi in shown]
+        if len(runs) > _SHOWN:
+            parts.append(f"… {self.last}: {self.count} indices")
         return f"IndexSet{{{', '.join(parts)}}}"
 
     # ---------------------------------------------------------------- set algebra
@@ -274,6 +284,8 @@ def _smear(bits: int, length: int, step: int = 1) -> int:
     return bits
 
 
+_SHOWN = 32
+"""So many runs stand in a repr."""
 _TO_DIGIT = bytes([48, 49]) + bytes(254)
 EMPTY = IndexSet()
 _ZERO = IndexSet(0, 1)

@@ -55,6 +55,10 @@ class Table:
         read = self.pull(IndexSet.range(0, size))
         return range(read.first, read.last + 1) if read else range(0)
 
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.rows[:4]))
+        return f"Table({shown}{', …' if len(self.rows) > 4 else ''}: {len(self.rows)} rows)"
+
     def __str__(self) -> str:
         return f"table of {len(self.rows)}"
 

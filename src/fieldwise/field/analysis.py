@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from operator import index as as_integer
+from typing import Any, SupportsIndex
 
 from fieldwise.axes import IndexSet, Region
 from fieldwise.axes.region import Product
@@ -104,7 +105,8 @@ class FieldReport:
     def _measured(self, row: Row) -> Row:
         """No closed form: the middle unit's field at this input size."""
         place = self.roles(row.name)
-        region = self._unit_region(row.name, [row.shape[d] // 2 for d in place.unit], None)
+        unit = tuple(row.shape[dim] // 2 for dim in place.unit)
+        region = self._unit_region(row.name, unit, None)
         reach = pull(self.graph, row.name, region, source=self.input.name)
         found = _unit_field(reach, self.axes, self.input.shape, ())
         if not found.products:
@@ -116,14 +118,32 @@ class FieldReport:
         )
         return replace(
             row, axes=fields, products=len(found.products), exact=reach.exact, why=reach.why,
-            at_this_size=True,
+            at_this_size=True, pieces=(), of_unit=unit,
         )  # fmt: skip
 
     def __getitem__(self, name: str) -> ValueField:
         return ValueField(self, self.find(name))
 
+    def __contains__(self, name: object) -> bool:
+        """Whether ``report[name]`` answers: for a value's name or a module path."""
+        try:
+            self.find(name)  # type: ignore[arg-type]
+        except UsageError:
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the rows, in execution order."""
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.rows)
+
     def find(self, name: str) -> Row:
         """The row of a value or module path.  Raises UsageError, with close names."""
+        if not isinstance(name, str):
+            raise UsageError(f"A value is asked for by its name, not by {name!r}.")
         value = resolve(self.graph, name)
         if value not in self._by_name:
             raise UsageError(f"'{name}' does not depend on '{self.input.name}'.")
@@ -152,6 +172,7 @@ class FieldReport:
         name = self.graph.outputs[0] if target is None else resolve(self.graph, target)
         source = self.input
         sides = [IndexSet.range(0, size) for size in source.shape]
+        unit = tuple(map(_integer, unit))
         indices = _checked(unit, source.shape, self.axes, source.name)
         for axis, index in zip(self.axes, indices, strict=True):
             sides[axis] = IndexSet(index, 1)
@@ -185,9 +206,9 @@ class FieldReport:
         for dim, index in zip(place.unit, _checked(unit, shape, place.unit, name), strict=True):
             sides[dim] = IndexSet(index, 1)
         for dim in place.batch:
-            sides[dim] = IndexSet(0, 1)
+            sides[dim] = IndexSet(0, 1).clip(shape[dim])
         if channel is not None:
-            dim = _channel_dim(name, shape, place)
+            dim, channel = _channel_dim(name, shape, place), _integer(channel)
             if not 0 <= channel < shape[dim]:
                 raise UsageError(
                     f"'{name}' has channels 0 to {shape[dim] - 1}; {channel} is none of them."
@@ -206,9 +227,11 @@ class ValueField:
     def at(self, *unit: int, channel: int | None = None) -> UnitField:
         """The region that this unit sees in this input, borders and padding included.
 
-        ``unit`` holds one index per unit dimension of the value; all channels count unless one
-        is named.  Raises UsageError for a unit or channel outside the map.
+        ``unit`` holds one index per unit dimension of the value, counted from 0; all channels count
+        unless one is named.  Raises UsageError for a unit or channel outside the map, and for an
+        index that is not an integer.
         """
+        unit = tuple(map(_integer, unit))
         reach = self.report.reach(self.row.name, unit, channel=channel)
         return _unit_field(reach, self.report.axes, self.report.input.shape, unit)
 
@@ -233,6 +256,7 @@ def _unit_field(reach: Reach, axes: Sequence[int], shape: Shape, unit: Sequence[
 
 
 def _checked(unit: Sequence[int], shape: Shape, dims: Sequence[int], name: str) -> Sequence[int]:
+    unit = tuple(map(_integer, unit))
     sizes = tuple(shape[dim] for dim in dims)
     spelled = "x".join(map(str, sizes)) or "no spatial axes"
     if len(unit) != len(sizes):
@@ -246,6 +270,14 @@ def _checked(unit: Sequence[int], shape: Shape, dims: Sequence[int], name: str) 
                 f"counted from 0."
             )
     return unit
+
+
+def _integer(index: SupportsIndex) -> int:
+    """Python's integer for anything that stands for one (NumPy's, a tensor of one element)."""
+    try:
+        return as_integer(index)
+    except TypeError:
+        raise UsageError(f"A unit is named by integers; {index!r} is none.") from None
 
 
 def _channel_dim(name: str, shape: Shape, place: Roles) -> int:

@@ -8,7 +8,7 @@ network, not on the size of the input.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fieldwise.axes import AxisMap, Lattice
 from fieldwise.axes.axis_map import IDENTITY
@@ -79,6 +79,8 @@ def _read(graph: Graph, node: Node, read: Read, name: str, state: State) -> Stat
     shapes = step_shapes(read, graph.shape(node.operands[read.operand]), graph.shape(name))
     for step, (before, after) in zip(read.steps, shapes, strict=True):
         state = transfer(state, step, before, after)
+        if 0 in before or 0 in after:
+            state = replace(state, products=(), local=())
     return state
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fieldwise.axes import AxisMap
+from fieldwise.axes import AxisMap, IndexSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,9 @@ class AxisField:
     clipped: extent of the middle unit's field inside this input (the extent itself knows no
              border)
     map:     the closed form itself, where the axis is bounded
+    least:   the smallest extent of a unit, where units differ and no period says how (a
+             concatenation along the axis, a running sum); ``extent`` is then the largest, and
+             ``stride`` and ``period`` are None
     """
 
     axis: int
@@ -41,6 +44,7 @@ class AxisField:
     full_by: str | None = None
     clipped: int | None = None
     map: AxisMap | None = None
+    least: int | None = None
 
     @property
     def context(self) -> tuple[tuple[Fraction, Fraction], ...]:
@@ -48,7 +52,7 @@ class AxisField:
 
         One (size, stride, start) triple is not the answer for networks that upsample.
         """
-        if self.map is None:
+        if self.map is None or self.stride != self.map.rate:
             return ()
         rate = self.map.rate
         return tuple(
@@ -57,6 +61,33 @@ class AxisField:
             else (Fraction(0), Fraction(0))
             for phase, offset in enumerate(self.map.offsets)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The field of some units of a value whose units are of several kinds.
+
+    units:    per unit dimension the indices of the units that it speaks of
+    axes:     as of a row, but that ``start`` and ``centre`` are those of the piece's first unit;
+              where rows and columns were flattened into one dimension, ``stride`` is that from one
+              row or column to the next, and ``map`` takes the flat index
+    products: how many products of index sets the field of such a unit is a union of
+    why:      what makes it inexact, or None
+    local:    as of a row
+    of_unit:  the only unit of the piece that the numbers speak of, where no form of all is short
+    """
+
+    units: tuple[IndexSet, ...]
+    axes: tuple[AxisField, ...]
+    products: int = 1
+    why: str | None = None
+    local: tuple[AxisField, ...] | None = None
+    of_unit: tuple[int, ...] | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the field is exactly this; else it is an upper bound, see ``why``."""
+        return self.why is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +106,12 @@ class Row:
     local:        with ignore_global, the field through the local paths alone; None where
                   every path goes through a global operation
     aliases:      the module paths that returned this value, containers included
+    pieces:       where the value's units are of several kinds (values concatenated along a
+                  reported axis, a written slice, picked indices), one entry per kind; the row's
+                  own extents are then the largest and the least of all, and an axis along which
+                  the kinds differ has no stride and no start
+    of_unit:      the only unit that the numbers speak of, where neither a form of all units nor
+                  pieces are short enough; None otherwise
     """
 
     name: str
@@ -89,10 +126,12 @@ class Row:
     at_this_size: bool = False
     local: tuple[AxisField, ...] | None = None
     aliases: tuple[str, ...] = ()
+    pieces: tuple[Piece, ...] = ()
+    of_unit: tuple[int, ...] | None = None
 
     @property
     def extent(self) -> tuple[int | None, ...]:
-        """The extent per axis; None on a full axis."""
+        """The extent per axis, the largest where units differ; None on a full axis."""
         return tuple(axis.extent for axis in self.axes)
 
     @property

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import lru_cache
-from math import prod
+from dataclasses import dataclass
 
-from fieldwise.axes import EMPTY, AxisMap, IndexSet, Lattice, Region
+from fieldwise.axes import AxisMap, IndexSet, Region
 from fieldwise.axes.digits import summed_out
 from fieldwise.field.closed import Closed
-from fieldwise.field.products import Digit, Layout, Product, Track, antichain, over
-from fieldwise.field.report import AxisField, Row
+from fieldwise.field.describe import (
+    Scene,
+    combined,
+    evaluated,
+    fields,
+    middle_of,
+    of_one,
+    places_of,
+)
+from fieldwise.field.pieces import Cell, cells, whole
+from fieldwise.field.products import Layout, Product, Track, antichain
+from fieldwise.field.report import AxisField, Piece, Row
 from fieldwise.field.state import State
 from fieldwise.graph.ir import Node, Shape, Value
 
@@ -53,45 +60,115 @@ class Summary:
     why: str | None
     at_this_size: bool
     local: tuple[AxisField, ...] | None
+    pieces: tuple[Piece, ...] = ()
+    of_unit: tuple[int, ...] | None = None
 
 
 def summarise(closed: Closed, axes: Sequence[int], source: Shape, *, with_local: bool) -> Summary:
     """Extents, strides and the rest per source axis, of whole units."""
     layout = closed.state.layout
-    unit = frozenset(roles(layout, axes, len(source)).unit)
-    products, pieces = _of_the_middle(of_units(closed.state.products, layout, unit), layout)
-    sized = pieces or any(product.sized for product in products)
-    local = None
-    if with_local and closed.state.local:
-        middle, _ = _of_the_middle(of_units(closed.state.local, layout, unit), layout)
-        local = _fields(middle, layout, axes, source, closed, sized=sized)
+    dims = roles(layout, axes, len(source)).unit
+    scene = Scene(layout, middle_of(layout, dims), axes, source, closed.full_by)
+    seen = of_units(closed.state.products, layout, frozenset(dims))
+    beside = of_units(closed.state.local, layout, frozenset(dims)) if with_local else ()
+    found = cells(seen, beside, layout, dims)
+    if found is None:
+        return _of_the_middle(scene, seen, beside)
+    if len(found) < 2:
+        cell = found[0] if found else Cell(whole(layout, dims), seen, beside)
+        return _of_all(scene, cell.products, cell.local)
+    return _in_pieces(scene, found, dims)
+
+
+def _of_all(scene: Scene, products: Sequence[Product], beside: Sequence[Product]) -> Summary:
+    """All units see the same products."""
+    found = fields(scene, products, None)
+    sized = any(product.sized for product in products)
+    if sized and any(_has_no_numbers(field) for field in found):
+        return _of_the_middle(scene, products, beside)
     return Summary(
-        axes=_fields(products, layout, axes, source, closed, sized=sized),
+        axes=found,
         products=len(products),
-        why=next((p.why for p in products if p.why is not None), None),
+        why=_why(products),
         at_this_size=sized,
-        local=local,
+        local=fields(scene, beside, None) if beside else None,
     )
 
 
-def _of_the_middle(products: Sequence[Product], layout: Layout) -> tuple[tuple[Product, ...], bool]:
-    """Of a field in pieces (a concatenation along an axis) those of the middle unit.
-
-    Also whether there are pieces at all: what holds for some units only depends on the size.
-    """
-    if not any(product.where for product in products):
-        return tuple(products), False
-    middle = [_middle(digits) for digits in layout]
-    chosen = tuple(
-        replace(product, where=())
-        for product in products
-        if all(middle[dim] in indices for dim, indices in product.where)
+def _in_pieces(scene: Scene, found: Sequence[Cell], dims: Sequence[int]) -> Summary:
+    """Units of several kinds: a description of each, and what can be said of all."""
+    pieces = tuple(_piece(scene, cell, dims) for cell in found)
+    alike = [cell.products for cell in found]
+    local = [piece.local for piece in pieces if piece.local is not None]
+    return Summary(
+        axes=_together(scene, [piece.axes for piece in pieces], alike),
+        products=max(piece.products for piece in pieces),
+        why=next((piece.why for piece in pieces if piece.why is not None), None),
+        at_this_size=True,
+        local=_together(scene, local, [cell.local for cell in found if cell.local])
+        if local
+        else None,
+        pieces=pieces,
     )
-    return chosen, True
 
 
-def _middle(digits: Sequence[tuple[int, int]]) -> int:
-    return prod(size for size, _ in digits) // 2
+def _piece(scene: Scene, cell: Cell, dims: Sequence[int]) -> Piece:
+    part = dict(zip(dims, cell.units, strict=True))
+    axes, of_unit = fields(scene, cell.products, part), None
+    if any(_has_no_numbers(field) for field in axes):
+        unit = {dim: _middle(side) for dim, side in part.items()}
+        axes, of_unit = of_one(scene, cell.products, unit), tuple(unit.values())
+    return Piece(
+        units=cell.units,
+        axes=axes,
+        products=len(cell.products),
+        why=_why(cell.products),
+        local=fields(scene, cell.local, part) if cell.local else None,
+        of_unit=of_unit,
+    )
+
+
+def _together(
+    scene: Scene,
+    parts: Sequence[tuple[AxisField, ...]],
+    products: Sequence[Sequence[Product]],
+) -> tuple[AxisField, ...]:
+    """Of all pieces: along an axis where all follow one map, what that map says."""
+    found = list(combined(parts))
+    for position, sides in enumerate(zip(*parts, strict=True)):
+        maps = {side.map for side in sides}
+        if len(maps) == 1 and None not in maps:
+            found[position] = fields(scene, products[0], None)[position]
+    return tuple(found)
+
+
+def _of_the_middle(scene: Scene, products: Sequence[Product], beside: Sequence[Product]) -> Summary:
+    """The middle unit alone, where no description of all units is short enough."""
+    unit = scene.middle
+    chosen, local = (
+        tuple(p for p in some if all(unit[dim] in indices for dim, indices in p.where))
+        for some in (products, beside)
+    )
+    return Summary(
+        axes=of_one(scene, chosen, unit),
+        products=len(chosen),
+        why=_why(products),
+        at_this_size=True,
+        local=of_one(scene, local, unit) if local else None,
+        of_unit=tuple(unit.values()),
+    )
+
+
+def _has_no_numbers(field: AxisField) -> bool:
+    return field.extent is None and not field.full
+
+
+def _why(products: Sequence[Product]) -> str | None:
+    return next((product.why for product in products if product.why is not None), None)
+
+
+def _middle(indices: IndexSet) -> int:
+    return list(indices)[indices.count // 2]
 
 
 def make_row(
@@ -111,6 +188,8 @@ def make_row(
         at_this_size=summary.at_this_size,
         local=summary.local,
         aliases=aliases,
+        pieces=summary.pieces,
+        of_unit=summary.of_unit,
     )
 
 
@@ -152,113 +231,16 @@ def _over_units(track: Track, layout: Layout, unit: frozenset[int]) -> Track:
     return Track(tuple(digits), index)
 
 
-def _fields(
-    products: Sequence[Product],
-    layout: Layout,
-    axes: Sequence[int],
-    source: Shape,
-    closed: Closed,
-    *,
-    sized: bool,
-) -> tuple[AxisField, ...]:
-    """Per axis; what has no common map is described by the middle unit if it is sized anyway."""
-    fields = []
-    for position, axis in enumerate(axes):
-        tracks = [product.tracks[position] for product in products]
-        if any(isinstance(track.map, Lattice) for track in tracks):
-            fields.append(AxisField(axis, full=True, full_by=closed.full_by[position]))
-        else:
-            found = _bounded(axis, tracks, layout, source[axis])
-            if found.extent is None and sized and tracks:
-                found = _of_middle_unit(axis, tracks, layout, source[axis])
-            fields.append(found)
-    return tuple(fields)
-
-
-def _bounded(axis: int, tracks: Sequence[Track], layout: Layout, size: int) -> AxisField:
-    digits = _all_digits(axis, tracks, layout)
-    union: AxisMap | None = None
-    for track in tracks:
-        index = over(track, digits, layout)
-        if index is not None and union is not None:
-            index = union.union(index)
-        if index is None:
-            return AxisField(axis)
-        union = index
-    if union is None:
-        return AxisField(axis)
-    units = prod(layout[dim][place][0] for dim, place in digits)
-    return _described(axis, union, units, size)
-
-
-def _of_middle_unit(axis: int, tracks: Sequence[Track], layout: Layout, size: int) -> AxisField:
-    places = _places({dim: _middle(digits) for dim, digits in enumerate(layout)}, layout)
-    seen = EMPTY
-    for track in tracks:
-        seen = seen | _evaluated(track, places, layout, size)
-    return AxisField(axis, extent=seen.extent, count=seen.count, clipped=seen.clip(size).extent)
-
-
-def _all_digits(axis: int, tracks: Sequence[Track], layout: Layout) -> tuple[Digit, ...]:
-    """The digits that say where a unit is along a source axis, in their order.
-
-    A window's field depends on the window alone, yet its units are counted one by one.
-    """
-    widest = max((track.digits for track in tracks), key=len, default=())
-    stems = tuple(
-        (dim, place)
-        for dim, digits in enumerate(layout)
-        for place, (size, stem) in enumerate(digits)
-        if stem == 1 << axis and size > 1
-    )
-    return stems if set(widest) <= set(stems) else widest
-
-
 def closed_region(state: State, unit: Mapping[int, int]) -> tuple[tuple[IndexSet, ...], ...]:
     """The products that one unit sees by the closed form, unclipped; ``unit`` by dimension."""
-    places = _places(unit, state.layout)
+    places = places_of(unit, state.layout)
     found = []
     for product in of_units(state.products, state.layout, frozenset(unit)):
         if all(unit[dim] in indices for dim, indices in product.where):
             found.append(
                 tuple(
-                    _evaluated(track, places, state.layout, size)
+                    evaluated(track, places, state.layout, size)
                     for track, size in zip(product.tracks, state.sizes, strict=True)
                 )
             )
     return Region.of(found).products
-
-
-def _places(unit: Mapping[int, int], layout: Layout) -> dict[Digit, int]:
-    """The digits of a unit's indices."""
-    places = {}
-    for dim, index in unit.items():
-        rest = index
-        for place in reversed(range(len(layout[dim]))):
-            rest, places[dim, place] = divmod(rest, layout[dim][place][0])
-    return places
-
-
-def _evaluated(track: Track, places: Mapping[Digit, int], layout: Layout, size: int) -> IndexSet:
-    if isinstance(track.map, Lattice):
-        return track.map.within(size)
-    index = 0
-    for dim, place in track.digits:
-        index = index * layout[dim][place][0] + places[dim, place]
-    return track.map(index)
-
-
-@lru_cache(maxsize=1 << 12)
-def _described(axis: int, index: AxisMap, units: int, size: int) -> AxisField:
-    first = index.offsets[0]
-    return AxisField(
-        axis=axis,
-        extent=index.extent,
-        count=index.count,
-        stride=index.rate,
-        start=index.start,
-        centre=Fraction(first.first + first.last, 2) if first else None,
-        period=index.period,
-        clipped=index(units // 2).clip(size).extent,
-        map=index,
-    )

@@ -48,10 +48,14 @@ def _operand(graph: Graph, name: str) -> str:
 
 
 def _covers(row: Row, sizes: Sequence[int]) -> bool:
-    return all(
-        axis.full or (axis.extent is not None and axis.extent >= size)
-        for axis, size in zip(row.axes, sizes, strict=True)
-    )
+    return all(_least(axis, size) >= size for axis, size in zip(row.axes, sizes, strict=True))
+
+
+def _least(axis: AxisField, size: int) -> int:
+    """What every unit sees at least."""
+    if axis.least is not None:
+        return axis.least
+    return size if axis.full else axis.extent or 0
 
 
 def _skips(axis: AxisField) -> bool:

@@ -1,17 +1,19 @@
 """A field report as CSV: one line per layer, columns per axis named after the input dimension.
 
 ``extent_2`` is the extent along dimension 2 of the input.  A cell is empty where there is no
-such number (a full axis); fractions are written p/q.
+such number (a full axis); fractions are written p/q.  Where the units of a layer are of several
+kinds, a line for each follows that of the layer, under the same name: ``units`` says which.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fieldwise.field.report import AxisField, Row
+from fieldwise.field.report import AxisField, Piece, Row
+from fieldwise.views.table import spelled
 
 if TYPE_CHECKING:
     from fieldwise.field import UnitField
@@ -21,7 +23,7 @@ _PER_AXIS = ("extent", "count", "stride", "start", "centre", "period", "full", "
 
 def render(rows: Sequence[Row], *, units: Mapping[str, UnitField] | None = None) -> str:
     """These rows of a report as CSV text; ``units`` adds what single units see."""
-    lines = [_line(row, units) for row in rows]
+    lines = [line for row in rows for line in (_line(row, units), *_pieces(row))]
     columns = dict.fromkeys(column for line in lines for column in line)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
@@ -47,11 +49,28 @@ def _line(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:
     }
     for axis in row.local or ():
         line |= _axis(axis, "local_")
-    return line | _unit(row, units)
+    return line | _of_unit(row) | _unit(row, units)
+
+
+def _pieces(row: Row) -> Iterator[dict[str, Any]]:
+    """A line per kind of units."""
+    for piece in row.pieces:
+        line: dict[str, Any] = {"name": row.name, "units": spelled(piece.units)}
+        for axis in piece.axes:
+            line |= _axis(axis, "")
+        line |= {"products": piece.products, "exact": _text(piece.exact), "why": piece.why}
+        for axis in piece.local or ():
+            line |= _axis(axis, "local_")
+        yield line | _of_unit(piece)
+
+
+def _of_unit(found: Row | Piece) -> dict[str, Any]:
+    return {} if found.of_unit is None else {"of_unit": "x".join(map(str, found.of_unit))}
 
 
 def _axis(axis: AxisField, prefix: str) -> dict[str, Any]:
-    return {f"{prefix}{name}_{axis.axis}": _text(getattr(axis, name)) for name in _PER_AXIS}
+    line = {f"{prefix}{name}_{axis.axis}": _text(getattr(axis, name)) for name in _PER_AXIS}
+    return line if axis.least is None else line | {f"{prefix}least_{axis.axis}": axis.least}
 
 
 def _unit(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:

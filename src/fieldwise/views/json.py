@@ -18,6 +18,12 @@ and, where there is something to say:
                     the unit's own position that it sees
     misaligned      the join at which branches of different strides meet
     at_this_size    true: no form independent of the input size exists
+    least           per axis, the smallest extent of a unit where units differ; extent is then the
+                    largest
+    pieces          where units are of several kinds, one entry per kind: "units" (per unit
+                    dimension a list of [first, last], both inclusive), extent … period, least,
+                    full, products, exact and why; start and centre are those of its first unit
+    of_unit         the only unit that the numbers speak of, where no form of all units is short
     local           with --ignore-global: extent … period through the local paths alone
     unit, region    with --unit: {"lo", "hi", "count", "products"}, ``hi`` inclusive; a product is
                     a list of [lo, hi, count] per axis; lo and hi are null if it sees nothing.
@@ -34,7 +40,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from fieldwise.field.report import AxisField, Row
+from fieldwise.field.report import AxisField, Piece, Row
 
 if TYPE_CHECKING:
     from fieldwise.field import FieldReport, UnitField
@@ -87,8 +93,31 @@ def layer(row: Row) -> dict[str, Any]:
         entry["misaligned"] = row.misaligned
     if row.at_this_size:
         entry["at_this_size"] = True
-    if row.local is not None:
-        entry["local"] = _axes(row.local)
+    if row.pieces:
+        entry["pieces"] = [_piece(piece) for piece in row.pieces]
+    return entry | _more(row)
+
+
+def _piece(piece: Piece) -> dict[str, Any]:
+    return {
+        "units": [[[lo, hi - 1] for lo, hi in side.runs()] for side in piece.units],
+        **_axes(piece.axes),
+        "full": [axis.full for axis in piece.axes],
+        "products": piece.products,
+        "exact": piece.exact,
+        "why": piece.why,
+    } | _more(piece)
+
+
+def _more(found: Row | Piece) -> dict[str, Any]:
+    """What a row and a piece say only where there is something to say."""
+    entry: dict[str, Any] = {}
+    if any(axis.least is not None for axis in found.axes):
+        entry["least"] = [axis.least for axis in found.axes]
+    if found.of_unit is not None:
+        entry["of_unit"] = list(found.of_unit)
+    if found.local is not None:
+        entry["local"] = _axes(found.local)
     return entry
 
 

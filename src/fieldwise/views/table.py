@@ -1,7 +1,9 @@
 """A field report as a table for people.
 
 Numbers of axes that differ are joined by 'x' (1183x1311), equal ones are written once; 'all'
-marks a full axis.  Columns without news are left out; what makes a row inexact is a footnote.
+marks a full axis.  Where the units of a value are of several kinds, its extents are a range and a
+line for each kind follows.  Columns without news are left out; what makes a row inexact is a
+footnote.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fieldwise.field.report import AxisField, Row
+from fieldwise.axes import IndexSet
+from fieldwise.field.report import AxisField, Piece, Row
 
 if TYPE_CHECKING:
     from fieldwise.field import FieldReport, UnitField
@@ -31,16 +34,61 @@ def render(
     units: Mapping[str, UnitField] | None = None,
 ) -> RenderableType:
     """These rows of a report, for a rich console; ``units`` adds what single units see."""
-    reasons = list(dict.fromkeys(row.why or "unknown" for row in rows if not row.exact))
+    every = [line for row in rows for line in (row, *map(_as_row, row.pieces))]
+    reasons = list(dict.fromkeys(row.why or "unknown" for row in every if not row.exact))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = [column for column in _columns(units, reasons) if any(map(column[2], rows))]
+    columns = [column for column in _columns(units, reasons) if any(map(column[2], every))]
     for title, justify, _ in columns:
         table.add_column(title, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(row)) for _, _, cell in columns))
+        for piece in row.pieces[:_SHOWN]:
+            table.add_row(*(Text(_cell(column, piece)) for column in columns))
+        if len(row.pieces) > _SHOWN:
+            table.add_row(Text(f"  and {len(row.pieces) - _SHOWN} more kinds of units"))
     shape = "x".join(map(str, report.input.shape))
     footnotes = [Text(f"[{number}] {why}") for number, why in enumerate(reasons, 1)]
     return Group(Text(f"{model}, {report.input.name} {shape}", "bold"), table, *footnotes)
+
+
+_SHOWN = 12
+"""So many kinds of units have a line of their own; JSON and CSV name them all."""
+
+
+def _as_row(piece: Piece) -> Row:
+    """The line of one kind of units, in the words of a row."""
+    return Row(
+        name=f"  units {spelled(piece.units)}",
+        op="",
+        module="",
+        shape=(),
+        axes=piece.axes,
+        products=piece.products,
+        exact=piece.exact,
+        why=piece.why,
+        local=piece.local,
+        of_unit=piece.of_unit,
+    )
+
+
+def _cell(column: Column, piece: Piece) -> str:
+    title, _, cell = column
+    return "" if title in _OF_ONE_UNIT else cell(_as_row(piece))
+
+
+_OF_ONE_UNIT = ("unit", "sees", "samples")
+
+
+def spelled(units: Sequence[IndexSet]) -> str:
+    """Some units: their indices per dimension.
+
+    >>> spelled((IndexSet.of([0, 1, 2, 7]), IndexSet.of([4])))
+    '0..2,7 x 4'
+    """
+    return " x ".join(
+        ",".join(str(lo) if hi == lo + 1 else f"{lo}..{hi - 1}" for lo, hi in side.runs())
+        for side in units
+    )
 
 
 def _columns(units: Mapping[str, UnitField] | None, reasons: Sequence[str]) -> list[Column]:
@@ -75,7 +123,13 @@ def _local(row: Row) -> Sequence[AxisField]:
 
 
 def _extent(axes: Sequence[AxisField]) -> str:
-    return _joined("all" if axis.full else axis.extent for axis in axes)
+    return _joined(_range(axis) for axis in axes)
+
+
+def _range(axis: AxisField) -> int | str | None:
+    """The extent, from the least to the largest where units differ."""
+    largest = "all" if axis.full else axis.extent
+    return largest if axis.least is None else f"{axis.least}..{largest}"
 
 
 def _clipped(axes: Sequence[AxisField]) -> str:
@@ -128,6 +182,10 @@ def _notes(row: Row, reasons: Sequence[str]) -> str:
     notes = [f"full by {maker}" for maker in makers]
     if row.misaligned is not None:
         notes.append(f"misaligned at {row.misaligned}")
+    if row.pieces:
+        notes.append(f"{len(row.pieces)} kinds of units")
+    if row.of_unit is not None:
+        notes.append(f"of unit {','.join(map(str, row.of_unit))} alone")
     if row.at_this_size:
         notes.append("at this input size")
     if not row.exact:

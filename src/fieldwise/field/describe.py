@@ -1,0 +1,295 @@
+"""From products to numbers: extent, count, stride and start of some units, per source axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from itertools import islice
+from math import prod
+
+from fieldwise.axes import EMPTY, AxisMap, IndexSet, Lattice
+from fieldwise.axes.digits import subindex
+from fieldwise.field.pieces import is_written_out, length
+from fieldwise.field.products import Digit, Layout, Product, Track, over
+from fieldwise.field.report import AxisField
+from fieldwise.graph.ir import Shape
+
+Part = Mapping[int, IndexSet]
+"""Some of the units: their indices by unit dimension."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The value whose units are described, and the source in which they see.
+
+    layout:  of the value; middle: its middle unit, by unit dimension
+    axes:    of the source; source: its shape
+    full_by: per axis, the first value on the way that saw all of it
+    """
+
+    layout: Layout
+    middle: Mapping[int, int]
+    axes: Sequence[int]
+    source: Shape
+    full_by: Sequence[str | None]
+
+
+def fields(scene: Scene, products: Sequence[Product], part: Part | None) -> tuple[AxisField, ...]:
+    """What these units see through these products; ``part`` is None for all units.
+
+    Tracks that move at different rates have no common map.  Where they hold at this size only they
+    are written out for it, unless there are too many units: that axis is left without numbers.
+    """
+    sized = any(product.sized for product in products)
+    flat = _flattened(products)
+    found = []
+    for position, axis in enumerate(scene.axes):
+        tracks = [product.tracks[position] for product in products]
+        if any(isinstance(track.map, Lattice) for track in tracks):
+            found.append(AxisField(axis, full=True, full_by=scene.full_by[position]))
+        elif not tracks:
+            found.append(AxisField(axis, extent=0, count=0, clipped=0))
+        else:
+            together = any(track.digits in flat for track in tracks)
+            found.append(_bounded(scene, axis, tracks, part, sized=sized, flat=together))
+    return tuple(found)
+
+
+def of_one(
+    scene: Scene, products: Sequence[Product], unit: Mapping[int, int]
+) -> tuple[AxisField, ...]:
+    """What one unit sees, where no description of all units exists."""
+    places = places_of(unit, scene.layout)
+    found = []
+    for position, axis in enumerate(scene.axes):
+        size = scene.source[axis]
+        tracks = [product.tracks[position] for product in products]
+        if any(isinstance(track.map, Lattice) for track in tracks):
+            found.append(AxisField(axis, full=True, full_by=scene.full_by[position]))
+            continue
+        seen = EMPTY
+        for track in tracks:
+            seen = seen | evaluated(track, places, scene.layout, size)
+        clipped = seen.clip(size).extent
+        found.append(AxisField(axis, extent=seen.extent, count=seen.count, clipped=clipped))
+    return tuple(found)
+
+
+def combined(parts: Sequence[tuple[AxisField, ...]]) -> tuple[AxisField, ...]:
+    """One field per axis for units of several kinds: the largest extent, the least beside it.
+
+    No stride and no start: those of one kind are not those of another.
+    """
+    found = []
+    for sides in zip(*parts, strict=True):
+        first = sides[0]
+        bounded = [side for side in sides if not side.full]
+        extents = [side.extent for side in bounded if side.extent is not None]
+        lows = [side.extent if side.least is None else side.least for side in bounded]
+        known = len(extents) == len(bounded)
+        full = next((side for side in sides if side.full), None)
+        numbers = [low for low in lows if low is not None]
+        largest = max(extents) if known and full is None else None
+        least = min(numbers) if known and numbers else None
+        found.append(
+            AxisField(
+                first.axis,
+                extent=largest,
+                least=None if least == largest else least,
+                count=_largest([side.count for side in bounded]) if full is None else None,
+                clipped=_largest([side.clipped for side in bounded]) if full is None else None,
+                full=full is not None,
+                full_by=None if full is None else full.full_by,
+            )
+        )
+    return tuple(found)
+
+
+def _largest(numbers: Sequence[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return max(known) if known and len(known) == len(numbers) else None
+
+
+# -------------------------------------------------------------------- one axis
+
+
+def _bounded(
+    scene: Scene,
+    axis: int,
+    tracks: Sequence[Track],
+    part: Part | None,
+    *,
+    sized: bool,
+    flat: bool,
+) -> AxisField:
+    layout, size = scene.layout, scene.source[axis]
+    digits = _all_digits(axis, tracks, layout)
+    units = prod(layout[dim][place][0] for dim, place in digits)
+    maps = [over(track, digits, layout) for track in tracks]
+    known = [index for index in maps if index is not None]
+    if len(known) < len(maps):
+        return AxisField(axis)
+    union = _united(known)
+    if union is None and sized and units <= _WRITTEN:
+        union = _written_out(tuple(known), units, size)
+    if union is None:
+        return AxisField(axis)
+    positions = None if part is None else _positions(digits, part, layout)
+    return _described(axis, union, units, positions, size, sized=sized, flat=flat)
+
+
+def _united(maps: Sequence[AxisMap]) -> AxisMap | None:
+    union: AxisMap | None = maps[0]
+    for index in maps[1:]:
+        union = None if union is None else union.union(index)
+    return union
+
+
+@lru_cache(maxsize=1 << 8)
+def _written_out(maps: tuple[AxisMap, ...], units: int, size: int) -> AxisMap:
+    """What all of them read, unit by unit; the advance is never taken."""
+    rows = []
+    for unit in range(units):
+        seen = EMPTY
+        for index in maps:
+            seen = seen | index(unit)
+        rows.append(seen)
+    return AxisMap(size, tuple(rows))
+
+
+def _all_digits(axis: int, tracks: Sequence[Track], layout: Layout) -> tuple[Digit, ...]:
+    """The digits that say where a unit is along a source axis, in their order.
+
+    A window's field depends on the window alone, yet its units are counted one by one.
+    """
+    widest = max((track.digits for track in tracks), key=len, default=())
+    stems = tuple(
+        (dim, place)
+        for dim, digits in enumerate(layout)
+        for place, (size, stem) in enumerate(digits)
+        if stem == 1 << axis and size > 1
+    )
+    return stems if set(widest) <= set(stems) else widest
+
+
+def _positions(digits: Sequence[Digit], part: Part, layout: Layout) -> IndexSet | None:
+    """The indices over these digits that the units have; None where they are not followed."""
+    found, dims = IndexSet(0, 1), [dim for dim, _ in digits]
+    for dim in dict.fromkeys(dims):
+        places = tuple(place for other, place in digits if other == dim)
+        run = dims[dims.index(dim) : dims.index(dim) + len(places)]
+        if dim not in part or run != [dim] * len(places) or list(places) != sorted(places):
+            return None
+        sizes = tuple(size for size, _ in layout[dim])
+        width = prod(sizes[place] for place in places)
+        found = found.scale(width).minkowski(subindex(sizes, places).pull(part[dim]))
+    return found
+
+
+def _flattened(products: Sequence[Product]) -> set[tuple[Digit, ...]]:
+    """Digits that several axes follow: rows and columns in one dimension."""
+    return {
+        track.digits
+        for product in products
+        for number, track in enumerate(product.tracks)
+        if track.digits and any(t.digits == track.digits for t in product.tracks[:number])
+    }
+
+
+def _stride(index: AxisMap, at: int, *, flat: bool) -> Fraction:
+    """How far the field moves from one unit to the next, from one row or column where flattened.
+
+    Row i // 16 moves on with every sixteenth unit, column i mod 16 comes round again and again.
+    """
+    follows_blocks = index.period > 1 and (flat or index.advance == 0)
+    step = _step_of_blocks(index, at) if follows_blocks else None
+    return index.rate if step is None else Fraction(step)
+
+
+def _step_of_blocks(index: AxisMap, at: int) -> int | None:
+    """How far a block of units that see the same is from the next; None where that differs."""
+    rows = [index(at + number) for number in range(index.period)]
+    width = next((n for n, row in enumerate(rows) if row != rows[0]), index.period)
+    blocks = rows[::width]
+    if any(row != blocks[number // width] for number, row in enumerate(rows)):
+        return None
+    step = blocks[1].base - blocks[0].base if len(blocks) > 1 else index.advance
+    even = all(block == rows[0].shift(step * number) for number, block in enumerate(blocks))
+    return step if even and index.advance in (0, step * len(blocks)) else None
+
+
+@lru_cache(maxsize=1 << 12)
+def _described(
+    axis: int,
+    index: AxisMap,
+    units: int,
+    positions: IndexSet | None,
+    size: int,
+    *,
+    sized: bool,
+    flat: bool,
+) -> AxisField:
+    """The numbers of a map, for all units or for those at some positions."""
+    seen = index.offsets
+    if positions is not None and index.period > 1:
+        seen = tuple(seen[phase] for phase in positions.modulo(index.period))
+    at = 0 if positions is None else positions.first
+    middle = units // 2 if positions is None else _member(positions, positions.count // 2)
+    first = index(at)
+    found = AxisField(
+        axis=axis,
+        extent=max(offset.extent for offset in seen),
+        count=max(offset.count for offset in seen),
+        stride=_stride(index, at, flat=flat),
+        start=first.first if first else None,
+        centre=Fraction(first.first + first.last, 2) if first else None,
+        period=index.period,
+        clipped=index(middle).clip(size).extent,
+        map=index,
+    )
+    if not sized or not is_written_out(index, units):
+        return found
+    least = min(offset.extent for offset in seen)
+    least_known = None if least == found.extent else least
+    return replace(found, stride=None, period=None, least=least_known)
+
+
+def _member(indices: IndexSet, number: int) -> int:
+    """The member with this number, counted from the first."""
+    if indices.is_contiguous:
+        return indices.first + number
+    return next(islice(indices, number, None))
+
+
+# -------------------------------------------------------------------- one unit
+
+
+def middle_of(layout: Layout, dims: Sequence[int]) -> dict[int, int]:
+    """The middle unit, by unit dimension."""
+    return {dim: length(layout, dim) // 2 for dim in dims}
+
+
+def places_of(unit: Mapping[int, int], layout: Layout) -> dict[Digit, int]:
+    """The digits of a unit's indices."""
+    places = {}
+    for dim, index in unit.items():
+        rest = index
+        for place in reversed(range(len(layout[dim]))):
+            rest, places[dim, place] = divmod(rest, layout[dim][place][0])
+    return places
+
+
+def evaluated(track: Track, places: Mapping[Digit, int], layout: Layout, size: int) -> IndexSet:
+    """What one unit sees along a track, unclipped; ``size`` is the source axis's."""
+    if isinstance(track.map, Lattice):
+        return track.map.within(size)
+    index = 0
+    for dim, place in track.digits:
+        index = index * layout[dim][place][0] + places[dim, place]
+    return track.map(index)
+
+
+_WRITTEN = 1 << 12
+"""So many units are described one by one; of more only the middle one."""

@@ -1,0 +1,206 @@
+"""A row is true of all the units that it speaks of: values whose units are of several kinds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fieldwise.axes import IndexSet, Region
+from fieldwise.field import FieldReport, UnitField, receptive_fields
+from fieldwise.field.probes import GradientProbe
+from fieldwise.field.report import Piece, Row
+
+
+class Net(nn.Module):
+    """A function of a tensor and of two branches, of extents 3 and 7."""
+
+    def __init__(self, function, rank: int) -> None:
+        super().__init__()
+        conv = (nn.Conv1d, nn.Conv2d)[rank - 1]
+        self.function = function
+        self.three = conv(1, 1, 3, padding=1, stride=rank)
+        self.seven = conv(1, 1, 7, padding=3, stride=2 * rank)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.three(x), self.seven(x))
+
+
+def _written(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    out = torch.zeros(1, 1, 24)
+    out[..., 4:20] = a[..., 4:20]
+    return out
+
+
+def _levels(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.cat([a.flatten(2), b.flatten(2)], 2).transpose(1, 2)
+
+
+def _anchored_levels(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Three anchors per position, as the leading digit of the flattened dimension."""
+    return torch.cat([v.repeat(1, 3, 1, 1).flatten(1)[:, None] for v in (a, b)], 2)
+
+
+def _class_token(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.cat([torch.zeros(1, 1, 1), a.flatten(2).transpose(1, 2)], 1)
+
+
+LINES = {
+    "a concatenation": lambda x, a, b: torch.cat([a, b], 2),
+    "history and look-ahead": lambda x, a, b: torch.cat([a[..., -8:], b[..., :4]], 2),
+    "a written slice": _written,
+    "a flip beside the original": lambda x, a, b: torch.cat([a, a.flip(2)], 2),
+    "picked indices in two runs": lambda x, a, b: a[..., [0, 1, 2, 9, 11, 13, 15]],
+    "picked indices without order": lambda x, a, b: x[..., [5, 3, 19, 2]],
+    "a running sum": lambda x, a, b: a.cumsum(2),
+    "a running sum of a part": lambda x, a, b: torch.cat([b, a.cumsum(2)], 2),
+    "a stack, read in turns": lambda x, a, b: torch.stack([a, x], 3).flatten(2),
+    "a where with a constant mask": lambda x, a, b: torch.where(torch.arange(24) < 9, a, x),
+    "a sum of different strides at this size": lambda x, a, b: a[..., :12].cumsum(2) + b,
+    "zeros before it": lambda x, a, b: torch.cat([torch.zeros(1, 1, 5), a], 2),
+    "a concatenation, convolved": lambda x, a, b: F.avg_pool1d(torch.cat([a, b], 2), 3, 3),
+}
+PLANES = {"two levels of a head": _levels, "a class token before the others": _class_token}
+
+
+def _report(function, shape: tuple[int, ...]) -> FieldReport:
+    return receptive_fields(Net(function, len(shape) - 2).eval(), shape)
+
+
+def _parts(report: FieldReport, row: Row) -> tuple[Piece | Row, ...]:
+    return row.pieces or (row,)
+
+
+def _units(report: FieldReport, row: Row, part: Piece | Row) -> IndexSet:
+    (dim,) = report.roles(row.name).unit
+    return part.units[0] if isinstance(part, Piece) else IndexSet.range(0, row.shape[dim])
+
+
+def _agrees(report: FieldReport, row: Row) -> None:
+    """Every unit sees what the form of its part says, clipped to the input."""
+    probe, shape = GradientProbe.of_graph(report.graph), report.input.shape
+    (dim,) = report.roles(row.name).unit
+    known = []
+    for part in _parts(report, row):
+        units = _units(report, row, part)
+        known.extend(units)
+        for unit in units:
+            sides = tuple(
+                axis.map(unit).clip(shape[axis.axis]) if axis.map else IndexSet()
+                for axis in part.axes
+            )
+            formed = UnitField((unit,), shape[2:], Region.of([sides]).products).mask()
+            measured = probe.field(row.name, (unit,), dims=(dim,)).mask
+            assert (formed == measured).all(), (row.name, unit)
+    assert sorted(known) == list(range(row.shape[dim]))
+
+
+def _speaks_for_all(report: FieldReport, row: Row) -> None:
+    """Extents lie between the least and the largest; stride and start are those of each unit."""
+    for part in _parts(report, row):
+        units = list(_units(report, row, part))
+        for axis in part.axes:
+            seen = [axis.map(unit) if axis.map else IndexSet() for unit in units]
+            assert max(one.extent for one in seen) == axis.extent
+            assert axis.least in (None, min(one.extent for one in seen))
+            if axis.start is not None:
+                assert seen[0].first == axis.start
+            if axis.period == 1 and axis.stride is not None:
+                step = units[-1] - units[0]
+                assert seen[-1].first - seen[0].first == axis.stride * step
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_along_a_line_every_unit_sees_what_its_part_of_the_row_says(kind: str) -> None:
+    report = _report(LINES[kind], (1, 1, 24))
+    row = report.find(report.graph.outputs[0])
+    assert row.exact
+    _agrees(report, row)
+    _speaks_for_all(report, row)
+
+
+@pytest.mark.parametrize("kind", PLANES)
+def test_of_flattened_planes_every_unit_sees_what_its_part_of_the_row_says(kind: str) -> None:
+    report = _report(PLANES[kind], (1, 1, 16, 16))
+    row = report.find(report.graph.outputs[0])
+    assert row.exact
+    _agrees(report, row)
+    _speaks_for_all(report, row)
+
+
+def test_a_concatenation_has_a_range_of_extents_and_neither_stride_nor_start() -> None:
+    report = _report(LINES["a concatenation"], (1, 1, 24))
+    (axis,) = report.rows[-1].axes
+    assert (axis.extent, axis.least, axis.stride, axis.start) == (7, 3, None, None)
+    assert [piece.units for piece in report.rows[-1].pieces] == [
+        (IndexSet.range(0, 24),), (IndexSet.range(24, 36),)
+    ]  # fmt: skip
+    assert [piece.axes[0].start for piece in report.rows[-1].pieces] == [-1, -3]
+
+
+def test_of_flattened_levels_every_stride_is_that_of_rows_and_columns() -> None:
+    row = _report(PLANES["two levels of a head"], (1, 1, 16, 16)).rows[-1]
+    assert [[axis.stride for axis in piece.axes] for piece in row.pieces] == [[2, 2], [4, 4]]
+    tokens = _report(PLANES["a class token before the others"], (1, 1, 16, 16)).rows[-1]
+    assert [axis.stride for axis in tokens.pieces[1].axes] == [2, 2]
+    anchored = _report(_anchored_levels, (1, 1, 16, 16)).rows[-1]
+    assert [[axis.stride for axis in piece.axes] for piece in anchored.pieces] == [[2, 2], [4, 4]]
+
+
+def test_an_axis_along_which_all_units_are_alike_keeps_its_stride_and_start() -> None:
+    report = _report(lambda x, a, b: torch.cat([a, a.flip(2)], 2), (1, 1, 16, 16))
+    rows, columns = report.rows[-1].axes
+    assert (rows.stride, rows.start) == (None, None)
+    assert (columns.stride, columns.start, columns.map) == (2, -1, report.find("three").axes[1].map)
+
+
+def test_a_frame_of_zeros_is_one_kind_of_units_in_two_rectangles() -> None:
+    def framed(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        out = torch.zeros(1, 1, 8, 8)
+        out[..., 2:6, 2:6] = a[..., 2:6, 2:6]
+        return out
+
+    row = _report(framed, (1, 1, 16, 16)).rows[-1]
+    assert [piece.axes[0].extent for piece in row.pieces].count(3) == 1
+    covered = Region.of(piece.units for piece in row.pieces)
+    assert covered == Region.whole((8, 8))
+    assert sum(side[0].count * side[1].count for side in (p.units for p in row.pieces)) == 64
+
+
+def test_units_that_see_everything_beside_others_are_told_apart() -> None:
+    row = _report(lambda x, a, b: torch.cat([a, x.mean(2, keepdim=True)], 2), (1, 1, 24)).rows[-1]
+    assert (row.axes[0].full, row.axes[0].extent, row.axes[0].least) == (True, None, 3)
+    assert [piece.axes[0].full for piece in row.pieces] == [False, True]
+
+
+def test_where_no_form_is_short_the_row_says_of_which_unit_it_speaks() -> None:
+    """More than 64 kinds of units: only the middle one is described."""
+
+    def mixed(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        pick = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+        parts = [a[..., i : i + 1] if i % 3 else b[..., i // 2 : i // 2 + 1] for i in pick[:90]]
+        return torch.cat(parts, 2)
+
+    report = _report(mixed, (1, 1, 200))
+    row = report.rows[-1]
+    assert (row.pieces, row.of_unit, row.axes[0].stride) == ((), (45,), None)
+    assert row.axes[0].count == report[row.name].at(45).count
+
+
+def test_a_unit_that_was_pulled_is_named() -> None:
+    """Tokens mixed along a diagonal have no closed form: the row is that of the middle one."""
+
+    def diagonal(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return F.max_pool1d(a.flatten(2), 5, 1, 2)
+
+    row = _report(diagonal, (1, 1, 16, 16)).rows[-1]
+    assert row.at_this_size
+    assert row.of_unit == (32,)
+
+
+def test_a_recurrent_row_has_the_extents_of_its_first_and_its_last_unit() -> None:
+    model = nn.LSTM(1, 2, batch_first=True)
+    row = receptive_fields(model.eval(), (1, 30, 1), axes=(1,)).find("lstm[0]")
+    (axis,) = row.axes
+    assert (axis.least, axis.extent, axis.start, axis.stride) == (1, 30, 0, None)
