@@ -31,8 +31,12 @@ test: $(TOOLS) ## Lint, check the format and the types, run the tests and the do
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(WORKERS) tests
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' tests
 	$(BIN)/python -m pytest -n $(WORKERS) --doctest-modules src
+
+.PHONY: test-all
+test-all: test ## The same, then the tests that take long and are rarely red
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow tests
 
 .PHONY: bench
 bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, and what each costs

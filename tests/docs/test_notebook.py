@@ -36,7 +36,6 @@ def test_nothing_of_the_page_is_lost():
     assert [line for line in words.splitlines() if line.startswith("#")] == headings
 
 
-@pytest.mark.slow
 def test_every_cell_runs_and_shows_what_the_file_shows(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("COLUMNS", "100")
