@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isfinite
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, Literal
 
 from fieldwise.errors import UsageError
+from fieldwise.written import ratio as ratio_of
+from fieldwise.written import shown
 
 Kind = Literal["batch", "channel", "space"]
 
@@ -36,8 +40,8 @@ class Axis:
         for what, value, smallest in (
             ("size", self.least, 1), ("step", self.step, 0), ("halo", self.halo, 0),
         ):  # fmt: skip
-            if value < smallest:
-                raise ValueError(f"the {what} of axis {self.name!r} is {value}")
+            if not smallest <= value <= _MAX:
+                raise ValueError(f"the {what} of axis {shown(self.name)} is {value}")
 
 
 Tensor = tuple[Axis, ...]
@@ -74,20 +78,21 @@ def read_description(path: Path) -> Description:
     Raises UsageError where it cannot be read, or says nothing of inputs and outputs.
     """
     try:
-        import yaml
+        from fieldwise.tile.bioimageio.yaml_file import read_yaml
     except ImportError as error:
         raise UsageError(
             "Reading a description needs PyYAML; install it with pip install 'fieldwise[tile]'."
         ) from error
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        (line, *_) = str(error).splitlines()
-        raise UsageError(f"Cannot read {str(path)!r}: {line}; check the file.") from error
+        found = read_yaml(path)
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise UsageError(f"Cannot read {str(path)!r}: {said}; check the file.") from error
     try:
         return described(found)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        said = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        known = type(error) is ValueError
+        said = str(error) if known else f"{type(error).__name__}: {shown(str(error))}"
         raise UsageError(
             f"{str(path)!r} is no model description of format 0.3 to 0.5 ({said}); check its "
             "inputs and outputs."
@@ -133,9 +138,10 @@ def _settled(inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         if not isinstance(size, Mapping) or "axis_id" not in size:
             return axis
         other = sized[size.get("tensor_id"), size["axis_id"]]
-        ratio = Fraction(str(other.get("scale", 1))) / Fraction(str(axis.get("scale", 1)))
+        ratio = _scale(other) / _scale(axis)
         least, step = _sizes(other["size"])
-        found = {"min": least * ratio + size.get("offset", 0), "step": step * ratio}
+        offset = _whole("offset", size.get("offset", 0))
+        found = {"min": least * ratio + offset, "step": step * ratio}
         return {**axis, "size": found}
 
     return [
@@ -144,10 +150,18 @@ def _settled(inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     ]
 
 
+def _scale(axis: Mapping[str, Any]) -> Fraction:
+    given = axis.get("scale", 1)
+    found = None if isinstance(given, bool) else ratio_of(str(given))
+    if found is None or not 1 / _MAX <= found <= _MAX:
+        raise ValueError(f"the scale {_told(given)} is no positive number")
+    return found
+
+
 def _shaped(inputs: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     for one in inputs:
         if isinstance(one["axes"], str) and "shape" not in one:
-            raise ValueError(f"the input {one.get('name')!r} has no shape")
+            raise ValueError(f"the input {_told(one.get('name'))} has no shape")
     return inputs
 
 
@@ -176,27 +190,43 @@ def _lettered(axes: str, data: Mapping[str, Any]) -> Tensor:
 
 def _numbers(what: str, values: Any, count: int) -> list[int]:
     if not isinstance(values, list) or len(values) != count:
-        raise ValueError(f"the {what} {values!r} is not one number for each of {count} axes")
+        raise ValueError(f"the {what} {_told(values)} is not one number for each of {count} axes")
     return [_whole(what, value) for value in values]
 
 
 def _whole(what: str, value: Any) -> int:
-    number = Fraction(value) if isinstance(value, (int, float, Fraction)) else None
+    is_number = isinstance(value, (int, float, Fraction)) and not isinstance(value, bool)
+    number = Fraction(value) if is_number and isfinite(value) else None
     if number is None or number.denominator != 1:
-        raise ValueError(f"the {what} {value!r} is no whole number")
+        raise ValueError(f"the {what} {_told(value)} is no whole number")
+    if abs(number) > _MAX:
+        raise ValueError(f"the {what} {_told(value)} is larger than {_MAX}")
     return int(number)
+
+
+def _told(value: Any) -> str:
+    """A value as a message names it."""
+    text = _short().repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _short() -> Repr:
+    """Three levels, and as much of each as fits in a message."""
+    found = Repr()
+    found.maxlevel, found.maxlist, found.maxdict, found.maxstring = 3, 8, 8, _SHOWN
+    return found
 
 
 def _axis(data: Mapping[str, Any]) -> Axis:
     """Format 0.5."""
     if data["type"] not in _TYPES:
-        raise ValueError(f"an axis of type {data['type']!r} is none of {', '.join(_TYPES)}")
+        raise ValueError(f"an axis of type {_told(data['type'])} is none of {', '.join(_TYPES)}")
     kind, halo = _TYPES[data["type"]], _whole("halo", data.get("halo", 0))
     name, size = str(data.get("id", data["type"])), data.get("size", 1)
     if kind == "channel" and "channel_names" in data:
         names = data["channel_names"]
         if not isinstance(names, list):
-            raise ValueError(f"the channel names {names!r} are no list")
+            raise ValueError(f"the channel names {_told(names)} are no list")
         size = len(names)
     if isinstance(size, Mapping) and "axis_id" in size:
         return Axis(name, kind, halo=halo)
@@ -210,6 +240,10 @@ def _sizes(size: Any) -> tuple[int, int]:
         return _whole("min", size.get("min", 1)), _whole("step", size.get("step", 0))
     return _whole("size", size), 0
 
+
+_MAX = 1 << 20
+"""The largest size, step, halo or scale that is believed."""
+_SHOWN = 80
 
 _LETTERS: Mapping[str, Kind] = {"b": "batch", "c": "channel", "i": "channel"}
 _TYPES: Mapping[str, Kind] = {

@@ -13,6 +13,7 @@ import numpy as np
 
 from fieldwise.errors import FieldwiseError, UsageError
 from fieldwise.tile.io.grain import Steps
+from fieldwise.tile.io.kinds import first_line
 from fieldwise.tile.io.protocol import Sink, Source
 
 Shape = tuple[int, ...]
@@ -142,9 +143,9 @@ def open_source(path: Path) -> Source:
     except FieldwiseError:
         raise
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UsageError(
-            f"{str(path)!r} cannot be read as {_module_of(path).removesuffix('_array')}: {said}; "
+            f"{str(path)!r} cannot be read as {_module_of(path).removesuffix('_array')}: "
+            f"{first_line(error)}; "
             "is it whole, and is its suffix right?"
         ) from error
 

@@ -1,7 +1,9 @@
-"""Which arrays can be fed to a model."""
+"""Which arrays can be read, and fed to a model."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,3 +18,26 @@ def check_kind(path: Path, dtype: np.dtype[Any]) -> None:
         raise UsageError(
             f"{str(path)!r} holds elements of type {dtype}, not real numbers; convert it first."
         )
+
+
+def check_chunks(path: Path, chunks: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """Raise UsageError where a chunk, which is read whole, would fill the memory."""
+    nbytes = prod(chunks) * dtype.itemsize
+    if min(chunks, default=1) < 1 or nbytes > MAX_CHUNK:
+        written = "x".join(map(str, chunks[:8]))
+        raise UsageError(
+            f"{str(path)!r} is stored in chunks of {written}, which are {nbytes} bytes and at "
+            f"most {MAX_CHUNK} can be read; write it in smaller ones."
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, as a part of a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = "".join(letter if letter.isprintable() else "?" for letter in lines[0][:_SHOWN])
+    return text.rstrip(". ") or type(error).__name__
+
+
+MAX_CHUNK = 1 << 29
+"""Bytes of a chunk, a tile or a strip."""
+_SHOWN = 200

@@ -110,9 +110,15 @@ class NpySink:
 
 
 def _raw(path: Path) -> RawArray:
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise ValueError("it does not begin like a .npy file")
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.memmap):
         raise UsageError(f"{str(path)!r} holds no single array; write it with numpy.save.")
     check_kind(path, array.dtype)
     fortran = bool(array.flags.f_contiguous and not array.flags.c_contiguous)
     return RawArray(array.shape, array.dtype, int(array.offset), fortran)
+
+
+_MAGIC = b"\x93NUMPY"

@@ -24,7 +24,7 @@ import tifffile
 from fieldwise.errors import UsageError
 from fieldwise.tile.io.disk import OwnFile, file_identity, replacing, reserve
 from fieldwise.tile.io.grain import Steps, fitting
-from fieldwise.tile.io.kinds import check_kind
+from fieldwise.tile.io.kinds import check_chunks, check_kind, first_line
 from fieldwise.tile.io.protocol import DamagedError
 from fieldwise.tile.io.raw import RawArray, reading, write_at
 
@@ -53,6 +53,7 @@ def open_source(path: Path) -> TiffSource:
                 raise EOFError("the file ends before its pixels do")
         source = TiffSource(path, shape, dtype, series.axes, raw, note)
     if raw is None:
+        check_chunks(path, source.tiles.chunks, dtype)
         source.tiles[(slice(0, 1),) * len(shape)]
     return source
 
@@ -158,9 +159,9 @@ class TiffSource:
         try:
             return np.asarray(self.tiles[index])
         except Exception as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
-                f"A tile of {str(self.path)!r} cannot be read ({said}); write the file again."
+                f"A tile of {str(self.path)!r} cannot be read ({first_line(error)}); write the "
+                "file again."
             ) from error
 
     def __reduce__(self) -> Any:
@@ -266,4 +267,5 @@ def _complaints(path: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(heard)
     if heard.said:
-        raise UsageError(f"{str(path)!r} is damaged ({heard.said[0]}); write the file again.")
+        said = first_line(ValueError(heard.said[0]))
+        raise UsageError(f"{str(path)!r} is damaged ({said}); write the file again.")

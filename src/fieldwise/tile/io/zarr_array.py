@@ -18,7 +18,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from fieldwise.errors import UsageError
 from fieldwise.tile.io.disk import folder_identity, sync_directory, sync_file
 from fieldwise.tile.io.grain import Steps, fitting
-from fieldwise.tile.io.kinds import check_kind
+from fieldwise.tile.io.kinds import check_chunks, check_kind, first_line
 from fieldwise.tile.io.protocol import DamagedError
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ class ZarrSource:
         try:
             return np.asarray(self.array[index])
         except Exception as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
-                f"A chunk of {str(self.path)!r} cannot be read ({said}); write the array again."
+                f"A chunk of {str(self.path)!r} cannot be read ({first_line(error)}); write the "
+                "array again."
             ) from error
 
     def identity(self) -> str:
@@ -187,8 +187,9 @@ class ZarrSink:
         try:
             return np.asarray(self.array[region])
         except Exception as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DamagedError(f"the chunk {str(file)!r} cannot be read: {said}") from error
+            raise DamagedError(
+                f"the chunk {str(file)!r} cannot be read: {first_line(error)}"
+            ) from error
 
 
 def _opened(path: Path) -> Any:
@@ -200,4 +201,5 @@ def _opened(path: Path) -> Any:
             raise UsageError(f"{str(path)!r} is a group of zarr arrays; name one of them: {said}.")
         found = found[names[0]]
     check_kind(path, found.dtype)
+    check_chunks(path, found.chunks, found.dtype)
     return found
