@@ -20,7 +20,7 @@ from fieldwise.capture.torch.scene import below_autograd, scene
 from fieldwise.capture.torch.trace import Trace
 from fieldwise.capture.torch.tree import map_tensors, named_state
 from fieldwise.capture.torch.tree import named_tensors as named_tensors
-from fieldwise.errors import OUR_FAULT, CaptureError
+from fieldwise.errors import OUR_FAULT, CaptureError, UsageError
 from fieldwise.graph.ir import Graph, Node, unknown
 from fieldwise.graph.verify import find_misfit, verify
 
@@ -36,7 +36,8 @@ def capture(model: nn.Module, example: Any) -> Graph:
     Regions under autocast are recorded in the dtype of their weights.
 
     Raises CaptureError where the model raises, where its control flow or a shape depends on the
-    data, and where torch cannot tell a shape without computing.
+    data, and where torch cannot tell a shape without computing; UsageError where an exported
+    program asks for more than it may (see ``exported``).
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
     >>> [node.op for node in capture(net, torch.empty(1, 3, 8, 8)).nodes]
@@ -51,6 +52,8 @@ def capture(model: nn.Module, example: Any) -> Graph:
         try:
             with PythonApi(recorder), recorder, below_autograd():
                 output = model(*args, **kwargs)
+        except UsageError:
+            raise
         except Exception as error:
             raise recorder.refusal or CaptureError(_failure(recorder, example, error)) from error
         if recorder.refusal is not None:

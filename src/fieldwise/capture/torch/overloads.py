@@ -137,9 +137,14 @@ def without_out(func: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
     return None
 
 
+def is_fill(op: Op) -> bool:
+    """Whether it overwrites all that it writes to, whatever that held."""
+    return bool(op.writes) and op.plain in _WRITES_ONLY
+
+
 def reads_of(op: Op, call: OpCall) -> Reads:
     """What the op's rule says; for element-wise ops, broadcasting; else everything, marked."""
-    if op.writes and op.plain in _WRITES_ONLY:
+    if is_fill(op):
         source = call.operand(_WRITES_ONLY[op.plain] or "")
         if source is None:
             return one()

@@ -14,6 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fieldwise.capture.torch.capture import precision
+from fieldwise.capture.torch.exported import input_dtypes
 from fieldwise.errors import UsageError
 
 Shape = tuple[int, ...]
@@ -76,11 +77,13 @@ def timm_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
 
 
 def example_inputs(shapes: Sequence[Shape], model: Any) -> tuple[torch.Tensor, ...]:
-    """Tensors of these shapes and of the model's precision, standing for inputs.
+    """Tensors of these shapes, standing for inputs.
 
+    They are of the types that an exported program was exported with, or of the model's precision.
     Raises UsageError where there is no memory for them.
     """
-    return tuple(_zeros(shape, precision(model)) for shape in shapes)
+    dtypes = input_dtypes(model) or (precision(model),) * len(shapes)
+    return tuple(_zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=False))
 
 
 def _zeros(shape: Shape, dtype: torch.dtype) -> torch.Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.export import UnflattenedModule
 
+from fieldwise.capture.torch.exported import ExportedModule
 from fieldwise.errors import UsageError
 
 
@@ -39,7 +40,7 @@ def check(path: str, module: nn.Module) -> None:
             f"{where} is scripted, so that its calls cannot be rewritten; repair the model before "
             f"torch.jit.script."
         )
-    if isinstance(module, (torch.fx.GraphModule, UnflattenedModule)):
+    if isinstance(module, (torch.fx.GraphModule, UnflattenedModule, ExportedModule)):
         raise UsageError(
             f"{where} is a {type(module).__name__}, traced or exported, whose calls are recorded "
             f"already; repair the model that it was made from."

@@ -1,0 +1,70 @@
+"""Exported programs (.pt2) as modules: data that is checked, never code that is run.
+
+``torch.export.load`` unpickles the sample inputs, old weight files and tensor subclasses, loads
+native libraries that lie in the archive, and evaluates guards and symbolic sizes.  So the file is
+never handed to it: it is read here, field by field, and what it names is looked up among the
+operators that ``operators`` allows.
+
+    archive     the members that are needed, bounded before they are read
+    fields      a JSON document whose fields are checked where they are read
+    sizes       symbolic sizes, by a parser that can do nothing else
+    trees       how inputs and outputs are nested
+    tensors     weights and constants, within their bytes
+    operators   what may be called
+    program     the JSON as steps
+    blocks      the steps grouped by modules
+    allowance   what constants may take, counted before they are made
+    module      the steps as a torch module
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from fieldwise.capture.torch.exported.allowance import DEFAULT
+from fieldwise.capture.torch.exported.archive import Archive
+from fieldwise.capture.torch.exported.fields import Field
+from fieldwise.capture.torch.exported.module import ExportedModule as ExportedModule
+from fieldwise.capture.torch.exported.module import build
+from fieldwise.capture.torch.exported.module import input_dtypes as input_dtypes
+from fieldwise.capture.torch.exported.program import read_program
+from fieldwise.capture.torch.exported.refusal import UnreadableError
+from fieldwise.capture.torch.exported.tensors import CONFIGS, read_tensors
+from fieldwise.errors import UsageError
+
+Shape = tuple[int, ...]
+_GRAPH = "models/model.json"
+_LONGEST = 64 << 20  # bytes of the graph
+
+
+def load_exported(
+    path: Path, *, max_constant: int = DEFAULT
+) -> tuple[nn.Module, tuple[Shape, ...]]:
+    """The module of an exported program, its submodules restored, and its input shapes.
+
+    max_constant: bytes that its constants may take, those in the file and those that it makes
+
+    Raises UsageError for a file that is no such program, that would have to be unpickled, that
+    names an operator which is not allowed, or that asks for more than is allowed.
+    """
+    try:
+        return _load(path, max_constant)
+    except UnreadableError as error:
+        raise UsageError(f"{str(path)!r} {error}") from error
+    except (MemoryError, RecursionError) as error:
+        raise UsageError(f"{str(path)!r} is too large for this machine.") from error
+
+
+def _load(path: Path, limit: int) -> tuple[nn.Module, tuple[Shape, ...]]:
+    with Archive(path, limit) as archive:
+        for name in (_GRAPH, *CONFIGS):
+            archive.check(name)
+        program = read_program(Field.parse(archive.read(_GRAPH, _LONGEST), _GRAPH))
+        archive.check_byteorder()
+        weights, constants = read_tensors(archive)
+    module = build(str(path), program, weights, constants, limit)
+    module.eval()
+    module._rehearse()
+    return module, tuple(one.usual for one in program.inputs if one.sizes is not None)

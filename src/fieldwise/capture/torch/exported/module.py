@@ -1,0 +1,301 @@
+"""A program as a module: submodules by their old paths, a forward that goes through the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.exported.allowance import Allowance, check_count, on_meta, twin
+from fieldwise.capture.torch.exported.blocks import Block, Item, blocks_of
+from fieldwise.capture.torch.exported.program import Made, Program, Results, State, Step
+from fieldwise.capture.torch.exported.refusal import malformed, too_large
+from fieldwise.capture.torch.overloads import map_arguments, tensors_of
+from fieldwise.capture.torch.results import run_on_meta
+from fieldwise.errors import UsageError
+
+_MOST_MODULES, _MOST_DOTS = 20_000, 60
+_LARGEST_VALUE = 2**36  # elements
+META = torch.device("meta")
+
+
+class Part(nn.Module):
+    """A module of an exported program: its parameters and buffers, and the runs it is told."""
+
+    def forward(self, *inputs: Any, block: Block, run: Run) -> Any:
+        """One run, given by its parent; what it makes and others use."""
+        values = dict(zip(block.inputs, inputs, strict=True))
+        run.through(block, values)
+        outputs = tuple(values[name] for name in block.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an exported module carries out.
+
+    name:  of the file, for errors
+    limit: of the constants that a run makes, in bytes
+    """
+
+    name: str
+    program: Program
+    block: Block
+    limit: int
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Exported:
+        return self
+
+
+class ExportedModule(Part):
+    """An exported program as a module.
+
+    It takes inputs nested as they were exported, or one after the other.  Raises ValueError for
+    sizes that it was not exported for, UsageError where its constants are too large.
+    """
+
+    def __init__(self, exported: Exported) -> None:
+        super().__init__()
+        self._exported = exported
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the program computes, nested as it was exported."""
+        inputs = self._given(args, kwargs)
+        self._check_sizes(inputs)
+        names = (one.name for one in self._exported.program.inputs)
+        return self._computed(Run(self), dict(zip(names, inputs, strict=True)))
+
+    def _rehearse(self) -> None:
+        """Run it without data, at the sizes it was exported with, to know early what it asks for.
+
+        Raises UsageError for constants that are too large.  Whatever else goes wrong is told when
+        the program is run, by whoever runs it.
+        """
+        inputs = {
+            one.name: one.usual
+            if one.sizes is None
+            else torch.empty(one.usual, dtype=one.dtype, device=META)
+            for one in self._exported.program.inputs
+        }
+        try:
+            with torch.no_grad():
+                self._computed(_Rehearsal(self), inputs)
+        except Exception as error:
+            if isinstance(error, UsageError):
+                raise
+
+    def _computed(self, run: Run, values: dict[str, Any]) -> Any:
+        program = self._exported.program
+        run.through(self._exported.block, values)
+        for target, value in program.mutations:
+            run.write(run.value(target, values), run.value(value, values))
+        return program.returns.nested([run.value(one, values) for one in program.outputs])
+
+    def _given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The leaves of the inputs; what stands in the file may be left out."""
+        program = self._exported.program
+        leaves = program.takes.leaves((args, dict(kwargs)))
+        if leaves is not None:
+            return leaves
+        given = list(_flat((args, dict(kwargs))))
+        wanted = [one for one in program.inputs if one.sizes is not None]
+        if len(given) != len(wanted):
+            raise ValueError(f"{self._exported.name!r} takes {len(wanted)} inputs")
+        tensors = iter(given)
+        return [one.usual if one.sizes is None else next(tensors) for one in program.inputs]
+
+    def _check_sizes(self, inputs: list[Any]) -> None:
+        """Raise ValueError for a tensor that the program was not exported for."""
+        wanted = zip(self._exported.program.inputs, inputs, strict=True)
+        tensors = [(one.sizes, given) for one, given in wanted if one.sizes is not None]
+        known: dict[str, int] = {}
+        for sizes, tensor in tensors:
+            if not isinstance(tensor, Tensor) or tensor.dim() != len(sizes):
+                raise self._unfit(tensor, f"a tensor of {len(sizes)} dimensions")
+            for size, actual in zip(sizes, tensor.shape, strict=True):
+                if size.name:
+                    known.setdefault(size.name, actual)
+        for sizes, tensor in tensors:
+            for dim, (size, actual) in enumerate(zip(sizes, tensor.shape, strict=True)):
+                if size.at(known) not in (None, actual):
+                    raise self._unfit(tensor, f"size {size.at(known)} along axis {dim}")
+                low, high = self._exported.program.ranges.get(size.name or "", (None, None))
+                if (low is not None and actual < low) or (high is not None and actual > high):
+                    raise self._unfit(tensor, f"sizes {low} to {high} along axis {dim}")
+
+    def _unfit(self, given: Any, wanted: str) -> ValueError:
+        told = (
+            "x".join(map(str, given.shape)) if isinstance(given, Tensor) else type(given).__name__
+        )
+        return ValueError(
+            f"{self._exported.name!r} was exported for {wanted}, not for {told}; give --input such "
+            "a shape, or export it again with dynamic_shapes"
+        )
+
+
+def input_dtypes(model: Any) -> tuple[torch.dtype, ...] | None:
+    """The types of the tensors that an exported program takes; None for another model."""
+    if not isinstance(model, ExportedModule):
+        return None
+    return tuple(one.dtype for one in model._exported.program.inputs if one.dtype is not None)
+
+
+class Run:
+    """One run of a program: what its steps are given, and what they may still allocate."""
+
+    def __init__(self, module: ExportedModule) -> None:
+        self.module = module
+        self.name = module._exported.name
+        self.allowance = Allowance(self.name, module._exported.limit)
+
+    def through(self, block: Block, values: dict[str, Any]) -> None:
+        """All steps of a block; ``values`` are those that it is given, and becomes what is left."""
+        for item in block.items:
+            work = item.work
+            if isinstance(work, Step):
+                _bind(work.results, self.step(work, item, values), values)
+            else:
+                inputs = [values[name] for name in work.block.inputs]
+                part = self.module.get_submodule(work.path)
+                made = part(*inputs, block=work.block, run=self)
+                outputs = work.block.outputs
+                values.update(zip(outputs, (made,) if len(outputs) == 1 else made, strict=True))
+            for name in item.drops:
+                del values[name]
+
+    def step(self, step: Step, item: Item, values: Mapping[str, Any]) -> Any:
+        """What one step gives."""
+        args = tuple(self.value(one, values) for one in step.args)
+        kwargs = {name: self.value(one, values) for name, one in step.kwargs.items()}
+        func = step.operator.overload
+        if func is None:
+            return step.operator.function(*args)
+        check_count(func, args, kwargs, self.name)
+        if item.constant:
+            self.allowance.charge(func, args, kwargs)
+        if not step.casts:
+            return self.call(func, args, kwargs)
+        with ExitStack() as stack:
+            for cast in step.casts:
+                region = torch.autocast(cast.device, cast.dtype, cast.enabled, cache_enabled=False)
+                stack.enter_context(region)
+            return self.call(func, args, kwargs)
+
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Call an operator."""
+        return func(*args, **kwargs)
+
+    def write(self, target: Any, value: Any) -> None:
+        """What the program leaves in a buffer."""
+        target.copy_(value)
+
+    def value(self, template: Any, values: Mapping[str, Any]) -> Any:
+        """What a template stands for."""
+        if isinstance(template, Made):
+            return values[template.name]
+        if isinstance(template, State):
+            owner, _, name = template.path.rpartition(".")
+            return getattr(self.module.get_submodule(owner), name)
+        if isinstance(template, list):
+            return [self.value(one, values) for one in template]
+        return template
+
+
+class _Rehearsal(Run):
+    """A run on the meta device, of constants too."""
+
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Call an operator where nothing is allocated."""
+        args, kwargs = map_arguments(twin, args, on_meta(func, kwargs))
+        made = run_on_meta(func, args, kwargs)
+        if any(tensor.numel() > _LARGEST_VALUE for tensor in tensors_of((made,), {})):
+            raise UsageError(f"{self.name!r} makes a value of too many elements by {func}.")
+        return made
+
+    def write(self, target: Any, value: Any) -> None:
+        """Nothing is written."""
+
+
+def _bind(results: Results, made: Any, values: dict[str, Any]) -> None:
+    if isinstance(results, str):
+        values[results] = made
+    elif results is not None:
+        for part, one in zip(results, made, strict=True):
+            _bind(part, one, values)
+
+
+def _flat(tree: Any) -> Iterator[Any]:
+    if isinstance(tree, Mapping):
+        tree = tree.values()
+    elif not isinstance(tree, list | tuple):
+        yield tree
+        return
+    for part in tree:
+        yield from _flat(part)
+
+
+# -------------------------------------------------------------------- building it
+
+
+def build(
+    name: str,
+    program: Program,
+    weights: Mapping[str, Tensor],
+    constants: Mapping[str, Tensor],
+    limit: int,
+) -> ExportedModule:
+    """The module of a program, its tensors by their paths; see ``Exported``.
+
+    Raises UnreadableError for paths that cannot be those of modules and tensors, and where a
+    tensor is missing.
+    """
+    module = ExportedModule(Exported(name, program, blocks_of(program), limit))
+    paths = dict.fromkeys(program.modules)
+    paths.update(dict.fromkeys(path for step in program.steps for _, path in step.stack))
+    parts: dict[str, nn.Module] = {"": module}
+    for path in paths:
+        _part(parts, path)
+    for path, tensor in (*weights.items(), *constants.items()):
+        owner, _, attribute = path.rpartition(".")
+        place = _part(parts, owner)
+        if not attribute or hasattr(place, attribute):
+            raise malformed(f"a tensor is called {path[:60]!r}")
+        if isinstance(tensor, nn.Parameter):
+            place.register_parameter(attribute, tensor)
+        else:
+            place.register_buffer(attribute, tensor, persistent=path in weights)
+    missing = [path for path in _states(program) if path not in weights and path not in constants]
+    if missing:
+        raise malformed(f"the tensor {missing[0][:60]!r} is missing")
+    return module
+
+
+def _part(parts: dict[str, nn.Module], path: str) -> nn.Module:
+    """The module with this path, made with those around it where there is none."""
+    if path in parts:
+        return parts[path]
+    owner, _, child = path.rpartition(".")
+    if path.count(".") > _MOST_DOTS or len(parts) > _MOST_MODULES:
+        raise too_large("it has too many modules", "export a smaller model.")
+    place = _part(parts, owner)
+    if not child or hasattr(place, child):
+        raise malformed(f"a module is called {path[:60]!r}")
+    parts[path] = Part()
+    place.add_module(child, parts[path])
+    return parts[path]
+
+
+def _states(program: Program) -> Iterator[str]:
+    waiting: list[Any] = [*program.outputs, *(part for pair in program.mutations for part in pair)]
+    for step in program.steps:
+        waiting += [*step.args, *step.kwargs.values()]
+    while waiting:
+        template = waiting.pop()
+        if isinstance(template, State):
+            yield template.path
+        elif isinstance(template, list):
+            waiting += template
