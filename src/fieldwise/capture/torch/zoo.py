@@ -82,8 +82,10 @@ def example_inputs(shapes: Sequence[Shape], model: Any) -> tuple[torch.Tensor, .
     They are of the types that an exported program was exported with, or of the model's precision.
     Raises UsageError where there is no memory for them.
     """
-    dtypes = input_dtypes(model) or (precision(model),) * len(shapes)
-    return tuple(_zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=False))
+    exported = input_dtypes(model)
+    known = exported is not None and len(exported) == len(shapes)
+    dtypes = exported if exported and known else (precision(model),) * len(shapes)
+    return tuple(_zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
 
 
 def _zeros(shape: Shape, dtype: torch.dtype) -> torch.Tensor:

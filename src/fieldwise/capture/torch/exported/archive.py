@@ -113,10 +113,11 @@ class Archive:
         view, filled = memoryview(content), 0
         with self._zip.open(info) as member:
             while filled < len(content):
-                count = member.readinto(view[filled : filled + _CHUNK])
-                if not count:
+                part = member.read(min(len(content) - filled, _CHUNK))
+                if not part:
                     raise EOFError("it is shorter than the directory says")
-                filled += count
+                view[filled : filled + len(part)] = part
+                filled += len(part)
             member.read(1)  # checks the sum of what was read
         return content
 

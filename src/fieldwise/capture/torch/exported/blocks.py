@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from fieldwise.capture.torch.exported.program import Made, Program, Results, Step, Template
+from fieldwise.capture.torch.exported.steps import Made, Program, Results, Step, Template
 from fieldwise.capture.torch.overloads import describe
 
 

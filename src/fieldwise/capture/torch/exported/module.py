@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.exported.allowance import Allowance, check_count, on_meta, twin
 from fieldwise.capture.torch.exported.blocks import Block, Item, blocks_of
-from fieldwise.capture.torch.exported.program import Made, Program, Results, State, Step
+from fieldwise.capture.torch.exported.graph import MOST_DOTS
 from fieldwise.capture.torch.exported.refusal import malformed, too_large
+from fieldwise.capture.torch.exported.steps import Made, Program, Results, State, Step
 from fieldwise.capture.torch.overloads import map_arguments, tensors_of
 from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.errors import UsageError
 
-_MOST_MODULES, _MOST_DOTS = 20_000, 60
+_MOST_MODULES = 20_000
 _LARGEST_VALUE = 2**36  # elements
 META = torch.device("meta")
 
@@ -279,7 +280,7 @@ def _part(parts: dict[str, nn.Module], path: str) -> nn.Module:
     if path in parts:
         return parts[path]
     owner, _, child = path.rpartition(".")
-    if path.count(".") > _MOST_DOTS or len(parts) > _MOST_MODULES:
+    if path.count(".") > MOST_DOTS or len(parts) > _MOST_MODULES:
         raise too_large("it has too many modules", "export a smaller model.")
     place = _part(parts, owner)
     if not child or hasattr(place, child):

@@ -68,14 +68,14 @@ expects a plain operator, size or container; name a package.module:factory inste
         if function is None or None in values:
             return None
         try:
-            found = function(*values)
+            found: Number = function(*values)
         except (ArithmeticError, TypeError, ValueError):
             return None
-        return found if abs(found) <= _LARGEST else None
+        return found if -_LARGEST <= found <= _LARGEST else None
 
 
 def _power(base: Number, exponent: Number) -> Number:
-    if exponent.denominator != 1 or abs(exponent) > _HIGHEST_POWER:
+    if exponent.denominator != 1 or not -_HIGHEST_POWER <= exponent <= _HIGHEST_POWER:
         raise ValueError("no size has such a power")
     return Fraction(base) ** int(exponent)
 
@@ -97,10 +97,10 @@ _FUNCTIONS: Mapping[str, Callable[..., Number] | None] = {
     "Mul": _product,
     "Pow": _power,
     "PowByNatural": _power,
-    "Max": max,
-    "Min": min,
-    "max": max,
-    "min": min,
+    "Max": lambda *values: max(values),
+    "Min": lambda *values: min(values),
+    "max": lambda *values: max(values),
+    "min": lambda *values: min(values),
     "FloorDiv": lambda one, two: one // two,
     "CleanDiv": lambda one, two: one // two,
     "CeilDiv": lambda one, two: -(-one // two),

@@ -135,7 +135,7 @@ class _Layout:
         if (self.offset + steps + 1) * self.dtype.itemsize > storage.nbytes():
             raise malformed(f"{name[:60]!r} is larger than its bytes")
         empty = torch.empty(0, dtype=self.dtype)
-        return empty.set_(storage, self.offset, self.sizes, self.strides)  # type: ignore[call-overload,no-any-return]
+        return empty.set_(storage, self.offset, self.sizes, self.strides)
 
     def as_parameter(self, tensor: Tensor) -> nn.Parameter:
         """The tensor as a parameter, trained where its numbers can be."""
