@@ -414,7 +414,7 @@ def test_a_damaged_journal_is_told(tmp_path, monkeypatch):
     out = tmp_path / "out.npy"
     begun(out, monkeypatch)
     path = journal_path(out)
-    path.write_bytes(path.read_bytes().replace(b'{"piece": 0}', b'{"piece": nought}'))
+    path.write_bytes(path.read_bytes().replace(b'{"piece": 0,', b'{"piece": nought,'))
     assert "is damaged" in refused(out)
 
 

@@ -10,13 +10,13 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-ModelName = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory, "
-        "or a .pt2 exported program.",
-    ),
+_MODEL = (
+    "torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory, "
+    "or a .pt2 exported program."
+)
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)]
+OptionalModelName = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -15,6 +19,8 @@ from fieldwise.errors import FieldwiseError
 USAGE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+GRACE = 5.0
+"""Seconds after an interrupt in which further ones are ignored."""
 
 
 @contextmanager
@@ -25,7 +31,8 @@ def reported(*, debug: bool) -> Iterator[None]:
     A closed pipe ('| head') is quiet.
     """
     try:
-        yield
+        with interrupted_once():
+            yield
         sys.stdout.flush()
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)
@@ -41,6 +48,41 @@ def reported(*, debug: bool) -> Iterator[None]:
         text = str(error) if isinstance(error, FieldwiseError) else _sentence(error)
         typer.echo(f"error: {text}", err=True)
         raise typer.Exit(USAGE) from error
+
+
+@contextmanager
+def interrupted_once() -> Iterator[None]:
+    """The first Ctrl-C raises KeyboardInterrupt; the next ones do not disturb what it sets off.
+
+    An impatient second one would end the process in the middle of that, with another exit code.
+    After ``GRACE`` seconds one more ends it at once.  Once interrupted it stays so: the process is
+    about to end.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or not _in_main_thread():
+        yield
+        return
+    first: float | None = None
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal first
+        now = time.monotonic()
+        if first is None:
+            first = now
+            raise KeyboardInterrupt
+        if now - first > GRACE:
+            os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if first is None:
+            signal.signal(signal.SIGINT, before)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _sentence(error: Exception) -> str:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from fieldwise.cli.console import Debug, ModelName
+from fieldwise.cli.console import Debug, OptionalModelName
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
-from fieldwise.cli.tile_job import parse_scale, parse_size, planned, run, said
+from fieldwise.cli.tile_job import connected, parse_scale, parse_size, planned, run, said
 from fieldwise.errors import UsageError
 from fieldwise.written import MAX_SIZE
 
@@ -43,7 +43,7 @@ class Type(StrEnum):
 
 
 def tile(
-    model: ModelName,
+    model: OptionalModelName = None,
     source: Annotated[
         Path | None,
         typer.Argument(metavar="IN", help="The input: .npy, .zarr or .tif.", show_default=False),
@@ -62,6 +62,14 @@ def tile(
             metavar="rdf.yaml",
             help="In place of IN and OUT: compare the halo and step that a bioimage.io model "
             "description declares with those that MODEL needs.",
+        ),
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT",
+            help="In place of MODEL, IN and OUT: compare a result with what its journal says that "
+            "was written.",
         ),
     ] = None,
     weights: Annotated[
@@ -130,7 +138,10 @@ def tile(
     cluster: Annotated[
         str | None,
         typer.Option(
-            "--dask", metavar="ADDRESS", help="Compute on the workers of this dask scheduler."
+            "--dask",
+            metavar="ADDRESS",
+            help="Compute on the workers of this dask scheduler; IN and OUT must lie on a file "
+            "system that all machines see under the same names.",
         ),
     ] = None,
     along: Annotated[
@@ -164,27 +175,24 @@ def tile(
 
     Pieces are recorded once they are on disk: after a crash, --resume goes on and ends with the
     same bytes.  Exit code 1 where a layer of the model needs the whole array at once, and where
-    --verify or --check-bioimageio finds a difference.
+    --verify, --check or --check-bioimageio finds a difference.
     """
     with reported(debug=debug):
-        if check_bioimageio is not None:
-            if source is not None:
-                raise UsageError(
-                    "--check-bioimageio takes the place of IN and OUT; leave them out."
-                )
-            with _refusals():
-                _check(model, check_bioimageio)
-            return
-        if source is None or out is None:
-            raise UsageError("Name IN and OUT, the input and where the result goes.")
+        _check_together(
+            stream={"--band": band, "--along": along, "--piece": piece},
+            halo={"--tile": side},
+            engine=engine,
+            global_ops=global_ops,
+        )
         if resume and overwrite:
             raise UsageError("--resume keeps what is done and --overwrite drops it; give one.")
-        if engine is Engine.halo and (band or along or piece):
-            raise UsageError("--band, --along and --piece belong to --engine stream; give --tile.")
-        if engine is Engine.halo and global_ops is GlobalOps.multipass:
-            raise UsageError("--global-ops multipass belongs to --engine stream.")
-        if engine is Engine.stream and side:
-            raise UsageError("--tile belongs to --engine halo; give --band.")
+        if check is not None or check_bioimageio is not None:
+            _checked(model, source, check, check_bioimageio)
+            return
+        if model is None:
+            raise UsageError("Name MODEL, IN and OUT, or --check OUT; see fieldwise tile --help.")
+        if source is None or out is None:
+            raise UsageError("Name IN and OUT, the input and where the result goes.")
         options = {
             "engine": engine.value,
             "band": band,
@@ -208,10 +216,54 @@ def tile(
         if plan:
             typer.echo(said(job, model, source))
             return
-        with job.open(resume=resume, overwrite=overwrite) as journal:
-            if not journal.done:
-                typer.echo(said(job, model, source))
-            run(job, journal, cluster)
+        with connected(cluster, job, debug=debug) as client:
+            with progress("checking what is on disk"):
+                journal = job.open(resume=resume, overwrite=overwrite)
+            with journal:
+                if not journal.done:
+                    typer.echo(said(job, model, source))
+                run(job, journal, client)
+
+
+def _check_together(
+    *, stream: dict[str, Any], halo: dict[str, Any], engine: Engine, global_ops: GlobalOps
+) -> None:
+    """Raise UsageError for options of the other engine."""
+    if engine is Engine.halo and any(stream.values()):
+        raise UsageError("--band, --along and --piece belong to --engine stream; give --tile.")
+    if engine is Engine.halo and global_ops is GlobalOps.multipass:
+        raise UsageError("--global-ops multipass belongs to --engine stream.")
+    if engine is Engine.stream and any(halo.values()):
+        raise UsageError("--tile belongs to --engine halo; give --band.")
+
+
+def _checked(model: str | None, source: Path | None, out: Path | None, rdf: Path | None) -> None:
+    """Check something in place of a run."""
+    if source is not None:
+        given = "--check" if rdf is None else "--check-bioimageio"
+        raise UsageError(f"{given} takes the place of IN and OUT; leave them out.")
+    if rdf is None:
+        if model is not None or out is None:
+            raise UsageError("--check takes OUT alone; leave MODEL out.")
+        _check_result(out)
+        return
+    if model is None or out is not None:
+        raise UsageError("--check-bioimageio takes MODEL alone.")
+    with _refusals():
+        _check(model, rdf)
+
+
+def _check_result(out: Path) -> None:
+    from fieldwise.tile.jobs import check_result
+
+    with progress(f"checking {out}"):
+        checked = check_result(out)
+    for fault in checked.faults:
+        typer.echo(fault)
+    if checked.faults:
+        raise typer.Exit(REFUSED)
+    pieces = "1 piece" if checked.pieces == 1 else f"{checked.pieces} pieces"
+    typer.echo(f"{out}: {pieces}, all as written")
 
 
 def _check(spec: str, rdf: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,8 @@ from fieldwise.errors import UsageError
 from fieldwise.written import ratio, shown
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from fieldwise.tile.io import Layout
     from fieldwise.tile.jobs import Job, Journal
 
@@ -61,47 +65,59 @@ def planned(
         axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
         layout = Layout.of(axes, rank=len(built.shape))
     if array.note is not None:
-        typer.echo(f"warning: {array.note}", err=True)
+        warn(array.note)
     if built.random:
-        typer.echo(
-            f"warning: {spec!r} has random weights; --weights FILE.safetensors loads trained ones",
-            err=True,
-        )
+        warn(f"{spec!r} has random weights; --weights FILE.safetensors loads trained ones")
     dim = _FIRST_SPATIAL if along is None else _dim_of(along, layout)
     with progress(f"planning {spec}"):
         return plan_job(Request(built, array, layout, out, along=dim, **options))
 
 
-def run(job: Job, journal: Journal, cluster: str | None) -> None:
-    """Compute what is missing; on the workers of a dask scheduler, where one is given."""
+def run(job: Job, journal: Journal, client: Client | None) -> None:
+    """Compute what is missing; on the workers of a cluster, where there is one."""
     from fieldwise.cli.tile_progress import bar
 
-    if journal.warning is not None:
-        typer.echo(f"warning: {journal.warning}", err=True)
+    for warning in (journal.warning, journal.spoilt):
+        if warning is not None:
+            warn(warning)
     try:
         with bar(job.plan, journal.done) as advance:
-            if cluster is None:
+            if client is None:
                 job.run(journal, advance=advance)
             else:
-                _run_on(cluster, job, journal, advance)
+                from fieldwise.tile.distributed import run_on_cluster
+
+                run_on_cluster(job, journal, client, advance=advance, tell=warn)
     except KeyboardInterrupt:
         done, number = len(journal.done), len(job.plan.pieces)
         remedy = "--resume goes on from there" if journal.helps else "--resume begins again"
-        typer.echo(f"Interrupted; {done} of {number} pieces are on disk, and {remedy}.", err=True)
+        dropped = "" if client is None else "; what workers are still at is dropped"
+        told = f"Interrupted; {done} of {number} pieces are on disk, and {remedy}{dropped}."
+        typer.echo(told, err=True)
         raise typer.Exit(INTERRUPTED) from None
     for file in job.files:
         typer.echo(f"wrote {file.path}")
 
 
-def _run_on(address: str, job: Job, journal: Journal, advance: Callable[[int], None]) -> None:
+@contextmanager
+def connected(address: str | None, job: Job, *, debug: bool) -> Iterator[Client | None]:
+    """A client of a dask scheduler, once it is clear that its workers can carry out the job.
+
+    Nothing of the results is touched.  None where no address is given.
+    """
+    if address is None:
+        yield None
+        return
     try:
         from distributed import Client
 
-        from fieldwise.tile.distributed import run_on_cluster
+        from fieldwise.tile.distributed import check_cluster
     except ImportError as error:
         raise UsageError(
             "A cluster needs dask.distributed; install it with pip install 'fieldwise[tile]'."
         ) from error
+    if not debug:
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it is told in a sentence
     try:
         client = Client(address, timeout=CONNECT)
     except (OSError, ValueError) as error:
@@ -109,7 +125,14 @@ def _run_on(address: str, job: Job, journal: Journal, advance: Callable[[int], N
             f"There is no dask scheduler at {address!r}; start one with dask scheduler."
         ) from error
     with client:
-        run_on_cluster(job, journal, client, advance=advance)
+        with progress("asking the workers"):
+            check_cluster(job, client, tell=warn)
+        yield client
+
+
+def warn(text: str) -> None:
+    """A warning, on stderr."""
+    typer.echo(f"warning: {text}", err=True)
 
 
 def said(job: Job, model: str, source: Path) -> str:

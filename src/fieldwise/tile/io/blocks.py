@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,11 @@ class BlockRows:
         self.source, self.axis = source, axis
         self.rows = source.chunks[axis] if source.chunks else 1
         self._kept: dict[int, np.ndarray[Any, Any]] = {}
+
+    @property
+    def path(self) -> Path:
+        """That of the source."""
+        return self.source.path
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -104,6 +104,15 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
+def stamp(path: Path) -> tuple[int, ...] | None:
+    """Which file or folder has this name, its size and its time of change; None: it is gone."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+
+
 def file_identity(path: Path) -> str:
     """Size, time of change, and a digest of the first and the last MiB."""
     about = path.stat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from dataclasses import dataclass
@@ -68,8 +69,10 @@ class NewFile:
             self._clear()
             return module.create(self)
         except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = "make room, and use --resume" if full else "choose another place"
             raise UsageError(
-                f"Cannot write {str(self.path)!r}: {error.strerror or error}; choose another place."
+                f"Cannot write {str(self.path)!r}: {error.strerror or error}; {remedy}."
             ) from error
 
     def reopen(self, *, writable: bool = True) -> Sink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,16 @@ class FileView:
 
     sink: Sink
     layout: Layout
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.sink.path
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the file."""
+        return self.sink.dtype
 
     def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
         """Write a block that begins at this index of the model's result.

@@ -88,6 +88,11 @@ class NpySink:
         """See protocol.Sink."""
         return self.file.path
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """See protocol.Sink."""
+        return self.array.dtype
+
     def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
         """See protocol.Sink."""
         self.array.write(self.file.handle, start, block)

@@ -21,6 +21,11 @@ class Source(Protocol):
     """
 
     @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """As stored."""
         ...
@@ -62,6 +67,11 @@ class Sink(Protocol):
     @property
     def path(self) -> Path:
         """Where it is."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As stored."""
         ...
 
     def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:

@@ -16,7 +16,7 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io.disk import folder_identity, sync_directory, sync_file
+from fieldwise.tile.io.disk import folder_identity, sync_directory, sync_file, writing
 from fieldwise.tile.io.grain import Steps, fitting
 from fieldwise.tile.io.kinds import check_chunks, check_kind, first_line
 from fieldwise.tile.io.protocol import DamagedError
@@ -135,12 +135,17 @@ class ZarrSink:
     array: Any
     _written: set[tuple[int, ...]] = field(default_factory=set)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """See protocol.Sink."""
+        return np.dtype(self.array.dtype)
+
     def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
         """See protocol.Sink."""
         ends = [at + n for at, n in zip(start, block.shape, strict=True)]
         region = tuple(slice(*pair) for pair in zip(start, ends, strict=True))
         self.array[region] = block
-        self._written.update(self._chunks(start, ends))
+        self._written.update(self.chunks_of(start, ends))
 
     def flush(self) -> None:
         """See protocol.Sink."""
@@ -155,7 +160,7 @@ class ZarrSink:
     def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
         """See protocol.Sink: chunk by chunk, each of which has a file."""
         found = np.empty([hi - lo for lo, hi in zip(start, stop, strict=True)], self.array.dtype)
-        for chunk in self._chunks(start, stop):
+        for chunk in self.chunks_of(start, stop):
             ends = [
                 (max(lo, n * size), min(hi, (n + 1) * size))
                 for n, size, lo, hi in zip(chunk, self.array.chunks, start, stop, strict=True)
@@ -172,7 +177,11 @@ class ZarrSink:
         """Where a chunk is stored."""
         return self.path / self.array.metadata.encode_chunk_key(chunk)
 
-    def _chunks(self, start: Sequence[int], stop: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    def note(self, chunk: tuple[int, ...]) -> None:
+        """A chunk was put in its place, and is on disk after the next ``flush``."""
+        self._written.add(chunk)
+
+    def chunks_of(self, start: Sequence[int], stop: Sequence[int]) -> Iterator[tuple[int, ...]]:
         """The chunks that a region touches."""
         touched = (
             range(lo // size, -(-hi // size))
@@ -190,6 +199,18 @@ class ZarrSink:
             raise DamagedError(
                 f"the chunk {str(file)!r} cannot be read: {first_line(error)}"
             ) from error
+
+
+def move_chunks(
+    source: ZarrSink, target: ZarrSink, start: Sequence[int], stop: Sequence[int]
+) -> None:
+    """Move the chunks of a region from one array to another of the same shape and codecs."""
+    for chunk in source.chunks_of(start, stop):
+        place = target.chunk_file(chunk)
+        with writing(target.path):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            source.chunk_file(chunk).replace(place)
+        target.note(chunk)
 
 
 def _opened(path: Path) -> Any:

@@ -9,6 +9,8 @@ from fieldwise.tile.jobs.models import JobModel as JobModel
 from fieldwise.tile.jobs.models import job_model as job_model
 from fieldwise.tile.jobs.reading import has_usual_shape as has_usual_shape
 from fieldwise.tile.jobs.reading import taken_reading as taken_reading
+from fieldwise.tile.jobs.trust import Checked as Checked
+from fieldwise.tile.jobs.trust import check_result as check_result
 from fieldwise.tile.jobs.weights import load_weights as load_weights
 from fieldwise.tile.jobs.work import JobPlan as JobPlan
 from fieldwise.tile.jobs.work import Output as Output

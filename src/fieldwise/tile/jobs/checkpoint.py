@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from fieldwise.tile.io.disk import sync_directory
+from fieldwise.tile.io.disk import fresh_name, replacing
 
 _SHARE = 20.0
 """Between two checkpoints, at least so many times what it takes to write one is computed."""
-_VERSION = 1
+_VERSION = 2
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -70,23 +69,19 @@ class Checkpoint:
 
     @property
     def _fresh(self) -> Path:
-        return self.path.with_name(self.path.name + ".new")
+        return fresh_name(self.path)
 
     def _write(self, data: Any) -> None:
-        with self._fresh.open("wb") as file:
+        with replacing(self.path) as file:
             digested = _Digested(file)
             torch.save((self.run, data), digested)
             file.write(digested.digest.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        self._fresh.replace(self.path)
-        sync_directory(self.path.parent)
 
 
 class _Digested:
     """A file that keeps a digest of what is written to it."""
 
-    def __init__(self, file: io.BufferedWriter) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self.file, self.digest = file, hashlib.sha256()
 
     def write(self, data: bytes) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldwise import __version__
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.graph.ir import Call, Node, Ref
 from fieldwise.tile.jobs.work import JobPlan
@@ -76,11 +77,18 @@ def digest_of_data(data: Any) -> str:
 def environment() -> dict[str, str]:
     """What may change the last bits of a result although the job is the same."""
     return {
+        "fieldwise": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "threads": str(torch.get_num_threads()),
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
     }
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What of an environment is different, for people; empty where nothing is."""
+    changed = [key for key in now if before.get(key) != now[key]]
+    return ", ".join(f"{key} {before.get(key)} → {now[key]}" for key in changed)
 
 
 Add = Callable[[bytes], None]

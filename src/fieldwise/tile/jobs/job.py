@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,9 @@ from fieldwise.tile.io import (
     Scaled,
     Sink,
     Source,
+    open_source,
 )
+from fieldwise.tile.io.disk import stamp
 from fieldwise.tile.jobs.crops import crop_work
 from fieldwise.tile.jobs.fingerprint import (
     Identity,
@@ -27,10 +30,13 @@ from fieldwise.tile.jobs.fingerprint import (
     digest_of_plan,
     digest_of_state,
 )
-from fieldwise.tile.jobs.journal import Journal, journal_path
+from fieldwise.tile.jobs.journal import Journal, has_journal, journal_path
 from fieldwise.tile.jobs.models import JobModel
+from fieldwise.tile.jobs.paths import result_paths
+from fieldwise.tile.jobs.records import Done, FileRecord
 from fieldwise.tile.jobs.run import Advance, run_job, write_piece
 from fieldwise.tile.jobs.streaming import stream_work
+from fieldwise.tile.jobs.trust import distrust
 from fieldwise.tile.jobs.work import JobPlan, Output, Work
 from fieldwise.tile.stream.streamed import GlobalOps
 from fieldwise.tile.verify import Certificate
@@ -65,6 +71,16 @@ class Request:
     scale: float = 1.0
     global_ops: GlobalOps = "refuse"
 
+    def __reduce__(self) -> Any:
+        """Another process may work in another folder, so paths are absolute."""
+        asked = {one.name: getattr(self, one.name) for one in fields(self)}
+        source, out = (Path(os.path.abspath(path)) for path in (self.source.path, self.out))
+        return _request_again, (source, {**asked, "source": None, "out": out})
+
+
+def _request_again(source: Path, asked: dict[str, Any]) -> Request:
+    return Request(**{**asked, "source": open_source(source)})
+
 
 @dataclass(frozen=True)
 class Job:
@@ -95,11 +111,17 @@ class Job:
         Raises UsageError where results are there that this job may not touch.
         """
         path = journal_path(self.request.out)
+        if resume and has_journal(path):
+            return self._gone_on(path)
+
+        def check() -> None:
+            if not overwrite:
+                self._check_nothing_is_there(resume=resume)
+
+        return Journal.begin(path, self.identity, pieces=len(self.plan.pieces), check=check)
+
+    def _check_nothing_is_there(self, *, resume: bool) -> None:
         there = [file.path for file in self.files if file.exists]
-        if overwrite:
-            return Journal.begin(path, self.identity)
-        if resume and path.exists():
-            return Journal.go_on(path, self.identity)
         if there:
             remedy = (
                 "nothing tells what of it is done, since it has no journal; use --overwrite"
@@ -107,17 +129,37 @@ class Job:
                 else "use --resume to go on, or --overwrite"
             )
             raise UsageError(f"{str(there[0])!r} exists; {remedy}, or name another file.")
-        return Journal.begin(path, self.identity)
+
+    def _gone_on(self, path: Path) -> Journal:
+        """The journal of an earlier run, which says only what is still on disk."""
+        journal = Journal.go_on(path, self.identity)
+        try:
+            if journal.begun or (journal.files and all(file.exists for file in self.files)):
+                sinks = [file.reopen(writable=False) for file in self.files]
+                self._check_frames(sinks, journal.files)
+                distrust(journal, self.plan, self._targets(sinks), self.grains)
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    def _check_frames(self, sinks: Sequence[Sink], before: Sequence[FileRecord]) -> None:
+        """Raise UsageError where the files are not stored as they were made."""
+        now = self._records(sinks)
+        for number, file in enumerate(self.files):
+            if list(before[number : number + 1]) != [now[number]]:
+                raise file.not_begun("its header is another")
 
     def run(self, journal: Journal, *, advance: Advance = lambda _: None) -> None:
         """Compute what is missing.  Raises UsageError where the input changes meanwhile."""
+        check = self.watch()
         targets = self.begin(journal)
         view = self._view()
         missing = len(journal.done) < len(self.plan.pieces)
         work = self.work.prepared(view, journal.passes) if missing else self.work
-        run_job(work, view, targets, journal, grains=self.grains, advance=advance)
+        run_job(work, view, targets, journal, grains=self.grains, advance=advance, check=check)
         journal.clear()
-        self.check_input()
+        self.check_input(journal)
 
     def verify(self) -> Certificate:
         """Compare pieces with the whole on a corner of the input; nothing is written.
@@ -126,30 +168,61 @@ class Job:
         """
         return self.work.verify(self._view())
 
-    def write(self, piece: int) -> None:
-        """Compute one piece into files that are there; on disk when this returns."""
-        targets = self._targets(NewFile.reopen)
-        write_piece(self.work, self.plan.pieces[piece], self._view(), targets, grains=self.grains)
+    def write(self, piece: int, folder: Path) -> Done:
+        """Compute one piece into new files in a folder, which are named and shaped as the results.
+
+        On disk when this returns, and what it wrote.
+        """
+        piece_files = [replace(file, path=folder / file.path.name) for file in self.files]
+        targets = self._targets([file.create() for file in piece_files])
+        return write_piece(
+            self.work, self.plan.pieces[piece], self._view(), targets, grains=self.grains
+        )
 
     def begin(self, journal: Journal) -> list[FileView]:
         """Where the outputs go: new files, or those that an earlier run has left, tidied up."""
-        if not journal.begun:
-            return self._targets(NewFile.create)
-        for file in self.files:
-            file.tidy()
-        return self._targets(NewFile.reopen)
+        if journal.begun:
+            for file in self.files:
+                file.tidy()
+            return self._targets([file.reopen() for file in self.files])
+        sinks = [file.create() for file in self.files]
+        journal.note_files(self._records(sinks))
+        return self._targets(sinks)
 
-    def _targets(self, make: Callable[[NewFile], Sink]) -> list[FileView]:
-        pairs = zip(self.files, self.layouts, strict=True)
-        return [FileView(make(file), layout) for file, layout in pairs]
+    def _records(self, sinks: Sequence[Sink]) -> list[FileRecord]:
+        parts = zip(self.plan.outputs, self.files, self.layouts, sinks, strict=True)
+        return [
+            FileRecord.of(output.name, output.dim, file, layout, sink.frame())
+            for output, file, layout, sink in parts
+        ]
 
-    def check_input(self) -> None:
-        """Raise UsageError where the input is not what it was when the job was planned."""
+    def _targets(self, sinks: Iterable[Sink]) -> list[FileView]:
+        return [FileView(*pair) for pair in zip(sinks, self.layouts, strict=True)]
+
+    def watch(self) -> Callable[[], None]:
+        """A check that the input is still the file that it is now, which costs next to nothing.
+
+        Raises UsageError, as that check does, where the input is not what was planned for.
+        """
+        path = self.request.source.path
+        before = stamp(path)
         if self.request.source.identity() != self.identity.input:
-            raise UsageError(
-                "The input has changed while it was read, so the result is a mixture; run the job "
-                "again with --overwrite."
-            )
+            raise UsageError(_CHANGED)
+
+        def check() -> None:
+            if stamp(path) != before:
+                raise UsageError(_CHANGED)
+
+        return check
+
+    def check_input(self, journal: Journal) -> None:
+        """Raise UsageError where the input is not what it was when the job was planned.
+
+        Then nothing of the journal is to be built upon, and it says so.
+        """
+        if self.request.source.identity() != self.identity.input:
+            journal.void("The input has changed while it was read, so the result is a mixture")
+            raise UsageError(_CHANGED)
 
     @property
     def grains(self) -> tuple[int, ...]:
@@ -201,7 +274,7 @@ def plan_job(request: Request) -> Job:
             global_ops=asked.global_ops,
         )
     outputs = work.plan.outputs
-    paths = _paths(asked.out, [output.name for output in outputs])
+    paths = result_paths(asked.out, [output.name for output in outputs])
     files = tuple(map(file, paths, outputs))
     identity = Identity(
         model=digest_of_state(module),
@@ -211,6 +284,12 @@ def plan_job(request: Request) -> Job:
         settings=digest_of_data(_settings(asked, files)),
     )
     return Job(asked, work, files, tuple(map(placed, outputs)), identity)
+
+
+_CHANGED = (
+    "The input has changed while it was read, so the result is a mixture; run the job again with "
+    "--overwrite."
+)
 
 
 def _planned_again(request: Request, identity: Identity) -> Job:
@@ -230,17 +309,6 @@ def _settings(asked: Request, files: Sequence[NewFile]) -> Any:
 
 def _by_blocks(asked: Request) -> BlockRows:
     return BlockRows(asked.source, asked.layout.dims.index(asked.along))
-
-
-def _paths(out: Path, names: Sequence[str]) -> list[Path]:
-    """One file per output: ``out`` itself, or several with the outputs' names in theirs.
-
-    >>> [path.name for path in _paths(Path("cells.npy"), ["mask", "edge"])]
-    ['cells.mask.npy', 'cells.edge.npy']
-    """
-    if len(names) == 1:
-        return [out]
-    return [out.with_name(f"{out.stem}.{name.replace('/', '_')}{out.suffix}") for name in names]
 
 
 def _rows_of(grain: tuple[int, ...], layout: Layout, output: Output) -> int:

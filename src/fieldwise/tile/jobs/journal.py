@@ -1,16 +1,16 @@
 """The journal of a job: a file beside its result that says which pieces are on disk.
 
-The first line tells which job it is, each further line names one finished piece.  It is only
-appended to, a line at a time, each on disk before the next piece begins; a last line that was cut
-short by a crash is dropped.
+The first line tells which job it is, the next ones which files it has made, and each further line
+what one finished piece wrote, with digests (see records).  It is only appended to, a line at a
+time, each on disk before the next piece begins.  Who holds it owns the result: a second process is
+refused, and a new run makes a new one, which takes its name while the old one is held.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
@@ -19,14 +19,11 @@ from typing import Any
 from uuid import uuid4
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io.disk import sync_directory, writing
+from fieldwise.tile.io.disk import fresh_name, sync_directory, writing
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from fieldwise.tile.jobs.fingerprint import Identity, environment
-
-try:
-    import fcntl
-except ImportError:  # where a job is not locked: not a POSIX system
-    fcntl = None  # type: ignore[assignment]
+from fieldwise.tile.jobs.fingerprint import Identity, differences, environment
+from fieldwise.tile.jobs.lock import hold, is_named, lock
+from fieldwise.tile.jobs.records import VERSION, Done, FileRecord, Record, files_line, line, parse
 
 
 def journal_path(out: Path) -> Path:
@@ -37,22 +34,32 @@ def journal_path(out: Path) -> Path:
 class Journal:
     """An open journal: what is done, and how to record more.  Made by ``begin`` or ``go_on``.
 
-    done:    the numbers of the finished pieces
+    files:   what was made for the results
+    records: of the finished pieces, by their numbers
     warning: what has changed that may change the last bits of the results; None where nothing has
+    spoilt:  what of the results was not as it was written, when the job went on; None: nothing
     piece, passes: where the piece at hand stands, and the passes over the input
     """
 
-    def __init__(
-        self, path: Path, file: FileIO, run: str, done: set[int], warning: str | None = None
-    ) -> None:
-        self._path, self._file, self.done, self.warning = path, file, done, warning
+    def __init__(self, path: Path, file: FileIO, record: Record) -> None:
+        self._path, self._file = path, file
+        self._about = os.fstat(file.fileno())
+        self.files, self.records = record.files, dict(record.done)
+        self.warning = _warning(record.header["environment"])
+        self.spoilt: str | None = None
+        run = record.header["run"]
         self.piece = Checkpoint(path.with_name(path.name + ".piece"), run)
         self.passes = Checkpoint(path.with_name(path.name + ".passes"), run)
 
     @property
+    def done(self) -> set[int]:
+        """The numbers of the finished pieces."""
+        return set(self.records)
+
+    @property
     def begun(self) -> bool:
         """Whether some of the results are on disk."""
-        return bool(self.done) or self.piece.load() is not None
+        return bool(self.files) and (bool(self.records) or self.piece.load() is not None)
 
     @property
     def helps(self) -> bool:
@@ -65,40 +72,52 @@ class Journal:
         self.passes.drop()
 
     @classmethod
-    def begin(cls, path: Path, identity: Identity) -> Journal:
+    def begin(
+        cls,
+        path: Path,
+        identity: Identity,
+        *,
+        pieces: int = 1,
+        check: Callable[[], None] = lambda: None,
+    ) -> Journal:
         """A new journal in place of any that was there.
+
+        pieces: how many there will be
+        check:  called while the place is held, before anything is changed; may raise
 
         Raises UsageError where another process is at work on the old one, and where there is no
         place to write it.
         """
-        if path.exists():
-            _locked(path).close()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            run = uuid4().hex
-            cls._write_header(path, identity, run)
         except OSError as error:
-            raise UsageError(
-                f"Cannot write {str(path)!r}: {error.strerror or error}; choose another place."
-            ) from error
-        return cls(path, _locked(path), run, set())
+            raise _unwritable(path, error) from error
+        with hold(path, create=True) as held:
+            try:
+                check()
+                return cls._made(path, _header(identity, pieces))
+            except OSError as error:
+                raise _unwritable(path, error) from error
+            finally:
+                about = os.fstat(held.fileno())
+                if about.st_size == 0 and is_named(about, path):
+                    path.unlink()
 
-    @staticmethod
-    def _write_header(path: Path, identity: Identity, run: str) -> None:
-        """All of it or nothing, whenever the process is killed."""
-        header = {
-            "fieldwise job": _VERSION,
-            **asdict(identity),
-            "environment": environment(),
-            "run": run,
-        }
-        fresh = path.with_name(path.name + ".new")
-        with fresh.open("wb") as file:
-            file.write(_line(header))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_directory(path.parent)
+    @classmethod
+    def _made(cls, path: Path, header: Mapping[str, Any]) -> Journal:
+        """All of it or nothing, whenever the process is killed; held before it has its name."""
+        fresh = fresh_name(path)
+        fresh.unlink(missing_ok=True)
+        file = FileIO(fresh, "xb+")
+        try:
+            lock(file, path)
+            _write(file, line(header))
+            fresh.replace(path)
+            sync_directory(path.parent)
+        except BaseException:
+            file.close()
+            raise
+        return cls(path, file, Record(header))
 
     @classmethod
     def go_on(cls, path: Path, identity: Identity) -> Journal:
@@ -107,34 +126,63 @@ class Journal:
         Raises UsageError where it is the journal of another job (with what differs), where it is
         damaged, or where another process is at work on it.
         """
-        file = _locked(path)
+        file = hold(path)
         try:
-            file.seek(0)
-            header, done, end = _read(path, file.read())
-            changed = identity.changed(header)
+            record = read_journal(path, file)
+            if record.void is not None:
+                raise UsageError(f"{record.void}; use --overwrite to begin again.")
+            changed = identity.changed(record.header)
             if changed is not None:
                 verb = "have" if " and " in changed else "has"
                 raise UsageError(
                     f"{changed[0].upper()}{changed[1:]} {verb} changed since this job was begun, "
                     "so what is done does not fit what is to come; use --overwrite to begin again."
                 )
+            file.truncate(record.end)
+            file.seek(record.end)
+            return cls(path, file, record)
+        except OSError as error:
+            file.close()
+            raise _unwritable(path, error) from error
         except BaseException:
             file.close()
             raise
-        file.truncate(end)
-        return cls(path, file, header.get("run", ""), done, _warning(header.get("environment", {})))
 
-    def record(self, piece: int) -> None:
+    def note_files(self, files: Iterable[FileRecord]) -> None:
+        """Note the files that were made, of which nothing is written yet.
+
+        This is on disk once a piece is recorded; before, nothing needs it.
+        """
+        self.files = tuple(files)
+        self.records.clear()
+        self._append(files_line(self.files), sync=False)
+
+    def record(self, piece: Done) -> None:
         """Note a piece whose results are on disk; on disk itself when this returns.
 
-        Raises UsageError where the disk does not take it.
+        Raises UsageError where the disk does not take it, and where the journal has lost its place:
+        another run may own the results by then.
         """
+        self._append(line(piece.plain()))
+        self.records[piece.piece] = piece
+
+    def void(self, why: str) -> None:
+        """Note that nothing of this may be built upon, and why."""
+        self._append(line({"void": why}))
+
+    def forget(self, pieces: Iterable[int]) -> None:
+        """Take pieces for not done, until they are recorded again."""
+        for piece in pieces:
+            del self.records[piece]
+
+    def _append(self, text: bytes, *, sync: bool = True) -> None:
+        if not is_named(self._about, self._path):
+            raise UsageError(
+                f"{str(self._path)!r} was moved, removed or replaced while this job ran, so the "
+                "results may be another run's by now; nothing more is recorded."
+            )
         with writing(self._path):
-            line = _line({"piece": piece})
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._file.fileno())
-        self.done.add(piece)
+            _write(self._file, text, sync=sync)
 
     def __enter__(self) -> Journal:
         return self
@@ -145,54 +193,56 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let it go, for other processes."""
         self._file.close()
 
 
-def _read(path: Path, text: bytes) -> tuple[dict[str, Any], set[int], int]:
-    """The header, the pieces done, and where the last whole line ends."""
-    end = text.rfind(b"\n") + 1
+def has_journal(path: Path) -> bool:
+    """Whether something stands in the place of a journal; a file of nothing is none."""
+    return path.is_symlink() or (path.exists() and path.stat().st_size > 0)
+
+
+def read_journal(path: Path, file: FileIO) -> Record:
+    """What an open journal says.  Raises UsageError where it is damaged."""
+    file.seek(0)
     try:
-        header, *records = [json.loads(line) for line in text[:end].splitlines()]
-        if header["fieldwise job"] != _VERSION:
-            raise ValueError
-        done = {int(record["piece"]) for record in records}
-    except (ValueError, KeyError, TypeError) as error:
+        return parse(file.read())
+    except ValueError as error:
         raise UsageError(
             f"{str(path)!r} is damaged or no journal of this version; use --overwrite to begin "
             "again."
         ) from error
-    return header, done, end
 
 
-def _locked(path: Path) -> FileIO:
-    """The file, open and locked until it is closed or the process ends, however it ends.
+def _write(file: FileIO, text: bytes, *, sync: bool = True) -> None:
+    """All of it; with ``sync`` it is on disk when this returns.  Raises OSError."""
+    if file.write(text) < len(text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if sync:
+        os.fsync(file.fileno())
 
-    It has no buffer: what could not be written is not tried again when it is closed.
-    """
-    file = path.open("a+b", buffering=0)
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise UsageError(
-                f"Another process is at work on {str(path)!r}; wait for it or end it."
-            ) from error
-    return file
+
+def _header(identity: Identity, pieces: int) -> Mapping[str, Any]:
+    return {
+        "fieldwise job": VERSION,
+        **asdict(identity),
+        "environment": environment(),
+        "run": uuid4().hex,
+        "pieces": pieces,
+    }
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"Cannot write {str(path)!r}: {error.strerror or error}; choose another place."
+    )
 
 
 def _warning(before: Mapping[str, str]) -> str | None:
-    now = environment()
-    changed = [
-        f"{key} {before.get(key)} → {now[key]}" for key in now if before.get(key) != now[key]
-    ]
+    changed = differences(before, environment())
     if not changed:
         return None
-    return f"the job was begun elsewhere ({', '.join(changed)}): the last bits may differ"
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record).encode() + b"\n"
-
-
-_VERSION = 1
+    return f"the job was begun elsewhere ({changed}): the last bits may differ"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def job_model(
         module = module.to(getattr(torch, dtype))
     usual = dtype_of_weights(module) or getattr(torch, dtype or "float32")
     where = None if weights is None else weights.resolve()
-    return JobModel(module, loaded.shapes[0], usual, random, (spec, shape, where, dtype))
+    named = os.path.abspath(spec) if os.path.isfile(spec) else spec
+    return JobModel(module, loaded.shapes[0], usual, random, (named, shape, where, dtype))
 
 
 def dtype_of_weights(module: nn.Module) -> torch.dtype | None:

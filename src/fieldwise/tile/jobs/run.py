@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from fieldwise.tile.jobs.checkpoint import Checkpoint
+from fieldwise.tile.jobs.digests import Digest
 from fieldwise.tile.jobs.journal import Journal
+from fieldwise.tile.jobs.records import Done, Wrote
 from fieldwise.tile.jobs.work import Block, Output, Piece, Rest, Work
 
 Advance = Callable[[int], None]
@@ -38,18 +40,21 @@ def run_job(
     *,
     grains: Sequence[int],
     advance: Advance = lambda _: None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Compute all pieces that the journal does not have.
 
     source:  the input, with the model's dimensions
     targets: per output, where it goes; grains: the rows that it takes at a time
+    check:   called before a piece is recorded; may raise
     """
     for piece in work.plan.pieces:
         if piece.number not in journal.done:
-            write_piece(
+            done = write_piece(
                 work, piece, source, targets, grains=grains, advance=advance, kept=journal.piece
             )
-            journal.record(piece.number)
+            check()
+            journal.record(done)
 
 
 def write_piece(
@@ -61,25 +66,70 @@ def write_piece(
     grains: Sequence[int],
     advance: Advance = lambda _: None,
     kept: Checkpoint | None = None,
-) -> None:
-    """Compute one piece and write it; on disk when this returns.
+) -> Done:
+    """Compute one piece and write it; on disk when this returns, and what it wrote.
 
     kept: where it stands is kept there from time to time, and gone on with from there
     """
-    since = None if kept is None else _rest_of(piece, kept.load())
+    since = None if kept is None else rest_of(piece, kept.load())
+    progress = _Progress(work.plan.outputs, piece, since)
     if since is not None:
         advance(since.written)
     blocks = work.blocks(piece, source, since)
     for block in gathered(blocks, work.plan.outputs, grains, since):
         if isinstance(block, Rest):
             if kept is not None:
-                kept.offer(partial(_kept, piece, block, targets))
+                rest = replace(block, stands=progress.stands)
+                kept.offer(partial(_kept, piece, rest, targets))
             continue
         number, start, values = block
         targets[number].write(start, values)
+        progress.add(block)
         advance(values.nbytes)
     for target in targets:
         target.flush()
+    return progress.done
+
+
+class _Progress:
+    """What a piece has written of each output so far."""
+
+    def __init__(self, outputs: Sequence[Output], piece: Piece, since: Rest | None) -> None:
+        begun = [(box[out.dim][0], 0) for out, box in zip(outputs, piece.writes, strict=True)]
+        stands = begun if since is None else since.stands
+        self._piece, self._ends = piece, [end for end, _ in stands]
+        self._digests = [
+            Digest(out.dim, out.dtype, value)
+            for out, (_, value) in zip(outputs, stands, strict=True)
+        ]
+
+    def add(self, block: Block) -> None:
+        """The next rows of an output."""
+        number, start, values = block
+        digest = self._digests[number]
+        digest.add(values)
+        self._ends[number] = start[digest.dim] + values.shape[digest.dim]
+
+    @property
+    def stands(self) -> tuple[tuple[int, int], ...]:
+        """See work.Rest."""
+        digests = (digest.value for digest in self._digests)
+        return tuple(zip(self._ends, digests, strict=True))
+
+    @property
+    def done(self) -> Done:
+        """What the piece wrote, once that is all of it."""
+        pairs = zip(self._piece.writes, self._digests, strict=True)
+        return Done(self._piece.number, tuple(Wrote(box, d.value) for box, d in pairs))
+
+
+def written_by(rest: Rest, piece: Piece, outputs: Sequence[Output]) -> tuple[Wrote, ...]:
+    """What an unfinished piece counts as written."""
+    found = []
+    for out, box, (end, value) in zip(outputs, piece.writes, rest.stands, strict=True):
+        rows = (box[out.dim][0], end)
+        found.append(Wrote((*box[: out.dim], rows, *box[out.dim + 1 :]), value))
+    return tuple(found)
 
 
 def gathered(
@@ -131,13 +181,13 @@ def _kept(piece: Piece, rest: Rest, targets: Sequence[Target]) -> Any:
         (number, start, torch.from_numpy(np.ascontiguousarray(values)))
         for number, start, values in rest.waiting
     ]
-    return piece.number, rest.at, waiting, rest.written
+    return piece.number, rest.at, waiting, rest.written, rest.stands
 
 
-def _rest_of(piece: Piece, kept: Any) -> Rest | None:
+def rest_of(piece: Piece, kept: Any) -> Rest | None:
     """Where this piece stands by what was kept, if that is of this piece."""
     if kept is None or kept[0] != piece.number:
         return None
-    _, at, waiting, written = kept
+    _, at, waiting, written, stands = kept
     blocks = tuple((number, tuple(start), values.numpy()) for number, start, values in waiting)
-    return Rest(at, blocks, written)
+    return Rest(at, blocks, written, tuple(stands))

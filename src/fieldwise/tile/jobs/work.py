@@ -28,11 +28,13 @@ class Rest:
     """Where the computation of a piece stands, to go on from there: plain data, see Checkpoint.
 
     waiting: blocks that are not written yet; written: bytes of those that are
+    stands:  per output, where its written rows end, and their digest
     """
 
     at: Any
     waiting: tuple[Block, ...] = ()
     written: int = 0
+    stands: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
