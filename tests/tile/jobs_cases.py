@@ -49,6 +49,14 @@ def several():
     torch.manual_seed(0)
     return Several()
 
+class Dark(UNet):
+    def forward(self, x):
+        return super().forward(x).abs().neg().relu()
+
+def dark():
+    torch.manual_seed(0)
+    return Dark()
+
 class Classes(nn.Module):
     def __init__(self):
         super().__init__()
@@ -131,13 +139,21 @@ def content(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
-def command_line(folder: str, arguments: list[str]) -> None:
+def command_line(folder: str, arguments: list[str], together: Any = None) -> None:
     """``fieldwise tile`` in a process of its own: its arguments, run in this folder.
 
-    Where a piece stands is kept at each occasion.
+    Where a piece stands is kept at each occasion.  together: a barrier before a result is opened
     """
     checkpoint.LEAST = checkpoint._SHARE = 0.0
     os.chdir(folder)
     sys.path.insert(0, folder)
     torch.set_num_threads(1)
+    if together is not None:
+        whole = Job.open
+
+        def opened(self: Job, **options: bool) -> Any:
+            together.wait()
+            return whole(self, **options)
+
+        Job.open = opened  # type: ignore[method-assign]
     app(["tile", *arguments])

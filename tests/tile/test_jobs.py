@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from fieldwise.errors import UsageError
 from fieldwise.tile.io import FileView, Scaled
 from fieldwise.tile.io.zarr_array import ZarrSink
-from fieldwise.tile.jobs import Journal, journal_path
+from fieldwise.tile.jobs import Journal, check_result, journal_path
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from tests.tile.jobs_cases import carried_out, command_line, content, image, planned, write_nets
 
@@ -323,6 +323,22 @@ def test_a_killed_process_is_resumed_with_the_same_bytes(tmp_path, processes, ou
     process.join()
     assert process.exitcode == 0
     assert content(tmp_path / out) == wanted
+
+
+def test_of_jobs_started_at_once_one_wins(tmp_path, processes):
+    np.save(tmp_path / "in.npy", image(3, 3000, 100))
+    together = processes.Barrier(4)
+    arguments = ["job_nets:unet", "in.npy", "out.npy", "--axes", "CHW"]
+    started = [
+        processes.Process(target=command_line, args=(str(tmp_path), arguments, together))
+        for _ in range(4)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    assert sorted(process.exitcode for process in started) == [0, 2, 2, 2]
+    assert check_result(tmp_path / "out.npy").faults == ()
 
 
 # ------------------------------------------------------------------------------- refusals

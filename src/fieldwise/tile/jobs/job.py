@@ -184,7 +184,8 @@ class Job:
         if journal.begun:
             for file in self.files:
                 file.tidy()
-            return self._targets([file.reopen() for file in self.files])
+            missing = len(journal.done) < len(self.plan.pieces)
+            return self._targets([file.reopen(writable=missing) for file in self.files])
         sinks = [file.create() for file in self.files]
         journal.note_files(self._records(sinks))
         return self._targets(sinks)
