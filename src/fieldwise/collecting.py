@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,12 +12,25 @@ from contextlib import contextmanager
 def uncollected() -> Iterator[None]:
     """No garbage collection inside: an analysis makes many objects and no cyclic garbage.
 
-    Beside torch's own millions of objects one collection costs more than the analysis.
+    Beside torch's own millions of objects one collection costs more than the analysis.  The
+    collector belongs to the process: it rests until the last thread is outside again, and what
+    another thread tells it meanwhile (gc.disable, gc.set_threshold) stays.
     """
-    enabled = gc.isenabled()
-    gc.disable()
+    global _inside, _thresholds
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            _thresholds = gc.get_threshold()
+            gc.set_threshold(0)
     try:
         yield
     finally:
-        if enabled:
-            gc.enable()
+        with _lock:
+            _inside -= 1
+            if not _inside and not gc.get_threshold()[0]:
+                gc.set_threshold(*_thresholds)
+
+
+_lock = threading.Lock()
+_inside = 0
+_thresholds = gc.get_threshold()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -98,10 +99,20 @@ def _rates(subject: Subject, axis: int, rank: int) -> Values:
         return subject.run(map_tensors(lambda t: replaced.get(id(t), t), subject.inputs))
 
     tangents = tuple(derivative(tensor, axis) for tensor in moving)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's own, of torch.jit
-        _, rates = torch.func.jvp(values, tuple(moving), tangents)
+    _load_forward_mode()
+    _, rates = torch.func.jvp(values, tuple(moving), tangents)
     return rates
+
+
+@cache
+def _load_forward_mode() -> None:
+    """What torch imports at the first jvp, once, without its own FutureWarnings of torch.jit.
+
+    The filters of warnings belong to the process, so that other threads must not see this often.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import torch._decomp.decompositions_for_jvp  # noqa: F401
 
 
 def _wanted(value: Tensor, motion: Motion) -> Tensor:

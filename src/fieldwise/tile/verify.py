@@ -13,6 +13,7 @@ in float64: a halo that is too small by one sample does not pass.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -206,12 +207,17 @@ def _floors(whole: Run, inputs: Sequence[Any], wanted: _Named, exact: _Named | N
 
 def _on_other_threads(whole: Run, inputs: Sequence[Any]) -> Any:
     """The same, computed by another number of torch's threads, in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if threads > 1 else 2)
-    try:
-        return whole(*inputs)
-    finally:
-        torch.set_num_threads(threads)
+    with _THREADS:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1 if threads > 1 else 2)
+        try:
+            return whole(*inputs)
+        finally:
+            torch.set_num_threads(threads)
+
+
+_THREADS = threading.Lock()
+"""Held while the number of torch's threads, which the process has one of, is another."""
 
 
 def _jittered(x: Any) -> Any:

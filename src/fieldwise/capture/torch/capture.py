@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.blame import first_line, is_ours, our_fault
 from fieldwise.capture.torch.constants import NamedTensors
 from fieldwise.capture.torch.hidden import without_hidden
+from fieldwise.capture.torch.keeping import RECORDING
 from fieldwise.capture.torch.naming import finish
 from fieldwise.capture.torch.python_api import PythonApi
 from fieldwise.capture.torch.recorder import Recorder
@@ -44,6 +45,11 @@ def capture(model: nn.Module, example: Any) -> Graph:
     ['conv', 'relu']
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    with RECORDING:
+        return _captured(model, example)
+
+
+def _captured(model: nn.Module, example: Any) -> Graph:
     state = named_state(model)
     _check(state, example)
     recorder = Recorder(model, state, _home(state, example))

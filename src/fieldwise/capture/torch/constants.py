@@ -16,6 +16,7 @@ from torch import Tensor
 from fieldwise.capture.torch.blame import ask_torch
 from fieldwise.capture.torch.memory import empty_twin, storage_key
 from fieldwise.capture.torch.overloads import Op, map_arguments, on_device, tensors_of
+from fieldwise.capture.torch.private import Dice
 from fieldwise.capture.torch.trace import Trace
 
 META = torch.device("meta")
@@ -55,6 +56,7 @@ class Constants:
     def __init__(self, state: NamedTensors, home: torch.device, trace: Trace) -> None:
         self.home = home
         self.trace = trace
+        self.dice = Dice()
         self.views: dict[int, ConstantView] = {}
         self._names: dict[int, frozenset[str]] = {}
         self._twins: dict[int, tuple[Tensor, Tensor]] = {}
@@ -127,9 +129,14 @@ class Constants:
                 self._before_write(target)
                 if op.inplace_view:
                     self.before_reshape(target)
-        out = ask_torch(func, args, kwargs)
+        out = self.computed(op, func, args, kwargs)
         self._note(func, args, kwargs, tensors, out)
         return out
+
+    def computed(self, op: Op, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """What torch computes; random numbers are drawn from our generators."""
+        call = self.dice.draw if op.draws else ask_torch
+        return call(func, args, kwargs)
 
     def at_home(self, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The arguments with the meta device, where the input is, replaced by the home device."""

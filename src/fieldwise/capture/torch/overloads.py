@@ -24,6 +24,7 @@ class Op:
     defaults:  their default values
     writes:    arguments that it writes to
     updates:   running statistics, which it may write to without saying so
+    draws:     whether it may draw random numbers
     moves:     whether one of its arguments is a device
     out:       whether it writes to ``out=`` arguments (which it does not read)
     lends:     arguments of which it only looks at shape, dtype and device
@@ -40,6 +41,7 @@ class Op:
     defaults: Mapping[str, Any]
     writes: tuple[str, ...]
     updates: tuple[str, ...]
+    draws: bool
     moves: bool
     out: bool
     lends: tuple[str, ...]
@@ -113,6 +115,7 @@ def describe(func: torch._ops.OpOverload) -> Op:
         defaults={a.name: a.default_value for a in arguments if a.has_default_value()},
         writes=writes,
         updates=tuple(a.name for a in arguments if a.name in _STATISTICS),
+        draws=torch.Tag.nondeterministic_seeded in func.tags,
         moves=any("Device" in str(argument.type) for argument in arguments),
         out=any(argument.is_out for argument in arguments),
         lends=_LENDS.get(plain, ()),

@@ -258,7 +258,9 @@ class Recorder(TorchDispatchMode):
 
         given = map_arguments(real, recorded.meta_args, recorded.meta_kwargs)
         try:
-            out = func(*given[0], **given[1])
+            out = (
+                self.constants.dice.draw(func, *given) if op.draws else func(*given[0], **given[1])
+            )
         except (NotImplementedError, RuntimeError) as error:
             raise self.refuse(
                 f"The op {op.name} ({self.trace.frame}) cannot be recorded: torch cannot tell the "

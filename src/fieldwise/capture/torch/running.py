@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.keeping import kept
+from fieldwise.capture.torch.private import seeded
+
 
 def copied(model: nn.Module) -> nn.Module:
     """A deep copy; tensors that autograd made (old weight_norm) are copied as they are.
@@ -26,9 +29,8 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 def run(model: nn.Module, inputs: Any) -> Any:
-    """One run without gradients, from the same random state each time."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
+    """One run without gradients, from the same random state each time; the model is kept."""
+    with kept(model), seeded(), torch.no_grad():
         if isinstance(inputs, Mapping):
             return model(**inputs)
         return model(*inputs) if type(inputs) is tuple else model(inputs)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import functools
-import random
 import sys
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from operator import eq, is_
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
+from torch import nn
 
 from fieldwise.capture.torch.constants import NamedTensors
-from fieldwise.capture.torch.memory import storage_key
+from fieldwise.capture.torch.keeping import attributes, is_reshaped, put_back_gradient
+from fieldwise.capture.torch.private import call_module, private
 from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.collecting import uncollected
@@ -25,16 +21,17 @@ from fieldwise.collecting import uncollected
 
 @contextmanager
 def scene(model: nn.Module, state: NamedTensors, recorder: Recorder) -> Iterator[None]:
-    """Module paths by hooks; the model and torch's global state put back at the end."""
+    """Module paths; the model and what this thread shares with others put back at the end."""
     with ExitStack() as stack:
         stack.callback(recorder.memory.clear)
         stack.callback(recorder.constants.restore)
         stack.enter_context(uncollected())
         stack.enter_context(_uncompiled())
-        stack.enter_context(_globals(recorder.constants.home))
-        stack.enter_context(_attributes(model))
+        own = stack.enter_context(private())
+        recorder.constants.dice, own.call = own.dice, _followed(model, recorder)
+        stack.enter_context(_device())
+        stack.enter_context(attributes(model))
         stack.enter_context(_tensors(state, recorder))
-        stack.enter_context(_paths(model, recorder))
         stack.enter_context(torch.no_grad())
         yield
 
@@ -70,112 +67,27 @@ def _uncompiled() -> Iterator[None]:
 # -------------------------------------------------------------------- module paths
 
 
-@contextmanager
-def _paths(model: nn.Module, recorder: Recorder) -> Iterator[None]:
-    """Tell the trace which module runs, by global hooks.
+def _followed(model: nn.Module, recorder: Recorder) -> Callable[..., Any]:
+    """What a module that is called on this thread runs: the trace is told of it, hooks and all."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    trace, value_of = recorder.trace, recorder.memory.value_of
 
-    A module's own hooks run after global ones and may change what it returns, so such a module
-    gets a hook of its own, the last.
-    """
-    trace = recorder.trace
-    modules = dict(model.named_modules())
-    paths = {id(module): path for path, module in modules.items()}
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        path = paths.get(id(module))
+        trace.enter(path, training=module.training)
+        try:
+            output = call_module(module, *args, **kwargs)
+            values = [value_of(tensor) for _, tensor in named_tensors(output)]
+        except BaseException as error:
+            trace.leave(path, (), error)
+            raise
+        trace.leave(path, tuple(value for value in values if value is not None), None)
+        return output
 
-    def enter(module: nn.Module, args: Any) -> None:
-        trace.enter(paths.get(id(module)), training=module.training)
-
-    def leave(module: nn.Module, args: Any, output: Any) -> None:
-        error = sys.exc_info()[1]
-        values = map(recorder.memory.value_of, _tensors_in(output))
-        returned = tuple(value for value in values if value is not None)
-        trace.leave(paths.get(id(module)), returned, None if error is outer else error)
-
-    def leave_unless_hooked(module: nn.Module, args: Any, output: Any) -> None:
-        if id(module) not in hooked:
-            leave(module, args, output)
-
-    outer = sys.exc_info()[1]
-    hooked = {id(m): m for m in modules.values() if m._forward_hooks and not _is_scripted(m)}
-    with ExitStack() as stack:
-        hook = torch_module.register_module_forward_pre_hook(enter)
-        stack.callback(hook.remove)
-        hook = torch_module.register_module_forward_hook(leave_unless_hooked, always_call=True)
-        stack.callback(hook.remove)
-        for module in hooked.values():
-            stack.callback(module.register_forward_hook(leave, always_call=True).remove)
-        yield
-
-
-def _is_scripted(module: nn.Module) -> bool:
-    return isinstance(module, torch.jit.ScriptModule)
-
-
-def _tensors_in(output: Any) -> Iterator[Tensor]:
-    return (tensor for _, tensor in named_tensors(output))
+    return call
 
 
 # -------------------------------------------------------------------- the model
-
-
-@contextmanager
-def _attributes(model: nn.Module) -> Iterator[None]:
-    """Undo what a forward pass stores on its modules: caches, counters, lists, flags."""
-    empty, filled = _containers(model)
-    saved = [(container, _content(container)) for container in filled]
-    try:
-        yield
-    finally:
-        for container in empty:
-            if container:
-                container.clear()
-        for container, content in saved:
-            if not _same(_content(container), content):
-                container.clear()
-                fill = container.update if isinstance(container, (dict, set)) else container.extend
-                fill(content)
-
-
-def _containers(model: nn.Module) -> tuple[list[Any], list[Any]]:
-    """The attributes of all modules, and the builtin containers within them, however deep.
-
-    The empty ones come apart: most are, for a module has a dozen dicts for its hooks.
-    """
-    waiting: list[Any] = [model.__dict__]
-    empty: list[Any] = []
-    filled: list[Any] = []
-    seen: set[int] = set()
-    kinds: dict[type, type | None] = {}
-    while waiting:
-        item = waiting.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        if not isinstance(item, tuple):
-            filled.append(item)
-        for part in item.values() if isinstance(item, dict) else item:
-            kind = type(part)
-            if kind not in kinds:
-                kinds[kind] = next((base for base in _FOLLOWED if issubclass(kind, base)), None)
-            if kinds[kind] is nn.Module:
-                waiting.append(part.__dict__)
-            elif kinds[kind] is not None:
-                (waiting if part else empty).append(part)
-    return empty, filled
-
-
-_FOLLOWED = (nn.Module, dict, list, set, deque, tuple)
-
-
-def _content(container: Any) -> Any:
-    return dict(container) if isinstance(container, dict) else list(container)
-
-
-def _same(one: Any, two: Any) -> bool:
-    if len(one) != len(two):
-        return False
-    if isinstance(one, dict):
-        return all(map(is_, one.values(), two.values())) and all(map(eq, one, two))
-    return all(map(is_, one, two))
 
 
 @contextmanager
@@ -185,34 +97,25 @@ def _tensors(state: NamedTensors, recorder: Recorder) -> Iterator[None]:
     try:
         yield
     finally:
-        for tensor, content, requires_grad, grad in saved:
-            if storage_key(tensor) != storage_key(content) or tensor.shape != content.shape:
+        for tensor, alias, requires_grad, grad in saved:
+            if is_reshaped(tensor, alias):
                 recorder.constants.before_reshape(tensor)
-                tensor.data = content
-            if tensor.requires_grad != requires_grad:
-                tensor.requires_grad_(requires_grad)
-            if tensor.grad is not grad:
-                tensor.grad = grad
+                tensor.data = alias
+            put_back_gradient(tensor, requires_grad, grad)
 
 
 # -------------------------------------------------------------------- torch
 
 
 @contextmanager
-def _globals(home: torch.device) -> Iterator[None]:
-    """Undo what a forward pass does to random generators and to torch's defaults."""
-    python, arrays = random.getstate(), np.random.get_state()
-    dtype, device = torch.get_default_dtype(), _default_device()
-    devices = [home] if home.type not in ("cpu", "meta") else []
-    with torch.random.fork_rng(devices, device_type=home.type if devices else "cuda"):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(arrays)
-            torch.set_default_dtype(dtype)
-            if _default_device() != device:
-                torch.set_default_device(device)
+def _device() -> Iterator[None]:
+    """Undo what a forward pass does to this thread's default device."""
+    device = _default_device()
+    try:
+        yield
+    finally:
+        if _default_device() != device:
+            torch.set_default_device(device)
 
 
 def _default_device() -> torch.device | None:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.capture import capture
+from fieldwise.capture.torch.private import seeded
 from fieldwise.field.probes.result import Probe
 from fieldwise.field.probes.surrogates import (
     Operation,
@@ -204,7 +205,7 @@ def _prepare_step(graph: Graph, node: Node, masked: Mapping[str, Tensor]) -> _St
     if not node.operands:
         return _Step((([], []),))
     assert node.source is not None
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    with torch.enable_grad(), seeded():
         operands = [
             masked.get(name, torch.ones(shape, dtype=torch.float64)).clone().requires_grad_()
             for name, shape in zip(node.operands, shapes, strict=True)

@@ -20,6 +20,7 @@ even a parameter that is exactly zero.  What was seen in torch on the CPU, and h
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -180,9 +181,13 @@ class _Runs:
         return image
 
     def _run(self, image: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.backends.nnpack.flags(enabled=False):
+        with torch.no_grad(), _NNPACK, torch.backends.nnpack.flags(enabled=False):
             inputs = with_first_input(self._example, image)
             return self._unit(layer_output(self._model, inputs, self._layer)).isnan()
+
+
+_NNPACK = threading.RLock()
+"""Held while NNPACK is off, a flag of the process: its Winograd kernels spread a NaN."""
 
 
 def _last_true(most: int, holds: Callable[[int], bool]) -> int:

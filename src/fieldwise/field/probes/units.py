@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
+from threading import get_ident
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.capture import named_tensors
+from fieldwise.capture.torch.keeping import kept
+from fieldwise.capture.torch.private import seeded
 from fieldwise.errors import UsageError
 
 
@@ -59,15 +61,17 @@ def layer_output(model: nn.Module, inputs: Any, layer: str | None) -> Tensor:
     """One forward run; the first tensor that ``layer`` returned, copied before others write to it.
 
     ``layer`` is a module's path, with '#2' for its second run, or None for the model's own output.
-    The model's buffers and the random state are afterwards as they were.
+    The model and the random state are afterwards as they were.
     """
     path, run = (None, 1) if layer is None else _run_of(model, layer)
     found: list[Tensor] = []
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> None:
-        found.extend(tensor.clone() for _, tensor in list(named_tensors(output))[:1])
+        if get_ident() == thread:
+            found.extend(tensor.clone() for _, tensor in list(named_tensors(output))[:1])
 
-    with _unchanged(model) as stack:
+    thread = get_ident()
+    with kept(model), seeded(), ExitStack() as stack:
         if path is not None:
             stack.callback(model.get_submodule(path).register_forward_hook(keep).remove)
         output = _forward(model, inputs)
@@ -114,17 +118,3 @@ def _run_of(model: nn.Module, layer: str) -> tuple[str, int]:
         f"There is no module '{layer}'; a probe that runs the model itself can read only what a "
         f"module returns: use a module's path."
     )
-
-
-@contextmanager
-def _unchanged(model: nn.Module) -> Iterator[ExitStack]:
-    """Buffers and random state put back; callbacks on the stack run at the end."""
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        try:
-            yield stack
-        finally:
-            for buffer, before in buffers:
-                if not torch.equal(buffer, before):
-                    buffer.data.copy_(before)

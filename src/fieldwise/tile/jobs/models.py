@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fieldwise.capture import load_model
+from fieldwise.capture.torch.private import seeded
 from fieldwise.errors import UsageError
 from fieldwise.graph import Graph
 from fieldwise.tile.jobs.weights import load_weights
@@ -44,8 +45,8 @@ def job_model(
 
     Raises UsageError for what load_model and load_weights refuse, and for several inputs.
     """
-    torch.manual_seed(0)
-    loaded = load_model(spec, shape).runnable()
+    with seeded():
+        loaded = load_model(spec, shape).runnable()
     assert not isinstance(loaded.source, Graph)
     if len(loaded.shapes) != 1:
         raise UsageError(f"{spec!r} takes {len(loaded.shapes)} inputs, and a job reads one.")
