@@ -29,8 +29,18 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 def run(model: nn.Module, inputs: Any) -> Any:
-    """One run without gradients, from the same random state each time; the model is kept."""
-    with kept(model), seeded(), torch.no_grad():
+    """A forward run from the same random state each time; see ``forward``."""
+    with seeded():
+        return forward(model, inputs)
+
+
+def forward(model: nn.Module, inputs: Any) -> Any:
+    """One run without gradients, on a tensor, a tuple or a mapping; the model is kept as it was.
+
+    What a module stores while it runs is of no use afterwards, and may be in its way: a cache for
+    another size, or one that no gradient passes.
+    """
+    with kept(model), torch.no_grad():
         if isinstance(inputs, Mapping):
             return model(**inputs)
         return model(*inputs) if type(inputs) is tuple else model(inputs)

@@ -69,7 +69,7 @@ class Recipe:
         one = self._pass(findings)
         given = dict(zip(one.program.wiring.outputs, rows, strict=True))
         found: list[Part | None] = []
-        with torch.inference_mode():
+        with torch.no_grad():
             for value, summed in self._statistics(findings):
                 taken = given[value]
                 if taken is not None:
@@ -93,7 +93,7 @@ class Recipe:
 
     def _joined(self, findings: Findings, parts: Sequence[Parts]) -> list[Statistic]:
         statistics = [summed for _, summed in self._statistics(findings)]
-        with torch.inference_mode():
+        with torch.no_grad():
             for stretch in parts:
                 for summed, part in zip(statistics, stretch, strict=True):
                     if part is not None:

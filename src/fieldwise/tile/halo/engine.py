@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.running import copied
+from fieldwise.capture.torch.running import copied, forward
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.tile.arrays import as_numpy, chosen, kept, owned, read
@@ -219,10 +219,7 @@ class TiledModel(TiledCallable):
                  zip(self._ordered(crops, keyed), self._tensors, strict=True)]  # fmt: skip
         twins = dict(zip(map(id, self._tensors), given, strict=True))
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
-        with torch.inference_mode():
-            if isinstance(inputs, Mapping):
-                return self.model(**inputs)
-            return self.model(*inputs) if type(inputs) is tuple else self.model(inputs)
+        return forward(self.model, inputs)
 
     def _ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         return ordered(self.example, inputs, named)

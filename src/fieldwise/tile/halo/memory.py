@@ -38,7 +38,7 @@ class Rehearsal:
         """
         state = [tensor for _, tensor in named_state(self._model)]
         device = next((tensor.device for tensor in state), torch.device("cpu"))
-        with self._mode, torch.inference_mode():
+        with self._mode, torch.no_grad():
             given = map_tensors(_empty_on(device), inputs)
             alive = _Alive(state)
             alive.count(tensor for _, tensor in named_tensors(given))

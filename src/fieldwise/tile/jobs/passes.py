@@ -80,7 +80,7 @@ def _sum_up(
             continue
         value, _, rows = part
         given.add(value)
-        with torch.inference_mode():
+        with torch.no_grad():
             for statistic in one.statistics[value]:
                 statistic.add(rows)
     finished.append(_parts(one, given))

@@ -91,7 +91,7 @@ class Engine:
         tasks = self.schedule.advance(available, limit)
         uses = Counter(value for task in tasks for value in self._operands(task))
         outputs = set(self.program.wiring.outputs)
-        with torch.inference_mode():
+        with torch.no_grad():
             for task in tasks:
                 made = self._made(task, source)
                 for value, rows in zip(task.values, made, strict=True):

@@ -201,7 +201,7 @@ class _Compiler:
 
     def _compute(self, node: Node) -> None:
         fixed = {n: self.fixed[name] for n, name in enumerate(node.operands)}
-        with torch.inference_mode():
+        with torch.no_grad():
             self.fixed.update(zip(node.results, BoundCall.of(node, fixed).run(()), strict=True))
 
     def _suppose(self, node: Node, dim: int) -> None:

@@ -165,7 +165,7 @@ class StreamedModel:
         pairs = zip(tensors, given, strict=True)
         twins = {id(like): as_tensor(x, self.device, like.dtype, own=True) for like, x in pairs}
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
-        with torch.inference_mode():
+        with torch.no_grad():
             if isinstance(inputs, Mapping):
                 found = self.model(**inputs)
             else:
@@ -207,7 +207,7 @@ class StreamedModel:
 
         def run(one: Pass) -> bool:
             for value, _, rows in self._run(one.program, given):
-                with torch.inference_mode():
+                with torch.no_grad():
                     for statistic in one.statistics[value]:
                         statistic.add(rows)
             return True

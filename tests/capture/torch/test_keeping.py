@@ -1,0 +1,113 @@
+"""Whatever runs a model leaves it as it was, and fit to be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fieldwise
+from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.keeping import kept
+from fieldwise.capture.torch.running import run
+from fieldwise.field.probes.literal import unit_gradient
+from fieldwise.field.probes.nan import nan_field
+from fieldwise.shift import certify, circular, measure
+from tests.capture.torch.test_state import ramp
+
+
+@cache
+def _window() -> Tensor:
+    return torch.tensor([0.5, 1.0])
+
+
+class Caching(nn.Module):
+    """A model that keeps a constant it has made, counts, and writes into its buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 2, 3, padding=1)
+        self.register_buffer("seen", torch.zeros(1))
+        self.register_buffer("grid", None)
+        self.calls, self.sizes, self.cache = 0, [], {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.sizes.append(x.shape[-1])
+        self.seen += 1
+        if "scale" not in self.cache:
+            self.cache["scale"] = torch.tensor([2.0, 3.0]).view(1, 2, 1)
+        self.grid = torch.ones(2, 1)
+        self.last = torch.full((1,), 2.0)
+        return torch.relu(self.conv(x)) * self.cache["scale"] * _window()[:, None] * self.grid
+
+
+def _verbs() -> dict[str, Callable[[nn.Module, Tensor], Any]]:
+    return {
+        "capture": capture,
+        "field": fieldwise.receptive_fields,
+        "fold": fieldwise.fold,
+        "certify": certify,
+        "measure": measure,
+        "circular": circular,
+        "streamed": lambda model, x: fieldwise.streamed(model, x, axis=2, band=8)(x),
+        "tiled": lambda model, x: fieldwise.tiled(model, x, tile=16)(x),
+        "tiled, verified": lambda model, x: fieldwise.tiled(model, x, tile=16, verify=True)(x),
+        "run": run,
+        "gradient": lambda model, x: unit_gradient(model, x, (3,)),
+        "nan": lambda model, x: nan_field(model, x, None, (3,)),
+    }
+
+
+@pytest.mark.parametrize("verb", _verbs())
+def test_a_model_that_stores_what_it_made_is_kept_and_can_be_trained(verb: str):
+    model = Caching().eval()
+    _window.cache_clear()
+    _verbs()[verb](model, ramp(1, 1, 40))
+    assert (model.calls, model.sizes, model.cache) == (0, [], {})
+    assert model.grid is None
+    assert not hasattr(model, "last")
+    assert torch.equal(model.seen, torch.zeros(1))
+    model.train()(ramp(2, 1, 8)).sum().backward()
+    assert model.conv.weight.grad is not None
+
+
+def test_runs_beside_each_other_put_a_model_back_when_the_last_is_done():
+    model = Caching()
+    first, second = kept(model), kept(model)
+    first.__enter__()
+    model(ramp(1, 1, 8))
+    second.__enter__()
+    model(ramp(1, 1, 8))
+    first.__exit__(None, None, None)
+    assert model.calls == 2
+    second.__exit__(None, None, None)
+    assert model.calls == 0
+
+
+def test_what_other_threads_may_look_at_is_not_taken_away_meanwhile():
+    model = Caching()
+
+    class Watched(dict[str, Any]):
+        def clear(self) -> None:
+            raise AssertionError
+
+    model.cache = Watched(a=1, b=2)
+    with kept(model):
+        model.cache["a"] = 3
+        model.cache["c"] = 4
+    assert model.cache == {"a": 1, "b": 2}
+
+
+def test_streams_and_tiles_give_tensors_that_can_be_trained_on():
+    model, x = nn.Conv1d(1, 2, 3, padding=1).eval(), ramp(1, 1, 40)
+    for found in (
+        fieldwise.streamed(model, x, axis=2, band=8)(x),
+        fieldwise.tiled(model, x, tile=16)(x),
+    ):
+        assert not found.is_inference()
+        assert not found.requires_grad
