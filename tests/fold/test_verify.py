@@ -142,3 +142,108 @@ def test_an_overflow_is_not_folded_and_a_warning_names_the_channel() -> None:
     assert not report.items[0].folded
     assert report.warnings[0].startswith("Not folded: channel 2 of '0' would reach")
     assert "beyond 65504" in report.warnings[0]
+
+
+# -------------------------------------------------------------------- what there is to compare
+
+
+class Ends(nn.Module):
+    """A convolution with a BatchNorm, and what a network may end in."""
+
+    def __init__(self, end) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.bn.running_mean.normal_()
+        self.bn.weight.data.uniform_(0.5, 2)
+        self.end = end
+
+    def forward(self, x: Tensor) -> object:
+        return self.end(self.bn(self.conv(x)))
+
+
+def spoiled(model: nn.Module) -> nn.Module:
+    found = fold(model, IMAGE, verify=False).model
+    found.conv.weight.data *= 3
+    return found
+
+
+ENDS = {
+    "complex": lambda y: torch.fft.rfft(y),
+    "argmax": lambda y: y.argmax(1),
+    "comparison": lambda y: y > 0,
+    "rounded": lambda y: (y * 10).round().long(),
+    "places of the largest": lambda y: y.max(1).indices,
+    "sorted places": lambda y: y.flatten(1).topk(5).indices,
+    "classes and their places": lambda y: {"at": y.flatten(2).max(2).indices, "of": y.argmax(1)},
+    "steps": lambda y: (y > 0).float(),
+    "bins": lambda y: torch.bucketize(y, torch.linspace(-1, 1, 9, dtype=y.dtype)),
+    "one number": lambda y: y.mean().reshape(1),
+}
+BLIND = {
+    "constant": (lambda y: torch.softmax(y.mean((1, 2, 3)).reshape(1, 1), 1), "same numbers"),
+    "nothing finite": (lambda y: torch.log(-1 - y.abs()), "no number"),
+    "empty": (lambda y: y[:, :0], "no number"),
+    "saturated": (lambda y: torch.clamp(y * 0 + 7, 0, 6), "same numbers"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_right_model_is_right_and_a_spoiled_one_wrong_whatever_it_ends_in(end) -> None:
+    model = Ends(ENDS[end]).eval()
+    report = fold(model, IMAGE).report
+    assert report.folded == 1
+    assert report.verify is not None
+    assert (report.verify.verdict, report.verify.note) == ("right", None)
+    assert report.verify.compared > 0
+    assert 0 < report.verify.unfolded_rel < 1e-5
+    assert truth(model, IMAGE).judge(spoiled(model)).verdict == "wrong"
+
+
+@pytest.mark.parametrize("end", BLIND)
+def test_where_a_wrong_model_would_look_the_same_nothing_is_checked(end) -> None:
+    make, why = BLIND[end]
+    report = fold(Ends(make).eval(), IMAGE).report
+    assert report.folded == 1
+    assert report.verify is not None
+    assert (report.verify.verdict, report.verify.passed) == ("not checked", None)
+    assert why in (report.verify.note or "")
+
+
+def test_places_whose_numbers_a_fold_scales_are_compared_themselves() -> None:
+    class Pooled(Ends):
+        def forward(self, x: Tensor) -> object:
+            pooled, places = nn.functional.max_pool2d(self.conv(x), 2, return_indices=True)
+            return self.bn(pooled), places
+
+    model = Pooled(None).eval()
+    report = fold(model, IMAGE).report
+    assert report.verify is not None
+    assert report.verify.verdict == "right"
+    assert truth(model, IMAGE).judge(spoiled(model)).verdict == "wrong"
+
+
+def test_numbers_that_the_model_s_own_precision_does_not_give_are_left_out() -> None:
+    model = Ends(lambda y: torch.cat([y, torch.exp(y + 100)])).eval()
+    found = truth(model, IMAGE)
+    assert found.judge(model).verdict == "right"
+    assert found.judge(model).compared == model(IMAGE).isfinite().sum()
+    assert found.judge(spoiled(model)).verdict == "wrong"
+
+
+def test_a_model_that_does_not_run_in_float64_is_compared_with_itself_and_says_so() -> None:
+    model = Ends(lambda y: y @ torch.ones(6, 2)).eval()
+    report = fold(model, IMAGE).report
+    assert report.verify is not None
+    assert report.verify.verdict == "right"
+    assert (report.verify.note or "").startswith(
+        "compared with its own run, since it does not run in float64 ("
+    )
+    assert truth(model, IMAGE).judge(spoiled(model)).verdict == "wrong"
+
+
+def test_a_model_whose_own_precision_says_nothing_is_not_checked() -> None:
+    model = Ends(lambda y: (y * 1e8).sin()).eval()
+    found = truth(model, IMAGE).judge(model)
+    assert found.verdict == "not checked"
+    assert "in its own precision the model is off by" in (found.note or "")

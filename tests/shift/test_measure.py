@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from fieldwise.errors import UsageError
@@ -218,3 +218,42 @@ def test_every_parameter_and_statistic_is_drawn_and_other_buffers_are_kept():
         assert same == (name in ("mask", "1.num_batches_tracked")), name
     assert (drawn.scale > 0.1).all()
     assert (drawn[1].running_var > 0.1).all()
+
+
+# -------------------------------------------------------------------- what there is to measure
+
+
+class Ends(nn.Module):
+    """A convolution, zero-padded or periodic, and what a network may end in."""
+
+    def __init__(self, end, mode: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 4, 3, padding=1, padding_mode=mode)
+        self.end = end
+
+    def forward(self, x: Tensor) -> object:
+        return self.end(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda y: y.argmax(1),
+        lambda y: y > 0,
+        lambda y: (y * 100).round().long(),
+        lambda y: torch.complex(y, y.flip(1)),
+        lambda y: (y.mean(), y.argmax(1)),
+    ],
+    ids=["argmax", "comparison", "integers", "complex", "one of two"],
+)
+def test_integers_truth_values_and_complex_numbers_are_measured_too(end) -> None:
+    assert measure(Ends(end, "circular"), (1, 1, 32)).verdict == "holds"
+    assert measure(Ends(end, "zeros"), (1, 1, 32)).verdict == "broken"
+
+
+@pytest.mark.parametrize(
+    "end", [lambda y: y[:, :0], lambda y: y * torch.nan, lambda y: (y > 1e9).long()],
+    ids=["empty", "no number", "constant"],
+)  # fmt: skip
+def test_where_nothing_can_be_measured_there_is_no_evidence(end) -> None:
+    assert measure(Ends(end, "zeros"), (1, 1, 32)).verdict == "no evidence"

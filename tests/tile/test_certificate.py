@@ -262,3 +262,44 @@ def test_a_model_with_old_weight_norm_is_verified_in_float64_too(engine):
     image = torch.randn(1, 1, 64, 64)
     found = engine(net, torch.empty(1, 1, 16, 16), verify=True, **size)(image)
     assert torch.allclose(found, net(image), atol=1e-6)
+
+
+# ------------------------------------------------------------------- what there is to compare
+
+
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [
+        (lambda x: x * 0, "it is the same number throughout"),
+        (lambda x: (x > 1e9).astype(np.int64), "it is the same number throughout"),
+        (lambda x: x > 1e9, "it is the same number throughout"),
+        (lambda x: x * np.nan, "it holds no number"),
+        (lambda x: x[:, :0], "it is empty"),
+        (lambda x: x[:, :0].astype(np.int64), "it is empty"),
+    ],
+)
+def test_of_an_output_that_wrong_pieces_would_give_too_nothing_is_said(output, why):
+    found = verify(output, output, np.ones((2, 30), dtype="float32"))
+    assert (found.kind, found.outputs[0].why) == ("not checked", why)
+    assert str(found).splitlines()[1] == f"  'output' is not checked: {why}"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        lambda x: x > 0,
+        lambda x: x.mean(1, keepdims=True)[:1],
+        lambda x: np.where(x > 0, x, np.nan),
+        lambda x: np.fft.rfft(x),
+        lambda x: x.argmax(1),
+    ],
+)
+def test_integers_complex_numbers_and_single_ones_are_compared(output):
+    x = np.linspace(-1, 1, 60, dtype="float32").reshape(2, 30)
+    assert verify(output, output, x).kind == "bit-identical"
+    with pytest.raises(MismatchError):
+        verify(lambda x: output(x[:, ::-1] + 1), output, x)
+
+
+def test_without_any_output_nothing_is_checked():
+    assert verify(lambda _: (), lambda _: (), np.ones((2, 3))).kind == "not checked"

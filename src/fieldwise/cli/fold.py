@@ -66,7 +66,8 @@ def fold(
     """Fold BatchNorm and other affine ops into the layers beside them, exactly.
 
     The folded model is compared with a float64 run of the unfolded one; a fold that makes it
-    wrong is undone.  Exit code 1 where it is wrong nevertheless.
+    wrong is undone.  Exit code 1, and nothing written, where it is wrong nevertheless or where its
+    outputs leave nothing to compare; --check 0 takes it unchecked.
     """
     with reported(debug=debug):
         with progress(f"building {model}"):

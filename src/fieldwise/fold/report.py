@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Direction = Literal["backward", "forward", "merge"]
+Verdict = Literal["right", "wrong", "not checked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,24 @@ class Verification:
 
     max_abs, max_rel: the largest difference, and the same relative to the largest output
     unfolded_rel:     the same for the unfolded model in its own precision
-    passed:           whether the folded model is as right as the unfolded one
+    passed:           whether the folded model is as right as the unfolded one; None: not checked
+    compared:         how many numbers were compared
+    note:             why it was not checked, or what it was compared with in place of float64
     """
 
     max_abs: float
     max_rel: float
     unfolded_rel: float
-    passed: bool
+    passed: bool | None
+    compared: int = 0
+    note: str | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """In words."""
+        if self.passed is None:
+            return "not checked"
+        return "right" if self.passed else "wrong"
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,11 +131,11 @@ class _Folder:
         """The model with every fold undone that makes it wrong."""
         reference = self._truths(checks)
         verification = _judged(reference, built.model)
-        if verification.passed or not built.made.changes:
+        if verification.passed is not False or not built.made.changes:
             return built, verification
 
         def passes(undone: Sequence[Change]) -> bool:
-            return _judged(reference, self.build(_bans(undone)).model).passed
+            return _judged(reference, self.build(_bans(undone)).model).passed is not False
 
         guilty = _culprits(built.made.changes, passes)
         built = self.build(_bans(guilty))
@@ -185,16 +185,23 @@ def _checked(model: Any, example: Any) -> Any:
 
 
 def _judged(reference: Sequence[Truth], model: nn.Module) -> Verification:
-    """The worst over all inputs; a model that does not even run is wrong."""
+    """The worst over all inputs; a model that does not even run is wrong.
+
+    Not checked is one that was checked on none of them.
+    """
     try:
         found = [one.judge(model) for one in reference]
     except (AttributeError, RuntimeError, TypeError, ValueError, KeyError, IndexError):
         found = [Verification(inf, inf, one.unfolded_rel, passed=False) for one in reference]
+    checked = [one for one in found if one.passed is not None] or found
+    verdicts = {one.passed for one in checked}
     return Verification(
-        max(one.max_abs for one in found),
-        max(one.max_rel for one in found),
-        max(one.unfolded_rel for one in found),
-        all(one.passed for one in found),
+        max(one.max_abs for one in checked),
+        max(one.max_rel for one in checked),
+        max(one.unfolded_rel for one in checked),
+        None if verdicts == {None} else False not in verdicts,
+        sum(one.compared for one in checked),
+        next((one.note for one in checked if one.note is not None), None),
     )
 
 

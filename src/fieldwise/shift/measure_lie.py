@@ -54,7 +54,8 @@ def lie_derivative(
 ) -> tuple[Lie, ...]:
     """Per output, then per named layer, and per axis; the arguments are those of ``measure``.
 
-    Values of which it is not known how they should move are left out.
+    Values of which it is not known how they should move are left out, and those that are no numbers
+    with a derivative.
 
     Raises what ``measure`` raises, and NotImplementedError (torch's own) for an op without a
     forward-mode derivative.
@@ -74,7 +75,7 @@ def lie_derivative(
         for (is_output, name), value in subject.reference.items():
             value_name = expectations.value(name, is_output=is_output)
             motion = None if value_name is None else expectations.motion(value_name, along)
-            if value_name is None or motion is None:
+            if value_name is None or motion is None or not value.is_floating_point():
                 continue
             other = subject.unrelated[is_output, name]
             motion, size = scale(value, other, motion, expectations.spatial(value_name))
@@ -96,7 +97,8 @@ def _rates(subject: Subject, axis: int, rank: int) -> Values:
 
     def values(*moved: Tensor) -> Values:
         replaced = {id(old): new for old, new in zip(moving, moved, strict=True)}
-        return subject.run(map_tensors(lambda t: replaced.get(id(t), t), subject.inputs))
+        found = subject.run(map_tensors(lambda t: replaced.get(id(t), t), subject.inputs))
+        return {key: value for key, value in found.items() if value.is_floating_point()}
 
     tangents = tuple(derivative(tensor, axis) for tensor in moving)
     _load_forward_mode()

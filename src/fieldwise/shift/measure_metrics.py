@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, log10
+from math import inf, isfinite, log10
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,8 @@ def _randomly_translated(images: Tensor, most: int, generator: torch.Generator) 
 
 
 def eq_t(wanted: Tensor, found: Tensor, *, peak: float | None = None) -> float:
-    """EQ-T in dB (Karras et al. 2021, eq. 3); infinite where both are equal.
+    """EQ-T in dB (Karras et al. 2021, eq. 3); infinite where both are equal, −inf where either
+    holds what is no number.
 
     peak: the range of values, by default that of ``wanted``; the paper's images have 2.
 
@@ -90,6 +91,8 @@ def eq_t(wanted: Tensor, found: Tensor, *, peak: float | None = None) -> float:
     23.01...
     """
     squared = float((found - wanted).double().square().mean())
+    if not isfinite(squared):
+        return -inf
     if squared == 0:
         return inf
     peak = float(wanted.max() - wanted.min()) if peak is None else peak

@@ -39,7 +39,7 @@ class Subject:
         self.unrelated = self.run(noise(example, seed=seed + 1))
 
     def run(self, inputs: Any) -> Values:
-        """The floating outputs, and what the chosen modules returned, copied."""
+        """The outputs, and what the chosen modules returned, copied; complex ones as pairs."""
         returned: dict[str, list[list[Tensor]]] = defaultdict(list)
 
         def keep(path: str) -> Any:
@@ -64,7 +64,11 @@ class Subject:
                 hook.remove()
         values = {(True, name): tensor for name, tensor in named_tensors(output)}
         values |= {(False, name): tensor for name, tensor in _spelled(returned)}
-        return {key: value for key, value in values.items() if value.is_floating_point()}
+        return {key: _as_pairs(value) for key, value in values.items()}
+
+
+def _as_pairs(value: Tensor) -> Tensor:
+    return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
 
 
 def noise(example: Any, *, seed: int) -> Any:

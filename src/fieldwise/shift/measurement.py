@@ -151,8 +151,14 @@ def measure(
             spatial = expectations.spatial(value_name)
             case = _Case(name, along, amount, motion, spatial, turn, up_to_roll)
             other = subject.unrelated[is_output, name]
-            found[is_output].append(case.judge(value, after[is_output, name], other))
+            three = (_numbers(each) for each in (value, after[is_output, name], other))
+            found[is_output].append(case.judge(*three))
     return Measurement(tuple(found[True]), tuple(found[False]), seed, randomise, up_to_roll)
+
+
+def _numbers(value: Tensor) -> Tensor:
+    """Integers and truth values as numbers: what moves is equal, whatever it counts."""
+    return value if value.is_floating_point() else value.double()
 
 
 def _amount(
@@ -184,8 +190,9 @@ class _Case:
 
     def judge(self, value: Tensor, shifted: Tensor, unrelated: Tensor) -> Moved:
         """Compare what became of the value with what should have become of it."""
-        if self.motion is None or value.shape != shifted.shape:
-            verdict: Verdict = "no evidence" if self.motion is None else "broken"
+        if self.motion is None or value.shape != shifted.shape or not value.numel():
+            known = self.motion is not None and value.shape != shifted.shape
+            verdict: Verdict = "broken" if known else "no evidence"
             return Moved(self.name, self.axis, self.shift, self.motion, inf, inf, -inf, verdict)
         motion, deviation = scale(value, unrelated, self.motion, self.spatial)
         if motion.dim is None:

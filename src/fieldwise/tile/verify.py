@@ -9,13 +9,16 @@ than what float32 arithmetic itself leaves open, measured on the very input by c
 float64, or after changing its last bits; and, in float64, at most 1e-12 of the largest value.  What
 lies at the edge of a receptive field may weigh less than float32 can show, so a module is also run
 in float64: a halo that is too small by one sample does not pass.
+
+An output that is empty, the same throughout, or nowhere a number would look the same from wrong
+pieces; of such a one nothing is said but that it was not checked.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +30,7 @@ from fieldwise.errors import FieldwiseError
 from fieldwise.tile.arrays import as_numpy, named_arrays
 from fieldwise.tile.samples import drawn_like
 
-Kind = Literal["bit-identical", "noise", "float64"]
+Kind = Literal["bit-identical", "noise", "float64", "not checked"]
 Run = Callable[..., Any]
 
 DOUBLE = 1e-12
@@ -50,9 +53,11 @@ class MismatchError(FieldwiseError):
 class Equality:
     """How equal one output is.
 
-    kind:  'bit-identical', 'noise' (within the noise floor) or 'float64' (within 1e-12)
+    kind:  'bit-identical', 'noise' (within the noise floor) or 'float64' (within 1e-12); or
+           'not checked', see ``why``
     error: the largest difference; scale: the largest value of the whole's output
     floor: the noise floor, where one was measured
+    why:   a comparison would come out the same for wrong pieces
     """
 
     name: str
@@ -60,8 +65,11 @@ class Equality:
     error: float
     scale: float
     floor: float | None = None
+    why: str | None = None
 
     def __str__(self) -> str:
+        if self.kind == "not checked":
+            return f"'{self.name}' is not checked: {self.why}"
         if self.kind == "bit-identical":
             return f"'{self.name}' is bit-identical"
         beside = "" if self.floor is None else f", noise floor {self.floor:.1e}"
@@ -85,8 +93,9 @@ class Certificate:
     @property
     def kind(self) -> Kind:
         """The weakest equality of the outputs."""
-        kinds: tuple[Kind, ...] = ("noise", "float64", "bit-identical")
-        return min((equality.kind for equality in self.outputs), key=kinds.index)
+        kinds: tuple[Kind, ...] = ("not checked", "noise", "float64", "bit-identical")
+        found = (equality.kind for equality in self.outputs)
+        return min(found, key=kinds.index, default="not checked")
 
     def __str__(self) -> str:
         sizes = ", ".join("x".join(map(str, shape)) for shape in self.shapes)
@@ -141,10 +150,13 @@ def _judged(
 ) -> list[Equality]:
     if len(found) != len(wanted):
         raise MismatchError(f"{len(found)} outputs came from pieces and {len(wanted)} at once.")
-    return [
-        _equality(name, one, two, None if floors is None else floors[number], slack)
-        for number, ((_, one), (name, two)) in enumerate(zip(found, wanted, strict=True))
-    ]
+    judged = []
+    for number, ((_, one), (name, two)) in enumerate(zip(found, wanted, strict=True)):
+        floor = None if floors is None else floors[number]
+        equality = _equality(name, one, two, floor, slack)
+        why = _blind(two, slack * (floor or 0.0))
+        judged.append(equality if why is None else replace(equality, kind="not checked", why=why))
+    return judged
 
 
 def _equality(
@@ -174,8 +186,24 @@ def _equality(
     )
 
 
+def _blind(wanted: NDArray[Any], allowed: float) -> str | None:
+    """Why wrong pieces would give as good an output; None where they would not."""
+    finite = wanted[np.isfinite(wanted)]
+    if not wanted.size:
+        return "it is empty"
+    if not finite.size:
+        return "it holds no number"
+    if finite.size > 1 and (finite == finite[0]).all() and finite.size == wanted.size:
+        return "it is the same number throughout"
+    if finite.size > 1 and float(np.abs(finite - finite.mean()).max()) <= allowed:
+        return "it varies by less than its arithmetic leaves open"
+    return None
+
+
 def _difference(found: NDArray[Any], wanted: NDArray[Any]) -> tuple[float, tuple[int, ...]]:
     """The largest difference and where it is; NaN on one side only counts as infinite."""
+    if not wanted.size:
+        return 0.0, ()
     wide = np.complex128 if wanted.dtype.kind == "c" else np.float64
     with np.errstate(invalid="ignore"):
         apart = np.abs(found.astype(wide) - wanted.astype(wide))

@@ -3,11 +3,11 @@
     {"candidates": n, "folded": n, "refused": n, "exact_possible": n,
      "ops_saved": n, "parameters_saved": n,
      "items": [{"module", "op", "into", "direction", "error", "because"}, …],
-     "verify": {"max_abs", "max_rel", "unfolded_rel", "passed"} or null,
+     "verify": {"max_abs", "max_rel", "unfolded_rel", "passed", "compared", "note"} or null,
      "warnings": ["…"]}
 
 ``because`` is null for an op that was folded, ``into`` and ``direction`` are null for one that
-stays.  A number that is not finite is null.
+stays.  A number that is not finite is null; so is ``passed`` where nothing could be compared.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def _verify(report: FoldReport) -> dict[str, Any] | None:
         "max_rel": _number(report.verify.max_rel),
         "unfolded_rel": _number(report.verify.unfolded_rel),
         "passed": report.verify.passed,
+        "compared": report.verify.compared,
+        "note": report.verify.note,
     }
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from fieldwise.fold import FoldReport, Item
+    from fieldwise.fold import FoldReport, Item, Verification
 
 
 def render(report: FoldReport, *, model: str) -> RenderableType:
@@ -42,11 +42,19 @@ def _totals(report: FoldReport) -> list[str]:
         lines.append(f"{more} more in a graph module: --allow-graph")
     found = report.verify
     if found is not None:
-        lines.append(
-            f"{'right' if found.passed else 'WRONG'}: relative error {found.max_rel:.1e} "
-            f"(unfolded {found.unfolded_rel:.1e}), absolute {found.max_abs:.1e}"
-        )
+        lines.append(_verdict(found))
     return lines
+
+
+def _verdict(found: Verification) -> str:
+    if found.passed is None:
+        return f"not checked: {found.note} (--check 0 takes it as it is)"
+    verdict = "right" if found.passed else "WRONG"
+    note = "" if found.note is None else f"; {found.note}"
+    return (
+        f"{verdict}: relative error {found.max_rel:.1e} "
+        f"(unfolded {found.unfolded_rel:.1e}), absolute {found.max_abs:.1e}{note}"
+    )
 
 
 def _warning(text: str) -> str:

@@ -29,6 +29,13 @@ class Scaled(nn.Module):
         self.scale = nn.Parameter(torch.ones(4, 1, 1))
     def forward(self, x):
         return self.conv(x) * self.scale
+
+class Dead(nn.Sequential):
+    def forward(self, x):
+        return torch.clamp(super().forward(x) * 0 + 7, 0, 6)
+
+def dead():
+    return Dead(*plain()[:2])
 """
 SHAPE = ("--input", "1x3x8x8")
 
@@ -108,3 +115,14 @@ def test_a_wrong_result_exits_with_one(monkeypatch):
 
 def test_a_missing_shape_is_a_usage_error():
     assert "--input" in run("fold_nets:plain", code=2)
+
+
+def test_where_nothing_is_left_to_compare_it_is_not_checked_and_not_written(tmp_path):
+    told = run("fold_nets:dead", *SHAPE, "-o", "out/net", code=1)
+    assert "not checked: its outputs are the same numbers whatever the input" in told
+    found = json.loads(run("fold_nets:dead", *SHAPE, "--format", "json", code=1))["verify"]
+    assert found["passed"] is None
+    assert found["note"] == "its outputs are the same numbers whatever the input"
+    assert not (tmp_path / "out").exists()
+    run("fold_nets:dead", *SHAPE, "-o", "out/net", "--check", "0")
+    assert (tmp_path / "out" / "net.safetensors").exists()

@@ -28,6 +28,17 @@ def copied(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
+def doubled(model: nn.Module) -> nn.Module:
+    """The module itself with its parameters and buffers in float64 and complex128."""
+    kinds = {True: torch.complex128, False: torch.float64}
+
+    def wide(tensor: Tensor) -> Tensor:
+        is_number = tensor.is_floating_point() or tensor.is_complex()
+        return tensor.to(kinds[tensor.is_complex()]) if is_number else tensor
+
+    return model._apply(wide)
+
+
 def run(model: nn.Module, inputs: Any) -> Any:
     """A forward run from the same random state each time; see ``forward``."""
     with seeded():

@@ -50,8 +50,9 @@ class NanVerdict:
 
     @property
     def ok(self) -> bool:
-        """Whether all three hold along every axis."""
-        return all((*self.clean_outside, *self.dirty_first, *self.dirty_last))
+        """Whether all three hold along every axis, of one or more."""
+        found = (*self.clean_outside, *self.dirty_first, *self.dirty_last)
+        return bool(found) and all(found)
 
 
 def nan_check(

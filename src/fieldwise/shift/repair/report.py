@@ -49,10 +49,11 @@ class Repaired:
         """Whether the checks agree that the copy does what the repair promises.
 
         Exact equivariance, proven too where there is a proof; with ``before``, a better EQ-T than
-        before.
+        before, of outputs of which it says something.
         """
         if self.before is not None:
-            return self.measurement.eq_t > self.before.eq_t
+            shown = all(moved.verdict != "no evidence" for moved in self.measurement.outputs)
+            return shown and self.measurement.eq_t > self.before.eq_t
         return self.measurement.verdict == "holds" and (self.proof is None or self._proven())
 
     @property
@@ -60,7 +61,7 @@ class Repaired:
         """What is in the way, with node, module and remedy; nothing where it is done."""
         if self.done:
             return ()
-        if self.before is not None:
+        if self.before is not None and self.measurement.eq_t <= self.before.eq_t:
             return (
                 f"EQ-T was {self.before.eq_t:.1f} dB before and is {self.measurement.eq_t:.1f}",
             )
