@@ -1,4 +1,4 @@
-"""The constants of a recorded call as arrays."""
+"""What fold asks of a recorded call: its constants as arrays, whether a norm is affine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
+from fieldwise.graph.calls import arguments
+from fieldwise.graph.ir import Graph, Node, Ref, identity
 
 Array = NDArray[np.float64]
 
@@ -26,3 +28,12 @@ def values(tensor: Any) -> Array:
         raise UsageError("The model is on the meta device and has no weights to fold; load them.")
     array: Array = tensor.detach().double().cpu().numpy()
     return array
+
+
+def keeps_statistics(graph: Graph, node: Node) -> bool:
+    """Whether a norm takes its statistics from its constants: an element reads itself alone."""
+    source = arguments(node)["input"]
+    if not isinstance(source, Ref):
+        return True
+    rank = len(graph.shape(node.operands[source.operand]))
+    return identity(source.operand, rank) in node.reads[0]

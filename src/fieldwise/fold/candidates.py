@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fieldwise.fold.affine import batchnorm_affine
-from fieldwise.fold.calls import Array, is_float, values
+from fieldwise.fold.calls import Array, is_float, keeps_statistics, values
 from fieldwise.fold.labels import Labels, channel_labels
 from fieldwise.fold.passing import is_copy
 from fieldwise.graph.calls import arguments, is_tensor, op_name
@@ -76,7 +76,7 @@ def _batch_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
     given = arguments(node)
     shape = graph.shape(node.results[0])
     labels = channel_labels(shape[1], 1, len(shape))
-    if given.get("running_mean") is None or given.get("training", given.get("train", False)):
+    if not keeps_statistics(graph, node):
         why = "it normalises by the statistics of the batch, which are not constants"
         return Candidate(number, node, labels, refusal=why)
     derived = [name for name in _STATISTICS if isinstance(given.get(name), Ref)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fieldwise.fold.calls import is_float
+from fieldwise.fold.calls import is_float, keeps_statistics
 from fieldwise.fold.refusal import Stays
 from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.ir import Graph, Node, Ref
@@ -161,10 +161,10 @@ def _matmul(graph: Graph, number: int, node: Node) -> Layer | None:
     return Layer(number, node, "matmul", given[right], bias, into, out, transposed=True)
 
 
-def _batch_norm(graph: Graph, number: int, node: Node) -> Layer | None:  # noqa: ARG001
+def _batch_norm(graph: Graph, number: int, node: Node) -> Layer | None:
     """An affine op that stays can take another; its weights are scale and shift."""
     given = arguments(node)
-    if given.get("running_mean") is None or given.get("training") or given.get("weight") is None:
+    if given.get("weight") is None or not keeps_statistics(graph, node):
         return None
     _constant(node, given, "weight", "bias", "running_mean", "running_var")
     return Layer(number, node, "batch_norm", given["weight"], given.get("bias"), 1, 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fieldwise.axes import Border
 from fieldwise.fold.refusal import Stays
-from fieldwise.graph.calls import arguments
+from fieldwise.graph.calls import arguments, drops_out
 from fieldwise.graph.ir import Along, Graph, Node, Ref, Separable, step_shapes
 
 _LAYOUT = frozenset({
@@ -30,7 +30,7 @@ def check_passes(graph: Graph, node: Node, *, shifts: bool, rises: Callable[[], 
     False for an op that takes neither past; raises Stays with the reason for one that takes
     only some affine ops past.
     """
-    if node.op == "dropout" and _is_random(node):
+    if node.op == "dropout" and drops_out(node):
         raise Stays(f"'{node.results[0]}' is a dropout that is active")
     if node.op in _LAYOUT or is_copy(node):
         return True
@@ -63,7 +63,7 @@ def check_passes(graph: Graph, node: Node, *, shifts: bool, rises: Callable[[], 
 
 def is_copy(node: Node) -> bool:
     """Whether an op returns what it is given (x + 0, from sums that start at nothing)."""
-    if node.op in ("clone", "alias", "detach") or (node.op == "dropout" and not _is_random(node)):
+    if node.op in ("clone", "alias", "detach") or (node.op == "dropout" and not drops_out(node)):
         return True
     given = arguments(node)
     pair = (given.get("self"), given.get("other"))
@@ -80,11 +80,6 @@ def _scales(node: Node) -> bool:
     given = arguments(node)
     plain = node.op in ("mul", "div") and given.get("rounding_mode") is None
     return plain and isinstance(given.get("self"), Ref) and isinstance(given["other"], (int, float))
-
-
-def _is_random(node: Node) -> bool:
-    given = arguments(node)
-    return bool(given.get("train", given.get("training", False)))
 
 
 def _is_mean(node: Node) -> bool:

@@ -22,6 +22,12 @@ def arguments(node: Node) -> dict[str, Any]:
     return named | dict(call.kwargs)
 
 
+def drops_out(node: Node) -> bool:
+    """Whether a dropout draws: torch takes a flag that is None, or that an op lacks, for yes."""
+    given = arguments(node)
+    return given.get("train", given.get("training")) is not False and given.get("p") != 0
+
+
 def op_name(node: Node) -> str:
     """The name of the op that a node's call runs, without namespace and overload ('conv2d')."""
     schema = _schema(node)

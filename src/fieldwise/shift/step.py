@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fieldwise.graph.calls import arguments, is_tensor, op_name
+from fieldwise.graph.calls import arguments, drops_out, is_tensor, op_name
 from fieldwise.graph.ir import (
     Ref,
 )
@@ -106,10 +106,9 @@ def is_random(frame: Frame) -> bool:
     op, given = frame.node.op, arguments(frame.node)
     if op in RANDOM:
         return True
-    active = bool(given.get("train", given.get("training", False)))
     if op == "dropout":
-        return active and given.get("p") != 0
-    return bool(given.get("dropout_p")) or (op.startswith("rrelu") and active)
+        return drops_out(frame.node)
+    return bool(given.get("dropout_p") or (op.startswith("rrelu") and given.get("training")))
 
 
 def _constant_result(frame: Frame) -> Layout:

@@ -76,7 +76,8 @@ _COPIES = """
 """
 _REDUCTIONS = """
     mean sum amax amin nanmean nansum logsumexp prod all any linalg_vector_norm norm count_nonzero
-    var std var_mean std_mean aminmax _aminmax frobenius_norm msort pdist isin trace
+    var std var_mean std_mean aminmax _aminmax frobenius_norm msort pdist isin trace quantile
+    nanquantile
 """
 _PICKS = "max min median nanmedian mode kthvalue"
 _PLAIN = """
@@ -105,6 +106,7 @@ TABLE: dict[str, Treatment] = {
     "encoder_layer": Treatment("kept", channels=True),
     "group_norm": Treatment("kept", channels=True),
     "instance_norm": Treatment("kept", channels=True),
+    "renorm": Treatment("kept"),
     "batch_norm": Treatment("kept", channels=True),
     "conv": Treatment(channels=True),
     "conv_transpose": Treatment(channels=True),
@@ -144,6 +146,13 @@ UNJUDGED: dict[str, str] = {
     **dict.fromkeys(
         ("nonzero", "nonzero_static", "masked_select", "masked_scatter", "nms"),
         "it picks elements by their values, wherever they are",
+    ),
+    **dict.fromkeys(
+        ("bincount", "histogram", "put"), "it counts or places elements by their values"
+    ),
+    **dict.fromkeys(
+        ("nll_loss", "margin_loss", "ctc_loss", "embedding_bag"),
+        "it picks by classes or indices that are numbers",
     ),
     "max_unpool": "it writes to positions that depend on the data",
     "deform_conv2d": "it reads at positions that its offsets hold",

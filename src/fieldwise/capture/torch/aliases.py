@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
-from fieldwise.axes import AxisMap, IndexSet, Table
+from fieldwise.axes import AxisMap, IndexSet, Table, index_map
 from fieldwise.graph.ir import (
     Along,
     Call,
@@ -17,6 +18,7 @@ from fieldwise.graph.ir import (
     Shape,
     identity,
     separable,
+    straight,
     unknown,
 )
 
@@ -43,31 +45,100 @@ def scatter_reads(view: View) -> tuple[tuple[Read, ...], tuple[Read, ...]]:
 
     Returns the reads of the old base (what the view does not cover) and of the written value.
     """
-    step = view.read.steps[0]
-    if len(view.read.steps) == 1 and not view.casts:
+    if view.casts:
+        return _anywhere(view.before, view.after, f"a write through the view '{view.op}'")
+    return overlay(view.read, view.before, view.after, what=f"a write through the view '{view.op}'")
+
+
+def overlay(
+    view: Read, before: Shape, after: Shape, what: str = "a write through a view"
+) -> tuple[tuple[Read, ...], tuple[Read, ...]]:
+    """How a base reads of its old self and of what replaces what a view of it reads.
+
+    ``what`` is the reason of the bound where nobody knows.
+    """
+    step = view.steps[0]
+    found = None
+    if len(view.steps) == 1:
         if isinstance(step, Reshape):
             return (), (Read(0, (Reshape(),)),)
-        found = _invert(step, view)
-        if found is not None:
-            return found
-    why = f"a write through the view '{view.op}'"
-    return (identity(0, len(view.before)),), (unknown(0, len(view.after), why),)
+        found = _invert(step, before, after) or _on_diagonal(step, before, after)
+    elif len(view.steps) == 3 and isinstance(view.steps[1], Separable):
+        found = _flat(view.steps[1], view.shapes)
+    return found or _anywhere(before, after, what)
 
 
-def _invert(step: Separable, view: View) -> tuple[tuple[Read, ...], tuple[Read, ...]] | None:
+def _anywhere(before: Shape, after: Shape, why: str) -> tuple[tuple[Read, ...], tuple[Read, ...]]:
+    return (identity(0, len(before)),), (unknown(0, len(after), why),)
+
+
+def _flat(
+    walk: Separable, shapes: tuple[Shape, ...]
+) -> tuple[tuple[Read, ...], tuple[Read, ...]] | None:
+    """The view of a walk through the flattened base: the last of equal places is what stays."""
+    (coord,), (size,), (count,) = walk.coords, *shapes
+    if walk.where or not isinstance(coord, Along):
+        return None
+    places: list[list[int]] = [[] for _ in range(size)]
+    for position in range(count):
+        for place in coord.map(position):
+            places[place].append(position)
+    found = index_map([IndexSet.of(positions) for positions in places])
+    kept = Separable((Along(0),), ((0, IndexSet.of(n for n, at in enumerate(places) if not at)),))
+    steps, flat = (Reshape(), kept, Reshape()), (size,)
+    written = (Reshape(), Separable((Along(0, found),)), Reshape())
+    return (Read(0, steps, (flat, flat)),), (Read(0, written, ((count,), flat)),)
+
+
+def _on_diagonal(
+    step: Separable, before: Shape, after: Shape
+) -> tuple[tuple[Read, ...], tuple[Read, ...]] | None:
+    """None where the view is no diagonal: two dimensions that one drives, the others pass."""
+    driving = [coord.dim for coord in step.coords if isinstance(coord, Along)]
+    shared = {dim for dim in driving if driving.count(dim) == 2}
+    if len(driving) < len(before) or len(shared) != 1:
+        return None
+    (driver,) = shared
+    crossed = [dim for dim, number in enumerate(driving) if number == driver]
+    rest = [dim for dim in range(len(before)) if dim not in crossed]
+    maps = [coord.map for coord in step.coords if isinstance(coord, Along)]
+    if any(not maps[dim].is_identity or before[dim] != after[driving[dim]] for dim in rest):
+        return None
+    down, right = crossed
+    places = [(maps[down](i), maps[right](i)) for i in range(after[driver])]
+    rows, columns = (IndexSet.range(0, before[dim]) for dim in crossed)
+    passing = {driving[dim]: Along(dim) for dim in rest}
+    written = tuple(
+        separable(
+            0,
+            *(passing.get(dim, Fixed(IndexSet(i, 1))) for dim in range(len(after))),
+            where=((down, row), (right, column)),
+        )
+        for i, (row, column) in enumerate(places)
+    )
+    beside = [((down, row), (right, columns - column)) for row, column in places]
+    beyond = rows - IndexSet.of(i for row, _ in places for i in row)
+    wheres = [*beside, *([((down, beyond),)] if beyond else [])]
+    whole = straight(len(before))
+    return tuple(separable(0, *whole, where=where) for where in wheres), written
+
+
+def _invert(
+    step: Separable, before: Shape, after: Shape
+) -> tuple[tuple[Read, ...], tuple[Read, ...]] | None:
     """None where the view is no box of its base (a diagonal), or shows an element twice."""
-    coords: list[Coord] = [Fixed(IndexSet(0, 1))] * len(view.after)
+    coords: list[Coord] = [Fixed(IndexSet(0, 1))] * len(after)
     where: list[tuple[int, IndexSet]] = []
     driving = [coord.dim for coord in step.coords if isinstance(coord, Along)]
-    resting = (size for dim, size in enumerate(view.after) if dim not in driving)
+    resting = (size for dim, size in enumerate(after) if dim not in driving)
     if len(driving) != len(set(driving)) or any(size != 1 for size in resting):
         return None
     for dim, coord in enumerate(step.coords):
-        everything = IndexSet.range(0, view.before[dim])
+        everything = IndexSet.range(0, before[dim])
         if isinstance(coord, Fixed) and coord.indices.count == 1:
             covered = coord.indices
         elif isinstance(coord, Along) and coord.map.is_single:
-            covered = coord.map.pull(IndexSet.range(0, view.after[coord.dim])) & everything
+            covered = coord.map.pull(IndexSet.range(0, after[coord.dim])) & everything
             back = _inverse(coord.map)
             if back is None:
                 return None
@@ -76,9 +147,9 @@ def _invert(step: Separable, view: View) -> tuple[tuple[Read, ...], tuple[Read, 
             return None
         if covered != everything:
             where.append((dim, covered))
-    whole = tuple(Along(dim) for dim in range(len(view.before)))
+    whole = straight(len(before))
     kept = tuple(
-        separable(0, *whole, where=((dim, IndexSet.range(0, view.before[dim]) - covered),))
+        separable(0, *whole, where=((dim, IndexSet.range(0, before[dim]) - covered),))
         for dim, covered in where
     )
     return kept, (separable(0, *coords, where=tuple(where)),)
@@ -101,7 +172,10 @@ def _inverse(forward: AxisMap | Table) -> AxisMap | None:
 
 
 def strided_read(base: Shape, size: Sequence[int], stride: Sequence[int], offset: int) -> Read:
-    """How ``as_strided(size, stride, offset)`` reads a contiguous base; Unknown if not regular."""
+    """How ``as_strided(size, stride, offset)`` reads a contiguous base.
+
+    Where it is no box of the base it is a walk through its elements; Unknown for a long one.
+    """
     steps, unit = [1] * len(base), 1
     for dim in reversed(range(len(base))):
         steps[dim], unit = unit, unit * base[dim]
@@ -121,6 +195,20 @@ def strided_read(base: Shape, size: Sequence[int], stride: Sequence[int], offset
             None,
         )
         if target is None:
-            return unknown(0, len(base), "as_strided with overlapping strides")
+            return _strided_walk(base, size, stride, offset)
         coords[target] = Along(dim, AxisMap.affine(jump // steps[target], starts[target]))
     return separable(0, *coords)
+
+
+_LONGEST = 1 << 16
+
+
+def _strided_walk(base: Shape, size: Sequence[int], stride: Sequence[int], offset: int) -> Read:
+    total = prod(size)
+    if total > _LONGEST:
+        return unknown(0, len(base), "as_strided with overlapping strides")
+    places = [offset]
+    for length, jump in zip(size, stride, strict=True):
+        places = [place + i * jump for place in places for i in range(length)]
+    walk = Separable((Along(0, index_map([IndexSet(place, 1) for place in places])),))
+    return Read(0, (Reshape(), walk, Reshape()), ((prod(base),), (total,)))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.registry import OpCall, Reads, Rule, find_rule, one
+from fieldwise.capture.torch.scalars import reads_with_lines
 from fieldwise.graph.ir import broadcast, unknown
 
 
@@ -25,13 +26,14 @@ class Op:
     writes:    arguments that it writes to
     updates:   running statistics, which it may write to without saying so
     draws:     whether it may draw random numbers
+    renews:    whether its schema says that it makes new running statistics
     moves:     whether one of its arguments is a device
     out:       whether it writes to ``out=`` arguments (which it does not read)
     lends:     arguments of which it only looks at shape, dtype and device
     composite: whether torch can express it by other ops
     pointwise: whether torch says that it is element-wise
     inspects:  whether its result is a Python value that depends on the data
-    sizes_by_data: whether the shape of its result may depend on the data
+    sized_by:  arguments whose values decide the shape of its result
     inplace_view:  whether it makes a tensor a view of what it was (unsqueeze_)
     """
 
@@ -42,13 +44,14 @@ class Op:
     writes: tuple[str, ...]
     updates: tuple[str, ...]
     draws: bool
+    renews: bool
     moves: bool
     out: bool
     lends: tuple[str, ...]
     composite: bool
     pointwise: bool
     inspects: bool
-    sizes_by_data: bool
+    sized_by: tuple[str, ...]
     inplace_view: bool
 
     @property
@@ -90,6 +93,10 @@ _WRITES_ONLY = {
     "copy": "src", "fill": "value", "zero": None, "uniform": None, "normal": None, "random": None,
     "exponential": None, "cauchy": None, "geometric": None, "log_normal": None,
 }  # fmt: skip
+_SIZED_BY = {
+    "masked_select": ("mask",), "repeat_interleave": ("repeats",), "bincount": ("self",),
+    "index": ("indices",), "one_hot": ("self",), "_ctc_loss": ("input_lengths", "target_lengths"),
+}  # fmt: skip
 _STATISTICS = ("running_mean", "running_var")
 
 
@@ -116,16 +123,30 @@ def describe(func: torch._ops.OpOverload) -> Op:
         writes=writes,
         updates=tuple(a.name for a in arguments if a.name in _STATISTICS),
         draws=torch.Tag.nondeterministic_seeded in func.tags,
+        renews=_renews(func._schema),
         moves=any("Device" in str(argument.type) for argument in arguments),
         out=any(argument.is_out for argument in arguments),
         lends=_LENDS.get(plain, ()),
         composite=func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd),
         pointwise=torch.Tag.pointwise in func.tags,
         inspects=torch.Tag.data_dependent_output in func.tags,
-        sizes_by_data=torch.Tag.dynamic_output_shape in func.tags
-        or func is torch.ops.aten.where.default,
+        sized_by=_sized_by(func, plain),
         inplace_view=torch.Tag.inplace_view in func.tags,
     )
+
+
+def _sized_by(func: torch._ops.OpOverload, plain: str) -> tuple[str, ...]:
+    if plain in _SIZED_BY:
+        return _SIZED_BY[plain]
+    dynamic = torch.Tag.dynamic_output_shape in func.tags or func is torch.ops.aten.where.default
+    return tuple(a.name for a in func._schema.arguments) if dynamic else ()
+
+
+def _renews(schema: torch._C.FunctionSchema) -> bool:
+    """Whether running statistics are written to, or returned anew."""
+    written = (a for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write)
+    named = (one.name for one in (*written, *schema.returns))
+    return any(name.startswith(_STATISTICS) for name in named)
 
 
 @cache
@@ -154,7 +175,7 @@ def reads_of(op: Op, call: OpCall) -> Reads:
         return one(broadcast(source, call.operands[source], call.result))
     rule = op.rule
     if rule is not None:
-        return rule(call)
+        return reads_with_lines(rule, call)
     if op.pointwise:
         reads = tuple(
             broadcast(number, shape, call.result) for number, shape in enumerate(call.operands)

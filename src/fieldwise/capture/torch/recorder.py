@@ -203,8 +203,11 @@ class Recorder(TorchDispatchMode):
             if not results:
                 return out
             for given, meta in zip(tensors_of(args, kwargs), recorded.stand_ins(), strict=True):
-                if results[0] is meta:
+                if out is meta:
                     return given
+                if any(result is meta for result in results):
+                    out = _parted(out, meta)
+            results = tuple(tensors_of((out,), {}))
         values = self._emit(op, func, recorded, results)
         if not written:
             self._attach(func, out, recorded, values)
@@ -242,10 +245,14 @@ class Recorder(TorchDispatchMode):
             raise self.refuse_data(op.plain)
         try:
             return run_on_meta(func, recorded.meta_args, recorded.meta_kwargs)
-        except NotImplementedError:
-            if op.sizes_by_data:
-                raise self.refuse_data(op.plain) from None
-            return self._run_on_zeros(op, func, recorded)
+        except (NotImplementedError, RuntimeError) as error:
+            by_data = op.sized_by and "meta" in str(error)
+            if not (by_data or isinstance(error, NotImplementedError)):
+                raise
+        deciding = op.bind(recorded.args, recorded.kwargs)
+        if any(_derives(deciding.get(name)) for name in op.sized_by):
+            raise self.refuse_data(op.plain)
+        return self._run_on_zeros(op, func, recorded)
 
     def _run_on_zeros(self, op: Op, func: Any, recorded: _Recorded) -> Any:
         """The layout of the results of an op that has no kernel on the meta device."""
@@ -292,6 +299,7 @@ class Recorder(TorchDispatchMode):
             operands=recorded.shapes,
             results=tuple(tuple(result.shape) for result in results),
             training=self.trace.frame.training,
+            renews=op.renews,
         )
         try:
             reads = reads_of(op, call)
@@ -459,6 +467,17 @@ def _view(
         source=recorded.call(func if isinstance(out, Tensor) else Part(func, position)),
         casts=base.dtype != result.dtype,
     )
+
+
+def _derives(argument: Any) -> bool:
+    """Whether an argument, or a part of it, is an operand."""
+    parts = argument if isinstance(argument, (list, tuple)) else (argument,)
+    return any(isinstance(part, Ref) for part in parts)
+
+
+def _parted(out: Any, operand: Tensor) -> Any:
+    """The results, with a tensor of its own for one that is the operand itself."""
+    return map_arguments(lambda t: empty_twin(t) if t is operand else t, (out,), {})[0][0]
 
 
 def _loses_values(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -30,6 +30,7 @@ class OpCall:
     operands: shapes of the operands, by operand number
     results:  shapes of the results
     training: whether the innermost running module is in training mode
+    renews:   whether the op's schema says that it makes new running statistics
     """
 
     op: str
@@ -37,6 +38,7 @@ class OpCall:
     operands: tuple[Shape, ...]
     results: tuple[Shape, ...]
     training: bool = False
+    renews: bool = False
 
     def __getitem__(self, name: str) -> Any:
         return self.args[name]

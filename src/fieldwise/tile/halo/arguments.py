@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fieldwise.axes import AxisMap, IndexSet
-from fieldwise.graph.calls import arguments, is_tensor, op_name
+from fieldwise.graph.calls import arguments, drops_out, is_tensor, op_name
 from fieldwise.graph.ir import Along, Node, Ref, Separable, Unknown, Whole
 from fieldwise.shift.constants import Constant, constant, tensors
 from fieldwise.shift.treatment import TABLE, Treatment
@@ -37,10 +37,8 @@ def treatment_of(node: Node, position: int) -> Treatment:
         raise LostError(f"nobody described how '{node.op}' treats positions")
     if found.results is not None and found.results <= position:
         raise LostError(f"nobody described how result {position} of '{node.op}' treats positions")
-    if node.op == "dropout":
-        given = arguments(node)
-        if given.get("train", given.get("training", False)) and given.get("p"):
-            raise LostError("dropout is active; call model.eval()")
+    if node.op == "dropout" and drops_out(node):
+        raise LostError("dropout is active; call model.eval()")
     return found
 
 

@@ -60,7 +60,7 @@ def agree(
     must say so (some read is Unknown).  Returns the graph.
     """
     model = (function if isinstance(function, nn.Module) else Op(function)).eval()
-    graph = capture(model, tuple(torch.empty(*shape) for shape in shapes))
+    graph = capture(model, tuple(torch.empty(tuple(shape)) for shape in shapes))
     reads = recorded(graph)
     truth = measured(model, shapes, inputs)
     assert set(reads) <= set(truth)
@@ -72,6 +72,25 @@ def agree(
             assert not missed.any(), f"{output} misses {name}: {_show(missed)}"
             if exact:
                 assert not extra.any(), f"{output} wrongly reads {name}: {_show(extra)}"
+    assert bool(marks(graph)) is not exact, marks(graph)
+    return graph
+
+
+def decides(function: Callable[..., Any], *draws: tuple[Tensor, ...], exact: bool = True) -> Graph:
+    """Assert that the graph reads all that a change of one element changes, in any of the draws.
+
+    Integers and booleans count too: each element takes every value that its tensor holds.
+    ``exact=False``: the graph may read more, and must say so.
+    """
+    model = Op(function)
+    graph = capture(model, draws[0])
+    reads = recorded(graph)
+    for output, per_input in changed(model, draws).items():
+        for number, wanted in enumerate(per_input):
+            found = reads[output][graph.inputs[number]]
+            missed, extra = wanted & ~found, found & ~wanted
+            assert not missed.any(), f"{output} misses input {number}: {_show(missed)}"
+            assert not (exact and extra.any()), f"{output} wrongly reads {number}: {_show(extra)}"
     assert bool(marks(graph)) is not exact, marks(graph)
     return graph
 
@@ -204,7 +223,8 @@ def _points(shapes: Sequence[Sequence[int]], inputs: Inputs) -> Iterator[tuple[T
 
     def draw() -> tuple[Tensor, ...]:
         return tuple(
-            torch.rand(*shape, generator=generator, dtype=torch.float64) + 0.5 for shape in shapes
+            torch.rand(tuple(shape), generator=generator, dtype=torch.float64) + 0.5
+            for shape in shapes
         )
 
     if inputs == "peaks":
@@ -254,6 +274,28 @@ def _columns(model: nn.Module, shape: Sequence[int]) -> dict[str, list[Pattern]]
         name: [(torch.stack([c[name].reshape(-1) for c in columns], 1).abs() > 1e-12).numpy()]
         for name in columns[0]
     }
+
+
+# -------------------------------------------------------------------- what a change says
+
+
+def changed(model: nn.Module, draws: Sequence[tuple[Tensor, ...]]) -> dict[str, list[Pattern]]:
+    """Per output, and per input in order, which elements change which, over all draws."""
+    total: dict[str, list[Pattern]] = {}
+    for tensors in draws:
+        before = dict(named_tensors(model(*tensors)))
+        for name, output in before.items():
+            sizes = [(output.numel(), tensor.numel()) for tensor in tensors]
+            total.setdefault(name, [np.zeros(size, dtype=bool) for size in sizes])
+        for number, tensor in enumerate(tensors):
+            for element, value in product(range(tensor.numel()), tensor.unique()):
+                moved = tensor.clone()
+                moved.view(-1)[element] = value
+                after = model(*tensors[:number], moved, *tensors[number + 1 :])
+                for name, output in named_tensors(after):
+                    differs = ~torch.isclose(output, before[name], rtol=1e-9, equal_nan=True)
+                    total[name][number][:, element] |= differs.reshape(-1).numpy()
+    return total
 
 
 def _show(pattern: Pattern) -> str:

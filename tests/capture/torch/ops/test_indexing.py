@@ -86,6 +86,16 @@ CONSTANT: dict[str, tuple[Any, tuple[int, ...]]] = {
         ),
         (2, 3),
     ),
+    "put": (lambda x: x.put(GRID, x[:, :2] * 2), (3, 3)),
+    "put, adding": (lambda x: x.put(AT, x[0] * 2, accumulate=True), (2, 4)),
+    "masked_scatter": (lambda x: x.masked_scatter(MASK, x.flip(1) * 2), (2, 3)),
+    "masked_scatter of a column": (lambda x: x.masked_scatter(MASK[:1], x.flip(1) * 2), (2, 3)),
+    "masked_select": (lambda x: x.masked_select(MASK), (2, 3)),
+    "masked_select of a column": (lambda x: x.masked_select(MASK), (2, 1)),
+    "repeat_interleave by a tensor": (lambda x: x.repeat_interleave(AT, 1), (2, 4)),
+    "repeat_interleave, flat": (lambda x: x.repeat_interleave(AT), (2, 2)),
+    "narrow from a tensor": (lambda x: x.narrow(1, AT[3], 2), (2, 4)),
+    "tensor_split at a tensor": (lambda x: x.tensor_split(AT[[3, 0]], 1), (2, 4)),
     "tril": (lambda x: x.tril(1), (2, 3, 4)),
     "triu": (lambda x: x.triu(-1), (4, 3)),
     "masked_fill": (lambda x: x.masked_fill(MASK, 0), (2, 2, 3)),
@@ -164,6 +174,8 @@ DATA: dict[str, tuple[Any, tuple[int, ...]]] = {
     "index_put apart": (lambda x: _put_apart(x), (3, 2, 3)),
     "index_put broadcast": (lambda x: x.index_put((x.argsort(0)[:, 0],), x[:, :1]), (2, 3)),
     "index_put around": (lambda x: _put_around(x), (3, 2, 3)),
+    "index_put by a grid": (lambda x: x.index_put((x.argsort(0),), x[:, None] * 2), (2, 2)),
+    "put": (lambda x: x.put(x.argsort(1), x * 2), (2, 3)),
     "scatter no line": (lambda x: x.scatter(0, GRID, x[:, :2] * 2), (3, 3)),
 }
 
@@ -174,9 +186,8 @@ def test_indices_that_depend_on_the_data_are_marked(name: str):
     agree(function, shape, inputs="random", exact=False)
 
 
-def test_masked_scatter_is_marked():
-    mask = torch.tensor([True, False, True])
-    agree(lambda x: x.masked_scatter(mask, x * 2), (3,), exact=False)
+def test_a_mask_that_is_data_leaves_open_which_value_masked_scatter_takes():
+    agree(lambda x: x.masked_scatter(x > 1, x * 2), (3,), exact=False)
 
 
 def test_an_embedding_reads_its_index_and_for_a_derived_table_its_row():

@@ -135,6 +135,17 @@ SMOOTH: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
     "istft, windowed": (lambda x: istft(x, 8, 3), [(1, 5, 6)]),
     "istft, short window": (lambda x: istft(x, 5, 2, center=True), [(5, 7)]),
     "istft, long hop": (lambda x: istft(x, 8, 7, center=False), [(5, 3)]),
+    "renorm": (lambda x: x.renorm(2, 1, 0.1), [(2, 3, 2)]),
+    "nll_loss": (lambda x: F.nll_loss(x, torch.tensor([1, 0])), [(2, 3)]),
+    "nll_loss of a picture": (
+        lambda x: F.nll_loss(x, torch.tensor([[1, -100], [0, 2]]), reduction="none"),
+        [(2, 3, 2)],
+    ),
+    "nll_loss of one sample": (lambda x: F.nll_loss(x, torch.tensor(1)), [(3,)]),
+    "cross_entropy": (
+        lambda x: F.cross_entropy(x, torch.tensor([1, 0]), reduction="none"),
+        [(2, 3)],
+    ),
     "polar": (lambda x, y: torch.view_as_real(torch.polar(x, y)), [(3,), (3,)]),
 }
 
@@ -143,6 +154,36 @@ SMOOTH: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
 def test_a_mixing_op_reads_what_its_jacobian_says(name: str):
     function, shapes = SMOOTH[name]
     agree(function, *shapes)
+
+
+SCALAR: dict[str, Any] = {
+    "softmax": lambda x: x.softmax(0) + x,
+    "cumsum": lambda x: x.cumsum(0),
+    "sum": lambda x: x.sum(0),
+    "max": lambda x: x.max(0).values,
+    "sort": lambda x: x.sort(-1).values,
+    "topk": lambda x: x.topk(1, 0).values,
+    "flip": lambda x: x.flip(0),
+    "gather": lambda x: x.gather(0, torch.tensor([0, 0])),
+    "gather a scalar": lambda x: x[None].gather(0, torch.tensor(0)),
+    "index_select": lambda x: x.index_select(0, torch.tensor([0])),
+    "index_add": lambda x: x.index_add(0, torch.tensor(0), x * x),
+    "index_copy": lambda x: x.index_copy(0, torch.tensor([0]), x * x),
+    "index_fill": lambda x: x.index_fill(0, torch.tensor([0]), 2) + x,
+    "scatter": lambda x: x.scatter(0, torch.tensor(0), x * x),
+    "scatter_add": lambda x: x.scatter_add(0, torch.tensor([0]), x * x),
+    "scatter_reduce": lambda x: x.scatter_reduce(0, torch.tensor(0), x * x, "prod"),
+    "take": lambda x: x.take(torch.tensor([0, 0])),
+    "unfold": lambda x: x.unfold(0, 1, 1),
+    "transpose": lambda x: x.transpose(0, -1),
+    "quantile": lambda x: x.quantile(0.3, 0),
+    "mean before softmax": lambda x: x * torch.softmax(x.mean(), 0),
+}
+
+
+@pytest.mark.parametrize("name", SCALAR)
+def test_a_scalar_counts_as_a_line_where_an_op_takes_a_dimension(name: str):
+    agree(SCALAR[name], ())
 
 
 PEAKED: dict[str, tuple[Any, tuple[int, ...]]] = {
@@ -171,6 +212,8 @@ def test_a_maximum_may_come_from_anywhere_it_looks(name: str):
         lambda x: x.topk(3, 1).values,
         lambda x: x.median(1).values,
         lambda x: x.kthvalue(2, 1).values,
+        lambda x: x.quantile(0.4, 1),
+        lambda x: x.nanquantile(torch.tensor([0.2, 0.4, 0.8], dtype=x.dtype), 1),
         lambda x: x.msort().t().sort(0).values[:, :1],
     ],
 )
@@ -272,6 +315,42 @@ def _module(function: Any) -> nn.Module:
 def test_batch_norm_in_training_mode_says_to_call_eval():
     with pytest.raises(CaptureError, match=r"call model\.eval\(\) first \(in module '0'\)"):
         capture(nn.Sequential(nn.BatchNorm1d(2)), torch.empty(2, 2, 3))
+
+
+WEIGHTS = [torch.rand(2, dtype=torch.float64) + 0.5 for _ in range(4)]
+NORMS = torch.ops.aten
+
+
+@pytest.mark.parametrize(
+    ("norm", "flags"),
+    [
+        (NORMS._batch_norm_with_update, ()),
+        (NORMS._batch_norm_with_update_functional, ()),
+        (NORMS._batch_norm_no_update, ()),
+        (NORMS._native_batch_norm_legit, (True,)),
+        (NORMS._native_batch_norm_legit, (False,)),
+        (NORMS._native_batch_norm_legit_functional, (True,)),
+        (NORMS._native_batch_norm_legit_no_training, ()),
+        (NORMS.native_batch_norm, (True,)),
+        (NORMS.native_batch_norm, (False,)),
+    ],
+)
+def test_a_batch_norm_reads_the_batch_where_its_schema_or_flag_says_that_it_trains(
+    norm: Any, flags: tuple[bool, ...]
+):
+    def run(x: torch.Tensor) -> torch.Tensor:
+        state = [weight.to(x.device, copy=True) for weight in WEIGHTS]
+        return norm(x, *state, *flags, 0.1, 1e-5)[0]
+
+    agree(run, (2, 2, 3))
+
+
+def test_a_batch_norm_without_stored_statistics_takes_those_of_the_batch():
+    weight, bias = WEIGHTS[:2]
+    agree(
+        lambda x: NORMS._native_batch_norm_legit.no_stats(x, weight, bias, True, 0.1, 1e-5)[0],
+        (2, 2, 3),
+    )
 
 
 def test_a_training_flag_passed_by_hand_takes_the_statistics_of_the_batch():

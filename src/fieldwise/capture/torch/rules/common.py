@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fieldwise.axes import AxisMap, IndexSet
+from fieldwise.axes import AxisMap, IndexSet, Table
 from fieldwise.capture.torch.registry import OpCall, Reads
 from fieldwise.errors import CaptureError
-from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Shape, broadcast, separable, straight
+from fieldwise.graph.ir import (
+    WHOLE,
+    Along,
+    Coord,
+    Read,
+    Separable,
+    Shape,
+    broadcast,
+    separable,
+    straight,
+)
 
 Where = tuple[tuple[int, IndexSet], ...]
 
@@ -32,9 +42,12 @@ def along_but(number: int, rank: int, changed: Mapping[int, Coord], where: Where
     return separable(number, *coords, where=where)
 
 
-def reduced(number: int, rank: int, dims: Iterable[int], *, keepdim: bool) -> Read:
-    """Whole along ``dims``; the others pass, renumbered where reduced ones vanish."""
-    dims, coords, place = set(dims), list[Coord](), 0
+def reduced(number: int, rank: int, dims: Iterable[int], *, keepdim: bool, first: int = 0) -> Read:
+    """Whole along ``dims``; the others pass, renumbered where reduced ones vanish.
+
+    They stand in the result from dimension ``first`` on.
+    """
+    dims, coords, place = set(dims), list[Coord](), first
     for dim in range(rank):
         coords.append(WHOLE if dim in dims else Along(place))
         place += keepdim or dim not in dims
@@ -54,6 +67,32 @@ def broadcasts(call: OpCall, *names: str) -> list[Read]:
         for name in names
         if (number := call.operand(name)) is not None
     ]
+
+
+def earlier(number: int, shape: Shape, result: Shape) -> list[Read]:
+    """Of an operand that is broadcast to the result: all up to the index, in row-major order.
+
+    Per dimension: the same index in those before it, a smaller one here, any in those after it.
+
+    >>> [read.steps[0].coords[1] == WHOLE for read in earlier(0, (2, 3), (2, 3))]
+    [True, False]
+    """
+    rank = len(result)
+    last = max((dim for dim, size in enumerate(result) if size > 1), default=rank - 1)
+    spread = broadcast(number, shape, result)
+    reads = []
+    for dim in range(rank):
+        if dim == last or result[dim] > 1:
+            here = Along(dim, past(result[dim], itself=dim == last))
+            after = [WHOLE] * (rank - dim - 1)
+            step = Separable((*straight(rank)[:dim], here, *after))
+            reads.append(Read(number, (*spread.steps, step), (result,)))
+    return reads or [spread]
+
+
+def past(size: int, *, itself: bool = True) -> Table:
+    """Index i → all indices before it, and ``itself``."""
+    return Table(tuple(IndexSet.range(0, i + itself) for i in range(size)))
 
 
 def per_result(call: OpCall, *reads: Read) -> Reads:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fieldwise.axes import AxisMap, IndexSet, Table, index_map
+from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, normal_dim, one, rule
 from fieldwise.capture.torch.rules.common import along_but, broadcasts, source
 from fieldwise.graph.ir import (
@@ -103,6 +103,8 @@ def _gathered(number: int, shape: Shape, dim: int, index: Any) -> Read:
     values = known_values(index)
     if values is None:
         return along_but(number, len(shape), {dim: _unknown(index, "gather")})
+    if not values.size:  # torch lets an empty index of any rank through
+        return separable(number, *[Fixed(EMPTY)] * len(shape))
     line = line_along(values, dim)
     if line is not None:
         return along_but(number, len(shape), {dim: Along(dim, _walk(line, shape[dim]))})
@@ -142,7 +144,9 @@ def _taken(call: OpCall, name: str) -> Reads:
             size = numel(shape)
             reads.append(_flat_walk(number, values.reshape(-1) % size, size))
     if (number := call.operand(name)) is not None:
-        reads.append(identity(number, len(call.operands[number])))
+        shape = call.operands[number]
+        same = shape == call.result
+        reads.append(identity(number, len(shape)) if same else Read(number, (Reshape(),)))
     return one(*reads)
 
 
@@ -170,7 +174,22 @@ def _one_hot(call: OpCall) -> Reads:
     return one(identity(number, len(shape)))
 
 
-@rule("masked_select", "nonzero", "nonzero_static")
+@rule("masked_select")
+def _masked_select(call: OpCall) -> Reads:
+    """The elements at the true places of a constant mask, in row-major order."""
+    mask = known_values(call["mask"])
+    number = call.operand("self")
+    if mask is None or number is None:
+        return _picked_by_data(call)
+    shape = call.operands[number]
+    wide = tuple(np.broadcast_shapes(shape, mask.shape))
+    places = np.broadcast_to(mask, wide).reshape(-1).nonzero()[0]
+    spread, walk = broadcast(number, shape, wide), _walk(places, numel(wide))
+    steps = (*spread.steps, Reshape(), Separable((Along(0, walk),)))
+    return one(Read(number, steps, (wide, (numel(wide),))))
+
+
+@rule("nonzero", "nonzero_static")
 def _picked_by_data(call: OpCall) -> Reads:
     why = f"{call.op} picks elements by their values"
     return one(*(separable(n, *[Unknown(why)] * len(call.operands[n])) for _, n in call.derived()))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fieldwise.axes import AxisMap, Border, IndexSet, index_map
+from fieldwise.capture.torch.aliases import overlay, strided_read
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, normal_dim, one, rule
 from fieldwise.capture.torch.rules.common import along_but, permuted, source
 from fieldwise.graph.ir import (
@@ -75,23 +77,34 @@ def _reversed_dims(call: OpCall) -> Reads:
 
 @rule("diagonal", "diagonal_copy", name="diagonal")
 def _diagonal(call: OpCall) -> Reads:
-    """The new last dimension drives both dimensions that the diagonal runs through."""
     number, shape = source(call)
-    rank = len(shape)
+    return one(_on_diagonal(call, number, len(shape)))
+
+
+def _on_diagonal(call: OpCall, number: int, rank: int) -> Read:
+    """The new last dimension drives both dimensions that the diagonal runs through."""
     rows, columns = normal_dim(call["dim1"], rank), normal_dim(call["dim2"], rank)
     starts = {rows: max(-call["offset"], 0), columns: max(call["offset"], 0)}
     passing = iter(range(rank - 2))
-    return one(
-        separable(
-            number,
-            *(
-                Along(rank - 2, AxisMap.affine(1, starts[dim]))
-                if dim in starts
-                else Along(next(passing))
-                for dim in range(rank)
-            ),
-        )
+    return separable(
+        number,
+        *(
+            Along(rank - 2, AxisMap.affine(1, starts[dim]))
+            if dim in starts
+            else Along(next(passing))
+            for dim in range(rank)
+        ),
     )
+
+
+@rule("as_strided_copy", name="as_strided")
+def _as_strided(call: OpCall) -> Reads:
+    number, shape = source(call)
+    return one(replace(_strided(call, shape), operand=number))
+
+
+def _strided(call: OpCall, shape: Shape) -> Read:
+    return strided_read(shape, call["size"], call["stride"], call["storage_offset"] or 0)
 
 
 @rule("diag_embed")
@@ -175,19 +188,16 @@ def _slice(call: OpCall) -> Reads:
     return one(_moved(number, len(shape), dim, AxisMap.affine(step, start)))
 
 
-@rule("narrow", name="slice")
+@rule("narrow_copy", name="slice")
 def _narrow(call: OpCall) -> Reads:
     number, shape = source(call)
     dim = normal_dim(call["dim"], len(shape))
-    start = call["start"]
-    if not isinstance(start, int):
-        why = "narrow from a position that is a tensor"
-        return one(along_but(number, len(shape), {dim: Unknown(why)}))
-    return one(_moved(number, len(shape), dim, AxisMap.affine(1, start % max(shape[dim], 1))))
+    start = call["start"] % max(shape[dim], 1)
+    return one(_moved(number, len(shape), dim, AxisMap.affine(1, start)))
 
 
 @rule(
-    "split", "split_with_sizes", "chunk", "tensor_split",
+    "split", "split_with_sizes", "chunk",
     "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk",
     "split_copy", "split_with_sizes_copy",
     name="split",
@@ -267,14 +277,23 @@ def _repeated(dim: int, size: int, result: Shape) -> Coord:
 
 @rule("repeat_interleave")
 def _repeat_interleave(call: OpCall) -> Reads:
-    number, shape = source(call)
-    if call["dim"] is None:
-        flat = (numel(shape),)
-        each = Separable((_interleaved(call["repeats"], 0, flat[0]),))
-        return one(Read(number, (Reshape(), each), (flat,)))
-    dim = normal_dim(call["dim"], len(shape))
-    coord = _interleaved(call["repeats"], dim, shape[dim])
-    return one(along_but(number, len(shape), {dim: coord}))
+    """Which element stands at an index is counted from all repeats."""
+    if "self" not in call.args:  # the indices themselves
+        return one(*(separable(number, WHOLE) for _, number in call.derived()))
+    reads = []
+    if (number := call.operand("repeats")) is not None:
+        reads.append(separable(number, *[WHOLE] * len(call.operands[number])))
+    if (number := call.operand("self")) is not None:
+        shape = call.operands[number]
+        if call["dim"] is None:
+            flat = (numel(shape),)
+            each = Separable((_interleaved(call["repeats"], 0, flat[0]),))
+            reads.append(Read(number, (Reshape(), each), (flat,)))
+        else:
+            dim = normal_dim(call["dim"], len(shape))
+            coord = _interleaved(call["repeats"], dim, shape[dim])
+            reads.append(along_but(number, len(shape), {dim: coord}))
+    return one(*reads)
 
 
 def _interleaved(repeats: object, dim: int, size: int) -> Coord:
@@ -353,6 +372,23 @@ def _select_scatter(call: OpCall) -> Reads:
     covered = IndexSet(call["index"] % call.result[dim], 1)
     rest = [Along(d) for d in range(len(call.result)) if d != dim]
     return _overwritten(call, dim, covered, rest)
+
+
+@rule("diagonal_scatter")
+def _diagonal_scatter(call: OpCall) -> Reads:
+    return _overlaid(call, _on_diagonal(call, 0, len(call.result)))
+
+
+@rule("as_strided_scatter")
+def _strided_scatter(call: OpCall) -> Reads:
+    return _overlaid(call, _strided(call, call.result))
+
+
+def _overlaid(call: OpCall, view: Read) -> Reads:
+    """``src`` in place of what a view of ``self`` reads."""
+    kept, written = overlay(view, call.result, call.shape("src"))
+    pairs = ((call.operand("self"), kept), (call.operand("src"), written))
+    return one(*(replace(r, operand=n) for n, reads in pairs if n is not None for r in reads))
 
 
 def _overwritten(call: OpCall, dim: int, covered: IndexSet, written: list[Along]) -> Reads:

@@ -30,7 +30,7 @@ def _triu(call: OpCall) -> Reads:
 def _triangle(call: OpCall, half: Any) -> Reads:
     number, shape = source(call)
     opened = half(np.ones(shape[-2:], dtype=bool), call["diagonal"])
-    return one(*_through(call, number, opened))
+    return one(*through(call, number, opened))
 
 
 @rule("masked_fill")
@@ -38,9 +38,9 @@ def _masked_fill(call: OpCall) -> Reads:
     mask = _mask(call["mask"])
     reads = broadcasts(call, "mask")
     if (number := call.operand("self")) is not None:
-        reads += _through(call, number, None if mask is None else ~mask)
+        reads += through(call, number, None if mask is None else ~mask)
     if (number := call.operand("value")) is not None:
-        reads += _through(call, number, mask)
+        reads += through(call, number, mask)
     return one(*reads)
 
 
@@ -49,9 +49,9 @@ def _where(call: OpCall) -> Reads:
     condition = _mask(call["condition"])
     reads = broadcasts(call, "condition")
     if (number := call.operand("self")) is not None:
-        reads += _through(call, number, condition)
+        reads += through(call, number, condition)
     if (number := call.operand("other")) is not None:
-        reads += _through(call, number, None if condition is None else ~condition)
+        reads += through(call, number, None if condition is None else ~condition)
     return one(*reads)
 
 
@@ -61,7 +61,7 @@ def _mask(mask: Any) -> np.ndarray | None:
     return None if values is None else values.astype(bool)
 
 
-def _through(call: OpCall, number: int, opened: np.ndarray | None) -> list[Read]:
+def through(call: OpCall, number: int, opened: np.ndarray | None) -> list[Read]:
     """The operand, broadcast to the result, where ``opened`` (None: everywhere)."""
     if opened is None:
         return [broadcast(number, call.operands[number], call.result)]

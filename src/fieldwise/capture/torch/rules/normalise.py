@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fieldwise.axes import AxisMap, IndexSet
-from fieldwise.capture.torch.registry import OpCall, Reads, rule
+from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, rule
 from fieldwise.capture.torch.rules.common import along_but, blocks, broadcasts, source
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, separable
@@ -41,6 +41,15 @@ def _group_norm(call: OpCall) -> Reads:
     return ((read, *_per_channel(call)), *[(statistic,)] * (len(call.results) - 1))
 
 
+@rule("renorm")
+def _renorm(call: OpCall) -> Reads:
+    """Each slice along a dimension is scaled by its own norm."""
+    number, shape = source(call)
+    dim = normal_dim(call["dim"], len(shape))
+    rest = {d: WHOLE for d in range(len(shape)) if d != dim}
+    return ((along_but(number, len(shape), rest),),)
+
+
 @rule("instance_norm")
 def _instance_norm(call: OpCall) -> Reads:
     number, shape = source(call, "input")
@@ -50,8 +59,9 @@ def _instance_norm(call: OpCall) -> Reads:
 
 @rule(
     "batch_norm", "native_batch_norm", "_native_batch_norm_legit",
-    "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "_batch_norm_impl_index",
-    "_batch_norm_no_update", "_batch_norm_with_update",
+    "_native_batch_norm_legit_no_training", "_native_batch_norm_legit_functional",
+    "cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_impl_index", "_batch_norm_no_update",
+    "_batch_norm_with_update", "_batch_norm_with_update_functional",
     name="batch_norm",
 )  # fmt: skip
 def _batch_norm(call: OpCall) -> Reads:
@@ -68,21 +78,25 @@ def _batch_norm(call: OpCall) -> Reads:
             )
         mixed = {dim: WHOLE for dim in range(len(shape)) if dim != 1}
     reads = (along_but(number, len(shape), mixed), *_per_channel(call))
-    statistics = (
-        _statistics(number, len(shape)) if result == shape[1:2] else ()
-        for result in call.results[1:]
-    )
-    return (reads, *statistics)
+    statistics = (*(_statistics(number, len(shape)) if mixed else ()), *_kept_statistics(call))
+    return (reads, *(statistics if result == shape[1:2] else () for result in call.results[1:]))
 
 
 def _takes_batch_statistics(call: OpCall) -> bool:
+    """Where no argument says whether it does, an op that makes new running statistics does."""
     if call.args.get("running_mean") is None:
         return True
-    return bool(call.args.get("training", call.args.get("train", False)))
+    return bool(call.args.get("training", call.renews))
 
 
 def _statistics(number: int, rank: int) -> tuple[Read, ...]:
     return (separable(number, *(Along(0) if dim == 1 else WHOLE for dim in range(rank))),)
+
+
+def _kept_statistics(call: OpCall) -> list[Read]:
+    """Derived running statistics, of which new ones are made."""
+    numbers = (call.operand(name) for name in ("running_mean", "running_var"))
+    return [separable(number, Along(0)) for number in numbers if number is not None]
 
 
 def _per_channel(call: OpCall) -> list[Read]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
-from fieldwise.capture.torch.rules.common import per_result, source
+from fieldwise.capture.torch.rules.common import broadcasts, per_result, source
 from fieldwise.graph.ir import WHOLE, Along, Read, broadcast, identity, separable
 
 
@@ -16,6 +16,24 @@ def _element_wise(call: OpCall) -> Reads:
     result = call.results[0]
     reads = (broadcast(number, call.operands[number], result) for _, number in call.derived())
     return per_result(call, *reads)
+
+
+@rule("alias_copy", "detach_copy", "lift_fresh_copy", "_neg_view_copy", "_conj_copy", name="clone")
+def _copied(call: OpCall) -> Reads:
+    number, shape = source(call)
+    return one(identity(number, len(shape)))
+
+
+@rule("normal")
+def _drawn(call: OpCall) -> Reads:
+    return one(*broadcasts(call, "mean", "std"))
+
+
+@rule("multinomial")
+def _drawn_by_weight(call: OpCall) -> Reads:
+    """Each draw of a row looks at all its weights."""
+    number, shape = source(call)
+    return one(separable(number, *map(Along, range(len(shape) - 1)), WHOLE))
 
 
 @rule("contiguous", "to", "_to_copy", "type_as", name="to")
@@ -49,13 +67,16 @@ def _prelu(call: OpCall) -> Reads:
         reads.append(identity(number, rank))
     if (number := call.operand("weight")) is not None:
         shape = call.operands[number]
-        per_channel = shape != (1,) and len(shape) == 1
-        reads.append(
-            separable(number, Along(min(rank - 1, 1)))
-            if per_channel
-            else broadcast(number, shape, call.result)
-        )
+        if shape == (1,):
+            reads.append(separable(number, WHOLE))
+        elif len(shape) == 1:
+            reads.append(separable(number, Along(min(rank - 1, 1))))
+        else:
+            reads.append(broadcast(number, shape, call.result))
     return one(*reads)
+
+
+_LOOKED_UP = ("boundaries", "sorted_sequence", "sorter", "test_elements", "test_element")
 
 
 @rule("bucketize", "searchsorted", "isin")
@@ -64,10 +85,10 @@ def _looked_up(call: OpCall) -> Reads:
     reads = []
     for name, number in call.derived():
         shape = call.operands[number]
-        looked_up = name in ("boundaries", "sorted_sequence", "test_elements")
+        looked_up = name in _LOOKED_UP
         if not looked_up:
             reads.append(broadcast(number, shape, call.result))
-        elif len(shape) == 1 or name == "test_elements":
+        elif len(shape) <= 1 or call.op == "isin":
             reads.append(separable(number, *[WHOLE] * len(shape)))
         else:
             reads.append(separable(number, *map(Along, range(len(shape) - 1)), WHOLE))

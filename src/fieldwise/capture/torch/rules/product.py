@@ -16,6 +16,7 @@ from fieldwise.graph.ir import (
     Ref,
     Separable,
     Shape,
+    Unknown,
     separable,
 )
 
@@ -186,21 +187,39 @@ def _trace(call: OpCall) -> Reads:
 
 @rule(
     "inverse", "linalg_inv", "linalg_det", "det", "logdet", "slogdet", "linalg_slogdet",
-    "linalg_cholesky", "linalg_eigh", "linalg_eigvalsh", "linalg_svd", "linalg_svdvals",
-    "svd", "matrix_exp", "pinverse", "linalg_matrix_power", "matrix_power", "linalg_inv_ex",
-    "_linalg_det", "_linalg_slogdet", "linalg_cholesky_ex",
-    "linalg_qr", "_linalg_svd", "_linalg_eigh", "linalg_eig", "linalg_matrix_exp",
-    "linalg_pinv", "linalg_lu_factor_ex", "linalg_householder_product",
+    "linalg_eigh", "linalg_eigvalsh", "linalg_svd", "linalg_svdvals", "svd", "matrix_exp",
+    "pinverse", "linalg_inv_ex", "_linalg_det", "_linalg_slogdet", "_linalg_svd", "_linalg_eigh",
+    "linalg_eig", "linalg_eigvals", "_linalg_eigvals", "linalg_matrix_exp", "linalg_pinv",
+    "linalg_matrix_rank", "linalg_polar", "linalg_matrix_sqrth",
     name="matrix_function",
 )  # fmt: skip
 def _matrix_function(call: OpCall) -> Reads:
     """Every element of the matrix matters for every element of the result."""
-    reads = [
-        along_but(number, rank, {rank - 2: WHOLE, rank - 1: WHOLE})
-        for _, number in call.derived()
-        for rank in (len(call.operands[number]),)
-    ]
-    return per_result(call, *reads)
+    return per_result(call, *_whole_matrices(call, WHOLE))
+
+
+@rule(
+    "linalg_householder_product", "linalg_ldl_factor_ex", "linalg_ldl_factor", "cholesky_inverse",
+    name="matrix_function",
+)  # fmt: skip
+def _part_of_a_matrix(call: OpCall) -> Reads:
+    why = Unknown(f"{call.op} reads a part of the matrix, which part is not looked into")
+    return per_result(call, *_whole_matrices(call, why))
+
+
+def _whole_matrices(call: OpCall, everything: Coord) -> list[Read]:
+    """Matrices are read whole; tolerances and the like are one per matrix."""
+    matrix = next(name for name in ("self", "input", "A") if name in call.args)
+    batch = call.shape(matrix)[:-2]
+    reads = []
+    for name, number in call.derived():
+        shape = call.operands[number]
+        tail = [] if name in _PER_MATRIX else [everything] * min(2 - (name == "tau"), len(shape))
+        reads.append(batched(number, shape, batch, tail))
+    return reads
+
+
+_PER_MATRIX = ("atol", "rtol", "tol", "rcond")
 
 
 # -------------------------------------------------------------------- einsum

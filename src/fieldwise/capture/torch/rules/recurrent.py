@@ -11,7 +11,7 @@ from typing import Any
 
 from fieldwise.axes import IndexSet, Table
 from fieldwise.capture.torch.registry import OpCall, Reads, rule
-from fieldwise.capture.torch.rules.common import Where
+from fieldwise.capture.torch.rules.common import Where, past
 from fieldwise.graph.ir import (
     WHOLE,
     Along,
@@ -65,7 +65,7 @@ def _seen(call: OpCall, time: int, steps: int, direction: int) -> Coord:
         return WHOLE
     if direction:
         return Along(time, Table(tuple(IndexSet.range(t, steps) for t in range(steps))))
-    return Along(time, Table(tuple(IndexSet.range(0, t + 1) for t in range(steps))))
+    return Along(time, past(steps))
 
 
 def _state_rows(layer: int, direction: int, directions: int) -> IndexSet:

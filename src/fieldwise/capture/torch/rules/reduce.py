@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fieldwise.axes import AxisMap, IndexSet, Table
+from torch import Tensor
+
+from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, normal_dims, one, rule
 from fieldwise.capture.torch.rules.common import (
     along_but,
     broadcasts,
+    past,
     per_result,
     reduced,
     source,
 )
-from fieldwise.graph.ir import WHOLE, Along
+from fieldwise.graph.ir import WHOLE, Along, Ref, separable
 
 
 @rule(
@@ -40,9 +43,15 @@ def _softmax(call: OpCall) -> Reads:
     return _whole_line(call, call["dim"])
 
 
-@rule("sort", "argsort", "topk", "msort")
+@rule("sort", "argsort", "topk")
 def _sorted(call: OpCall) -> Reads:
-    return _whole_line(call, call.args.get("dim", 0))
+    return _whole_line(call, call["dim"])
+
+
+@rule("msort")
+def _sorted_rows(call: OpCall) -> Reads:
+    number, shape = source(call)
+    return one(along_but(number, len(shape), {0: WHOLE} if shape else {}))
 
 
 def _whole_line(call: OpCall, dim: int) -> Reads:
@@ -53,17 +62,18 @@ def _whole_line(call: OpCall, dim: int) -> Reads:
     return per_result(call, along_but(number, len(shape), changed))
 
 
-@rule(
-    "mse_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    name="loss",
-)  # fmt: skip
-def _loss(call: OpCall) -> Reads:
-    """Element-wise, and reduced to one number unless told not to."""
-    if call["reduction"] == 0:
-        return one(*broadcasts(call, *call.args))
-    shapes = ((number, len(call.operands[number])) for _, number in call.derived())
-    return one(*(reduced(number, rank, range(rank), keepdim=False) for number, rank in shapes))
+@rule("quantile", "nanquantile")
+def _quantile(call: OpCall) -> Reads:
+    """An order statistic; several of them stand along a new first dimension."""
+    several = isinstance(call["q"], (Ref, Tensor)) and len(call.shape("q")) == 1
+    reads = []
+    if (number := call.operand("self")) is not None:
+        rank = len(call.operands[number])
+        dims = normal_dims(call["dim"], rank)
+        reads.append(reduced(number, rank, dims, keepdim=call["keepdim"], first=int(several)))
+    if (number := call.operand("q")) is not None:
+        reads.append(separable(number, *[Along(0)] * several))
+    return one(*reads)
 
 
 @rule("glu")
@@ -84,5 +94,4 @@ def _cumulative(call: OpCall) -> Reads:
     dim = normal_dim(call["dim"], len(shape))
     if not shape:
         return per_result(call, along_but(number, 0, {}))
-    past = Table(tuple(IndexSet.range(0, i + 1) for i in range(shape[dim])))
-    return per_result(call, along_but(number, len(shape), {dim: Along(dim, past)}))
+    return per_result(call, along_but(number, len(shape), {dim: Along(dim, past(shape[dim]))}))

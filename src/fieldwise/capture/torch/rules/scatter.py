@@ -10,17 +10,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fieldwise.axes import AxisMap, IndexSet, Table, index_map
+from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, one, rule
-from fieldwise.capture.torch.rules.common import Where, along_but
+from fieldwise.capture.torch.rules.common import Where, along_but, earlier
 from fieldwise.capture.torch.rules.indexing import indices_of, known_values, line_along
-from fieldwise.capture.torch.rules.mask import guarded
+from fieldwise.capture.torch.rules.mask import guarded, through
 from fieldwise.graph.ir import (
     AT_ZERO,
+    WHOLE,
     Along,
     Coord,
     Read,
     Reshape,
+    Separable,
     Shape,
     Unknown,
     broadcast,
@@ -54,7 +56,8 @@ def _index_put(call: OpCall) -> Reads:
     known = [known_values(indices.entries[dim]) for dim in used]
     places = [values for values in known if values is not None]
     if not used or len(places) < len(used):
-        return _written_by_data(call, "values", used[0] if len(used) == 1 else None)
+        line = len(used) == 1 and len(indices.block) == 1
+        return _written_by_data(call, "values", used[0] if line else None)
     written = np.zeros([call.result[dim] for dim in used], dtype=bool)
     written[tuple(place.astype(np.int64) for place in places)] = True
     reads = _added_to(call)
@@ -163,7 +166,8 @@ def _indexed_write(call: OpCall, *, replaces: bool) -> Reads:
         reads.append(along_but(number, len(call.result), {dim: _at_position(call, dim, values)}))
     if (number := call.operand("value")) is not None:
         written = IndexSet.of((values.reshape(-1) % call.result[dim]).tolist())
-        reads.append(separable(number, where=((dim, written),)))
+        alike = [WHOLE] * len(call.operands[number])
+        reads.append(separable(number, *alike, where=((dim, written),)))
     return one(*reads)
 
 
@@ -201,12 +205,49 @@ def _scattered(call: OpCall, *, replaces: bool) -> Reads:
 
 @rule("masked_scatter")
 def _masked_scatter(call: OpCall) -> Reads:
-    why = Unknown("masked_scatter takes the values in the order of the mask")
-    reads = [
-        broadcast(number, call.operands[number], call.result)
-        for name in ("self", "mask")
-        if (number := call.operand(name)) is not None
-    ]
+    """The n-th true place of the mask, in row-major order, takes the n-th element of the source.
+
+    So a mask that derives from the input is read up to the place in question.
+    """
+    mask = known_values(call["mask"])
+    opened = None if mask is None else np.broadcast_to(mask.astype(bool), call.result)
+    reads: list[Read] = []
+    if (number := call.operand("self")) is not None:
+        reads += through(call, number, None if opened is None else ~opened)
+    if (number := call.operand("mask")) is not None:
+        reads += earlier(number, call.operands[number], call.result)
     if (number := call.operand("source")) is not None:
-        reads.append(separable(number, *[why] * len(call.operands[number])))
+        reads.append(_counted(call, number, opened))
+    return one(*reads)
+
+
+def _counted(call: OpCall, number: int, opened: np.ndarray | None) -> Read:
+    """The source of masked_scatter: true place number n reads element number n."""
+    shape = call.operands[number]
+    if opened is None:
+        why = Unknown("masked_scatter takes as many values as its mask has places before")
+        return separable(number, *[why] * len(shape))
+    flat = opened.reshape(-1)
+    taken = zip(flat.tolist(), (np.cumsum(flat) - 1).tolist(), strict=True)
+    rows = index_map([IndexSet(place, 1) if here else EMPTY for here, place in taken])
+    steps = (Reshape(), Separable((Along(0, rows),)), Reshape())
+    return Read(number, steps, ((numel(shape),), (flat.size,)))
+
+
+@rule("put")
+def _put_flat(call: OpCall) -> Reads:
+    """Elements of the source go to constant places of the flattened operand."""
+    index = known_values(call["index"])
+    if index is None:
+        return _written_by_data(call, "source", None)
+    size = numel(call.result)
+    reads = _added_to(call)
+    if (kept := call.operand("self")) is not None and not call["accumulate"]:
+        untouched = np.ones(size, dtype=bool)
+        untouched[index.reshape(-1) % max(size, 1)] = False
+        reads = through(call, kept, untouched.reshape(call.result))
+    if (number := call.operand("source")) is not None:
+        found = Separable((Along(0, _found(index.reshape(-1).tolist(), size)),))
+        shapes = ((numel(call.operands[number]),), (size,))
+        reads.append(Read(number, (Reshape(), found, Reshape()), shapes))
     return one(*reads)

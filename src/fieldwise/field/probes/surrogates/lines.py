@@ -107,12 +107,15 @@ def _instance_norm(op: Operation) -> Sequence[Tensor]:
 
 @register(
     "batch_norm", "native_batch_norm", "_native_batch_norm_legit",
-    "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "_batch_norm_impl_index",
+    "_native_batch_norm_legit_no_training", "_native_batch_norm_legit_functional",
+    "cudnn_batch_norm", "_batch_norm_impl_index", "_batch_norm_no_update",
+    "_batch_norm_with_update", "_batch_norm_with_update_functional",
 )  # fmt: skip
 def _batch_norm(op: Operation) -> Sequence[Tensor]:
     source = op.only("input")
     statistics = tuple(torch.zeros(shape, dtype=torch.float64) for shape in op.shapes[1:])
-    if op.args.get("training", False) or op.args.get("running_mean") is None:
+    training = op.args.get("training", "with_update" in op.name)
+    if training or op.args.get("running_mean") is None:
         mixed = with_sum(source, tuple(dim for dim in range(source.dim()) if dim != 1))
         return (mixed, *statistics)
     return (source * 1, *statistics)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from fieldwise.graph.calls import drops_out
 from fieldwise.graph.ir import Ref
 from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform, rows_from
@@ -64,7 +65,7 @@ def _per_channel(site: Site) -> Executor:
 
 @executor("dropout")
 def _dropout(site: Site) -> Executor:
-    if site.call.get("train"):
+    if drops_out(site.node):
         raise Blocked("it draws random numbers; call model.eval() first")
     return pointwise(site)
 

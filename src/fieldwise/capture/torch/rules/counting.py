@@ -1,0 +1,41 @@
+"""Ops that count how many elements fall where: what is counted is read whole."""
+
+from __future__ import annotations
+
+from fieldwise.axes import IndexSet, index_map
+from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
+from fieldwise.capture.torch.rules.indexing import known_values
+from fieldwise.graph.ir import WHOLE, Along, Read, Unknown, identity, separable
+
+
+@rule("histc")
+def _histc(call: OpCall) -> Reads:
+    return one(*_whole(call, "self"))
+
+
+@rule("histogram")
+def _histogram(call: OpCall) -> Reads:
+    """The counts, and the edges between them, which are given or span what is counted."""
+    counts = tuple(_whole(call, "self", "bins", "weight"))
+    if (number := call.operand("bins")) is not None:
+        return (counts, (identity(number, 1),))
+    spans = call.args.get("range", ()) is None
+    return (counts, tuple(_whole(call, "self")) if spans else ())
+
+
+@rule("bincount")
+def _bincount(call: OpCall) -> Reads:
+    """Count k sums the weights of the elements that are k."""
+    number = call.operand("weights")
+    if number is None:
+        return one()
+    numbers = known_values(call["self"])
+    if numbers is None:
+        return one(separable(number, Unknown("bincount of numbers that are not known")))
+    rows = [IndexSet.of((numbers == k).nonzero()[0].tolist()) for k in range(call.result[0])]
+    return one(separable(number, Along(0, index_map(rows))))
+
+
+def _whole(call: OpCall, *names: str) -> list[Read]:
+    numbers = (call.operand(name) for name in names)
+    return [separable(n, *[WHOLE] * len(call.operands[n])) for n in numbers if n is not None]
