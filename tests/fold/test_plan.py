@@ -169,3 +169,26 @@ def test_a_banned_fold_is_not_made_and_its_reason_is_told() -> None:
 def test_a_plan_prints_itself() -> None:
     made = planned(lambda net, x: net.n(net.c(x)), c=conv(), n=bn())
     assert str(made) == "n: backward into c"
+
+
+def test_a_batch_norm_that_always_trains_stays_though_no_argument_says_so() -> None:
+    made = planned(
+        lambda net, x: torch.ops.aten._batch_norm_with_update(
+            net.c(x), net.n.weight, net.n.bias, net.n.running_mean, net.n.running_var, 0.1, 1e-5
+        )[0],
+        c=conv(),
+        n=bn(),
+    )
+    assert list(reasons(made).values()) == [
+        "it normalises by the statistics of the batch, which are not constants"
+    ]
+
+
+def test_nothing_passes_a_dropout_whose_flag_is_none_which_torch_takes_for_active() -> None:
+    made = planned(
+        lambda net, x: net.n(torch.ops.aten.native_dropout(net.c(x), 0.5, None)[0]),
+        c=conv(),
+        n=bn(),
+    )
+    assert not made.folds
+    assert "is a dropout that is active" in reasons(made)["n"]

@@ -66,13 +66,13 @@ def test_values_are_asked_for_by_name_and_by_glob() -> None:
 
 
 def test_an_op_that_nobody_described_breaks_the_proof_and_is_named() -> None:
-    class Renormed(nn.Module):
+    class Backward(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.renorm(2, 0, 1.0)
+            return torch.ops.aten._softmax_backward_data(x, x, 1, x.dtype)
 
-    axis = certify(Renormed(), (1, 2, 8)).outputs[0].axes[0]
+    axis = certify(Backward(), (1, 2, 8)).outputs[0].axes[0]
     (breaker,) = axis.broken_by
-    assert breaker.why == "nobody described how 'renorm' treats positions"
+    assert breaker.why == "nobody described how '_softmax_backward_data' treats positions"
     assert not breaker.known
     assert axis.undecided
 
@@ -155,3 +155,21 @@ def test_the_interior_of_a_flip_is_carried_backwards() -> None:
     model = nn.Sequential(conv(), Flipped())
     interior = certify(model, (1, 2, 8, 12), axes=[3]).outputs[0].along(3).interior
     assert (interior.range, interior.step, interior.carried) == ((1, 11), -1, (2, 11))
+
+
+class _Training(nn.Module):
+    """A BatchNorm that takes the statistics of the batch, which no argument says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        state = (self.norm.weight, self.norm.bias, self.norm.running_mean, self.norm.running_var)
+        return torch.ops.aten._batch_norm_with_update(x[..., 1:-1], *state, 0.1, 1e-5)[0]
+
+
+def test_a_batch_norm_that_always_trains_has_no_interior() -> None:
+    axis = certify(_Training().eval(), (1, 3, 16)).outputs[0].axes[0]
+    assert axis.interior.range is None
+    assert not axis.circular.holds

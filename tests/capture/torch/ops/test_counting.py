@@ -37,6 +37,14 @@ EXACT: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bucketize": (torch.bucketize, ((2, 3), (3,))),
     "one_hot": (lambda i: F.one_hot(i, 4), (((2, 3), 4),)),
     "isin": (torch.isin, (((3,), 3), ((2,), 3))),
+    "as_strided_scatter": (
+        lambda x, y: x.as_strided_scatter(y, (2, 2), (4, 2)),  # whose derivative torch gets wrong
+        ((2, 4), (2, 2)),
+    ),
+    "as_strided_scatter, a walk": (
+        lambda x, y: x.as_strided_scatter(y, (3,), (3,), 1),
+        ((2, 4), (3,)),
+    ),
     "bincount": (lambda x: torch.bincount(torch.tensor([2, 0, 2]), x), ((3,),)),
     "histogram": (lambda x, edges: torch.histogram(x, edges)[0], ((4,), (3,))),
     "nll_loss": (lambda x, w: F.nll_loss(x, torch.tensor([0, 2]), w), ((2, 3), (3,))),

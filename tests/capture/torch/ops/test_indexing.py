@@ -86,6 +86,11 @@ CONSTANT: dict[str, tuple[Any, tuple[int, ...]]] = {
         ),
         (2, 3),
     ),
+    "embedding_bag": (lambda w: F.embedding_bag(AT, w, BY[[2, 0]], mode="mean"), (3, 2)),
+    "embedding_bag, padded": (
+        lambda w: F.embedding_bag(AT, w, BY[[2, 0]], mode="sum", padding_idx=2),
+        (3, 2),
+    ),
     "put": (lambda x: x.put(GRID, x[:, :2] * 2), (3, 3)),
     "put, adding": (lambda x: x.put(AT, x[0] * 2, accumulate=True), (2, 4)),
     "masked_scatter": (lambda x: x.masked_scatter(MASK, x.flip(1) * 2), (2, 3)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,43 @@ def _embedding(call: OpCall) -> Reads:
             steps = (Separable((Along(0, rows), Along(1))), Reshape())
             reads.append(Read(number, steps, ((values.size, call.result[-1]),)))
     return one(*reads)
+
+
+@rule("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only", name="embedding_bag")
+def _embedding_bag(call: OpCall) -> Reads:
+    """Bag b combines the rows of the indices from offset b to the next one."""
+    bags, last = _bags(call), Along(len(call.results[0]) - 1)
+    at: Coord = Unknown("embedding_bag with offsets that depend on the data")
+    if bags is not None:
+        at = Along(0, index_map([IndexSet.range(*bag) for bag in bags]))
+    reads: list[Read] = []
+    for name in ("indices", "per_sample_weights"):
+        if (number := call.operand(name)) is not None:
+            reads.append(separable(number, at))
+    if (number := call.operand("offsets")) is not None:
+        reads.append(separable(number, Along(0, AxisMap(1, (IndexSet.range(0, 2),)))))
+    if (number := call.operand("weight")) is not None:
+        rows: Coord = _unknown(call["indices"], "embedding_bag")
+        values = known_values(call["indices"])
+        if values is not None and bags is not None:
+            chosen = (
+                set(values[slice(*bag)].tolist()) - {call.args.get("padding_idx")} for bag in bags
+            )
+            rows = Along(0, index_map([IndexSet.of(some) for some in chosen]))
+        reads.append(separable(number, rows, last))
+    why = Unknown("what embedding_bag keeps for its derivative")
+    numbers = (call.operand(name) for name in ("indices", "offsets"))
+    kept = tuple(separable(number, why) for number in numbers if number is not None)
+    return (tuple(reads), *[kept] * (len(call.results) - 1))
+
+
+def _bags(call: OpCall) -> list[tuple[int, int]] | None:
+    """Where each bag starts and ends among the indices; None where that is data."""
+    offsets = known_values(call["offsets"])
+    if offsets is None:
+        return None
+    ends = [*offsets.tolist(), call.shape("indices")[0]]
+    return list(pairwise(ends[:-1] if call["include_last_offset"] else ends))
 
 
 @rule("one_hot")
