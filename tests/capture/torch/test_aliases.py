@@ -519,11 +519,7 @@ def test_the_graph_computes_what_eager_torch_does_when_it_writes_to(name: str):
 
 
 SMOOTH = sorted(set(CASES) - {"masks_and_fills", "mixed_dtypes", "out_arguments"})
-INEXACT = {
-    "the_real_part_of_a_complex_tensor", "indexed_writes",
-    "other_strides", "other_strides_of_a_base_with_a_view", "the_shape_of_the_input",
-    "a_smaller_size", "its_own_memory_by_offset", "a_constant_with_views",
-}  # fmt: skip
+INEXACT = {"the_real_part_of_a_complex_tensor", "indexed_writes"}
 
 
 @pytest.mark.parametrize("name", SMOOTH)
