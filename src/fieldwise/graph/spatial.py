@@ -11,6 +11,8 @@ from fieldwise.graph.ir import Value
 def spatial_axes(value: Value, axes: Sequence[int] | None) -> tuple[int, ...]:
     """The axes asked for; by default all from 2 on, the last one of a value of fewer dimensions.
 
+    A value without dimensions has none.
+
     Raises UsageError for an axis that the value does not have.
 
     >>> spatial_axes(Value("image", (1, 3, 8, 8)), None), spatial_axes(Value("line", (1, 9)), None)
@@ -18,7 +20,7 @@ def spatial_axes(value: Value, axes: Sequence[int] | None) -> tuple[int, ...]:
     """
     rank = len(value.shape)
     if axes is None:
-        return tuple(range(2, rank)) if rank > 2 else (rank - 1,)
+        return tuple(range(2, rank)) if rank > 2 else tuple(range(rank))[-1:]
     for axis in axes:
         if not 0 <= axis < rank:
             raise UsageError(
