@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import multiprocessing
+import os
 import resource
 import signal
 import sys
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parents[1] / "docs"
-VERBS = ("field", "shift", "streamed", "tiled")
+VERBS = ("field", "shift", "streamed", "tiled", "fold")
 MEMORY = 12 << 30
 
 
@@ -67,9 +68,10 @@ def judge(case: Any, verb: str) -> Result:
 
 
 def _field(case: Any) -> Any:
+    from benchmarks.ops_cases import variants
     from fieldwise.testing.fields import field_outcome
 
-    return field_outcome(case.model, case.inputs)
+    return field_outcome(case.model, case.inputs, variants=variants(case))
 
 
 def _shift(case: Any) -> Any:
@@ -103,6 +105,14 @@ def _tiled(case: Any) -> Any:
     return worst(tiled_outcome(case.model, case.inputs, axis) for axis in _long_axes(case))
 
 
+def _fold(case: Any) -> Any:
+    from benchmarks.ops_cases import between
+    from fieldwise.testing.folds import fold_outcome
+    from fieldwise.testing.outcome import worst
+
+    return worst(fold_outcome(model, case.inputs) for model in between(case))
+
+
 def _long_axes(case: Any) -> list[int]:
     """Counted from the end."""
     sizes = case.inputs[0].shape
@@ -110,8 +120,12 @@ def _long_axes(case: Any) -> list[int]:
 
 
 _JUDGES: dict[str, Callable[[Any], Any]] = {
-    "field": _field, "shift": _shift, "streamed": _streamed, "tiled": _tiled,
-}  # fmt: skip
+    "field": _field,
+    "shift": _shift,
+    "streamed": _streamed,
+    "tiled": _tiled,
+    "fold": _fold,
+}
 
 
 # -------------------------------------------------------------------- many cases, in processes
@@ -131,6 +145,7 @@ def work(pipe: Connection, settings: Settings) -> None:
     from benchmarks.ops_cases import sources
 
     warnings.simplefilter("ignore")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # torch's own warnings
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGPROF, _give_up)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.capture import named_tensors
 from fieldwise.capture.torch.tree import map_tensors
-from fieldwise.testing.running import doubled
+from fieldwise.testing.running import apart, coarse, doubled, normal, resampled
 
 SAMPLES = 4
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.int64, torch.bool)
@@ -213,15 +213,31 @@ def _case(name: str, function: Any, call: Any, places: Sequence[int], kind: type
 
 def _generic(call: Any, places: Sequence[int]) -> Any:
     """Floating constants without zeros: what multiplies by nothing shows nothing."""
+    return _with_constants(
+        call, places, lambda tensor: torch.where(tensor == 0, torch.full_like(tensor, 0.37), tensor)
+    )
 
-    def change(number: int, tensor: Tensor) -> Tensor:
-        if number in places or not tensor.is_floating_point():
-            return tensor
-        if tensor.layout is not torch.strided:
-            return tensor
-        return torch.where(tensor == 0, torch.full_like(tensor, 0.37), tensor)
 
-    return _replaced(call, change)
+def variants(case: Case) -> list[nn.Module]:
+    """The model of a case with other values in its floating constants, if it has any."""
+    model = case.model
+    assert isinstance(model, Applied)
+    dice = torch.Generator().manual_seed(5)
+    calls = [
+        _with_constants(model.call, model.places, lambda t, like=like: like(t, t.shape, dice))
+        for like in (resampled, normal, coarse) * 4
+    ]
+    if len(list(named_tensors(model.call))) == len(model.places):
+        return []
+    return [type(model)(model.function, call, model.places).eval() for call in calls]
+
+
+def _with_constants(call: Any, places: Sequence[int], change: Callable[[Tensor], Tensor]) -> Any:
+    def changed(number: int, tensor: Tensor) -> Tensor:
+        constant = number not in places and tensor.layout is torch.strided
+        return change(tensor) if constant and tensor.is_floating_point() else tensor
+
+    return _replaced(call, changed)
 
 
 def set_apart(case: Case) -> str:
@@ -251,9 +267,44 @@ def set_apart(case: Case) -> str:
 
 
 def _differ(one: Sequence[tuple[str, Tensor]], two: Sequence[tuple[str, Tensor]]) -> bool:
-    from fieldwise.testing.running import apart
-
     return len(one) != len(two) or any(
         a.shape != b.shape or (a.numel() > 0 and bool(apart(a, b).max() > 0))
         for (_, a), (_, b) in zip(one, two, strict=True)
     )
+
+
+# -------------------------------------------------------------------- what may be folded
+
+
+class Between(nn.Module):
+    """An op between a batch norm and a layer, or the other way round."""
+
+    def __init__(self, before: nn.Module, op: nn.Module, after: nn.Module) -> None:
+        super().__init__()
+        self.before, self.op, self.after = before, op, after
+
+    def forward(self, x: Tensor, *rest: Tensor) -> Any:
+        return self.after(self.op(self.before(x), *rest))
+
+
+def between(case: Case) -> Iterator[nn.Module]:
+    """Networks in which a batch norm may pass the op on its way to a convolution."""
+    outputs = [tensor for _, tensor in named_tensors(case.model(*case.inputs))]
+    x = case.inputs[0]
+    if not all(t.numel() for t in (x, *outputs)):
+        return
+    if not (3 <= x.dim() <= 5 and len(outputs) == 1 and 3 <= outputs[0].dim() <= 5):
+        return
+    if x.dtype is not torch.float64 or outputs[0].dtype is not torch.float64:
+        return
+    torch.manual_seed(0)
+    norms = [_NORMS[t.dim()](t.shape[1]) for t in (x, outputs[0])]
+    layers = [_LAYERS[t.dim()](t.shape[1], t.shape[1], 1) for t in (x, outputs[0])]
+    for module in (*norms, *layers):
+        _randomise(module)
+    yield Between(norms[0], case.model, layers[1]).double().eval()
+    yield Between(layers[0], case.model, norms[1]).double().eval()
+
+
+_NORMS: dict[int, Any] = {3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+_LAYERS: dict[int, Any] = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,23 @@ from fieldwise.testing.outcome import Outcome, outcome_of, worst
 from fieldwise.testing.running import Inputs, as_module, doubled
 from fieldwise.testing.truth import Truth
 
-_LOOKS, _MORE = 2, 8
+_LOOKS = 2
+"""Draws to look at, whatever is claimed."""
+
+_PATIENCE = 20
+"""Draws in a row that may show nothing new of what is claimed, before it is called wrong."""
+
 _UNITS = 6
 
 
-def field_outcome(model: Any, inputs: Inputs) -> Outcome:
+def field_outcome(model: Any, inputs: Inputs, *, variants: Sequence[nn.Module] = ()) -> Outcome:
     """How the fields of a model, by pulling and in closed form, compare with what is measured.
 
-    model: a module or a function of the ``inputs``, which are in the precision to measure in
+    model:    a module or a function of the ``inputs``, which are in the precision to measure in
+    variants: the model with other values in the constants that count as generic
     """
     module = as_module(model)
-    truth = Truth(module, inputs)
+    truth = Truth(module, inputs, variants)
     truth.observe(_LOOKS)
     try:
         graph = capture(module, inputs)
@@ -80,10 +87,13 @@ def _output(
         )
     most = np.zeros((len(rows), len(columns)), dtype=bool)
     least = most.copy()
+    places = truth.is_whole(name) and not truth.is_whole(number)
     whys: dict[str, None] = {}
     for row, index in enumerate(rows if value is not None else ()):
         reach = _reach(graph, str(value), int(index), source)
         most[row] = _flat(reach.region, graph.shape(source))[columns]
+        if places and reach.region.count <= 1:
+            continue  # the place of the largest of one element is known
         least[row] = _flat(reach.sure, graph.shape(source))[columns]
         if not reach.exact:
             whys[reach.why or "?"] = None
@@ -91,15 +101,7 @@ def _output(
     if missed.any():
         told = _pairs(missed, truth, name, number)
         return Outcome("wrong", f"{name} misses elements of {source}: {told}", 1)
-    for _ in range(_MORE):
-        if not (least & ~truth.hinted[name][number]).any():
-            break
-        extra = (least & ~truth.hinted[name][number]).any(0)
-        only = [
-            np.flatnonzero(extra) if n == number else np.array([], int)
-            for n in range(len(truth.tried))
-        ]
-        truth.observe(1, only=only)
+    _look_again(truth, name, number, least)
     extra = least & ~truth.hinted[name][number]
     compared = most.size
     if extra.any():
@@ -113,6 +115,17 @@ def _output(
         return Outcome("exact", compared=compared)
     why = "; ".join(whys)
     return Outcome("unknown" if "has no rule" in why else "bound", why, compared)
+
+
+def _look_again(truth: Truth, name: str, number: int, claimed: np.ndarray) -> None:
+    """Observe more, until all that is claimed was seen, or no more of it is to be seen."""
+    idle, left = 0, claimed & ~truth.hinted[name][number]
+    while left.any() and idle < _PATIENCE:
+        columns = np.flatnonzero(left.any(0))
+        nothing = np.array([], dtype=int)
+        truth.observe(only=[columns if n == number else nothing for n in range(len(truth.tried))])
+        before, left = left, claimed & ~truth.hinted[name][number]
+        idle = 0 if left.sum() < before.sum() else idle + 1
 
 
 def _reach(graph: Graph, value: str, index: int, source: str) -> Reach:

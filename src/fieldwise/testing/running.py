@@ -14,9 +14,6 @@ from fieldwise.capture.torch.tree import map_tensors
 
 Inputs = tuple[Tensor, ...]
 
-DRAWS = 4
-"""Kinds of inputs that ``draws`` goes through in turn."""
-
 
 class Function(nn.Module):
     """A function of tensors, as a module."""
@@ -65,40 +62,57 @@ def answer(model: nn.Module, inputs: Inputs) -> Any:
 
 
 def draws(inputs: Inputs, *, seed: int = 0) -> Iterator[Inputs]:
-    """Inputs without end: those given, shuffled ones near them, uniform ones, and normal ones."""
+    """Inputs without end: those given, others in their range, uniform, normal and coarse ones."""
     dice = torch.Generator().manual_seed(seed)
-    yield inputs
     while True:
-        for draw in (_shuffled, _uniform, _normal):
+        yield inputs
+        for draw in (resampled, uniform, normal, coarse):
             yield tuple(draw(x, x.shape, dice) for x in inputs)
 
 
+Draw = Callable[[Tensor, Sequence[int], torch.Generator], Tensor]
+"""Makes values of the dtype of a tensor, in a shape; of integers and truth values, its own."""
+
+
 def resampled(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
-    """Values like those of ``x`` in another shape: of the same range, and none like another."""
-    return _shuffled(x, shape, dice)
-
-
-def _shuffled(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
+    """Values in the range of those of ``x``, hardly any like another."""
     values = x.detach().reshape(-1)
     if not values.numel():
         return x.new_empty(tuple(shape))
     found = values[torch.randint(values.numel(), tuple(shape), generator=dice)]
-    if x.is_floating_point() or x.is_complex():
-        found = found * (1 + 0.01 * torch.rand(tuple(shape), generator=dice, dtype=torch.float64))
+    if is_whole(x):
+        return found
+    found = found * (1 + 0.01 * torch.rand(tuple(shape), generator=dice, dtype=torch.float64))
+    if x.is_floating_point():
+        found = found.clamp(values.min(), values.max())
     return found.to(x.dtype)
 
 
-def _uniform(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
-    if not (x.is_floating_point() or x.is_complex()):
-        return _shuffled(x, shape, dice)
+def uniform(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
+    """Positive values around one half."""
+    if is_whole(x):
+        return resampled(x, shape, dice)
     return (torch.rand(tuple(shape), generator=dice, dtype=torch.float64) + 0.1).to(x.dtype)
 
 
-def _normal(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
-    if not (x.is_floating_point() or x.is_complex()):
-        return _shuffled(x, shape, dice)
+def normal(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
+    """Values of either sign."""
+    if is_whole(x):
+        return resampled(x, shape, dice)
     kind = torch.complex128 if x.is_complex() else torch.float64
     return torch.randn(tuple(shape), generator=dice, dtype=kind).to(x.dtype)
+
+
+def coarse(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
+    """Zeros, ones and twos of either sign: what asks for equality or for zero finds it."""
+    if is_whole(x):
+        return resampled(x, shape, dice)
+    return torch.randint(-2, 3, tuple(shape), generator=dice).to(x.dtype)
+
+
+def is_whole(x: Tensor) -> bool:
+    """Whether a tensor holds integers or truth values."""
+    return not (x.is_floating_point() or x.is_complex())
 
 
 def apart(one: Tensor, two: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from fieldwise.testing.outcome import Outcome, outcome_of, worst
 from fieldwise.testing.running import (
     Inputs,
     as_module,
+    coarse,
     doubled,
     resampled,
     run,
@@ -77,11 +78,12 @@ class _Shifted:
         shape = list(first.shape)
         shape[self.axis] *= 2
         self.size = first.shape[self.axis]
-        self.long = [resampled(first, shape, dice) for _ in range(_DRAWS)]
+        kinds = [(resampled, coarse)[n % 2] for n in range(_DRAWS)]
+        self.long = [draw(first, shape, dice) for draw in kinds]
         self.inputs = [x.narrow(self.axis, 0, self.size) for x in self.long]
         self.rest = [
-            tuple(resampled(x, x.shape, dice) if n else x for x in self.given[1:])
-            for n in range(_DRAWS)
+            tuple(draw(x, x.shape, dice) if n else x for x in self.given[1:])
+            for n, draw in enumerate(kinds)
         ]
         self._known: dict[tuple[str, int], list[dict[str, Tensor]]] = {}
         self.outputs(self.inputs, None)

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.capture import named_tensors
-from fieldwise.testing.running import Inputs, apart, draws, run, scale, slack
+from fieldwise.testing.running import Inputs, apart, draws, is_whole, run, scale, slack
 
 _FLAT = 1e-9
 """Derivatives smaller than this may be rounding."""
 
-_AMOUNTS = (0.137, -0.731, 2.9, -11.3)
+_AMOUNTS = (0.137, -0.731, 2.9, -11.3, 1, -1)
 _LARGER = (1.0, 1.0, 10.0, 100.0, 0.01, 1e4)
 """From draw to draw: what is compared with something large changes by larger amounts only."""
 
@@ -33,6 +33,8 @@ class Truth:
     """Dependences of one model, as far as they have been seen yet.
 
     model, inputs: in double precision, where the model can be run in it
+    variants: the model with other values in its constants; what depends on an element in one of
+              them is hinted
     rows:    most output elements that are watched, of each output
     columns: most input elements that are changed, of each input
     shapes:  of the outputs
@@ -44,17 +46,20 @@ class Truth:
 
     model: nn.Module
     inputs: Inputs
-    rows: int = 200
-    columns: int = 150
+    variants: Sequence[nn.Module] = ()
+    rows: int = 120
+    columns: int = 60
     shapes: dict[str, tuple[int, ...]] = field(init=False)
     watched: dict[str, np.ndarray] = field(init=False)
     tried: list[np.ndarray] = field(init=False)
     sure: dict[str, list[np.ndarray]] = field(init=False)
     hinted: dict[str, list[np.ndarray]] = field(init=False)
-    runs: int = field(init=False, default=0)
+    draws: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         outputs = run(self.model, self.inputs)
+        self._whole = {name for name, out in outputs.items() if is_whole(out)}
+        self._whole |= {number for number, x in enumerate(self.inputs) if is_whole(x)}
         self.shapes = {name: tuple(out.shape) for name, out in outputs.items()}
         self.watched = {name: _some(out.numel(), self.rows) for name, out in outputs.items()}
         self.tried = [_some(x.numel(), self.columns) for x in self.inputs]
@@ -68,28 +73,41 @@ class Truth:
             for name, rows in self.watched.items()
         }
 
+    def is_whole(self, which: str | int) -> bool:
+        """Whether an output, or the input of this number, holds integers or truth values."""
+        return which in self._whole
+
     def observe(self, count: int = 1, *, only: Sequence[np.ndarray] | None = None) -> None:
         """Look at further draws; ``only``: per input, which of the tried elements to change."""
         for inputs in islice(self._draws, count):
+            model = self.model
+            if only is not None and self.variants:
+                model = (self.model, *self.variants)[self.draws % (1 + len(self.variants))]
+            self.draws += 1
             try:
-                before = run(self.model, inputs)
+                before = run(model, inputs)
             except (RuntimeError, ValueError, IndexError):
                 continue
-            self.runs += 1
-            self._differentiate(inputs)
+            if model is self.model:
+                self._differentiate(inputs)
             for number in range(len(inputs)):
                 places = range(len(self.tried[number])) if only is None else only[number]
                 for place in places:
-                    self._change(inputs, before, number, int(place))
+                    self._change(model, inputs, before, number, int(place))
 
-    def _change(self, inputs: Inputs, before: dict[str, Tensor], number: int, place: int) -> None:
+    def _change(
+        self, model: nn.Module, inputs: Inputs, before: dict[str, Tensor], number: int, place: int
+    ) -> None:
         index = np.unravel_index(self.tried[number][place], tuple(inputs[number].shape))
-        size = _LARGER[self.runs % len(_LARGER)]
-        for value in _others(inputs[number], index, size, self._discrete(before)):
+        size = _LARGER[self.draws % len(_LARGER)]
+        elsewhere = [x for n, x in enumerate(inputs) if n != number and x.numel()]
+        borrowed = [x.reshape(-1)[place % x.numel()].to(inputs[number].dtype) for x in elsewhere]
+        others = _others(inputs[number], index, size, self._discrete(before))
+        for value in (*others, *borrowed):
             changed = inputs[number].clone()
             changed[index] = value
             try:
-                after = run(self.model, (*inputs[:number], changed, *inputs[number + 1 :]))
+                after = run(model, (*inputs[:number], changed, *inputs[number + 1 :]))
             except (RuntimeError, ValueError, IndexError):
                 continue
             for name, rows in self.watched.items():
@@ -99,11 +117,12 @@ class Truth:
                 far = apart(one, two).numpy()
                 self.hinted[name][number][:, place] |= far > 0
                 least = slack(after[name].dtype) * scale(before[name])
-                self.sure[name][number][:, place] |= far > least
+                if model is self.model:
+                    self.sure[name][number][:, place] |= far > least
 
     @staticmethod
     def _discrete(outputs: dict[str, Tensor]) -> bool:
-        return not any(out.is_floating_point() or out.is_complex() for out in outputs.values())
+        return all(is_whole(out) for out in outputs.values())
 
     def _differentiate(self, inputs: Inputs) -> None:
         """Add the elements whose derivative is not zero."""
@@ -163,6 +182,7 @@ def _others(x: Tensor, index: Any, size: float, discrete: bool) -> Iterator[Any]
         for amount in _AMOUNTS:
             yield value + size * complex(amount, amount / 3)
     elif x.is_floating_point():
+        yield 0
         for amount in _AMOUNTS:
             yield value + size * amount
         if discrete:
