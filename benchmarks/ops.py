@@ -1,10 +1,11 @@
 """Every op and module of torch, on torch's own samples, by every verb.
 
     python benchmarks/ops.py [GLOB ...] [--verb field,shift,streamed,tiled] [--samples 4]
-                             [--workers 2] [--seconds 20] [--update]
+                             [--workers 2] [--seconds 20] [--results FILE]
 
 Each answer is held against a measurement of the op itself (see ``fieldwise.testing``).  A whole run
-writes docs/ops.md: op by verb, totals by verdict, and every wrong answer and bare exception.
+writes docs/ops.md: op by verb, totals by verdict, and every wrong answer and bare exception.  With
+a FILE of results a run goes on where an earlier one was stopped, and the page is written of all.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import csv
 import multiprocessing
 import os
+import random
 import resource
 import signal
 import sys
@@ -177,13 +179,17 @@ def _give_up(*_: object) -> None:
 
 
 class Worker:
-    """A process that judges one op after the other; it is replaced when it hangs or dies."""
+    """A process that judges one op after the other; it is replaced when it hangs or dies.
+
+    op:      what it is at; None when it is done, and then ``results`` are complete
+    begun:   the case and verb that it is at
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.op: str | None = None
         self.begun: tuple[str, str] | None = None
-        self.done: set[tuple[str, str]] = set()
+        self.results: list[Result] = []
         self._start()
 
     def _start(self) -> None:
@@ -194,63 +200,66 @@ class Worker:
         theirs.close()
 
     def give(self, op: str) -> None:
-        self.op, self.begun, self.done = op, None, set()
-        self.pipe.send((op, self.done))
+        """Begin an op."""
+        self.op, self.results = op, []
+        self._send()
+
+    def _send(self) -> None:
+        self.begun = None
+        self.pipe.send((self.op, {(result.case, result.verb) for result in self.results}))
 
     def stop(self) -> None:
+        """End the process."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
 
-    def take(self) -> Result | None:
-        """A message: a result, or None for other news (``op`` is None when all is done)."""
+    def take(self) -> None:
+        """One message: what is begun, a result, or None when the op is done."""
         try:
             message = self.pipe.recv()
         except (EOFError, ConnectionResetError):
-            return self.replaced("crashed")
+            self.replace("crashed")
+            return
         if message is None:
             self.op = None
         elif isinstance(message, Result):
-            self.done.add((message.case, message.verb))
-            return message
+            self.results.append(message)
+            self.begun = None
         else:
             self.begun = message
-        return None
 
-    def replaced(self, why: str) -> Result:
-        """What became of the case that was begun; the rest is given to a new process."""
+    def replace(self, why: str) -> None:
+        """Note what became of the case that was begun; a new process goes on behind it."""
         self.stop()
-        case, verb = self.begun or (f"{self.op}#?", "?")
-        self.done.add((case, verb))
+        case, verb = self.begun or (f"{self.op}#samples", "field")
+        self.results.append(Result(case, verb, why, f"the process {why}"))
         self._start()
-        if self.begun is None:  # not even its samples could be made
+        if self.begun is None:
             self.op = None
         else:
-            self.pipe.send((self.op, self.done))
-            self.begun = None
-        return Result(case, verb, why, f"the process {why}")
+            self._send()
 
 
-def run(ops: Sequence[str], settings: Settings, workers: int) -> Iterator[Result]:
-    """The results as they come."""
+def run(ops: Sequence[str], settings: Settings, workers: int) -> Iterator[list[Result]]:
+    """The results as they come, those of an op together."""
     waiting = list(reversed(ops))
     pool = [Worker(settings) for _ in range(min(workers, len(ops)))]
     for worker in pool:
         worker.give(waiting.pop())
     try:
         while busy := [worker for worker in pool if worker.op is not None]:
-            by_pipe = {worker.pipe: worker for worker in busy}
+            by_pipe: dict[Any, Worker] = {worker.pipe: worker for worker in busy}
             ready = wait(list(by_pipe), timeout=20 * settings.seconds + 60)
-            if not ready:
-                for worker in busy:
-                    yield worker.replaced("hung")
+            for worker in [] if ready else busy:
+                worker.replace("hung")
             for pipe in ready:
-                worker = by_pipe[pipe]  # type: ignore[index]
-                result = worker.take()
-                if result is not None:
-                    yield result
-                if worker.op is None and waiting:
-                    worker.give(waiting.pop())
+                worker = by_pipe[pipe]
+                worker.take()
+                if worker.op is None:
+                    yield worker.results
+                    if waiting:
+                        worker.give(waiting.pop())
     finally:
         for worker in pool:
             worker.stop()
@@ -262,15 +271,12 @@ def run(ops: Sequence[str], settings: Settings, workers: int) -> Iterator[Result
 def write(results: Sequence[Result]) -> None:
     """docs/ops.csv and docs/ops.md."""
     rows = sorted(results, key=lambda r: (r.case, VERBS.index(r.verb) if r.verb in VERBS else 9))
-    with (DOCS / "ops.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Result))
-        writer.writerows(astuple(row) for row in rows if row.verdict not in _QUIET)
+    _save(DOCS / "ops.csv", [row for row in rows if row.verdict not in _QUIET])
     (DOCS / "ops.md").write_text(markdown(rows), encoding="utf-8")
 
 
 _QUIET = ("exact", "holds", "broken")
-_FAILED = ("wrong", "bare", "crashed", "hung", "slow", "unchecked")
+FAILED = ("wrong", "bare", "crashed", "hung", "slow", "unchecked")
 
 
 def markdown(results: Sequence[Result]) -> str:
@@ -285,7 +291,7 @@ def markdown(results: Sequence[Result]) -> str:
         *_totals(results),
         "",
     ]
-    failed = [result for result in results if result.verdict in _FAILED]
+    failed = [result for result in results if result.verdict in FAILED]
     if failed:
         lines += [
             "## What failed",
@@ -335,39 +341,55 @@ def _versions() -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run; a partial run prints its totals and writes nothing unless asked to."""
+    """Run; a partial run prints its totals and writes no page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("globs", nargs="*")
+    parser.add_argument("globs", nargs="*", default=["*"])
     parser.add_argument("--verb", default=",".join(VERBS))
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=20, help="of processor time, per answer")
     parser.add_argument("--failures", type=Path, help="a folder for a list of failures per verb")
-    parser.add_argument("--update", action="store_true", help="write the page after a partial run")
+    parser.add_argument("--results", type=Path, help="a CSV file of all results, to go on with")
     given = parser.parse_args(arguments)
     from benchmarks.ops_cases import sources
 
     verbs = tuple(given.verb.split(","))
-    globs = given.globs or ["*"]
-    ops = [name for name in sources() if any(fnmatchcase(name, glob) for glob in globs)]
-    results = []
+    results = _kept(given.results) if given.results else []
+    done = {result.op for result in results}
+    ops = [name for name in sources() if any(fnmatchcase(name, glob) for glob in given.globs)]
+    random.Random(0).shuffle(ops)
     settings = Settings(verbs, given.samples, given.seconds)
-    for result in run(ops, settings, given.workers):
-        results.append(result)
-        if result.verdict in _FAILED:
-            print(f"{result.case} {result.verb} {result.verdict}: {result.why}", flush=True)
-        if given.failures and len(results) % 200 == 0:
+    for found in run([name for name in ops if name not in done], settings, given.workers):
+        results += found
+        for result in found:
+            if result.verdict in FAILED:
+                print(f"{result.case} {result.verb} {result.verdict}: {result.why}", flush=True)
+        if given.results:
+            _save(given.results, results)
+        if given.failures:
             _list_failures(given.failures, results, verbs)
     print("\n".join(_totals(results)))
-    if given.failures:
-        _list_failures(given.failures, results, verbs)
-    if given.update or (not given.globs and verbs == VERBS):
+    if given.globs == ["*"] and verbs == VERBS:
         write(results)
     return 0
 
 
+def _kept(path: Path) -> list[Result]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [Result(*row[:4], int(row[4])) for row in list(csv.reader(file))[1:]]
+
+
+def _save(path: Path, results: Sequence[Result]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Result))
+        writer.writerows(astuple(result) for result in results)
+
+
 def _list_failures(folder: Path, results: Sequence[Result], verbs: Sequence[str]) -> None:
-    listed = (*_FAILED, "unknown")
+    listed = (*FAILED, "unknown")
     for verb in verbs:
         rows = sorted(
             f"{r.case}\t{r.verdict}\t{r.why}"

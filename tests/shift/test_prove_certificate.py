@@ -173,3 +173,8 @@ def test_a_batch_norm_that_always_trains_has_no_interior() -> None:
     axis = certify(_Training().eval(), (1, 3, 16)).outputs[0].axes[0]
     assert axis.interior.range is None
     assert not axis.circular.holds
+
+
+def test_an_axis_without_positions_is_refused() -> None:
+    with pytest.raises(UsageError, match="Axis 3 of 'input' is empty; nothing can be shifted"):
+        certify(nn.Softsign(), (1, 2, 8, 0))

@@ -15,6 +15,7 @@ from math import lcm
 from typing import Any
 
 from fieldwise.axes import Border
+from fieldwise.errors import UsageError
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Along, Graph, Node, Separable, Value
 from fieldwise.graph.names import aliases, resolve
@@ -60,11 +61,14 @@ def certify(
 
     Other inputs are not shifted.  Parameters count as generic, and so does what is computed from
     them; other constants are judged by their values.  Raises CaptureError where the model cannot be
-    recorded, UsageError for an unknown input or axis.
+    recorded, UsageError for an unknown input or axis, or an axis without positions.
     """
     graph = generic_graph(model, example)
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
     chosen = spatial_axes(source, axes)
+    for axis in chosen:
+        if not source.shape[axis]:
+            raise UsageError(f"Axis {axis} of '{source.name}' is empty; nothing can be shifted.")
     sweeps = {
         axis: tuple(_sweep(graph, source, axis, circular=c) for c in (True, False))
         for axis in chosen

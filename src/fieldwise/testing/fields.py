@@ -21,8 +21,11 @@ from fieldwise.testing.truth import Truth
 _LOOKS = 2
 """Draws to look at, whatever is claimed."""
 
-_PATIENCE = 20
+_PATIENCE = 16
 """Draws in a row that may show nothing new of what is claimed, before it is called wrong."""
+
+_AT_ONCE = 8
+"""Input elements that such a draw looks at."""
 
 _UNITS = 6
 
@@ -47,7 +50,9 @@ def field_outcome(model: Any, inputs: Inputs, *, variants: Sequence[nn.Module] =
         reports = [_report(graph, name) for name in graph.inputs]
     except Exception as error:  # noqa: BLE001
         return outcome_of(error)
-    return worst([pulled, *reports]) if pulled.compared else pulled
+    if not pulled.compared:
+        return Outcome("nothing", "no output has any elements, or no input has")
+    return worst([pulled, *reports])
 
 
 def _refused(error: FieldwiseError, truth: Truth) -> Outcome:
@@ -121,7 +126,7 @@ def _look_again(truth: Truth, name: str, number: int, claimed: np.ndarray) -> No
     """Observe more, until all that is claimed was seen, or no more of it is to be seen."""
     idle, left = 0, claimed & ~truth.hinted[name][number]
     while left.any() and idle < _PATIENCE:
-        columns = np.flatnonzero(left.any(0))
+        columns = np.flatnonzero(left.any(0))[:_AT_ONCE]
         nothing = np.array([], dtype=int)
         truth.observe(only=[columns if n == number else nothing for n in range(len(truth.tried))])
         before, left = left, claimed & ~truth.hinted[name][number]

@@ -84,7 +84,7 @@ def steps(program: Program, band: int) -> Iterator[Step]:
     The caller stops when all is done.
     """
     sizes = [program.values[value].rows or 0 for value in program.wiring.inputs]
-    longest = max(sizes)
+    longest = max(1, *sizes)
     limit = [
         -(-band * (program.values[value].rows or 0) // longest) for value in program.wiring.outputs
     ]
