@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
 from fieldwise.errors import UsageError
-from fieldwise.tile import plan_tiles, tiled
+from fieldwise.tile import plan_tiles, streamed, tiled
 from fieldwise.tile.plan import TileError
 from tests.field.networks import (
     CATALOGUE,
@@ -196,3 +196,92 @@ def test_a_plan_is_for_one_size():
     run = tiled(Chain(), plan_tiles(Chain().eval(), (1, 3, 80, 64), tile=32))
     with pytest.raises(UsageError, match="for inputs of 1x3x80x64, and these are 1x3x96x64"):
         run(np.zeros((1, 3, 96, 64), dtype="float32"))
+
+
+class Calls(nn.Module):
+    """A function as a network."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs):
+        return self.function(*inputs)
+
+
+KEYS = torch.randn(1, 2, 24, 8, generator=torch.Generator().manual_seed(0))
+KNOW_POSITIONS = {
+    "causal attention to constants": (
+        lambda x: torch.nn.functional.scaled_dot_product_attention(x, KEYS, KEYS, is_causal=True)
+    ),
+    "rows by the identity": lambda x: x[:, :, torch.arange(24)],
+    "rows by an index": lambda x: x.index_select(2, torch.arange(24)),
+    "rows by gather": lambda x: x.gather(2, torch.arange(24).view(1, 1, 24, 1).expand_as(x)),
+    "as many pieces as there are": lambda x: list(x.split(3, 2)),
+    "no dimension of size 1": lambda x: (x[:, :1] + 1).squeeze(),
+}
+
+
+@pytest.mark.parametrize("function", KNOW_POSITIONS.values(), ids=KNOW_POSITIONS)
+@pytest.mark.parametrize("tile", [5, 12])
+def test_what_knows_its_position_is_what_the_whole_gives_or_refused(function, tile):
+    x = torch.randn(1, 2, 24, 8, generator=torch.Generator().manual_seed(1))
+    try:
+        found = tiled(Calls(function), x, tile=tile, axes=[2])(x)
+    except TileError:
+        return
+    torch.testing.assert_close(found, function(x))
+
+
+def test_causal_attention_to_constants_is_not_cut():
+    plan = plan_tiles(Calls(KNOW_POSITIONS["causal attention to constants"]), (1, 2, 24, 8),
+                      tile=8, axes=[2])  # fmt: skip
+    first, *rest = plan.axes[0].pieces
+    assert len(rest) == 2
+    assert all(piece.reads[0][0] == 0 for piece in (first, *rest))
+
+
+def test_attention_to_constants_that_sees_all_of_them_is_cut():
+    model = Calls(lambda x: torch.nn.functional.scaled_dot_product_attention(x, KEYS, KEYS))
+    x = torch.randn(1, 2, 24, 8, generator=torch.Generator().manual_seed(1))
+    run = tiled(model, x, tile=8, axes=[2], verify=True)
+    torch.testing.assert_close(run(x), model(x))
+    assert [piece.reads for piece in run.plan(x.shape).axes[0].pieces] == [
+        ((0, 8),), ((8, 16),), ((16, 24),)
+    ]  # fmt: skip
+
+
+def test_an_empty_batch_is_one_crop():
+    model, x = Chain().eval(), torch.empty(0, 3, 80, 64)
+    run = tiled(model, x, tile=32)
+    assert len(run.plan(x.shape)) == 1
+    with torch.no_grad():
+        assert run(x).shape == model(x).shape
+
+
+@pytest.mark.parametrize("tile", [None, "a", 2.5, (4, None)])
+def test_what_is_no_tile_is_refused(tile):
+    with pytest.raises(UsageError, match=r"the size of a tile|A tile is a number of samples"):
+        plan_tiles(Chain().eval(), (1, 3, 80, 64), tile=tile)
+
+
+def test_an_input_that_is_cut_short_is_refused():
+    class Short:
+        shape, dtype = (1, 3, 80, 64), np.dtype("float32")
+
+        def __getitem__(self, key):
+            return np.zeros(self.shape, "float32")[:, :, :70][key]
+
+    for run in (tiled(Chain().eval(), torch.empty(1, 3, 80, 64), tile=32),
+                streamed(Chain().eval(), torch.empty(1, 3, 80, 64), band=16)):  # fmt: skip
+        with pytest.raises(UsageError, match=r"Input 0 gave .* where .* was to be read"):
+            run(Short())
+
+
+def test_a_fault_of_a_plan_is_told_as_one(monkeypatch):
+    def broken(*_):
+        raise KeyError("rows")
+
+    monkeypatch.setattr("fieldwise.tile.halo.planner.prove", broken)
+    with pytest.raises(TileError, match=r"fieldwise failed on it \(KeyError: 'rows'\).*report it"):
+        plan_tiles(Chain().eval(), (1, 3, 80, 64), tile=32)

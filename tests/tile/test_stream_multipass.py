@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fieldwise.capture.torch import capture
 from fieldwise.tile import streamed
 from fieldwise.tile.stream import StreamError
+from fieldwise.tile.stream.statistics import statistic
 from tests.field.networks import Attention, SqueezeExcitation
 
 
@@ -28,6 +31,17 @@ class Extremes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
         return (x - low) / (high - low)
+
+
+class Function(nn.Module):
+    """A function of a tensor."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 class Classifier(nn.Module):
@@ -78,6 +92,46 @@ def test_each_global_layer_in_sequence_costs_a_pass_and_nothing_else(make, passe
         assert one.shape == other.shape
         assert (one - other).abs().max() <= 1e-12 * other.abs().max()
     assert run.peak_bytes <= plan.peak_bytes
+
+
+OTHER_AXES = {
+    "a group norm of channels, which are rows": lambda x: F.group_norm(
+        x, 1, torch.arange(32, dtype=x.dtype), torch.ones(32, dtype=x.dtype)
+    ),
+    "a mean of columns": lambda x: x - F.adaptive_avg_pool1d(x, 1),
+    "a mean of rows and columns": lambda x: x - x.mean((1, 2), keepdim=True),
+    "areas of columns": lambda x: F.interpolate(x, size=3, mode="area"),
+    "instance norm": lambda x: F.instance_norm(x),
+    "batch norm of its own": lambda x: F.batch_norm(x, None, None, training=True),
+    "native group norm with its statistics": lambda x: torch.cat(
+        [y.flatten() for y in torch.native_group_norm(x, None, None, 2, 32, 6, 1, 1e-5)[1:]]
+    ),
+}
+
+
+@pytest.mark.parametrize("function", OTHER_AXES.values(), ids=OTHER_AXES)
+@pytest.mark.parametrize("band", [1, 5, 32])
+def test_a_statistic_is_summed_up_along_the_streamed_axis_only(function, band):
+    model = Function(function).eval()
+    x = torch.randn(2, 32, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = streamed(model, x, axis=-2, band=band, global_ops="multipass")(x)
+    torch.testing.assert_close(found, function(x), rtol=0, atol=1e-12)
+
+
+def test_groups_of_channels_along_the_streamed_axis_are_refused():
+    run = streamed(Function(lambda x: F.group_norm(x, 4)).eval(), torch.empty(1, 32, 6), axis=-2,
+                   global_ops="multipass")  # fmt: skip
+    with pytest.raises(StreamError, match=r"\(group_norm\): a row of its result reads other rows"):
+        run.plan((1, 32, 6))
+
+
+def test_parts_of_other_shapes_are_not_broadcast():
+    graph = capture(Function(lambda x: x.mean(1)), torch.empty(2, 4, 3))
+    (node,) = graph.nodes
+    one = statistic(node, 1, (2, 4, 3), [(2, 3)])
+    one.add(torch.ones(2, 2, 3))
+    with pytest.raises(RuntimeError, match=r"a sum has the shape \(1, 3\) instead of \(2, 3\)"):
+        one.add(torch.ones(1, 2, 3))
 
 
 def test_the_plan_says_which_pass_is_for_which_layer():

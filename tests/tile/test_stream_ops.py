@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fieldwise.tile import streamed
 from fieldwise.tile.stream import StreamError
+from fieldwise.tile.stream.executors import Executor, registry
 
 
 class Net(nn.Module):
@@ -71,7 +72,57 @@ def _space_to_depth(x: Tensor) -> Tensor:
     return parts.permute(0, 1, 3, 5, 2, 4).reshape(1, 12, x.shape[2] // 2, x.shape[3] // 2)
 
 
+_KEYS = torch.randn(1, 3, 20, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+_MASK = torch.randn(20, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+_HALVES, _BACKWARDS = torch.arange(20) // 2, torch.arange(8).flip(0)
+
+
+def _attention_by_hand(x: Tensor) -> Tensor:
+    closed = torch.full((20, 20), -torch.inf, dtype=x.dtype).triu(1)
+    return (x @ _KEYS.transpose(2, 3) + closed).softmax(-1) @ _KEYS
+
+
+def _rotated(x: Tensor) -> Tensor:
+    angles = torch.outer(torch.arange(20, dtype=x.dtype), torch.ones(8, dtype=x.dtype))
+    turned = torch.cat([-x[..., 4:], x[..., :4]], -1)
+    return x * angles.cos() + turned * angles.sin()
+
+
 OPS: dict[str, Callable[..., Tensor]] = {
+    "attention to constants behind a mask of its own": lambda x: F.scaled_dot_product_attention(
+        x, _KEYS, _KEYS, attn_mask=_MASK
+    ),
+    "attention to constants behind a causal mask": lambda x: F.scaled_dot_product_attention(
+        x, _KEYS, _KEYS, attn_mask=torch.ones(20, 20).tril().bool()
+    ),
+    "causal attention to constants by hand": _attention_by_hand,
+    "rotary table": _rotated,
+    "cumulative mask": lambda x: x * torch.ones(x.shape[2], dtype=x.dtype).cumsum(0)[:, None],
+    "one matrix per row": lambda x: x.transpose(1, 2) @ _KEYS[0].permute(1, 2, 0),
+    "sum added to a constant": lambda x: torch.addmm(_MASK[:, :3], x[0, 0], _KEYS[0, 0, :8, :3]),
+    "product added to a constant": lambda x: torch.baddbmm(
+        _KEYS[0, :, :, :5], x[0], _KEYS[0, :, :8, :5]
+    ),
+    "norm of rows as channels": lambda x: F.batch_norm(
+        x.transpose(1, 2), _MASK[0], _MASK[1].abs(), _MASK[2], _MASK[3]
+    ),
+    "slopes of rows as channels": lambda x: F.prelu(x.transpose(1, 2), _MASK[0]),
+    "rows as samples of a convolution": lambda x: F.conv2d(x.permute(2, 1, 0, 3), _KEYS[:, :, :1]),
+    "rows as channels of a pool": lambda x: F.avg_pool2d(x.transpose(1, 2), 2),
+    "rows as channels of an adaptive pool": lambda x: x - F.adaptive_avg_pool1d(x[0], 1),
+    "rows as channels resized": lambda x: F.interpolate(x[0].transpose(0, 1), size=5, mode="area"),
+    "rows and columns by index": lambda x: x[:, :, _HALVES[:, None], _BACKWARDS],
+    "columns by index at every row": lambda x: x[:, :, torch.arange(20)[:, None], _BACKWARDS],
+    "rows by a square of indices": lambda x: x[:, :, torch.arange(20).view(10, 2)],
+    "rows by the identity": lambda x: x[:, :, torch.arange(20)],
+    "bicubic by 0.2": lambda x: F.interpolate(x, scale_factor=0.2, mode="bicubic"),
+    "bicubic by a third": lambda x: F.interpolate(x, scale_factor=1 / 3, mode="bicubic"),
+    "bicubic, corners aligned": lambda x: F.interpolate(
+        x, size=(4, 3), mode="bicubic", align_corners=True
+    ),
+    "pool of a volume without a batch": lambda x: F.max_pool3d(x.expand(2, -1, -1, -1), 2),
+    "windows of other axes as data": lambda x: x.unfold(3, 3, 1),
+    "the second of two pieces of which one is empty": lambda x: x.split([0, 20], 2)[1],
     "mask that differs by row": lambda x: x * torch.eye(20, 8, dtype=x.dtype),
     "coordinates": _coordinates,
     "rows by index": lambda x: x[:, :, torch.tensor([0, 3, 5, 9, 12, 19])],
@@ -170,6 +221,15 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
         lambda x: torch.einsum("bchw,h->bchw", x, torch.arange(20, dtype=x.dtype)),
         "other numbers for each row",
     ),
+    "causal attention to constants": (
+        lambda x: F.scaled_dot_product_attention(x, _KEYS.float(), _KEYS.float(), is_causal=True),
+        r"\(attention\): it treats rows by their position",
+    ),
+    "depthwise along channels": (
+        lambda x: F.conv1d(x[0], torch.ones(20, 1, 3), groups=20),
+        r"\(conv\): it cannot be run on fewer rows",
+    ),
+    "one window of all rows": (lambda x: x.unfold(2, 20, 1), "one window of all rows"),
     "no executor": (lambda x: x.triu(), "nobody has told yet how to run this op"),
     "rows written at a list": (_rows_put, "at places of the streamed axis"),
     "kernel from the data": (lambda x: F.conv2d(x, x[:, :, :3, :3]), r"\(conv\)"),
@@ -184,6 +244,34 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 def test_an_op_is_refused_with_its_reason(function: Callable[[Tensor], Tensor], why: str) -> None:
     with pytest.raises(StreamError, match=why):
         streamed(Net(function, None), torch.empty(1, 3, 20, 8)).plan((1, 3, 20, 8))
+
+
+def test_a_fault_of_ours_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(site: object) -> None:
+        raise KeyError("rows")
+
+    monkeypatch.setitem(registry._MAKERS, "roll", broken)
+    run = streamed(Net(lambda x: x.roll(1, 2), None), torch.empty(1, 3, 20, 8))
+    with pytest.raises(StreamError, match=r"\(roll\): fieldwise failed on it .* please report it"):
+        run.plan((1, 3, 20, 8))
+
+
+def test_a_fault_while_it_runs_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(site: object) -> Executor:
+        return Executor(lambda rows, lo, hi: (torch.ones(3),))
+
+    monkeypatch.setitem(registry._MAKERS, "roll", broken)
+    run = streamed(Net(lambda x: x.roll(1, 2), None), torch.empty(1, 3, 20, 8), band=5)
+    with pytest.raises(
+        StreamError, match=r"'roll' \(roll\) came out as \(3,\) .* please report it"
+    ):
+        run(torch.zeros(1, 3, 20, 8))
+
+
+def test_an_empty_batch_streams() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, stride=2), nn.Flatten(2)).eval()
+    x = torch.empty(0, 3, 20, 8)
+    assert streamed(model, x, band=3, verify=True)(x).shape == (0, 4, 40)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -150,6 +150,8 @@ class Graph:
     nodes:           in execution order
     values:          by name
     scopes:          module path → per run of that module, the names of the values it returned
+    structure:       the model's output with ``Ref(n)`` in the place of output n and everything else
+                     as it was: constants, None, numbers; None where nothing but names is known
     """
 
     inputs: tuple[str, ...]
@@ -158,6 +160,7 @@ class Graph:
     values: Mapping[str, Value]
     scopes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     output_names: tuple[str, ...] = ()
+    structure: Any = field(default=None, compare=False, repr=False)
 
     def shape(self, name: str) -> Shape:
         """The shape of a value."""

@@ -62,7 +62,7 @@ def named_arrays(tree: Any) -> list[tuple[str, Any]]:
 
 
 def _arrays(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Tensor) or len(getattr(tree, "shape", ())):
+    if isinstance(tree, (Tensor, np.ndarray)) or len(getattr(tree, "shape", ())):
         yield prefix or "output", tree
         return
     for key, item in _items(tree):

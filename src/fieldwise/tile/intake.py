@@ -69,6 +69,18 @@ def check_readable(number: int, x: Any, *, like: Tensor | None = None) -> None:
         )
 
 
+def check_complete(number: int, found: Sequence[int], wanted: Sequence[int]) -> None:
+    """Whether a part of input ``number`` came in the shape in which it was asked for.
+
+    Raises UsageError where it did not: all that is read later would stand in another place.
+    """
+    if list(found) != list(wanted):
+        raise UsageError(
+            f"Input {number} gave {_by(found)} where {_by(wanted)} was to be read; it was cut "
+            f"short or changed while it was read."
+        )
+
+
 def as_tensor(rows: Any, device: torch.device, dtype: torch.dtype, *, own: bool = False) -> Tensor:
     """Rows of an input, of any byte order, as the model takes them.
 
@@ -93,6 +105,10 @@ def _native(rows: Any) -> NDArray[Any]:
 
 def _told(names: Mapping[str, Any]) -> str:
     return ", ".join(f"'{name}'" for name in names)
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 _KINDS = "biufc"

@@ -8,11 +8,11 @@ the model's outputs to keep, and where that goes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fieldwise.errors import FieldwiseError
 from fieldwise.tile.amounts import size_text
@@ -125,6 +125,7 @@ class TilePlan:
     recompute:    input samples read by all crops, relative to the image's
     proven:       whether every crop was compared with the whole, layer by layer; if not, the
                   caller vouches for the sizes
+    structure:    of the model's output (see ``Graph.structure``); None where only names are known
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -134,6 +135,7 @@ class TilePlan:
     whole_bytes: int
     recompute: float
     proven: bool = True
+    structure: Any = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return prod(len(axis.pieces) for axis in self.axes)

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fieldwise.errors import FieldwiseError
+from fieldwise.errors import OUR_FAULT, FieldwiseError
 from fieldwise.graph.ir import Node
 
 
 class Blocked(Exception):  # noqa: N818  (never leaves the compiler, which turns it into a Refusal)
     """Raised where one op cannot be run on a band of rows; the text is the reason."""
+
+
+def fault(error: Exception) -> str:
+    """The reason where fieldwise itself fails on an op: a fault of its own, never the model's.
+
+    >>> fault(ValueError("no rows"))[:46]
+    'fieldwise failed on it (ValueError: no rows); '
+    """
+    first = str(error).strip().partition("\n")[0][:200]
+    told = f"{type(error).__name__}: {first}".rstrip(" .:")
+    return f"fieldwise failed on it ({told}); {OUR_FAULT}"
 
 
 @dataclass(frozen=True, slots=True)

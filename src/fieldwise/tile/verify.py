@@ -84,11 +84,13 @@ class Certificate:
     outputs: in the precision of the run
     double:  the same outputs in float64; empty where the run is in float64 already, or what is run
              cannot be
+    single_because: why it cannot be, where that was tried
     """
 
     shapes: tuple[tuple[int, ...], ...]
     outputs: tuple[Equality, ...]
     double: tuple[Equality, ...] = ()
+    single_because: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -102,6 +104,8 @@ class Certificate:
         lines = [f"compared with the whole on {sizes}: {self.kind}"]
         lines += [f"  {equality}" for equality in self.outputs]
         lines += [f"  in float64, {equality}" for equality in self.double]
+        if self.single_because:
+            lines.append(f"  not compared in float64: {self.single_because}")
         return "\n".join(lines)
 
 
@@ -124,11 +128,15 @@ def verify(
     wanted, steps = _arrays(at_once), [_step(found) for _, found in named_arrays(at_once)]
     found = _arrays(run(*inputs))
     precise: tuple[Equality, ...] = ()
-    exact = None
+    exact, why = None, ""
     if double is not None and any(array.dtype != np.float64 for _, array in wanted):
         doubled = [_doubled(x) for x in inputs]
-        exact = _arrays(double[1](*doubled))
-        precise = tuple(_judged(_arrays(double[0](*doubled)), exact, None))
+        try:
+            exact = _arrays(double[1](*doubled))
+        except (RuntimeError, TypeError, ValueError) as error:  # constants of its own precision
+            why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        if exact is not None:
+            precise = tuple(_judged(_arrays(double[0](*doubled)), exact, None))
     floors = None
     if any(array.dtype != np.float64 for _, array in wanted):
         floors = [
@@ -139,7 +147,7 @@ def verify(
         ]
     shapes = tuple(tuple(x.shape) for x in inputs)
     slack = _SLACK_OF_PROVEN if precise else _SLACK
-    return Certificate(shapes, tuple(_judged(found, wanted, floors, slack)), precise)
+    return Certificate(shapes, tuple(_judged(found, wanted, floors, slack)), precise, why)
 
 
 _Named = Sequence[tuple[str, NDArray[Any]]]

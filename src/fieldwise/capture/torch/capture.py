@@ -22,7 +22,7 @@ from fieldwise.capture.torch.trace import Trace
 from fieldwise.capture.torch.tree import map_tensors, named_state
 from fieldwise.capture.torch.tree import named_tensors as named_tensors
 from fieldwise.errors import OUR_FAULT, CaptureError, UsageError
-from fieldwise.graph.ir import Graph, Node, unknown
+from fieldwise.graph.ir import Graph, Node, Ref, unknown
 from fieldwise.graph.verify import find_misfit, verify
 
 
@@ -64,15 +64,12 @@ def _captured(model: nn.Module, example: Any) -> Graph:
             raise recorder.refusal or CaptureError(_failure(recorder, example, error)) from error
         if recorder.refusal is not None:
             raise recorder.refusal
-        outputs = [
-            (name, value)
-            for name, tensor in named_tensors(output)
-            if (value := recorder.memory.value_of(tensor)) is not None
-        ]
+        outputs, structure = _outputs(recorder, output)
     if not outputs:
         raise CaptureError("No output of the model depends on its input.")
     try:
-        return _finished(recorder.trace, example, outputs)
+        graph = _finished(recorder.trace, example, outputs)
+        return replace(graph, structure=structure)
     except Exception as error:
         raise our_fault(error, "after the model ran") from error
 
@@ -105,6 +102,21 @@ def _without_misfits(graph: Graph) -> Graph:
         return replace(node, reads=(reads,) * len(node.results))
 
     return replace(graph, nodes=tuple(map(fitting, graph.nodes)))
+
+
+def _outputs(recorder: Recorder, output: Any) -> tuple[list[tuple[str, int]], Any]:
+    """The values among what a model returned, by name, and what it returned with these numbered."""
+    names = (name for name, _ in named_tensors(output))
+    found: list[tuple[str, int]] = []
+
+    def place(tensor: Tensor) -> Any:
+        name, value = next(names), recorder.memory.value_of(tensor)
+        if value is None:
+            return tensor
+        found.append((name, value))
+        return Ref(len(found) - 1)
+
+    return found, map_tensors(place, output)
 
 
 def meta_tensor(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:

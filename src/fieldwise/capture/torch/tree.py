@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -41,24 +42,42 @@ def map_tensors(change: Callable[[Tensor], Any], tree: Any) -> Any:
     >>> map_tensors(lambda t: t.shape[0], [torch.ones(3), {"scale": 2, "x": (torch.ones(4),)}])
     [3, {'scale': 2, 'x': (4,)}]
     """
-    if isinstance(tree, Tensor):
+    return map_leaves(change, tree, Tensor)
+
+
+def map_leaves(change: Callable[[Any], Any], tree: Any, kinds: type | tuple[type, ...]) -> Any:
+    """The same nesting, of the same types, with every leaf of these kinds changed.
+
+    >>> from collections import defaultdict
+    >>> map_leaves(str, defaultdict(list, a=[1, 2.5], b=None), int)
+    defaultdict(<class 'list'>, {'a': ['1', 2.5], 'b': None})
+    """
+    if isinstance(tree, kinds):
         return change(tree)
-    if not isinstance(tree, (Mapping, list, tuple)) and not dataclasses.is_dataclass(tree):
+    is_nest = isinstance(tree, (Mapping, list, tuple)) or dataclasses.is_dataclass(tree)
+    if isinstance(tree, type) or not is_nest:
         return tree
-    if isinstance(tree, type):
-        return tree
-    changed = {key: map_tensors(change, item) for key, item in _items(tree)}
+    changed = {key: map_leaves(change, item, kinds) for key, item in _items(tree)}
     if isinstance(tree, Mapping):
         return _like_mapping(tree, changed)
     if hasattr(tree, "_fields"):
         return type(tree)(*changed.values())
     if isinstance(tree, (list, tuple)):
         return type(tree)(changed.values())
-    return dataclasses.replace(tree, **changed)
+    twin: Any = copy.copy(tree)
+    for name, value in changed.items():
+        object.__setattr__(twin, name, value)
+    return twin
 
 
 def _like_mapping(tree: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:
-    return changed if type(tree) is dict else type(tree)(changed)  # type: ignore[call-arg]
+    """A mapping of the same type (with its default factory, or its attributes)."""
+    if type(tree) is dict or not isinstance(tree, MutableMapping):
+        return changed
+    twin = copy.copy(tree)
+    for key, value in changed.items():
+        twin[key] = value
+    return twin
 
 
 def named_state(model: nn.Module) -> list[tuple[str, Tensor]]:

@@ -23,9 +23,9 @@ from fieldwise.tile.distributed.legs import Leg, legs_of, run_leg, state_at_star
 from fieldwise.tile.distributed.recipe import START, Findings, Parts, Recipe
 from fieldwise.tile.jobs.sections import sections_of
 from fieldwise.tile.stream.engine import State
-from fieldwise.tile.stream.outputs import nested
 from fieldwise.tile.stream.program import Program
 from fieldwise.tile.stream.streamed import StreamedModel
+from fieldwise.tile.structure import structured
 
 Task = Callable[..., tuple[Any, ...]]
 """From a recipe, findings, a state and rows of each input: the state after a leg, and results."""
@@ -37,8 +37,8 @@ def streamed_array(run: StreamedModel, *arrays: Any, section: int | None = None)
     section: input rows that are streamed in one go, at least; by default long enough that what
              two sections share is little beside them
 
-    Input rows are read twice only where sections meet, and once more per pass.  One output comes
-    as it is, several as a tuple or a dict, as from the model.
+    Input rows are read twice only where sections meet, and once more per pass.  Outputs come in the
+    structure of the model's output.
 
     Raises StreamError and UsageError as ``run`` itself does.
     """
@@ -51,15 +51,11 @@ def streamed_array(run: StreamedModel, *arrays: Any, section: int | None = None)
         given = (recipe, findings, arrays, section, run.band)
         parts = [part for _, part, *_ in _legs(one.program, _summed, 1, *given)]
         findings = delayed(Recipe.found)(recipe, findings, _joined(recipe, findings, parts))
-    names, results = (
-        list(program.output_names),
-        _streamed(program, recipe, findings, arrays, section, run.band),
-    )
-    for place, name, like in program.fixed:
+    results = _streamed(program, recipe, findings, arrays, section, run.band)
+    for place, _, like in program.fixed:
         value = delayed(_fixed)(recipe, findings, place)
-        names.insert(place, name)
         results.insert(place, da.from_delayed(value, tuple(like.shape), numpy_dtype(like.dtype)))
-    return nested(names, results)
+    return structured(program.structure, results, lambda x: da.from_array(as_numpy(x)))
 
 
 def _as_dask(array: Any) -> Any:

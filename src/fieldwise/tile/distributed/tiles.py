@@ -14,16 +14,15 @@ from dask import delayed
 from torch import Tensor
 
 from fieldwise.tile.arrays import as_numpy, numpy_dtype
-from fieldwise.tile.halo.engine import TiledCallable
+from fieldwise.tile.halo.engine import TiledCallable, returned
 from fieldwise.tile.plan import Interval, Tile
-from fieldwise.tile.stream.outputs import nested
 
 
 def tiled_array(run: TiledCallable, *arrays: Any, **named: Any) -> Any:
     """What a tiled model gives for dask arrays, as dask arrays; nothing is computed yet.
 
     Each tile is a task of its own, which reads exactly its crop: nothing is added at the borders.
-    One output comes as it is, several as a tuple or a dict, as from the model.
+    They come in the structure of the model's output.
 
     Raises TileError and UsageError as ``run`` itself does.
     """
@@ -48,7 +47,7 @@ def tiled_array(run: TiledCallable, *arrays: Any, **named: Any) -> Any:
         _assembled(parts, counts, output.dims)
         for parts, output in zip(found, plan.outputs, strict=True)
     ]
-    return nested([output.name for output in plan.outputs], results)
+    return returned(plan, results, lambda x: da.from_array(as_numpy(x)))
 
 
 @dataclass(frozen=True)

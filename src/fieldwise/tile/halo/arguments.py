@@ -8,13 +8,15 @@ hold the same at positions that are paired.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fieldwise.axes import AxisMap, IndexSet
+from fieldwise.capture.torch.rereading import reread
 from fieldwise.graph.calls import arguments, drops_out, is_tensor, op_name
-from fieldwise.graph.ir import Along, Node, Ref, Separable, Unknown, Whole
+from fieldwise.graph.ir import Along, Graph, Node, Ref, Separable, Shape, Unknown, Whole
 from fieldwise.shift.constants import Constant, constant, tensors
 from fieldwise.shift.treatment import TABLE, Treatment
 from fieldwise.tile.halo.relation import Match, State, single
@@ -116,6 +118,45 @@ def with_constants(nodes: tuple[Node, Node], treatment: Treatment, state: State)
     if treatment.channels and not _channel_is_same(nodes[0], state):
         raise LostError(f"'{nodes[0].op}' gives every position its own weight")
     return state
+
+
+def reads_constants(node: Node, treatment: Treatment) -> bool:
+    """Whether it matters where its constants are read: they are neither broadcast nor listed.
+
+    Where they only say where to look, the reads of the operands hold all that they say.
+    """
+    if treatment.constants in ("broadcast", "listed") or treatment.averages:
+        return False
+    return any(True for _ in tensors(arguments(node)))
+
+
+def with_constant_reads(
+    nodes: tuple[Node, Node], position: int, graphs: tuple[Graph, Graph]
+) -> tuple[tuple[Node, Node], list[Shape]]:
+    """Two nodes, (crop, whole), whose constants are operands too, and the shapes of these.
+
+    A constant may be read by position, whatever reads the operands: the keys of causal attention.
+
+    Raises LostError where the rule cannot tell without their values.
+    """
+    found, shapes = list[Node](), list[Shape]()
+    for node, graph in zip(nodes, graphs, strict=True):
+        call = node.source
+        assert call is not None
+        again = reread(
+            call.target, call.args, dict(call.kwargs),
+            operands=[graph.shape(name) for name in node.operands],
+            results=[graph.shape(name) for name in node.results],
+        )  # fmt: skip
+        if again is None:
+            raise LostError("how it reads its constants is not known")
+        first = len(node.operands)
+        more = tuple(read for read in again.reads[position] if read.operand >= first)
+        reads = list(node.reads)
+        reads[position] = (*reads[position], *more)
+        shapes = [tuple(tensor.shape) for tensor in again.constants]
+        found.append(replace(node, reads=tuple(reads)))
+    return (found[0], found[1]), shapes
 
 
 def _reads_anywhere(node: Node) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.tile.arrays import as_numpy, chosen, kept, owned, read
 from fieldwise.tile.halo.planner import plan_tiles
-from fieldwise.tile.intake import as_tensor, check_readable, ordered
+from fieldwise.tile.intake import as_tensor, check_complete, check_readable, ordered
 from fieldwise.tile.lazy import any_dask
-from fieldwise.tile.plan import Tile, TilePlan
+from fieldwise.tile.plan import Tile, TileError, TilePlan
+from fieldwise.tile.structure import structured
 from fieldwise.tile.verify import Certificate, Run, verify
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -46,9 +47,9 @@ class TiledCallable:
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """The outputs for a large input: anything with shape, dtype and slices.
 
-        One output comes as it is, several as a tuple, or as a dict by their names.  They are
-        tensors where the first input is one, else numpy arrays; dask arrays, of which nothing is
-        computed yet, where one is a dask array.
+        They come in the structure in which the planned model returns them, constants and other
+        leaves included: as tensors where the first input is one, else as numpy arrays; as dask
+        arrays, of which nothing is computed yet, where one is a dask array.
         """
         plan = self.plan_for(*inputs, **named)
         if self._verify and plan.shapes not in self.certificates:
@@ -57,7 +58,10 @@ class TiledCallable:
             from fieldwise.tile.distributed import tiled_array
 
             return tiled_array(self, *inputs, **named)
-        return self._assembled(plan, inputs, named)
+        tensors = isinstance(next(iter((*inputs, *named.values()))), Tensor)
+        return returned(
+            plan, self._assembled(plan, inputs, named), lambda x: _as(x, tensor=tensors)
+        )
 
     def verify(self, *inputs: Any, **named: Any) -> Certificate:
         """Compare with the whole: on the inputs' first corner, as small as shows all of the plan.
@@ -83,12 +87,15 @@ class TiledCallable:
             positional = len(given) - len(names)
             return given[:positional], dict(zip(names, given[positional:], strict=True))
 
+        def named_outputs(found: Sequence[Any]) -> Any:
+            names = [output.name for output in plan.outputs]
+            return found[0] if len(found) == 1 else dict(zip(names, found, strict=True))
+
         def whole(*given: Any) -> Any:
-            found = chosen(self._called(*split(given)), plan.outputs)
-            return _nested([output.name for output in plan.outputs], found)
+            return named_outputs(chosen(self._called(*split(given)), plan.outputs))
 
         def pieces(*given: Any) -> Any:
-            return self._assembled(plan, *split(given))
+            return named_outputs(self._assembled(plan, *split(given)))
 
         return pieces, whole
 
@@ -96,7 +103,10 @@ class TiledCallable:
         """The same in float64, where that can be had."""
         return None
 
-    def _assembled(self, plan: TilePlan, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    def _assembled(
+        self, plan: TilePlan, inputs: Sequence[Any], named: Mapping[str, Any]
+    ) -> list[Any]:
+        """The planned outputs, each put together from its pieces."""
         tensors = isinstance(next(iter((*inputs, *named.values()))), Tensor)
         found: list[Any] = [None] * len(plan.outputs)
         for number, tile, array in self._run(plan, inputs, named):
@@ -104,7 +114,7 @@ class TiledCallable:
                 found[number] = _empty_like(array, plan.outputs[number].shape, tensor=tensors)
             found[number][tile.writes[number]] = _as(array, tensor=tensors)
             del array  # or it would be there beside the next crop
-        return _nested([output.name for output in plan.outputs], found)
+        return found
 
     def pieces(self, *inputs: Any, **named: Any) -> Iterator[tuple[str, tuple[slice, ...], Any]]:
         """The outputs piece by piece: (name, where it goes in the whole output, array)."""
@@ -119,9 +129,10 @@ class TiledCallable:
     def _cropped(
         self, plan: TilePlan, tile: Tile, inputs: Sequence[Any], named: Mapping[str, Any]
     ) -> list[Any]:
-        crops = [read(x, tile.reads) for x in inputs]
-        keyed = {name: read(x, tile.reads) for name, x in named.items()}
-        arrays = chosen(self._called(crops, keyed), plan.outputs)
+        given = [*inputs, *named.values()]
+        parts = [_part(number, x, tile) for number, x in enumerate(given)]
+        crops, keyed = parts[: len(inputs)], dict(zip(named, parts[len(inputs) :], strict=True))
+        arrays = chosen(self._on_crop(crops, keyed), plan.outputs)
         return [
             kept(array, tile, number, output)
             for number, (array, output) in enumerate(zip(arrays, plan.outputs, strict=True))
@@ -164,6 +175,10 @@ class TiledCallable:
         return self.call(
             *(owned(crop) for crop in crops), **{name: owned(crop) for name, crop in keyed.items()}
         )
+
+    def _on_crop(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:
+        """What a crop gives; what a callable raises is its own."""
+        return self._called(crops, keyed)
 
 
 class TiledModel(TiledCallable):
@@ -221,6 +236,19 @@ class TiledModel(TiledCallable):
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
         return forward(self.model, inputs)
 
+    def _on_crop(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:
+        try:
+            return self._called(crops, keyed)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            shapes = _told([crop.shape for crop in (*crops, *keyed.values())])
+            told = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise TileError(
+                f"The model fails on a crop of {shapes} ({told}); where it runs on the whole "
+                f"input, this is a fault of the plan: please report it."
+            ) from error
+
     def _ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         return ordered(self.example, inputs, named)
 
@@ -233,6 +261,14 @@ class TiledModel(TiledCallable):
 
     def _cast(self, number: int, x: Any) -> Tensor:
         return as_tensor(x, self.device, self._tensors[number].dtype)
+
+
+def _part(number: int, x: Any, tile: Tile) -> Any:
+    """What a tile reads of an input.  Raises UsageError where it is not all there."""
+    sizes = {axis: sum(hi - lo for lo, hi in found) for axis, found in tile.reads.items()}
+    crop = read(x, tile.reads)
+    check_complete(number, crop.shape, [sizes.get(a, n) for a, n in enumerate(x.shape)])
+    return crop
 
 
 def _empty_like(array: Any, shape: Sequence[int], *, tensor: bool) -> Any:
@@ -252,9 +288,19 @@ def _told(shapes: Sequence[Sequence[int]]) -> str:
     return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
 
-def _nested(names: Sequence[str], results: Sequence[Any]) -> Any:
+def returned(plan: TilePlan, results: Sequence[Any], given: Callable[[Tensor], Any]) -> Any:
+    """The outputs of a plan as the planned model returns them.
+
+    given: the form in which a tensor is handed back that does not depend on the input
+
+    Where only names are known, one output comes as it is, numbered ones as a tuple and named ones
+    as a dict.
+    """
+    if plan.structure is not None:
+        return structured(plan.structure, results, given)
+    names = [output.name for output in plan.outputs]
     if len(results) == 1:
         return results[0]
-    if list(names) == [str(number) for number in range(len(names))]:
+    if names == [str(number) for number in range(len(names))]:
         return tuple(results)
     return dict(zip(names, results, strict=True))

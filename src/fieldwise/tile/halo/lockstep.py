@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fieldwise.graph.ir import Graph, Node
+from fieldwise.graph.ir import Graph, Node, Shape
 from fieldwise.shift.constants import constant
 from fieldwise.tile.halo.arguments import (
     check_settings,
     equal_but_for_length,
     is_regular,
+    reads_constants,
     treatment_of,
+    with_constant_reads,
     with_constants,
 )
-from fieldwise.tile.halo.relation import Match, State
+from fieldwise.tile.halo.relation import Match, State, same
 from fieldwise.tile.halo.steps import Both, LostError, through_reads
 from fieldwise.tile.refusal import Refusal
 
@@ -53,8 +55,8 @@ def compare(crop: Graph, whole: Graph, cuts: Mapping[int, Segments]) -> Comparis
     twin = _first_unlike(crop, whole)
     if twin is not None:
         why = "the network takes another path through its code at another size"
-        nothing = tuple(_nothing(_shapes(crop, whole, name)) for name in whole.outputs)
-        return Comparison(nothing, (Refusal.of(twin, why),))
+        return Comparison(tuple(map(_nowhere, map(whole.shape, whole.outputs))),
+                          (Refusal.of(twin, why),))  # fmt: skip
     states = {name: _input(_shapes(crop, whole, name), cuts) for name in crop.inputs}
     for nodes in zip(crop.nodes, whole.nodes, strict=True):
         for position, name in enumerate(nodes[0].results):
@@ -67,7 +69,14 @@ def _shapes(crop: Graph, whole: Graph, name: str) -> Both:
     return Both(crop.shape(name), whole.shape(name))
 
 
+def _nowhere(whole: Shape) -> State:
+    """Of a value that a crop has no counterpart of."""
+    return tuple((Match(0, size),) for size in whole)
+
+
 def _nothing(shape: Both) -> State:
+    if len(shape.crop) != len(shape.whole):
+        return _nowhere(shape.whole)
     return tuple((Match(*sizes),) for sizes in zip(shape.crop, shape.whole, strict=True))
 
 
@@ -101,6 +110,8 @@ def _result(
     result = _shapes(*graphs, node.results[position])
     operands = [states[name] for name in node.operands]
     try:
+        if len(result.crop) != len(result.whole):
+            raise LostError("it makes a value of another rank at another size")
         if node.op == "constant":
             return _constant(nodes, result)
         treatment = treatment_of(node, position)
@@ -108,6 +119,11 @@ def _result(
         repeats = treatment.constants == "broadcast" or node.op == "expand"
         state = through_reads(nodes, position, operands, shapes, result, repeats=repeats)
         state = with_constants(nodes, treatment, state)
+        if reads_constants(nodes[0], treatment):
+            nodes, more = with_constant_reads(nodes, position, graphs)
+            operands += [same(one) for one in more]
+            shapes += [Both(one, one) for one in more]
+            state = through_reads(nodes, position, operands, shapes, result, repeats=repeats)
     except LostError as why:
         losses.append(Refusal.of(node, str(why)))
         return _nothing(result)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
-from fieldwise.errors import CaptureError, UsageError
+from fieldwise.errors import CaptureError, FieldwiseError, UsageError
 from fieldwise.graph.ir import Graph
 from fieldwise.tile.halo.crops import needed, owned, segments
 from fieldwise.tile.halo.geometry import Geometry, geometry
 from fieldwise.tile.halo.proof import Axis, prove
 from fieldwise.tile.halo.sizes import Sizes
 from fieldwise.tile.plan import AxisPlan, OutputPlan, Piece, TileError, TilePlan
+from fieldwise.tile.refusal import Refusal, fault
 
 
 def plan_tiles(
@@ -37,8 +39,21 @@ def plan_tiles(
       axis 3: 6 tiles of 128 of 700; grid 2, halo 1 before and 1 behind, clipped
       output output: 1x8x500x350, 1/2 x 1/2 per input sample
     """
+    try:
+        return _planned(model, size, tile, axes)
+    except (FieldwiseError, MemoryError):
+        raise
+    except Exception as error:
+        raise TileError("No tiling was planned", [Refusal("", "plan", fault(error))]) from error
+
+
+def _planned(
+    model: Any, size: Any, tile: int | Sequence[int], axes: Sequence[int] | None
+) -> TilePlan:
     sizes = Sizes.of(model, size, axes)
     whole = sizes.whole()
+    if any(0 in whole.shape(name) for name in whole.inputs):
+        return _in_one_crop(whole, sizes)
     for name, output in zip(whole.output_names, whole.outputs, strict=True):
         if 0 in whole.shape(output):
             raise TileError(f"The output '{name}' is empty at this size; give a larger image.")
@@ -48,6 +63,23 @@ def plan_tiles(
              range(len(tiles))]  # fmt: skip
     prove(whole, sizes.at, found, steps)
     return _plan(whole, sizes, found, tiles, steps)
+
+
+def _in_one_crop(whole: Graph, sizes: Sizes) -> TilePlan:
+    """The plan for inputs without elements (a batch of 0): there is nothing to cut.
+
+    Where the outputs lie is looked up for inputs with elements.
+    """
+    found = geometry(sizes.with_elements().whole(), sizes.axes)
+    steps = []
+    for place, size in enumerate(sizes.image):
+        lengths = [
+            (0, whole.shape(output)[dims[place]])
+            for output, dims in zip(whole.outputs, found.dims, strict=True)
+        ]
+        nowhere = (0,) * len(lengths)
+        steps.append(Axis(size, found.grid[place], [tuple(lengths)], [((0, size),)], {0: nowhere}))
+    return _plan(whole, sizes, found, sizes.image, steps)
 
 
 def _axis(whole: Graph, found: Geometry, place: int, tile: int, size: int) -> Axis:
@@ -63,7 +95,7 @@ def _axis(whole: Graph, found: Geometry, place: int, tile: int, size: int) -> Ax
 
 def _tiles(tile: int | Sequence[int], found: Geometry, image: Sequence[int]) -> tuple[int, ...]:
     """One tile per axis, on the grid.  Raises TileError with the nearest good sizes."""
-    tiles = (tile,) * len(image) if isinstance(tile, int) else tuple(tile)
+    tiles = _listed(tile, len(image))
     if len(tiles) != len(image):
         raise UsageError(f"{len(image)} axes are tiled and {len(tiles)} tile sizes were given.")
     for one, axis, grid, by, size in zip(
@@ -77,6 +109,18 @@ def _tiles(tile: int | Sequence[int], found: Geometry, image: Sequence[int]) -> 
         min(one, -(-size // grid) * grid)
         for one, grid, size in zip(tiles, found.grid, image, strict=True)
     )
+
+
+def _listed(tile: Any, count: int) -> tuple[int, ...]:
+    """One tile per axis.  Raises UsageError for what is no size."""
+    if tile is None:
+        raise UsageError("Give the size of a tile; suggest_tile finds one for a memory budget.")
+    try:
+        return (index(tile),) * count if not hasattr(tile, "__len__") else tuple(map(index, tile))
+    except TypeError:
+        raise UsageError(
+            f"A tile is a number of samples, or one for each axis; got {tile!r}."
+        ) from None
 
 
 def _off_grid(tile: int, axis: int, grid: int, by: str, size: int) -> str:
@@ -119,10 +163,10 @@ def _plan(
     largest = tuple(max(piece.length for piece in axis.pieces) for axis in axes)
     read = 1.0
     for axis in axes:
-        read *= sum(piece.length for piece in axis.pieces) / axis.size
+        read *= sum(piece.length for piece in axis.pieces) / (axis.size or 1)
     shapes = tuple(whole.shape(name) for name in whole.inputs)
     crop, at_once = _crop_bytes(sizes, largest), sizes.peak_bytes(sizes.image)
-    return TilePlan(shapes, axes, outputs, crop, at_once, read)
+    return TilePlan(shapes, axes, outputs, crop, at_once, read, structure=whole.structure)
 
 
 def _crop_bytes(sizes: Sizes, largest: tuple[int, ...]) -> int:

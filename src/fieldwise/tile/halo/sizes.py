@@ -72,6 +72,16 @@ class Sizes:
             )
         return self._graphs[sizes]
 
+    def with_elements(self) -> Sizes:
+        """The same of inputs that hold one element where these hold none."""
+
+        def filled(tensor: Tensor) -> Tensor:
+            shape = [size or 1 for size in tensor.shape]
+            return torch.empty(shape, dtype=tensor.dtype, device="meta")
+
+        image = tuple(size or 1 for size in self.image)
+        return Sizes(self.model, map_tensors(filled, self.example), self.axes, image)
+
     def peak_bytes(self, sizes: tuple[int, ...]) -> int:
         """The most that a run at these sizes holds at once, weights and workspaces excepted.
 

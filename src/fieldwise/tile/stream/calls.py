@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -61,25 +62,32 @@ class BoundCall:
             replaced(note, value)
         return found
 
-    def with_constants(self, change: Callable[[Tensor], Tensor]) -> BoundCall:
-        """The same call with its constant tensors changed."""
+    def with_refs(self, first: int) -> BoundCall:
+        """The same call with a ``Ref`` for each of its constants, numbered from ``first`` on."""
+        numbers = count(first)
 
         def visit(value: Any) -> Any:
-            return change(value) if isinstance(value, Tensor) else value
+            return Ref(next(numbers)) if isinstance(value, Tensor) else value
 
         args = tuple(replaced(visit, arg) for arg in self.args)
         kwargs = {name: replaced(visit, value) for name, value in self.kwargs.items()}
-        return BoundCall(self.target, args, kwargs, self.named)
+        return self.with_arguments(args, kwargs)
 
-    def run(self, operands: Sequence[Tensor | None]) -> Sequence[Tensor]:
-        """Make the call; the tensors that it returns."""
+    def with_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundCall:
+        """The same call of other arguments; by their names they stay as they were."""
+        return BoundCall(self.target, tuple(args), kwargs, self.named)
+
+    def run(
+        self, operands: Sequence[Tensor | None], by: Callable[..., Any] | None = None
+    ) -> Sequence[Tensor]:
+        """Make the call, or have it made ``by(target, args, kwargs)``; the tensors it returns."""
 
         def fill(value: Any) -> Any:
             return operands[value.operand] if isinstance(value, Ref) else value
 
         args = [replaced(fill, arg) for arg in self.args]
         kwargs = {name: replaced(fill, value) for name, value in self.kwargs.items()}
-        out = self.target(*args, **kwargs)
+        out = self.target(*args, **kwargs) if by is None else by(self.target, args, kwargs)
         return (out,) if isinstance(out, Tensor) else [t for t in out if isinstance(t, Tensor)]
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fieldwise.tile.refusal import Refusal, StreamError
 from fieldwise.tile.stream.program import Op, Program
+from fieldwise.tile.structure import constants_of
 
 
 def agree(one: Program, other: Program) -> None:
@@ -25,10 +26,18 @@ def agree(one: Program, other: Program) -> None:
             break
         if _patterns(one, number) != _patterns(other, number) or not _same_arguments(mine, theirs):
             differing.append(Refusal.of(mine.node, "what it computes depends on the total length"))
+    pairs = zip(_constants(one), _constants(other), strict=False)
+    if not all(mine.shape == theirs.shape and torch.equal(mine, theirs) for mine, theirs in pairs):
+        differing.append(Refusal("", "output", "a constant in it depends on the total length"))
     if differing:
         raise StreamError(
             "The model cannot be streamed without knowing its end", differing, _REMEDY
         )
+
+
+def _constants(program: Program) -> list[Tensor]:
+    """What is handed back beside rows."""
+    return [*(result for _, _, result in program.fixed), *constants_of(program.structure)]
 
 
 def _patterns(program: Program, number: int) -> list[object]:

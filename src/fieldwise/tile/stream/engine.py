@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from fieldwise.axes import Border
+from fieldwise.tile.intake import check_complete
+from fieldwise.tile.refusal import Refusal, StreamError, fault
 from fieldwise.tile.stream.buffers import Buffer
 from fieldwise.tile.stream.program import Op, Program
 from fieldwise.tile.stream.schedule import Schedule, Task
@@ -126,24 +128,36 @@ class Engine:
 
     def _made(self, task: Task, source: Source) -> list[Tensor]:
         if task.op is None:
-            rows = source(self.program.wiring.inputs.index(task.values[0]), task.lo, task.hi)
+            number = self.program.wiring.inputs.index(task.values[0])
+            rows = source(number, task.lo, task.hi)
+            planned = self.program.values[task.values[0]]
+            check_complete(number, rows.shape, planned.band(task.hi - task.lo))
             return [_channels_last(rows)]
         op = self.program.ops[task.op]
         rows = _OperandRows(op, self.buffers, self.states[task.op])
-        found = op.run(rows, task.lo, task.hi)
-        made = list(found) if len(found) == 1 else [found[place] for place, _ in op.results]
-        for tensor, value in zip(made, task.values, strict=True):
-            self._check(op, value, tensor, task.hi - task.lo)
+        try:
+            found = op.run(rows, task.lo, task.hi)
+            made = list(found) if len(found) == 1 else [found[place] for place, _ in op.results]
+            for tensor, value in zip(made, task.values, strict=True):
+                self._check(op, value, tensor, task.hi - task.lo)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise StreamError(
+                f"The rows from {task.lo} to {task.hi} could not be computed",
+                [Refusal.of(op.node, fault(error))],
+                "Until it is mended, run the model on the whole input.",
+            ) from error
         return made
 
     def _check(self, op: Op, value: int, made: Tensor, rows: int) -> None:
         """A band of another shape than planned would be a wrong result: never let it pass."""
         planned = self.program.values[value]
-        shape = [rows if d == planned.dim else n for d, n in enumerate(planned.shape)]
+        shape = planned.band(rows)
         if list(made.shape) != shape:
             raise RuntimeError(
                 f"'{planned.name}' ({op.node.op}) came out as {tuple(made.shape)} instead of "
-                f"{tuple(shape)}; please report this."
+                f"{tuple(shape)}"
             )
 
 

@@ -107,8 +107,11 @@ class Regroup:
         >>> Regroup.of((1, 8, 6, 5), (1, 8, 30), 2)
         Regroup(lead=8, before=2, after=2, inner=5, outer=1, size=6)
         """
-        if before[dim] == 1:
-            raise Blocked("a reshape of a streamed axis that has one row only")
+        if before[dim] <= 1:
+            raise Blocked("a reshape of a streamed axis that has one row at most")
+        before, after = _with_elements(before), _with_elements(after)
+        if prod(before) != prod(after):
+            raise Blocked("a reshape without elements, which may stand anywhere")
         lead = prod(before[:dim])
         place, reached = 0, 1
         while place < len(after) and (reached < lead or after[place] == 1):
@@ -143,3 +146,29 @@ class Regroup:
                 for j in range(inner)
             ),
         )
+
+
+def _with_elements(shape: Shape) -> Shape:
+    """A shape of something where there is nothing (a batch of 0): one of each."""
+    return tuple(size or 1 for size in shape)
+
+
+def place_along(read: Read, dim: int, result: Shape) -> int | None:
+    """The operand dimension of which row i of result dimension ``dim`` reads index i alone.
+
+    None where the rows of ``dim`` do not matter for what is read, as far as that is known.
+
+    Raises Blocked where a row reads otherwise, or where rows are told apart by their position.
+    """
+    (step, *more) = read.steps
+    if more or not isinstance(step, Separable):
+        raise Blocked("it is not known which rows of a constant it reads")
+    if any(place == dim for place, _ in step.where):
+        raise Blocked("it treats rows by their position along the axis")
+    found = None
+    for place, coord in enumerate(step.coords):
+        if isinstance(coord, Along) and coord.dim == dim and result[dim] > 1:
+            if found is not None or not coord.map.is_identity:
+                raise Blocked("it treats rows by their position along the axis")
+            found = place
+    return found

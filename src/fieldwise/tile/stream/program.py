@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from fieldwise.axes import AxisMap, Border, Table
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Graph, Node, Read, Reshape, Shape, numel
-from fieldwise.tile.refusal import Blocked, Refusal, StreamError
+from fieldwise.tile.refusal import Blocked, Refusal, StreamError, fault
 from fieldwise.tile.stream.calls import BoundCall, is_pointwise
 from fieldwise.tile.stream.executors import (
     Executor,
@@ -28,6 +29,7 @@ from fieldwise.tile.stream.follow import Followed, follow
 from fieldwise.tile.stream.reach import Reach
 from fieldwise.tile.stream.schedule import Dependence, Wiring
 from fieldwise.tile.stream.statistics import Known, statistic
+from fieldwise.tile.structure import structured
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ class Streamed:
     dim: int
     rows: int | None
     row_bytes: int
+
+    def band(self, rows: int) -> list[int]:
+        """The shape of so many of its rows."""
+        return [rows if dim == self.dim else size for dim, size in enumerate(self.shape)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Program:
 
     output_names, outputs: of the outputs that are streamed
     fixed: the others: place among the model's outputs, name, result
+    structure: of the model's output (see ``Graph.structure``)
     """
 
     values: tuple[Streamed, ...]
@@ -69,6 +76,17 @@ class Program:
     output_names: tuple[str, ...]
     outputs: tuple[int, ...]
     fixed: tuple[tuple[int, str, Tensor], ...] = ()
+    structure: Any = None
+
+    def structured(self, results: Sequence[Any], given: Callable[[Tensor], Any]) -> Any:
+        """What the model returns: ``results`` of the streamed outputs, and what else there is.
+
+        given: the form in which a tensor is handed back that was not streamed
+        """
+        found = list(results)
+        for place, _, result in self.fixed:
+            found.insert(place, given(result.clone()))
+        return structured(self.structure, found, given)
 
 
 def compile_program(
@@ -90,7 +108,8 @@ def compile_program(
     the way.
     """
     if targets is not None:
-        graph = replace(graph, outputs=tuple(targets), output_names=tuple(targets))
+        names = tuple(targets)
+        graph = replace(graph, outputs=names, output_names=names, structure=None)
     return _compiled(graph, axis, endless, known).finish()
 
 
@@ -135,14 +154,16 @@ class _Compiler:
             )
         self.inputs.append(self._value(name, axis % len(shape)))
 
-    def add(self, node: Node, live: Iterable[str]) -> None:
+    def add(self, node: Node, live: Container[str]) -> None:
         """Make a node an op, compute it now if nothing streamed reaches it, or note why not."""
         if any(name in self.lost for name in node.operands):
             self.lost.update(node.results)
             return
-        if self.known is not None and node.results[0] in self.known.values:
-            self.fixed.update((n, self.known.values[n]) for n in node.results if n in live)
-            return
+        if self.known is not None:
+            found = {n: self.known.values[n] for n in node.results if n in self.known.values}
+            self.fixed.update((name, value) for name, value in found.items() if name in live)
+            if node.results[0] in found:
+                return
         if all(name in self.fixed for name in node.operands):
             if self.supposed.intersection(node.operands):
                 self._suppose_known(node.results)
@@ -150,17 +171,27 @@ class _Compiler:
                 self._compute(node)
             return
         try:
-            if self.known is not None and node.results[0] in self.known.affine:
-                self._add_affine(node, *self.known.affine[node.results[0]])
-                return
-            self._add_streamed(node, [n for n, name in enumerate(node.results) if name in live])
+            self._add(node, live)
         except Blocked as why:
-            dim = self.values[self.numbers[self._first_streamed(node)]].dim
-            self.blocked.append((node, str(why), dim))
-            if self.known is None:
-                self._suppose(node, dim)
-            else:
-                self.lost.update(node.results)
+            self._note(node, str(why))
+        except Exception as error:  # noqa: BLE001  (told as what it is: a fault of ours)
+            self._note(node, fault(error))
+
+    def _add(self, node: Node, live: Container[str]) -> None:
+        wanted = [n for n, name in enumerate(node.results) if name in live]
+        if self.known is not None and node.results[0] in self.known.affine:
+            self._add_affine(node, *self.known.affine[node.results[0]], wanted)
+        else:
+            self._add_streamed(node, wanted)
+
+    def _note(self, node: Node, why: str) -> None:
+        """Note what is in the way, and go on behind it."""
+        dim = self.values[self.numbers[self._first_streamed(node)]].dim
+        self.blocked.append((node, why, dim))
+        if self.known is None:
+            self._suppose(node, dim)
+        else:
+            self.lost.update(node.results)
 
     def finish(self) -> Program:
         """The program.  Raises StreamError where something is in the way."""
@@ -171,7 +202,7 @@ class _Compiler:
             if value in self.fixed
         )
         refusals = [Refusal.of(node, why) for node, why, _ in self.blocked]
-        if self.known is None and not refusals:
+        if len(fixed) == len(pairs) and self.known is None and not refusals:
             refusals = [Refusal("", "output", f"'{name}' is a constant") for _, name, _ in fixed]
         if refusals:
             raise StreamError(
@@ -186,7 +217,10 @@ class _Compiler:
         rows = tuple(value.rows for value in self.values)
         wiring = Wiring(rows, tuple(self.inputs), distinct, tuple(self.dependences))
         names = tuple(name for name, _ in pairs)
-        return Program(tuple(self.values), tuple(self.ops), wiring, names, outputs, fixed)
+        return Program(
+            tuple(self.values), tuple(self.ops), wiring, names, outputs, fixed,
+            self.graph.structure,
+        )  # fmt: skip
 
     # ---------------------------------------------------------------- one node
 
@@ -201,8 +235,15 @@ class _Compiler:
 
     def _compute(self, node: Node) -> None:
         fixed = {n: self.fixed[name] for n, name in enumerate(node.operands)}
-        with torch.no_grad():
-            self.fixed.update(zip(node.results, BoundCall.of(node, fixed).run(()), strict=True))
+        try:
+            with torch.no_grad():
+                found = BoundCall.of(node, fixed).run(())
+            self.fixed.update(zip(node.results, found, strict=True))
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            refusals = [Refusal.of(node, fault(error))]
+            raise StreamError("The model was not streamed", refusals, _WHOLE) from error
 
     def _suppose(self, node: Node, dim: int) -> None:
         """Go on behind a node that is in the way, to name those behind it that would be too.
@@ -232,15 +273,24 @@ class _Compiler:
     def _first_streamed(self, node: Node) -> str:
         return next(name for name in node.operands if name in self.numbers)
 
-    def _add_affine(self, node: Node, scale: Tensor, shift: Tensor) -> None:
-        """A norm whose statistics are known."""
+    def _add_affine(self, node: Node, scale: Tensor, shift: Tensor, wanted: Sequence[int]) -> None:
+        """A norm whose statistics are known, one pair per channel of the whole."""
+        if any(node.results[n] not in self.fixed for n in wanted if n):
+            raise Blocked("a result beside what is normalised is not summed up")
         source = self.numbers[self._first_streamed(node)]
         kind = self.values[source]
         size = kind.shape[kind.dim]
         reach = Reach.of(IDENTITY, Border.DROP, size=size, count=size)
 
+        def cut(constant: Tensor, lo: int, hi: int) -> Tensor:
+            return (
+                constant
+                if constant.shape[kind.dim] == 1
+                else constant.narrow(kind.dim, lo, hi - lo)
+            )
+
         def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-            return (torch.addcmul(shift, rows.inside(0, lo, hi), scale),)
+            return (torch.addcmul(cut(shift, lo, hi), rows.inside(0, lo, hi), cut(scale, lo, hi)),)
 
         value = self._value(node.results[0], kind.dim)
         self.ops.append(Op(node, run, {0: source}, ((0, value),)))
@@ -269,7 +319,8 @@ class _Compiler:
             dims.add(dim)
         if len(dims) > 1:
             raise Blocked("it relates rows of its operands to each other, as attention does")
-        site = Site(node, call, result, shape, dims.pop(), tuple(links))
+        shapes = tuple(map(self.graph.shape, node.results))
+        site = Site(node, call, result, shape, dims.pop(), tuple(links), shapes)
         return site, _executor(site)
 
     def _link(self, node: Node, call: BoundCall, result: int, number: int) -> tuple[Link, int]:
@@ -285,7 +336,7 @@ class _Compiler:
             reach = reach.opened()
         elif self.endless:
             reach = replace(reach, size=None, count=None)
-        return Link(operand.dim, operand.shape, found.map, reach), found.dim
+        return Link(operand.dim, operand.shape, found.map, reach, operand.dtype), found.dim
 
     def _add_op(
         self, node: Node, site: Site, executor: Executor, results: Sequence[tuple[int, int]]
@@ -357,4 +408,5 @@ def _live(graph: Graph) -> set[str]:
 
 _UNCUT = ("conv", "max_pool", "avg_pool", "unfold", "reshape", "pixel_unshuffle")
 _CARRY_STATE = ("lstm", "gru", "rnn_tanh", "rnn_relu", "cumulative")
+_WHOLE = "Until it is mended, run the model on the whole input."
 _REMEDY = "Stream another axis, cut these layers off, or run the model on the whole input."

@@ -21,9 +21,9 @@ from fieldwise.tile.stream.endless import agree
 from fieldwise.tile.stream.engine import Engine
 from fieldwise.tile.stream.executors.registry import ENDLESS
 from fieldwise.tile.stream.latency import latency, period
-from fieldwise.tile.stream.outputs import nested
 from fieldwise.tile.stream.plan import StreamPlan, plan_of_pushes
 from fieldwise.tile.stream.program import Program
+from fieldwise.tile.structure import as_is
 
 if TYPE_CHECKING:
     from fieldwise.tile.stream.streamed import StreamedModel
@@ -73,6 +73,8 @@ class Session:
     def push(self, chunk: Any) -> Any:
         """The new rows of every output that this chunk makes certain (maybe none).
 
+        They come in the structure of the model's output, with what is constant in it.
+
         Raises UsageError for a chunk that does not fit the example, or after ``close``.
         """
         self._refuse_closed()
@@ -114,7 +116,7 @@ class Session:
 
         self._engine.step([self._available], [ENDLESS] * len(outputs), source, emit)
         results = [self._joined(value, found[value]) for value in self._program.outputs]
-        return nested(self._program.output_names, results)
+        return self._program.structured(results, as_numpy if self._numpy else as_is)
 
     def _joined(self, value: int, pieces: list[Tensor]) -> Any:
         kind = self._program.values[value]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from fieldwise.graph.ir import Graph, Node, Shape
+from fieldwise.graph.ir import Along, Coord, Graph, Node, Separable, Shape, Whole
 from fieldwise.tile.stream.calls import BoundCall
 
 
@@ -22,7 +23,7 @@ class Known:
     """What earlier passes have found, by name of the first result of the node that reads it.
 
     values: results that do not have the streamed axis any more
-    affine: (scale, shift) in place of a norm
+    affine: (scale, shift) in place of a norm; they have the rank of what is normalised
     """
 
     values: Mapping[str, Tensor] = field(default_factory=dict)
@@ -63,30 +64,60 @@ class Statistic(Protocol):
 
 def planned(one: Statistic, graph: Graph, device: torch.device) -> Known:
     """What stands in for what a statistic will find, as long as only the plan is wanted."""
-    names = one.node.results
-    if one.normalises:
-        unit = torch.ones((), device=device)
-        return Known(affine={names[0]: (unit, unit)})
-    values = [graph.values[name] for name in names]
-    kinds = [(value.shape, getattr(torch, value.dtype)) for value in values]
-    zeros = (torch.zeros(shape, dtype=dtype, device=device) for shape, dtype in kinds)
-    return Known(dict(zip(names, zeros, strict=True)))
+    values = [(name, graph.values[name]) for name in one.node.results]
+    zeros = {
+        name: torch.zeros(value.shape, dtype=getattr(torch, value.dtype), device=device)
+        for name, value in values
+    }
+    if not one.normalises:
+        return Known(zeros)
+    ((name, value), *_) = values
+    unit = torch.ones([1] * len(value.shape), device=device)
+    del zeros[name]
+    return Known(zeros, {name: (unit, unit)})
 
 
 def statistic(node: Node, dim: int, shape: Shape, results: Sequence[Shape]) -> Statistic | None:
     """The statistic of a node whose only operand has this shape and is streamed along ``dim``.
 
-    None where the node is none that can be summed up.
+    None where the node is none that can be summed up, or where its results read less than all of
+    the streamed axis: then what one band gives says nothing of the others.
     """
-    if len(node.operands) != 1 or node.source is None:
+    if (
+        len(node.operands) != 1
+        or node.source is None
+        or not _reads_whole(node, dim, shape[dim], results)
+    ):
         return None
     call = BoundCall.of(node, {})
     if node.op in _COMBINED and len(results) == 1:
-        return _Combined(node, call, dim)
+        return _Combined(node, call, dim, results[0])
     if node.op in ("var", "std", "var_mean", "std_mean"):
         return _Spread(node, call, results)
     groups = _groups(node.op, call, shape)
-    return None if groups is None else _Norm(node, call, groups, shape)
+    return None if groups is None else _Norm(node, call, groups, shape, results)
+
+
+def _reads_whole(node: Node, dim: int, size: int, results: Sequence[Shape]) -> bool:
+    """Whether every result reads the whole of this dimension of its operand."""
+    found = [
+        (read, shape) for reads, shape in zip(node.reads, results, strict=True) for read in reads
+    ]
+    return bool(found) and all(
+        len(read.steps) == 1
+        and isinstance(step, Separable)
+        and not step.where
+        and _is_whole(step.coords[dim], size, shape)
+        for read, shape in found
+        for step in read.steps
+    )
+
+
+def _is_whole(coord: Coord, size: int, result: Shape) -> bool:
+    """Whether a dimension is read whole, be it for the sake of the only group."""
+    if isinstance(coord, Along) and result[coord.dim] == 1:
+        return coord.map(0).clip(size).count == size
+    return isinstance(coord, Whole)
 
 
 def _groups(op: str, call: BoundCall, shape: Shape) -> int | None:
@@ -97,6 +128,12 @@ def _groups(op: str, call: BoundCall, shape: Shape) -> int | None:
     if op == "instance_norm" and call["use_input_stats"]:
         return shape[1]
     return 0 if op == "batch_norm" else None
+
+
+def _same_shape(one: Tensor, other: Shape) -> None:
+    """Parts are put together element by element; another shape would be broadcast in silence."""
+    if tuple(one.shape) != tuple(other):
+        raise RuntimeError(f"a sum has the shape {tuple(one.shape)} instead of {tuple(other)}")
 
 
 # -------------------------------------------------------------------- reductions
@@ -118,6 +155,7 @@ class _Combined:
     node: Node
     call: BoundCall
     dim: int
+    shape: Shape
     total: Tensor | None = None
     rows: int = 0
     dtype: torch.dtype = torch.float32
@@ -130,6 +168,7 @@ class _Combined:
     def add(self, rows: Tensor) -> None:
         """See Statistic."""
         (found,) = self.call.run([rows])
+        _same_shape(found, self.shape)
         dtype, count = found.dtype, rows.shape[self.dim]
         if found.is_floating_point():
             found = found.double()
@@ -144,6 +183,7 @@ class _Combined:
     def join(self, part: Part) -> None:
         """See Statistic."""
         self.dtype, count, (found,) = part
+        _same_shape(found, self.shape)
         self.total = found if self.total is None else _COMBINED[self.node.op](self.total, found)
         self.rows += count
 
@@ -169,7 +209,7 @@ class _Moments:
         """Merge the moments of x over some dimensions, which are kept with size 1."""
         variance, mean = torch.var_mean(x, list(dims), correction=0, keepdim=True)
         mean = mean.double()
-        count = x.numel() // mean.numel()
+        count = prod(x.shape[dim] for dim in dims)
         self.merge(count, mean, variance.double() * count)
 
     def merge(self, count: int, mean: Tensor, squares: Tensor) -> None:
@@ -177,7 +217,10 @@ class _Moments:
         if self.mean is None or self.squares is None:
             self.count, self.mean, self.squares = count, mean, squares
             return
+        _same_shape(mean, tuple(self.mean.shape))
         far, total = mean - self.mean, self.count + count
+        if not total:
+            return
         self.squares = self.squares + squares + far.square() * (self.count * count / total)
         self.mean = self.mean + far * (count / total)
         self.count = total
@@ -192,7 +235,7 @@ class _Moments:
         """Mean and variance."""
         assert self.mean is not None
         assert self.squares is not None
-        return self.mean, self.squares / (self.count - correction)
+        return self.mean, self.squares / self.squares.new_tensor(max(self.count - correction, 0))
 
 
 @dataclass(slots=True)
@@ -242,6 +285,7 @@ class _Norm:
     call: BoundCall
     groups: int
     shape: Shape
+    results: Sequence[Shape]
     moments: _Moments = field(default_factory=_Moments)
     dtype: torch.dtype = torch.float32
 
@@ -273,6 +317,8 @@ class _Norm:
         samples, channels = (self.shape[0] if self.groups else 1), self.shape[1]
         share = channels // self.groups if self.groups else 1
         spread = torch.rsqrt(variance + self.call["eps"])
+        beside = zip(self.node.results[1:], (mean, spread), self.results[1:], strict=False)
+        values = {name: t.reshape(shape).to(self.dtype) for name, t, shape in beside}
         mean, spread = (
             t.reshape(samples, -1).repeat_interleave(share, dim=1) for t in (mean, spread)
         )
@@ -281,4 +327,4 @@ class _Norm:
         shift = -mean * scale if bias is None else bias.double() - mean * scale
         spread_out = [samples, channels, *[1] * (len(self.shape) - 2)]
         affine = tuple(t.reshape(spread_out).to(self.dtype) for t in (scale, shift))
-        return Known(affine={self.node.results[0]: (affine[0], affine[1])})
+        return Known(values, {self.node.results[0]: (affine[0], affine[1])})

@@ -20,10 +20,10 @@ from fieldwise.tile.lazy import any_dask
 from fieldwise.tile.stream.certify import corners, telling_shapes
 from fieldwise.tile.stream.engine import Engine
 from fieldwise.tile.stream.multipass import Pass, run_passes
-from fieldwise.tile.stream.outputs import nested
 from fieldwise.tile.stream.plan import StreamPlan, plan_of, steps
 from fieldwise.tile.stream.program import Program, compile_program
 from fieldwise.tile.stream.session import Session
+from fieldwise.tile.structure import as_is
 from fieldwise.tile.verify import Certificate, verify
 
 GlobalOps = Literal["refuse", "multipass"]
@@ -74,9 +74,9 @@ class StreamedModel:
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """The outputs for a large input: a numpy array, a tensor, anything with shape and slices.
 
-        One output comes as a tensor, several as a tuple, or as a dict by their names in the
-        model's output.  They are numpy arrays where the first input is no tensor, and dask arrays,
-        of which nothing is computed yet, where one is a dask array.
+        They come in the structure in which the model returns them, constants and other leaves
+        included: as tensors, as numpy arrays where the first input is no tensor, and as dask
+        arrays, of which nothing is computed yet, where one is a dask array.
         """
         given = self._given(inputs, named)
         shapes = tuple(tuple(x.shape) for x in given)
@@ -96,13 +96,10 @@ class StreamedModel:
         for value, lo, rows in self._run(program, given):
             dim = program.values[value].dim
             found[value].narrow(dim, lo, rows.shape[dim]).copy_(rows)
-        names, results = list(program.output_names), [found[value] for value in program.outputs]
-        for place, name, result in program.fixed:
-            names.insert(place, name)
-            results.insert(place, result)
+        results = [found[value] for value in program.outputs]
         if isinstance(given[0], Tensor):
-            return nested(names, results)
-        return nested(names, [as_numpy(result) for result in results])
+            return program.structured(results, as_is)
+        return program.structured([as_numpy(result) for result in results], as_numpy)
 
     def bands(self, *inputs: Any, **named: Any) -> Iterator[Band]:
         """The outputs piece by piece: (name, first row, one more than the last row, rows)."""
@@ -159,18 +156,16 @@ class StreamedModel:
         """A run that is not verified; the inputs are in the order of the example."""
         return self._assembled(self.prepared(given), given)
 
-    def whole(self, *given: Any) -> dict[str, Tensor]:
-        """The model at once, its outputs by name."""
+    def whole(self, *given: Any) -> Any:
+        """The model at once, as it returns its outputs."""
         tensors = _distinct(self.example)
         pairs = zip(tensors, given, strict=True)
         twins = {id(like): as_tensor(x, self.device, like.dtype, own=True) for like, x in pairs}
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
         with torch.no_grad():
             if isinstance(inputs, Mapping):
-                found = self.model(**inputs)
-            else:
-                found = self.model(*inputs) if type(inputs) is tuple else self.model(inputs)
-        return dict(named_tensors(found))
+                return self.model(**inputs)
+            return self.model(*inputs) if type(inputs) is tuple else self.model(inputs)
 
     def session(self, *, length: int | None = None, multiple: int = 1) -> Session:
         """A stream of live data: chunks in, and each output row as soon as it is certain.

@@ -7,7 +7,6 @@ or after).  Indices that derive from the input are data themselves: the result d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, normal_dim, one, rule
 from fieldwise.capture.torch.rules.common import along_but, broadcasts, source
+from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import (
     Along,
     Coord,
@@ -47,9 +47,24 @@ def _unknown(index: Any, op: str) -> Unknown:
     return Unknown((_DATA if isinstance(index, Ref) else _META).format(op))
 
 
-def _walk(values: Iterable[int], size: int) -> AxisMap | Table:
-    """Position p → index number p (negative ones count from the end)."""
-    return index_map([IndexSet(int(value) % size, 1) for value in values])
+def _walk(values: np.ndarray, size: int) -> AxisMap | Table:
+    """Position p → index number p."""
+    return index_map([IndexSet(int(value), 1) for value in inside(values, size)])
+
+
+def inside(values: np.ndarray, size: int) -> np.ndarray:
+    """Indices counted from the front (negative ones count from the end).
+
+    Raises CaptureError for one that is outside: the model fails on it, and without data torch
+    does not notice.
+    """
+    values = values.astype(np.int64)
+    outside = values[(values < -size) | (values >= size)]
+    if outside.size:
+        raise CaptureError(
+            f"The model picks index {outside[0]} of a dimension of {size}; give a larger input"
+        )
+    return values % size if size else values
 
 
 # -------------------------------------------------------------------- reading at indices
@@ -110,7 +125,7 @@ def _gathered(number: int, shape: Shape, dim: int, index: Any) -> Read:
     if line is not None:
         return along_but(number, len(shape), {dim: Along(dim, _walk(line, shape[dim]))})
     places = np.indices(values.shape)
-    places[dim] = values % shape[dim]
+    places[dim] = inside(values, shape[dim])
     flat = np.ravel_multi_index(tuple(places), shape).reshape(-1)
     return _flat_walk(number, flat, numel(shape))
 
@@ -143,7 +158,7 @@ def _taken(call: OpCall, name: str) -> Reads:
             reads.append(separable(number, *[_unknown(index, "take")] * len(shape)))
         else:
             size = numel(shape)
-            reads.append(_flat_walk(number, values.reshape(-1) % size, size))
+            reads.append(_flat_walk(number, inside(values.reshape(-1), size), size))
     if (number := call.operand(name)) is not None:
         shape = call.operands[number]
         same = shape == call.result
@@ -285,7 +300,7 @@ class _Indices:
         axes = self.varying(dim)
         if axes:
             return Along(self.place + axes[0], _walk(values.reshape(-1), size))
-        return Fixed(IndexSet.of(int(value) % size for value in values.reshape(-1)))
+        return Fixed(IndexSet.of(inside(values.reshape(-1), size).tolist()))
 
     def flat_coord(self, dim: int, size: int) -> Coord:
         """How a dimension is read where the whole block is one flat dimension."""

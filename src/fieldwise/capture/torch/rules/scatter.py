@@ -13,7 +13,7 @@ import numpy as np
 from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, one, rule
 from fieldwise.capture.torch.rules.common import Where, along_but, earlier
-from fieldwise.capture.torch.rules.indexing import indices_of, known_values, line_along
+from fieldwise.capture.torch.rules.indexing import indices_of, inside, known_values, line_along
 from fieldwise.capture.torch.rules.mask import guarded, through
 from fieldwise.graph.ir import (
     AT_ZERO,
@@ -37,8 +37,8 @@ _NO_GRID = "{} to positions that depend on the data or form no grid"
 def _found(values: Sequence[int], size: int) -> AxisMap | Table:
     """Index i → the positions p that hold it: the inverse of walking through ``values``."""
     rows: list[list[int]] = [[] for _ in range(size)]
-    for position, value in enumerate(values):
-        rows[int(value) % size].append(position)
+    for position, value in enumerate(inside(np.asarray(values), size).tolist()):
+        rows[value].append(position)
     return index_map([IndexSet.of(row) for row in rows])
 
 
@@ -59,7 +59,8 @@ def _index_put(call: OpCall) -> Reads:
         line = len(used) == 1 and len(indices.block) == 1
         return _written_by_data(call, "values", used[0] if line else None)
     written = np.zeros([call.result[dim] for dim in used], dtype=bool)
-    written[tuple(place.astype(np.int64) for place in places)] = True
+    sizes = written.shape
+    written[tuple(inside(place, size) for place, size in zip(places, sizes, strict=True))] = True
     reads = _added_to(call)
     if (kept := call.operand("self")) is not None and not call["accumulate"]:
         reads = guarded(call, kept, ~written, used)
@@ -70,7 +71,7 @@ def _index_put(call: OpCall) -> Reads:
         return one(*reads, *guarded(call, number, written, used))
     if len(indices.block) == 1 and used == [*range(used[0], used[-1] + 1)]:
         at = [
-            np.broadcast_to(place.astype(np.int64) % size, indices.block)
+            np.broadcast_to(inside(place, size), indices.block)
             for place, size in zip(places, written.shape, strict=True)
         ]
         lines = np.ravel_multi_index(at, written.shape)
@@ -113,7 +114,7 @@ def _kept(call: OpCall, dim: int, values: np.ndarray, extent: Shape | None = Non
     if number is None:
         return []
     size = call.result[dim]
-    written = IndexSet.of(int(value) % size for value in values.reshape(-1))
+    written = IndexSet.of(inside(values.reshape(-1), size).tolist())
     rests = {dim: IndexSet.range(0, size) - written}
     for other, reach in enumerate(extent or ()):
         if other != dim:

@@ -17,6 +17,7 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import operator_name
+from fieldwise.tile.stream.executors.passing import passing
 from fieldwise.tile.stream.executors.registry import Executor, Rows, Site, executor
 
 
@@ -37,12 +38,10 @@ class Window:
 
     @classmethod
     def of(cls, site: Site) -> Window:
-        """Read the arguments of a site.  Raises Blocked where the channels are streamed."""
+        """Read the arguments of a site whose rows lie along a spatial axis."""
         weight: Tensor = site.call["weight"]
         axes = weight.dim() - 2
         axis = site.dim - (len(site.shape) - axes)
-        if axis < 0:
-            raise Blocked("its channels or samples lie along the streamed axis")
         stride = per_axis(site.call.get("stride", 1), axes, 1)
         dilation = per_axis(site.call.get("dilation", 1), axes, 1)
         padding = _padding(site.call["padding"], weight.shape[2:], dilation)
@@ -66,6 +65,8 @@ def _conv(site: Site) -> Executor:
     if operator_name(site.call.target) == "conv_tbc":
         raise Blocked("conv_tbc cannot be run on a band; use conv1d")
     number, link = site.only("input")
+    if not _is_spatial(site):
+        return passing(site)
     window = Window.of(site)
     convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[len(window.stride) - 1]
     padding, explicit = window.others()
@@ -85,9 +86,16 @@ def _conv(site: Site) -> Executor:
     return Executor(run)
 
 
+def _is_spatial(site: Site) -> bool:
+    """Whether rows lie along an axis of the kernel, and not along samples or channels."""
+    return site.dim >= len(site.shape) - (site.call["weight"].dim() - 2)
+
+
 @executor("conv_transpose")
 def _conv_transpose(site: Site) -> Executor:
     number, link = site.only("input")
+    if not _is_spatial(site):
+        return passing(site)
     window = Window.of(site)
     axes, axis, dim = len(window.stride), window.axis, site.dim
     convolve = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[axes - 1]

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from fieldwise.axes import Border
+from fieldwise.graph.ir import Along, Coord, Ref, Separable
 from fieldwise.tile.refusal import Blocked
+from fieldwise.tile.stream.executors.constants import POSITIONAL
 from fieldwise.tile.stream.executors.passing import passing
-from fieldwise.tile.stream.executors.registry import Executor, Link, Rows, Site, executor
+from fieldwise.tile.stream.executors.registry import Executor, Link, Rows, Run, Site, executor
 from fieldwise.tile.stream.follow import Regroup
 
 
@@ -26,10 +28,11 @@ def reshaped(site: Site) -> Executor:
         start, stop = link.reach.span(lo, hi)
         x = rows.inside(number, start, stop)
         skip, wanted = lo * group.outer - start * group.inner, (hi - lo) * group.outer
-        if wanted != (stop - start) * group.inner:
+        if wanted != (stop - start) * group.inner and x.numel():
             flat = x.reshape(group.lead, (stop - start) * group.inner, -1)
             x = flat.narrow(1, skip, wanted)
-        return (x.reshape(site.band(hi - lo)),)
+        band = site.band(hi - lo)
+        return (x.reshape(band) if x.numel() else x.new_empty(band),)
 
     return Executor(run)
 
@@ -60,6 +63,10 @@ def _shuffled(site: Site) -> Executor:
 def _unfold(site: Site) -> Executor:
     """Windows as data (Tensor.unfold); it pads nothing."""
     number, link = site.only("self")
+    if site.call["dimension"] % len(link.shape) != link.dim:
+        return passing(site)
+    if site.dim != link.dim:
+        raise Blocked("it is one window of all rows, which are its taps")
     return Executor(
         lambda rows, lo, hi: site.call.run([rows.inside(number, *link.reach.span(lo, hi))])
     )
@@ -72,20 +79,85 @@ def _unfold(site: Site) -> Executor:
 def _picked(site: Site) -> Executor:
     """Every result row is one operand row; what happens to other axes is left to the call."""
     number, link = site.only("input" if "input" in site.call.named else "self")
+    flipped = [d for d in site.call.get("dims") or () if d % len(site.shape) != site.dim]
+    if link.map.is_single and _moves_rows_only(site, link, but=flipped):
+        return Executor(_take_rows(number, link, flipped))
+    if site.node.op == "index" and _entries(site, link)[link.dim] is not None:
+        return Executor(_index_rows(site, number, link))
     if link.keeps(site.rows):
         return passing(site)
-    if not link.map.is_single or _other_sizes(link.shape, link.dim) != _other_sizes(
-        site.shape, site.dim
-    ):
-        raise Blocked("it picks rows and changes other axes at once")
-    others = [d for d in site.call.get("dims") or () if d % len(site.shape) != site.dim]
+    raise Blocked("it picks rows and changes other axes at once")
 
+
+def _moves_rows_only(site: Site, link: Link, *, but: Sequence[int]) -> bool:
+    """Whether, by its reads, all dimensions other than the rows stay as they are, except ``but``.
+
+    Equal sizes would not do: columns may be in another order.
+    """
+
+    def stays(dim: int, coord: Coord) -> bool:
+        moves = dim == site.dim or dim % len(site.shape) in {d % len(site.shape) for d in but}
+        return isinstance(coord, Along) and coord.dim == dim and (moves or coord.map.is_identity)
+
+    sizes = [(*shape[: link.dim], *shape[link.dim + 1 :]) for shape in (link.shape, site.shape)]
+    return sizes[0] == sizes[1] and all(
+        len(read.steps) == 1
+        and isinstance(step, Separable)
+        and not step.where
+        and all(stays(dim, coord) for dim, coord in enumerate(step.coords))
+        for read in site.node.reads[site.result]
+        for step in read.steps
+    )
+
+
+def _take_rows(number: int, link: Link, flipped: Sequence[int]) -> Run:
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         picks = [link.map(row).first for row in range(lo, hi)]
         x = take(rows, number, link, picks)
-        return (x.flip(others) if others else x,)
+        return (x.flip(flipped) if flipped else x,)
 
-    return Executor(run)
+    return run
+
+
+def _entries(site: Site, link: Link) -> list[Tensor | None]:
+    """Per dimension of the operand, the index tensor; masks as the places where they are true.
+
+    Raises Blocked for indices that depend on the data.
+    """
+    entries: list[Tensor | None] = []
+    for entry in site.call["indices"]:
+        if isinstance(entry, Ref):
+            raise Blocked("which rows it picks depends on the data")
+        is_mask = entry is not None and entry.dtype in (torch.bool, torch.uint8)
+        entries += entry.nonzero(as_tuple=True) if is_mask else [entry]
+    return [*entries, *[None] * (len(link.shape) - len(entries))]
+
+
+def _index_rows(site: Site, number: int, link: Link) -> Run:
+    """Indexing by tensors of which one picks rows: cut to the rows, it counts from the band on."""
+    if site.endless:
+        raise Blocked(POSITIONAL)
+    entries, size = _entries(site, link), link.shape[link.dim]
+    block = torch.broadcast_shapes(*(entry.shape for entry in entries if entry is not None))
+    used = [dim for dim, entry in enumerate(entries) if entry is not None]
+    place = used[0] if used == list(range(used[0], used[-1] + 1)) else 0
+    axis = site.dim - place - len(block)
+    if not -len(block) <= axis < 0:
+        raise Blocked("it picks rows and changes other axes at once")
+
+    def cut(entry: Tensor, lo: int, hi: int) -> Tensor:
+        spans = entry.dim() >= -axis and entry.shape[axis] > 1
+        return entry.narrow(axis, lo, hi - lo) if spans else entry
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        start, stop = link.reach.span(lo, hi)
+        index = [None if entry is None else cut(entry, lo, hi) for entry in entries]
+        picks = index[link.dim]
+        assert picks is not None
+        index[link.dim] = picks % size - start
+        return (torch.ops.aten.index.Tensor(rows.inside(number, start, stop), index),)
+
+    return run
 
 
 def take(rows: Rows, number: int, link: Link, picks: Sequence[int]) -> Tensor:
@@ -97,10 +169,6 @@ def take(rows: Rows, number: int, link: Link, picks: Sequence[int]) -> Tensor:
         return x[(slice(None),) * link.dim + (slice(None, None, step),)]
     index = torch.tensor([pick - start for pick in picks], device=x.device)
     return x.index_select(link.dim, index)
-
-
-def _other_sizes(shape: Sequence[int], dim: int) -> list[int]:
-    return [size for place, size in enumerate(shape) if place != dim]
 
 
 @executor("roll")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +14,13 @@ from fieldwise.axes import Border
 from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.convolution import per_axis
+from fieldwise.tile.stream.executors.passing import passing
 from fieldwise.tile.stream.executors.registry import ENDLESS, Executor, Link, Rows, Site, executor
+
+
+def _spatial_axis(site: Site) -> int:
+    """Which of the pooled axes is streamed; negative where samples or channels are."""
+    return site.dim - (len(site.shape) - _axes(site))
 
 
 def _arguments(site: Site) -> tuple[int, Link, int, dict[str, Any]]:
@@ -21,10 +28,7 @@ def _arguments(site: Site) -> tuple[int, Link, int, dict[str, Any]]:
     number, link = site.only("self")
     if site.result:
         raise Blocked("the positions of its maxima are used, and these count from the first row")
-    axes = _axes(site)
-    axis = site.dim - (len(site.shape) - axes)
-    if axis < 0:
-        raise Blocked("its channels or samples lie along the streamed axis")
+    axes, axis = _axes(site), _spatial_axis(site)
     call = site.call
     kernel = per_axis(call["kernel_size"], axes, 1)
     options = {
@@ -43,6 +47,8 @@ def _axes(site: Site) -> int:
 
 @executor("max_pool")
 def _max_pool(site: Site) -> Executor:
+    if _spatial_axis(site) < 0:
+        return _row_major(passing(site)) if _is_unbatched_volume(site) else passing(site)
     number, link, axis, options = _arguments(site)
     axes = len(options["kernel_size"])
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[axes - 1]
@@ -53,12 +59,47 @@ def _max_pool(site: Site) -> Executor:
         x = rows.padded(number, *link.reach.raw(lo, hi), Border.DROP, fill=float("-inf"))
         return (pool(x, **options),)
 
-    return Executor(run)
+    return _row_major(Executor(run)) if _is_unbatched_volume(site) else Executor(run)
+
+
+def _is_unbatched_volume(site: Site) -> bool:
+    """Torch takes four dimensions for a batch of images, and refuses their layout for volumes."""
+    return _axes(site) == len(site.shape) - 1 == 3
+
+
+def _row_major(executor: Executor) -> Executor:
+    """The same on rows laid out one after the other."""
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        return executor.run(_RowMajor(rows), lo, hi)
+
+    return replace(executor, run=run)
+
+
+@dataclass(frozen=True, slots=True)
+class _RowMajor:
+    """Rows of operands without strides of their own (see ``Rows``)."""
+
+    rows: Rows
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self.rows.state
+
+    def inside(self, operand: int, start: int, stop: int) -> Tensor:
+        return self.rows.inside(operand, start, stop).contiguous()
+
+    def padded(
+        self, operand: int, start: int, stop: int, border: Border, fill: float = 0.0
+    ) -> Tensor:
+        return self.rows.padded(operand, start, stop, border, fill).contiguous()
 
 
 @executor("avg_pool")
 def _avg_pool(site: Site) -> Executor:
     """Windows are summed with zeros; a window that counts fewer rows than it has is scaled up."""
+    if _spatial_axis(site) < 0:
+        return passing(site)
     number, link, axis, options = _arguments(site)
     axes = len(options["kernel_size"])
     pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[axes - 1]
@@ -89,13 +130,12 @@ def _avg_pool(site: Site) -> Executor:
 @executor("adaptive_avg_pool", "adaptive_max_pool")
 def _adaptive_pool(site: Site) -> Executor:
     """Row by row: the windows of an adaptive pool differ in length."""
+    axes, axis = _axes(site), _spatial_axis(site)
+    if axis < 0:
+        return passing(site)
     number, link = site.only("self")
     if site.result:
         raise Blocked("the positions of its maxima are used, and these count from the first row")
-    axes = _axes(site)
-    axis = site.dim - (len(site.shape) - axes)
-    if axis < 0:
-        raise Blocked("its channels or samples lie along the streamed axis")
     average = site.node.op == "adaptive_avg_pool"
     pool = _ADAPTIVE[average][axes - 1]
     sizes = list(site.shape[len(site.shape) - axes :])

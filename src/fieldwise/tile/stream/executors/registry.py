@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from fieldwise.axes import AxisMap, Border, Table
@@ -28,6 +29,7 @@ class Link:
     shape: Shape
     map: AxisMap | Table
     reach: Reach
+    dtype: torch.dtype = torch.float32
 
     def keeps(self, rows: int) -> bool:
         """Whether each of the result's ``rows`` rows is the operand's row of the same number."""
@@ -41,6 +43,7 @@ class Site:
     result: which of the node's results is asked for; ``shape`` is its shape
     dim:    the dimension of the result that is streamed
     links:  per operand of the node, None where it is not streamed (it is a constant of the call)
+    shapes: of all results of the node
     """
 
     node: Node
@@ -49,6 +52,7 @@ class Site:
     shape: Shape
     dim: int
     links: tuple[Link | None, ...]
+    shapes: tuple[Shape, ...] = ()
 
     @property
     def rows(self) -> int:

@@ -18,6 +18,7 @@ from fieldwise.axes import Border
 from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.layout import take
+from fieldwise.tile.stream.executors.passing import passing
 from fieldwise.tile.stream.executors.registry import (
     ENDLESS,
     Executor,
@@ -45,8 +46,6 @@ class _Resize:
     @classmethod
     def of(cls, site: Site) -> _Resize:
         axes, call = len(site.shape) - 2, site.call
-        if site.dim < 2:
-            raise Blocked("its channels or samples lie along the streamed axis")
         given = call.get("scale_factors") or [call.get(name) for name in _SCALES[axes]]
         scales = tuple(given) if given else (None,) * axes
         sizes = site.shape[2:]
@@ -64,6 +63,8 @@ class _Resize:
 @executor("upsample_nearest", "upsample_linear", "upsample_bilinear", "upsample_trilinear",
           "upsample_bicubic")  # fmt: skip
 def _upsample(site: Site) -> Executor:
+    if site.dim < _SPATIAL:
+        return passing(site)
     number, link = site.only("input" if "input" in site.call.named else "self")
     resize = _Resize.of(site)
     if resize.name.endswith("_aa"):
@@ -73,7 +74,7 @@ def _upsample(site: Site) -> Executor:
         return Executor(_native(site, number, link, resize, factor))
     if site.node.op == "upsample_nearest":
         return Executor(_nearest(number, link, resize))
-    reach = _wider(link, site.rows)
+    reach = _wider(link, site.rows, by=2 if site.node.op == "upsample_bicubic" else 1)
     return Executor(_weighted(site, number, link, resize, reach), reaches=((number, reach),))
 
 
@@ -86,10 +87,13 @@ def _power_of_two(site: Site, link: Link, resize: _Resize) -> int:
     return factor if exact and not resize.corners and scale in (None, float(factor)) else 0
 
 
-def _wider(link: Link, rows: int) -> Reach:
-    """Room for a neighbour on either side: torch rounds source indices, the map does not."""
+def _wider(link: Link, rows: int, *, by: int) -> Reach:
+    """Room for all taps of a row that lies on the grid: torch weighs the others with (nearly) zero.
+
+    The map knows the exact position, and torch rounds it: a tap more or less on either side.
+    """
     size = link.shape[link.dim]
-    wide = Reach.of(link.map, Border.CLAMP, size=size, count=rows, margin=1)
+    wide = Reach.of(link.map, Border.CLAMP, size=size, count=rows, margin=by)
     return wide if link.reach.size is not None else wide.opened()
 
 
@@ -172,3 +176,4 @@ def _cubic_taps(t: Tensor) -> list[tuple[int, Tensor]]:
 
 
 _A = -0.75
+_SPATIAL = 2

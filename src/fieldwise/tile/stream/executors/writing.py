@@ -12,7 +12,7 @@ from fieldwise.graph.ir import Ref
 from fieldwise.tile.refusal import Blocked
 from fieldwise.tile.stream.calls import operator_name
 from fieldwise.tile.stream.executors.constants import POSITIONAL, if_uniform, rows_from
-from fieldwise.tile.stream.executors.passing import passing
+from fieldwise.tile.stream.executors.local import local_beside
 from fieldwise.tile.stream.executors.registry import Executor, Rows, Site, executor
 
 
@@ -60,7 +60,7 @@ def _index_put(site: Site) -> Executor:
         raise Blocked("it writes at places of the streamed axis")
     if isinstance(values, Tensor) and values.numel() > 1:
         raise Blocked("it writes a constant of which nobody knows how it meets the rows")
-    return passing(site)
+    return Executor(local_beside(site), whole=True)
 
 
 def _cuttable(site: Site, given: object) -> object:

@@ -1,0 +1,77 @@
+"""What a recorded call reads of every tensor that it is given, constants too.
+
+A constant is an operand of which nobody wants the field; whoever makes a call again on a part of
+its operands has to know how each of them is read, and asks the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldwise.capture.torch.calls import OutOfPlace
+from fieldwise.capture.torch.overloads import describe, map_arguments, reads_of
+from fieldwise.capture.torch.registry import OpCall, Reads
+from fieldwise.graph.ir import Ref, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """A call in which a ``Ref`` stands for every tensor.
+
+    constants: those that follow the operands, in the order of their numbers
+    reads:     per result, how it reads operands and constants
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    constants: tuple[Tensor, ...]
+    reads: Reads
+
+
+def reread(
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    operands: Sequence[Shape],
+    results: Sequence[Shape],
+) -> Reread | None:
+    """Ask the rule of a call again, with its constants as further operands.
+
+    What it reads then depends on no constant's values: an index is data, a mask hides nothing.
+
+    None where the target is no operator, or the rule cannot tell without a constant's values.
+
+    >>> x, slope = Ref(0), torch.ones(4)
+    >>> found = reread(torch.ops.aten.prelu.default, (x, slope), {}, operands=[(2, 4, 9)],
+    ...                results=[(2, 4, 9)])
+    >>> found.args, [read.steps[0].coords[0].dim for read in found.reads[0]]
+    ((Ref(operand=0), Ref(operand=1)), [0, 1])
+    """
+    func = target.op if isinstance(target, OutOfPlace) else target
+    if not isinstance(func, torch._ops.OpOverload):
+        return None
+    constants: list[Tensor] = []
+
+    def refer(tensor: Tensor) -> Ref:
+        constants.append(tensor)
+        return Ref(len(operands) + len(constants) - 1)
+
+    args, kwargs = map_arguments(refer, args, kwargs)
+    op = describe(func)
+    call = OpCall(
+        op=op.canonical,
+        args=op.bind(args, kwargs),
+        operands=(*operands, *(tuple(constant.shape) for constant in constants)),
+        results=tuple(results),
+    )
+    try:
+        reads = reads_of(op, call)
+    except Exception:  # noqa: BLE001  (a rule that needs the values of a constant)
+        return None
+    return Reread(args, kwargs, tuple(constants), reads)
