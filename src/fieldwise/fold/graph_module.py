@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.fold.layers import Layer
 from fieldwise.fold.plan import Plan
@@ -78,11 +79,20 @@ class GraphModule(nn.Module):
         return name
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Execute the calls; arguments are those of the captured model."""
+        """Execute the calls; arguments are those of the captured model.
+
+        What autocast does to the model it did when that was captured.
+        """
         given: dict[int, Tensor] = {}
         for _, tensor in named_tensors((args, kwargs)):
             given.setdefault(id(tensor), tensor)
         values = dict(zip(self._inputs, given.values(), strict=True))
+        with without_autocast():
+            self._execute(values)
+        leaves = iter([name for name, _ in named_tensors(self._tree)])
+        return map_tensors(lambda kept: self._output(next(leaves), kept, values), self._tree)
+
+    def _execute(self, values: dict[str, Tensor]) -> None:
         for number, step in enumerate(self._steps):
             operands = [values[name] for name in step.operands]
             filled = _filled((step.args, step.kwargs), operands, self)
@@ -90,8 +100,6 @@ class GraphModule(nn.Module):
             values.update(zip(step.results, made, strict=True))
             for name in self._last.get(number, ()):
                 del values[name]
-        leaves = iter([name for name, _ in named_tensors(self._tree)])
-        return map_tensors(lambda kept: self._output(next(leaves), kept, values), self._tree)
 
     def _output(self, key: str, kept: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         return values[self._outputs[key]] if key in self._outputs else kept

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.blame import first_line, is_ours, our_fault
 from fieldwise.capture.torch.constants import NamedTensors
 from fieldwise.capture.torch.hidden import without_hidden
@@ -34,7 +35,7 @@ def capture(model: nn.Module, example: Any) -> Graph:
     tuples, lists, dicts and dataclasses of tensors, nested.  Parameters, buffers, hooks, training
     flags and the state of the random generators are afterwards as they were.
 
-    Regions under autocast are recorded in the dtype of their weights.
+    Under autocast, around the call or inside forward, what autocast casts is recorded as casts.
 
     Raises CaptureError where the model raises, where its control flow or a shape depends on the
     data, and where torch cannot tell a shape without computing; UsageError where an exported
@@ -68,7 +69,8 @@ def _captured(model: nn.Module, example: Any) -> Graph:
     if not outputs:
         raise CaptureError("No output of the model depends on its input.")
     try:
-        graph = _finished(recorder.trace, example, outputs)
+        with without_autocast():
+            graph = _finished(recorder.trace, example, outputs)
         return replace(graph, structure=structure)
     except Exception as error:
         raise our_fault(error, "after the model ran") from error

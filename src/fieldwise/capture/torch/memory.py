@@ -80,29 +80,24 @@ class Memory:
     def value_of(self, tensor: Tensor) -> int | None:
         """The value a tensor holds now; None for a constant."""
         entry = self.entry(tensor)
-        return None if entry is None else self.checked(tensor, entry)
-
-    def checked(self, tensor: Tensor, entry: Entry) -> int:
-        """The value that a tensor's entry stands for.
-
-        Raises CaptureError where the tensor has another shape or dtype than its value.
-        """
+        if entry is None:
+            return None
         value = self.current(entry)
-        self._check_type(tensor, value)
+        self.check(tensor)
         return value
 
     def check(self, tensor: Tensor) -> None:
         """Raise CaptureError where a tensor has another shape or dtype than what it stands for."""
         entry = self._entries.get(id(tensor))
-        if entry is not None and entry.value >= 0:
-            self._check_type(tensor, entry.value)
-
-    def _check_type(self, tensor: Tensor, value: int) -> None:
-        trace = self.trace
-        if tensor.shape != trace.shapes[value] or dtype_name(tensor) != trace.dtypes[value]:
-            recorded = f"{trace.dtypes[value]} of shape {trace.shapes[value]}"
+        if entry is None or entry.value < 0:
+            return
+        shape, dtype = self.trace.shapes[entry.value], self.trace.dtypes[entry.value]
+        if tensor.shape != shape or _spelled(tensor.dtype) != dtype:
             given = f"{dtype_name(tensor)} of shape {tuple(tensor.shape)}"
-            raise fault(f"A tensor ({trace.frame}) was recorded as {recorded}, and is {given}")
+            raise fault(
+                f"A tensor ({self.trace.frame}) was recorded as {dtype} of shape {shape}, and is "
+                f"{given}"
+            )
 
     def storage(self, tensor: Tensor) -> Storage | None:
         """The derived memory that a tensor looks at."""

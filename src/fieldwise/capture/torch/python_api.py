@@ -25,14 +25,22 @@ class PythonApi(TorchFunctionMode):
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self.recorder = recorder
+        self._kind = recorder.constants.home.type
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        answer = _ANSWERS.get(func)
-        if answer is None:
-            return ask_torch(func, args, kwargs or {})
-        return answer(self.recorder, func, *args, **(kwargs or {}))
+        if torch.is_autocast_enabled(self._kind):
+            with self.recorder.autocast():
+                return self._answered(func, args, kwargs or {})
+        if func in _ANSWERS:
+            return self._answered(func, args, kwargs or {})
+        return ask_torch(func, args, kwargs or {})
+
+    def _answered(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func in _ANSWERS:
+            return _ANSWERS[func](self.recorder, func, *args, **kwargs)
+        return ask_torch(func, args, kwargs)
 
 
 def _device(recorder: Recorder, func: Any, tensor: Tensor) -> torch.device:

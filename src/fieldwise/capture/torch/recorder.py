@@ -10,6 +10,7 @@ are, the others are decomposed.  In-place ops and writes through views become ne
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fieldwise.capture.torch import rules as _rules  # noqa: F401  (fills the registry)
 from fieldwise.capture.torch.aliases import View
+from fieldwise.capture.torch.autocast import (
+    autocast_dtype,
+    cast_call,
+    is_cast,
+    is_cast_within,
+    runs_whole,
+    without_autocast,
+)
 from fieldwise.capture.torch.blame import (
     ask_torch,
     first_line,
@@ -82,6 +91,7 @@ class Recorder(TorchDispatchMode):
         self.constants = Constants(state, home, self.trace)
         self.memory = Memory(self.trace, self._rebuilt)
         self.refusal: CaptureError | None = None
+        self._casting: torch.dtype | None = None
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -109,6 +119,20 @@ class Recorder(TorchDispatchMode):
             f"its structure then depends on the data and has no single graph."
         )
 
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Inside, the recorder casts what autocast, if it is on for the model, would cast."""
+        with self._casting_to(autocast_dtype(self.constants.home)), without_autocast():
+            yield
+
+    @contextmanager
+    def _casting_to(self, dtype: torch.dtype | None) -> Iterator[None]:
+        before, self._casting = self._casting, dtype
+        try:
+            yield
+        finally:
+            self._casting = before
+
     # ---------------------------------------------------------------- the dispatch
 
     def __torch_dispatch__(
@@ -117,7 +141,7 @@ class Recorder(TorchDispatchMode):
         with torch._C.DisableTorchFunction():
             try:
                 out = self._dispatch(func, args, kwargs or {})
-                for tensor in tensors_of((out,), {}):
+                for tensor in (out,) if isinstance(out, Tensor) else tensors_of((out,), {}):
                     self.memory.check(tensor)
             except CaptureError as error:
                 self.refusal = self.refusal or error
@@ -130,6 +154,13 @@ class Recorder(TorchDispatchMode):
 
     def _dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         op = describe(func)
+        if self._casting is not None and (is_cast(func, self.constants.home) or op.composite):
+            return self._cast(op, func, args, kwargs)
+        return self._dispatch_as_given(op, func, args, kwargs)
+
+    def _dispatch_as_given(
+        self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         if op.lends:
             args, kwargs = self._without_lenders(op, args, kwargs)
         if not any(self.memory.entry(tensor) for tensor in tensors_of(args, kwargs)):
@@ -143,6 +174,40 @@ class Recorder(TorchDispatchMode):
         if op.rule is None and op.composite:
             return self._decompose(op, func, args, kwargs)
         return self._record(op, func, args, kwargs)
+
+    def _cast(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An op under autocast: its arguments are cast, and so are those of the ops it is made of.
+
+        What a composite op is made of is recorded only where some of that is cast.
+        """
+        home = self.constants.home
+        if runs_whole(func, args, home):
+            args, kwargs = map_arguments(self._cast_one, args, kwargs)
+            return self._dispatch_as_given(op, func, args, kwargs)
+        if not is_cast(func, home):
+            if self._stays_whole(op, func, args, kwargs):
+                return self._dispatch_as_given(op, func, args, kwargs)
+            with self:
+                return func.decompose(*args, **kwargs)
+        call = cast_call(func, args, kwargs, device=home, cast=self._cast_one)
+        with self._casting_to(None):
+            return self._dispatch(*call)
+
+    def _stays_whole(
+        self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> bool:
+        """Whether no op that a composite op is made of is cast, or it is taken apart anyway."""
+        if op.rule is None and any(map(self.memory.entry, tensors_of(args, kwargs))):
+            return True
+        twins = map_arguments(lambda t: empty_twin(self._stand_in(t)), args, kwargs)
+        return not is_cast_within(func, *on_device(META, *twins), self.constants.home)
+
+    def _cast_one(self, tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        dtype = dtype or self._casting
+        if tensor.dtype in (dtype, torch.float64) or not tensor.is_floating_point():
+            return tensor
+        cast: Tensor = self._dispatch(torch.ops.aten.to.dtype, (tensor, dtype), {})
+        return cast
 
     def _constant(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if op.writes and _loses_values(op, args, kwargs):
@@ -221,13 +286,16 @@ class Recorder(TorchDispatchMode):
     def _recorded(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Recorded:
         numbers: dict[int, int] = {}
         constants: list[Tensor] = []
+        shape_of = self.trace.shapes
 
         def refer(tensor: Tensor) -> tuple[Any, Tensor]:
             entry = self.memory.entry(tensor)
             if entry is None:
                 constants.append(tensor)
                 return tensor, self.constants.twin(tensor)
-            value = self.memory.checked(tensor, entry)
+            value = self.memory.current(entry)
+            if tensor.shape != shape_of[value]:
+                self.memory.check(tensor)
             return Ref(numbers.setdefault(value, len(numbers))), entry.tensor
 
         call, meta = split_arguments(refer, args, kwargs)
@@ -364,7 +432,8 @@ class Recorder(TorchDispatchMode):
         if plain is None:
             raise self.refuse(f"{op.name} ({self.trace.frame}) has no form without out=.")
         rest = {name: value for name, value in kwargs.items() if name not in op.writes}
-        found = self._dispatch(plain, args, rest)
+        with self._casting_to(None):  # autocast passes ops with out= by
+            found = self._dispatch(plain, args, rest)
         targets = op.written(args, kwargs)
         for target, result in zip(targets, tensors_of((found,), {}), strict=True):
             if target.shape != result.shape:

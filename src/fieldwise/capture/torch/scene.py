@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -38,22 +37,13 @@ def scene(model: nn.Module, state: NamedTensors, recorder: Recorder) -> Iterator
 
 @contextmanager
 def below_autograd() -> Iterator[None]:
-    """Composite ops arrive whole, and writes leave version counters alone.
-
-    Autocast is passed by too: it would cast the weights alone, for what derives from the input is
-    on the meta device.
-    """
-    keys = functools.reduce(torch._C.DispatchKeySet.add, _PASSED_BY, _NO_KEYS)
+    """Composite ops arrive whole, and writes leave version counters alone."""
+    keys = _NO_KEYS.add(torch._C.DispatchKey.ADInplaceOrView)
     with torch._C._AutoDispatchBelowAutograd(), torch._C._ExcludeDispatchKeyGuard(keys):
         yield
 
 
 _NO_KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.Undefined)
-_PASSED_BY = (
-    torch._C.DispatchKey.ADInplaceOrView,
-    torch._C.DispatchKey.AutocastCPU,
-    torch._C.DispatchKey.AutocastCUDA,
-)
 
 
 @contextmanager
@@ -76,7 +66,9 @@ def _followed(model: nn.Module, recorder: Recorder) -> Callable[..., Any]:
         path = paths.get(id(module))
         trace.enter(path, training=module.training)
         try:
-            output = call_module(module, *args, **kwargs)
+            scripted = isinstance(module, torch.jit.ScriptModule)
+            with recorder.autocast() if scripted else nullcontext():
+                output = call_module(module, *args, **kwargs)
             values = [value_of(tensor) for _, tensor in named_tensors(output)]
         except BaseException as error:
             trace.leave(path, (), error)

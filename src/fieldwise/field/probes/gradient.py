@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.capture import capture
 from fieldwise.capture.torch.private import seeded
@@ -205,7 +206,7 @@ def _prepare_step(graph: Graph, node: Node, masked: Mapping[str, Tensor]) -> _St
     if not node.operands:
         return _Step((([], []),))
     assert node.source is not None
-    with torch.enable_grad(), seeded():
+    with torch.enable_grad(), without_autocast(), seeded():
         operands = [
             masked.get(name, torch.ones(shape, dtype=torch.float64)).clone().requires_grad_()
             for name, shape in zip(node.operands, shapes, strict=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.capture.torch import meta_tensor
+from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.stream.multipass import Pass, next_pass
@@ -69,7 +70,7 @@ class Recipe:
         one = self._pass(findings)
         given = dict(zip(one.program.wiring.outputs, rows, strict=True))
         found: list[Part | None] = []
-        with torch.no_grad():
+        with as_recorded():
             for value, summed in self._statistics(findings):
                 taken = given[value]
                 if taken is not None:
@@ -93,7 +94,7 @@ class Recipe:
 
     def _joined(self, findings: Findings, parts: Sequence[Parts]) -> list[Statistic]:
         statistics = [summed for _, summed in self._statistics(findings)]
-        with torch.no_grad():
+        with as_recorded():
             for stretch in parts:
                 for summed, part in zip(statistics, stretch, strict=True):
                     if part is not None:

@@ -7,8 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import torch
-
+from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.stepping import Halt, reader, stepped
 from fieldwise.tile.stream.engine import State
@@ -80,7 +79,7 @@ def _sum_up(
             continue
         value, _, rows = part
         given.add(value)
-        with torch.no_grad():
+        with as_recorded():
             for statistic in one.statistics[value]:
                 statistic.add(rows)
     finished.append(_parts(one, given))

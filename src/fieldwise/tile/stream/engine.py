@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.axes import Border
+from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.tile.intake import check_complete
 from fieldwise.tile.refusal import Refusal, StreamError, fault
 from fieldwise.tile.stream.buffers import Buffer
@@ -93,7 +94,7 @@ class Engine:
         tasks = self.schedule.advance(available, limit)
         uses = Counter(value for task in tasks for value in self._operands(task))
         outputs = set(self.program.wiring.outputs)
-        with torch.no_grad():
+        with as_recorded():
             for task in tasks:
                 made = self._made(task, source)
                 for value, rows in zip(task.values, made, strict=True):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fieldwise.axes import AxisMap, Border, Table
 from fieldwise.axes.axis_map import IDENTITY
+from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Graph, Node, Read, Reshape, Shape, numel
 from fieldwise.tile.refusal import Blocked, Refusal, StreamError, fault
@@ -236,7 +237,7 @@ class _Compiler:
     def _compute(self, node: Node) -> None:
         fixed = {n: self.fixed[name] for n, name in enumerate(node.operands)}
         try:
-            with torch.no_grad():
+            with as_recorded():
                 found = BoundCall.of(node, fixed).run(())
             self.fixed.update(zip(node.results, found, strict=True))
         except (MemoryError, torch.OutOfMemoryError):

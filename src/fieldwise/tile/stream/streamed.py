@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
-from fieldwise.capture.torch.running import copied
+from fieldwise.capture.torch.autocast import as_recorded, autocast_dtype
+from fieldwise.capture.torch.running import copied, forward
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Graph, Shape
@@ -59,7 +60,7 @@ class StreamedModel:
         self.device = _device(model, example)
         self._verify, self.certificates = verify, dict[tuple[Shape, ...], Certificate]()
         self._planned = set[tuple[Shape, ...]]()
-        self._captured: tuple[tuple[Shape, ...], Graph] | None = None
+        self._captured: tuple[object, Graph] | None = None
         self._last: tuple[object, Program] | None = None
 
     def plan(self, *shapes: Sequence[int]) -> StreamPlan:
@@ -162,10 +163,7 @@ class StreamedModel:
         pairs = zip(tensors, given, strict=True)
         twins = {id(like): as_tensor(x, self.device, like.dtype, own=True) for like, x in pairs}
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
-        with torch.no_grad():
-            if isinstance(inputs, Mapping):
-                return self.model(**inputs)
-            return self.model(*inputs) if type(inputs) is tuple else self.model(inputs)
+        return forward(self.model, inputs)
 
     def session(self, *, length: int | None = None, multiple: int = 1) -> Session:
         """A stream of live data: chunks in, and each output row as soon as it is certain.
@@ -202,7 +200,7 @@ class StreamedModel:
 
         def run(one: Pass) -> bool:
             for value, _, rows in self._run(one.program, given):
-                with torch.no_grad():
+                with as_recorded():
                     for statistic in one.statistics[value]:
                         statistic.add(rows)
             return True
@@ -238,9 +236,10 @@ class StreamedModel:
         Raises CaptureError where the model cannot run at this size, StreamError where it cannot
         be streamed.
         """
-        if self._last is None or self._last[0] != (shapes, endless):
+        key = (shapes, endless, autocast_dtype(self.device))
+        if self._last is None or self._last[0] != key:
             made = compile_program(self.graph(shapes), self.axis, endless=endless)
-            self._last = ((shapes, endless), made)
+            self._last = (key, made)
         return self._last[1]
 
     def graph(self, shapes: tuple[Shape, ...]) -> Graph:
@@ -248,13 +247,14 @@ class StreamedModel:
 
         Raises CaptureError where the model cannot run at this size, with near ones at which it can.
         """
-        if self._captured is None or self._captured[0] != shapes:
+        key = (shapes, autocast_dtype(self.device))
+        if self._captured is None or self._captured[0] != key:
 
             def captured(at: tuple[Shape, ...]) -> Graph:
                 return capture(self.model, _resized(self.example, at))
 
             try:
-                self._captured = (shapes, captured(shapes))
+                self._captured = (key, captured(shapes))
             except CaptureError as error:
                 raise CaptureError(f"{error}{runs_on(shapes, captured)}") from error
         return self._captured[1]
