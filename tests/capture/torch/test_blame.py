@@ -64,8 +64,9 @@ def test_what_a_broken_rule_says_is_unknown_and_please_report():
     assert all(OUR_FAULT in why and "cumsum" in why for why in _reasons(graph))
 
 
-@pytest.mark.usefixtures("broken")
-def test_a_broken_rule_of_a_scalar_is_marked_as_well():
+@pytest.mark.parametrize("rule", [_raises, _forgets_a_result])
+def test_a_broken_rule_of_a_scalar_is_marked_as_well(rule: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(_RULES, "aten::cumsum", ("cumsum", rule))
     graph = capture(Net(lambda x: x * torch.cumsum(x.sum(), 0)), torch.ones(2, 5))
     assert len(_reasons(graph)) == 1
     report = fieldwise.receptive_fields(graph)
