@@ -68,11 +68,18 @@ class Model:
         return Model(self.name, module, self.shapes)
 
 
-def load_model(spec: str, input_shape: str | None = None, *, weights: bool = True) -> Model:
+def load_model(
+    spec: str,
+    input_shape: str | None = None,
+    *,
+    weights: bool = True,
+    max_constant: int | None = None,
+) -> Model:
     """The model that a spec names, on inputs of the written shape or of its usual one.
 
     ``weights=False`` leaves the parameters of torchvision and timm models undrawn, which is
-    faster and enough where only the structure counts.
+    faster and enough where only the structure counts.  ``max_constant`` is how many bytes the
+    constants of an exported program may take, by default 1 GiB.
 
     Raises UsageError for a spec or a shape that cannot be read, an unknown name, a package that
     is not installed, a factory that fails, and a file that would have to be unpickled.
@@ -101,7 +108,7 @@ timm:resnet50, or one of layers:..., package.module:factory or FILE.pt2.
             "builds it."
         )
     if suffix == ".pt2":
-        module, usual = _exported(spec)
+        module, usual = _exported(spec, max_constant)
     elif spec.startswith(("torchvision:", "timm:")):
         module, usual = _from_zoo(spec, weights=weights)
     elif re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", spec):
@@ -158,13 +165,13 @@ def _from_zoo(spec: str, *, weights: bool) -> tuple[nn.Module, tuple[Shape, ...]
         return build(name)
 
 
-def _exported(spec: str) -> tuple[nn.Module, tuple[Shape, ...]]:
+def _exported(spec: str, limit: int | None) -> tuple[nn.Module, tuple[Shape, ...]]:
     if not Path(spec).is_file():
         raise UsageError(f"There is no file {spec!r}; check the path.")
     _need_torch()
-    from fieldwise.capture.torch.exported import load_exported
+    from fieldwise.capture.torch.exported import MAX_CONSTANT, load_exported
 
-    return load_exported(Path(spec))
+    return load_exported(Path(spec), max_constant=MAX_CONSTANT if limit is None else limit)
 
 
 def _from_factory(spec: str) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import Debug
+from fieldwise.cli.console import Debug, MaxConstant, allowed_constants
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.written import MAX_SIZE
@@ -52,6 +52,7 @@ def diagram(
             help="Input dimension to draw; by default the first spatial one.",
         ),
     ] = None,
+    max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
     """Draw the connections along one axis: a row of dots per layer, the input at the bottom.
@@ -64,7 +65,8 @@ def diagram(
         from fieldwise.views.plot_canvas import check_path, save
 
         check_path(out)
-        found = [_connections(spec, shape, layer, unit, axis) for spec in models]
+        most = allowed_constants(max_constant)
+        found = [_connections(spec, shape, layer, unit, axis, most) for spec in models]
         titles = [spec.removeprefix("layers:") for spec in models]
         save(connection_diagram(*found, titles=titles), out)
         for spec, network in zip(models, found, strict=True):
@@ -72,13 +74,18 @@ def diagram(
 
 
 def _connections(
-    spec: str, shape: str | None, layer: str | None, unit: int | None, axis: int | None
+    spec: str,
+    shape: str | None,
+    layer: str | None,
+    unit: int | None,
+    axis: int | None,
+    max_constant: int | None,
 ) -> Connections:
     with progress(f"building {spec}"):
         from fieldwise.capture import load_model
         from fieldwise.field.connections import connections
 
-        model = load_model(spec, shape, weights=False)
+        model = load_model(spec, shape, weights=False, max_constant=max_constant)
     with progress(f"analysing {spec}"):
         return connections(model.source, model.example(), layer=layer, unit=unit, axis=axis)
 

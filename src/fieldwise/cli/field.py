@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import Debug, ModelName, show
+from fieldwise.cli.console import Debug, MaxConstant, ModelName, allowed_constants, show
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
@@ -79,6 +79,7 @@ def field(
             help="Draw what the unit (by default the middle one) sees: .svg, .png or .pdf.",
         ),
     ] = None,
+    max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
     """The receptive field of every layer: extent, stride, start, and what makes it unusual.
@@ -98,7 +99,13 @@ def field(
         if method is Method.nan and wrt is not None:
             raise UsageError("--method nan measures fields in the input; omit --wrt.")
         loaded, report = _analyse(
-            model, shape, method, wrt=wrt, ignore_global=ignore_global, axes=dimensions
+            model,
+            shape,
+            method,
+            wrt=wrt,
+            ignore_global=ignore_global,
+            axes=dimensions,
+            limit=max_constant,
         )
         rows = _selected(report, layer or ())
         pulled = units = None
@@ -121,12 +128,15 @@ def _analyse(
     wrt: str | None,
     ignore_global: bool,
     axes: tuple[int, ...] | None,
+    limit: str | None,
 ) -> tuple[Model, FieldReport]:
     with progress(f"building {spec}"):
         from fieldwise.capture import load_model
         from fieldwise.field import receptive_fields
 
-        model = load_model(spec, shape, weights=method is Method.nan)
+        kept = method is Method.nan
+        most = allowed_constants(limit)
+        model = load_model(spec, shape, weights=kept, max_constant=most)
         if method is not Method.closed:
             model = model.runnable()
     with progress(f"analysing {spec}"):

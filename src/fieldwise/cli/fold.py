@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import Debug, ModelName, show
+from fieldwise.cli.console import Debug, MaxConstant, ModelName, allowed_constants, show
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 
@@ -61,6 +61,7 @@ def fold(
             help="Make one convolution of parallel ones; their modules make way for it.",
         ),
     ] = True,
+    max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
     """Fold BatchNorm and other affine ops into the layers beside them, exactly.
@@ -74,7 +75,8 @@ def fold(
             from fieldwise.capture import load_model
             from fieldwise.fold import fold as fold_model
 
-            loaded = load_model(model, shape).runnable()
+            most = allowed_constants(max_constant)
+            loaded = load_model(model, shape, max_constant=most).runnable()
         example = loaded.example()
         with progress(f"folding {model}"):
             folded = fold_model(

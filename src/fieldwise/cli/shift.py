@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fieldwise.cli.console import Debug, ModelName, show
+from fieldwise.cli.console import Debug, MaxConstant, ModelName, allowed_constants, show
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
@@ -92,6 +92,7 @@ def shift(
     style: Annotated[
         Format, typer.Option("--format", help="How to write the report.")
     ] = Format.table,
+    max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
     """What a shift of the input does to the outputs: proven, and what breaks it.
@@ -108,7 +109,8 @@ def shift(
         with progress(f"building {model}"):
             from fieldwise.capture import load_model
 
-            loaded = load_model(model, shape).runnable()
+            most = allowed_constants(max_constant)
+            loaded = load_model(model, shape, max_constant=most).runnable()
         example = loaded.example()
         assert example is not None
         axes = _axes(axis, _shifted_shape(loaded, example, wrt))

@@ -10,10 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from fieldwise.cli.console import Debug, OptionalModelName
+from fieldwise.cli.console import (
+    Debug,
+    MaxConstant,
+    OptionalModelName,
+    allowed_constants,
+    parse_size,
+)
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
-from fieldwise.cli.tile_job import connected, parse_scale, parse_size, planned, run, said
+from fieldwise.cli.tile_job import connected, parse_scale, planned, run, said
 from fieldwise.errors import UsageError
 from fieldwise.written import MAX_SIZE
 
@@ -169,6 +175,7 @@ def tile(
         str | None,
         typer.Option("--input", metavar="SHAPE", help="A usual input shape, as 1x3x224x224."),
     ] = None,
+    max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
     """Run a model on an array larger than memory; the result is the whole array's, exactly.
@@ -187,7 +194,7 @@ def tile(
         if resume and overwrite:
             raise UsageError("--resume keeps what is done and --overwrite drops it; give one.")
         if check is not None or check_bioimageio is not None:
-            _checked(model, source, check, check_bioimageio)
+            _checked(model, source, check, check_bioimageio, allowed_constants(max_constant))
             return
         if model is None:
             raise UsageError("Name MODEL, IN and OUT, or --check OUT; see fieldwise tile --help.")
@@ -206,6 +213,7 @@ def tile(
             "shape": shape,
             "weights": weights,
             "dtype": dtype,
+            "max_constant": allowed_constants(max_constant),
         }
         with _refusals():
             job = planned(model, source, out, axes, along, built, options)
@@ -237,7 +245,13 @@ def _check_together(
         raise UsageError("--tile belongs to --engine halo; give --band.")
 
 
-def _checked(model: str | None, source: Path | None, out: Path | None, rdf: Path | None) -> None:
+def _checked(
+    model: str | None,
+    source: Path | None,
+    out: Path | None,
+    rdf: Path | None,
+    max_constant: int | None,
+) -> None:
     """Check something in place of a run."""
     if source is not None:
         given = "--check" if rdf is None else "--check-bioimageio"
@@ -250,7 +264,7 @@ def _checked(model: str | None, source: Path | None, out: Path | None, rdf: Path
     if model is None or out is not None:
         raise UsageError("--check-bioimageio takes MODEL alone.")
     with _refusals():
-        _check(model, rdf)
+        _check(model, rdf, max_constant)
 
 
 def _check_result(out: Path) -> None:
@@ -266,7 +280,7 @@ def _check_result(out: Path) -> None:
     typer.echo(f"{out}: {pieces}, all as written")
 
 
-def _check(spec: str, rdf: Path) -> None:
+def _check(spec: str, rdf: Path, max_constant: int | None) -> None:
     from fieldwise.tile.bioimageio import read_description
 
     found = read_description(rdf)
@@ -276,7 +290,8 @@ def _check(spec: str, rdf: Path) -> None:
         from fieldwise.views import tile as view
 
         shapes = ",".join("x".join(map(str, shape)) for shape in found.shapes())
-        module = load_model(spec, shapes, weights=False).runnable().source
+        loaded = load_model(spec, shapes, weights=False, max_constant=max_constant)
+        module = loaded.runnable().source
     with progress(f"checking {rdf}"):
         checks = check_description(module, found)
     typer.echo(view.render_checks(checks, source=f"{spec} by {rdf}"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -153,20 +152,6 @@ def _dim_of(along: str, layout: Layout) -> int:
         spatial = [a for a, dim in zip(layout.axes, layout.dims, strict=True) if dim > 1]
         raise UsageError(f"--along {along} is no spatial axis of IN; use {' or '.join(spatial)}.")
     return layout.dims[axis]
-
-
-def parse_size(text: str) -> int:
-    """Bytes from text.
-
-    >>> parse_size("2GiB"), parse_size("1.5 MB"), parse_size("4096")
-    (2147483648, 1500000, 4096)
-    """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)(i?)b?\s*", text.lower())
-    number = ratio(found[1]) if found else None
-    if found is None or number is None:
-        raise UsageError(f"Cannot read the amount of memory {shown(text)}; write for example 2GiB.")
-    power = "kmgt".find(found[2]) + 1 if found[2] else 0
-    return int(number * (1024 if found[3] else 1000) ** power)
 
 
 def parse_scale(text: str) -> float:

@@ -30,23 +30,29 @@ class JobModel:
     shape: tuple[int, ...]
     dtype: torch.dtype
     random: bool
-    made_from: tuple[str, str | None, Path | None, str | None]
+    made_from: tuple[str, str | None, Path | None, str | None, int | None]
 
     def __reduce__(self) -> Any:
         return _again, self.made_from
 
 
 def job_model(
-    spec: str, shape: str | None = None, *, weights: Path | None = None, dtype: str | None = None
+    spec: str,
+    shape: str | None = None,
+    *,
+    weights: Path | None = None,
+    dtype: str | None = None,
+    max_constant: int | None = None,
 ) -> JobModel:
     """The model that a spec names (see capture.specs), the same one in every process.
 
-    dtype: what it computes in; by default the type of its weights
+    dtype:        what it computes in; by default the type of its weights
+    max_constant: bytes of the constants of an exported program, as in load_model
 
     Raises UsageError for what load_model and load_weights refuse, and for several inputs.
     """
     with seeded():
-        loaded = load_model(spec, shape).runnable()
+        loaded = load_model(spec, shape, max_constant=max_constant).runnable()
     assert not isinstance(loaded.source, Graph)
     if len(loaded.shapes) != 1:
         raise UsageError(f"{spec!r} takes {len(loaded.shapes)} inputs, and a job reads one.")
@@ -58,7 +64,8 @@ def job_model(
     usual = dtype_of_weights(module) or getattr(torch, dtype or "float32")
     where = None if weights is None else weights.resolve()
     named = os.path.abspath(spec) if os.path.isfile(spec) else spec
-    return JobModel(module, loaded.shapes[0], usual, random, (named, shape, where, dtype))
+    made_from = (named, shape, where, dtype, max_constant)
+    return JobModel(module, loaded.shapes[0], usual, random, made_from)
 
 
 def dtype_of_weights(module: nn.Module) -> torch.dtype | None:
@@ -67,8 +74,10 @@ def dtype_of_weights(module: nn.Module) -> torch.dtype | None:
     return next((t.dtype for t in tensors if t.is_floating_point()), None)
 
 
-def _again(spec: str, shape: str | None, weights: Path | None, dtype: str | None) -> JobModel:
-    return job_model(spec, shape, weights=weights, dtype=dtype)
+def _again(
+    spec: str, shape: str | None, weights: Path | None, dtype: str | None, most: int | None
+) -> JobModel:
+    return job_model(spec, shape, weights=weights, dtype=dtype, max_constant=most)
 
 
 _UNTRAINED = ("torchvision:", "timm:", "layers:")

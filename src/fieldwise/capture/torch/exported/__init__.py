@@ -23,7 +23,7 @@ from pathlib import Path
 
 from torch import nn
 
-from fieldwise.capture.torch.exported.allowance import DEFAULT
+from fieldwise.capture.torch.exported.allowance import MAX_CONSTANT as MAX_CONSTANT
 from fieldwise.capture.torch.exported.archive import Archive
 from fieldwise.capture.torch.exported.fields import Field
 from fieldwise.capture.torch.exported.module import ExportedModule as ExportedModule
@@ -40,7 +40,7 @@ _LONGEST = 64 << 20  # bytes of the graph
 
 
 def load_exported(
-    path: Path, *, max_constant: int = DEFAULT
+    path: Path, *, max_constant: int = MAX_CONSTANT
 ) -> tuple[nn.Module, tuple[Shape, ...]]:
     """The module of an exported program, its submodules restored, and its input shapes.
 

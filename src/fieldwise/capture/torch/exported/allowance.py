@@ -14,16 +14,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from fieldwise.capture.torch.memory import storage_key
 from fieldwise.capture.torch.overloads import describe, map_arguments, tensors_of
 from fieldwise.errors import UsageError
 
-DEFAULT = 1 << 30
+MAX_CONSTANT = 1 << 30
 """Bytes of constants that a program may make in one run, unless somebody allows more."""
 
 _LONGEST = 1 << 17  # tensors that one step may give
+
+
+class UnknownSizeError(UsageError):
+    """A constant whose size nobody knows before it is made."""
 
 
 class Allowance:
@@ -36,7 +40,8 @@ class Allowance:
     def charge(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Count what a step on constants would write.
 
-        Raises UsageError where that is more than is left, or cannot be known beforehand.
+        Raises UsageError where that is more than is left, UnknownSizeError where it cannot be
+        known beforehand.
         """
         if not any("Tensor" in str(result.type) for result in func._schema.returns):
             return
@@ -52,24 +57,57 @@ class Allowance:
             bound = _by_value(func, args, kwargs)
             if bound is not None:
                 return bound
-            args, kwargs = map_arguments(twin, args, kwargs)
-            given = {storage_key(tensor) for tensor in tensors_of(args, kwargs)}
+            args, kwargs = map_arguments(twin, args, on_meta(func, kwargs))
+            counted = _Counted()
             try:
-                made = func(*args, **on_meta(func, kwargs))
+                with counted:
+                    func(*args, **kwargs)
             except (NotImplementedError, RuntimeError) as error:
                 raise self._unknown(func, error) from error
-        results = list(tensors_of((made,), {}))
-        if func._schema.is_mutable:
-            return sum(result.numel() * result.element_size() for result in results)
-        fresh = {storage_key(t): t.untyped_storage().nbytes() for t in results}
-        return sum(nbytes for key, nbytes in fresh.items() if key not in given)
+        return counted.nbytes
 
-    def _unknown(self, func: Any, error: Exception) -> UsageError:
+    def _unknown(self, func: Any, error: Exception) -> UnknownSizeError:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return UsageError(
+        return UnknownSizeError(
             f"{self._name!r} makes a constant by {func} whose size is not known beforehand "
             f"({why[:150]}); name a package.module:factory instead."
         )
+
+
+class _Counted(TorchDispatchMode):
+    """Counts the bytes that operators write, those within composite ones included.
+
+    A view counts by how much larger it is than its memory: whoever reads it reads all of it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nbytes = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here."""
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if describe(func).composite:
+            with self:
+                return func.decompose(*args, **kwargs)
+        made = func(*args, **kwargs)
+        results = list(tensors_of((made,), {}))
+        if func._schema.is_mutable:
+            self.nbytes += sum(result.numel() * result.element_size() for result in results)
+            return made
+        known = {storage_key(tensor) for tensor in tensors_of(args, kwargs)}
+        for result in results:
+            whole = result.untyped_storage().nbytes()
+            seen = result.numel() * result.element_size()
+            self.nbytes += whole if storage_key(result) not in known else max(seen - whole, 0)
+            known.add(storage_key(result))
+        return made
 
 
 def check_count(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> None:

@@ -19,7 +19,7 @@ from fieldwise.capture.torch.exported.refusal import malformed, too_large
 from fieldwise.capture.torch.exported.steps import Autocast, Frame, Made, Results, Step, Template
 
 MOST_DOTS = 60
-_MOST_STEPS, _MOST_VALUES, _DEEPEST = 50_000, 200_000, 8
+_MOST_STEPS, _MOST_VALUES, _DEEPEST = 30_000, 200_000, 8
 
 
 class GraphReader:
@@ -53,7 +53,10 @@ class GraphReader:
         """The steps of a graph, after those that have been read."""
         if depth > _DEEPEST:
             raise too_large("its graphs are nested too deeply", SMALLER)
-        for node in graph["nodes"].items():
+        nodes = list(graph["nodes"].items())
+        if len(self.steps) + len(nodes) > _MOST_STEPS:
+            raise too_large(f"it has more than {_MOST_STEPS:,} steps", SMALLER)
+        for node in nodes:
             target = node["target"].text()
             if target in _REGIONS:
                 self._region(node, target, casts, depth)
@@ -64,8 +67,6 @@ class GraphReader:
             args, kwargs = self._call(operator, node)
             results = _results(node["outputs"], self.make)
             self.steps.append(Step(operator, args, kwargs, results, _stack(node), casts))
-            if len(self.steps) > _MOST_STEPS:
-                raise too_large(f"it has more than {_MOST_STEPS:,} steps", SMALLER)
 
     def _call(
         self, operator: Operator, node: Field

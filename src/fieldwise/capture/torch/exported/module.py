@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.exported.allowance import Allowance, check_count, on_meta, twin
+from fieldwise.capture.torch.exported.allowance import (
+    Allowance,
+    UnknownSizeError,
+    check_count,
+    on_meta,
+    twin,
+)
 from fieldwise.capture.torch.exported.blocks import Block, Item, blocks_of
 from fieldwise.capture.torch.exported.graph import MOST_DOTS
 from fieldwise.capture.torch.exported.refusal import malformed, too_large
@@ -73,8 +79,8 @@ class ExportedModule(Part):
     def _rehearse(self) -> None:
         """Run it without data, at the sizes it was exported with, to know early what it asks for.
 
-        Raises UsageError for constants that are too large.  Whatever else goes wrong is told when
-        the program is run, by whoever runs it.
+        Raises UsageError for constants that are too large.  Whatever else goes wrong, and sizes
+        that values decide, are told when the program is run, by whoever runs it.
         """
         inputs = {
             one.name: one.usual
@@ -86,7 +92,7 @@ class ExportedModule(Part):
             with torch.no_grad():
                 self._computed(_Rehearsal(self), inputs)
         except Exception as error:
-            if isinstance(error, UsageError):
+            if isinstance(error, UsageError) and not isinstance(error, UnknownSizeError):
                 raise
 
     def _computed(self, run: Run, values: dict[str, Any]) -> Any:

@@ -6,20 +6,29 @@ makes is found by running it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fieldwise.capture.torch.exported.arguments import CONSTANTS, find_known, plain, read_argument
+from fieldwise.capture.torch.exported.arguments import (
+    CONSTANTS,
+    SMALLER,
+    find_known,
+    plain,
+    read_argument,
+)
 from fieldwise.capture.torch.exported.fields import Field
 from fieldwise.capture.torch.exported.graph import GraphReader
-from fieldwise.capture.torch.exported.refusal import foreign, malformed
+from fieldwise.capture.torch.exported.refusal import foreign, malformed, too_large
 from fieldwise.capture.torch.exported.sizes import Size
 from fieldwise.capture.torch.exported.steps import Input, Program, State, Template
 from fieldwise.capture.torch.exported.tensors import DTYPES, RANKS, STRIDED
 from fieldwise.capture.torch.exported.trees import Tree
 
 FORMAT = 8  # the major number of torch's schema
+_MOST_TEXT = 1_000_000  # characters of different symbolic sizes
+_MOST_ELEMENTS = 2**31  # of an input
 
 
 def read_program(document: Field) -> Program:
@@ -82,11 +91,14 @@ def _ranges(document: Field) -> dict[str, tuple[int | None, int | None]]:
 
 def _check_expressions(document: Field) -> None:
     """Refuse a symbolic size that is more than arithmetic, wherever it stands."""
-    for text in dict.fromkeys(_expressions(document.value)):
-        Size.parse(text if isinstance(text, str) else repr(text))
+    texts = set(_expressions(document.value))
+    if sum(map(len, texts)) > _MOST_TEXT:
+        raise too_large(f"its sizes take more than {_MOST_TEXT:,} characters", SMALLER)
+    for text in sorted(texts):
+        Size.parse(text)
 
 
-def _expressions(root: Any) -> Iterator[Any]:
+def _expressions(root: Any) -> Iterator[str]:
     waiting = [root]
     while waiting:
         value = waiting.pop()
@@ -156,7 +168,11 @@ def _input(graph: Field, argument: Field, number: int) -> Input:
         dtype = DTYPES.get(meta["dtype"].integer())
         if dtype is None or meta["layout"].integer() != STRIDED or len(sizes) > RANKS:
             raise malformed(f"the input {name[:60]!r} is no plain dense tensor")
-        return Input(name, tuple(s for s, _ in sizes), tuple(n for _, n in sizes), dtype)
+        usual = tuple(number for _, number in sizes)
+        if math.prod(usual) > _MOST_ELEMENTS:
+            told = "x".join(map(str, usual))[:60]
+            raise too_large(f"its input is {told}", "export it on a smaller one.")
+        return Input(name, tuple(size for size, _ in sizes), usual, dtype)
     if kind == "as_sym_int":
         name = inner["as_name"].text()
         return Input(name, None, _size(graph["sym_int_values"][name])[1])

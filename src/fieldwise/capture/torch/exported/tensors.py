@@ -88,8 +88,8 @@ class _Storages:
         if key not in self._tensors:
             known = path in self._storages
             storage = self._storage(path)
-            self._archive.charge(max(layout.nbytes - (0 if known else storage.nbytes()), 0))
             tensor = layout.on(storage, name)
+            self._archive.charge(max(layout.nbytes - (0 if known else storage.nbytes()), 0))
             self._tensors[key] = layout.as_parameter(tensor) if trained else tensor
         return self._tensors[key]
 
