@@ -142,7 +142,7 @@ def joined(one: Dim, two: Dim, voice: Voice, place: int) -> Dim:
         return one
     if is_uniform(one):
         return two
-    ends = sorted({*_ends(one), *_ends(two)})
+    ends = sorted({*_ends(one), *_ends(two)} - {0})
     tell = voice.about()
     parts: list[Part] = []
     for start, stop in zip([0, *ends], ends, strict=False):

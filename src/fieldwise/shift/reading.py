@@ -106,8 +106,10 @@ def _pools_all(frame: Frame, treatment: Treatment, dim: Dim, along: Along, after
 
     A pool as wide as the axis does after every shift; one with gaps, after shifts by a gap.
     """
+    if treatment.whole != "symmetric" or after != 1 or not dim:
+        return False
     window = dim[0][0]
-    if treatment.whole != "symmetric" or after != 1 or not isinstance(window, Moving):
+    if not isinstance(window, Moving):
         return False
     size, read = window.size, along.map(0)
     if not is_window(dim) or not window.whole or window.turn != size or read.clip(size) != read:

@@ -102,6 +102,17 @@ def test_a_nearest_neighbour_is_the_sample_that_torch_picks(before: int, after: 
     assert reads.argmax(axis=1).tolist() == picked.long().tolist()
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 40, 1), (2, 3, 40, 200), (1, 4, 40, 3)])
+@pytest.mark.parametrize("scale", [1.01, 2.02])
+def test_whichever_of_its_kernels_torch_takes_the_sample_counts(shape: Any, scale: float):
+    model = resize(scale_factor=(scale, 1), mode="nearest")
+    picked = model(torch.arange(40.0).view(1, 1, 40, 1).expand(shape).contiguous())[0, 0, :, 0]
+    (node,) = capture(model, torch.empty(shape)).nodes
+    (step,) = node.reads[0][0].steps
+    reads = step.coords[2].map
+    assert all(int(sample) in reads(i) for i, sample in enumerate(picked))
+
+
 @pytest.mark.parametrize(
     ("how", "period", "advance"),
     [

@@ -62,12 +62,17 @@ def _upsample_nearest_exact(call: OpCall) -> Reads:
 def _nearest(before: int, after: int, scale: float | None, *, at: Fraction) -> AxisMap | Table:
     """⌊(i + at)·r⌋ in float32, as a regular map wherever that makes no difference.
 
-    Torch's kernels differ among themselves where a scale was given and the size stays or doubles
-    (some then copy), and on float32 ties; this is the documented formula.
+    Where a scale was given and the size stays or doubles, some of torch's kernels copy all the
+    same (which of them runs depends on shapes and threads), so that both samples count.  On
+    float32 ties kernels differ too; this is the documented formula.
     """
     step = np.float32(1 / scale) if scale else np.float32(before) / np.float32(after)
     positions = np.arange(after, dtype=np.float32) + np.float32(at)
     picked = np.minimum(np.floor(positions * step).astype(int), before - 1).tolist()
+    if scale and not at and after in (before, 2 * before):
+        copied = [i * before // after for i in range(after)]
+        if copied != picked:
+            return index_map([IndexSet.of(pair) for pair in zip(picked, copied, strict=True)])
     ratio = _ratio(before, after, scale, align_corners=False)
     regular = _periodic(ratio, after, lambda i: [floor((i + at) * ratio)])
     last = before - 1
