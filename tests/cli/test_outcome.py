@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import pytest
 import typer
 
@@ -38,6 +42,38 @@ def test_debug_adds_the_traceback_and_keeps_the_exit_code(capsys):
 
 def test_an_interrupt_ends_with_130(capsys):
     assert ending(KeyboardInterrupt(), capsys) == (130, "Interrupted.\n")
+
+
+def test_a_second_interrupt_does_not_disturb_what_the_first_sets_off():
+    code = """
+import time
+from fieldwise.cli.outcome import reported
+with reported(debug=False):
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    finally:
+        print("ending", flush=True)
+        time.sleep(0.5)
+        print("ended", flush=True)
+"""
+    command = [sys.executable, "-c", f"import typer\n{code}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == b"ending\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == b"ended\n"
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
+    assert told.startswith(b"Interrupted.")
+
+
+def test_interrupts_are_as_they_were_after_a_command_that_was_not_interrupted():
+    before = signal.getsignal(signal.SIGINT)
+    with reported(debug=False):
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_an_exit_asked_for_passes_through(capsys):

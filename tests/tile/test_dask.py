@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import dask
 import dask.array as da
@@ -18,8 +20,13 @@ from torch import nn
 
 from fieldwise.errors import UsageError
 from fieldwise.tile import streamed, tiled
-from fieldwise.tile.distributed import run_on_cluster, streamed_array, tiled_array
-from fieldwise.tile.jobs import Journal
+from fieldwise.tile.distributed import (
+    check_cluster,
+    run_on_cluster,
+    streamed_array,
+    tiled_array,
+)
+from fieldwise.tile.jobs import Journal, check_result, job_model, plan_job
 from tests.field.networks import CATALOGUE, Lstm
 from tests.tile.jobs_cases import carried_out, content, image, planned, write_nets
 from tests.tile.test_jobs_sections import Pyramid
@@ -318,6 +325,97 @@ def test_a_cluster_goes_on_with_a_job_that_one_machine_left_in_the_middle(
 
 def interrupted(self: Journal, piece: int) -> None:
     raise KeyboardInterrupt
+
+
+def held_back(path: str) -> None:
+    """On a worker: whatever it writes of a result, it writes once this file is there."""
+    from fieldwise.tile.io.zarr_array import ZarrSink
+
+    whole = ZarrSink.write
+
+    def write(self, start, block):
+        while not os.path.exists(path):
+            time.sleep(0.02)
+        whole(self, start, block)
+
+    ZarrSink.write = write
+    ZarrSink.held_back = whole
+
+
+def let_go() -> None:
+    from fieldwise.tile.io.zarr_array import ZarrSink
+
+    ZarrSink.write = ZarrSink.held_back
+
+
+def test_a_worker_of_an_interrupted_job_changes_nothing_of_the_next_one(cluster, tmp_path):
+    np.save(tmp_path / "in.npy", image(3, 2100, 20))
+    source, out, go = tmp_path / "in.npy", tmp_path / "out.zarr", str(tmp_path / "go")
+    carried_out(planned(source, tmp_path / "alone.zarr", "unet", band=8))
+    cluster.wait_for_workers(2)
+    late = next(iter(cluster.nthreads()))
+    cluster.run(held_back, go, workers=[late])
+    first = planned(source, out, "other", band=8)
+    check_cluster(first, cluster)
+
+    def interrupt(nbytes: int) -> None:
+        raise KeyboardInterrupt
+
+    with first.open() as journal, pytest.raises(KeyboardInterrupt):
+        run_on_cluster(first, journal, cluster, advance=interrupt)
+    assert not list(tmp_path.glob(".out*"))
+    second = planned(source, out, "unet", band=8)
+    with second.open(overwrite=True) as journal:
+        threading.Timer(1.0, Path(go).touch).start()
+        run_on_cluster(second, journal, cluster)
+    cluster.submit(time.monotonic, workers=[late], pure=False).result()
+    cluster.run(let_go, workers=[late])
+    assert content(out) == content(tmp_path / "alone.zarr")
+    assert check_result(out).faults == ()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_relative_names_are_those_of_the_client(cluster, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folders = cluster.run(os.getcwd)
+    for folder, seed in ((tmp_path, 0), (elsewhere, 1)):
+        np.save(folder / "in.npy", image(3, 600, 16, seed=seed))
+    carried_out(planned(elsewhere / "in.npy", elsewhere / "out.zarr"))
+    decoy = content(elsewhere / "out.zarr")
+    cluster.run(os.chdir, str(elsewhere))
+    try:
+        monkeypatch.chdir(tmp_path)
+        job = planned(Path("in.npy"), Path("out.zarr"))
+        with job.open() as journal:
+            run_on_cluster(job, journal, cluster)
+    finally:
+        for worker, folder in folders.items():
+            cluster.run(os.chdir, folder, workers=[worker])
+    carried_out(planned(tmp_path / "in.npy", tmp_path / "alone.zarr"))
+    assert content(tmp_path / "out.zarr") == content(tmp_path / "alone.zarr")
+    assert content(elsewhere / "out.zarr") == decoy
+
+
+def test_a_worker_that_computes_otherwise_or_lacks_a_module_is_told(cluster, tmp_path, monkeypatch):
+    np.save(tmp_path / "in.npy", image(3, 64, 8))
+    job, told = planned(tmp_path / "in.npy", tmp_path / "out.zarr"), []
+    cluster.wait_for_workers(2)
+    odd = next(iter(cluster.nthreads()))
+    cluster.run(torch.set_num_threads, 2, workers=[odd])
+    try:
+        check_cluster(job, cluster, tell=told.append)
+    finally:
+        cluster.run(torch.set_num_threads, 1, workers=[odd])
+    (warning,) = told
+    assert "1 of 2 workers compute elsewhere than this machine (threads 1 → 2)" in warning
+    (tmp_path / "only_here.py").write_text("from job_nets import unet")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = job_model("only_here:unet", "1x3x8x8")
+    here = plan_job(replace(job.request, model=model))
+    with pytest.raises(UsageError, match=r"worker at tcp:.* 'only_here'.* its PYTHONPATH"):
+        check_cluster(here, cluster)
+    assert not list(tmp_path.glob("*out*"))
 
 
 def test_a_job_on_a_cluster_writes_zarr_only(cluster, tmp_path):

@@ -55,8 +55,8 @@ def interrupted_once() -> Iterator[None]:
     """The first Ctrl-C raises KeyboardInterrupt; the next ones do not disturb what it sets off.
 
     An impatient second one would end the process in the middle of that, with another exit code.
-    After ``GRACE`` seconds one more ends it at once.  Once interrupted it stays so: the process is
-    about to end.
+    After ``GRACE`` seconds one more ends it at once.  Behind this the process is about to end, and
+    they are ignored: while Python ends, it would no longer handle them.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler or not _in_main_thread():
@@ -77,8 +77,7 @@ def interrupted_once() -> Iterator[None]:
     try:
         yield
     finally:
-        if first is None:
-            signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before if first is None else signal.SIG_IGN)
 
 
 def _in_main_thread() -> bool:

@@ -115,18 +115,29 @@ def connected(address: str | None, job: Job, *, debug: bool) -> Iterator[Client 
         raise UsageError(
             "A cluster needs dask.distributed; install it with pip install 'fieldwise[tile]'."
         ) from error
-    if not debug:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it is told in a sentence
+    with quiet(not debug):
+        try:
+            client = Client(address, timeout=CONNECT)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"There is no dask scheduler at {address!r}; start one with dask scheduler."
+            ) from error
+        with client:
+            with progress("asking the workers"):
+                check_cluster(job, client, tell=warn)
+            yield client
+
+
+@contextmanager
+def quiet(wanted: bool) -> Iterator[None]:
+    """Without what libraries log, up to errors: what goes wrong is told in a sentence."""
+    before = logging.root.manager.disable
+    if wanted:
+        logging.disable(logging.ERROR)
     try:
-        client = Client(address, timeout=CONNECT)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"There is no dask scheduler at {address!r}; start one with dask scheduler."
-        ) from error
-    with client:
-        with progress("asking the workers"):
-            check_cluster(job, client, tell=warn)
-        yield client
+        yield
+    finally:
+        logging.disable(before)
 
 
 def warn(text: str) -> None:

@@ -333,9 +333,46 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):
     np.testing.assert_array_equal(np.load("out.npy"), wanted)
 
 
+def damaged(place: int) -> None:
+    data = bytearray(Path("out.npy").read_bytes())
+    data[place] ^= 1
+    Path("out.npy").write_bytes(data)
+
+
+def test_a_result_is_checked_and_what_differs_is_computed_again():
+    run(*UNET, "--band", 16)
+    wanted = Path("out.npy").read_bytes()
+    assert run("--check", "out.npy") == "out.npy: 3 pieces, all as written\n"
+    damaged(-1)
+    damaged(200)
+    result = CliRunner().invoke(app, ["tile", "--check", "out.npy"])
+    assert result.exit_code == 1
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["Piece 0", "Piece 2"]
+    result = CliRunner().invoke(app, ["tile", *UNET, "--band", "16", "--resume"])
+    assert result.exit_code == 0
+    assert "warning: piece 0 (rows 0 to 199 in 'out.npy' are not what was written)" in result.stderr
+    assert "are not on disk as written, and they are computed again" in result.stderr
+    assert Path("out.npy").read_bytes() == wanted
+
+
+def test_a_scheduler_that_is_not_there_leaves_a_finished_result_and_its_journal(monkeypatch):
+    monkeypatch.setattr("fieldwise.cli.tile_job.CONNECT", "0.2s")
+    zarr_out = (*UNET[:2], "out.zarr", *UNET[3:])
+    run(*zarr_out)
+    assert "no dask scheduler" in run(
+        *zarr_out, "--overwrite", "--dask", "tcp://127.0.0.1:9", code=2
+    )
+    assert "all as written" in run("--check", "out.zarr")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        ([], "Name MODEL, IN and OUT, or --check OUT"),
+        (["job_nets:unet", "--check", "out.npy"], "--check takes OUT alone"),
+        ([*UNET, "--check", "out.npy"], "--check takes the place of IN and OUT"),
+        (["--check", "gone.npy"], "There is no journal 'gone.npy.journal'"),
+        (["--check-bioimageio", "rdf.yaml"], "--check-bioimageio takes MODEL alone"),
         ([*UNET, "--memory", "much"], "Cannot read the amount of memory 'much'"),
         ([*UNET, "--memory", "1KB"], "give more --memory"),
         ([*UNET, "--engine", "halo", "--memory", "1KB"], "give more --memory"),

@@ -14,7 +14,12 @@ from typing import Any
 from distributed import Client, Future, as_completed
 
 from fieldwise.errors import FieldwiseError, UsageError
-from fieldwise.tile.distributed.failures import failures, no_worker, scheduler_gone
+from fieldwise.tile.distributed.failures import (
+    WorkersDiedError,
+    failures,
+    no_worker,
+    scheduler_gone,
+)
 from fieldwise.tile.distributed.staging import PROBE, Staged, Staging, remove_abandoned, staging
 from fieldwise.tile.jobs.fingerprint import differences, environment
 from fieldwise.tile.jobs.job import Job
@@ -27,6 +32,8 @@ Tell = Callable[[str], None]
 PATIENCE = 60.0
 """Seconds that a cluster may be without any worker."""
 _PAUSE = 0.05
+_TRIES = 3
+"""How often workers may die over planning a job."""
 _SILENCE = 2.0
 """Seconds without a finished piece after which it is asked whether there are workers."""
 
@@ -40,16 +47,7 @@ def check_cluster(job: Job, client: Client, *, tell: Tell = lambda _: None) -> N
     """
     _check_kind(job)
     with failures(client), staging(job.request.out, PROBE) as place:
-        addresses = _workers(client, tell)
-        packed = pickle.dumps(job)
-        futures = {
-            client.submit(_prepared, packed, place, workers=[one], pure=False): one
-            for one in addresses
-        }
-        try:
-            found = [_environment_of(future, one) for future, one in futures.items()]
-        finally:
-            _cancel(client, futures)
+        found = _environments(client, pickle.dumps(job), place, tell)
     odd = Counter(filter(None, (differences(environment(), one) for one in found)))
     for what, number in odd.items():
         tell(
@@ -124,7 +122,7 @@ def _workers(client: Client, tell: Tell) -> list[str]:
     return addresses
 
 
-def _finished(client: Client, futures: dict[Future, int], tell: Tell) -> Iterator[Future]:
+def _finished(client: Client, futures: dict[Future, Any], tell: Tell) -> Iterator[Future]:
     """The futures as they end.  Raises UsageError where there are no workers for too long."""
     ready = as_completed(futures)
     looked = time.monotonic()
@@ -149,12 +147,28 @@ def _cancel(client: Client, futures: dict[Future, Any]) -> None:
             client.cancel(list(futures), force=True)
 
 
-def _environment_of(future: Future, address: str) -> dict[str, str]:
-    """What a worker says of itself.  Raises UsageError where it cannot take part."""
-    try:
-        return future.result()
-    except FieldwiseError as error:
-        raise UsageError(f"The worker at {address} cannot take part: {error}") from error
+def _environments(
+    client: Client, packed: bytes, place: Staging, tell: Tell
+) -> list[dict[str, str]]:
+    """What each worker says of itself, once it has planned the job.
+
+    Raises UsageError where one cannot take part, WorkersDiedError where they die over it.
+    """
+    for _ in range(_TRIES):
+        _workers(client, tell)
+        told = client.run(_prepared, packed, place, on_error="return")
+        for address, one in told.items():
+            if isinstance(one, FieldwiseError):
+                raise UsageError(
+                    f"The worker at {address} cannot take part: {one}  It needs the same packages, "
+                    "files and modules of your own (on its PYTHONPATH) as this machine."
+                ) from one
+            if isinstance(one, Exception) and not isinstance(one, OSError):
+                raise one
+        if told and not any(isinstance(one, OSError) for one in told.values()):
+            return list(told.values())
+        time.sleep(_SILENCE)
+    raise WorkersDiedError
 
 
 # -------------------------------------------------------------------- what a worker does

@@ -15,15 +15,19 @@ from fieldwise.errors import UsageError
 _GONE = (CancelledError, asyncio.CancelledError, CommClosedError)
 
 
+class WorkersDiedError(Exception):
+    """One worker after another is gone in the middle of the same work."""
+
+
 @contextmanager
 def failures(client: Client) -> Iterator[None]:
     """Turn what dask raises when machines fail into UsageError; other errors pass."""
     address = _address(client)
     try:
         yield
-    except KilledWorker as error:
+    except (KilledWorker, WorkersDiedError) as error:
         raise UsageError(
-            "One worker after another died over the same piece, most likely of too little memory: "
+            "One worker after another died over the same work, most likely of too little memory: "
             "give each more and --resume, or begin again with a smaller --memory and --overwrite."
         ) from error
     except _GONE as error:

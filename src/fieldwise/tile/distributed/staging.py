@@ -123,7 +123,7 @@ def staging(out: Path, purpose: str = _PARTS) -> Iterator[Staging]:
     try:
         yield Staging(folder, token)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def remove_abandoned(out: Path, own: Staging) -> None:
@@ -132,7 +132,15 @@ def remove_abandoned(out: Path, own: Staging) -> None:
     pattern = os.path.join(here, f".{glob.escape(out.name)}.{_PARTS}-*")
     for folder in map(Path, glob.glob(pattern)):
         if folder != own.folder:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder into which others may be writing: first it loses the name that they know."""
+    dead = folder.with_name(f"{folder.name}.gone")
+    with suppress(OSError):
+        folder.rename(dead)
+    shutil.rmtree(dead, ignore_errors=True)
 
 
 def _not_here(piece: int, why: str) -> UsageError:
