@@ -12,6 +12,7 @@ import numpy as np
 from fieldwise.fold.affine import batchnorm_affine
 from fieldwise.fold.calls import Array, is_float, keeps_statistics, values
 from fieldwise.fold.labels import Labels, channel_labels
+from fieldwise.fold.lines import FORMULAS, line_of
 from fieldwise.fold.passing import is_copy
 from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.ir import Graph, Node, Ref
@@ -159,6 +160,30 @@ def _arithmetic_coefficients(node: Node, size: int) -> tuple[Array, Array]:
 _DIVIDING = ("div", "divide")
 _ADDING = ("add", "sub", "rsub", "subtract")
 
+# -------------------------------------------------------------------- formulas
+
+
+def _formula(graph: Graph, number: int, node: Node) -> Candidate | None:
+    """What is a line in its operand, with constants that vary along one dimension at most."""
+    line = line_of(node)
+    operand, shape = graph.values[node.operands[0]], graph.shape(node.results[0])
+    if line is None or operand.shape != shape or "float" not in operand.dtype:
+        return None
+    sizes = np.broadcast_shapes(np.shape(line.scale), np.shape(line.shift))
+    if sum(size > 1 for size in sizes) > 1 or len(sizes) > len(shape):
+        return None
+    labels = np.arange(prod(sizes)).reshape([1] * (len(shape) - len(sizes)) + list(sizes))
+    return Candidate(number, node, labels, shifts=bool(np.any(line.shift)))
+
+
+def _formula_coefficients(node: Node, size: int) -> tuple[Array, Array]:
+    line = line_of(node)
+    assert line is not None
+    sizes = np.broadcast_shapes(np.shape(line.scale), np.shape(line.shift))
+    scale, shift = (np.broadcast_to(part, sizes).reshape(-1) for part in (line.scale, line.shift))
+    return np.broadcast_to(scale, size), np.broadcast_to(shift, size)
+
+
 # -------------------------------------------------------------------- layer_norm
 
 
@@ -191,6 +216,7 @@ _DESCRIBE = {
     "instance_norm": _instance_norm,
     "layer_norm": _layer_norm,
     **dict.fromkeys(("mul", "add", "sub", "div", "rsub", "multiply", "divide"), _arithmetic),
+    **dict.fromkeys(FORMULAS, _formula),
 }
 _COEFFICIENTS = {
     "batch_norm": _batch_norm_coefficients,
@@ -199,4 +225,5 @@ _COEFFICIENTS = {
     **dict.fromkeys(
         ("mul", "add", "sub", "div", "rsub", "multiply", "divide"), _arithmetic_coefficients
     ),
+    **dict.fromkeys(FORMULAS, _formula_coefficients),
 }

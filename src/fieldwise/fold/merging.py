@@ -57,12 +57,16 @@ class _Merger:
         return tuple(reversed(self.merges)), tuple(reversed(self.apart))
 
     def _sums(self, top: int) -> Iterator[int]:
-        """The nodes of a tree of sums."""
-        yield top
-        for operand in self.graph.nodes[top].operands:
-            inner = self.wiring.maker(operand, top)
-            if inner is not None and is_sum(self.graph.nodes[inner]):
-                yield from self._sums(inner)
+        """The nodes of a tree of sums, outermost first."""
+        waiting = [top]
+        while waiting:
+            number = waiting.pop()
+            yield number
+            inner = (
+                self.wiring.inner_sum(operand, number)
+                for operand in self.graph.nodes[number].operands
+            )
+            waiting.extend(found for found in inner if found is not None)
 
     def _merge(self, top: int, summands: Sequence[Summand]) -> None:
         """Per value that is read, its branches into the one with most taps and connections."""
@@ -142,19 +146,15 @@ class _Merger:
         self, top: int, lost: set[tuple[str, int]]
     ) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Per sum of a tree, innermost first, which of its operands are not lost."""
-        node = self.graph.nodes[top]
-        remaining = []
-        for place, operand in enumerate(node.operands):
-            inner = self.wiring.maker(operand, top)
-            if inner is not None and is_sum(self.graph.nodes[inner]):
-                below = dict(self._remaining(inner, lost))
-                yield from below.items()
-                if not below[inner]:
-                    continue
-            elif (operand, top) in lost:
-                continue
-            remaining.append(place)
-        yield top, tuple(remaining)
+        found: dict[int, tuple[int, ...]] = {}
+        for number in sorted(self._sums(top)):
+            remaining = []
+            for place, operand in enumerate(self.graph.nodes[number].operands):
+                inner = self.wiring.inner_sum(operand, number)
+                if (operand, number) not in lost if inner is None else found[inner]:
+                    remaining.append(place)
+            found[number] = tuple(remaining)
+        yield from found.items()
 
 
 def taps_in(host: Layer, layer: Layer | None) -> Taps:

@@ -7,58 +7,81 @@ from typing import Any
 
 from fieldwise.axes import Border
 from fieldwise.fold.refusal import Stays
-from fieldwise.graph.calls import arguments, drops_out
+from fieldwise.graph.calls import arguments, drops_out, op_name
 from fieldwise.graph.ir import Along, Graph, Node, Ref, Separable, step_shapes
 
-_LAYOUT = frozenset({
-    "reshape", "permute", "to", "clone", "alias", "detach", "lift_fresh", "flip", "roll",
-    "slice", "select", "split", "unbind", "expand", "repeat", "as_strided", "pixel_shuffle",
+_ONE = frozenset({
+    "reshape", "permute", "to", "clone", "alias", "detach", "lift_fresh", "flip", "roll", "rot90",
+    "slice", "select", "index_select", "index", "gather", "take", "split", "unbind", "expand",
+    "repeat", "tile", "repeat_interleave", "as_strided", "unfold", "diagonal", "pixel_shuffle",
     "pixel_unshuffle", "channel_shuffle", "dropout",
 })  # fmt: skip
-_AVERAGE = frozenset({
+"""f(x)[i] = x[σ(i)]: each element is one that is read, chosen by its place."""
+_MEAN = frozenset({
     "mean", "avg_pool", "adaptive_avg_pool", "upsample_nearest", "upsample_linear",
-    "upsample_bilinear", "upsample_bicubic",
+    "upsample_bilinear", "upsample_bicubic", "upsample_trilinear",
 })  # fmt: skip
-MAXIMUM = frozenset({"max_pool", "adaptive_max_pool", "amax"})
+"""f(x)[i] = Σ w·x with weights that sum to one."""
+_SUM = frozenset({"sum", "cumsum", "tril", "triu"})
+"""f(x)[i] = Σ w·x with weights of any sum, none of them of the data."""
+_ORDER = frozenset({
+    "max_pool", "adaptive_max_pool", "amax", "amin", "max", "min", "median", "kthvalue", "sort",
+    "msort", "topk", "cummax", "cummin",
+})  # fmt: skip
+"""f(x)[i] is one of the elements that are read, chosen by their order."""
+JOINS = frozenset({"cat", "stack"})
+"""Every element is one of one of the operands, chosen by its place."""
 
 
-def check_passes(graph: Graph, node: Node, *, shifts: bool, rises: Callable[[], bool]) -> bool:
+def factor_of(graph: Graph, node: Node, *, shifts: bool, rises: Callable[[], bool]) -> float | None:
     """Whether a scale, and with ``shifts`` a shift, can be done before this op instead of after.
 
     rises: tells whether every scale is positive, so that the largest value stays the largest
 
-    False for an op that takes neither past; raises Stays with the reason for one that takes
-    only some affine ops past.
+    The shift is then divided by what is returned; None for an op that takes neither past.  Raises
+    Stays with the reason for one that takes only some affine ops past.
     """
     if node.op == "dropout" and drops_out(node):
         raise Stays(f"'{node.results[0]}' is a dropout that is active")
-    if node.op in _LAYOUT or is_copy(node):
-        return True
-    if _scales(node):
-        if shifts:
-            raise Stays(f"'{node.results[0]}' multiplies by a number, which a shift does not pass")
-        return True
-    if node.op in _AVERAGE:
+    if node.op in _ONE or is_copy(node):
+        return 1.0
+    if (number := _number(node)) is not None:
+        if shifts and not number:
+            raise Stays(f"'{node.results[0]}' multiplies by 0, which a shift does not pass")
+        return number or 1.0
+    if node.op in _MEAN:
         if shifts and node.op == "avg_pool" and not _is_mean(node):
             raise Stays(
                 f"'{node.results[0]}' averages over padding that it counts as zeros, "
                 "which a shift does not pass"
             )
-        return True
-    if node.op in MAXIMUM:
+        return 1.0
+    if is_ordering(node):
         if not rises():
             raise Stays(
                 f"'{node.results[0]}' is made by {node.op}, which a scale that is not positive "
                 "does not pass"
             )
-        return True
+        return 1.0
     if node.op == "pad":
-        return _pad_passes(graph, node, shifts=shifts)
-    if node.op == "sum":
+        return 1.0 if _pad_passes(graph, node, shifts=shifts) else None
+    if _name(node) in _SUM:
         if shifts:
-            raise Stays(f"'{node.results[0]}' is a sum, which counts a shift several times")
-        return True
-    return False
+            raise Stays(
+                f"'{node.results[0]}' is a {_name(node)}, which counts a shift several times"
+            )
+        return 1.0
+    return None
+
+
+def is_ordering(node: Node) -> bool:
+    """Whether an op picks elements by their order, of one operand."""
+    return _name(node) in _ORDER and "other" not in arguments(node)
+
+
+def _name(node: Node) -> str:
+    """Of the op, or of the call where the op stands for several."""
+    return op_name(node) if node.op == "cumulative" else node.op
 
 
 def is_copy(node: Node) -> bool:
@@ -75,11 +98,19 @@ def is_copy(node: Node) -> bool:
     return node.op in ("mul", "div") and isinstance(pair[0], Ref) and numbers[0] == 1
 
 
-def _scales(node: Node) -> bool:
-    """Whether an op multiplies by a number."""
+def _number(node: Node) -> float | None:
+    """The number that an op multiplies by; None for an op that does something else."""
+    if node.op == "neg":
+        return -1.0
     given = arguments(node)
-    plain = node.op in ("mul", "div") and given.get("rounding_mode") is None
-    return plain and isinstance(given.get("self"), Ref) and isinstance(given["other"], (int, float))
+    if node.op not in ("mul", "div") or given.get("rounding_mode") is not None:
+        return None
+    other = given.get("other")
+    if not isinstance(given.get("self"), Ref) or not isinstance(other, (int, float)):
+        return None
+    if node.op == "mul":
+        return float(other)
+    return 1 / other if other else None
 
 
 def _is_mean(node: Node) -> bool:

@@ -23,14 +23,14 @@ class Absorption:
     place:  'after' it, Γf(x) + α; 'before' it, f(Γx + α); or 'beside' it, f(x) ± ((Γ − 1)x + α),
             for an op on a branch that is added to f(x) and goes on as the identity
     labels: per channel (of its operand where before), which coefficient; BARE where none
-    shifts: whether it takes the shift too, or only the scale
+    shift:  by what the shift is multiplied on the way to the layer; 0: only the scale is taken
     sign:   −1 beside a branch that is subtracted
     """
 
     layer: Layer
     place: Place
     labels: tuple[int, ...]
-    shifts: bool = True
+    shift: float = 1.0
     sign: int = 1
 
 

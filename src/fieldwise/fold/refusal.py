@@ -11,6 +11,15 @@ class Stays(Exception):  # noqa: N818  (an answer, not an error)
         """The reason, as a clause."""
         return str(self.args[0])
 
+    def within(self, whole: str) -> Stays:
+        """The reason of a part, told of the whole; where wholes lie in wholes, of the inner ones.
+
+        >>> Stays("it is odd").within("it reads a sum").because
+        'it reads a sum, of which it is odd'
+        """
+        deep = self.because.count(_OF_WHICH) >= _LEVELS
+        return self if deep else Stays(f"{whole}{_OF_WHICH}{self.because}")
+
 
 def listed(names: tuple[str, ...] | list[str], *, most: int = 3) -> str:
     """Names in quotes, the first few of them.
@@ -20,3 +29,7 @@ def listed(names: tuple[str, ...] | list[str], *, most: int = 3) -> str:
     """
     shown = ", ".join(f"'{name}'" for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+_OF_WHICH = ", of which "
+_LEVELS = 3

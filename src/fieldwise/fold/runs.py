@@ -56,7 +56,7 @@ def _same(one: Taken, two: Taken) -> bool:
     return len(one) == len(two) and all(
         a.place == b.place
         and a.labels == b.labels
-        and a.shifts == b.shifts
+        and a.shift == b.shift
         and a.sign == b.sign
         and all(
             np.array_equal(left, right)

@@ -129,7 +129,7 @@ def _step(fold: Fold, taken: Absorption, scale: Array, shift: Array) -> Step:
     labels = np.array(taken.labels)
     bare = labels == BARE
     scales = np.where(bare, 1.0, scale[labels])
-    shifts = np.where(bare | (not taken.shifts), 0.0, shift[labels])
+    shifts = np.where(bare | (taken.shift == 0), 0.0, taken.shift * shift[labels])
     if taken.place == "beside":
         scales, shifts = 1 + taken.sign * (scales - 1), taken.sign * shifts
     return Step(fold.candidate.number, taken.place, scales, shifts)

@@ -31,6 +31,7 @@ class Wiring:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.gone: set[int] = set()
+        self._skipped: dict[tuple[str, int], tuple[str, int]] = {}
         self.producer = {r: n for n, node in enumerate(graph.nodes) for r in node.results}
         self.readers: dict[str, list[int]] = defaultdict(list)
         for number, node in enumerate(graph.nodes):
@@ -58,6 +59,25 @@ class Wiring:
         if others:
             raise Stays(f"'{value}' is also read by {listed(others)}")
 
+    def past_gone(self, value: str, reader: int) -> tuple[str, int]:
+        """The value that this reader is given once nodes are gone, and the first of those nodes.
+
+        Raises Stays where something else needs one of the values on the way.
+        """
+        way = []
+        while True:
+            self.check_unshared(value, reader)
+            number = self.producer.get(value)
+            if number not in self.gone or number is None:
+                break
+            way.append((value, reader))
+            value, reader = self._skipped.get((value, reader)) or (
+                self.graph.nodes[number].operands[0],
+                number,
+            )
+        self._skipped.update(dict.fromkeys(way, (value, reader)))
+        return value, reader
+
     def only_read(self, node: Node, result: str, place: int) -> Read:
         """The one read of an operand; raises Stays where there are several."""
         reads = [r for r in node.reads[node.results.index(result)] if r.operand == place]
@@ -82,41 +102,52 @@ class Wiring:
 
     def origin(self, value: str, until: int = -1) -> str | None:
         """The value that this one is a copy of; None where node ``until`` makes it."""
-        number = self.producer.get(value)
-        if number is not None and number == until:
-            return None
-        if number is None or not self.is_copy(number):
-            return value
-        return self.origin(self.source(number), until)
+        while (number := self.producer.get(value)) is not None and self.is_copy(number):
+            if number == until:
+                return None
+            value = self.source(number)
+        return value if number is None or number != until else None
 
     def maker(self, value: str, reader: int) -> int | None:
         """The node that makes a value for this reader alone, copies looked through; else None."""
-        number = self.producer.get(value)
-        if number is None or not self.is_unshared(value, reader):
-            return None
-        if self.is_copy(number):
-            return self.maker(self.source(number), number)
-        return number
+        while (number := self.producer.get(value)) is not None:
+            if not self.is_unshared(value, reader):
+                return None
+            if not self.is_copy(number):
+                return number
+            value, reader = self.source(number), number
+        return None
 
     # ---------------------------------------------------------------- sums
 
-    def summands(self, number: int, sign: int = 1) -> Iterator[Summand]:
+    def summands(self, number: int) -> Iterator[Summand]:
         """What a tree of sums adds up; a sum that others read too is a summand.
 
         Raises Stays for a sum that broadcasts, or that reads one value twice.
         """
-        node = self.graph.nodes[number]
-        value = node.results[0]
-        for place, operand in enumerate(node.operands):
-            self.only_read(node, value, place)
-            if self.graph.shape(operand) != self.graph.shape(value):
-                raise Stays(f"it reads a sum, '{value}', whose summands have different shapes")
-            here = sign * sign_of(node, place)
-            inner = self.maker(operand, number)
-            if inner is not None and is_sum(self.graph.nodes[inner]):
-                yield from self.summands(inner, here)
-            else:
-                yield Summand(operand, number, here)
+        waiting = [Summand(self.graph.nodes[number].results[0], -1, 1)]
+        inner: int | None = number
+        while waiting:
+            summand = waiting.pop()
+            if summand.reader >= 0:
+                inner = self.inner_sum(summand.value, summand.reader)
+            if inner is None:
+                yield summand
+                continue
+            node, total = self.graph.nodes[inner], self.graph.nodes[inner].results[0]
+            for place, operand in enumerate(node.operands):
+                self.only_read(node, total, place)
+                if self.graph.shape(operand) != self.graph.shape(total):
+                    raise Stays(f"it reads a sum, '{total}', whose summands have different shapes")
+            waiting.extend(
+                Summand(operand, inner, summand.sign * sign_of(node, place))
+                for place, operand in reversed(list(enumerate(node.operands)))
+            )
+
+    def inner_sum(self, value: str, reader: int) -> int | None:
+        """The sum that makes a value for this reader alone; None where none does."""
+        number = self.maker(value, reader)
+        return number if number is not None and is_sum(self.graph.nodes[number]) else None
 
 
 def places(node: Node) -> list[int]:
