@@ -306,6 +306,11 @@ def its_own_memory_by_offset(x: Tensor) -> tuple[Tensor, ...]:
 
 
 @case(12)
+def a_constant_that_looks_at_derived_memory_by_offset(x: Tensor) -> Tensor:
+    return torch.tensor([]).set_((x * 2).untyped_storage(), 1, (2, 3), (4, 1)) + 1
+
+
+@case(12)
 def the_memory_of_a_constant(x: Tensor) -> tuple[Tensor, ...]:
     y, z = x * 2, x * 3
     y.set_(torch.arange(1.0, 13.0).view(3, 4))

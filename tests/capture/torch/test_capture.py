@@ -314,14 +314,15 @@ def test_vmap_is_looked_into():
     is_replayed(torch.vmap(lambda row: row.cumsum(0) * 2), torch.randn(3, 4))
 
 
-def test_autocast_regions_are_recorded_in_the_dtype_of_their_weights():
+def test_autocast_regions_are_recorded_with_their_casts_and_parameters():
     def cast(self: Any, x: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             return self.linear(x)
 
     graph = capture(Net(cast, linear=nn.Linear(3, 2)), torch.randn(2, 3))
-    assert graph.values[graph.outputs[0]].dtype == "float32"
-    assert graph.nodes[0].parameters == ("linear.bias", "linear.weight")
+    assert graph.values[graph.outputs[0]].dtype == "bfloat16"
+    assert [node.op for node in graph.nodes] == ["to", "linear"]
+    assert graph.nodes[1].parameters == ("linear.bias", "linear.weight")
 
 
 def test_composite_ops_that_insist_on_one_device_are_recorded_whole():

@@ -212,6 +212,8 @@ class Recorder(TorchDispatchMode):
     def _constant(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if op.writes and _loses_values(op, args, kwargs):
             return self._record(op, func, args, kwargs)
+        if op.plain == "set" and _is_storage_on_meta(*args[1:2]) and not args[0].is_meta:
+            return self._record_set(op, func, args, kwargs)
         try:
             return self.constants.run(op, func, args, kwargs)
         except (NotImplementedError, RuntimeError):
@@ -493,10 +495,9 @@ class Recorder(TorchDispatchMode):
             self._forget(target)
             ask_torch(func, args, kwargs)
         else:
-            raise self.refuse(
-                f"set_ ({self.trace.frame}) lets a constant look at other memory by offset and "
-                f"strides; use copy_ instead."
-            )
+            twin = torch.empty(0, dtype=target.dtype, device=META)
+            ask_torch(func, (twin, *args[1:]), kwargs)
+            self.rebind(torch.ops.aten.set_.source_Tensor, target, twin)
         return target
 
     def rebind(self, func: Any, target: Tensor, source: Tensor) -> None:
@@ -553,3 +554,8 @@ def _loses_values(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool
     """Whether what has no values (it is on the meta device) is written into what has some."""
     written = op.written(args, kwargs)
     return not any(t.is_meta for t in written) and any(t.is_meta for t in tensors_of(args, kwargs))
+
+
+def _is_storage_on_meta(source: Any = None) -> bool:
+    storages = (torch.UntypedStorage, torch.TypedStorage)
+    return isinstance(source, storages) and source.device == META
