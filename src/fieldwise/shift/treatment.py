@@ -77,12 +77,12 @@ _COPIES = """
 _REDUCTIONS = """
     mean sum amax amin nanmean nansum logsumexp prod all any linalg_vector_norm norm count_nonzero
     var std var_mean std_mean aminmax _aminmax frobenius_norm msort pdist isin trace quantile
-    nanquantile
+    nanquantile hash_tensor
 """
 _PICKS = "max min median nanmedian mode kthvalue"
 _PLAIN = """
     col2im cumulative stft istft unfold_backward argmax argmin argsort affine_grid_generator
-    one_hot embedding glu
+    one_hot embedding glu linspace logspace
 """
 
 TABLE: dict[str, Treatment] = {
@@ -148,7 +148,8 @@ UNJUDGED: dict[str, str] = {
         "it picks elements by their values, wherever they are",
     ),
     **dict.fromkeys(
-        ("bincount", "histogram", "put"), "it counts or places elements by their values"
+        ("bincount", "histogram", "put", "segment_reduce", "_unsafe_masked_index"),
+        "it counts or places elements by their values",
     ),
     **dict.fromkeys(
         ("nll_loss", "margin_loss", "ctc_loss", "embedding_bag"),

@@ -95,7 +95,8 @@ _WRITES_ONLY = {
 }  # fmt: skip
 _SIZED_BY = {
     "masked_select": ("mask",), "repeat_interleave": ("repeats",), "bincount": ("self",),
-    "index": ("indices",), "one_hot": ("self",), "_ctc_loss": ("input_lengths", "target_lengths"),
+    "index": ("indices",), "one_hot": ("self",), "tensor_split": ("tensor_indices_or_sections",),
+    "_ctc_loss": ("input_lengths", "target_lengths"),
 }  # fmt: skip
 _STATISTICS = ("running_mean", "running_var")
 

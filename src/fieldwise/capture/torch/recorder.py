@@ -172,6 +172,9 @@ class Recorder(TorchDispatchMode):
         if op.name == "aten::as_strided":
             return self._record_strided(func, args, kwargs)
         if op.rule is None and op.composite:
+            deciding = [op.bind(args, kwargs).get(name) for name in op.sized_by]
+            if any(self.memory.entry(tensor) for tensor in tensors_of(deciding, {})):
+                raise self.refuse_data(op.plain)
             return self._decompose(op, func, args, kwargs)
         return self._record(op, func, args, kwargs)
 

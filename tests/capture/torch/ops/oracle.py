@@ -288,7 +288,10 @@ def changed(model: nn.Module, draws: Sequence[tuple[Tensor, ...]]) -> dict[str, 
             sizes = [(output.numel(), tensor.numel()) for tensor in tensors]
             total.setdefault(name, [np.zeros(size, dtype=bool) for size in sizes])
         for number, tensor in enumerate(tensors):
-            for element, value in product(range(tensor.numel()), tensor.unique()):
+            values = tensor.unique()
+            if tensor.is_floating_point():
+                values = values[:: max(1, len(values) // 3)]
+            for element, value in product(range(tensor.numel()), values):
                 moved = tensor.clone()
                 moved.view(-1)[element] = value
                 after = model(*tensors[:number], moved, *tensors[number + 1 :])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from tests.capture.torch.ops.oracle import decides
 
 
-def draws(*kinds: Any, count: int = 40) -> list[tuple[torch.Tensor, ...]]:
+def draws(*kinds: Any, count: int = 30) -> list[tuple[torch.Tensor, ...]]:
     """Random tensors: a shape makes numbers, (shape, n) integers below n, n = 2 booleans."""
     generator = torch.Generator().manual_seed(4)
 
@@ -45,6 +45,17 @@ EXACT: dict[str, tuple[Any, tuple[Any, ...]]] = {
         lambda x, y: x.as_strided_scatter(y, (3,), (3,), 1),
         ((2, 4), (3,)),
     ),
+    "attention and its scores": (
+        lambda q, k, v: torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k, v, is_causal=True
+        )[:2],
+        ((1, 1, 3, 2), (1, 1, 3, 2), (1, 1, 3, 2)),
+    ),
+    "segment_reduce": (
+        lambda x: torch.segment_reduce(x, "sum", lengths=torch.tensor([2, 0, 1])),
+        ((3, 2),),
+    ),
+    "linspace": (lambda x: torch.linspace(x[0], x[1], 4, dtype=x.dtype), ((2,),)),
     "bincount": (lambda x: torch.bincount(torch.tensor([2, 0, 2]), x), ((3,),)),
     "histogram": (lambda x, edges: torch.histogram(x, edges)[0], ((4,), (3,))),
     "nll_loss": (lambda x, w: F.nll_loss(x, torch.tensor([0, 2]), w), ((2, 3), (3,))),
@@ -79,6 +90,10 @@ BOUNDS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "index_put by a grid": (
         lambda x, i, y: x.index_put((i,), y, accumulate=True),
         ((3, 2), ((2, 2), 3), (1, 2, 2)),
+    ),
+    "segment_reduce": (
+        lambda x, n: torch.segment_reduce(x, "sum", lengths=n, unsafe=True),
+        ((3, 2), ((2,), 1)),
     ),
     "x[i, j]": (lambda x, i, j: x[i, j], ((3, 4), ((2, 1), 3), ((2,), 4))),
     "embedding": (lambda i, w: F.embedding(i, w), (((2, 2), 3), (3, 2))),

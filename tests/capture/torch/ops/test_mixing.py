@@ -11,7 +11,7 @@ from torch import nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.errors import CaptureError
-from tests.capture.torch.ops.oracle import agree
+from tests.capture.torch.ops.oracle import agree, marks
 
 EINSUMS = [
     ("ij,jk->ik", [(2, 3), (3, 4)]),
@@ -355,3 +355,14 @@ def test_a_batch_norm_without_stored_statistics_takes_those_of_the_batch():
 
 def test_a_training_flag_passed_by_hand_takes_the_statistics_of_the_batch():
     agree(lambda x: F.batch_norm(x, None, None, training=True), (2, 2, 3))
+
+
+def test_an_attention_mask_without_values_is_marked():
+    mask = torch.ones(3, 3, dtype=torch.bool, device="meta")
+
+    class Masked(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.scaled_dot_product_attention(x, x, x, attn_mask=mask)
+
+    graph = capture(Masked(), torch.empty(1, 3, 2, device="meta"))
+    assert marks(graph) == {"an attention mask on the meta device, which has no values"}

@@ -28,6 +28,23 @@ def _attention(call: OpCall) -> Reads:
 
     A query that sees one key only weighs it with 1, whatever the query and the key hold.
     """
+    return one(*_attended(call))
+
+
+@rule("_scaled_dot_product_flash_attention_for_cpu", name="attention")
+def _attention_and_scores(call: OpCall) -> Reads:
+    """The logarithm of each query's sum of scores is a result too."""
+    query = Along(len(call.result) - 2)
+    scores = [
+        _guarded(_heads(number, call, (place, WHOLE)), where)
+        for keys, where in _visible(call)
+        for name, place in (("query", query), ("key", keys))
+        if (number := call.operand(name)) is not None
+    ]
+    return (tuple(_attended(call)), (*scores, *_of_mask(call)))
+
+
+def _attended(call: OpCall) -> list[Read]:
     rank = len(call.result)
     query = Along(rank - 2)
     reads: list[Read] = []
@@ -40,11 +57,17 @@ def _attention(call: OpCall) -> Reads:
         ):
             if (number := call.operand(name)) is not None:
                 reads.append(_guarded(_heads(number, call, coords), guards))
-    if (number := call.operand("attn_mask")) is not None:
-        shape = call.operands[number]
-        row = AT_ZERO if shape[-2] == 1 else query
-        reads.append(batched(number, shape, call.result[:-2], (row, WHOLE)))
-    return one(*reads)
+    return [*reads, *_of_mask(call)]
+
+
+def _of_mask(call: OpCall) -> list[Read]:
+    """The row of a query in a derived mask."""
+    number = call.operand("attn_mask")
+    if number is None:
+        return []
+    shape = call.operands[number]
+    row = AT_ZERO if shape[-2] == 1 else Along(len(call.result) - 2)
+    return [batched(number, shape, call.result[:-2], (row, WHOLE))]
 
 
 def _guarded(read: Read, where: Where) -> Read:
@@ -82,9 +105,11 @@ def _visible(call: OpCall) -> list[tuple[Coord, Where]]:
         past = (IndexSet.range(0, min(i + 1, keys)) for i in range(queries))
         return [(Along(dim, Table(tuple(past))), ())]
     mask = call["attn_mask"]
-    values = None if mask is None or isinstance(mask, Ref) else constant_values(mask)
-    if values is None:
+    if mask is None or isinstance(mask, Ref):
         return [(WHOLE, ())]
+    values = constant_values(mask)
+    if values is None:
+        return [(Unknown("an attention mask on the meta device, which has no values"), ())]
     opened = values if values.dtype == bool else values > -np.inf
     return list(visible(opened, range(dim + 2 - opened.ndim, dim + 1), queries))
 

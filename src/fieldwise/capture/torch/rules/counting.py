@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
+
 from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
+from fieldwise.capture.torch.rules.common import along_but
 from fieldwise.capture.torch.rules.indexing import known_values
-from fieldwise.graph.ir import WHOLE, Along, Read, Unknown, identity, separable
+from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Unknown, identity, separable
 
 
 @rule("histc")
@@ -34,6 +39,23 @@ def _bincount(call: OpCall) -> Reads:
         return one(separable(number, Unknown("bincount of numbers that are not known")))
     rows = [IndexSet.of((numbers == k).nonzero()[0].tolist()) for k in range(call.result[0])]
     return one(separable(number, Along(0, index_map(rows))))
+
+
+@rule("segment_reduce")
+def _segment_reduce(call: OpCall) -> Reads:
+    """Segment s reduces the rows from where the one before ends, counted along an axis."""
+    axis, lengths = (
+        call["axis"],
+        known_values(call["lengths"]) if call["lengths"] is not None else None,
+    )
+    reads = _whole(call, "lengths", "offsets", "indices")
+    if (number := call.operand("data")) is not None:
+        rows: Coord = Unknown("segment_reduce of segments that are data, or differ between rows")
+        if lengths is not None and lengths.ndim == 1:
+            ends = [0, *np.cumsum(lengths).tolist()]
+            rows = Along(axis, index_map([IndexSet.range(*pair) for pair in pairwise(ends)]))
+        reads.append(along_but(number, len(call.operands[number]), {axis: rows}))
+    return one(*reads)
 
 
 def _whole(call: OpCall, *names: str) -> list[Read]:

@@ -242,7 +242,7 @@ def _masked_select(call: OpCall) -> Reads:
     return one(Read(number, steps, (wide, (numel(wide),))))
 
 
-@rule("nonzero", "nonzero_static")
+@rule("nonzero", "nonzero_static", "_unsafe_masked_index")
 def _picked_by_data(call: OpCall) -> Reads:
     why = f"{call.op} picks elements by their values"
     return one(*(separable(n, *[Unknown(why)] * len(call.operands[n])) for _, n in call.derived()))

@@ -307,6 +307,22 @@ def _interleaved(repeats: object, dim: int, size: int) -> Coord:
     return Along(dim, index_map(rows))
 
 
+@rule("linspace", "logspace")
+def _spaced(call: OpCall) -> Reads:
+    """Numbers from a scalar ``start`` to a scalar ``end``, which are the first and the last."""
+    every = IndexSet.range(0, call.result[0])
+    ends = {"start": every, "end": every - IndexSet(0, 1)}
+    if call.result[0] > 1:
+        ends["start"] = every - IndexSet(call.result[0] - 1, 1)
+    return one(
+        *(
+            separable(number, *[WHOLE] * len(call.operands[number]), where=((0, here),))
+            for name, here in ends.items()
+            if (number := call.operand(name)) is not None
+        )
+    )
+
+
 @rule("roll")
 def _roll(call: OpCall) -> Reads:
     number, shape = source(call)

@@ -63,13 +63,13 @@ for _op, _factors in _ADDED.items():
 
     @rule(_op, name="matmul")
     def _add_product(call: OpCall, factors: tuple[str, str] = _factors) -> Reads:
-        return one(*_product(call, *factors), *broadcasts(call, "self"))
+        return one(*_product(call, *factors), *_addend(call))
 
 
 @rule("addbmm")
 def _add_summed_products(call: OpCall) -> Reads:
     """The products of a batch of matrices, summed over the batch."""
-    reads = broadcasts(call, "self")
+    reads = _addend(call)
     for name, coords in (("batch1", (Along(0), WHOLE)), ("batch2", (WHOLE, Along(1)))):
         if (number := call.operand(name)) is not None:
             reads.append(separable(number, WHOLE, *coords))
@@ -78,11 +78,16 @@ def _add_summed_products(call: OpCall) -> Reads:
 
 @rule("addr")
 def _add_outer(call: OpCall) -> Reads:
-    reads = broadcasts(call, "self")
+    reads = _addend(call)
     for dim, name in enumerate(("vec1", "vec2")):
         if (number := call.operand(name)) is not None:
             reads.append(separable(number, Along(dim)))
     return one(*reads)
+
+
+def _addend(call: OpCall) -> list[Read]:
+    """What is added to a product, unless it is multiplied by zero."""
+    return broadcasts(call, "self") if call["beta"] else []
 
 
 def _product(call: OpCall, left: str, right: str) -> list[Read]:

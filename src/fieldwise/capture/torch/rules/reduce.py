@@ -23,7 +23,7 @@ from fieldwise.graph.ir import WHOLE, Along, Ref, separable
     "mean", "sum", "amax", "amin", "nanmean", "nansum", "logsumexp", "prod", "all", "any",
     "linalg_vector_norm", "norm", "count_nonzero", "var", "std", "var_mean", "std_mean",
     "max", "min", "median", "nanmedian", "argmax", "argmin", "mode", "kthvalue", "aminmax",
-    "_aminmax", "frobenius_norm",
+    "_aminmax", "frobenius_norm", "hash_tensor",
 )  # fmt: skip
 def _reduction(call: OpCall) -> Reads:
     if "other" in call.args:  # max and min of two tensors are element-wise

@@ -204,6 +204,11 @@ def _scattered(call: OpCall, *, replaces: bool) -> Reads:
     return one(*reads)
 
 
+@rule("_unsafe_masked_index_put_accumulate", name="index_put")
+def _masked_put(call: OpCall) -> Reads:
+    return _written_by_data(call, "values", None)
+
+
 @rule("masked_scatter")
 def _masked_scatter(call: OpCall) -> Reads:
     """The n-th true place of the mask, in row-major order, takes the n-th element of the source.
