@@ -123,9 +123,10 @@ def with_constants(nodes: tuple[Node, Node], treatment: Treatment, state: State)
 def reads_constants(node: Node, treatment: Treatment) -> bool:
     """Whether it matters where its constants are read: they are neither broadcast nor listed.
 
-    Where they only say where to look, the reads of the operands hold all that they say.
+    Where they only say where to look, or are weights of channels, the reads of the operands hold
+    all that they say of positions.
     """
-    if treatment.constants in ("broadcast", "listed") or treatment.averages:
+    if treatment.constants in ("broadcast", "listed") or treatment.averages or treatment.channels:
         return False
     return any(True for _ in tensors(arguments(node)))
 
