@@ -125,6 +125,17 @@ def test_groups_of_channels_along_the_streamed_axis_are_refused():
         run.plan((1, 32, 6))
 
 
+def test_a_norm_that_hands_out_more_than_its_statistics_is_refused():
+    def norm(x: Tensor) -> Tensor:
+        given = (torch.ones(6), torch.ones(6), torch.ones(6), torch.ones(6), 0.1, 1e-5)
+        y, *_, reserved = torch.ops.aten._batch_norm_with_update_functional(x, *given)[:4]
+        return y + reserved.sum()
+
+    run = streamed(Function(norm).eval(), torch.empty(2, 6, 32), axis=-1, global_ops="multipass")
+    with pytest.raises(StreamError, match="neither be streamed nor summed up"):
+        run.plan((2, 6, 32))
+
+
 def test_parts_of_other_shapes_are_not_broadcast():
     graph = capture(Function(lambda x: x.mean(1)), torch.empty(2, 4, 3))
     (node,) = graph.nodes

@@ -41,6 +41,8 @@ def next_pass(graph: Graph, axis: int, known: Known) -> Pass | None:
     for node, why, dim in blocked:
         shapes = [graph.shape(name) for name in node.results]
         one = statistic(node, dim, graph.shape(node.operands[0]), shapes)
+        if node.results[0] in {*known.values, *known.affine}:
+            one = None  # that it is known has not helped
         if one is None:
             refusals.append(Refusal.of(node, why))
         else:

@@ -94,8 +94,12 @@ def statistic(node: Node, dim: int, shape: Shape, results: Sequence[Shape]) -> S
         return _Combined(node, call, dim, results[0])
     if node.op in ("var", "std", "var_mean", "std_mean"):
         return _Spread(node, call, results)
-    groups = _groups(node.op, call, shape)
+    groups = _groups(node.op, call, shape) if len(results) <= _NORMALISED else None
     return None if groups is None else _Norm(node, call, groups, shape, results)
+
+
+_NORMALISED = 3
+"""Results of a norm that are known: what is normalised, the means and the reciprocal spreads."""
 
 
 def _reads_whole(node: Node, dim: int, size: int, results: Sequence[Shape]) -> bool:
