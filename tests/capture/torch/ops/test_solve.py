@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.capture.torch.ops.oracle import agree, decides
+from fieldwise.capture.torch import capture
+from tests.capture.torch.ops.oracle import Op, agree, decides, marks
 
 SQUARE = (3, 3)
 
@@ -85,3 +86,11 @@ def test_an_element_of_a_solution_or_factor_reads_what_its_jacobian_says(name: s
 def test_elimination_reads_the_columns_before_since_they_choose_its_rows(function: Any):
     draws = torch.rand(60, 3, 3, generator=torch.Generator().manual_seed(0))
     decides(function, *((draw.double(),) for draw in draws))
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (2, 5), (2, 4, 3), (1, 1), (0, 2)])
+@pytest.mark.parametrize("factor", [torch.linalg.qr, torch.linalg.lu, torch.geqrf, torch.lu])
+def test_a_matrix_that_is_not_square_is_factored_without_a_bound(
+    factor: Any, shape: tuple[int, ...]
+):
+    assert not marks(capture(Op(factor), torch.empty(shape)))

@@ -97,7 +97,7 @@ def _choices(size: int, rows: int) -> Table:
 def _pivots(call: OpCall, number: int, shape: Shape) -> tuple[Read, ...]:
     """The pivots, or the scales of reflectors: second results, one per column."""
     rank, size = len(shape), call.results[1][-1]
-    where: Where = ((rank - 2, IndexSet.range(0, shape[-2] - 1)),)
+    where: Where = ((rank - 2, IndexSet.range(0, min(size, shape[-2] - 1))),)
     return (_matrix(number, rank, WHOLE, Along(rank - 2, past(size)), where),)
 
 
