@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from fieldwise.capture.torch import capture
 from fieldwise.errors import CaptureError
+from fieldwise.graph import to_text
 from tests.capture.torch.replay import Net, is_replayed
 
 
@@ -247,3 +249,31 @@ def test_a_capture_may_run_under_a_default_device():
     with torch.device("meta"):
         graph = capture(model, torch.ones(1, 3, device="cpu"))
     assert [node.op for node in graph.nodes] == ["linear", "add"]
+
+
+def test_a_second_capture_gives_the_first_graph_also_after_failed_ones():
+    def noisy(self: Any, x: Tensor) -> Tensor:
+        self.runs += 1
+        return self.drop(self.linear(x)) + torch.rand(3) * self.runs
+
+    model = Net(noisy, linear=nn.Linear(3, 3), drop=nn.Dropout(0.5), runs=torch.zeros(1))
+    first = to_text(capture(model, ramp(2, 3)))
+    threshold, functions = gc.get_threshold(), _functions()
+    for error in (RuntimeError("no"), KeyboardInterrupt(), SystemExit(1)):
+
+        def fail(x: Tensor, error: BaseException = error) -> Tensor:
+            torch.manual_seed(1)
+            torch.set_default_dtype(torch.float64)
+            raise error
+
+        with pytest.raises((CaptureError, KeyboardInterrupt, SystemExit)):
+            capture(nn.Sequential(model, Net(fail)), ramp(2, 3))
+        with untouched(model):
+            assert to_text(capture(model, ramp(2, 3))) == first
+    assert gc.get_threshold() == threshold
+    assert _functions() == functions
+
+
+def _functions() -> tuple[Any, ...]:
+    """Some of those that a capture replaces while it runs."""
+    return random.random, np.random.rand, torch.manual_seed, nn.Module._call_impl
