@@ -115,6 +115,7 @@ def _outputs(recorder: Recorder, output: Any) -> tuple[list[tuple[str, int]], An
         name, value = next(names), recorder.memory.value_of(tensor)
         if value is None:
             return tensor
+        recorder.memory.check(tensor)
         found.append((name, value))
         return Ref(len(found) - 1)
 

@@ -158,26 +158,21 @@ def _contents(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for tensor, alias, requires_grad, grad in saved:
-            if is_reshaped(tensor, alias):
+            if _is_reshaped(tensor, alias):
                 tensor.data = alias
-            put_back_gradient(tensor, requires_grad, grad)
+            if tensor.requires_grad != requires_grad:
+                tensor.requires_grad_(requires_grad)
+            if tensor.grad is not grad:
+                tensor.grad = grad
         for buffer, content in buffers:
             if not (buffer.is_meta or torch.equal(buffer, content)):
                 buffer.data.copy_(content)
 
 
-def is_reshaped(tensor: Tensor, alias: Tensor) -> bool:
+def _is_reshaped(tensor: Tensor, alias: Tensor) -> bool:
     """Whether a tensor looks at its memory, or at other memory, in another way than its alias."""
     return (
         storage_key(tensor) != storage_key(alias)
         or tensor.shape != alias.shape
         or tensor.stride() != alias.stride()
     )
-
-
-def put_back_gradient(tensor: Tensor, requires_grad: bool, grad: Tensor | None) -> None:
-    """Give a tensor the gradient that it had."""
-    if tensor.requires_grad != requires_grad:
-        tensor.requires_grad_(requires_grad)
-    if tensor.grad is not grad:
-        tensor.grad = grad

@@ -80,11 +80,7 @@ class Memory:
     def value_of(self, tensor: Tensor) -> int | None:
         """The value a tensor holds now; None for a constant."""
         entry = self.entry(tensor)
-        if entry is None:
-            return None
-        value = self.current(entry)
-        self.check(tensor)
-        return value
+        return None if entry is None else self.current(entry)
 
     def check(self, tensor: Tensor) -> None:
         """Raise CaptureError where a tensor has another shape or dtype than what it stands for."""

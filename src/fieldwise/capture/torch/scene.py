@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from fieldwise.capture.torch.constants import NamedTensors
-from fieldwise.capture.torch.keeping import attributes, is_reshaped, put_back_gradient
+from fieldwise.capture.torch.keeping import attributes
+from fieldwise.capture.torch.memory import storage_key
 from fieldwise.capture.torch.private import call_module, private
 from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.tree import named_tensors
@@ -66,8 +67,10 @@ def _followed(model: nn.Module, recorder: Recorder) -> Callable[..., Any]:
         path = paths.get(id(module))
         trace.enter(path, training=module.training)
         try:
-            scripted = isinstance(module, torch.jit.ScriptModule)
-            with recorder.autocast() if scripted else nullcontext():
+            if isinstance(module, torch.jit.ScriptModule):
+                with recorder.autocast():
+                    output = call_module(module, *args, **kwargs)
+            else:
                 output = call_module(module, *args, **kwargs)
             values = [value_of(tensor) for _, tensor in named_tensors(output)]
         except BaseException as error:
@@ -90,10 +93,13 @@ def _tensors(state: NamedTensors, recorder: Recorder) -> Iterator[None]:
         yield
     finally:
         for tensor, alias, requires_grad, grad in saved:
-            if is_reshaped(tensor, alias):
+            if storage_key(tensor) != storage_key(alias) or tensor.shape != alias.shape:
                 recorder.constants.before_reshape(tensor)
                 tensor.data = alias
-            put_back_gradient(tensor, requires_grad, grad)
+            if tensor.requires_grad != requires_grad:
+                tensor.requires_grad_(requires_grad)
+            if tensor.grad is not grad:
+                tensor.grad = grad
 
 
 # -------------------------------------------------------------------- torch
