@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.keeping import kept
-from fieldwise.capture.torch.private import seeded
+from fieldwise.capture.torch.private import private, seeded
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -48,10 +48,12 @@ def run(model: nn.Module, inputs: Any) -> Any:
 def forward(model: nn.Module, inputs: Any) -> Any:
     """One run without gradients, on a tensor, a tuple or a mapping; the model is kept as it was.
 
+    So are the generators of the process: what the model seeds and draws comes from copies of them.
+
     What a module stores while it runs is of no use afterwards, and may be in its way: a cache for
     another size, or one that no gradient passes.
     """
-    with kept(model), torch.no_grad():
+    with private() as own, own.dice, kept(model), torch.no_grad():
         if isinstance(inputs, Mapping):
             return model(**inputs)
         return model(*inputs) if type(inputs) is tuple else model(inputs)

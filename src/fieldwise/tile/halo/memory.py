@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fieldwise.capture.torch.private import private
 from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors
 from fieldwise.graph.ir import Graph, Value
@@ -38,7 +39,7 @@ class Rehearsal:
         """
         state = [tensor for _, tensor in named_state(self._model)]
         device = next((tensor.device for tensor in state), torch.device("cpu"))
-        with self._mode, torch.no_grad():
+        with private() as own, own.dice, self._mode, torch.no_grad():
             given = map_tensors(_empty_on(device), inputs)
             alive = _Alive(state)
             alive.count(tensor for _, tensor in named_tensors(given))
