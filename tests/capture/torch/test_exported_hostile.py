@@ -237,7 +237,16 @@ CONSTANTS = {
 def test_a_large_constant_is_refused_before_it_is_made(program, tmp_path, nodes):
     path = rewritten(program, tmp_path / "net.pt2", {GRAPH: before(*nodes)})
     said = refusal(path)
-    assert "raise --max-constant" in said or "not known beforehand" in said or "too many" in said
+    assert "raise --max-constant if you trust it" in said or "not known beforehand" in said
+
+
+def test_a_value_far_larger_than_what_it_is_made_of_is_refused(program, tmp_path):
+    grown = node("repeat", "a", self=tensor("x"), repeats={"as_ints": [10**6, 1, 1, 1]})
+    path = rewritten(program, tmp_path / "net.pt2", {GRAPH: before(grown)})
+    assert read(path)
+    grown["inputs"][1]["arg"] = {"as_ints": [10**7, 1, 1, 1]}
+    path = rewritten(program, tmp_path / "net.pt2", {GRAPH: before(grown)})
+    assert "makes a value of 8,640,000,000 bytes (aten.repeat.default)" in refusal(path)
 
 
 def test_many_tensors_are_refused_before_they_are_made(program, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.errors import UsageError
 
 _MOST_MODULES = 20_000
-_LARGEST_VALUE = 2**36  # elements
+_GROWTH = 1024  # from inputs and weights to a value
 META = torch.device("meta")
 
 
@@ -45,14 +46,16 @@ class Part(nn.Module):
 class Exported:
     """What an exported module carries out.
 
-    name:  of the file, for errors
-    limit: of the constants that a run makes, in bytes
+    name:    of the file, for errors
+    limit:   of the constants that a run makes, in bytes
+    largest: of a value that derives from the inputs as they were exported, in bytes
     """
 
     name: str
     program: Program
     block: Block
     limit: int
+    largest: int
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Exported:
         return self
@@ -219,8 +222,13 @@ class _Rehearsal(Run):
         """Call an operator where nothing is allocated."""
         args, kwargs = map_arguments(twin, args, on_meta(func, kwargs))
         made = run_on_meta(func, args, kwargs)
-        if any(tensor.numel() > _LARGEST_VALUE for tensor in tensors_of((made,), {})):
-            raise UsageError(f"{self.name!r} makes a value of too many elements by {func}.")
+        for tensor in tensors_of((made,), {}):
+            nbytes = tensor.numel() * tensor.element_size()
+            if nbytes > self.module._exported.largest:
+                raise UsageError(
+                    f"{self.name!r} makes a value of {nbytes:,} bytes ({func}) from much smaller "
+                    "inputs and weights; raise --max-constant if you trust it."
+                )
         return made
 
     def write(self, target: Any, value: Any) -> None:
@@ -260,7 +268,10 @@ def build(
     Raises UnreadableError for paths that cannot be those of modules and tensors, and where a
     tensor is missing.
     """
-    module = ExportedModule(Exported(name, program, blocks_of(program), limit))
+    given = sum(t.untyped_storage().nbytes() for t in (*weights.values(), *constants.values()))
+    given += sum(math.prod(one.usual) * one.dtype.itemsize for one in program.inputs if one.dtype)
+    largest = max(limit, _GROWTH * given)
+    module = ExportedModule(Exported(name, program, blocks_of(program), limit, largest))
     paths = dict.fromkeys(program.modules)
     paths.update(dict.fromkeys(path for step in program.steps for _, path in step.stack))
     parts: dict[str, nn.Module] = {"": module}
@@ -273,6 +284,8 @@ def build(
             raise malformed(f"a tensor is called {path[:60]!r}")
         if isinstance(tensor, nn.Parameter):
             place.register_parameter(attribute, tensor)
+        elif path not in weights and path not in program.buffers:
+            setattr(place, attribute, tensor)
         else:
             place.register_buffer(attribute, tensor, persistent=path in weights)
     missing = [path for path in _states(program) if path not in weights and path not in constants]

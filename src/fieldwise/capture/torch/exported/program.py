@@ -40,7 +40,7 @@ def read_program(document: Field) -> Program:
     graph, signature = module["graph"], module["signature"]
     _check_expressions(document)
     reader = GraphReader()
-    inputs = _inputs(reader, graph, signature)
+    inputs, buffers = _inputs(reader, graph, signature)
     reader.read(graph, (), 0)
     outputs, mutations = _outputs(reader.scope, graph, signature)
     entries = list(module["module_call_graph"].items())
@@ -54,6 +54,7 @@ def read_program(document: Field) -> Program:
         returns=Tree.parse(root["out_spec"].text(1_000_000)),
         ranges=_ranges(document),
         modules=tuple(_path(entry["fqn"]) for entry in entries if entry["fqn"].value),
+        buffers=buffers,
     )
     if program.takes.count != len(inputs) or program.returns.count != len(outputs):
         raise malformed("its inputs and outputs do not fit their nesting")
@@ -124,12 +125,15 @@ def _size(size: Field) -> tuple[Size, int]:
 # -------------------------------------------------------------------- inputs and outputs
 
 
-def _inputs(reader: GraphReader, graph: Field, signature: Field) -> tuple[Input, ...]:
-    """The inputs that a caller gives; states are known to the reader by their paths."""
+def _inputs(
+    reader: GraphReader, graph: Field, signature: Field
+) -> tuple[tuple[Input, ...], frozenset[str]]:
+    """The inputs that a caller gives, and the paths of buffers; the reader learns all names."""
     given, specs = list(graph["inputs"].items()), list(signature["input_specs"].items())
     if len(given) != len(specs):
         raise malformed("its inputs do not fit its signature")
     found: list[Input] = []
+    buffers: set[str] = set()
     for argument, spec in zip(given, specs, strict=True):
         kind, inner = spec.choice()
         if kind == "user_input":
@@ -139,10 +143,13 @@ def _inputs(reader: GraphReader, graph: Field, signature: Field) -> tuple[Input,
             value = _constant(inner["value"])
             found.append(Input(reader.name(f"constant {len(found)}"), None, value))
         elif kind in _STATES:
-            reader.define(_tensor_name(argument), State(inner[_STATES[kind]].text()))
+            path = inner[_STATES[kind]].text()
+            reader.define(_tensor_name(argument), State(path))
+            if kind == "buffer":
+                buffers.add(path)
         else:
             raise foreign(kind)
-    return tuple(found)
+    return tuple(found), frozenset(buffers)
 
 
 _STATES = {

@@ -80,6 +80,7 @@ class Program:
     mutations:      what is written after the last step, and where
     ranges:         of named sizes
     modules:        the paths of its modules, in order
+    buffers:        the paths of its buffers; other constants stand in the code of forward
     """
 
     inputs: tuple[Input, ...]
@@ -90,3 +91,4 @@ class Program:
     returns: Tree
     ranges: Mapping[str, tuple[int | None, int | None]]
     modules: tuple[str, ...]
+    buffers: frozenset[str]
