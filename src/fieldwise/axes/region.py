@@ -129,11 +129,17 @@ class Region:
 def groups_of(before: Shape, after: Shape) -> list[tuple[range, range]]:
     """The finest pairs of runs of dimensions with equal products, for two shapes of equal size.
 
+    Shapes without elements are one pair: nothing tells their dimensions apart.
+
     >>> groups_of((2, 3, 4), (6, 2, 2))
     [(range(0, 2), range(0, 1)), (range(2, 3), range(1, 3))]
+    >>> groups_of((3, 0), (0, 1, 2))
+    [(range(0, 2), range(0, 3))]
     """
     if prod(before) != prod(after):
         raise ValueError(f"Shapes {before} and {after} differ in their number of elements.")
+    if not prod(before):
+        return [(range(len(before)), range(len(after)))]
     groups = []
     i = j = 0
     while i < len(before) or j < len(after):

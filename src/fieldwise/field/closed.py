@@ -15,7 +15,7 @@ from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.field.products import Layout, Product, Track, over
 from fieldwise.field.state import State, joined
 from fieldwise.field.transfer import transfer
-from fieldwise.graph.ir import Graph, Node, Read, step_shapes
+from fieldwise.graph.ir import Graph, Node, Read, Shape, step_shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,17 @@ def _value(
 def _read(graph: Graph, node: Node, read: Read, name: str, state: State) -> State:
     shapes = step_shapes(read, graph.shape(node.operands[read.operand]), graph.shape(name))
     for step, (before, after) in zip(read.steps, shapes, strict=True):
-        state = transfer(state, step, before, after)
         if 0 in before or 0 in after:
-            state = replace(state, products=(), local=())
+            state = _empty(state, before, after)
+        else:
+            state = transfer(state, step, before, after)
     return state
+
+
+def _empty(state: State, before: Shape, after: Shape) -> State:
+    """Where no element is read, or none made: no field, and dimensions that stem from nowhere."""
+    layout = state.layout if before == after else tuple(((size, 0),) for size in after)
+    return replace(state, layout=layout, products=(), local=())
 
 
 def _full_by(state: State, axis: int, name: str, operands: Sequence[Closed]) -> str | None:

@@ -197,7 +197,7 @@ def _interior(shifted: _Shifted, name: str, interior: Interior) -> Outcome:
     before = shifted.outputs(shifted.inputs, name)
     compared = 0
     for times in range(1, shifted.size // interior.period + 1):
-        step = times * move.step
+        step = times * move.step * move.inner
         low, high = max(start, start - step), min(stop, stop - step)
         if low >= high:
             break
@@ -216,11 +216,12 @@ def _interior(shifted: _Shifted, name: str, interior: Interior) -> Outcome:
 
 
 def _rows(value: Tensor, move: Move, low: int, high: int) -> Tensor:
-    part = value.narrow(move.dim, move.start, move.stop - move.start)
-    if move.outer * move.inner == 1:
+    """These positions of each row that a dimension holds; of the dimension where it is one row."""
+    if move.outer == 1:
         return value.narrow(move.dim, low, high - low)
-    digits = part.unflatten(move.dim, (move.outer, move.size, move.inner))
-    return digits.narrow(move.dim + 1, low, high - low)
+    part = value.narrow(move.dim, move.start, move.stop - move.start)
+    rows = part.unflatten(move.dim, (move.outer, move.size * move.inner))
+    return rows.narrow(move.dim + 1, low, high - low)
 
 
 # -------------------------------------------------------------------- comparing
