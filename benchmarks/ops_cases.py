@@ -92,7 +92,10 @@ def sources() -> dict[str, Callable[[int], Iterator[Case]]]:
 def _op_maker(name: str, op: Any) -> Callable[[int], Iterator[Case]]:
     def make(samples: int) -> Iterator[Case]:
         with seeded():
-            for number, sample in enumerate(_chosen(_samples(op), samples)):
+            chosen = _chosen(_samples(op), samples)
+            if not chosen:
+                yield Case(f"{name}#0:all", nn.Identity(), (), "no samples")
+            for number, sample in enumerate(chosen):
                 call = ((sample.input, *sample.args), dict(sample.kwargs))
                 yield from _forms(f"{name}#{number}", op.op, call)
                 if op.inplace_variant is not None:
@@ -123,9 +126,9 @@ def _module_maker(info: Any) -> Callable[[int], Iterator[Case]]:
 
 def _samples(op: Any) -> list[Any]:
     supported = op.supported_dtypes("cpu")
-    dtype = next((d for d in DTYPES if d in supported), None) or min(supported, key=str)
+    dtype = next((d for d in (*DTYPES, *sorted(supported, key=str)) if d in supported), None)
     try:
-        return list(op.sample_inputs("cpu", dtype, requires_grad=False))
+        return list(op.sample_inputs("cpu", dtype, requires_grad=False)) if dtype else []
     except IndexError:  # torch's own sampler fails without a GPU
         return []
 

@@ -213,7 +213,7 @@ def _unit(report: FieldReport, value: str, unit: tuple[int, ...]) -> Outcome:
 
 
 def check_field(model: nn.Module, *inputs: Any) -> Outcome:
-    """Hold the fields of a model, or the reads of an op, against what is measured on it.
+    """Hold the fields of a model against what is measured on it.
 
     Every output element is asked which input elements it depends on; the answer is compared with
     what changes when single input elements are changed, and with derivatives, in double precision
@@ -228,4 +228,13 @@ def check_field(model: nn.Module, *inputs: Any) -> Outcome:
     return field_outcome(doubled(as_module(model)), doubled(inputs)).required()
 
 
-check_reads = check_field
+def check_reads(op: Any, *inputs: Any) -> Outcome:
+    """Hold the rule of an op, given as a function of tensors, against what is measured on it.
+
+    The same as ``check_field``.
+
+    >>> import torch
+    >>> check_reads(lambda x: x.flip(-1)[..., 1:], torch.randn(2, 5)).verdict
+    'exact'
+    """
+    return field_outcome(doubled(as_module(op)), doubled(inputs)).required()

@@ -241,6 +241,11 @@ def _equal(wanted: Runs, found: Runs) -> bool:
 
 
 def check_shift(model: nn.Module, *inputs: Any, axis: int = -1) -> Outcome:
-    """Hold the certificate along an axis of the first input against shifted inputs."""
+    """Hold both theorems along an axis of the first input against shifted inputs.
+
+    What is certified must hold; what is said to be broken by a known layer must be seen to be so.
+
+    Raises AssertionError where it is not, and where nothing was compared.
+    """
     given = doubled(inputs)
     return shift_outcome(doubled(as_module(model)), given, axis % given[0].dim()).required()

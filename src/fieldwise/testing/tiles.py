@@ -102,12 +102,24 @@ def _form(tree: Any) -> Any:
     return "tensor" if isinstance(tree, torch.Tensor) else repr(tree)
 
 
-def check_streamed(model: nn.Module, *inputs: Any, axis: int = -2, **options: Any) -> Outcome:
-    """Hold a streamed run, band by band along an axis, against the whole."""
+def check_streamed(
+    model: nn.Module,
+    *inputs: Any,
+    axis: int = -2,
+    global_ops: Literal["refuse", "multipass"] = "refuse",
+) -> Outcome:
+    """Hold streamed runs of a model against the whole: in bands of one and two rows, and of all.
+
+    axis, global_ops: as for ``streamed``; the axis is counted from the end
+
+    Raises AssertionError where they differ in values or nesting, where a run fails, and where it is
+    refused, since nothing was compared then.
+    """
     given = doubled(inputs)
-    return streamed_outcome(doubled(as_module(model)), given, axis, **options).required()
+    module = doubled(as_module(model))
+    return streamed_outcome(module, given, axis, global_ops=global_ops).required()
 
 
 def check_tiled(model: nn.Module, *inputs: Any, axis: int = -1) -> Outcome:
-    """Hold a tiled run along an axis against the whole."""
+    """Hold a run in tiles along an axis against the whole; raises as ``check_streamed`` does."""
     return tiled_outcome(doubled(as_module(model)), doubled(inputs), axis).required()
