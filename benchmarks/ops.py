@@ -65,7 +65,7 @@ def judge(case: Any, verb: str) -> Result:
         return Result(case.name, verb, case.apart.split(":")[0], case.apart)
     outcome = _JUDGES[verb](case)
     return Result(
-        case.name, verb, outcome.verdict, " ".join(outcome.why.split())[:400], outcome.compared
+        case.name, verb, outcome.verdict, " ".join(outcome.why.split())[:200], outcome.compared
     )
 
 
@@ -268,25 +268,42 @@ def run(ops: Sequence[str], settings: Settings, workers: int) -> Iterator[list[R
 # -------------------------------------------------------------------- the page
 
 
-def write(results: Sequence[Result]) -> None:
-    """docs/ops.csv and docs/ops.md."""
+def write(results: Sequence[Result], ops: int) -> None:
+    """docs/ops.csv (what is not exact) and docs/ops.md, of so many ops and modules in all."""
     rows = sorted(results, key=lambda r: (r.case, VERBS.index(r.verb) if r.verb in VERBS else 9))
-    _save(DOCS / "ops.csv", [row for row in rows if row.verdict not in _QUIET])
-    (DOCS / "ops.md").write_text(markdown(rows), encoding="utf-8")
+    _save(DOCS / "ops.csv", [row for row in rows if row.verdict in (*_TOLD, *FAILED)])
+    (DOCS / "ops.md").write_text(markdown(rows, ops), encoding="utf-8")
 
 
-_QUIET = ("exact", "holds", "broken")
+_MEANINGS = {
+    "exact": "the answer is what was measured",
+    "holds, broken": "a certificate says so, and shifted inputs agree",
+    "undecided": "a certificate says that nothing is proven",
+    "bound, unknown": "marked as an upper bound, which it is; unknown: for want of a rule",
+    "refused": "an error that says why; of fold: nothing goes",
+    "nothing": "nothing to compare: no elements, no axis that is long enough, no layer that fits",
+    "random, does not run, sparse or nested, no input, no samples": "set apart",
+    "wrong, bare": "fieldwise is at fault: another answer, or another error",
+    "slow, crashed, hung, unchecked": "not done in time, or the check itself failed",
+}
+
+_TOLD = ("bound", "unknown", "undecided")
 FAILED = ("wrong", "bare", "crashed", "hung", "slow", "unchecked")
 
 
-def markdown(results: Sequence[Result]) -> str:
+def markdown(results: Sequence[Result], ops: int) -> str:
     """Totals, what failed, and a table of op by verb."""
     lines = [
         "# Every op of torch",
         "",
         f"`python benchmarks/ops.py` on {date.today()}, {_versions()}: torch's own sample inputs "
-        f"for {len({r.op for r in results})} ops and modules, {len({r.case for r in results})} "
-        f"cases, each held against a measurement of the op itself.",
+        f"for {len({r.op for r in results})} of {ops} ops and modules, "
+        f"{len({r.case for r in results})} cases, each held against a measurement of the op itself "
+        f"(see `fieldwise.testing`).",
+        "",
+        "| verdict | meaning |",
+        "| --- | --- |",
+        *(f"| {verdict} | {meaning} |" for verdict, meaning in _MEANINGS.items()),
         "",
         *_totals(results),
         "",
@@ -370,7 +387,7 @@ def main(arguments: Sequence[str]) -> int:
             _list_failures(given.failures, results, verbs)
     print("\n".join(_totals(results)))
     if given.globs == ["*"] and verbs == VERBS:
-        write(results)
+        write(results, len(ops))
     return 0
 
 
