@@ -399,10 +399,13 @@ def _kept(path: Path) -> list[Result]:
 
 
 def _save(path: Path, results: Sequence[Result]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    """Write the file as a whole, or leave what was there: a run may be stopped at any time."""
+    new = path.with_suffix(".new")
+    with new.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(field.name for field in fields(Result))
         writer.writerows(astuple(result) for result in results)
+    new.replace(path)
 
 
 def _list_failures(folder: Path, results: Sequence[Result], verbs: Sequence[str]) -> None:

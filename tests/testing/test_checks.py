@@ -167,3 +167,10 @@ def test_outputs_in_another_nesting_are_wrong():
         "the outputs come as ('tensor',), not as ['tensor']"
     )
     assert tiles.unlike([SIGNAL], [SIGNAL]) is None
+
+
+def test_a_window_that_is_an_input_is_read_by_every_frame():
+    def spectrum(x: Tensor, window: Tensor) -> Tensor:
+        return torch.stft(x, 4, 2, 4, window, center=False, return_complex=True).abs()
+
+    assert check_reads(spectrum, torch.randn(1, 10), torch.rand(4) + 0.5).verdict == "exact"

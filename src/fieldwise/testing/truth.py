@@ -1,7 +1,9 @@
 """Which input elements each output element depends on, measured on the model as it is.
 
-Two witnesses, of which either suffices: an element of the input is changed, by several amounts, and
-the output changes; or the derivative that autograd gives is not zero.  Neither looks at a graph.
+Two witnesses: an element of the input is changed, by several amounts, and the output changes by
+more than rounding; or it changes by a bit at least, and the derivative that autograd gives is not
+zero.  A derivative that no change bears out is a mistake of its formula (as_strided_scatter has
+one).  Neither looks at a graph.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ class Truth:
         self.watched = {name: _some(out.numel(), self.rows) for name, out in outputs.items()}
         self.tried = [_some(x.numel(), self.columns) for x in self.inputs]
         self.sure = self._blank()
+        self._steep = self._blank()
         self.hinted = self._blank()
         self._draws = draws(self.inputs)
 
@@ -95,6 +98,9 @@ class Truth:
                 places = range(len(self.tried[number])) if only is None else only[number]
                 for place in places:
                     self._change(model, inputs, before, number, int(place))
+        for name, patterns in self.sure.items():
+            for number, pattern in enumerate(patterns):
+                pattern |= self._steep[name][number] & self.hinted[name][number]
 
     def _change(
         self, model: nn.Module, inputs: Inputs, before: dict[str, Tensor], number: int, place: int
@@ -145,8 +151,7 @@ class Truth:
                 for number, slope in zip(moving, slopes, strict=True):
                     if slope is not None:
                         steep = slope.abs().reshape(-1)[self.tried[number]].nan_to_num(nan=0.0)
-                        self.sure[name][number][row] |= (steep > _FLAT).numpy()
-                        self.hinted[name][number][row] |= (steep > _FLAT).numpy()
+                        self._steep[name][number][row] |= (steep > _FLAT).numpy()
 
     @staticmethod
     def _slopes(
