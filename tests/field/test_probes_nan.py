@@ -8,6 +8,7 @@ from torch import nn
 
 from fieldwise.errors import UsageError
 from fieldwise.field.probes import GradientProbe, gradient_field, nan_check, nan_field
+from fieldwise.field.probes.nan import NanVerdict
 from tests.field import networks
 from tests.field.networks import CATALOGUE
 
@@ -142,3 +143,16 @@ def test_the_model_keeps_its_hooks_buffers_and_random_state():
 def test_a_layer_that_is_no_module_is_an_error():
     with pytest.raises(UsageError, match="There is no module 'add'; a probe that runs the model"):
         nan_field(networks.Residual(), torch.rand(1, 3, 8, 8), "add", (0, 0))
+
+
+def test_integers_which_no_nan_gets_into_are_refused_and_no_axis_is_no_proof():
+    class Places(nn.Module):
+        def forward(self, x):
+            return x.argmax(1)
+
+    with pytest.raises(UsageError) as caught:
+        nan_field(Places(), torch.rand(1, 2, 8), None, (3,), dims=(1,))
+    assert str(caught.value) == (
+        "'output' holds int64, which no NaN gets into; name the layer that it is made of."
+    )
+    assert not NanVerdict((), (), ()).ok

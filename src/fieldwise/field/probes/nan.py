@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldwise.errors import UsageError
 from fieldwise.field.probes.result import Probe
 from fieldwise.field.probes.units import first_input, layer_output, select, with_first_input
 
@@ -184,7 +185,14 @@ class _Runs:
     def _run(self, image: Tensor) -> Tensor:
         with torch.no_grad(), _NNPACK, torch.backends.nnpack.flags(enabled=False):
             inputs = with_first_input(self._example, image)
-            return self._unit(layer_output(self._model, inputs, self._layer)).isnan()
+            unit = self._unit(layer_output(self._model, inputs, self._layer))
+        if not (unit.is_floating_point() or unit.is_complex()):
+            kind = str(unit.dtype).removeprefix("torch.")
+            raise UsageError(
+                f"'{self._layer or 'output'}' holds {kind}, which no NaN gets into; name the layer "
+                "that it is made of."
+            )
+        return unit.isnan()
 
 
 _NNPACK = threading.RLock()

@@ -43,8 +43,12 @@ class Checkpoint:
         payload, digest = whole[:-_DIGEST], whole[-_DIGEST:]
         if hashlib.sha256(payload).digest() != digest:
             return None
-        run, data = torch.load(io.BytesIO(payload), weights_only=True)
-        return data if run == self.run else None
+        try:
+            found = torch.load(io.BytesIO(payload), weights_only=True)
+        except Exception:  # noqa: BLE001  whatever torch makes of what it has not written
+            return None
+        is_ours = isinstance(found, tuple) and len(found) == 2 and found[0] == self.run
+        return found[1] if is_ours else None
 
     def offer(self, data: Callable[[], Any]) -> None:
         """Save what ``data`` gives, if computing has gone on for long enough since the last time.
