@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -373,6 +374,49 @@ def test_a_worker_of_an_interrupted_job_changes_nothing_of_the_next_one(cluster,
     assert content(out) == content(tmp_path / "alone.zarr")
     assert check_result(out).faults == ()
     assert not list(tmp_path.glob(".out*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_client_that_ends_and_a_worker_that_was_stopped_change_nothing_of_the_next_job(
+    cluster, nets, tmp_path, end
+):
+    np.save(tmp_path / "in.npy", image(3, 2100, 20))
+    out, go = tmp_path / "out.zarr", tmp_path / "go"
+    carried_out(planned(tmp_path / "in.npy", tmp_path / "alone.zarr", "unet"))
+    cluster.wait_for_workers(2)
+    late = next(iter(cluster.nthreads()))
+    (pid,) = cluster.run(os.getpid, workers=[late]).values()
+    cluster.run(held_back, str(go), workers=[late])
+    arguments = ["job_nets:other", "in.npy", "out.zarr", "--axes", "CHW"]
+    code = (
+        "import sys; from tests.tile.jobs_cases import *; command_line(sys.argv[1], sys.argv[2:])"
+    )
+    folders = [str(nets), *sys.path]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path, *arguments, "--dask", cluster.scheduler.address],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        cwd=Path(__file__).parents[2],
+    ) as client:
+        while not list(tmp_path.glob(".out.zarr.parts-*/*-*/out.zarr")):
+            assert client.poll() is None
+            time.sleep(0.02)
+        os.kill(pid, signal.SIGSTOP)
+        client.send_signal(end)
+        assert client.wait() == (130 if end is signal.SIGINT else -signal.SIGKILL)
+
+    def go_on() -> None:
+        go.touch()
+        os.kill(pid, signal.SIGCONT)
+
+    job = planned(tmp_path / "in.npy", out, "unet")
+    threading.Timer(2.0, go_on).start()
+    with job.open(overwrite=True) as journal:
+        run_on_cluster(job, journal, cluster)
+    cluster.submit(time.monotonic, workers=[late], pure=False).result()
+    cluster.run(let_go, workers=[late])
+    assert content(out) == content(tmp_path / "alone.zarr")
+    assert check_result(out).faults == ()
 
 
 def test_relative_names_are_those_of_the_client(cluster, tmp_path, monkeypatch):
