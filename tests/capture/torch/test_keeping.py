@@ -111,3 +111,18 @@ def test_streams_and_tiles_give_tensors_that_can_be_trained_on():
     ):
         assert not found.is_inference()
         assert not found.requires_grad
+
+
+def test_a_run_inside_a_transform_of_torch_func_is_kept_as_well():
+    class Counting(nn.Sequential):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return super().forward(x)
+
+    model = Counting(nn.Conv1d(1, 2, 3, padding=1), nn.BatchNorm1d(2)).eval()
+    x = ramp(1, 1, 8)
+    value, rate = torch.func.jvp(lambda x: run(model, x), (x,), (torch.ones_like(x),))
+    assert value.shape == rate.shape == (1, 2, 8)
+    assert model.calls == 0

@@ -49,7 +49,7 @@ _kept: dict[int, _Kept] = {}
 
 
 def _begin(model: nn.Module) -> None:
-    with RECORDING:
+    with RECORDING, torch._C._DisableFuncTorch():  # a run may be one that torch.func transforms
         if id(model) in _kept:
             _kept[id(model)].runs += 1
             return
@@ -60,7 +60,7 @@ def _begin(model: nn.Module) -> None:
 
 
 def _end(model: nn.Module) -> None:
-    with RECORDING:
+    with RECORDING, torch._C._DisableFuncTorch():
         mine = _kept[id(model)]
         mine.runs -= 1
         if not mine.runs:
