@@ -218,6 +218,12 @@ KNOW_POSITIONS = {
     "rows by an index": lambda x: x.index_select(2, torch.arange(24)),
     "rows by gather": lambda x: x.gather(2, torch.arange(24).view(1, 1, 24, 1).expand_as(x)),
     "as many pieces as there are": lambda x: list(x.split(3, 2)),
+    "a diagonal written that counts": lambda x: x.diagonal_scatter(
+        torch.arange(x.shape[2]).float()[:, None, None].expand(-1, 1, 2).permute(1, 0, 2), 0, 1, 3
+    ),
+    "a table that knows the size, looked up": lambda x: torch.take_along_dim(
+        torch.linspace(0, 1, x.shape[2]).view(1, 1, -1, 1), (x > 0).long(), 2
+    ),
     "no dimension of size 1": lambda x: (x[:, :1] + 1).squeeze(),
 }
 

@@ -7,7 +7,7 @@ hold the same at positions that are paired.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,9 @@ from fieldwise.shift.constants import Constant, constant, tensors
 from fieldwise.shift.treatment import TABLE, Treatment
 from fieldwise.tile.halo.relation import Match, State, single
 from fieldwise.tile.halo.steps import LostError
+
+_Pair = tuple[str, Any, Any]
+"""A constant tensor's argument name, and the tensor at the one size and at the other."""
 
 _GEOMETRIC = frozenset(
     "size output_size padding pad output_padding shape start end length step stride split_size "
@@ -110,7 +113,9 @@ def with_constants(nodes: tuple[Node, Node], treatment: Treatment, state: State)
         for name, one, two in pairs:
             state = _against(state, _named(one, name), _named(two, name))
     elif treatment.constants == "listed":
-        state = _beside(nodes, state)
+        state = _beside(state, pairs)
+    elif treatment.averages and not _reads_anywhere(nodes[0]):
+        state = _copied(state, pairs)
     elif not treatment.averages or _reads_anywhere(nodes[0]):
         for name, one, two in pairs:
             if not _alike(one, two):
@@ -249,13 +254,30 @@ def _paired(match: Match, both: tuple[Constant, Constant], dim: int) -> Match:
     return Match.of(match.crop, match.whole, found)
 
 
-def _beside(nodes: tuple[Node, Node], state: State) -> State:
+_WHERE = ("index", "indices", "repeats")
+_WRITTEN = ("src", "source", "value", "values")
+
+
+def _copied(state: State, pairs: Sequence[_Pair]) -> State:
+    """Constants of an op that copies: those that say where are in its reads, the others in results.
+
+    What is written is compared as if it stood beside what is tiled; what is looked up must be the
+    same table.
+    """
+    state = _beside(state, [pair for pair in pairs if pair[0] in _WRITTEN])
+    for name, one, two in pairs:
+        if name not in (*_WHERE, *_WRITTEN) and not _alike(one, two):
+            raise LostError(f"its constant '{name}' depends on the size of the image")
+    return state
+
+
+def _beside(state: State, pairs: Sequence[_Pair]) -> State:
     """Constants beside what derives from the input (in a concatenation, under an assignment).
 
     They must be equal, or uniform: then a position that holds the constant in both images holds
     the same in both.
     """
-    for name, one, two in _tensor_pairs(nodes):
+    for name, one, two in pairs:
         known = _named(one, name), _named(two, name)
         if one.numel() == two.numel() == 0:
             continue
