@@ -62,11 +62,11 @@ def answer(model: nn.Module, inputs: Inputs) -> Any:
 
 
 def draws(inputs: Inputs, *, seed: int = 0) -> Iterator[Inputs]:
-    """Inputs without end: those given, others in their range, uniform, normal and coarse ones."""
+    """Inputs without end: those given, others in their range, uniform, normal, coarse, zero."""
     dice = torch.Generator().manual_seed(seed)
     while True:
         yield inputs
-        for draw in (resampled, uniform, normal, coarse):
+        for draw in (resampled, uniform, normal, coarse, zeros):
             yield tuple(draw(x, x.shape, dice) for x in inputs)
 
 
@@ -108,6 +108,11 @@ def coarse(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
     if is_whole(x):
         return resampled(x, shape, dice)
     return torch.randint(-2, 3, tuple(shape), generator=dice).to(x.dtype)
+
+
+def zeros(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
+    """Nothing but zeros, beside which one other value shows (any, all, argmax, ranks)."""
+    return resampled(x, shape, dice) if is_whole(x) else torch.zeros(tuple(shape), dtype=x.dtype)
 
 
 def is_whole(x: Tensor) -> bool:
