@@ -70,7 +70,9 @@ def settle(model: nn.Module, run: Callable[[], Any]) -> None:
         if power:
             module.running_mean *= power**0.5
             module.running_var *= power
+            fitted.append((module, module.running_mean.clone(), module.running_var.clone()))
 
+    fitted: list[tuple[Any, Tensor, Tensor]] = []
     hooks = [
         module.register_forward_pre_hook(fit)
         for module in model.modules()
@@ -81,6 +83,9 @@ def settle(model: nn.Module, run: Callable[[], Any]) -> None:
     finally:
         for hook in hooks:
             hook.remove()
+    for module, mean, variance in fitted:  # a run puts buffers back
+        module.running_mean.copy_(mean)
+        module.running_var.copy_(variance)
 
 
 def _keeps_variance(module: nn.Module) -> bool:
