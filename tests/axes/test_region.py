@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise, product
+import random
+from itertools import combinations, pairwise, permutations, product
 from math import prod
 
 import numpy as np
@@ -150,3 +151,22 @@ def test_a_cross_is_two_products_and_keeps_its_corners_out():
     assert len(cross.products) == 2
     assert cross.count == 13
     assert (0, 0) not in members(cross)
+
+
+def test_many_products_are_reduced_as_few_are() -> None:
+    """Beyond 64 products covers and joins are looked up: the same union, as an antichain."""
+    dice = random.Random(0)
+    for width in (1, 3, 9):
+        products = [
+            tuple(
+                IndexSet.of(dice.sample(range(12), dice.randint(1, width if dim else 2)))
+                for dim in range(3)
+            )
+            for _ in range(200)
+        ]
+        region = Region.of(products)
+        wanted = {index for one in products for index in product(*one)}
+        assert {i for p in region.products for i in product(*p)} == wanted
+        for one, two in permutations(region.products, 2):
+            assert not all(a.issubset(b) for a, b in zip(one, two, strict=True))
+            assert sum(a != b for a, b in zip(one, two, strict=True)) != 1

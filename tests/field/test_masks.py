@@ -113,3 +113,63 @@ def test_a_mask_over_two_summed_dimensions_is_a_bound_and_says_so() -> None:
     assert (row.exact, row.why) == (False, MANY_SUMS)
     seen = report[row.name].at()
     assert (seen.exact, seen.why, seen.count) == (False, MANY_SUMS, 16)
+
+
+class Blocks(nn.Module):
+    """Two layers of attention behind one mask, each with a residual, after a convolution."""
+
+    def __init__(self, mask: Tensor, *, image: bool = False) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 2, 3, 2, 1) if image else nn.Conv1d(1, 2, 3, padding=1)
+        self.layers = nn.ModuleList(nn.Linear(2, 6) for _ in range(2))
+        self.register_buffer("bias", torch.zeros(mask.shape).masked_fill(~mask, -INF))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        for layer in self.layers:
+            q, k, v = layer(x).chunk(3, -1)
+            x = x + (q @ k.transpose(1, 2) + self.bias).softmax(-1) @ v
+        return x
+
+
+def _random(tokens: int, share: float) -> Tensor:
+    dice = torch.Generator().manual_seed(tokens)
+    return (torch.rand(tokens, tokens, generator=dice) < share) | torch.eye(tokens).bool()
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+def test_an_arbitrary_mask_is_exact_for_every_token(share: float) -> None:
+    report = receptive_fields(Blocks(_random(40, share)).eval(), (1, 1, 40))
+    probe, name = GradientProbe.of_graph(report.graph), report.graph.outputs[0]
+    assert report.find(name).exact
+    for unit in range(40):
+        seen, measured = report[name].at(unit), probe.field(name, (unit,), dims=(1,))
+        np.testing.assert_array_equal(seen.mask(), measured.mask)
+        products = report[name].unbounded(unit)
+        (closed,) = Region.of((side.clip(40),) for (side,) in products).hull()
+        np.testing.assert_array_equal(sorted(closed), measured.mask.nonzero()[0])
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2])
+def test_an_arbitrary_mask_over_an_image_is_a_bound_of_all_and_exact_for_the_middle(
+    share: float,
+) -> None:
+    report = receptive_fields(Blocks(_random(100, share), image=True).eval(), (1, 1, 20, 20))
+    name = report.graph.outputs[0]
+    measured = GradientProbe.of_graph(report.graph).field(name, (50,), dims=(1,))
+    row = report.find(name)
+    assert (row.of_unit, row.exact) == ((50,), True)
+    assert row.extent == tuple(hi - lo + 1 for lo, hi in zip(measured.lo, measured.hi, strict=True))
+    np.testing.assert_array_equal(report[name].at(50).mask(), measured.mask)
+    closed = Region(report[name].unbounded(50))
+    assert Region(report[name].at(50).products).issubset(closed)
+
+
+@pytest.mark.parametrize("image", [False, True])
+def test_what_is_kept_of_a_mask_grows_with_the_tokens_and_not_with_their_pairs(image: bool) -> None:
+    tokens = 144
+    shape = (1, 1, 24, 24) if image else (1, 1, tokens)
+    report = receptive_fields(Blocks(_random(tokens, 0.2), image=image).eval(), shape)
+    kept = [len(closed.state.products) for closed in report._closed.values()]
+    assert max(kept) <= 4 * tokens
+    assert kept[-1] <= 4

@@ -174,8 +174,8 @@ def test_units_that_see_everything_beside_others_are_told_apart() -> None:
     assert [piece.axes[0].full for piece in row.pieces] == [False, True]
 
 
-def test_where_no_form_is_short_the_row_says_of_which_unit_it_speaks() -> None:
-    """More than 64 kinds of units: only the middle one is described."""
+def test_units_of_very_many_kinds_have_a_range_alone() -> None:
+    """More than 64 kinds along a line are listed, unit by unit."""
 
     def mixed(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
         pick = torch.randperm(200, generator=torch.Generator().manual_seed(0))
@@ -183,9 +183,27 @@ def test_where_no_form_is_short_the_row_says_of_which_unit_it_speaks() -> None:
         return torch.cat(parts, 2)
 
     report = _report(mixed, (1, 1, 200))
-    row = report.rows[-1]
-    assert (row.pieces, row.of_unit, row.axes[0].stride) == ((), (45,), None)
-    assert row.axes[0].count == report[row.name].at(45).count
+    row = report.find(report.graph.outputs[0])
+    (axis,) = row.axes
+    assert (row.pieces, row.of_unit, axis.least, axis.extent, axis.stride) == ((), None, 3, 7, None)
+    _agrees(report, row)
+
+
+def test_where_no_form_is_short_the_row_says_of_which_unit_it_speaks() -> None:
+    """Twelve pixels on a diagonal cut a plane into 169 parts: only the middle one is described."""
+
+    def diagonal(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        out = torch.zeros(1, 1, 12, 12)
+        for place in range(12):
+            pixel = ..., slice(place, place + 1), slice(place, place + 1)
+            out[pixel] = a[pixel]
+        return out
+
+    report = _report(diagonal, (1, 1, 24, 24))
+    row = report.find(report.graph.outputs[0])
+    assert (row.pieces, row.of_unit, row.axes[0].stride) == ((), (6, 6), None)
+    assert row.extent == (3, 3)
+    assert report[row.name].at(6, 6).count == 9
 
 
 def test_a_unit_that_was_pulled_is_named() -> None:

@@ -263,13 +263,23 @@ def _compose(outer: AxisMap, inner: AxisMap) -> AxisMap:
 
 
 def _read(inner: AxisMap, middle: IndexSet) -> IndexSet:
-    """``inner.pull``, quicker for the few indices that a kernel has."""
-    if middle.count > 32:
+    """``inner.pull``, quicker where the indices are no more than the phases, or few."""
+    period, advance, offsets = len(inner.offsets), inner.advance, inner.offsets
+    if middle.count > 8 * max(4, period):
         return inner.pull(middle)
-    read = EMPTY
+    parts = []
     for index in middle:
-        read = read | inner(index)
-    return read
+        quotient, phase = divmod(index, period)
+        offset = offsets[phase]
+        if offset.bits:
+            parts.append((offset.base + quotient * advance, offset.bits))
+    if not parts:
+        return EMPTY
+    low = min(base for base, _ in parts)
+    bits = 0
+    for base, part in parts:
+        bits |= part << (base - low)
+    return IndexSet(low, bits)
 
 
 def _least_period(advance: int, offsets: Sequence[IndexSet]) -> tuple[int, tuple[IndexSet, ...]]:

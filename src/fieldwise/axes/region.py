@@ -33,10 +33,14 @@ class Region:
     def of(cls, products: Iterable[Product]) -> Region:
         """The union of these products, reduced."""
         kept: list[Product] = []
-        waiting = list(products)
+        waiting = [product for product in products if all(product)]
+        if len(waiting) > _MANY:
+            waiting, is_reduced = _fewer(waiting)
+            if is_reduced:
+                return cls(tuple(sorted(waiting, key=_order)))
         while waiting:
             new = waiting.pop()
-            if not all(new) or any(_inside(new, old) for old in kept):
+            if any(_inside(new, old) for old in kept):
                 continue
             kept = [old for old in kept if not _inside(old, new)]
             for position, old in enumerate(kept):
@@ -186,6 +190,49 @@ def _unflatten(flat: IndexSet, sizes: Shape) -> list[Product]:
         for pattern, indices in rows.items()
         for rest in _unflatten(pattern, sizes[1:])
     ]
+
+
+def _fewer(products: list[Product]) -> tuple[list[Product], bool]:
+    """The same union with those joined that differ in one dimension only, and whether no product
+    is left that another one covers.
+
+    The rows of a mask are as many products as there are tokens: which ones cover which is looked
+    up by the indices of the dimension that tells most of them apart, if one does.
+    """
+    left, before = list(dict.fromkeys(products)), 0
+    while len(left) != before:
+        before = len(left)
+        for dim in range(len(left[0])):
+            left = _joined_along(left, dim)
+    counts = [sum(product[dim].count for product in left) for dim in range(len(left[0]))]
+    if not counts or min(counts) > _MANY * len(left):
+        return left, not counts
+    return _without_covered(left, counts.index(min(counts))), True
+
+
+def _joined_along(products: list[Product], dim: int) -> list[Product]:
+    sides: dict[tuple[Product, Product], IndexSet] = {}
+    for product in products:
+        rest = product[:dim], product[dim + 1 :]
+        sides[rest] = sides[rest] | product[dim] if rest in sides else product[dim]
+    return [(*before, side, *after) for (before, after), side in sides.items()]
+
+
+def _without_covered(products: list[Product], dim: int) -> list[Product]:
+    """Those that no other one covers, found by the indices of this dimension."""
+    holding: dict[int, list[Product]] = {}
+    for product in products:
+        for index in product[dim]:
+            holding.setdefault(index, []).append(product)
+    return [
+        one
+        for one in products
+        if not any(one is not other and _inside(one, other) for other in holding[one[dim].first])
+    ]
+
+
+_MANY = 64
+"""From more products than these on, pairs are looked up rather than tried."""
 
 
 def _inside(small: Product, large: Product) -> bool:

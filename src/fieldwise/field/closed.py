@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from fieldwise.axes import AxisMap, Lattice
 from fieldwise.axes.axis_map import IDENTITY
-from fieldwise.field.products import Layout, Product, Track, over
-from fieldwise.field.state import State, joined
-from fieldwise.field.transfer import transfer
+from fieldwise.field.products import Guards, Layout, Product, Track, over
+from fieldwise.field.state import MOST, State, joined, untold
+from fieldwise.field.transfer import Narrowed, transfer
 from fieldwise.graph.ir import Graph, Node, Read, Shape, step_shapes
 
 
@@ -57,12 +57,21 @@ def _value(
     found: Mapping[str, Closed],
     axes: int,
 ) -> Closed | None:
-    states, operands = [], []
+    states, operands, products = [], [], 0
+    narrowed: dict[int, Narrowed] = {}
     for read in reads:
         operand = found.get(node.operands[read.operand])
         if operand is not None:
-            states.append(_read(graph, node, read, name, operand.state))
+            state = operand.state
+            if min(len(reads), len(state.products)) > _MANY_READS:
+                if id(state) not in narrowed:
+                    narrowed[id(state)] = Narrowed(state)
+                state = narrowed[id(state)].to(read)
+            if products > MOST:
+                state = replace(state, products=untold(state.sizes), local=untold(state.sizes))
+            states.append(_read(graph, node, read, name, state, len(reads) - 1))
             operands.append(operand)
+            products += len(states[-1].products)
     if not states:
         return None
     state = joined(states)
@@ -75,13 +84,17 @@ def _value(
     )
 
 
-def _read(graph: Graph, node: Node, read: Read, name: str, state: State) -> State:
+_MANY_READS = 16
+"""So many guarded reads of one value are worth looking its products up by their guards."""
+
+
+def _read(graph: Graph, node: Node, read: Read, name: str, state: State, beside: int) -> State:
     shapes = step_shapes(read, graph.shape(node.operands[read.operand]), graph.shape(name))
     for step, (before, after) in zip(read.steps, shapes, strict=True):
         if 0 in before or 0 in after:
             state = _empty(state, before, after)
         else:
-            state = transfer(state, step, before, after)
+            state = transfer(state, step, before, after, beside=beside)
     return state
 
 
@@ -105,8 +118,12 @@ def _misaligned(state: State, name: str, operands: Sequence[Closed]) -> str | No
 
 def _rates_differ(state: State) -> bool:
     """Whether products that hold for the same units move at different strides."""
-    for where in {product.where for product in state.products}:
-        together = [p for p in state.products if p.where == where or not p.where]
+    groups: dict[Guards, list[Product]] = {}
+    for product in state.products:
+        groups.setdefault(product.where, []).append(product)
+    everywhere = groups.get((), [])
+    for where, products in groups.items():
+        together = [*products, *everywhere] if where else products
         if len(together) < 2:
             continue
         for tracks in zip(*(product.tracks for product in together), strict=True):

@@ -127,7 +127,7 @@ def _bounded(
     layout, size = scene.layout, scene.source[axis]
     digits = _all_digits(axis, tracks, layout)
     units = prod(layout[dim][place][0] for dim, place in digits)
-    maps = [over(track, digits, layout) for track in tracks]
+    maps = [_over(track, digits, layout) for track in tracks]
     known = [index for index in maps if index is not None]
     if len(known) < len(maps):
         return AxisField(axis)
@@ -138,6 +138,15 @@ def _bounded(
         return AxisField(axis)
     positions = None if part is None else _positions(digits, part, layout)
     return _described(axis, union, units, positions, size, sized=sized, flat=flat)
+
+
+def _over(track: Track, digits: tuple[Digit, ...], layout: Layout) -> AxisMap | None:
+    """``over``, where the map is not too long to be told."""
+    assert isinstance(track.map, AxisMap)
+    others = prod(layout[dim][place][0] for dim, place in digits[1:])
+    if track.digits != digits and track.map.period * others > _LONG:
+        return None
+    return over(track, digits, layout)
 
 
 def _united(maps: Sequence[AxisMap]) -> AxisMap | None:
@@ -291,5 +300,7 @@ def evaluated(track: Track, places: Mapping[Digit, int], layout: Layout, size: i
     return track.map(index)
 
 
+_LONG = 1 << 16
+"""Maps with more phases than these are not written down."""
 _WRITTEN = 1 << 12
 """So many units are described one by one; of more only the middle one."""

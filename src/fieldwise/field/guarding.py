@@ -121,7 +121,7 @@ def regular(product: Product, layout: Layout) -> Product:
 
 def _step(indices: IndexSet, size: int) -> int | None:
     """n, where the indices are every n-th one of a range of at least twice that length."""
-    if indices.count < 2:
+    if indices.count < 3:
         return None
     step = (indices.last - indices.first) // (indices.count - 1)
     regular = step > 1 and indices == IndexSet.range(indices.first, size, step)

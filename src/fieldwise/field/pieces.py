@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from itertools import product as combinations
 from math import prod
@@ -118,12 +119,13 @@ def is_written_out(index: AxisMap, units: int) -> bool:
     """
     if index.period < units or index.period == 1:
         return False
+    period, advance = index.period, index.advance
     ends = [
-        (offset.first - index.rate * phase, offset.last - index.rate * phase)
+        (offset.first * period - advance * phase, offset.last * period - advance * phase)
         for phase, offset in enumerate(index.offsets[:units])
         if offset
     ]
-    slack = max(2, abs(index.rate))
+    slack = max(2 * period, abs(advance))
     return any(max(side) - min(side) > slack for side in zip(*ends, strict=True))
 
 
@@ -134,9 +136,8 @@ def _regular_runs(product: Product, layout: Layout) -> list[Product]:
         dim = _own_dimension(track.digits, layout)
         if dim is None or not isinstance(track.map, AxisMap):
             continue
-        if is_written_out(track.map, length(layout, dim)):
-            runs = _runs(track.map, length(layout, dim))
-            parts = [run for part in parts for run in _cut(part, axis, dim, runs)]
+        runs = _runs(track.map, length(layout, dim))
+        parts = [run for part in parts for run in _cut(part, axis, dim, runs)]
     return parts or [product]
 
 
@@ -149,8 +150,14 @@ def _own_dimension(digits: Sequence[Digit], layout: Layout) -> int | None:
     return dim if [place for _, place in digits] == list(range(len(layout[dim]))) else None
 
 
-def _runs(index: AxisMap, units: int) -> list[tuple[IndexSet, AxisMap]]:
-    """Runs of units that are translates of one another by one step; none where that says little."""
+@lru_cache(maxsize=1 << 8)
+def _runs(index: AxisMap, units: int) -> tuple[tuple[IndexSet, AxisMap], ...]:
+    """Of a map that is written out, runs of units that are translates by one step.
+
+    None where the map is regular, and where the runs are too many to say anything.
+    """
+    if not is_written_out(index, units):
+        return ()
     rows = [index(unit) for unit in range(units)]
     starts, step = [0], None
     for unit, (row, after) in enumerate(pairwise(rows), 1):
@@ -161,14 +168,14 @@ def _runs(index: AxisMap, units: int) -> list[tuple[IndexSet, AxisMap]]:
             starts.append(unit)
             step = None
     if len(starts) > min(MANY, units // 2):
-        return []
+        return ()
     found = []
     for first, stop in pairwise([*starts, units]):
         advance = rows[first + 1].base - rows[first].base if stop - first > 1 else 0
         found.append(
             (IndexSet.range(first, stop), AxisMap(advance, (rows[first].shift(-advance * first),)))
         )
-    return found
+    return tuple(found)
 
 
 def _cut(

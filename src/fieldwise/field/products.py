@@ -57,26 +57,23 @@ def antichain(products: Iterable[Product], layout: Layout) -> tuple[Product, ...
     if len(waiting) < 2:
         return tuple(waiting)
     waiting = _guards_joined(waiting, layout)
-    kept: list[tuple[Product, _Span]] = []
+    kept = ByGuard(layout)
     while waiting:
         new = waiting.pop()
-        span = _span(new.where)
-        near = [old for old, other in kept if not _apart(span, other)]
-        if any(_drops(old, new, layout) for old in near):
+        near = kept.near(new.where)
+        if any(_drops(old, new, layout) for _, old in near):
             continue
-        dropped = {id(old) for old in near if _drops(new, old, layout)}
-        for old in near:
-            joined = None if id(old) in dropped else _joined(old, new, layout)
+        dropped = {number for number, old in near if _drops(new, old, layout)}
+        kept.discard(dropped)
+        for number, old in near:
+            joined = None if number in dropped else _joined(old, new, layout)
             if joined is not None:
-                dropped.add(id(old))
+                kept.discard([number])
                 waiting.append(joined)
                 break
         else:
-            kept.append((new, span))
-        if dropped:
-            kept = [pair for pair in kept if id(pair[0]) not in dropped]
-    kept.reverse()
-    return tuple(product for product, _ in kept)
+            kept.add(new)
+    return kept.in_order()
 
 
 _Span = tuple[tuple[int, int, int], ...]
@@ -93,6 +90,83 @@ def _apart(one: _Span, two: _Span) -> bool:
         for dim, first, last in one
         for other, start, stop in two
     )
+
+
+class ByGuard:
+    """Products under the stretches of dimensions that their guards touch.
+
+    Hundreds of products that hold for one unit each are compared with their like alone.
+    """
+
+    def __init__(self, layout: Layout, products: Iterable[Product] = ()) -> None:
+        self._layout = layout
+        self._products: dict[int, tuple[Product, _Span]] = {}
+        self._next = 0
+        self._narrow: dict[int, dict[int, list[int]]] = {}
+        self._wide: list[int] = []
+        for product in products:
+            self.add(product)
+
+    def add(self, product: Product) -> None:
+        """Enter a product."""
+        span, number = _span(product.where), self._next
+        self._products[number] = product, span
+        self._next += 1
+        dim, stretches = min(
+            ((dim, self._stretches(dim, first, last)) for dim, first, last in span),
+            key=lambda pair: len(pair[1]) / min(self._size(pair[0]), _STRETCHES),
+            default=(0, range(_FEW + 1)),
+        )
+        if len(stretches) > _FEW:
+            self._wide.append(number)
+            return
+        under = self._narrow.setdefault(dim, {})
+        for stretch in stretches:
+            under.setdefault(stretch, []).append(number)
+
+    def discard(self, numbers: Iterable[int]) -> None:
+        """Forget the products with these numbers."""
+        for number in numbers:
+            del self._products[number]
+
+    def near(self, where: Guards) -> list[tuple[int, Product]]:
+        """Those that may hold for a unit that these guards let through, as they came, numbered."""
+        if not all(indices for _, indices in where):
+            return []
+        span = _span(where)
+        return [
+            (number, self._products[number][0])
+            for number in self._candidates(span)
+            if number in self._products and not _apart(span, self._products[number][1])
+        ]
+
+    def in_order(self) -> tuple[Product, ...]:
+        """All of them, the last first."""
+        return tuple(product for product, _ in reversed(self._products.values()))
+
+    def _candidates(self, span: _Span) -> Iterable[int]:
+        limits = {dim: self._stretches(dim, first, last) for dim, first, last in span}
+        if not any(dim in limits and len(limits[dim]) <= _FEW for dim in self._narrow):
+            return list(self._products)
+        found = set(self._wide)
+        for dim, under in self._narrow.items():
+            stretches = limits.get(dim, under)
+            found.update(n for at in (stretches if len(stretches) <= _FEW else under)
+                         for n in under.get(at, ()))  # fmt: skip
+        return sorted(found)
+
+    def _stretches(self, dim: int, first: int, last: int) -> range:
+        width = max(1, self._size(dim) // _STRETCHES)
+        return range(first // width, last // width + 1)
+
+    def _size(self, dim: int) -> int:
+        return prod(size for size, _ in self._layout[dim])
+
+
+_STRETCHES = 256
+"""Into so many stretches a dimension is cut for looking up guards."""
+_FEW = 16
+"""A guard that touches more stretches than these is compared with all."""
 
 
 def _guards_joined(products: Sequence[Product], layout: Layout) -> list[Product]:

@@ -61,20 +61,33 @@ class Reach:
 
 def pull(graph: Graph, name: str, region: Region, *, source: str) -> Reach:
     """The indices of ``source`` that these indices of the value ``name`` depend on."""
-    pending: dict[str, Reach] = {name: Reach(region, region)}
+    pending: dict[str, list[Reach]] = {name: [Reach(region, region)]}
     inside = True
     for node in reversed(graph.nodes):
         for position, result in enumerate(node.results):
-            reached = None if result == source else pending.pop(result, None)
-            if reached is None or not reached.region:
+            if result == source or result not in pending:
                 continue
+            reached = _union(pending.pop(result))
             for read in node.reads[position]:
                 operand = node.operands[read.operand]
                 found = _pulled(read, reached, graph.shape(operand), graph.shape(result))
                 inside &= found.inside
                 if found.region:
-                    pending[operand] = pending[operand] | found if operand in pending else found
-    return replace(pending.get(source, _NOTHING), inside=inside)
+                    pending.setdefault(operand, []).append(found)
+    return replace(_union(pending.get(source, [_NOTHING])), inside=inside)
+
+
+def _union(reaches: Sequence[Reach]) -> Reach:
+    """All of them together, reduced once."""
+    if len(reaches) == 1:
+        return reaches[0]
+    region = Region.of(p for reach in reaches for p in reach.region.products)
+    inside = all(reach.inside for reach in reaches)
+    if all(reach.region is reach.sure for reach in reaches):
+        return Reach(region, region, (), inside)
+    sure = Region.of(p for reach in reaches for p in reach.sure.products)
+    whys = tuple(dict.fromkeys(why for reach in reaches for why in reach.whys))
+    return Reach(region, sure, whys, inside)
 
 
 def push(graph: Graph, name: str, region: Region) -> dict[str, Reach]:
@@ -82,13 +95,16 @@ def push(graph: Graph, name: str, region: Region) -> dict[str, Reach]:
     reached: dict[str, Reach] = {name: Reach(region, region)}
     for node in graph.nodes:
         for position, result in enumerate(node.results):
+            pieces: list[Reach] = []
             for read in node.reads[position]:
                 operand = node.operands[read.operand]
                 if operand not in reached or result == name:
                     continue
                 found = _pushed(read, reached[operand], graph.shape(operand), graph.shape(result))
                 if found.region:
-                    reached[result] = reached[result] | found if result in reached else found
+                    pieces.append(found)
+            if pieces:
+                reached[result] = _union(pieces)
     return reached
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from fieldwise.axes import FULL, AxisMap
 from fieldwise.axes.digits import regroup
 from fieldwise.field.products import Digit, Layout, Product, Track, antichain, over
+from fieldwise.field.tabled import tabled
 
 DIAGONAL = "two axes follow one dimension"
 MIXED = "an index that mixes dimensions"
 CUTS = "a reshape that cuts across rows"
 UNLIKE = "operands whose dimensions factor differently"
-LIMITS = (DIAGONAL, MIXED, CUTS, UNLIKE)
+MANY = "more rectangles than can be told, of many units"
+LIMITS = (DIAGONAL, MIXED, CUTS, UNLIKE, MANY)
 """Reasons why the closed form is only a bound where pulling single units is still exact."""
+
+_FEW, _EACH = 256, 4
+"""So many products are always kept, and so many for each unit that guards tell apart."""
+MOST = 1 << 13
+"""More products than these are never kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +45,37 @@ class State:
         local: Callable[[Product], Iterable[Product]] | None = None,
     ) -> State:
         """Every product changed, the local ones apart where they differ or change otherwise."""
-        products = antichain((new for old in self.products for new in change(old)), layout)
+        changed = (new for old in self.products for new in change(old))
+        products = united(changed, layout, self.sizes)
         if self.local is self.products and local is None:
             return State(layout, products, products, self.sizes)
         kept = (new for old in self.local for new in (local or change)(old))
-        return State(layout, products, antichain(kept, layout), self.sizes)
+        return State(layout, products, united(kept, layout, self.sizes), self.sizes)
+
+
+def united(
+    products: Iterable[Product], layout: Layout, sizes: Sequence[int]
+) -> tuple[Product, ...]:
+    """The union of these products in as few as are found; ``sizes`` of the source's axes.
+
+    Where each of many units sees rectangles of its own (tokens of an image behind an arbitrary
+    mask), the field is bounded by everything: a single unit can still be pulled.
+    """
+    found = tabled(products, layout, sizes)
+    if len(found) <= _FEW:
+        return antichain(found, layout)
+    guarded = {dim for product in found for dim, _ in product.where}
+    limit = max(_FEW, _EACH * prod(_length(layout[dim]) for dim in guarded))
+    if len(found) <= min(4 * limit, MOST):
+        reduced = antichain(found, layout)
+        if len(reduced) <= limit:
+            return reduced
+    return untold(sizes)
+
+
+def untold(sizes: Sequence[int]) -> tuple[Product, ...]:
+    """Everything, as a bound of more rectangles than can be told."""
+    return (Product(tuple(Track((), FULL) for _ in sizes), why=MANY),)
 
 
 def descent(digits: Iterable[tuple[int, int]]) -> int:
@@ -131,10 +165,10 @@ def joined(states: Sequence[State]) -> State:
     if all(state is first for state in states):
         return first
     states, layout = _alike(states)
-    products = antichain((p for state in states for p in state.products), layout)
+    products = united((p for state in states for p in state.products), layout, first.sizes)
     if all(state.local is state.products for state in states):
         return State(layout, products, products, first.sizes)
-    local = antichain((p for state in states for p in state.local), layout)
+    local = united((p for state in states for p in state.local), layout, first.sizes)
     return State(layout, products, local, first.sizes)
 
 

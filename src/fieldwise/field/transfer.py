@@ -12,18 +12,49 @@ from fieldwise.axes import FULL, AxisMap, IndexSet, Lattice
 from fieldwise.axes.digits import regroup, substituted, summed_out
 from fieldwise.axes.region import groups_of
 from fieldwise.field.guarding import landings, merged, narrow, pushed, regular, reshaped
-from fieldwise.field.products import Digit, Layout, Product, Track, guards, lean
-from fieldwise.field.state import CUTS, DIAGONAL, State, bound, collapse, descent
-from fieldwise.graph.ir import Along, Coord, Fixed, Separable, Shape, Step, Unknown, Whole
+from fieldwise.field.products import ByGuard, Digit, Layout, Product, Track, guards, lean
+from fieldwise.field.state import CUTS, DIAGONAL, State, bound, collapse, descent, untold
+from fieldwise.graph.ir import Along, Coord, Fixed, Read, Separable, Shape, Step, Unknown, Whole
 
 
-def transfer(state: State, step: Step, before: Shape, after: Shape) -> State:
-    """The state of a result that reads the operand through one step."""
+def transfer(state: State, step: Step, before: Shape, after: Shape, *, beside: int = 0) -> State:
+    """The state of a result that reads the operand through one step.
+
+    beside: how many other reads the result is the union of
+    """
     if isinstance(step, Separable):
         if not step.where and before == after and _is_identity(step):
             return state
-        return _separable(state, step, before, after)
+        return _separable(state, step, before, after, beside)
     return state if before == after else _reshaped(state, before, after)
+
+
+class Narrowed:
+    """A state of which many guarded reads take a part each (the rows of a mask)."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._products = ByGuard(state.layout, state.products)
+        same = state.local is state.products
+        self._local = self._products if same else ByGuard(state.layout, state.local)
+
+    def to(self, read: Read) -> State:
+        """The state without products that the guards of this read keep out."""
+        step = read.steps[0]
+        if not isinstance(step, Separable) or not step.where:
+            return self._state
+        where = tuple((dim, indices) for dim, indices in step.where if _is_own(step, dim))
+        products = tuple(product for _, product in self._products.near(where))
+        if self._local is self._products:
+            return replace(self._state, products=products, local=products)
+        local = tuple(product for _, product in self._local.near(where))
+        return replace(self._state, products=products, local=local)
+
+
+def _is_own(step: Separable, dim: int) -> bool:
+    """Whether result dimension ``dim`` is the operand's dimension of that number, unchanged."""
+    coord = step.coords[dim] if dim < len(step.coords) else None
+    return isinstance(coord, Along) and coord.dim == dim and coord.map.is_identity
 
 
 def _is_identity(step: Separable) -> bool:
@@ -36,7 +67,7 @@ def _is_identity(step: Separable) -> bool:
 # -------------------------------------------------------------------- separable steps
 
 
-def _separable(state: State, step: Separable, before: Shape, after: Shape) -> State:
+def _separable(state: State, step: Separable, before: Shape, after: Shape, beside: int) -> State:
     where = dict(step.where)
     driving = {
         dim
@@ -53,7 +84,10 @@ def _separable(state: State, step: Separable, before: Shape, after: Shape) -> St
     state = collapse(state, moved)
     layout = _result_layout(state.layout, step, before, after)
     missed = landings(step.coords, before, after)
-    scene = _Scene(state.layout, step.coords, before, after, layout, where, missed, state.sizes)
+    scene = _Scene(
+        state.layout, step.coords, before, after, layout, where, missed, state.sizes,
+        crowded=len(state.products) + beside > _CROWDED,
+    )  # fmt: skip
 
     def change(product: Product) -> list[Product]:
         return _read(scene, product, keep_global=True)
@@ -130,6 +164,7 @@ class _Scene:
     where: Mapping[int, IndexSet]
     landings: Mapping[int, tuple[int, IndexSet]]
     sizes: tuple[int, ...]
+    crowded: bool
 
     def keeps(self, coord: Along, dim: int) -> bool:
         """Whether the digits of operand dimension ``dim`` are those of the result's."""
@@ -148,6 +183,8 @@ def _read(scene: _Scene, product: Product, *, keep_global: bool) -> list[Product
     if passed is None:
         return []
     shared = _swept_together(scene, product.tracks)
+    if shared and scene.crowded:
+        return list(untold(scene.sizes))
     if shared is None:
         product = replace(product, why=product.why or DIAGONAL)
         shared = set()
@@ -307,6 +344,10 @@ def _swept_together(scene: _Scene, tracks: Sequence[Track]) -> set[int] | None:
         if any(len(t.digits) != 1 for t in tracks if any(d == dim for d, _ in t.digits)):
             return None
     return together
+
+
+_CROWDED = 64
+"""Of more products than these, pairs are not told one by one."""
 
 
 def _joint_sweep(scene: _Scene, product: Product, dims: set[int]) -> list[Product]:
