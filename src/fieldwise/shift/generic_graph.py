@@ -30,16 +30,18 @@ def generic_graph(model: Any, example: Any) -> Graph:
 
 def _behind_constants(graph: Graph, model: Any) -> set[str]:
     """The parameters from which constants of some recorded call were computed."""
+    from fieldwise.capture.torch.running import is_inexact
+
     drawable = {
         name
         for name, tensor in model.named_parameters(remove_duplicate=False)
-        if tensor.is_floating_point() and tensor.device.type != "meta"
+        if is_inexact(tensor) and tensor.device.type != "meta"
     }
     found = set[str]()
     for node in graph.nodes:
         behind = drawable.intersection(node.parameters)
         if behind and any(
-            type(tensor).__name__ != "Parameter" and tensor.is_floating_point()
+            type(tensor).__name__ != "Parameter" and is_inexact(tensor)
             for _, tensor in tensors(arguments(node))
         ):
             found |= behind

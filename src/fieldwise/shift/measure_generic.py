@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.running import copied
+from fieldwise.capture.torch.running import copied, doubled, is_inexact
 
 
 def generic(model: nn.Module, *, seed: int = 0) -> nn.Module:
@@ -27,7 +27,7 @@ def generic(model: nn.Module, *, seed: int = 0) -> nn.Module:
     >>> net[0].weight.dtype, bool((net[1].running_mean != 0).all()), bool(net[1].bias.any())
     (torch.float64, True, True)
     """
-    result = copied(model).cpu().double().eval()
+    result = doubled(copied(model).cpu()).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in _drawable(result):
@@ -66,7 +66,7 @@ def settle(model: nn.Module, run: Callable[[], Any]) -> None:
     """
 
     def fit(module: Any, args: tuple[Any, ...]) -> None:
-        power = args[0].square().mean() if args else 0.0
+        power = args[0].abs().square().mean() if args else 0.0
         if power:
             module.running_mean *= power**0.5
             module.running_var *= power
@@ -93,7 +93,7 @@ def _keeps_variance(module: nn.Module) -> bool:
 
 
 def _drawable(model: nn.Module) -> list[tuple[str, Tensor]]:
-    """The floating parameters, and the buffers of whatever keeps a running variance."""
+    """The real and complex parameters, and the buffers of whatever keeps a running variance."""
     found: dict[int, tuple[str, Tensor]] = {}
     for module in model.modules():
         tables = [module._parameters]
@@ -101,12 +101,16 @@ def _drawable(model: nn.Module) -> list[tuple[str, Tensor]]:
             tables.append(module._buffers)
         for table in tables:
             for name, tensor in table.items():
-                if tensor is not None and tensor.is_floating_point():
+                if tensor is not None and is_inexact(tensor):
                     found.setdefault(id(tensor), (name, tensor))
     return list(found.values())
 
 
 def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
+    if tensor.is_complex():
+        parts = torch.view_as_real(tensor)
+        real, imaginary = (_draw(name, part, generator) for part in parts.unbind(-1))
+        return torch.complex(real, imaginary)
     shape = tuple(tensor.shape)
     if name == "running_var":
         return _uniform(shape, generator, 0.5, 2.0)

@@ -8,6 +8,7 @@ from math import inf, isfinite, log10
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.running import in_double
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure_moves import translated
 
@@ -90,7 +91,7 @@ def eq_t(wanted: Tensor, found: Tensor, *, peak: float | None = None) -> float:
     >>> eq_t(torch.tensor([-1.0, 1.0]), torch.tensor([-1.0, 0.8]), peak=2.0)
     23.01...
     """
-    squared = float((found - wanted).double().square().mean())
+    squared = float(in_double(found - wanted).abs().square().mean())
     if not isfinite(squared):
         return -inf
     if squared == 0:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import as_example
-from fieldwise.capture.torch.running import copied, run
+from fieldwise.capture.torch.running import InDouble, copied, doubled, is_inexact, run
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure_expect import Motion
@@ -30,7 +30,7 @@ class Subject:
         self, model: nn.Module, example: Any, layers: Sequence[str], *, randomise: bool, seed: int
     ) -> None:
         example = as_example(example, model)
-        self.model = generic(model, seed=seed) if randomise else copied(model).cpu().double().eval()
+        self.model = generic(model, seed=seed) if randomise else doubled(copied(model).cpu()).eval()
         self.paths = _chosen(self.model, layers)
         self.inputs = noise(example, seed=seed)
         if randomise:
@@ -52,7 +52,8 @@ class Subject:
             self.model.get_submodule(path).register_forward_hook(keep(path)) for path in self.paths
         ]
         try:
-            output = run(self.model, inputs)
+            with InDouble():
+                output = run(self.model, inputs)
         except RuntimeError as error:
             first = str(error).strip().splitlines()[0]
             raise UsageError(
@@ -72,12 +73,13 @@ def _as_pairs(value: Tensor) -> Tensor:
 
 
 def noise(example: Any, *, seed: int) -> Any:
-    """The like of an example with standard normal float64 values; integers are kept."""
+    """The like of an example, standard normal in float64 or complex128; integers are kept."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(tensor: Tensor) -> Tensor:
-        if tensor.is_floating_point():
-            return torch.randn(tuple(tensor.shape), generator=generator, dtype=torch.float64)
+        if is_inexact(tensor):
+            kind = torch.complex128 if tensor.is_complex() else torch.float64
+            return torch.randn(tuple(tensor.shape), generator=generator, dtype=kind)
         return torch.zeros_like(tensor, device="cpu") if tensor.is_meta else tensor
 
     return map_tensors(draw, example)
@@ -101,7 +103,7 @@ def scale(
 
 def rms(value: Tensor) -> float:
     """The root mean square."""
-    return float(value.square().mean().sqrt())
+    return float(value.abs().square().mean().sqrt())
 
 
 def _seen(difference: Tensor, value: Tensor) -> float:
@@ -132,10 +134,10 @@ def _spelled(returned: Mapping[str, list[list[Tensor]]]) -> list[tuple[str, Tens
 
 
 def shifted(inputs: Any, amount: Amount, axis: int, shape: tuple[int, ...]) -> Any:
-    """Every floating tensor of the inputs' rank moved by ``amount`` samples along ``axis``."""
+    """Every real or complex tensor of the inputs' rank moved by ``amount`` along ``axis``."""
 
     def shift(tensor: Tensor) -> Tensor:
-        moves = tensor.is_floating_point() and tensor.dim() == len(shape)
+        moves = is_inexact(tensor) and tensor.dim() == len(shape)
         return translated(tensor, amount, axis) if moves else tensor
 
     return map_tensors(shift, inputs)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.running import is_inexact
 from fieldwise.shift.measure_expect import Expectations, Motion
 from fieldwise.shift.measure_metrics import eq_t
 from fieldwise.shift.measure_moves import Amount, translated
@@ -158,7 +159,7 @@ def measure(
 
 def _numbers(value: Tensor) -> Tensor:
     """Integers and truth values as numbers: what moves is equal, whatever it counts."""
-    return value if value.is_floating_point() else value.double()
+    return value if is_inexact(value) else value.double()
 
 
 def _amount(

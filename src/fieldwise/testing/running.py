@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.capture import named_tensors
+from fieldwise.capture.torch.running import in_double
 from fieldwise.capture.torch.tree import map_tensors
 
 Inputs = tuple[Tensor, ...]
@@ -39,15 +40,9 @@ def doubled(tree: Any) -> Any:
     >>> doubled((torch.ones(1), torch.ones(1, dtype=torch.int32)))[1].dtype
     torch.int32
     """
-
-    def double(tensor: Tensor) -> Tensor:
-        if tensor.is_complex():
-            return tensor.to(torch.complex128)
-        return tensor.double() if tensor.is_floating_point() else tensor
-
     if isinstance(tree, nn.Module):
-        return copy.deepcopy(tree)._apply(double)
-    return map_tensors(double, tree)
+        return copy.deepcopy(tree)._apply(in_double)
+    return map_tensors(in_double, tree)
 
 
 def run(model: nn.Module, inputs: Inputs) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fieldwise.capture.torch.running import in_double
 from fieldwise.errors import FieldwiseError
 from fieldwise.tile.arrays import as_numpy, named_arrays
 from fieldwise.tile.samples import drawn_like
@@ -259,18 +260,20 @@ _THREADS = threading.Lock()
 def _jittered(x: Any) -> Any:
     """The input with every other last bit changed."""
     array = np.asarray(x.cpu() if isinstance(x, Tensor) else x)
-    if array.dtype.kind != "f":
+    if array.dtype.kind not in "fc":
         return x
-    signs = np.resize(np.array([-np.inf, np.inf], dtype=array.dtype), array.shape)
-    moved = np.nextafter(array, signs)
+    real = np.ascontiguousarray(array).view(array.real.dtype)
+    signs = np.resize(np.array([-np.inf, np.inf], dtype=real.dtype), real.shape)
+    moved = np.nextafter(real, signs).view(array.dtype).reshape(array.shape)
     return torch.from_numpy(moved).to(x.device) if isinstance(x, Tensor) else moved
 
 
 def _doubled(x: Any) -> Any:
     if isinstance(x, Tensor):
-        return x.double() if x.is_floating_point() else x
+        return in_double(x)
     array = np.asarray(x)
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
+    wide = {"f": np.float64, "c": np.complex128}.get(array.dtype.kind)
+    return array if wide is None else array.astype(wide)
 
 
 def _arrays(tree: Any) -> _Named:

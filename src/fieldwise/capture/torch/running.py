@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from fieldwise.capture.torch.keeping import kept
 from fieldwise.capture.torch.private import private, seeded
@@ -30,13 +31,60 @@ def copied(model: nn.Module) -> nn.Module:
 
 def doubled(model: nn.Module) -> nn.Module:
     """The module itself with its parameters and buffers in float64 and complex128."""
-    kinds = {True: torch.complex128, False: torch.float64}
+    return model._apply(in_double)
 
-    def wide(tensor: Tensor) -> Tensor:
-        is_number = tensor.is_floating_point() or tensor.is_complex()
-        return tensor.to(kinds[tensor.is_complex()]) if is_number else tensor
 
-    return model._apply(wide)
+def is_inexact(tensor: Tensor) -> bool:
+    """Whether it holds real or complex numbers, rather than integers or truth values."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def in_double(tensor: Tensor) -> Tensor:
+    """Real numbers in float64, complex ones in complex128; other tensors as they are.
+
+    ``Module.double`` and ``Tensor.double`` leave complex numbers alone, or take their real parts.
+
+    >>> in_double(torch.zeros(1, dtype=torch.complex64)).dtype, in_double(torch.tensor(3)).dtype
+    (torch.complex128, torch.int64)
+    """
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+class InDouble(TorchFunctionMode):
+    """What a forward makes in complex64, or in no dtype that it names, is made in double precision.
+
+    A model in double precision that writes into ``torch.zeros(..., dtype=torch.cfloat)`` would else
+    compute in single precision after all, without a word; one that names a real dtype insists,
+    and is told so by torch.  For this thread alone.
+
+    >>> with InDouble():
+    ...     torch.zeros(1).dtype, torch.zeros(1, dtype=torch.cfloat).dtype
+    (torch.float64, torch.complex128)
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The call with complex dtypes widened, and so what it made of no tensor."""
+        wide = [_widened(arg) for arg in args]
+        named = {name: _widened(arg) for name, arg in (kwargs or {}).items()}
+        result = func(*wide, **named)
+        given = (*wide, *named.values())
+        is_made = isinstance(result, Tensor) and not any(
+            isinstance(arg, (Tensor, torch.dtype)) for arg in given
+        )
+        return in_double(result) if is_made else result
+
+
+def _widened(argument: Any) -> Any:
+    is_complex = isinstance(argument, torch.dtype) and argument.is_complex
+    return torch.complex128 if is_complex else argument
 
 
 def run(model: nn.Module, inputs: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.running import copied, forward
+from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
 from fieldwise.tile.arrays import as_numpy, chosen, kept, owned, read
@@ -221,12 +221,9 @@ class TiledModel(TiledCallable):
         return self._plans[given]
 
     def _doubled(self) -> TiledCallable:
-        twins = {
-            id(tensor): tensor.double() if tensor.is_floating_point() else tensor
-            for tensor in self._tensors
-        }
+        twins = {id(tensor): in_double(tensor) for tensor in self._tensors}
         example = map_tensors(lambda tensor: twins[id(tensor)], self.example)
-        model = copied(self.model).double()
+        model = doubled(copied(self.model))
         return TiledModel(model, example, tile=self.tile, axes=self.axes)
 
     def _called(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.autocast import as_recorded, autocast_dtype
-from fieldwise.capture.torch.running import copied, forward
+from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Graph, Shape
@@ -140,13 +140,10 @@ class StreamedModel:
 
     def doubled(self) -> StreamedModel:
         """The same in float64."""
-        twins = {
-            id(tensor): tensor.double() if tensor.is_floating_point() else tensor
-            for tensor in _distinct(self.example)
-        }
+        twins = {id(tensor): in_double(tensor) for tensor in _distinct(self.example)}
         example = map_tensors(lambda tensor: twins[id(tensor)], self.example)
         return StreamedModel(
-            copied(self.model).double(),
+            doubled(copied(self.model)),
             example,
             axis=self.axis,
             band=self.band,
