@@ -140,13 +140,16 @@ def read_along(dim: Dim, along: Along, after: int, voice: Voice, *, averages: bo
 
 
 def _frequencies(dim: Dim, index: AxisMap | Table, border: Border, after: int) -> Dim:
-    """A range of frequencies, with zeros for those that there are not."""
+    """Frequencies in another order or number, with zeros for those that there are not."""
     digit = dim[0][0]
+    if len(dim) > 1 or len(dim[0]) > 1 or not isinstance(digit, Spectrum) or not index.is_single:
+        raise BreaksError(Fault("it mixes frequencies", known=False))
     plain = isinstance(index, AxisMap) and _is_shift(index) and border is Border.DROP
-    if not plain or len(dim) > 1 or len(dim[0]) > 1 or not isinstance(digit, Spectrum):
-        raise BreaksError(Fault("it moves frequencies to other places", known=False))
-    assert isinstance(index, AxisMap)
-    return ((replace(digit, size=after, first=digit.first + index.offsets[0].first),),)
+    if plain and digit.order is None:
+        assert isinstance(index, AxisMap)
+        return ((replace(digit, size=after, first=digit.first + index.offsets[0].first),),)
+    landed = (border.land(index(position), digit.size) for position in range(after))
+    return ((digit.picked([one.first if one else None for one in landed]),),)
 
 
 def _is_shift(index: AxisMap) -> bool:

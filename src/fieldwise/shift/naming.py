@@ -138,6 +138,6 @@ def _described(part: tuple[Digit, ...], at: int) -> Iterator[Hashable]:
         if isinstance(digit, Moving):
             yield (digit.origin, digit.at - at, digit.rate, digit.turn)
         elif isinstance(digit, Spectrum):
-            yield ("spectrum", digit.first, digit.size)
+            yield ("spectrum", digit.first, digit.size, digit.order)
         else:
             yield (type(digit).__name__, digit.size)

@@ -28,7 +28,7 @@ def resized(digit: Digit, start: int, stop: int, tell: Tell) -> Digit:
     if isinstance(digit, Spectrum):
         if stop > digit.size:
             raise BreaksError(Fault("it puts something beside frequencies", known=False))
-        return replace(digit, size=stop - start, first=digit.first + start)
+        return digit.picked(range(start, stop))
     if not isinstance(digit, Moving):
         return replace(digit, size=stop - start)
     return stretched(digit, AxisMap.affine(1, start), Border.DROP, stop - start, digit.origin, tell)

@@ -35,7 +35,8 @@ _ADDS = frozenset({"add", "sub", "subtract"})
 _CARRIES = frozenset({
     "neg", "negative", "clone", "alias", "detach", "to", "lift_fresh", "permute", "reshape",
     "slice", "pad", "unbind", "split", "select", "expand", "fft", "copy", "slice_scatter",
-    "select_scatter", "alias_scatter", "permute_scatter", "cat", "stack",
+    "select_scatter", "alias_scatter", "permute_scatter", "cat", "stack", "roll", "flip", "index",
+    "index_select",
 })  # fmt: skip
 _CUTS = frozenset({"slice", "select", "reshape", "permute", "expand", "clone", "alias", "detach"})
 _CONJUGATES = frozenset({"_conj", "conj_physical", "_conj_physical"})
@@ -200,7 +201,7 @@ def _transformed(frame: Frame, dim: Dim, number: int, sign: int) -> Dim:
 
 def _signal(frame: Frame, dim: Dim, number: int, sign: int) -> Moving:
     digit, after = dim[0][0], frame.result[number]
-    if len(dim) > 1 or len(dim[0]) > 1 or not isinstance(digit, Spectrum) or digit.first:
+    if len(dim) > 1 or len(dim[0]) > 1 or not isinstance(digit, Spectrum) or not digit.in_order:
         raise BreaksError(Fault("it transforms back frequencies in another order", known=False))
     rate = -sign * digit.sign * digit.rate * Fraction(after, digit.turn)
     return Moving(after, rate, after, IndexSet.range(0, after), (frame.voice.name, number))
