@@ -214,7 +214,9 @@ def as_window(dim: Dim, tell: Tell) -> Digit:
     for part, digit in zip(dim, digits, strict=True):
         if digit is None:
             raise BreaksError(
-                Fault("it reads neighbours in a row-major index, across the ends of rows"),
+                Fault(
+                    "it reads neighbours in a row-major index, across the ends of rows", known=False
+                ),
                 *(fault for moving in movers_of((part,)) for _, fault in moving.faults),
             )
     if len(digits) == 1:

@@ -1,0 +1,41 @@
+"""Maps read as one row-major line: what the sweep cannot follow is undecided, never broken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fieldwise.shift import certify, measure
+
+ROWS = 8
+
+
+class Op(nn.Module):
+    """A function of a tensor."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.roll(x, 2 * ROWS),
+        lambda x: x.flatten(2).roll(ROWS, 2).view_as(x),
+        lambda x: x.flatten(2)[:, :, (torch.arange(64) + ROWS) % 64].view_as(x),
+        lambda x: x.flatten(2).flip(2).view_as(x),
+        lambda x: F.avg_pool1d(x.flatten(2), 1, ROWS // 4).view(1, 1, 8, 4),
+    ],
+)
+def test_whole_rows_moved_along_a_flat_line_are_not_said_to_break_it(function) -> None:
+    x = torch.zeros(1, 1, ROWS, ROWS)
+    axes = certify(Op(function).eval(), x).outputs[0].axes
+    for axis, moved in zip(axes, measure(Op(function).eval(), x).outputs, strict=True):
+        assert moved.verdict == "holds"
+        assert axis.circular.holds or axis.circular.undecided
