@@ -37,6 +37,12 @@ def _levels(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.cat([a.flatten(2), b.flatten(2)], 2).transpose(1, 2)
 
 
+def _upsampled_levels(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """As in a feature pyramid: units of the finer level see 11, 7, 11 and 7 rows."""
+    merged = a + F.interpolate(b, scale_factor=2)
+    return torch.cat([v.flatten(2) for v in (F.avg_pool2d(merged, 3, 1, 1), b)], 2)
+
+
 def _anchored_levels(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Three anchors per position, as the leading digit of the flattened dimension."""
     return torch.cat([v.repeat(1, 3, 1, 1).flatten(1)[:, None] for v in (a, b)], 2)
@@ -60,8 +66,18 @@ LINES = {
     "a sum of different strides at this size": lambda x, a, b: a[..., :12].cumsum(2) + b,
     "zeros before it": lambda x, a, b: torch.cat([torch.zeros(1, 1, 5), a], 2),
     "a concatenation, convolved": lambda x, a, b: F.avg_pool1d(torch.cat([a, b], 2), 3, 3),
+    "a concatenation, convolved and padded": lambda x, a, b: F.avg_pool1d(
+        torch.cat([a, b], 2), 3, 1, 1
+    ),
+    "a look-back, convolved and padded": lambda x, a, b: F.avg_pool1d(
+        torch.cat([a[..., -5:], a], 2), 3, 1, 1
+    ),
 }
-PLANES = {"two levels of a head": _levels, "a class token before the others": _class_token}
+PLANES = {
+    "two levels of a head": _levels,
+    "a class token before the others": _class_token,
+    "two levels of a pyramid": _upsampled_levels,
+}
 
 
 def _report(function, shape: tuple[int, ...]) -> FieldReport:
@@ -103,12 +119,18 @@ def _speaks_for_all(report: FieldReport, row: Row) -> None:
         for axis in part.axes:
             seen = [axis.map(unit) if axis.map else IndexSet() for unit in units]
             assert max(one.extent for one in seen) == axis.extent
-            assert axis.least in (None, min(one.extent for one in seen))
+            if row.pieces or axis.period is None:
+                low = axis.extent if axis.least is None else axis.least
+                assert low == min(one.extent for one in seen)
             if axis.start is not None:
                 assert seen[0].first == axis.start
             if axis.period == 1 and axis.stride is not None:
                 step = units[-1] - units[0]
                 assert seen[-1].first - seen[0].first == axis.stride * step
+        if row.pieces:
+            lows = [axis.extent if axis.least is None else axis.least for axis in part.axes]
+            together = [axis.extent if axis.least is None else axis.least for axis in row.axes]
+            assert all(low >= least for low, least in zip(lows, together, strict=True))
 
 
 @pytest.mark.parametrize("kind", LINES)
@@ -144,6 +166,8 @@ def test_of_flattened_levels_every_stride_is_that_of_rows_and_columns() -> None:
     assert [[axis.stride for axis in piece.axes] for piece in row.pieces] == [[2, 2], [4, 4]]
     tokens = _report(PLANES["a class token before the others"], (1, 1, 16, 16)).rows[-1]
     assert [axis.stride for axis in tokens.pieces[1].axes] == [2, 2]
+    pyramid = _report(PLANES["two levels of a pyramid"], (1, 1, 16, 16)).rows[-1]
+    assert [[axis.stride for axis in piece.axes] for piece in pyramid.pieces] == [[2, 2], [4, 4]]
     anchored = _report(_anchored_levels, (1, 1, 16, 16)).rows[-1]
     assert [[axis.stride for axis in piece.axes] for piece in anchored.pieces] == [[2, 2], [4, 4]]
 

@@ -288,6 +288,12 @@ SINGLES_OF_OPS: dict[str, Single] = {
     "one column zeroed": broken(
         _masked, "varies", mask=lambda: (_index() == 5).expand(12, 16), interior=(6, 16)
     ),
+    "a sum written into a scalar": holds(
+        lambda x: x + x.mean().scatter_add(0, torch.tensor(0), x.sum()), interior=None
+    ),
+    "a sum added to a scalar at its only place": holds(
+        lambda x: x + x.mean().index_add(0, torch.tensor(0), x.sum()), interior=None
+    ),
     "index_fill of every fourth": holds(
         lambda x: x.index_fill(3, torch.arange(0, 16, 4), 0.5), period=4, step=4
     ),

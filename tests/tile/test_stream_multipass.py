@@ -157,6 +157,12 @@ def test_by_default_global_layers_are_refused():
         streamed(norms().eval(), torch.empty(1, 3, 9, 9)).plan((1, 3, 90, 9))
 
 
+def test_a_sum_of_no_rows_is_refused_since_no_band_brings_any():
+    model = Function(lambda x: x + x[:, :, :0].sum(2, keepdim=True))
+    with pytest.raises(StreamError, match="neither be streamed nor summed up"):
+        streamed(model, torch.empty(1, 3, 9, 9), axis=2, global_ops="multipass").plan((1, 3, 9, 9))
+
+
 def test_attention_behind_a_global_layer_is_refused_before_the_first_pass():
     class Both(nn.Module):
         def __init__(self) -> None:

@@ -41,6 +41,7 @@ FORMS: dict[str, Callable[[Tensor], Any]] = {
     "a named tuple": lambda x: Pair(x, [x * 3]),
     "an ordered dict": lambda x: OrderedDict(z=x, a=x * 2),
     "a default dict": lambda x: defaultdict(list, a=x * 2),
+    "other keys spelled alike": lambda x: {"a": {"b": x}, "a.b": x * 2, 1: x * 3, "1": x * 4},
     "one value twice": lambda x: (lambda y: [y, {"again": y}])(x + 1),
     "constants between": lambda x: (torch.arange(3.0), x * 2, {"scale": torch.tensor(0.5)}),
 }

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from itertools import islice
-from math import prod
+from itertools import islice, pairwise
+from math import gcd, prod
 
 from fieldwise.axes import EMPTY, AxisMap, IndexSet, Lattice
 from fieldwise.axes.digits import subindex
@@ -207,26 +207,34 @@ def _flattened(products: Sequence[Product]) -> set[tuple[Digit, ...]]:
     }
 
 
-def _stride(index: AxisMap, at: int, *, flat: bool) -> Fraction:
+def _stride(index: AxisMap, at: int, *, flat: bool) -> Fraction | None:
     """How far the field moves from one unit to the next, from one row or column where flattened.
 
     Row i // 16 moves on with every sixteenth unit, column i mod 16 comes round again and again.
     """
     follows_blocks = index.period > 1 and (flat or index.advance == 0)
-    step = _step_of_blocks(index, at) if follows_blocks else None
-    return index.rate if step is None else Fraction(step)
+    return _step_of_blocks(index, at) if follows_blocks else index.rate
 
 
-def _step_of_blocks(index: AxisMap, at: int) -> int | None:
-    """How far a block of units that see the same is from the next; None where that differs."""
+def _step_of_blocks(index: AxisMap, at: int) -> Fraction | None:
+    """How far a block of units that see the same is from the next; None where that is not even.
+
+    Behind an upsampling several blocks make one step, which then is that of a block on average.
+
+    >>> columns = AxisMap(0, tuple(IndexSet.range(i // 2, (i + 3) // 2) for i in range(8)))
+    >>> _step_of_blocks(columns, 0)
+    Fraction(1, 2)
+    """
     rows = [index(at + number) for number in range(index.period)]
-    width = next((n for n, row in enumerate(rows) if row != rows[0]), index.period)
-    blocks = rows[::width]
-    if any(row != blocks[number // width] for number, row in enumerate(rows)):
-        return None
-    step = blocks[1].base - blocks[0].base if len(blocks) > 1 else index.advance
-    even = all(block == rows[0].shift(step * number) for number, block in enumerate(blocks))
-    return step if even and index.advance in (0, step * len(blocks)) else None
+    changes = (n for n, (row, after) in enumerate(pairwise(rows), 1) if row != after)
+    blocks = rows[:: gcd(index.period, *changes)]
+    for period in range(1, len(blocks) // 2 + 1):
+        step = blocks[period].base - blocks[0].base
+        pairs = zip(blocks, blocks[period:], strict=False)
+        even = all(later == block.shift(step) for block, later in pairs)
+        if even and index.advance * period in (0, step * len(blocks)):
+            return Fraction(step, period)
+    return Fraction(index.advance, len(blocks)) if index.advance else None
 
 
 @lru_cache(maxsize=1 << 12)
@@ -251,18 +259,20 @@ def _described(
         axis=axis,
         extent=max(offset.extent for offset in seen),
         count=max(offset.count for offset in seen),
-        stride=_stride(index, at, flat=flat),
+        stride=None
+        if positions is not None and positions.count == 1
+        else _stride(index, at, flat=flat),
         start=first.first if first else None,
         centre=Fraction(first.first + first.last, 2) if first else None,
         period=index.period,
         clipped=index(middle).clip(size).extent,
         map=index,
     )
-    if not sized or not is_written_out(index, units):
-        return found
     least = min(offset.extent for offset in seen)
     least_known = None if least == found.extent else least
-    return replace(found, stride=None, period=None, least=least_known)
+    if sized and is_written_out(index, units):
+        return replace(found, stride=None, period=None, least=least_known)
+    return found if positions is None else replace(found, least=least_known)
 
 
 def _member(indices: IndexSet, number: int) -> int:

@@ -152,11 +152,12 @@ def _own_dimension(digits: Sequence[Digit], layout: Layout) -> int | None:
 
 @lru_cache(maxsize=1 << 8)
 def _runs(index: AxisMap, units: int) -> tuple[tuple[IndexSet, AxisMap], ...]:
-    """Of a map that is written out, runs of units that are translates by one step.
+    """Of a map that lists its units, runs of them that are translates by one step.
 
-    None where the map is regular, and where the runs are too many to say anything.
+    None where the map is regular (but for a few units at a seam, which are runs of their own), and
+    where the runs are too many to say anything.
     """
-    if not is_written_out(index, units):
+    if index.period < units:
         return ()
     rows = [index(unit) for unit in range(units)]
     starts, step = [0], None
@@ -175,7 +176,13 @@ def _runs(index: AxisMap, units: int) -> tuple[tuple[IndexSet, AxisMap], ...]:
         found.append(
             (IndexSet.range(first, stop), AxisMap(advance, (rows[first].shift(-advance * first),)))
         )
-    return tuple(found)
+    return tuple(found) if is_written_out(index, units) or _mostly_one(found) else ()
+
+
+def _mostly_one(runs: Sequence[tuple[IndexSet, AxisMap]]) -> bool:
+    """Whether all units are translates of one another, but for a few beside them (at a seam)."""
+    seeing = [units.count for units, row in runs if row.offsets != (EMPTY,)]
+    return len(seeing) > 1 and 2 * max(seeing) > sum(seeing)
 
 
 def _cut(

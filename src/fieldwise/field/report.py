@@ -29,8 +29,8 @@ class AxisField:
              border)
     map:     the closed form itself, where the axis is bounded
     least:   the smallest extent of a unit, where units differ and no period says how (a
-             concatenation along the axis, a running sum); ``extent`` is then the largest, and
-             ``stride`` and ``period`` are None
+             concatenation along the axis, a running sum): ``extent`` is then the largest, and
+             ``stride`` and ``period`` are None; of a piece's units also where a period says how
     """
 
     axis: int

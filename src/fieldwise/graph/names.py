@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from itertools import chain, count
 
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Graph
+
+
+def distinct(names: Iterable[str]) -> Iterator[str]:
+    """The names, each as it is, or with '#2', '#3' … behind it where it was met before.
+
+    >>> list(distinct(["a.b", "a", "a.b"]))
+    ['a.b', 'a', 'a.b#2']
+    """
+    taken: set[str] = set()
+    for name in names:
+        numbered = (f"{name}#{number}" for number in count(2))
+        chosen = next(spelled for spelled in chain((name,), numbered) if spelled not in taken)
+        taken.add(chosen)
+        yield chosen
 
 
 def aliases(graph: Graph) -> dict[str, tuple[str, ...]]:

@@ -100,7 +100,16 @@ def _placed(frame: Frame, given: Mapping[str, Any], values: Values | bool, into:
         return into
     (index,) = indices
     assert index is not None
-    dim = given["dim"] % into.ndim
+    if not into.ndim:  # torch takes a scalar for a line of one
+        lines = values if isinstance(values, bool) else np.atleast_1d(values)
+        return _written_along(frame, np.atleast_1d(index), lines, into.reshape(1), 0).reshape(())
+    return _written_along(frame, index, values, into, given["dim"] % into.ndim)
+
+
+def _written_along(
+    frame: Frame, index: Values, values: Values | bool, into: Values, dim: int
+) -> Values:
+    """``into`` with the values written where the index says along one dimension."""
     if frame.node.op.startswith("index"):
         places: list[Any] = [slice(None)] * into.ndim
         places[dim] = index.reshape(-1)

@@ -9,19 +9,31 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fieldwise.graph.names import distinct
+
 
 def named_tensors(tree: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """The tensors of a nested output with the keys that lead to them, joined by dots.
 
+    No name stands for two tensors: where other keys spell the same name, '#2' is put behind it.
+
     >>> import torch
     >>> [name for name, _ in named_tensors({"out": (torch.ones(1), None, torch.ones(2))})]
     ['out.0', 'out.2']
+    >>> [name for name, _ in named_tensors({"a": {"b": torch.ones(1)}, "a.b": torch.ones(2)})]
+    ['a.b', 'a.b#2']
     """
+    found = list(_spelled(tree, prefix))
+    names = distinct(name for name, _ in found)
+    yield from zip(names, (tensor for _, tensor in found), strict=True)
+
+
+def _spelled(tree: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(tree, Tensor):
         yield prefix or "output", tree
         return
     for key, item in _items(tree):
-        yield from named_tensors(item, f"{prefix}.{key}" if prefix else str(key))
+        yield from _spelled(item, f"{prefix}.{key}" if prefix else str(key))
 
 
 def _items(tree: Any) -> Iterator[tuple[Any, Any]]:

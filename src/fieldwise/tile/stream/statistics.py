@@ -81,11 +81,13 @@ def statistic(node: Node, dim: int, shape: Shape, results: Sequence[Shape]) -> S
     """The statistic of a node whose only operand has this shape and is streamed along ``dim``.
 
     None where the node is none that can be summed up, or where its results read less than all of
-    the streamed axis: then what one band gives says nothing of the others.
+    the streamed axis: then what one band gives says nothing of the others.  Where the operand has
+    no rows there are no bands to sum up.
     """
     if (
         len(node.operands) != 1
         or node.source is None
+        or not shape[dim]
         or not _reads_whole(node, dim, shape[dim], results)
     ):
         return None
