@@ -24,13 +24,27 @@ def test_an_error_of_fieldwise_is_told_as_it_is(capsys, kind):
     assert ending(kind("Too small; use 8."), capsys) == (2, "error: Too small; use 8.\n")
 
 
-def test_any_other_exception_is_named_in_one_sentence(capsys):
-    code, said = ending(ZeroDivisionError("by zero\nmore"), capsys)
-    assert code == 2
-    assert said == (
-        "error: ZeroDivisionError: by zero; check the model and --input, "
-        "or use --debug for the traceback.\n"
-    )
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            ZeroDivisionError("by zero\nmore"),
+            "ZeroDivisionError: by zero; fieldwise did not expect this: "
+            "please report it with what --debug prints.",
+        ),
+        (
+            PermissionError(13, "Permission denied", "/a/b"),
+            "PermissionError: [Errno 13] Permission denied: '/a/b'; "
+            "check the files and folders that the command was given.",
+        ),
+        (
+            MemoryError(),
+            "MemoryError; the machine has too little memory for this; give a smaller --input.",
+        ),
+    ],
+)
+def test_any_other_exception_is_named_in_one_sentence(capsys, error, told):
+    assert ending(error, capsys) == (2, f"error: {told}\n")
 
 
 def test_debug_adds_the_traceback_and_keeps_the_exit_code(capsys):
@@ -46,7 +60,8 @@ def test_an_interrupt_ends_with_130(capsys):
 
 def test_a_second_interrupt_does_not_disturb_what_the_first_sets_off():
     code = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
 from fieldwise.cli.outcome import reported
 with reported(debug=False):
     try:
@@ -70,10 +85,14 @@ with reported(debug=False):
 
 
 def test_interrupts_are_as_they_were_after_a_command_that_was_not_interrupted():
-    before = signal.getsignal(signal.SIGINT)
-    with reported(debug=False):
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
+    handler = signal.default_int_handler
+    found = signal.signal(signal.SIGINT, handler)
+    try:
+        with reported(debug=False):
+            assert signal.getsignal(signal.SIGINT) is not handler
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, found)
 
 
 def test_an_exit_asked_for_passes_through(capsys):

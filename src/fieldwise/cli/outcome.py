@@ -85,12 +85,18 @@ def _in_main_thread() -> bool:
 
 
 def _sentence(error: Exception) -> str:
+    """What an exception says that nobody raised on purpose, and what to do about it."""
     lines = str(error).strip().splitlines()
     said = f": {lines[0][:300]}" if lines else ""
-    return (
-        f"{type(error).__name__}{said}; check the model and --input, "
-        "or use --debug for the traceback."
-    )
+    return f"{type(error).__name__}{said}; {_remedy(error)}"
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return "check the files and folders that the command was given."
+    if isinstance(error, MemoryError):
+        return "the machine has too little memory for this; give a smaller --input."
+    return "fieldwise did not expect this: please report it with what --debug prints."
 
 
 def _silence_stdout() -> None:
