@@ -36,6 +36,13 @@ def _within(reach: int) -> Tensor:
     return (apart <= reach) | (apart >= 16 - reach)
 
 
+def _written_in_halves(x: Tensor) -> Tensor:
+    out = torch.empty_like(x)
+    out[:, :1] = x[:, 1:]
+    out[:, 1:] = x[:, :1]
+    return out
+
+
 def _grid(places: Tensor) -> Tensor:
     """A grid of 12 rows that looks at these columns of 16."""
     x = (2 * places.double() + 1) / 16 - 1
@@ -288,6 +295,20 @@ SINGLES_OF_OPS: dict[str, Single] = {
     "one column zeroed": broken(
         _masked, "varies", mask=lambda: (_index() == 5).expand(12, 16), interior=(6, 16)
     ),
+    "positions of maxima, of every channel its own": holds(
+        lambda x: F.max_pool2d(x, 2, return_indices=True)[1],
+        axis=1,
+        result_axis=1,
+        interior=(0, 2),
+    ),
+    "positions of maxima along the other axis": broken(
+        lambda x: F.max_pool2d(x, (1, 2), return_indices=True)[1],
+        "absolute positions",
+        axis=2,
+        result_axis=2,
+        interior=None,
+    ),
+    "unset memory, written in halves": holds(_written_in_halves),
     "a sum written into a scalar": holds(
         lambda x: x + x.mean().scatter_add(0, torch.tensor(0), x.sum()), interior=None
     ),

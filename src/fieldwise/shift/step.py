@@ -7,9 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fieldwise.graph.calls import arguments, drops_out, is_tensor, op_name
-from fieldwise.graph.ir import (
-    Ref,
-)
+from fieldwise.graph.ir import Ref
 from fieldwise.shift.against import with_constants
 from fieldwise.shift.attention import attended
 from fieldwise.shift.constants import constant
@@ -82,10 +80,20 @@ def _treatment(frame: Frame) -> Treatment:
     if treatment is None:
         raise BreaksError(undescribed(frame.node.op))
     if (treatment.results or 99) <= frame.position:
-        if "pool" in frame.node.op:
+        if "pool" in frame.node.op and _is_searched(frame):
             raise BreaksError(ABSOLUTE)
         return POSITIONS
     return treatment
+
+
+def _is_searched(frame: Frame) -> bool:
+    """Whether a dimension that moves is one of those in which a pool counts its positions.
+
+    They are counted through the whole plane, also along a dimension with windows of one.
+    """
+    dimensions = [int(char) for char in op_name(frame.node) if char.isdigit()]
+    plane = dimensions[0] if dimensions else len(frame.result)
+    return any(any(map(moves, layout[-plane:])) for layout in frame.layouts.values())
 
 
 def _treated(frame: Frame, treatment: Treatment) -> Layout:

@@ -134,9 +134,14 @@ class Constants:
         return out
 
     def computed(self, op: Op, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
-        """What torch computes; random numbers are drawn from our generators."""
+        """What torch computes; random numbers are drawn from our generators.
+
+        Memory that the model leaves unset (``torch.empty``) holds zeros, not what happened to lie
+        there: a value that is written over holds nothing that varies, and two runs are alike.
+        """
         call = self.dice.draw if op.draws else ask_torch
-        return call(func, args, kwargs)
+        out = call(func, args, kwargs)
+        return out.zero_() if op.unset else out
 
     def at_home(self, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The arguments with the meta device, where the input is, replaced by the home device."""

@@ -35,6 +35,7 @@ class Op:
     inspects:  whether its result is a Python value that depends on the data
     sized_by:  arguments whose values decide the shape of its result
     inplace_view:  whether it makes a tensor a view of what it was (unsqueeze_)
+    unset:     whether it makes a tensor without values (empty_like)
     """
 
     name: str
@@ -53,6 +54,7 @@ class Op:
     inspects: bool
     sized_by: tuple[str, ...]
     inplace_view: bool
+    unset: bool
 
     @property
     def rule(self) -> Rule | None:
@@ -133,6 +135,7 @@ def describe(func: torch._ops.OpOverload) -> Op:
         inspects=torch.Tag.data_dependent_output in func.tags,
         sized_by=_sized_by(func, plain),
         inplace_view=torch.Tag.inplace_view in func.tags,
+        unset=plain.removeprefix("new_").startswith("empty") and not writes,
     )
 
 
