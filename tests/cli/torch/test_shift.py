@@ -158,7 +158,8 @@ def test_of_several_inputs_one_is_shifted_and_named():
 def test_several_inputs_are_repaired_and_measured_together():
     text = run("shift_nets:Two", "--input", "1x3x8x8,1x1x8x8", "--repair", "circular", "--measure")
     assert "repaired: error" in text
-    assert [line.split()[-1] for line in text.splitlines() if "e+" in line] == ["holds"] * 4
+    measured = text[text.index("measured") : text.index("image: conv2d")].splitlines()[1:]
+    assert [line.split()[-1] for line in measured] == ["holds"] * 4
 
 
 def test_errors_of_layers_are_measured_beside_those_of_outputs():
