@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fieldwise.axes import IndexSet, Table
+from fieldwise.axes import IndexSet, Region, Table
 from fieldwise.graph.ir import (
     Along,
     Coord,
     Fixed,
+    Read,
     Reshape,
     Separable,
     Shape,
@@ -34,26 +35,20 @@ from fieldwise.shift.reasons import ORDERED, PICKED, ordered
 from fieldwise.shift.spectral import check_zeros, is_spectral
 from fieldwise.shift.treatment import Treatment
 
+Guard = dict[int, IndexSet]
+"""Per result dimension the indices at which a read is at work; all where it says nothing."""
+
+_PARTS = 64
+
 
 def from_reads(frame: Frame, treatment: Treatment, *, mixed: bool | None = None) -> Layout:
     """What the reads of all operands make together."""
-    guards: list[dict[int, IndexSet]] = []
+    guards: list[Guard] = []
     layouts: list[Layout] = []
     for read in frame.node.reads[frame.position]:
-        layout = frame.layout(read.operand)
-        before = frame.graph.shape(frame.node.operands[read.operand])
-        guard: dict[int, IndexSet] = {}
-        for step, (old, new) in zip(
-            read.steps, step_shapes(read, before, frame.result), strict=True
-        ):
-            if isinstance(step, Reshape):
-                layout, guard = reshaped(layout, old, new, frame.voice), {}
-            else:
-                layout = separable_step(frame, treatment, layout, step, (old, new))
-                guard = {} if treatment.constants == "broadcast" else dict(step.where)
-            frame.met.append(period_of(layout))
-        layouts.append(layout)
-        guards.append(guard)
+        layout, parts = _of_read(frame, treatment, read)
+        layouts += [layout] * len(parts)
+        guards += parts
     if any(guards) and is_spectral(frame):
         guards = check_zeros(frame, layouts, guards)
     mixed = is_mixed(frame) if mixed is None else mixed
@@ -64,6 +59,57 @@ def from_reads(frame: Frame, treatment: Treatment, *, mixed: bool | None = None)
         else stays(size)
         for dim, size in enumerate(frame.result)
     )
+
+
+def _of_read(frame: Frame, treatment: Treatment, read: Read) -> tuple[Layout, list[Guard]]:
+    """What one read makes, and of which indices of the result: of those in any of the guards."""
+    layout, guards = frame.layout(read.operand), [Guard()]
+    before = frame.graph.shape(frame.node.operands[read.operand])
+    shapes = step_shapes(read, before, frame.result)
+    for step, (old, new) in zip(read.steps, shapes, strict=True):
+        if isinstance(step, Reshape):
+            layout = reshaped(layout, old, new, frame.voice)
+            guards = [part for guard in guards for part in _regrouped(guard, old, new)]
+        else:
+            layout = separable_step(frame, treatment, layout, step, (old, new))
+            guards = [_carried(guard, step, (old, new)) for guard in guards]
+            if treatment.constants == "broadcast":
+                guards = [Guard()]
+        frame.met.append(period_of(layout))
+    return layout, guards
+
+
+def _regrouped(guard: Guard, before: Shape, after: Shape) -> list[Guard]:
+    """The guards that together let through, in another shape, what one does."""
+    if not guard:
+        return [guard]
+    sides = tuple(guard.get(dim, IndexSet.range(0, size)) for dim, size in enumerate(before))
+    found = Region.of([sides]).reshape(before, after).disjoint()
+    if len(found) > _PARTS:
+        raise BreaksError(Fault("it writes in too many places to look at each", known=False))
+    return [
+        {
+            dim: side
+            for dim, (side, size) in enumerate(zip(product, after, strict=True))
+            if side.count < size
+        }
+        for product in found
+    ]
+
+
+def _carried(guard: Guard, step: Separable, shapes: tuple[Shape, Shape]) -> Guard:
+    """The guard after a step, whose own there is besides.
+
+    Raises BreaksError where a guarded dimension is read in another order.
+    """
+    found = dict(step.where)
+    for dim, side in guard.items():
+        coord = step.coords[dim]
+        kept = isinstance(coord, Along) and coord.map.is_identity
+        if not isinstance(coord, Along) or not kept or shapes[0][dim] != shapes[1][coord.dim]:
+            raise BreaksError(Fault("it reads on where only some indices are read", known=False))
+        found[coord.dim] = side & found.get(coord.dim, side)
+    return found
 
 
 def _driven(frame: Frame, treatment: Treatment) -> set[int]:
