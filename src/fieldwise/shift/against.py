@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from fieldwise.graph.calls import arguments, is_tensor
+from fieldwise.graph.ir import Along, Read, Reshape, Separable, Shape, step_shapes
 from fieldwise.shift.constants import Constant, checked, constant, is_flat, tensors
 from fieldwise.shift.frame import Frame
-from fieldwise.shift.layout import Layout, stays
+from fieldwise.shift.layout import Layout, moves, stays
+from fieldwise.shift.moving import BreaksError, Fault
 from fieldwise.shift.reasons import varies
 from fieldwise.shift.treatment import Treatment
 
@@ -33,6 +36,8 @@ def with_constants(frame: Frame, treatment: Treatment, layout: Layout) -> Layout
         for tensor in listed(frame):
             dim = given["dim"] % len(layout)
             layout = _beside(frame, layout, constant(tensor, "a constant"), dim)
+    elif treatment.constants == "copied":
+        layout = _copied(frame, layout)
     return layout
 
 
@@ -58,6 +63,86 @@ def _looked_up(frame: Frame, layout: Layout) -> Layout:
             known = known.by_rows()
         layout = against(frame, layout, _aligned(known, len(layout)), name)
     return layout
+
+
+def _copied(frame: Frame, layout: Layout) -> Layout:
+    """A constant that is copied, or looked up at what derives from the input.
+
+    Where a row of it belongs to a position of the result, as the rule of the op says once it is
+    asked for its constants too, it matters whether rows differ.
+    """
+    given = arguments(frame.node)
+    if not any(moves(dim) for dim in layout) or not any(tensors(given)):
+        return layout
+    in_table = is_tensor(given.get("self"))
+    for tensor, reads in _constant_reads(frame):
+        is_index = tensor is not given.get("self") and tensor is not given.get("src")
+        if (in_table or not is_index) and not is_flat(constant(tensor, "")):
+            for read in reads:
+                rows = _rows(frame, constant(tensor, "a constant"), read)
+                layout = (
+                    _doubtfully(frame, layout, rows)
+                    if is_index
+                    else against(frame, layout, rows, "a constant")
+                )
+    return layout
+
+
+def _constant_reads(frame: Frame) -> Iterator[tuple[Any, list[Read]]]:
+    """Every constant tensor of the call, and how the result reads it.
+
+    Raises BreaksError where the rule of the op cannot tell.
+    """
+    from fieldwise.capture.torch.rereading import reread
+
+    node, graph = frame.node, frame.graph
+    call = node.source
+    assert call is not None
+    again = reread(
+        call.target, call.args, dict(call.kwargs),
+        operands=[graph.shape(name) for name in node.operands],
+        results=[graph.shape(name) for name in node.results],
+    )  # fmt: skip
+    if again is None:
+        raise BreaksError(_UNKNOWN_READS)
+    for number, tensor in enumerate(again.constants, len(node.operands)):
+        yield tensor, [read for read in again.reads[frame.position] if read.operand == number]
+
+
+_UNKNOWN_READS = Fault("how it reads its constants is not known", known=False)
+
+
+def _rows(frame: Frame, known: Constant, read: Read) -> Constant:
+    """A constant in the rank of the result: which positions of it are given the same row.
+
+    Raises BreaksError where positions and rows do not correspond one by one.
+    """
+    shapes = step_shapes(read, known.shape, frame.result)
+    for step, (before, after) in zip(read.steps, shapes, strict=True):
+        if isinstance(step, Reshape):
+            known = known.spread(before).as_dims(after)
+        else:
+            known = known.by_rows_of(_places(known, step, after))
+    return known
+
+
+def _places(known: Constant, step: Separable, after: Shape) -> list[int | None]:
+    """Per dimension after a step the one of the constant that it is."""
+    places: dict[int, int] = {}
+    for number, coord in enumerate(step.coords):
+        if isinstance(coord, Along) and not known.uniform_along(number):
+            if not coord.map.is_identity or known.shape[number] != after[coord.dim]:
+                raise BreaksError(_UNKNOWN_READS)
+            places[coord.dim] = number
+    return [places.get(dim) for dim in range(len(after))]
+
+
+def _doubtfully(frame: Frame, layout: Layout, known: Constant) -> Layout:
+    """Against indices: rows that differ in place may still hold the same."""
+    try:
+        return against(frame, layout, known, "a constant")
+    except BreaksError as broken:
+        raise BreaksError(*(replace(fault, known=False) for fault in broken.faults)) from None
 
 
 def _aligned(known: Constant, rank: int) -> Constant:

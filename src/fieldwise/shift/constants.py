@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import gcd, lcm
+from math import gcd, lcm, prod
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,24 @@ class Constant:
         rows = self.values.reshape(-1, self.shape[-1])
         numbers = np.unique(rows, axis=0, return_inverse=True)[1]
         return Constant((*self.shape[:-1], 1), self.what, numbers.reshape(*self.shape[:-1], 1))
+
+    def spread(self, shape: Sequence[int]) -> Constant:
+        """Repeated along the dimensions in which it has but one index."""
+        values = None if self.values is None else np.broadcast_to(self.values, tuple(shape))
+        return Constant(tuple(shape), self.what, values)
+
+    def by_rows_of(self, places: Sequence[int | None]) -> Constant:
+        """Numbers of its rows: along these of its dimensions, and alike in all others.
+
+        places: per dimension of the result the one that it is, None for one that it does not have
+        """
+        kept = [place for place in places if place is not None]
+        shape = tuple(1 if place is None else self.shape[place] for place in places)
+        if self.values is None:
+            return Constant(shape, self.what, None)
+        rows = np.moveaxis(self.values, kept, range(len(kept))).reshape(prod(shape), -1)
+        numbers = np.unique(rows, axis=0, return_inverse=True)[1]
+        return Constant(shape, self.what, numbers.reshape(shape))
 
     def uniform_along(self, dim: int) -> bool:
         """Whether it is the same at every index of a dimension."""

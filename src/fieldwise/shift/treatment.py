@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Whole = Literal["symmetric", "kept", "ordered"]
-Constants = Literal["none", "broadcast", "trailing", "rows", "listed"]
+Constants = Literal["none", "broadcast", "trailing", "rows", "listed", "copied"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Treatment:
                matter (a mean); 'kept': the result has it too, and position i is position i and
                something symmetric (a softmax); 'ordered': every position has its own weight
     constants: where constant tensors stand: 'broadcast' against the result, along the
-               'trailing' dimensions, in 'rows' that are looked up, 'listed' beside each other (cat)
+               'trailing' dimensions, in 'rows' that are looked up, 'listed' beside each other
+               (cat), or 'copied' to where the op's rule says
     averages:  what is the same everywhere stays so (copies, interpolation)
     channels:  positions along the channel dimension have weights of their own
     repeats:   along a dimension that no operand drives the result repeats itself
@@ -37,7 +38,7 @@ class Treatment:
 
 
 POINTWISE = Treatment(constants="broadcast", repeats=True)
-COPIES = Treatment(averages=True, repeats=True)
+COPIES = Treatment(constants="copied", averages=True, repeats=True)
 POSITIONS = Treatment()
 """Results that say where something was found: the order of what is searched matters."""
 

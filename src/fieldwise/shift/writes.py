@@ -7,6 +7,7 @@ Where what is written derives from the input, the reads of the node say where it
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import setitem
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,8 @@ def needs_reads(frame: Frame) -> bool:
 def tables(frame: Frame, *, by_reads: bool) -> list[Constant]:
     """The constants of a write, in the shape of its result: where, what, and what was there."""
     given = arguments(frame.node)
-    touched = _placed(frame, given, True, np.zeros(frame.result, dtype=bool))
+    combines = _combines(frame.node.op, given)
+    touched = _placed(frame, given, True, np.zeros(frame.result, dtype=int if combines else bool))
     found = [Constant(frame.result, "the places that it writes to", touched)]
     if by_reads:
         found = []
@@ -63,10 +65,19 @@ def tables(frame: Frame, *, by_reads: bool) -> list[Constant]:
         values = known.values
         found.append(
             Constant(
-                frame.result, known.what, None if values is None else np.where(touched, 0, values)
+                frame.result,
+                known.what,
+                values if values is None or combines else np.where(touched, 0, values),
             )
         )
     return found
+
+
+def _combines(op: str, given: Mapping[str, Any]) -> bool:
+    """Whether what was there before matters where something is written."""
+    if op in ("index_add", "scatter_add"):
+        return True
+    return bool(given.get("accumulate") or given.get("reduce"))
 
 
 def _indices(given: Mapping[str, Any]) -> list[Any]:
@@ -90,13 +101,14 @@ def _is_unknown(read: Any) -> bool:
 
 
 def _placed(frame: Frame, given: Mapping[str, Any], values: Values | bool, into: Values) -> Values:
-    """``into`` with the values written to it."""
+    """``into`` with the values written to it, or added where the op adds."""
+    put: Any = np.add.at if _combines(frame.node.op, given) else setitem
     indices = [None if index is None else constant(index, "").values for index in _indices(given)]
     if any(known is None and index is not None
            for known, index in zip(indices, _indices(given), strict=True)):  # fmt: skip
         raise BreaksError(BY_DATA)
     if "indices" in given:
-        into[tuple(slice(None) if index is None else index for index in indices)] = values
+        put(into, tuple(slice(None) if index is None else index for index in indices), values)
         return into
     (index,) = indices
     assert index is not None
@@ -113,10 +125,10 @@ def _written_along(
     if frame.node.op.startswith("index"):
         places: list[Any] = [slice(None)] * into.ndim
         places[dim] = index.reshape(-1)
-        into[tuple(places)] = values
+        put(into, tuple(places), values)
         return into
     box = tuple(slice(0, size) for size in index.shape)
     places = list(np.ogrid[box])
     places[dim] = index
-    into[tuple(places)] = values if isinstance(values, bool) else values[box]
+    put(into, tuple(places), values if isinstance(values, bool) else values[box])
     return into
