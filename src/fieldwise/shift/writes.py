@@ -102,13 +102,14 @@ def _is_unknown(read: Any) -> bool:
 
 def _placed(frame: Frame, given: Mapping[str, Any], values: Values | bool, into: Values) -> Values:
     """``into`` with the values written to it, or added where the op adds."""
-    put: Any = np.add.at if _combines(frame.node.op, given) else setitem
     indices = [None if index is None else constant(index, "").values for index in _indices(given)]
     if any(known is None and index is not None
            for known, index in zip(indices, _indices(given), strict=True)):  # fmt: skip
         raise BreaksError(BY_DATA)
     if "indices" in given:
-        put(into, tuple(slice(None) if index is None else index for index in indices), values)
+        _put(
+            frame, into, tuple(slice(None) if index is None else index for index in indices), values
+        )
         return into
     (index,) = indices
     assert index is not None
@@ -125,10 +126,16 @@ def _written_along(
     if frame.node.op.startswith("index"):
         places: list[Any] = [slice(None)] * into.ndim
         places[dim] = index.reshape(-1)
-        put(into, tuple(places), values)
+        _put(frame, into, tuple(places), values)
         return into
     box = tuple(slice(0, size) for size in index.shape)
     places = list(np.ogrid[box])
     places[dim] = index
-    put(into, tuple(places), values if isinstance(values, bool) else values[box])
+    _put(frame, into, tuple(places), values if isinstance(values, bool) else values[box])
     return into
+
+
+def _put(frame: Frame, into: Values, places: tuple[Any, ...], values: Values | bool) -> None:
+    """Write values to these places, or add them there where the op adds."""
+    put: Any = np.add.at if _combines(frame.node.op, arguments(frame.node)) else setitem
+    put(into, places, values)
