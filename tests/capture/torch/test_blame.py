@@ -191,3 +191,12 @@ def test_a_look_at_values_is_told_with_file_and_line(model: Callable[..., Any]):
     text = said(model, 3)
     line = inspect.getsourcelines(model)[1] + 1
     assert f", in the model's own forward, {__file__}:{line});" in text
+
+
+def test_torch_that_takes_no_tensor_without_data_is_not_told_as_a_model_that_fails():
+    """Derivatives within forward: the seed of the backward pass is a constant of the CPU."""
+    told = said(lambda x: torch.func.grad(lambda t: (t**3).sum())(x), 2, 3)
+    assert "cannot be recorded" in told
+    assert "expected device meta" in told
+    assert "Check the input shape" not in told
+    assert f"{__file__}:" in told

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
+
+import torch
 
 from fieldwise.axes import AxisMap, IndexSet, Table, index_map
 from fieldwise.graph.ir import (
@@ -13,6 +15,7 @@ from fieldwise.graph.ir import (
     Coord,
     Fixed,
     Read,
+    Ref,
     Reshape,
     Separable,
     Shape,
@@ -47,7 +50,9 @@ def scatter_reads(view: View) -> tuple[tuple[Read, ...], tuple[Read, ...]]:
     """
     if view.casts:
         return _anywhere(view.before, view.after, f"a write through the view '{view.op}'")
-    return overlay(view.read, view.before, view.after, what=f"a write through the view '{view.op}'")
+    what = f"a write through the view '{view.op}'"
+    found = _known(view.read, view.before, view.after) or _walked(view)
+    return found or _anywhere(view.before, view.after, what)
 
 
 def overlay(
@@ -57,15 +62,37 @@ def overlay(
 
     ``what`` is the reason of the bound where nobody knows.
     """
+    return _known(view, before, after) or _anywhere(before, after, what)
+
+
+def _known(
+    view: Read, before: Shape, after: Shape
+) -> tuple[tuple[Read, ...], tuple[Read, ...]] | None:
+    """The same, where the read of the view has a form that can be turned around."""
     step = view.steps[0]
-    found = None
     if len(view.steps) == 1:
         if isinstance(step, Reshape):
             return (), (Read(0, (Reshape(),)),)
-        found = _invert(step, before, after) or _on_diagonal(step, before, after)
-    elif len(view.steps) == 3 and isinstance(view.steps[1], Separable):
-        found = _flat(view.steps[1], view.shapes)
-    return found or _anywhere(before, after, what)
+        return _invert(step, before, after) or _on_diagonal(step, before, after)
+    if len(view.steps) == 3 and isinstance(view.steps[1], Separable):
+        return _flat(view.steps[1], view.shapes)
+    return None
+
+
+_WALKED = 1 << 16
+"""Elements of a base up to which a view of any form is walked through."""
+
+
+def _walked(view: View) -> tuple[tuple[Read, ...], tuple[Read, ...]] | None:
+    """The view's elements one by one (``Tensor.unfold``); None where these are many."""
+    size, count = prod(view.before), prod(view.after)
+    if max(size, count) > _WALKED:
+        return None
+    numbers = torch.arange(size).view(view.before)
+    call = view.source
+    args = [numbers if arg == Ref(0) else arg for arg in call.args]
+    walk = call.target(*args, **dict(call.kwargs)).reshape(-1).tolist()
+    return _by_places(((place,) for place in walk), size, count)
 
 
 def _anywhere(before: Shape, after: Shape, why: str) -> tuple[tuple[Read, ...], tuple[Read, ...]]:
@@ -79,9 +106,16 @@ def _flat(
     (coord,), (size,), (count,) = walk.coords, *shapes
     if walk.where or not isinstance(coord, Along):
         return None
+    return _by_places(map(coord.map, range(count)), size, count)
+
+
+def _by_places(
+    walk: Iterable[Iterable[int]], size: int, count: int
+) -> tuple[tuple[Read, ...], tuple[Read, ...]]:
+    """A write to the flattened base, of ``size``: per element written, the places it goes to."""
     places: list[list[int]] = [[] for _ in range(size)]
-    for position in range(count):
-        for place in coord.map(position):
+    for position, reached in enumerate(walk):
+        for place in reached:
             places[place].append(position)
     found = index_map([IndexSet.of(positions) for positions in places])
     kept = Separable((Along(0),), ((0, IndexSet.of(n for n, at in enumerate(places) if not at)),))

@@ -28,6 +28,11 @@ def is_ours(error: BaseException) -> bool:
     return code.co_filename.startswith(_OURS) and code is not ask_torch.__code__
 
 
+def needs_data(error: BaseException) -> bool:
+    """Whether torch speaks of the meta device, where values that derive from the input live."""
+    return "meta" in str(error).lower()
+
+
 def line_of(error: BaseException) -> str:
     """The innermost line outside torch and fieldwise through which an error came: 'net.py:12'."""
     return _first_outside(_raised_in(error))

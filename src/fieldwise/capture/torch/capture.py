@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.autocast import without_autocast
-from fieldwise.capture.torch.blame import first_line, is_ours, our_fault
+from fieldwise.capture.torch.blame import first_line, is_ours, line_of, needs_data, our_fault
 from fieldwise.capture.torch.constants import NamedTensors
 from fieldwise.capture.torch.hidden import without_hidden
 from fieldwise.capture.torch.keeping import RECORDING
@@ -192,6 +192,13 @@ def _failure(recorder: Recorder, example: Any, error: Exception) -> str:
     shapes = ", ".join("x".join(map(str, t.shape)) for _, t in named_tensors(example))
     if is_ours(error):
         return str(our_fault(error, frame))
+    if needs_data(error) and recorder.constants.home.type != "meta":
+        at = line_of(error)
+        return (
+            f"The model cannot be recorded{where}: torch takes no tensor without data "
+            f"{f'at {at} ' if at else ''}({first_line(error)}). Describe the part before it, or "
+            f"the part behind it."
+        )
     return (
         f"The model failed{where} on input {shapes}: {first_line(error)}. "
         f"Check the input shape and that the model runs on such an input."

@@ -79,6 +79,8 @@ CONSTANT: dict[str, tuple[Any, tuple[int, ...]]] = {
     ),
     "scatter": (lambda x: x.scatter(1, AT[:2].expand(2, 2), x[:2, 1:]), (3, 3)),
     "scatter a value": (lambda x: x.scatter(1, AT[:2].expand(2, 2), 0.5), (3, 3)),
+    "a write through windows": (lambda x: _written_windows(x), (3, 4)),
+    "scatter a value to no line": (lambda x: x.scatter(0, GRID, 0.5), (3, 3)),
     "scatter_add": (lambda x: x.scatter_add(1, AT.expand(2, 4), x.repeat(1, 2)[:, :4]), (2, 3)),
     "scatter_reduce": (
         lambda x: x.scatter_reduce(
@@ -139,6 +141,12 @@ def _put_value(x: torch.Tensor, value: Any) -> torch.Tensor:
 def _put_behind(x: torch.Tensor) -> torch.Tensor:
     out = x + 1
     out[:, MASK] = x[:, 0] * x[0, 1, 0]
+    return out
+
+
+def _written_windows(x: torch.Tensor) -> torch.Tensor:
+    out = x * 2
+    out.unfold(1, 2, 2)[..., 0].zero_()
     return out
 
 

@@ -191,9 +191,11 @@ def _scattered(call: OpCall, *, replaces: bool) -> Reads:
     """Exact where a constant index is the same in all dimensions but the scattered one."""
     dim = normal_dim(call["dim"], len(call.result))
     values = known_values(call["index"])
-    line = None if values is None else line_along(values, dim)
-    if values is None or line is None:
+    if values is None:
         return _written_by_data(call, "src", dim)
+    line = line_along(values, dim)
+    if line is None:
+        return _scattered_unevenly(call, dim, values, replaces=replaces)
     reads = _kept(call, dim, line, values.shape) if replaces else _added_to(call)
     if (number := call.operand("src")) is not None:
         within: Where = tuple(
@@ -202,6 +204,17 @@ def _scattered(call: OpCall, *, replaces: bool) -> Reads:
         at = {dim: _at_position(call, dim, line)}
         reads.append(along_but(number, len(call.result), at, within))
     return one(*reads)
+
+
+def _scattered_unevenly(call: OpCall, dim: int, values: np.ndarray, *, replaces: bool) -> Reads:
+    """Of an index that differs along other dimensions: what it leaves is known, the rest marked."""
+    ((*reads,),) = _written_by_data(call, "src", dim)
+    if (number := call.operand("self")) is None or not replaces:
+        return one(*reads)
+    untouched = np.ones(call.result, dtype=bool)
+    reach = (slice(None if d == dim else size) for d, size in enumerate(values.shape))
+    np.put_along_axis(untouched[tuple(reach)], values % call.result[dim], False, axis=dim)
+    return one(*through(call, number, untouched), *reads[1:])
 
 
 @rule("_unsafe_masked_index_put_accumulate", name="index_put")
