@@ -60,7 +60,7 @@ def reshaped(layout: Layout, before: Shape, after: Shape, voice: Voice) -> Layou
 def _regrouped(old: Sequence[Dim], sizes: Sequence[int], voice: Voice, first: int) -> list[Dim]:
     """The digits of a group of dimensions, cut at the borders of the new ones."""
     if any(moving.size == 1 for dim in old for moving in movers_of(dim)):
-        raise BreaksError(Fault("it drops the only position that is left of the axis"))
+        raise BreaksError(Fault("it drops the only position that is left of the axis", known=False))
     long = [dim for dim in old if size_of(dim) > 1]
     new = [size for size in sizes if size > 1]
     if len(long) == 1 and len(new) == 1:
@@ -81,7 +81,7 @@ def _regrouped(old: Sequence[Dim], sizes: Sequence[int], voice: Voice, first: in
         digits = _merged_runs(digits)
     groups = regroup([digit.size for digit in digits], sizes)
     if groups is None:
-        raise BreaksError(Fault("it is a reshape that cuts across rows"))
+        raise BreaksError(Fault("it is a reshape that cuts across rows", known=False))
     pieces = _pieces(digits, groups, voice, first)
     return [((tuple(next(pieces) for _ in group) or (Same(1),)),) for group in groups]
 

@@ -26,7 +26,9 @@ Condition = Literal["dirty", "short", "long"]
 class Fault:
     """Why the proof ends, and what mends it; ``node`` is filled in by the node it happens at.
 
-    known: False where the proof ends for want of knowledge, which proves nothing
+    known:   False where the proof ends for want of knowledge, which proves nothing
+    settled: whether what is broken has met weights of its own, so that no later sum, crop or fixed
+             product brings it back
     """
 
     why: str
@@ -34,6 +36,7 @@ class Fault:
     node: str = ""
     module: str = ""
     known: bool = True
+    settled: bool = field(default=False, compare=False)
 
 
 class BreaksError(Exception):

@@ -25,6 +25,7 @@ from fieldwise.shift.certificate import (
     Certificates,
 )
 from fieldwise.shift.constants import constant
+from fieldwise.shift.doubts import handed_on, has_weights, merged_faults
 from fieldwise.shift.frame import Frame
 from fieldwise.shift.generic_graph import generic_graph
 from fieldwise.shift.layout import (
@@ -38,7 +39,7 @@ from fieldwise.shift.layout import (
     uniform,
 )
 from fieldwise.shift.moving import BreaksError, Fault
-from fieldwise.shift.reasons import Reasons, inherited
+from fieldwise.shift.reasons import Reasons
 from fieldwise.shift.states import Follows, Lost, State
 from fieldwise.shift.step import advanced, is_random
 from fieldwise.shift.verdicts import axis_certificate
@@ -130,8 +131,7 @@ def _next(
 ) -> State:
     read = dict.fromkeys(read.operand for read in node.reads[position])
     operands = {number: states[node.operands[number]] for number in read}
-    before_it = (inherited(fault, node.op) for fault in _inherited(operands.values()))
-    known = tuple(dict.fromkeys(before_it))
+    known = handed_on(_inherited(operands.values()), node, _shifted(node, operands))
     if any(isinstance(state, Lost) for state in operands.values()):
         return Lost(known)
     layouts = {n: state.layout for n, state in operands.items() if isinstance(state, Follows)}
@@ -149,7 +149,7 @@ def _next(
             )
     except BreaksError as broken:
         faults = (_placed(fault, name, node) for fault in broken.faults)
-        return Lost(tuple(dict.fromkeys((*known, *faults))))
+        return Lost(merged_faults((*known, *faults)))
     wraps = _wraps(node) or any(isinstance(o, Follows) and o.wraps for o in operands.values())
     return Follows(layout, period, wraps)
 
@@ -185,7 +185,18 @@ def _layout(frame: Frame, layouts: Mapping[int, Layout]) -> Layout:
 
 
 def _placed(fault: Fault, name: str, node: Node) -> Fault:
-    return fault if fault.node else replace(fault, node=name, module=node.module)
+    if fault.node:
+        return fault
+    return replace(fault, node=name, module=node.module, settled=has_weights(node))
+
+
+def _shifted(node: Node, operands: Mapping[int, State]) -> int:
+    """How many of a node's operands a shift of the input changes."""
+    return len({
+        node.operands[number]
+        for number, state in operands.items()
+        if isinstance(state, Lost) or any(map(moves, state.layout))
+    })  # fmt: skip
 
 
 def _inherited(states: Any) -> Iterator[Fault]:

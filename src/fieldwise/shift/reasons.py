@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fieldwise.axes import AxisMap, Border
@@ -124,22 +124,6 @@ def undescribed(op: str) -> Fault:
 
 PICKED = Fault("it picks a position of the axis", "reduce over the axis instead")
 ABSOLUTE = Fault("the indices that it returns are absolute positions", "use the values alone")
-_LOOKS_UP = frozenset(
-    "gather take index index_select embedding one_hot scatter scatter_add scatter_reduce "
-    "index_put index_add index_copy max_unpool".split()
-)
-_PUTS_BACK = frozenset("cat stack write slice_scatter select_scatter".split())
-
-
-def inherited(fault: Fault, op: str) -> Fault:
-    """A fault as it is told of what an op makes of a broken operand.
-
-    Positions do not move with the axis, but what is looked up at them may do so again; and what was
-    picked one by one may be put side by side again.
-    """
-    looked_up = op in _LOOKS_UP and fault.why in (ABSOLUTE.why, ORDERED["argmax"].why)
-    put_back = op in _PUTS_BACK and fault.why == PICKED.why
-    return replace(fault, known=False) if looked_up or put_back else fault
 
 
 def ordered(op: str) -> Fault:
