@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import map_tensors
+from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Ref
 from fieldwise.tile import plan_tiles, streamed, tiled
 from fieldwise.tile.stream import StreamError
@@ -146,3 +147,24 @@ def test_tensors_are_changed_in_place_of_each_other_whatever_holds_them():
     changed = map_tensors(lambda t: t.shape[0], tree)
     assert changed == Output(2, {"a": (3, "kept")})
     assert changed.hidden.default_factory is list
+
+
+class Holder:
+    def __init__(self, maps: Any) -> None:
+        self.maps = maps
+
+
+@pytest.mark.parametrize("hold", [Holder, lambda y: {y}, lambda y: iter([y])])
+def test_outputs_in_objects_of_other_kinds_are_refused_and_never_handed_back_as_they_are(hold, x):
+    model = Net(lambda x: (x * 2, hold(x * 3)))
+    for run in (streamed(model, x, band=5), tiled(model, x, tile=4)):
+        with pytest.raises(UsageError, match="holds outputs, which is not put together"):
+            run(x)
+
+
+def test_objects_without_outputs_are_handed_back_with_the_others(x):
+    held = Holder(torch.ones(2))
+    model = Net(lambda x: (x * 2, held))
+    for run in (streamed(model, x, band=5), tiled(model, x, tile=4)):
+        assert torch.equal(run(x)[0], x * 2)
+        assert run(x)[1] is held

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fieldwise.capture.torch.tree import map_leaves
+from fieldwise.capture.torch.tree import find_hidden, map_leaves
+from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Ref
 
 
@@ -19,7 +20,17 @@ def structured(structure: Any, results: Sequence[Any], given: Callable[[Tensor],
 
     >>> structured({"maps": [Ref(1), (Ref(0),)], "scale": 4, "aux": None}, ["a", "b"], as_is)
     {'maps': ['b', ('a',)], 'scale': 4, 'aux': None}
+
+    Raises UsageError where the model also returns outputs in an object of another kind, whose
+    values nobody has put together.
     """
+    for holder, tensor in find_hidden(structure):
+        if tensor is None or tensor.is_meta:
+            raise UsageError(
+                f"The model returns a '{type(holder).__name__}' that holds outputs, which is not "
+                f"put together from pieces; return tensors in tuples, lists, dicts, named tuples "
+                f"or dataclasses."
+            )
 
     def leaf(found: Ref | Tensor) -> Any:
         return results[found.operand] if isinstance(found, Ref) else given(found.detach().clone())

@@ -512,3 +512,22 @@ def test_memory_that_changes_its_size_is_refused():
         capture(Net(lambda x: (x * 2).resize_(2, 2)), torch.randn(3))
     with pytest.raises(CaptureError, match="resizes its out= argument; give it the shape"):
         capture(Net(lambda x: torch.add(x, 1, out=torch.empty(7))), torch.randn(3))
+
+
+class _Holder:
+    def __init__(self, maps: Any) -> None:
+        self.maps = maps
+
+
+@pytest.mark.parametrize(
+    ("kind", "hold"),
+    [
+        ("_Holder", _Holder),
+        ("_Holder", lambda y: {"held": [_Holder({"deep": y})]}),
+        ("set", lambda y: (3, {y})),
+        ("generator", lambda y: (part for part in (y, y))),
+    ],
+)
+def test_of_outputs_in_objects_it_is_said_that_they_are_not_looked_for_there(kind, hold):
+    with pytest.raises(CaptureError, match=f"returns a '{kind}', in which outputs are not looked"):
+        capture(Net(lambda x: hold(x * 2)), torch.ones(2, 3))

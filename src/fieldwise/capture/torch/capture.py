@@ -20,7 +20,7 @@ from fieldwise.capture.torch.python_api import PythonApi
 from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.scene import below_autograd, scene
 from fieldwise.capture.torch.trace import Trace
-from fieldwise.capture.torch.tree import map_tensors, named_state
+from fieldwise.capture.torch.tree import find_hidden, map_tensors, named_state
 from fieldwise.capture.torch.tree import named_tensors as named_tensors
 from fieldwise.errors import OUR_FAULT, CaptureError, UsageError
 from fieldwise.graph.ir import Graph, Node, Ref, unknown
@@ -67,7 +67,7 @@ def _captured(model: nn.Module, example: Any) -> Graph:
             raise recorder.refusal
         outputs, structure = _outputs(recorder, output)
     if not outputs:
-        raise CaptureError("No output of the model depends on its input.")
+        raise CaptureError(_nothing_found(output))
     try:
         with without_autocast():
             graph = _finished(recorder.trace, example, outputs)
@@ -120,6 +120,17 @@ def _outputs(recorder: Recorder, output: Any) -> tuple[list[tuple[str, int]], An
         return Ref(len(found) - 1)
 
     return found, map_tensors(place, output)
+
+
+def _nothing_found(output: Any) -> str:
+    """Why no output is described: there is none, or it is where outputs are not looked for."""
+    for holder, tensor in find_hidden(output):
+        if tensor is None or tensor.is_meta:
+            return (
+                f"The model returns a '{type(holder).__name__}', in which outputs are not looked "
+                f"for; return tensors in tuples, lists, dicts, named tuples or dataclasses."
+            )
+    return "No output of the model depends on its input."
 
 
 def meta_tensor(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:

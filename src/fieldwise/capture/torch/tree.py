@@ -36,6 +36,34 @@ def _spelled(tree: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
         yield from _spelled(item, f"{prefix}.{key}" if prefix else str(key))
 
 
+def find_hidden(tree: Any) -> Iterator[tuple[Any, Tensor | None]]:
+    """What a nested output holds that no nesting known here shows: (holder, tensor).
+
+    A tensor in a set or in an attribute of an object; None for an iterator, which has yet to run.
+
+    >>> import torch
+    >>> [type(holder).__name__ for holder, _ in find_hidden([1, "a", {torch.ones(1)}, iter(())])]
+    ['set', 'tuple_iterator']
+    """
+    if isinstance(tree, Tensor) or tree is None:
+        return
+    if isinstance(tree, Iterator):
+        yield tree, None
+    elif _is_nest(tree):
+        for _, item in _items(tree):
+            yield from find_hidden(item)
+    else:
+        inside = tree if isinstance(tree, (set, frozenset)) else getattr(tree, "__dict__", {})
+        held = list(inside) if isinstance(inside, (set, frozenset)) else dict(inside)
+        for _, tensor in named_tensors(held):
+            yield tree, tensor
+
+
+def _is_nest(tree: Any) -> bool:
+    known = isinstance(tree, (Mapping, list, tuple)) or dataclasses.is_dataclass(tree)
+    return known and not isinstance(tree, type)
+
+
 def _items(tree: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(tree, Mapping):
         yield from tree.items()
@@ -66,8 +94,7 @@ def map_leaves(change: Callable[[Any], Any], tree: Any, kinds: type | tuple[type
     """
     if isinstance(tree, kinds):
         return change(tree)
-    is_nest = isinstance(tree, (Mapping, list, tuple)) or dataclasses.is_dataclass(tree)
-    if isinstance(tree, type) or not is_nest:
+    if not _is_nest(tree):
         return tree
     changed = {key: map_leaves(change, item, kinds) for key, item in _items(tree)}
     if isinstance(tree, Mapping):
