@@ -240,6 +240,17 @@ SINGLES_OF_OPS: dict[str, Single] = {
         lambda x, slope: F.prelu(x.transpose(1, 3), slope), result_axis=1,
         slope=lambda: nn.Parameter(torch.full((1,), 0.3, dtype=torch.float64)),
     ),
+    "means and deviations that a norm returns besides": holds(
+        lambda x, w: torch.native_batch_norm(
+            x.transpose(1, 3), w, w, None, None, training=True, momentum=0.1, eps=1e-5
+        )[1],
+        w=lambda: nn.Parameter(torch.ones(16, dtype=torch.float64)), result_axis=0,
+    ),
+    "a product added to nothing of a ramp": holds(
+        lambda x, ramp, left: torch.addmm(ramp, left, x[0, 0], beta=0),
+        ramp=lambda: torch.linspace(-1, 1, 16, dtype=torch.float64),
+        left=lambda: torch.ones(3, 12, dtype=torch.float64), result_axis=1,
+    ),
     # ---------------------------------------------------------------- a position that is repeated
     "a column added to all columns of a product": broken(
         lambda x: torch.addmm(x[0, 0, :, 3:4], x.mean((0, 3)).t(), x.mean((0, 3))),

@@ -50,7 +50,7 @@ def contracted(frame: Frame) -> Layout:
         raise BreaksError(Fault(f"the call of '{frame.node.op}' is not recorded", known=False))
     factors, out = _TERMS.get(frame.node.op, _matrix_terms)(frame, given)
     layout = product(factors, out, frame)
-    for name in ("bias", "self") if _adds(frame.node) else ():
+    for name in _added_terms(frame.node, given):
         layout = added(layout, given.get(name), frame)
     return layout
 
@@ -245,8 +245,11 @@ _FACTORS = ("self", "other", "mat2", "vec", "tensor")
 _ADDED = {"addmm": ("mat1", "mat2"), "baddbmm": ("batch1", "batch2"), "addmv": ("mat", "vec")}
 
 
-def _adds(node: Node) -> bool:
-    return node.op in ("linear", "bilinear", "addbmm", "addr") or op_name(node) in _ADDED
+def _added_terms(node: Node, given: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is added to the product; times zero it is not read."""
+    if node.op not in ("linear", "bilinear", "addbmm", "addr") and op_name(node) not in _ADDED:
+        return ()
+    return ("bias", "self") if given.get("beta", 1) else ("bias",)
 
 
 def added(layout: Layout, item: Any, frame: Frame) -> Layout:

@@ -100,13 +100,18 @@ def _treated(frame: Frame, treatment: Treatment) -> Layout:
     layout = from_reads(frame, treatment)
     if frame.node.op in WEIGHTED:
         check_weights(frame, layout)
-    if treatment.channels and _has_weights(frame):
+    if treatment.channels and not _is_statistic(frame) and _has_weights(frame):
         channel = _channel(frame)
         if moves(layout[channel]):
             raise BreaksError(ordered(frame.node.op))
         own = stays(frame.result[channel])
         layout = (*layout[:channel], own, *layout[channel + 1 :])
     return with_constants(frame, treatment, layout)
+
+
+def _is_statistic(frame: Frame) -> bool:
+    """Whether it is a mean or a deviation that a norm returns besides, before any weights."""
+    return frame.position > 0 and "norm" in frame.node.op
 
 
 def is_random(frame: Frame) -> bool:

@@ -138,8 +138,7 @@ OTHERS = frozenset(
 """Ops with a function of their own; see ``step``."""
 
 RANDOM = frozenset(
-    "bernoulli cauchy exponential fractional_max_pool geometric log_normal multinomial normal "
-    "random uniform".split()
+    "bernoulli cauchy exponential geometric log_normal multinomial normal random uniform".split()
 )
 """Ops that answer differently each time."""
 
@@ -156,6 +155,7 @@ UNJUDGED: dict[str, str] = {
         ("nll_loss", "margin_loss", "ctc_loss", "embedding_bag"),
         "it picks by classes or indices that are numbers",
     ),
+    "fractional_max_pool": "it pools regions that random numbers choose",
     "max_unpool": "it writes to positions that depend on the data",
     "deform_conv2d": "it reads at positions that its offsets hold",
     **dict.fromkeys(
