@@ -54,6 +54,14 @@ def _axial_attention(x: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(rows, rows, rows)
 
 
+def _channels_written_one_by_one(x: Tensor) -> Tensor:
+    y = torch.empty(1, 4, x.shape[2], x.shape[3], dtype=x.dtype)
+    for channel in range(3):
+        y[:, channel] = x[:, 2 - channel] * 2
+    y[:, -1] = torch.linspace(-1, 1, x.shape[2], dtype=x.dtype)[:, None]
+    return y
+
+
 def _scaled(x: Tensor) -> Tensor:
     y = x.clone()
     y[:, [0, 2]] *= 3
@@ -97,6 +105,7 @@ OPS: dict[str, Callable[..., Tensor]] = {
     ),
     "causal attention to constants by hand": _attention_by_hand,
     "rotary table": _rotated,
+    "channels written one by one": _channels_written_one_by_one,
     "cumulative mask": lambda x: x * torch.ones(x.shape[2], dtype=x.dtype).cumsum(0)[:, None],
     "one matrix per row": lambda x: x.transpose(1, 2) @ _KEYS[0].permute(1, 2, 0),
     "sum added to a constant": lambda x: torch.addmm(_MASK[:, :3], x[0, 0], _KEYS[0, 0, :8, :3]),

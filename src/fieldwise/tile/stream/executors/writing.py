@@ -63,6 +63,31 @@ def _index_put(site: Site) -> Executor:
     return Executor(local_beside(site), whole=True)
 
 
+@executor("select_scatter")
+def _select_scatter(site: Site) -> Executor:
+    """``value`` in place of one position of another axis (x[:, 1] = y), ``base`` elsewhere."""
+    write = site.call.target
+    if not isinstance(write, WriteThrough) or operator_name(write.view.target) != "select":
+        raise Blocked("it writes through a view in a way that is not known")
+    _, dim, at = write.view.args
+    dim %= len(site.shape)
+    if dim == site.dim:
+        raise Blocked("it writes at a place of the streamed axis")
+    value, base = (*site.call.args, None)[:2]
+    value = value.unsqueeze(dim) if isinstance(value, Tensor) else value
+    value, base = (_cuttable(site, one) for one in (value, base))
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        written = _rows(rows, site, value, lo, hi)
+        whole = _whole(rows, site, base, written, lo, hi)
+        whole.select(dim, at).copy_(
+            written.squeeze(dim) if written.dim() == whole.dim() else written
+        )
+        return (whole,)
+
+    return Executor(run)
+
+
 def _cuttable(site: Site, given: object) -> object:
     """A constant as one row where its rows are alike.  Raises Blocked where rows may run out."""
     if not isinstance(given, Tensor) or given.dim() != len(site.shape):
