@@ -142,7 +142,7 @@ class IndexSet:
         return self.bits != 0
 
     def __contains__(self, index: object) -> bool:
-        if not isinstance(index, SupportsIndex):
+        if not isinstance(index, (int, SupportsIndex)):
             return False
         offset = as_integer(index) - self.base
         return offset >= 0 and bool(self.bits >> offset & 1)

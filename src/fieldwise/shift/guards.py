@@ -7,10 +7,13 @@ indices for which the same reads are at work.  A dimension moves if it does so i
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import product
 from math import lcm
+from operator import and_
 
 from fieldwise.axes import IndexSet
 from fieldwise.shift.combine import joined
@@ -70,22 +73,31 @@ def _cells(guards: Sequence[Guards], dim: int, shape: Sequence[int]) -> Iterator
     """The reads at work together, for all indices of the other dimensions."""
     others = sorted({other for guard in guards for other in guard} - {dim})
     patterns = [_patterns(guards, other, shape[other]) for other in others]
-    seen: set[tuple[int, ...]] = set()
+    every, seen = (1 << len(guards)) - 1, set[int]()
     for count, choice in enumerate(product(*patterns)):
         if count >= _CELLS:
             raise BreaksError(Fault("it writes in too many places to look at each", known=False))
-        active = tuple(n for n in range(len(guards)) if all(pattern[n] for pattern in choice))
+        active = reduce(and_, choice, every)
         if active and active not in seen:
             seen.add(active)
-            yield list(active)
+            yield list(IndexSet(0, active))
 
 
-def _patterns(guards: Sequence[Guards], dim: int, size: int) -> Iterable[tuple[bool, ...]]:
-    """Which reads are at work at an index of a dimension, every combination once."""
+def _patterns(guards: Sequence[Guards], dim: int, size: int) -> Iterable[int]:
+    """Which reads are at work at an index of a dimension, as bit masks, every combination once."""
     here = [guard.get(dim) for guard in guards]
-    return dict.fromkeys(
-        tuple(guard is None or index in guard for guard in here) for index in _starts(here, size)
-    )
+    return dict.fromkeys(_at_work(here, _starts(here, size)))
+
+
+def _at_work(guards: Sequence[IndexSet | None], starts: Sequence[int]) -> list[int]:
+    """Per stretch the reads at work in it, as a bit mask; ``starts``: where the stretches begin."""
+    free = sum(1 << number for number, guard in enumerate(guards) if guard is None)
+    masks = [free] * len(starts)
+    for number, guard in enumerate(guards):
+        for first, stop in () if guard is None else guard.runs():
+            for place in range(bisect_left(starts, first), bisect_left(starts, stop)):
+                masks[place] |= 1 << number
+    return masks
 
 
 def _starts(guards: Iterable[IndexSet | None], size: int) -> list[int]:
@@ -127,8 +139,9 @@ def _runs(guards: Sequence[IndexSet | None], size: int) -> list[tuple[int, int, 
     """Stretches that the same reads read."""
     starts = _starts(guards, size)
     runs: list[tuple[int, int, list[int]]] = []
-    for start, stop in zip(starts, [*starts[1:], size], strict=True):
-        now = [n for n, guard in enumerate(guards) if guard is None or start in guard]
+    masks = _at_work(guards, starts)
+    for start, stop, mask in zip(starts, [*starts[1:], size], masks, strict=True):
+        now = list(IndexSet(0, mask))
         if runs and runs[-1][2] == now:
             runs[-1] = (runs[-1][0], stop, now)
         else:
@@ -143,7 +156,7 @@ def _interleaved(
     if not all(map(is_window, dims)) or not any(map(moves, dims)):
         return None
     size = size_of(dims[0])
-    labels = [tuple(guard is None or i in guard for guard in guards) for i in range(size)]
+    labels = _at_work(guards, range(size))
     try:
         found = _all_joined(frame, [dim for dim in dims if moves(dim)], place)
     except BreaksError:
