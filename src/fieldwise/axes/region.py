@@ -38,6 +38,8 @@ class Region:
             waiting, is_reduced = _fewer(waiting)
             if is_reduced:
                 return cls(tuple(sorted(waiting, key=_order)))
+        if len(waiting) > 2:
+            waiting = _beside_largest(waiting)
         while waiting:
             new = waiting.pop()
             if any(_inside(new, old) for old in kept):
@@ -233,6 +235,15 @@ def _without_covered(products: list[Product], dim: int) -> list[Product]:
 
 _MANY = 64
 """From more products than these on, pairs are looked up rather than tried."""
+
+
+def _beside_largest(products: list[Product]) -> list[Product]:
+    """The largest product, and those that it does not cover.
+
+    What many layers read of one value is mostly nested.
+    """
+    largest = max(products, key=lambda product: prod(side.count for side in product))
+    return [*(product for product in products if not _inside(product, largest)), largest]
 
 
 def _inside(small: Product, large: Product) -> bool:
