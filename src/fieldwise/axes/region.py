@@ -34,12 +34,12 @@ class Region:
         """The union of these products, reduced."""
         kept: list[Product] = []
         waiting = [product for product in products if all(product)]
+        if len(waiting) > 2:
+            waiting = _beside_largest(waiting)
         if len(waiting) > _MANY:
             waiting, is_reduced = _fewer(waiting)
             if is_reduced:
                 return cls(tuple(sorted(waiting, key=_order)))
-        if len(waiting) > 2:
-            waiting = _beside_largest(waiting)
         while waiting:
             new = waiting.pop()
             if any(_inside(new, old) for old in kept):
