@@ -70,10 +70,10 @@ def judge(case: Any, verb: str) -> Result:
 
 
 def _field(case: Any) -> Any:
-    from benchmarks.ops_cases import variants
+    from benchmarks.ops_cases import others, variants
     from fieldwise.testing.fields import field_outcome
 
-    return field_outcome(case.model, case.inputs, variants=variants(case))
+    return field_outcome(case.model, case.inputs, variants=variants(case), others=others(case))
 
 
 def _shift(case: Any) -> Any:
@@ -280,14 +280,15 @@ _MEANINGS = {
     "holds, broken": "a certificate says so, and shifted inputs agree",
     "undecided": "a certificate says that nothing is proven",
     "bound, unknown": "marked as an upper bound, which it is; unknown: for want of a rule",
+    "degenerate": "says too much, but only for whole-number constants as they are (a zero)",
     "refused": "an error that says why; of fold: nothing goes",
     "nothing": "nothing to compare: no elements, no axis that is long enough, no layer that fits",
-    "random, does not run, sparse or nested, no input, no samples": "set apart",
+    "random, does not run, sparse or nested, float8, no input, no samples": "set apart",
     "wrong, bare": "fieldwise is at fault: another answer, or another error",
     "slow, crashed, hung, unchecked": "not done in time, or the check itself failed",
 }
 
-_TOLD = ("bound", "unknown", "undecided")
+_TOLD = ("bound", "unknown", "undecided", "degenerate")
 FAILED = ("wrong", "bare", "crashed", "hung", "slow", "unchecked")
 
 

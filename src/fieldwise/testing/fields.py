@@ -21,7 +21,7 @@ from fieldwise.testing.truth import Truth
 _LOOKS = 2
 """Draws to look at, whatever is claimed."""
 
-_PATIENCE = 16
+_PATIENCE = 64
 """Draws in a row that may show nothing new of what is claimed, before it is called wrong."""
 
 _AT_ONCE = 8
@@ -30,13 +30,31 @@ _AT_ONCE = 8
 _UNITS = 6
 
 
-def field_outcome(model: Any, inputs: Inputs, *, variants: Sequence[nn.Module] = ()) -> Outcome:
+def field_outcome(
+    model: Any,
+    inputs: Inputs,
+    *,
+    variants: Sequence[nn.Module] = (),
+    others: Sequence[nn.Module] = (),
+) -> Outcome:
     """How the fields of a model, by pulling and in closed form, compare with what is measured.
 
     model:    a module or a function of the ``inputs``, which are in the precision to measure in
     variants: the model with other values in the constants that count as generic
+    others:   with other values in constants that do not (numbers of classes, masks): what is
+              said to matter, and does so in one of these only, makes the case a degenerate one
     """
     module = as_module(model)
+    outcome = _field_outcome(module, inputs, variants)
+    if outcome.verdict != "wrong" or not others:
+        return outcome
+    elsewhere = _field_outcome(module, inputs, (*variants, *others))
+    if elsewhere.failed:
+        return outcome
+    return Outcome("degenerate", f"for its whole-number constants: {outcome.why}", outcome.compared)
+
+
+def _field_outcome(module: nn.Module, inputs: Inputs, variants: Sequence[nn.Module]) -> Outcome:
     truth = Truth(module, inputs, variants)
     truth.observe(_LOOKS)
     try:

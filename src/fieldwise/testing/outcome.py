@@ -10,12 +10,14 @@ from fieldwise.errors import FieldwiseError, GraphError
 
 Verdict = Literal[
     "exact", "bound", "unknown", "holds", "broken", "undecided", "refused", "nothing", "wrong",
-    "bare",
+    "bare", "degenerate",
 ]  # fmt: skip
 """exact:     what was claimed is what was measured
 bound:     what was claimed is marked as a bound, and covers what was measured
 unknown:   the same, because an op has no rule
 holds, broken, undecided: of a certificate; the first two agree with what was measured
+degenerate: more is claimed than was measured, all of which matters where the constants of the
+           model that are whole numbers or truth values are others (a factor or a label of zero)
 refused:   a FieldwiseError that says why
 nothing:   nothing was there to compare
 wrong:     what was claimed is not what was measured
@@ -23,8 +25,8 @@ bare:      an exception that is no FieldwiseError, or one that blames the model 
 """
 
 _ORDER: Sequence[Verdict] = (
-    "bare", "wrong", "unknown", "bound", "undecided", "refused", "broken", "holds", "exact",
-    "nothing",
+    "bare", "wrong", "degenerate", "unknown", "bound", "undecided", "refused", "broken", "holds",
+    "exact", "nothing",
 )  # fmt: skip
 
 _BLAMES_THE_MODEL = ("Check the input shape", "please report")

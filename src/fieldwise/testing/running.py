@@ -57,11 +57,11 @@ def answer(model: nn.Module, inputs: Inputs) -> Any:
 
 
 def draws(inputs: Inputs, *, seed: int = 0) -> Iterator[Inputs]:
-    """Inputs without end: those given, others in their range, uniform, normal, coarse, zero."""
+    """Inputs without end: those given, others in their range, uniform, normal, coarse, …"""
     dice = torch.Generator().manual_seed(seed)
     while True:
         yield inputs
-        for draw in (resampled, uniform, normal, coarse, zeros):
+        for draw in (resampled, uniform, normal, coarse, zeros, wide, alike):
             yield tuple(draw(x, x.shape, dice) for x in inputs)
 
 
@@ -108,6 +108,21 @@ def coarse(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
 def zeros(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
     """Nothing but zeros, beside which one other value shows (any, all, argmax, ranks)."""
     return resampled(x, shape, dice) if is_whole(x) else torch.zeros(tuple(shape), dtype=x.dtype)
+
+
+def wide(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
+    """Values of either sign on both sides of bounds, and degrees of some size."""
+    return resampled(x, shape, dice) if is_whole(x) else 10 * normal(x, shape, dice)
+
+
+def alike(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
+    """Values of either sign, but two rows are the same: such a matrix is singular."""
+    found = normal(x, shape, dice)
+    if found.dim() < 2 or found.shape[-2] < 2:
+        return found
+    one, two = torch.randperm(found.shape[-2], generator=dice)[:2].tolist()
+    found[..., one, :] = found[..., two, :]
+    return found
 
 
 def is_whole(x: Tensor) -> bool:

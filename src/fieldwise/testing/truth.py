@@ -28,6 +28,9 @@ _AMOUNTS = (0.137, -11.3, 1, -1)
 _LARGER = (1.0, 1.0, 10.0, 100.0, 0.01, 1e4)
 """From draw to draw: what is compared with something large changes by larger amounts only."""
 
+_MORE = 24
+"""Amounts drawn at random, where something is looked for: a bin, a bound, a class."""
+
 _ODD = (float("nan"), float("inf"), -float("inf"))
 
 
@@ -70,6 +73,7 @@ class Truth:
         self._steep = self._blank()
         self.hinted = self._blank()
         self._draws = draws(self.inputs)
+        self._dice = random.Random(0)
 
     def _blank(self) -> dict[str, list[np.ndarray]]:
         return {
@@ -97,19 +101,30 @@ class Truth:
             for number in range(len(inputs)):
                 places = range(len(self.tried[number])) if only is None else only[number]
                 for place in places:
-                    self._change(model, inputs, before, number, int(place))
+                    more = 0 if only is None else _MORE
+                    self._change(model, inputs, before, number, int(place), more)
         for name, patterns in self.sure.items():
             for number, pattern in enumerate(patterns):
                 pattern |= self._steep[name][number] & self.hinted[name][number]
 
     def _change(
-        self, model: nn.Module, inputs: Inputs, before: dict[str, Tensor], number: int, place: int
+        self,
+        model: nn.Module,
+        inputs: Inputs,
+        before: dict[str, Tensor],
+        number: int,
+        place: int,
+        more: int,
     ) -> None:
         index = np.unravel_index(self.tried[number][place], tuple(inputs[number].shape))
         size = _LARGER[self.draws % len(_LARGER)]
         elsewhere = [x for n, x in enumerate(inputs) if n != number and x.numel()]
-        borrowed = [x.reshape(-1)[place % x.numel()].to(inputs[number].dtype) for x in elsewhere]
-        others = _others(inputs[number], index, size, self._discrete(before))
+        at = place + self.draws
+        borrowed = [x.reshape(-1)[at % x.numel()].to(inputs[number].dtype) for x in elsewhere]
+        others = [
+            *_others(inputs[number], index, size, self._discrete(before)),
+            *_anywhere(inputs[number], index, self._dice, more),
+        ]
         for value in (*others, *borrowed):
             changed = inputs[number].clone()
             changed[index] = value
@@ -198,3 +213,13 @@ def _others(x: Tensor, index: Any, size: float, discrete: bool) -> Iterator[Any]
         for other in (value + 1, value - 1, *x.reshape(-1)[:3]):
             if other != value:
                 yield other
+
+
+def _anywhere(x: Tensor, index: Any, dice: random.Random, count: int) -> Iterator[Any]:
+    """So many values, near and far, that may stand in a place."""
+    for _ in range(count):
+        if x.is_floating_point():
+            yield x[index] + dice.uniform(-1, 1) * 10 ** dice.uniform(-1, 2)
+        elif x.dtype not in (torch.bool, torch.uint8):
+            least, most = int(x.min()), int(x.max())
+            yield dice.randint(least, 2 * most - least + 1)

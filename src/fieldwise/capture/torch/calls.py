@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from fieldwise.capture.torch.overloads import Op
+from fieldwise.capture.torch.overloads import Op, out_of_place
 from fieldwise.graph.ir import Call, Ref
 
 
@@ -78,18 +76,3 @@ def functional(op: Op, func: Any, args: Sequence[Any]) -> Any:
     if twin is not None and (len(dtypes) == 1 or not op.pointwise):
         return twin
     return OutOfPlace(func, tuple(op.arguments.index(name) for name in op.writes))
-
-
-@cache
-def out_of_place(func: Any) -> Any:
-    """The overload that returns what an in-place overload (add_) writes; None if there is none."""
-    name = func._schema.name.split("::")[1]
-    packet = getattr(getattr(torch.ops, func.namespace), name.removesuffix("_"), None)
-    if not name.endswith("_") or packet is None:
-        return None
-    wanted = [(a.name, a.type) for a in func._schema.arguments]
-    overloads = (getattr(packet, overload) for overload in packet.overloads())
-    for twin in overloads:
-        if [(a.name, a.type) for a in twin._schema.arguments] == wanted:
-            return twin
-    return None

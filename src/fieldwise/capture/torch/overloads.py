@@ -31,7 +31,7 @@ class Op:
     out:       whether it writes to ``out=`` arguments (which it does not read)
     lends:     arguments of which it only looks at shape, dtype and device
     composite: whether torch can express it by other ops
-    pointwise: whether torch says that it is element-wise
+    pointwise: whether torch says that it, or its out-of-place twin, is element-wise
     inspects:  whether its result is a Python value that depends on the data
     sized_by:  arguments whose values decide the shape of its result
     inplace_view:  whether it makes a tensor a view of what it was (unsqueeze_)
@@ -131,7 +131,7 @@ def describe(func: torch._ops.OpOverload) -> Op:
         out=any(argument.is_out for argument in arguments),
         lends=_LENDS.get(plain, ()),
         composite=func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd),
-        pointwise=torch.Tag.pointwise in func.tags,
+        pointwise=any(torch.Tag.pointwise in one.tags for one in (func, out_of_place(func)) if one),
         inspects=torch.Tag.data_dependent_output in func.tags,
         sized_by=_sized_by(func, plain),
         inplace_view=torch.Tag.inplace_view in func.tags,
@@ -161,6 +161,21 @@ def without_out(func: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
     for overload in packet.overloads():
         twin = getattr(packet, overload)
         if [(a.name, str(a.type)) for a in twin._schema.arguments] == wanted:
+            return twin
+    return None
+
+
+@cache
+def out_of_place(func: Any) -> Any:
+    """The overload that returns what an in-place overload (add_) writes; None if there is none."""
+    name = func._schema.name.split("::")[1]
+    packet = getattr(getattr(torch.ops, func.namespace), name.removesuffix("_"), None)
+    if not name.endswith("_") or packet is None:
+        return None
+    wanted = [(a.name, a.type) for a in func._schema.arguments]
+    overloads = (getattr(packet, overload) for overload in packet.overloads())
+    for twin in overloads:
+        if [(a.name, a.type) for a in twin._schema.arguments] == wanted:
             return twin
     return None
 

@@ -35,7 +35,7 @@ from fieldwise.capture.torch.blame import (
     our_fault,
     running_line,
 )
-from fieldwise.capture.torch.calls import Part, functional, out_of_place
+from fieldwise.capture.torch.calls import Part, functional
 from fieldwise.capture.torch.constants import META, Constants, NamedTensors
 from fieldwise.capture.torch.memory import Entry, Memory, dtype_name, empty_twin
 from fieldwise.capture.torch.overloads import (
@@ -43,6 +43,7 @@ from fieldwise.capture.torch.overloads import (
     describe,
     map_arguments,
     on_device,
+    out_of_place,
     reads_of,
     split_arguments,
     tensors_of,
@@ -247,20 +248,28 @@ class Recorder(TorchDispatchMode):
     def _decompose(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record the ops that a composite op consists of; the op itself where that fails.
 
-        It fails where torch insists that all tensors be on one device, as those that derive from
-        the input and constants are not.
+        Where torch insists that all tensors be on one device, constants count as derived.
         """
         for tensor in tensors_of(args, kwargs):
             self.memory.value_of(tensor)
         recorded = len(self.trace.drafts)
-        try:
-            with self:
-                return func.decompose(*args, **kwargs)
-        except RuntimeError:
-            if op.writes:
-                raise
-            del self.trace.drafts[recorded:]
-            return self._record(op, func, args, kwargs)
+        for given in ((args, kwargs), None):
+            more, named = given or map_arguments(self._as_derived, args, kwargs)
+            try:
+                with self:
+                    return func.decompose(*more, **named)
+            except RuntimeError:
+                if op.writes:
+                    raise
+                del self.trace.drafts[recorded:]
+        return self._record(op, func, args, kwargs)
+
+    def _as_derived(self, tensor: Tensor) -> Tensor:
+        """The tensor, or a derived copy of a constant."""
+        if self.memory.entry(tensor) is not None:
+            return tensor
+        copy = tensor.clone()
+        return self.memory.promote(copy, copy).tensor
 
     # ---------------------------------------------------------------- recording
 
@@ -277,6 +286,9 @@ class Recorder(TorchDispatchMode):
                     return given
                 if any(result is meta for result in results):
                     out = _parted(out, meta)
+            for result in results:
+                if sum(other is result for other in results) > 1:
+                    out = _parted(out, result)
             results = tuple(tensors_of((out,), {}))
         values = self._emit(op, func, recorded, results)
         if not written:
@@ -548,9 +560,9 @@ def _derives(argument: Any) -> bool:
     return any(isinstance(part, Ref) for part in parts)
 
 
-def _parted(out: Any, operand: Tensor) -> Any:
-    """The results, with a tensor of its own for one that is the operand itself."""
-    return map_arguments(lambda t: empty_twin(t) if t is operand else t, (out,), {})[0][0]
+def _parted(out: Any, shared: Tensor) -> Any:
+    """The results, with a tensor of its own for each that is this one, an operand or a result."""
+    return map_arguments(lambda t: empty_twin(t) if t is shared else t, (out,), {})[0][0]
 
 
 def _loses_values(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -155,6 +155,11 @@ def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
     return _contiguous((*first.shape[:dim], size, *first.shape[dim + 1 :]), first.dtype)
 
 
+def _softmax_backward(grad: Tensor, softmax: Tensor, dim: int, dtype: torch.dtype) -> Tensor | None:
+    """torch's own answer on the meta device is in ``dtype``, but that of its kernels is not."""
+    return None if dtype is torch.float16 else _contiguous(grad.shape, grad.dtype)
+
+
 _SHORTCUTS: dict[Any, Callable[..., Tensor | None]] = {
     aten.conv2d.default: _conv2d,
     aten.batch_norm.default: _batch_norm,
@@ -164,6 +169,8 @@ _SHORTCUTS: dict[Any, Callable[..., Tensor | None]] = {
     aten.cat.default: _cat,
     aten.roll.default: _roll,
     aten.gelu.default: _gelu,
+    aten._softmax_backward_data.default: _softmax_backward,
+    aten._log_softmax_backward_data.default: _softmax_backward,
     **dict.fromkeys(
         (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor), _element_wise
     ),

@@ -242,8 +242,8 @@ class TiledModel(TiledCallable):
             shapes = _told([crop.shape for crop in (*crops, *keyed.values())])
             told = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise TileError(
-                f"The model fails on a crop of {shapes} ({told}); where it runs on the whole "
-                f"input, this is a fault of the plan: please report it."
+                f"The model fails on a crop of {shapes} ({told}), though without data torch runs "
+                f"it on that size; tile another axis, or run it on the whole input."
             ) from error
 
     def _ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:

@@ -70,7 +70,13 @@ def _in_one_crop(whole: Graph, sizes: Sizes) -> TilePlan:
 
     Where the outputs lie is looked up for inputs with elements.
     """
-    found = geometry(sizes.with_elements().whole(), sizes.axes)
+    try:
+        found = geometry(sizes.with_elements().whole(), sizes.axes)
+    except CaptureError as error:
+        raise TileError(
+            "The input has no elements, and the network does not run where it has some, so there "
+            "is nothing to tile; run it on the whole input."
+        ) from error
     steps = []
     for place, size in enumerate(sizes.image):
         lengths = [

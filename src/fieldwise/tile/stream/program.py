@@ -308,6 +308,8 @@ class _Compiler:
             self._add_op(node, site, executor, [(result, site.dim) for result, site, _ in group])
 
     def _made(self, node: Node, call: BoundCall, result: int) -> tuple[Site, Executor]:
+        if any(tensor.is_meta for tensor in call.constants()):
+            raise Blocked("a constant of it was made on the meta device, and has no values")
         shape = self.graph.shape(node.results[result])
         links = list[Link | None]()
         dims = set[int]()

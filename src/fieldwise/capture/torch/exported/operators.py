@@ -32,9 +32,8 @@ import torch
 from torch import nn
 
 from fieldwise.capture.torch import rules as _rules  # noqa: F401  (fills the registry)
-from fieldwise.capture.torch.calls import out_of_place
 from fieldwise.capture.torch.exported.refusal import foreign
-from fieldwise.capture.torch.overloads import Op, describe, is_fill
+from fieldwise.capture.torch.overloads import Op, describe, is_fill, out_of_place
 
 Function = Callable[..., Any]
 

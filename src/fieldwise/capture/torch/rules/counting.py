@@ -10,7 +10,7 @@ from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import along_but
 from fieldwise.capture.torch.rules.indexing import known_values
-from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Unknown, identity, separable
+from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Unknown, identity, numel, separable
 
 
 @rule("histc")
@@ -20,11 +20,16 @@ def _histc(call: OpCall) -> Reads:
 
 @rule("histogram")
 def _histogram(call: OpCall) -> Reads:
-    """The counts, and the edges between them, which are given or span what is counted."""
-    counts = tuple(_whole(call, "self", "bins", "weight"))
+    """The counts, and the edges between them, which are given or span what is counted.
+
+    Nothing is counted of nothing, and one bin over all there is holds all there is.
+    """
+    spans = call.args.get("range", ()) is None
+    settled = spans and 1 in (call["bins"], numel(call.shape("self"))) and not call["density"]
+    counted = () if settled else ("self", "bins")
+    counts = tuple(_whole(call, *counted, "weight")) if numel(call.shape("self")) else ()
     if (number := call.operand("bins")) is not None:
         return (counts, (identity(number, 1),))
-    spans = call.args.get("range", ()) is None
     return (counts, tuple(_whole(call, "self")) if spans else ())
 
 

@@ -19,6 +19,7 @@ from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, nor
 from fieldwise.capture.torch.rules.common import along_but, broadcasts, source
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import (
+    WHOLE,
     Along,
     Coord,
     Fixed,
@@ -181,6 +182,22 @@ def _embedding(call: OpCall) -> Reads:
             rows = _walk(values.reshape(-1), call.operands[number][0])
             steps = (Separable((Along(0, rows), Along(1))), Reshape())
             reads.append(Read(number, steps, ((values.size, call.result[-1]),)))
+    return one(*reads)
+
+
+@rule("embedding_renorm")
+def _embedding_renorm(call: OpCall) -> Reads:
+    """The rows that the indices name are scaled by their own norms."""
+    reads = []
+    if (number := call.operand("indices")) is not None:
+        reads.append(separable(number, *[WHOLE] * len(call.operands[number])))
+    if (number := call.operand("self")) is not None:
+        rows, named = call.result[0], known_values(call["indices"])
+        used = range(rows) if named is None else named.reshape(-1).tolist()
+        scaled = IndexSet.of(sorted(set(used)))
+        reads.append(along_but(number, 2, {1: WHOLE}, ((0, scaled),)))
+        if rest := IndexSet.range(0, rows) - scaled:
+            reads.append(along_but(number, 2, {}, ((0, rest),)))
     return one(*reads)
 
 

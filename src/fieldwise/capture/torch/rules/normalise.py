@@ -6,7 +6,7 @@ like any broadcast operand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, rule
@@ -14,7 +14,8 @@ from fieldwise.capture.torch.rules.common import along_but, blocks, broadcasts, 
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, separable
 
-_PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
+_AFFINE = ("weight", "bias")
+_STORED = ("running_mean", "running_var")
 
 
 @rule("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm", name="layer_norm")
@@ -38,7 +39,7 @@ def _group_norm(call: OpCall) -> Reads:
     read = separable(number, Along(0), channels, *space)
     of_group = Along(1, AxisMap(share, (IndexSet.range(0, share),)))
     statistic = separable(number, Along(0), of_group, *space)
-    return ((read, *_per_channel(call)), *[(statistic,)] * (len(call.results) - 1))
+    return ((read, *_per_channel(call, _AFFINE)), *[(statistic,)] * (len(call.results) - 1))
 
 
 @rule("renorm")
@@ -53,8 +54,10 @@ def _renorm(call: OpCall) -> Reads:
 @rule("instance_norm")
 def _instance_norm(call: OpCall) -> Reads:
     number, shape = source(call, "input")
-    space = range(2, len(shape)) if call["use_input_stats"] else ()
-    return ((along_but(number, len(shape), dict.fromkeys(space, WHOLE)), *_per_channel(call)),)
+    taken = call["use_input_stats"]
+    space = range(2, len(shape)) if taken else ()
+    read = along_but(number, len(shape), dict.fromkeys(space, WHOLE))
+    return ((read, *_per_channel(call, _AFFINE if taken else (*_AFFINE, *_STORED))),)
 
 
 @rule(
@@ -77,9 +80,14 @@ def _batch_norm(call: OpCall) -> Reads:
                 "BatchNorm in training mode mixes the samples of a batch; call model.eval() first"
             )
         mixed = {dim: WHOLE for dim in range(len(shape)) if dim != 1}
-    reads = (along_but(number, len(shape), mixed), *_per_channel(call))
-    statistics = (*(_statistics(number, len(shape)) if mixed else ()), *_kept_statistics(call))
-    return (reads, *(statistics if result == shape[1:2] else () for result in call.results[1:]))
+    own = _per_channel(call, _AFFINE if mixed else (*_AFFINE, *_STORED))
+    reads = (along_but(number, len(shape), mixed), *own)
+    taken = _statistics(number, len(shape)) if mixed else ()
+    more = (
+        (*taken, *_kept_statistics(call, place)) if result == shape[1:2] else ()
+        for place, result in enumerate(call.results[1:], 1)
+    )
+    return (reads, *more)
 
 
 def _takes_batch_statistics(call: OpCall) -> bool:
@@ -93,13 +101,15 @@ def _statistics(number: int, rank: int) -> tuple[Read, ...]:
     return (separable(number, *(Along(0) if dim == 1 else WHOLE for dim in range(rank))),)
 
 
-def _kept_statistics(call: OpCall) -> list[Read]:
-    """Derived running statistics, of which new ones are made."""
-    numbers = (call.operand(name) for name in ("running_mean", "running_var"))
-    return [separable(number, Along(0)) for number in numbers if number is not None]
+def _kept_statistics(call: OpCall, place: int) -> list[Read]:
+    """The derived running statistic of which a result is the new one: the last two may be."""
+    if place < max(3, len(call.results) - len(_STORED)):
+        return []
+    number = call.operand(_STORED[place - len(call.results)])
+    return [] if number is None else [separable(number, Along(0))]
 
 
-def _per_channel(call: OpCall) -> list[Read]:
-    """Derived scales, shifts and statistics, one per channel."""
-    numbers = (call.operand(name) for name in _PER_CHANNEL)
+def _per_channel(call: OpCall, names: Sequence[str]) -> list[Read]:
+    """Those of these arguments that are derived: one value per channel."""
+    numbers = (call.operand(name) for name in names)
     return [separable(number, Along(1)) for number in numbers if number is not None]

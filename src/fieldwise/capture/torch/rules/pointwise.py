@@ -10,7 +10,7 @@ from fieldwise.graph.ir import WHOLE, Along, Read, broadcast, identity, separabl
 @rule(
     "clone", "alias", "detach", "lift", "lift_fresh", "hardswish", "_neg_view", "_conj",
     "bernoulli", "rrelu_with_noise", "rrelu_with_noise_functional", "floor_divide", "rsub",
-    "complex", "polar", "real", "fill", "copy",
+    "complex", "polar", "real",
 )  # fmt: skip
 def _element_wise(call: OpCall) -> Reads:
     result = call.results[0]
@@ -22,6 +22,12 @@ def _element_wise(call: OpCall) -> Reads:
 def _copied(call: OpCall) -> Reads:
     number, shape = source(call)
     return one(identity(number, len(shape)))
+
+
+@rule("fill", "copy")
+def _overwritten(call: OpCall) -> Reads:
+    """Nothing is left of what is written to."""
+    return one(*broadcasts(call, "value", "src"))
 
 
 @rule("normal")

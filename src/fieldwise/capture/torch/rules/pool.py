@@ -5,7 +5,7 @@ from __future__ import annotations
 from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.registry import OpCall, Reads, rule
 from fieldwise.capture.torch.rules.common import along_but, per_axis, per_result, source
-from fieldwise.graph.ir import WHOLE, Along, Coord, Unknown
+from fieldwise.graph.ir import WHOLE, Along, Coord, Unknown, separable
 
 
 def _pool(call: OpCall, axes: int) -> Reads:
@@ -84,4 +84,9 @@ for _axes in (2, 3):
 
     @rule(f"fractional_max_pool{_axes}d", name="fractional_max_pool")
     def _fractional_max_pool(call: OpCall, axes: int = _axes) -> Reads:
-        return _pool_by_data(call, axes, "fractional_max_pool draws its windows at random")
+        reads = _pool_by_data(call, axes, "fractional_max_pool draws its windows at random")
+        number = call.operand("random_samples")
+        if number is None:
+            return reads
+        drawn = separable(number, Along(0), Along(1), WHOLE)
+        return tuple((*found, drawn) for found in reads)

@@ -192,15 +192,14 @@ def _trace(call: OpCall) -> Reads:
 
 @rule(
     "inverse", "linalg_inv", "linalg_det", "det", "logdet", "slogdet", "linalg_slogdet",
-    "linalg_eigh", "linalg_eigvalsh", "linalg_svd", "linalg_svdvals", "svd", "matrix_exp",
-    "pinverse", "linalg_inv_ex", "_linalg_det", "_linalg_slogdet", "_linalg_svd", "_linalg_eigh",
-    "linalg_eig", "linalg_eigvals", "_linalg_eigvals", "linalg_matrix_exp", "linalg_pinv",
-    "linalg_matrix_rank", "linalg_polar", "linalg_matrix_sqrth",
+    "linalg_svd", "linalg_svdvals", "svd", "matrix_exp",
+    "pinverse", "linalg_inv_ex", "_linalg_det", "_linalg_slogdet", "_linalg_svd",
+    "linalg_eig", "linalg_eigvals", "_linalg_eigvals", "linalg_matrix_exp", "linalg_polar",
     name="matrix_function",
 )  # fmt: skip
 def _matrix_function(call: OpCall) -> Reads:
     """Every element of the matrix matters for every element of the result."""
-    return per_result(call, *_whole_matrices(call, WHOLE))
+    return per_result(call, *whole_matrices(call, WHOLE))
 
 
 @rule(
@@ -209,10 +208,10 @@ def _matrix_function(call: OpCall) -> Reads:
 )  # fmt: skip
 def _part_of_a_matrix(call: OpCall) -> Reads:
     why = Unknown(f"{call.op} reads a part of the matrix, which part is not looked into")
-    return per_result(call, *_whole_matrices(call, why))
+    return per_result(call, *whole_matrices(call, why))
 
 
-def _whole_matrices(call: OpCall, everything: Coord) -> list[Read]:
+def whole_matrices(call: OpCall, everything: Coord) -> list[Read]:
     """Matrices are read whole; tolerances and the like are one per matrix."""
     matrix = next(name for name in ("self", "input", "A") if name in call.args)
     batch = call.shape(matrix)[:-2]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -12,11 +13,10 @@ from fieldwise.capture.torch.rules.common import (
     along_but,
     broadcasts,
     past,
-    per_result,
     reduced,
     source,
 )
-from fieldwise.graph.ir import WHOLE, Along, Ref, separable
+from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Ref, separable
 
 
 @rule(
@@ -31,8 +31,25 @@ def _reduction(call: OpCall) -> Reads:
     number, shape = source(call)
     dims: int | Sequence[int] | None = call.args.get("dim")
     keepdim = bool(call.args.get("keepdim", False))
-    read = reduced(number, len(shape), normal_dims(dims, len(shape)), keepdim=keepdim)
-    return per_result(call, read)
+    dims = normal_dims(dims, len(shape))
+    read = reduced(number, len(shape), dims, keepdim=keepdim)
+    return _chosen(call, read, math.prod(shape[dim] for dim in dims))
+
+
+_PLACES = {
+    **dict.fromkeys(("argmax", "argmin", "argsort"), 0),
+    **dict.fromkeys(
+        ("max", "min", "median", "nanmedian", "mode", "kthvalue", "sort", "topk", "cummax",
+         "cummin"), 1,
+    ),
+}  # fmt: skip
+"""Which result says where along a dimension something was found."""
+
+
+def _chosen(call: OpCall, read: Read, candidates: int) -> Reads:
+    """The same read for every result, but the place of an only candidate is known."""
+    place = _PLACES.get(call.op) if candidates == 1 else None
+    return tuple(() if n == place else (read,) for n in range(len(call.results)))
 
 
 @rule("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", name="softmax")
@@ -41,6 +58,29 @@ def _softmax(call: OpCall) -> Reads:
     if call.result and call.result[call["dim"]] == 1:
         return one()
     return _whole_line(call, call["dim"])
+
+
+@rule("_softmax_backward_data", name="softmax_backward")
+def _softmax_backward(call: OpCall) -> Reads:
+    """y (g - sum(g y)), the sum along a line."""
+    return one(*_along_lines(call, {"grad_output": WHOLE, "output": WHOLE}))
+
+
+@rule("_log_softmax_backward_data", name="softmax_backward")
+def _log_softmax_backward(call: OpCall) -> Reads:
+    """g - exp(y) sum(g), the sum along a line."""
+    return one(*_along_lines(call, {"grad_output": WHOLE, "output": None}))
+
+
+def _along_lines(call: OpCall, coords: Mapping[str, Coord | None]) -> list[Read]:
+    """Arguments of the result's shape, of which some are read in another way along a dimension."""
+    rank = len(call.result)
+    dim = normal_dim(call["dim"], rank)
+    return [
+        along_but(number, rank, {} if coord is None or not rank else {dim: coord})
+        for name, coord in coords.items()
+        if (number := call.operand(name)) is not None
+    ]
 
 
 @rule("sort", "argsort", "topk")
@@ -58,20 +98,24 @@ def _whole_line(call: OpCall, dim: int) -> Reads:
     """Every element reads its whole line along one dimension."""
     name = "input" if "input" in call.args else "self"
     number, shape = source(call, name)
-    changed = {normal_dim(dim, len(shape)): WHOLE}
-    return per_result(call, along_but(number, len(shape), changed))
+    dim = normal_dim(dim, len(shape))
+    return _chosen(call, along_but(number, len(shape), {dim: WHOLE}), shape[dim] if shape else 1)
 
 
 @rule("quantile", "nanquantile")
 def _quantile(call: OpCall) -> Reads:
-    """An order statistic; several of them stand along a new first dimension."""
+    """An order statistic; several of them stand along a new first dimension.
+
+    Of a single value all are the same, whichever is asked for.
+    """
     several = isinstance(call["q"], (Ref, Tensor)) and len(call.shape("q")) == 1
     reads = []
+    shape = call.shape("self")
+    dims = normal_dims(call["dim"], len(shape))
     if (number := call.operand("self")) is not None:
-        rank = len(call.operands[number])
-        dims = normal_dims(call["dim"], rank)
-        reads.append(reduced(number, rank, dims, keepdim=call["keepdim"], first=int(several)))
-    if (number := call.operand("q")) is not None:
+        reads.append(reduced(number, len(shape), dims, keepdim=call["keepdim"], first=int(several)))
+    candidates = math.prod(shape[dim] for dim in dims)
+    if (number := call.operand("q")) is not None and candidates > 1:
         reads.append(separable(number, *[Along(0)] * several))
     return one(*reads)
 
@@ -93,5 +137,6 @@ def _cumulative(call: OpCall) -> Reads:
     number, shape = source(call)
     dim = normal_dim(call["dim"], len(shape))
     if not shape:
-        return per_result(call, along_but(number, 0, {}))
-    return per_result(call, along_but(number, len(shape), {dim: Along(dim, past(shape[dim]))}))
+        return _chosen(call, along_but(number, 0, {}), 1)
+    read = along_but(number, len(shape), {dim: Along(dim, past(shape[dim]))})
+    return _chosen(call, read, shape[dim])

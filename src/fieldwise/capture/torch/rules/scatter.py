@@ -29,6 +29,7 @@ from fieldwise.graph.ir import (
     identity,
     numel,
     separable,
+    straight,
 )
 
 _NO_GRID = "{} to positions that depend on the data or form no grid"
@@ -195,7 +196,7 @@ def _scattered(call: OpCall, *, replaces: bool) -> Reads:
         return _written_by_data(call, "src", dim)
     line = line_along(values, dim)
     if line is None:
-        return _scattered_unevenly(call, dim, values, replaces=replaces)
+        return _scattered_anywhere(call, dim, values, replaces=replaces)
     reads = _kept(call, dim, line, values.shape) if replaces else _added_to(call)
     if (number := call.operand("src")) is not None:
         within: Where = tuple(
@@ -206,15 +207,23 @@ def _scattered(call: OpCall, *, replaces: bool) -> Reads:
     return one(*reads)
 
 
-def _scattered_unevenly(call: OpCall, dim: int, values: np.ndarray, *, replaces: bool) -> Reads:
-    """Of an index that differs along other dimensions: what it leaves is known, the rest marked."""
-    ((*reads,),) = _written_by_data(call, "src", dim)
-    if (number := call.operand("self")) is None or not replaces:
-        return one(*reads)
-    untouched = np.ones(call.result, dtype=bool)
-    reach = (slice(None if d == dim else size) for d, size in enumerate(values.shape))
-    np.put_along_axis(untouched[tuple(reach)], values % call.result[dim], False, axis=dim)
-    return one(*through(call, number, untouched), *reads[1:])
+def _scattered_anywhere(call: OpCall, dim: int, values: np.ndarray, *, replaces: bool) -> Reads:
+    """Each element goes to its own place; places are counted row by row."""
+    at = [*np.indices(values.shape)]
+    at[dim] = inside(values, call.result[dim]) if values.size else values
+    places = np.ravel_multi_index(tuple(at), call.result).reshape(-1)
+    size = numel(call.result)
+    reads = _added_to(call)
+    if replaces and (kept := call.operand("self")) is not None:
+        untouched = np.ones(size, dtype=bool)
+        untouched[places] = False
+        reads = through(call, kept, untouched.reshape(call.result))
+    if (number := call.operand("src")) is not None:
+        taken = Separable(straight(values.ndim))
+        found = Separable((Along(0, _found(places.tolist(), size)),))
+        shapes = (values.shape, (values.size,), (size,))
+        reads.append(Read(number, (taken, Reshape(), found, Reshape()), shapes))
+    return one(*reads)
 
 
 @rule("_unsafe_masked_index_put_accumulate", name="index_put")
@@ -270,3 +279,31 @@ def _put_flat(call: OpCall) -> Reads:
         shapes = ((numel(call.operands[number]),), (size,))
         reads.append(Read(number, (Reshape(), found, Reshape()), shapes))
     return one(*reads)
+
+
+for _axes in (2, 3):
+
+    @rule(
+        f"max_pool{_axes}d_with_indices_backward", f"adaptive_max_pool{_axes}d_backward",
+        name="max_pool_backward",
+    )  # fmt: skip
+    def _max_pool_backward(call: OpCall, axes: int = _axes) -> Reads:
+        """Each gradient goes to the place in its plane that its index names."""
+        number, indices = call.operand("grad_output"), known_values(call["indices"])
+        if indices is None:
+            return _max_pool_backward_by_data(call, axes)
+        if number is None:
+            return one()
+        planes, size = numel(call.result[:-axes]), numel(call.result[-axes:])
+        places = indices.reshape(planes, -1) + size * np.arange(planes)[:, None]
+        found = Separable((Along(0, _found(places.reshape(-1).tolist(), planes * size)),))
+        shapes = ((places.size,), (planes * size,))
+        return one(Read(number, (Reshape(), found, Reshape()), shapes))
+
+
+def _max_pool_backward_by_data(call: OpCall, axes: int) -> Reads:
+    why = Unknown("max_pool_backward with indices that depend on the data")
+    numbers = (call.operand(name) for name in ("grad_output", "indices"))
+    rank = len(call.result)
+    space: dict[int, Coord] = dict.fromkeys(range(rank - axes, rank), why)
+    return one(*(along_but(number, rank, space) for number in numbers if number is not None))

@@ -6,20 +6,24 @@ stands where is decided by the columns up to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fieldwise.axes import IndexSet, Table
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
-from fieldwise.capture.torch.rules.common import Where, past, source
-from fieldwise.capture.torch.rules.mask import products
-from fieldwise.capture.torch.rules.product import batched
+from fieldwise.capture.torch.rules.common import Where, broadcasts, past, per_result, source
+from fieldwise.capture.torch.rules.indexing import known_values
+from fieldwise.capture.torch.rules.mask import products, visible
+from fieldwise.capture.torch.rules.product import batched, whole_matrices
 from fieldwise.graph.ir import (
     WHOLE,
     Along,
     Coord,
+    Fixed,
     Read,
+    Reshape,
     Separable,
     Shape,
     Unknown,
@@ -50,31 +54,74 @@ def future(size: int) -> Table:
     return Table(tuple(IndexSet.range(i, size) for i in range(size)))
 
 
+@rule(
+    "linalg_eigh", "linalg_eigvalsh", "_linalg_eigh", "linalg_matrix_sqrth", "linalg_pinv",
+    "linalg_matrix_rank",
+    name=_NAME,
+)  # fmt: skip
+def _of_eigenvalues(call: OpCall) -> Reads:
+    """Of a matrix that counts as Hermitian one triangle is read; of others everything.
+
+    No singular value is more than the largest, so with such a tolerance there is nothing to see.
+    """
+    tolerances = (call.args.get("rtol"), call.args.get("rcond"))
+    if any(isinstance(bound, float) and bound >= 1 for bound in tolerances):
+        return one()
+    matrix = "input" if "input" in call.args else "A" if "A" in call.args else "self"
+    reads = whole_matrices(call, WHOLE)
+    if not call.args.get("hermitian", True):
+        return per_result(call, *reads)
+    upper = call.args.get("UPLO", "L") in ("U", "u")
+    whole = [read for read in reads if read.operand == call.operand(matrix)]
+    rest = [read for read in reads if read not in whole]
+    return per_result(call, *_of_triangle(call, matrix, whole, upper=upper), *rest)
+
+
 # -------------------------------------------------------------------- factorisations
 
 
 @rule("linalg_cholesky", "linalg_cholesky_ex", "cholesky", name=_NAME)
 def _cholesky(call: OpCall) -> Reads:
-    """L[i, j] reads row i up to j and the leading block up to j, on both sides of the diagonal."""
+    """L[i, j] reads row i up to j, and of the block that leads up to j the lower triangle.
+
+    For an upper factor all this is transposed.
+    """
     number, shape = source(call)
-    rank, size = len(shape), shape[-1]
-    row, column = (rank - 1, rank - 2) if call["upper"] else (rank - 2, rank - 1)
-    leading, own = Along(column, past(size)), Along(row)
-    factor = tuple(
-        _matrix(number, rank, rows, columns, where)
-        for where in _triangle((size, size), rank - 2, upper=call["upper"])
-        for rows, columns in ((leading, leading), (own, leading), (leading, own))
-    )
+    rank, size, upper = len(shape), shape[-1], call["upper"]
+    row, column = (rank - 1, rank - 2) if upper else (rank - 2, rank - 1)
+    own = (Along(row), Along(column, past(size)))
+    line = (*shape[:-2], size * size)
+    leading = Separable((*straight(rank - 2), Along(column, _leading_triangles(size, upper))))
+    factor = list[Read]()
+    for where in _triangle((size, size), rank - 2, upper=upper):
+        rows, columns = reversed(own) if upper else own
+        factor.append(_matrix(number, rank, rows, columns, where))
+        factor.append(Read(number, (Reshape(), replace(leading, where=where)), (line,)))
     everything = _matrix(number, rank, WHOLE, WHOLE)
-    return (factor, *[(everything,)] * (len(call.results) - 1))
+    flags = _of_triangle(
+        call, "self" if "self" in call.args else "input", [everything], upper=upper
+    )
+    return (tuple(factor), *[tuple(flags)] * (len(call.results) - 1))
+
+
+def _leading_triangles(size: int, upper: bool) -> Table:
+    """Index j → the places, counted row by row, in the triangle of the block that leads up to j."""
+    places = np.arange(size * size).reshape(size, size)
+    kept = places.T if upper else places
+    return Table(
+        tuple(
+            IndexSet.of(sorted(kept[: j + 1, : j + 1][np.tril_indices(j + 1)].tolist()))
+            for j in range(size)
+        )
+    )
 
 
 @rule("linalg_lu_factor", "linalg_lu_factor_ex", name=_NAME)
 def _lu_factor(call: OpCall) -> Reads:
     """Both factors in one matrix; the pivots; a flag per matrix."""
     number, shape = source(call, "A")
-    everything = _matrix(number, len(shape), WHOLE, WHOLE)
-    flags = [(everything,)] * (len(call.results) - 2)
+    pivoted = Fixed(IndexSet.range(0, min(shape[-2:])))
+    flags = [(_matrix(number, len(shape), WHOLE, pivoted),)] * (len(call.results) - 2)
     return (tuple(_eliminated(number, shape, shape[-2])), _pivots(call, number, shape), *flags)
 
 
@@ -124,9 +171,15 @@ def _qr(call: OpCall) -> Reads:
     number, shape = source(call, "A")
     rank, (made, upper) = len(shape), call.results
     above = _triangle(upper[-2:], rank - 2, upper=True)
-    columns = () if made == (0,) else (Along(rank - 1, past(made[-1])),)
+    columns = () if made == (0,) else (Along(rank - 1, _choices(made[-1], shape[-2])),)
+    last: Where = ((rank - 1, IndexSet(shape[-2] - 1, 1)),)
+    phase = Unknown("the last column of a complex square factor, which a real one lacks")
+    marked = (phase,) if columns and made[-1] == shape[-2] <= shape[-1] else ()
     return (
-        tuple(_matrix(number, rank, WHOLE, column) for column in columns),
+        (
+            *(_matrix(number, rank, WHOLE, column) for column in columns),
+            *(_matrix(number, rank, WHOLE, why, last) for why in marked),
+        ),
         tuple(read for where in above for read in _eliminated(number, upper, shape[-2], where)),
     )
 
@@ -213,12 +266,40 @@ def _right_side(call: OpCall, name: str, *, left: bool, is_vector: bool = False)
 
 @rule("linalg_lu_solve", name=_NAME)
 def _lu_solve(call: OpCall) -> Reads:
-    reads = _right_side(call, "B", left=call["left"])
-    batch = call.result[:-2]
-    for name, tail in (("LU", (WHOLE, WHOLE)), ("pivots", (WHOLE,))):
-        if (number := call.operand(name)) is not None:
-            reads.append(batched(number, call.operands[number], batch, tail))
+    """One factor is solved for first, and read whole; of the other the rest of the triangle.
+
+    What is solved with the adjoint comes out permuted.
+    """
+    left, flipped = call["left"], call["adjoint"] == call["left"]
+    reads = _right_side(call, "B", left=left)
+    dim = len(call.result) - (2 if left else 1)
+    everything = _spread(call, "LU", WHOLE)
+    reads += _of_triangle(call, "LU", everything, upper=flipped, strict=not flipped)
+    spans = _permuted_rest(call, dim) if flipped else [(Along(dim, future(call.result[dim])), ())]
+    rest = [read for span in spans for read in _spread(call, "LU", *span)]
+    reads += _of_triangle(call, "LU", rest, upper=not flipped, strict=flipped)
+    if (number := call.operand("pivots")) is not None:
+        reads.append(batched(number, call.operands[number], call.result[:-2], (WHOLE,)))
     return one(*reads)
+
+
+def _permuted_rest(call: OpCall, dim: int) -> list[tuple[Coord, Where]]:
+    """Index i → the place that the pivots bring it to, and all places after it."""
+    pivots = known_values(call["pivots"])
+    if pivots is None or not pivots.size:
+        return [(WHOLE, ())]
+    size, batch = call.result[dim], call.result[:-2]
+    steps = np.broadcast_to(pivots, (*batch, size)).reshape(-1, size)
+    places = np.array([_places(line.tolist()) for line in steps]).reshape(*batch, size, 1)
+    return list(visible(np.arange(size) >= places, (*range(len(batch)), dim), size))
+
+
+def _places(pivots: Sequence[int]) -> list[int]:
+    """Where interchanges of rows, counted from 1, bring each row."""
+    order = list(range(len(pivots)))
+    for place, other in enumerate(pivots):
+        order[place], order[other - 1] = order[other - 1], order[place]
+    return [order.index(row) for row in range(len(order))]
 
 
 @rule("linalg_ldl_solve", name=_NAME)
@@ -233,23 +314,34 @@ def _ldl_solve(call: OpCall) -> Reads:
 
 @rule("cholesky_solve", name=_NAME)
 def _cholesky_solve(call: OpCall) -> Reads:
-    """B is ``self``, its factor ``input2``; torch differentiates by both triangles of a factor."""
+    """B is ``self``, its factor ``input2``, of which a triangle is read."""
     reads = _right_side(call, "self", left=True)
-    if (number := call.operand("input2")) is not None:
-        reads.append(batched(number, call.operands[number], call.result[:-2], (WHOLE, WHOLE)))
-    return one(*reads)
+    factor = _spread(call, "input2", WHOLE)
+    return one(*reads, *_of_triangle(call, "input2", factor, upper=call["upper"]))
 
 
-def _of_triangle(call: OpCall, name: str, span: Coord, *, upper: bool, strict: bool) -> list[Read]:
-    """A triangle of a matrix, in these rows and columns alike."""
+def _of_triangle(
+    call: OpCall, name: str, spread: Sequence[Read], *, upper: bool, strict: bool = False
+) -> list[Read]:
+    """What ``spread`` reads of a matrix, as far as it lies in a triangle."""
     number = call.operand(name)
     if number is None:
         return []
     shape = call.operands[number]
-    (spread,) = batched(number, shape, call.results[0][:-2], (span, span)).steps
     guards = _triangle(shape[-2:], len(shape) - 2, upper=upper, strict=strict)
-    steps = (Separable(straight(len(shape)), where) for where in guards)
-    return [Read(number, (step, spread), (shape,)) for step in steps]
+    steps = [Separable(straight(len(shape)), where) for where in guards]
+    return [Read(number, (step, *read.steps), (shape,)) for step in steps for read in spread]
+
+
+def _spread(call: OpCall, name: str, span: Coord, where: Where = ()) -> list[Read]:
+    """These rows and columns of a matrix, batches broadcast; nothing of a constant."""
+    number = call.operand(name)
+    if number is None:
+        return []
+    read = batched(number, call.operands[number], call.results[0][:-2], (span, span))
+    (step,) = read.steps
+    assert isinstance(step, Separable)
+    return [replace(read, steps=(Separable(step.coords, where),))]
 
 
 @rule("linalg_solve_triangular", name=_NAME)
@@ -280,7 +372,8 @@ def _substituted(
     size = call.results[0][dim]
     forwards = (upper ^ flipped) != left
     span = Along(dim, past(size) if forwards else future(size))
-    reads = _of_triangle(call, matrix, span, upper=upper, strict=call["unitriangular"])
+    used = _spread(call, matrix, span)
+    reads = _of_triangle(call, matrix, used, upper=upper, strict=call["unitriangular"])
     if (number := call.operand(side)) is not None:
         tail = (span, Along(rank - 1)) if left else (Along(rank - 2), span)
         reads.append(batched(number, call.operands[number], call.results[0][:-2], tail))
@@ -289,10 +382,24 @@ def _substituted(
 
 @rule("ormqr", name=_NAME)
 def _apply_reflectors(call: OpCall) -> Reads:
-    """The product of reflectors with ``input3``, which it mixes along one dimension."""
-    why = Unknown("reflectors, of which the part below the diagonal is read")
-    reads = _right_side(call, "input3", left=call["left"])
-    for name, tail in (("self", (why, why)), ("input2", (WHOLE,))):
-        if (number := call.operand(name)) is not None:
-            reads.append(batched(number, call.operands[number], call.result[:-2], tail))
+    """The product of reflectors with ``input3``, which it mixes along one dimension.
+
+    Reflector k stands below the diagonal in column k, and changes what lies from k on.  So where
+    the first is applied first, a place that those before have made is left alone by the others.
+    """
+    left = call["left"]
+    dim, number_of = len(call.result) - (2 if left else 1), call.shape("input2")[-1]
+    reads = _right_side(call, "input3", left=left) if number_of else broadcasts(call, "input3")
+    reflectors: Coord = WHOLE
+    if left == call["transpose"]:
+        sizes = range(call.result[dim])
+        reflectors = Along(
+            dim, Table(tuple(IndexSet.range(0, min(i + 1, number_of)) for i in sizes))
+        )
+    for name, tail in (("self", (WHOLE, reflectors)), ("input2", (reflectors,))):
+        if (number := call.operand(name)) is None:
+            continue
+        read = batched(number, call.operands[number], call.result[:-2], tail)
+        below = name == "self"
+        reads += _of_triangle(call, name, [read], upper=False, strict=True) if below else [read]
     return one(*reads)

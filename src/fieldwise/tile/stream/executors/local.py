@@ -50,15 +50,15 @@ class _Constant:
         return self.tensor if self.dim is None else rows_from(self.tensor, self.dim, lo, hi)
 
 
-def local(site: Site) -> Run:
-    """The call on the rows at hand.
+def local(site: Site, *, dense: bool = False) -> Run:
+    """The call on the rows at hand; ``dense``: on contiguous copies of them.
 
     Raises Blocked where it may not be made on fewer rows.
     """
     rows_read_themselves(site)
     call, constants = _opened(site)
     _check_one_row_fewer(site, call, constants)
-    return _run(site, call, constants)
+    return _run(site, call, constants, dense=dense)
 
 
 def local_beside(site: Site) -> Run:
@@ -87,10 +87,14 @@ def rows_read_themselves(site: Site) -> None:
             raise Blocked("a row of its result reads other rows than itself")
 
 
-def _run(site: Site, call: BoundCall, constants: Sequence[_Constant]) -> Run:
+def _run(
+    site: Site, call: BoundCall, constants: Sequence[_Constant], *, dense: bool = False
+) -> Run:
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        cut = (constant.rows(lo, hi) for constant in constants)
-        return call.run([*site.operands(rows, lo, hi), *cut])
+        given = [*site.operands(rows, lo, hi), *(constant.rows(lo, hi) for constant in constants)]
+        if dense:
+            given = [None if tensor is None else tensor.contiguous() for tensor in given]
+        return call.run(given)
 
     return run
 

@@ -43,11 +43,17 @@ def _view_as_complex(site: Site) -> Executor:
     "min", "argmax", "argmin", "all", "any", "sort", "topk", "unbind", "select",
     "cosine_similarity", "channel_shuffle", "movedim", "median", "nanmedian", "nanmean", "nansum",
     "count_nonzero", "aminmax", "mode", "kthvalue", "batch_norm", "prelu", "group_norm",
-    "instance_norm", "matmul", "attention",
+    "instance_norm", "matmul",
 )  # fmt: skip
 def passing(site: Site) -> Executor:
     """Ops whose calls may be made on fewer rows (see ``local``), where the rule says so."""
     return Executor(local(site), whole=True)
+
+
+@executor("attention")
+def _attention(site: Site) -> Executor:
+    """torch's kernels expect the features of a position beside each other, and do not look."""
+    return Executor(local(site, dense=True), whole=True)
 
 
 @executor("dropout")
