@@ -249,7 +249,7 @@ def others(case: Case) -> list[nn.Module]:
             return tensor
         if tensor.dtype is torch.bool:
             return torch.rand(tensor.shape, generator=dice) < 0.5
-        return tensor + torch.randint(-1, 2, tensor.shape, generator=dice).to(tensor.dtype)
+        return resampled(tensor, tensor.shape, dice)
 
     constants = [t for n, (_, t) in enumerate(named_tensors(model.call)) if n not in model.places]
     if not any(is_whole(t) and t.layout is torch.strided for t in constants):

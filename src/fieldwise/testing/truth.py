@@ -31,6 +31,9 @@ _LARGER = (1.0, 1.0, 10.0, 100.0, 0.01, 1e4)
 _MORE = 24
 """Amounts drawn at random, where something is looked for: a bin, a bound, a class."""
 
+_SPAN = 12
+"""Samples of torch and draws of ours lie within it, most of them."""
+
 _ODD = (float("nan"), float("inf"), -float("inf"))
 
 
@@ -220,6 +223,7 @@ def _anywhere(x: Tensor, index: Any, dice: random.Random, count: int) -> Iterato
     for _ in range(count):
         if x.is_floating_point():
             yield x[index] + dice.uniform(-1, 1) * 10 ** dice.uniform(-1, 2)
+            yield dice.uniform(-_SPAN, _SPAN)
         elif x.dtype not in (torch.bool, torch.uint8):
             least, most = int(x.min()), int(x.max())
             yield dice.randint(least, 2 * most - least + 1)
