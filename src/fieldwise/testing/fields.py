@@ -125,7 +125,7 @@ def _output(
         told = _pairs(missed, truth, name, number)
         return Outcome("wrong", f"{name} misses elements of {source}: {told}", 1)
     _look_again(truth, name, number, least)
-    extra = least & ~truth.hinted[name][number]
+    extra = least & ~truth.borne_out(name, number)
     compared = most.size
     if extra.any():
         told = _pairs(extra, truth, name, number)
@@ -142,12 +142,12 @@ def _output(
 
 def _look_again(truth: Truth, name: str, number: int, claimed: np.ndarray) -> None:
     """Observe more, until all that is claimed was seen, or no more of it is to be seen."""
-    idle, left = 0, claimed & ~truth.hinted[name][number]
+    idle, left = 0, claimed & ~truth.borne_out(name, number)
     while left.any() and idle < _PATIENCE:
         columns = np.flatnonzero(left.any(0))[:_AT_ONCE]
         nothing = np.array([], dtype=int)
         truth.observe(only=[columns if n == number else nothing for n in range(len(truth.tried))])
-        before, left = left, claimed & ~truth.hinted[name][number]
+        before, left = left, claimed & ~truth.borne_out(name, number)
         idle = 0 if left.sum() < before.sum() else idle + 1
 
 

@@ -84,6 +84,14 @@ class Truth:
             for name, rows in self.watched.items()
         }
 
+    def borne_out(self, name: str, number: int) -> np.ndarray:
+        """What one witness at least has seen: a change, or autograd.
+
+        Of a matrix that counts as symmetric torch looks at one triangle and differentiates by both.
+        """
+        seen: np.ndarray = self.hinted[name][number] | self._steep[name][number]
+        return seen
+
     def is_whole(self, which: str | int) -> bool:
         """Whether an output, or the input of this number, holds integers or truth values."""
         return which in self._whole

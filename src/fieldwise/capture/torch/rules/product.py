@@ -192,9 +192,10 @@ def _trace(call: OpCall) -> Reads:
 
 @rule(
     "inverse", "linalg_inv", "linalg_det", "det", "logdet", "slogdet", "linalg_slogdet",
-    "linalg_svd", "linalg_svdvals", "svd", "matrix_exp",
-    "pinverse", "linalg_inv_ex", "_linalg_det", "_linalg_slogdet", "_linalg_svd",
+    "linalg_eigh", "linalg_eigvalsh", "linalg_svd", "linalg_svdvals", "svd", "matrix_exp",
+    "pinverse", "linalg_inv_ex", "_linalg_det", "_linalg_slogdet", "_linalg_svd", "_linalg_eigh",
     "linalg_eig", "linalg_eigvals", "_linalg_eigvals", "linalg_matrix_exp", "linalg_polar",
+    "linalg_matrix_sqrth",
     name="matrix_function",
 )  # fmt: skip
 def _matrix_function(call: OpCall) -> Reads:

@@ -29,7 +29,6 @@ from fieldwise.graph.ir import (
     identity,
     numel,
     separable,
-    straight,
 )
 
 _NO_GRID = "{} to positions that depend on the data or form no grid"
@@ -196,7 +195,7 @@ def _scattered(call: OpCall, *, replaces: bool) -> Reads:
         return _written_by_data(call, "src", dim)
     line = line_along(values, dim)
     if line is None:
-        return _scattered_anywhere(call, dim, values, replaces=replaces)
+        return _scattered_unevenly(call, dim, values, replaces=replaces)
     reads = _kept(call, dim, line, values.shape) if replaces else _added_to(call)
     if (number := call.operand("src")) is not None:
         within: Where = tuple(
@@ -207,23 +206,15 @@ def _scattered(call: OpCall, *, replaces: bool) -> Reads:
     return one(*reads)
 
 
-def _scattered_anywhere(call: OpCall, dim: int, values: np.ndarray, *, replaces: bool) -> Reads:
-    """Each element goes to its own place; places are counted row by row."""
-    at = [*np.indices(values.shape)]
-    at[dim] = inside(values, call.result[dim]) if values.size else values
-    places = np.ravel_multi_index(tuple(at), call.result).reshape(-1)
-    size = numel(call.result)
-    reads = _added_to(call)
-    if replaces and (kept := call.operand("self")) is not None:
-        untouched = np.ones(size, dtype=bool)
-        untouched[places] = False
-        reads = through(call, kept, untouched.reshape(call.result))
-    if (number := call.operand("src")) is not None:
-        taken = Separable(straight(values.ndim))
-        found = Separable((Along(0, _found(places.tolist(), size)),))
-        shapes = (values.shape, (values.size,), (size,))
-        reads.append(Read(number, (taken, Reshape(), found, Reshape()), shapes))
-    return one(*reads)
+def _scattered_unevenly(call: OpCall, dim: int, values: np.ndarray, *, replaces: bool) -> Reads:
+    """Of an index that differs along other dimensions: what it leaves is known, the rest marked."""
+    ((*reads,),) = _written_by_data(call, "src", dim)
+    if (number := call.operand("self")) is None or not replaces:
+        return one(*reads)
+    untouched = np.ones(call.result, dtype=bool)
+    reach = (slice(None if d == dim else size) for d, size in enumerate(values.shape))
+    np.put_along_axis(untouched[tuple(reach)], values % call.result[dim], False, axis=dim)
+    return one(*through(call, number, untouched), *reads[1:])
 
 
 @rule("_unsafe_masked_index_put_accumulate", name="index_put")

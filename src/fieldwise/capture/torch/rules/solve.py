@@ -13,7 +13,7 @@ import numpy as np
 
 from fieldwise.axes import IndexSet, Table
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
-from fieldwise.capture.torch.rules.common import Where, broadcasts, past, per_result, source
+from fieldwise.capture.torch.rules.common import Where, broadcasts, past, source
 from fieldwise.capture.torch.rules.indexing import known_values
 from fieldwise.capture.torch.rules.mask import products, visible
 from fieldwise.capture.torch.rules.product import batched, whole_matrices
@@ -23,7 +23,6 @@ from fieldwise.graph.ir import (
     Coord,
     Fixed,
     Read,
-    Reshape,
     Separable,
     Shape,
     Unknown,
@@ -54,27 +53,13 @@ def future(size: int) -> Table:
     return Table(tuple(IndexSet.range(i, size) for i in range(size)))
 
 
-@rule(
-    "linalg_eigh", "linalg_eigvalsh", "_linalg_eigh", "linalg_matrix_sqrth", "linalg_pinv",
-    "linalg_matrix_rank",
-    name=_NAME,
-)  # fmt: skip
-def _of_eigenvalues(call: OpCall) -> Reads:
-    """Of a matrix that counts as Hermitian one triangle is read; of others everything.
-
-    No singular value is more than the largest, so with such a tolerance there is nothing to see.
-    """
+@rule("linalg_pinv", "linalg_matrix_rank", name=_NAME)
+def _of_singular_values(call: OpCall) -> Reads:
+    """No singular value is more than the largest: with such a tolerance there is nothing to see."""
     tolerances = (call.args.get("rtol"), call.args.get("rcond"))
     if any(isinstance(bound, float) and bound >= 1 for bound in tolerances):
         return one()
-    matrix = "input" if "input" in call.args else "A" if "A" in call.args else "self"
-    reads = whole_matrices(call, WHOLE)
-    if not call.args.get("hermitian", True):
-        return per_result(call, *reads)
-    upper = call.args.get("UPLO", "L") in ("U", "u")
-    whole = [read for read in reads if read.operand == call.operand(matrix)]
-    rest = [read for read in reads if read not in whole]
-    return per_result(call, *_of_triangle(call, matrix, whole, upper=upper), *rest)
+    return one(*whole_matrices(call, WHOLE))
 
 
 # -------------------------------------------------------------------- factorisations
@@ -82,38 +67,18 @@ def _of_eigenvalues(call: OpCall) -> Reads:
 
 @rule("linalg_cholesky", "linalg_cholesky_ex", "cholesky", name=_NAME)
 def _cholesky(call: OpCall) -> Reads:
-    """L[i, j] reads row i up to j, and of the block that leads up to j the lower triangle.
-
-    For an upper factor all this is transposed.
-    """
+    """L[i, j] reads row i up to j and the leading block up to j, on both sides of the diagonal."""
     number, shape = source(call)
-    rank, size, upper = len(shape), shape[-1], call["upper"]
-    row, column = (rank - 1, rank - 2) if upper else (rank - 2, rank - 1)
-    own = (Along(row), Along(column, past(size)))
-    line = (*shape[:-2], size * size)
-    leading = Separable((*straight(rank - 2), Along(column, _leading_triangles(size, upper))))
-    factor = list[Read]()
-    for where in _triangle((size, size), rank - 2, upper=upper):
-        rows, columns = reversed(own) if upper else own
-        factor.append(_matrix(number, rank, rows, columns, where))
-        factor.append(Read(number, (Reshape(), replace(leading, where=where)), (line,)))
+    rank, size = len(shape), shape[-1]
+    row, column = (rank - 1, rank - 2) if call["upper"] else (rank - 2, rank - 1)
+    leading, own = Along(column, past(size)), Along(row)
+    factor = tuple(
+        _matrix(number, rank, rows, columns, where)
+        for where in _triangle((size, size), rank - 2, upper=call["upper"])
+        for rows, columns in ((leading, leading), (own, leading), (leading, own))
+    )
     everything = _matrix(number, rank, WHOLE, WHOLE)
-    flags = _of_triangle(
-        call, "self" if "self" in call.args else "input", [everything], upper=upper
-    )
-    return (tuple(factor), *[tuple(flags)] * (len(call.results) - 1))
-
-
-def _leading_triangles(size: int, upper: bool) -> Table:
-    """Index j → the places, counted row by row, in the triangle of the block that leads up to j."""
-    places = np.arange(size * size).reshape(size, size)
-    kept = places.T if upper else places
-    return Table(
-        tuple(
-            IndexSet.of(sorted(kept[: j + 1, : j + 1][np.tril_indices(j + 1)].tolist()))
-            for j in range(size)
-        )
-    )
+    return (factor, *[(everything,)] * (len(call.results) - 1))
 
 
 @rule("linalg_lu_factor", "linalg_lu_factor_ex", name=_NAME)
@@ -171,15 +136,9 @@ def _qr(call: OpCall) -> Reads:
     number, shape = source(call, "A")
     rank, (made, upper) = len(shape), call.results
     above = _triangle(upper[-2:], rank - 2, upper=True)
-    columns = () if made == (0,) else (Along(rank - 1, _choices(made[-1], shape[-2])),)
-    last: Where = ((rank - 1, IndexSet(shape[-2] - 1, 1)),)
-    phase = Unknown("the last column of a complex square factor, which a real one lacks")
-    marked = (phase,) if columns and made[-1] == shape[-2] <= shape[-1] else ()
+    columns = () if made == (0,) else (Along(rank - 1, past(made[-1])),)
     return (
-        (
-            *(_matrix(number, rank, WHOLE, column) for column in columns),
-            *(_matrix(number, rank, WHOLE, why, last) for why in marked),
-        ),
+        tuple(_matrix(number, rank, WHOLE, column) for column in columns),
         tuple(read for where in above for read in _eliminated(number, upper, shape[-2], where)),
     )
 
@@ -314,10 +273,11 @@ def _ldl_solve(call: OpCall) -> Reads:
 
 @rule("cholesky_solve", name=_NAME)
 def _cholesky_solve(call: OpCall) -> Reads:
-    """B is ``self``, its factor ``input2``, of which a triangle is read."""
+    """B is ``self``, its factor ``input2``; torch differentiates by both triangles of a factor."""
     reads = _right_side(call, "self", left=True)
-    factor = _spread(call, "input2", WHOLE)
-    return one(*reads, *_of_triangle(call, "input2", factor, upper=call["upper"]))
+    if (number := call.operand("input2")) is not None:
+        reads.append(batched(number, call.operands[number], call.result[:-2], (WHOLE, WHOLE)))
+    return one(*reads)
 
 
 def _of_triangle(
