@@ -39,3 +39,21 @@ def test_whole_rows_moved_along_a_flat_line_are_not_said_to_break_it(function) -
     for axis, moved in zip(axes, measure(Op(function).eval(), x).outputs, strict=True):
         assert moved.verdict == "holds"
         assert axis.circular.holds or axis.circular.undecided
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.roll(x, 3),
+        lambda x: F.conv1d(
+            F.pad(x.flatten(2), (1, 1), mode="circular"), torch.ones(1, 1, 3).to(x)
+        ).view_as(x),
+        lambda x: x.sort(2)[0],
+        lambda x: torch.fft.fft(x, dim=2).abs(),
+    ],
+)
+def test_a_measurement_tries_every_way_in_which_a_value_may_move(function) -> None:
+    """A stride in rows of a flat line, or of what has a stride and stays, is no other answer."""
+    x = torch.zeros(1, 1, ROWS, ROWS)
+    assert certify(Op(function), x, axes=[2]).outputs[0].axes[0].circular.period == 1
+    assert measure(Op(function), x, axis=2).verdict == "holds"

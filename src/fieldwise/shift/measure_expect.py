@@ -87,6 +87,19 @@ class Expectations:
         ratio = Fraction(row.shape[dims[0]], self.shape[axis])
         return Motion(dims[0], 1 / stride if stride else ratio)
 
+    def motions(self, name: str, axis: int) -> tuple[Motion | None, ...]:
+        """The ways in which a value may move, the likeliest first.
+
+        A stride along a flattened map is one of rows, and what is sorted, or is the magnitude of a
+        frequency, has a stride and stays.
+        """
+        first = self.motion(name, axis)
+        if first is None or first.dim is None:
+            return (first,)
+        size = self._report(axis, self._sources[name]).find(name).shape[first.dim]
+        others = (Motion(first.dim, Fraction(size, self.shape[axis])), Motion(None))
+        return (first, *(other for other in others if other != first))
+
     def spatial(self, name: str) -> tuple[int, ...]:
         """The dimensions along which a value is a map."""
         found = (self.motion(name, axis) for axis in self.axes)

@@ -147,13 +147,18 @@ def measure(
             value_name = expectations.value(name, is_output=is_output)
             if value_name is None:
                 continue
-            motion = (motions or {}).get(name) or expectations.motion(value_name, along)
+            given = (motions or {}).get(name)
+            expected = (given,) if given else expectations.motions(value_name, along)
             turn = amount % expectations.shape[along] == 0
             spatial = expectations.spatial(value_name)
-            case = _Case(name, along, amount, motion, spatial, turn, up_to_roll)
             other = subject.unrelated[is_output, name]
-            three = (_numbers(each) for each in (value, after[is_output, name], other))
-            found[is_output].append(case.judge(*three))
+            three = [_numbers(each) for each in (value, after[is_output, name], other)]
+            judged = [
+                _Case(name, along, amount, motion, spatial, turn, up_to_roll).judge(*three)
+                for motion in expected
+            ]
+            held = (moved for moved in judged if moved.verdict == "holds")
+            found[is_output].append(next(held, judged[0]))
     return Measurement(tuple(found[True]), tuple(found[False]), seed, randomise, up_to_roll)
 
 
