@@ -153,7 +153,7 @@ def _local(rows: Sequence[Any]) -> str:
     if not found:
         return ""
     extent, stride = max(found, key=lambda pair: (pair[0], pair[1] or 0))
-    return f"{extent}/{stride}"
+    return f"{extent}/{'' if stride is None else stride}"
 
 
 def _circular(model: Any) -> tuple[str, str]:

@@ -246,3 +246,24 @@ def test_a_recurrent_row_has_the_extents_of_its_first_and_its_last_unit() -> Non
     row = receptive_fields(model.eval(), (1, 30, 1), axes=(1,)).find("lstm[0]")
     (axis,) = row.axes
     assert (axis.least, axis.extent, axis.start, axis.stride) == (1, 30, 0, None)
+
+
+def test_a_value_whose_units_differ_on_local_paths_alone_does_not_depend_on_the_size():
+    class Tokens(nn.Module):
+        """A class token before the others, then attention: every unit sees the whole input."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = nn.Parameter(torch.ones(1, 1, 4))
+            self.attention = nn.MultiheadAttention(4, 1, batch_first=True)
+
+        def forward(self, x):
+            tokens = torch.cat([self.token, x], 1)
+            return tokens + self.attention(tokens, tokens, tokens)[0]
+
+    report = receptive_fields(Tokens(), torch.randn(1, 12, 4), axes=(1,), ignore_global=True)
+    row = report["output"].row
+    assert row.axes[0].extent is None
+    assert row.at_this_size is False
+    assert len(row.pieces) == 2
+    assert report["cat"].row.at_this_size is True

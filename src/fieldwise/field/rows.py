@@ -98,13 +98,14 @@ def _of_all(scene: Scene, products: Sequence[Product], beside: Sequence[Product]
 def _in_pieces(scene: Scene, found: Sequence[Cell], dims: Sequence[int]) -> Summary:
     """Units of several kinds: a description of each, and what can be said of all."""
     pieces = tuple(_piece(scene, cell, dims) for cell in found)
-    alike = [cell.products for cell in found]
+    of_each = [cell.products for cell in found]
+    differ = any(products != of_each[0] for products in of_each)
     local = [piece.local for piece in pieces if piece.local is not None]
     return Summary(
-        axes=_together(scene, [piece.axes for piece in pieces], alike),
+        axes=_together(scene, [piece.axes for piece in pieces], of_each),
         products=max(piece.products for piece in pieces),
         why=next((piece.why for piece in pieces if piece.why is not None), None),
-        at_this_size=True,
+        at_this_size=differ or any(product.sized for product in of_each[0]),
         local=_together(scene, local, [cell.local for cell in found if cell.local])
         if local
         else None,
