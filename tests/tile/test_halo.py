@@ -291,3 +291,22 @@ def test_a_fault_of_a_plan_is_told_as_one(monkeypatch):
     monkeypatch.setattr("fieldwise.tile.halo.planner.prove", broken)
     with pytest.raises(TileError, match=r"fieldwise failed on it \(KeyError: 'rows'\).*report it"):
         plan_tiles(Chain().eval(), (1, 3, 80, 64), tile=32)
+
+
+def test_a_run_leaves_the_functions_of_the_process_in_place_also_where_the_model_fails():
+    class Failing(nn.Module):
+        fails = False
+
+        def forward(self, x):
+            if self.fails:
+                raise ValueError("no")
+            return x * 2
+
+    before, model = torch.manual_seed, Failing().eval()
+    run, x = tiled(model, torch.empty(1, 1, 8, 8), tile=4), torch.ones(1, 1, 16, 16)
+    torch.testing.assert_close(run(x), 2 * x)
+    assert torch.manual_seed is before
+    model.fails = True
+    with pytest.raises(TileError, match="fails on a crop"):
+        run(x)
+    assert torch.manual_seed is before

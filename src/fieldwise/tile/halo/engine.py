@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.private import prepared
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.errors import UsageError
@@ -232,6 +233,12 @@ class TiledModel(TiledCallable):
         twins = dict(zip(map(id, self._tensors), given, strict=True))
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
         return forward(self.model, inputs)
+
+    def _assembled(
+        self, plan: TilePlan, inputs: Sequence[Any], named: Mapping[str, Any]
+    ) -> list[Any]:
+        with prepared():
+            return super()._assembled(plan, inputs, named)
 
     def _on_crop(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:
         try:
