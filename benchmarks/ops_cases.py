@@ -23,7 +23,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from fieldwise.capture.torch.capture import named_tensors
 from fieldwise.capture.torch.tree import map_tensors
-from fieldwise.testing.running import apart, coarse, doubled, is_whole, normal, resampled
+from fieldwise.testing.running import apart, coarse, doubled, is_whole, normal, resampled, uniform
 
 SAMPLES = 4
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.int64, torch.bool)
@@ -231,7 +231,7 @@ def variants(case: Case) -> list[nn.Module]:
     dice = torch.Generator().manual_seed(5)
     calls = [
         _with_constants(model.call, model.places, lambda t, like=like: like(t, t.shape, dice))
-        for like in (resampled, normal, coarse) * 4
+        for like in (resampled, uniform, normal, coarse) * 3
     ]
     if len(list(named_tensors(model.call))) == len(model.places):
         return []

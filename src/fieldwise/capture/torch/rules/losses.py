@@ -117,9 +117,12 @@ def _multilabel_margin_loss(call: OpCall) -> Reads:
 
 
 def _margins(call: OpCall) -> list[Read]:
+    """A margin is kept between classes, so of an only class nothing is read."""
     shape = call.shape("self")
     places = shape[:-1]
-    reads = []
+    reads = list[Read]()
+    if numel(shape[-1:]) == 1:
+        return reads
     for name, number in call.derived():
         rank = len(call.operands[number])
         if name == "weight":

@@ -84,9 +84,10 @@ for _axes in (2, 3):
 
     @rule(f"fractional_max_pool{_axes}d", name="fractional_max_pool")
     def _fractional_max_pool(call: OpCall, axes: int = _axes) -> Reads:
-        reads = _pool_by_data(call, axes, "fractional_max_pool draws its windows at random")
+        why = "fractional_max_pool draws its windows at random"
+        reads = _pool_by_data(call, axes, why)
         number = call.operand("random_samples")
         if number is None:
             return reads
-        drawn = separable(number, Along(0), Along(1), WHOLE)
+        drawn = separable(number, Along(0), Along(1), Unknown(why))
         return tuple((*found, drawn) for found in reads)

@@ -53,13 +53,29 @@ def future(size: int) -> Table:
     return Table(tuple(IndexSet.range(i, size) for i in range(size)))
 
 
-@rule("linalg_pinv", "linalg_matrix_rank", name=_NAME)
-def _of_singular_values(call: OpCall) -> Reads:
-    """No singular value is more than the largest: with such a tolerance there is nothing to see."""
+@rule("linalg_pinv", name=_NAME)
+def _pseudo_inverse(call: OpCall) -> Reads:
+    return one(*_singular_values(call))
+
+
+@rule("linalg_matrix_rank", name=_NAME)
+def _rank(call: OpCall) -> Reads:
+    """Of a matrix that counts as Hermitian the lower triangle is read."""
+    reads = _singular_values(call)
+    name = "input" if "input" in call.args else "self"
+    if not call["hermitian"] or call.operand(name) is None:
+        return one(*reads)
+    matrix = [read for read in reads if read.operand == call.operand(name)]
+    rest = [read for read in reads if read not in matrix]
+    return one(*_of_triangle(call, name, matrix, upper=False), *rest)
+
+
+def _singular_values(call: OpCall) -> list[Read]:
+    """None is more than the largest: with such a tolerance there is nothing to see."""
     tolerances = (call.args.get("rtol"), call.args.get("rcond"))
     if any(isinstance(bound, float) and bound >= 1 for bound in tolerances):
-        return one()
-    return one(*whole_matrices(call, WHOLE))
+        return []
+    return whole_matrices(call, WHOLE)
 
 
 # -------------------------------------------------------------------- factorisations
