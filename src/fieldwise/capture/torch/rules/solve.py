@@ -94,7 +94,9 @@ def _cholesky(call: OpCall) -> Reads:
         for rows, columns in ((leading, leading), (own, leading), (leading, own))
     )
     everything = _matrix(number, rank, WHOLE, WHOLE)
-    return (factor, *[(everything,)] * (len(call.results) - 1))
+    name = "self" if "self" in call.args else "input"
+    flag = tuple(_of_triangle(call, name, [everything], upper=call["upper"]))
+    return (factor, *[flag] * (len(call.results) - 1))
 
 
 @rule("linalg_lu_factor", "linalg_lu_factor_ex", name=_NAME)
