@@ -48,6 +48,8 @@ def cells(
 
     dims: the unit dimensions; the products are of whole units (see ``rows.of_units``)
     """
+    if not any(product.where or product.sized for product in (*products, *local)):
+        return [Cell(whole(layout, dims), tuple(products), tuple(local))]
     seen, beside = (
         [part for product in some for part in _regular_runs(product, layout)]
         for some in (products, local)

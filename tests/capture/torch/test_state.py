@@ -66,7 +66,7 @@ def _state(model: nn.Module) -> dict[str, Any]:
         if name.startswith("_global_") and isinstance(hooks, dict)
     ]
     state["torch"] = (
-        torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device(),
+        torch.is_grad_enabled(), torch.get_default_dtype(), torch.empty(0).device,
         torch.is_inference_mode_enabled(), random.getstate(),
     )  # fmt: skip
     return state
