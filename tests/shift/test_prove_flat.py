@@ -57,3 +57,18 @@ def test_a_measurement_tries_every_way_in_which_a_value_may_move(function) -> No
     x = torch.zeros(1, 1, ROWS, ROWS)
     assert certify(Op(function), x, axes=[2]).outputs[0].axes[0].circular.period == 1
     assert measure(Op(function), x, axis=2).verdict == "holds"
+
+
+def test_values_without_elements_are_no_error_in_a_reshape() -> None:
+    found = certify(Op(lambda x: x.unflatten(1, (1, 0))), torch.zeros(4, 0), axes=(0,))
+    circular = found.outputs[0].along(0).circular
+    assert circular.holds or circular.undecided
+
+
+def test_the_sums_of_an_attention_kernel_are_undecided() -> None:
+    def attended(x: Tensor) -> Tensor:
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        return kernel(x, x, x)[1]
+
+    found = certify(Op(attended), torch.zeros(1, 2, 6, 8), axes=(2,))
+    assert found.outputs[0].along(2).undecided

@@ -91,13 +91,15 @@ def regroup(digits: Sequence[int], dims: Sequence[int]) -> list[list[tuple[int, 
     """Cut a row-major run of digits at the borders of new dimensions.
 
     Returns per new dimension its digits as (number of the old digit, size), or None where a
-    border falls inside a digit that it does not divide.
+    border falls inside a digit that it does not divide, and where there are no elements.
 
     >>> regroup([56], [8, 7])
     [[(0, 8)], [(0, 7)]]
     >>> regroup([4, 6], [6, 4]) is None
     True
     """
+    if 0 in digits:
+        return None
     waiting = [(number, size) for number, size in enumerate(digits) if size != 1]
     waiting.reverse()
     out = []

@@ -28,8 +28,10 @@ def attended(frame: Frame) -> Layout:
     if given.get("dropout_p"):
         raise BreaksError(Fault("dropout is active", "call model.eval()"))
     rank = len(frame.result)
-    batch: list[Label] = list(range(2 - rank, 0))
     ranks = {name: rank_of(given[name], frame) for name in ("query", "key", "value")}
+    if rank < max(ranks.values()):
+        raise BreaksError(Fault("attention's own sums are not looked into", known=False))
+    batch: list[Label] = list(range(2 - rank, 0))
     query, key, value = (
         _shared(factor_of(given[name], [*batch[: ranks[name] - 2], *ends], frame), frame)
         for name, ends in (("query", "ri"), ("key", "ci"), ("value", "co"))
