@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.shift import certify
-from tests.shift.moves import moved
+from fieldwise.testing.shifts import moved
 from tests.shift.odd_networks import ODD, SHAPE, N
 
 EXACT = 1e-9

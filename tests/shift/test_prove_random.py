@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import capture
 from fieldwise.errors import CaptureError
 from fieldwise.shift import AxisCertificate, Move, certify
+from fieldwise.testing.shifts import moved
 from tests.field.random_networks import Concat, Drawn, Mixed
-from tests.shift.moves import moved
 from tests.shift.random_networks import randomised, shift_networks
 
 NETWORKS = 80

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fieldwise.shift import certify
-from tests.shift.moves import moved
+from fieldwise.testing.shifts import moved
 from tests.shift.singles import SINGLES, Single
 
 
