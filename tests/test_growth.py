@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from cProfile import Profile
 from pstats import Stats
 
@@ -11,8 +12,12 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.field import receptive_fields
+from fieldwise.fold.planner import plan
 from fieldwise.graph.ir import Graph
 from fieldwise.shift import certify
+from fieldwise.tile.halo.lockstep import compare
+from fieldwise.tile.stream.plan import plan_of
+from fieldwise.tile.stream.program import compile_program
 
 
 class DenseList(nn.Module):
@@ -21,7 +26,8 @@ class DenseList(nn.Module):
     def __init__(self, layers: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.Conv2d(2 * (number + 1), 2, 3, padding=1) for number in range(layers)
+            nn.Sequential(nn.Conv2d(2 * (number + 1), 2, 3, padding=1), nn.BatchNorm2d(2))
+            for number in range(layers)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -31,18 +37,49 @@ class DenseList(nn.Module):
         return found[-1]
 
 
-def one_unit(graph: Graph) -> None:
+EXAMPLE = (1, 2, 200, 200)
+
+
+def one_unit(model: nn.Module, graph: Graph) -> None:
     receptive_fields(graph)["output"].at(100, 100)
 
 
-@pytest.mark.parametrize("analysis", [certify, receptive_fields, one_unit])
-def test_a_dense_list_costs_as_many_calls_as_it_has_reads(analysis: object) -> None:
-    assert callable(analysis)
-    graphs = [capture(DenseList(n), torch.empty(1, 2, 200, 200)) for n in (16, 32, 64)]
-    analysis(graphs[0])  # what is looked up once is looked up now
-    calls = []
-    for graph in graphs[1:]:
-        profile = Profile()
-        profile.runcall(analysis, graph)
-        calls.append(Stats(profile).total_calls)
-    assert calls[1] <= 4 * calls[0]
+def row(model: nn.Module, graph: Graph) -> None:
+    assert receptive_fields(graph)["output"].row.extent
+
+
+def certificate(model: nn.Module, graph: Graph) -> None:
+    certify(graph)
+
+
+def tiles(model: nn.Module, graph: Graph) -> None:
+    """The proof of a crop; what else a plan takes, the rows and the unit take too."""
+    crop = capture(model, torch.empty(1, 2, 200, 150))
+    assert not compare(crop, graph, {3: ((0, 150),)}).losses
+
+
+def bands(model: nn.Module, graph: Graph) -> None:
+    assert plan_of(compile_program(graph, -2), 100).steps
+
+
+def folds(model: nn.Module, graph: Graph) -> None:
+    assert plan(graph).folds
+
+
+def counted(analysis: Callable[[nn.Module, Graph], None], layers: int) -> int:
+    """How many calls an analysis of so many layers makes."""
+    model, profile = DenseList(layers).eval(), Profile()
+    profile.runcall(analysis, model, capture(model, torch.empty(EXAMPLE)))
+    return int(Stats(profile).total_calls)
+
+
+@pytest.mark.parametrize("analysis", [certificate, row, one_unit, tiles, bands, folds])
+def test_a_dense_list_costs_as_many_calls_as_it_has_reads(
+    analysis: Callable[[nn.Module, Graph], None],
+) -> None:
+    """The part of the count that grows with the third power, from its third difference."""
+    counted(analysis, 6)  # what is looked up once is looked up now
+    calls = [counted(analysis, layers) for layers in (12, 24, 36, 48)]
+    third_difference = calls[3] - 3 * calls[2] + 3 * calls[1] - calls[0]
+    cubic = third_difference / 6 * 4**3
+    assert cubic <= calls[3] / 20

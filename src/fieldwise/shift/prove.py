@@ -15,6 +15,7 @@ from math import lcm
 from typing import Any
 
 from fieldwise.axes import Border
+from fieldwise.collecting import uncollected
 from fieldwise.errors import UsageError
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Along, Graph, Node, Separable, Value
@@ -70,10 +71,11 @@ def certify(
     for axis in chosen:
         if not source.shape[axis]:
             raise UsageError(f"Axis {axis} of '{source.name}' is empty; nothing can be shifted.")
-    sweeps = {
-        axis: tuple(_sweep(graph, source, axis, circular=c) for c in (True, False))
-        for axis in chosen
-    }
+    with uncollected():
+        sweeps = {
+            axis: tuple(_sweep(graph, source, axis, circular=c) for c in (True, False))
+            for axis in chosen
+        }
     names = _names(graph)
     found: dict[str, Certificate] = {}
     for value in _dependent(graph, source.name):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
+from fieldwise.collecting import uncollected
 from fieldwise.errors import CaptureError, FieldwiseError, UsageError
 from fieldwise.graph.ir import Graph
 from fieldwise.tile.halo.crops import needed, owned, segments
@@ -57,11 +58,12 @@ def _planned(
     for name, output in zip(whole.output_names, whole.outputs, strict=True):
         if 0 in whole.shape(output):
             raise TileError(f"The output '{name}' is empty at this size; give a larger image.")
-    found = geometry(whole, sizes.axes)
-    tiles = _tiles(tile, found, sizes.image)
-    steps = [_axis(whole, found, place, tiles[place], sizes.image[place]) for place in
-             range(len(tiles))]  # fmt: skip
-    prove(whole, sizes.at, found, steps)
+    with uncollected():
+        found = geometry(whole, sizes.axes)
+        tiles = _tiles(tile, found, sizes.image)
+        steps = [_axis(whole, found, place, tiles[place], sizes.image[place]) for place in
+                 range(len(tiles))]  # fmt: skip
+        prove(whole, sizes.at, found, steps)
     return _plan(whole, sizes, found, tiles, steps)
 
 

@@ -148,6 +148,8 @@ def carried(match: Match, along: tuple[Along, Along], after: tuple[int, int]) ->
         return match
     if one.border is not two.border or match.pairs is None:
         return Match(crop, whole)
+    if match.is_same and one == two and crop == whole:
+        return Match.same(crop)  # the same indices of what is the same
     found: dict[int, IndexSet] = {}
     reach = one.map.reach(crop)
     for distance in {*match.distances(), *_ends(match, reach, one.border)}:
@@ -212,16 +214,15 @@ def _moved_regular(one: AxisMap, two: AxisMap, distance: int) -> int | None:
 def _sound(match: Match, distance: int, reach: range, border: Border) -> IndexSet:
     """The taps t of ``reach`` that read in the crop what t + distance reads in the whole."""
     sound = match.at(distance)
-    outside = [*range(reach.start, min(0, reach.stop)), *range(match.crop, reach.stop)]
-    beyond = IndexSet.range(0, match.crop) - IndexSet.range(-distance, match.whole - distance)
+    before = IndexSet.range(reach.start, min(0, reach.stop))
+    behind = IndexSet.range(match.crop, reach.stop)
     if border is Border.DROP:
-        left = outside if distance == 0 else []
-        right = match.crop + distance == match.whole
-        ends = [t for t in left if t < 0] + [t for t in outside if right and t >= match.crop]
-        return sound | IndexSet.of(ends)
+        sound = sound | before if distance == 0 else sound
+        return sound | behind if match.crop + distance == match.whole else sound
+    beyond = IndexSet.range(0, match.crop) - IndexSet.range(-distance, match.whole - distance)
     landed = [
         t
-        for t in (*outside, *beyond)
+        for t in before | behind | beyond
         if match.holds(_land(border, t, match.crop), _land(border, t + distance, match.whole))
     ]
     return sound | IndexSet.of(landed)

@@ -12,6 +12,7 @@ from torch import Tensor
 from fieldwise.axes import AxisMap, Border, Table
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.capture.torch.autocast import as_recorded
+from fieldwise.collecting import uncollected
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Graph, Node, Read, Reshape, Shape, numel
 from fieldwise.tile.refusal import Blocked, Refusal, StreamError, fault
@@ -119,6 +120,7 @@ def blocking(graph: Graph, axis: int, known: Known) -> list[tuple[Node, str, int
     return _compiled(graph, axis, False, known).blocked
 
 
+@uncollected()
 def _compiled(graph: Graph, axis: int, endless: bool, known: Known | None) -> _Compiler:
     compiler = _Compiler(graph, endless, known)
     for name in graph.inputs:
@@ -313,11 +315,12 @@ class _Compiler:
         shape = self.graph.shape(node.results[result])
         links = list[Link | None]()
         dims = set[int]()
+        reads = _by_operand(node.reads[result])
         for number, name in enumerate(node.operands):
             if name in self.fixed:
                 links.append(None)
                 continue
-            link, dim = self._link(node, call, result, number)
+            link, dim = self._link(node, call, shape, number, reads.get(number, []))
             links.append(link)
             dims.add(dim)
         if len(dims) > 1:
@@ -326,10 +329,10 @@ class _Compiler:
         site = Site(node, call, result, shape, dims.pop(), tuple(links), shapes)
         return site, _executor(site)
 
-    def _link(self, node: Node, call: BoundCall, result: int, number: int) -> tuple[Link, int]:
-        shape = self.graph.shape(node.results[result])
+    def _link(
+        self, node: Node, call: BoundCall, shape: Shape, number: int, reads: Sequence[Read]
+    ) -> tuple[Link, int]:
         operand = self.values[self.numbers[node.operands[number]]]
-        reads = [read for read in node.reads[result] if read.operand == number]
         found = _followed(reads, operand, shape)
         rows = shape[found.dim]
         size = operand.shape[operand.dim]
@@ -372,6 +375,14 @@ def _executor(site: Site) -> Executor:
     if maker is None:
         raise Blocked("nobody has told yet how to run this op on a band of rows")
     return maker(site)
+
+
+def _by_operand(reads: Sequence[Read]) -> dict[int, list[Read]]:
+    """The reads of each operand, by its number."""
+    found: dict[int, list[Read]] = {}
+    for read in reads:
+        found.setdefault(read.operand, []).append(read)
+    return found
 
 
 def _followed(reads: Sequence[Read], operand: Streamed, shape: Shape) -> Followed:

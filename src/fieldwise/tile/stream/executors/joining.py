@@ -49,14 +49,14 @@ class _Part:
 def _cat(site: Site) -> Executor:
     dim = site.call["dim"] % len(site.shape)
     along = dim == site.dim
-    parts = _parts(site, dim)
-    if along and site.endless:
+    parts, endless = _parts(site, dim), site.endless
+    if along and endless:
         *front, last = parts
         if isinstance(last.source, Tensor) or any(isinstance(part.source, int) for part in front):
             raise Blocked("where it joins depends on the total length")
         parts = [*front, replace(last, stop=ENDLESS)]
     if not along:
-        parts = [part.uniform(site.dim, endless=site.endless) for part in parts]
+        parts = [part.uniform(site.dim, endless=endless) for part in parts]
 
     def beside(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         return (torch.cat([part.rows(rows, site.dim, lo, hi) for part in parts], dim),)
@@ -88,12 +88,12 @@ def _parts(site: Site, dim: int) -> list[_Part]:
 @executor("stack")
 def _stack(site: Site) -> Executor:
     dim = site.call["dim"] % len(site.shape)
-    inner = site.dim - (dim < site.dim)
+    inner, endless = site.dim - (dim < site.dim), site.endless
     parts = [
         _Part(item.operand if isinstance(item, Ref) else item, 0, site.rows)
         for item in site.call["tensors"]
     ]
-    parts = [part.uniform(inner, endless=site.endless) for part in parts]
+    parts = [part.uniform(inner, endless=endless) for part in parts]
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         return (torch.stack([part.rows(rows, inner, lo, hi) for part in parts], dim),)
