@@ -46,6 +46,15 @@ def _on_a_diagonal(x: Tensor) -> Tensor:
     return torch.diagonal_scatter(old, x.expand(2, 1, SIZE, SIZE).permute(1, 2, 3, 0))
 
 
+def _masked_write(x: Tensor) -> Tensor:
+    """Of the places some lie outside; the mask leaves them out."""
+    places = torch.tensor([0, 3, SIZE + 1])
+    kept = torch.tensor([True, True, False])
+    return torch.ops.aten._unsafe_masked_index_put_accumulate(
+        x[0, 0], kept, [places, places], _drawn(3)
+    )
+
+
 HOLDS: dict[str, tuple[Callable[[Tensor], Tensor], int, int]] = {
     "rows of a table, looked up along them": (lambda x: MAP.gather(3, _sign(x)), 3, 1),
     "columns of a table, looked up along them": (lambda x: MAP.gather(2, _sign(x)), 2, 1),
@@ -74,6 +83,7 @@ VARIES: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
         lambda x: x.index_add(3, EVERY // 2 * 2 % 6, torch.ones(SHAPE, dtype=x.dtype)), 3,
     ),
     "maps beside a diagonal": (_on_a_diagonal, 3),
+    "places that a mask chooses": (_masked_write, 3),
 }  # fmt: skip
 
 

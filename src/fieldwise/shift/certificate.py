@@ -34,8 +34,8 @@ class Move:
 class Breaker:
     """A node that ends the proof: its result, module and reason, and what mends it.
 
-    known: False where the proof ends because nobody knows what the op does with positions: it
-           may or may not break the equivariance
+    known: False where the proof ends because nobody knows what the op does with positions, or
+           whether what comes after undoes it: it may or may not break the equivariance
     """
 
     node: str

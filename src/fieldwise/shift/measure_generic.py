@@ -31,7 +31,7 @@ def generic(model: nn.Module, *, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in _drawable(result):
-            tensor.copy_(_draw(name, tensor, generator))
+            tensor.copy_(drawn(name, tensor, generator))
     return result
 
 
@@ -47,7 +47,7 @@ def redrawn(model: nn.Module, names: Collection[str], *, seed: int = 0) -> nn.Mo
     with torch.no_grad():
         for name, tensor in result.named_parameters(remove_duplicate=False):
             if name in names:
-                tensor.copy_(_draw(name, tensor, generator))
+                tensor.copy_(drawn(name, tensor, generator))
     return result
 
 
@@ -106,10 +106,11 @@ def _drawable(model: nn.Module) -> list[tuple[str, Tensor]]:
     return list(found.values())
 
 
-def _draw(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
+def drawn(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Values for a parameter of this name, as ``generic`` draws them, in double precision."""
     if tensor.is_complex():
         parts = torch.view_as_real(tensor)
-        real, imaginary = (_draw(name, part, generator) for part in parts.unbind(-1))
+        real, imaginary = (drawn(name, part, generator) for part in parts.unbind(-1))
         return torch.complex(real, imaginary)
     shape = tuple(tensor.shape)
     if name == "running_var":

@@ -4,7 +4,7 @@ One sweep per axis and theorem.  In the circular theorem the input is periodic a
 the interior theorem it is a window of an unbounded signal, which is seen shifted.  The sweeps are
 the same but for that: a layout per value says which of its positions move (``layout``), a step per
 node carries it on (``step``), and the first node at which nothing can be said any more is kept as
-the reason.
+the reason.  Whether it breaks the value for good is asked of numbers too (``witness``).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from fieldwise.shift.moving import BreaksError, Fault
 from fieldwise.shift.reasons import Reasons
 from fieldwise.shift.states import Follows, Lost, State
 from fieldwise.shift.step import advanced, is_random
-from fieldwise.shift.verdicts import axis_certificate
+from fieldwise.shift.verdicts import axis_certificate, is_claimed
 
 
 def certify(
@@ -62,8 +62,11 @@ def certify(
              there are fewer
 
     Other inputs are not shifted.  Parameters count as generic, and so does what is computed from
-    them; other constants are judged by their values.  Raises CaptureError where the model cannot be
-    recorded, UsageError for an unknown input or axis, or an axis without positions.
+    them; other constants are judged by their values.  Before a value is called broken, numbers are
+    asked, as far as that costs little (see ``witness``).
+
+    Raises CaptureError where the model cannot be recorded, UsageError for an unknown input or axis,
+    or an axis without positions.
     """
     graph = generic_graph(model, example)
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
@@ -77,14 +80,48 @@ def certify(
             for axis in chosen
         }
     names = _names(graph)
+    values = tuple(_dependent(graph, source.name))
+    refuted = _refuted(
+        graph, source, {axis: circular for axis, (circular, _) in sweeps.items()}, values, example
+    )
     found: dict[str, Certificate] = {}
-    for value in _dependent(graph, source.name):
+    for value in values:
         certified = tuple(
-            axis_certificate(axis, source.shape[axis], *(sweep[value] for sweep in sweeps[axis]))
+            axis_certificate(
+                axis,
+                source.shape[axis],
+                *(sweep[value] for sweep in sweeps[axis]),
+                refuted=(value, axis) in refuted,
+            )
             for axis in chosen
         )
         found[value] = Certificate(names.get(value, value), value, graph.shape(value), certified)
     return Certificates(graph, source.name, chosen, found)
+
+
+def _refuted(
+    graph: Graph,
+    source: Value,
+    states: Mapping[int, Mapping[str, State]],
+    values: Sequence[str],
+    example: Any,
+) -> frozenset[tuple[str, int]]:
+    """The values that would be called broken, and the axes, of which numbers show the contrary.
+
+    states: of the circular sweep, per axis
+    """
+    claims: dict[str, dict[int, bool]] = {}
+    for axis, found in states.items():
+        for value in values:
+            if is_claimed(found[value]):
+                claims.setdefault(value, {})[axis] = isinstance(found[value], Follows)
+    if not claims or any(node.source is None for node in graph.nodes):
+        return frozenset()
+    from fieldwise.capture.torch.tree import named_tensors
+    from fieldwise.shift.witness import refuted
+
+    given = {id(tensor): tensor for _, tensor in named_tensors(example)}
+    return refuted(graph, source.name, claims, tuple(given.values()))
 
 
 def _names(graph: Graph) -> dict[str, str]:

@@ -15,9 +15,16 @@ from fieldwise.shift.states import Follows, Lost, State
 _FITS = "no circular padding is larger than the axis that it pads"
 
 
-def axis_certificate(axis: int, size: int, circular: State, interior: State) -> AxisCertificate:
-    """The certificate of one axis of the input, of ``size``, from the ends of both sweeps."""
+def axis_certificate(
+    axis: int, size: int, circular: State, interior: State, *, refuted: bool
+) -> AxisCertificate:
+    """The certificate of one axis of the input, of ``size``, from the ends of both sweeps.
+
+    refuted: whether numbers show that the circular theorem is not broken, whatever is in the way
+    """
     faults = tuple(dict.fromkeys(_faults(circular)))
+    if refuted:
+        faults = tuple(dict.fromkeys(replace(fault, known=False) for fault in faults))
     inside = _interior(interior)
     return AxisCertificate(
         axis=axis,
@@ -27,6 +34,11 @@ def axis_certificate(axis: int, size: int, circular: State, interior: State) -> 
         broken_by=_breakers(faults, axis),
         emptied_by=_breakers(_faults(interior), axis) if inside.empty else (),
     )
+
+
+def is_claimed(state: State) -> bool:
+    """Whether a value would be called broken."""
+    return any(fault.known for fault in _faults(state))
 
 
 def _breakers(faults: Sequence[Fault], axis: int) -> tuple[Breaker, ...]:

@@ -22,6 +22,7 @@ from fieldwise.shift.moving import BreaksError, Fault
 _WRITTEN = ("values", "value", "source", "src")
 BY_DATA = Fault("it writes to positions that depend on the data", known=False)
 _NO_GRID = Fault("it writes what derives from the input to no regular grid", known=False)
+_MASKED = Fault("what its mask leaves out is not looked into", known=False)
 
 
 def needs_reads(frame: Frame) -> bool:
@@ -30,6 +31,8 @@ def needs_reads(frame: Frame) -> bool:
     Raises BreaksError where nobody knows where.
     """
     given = arguments(frame.node)
+    if given.get("mask") is not None:
+        raise BreaksError(_MASKED)
     if any(isinstance(index, Ref) for index in _indices(given)) or not given:
         raise BreaksError(BY_DATA)
     written = _written(given)

@@ -1,4 +1,9 @@
-"""Certificates of translation equivariance held against shifted inputs: ``check_shift``."""
+"""Certificates of translation equivariance held against shifted inputs: ``check_shift``.
+
+What is said to hold must hold whatever the parameters are, so also for those of the model.  What is
+said to be broken is so for parameters that are generic, and those of a fresh model are not: its
+norms weigh all channels alike.  So there they are drawn anew.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.shift import AxisCertificate, Interior, Move, certify
+from fieldwise.shift.measure_generic import redrawn
 from fieldwise.testing.outcome import Outcome, outcome_of, worst
 from fieldwise.testing.running import (
     Inputs,
     as_module,
     coarse,
     doubled,
+    is_whole,
     resampled,
     run,
     same,
@@ -39,17 +46,20 @@ def shift_outcome(model: Any, inputs: Inputs, axis: int) -> Outcome:
     graph = certificates.graph
     try:
         shifted = _Shifted(module, inputs, axis)
+        generic = _generic(shifted)
     except (RuntimeError, ValueError, IndexError) as error:
         return Outcome("nothing", f"the model does not run on other inputs: {error}")
     found = []
     for name, value in zip(graph.output_names or graph.outputs, graph.outputs, strict=True):
         if value in certificates.by_value:
             certificate = certificates.by_value[value].along(axis)
-            found.append(_judged(shifted, name, certificate))
+            found.append(_judged(shifted, generic, name, certificate))
     return worst(found)
 
 
-def _judged(shifted: _Shifted, name: str, certificate: AxisCertificate) -> Outcome:
+def _judged(
+    shifted: _Shifted, generic: _Shifted, name: str, certificate: AxisCertificate
+) -> Outcome:
     before = shifted.outputs(shifted.inputs, name)
     if not all(_telling(y) for y in before) or _alike(before):
         return Outcome("nothing", f"{name} does not tell one input from another")
@@ -60,7 +70,7 @@ def _judged(shifted: _Shifted, name: str, certificate: AxisCertificate) -> Outco
         whys = {breaker.why for breaker in certificate.broken_by}
         outcomes.append(Outcome("undecided", "; ".join(sorted(whys))))
     else:
-        outcomes.append(_broken(shifted, name, certificate, before))
+        outcomes.append(_broken(generic, name, certificate))
     return worst(outcomes)
 
 
@@ -109,6 +119,15 @@ class _Shifted:
         return [outputs[name] for outputs in self._known[what, by]]
 
 
+def _generic(shifted: _Shifted) -> _Shifted:
+    """The same with generic parameters."""
+    parameters = shifted.model.named_parameters(remove_duplicate=False)
+    names = [name for name, tensor in parameters if not is_whole(tensor)]
+    if not names:
+        return shifted
+    return _Shifted(redrawn(shifted.model, names), shifted.given, shifted.axis)
+
+
 # -------------------------------------------------------------------- the circular theorem
 
 
@@ -130,8 +149,9 @@ def _holds(shifted: _Shifted, name: str, certificate: AxisCertificate, before: R
     return Outcome("holds", compared=times)
 
 
-def _broken(shifted: _Shifted, name: str, certificate: AxisCertificate, before: Runs) -> Outcome:
-    """Some roll by less than a full turn must not be answered by any roll of the output."""
+def _broken(shifted: _Shifted, name: str, certificate: AxisCertificate) -> Outcome:
+    """No roll by less than a full turn may be answered by any roll of the output."""
+    before = shifted.outputs(shifted.inputs, name)
     told = "; ".join(dict.fromkeys(b.why for b in certificate.broken_by))
     tried = _some_rolls(shifted.size)
     for by in tried:
