@@ -63,7 +63,7 @@ def _value(
         operand = found.get(node.operands[read.operand])
         if operand is not None:
             state = operand.state
-            if min(len(reads), len(state.products)) > _MANY_READS:
+            if len(reads) > _MANY_READS and len(state.products) > _MANY_READS:
                 if id(state) not in narrowed:
                     narrowed[id(state)] = Narrowed(state)
                 state = narrowed[id(state)].to(read)

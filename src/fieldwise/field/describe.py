@@ -24,16 +24,21 @@ Part = Mapping[int, IndexSet]
 class Scene:
     """The value whose units are described, and the source in which they see.
 
-    layout:  of the value; middle: its middle unit, by unit dimension
+    layout:  of the value; dims: its unit dimensions
     axes:    of the source; source: its shape
     full_by: per axis, the first value on the way that saw all of it
     """
 
     layout: Layout
-    middle: Mapping[int, int]
+    dims: Sequence[int]
     axes: Sequence[int]
     source: Shape
     full_by: Sequence[str | None]
+
+    @property
+    def middle(self) -> dict[int, int]:
+        """The middle unit, by unit dimension."""
+        return {dim: length(self.layout, dim) // 2 for dim in self.dims}
 
 
 def fields(scene: Scene, products: Sequence[Product], part: Part | None) -> tuple[AxisField, ...]:
@@ -143,10 +148,10 @@ def _bounded(
 def _over(track: Track, digits: tuple[Digit, ...], layout: Layout) -> AxisMap | None:
     """``over``, where the map is not too long to be told."""
     assert isinstance(track.map, AxisMap)
+    if track.digits == digits:
+        return track.map
     others = prod(layout[dim][place][0] for dim, place in digits[1:])
-    if track.digits != digits and track.map.period * others > _LONG:
-        return None
-    return over(track, digits, layout)
+    return None if track.map.period * others > _LONG else over(track, digits, layout)
 
 
 def _united(maps: Sequence[AxisMap]) -> AxisMap | None:
@@ -199,12 +204,12 @@ def _positions(digits: Sequence[Digit], part: Part, layout: Layout) -> IndexSet 
 
 def _flattened(products: Sequence[Product]) -> set[tuple[Digit, ...]]:
     """Digits that several axes follow: rows and columns in one dimension."""
-    return {
-        track.digits
-        for product in products
-        for number, track in enumerate(product.tracks)
-        if track.digits and any(t.digits == track.digits for t in product.tracks[:number])
-    }
+    found: set[tuple[Digit, ...]] = set()
+    for product in products:
+        followed = [track.digits for track in product.tracks if track.digits]
+        if len(set(followed)) < len(followed):
+            found.update(digits for digits in followed if followed.count(digits) > 1)
+    return found
 
 
 def _stride(index: AxisMap, at: int, *, flat: bool) -> Fraction | None:
@@ -283,11 +288,6 @@ def _member(indices: IndexSet, number: int) -> int:
 
 
 # -------------------------------------------------------------------- one unit
-
-
-def middle_of(layout: Layout, dims: Sequence[int]) -> dict[int, int]:
-    """The middle unit, by unit dimension."""
-    return {dim: length(layout, dim) // 2 for dim in dims}
 
 
 def places_of(unit: Mapping[int, int], layout: Layout) -> dict[Digit, int]:

@@ -41,6 +41,14 @@ def length(layout: Layout, dim: int) -> int:
     return prod(size for size, _ in layout[dim])
 
 
+def are_alike(products: Sequence[Product], local: Sequence[Product]) -> bool:
+    """Whether all units see the same, at any size: nothing is guarded or written out."""
+    for product in (*products, *local):
+        if product.where or product.sized:
+            return False
+    return True
+
+
 def cells(
     products: Sequence[Product], local: Sequence[Product], layout: Layout, dims: Sequence[int]
 ) -> list[Cell] | None:
@@ -48,8 +56,6 @@ def cells(
 
     dims: the unit dimensions; the products are of whole units (see ``rows.of_units``)
     """
-    if not any(product.where or product.sized for product in (*products, *local)):
-        return [Cell(whole(layout, dims), tuple(products), tuple(local))]
     seen, beside = (
         [part for product in some for part in _regular_runs(product, layout)]
         for some in (products, local)

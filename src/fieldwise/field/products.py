@@ -95,7 +95,8 @@ def _apart(one: _Span, two: _Span) -> bool:
 class ByGuard:
     """Products under the stretches of dimensions that their guards touch.
 
-    Hundreds of products that hold for one unit each are compared with their like alone.
+    Hundreds of products that hold for one unit each are compared with their like alone; a few are
+    not looked up.
     """
 
     def __init__(self, layout: Layout, products: Iterable[Product] = ()) -> None:
@@ -109,9 +110,17 @@ class ByGuard:
 
     def add(self, product: Product) -> None:
         """Enter a product."""
-        span, number = _span(product.where), self._next
-        self._products[number] = product, span
+        number = self._next
+        self._products[number] = product, _span(product.where)
         self._next += 1
+        if self._next == _FEW:
+            for known in self._products:
+                self._enter(known)
+        elif self._next > _FEW:
+            self._enter(number)
+
+    def _enter(self, number: int) -> None:
+        span = self._products[number][1]
         dim, stretches = min(
             ((dim, self._stretches(dim, first, last)) for dim, first, last in span),
             key=lambda pair: len(pair[1]) / min(self._size(pair[0]), _STRETCHES),
@@ -145,6 +154,8 @@ class ByGuard:
         return tuple(product for product, _ in reversed(self._products.values()))
 
     def _candidates(self, span: _Span) -> Iterable[int]:
+        if self._next < _FEW:
+            return list(self._products)
         limits = {dim: self._stretches(dim, first, last) for dim, first, last in span}
         if not any(dim in limits and len(limits[dim]) <= _FEW for dim in self._narrow):
             return list(self._products)

@@ -13,11 +13,10 @@ from fieldwise.field.describe import (
     combined,
     evaluated,
     fields,
-    middle_of,
     of_one,
     places_of,
 )
-from fieldwise.field.pieces import Cell, cells, whole
+from fieldwise.field.pieces import Cell, are_alike, cells, whole
 from fieldwise.field.products import Layout, Product, Track, antichain
 from fieldwise.field.report import AxisField, Piece, Row
 from fieldwise.field.state import State
@@ -68,9 +67,11 @@ def summarise(closed: Closed, axes: Sequence[int], source: Shape, *, with_local:
     """Extents, strides and the rest per source axis, of whole units."""
     layout = closed.state.layout
     dims = roles(layout, axes, len(source)).unit
-    scene = Scene(layout, middle_of(layout, dims), axes, source, closed.full_by)
+    scene = Scene(layout, dims, axes, source, closed.full_by)
     seen = of_units(closed.state.products, layout, frozenset(dims))
     beside = of_units(closed.state.local, layout, frozenset(dims)) if with_local else ()
+    if are_alike(seen, beside):
+        return _of_all(scene, seen, beside)
     found = cells(seen, beside, layout, dims)
     if found is None:
         return _of_the_middle(scene, seen, beside)

@@ -61,7 +61,10 @@ def united(
     Where each of many units sees rectangles of its own (tokens of an image behind an arbitrary
     mask), the field is bounded by everything: a single unit can still be pulled.
     """
-    found = tabled(products, layout, sizes)
+    found = list(products)
+    if len(found) < 2:
+        return tuple(found)
+    found = tabled(found, layout, sizes)
     if len(found) <= _FEW:
         return antichain(found, layout)
     guarded = {dim for product in found for dim, _ in product.where}

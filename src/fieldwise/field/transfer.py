@@ -69,13 +69,9 @@ def _is_identity(step: Separable) -> bool:
 
 def _separable(state: State, step: Separable, before: Shape, after: Shape, beside: int) -> State:
     where = dict(step.where)
-    driving = {
-        dim
-        for product in chain(state.products, state.local)
-        for track in product.tracks
-        for dim, _ in track.digits
-    }
-    if not any(product.where for product in chain(state.products, state.local)) and all(
+    products = _every(state)
+    driving = {dim for product in products for track in product.tracks for dim, _ in track.digits}
+    if not any(product.where for product in products) and all(
         _stays(step.coords[dim], dim, before, after) for dim in driving
     ):
         return _untouched(state, step, before, after, where)
@@ -97,6 +93,12 @@ def _separable(state: State, step: Separable, before: Shape, after: Shape, besid
 
     reduces = any(isinstance(step.coords[dim], (Whole, Unknown)) for dim in driving)
     return state.changed(layout, change, change_local if reduces else None)
+
+
+def _every(state: State) -> tuple[Product, ...]:
+    """The products of a state and its local ones, where those are others."""
+    same = state.local is state.products
+    return state.products if same else (*state.products, *state.local)
 
 
 def _passes(coord: Along, before: int, after: int) -> bool:
