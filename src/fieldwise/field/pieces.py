@@ -43,10 +43,7 @@ def length(layout: Layout, dim: int) -> int:
 
 def are_alike(products: Sequence[Product], local: Sequence[Product]) -> bool:
     """Whether all units see the same, at any size: nothing is guarded or written out."""
-    for product in (*products, *local):
-        if product.where or product.sized:
-            return False
-    return True
+    return not any(product.where or product.sized for product in (*products, *local))
 
 
 def cells(

@@ -78,7 +78,7 @@ def _execution(node: Node, graph: Graph, known: Mapping[str, Tensor]) -> Executi
     source = node.source
     if source is None or not all(graph.values[name].dtype in _FLOATS for name in node.operands):
         return None
-    constants = list(tensors_of(source.args, source.kwargs))
+    constants = tensors_of(source.args, source.kwargs)
     if any(tensor.is_meta for tensor in constants) or _reads_by_data(node):
         return None
     adds = node.op in _ADDS and not any(name in known for name in node.operands)
@@ -157,14 +157,14 @@ def _filled(item: Any, operands: Sequence[Tensor]) -> Any:
 
 
 def _executed(call: Execution) -> list[Tensor]:
-    return list(tensors_of((call.run(),), {}))
+    return tensors_of((call.run(),), {})
 
 
 def _other(call: Execution) -> list[Tensor]:
     """A move, or an element-wise function of one tensor; else nothing is known."""
     if call.moves:
         return _executed(call)
-    tensors = list(tensors_of(tuple(call.args.values()), {}))
+    tensors = tensors_of(tuple(call.args.values()), {})
     if call.pointwise and len(tensors) == 1:
         return [torch.where(tensors[0].isnan(), torch.nan, out) for out in _executed(call)]
     return []

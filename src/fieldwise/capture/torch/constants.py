@@ -117,7 +117,7 @@ class Constants:
 
     def run(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An op on constants alone."""
-        tensors = list(tensors_of(args, kwargs))
+        tensors = tensors_of(args, kwargs)
         meta = [tensor.is_meta for tensor in tensors]
         if op.moves and not any(meta):
             args, kwargs = self.at_home(args, kwargs)

@@ -75,7 +75,7 @@ def _end(model: nn.Module) -> None:
 def attributes(model: nn.Module) -> Iterator[None]:
     """Undo what a forward pass stores on its modules: caches, counters, lists, flags."""
     empty, filled = _containers(model)
-    saved = [(container, _content(container)) for container in filled]
+    saved = [(c, dict(c) if isinstance(c, dict) else list(c)) for c in filled]
     try:
         yield
     finally:
@@ -83,7 +83,7 @@ def attributes(model: nn.Module) -> Iterator[None]:
             if container:
                 container.clear()
         for container, content in saved:
-            if not _same(_content(container), content):
+            if not _same(container, content):
                 _put_back(container, content)
 
 
@@ -116,10 +116,6 @@ def _containers(model: nn.Module) -> tuple[list[Any], list[Any]]:
 
 
 _FOLLOWED = (nn.Module, dict, list, set, deque, tuple)
-
-
-def _content(container: Any) -> Any:
-    return dict(container) if isinstance(container, dict) else list(container)
 
 
 def _same(one: Any, two: Any) -> bool:

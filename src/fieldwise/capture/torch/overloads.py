@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -80,7 +80,7 @@ class Op:
         if not self.writes:
             return []
         bound = self.bind(args, kwargs)
-        return list(tensors_of([bound[name] for name in self.writes], {}))
+        return tensors_of([bound[name] for name in self.writes], {})
 
 
 _LIKE = (
@@ -213,13 +213,15 @@ def unknown_reads(call: OpCall, why: str) -> Reads:
 # -------------------------------------------------------------------- arguments of a call
 
 
-def tensors_of(args: Any, kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
+def tensors_of(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """The tensors among the arguments of an op, which nests them one list deep."""
+    found: list[Tensor] = []
     for value in (*args, *kwargs.values()):
         if isinstance(value, Tensor):
-            yield value
+            found.append(value)
         elif isinstance(value, (list, tuple)):
-            yield from (item for item in value if isinstance(item, Tensor))
+            found.extend(item for item in value if isinstance(item, Tensor))
+    return found
 
 
 def map_arguments(
@@ -250,11 +252,11 @@ def split_arguments(
             return [one for one, _ in pairs], [other for _, other in pairs]
         return value, value
 
-    pairs = [visit(value) for value in args]
+    ones, others = zip(*map(visit, args), strict=True) if args else ((), ())
     named = {key: visit(value) for key, value in kwargs.items()}
     return (
-        (tuple(one for one, _ in pairs), {key: one for key, (one, _) in named.items()}),
-        (tuple(other for _, other in pairs), {key: other for key, (_, other) in named.items()}),
+        (ones, {key: one for key, (one, _) in named.items()}),
+        (others, {key: other for key, (_, other) in named.items()}),
     )
 
 

@@ -93,8 +93,8 @@ def draws(func: Any) -> bool:
 
 
 def _device(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.device:
-    tensor = next(tensors_of(args, kwargs), None)
-    return kwargs.get("device") or (_CPU if tensor is None else tensor.device)
+    tensors = tensors_of(args, kwargs)
+    return kwargs.get("device") or (tensors[0].device if tensors else _CPU)
 
 
 def _shared(device: torch.device) -> torch.Generator | None:

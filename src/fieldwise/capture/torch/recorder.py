@@ -74,7 +74,7 @@ class _Recorded:
     meta_args: tuple[Any, ...]
     meta_kwargs: dict[str, Any]
 
-    def stand_ins(self) -> Iterator[Tensor]:
+    def stand_ins(self) -> list[Tensor]:
         """The tensors among the arguments, on the meta device."""
         return tensors_of(self.meta_args, self.meta_kwargs)
 
@@ -281,12 +281,13 @@ class Recorder(TorchDispatchMode):
         if not written:
             if not results:
                 return out
+            made = set(map(id, results))
             for given, meta in zip(tensors_of(args, kwargs), recorded.stand_ins(), strict=True):
                 if out is meta:
                     return given
-                if any(result is meta for result in results):
+                if id(meta) in made:
                     out = _parted(out, meta)
-            for result in results:
+            for result in results if len(made) < len(results) else ():
                 if sum(other is result for other in results) > 1:
                     out = _parted(out, result)
             results = tuple(tensors_of((out,), {}))
@@ -541,7 +542,7 @@ def _view(
 ) -> View:
     """A view op of one operand, as a link of the chain from a storage to a tensor."""
     base = next(t for t in recorded.stand_ins())
-    result = list(tensors_of((out,), {}))[position]
+    result = tensors_of((out,), {})[position]
     why = f"a view by {op.name}"
     return View(
         op=op.canonical,

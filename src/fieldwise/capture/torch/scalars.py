@@ -15,7 +15,6 @@ from fieldwise.axes import IndexSet
 from fieldwise.capture.torch.registry import OpCall, Reads, Rule
 from fieldwise.graph.ir import Along, Coord, Fixed, Read, Ref, Reshape, Separable, Whole, separable
 
-_DIMENSIONS = ("dim", "dims")
 _LINES = ("self", "input", "index", "src", "source")
 _TRUE_LINES = _LINES[:3]
 """Where one of these is a scalar; ``select_scatter`` wants a scalar to write into a line."""
@@ -25,10 +24,10 @@ _FIRST = IndexSet(0, 1)
 
 def reads_with_lines(rule: Rule, call: OpCall) -> Reads:
     """What a rule says of a call; scalars that torch counts as lines are lines to it."""
+    if not (_counts(call.args.get("dim")) or _counts(call.args.get("dims"))):
+        return rule(call)
     scalars = [name for name in _LINES if _is_scalar(call, name)]
-    if not any(name in scalars for name in _TRUE_LINES) or not any(
-        _counts(call.args.get(name)) for name in _DIMENSIONS
-    ):
+    if not any(name in scalars for name in _TRUE_LINES):
         return rule(call)
     numbers = {call.operand(name) for name in scalars}
     shown = replace(

@@ -15,7 +15,7 @@ from fieldwise.capture.torch.keeping import attributes
 from fieldwise.capture.torch.memory import storage_key
 from fieldwise.capture.torch.private import call_module, private
 from fieldwise.capture.torch.recorder import Recorder
-from fieldwise.capture.torch.tree import named_tensors
+from fieldwise.capture.torch.tree import named_modules, tensors_in
 from fieldwise.collecting import uncollected
 
 
@@ -60,7 +60,7 @@ def _uncompiled() -> Iterator[None]:
 
 def _followed(model: nn.Module, recorder: Recorder) -> Callable[..., Any]:
     """What a module that is called on this thread runs: the trace is told of it, hooks and all."""
-    paths = {id(module): path for path, module in model.named_modules()}
+    paths = {id(module): path for path, module in named_modules(model)}
     trace, value_of = recorder.trace, recorder.memory.value_of
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -72,7 +72,7 @@ def _followed(model: nn.Module, recorder: Recorder) -> Callable[..., Any]:
                     output = call_module(module, *args, **kwargs)
             else:
                 output = call_module(module, *args, **kwargs)
-            values = [value_of(tensor) for _, tensor in named_tensors(output)]
+            values = [value_of(tensor) for tensor in tensors_in(output)]
         except BaseException as error:
             trace.leave(path, (), error)
             raise

@@ -90,6 +90,6 @@ class Trace:
         """Change the tensors that the calls recorded so far hold."""
         for number, draft in enumerate(self.drafts):
             call = draft.source
-            if call is not None and next(tensors_of(call.args, call.kwargs), None) is not None:
+            if call is not None and tensors_of(call.args, call.kwargs):
                 source = Call(call.target, *map_arguments(change, call.args, call.kwargs))
                 self.drafts[number] = replace(draft, source=source)

@@ -28,6 +28,15 @@ def named_tensors(tree: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     yield from zip(names, (tensor for _, tensor in found), strict=True)
 
 
+def tensors_in(tree: Any) -> Iterator[Tensor]:
+    """The tensors of a nested output, in the order of ``named_tensors``."""
+    if isinstance(tree, Tensor):
+        yield tree
+        return
+    for _, item in _items(tree):
+        yield from tensors_in(item)
+
+
 def _spelled(tree: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(tree, Tensor):
         yield prefix or "output", tree
@@ -55,7 +64,7 @@ def find_hidden(tree: Any) -> Iterator[tuple[Any, Tensor | None]]:
     else:
         inside = tree if isinstance(tree, (set, frozenset)) else getattr(tree, "__dict__", {})
         held = list(inside) if isinstance(inside, (set, frozenset)) else dict(inside)
-        for _, tensor in named_tensors(held):
+        for tensor in tensors_in(held):
             yield tree, tensor
 
 
@@ -119,11 +128,28 @@ def _like_mapping(tree: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:
     return twin
 
 
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """As ``nn.Module.named_modules`` has it, each module under its first path, in a flat loop."""
+    seen: set[int] = set()
+    waiting: list[tuple[str, nn.Module]] = [("", model)]
+    while waiting:
+        path, module = waiting.pop()
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield path, module
+            prefix = f"{path}." if path else ""
+            waiting.extend(
+                (prefix + name, child)
+                for name, child in reversed(module._modules.items())
+                if child is not None
+            )
+
+
 def named_state(model: nn.Module) -> list[tuple[str, Tensor]]:
     """The parameters and buffers by name, under every name that they have."""
     return [
         (f"{path}.{name}" if path else name, tensor)
-        for path, module in model.named_modules()
+        for path, module in named_modules(model)
         for table in (module._parameters, module._buffers)
         for name, tensor in table.items()
         if tensor is not None

@@ -97,7 +97,7 @@ class _Counted(TorchDispatchMode):
             with self:
                 return func.decompose(*args, **kwargs)
         made = func(*args, **kwargs)
-        results = list(tensors_of((made,), {}))
+        results = tensors_of((made,), {})
         if func._schema.is_mutable:
             self.nbytes += sum(result.numel() * result.element_size() for result in results)
             return made
