@@ -152,6 +152,7 @@ class Graph:
     scopes:          module path → per run of that module, the names of the values it returned
     structure:       the model's output with ``Ref(n)`` in the place of output n and everything else
                      as it was: constants, None, numbers; None where nothing but names is known
+    draws:           whether a run of the model may draw random numbers
     """
 
     inputs: tuple[str, ...]
@@ -161,6 +162,7 @@ class Graph:
     scopes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     output_names: tuple[str, ...] = ()
     structure: Any = field(default=None, compare=False, repr=False)
+    draws: bool = field(default=True, compare=False, repr=False)
 
     def shape(self, name: str) -> Shape:
         """The shape of a value."""

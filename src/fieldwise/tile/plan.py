@@ -126,6 +126,7 @@ class TilePlan:
     proven:       whether every crop was compared with the whole, layer by layer; if not, the
                   caller vouches for the sizes
     structure:    of the model's output (see ``Graph.structure``); None where only names are known
+    draws:        whether a run may draw random numbers
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -136,6 +137,7 @@ class TilePlan:
     recompute: float
     proven: bool = True
     structure: Any = field(default=None, compare=False, repr=False)
+    draws: bool = field(default=True, compare=False, repr=False)
 
     def __len__(self) -> int:
         return prod(len(axis.pieces) for axis in self.axes)

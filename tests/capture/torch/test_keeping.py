@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import fieldwise
 from fieldwise.capture.torch import capture
-from fieldwise.capture.torch.keeping import kept
+from fieldwise.capture.torch.keeping import kept, remembered
 from fieldwise.capture.torch.running import run
 from fieldwise.field.probes.literal import unit_gradient
 from fieldwise.field.probes.nan import nan_field
@@ -126,3 +126,53 @@ def test_a_run_inside_a_transform_of_torch_func_is_kept_as_well():
     value, rate = torch.func.jvp(lambda x: run(model, x), (x,), (torch.ones_like(x),))
     assert value.shape == rate.shape == (1, 2, 8)
     assert model.calls == 0
+
+
+class Numbered(nn.Module):
+    """Counts its runs, and adds what it drew in each."""
+
+    runs = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.runs += 1
+        return x * self.runs + torch.rand(())
+
+
+def test_a_remembered_model_is_put_back_after_each_run():
+    model = Numbered().eval()
+    with remembered(model):
+        for _ in range(3):
+            with kept(model):
+                model(torch.zeros(1))
+                assert model.runs == 1
+            assert model.runs == 0
+            assert "runs" not in vars(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "draws"),
+    [
+        (Numbered(), True),
+        (nn.Dropout(0.5).train(), True),
+        (nn.Dropout(0.5).eval(), False),
+        (nn.RReLU().eval(), False),
+        (nn.Conv2d(3, 3, 3), False),
+        (nn.TransformerEncoderLayer(8, 2, batch_first=True).eval(), False),
+    ],
+)
+def test_a_graph_tells_whether_a_run_may_draw(model: nn.Module, draws: bool):
+    x = torch.zeros(1, 3, 8, 8) if isinstance(model, nn.Conv2d) else torch.zeros(1, 8, 8)
+    assert capture(model, x).draws is draws
+
+
+class Drawing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand(())
+
+
+def test_tiles_of_a_model_that_draws_leave_the_generator_of_the_process_alone():
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    torch.manual_seed(3)
+    fieldwise.tiled(Drawing().eval(), torch.zeros(1, 1, 8, 8), tile=4)(torch.zeros(1, 1, 8, 8))
+    assert torch.equal(torch.rand(4), wanted)

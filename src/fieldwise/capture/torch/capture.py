@@ -71,7 +71,7 @@ def _captured(model: nn.Module, example: Any) -> Graph:
     try:
         with without_autocast():
             graph = _finished(recorder.trace, example, outputs)
-        return replace(graph, structure=structure)
+        return replace(graph, structure=structure, draws=recorder.trace.draws)
     except Exception as error:
         raise our_fault(error, "after the model ran") from error
 

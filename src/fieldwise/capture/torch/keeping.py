@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import eq, is_
 from typing import Any
@@ -29,43 +29,65 @@ def kept(model: Any) -> Iterator[None]:
     Several may run one model at a time: it is put back when the last of them is done.  Parameters
     keep the content that a forward pass writes into them.
     """
-    if not isinstance(model, nn.Module):
+    with _entered(model, runs=1):
         yield
-        return
-    _begin(model)
-    try:
+
+
+@contextmanager
+def remembered(model: Any) -> Iterator[None]:
+    """Inside, ``kept`` costs little each time: what the model was is noted once."""
+    with _entered(model, holders=1):
         yield
-    finally:
-        _end(model)
 
 
 @dataclass(slots=True)
 class _Kept:
-    undo: ExitStack
-    runs: int = 1
+    """A model that somebody runs, or that is remembered for runs to come."""
+
+    model: nn.Module
+    put_back: Callable[[], None]
+    runs: int = 0
+    holders: int = 0
 
 
 _kept: dict[int, _Kept] = {}
 
 
-def _begin(model: nn.Module) -> None:
+@contextmanager
+def _entered(model: Any, *, runs: int = 0, holders: int = 0) -> Iterator[None]:
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    _count(model, runs, holders)
+    try:
+        yield
+    finally:
+        _count(model, -runs, -holders)
+
+
+def _count(model: nn.Module, runs: int, holders: int) -> None:
+    """So many more run or remember a model; after the last run it is put back."""
     with RECORDING, torch._C._DisableFuncTorch():  # a run may be one that torch.func transforms
-        if id(model) in _kept:
-            _kept[id(model)].runs += 1
-            return
-        with ExitStack() as stack:
-            stack.enter_context(attributes(model))
-            stack.enter_context(_contents(model))
-            _kept[id(model)] = _Kept(stack.pop_all())
-
-
-def _end(model: nn.Module) -> None:
-    with RECORDING, torch._C._DisableFuncTorch():
-        mine = _kept[id(model)]
-        mine.runs -= 1
-        if not mine.runs:
+        mine = _kept.get(id(model))
+        if mine is None:
+            mine = _kept[id(model)] = _Kept(model, _noted(model))
+        mine.runs += runs
+        mine.holders += holders
+        if not (mine.runs or mine.holders):
             del _kept[id(model)]
-            mine.undo.close()
+        if runs < 0 and not mine.runs:
+            mine.put_back()
+
+
+def _noted(model: nn.Module) -> Callable[[], None]:
+    """Note what a model is; what is returned puts it back, as often as it is called."""
+    steps = (_noted_attributes(model), _noted_tensors(model))
+
+    def put_back() -> None:
+        for step in reversed(steps):
+            step()
+
+    return put_back
 
 
 # -------------------------------------------------------------------- attributes
@@ -74,17 +96,26 @@ def _end(model: nn.Module) -> None:
 @contextmanager
 def attributes(model: nn.Module) -> Iterator[None]:
     """Undo what a forward pass stores on its modules: caches, counters, lists, flags."""
-    empty, filled = _containers(model)
-    saved = [(c, dict(c) if isinstance(c, dict) else list(c)) for c in filled]
+    put_back = _noted_attributes(model)
     try:
         yield
     finally:
+        put_back()
+
+
+def _noted_attributes(model: nn.Module) -> Callable[[], None]:
+    empty, filled = _containers(model)
+    noted = [(c, dict(c) if isinstance(c, dict) else list(c)) for c in filled]
+
+    def put_back() -> None:
         for container in empty:
             if container:
                 container.clear()
-        for container, content in saved:
+        for container, content in noted:
             if not _same(container, content):
                 _put_back(container, content)
+
+    return put_back
 
 
 def _containers(model: nn.Module) -> tuple[list[Any], list[Any]]:
@@ -92,26 +123,32 @@ def _containers(model: nn.Module) -> tuple[list[Any], list[Any]]:
 
     The empty ones come apart: most are, for a module has a dozen dicts for its hooks.
     """
-    waiting: list[Any] = [model.__dict__]
+    waiting: list[tuple[type, Any]] = [(dict, model.__dict__)]
     empty: list[Any] = []
     filled: list[Any] = []
     seen: set[int] = set()
     kinds: dict[type, type | None] = {}
     while waiting:
-        item = waiting.pop()
+        base, item = waiting.pop()
         if id(item) in seen:
             continue
         seen.add(id(item))
-        if not isinstance(item, tuple):
+        if base is not tuple:
             filled.append(item)
-        for part in item.values() if isinstance(item, dict) else item:
+        for part in item.values() if base is dict else item:
             kind = type(part)
-            if kind not in kinds:
-                kinds[kind] = next((base for base in _FOLLOWED if issubclass(kind, base)), None)
-            if kinds[kind] is nn.Module:
-                waiting.append(part.__dict__)
-            elif kinds[kind] is not None:
-                (waiting if part else empty).append(part)
+            followed = kinds.get(kind, object)
+            if followed is None:
+                continue
+            if followed is object:
+                followed = next((base for base in _FOLLOWED if issubclass(kind, base)), None)
+                kinds[kind] = followed
+            if followed is nn.Module:
+                waiting.append((dict, part.__dict__))
+            elif followed is not None and part:
+                waiting.append((followed, part))
+            elif followed is not None:
+                empty.append(part)
     return empty, filled
 
 
@@ -144,16 +181,14 @@ def _put_back(container: Any, content: Any) -> None:
 # -------------------------------------------------------------------- tensors
 
 
-@contextmanager
-def _contents(model: nn.Module) -> Iterator[None]:
-    """Undo what a forward pass does to parameters and buffers."""
+def _noted_tensors(model: nn.Module) -> Callable[[], None]:
+    """What is returned undoes what a forward pass does to parameters and buffers."""
     tensors = [tensor for _, tensor in named_state(model)]
-    saved = [(t, t.detach(), t.requires_grad, t.grad) for t in tensors]
+    noted = [(t, t.detach(), t.requires_grad, t.grad) for t in tensors]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        for tensor, alias, requires_grad, grad in saved:
+
+    def put_back() -> None:
+        for tensor, alias, requires_grad, grad in noted:
             if _is_reshaped(tensor, alias):
                 tensor.data = alias
             if tensor.requires_grad != requires_grad:
@@ -163,6 +198,8 @@ def _contents(model: nn.Module) -> Iterator[None]:
         for buffer, content in buffers:
             if not (buffer.is_meta or torch.equal(buffer, content)):
                 buffer.data.copy_(content)
+
+    return put_back
 
 
 def _is_reshaped(tensor: Tensor, alias: Tensor) -> bool:

@@ -185,6 +185,14 @@ def is_fill(op: Op) -> bool:
     return bool(op.writes) and op.plain in _WRITES_ONLY
 
 
+def may_draw(op: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether this call may draw random numbers; a dropout that is switched off does not."""
+    if not op.draws:
+        return False
+    given = op.bind(args, kwargs)
+    return given.get("train", given.get("training")) is not False and given.get("dropout_p") != 0
+
+
 def reads_of(op: Op, call: OpCall) -> Reads:
     """What the op's rule says; for element-wise ops, broadcasting; else everything, marked."""
     if is_fill(op):

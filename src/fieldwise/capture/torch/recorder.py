@@ -42,6 +42,7 @@ from fieldwise.capture.torch.overloads import (
     Op,
     describe,
     map_arguments,
+    may_draw,
     on_device,
     out_of_place,
     reads_of,
@@ -155,6 +156,7 @@ class Recorder(TorchDispatchMode):
 
     def _dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         op = describe(func)
+        self.trace.draws = self.trace.draws or may_draw(op, args, kwargs)
         if self._casting is not None and (is_cast(func, self.constants.home) or op.composite):
             return self._cast(op, func, args, kwargs)
         return self._dispatch_as_given(op, func, args, kwargs)

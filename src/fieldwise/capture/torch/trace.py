@@ -27,7 +27,10 @@ class Frame:
 
 
 class Trace:
-    """What was recorded so far; ``fault`` is the module that last failed, with ``error``."""
+    """What was recorded so far; ``fault`` is the module that last failed, with ``error``.
+
+    draws: whether an op may have drawn random numbers
+    """
 
     def __init__(self, *, training: bool) -> None:
         self.drafts: list[Draft] = []
@@ -36,6 +39,7 @@ class Trace:
         self.inputs: list[int] = []
         self.scopes: dict[str, list[Scope]] = defaultdict(list)
         self.frames: list[Frame] = [Frame("", 1, training)]
+        self.draws = False
         self.fault: Frame | None = None
         self.error: BaseException | None = None
 

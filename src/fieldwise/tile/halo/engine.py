@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.keeping import remembered
 from fieldwise.capture.torch.private import prepared
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
@@ -232,12 +233,13 @@ class TiledModel(TiledCallable):
                  zip(self._ordered(crops, keyed), self._tensors, strict=True)]  # fmt: skip
         twins = dict(zip(map(id, self._tensors), given, strict=True))
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
-        return forward(self.model, inputs)
+        draws = any(plan.draws for plan in self._plans.values()) or not self._plans
+        return forward(self.model, inputs, draws=draws)
 
     def _assembled(
         self, plan: TilePlan, inputs: Sequence[Any], named: Mapping[str, Any]
     ) -> list[Any]:
-        with prepared():
+        with remembered(self.model), prepared():
             return super()._assembled(plan, inputs, named)
 
     def _on_crop(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:

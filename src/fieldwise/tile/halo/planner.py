@@ -174,7 +174,9 @@ def _plan(
         read *= sum(piece.length for piece in axis.pieces) / (axis.size or 1)
     shapes = tuple(whole.shape(name) for name in whole.inputs)
     crop, at_once = _crop_bytes(sizes, largest), sizes.peak_bytes(sizes.image)
-    return TilePlan(shapes, axes, outputs, crop, at_once, read, structure=whole.structure)
+    return TilePlan(
+        shapes, axes, outputs, crop, at_once, read, structure=whole.structure, draws=whole.draws
+    )
 
 
 def _crop_bytes(sizes: Sizes, largest: tuple[int, ...]) -> int:
