@@ -93,19 +93,12 @@ def _constant_reads(frame: Frame) -> Iterator[tuple[Any, list[Read]]]:
 
     Raises BreaksError where the rule of the op cannot tell.
     """
-    from fieldwise.capture.torch.rereading import reread
+    from fieldwise.capture.torch.rereading import reread_node
 
-    node, graph = frame.node, frame.graph
-    call = node.source
-    assert call is not None
-    again = reread(
-        call.target, call.args, dict(call.kwargs),
-        operands=[graph.shape(name) for name in node.operands],
-        results=[graph.shape(name) for name in node.results],
-    )  # fmt: skip
+    again = reread_node(frame.node, frame.graph)
     if again is None:
         raise BreaksError(_UNKNOWN_READS)
-    for number, tensor in enumerate(again.constants, len(node.operands)):
+    for number, tensor in enumerate(again.constants, len(frame.node.operands)):
         yield tensor, [read for read in again.reads[frame.position] if read.operand == number]
 
 

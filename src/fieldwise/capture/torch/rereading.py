@@ -16,7 +16,7 @@ from torch import Tensor
 from fieldwise.capture.torch.calls import OutOfPlace
 from fieldwise.capture.torch.overloads import describe, map_arguments, reads_of
 from fieldwise.capture.torch.registry import OpCall, Reads
-from fieldwise.graph.ir import Ref, Shape
+from fieldwise.graph.ir import Graph, Node, Ref, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +75,19 @@ def reread(
     except Exception:  # noqa: BLE001  (a rule that needs the values of a constant)
         return None
     return Reread(args, kwargs, tuple(constants), reads)
+
+
+def reread_node(node: Node, graph: Graph) -> Reread | None:
+    """``reread`` of the call that a node of a graph came from.
+
+    None where the node holds no call, too.
+    """
+    if node.source is None:
+        return None
+    return reread(
+        node.source.target,
+        node.source.args,
+        dict(node.source.kwargs),
+        operands=[graph.shape(name) for name in node.operands],
+        results=[graph.shape(name) for name in node.results],
+    )

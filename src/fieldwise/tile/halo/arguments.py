@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fieldwise.axes import AxisMap, IndexSet
-from fieldwise.capture.torch.rereading import reread
+from fieldwise.capture.torch.rereading import reread_node
 from fieldwise.graph.calls import arguments, drops_out, is_tensor, op_name
 from fieldwise.graph.ir import Along, Graph, Node, Ref, Separable, Shape, Unknown, Whole
 from fieldwise.shift.constants import Constant, constant, tensors
@@ -147,13 +147,7 @@ def with_constant_reads(
     """
     found, shapes = list[Node](), list[Shape]()
     for node, graph in zip(nodes, graphs, strict=True):
-        call = node.source
-        assert call is not None
-        again = reread(
-            call.target, call.args, dict(call.kwargs),
-            operands=[graph.shape(name) for name in node.operands],
-            results=[graph.shape(name) for name in node.results],
-        )  # fmt: skip
+        again = reread_node(node, graph)
         if again is None:
             raise LostError("how it reads its constants is not known")
         first = len(node.operands)
