@@ -37,6 +37,19 @@ class DenseList(nn.Module):
         return found[-1]
 
 
+class Chain(nn.Module):
+    """Pointwise ops, one after the other."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = length
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.length):
+            x = torch.relu(x)
+        return x
+
+
 EXAMPLE = (1, 2, 200, 200)
 
 
@@ -66,9 +79,9 @@ def folds(model: nn.Module, graph: Graph) -> None:
     assert plan(graph).folds
 
 
-def counted(analysis: Callable[[nn.Module, Graph], None], layers: int) -> int:
-    """How many calls an analysis of so many layers makes."""
-    model, profile = DenseList(layers).eval(), Profile()
+def counted(analysis: Callable[[nn.Module, Graph], None], model: nn.Module) -> int:
+    """How many calls an analysis of a network makes."""
+    profile = Profile()
     profile.runcall(analysis, model, capture(model, torch.empty(EXAMPLE)))
     return int(Stats(profile).total_calls)
 
@@ -78,8 +91,19 @@ def test_a_dense_list_costs_as_many_calls_as_it_has_reads(
     analysis: Callable[[nn.Module, Graph], None],
 ) -> None:
     """The part of the count that grows with the third power, from its third difference."""
-    counted(analysis, 6)  # what is looked up once is looked up now
-    calls = [counted(analysis, layers) for layers in (12, 24, 36, 48)]
+    counted(analysis, DenseList(6).eval())  # what is looked up once is looked up now
+    calls = [counted(analysis, DenseList(layers).eval()) for layers in (12, 24, 36, 48)]
     third_difference = calls[3] - 3 * calls[2] + 3 * calls[1] - calls[0]
     cubic = third_difference / 6 * 4**3
     assert cubic <= calls[3] / 20
+
+
+@pytest.mark.parametrize("analysis", [certificate, row, one_unit, tiles, bands])
+def test_a_chain_costs_as_many_calls_as_it_has_ops(
+    analysis: Callable[[nn.Module, Graph], None],
+) -> None:
+    """The part of the count that grows with the square, from its second difference."""
+    counted(analysis, Chain(6))
+    calls = [counted(analysis, Chain(length)) for length in (30, 60, 90)]
+    quadratic = (calls[2] - 2 * calls[1] + calls[0]) / 2 * 3**2
+    assert quadratic <= calls[2] / 50

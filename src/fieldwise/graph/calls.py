@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from fieldwise.graph.ir import Node, Ref
@@ -14,12 +16,11 @@ def arguments(node: Node) -> dict[str, Any]:
     schema (a write through a view).
     """
     call = node.source
-    schema = _schema(node)
-    if call is None or schema is None:
+    operator = _operator(node)
+    if call is None or operator is None:
         return {}
-    named = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-    named |= dict(zip((a.name for a in schema.arguments), call.args, strict=False))
-    return named | dict(call.kwargs)
+    names, defaults = _signature(operator)
+    return {**defaults, **dict(zip(names, call.args, strict=False)), **call.kwargs}
 
 
 def drops_out(node: Node) -> bool:
@@ -30,8 +31,8 @@ def drops_out(node: Node) -> bool:
 
 def op_name(node: Node) -> str:
     """The name of the op that a node's call runs, without namespace and overload ('conv2d')."""
-    schema = _schema(node)
-    return node.op if schema is None else schema.name.split("::")[-1].rstrip("_")
+    operator = _operator(node)
+    return node.op if operator is None else operator._schema.name.split("::")[-1].rstrip("_")
 
 
 def is_tensor(item: object) -> bool:
@@ -39,7 +40,19 @@ def is_tensor(item: object) -> bool:
     return not isinstance(item, Ref) and hasattr(item, "requires_grad")
 
 
-def _schema(node: Node) -> Any:
-    """Of the operator itself, under a wrapper that keeps it from writing to its arguments."""
+def _operator(node: Node) -> Any:
+    """What a node's call runs, without a wrapper that keeps it from writing to its arguments.
+
+    None where it has no schema.
+    """
     target = node.source.target if node.source is not None else None
-    return getattr(target, "_schema", None) or getattr(getattr(target, "op", None), "_schema", None)
+    found = target if hasattr(target, "_schema") else getattr(target, "op", None)
+    return found if hasattr(found, "_schema") else None
+
+
+@cache
+def _signature(operator: Any) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """The names of an operator's arguments, and what those are by default that have a default."""
+    given = operator._schema.arguments
+    defaults = {a.name: a.default_value for a in given if a.has_default_value()}
+    return tuple(a.name for a in given), defaults

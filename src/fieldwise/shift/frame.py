@@ -38,8 +38,9 @@ class Frame:
 
     def layout(self, number: int) -> Layout:
         """An operand's layout; one without takes no part in the shift."""
-        shape = self.graph.shape(self.node.operands[number])
-        return self.layouts.get(number, tuple(map(stays, shape)))
+        if number in self.layouts:
+            return self.layouts[number]
+        return tuple(map(stays, self.graph.shape(self.node.operands[number])))
 
 
 def read_whole(dim: Dim) -> None:

@@ -55,6 +55,8 @@ def joined_dim(
         return _still(dims, size, everywhere=all(dim not in guard for guard in guards))
     if any(map(has_spectrum, dims)):
         return _all_joined(frame, [one for one in dims if has_spectrum(one)], dim)
+    if not any(guards):
+        return _all_joined(frame, dims, dim)
     found: Dim | None = None
     for active in _cells(guards, dim, frame.result):
         here = [guards[n].get(dim) for n in active]

@@ -81,7 +81,7 @@ def movers_of(dim: Dim) -> Iterator[Moving]:
 
 def moves(dim: Dim) -> bool:
     """Whether some digit of a dimension moves, or turns its phase."""
-    return any(isinstance(digit, Moving | Spectrum) for part in dim for digit in part)
+    return any(isinstance(digit, (Moving, Spectrum)) for part in dim for digit in part)
 
 
 def has_spectrum(dim: Dim) -> bool:

@@ -103,7 +103,7 @@ class Moving:
     @property
     def period(self) -> int:
         """The least shift of the input that moves it by a known step."""
-        return (self.rate / self.grain).denominator
+        return self.rate.denominator * (self.grain // gcd(self.rate.numerator, self.grain))
 
     def step(self, period: int) -> int:
         """How far it moves when the input is shifted by ``period``, a multiple of its own."""

@@ -74,11 +74,16 @@ def certify(
     for axis in chosen:
         if not source.shape[axis]:
             raise UsageError(f"Axis {axis} of '{source.name}' is empty; nothing can be shifted.")
-    with uncollected():
-        sweeps = {
-            axis: tuple(_sweep(graph, source, axis, circular=c) for c in (True, False))
-            for axis in chosen
-        }
+    return Certificates(graph, source.name, chosen, _certified(graph, source, chosen))
+
+
+@uncollected()
+def _certified(graph: Graph, source: Value, chosen: Sequence[int]) -> dict[str, Certificate]:
+    """The certificate of every value that depends on the source."""
+    sweeps = {
+        axis: tuple(_sweep(graph, source, axis, circular=c) for c in (True, False))
+        for axis in chosen
+    }
     names = _names(graph)
     values = tuple(_dependent(graph, source.name))
     refuted = _refuted(
@@ -96,7 +101,7 @@ def certify(
             for axis in chosen
         )
         found[value] = Certificate(names.get(value, value), value, graph.shape(value), certified)
-    return Certificates(graph, source.name, chosen, found)
+    return found
 
 
 def _refuted(
