@@ -74,34 +74,32 @@ def certify(
     for axis in chosen:
         if not source.shape[axis]:
             raise UsageError(f"Axis {axis} of '{source.name}' is empty; nothing can be shifted.")
-    return Certificates(graph, source.name, chosen, _certified(graph, source, chosen))
-
-
-@uncollected()
-def _certified(graph: Graph, source: Value, chosen: Sequence[int]) -> dict[str, Certificate]:
-    """The certificate of every value that depends on the source."""
-    sweeps = {
-        axis: tuple(_sweep(graph, source, axis, circular=c) for c in (True, False))
-        for axis in chosen
-    }
+    with uncollected():
+        sweeps = {
+            axis: tuple(_sweep(graph, source, axis, circular=c) for c in (True, False))
+            for axis in chosen
+        }
     names = _names(graph)
     values = tuple(_dependent(graph, source.name))
     refuted = _refuted(
         graph, source, {axis: circular for axis, (circular, _) in sweeps.items()}, values, example
     )
     found: dict[str, Certificate] = {}
-    for value in values:
-        certified = tuple(
-            axis_certificate(
-                axis,
-                source.shape[axis],
-                *(sweep[value] for sweep in sweeps[axis]),
-                refuted=(value, axis) in refuted,
+    with uncollected():
+        for value in values:
+            certified = tuple(
+                axis_certificate(
+                    axis,
+                    source.shape[axis],
+                    *(sweep[value] for sweep in sweeps[axis]),
+                    refuted=(value, axis) in refuted,
+                )
+                for axis in chosen
             )
-            for axis in chosen
-        )
-        found[value] = Certificate(names.get(value, value), value, graph.shape(value), certified)
-    return found
+            found[value] = Certificate(
+                names.get(value, value), value, graph.shape(value), certified
+            )
+    return Certificates(graph, source.name, chosen, found)
 
 
 def _refuted(
