@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fieldwise.capture.torch import registry, rules
+from fieldwise.capture.torch.overloads import is_element_wise
 from fieldwise.shift.treatment import CONTRACTIONS, OTHERS, RANDOM, TABLE, UNJUDGED
 
 SPEAKS = {"equal": "its result is a Python value"}
@@ -26,7 +27,7 @@ def element_wise() -> set[str]:
         base, _, overload = name.partition(".")
         packet = getattr(torch.ops.aten, base, None) if space == "aten" else None
         op = getattr(packet, overload or "default", None)
-        if op is not None and torch.Tag.pointwise in op.tags:
+        if op is not None and is_element_wise(op):
             found.add(base if base.endswith("__") else base.removesuffix("_"))
     return {name for name in found if registry.find_rule(f"aten::{name}") is None}
 

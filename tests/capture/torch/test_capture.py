@@ -281,6 +281,15 @@ def test_attention_takes_no_fast_path():
     is_replayed(lambda x: F.scaled_dot_product_attention(x, x, x, mask), torch.randn(2, 2, 5, 4))
 
 
+def test_heads_are_viewed_as_features_again_where_attention_keeps_their_layout():
+    def attend(x: Tensor) -> Tensor:
+        heads = x.view(2, 5, 2, 4).transpose(1, 2)
+        found = F.scaled_dot_product_attention(heads, heads, heads)
+        return found.transpose(1, 2).view(2, 5, 8)
+
+    is_replayed(attend, torch.randn(2, 5, 8))
+
+
 @pytest.mark.parametrize(
     "layer",
     [

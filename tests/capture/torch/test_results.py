@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 import pytest
@@ -70,6 +70,29 @@ def calls() -> Iterator[tuple[Any, tuple[Any, ...]]]:
         last = torch.ones(6, 3, 1, 1).to(memory_format=torch.channels_last)
         yield aten.conv2d.default, (x, last)
         yield aten.conv2d.default, (x, torch.ones(6, 3, 2, 3).to(memory_format=torch.channels_last))
+    yield from ((aten.scaled_dot_product_attention.default, args) for args in attended())
+
+
+def attended() -> Iterator[tuple[Any, ...]]:
+    """Queries, keys and values in many layouts, then masks and options."""
+    queries = [torch.ones(2, 3, 5, 4).permute(*order) for order in permutations(range(4))]
+    queries += [torch.ones(2, 3, 5, 8)[..., :4], torch.ones(1, 3, 5, 4).expand(2, 3, 5, 4)]
+    queries += [torch.ones(2, 5, 9, 3, 4)[:, :, 2].transpose(1, 2), torch.ones(2, 3, 0, 4)]
+    for query in queries:
+        batch, heads, _, features = query.shape
+        yield query, *[torch.ones(batch, heads, 6, features)] * 2
+        yield query, *[torch.ones(batch, 6, heads, features).transpose(1, 2)] * 2
+    query, key = torch.ones(2, 5, 3, 4).transpose(1, 2), torch.ones(2, 3, 6, 4)
+    keys = [key, key[:, :1], key[:1], key[..., :3], key.double(), key.mT, key[0]]
+    yield from ((query, one, other) for one, other in product(keys, keys))
+    yield query, key[:, :, :0], key[:, :, :0]
+    yield from ((x, x, x) for x in (query[0], query.double(), query.bfloat16(), query.long()))
+    shapes = [(5, 6), (1, 6), (5, 1), (6,), (3, 5, 6), (2, 1, 1, 6), (1, 3, 5, 6), (2, 6), (1,) * 5]
+    for shape in shapes:
+        mask = torch.ones(shape)
+        for given in (mask, mask.clone().requires_grad_(True), mask > 0):
+            yield query, key, key, given
+    yield from ((query, key, key, None, 0.0, True), (query, key, key, None, 0.5))
 
 
 def test_a_shortcut_gives_the_layout_that_the_cpu_gives_or_none():
@@ -86,7 +109,7 @@ def test_a_shortcut_gives_the_layout_that_the_cpu_gives_or_none():
             taken.add(func)
             assert _layout(found) == _layout(wanted), (func, [_layout(a) for a in args])
             assert found.is_meta
-    assert len(taken) == 12
+    assert len(taken) == 13
 
 
 @pytest.mark.parametrize("func", [aten.relu.default, aten.gelu.default])

@@ -31,7 +31,7 @@ class Op:
     out:       whether it writes to ``out=`` arguments (which it does not read)
     lends:     arguments of which it only looks at shape, dtype and device
     composite: whether torch can express it by other ops
-    pointwise: whether torch says that it, or its out-of-place twin, is element-wise
+    pointwise: whether it is element-wise
     inspects:  whether its result is a Python value that depends on the data
     sized_by:  arguments whose values decide the shape of its result
     inplace_view:  whether it makes a tensor a view of what it was (unsqueeze_)
@@ -101,6 +101,8 @@ _SIZED_BY = {
     "_ctc_loss": ("input_lengths", "target_lengths"),
 }  # fmt: skip
 _STATISTICS = ("running_mean", "running_var")
+_TAGGED_LATER = ("leaky_relu", "ldexp", "_conj_physical")
+"""Element-wise ops that torch has tagged as such since later than the oldest that we allow."""
 
 
 @cache
@@ -131,7 +133,7 @@ def describe(func: torch._ops.OpOverload) -> Op:
         out=any(argument.is_out for argument in arguments),
         lends=_LENDS.get(plain, ()),
         composite=func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd),
-        pointwise=any(torch.Tag.pointwise in one.tags for one in (func, out_of_place(func)) if one),
+        pointwise=is_element_wise(func),
         inspects=torch.Tag.data_dependent_output in func.tags,
         sized_by=_sized_by(func, plain),
         inplace_view=torch.Tag.inplace_view in func.tags,
@@ -151,6 +153,13 @@ def _renews(schema: torch._C.FunctionSchema) -> bool:
     written = (a for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write)
     named = (one.name for one in (*written, *schema.returns))
     return any(name.startswith(_STATISTICS) for name in named)
+
+
+@cache
+def is_element_wise(func: torch._ops.OpOverload) -> bool:
+    """Whether torch says that an overload, or its out-of-place twin, is element-wise."""
+    said = any(torch.Tag.pointwise in one.tags for one in (func, out_of_place(func)) if one)
+    return said or func._schema.name.removeprefix("aten::").removesuffix("_") in _TAGGED_LATER
 
 
 @cache

@@ -139,6 +139,38 @@ def _matmul(x: Tensor, y: Tensor) -> Tensor | None:
     return _contiguous((*x.shape[:-1], y.shape[-1]), x.dtype)
 
 
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    *options: Any,
+    **named: Any,
+) -> Tensor | None:
+    """The CPU's kernel keeps the query's layout; torch's own answer is that of another kernel.
+
+    A mask of numbers is left to torch: with one that requires gradients, that other kernel runs.
+    """
+    shape = (*key.shape[:2], *query.shape[2:3], *key.shape[3:])
+    plain = query.dim() == 4 and query.shape == shape and key.shape == value.shape
+    alike = all(x.dtype == query.dtype and x.stride(-1) == 1 for x in (query, key, value))
+    if not plain or not alike or dropout or not query.numel() or not key.numel():
+        return None
+    if not query.is_floating_point() or not _closes(mask, (*shape[:3], key.shape[2])):
+        return None
+    return torch.empty_like(query)
+
+
+def _closes(mask: Tensor | None, scores: Sequence[int]) -> bool:
+    """Whether there is no mask, or one of truth values that every kernel takes."""
+    if mask is None:
+        return True
+    sizes = zip(mask.shape, scores[-mask.dim() :], strict=True)
+    fits = mask.dim() in (2, 4) and all(size in (1, full) for size, full in sizes)
+    return fits and mask.dtype is torch.bool
+
+
 def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
     first = tensors[0]
     rank = first.dim()
@@ -166,6 +198,7 @@ _SHORTCUTS: dict[Any, Callable[..., Tensor | None]] = {
     aten.layer_norm.default: _layer_norm,
     aten.linear.default: _linear,
     aten.matmul.default: _matmul,
+    aten.scaled_dot_product_attention.default: _attention,
     aten.cat.default: _cat,
     aten.roll.default: _roll,
     aten.gelu.default: _gelu,

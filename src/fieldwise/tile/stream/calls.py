@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from fieldwise.capture.torch.overloads import is_element_wise
 from fieldwise.graph.ir import Call, Node, Ref
 
 
@@ -100,7 +100,7 @@ def operator(target: Any) -> Any:
 def is_pointwise(target: Any) -> bool:
     """Whether torch says that the operator is element-wise."""
     op = operator(target)
-    return op is not None and torch.Tag.pointwise in op.tags
+    return op is not None and is_element_wise(op)
 
 
 def operator_name(target: Any) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.calls import OutOfPlace, Part
+from fieldwise.capture.torch.overloads import is_element_wise
 from fieldwise.graph.ir import Call, Ref, Shape
 
 Rule = Callable[["Operation"], Sequence[Tensor]]
@@ -90,7 +91,8 @@ class Operation:
 def surrogate(operation: Operation) -> list[Tensor]:
     """The results of the surrogate of this call.  Raises UnknownDependence where none is known."""
     rule = _RULES.get(operation.name)
-    if rule is None and torch.Tag.pointwise in getattr(operation.target, "tags", ()):
+    target = operation.target
+    if rule is None and isinstance(target, torch._ops.OpOverload) and is_element_wise(target):
         rule = _RULES[ELEMENTWISE]
     if rule is None:
         raise UnknownDependence(f"{operation.name} has no surrogate")
