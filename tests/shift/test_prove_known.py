@@ -103,7 +103,7 @@ def test_resnet18_at_100_is_exact_up_to_layer1_and_loses_the_size_in_layer2() ->
 
 
 def test_vit_is_broken_by_its_position_embedding_alone() -> None:
-    model = made("vit_tiny_patch16_224", timm)
+    model = timm.create_model("vit_tiny_patch16_224").eval()
     for axis in both(certified(model, 224)):
         assert [breaker.why for breaker in axis.broken_by] == [
             "it meets 'pos_embed' that varies along the axis"
