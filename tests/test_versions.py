@@ -1,4 +1,4 @@
-"""What the oldest environment installs is what pyproject.toml allows at the least."""
+"""Versions are said alike everywhere: bounds, pins, and the Pythons that the tests are run with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ ROOT = Path(__file__).parents[1]
 RUNTIME = ("torch", "zoo", "plot", "tile")
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYTHON = "Programming Language :: Python :: "
+
+
 def bounds() -> dict[str, str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = list(project["dependencies"])
+    needed = list(PROJECT["dependencies"])
     for extra in RUNTIME:
-        needed += project["optional-dependencies"][extra]
+        needed += PROJECT["optional-dependencies"][extra]
     found = (re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", each) for each in needed)
     return {match[1].lower(): match[2] for match in found if match}
 
@@ -27,3 +30,29 @@ def test_the_oldest_environment_has_every_lower_bound():
     assert set(lower) == set(pinned)
     for name, bound in lower.items():
         assert f"{pinned[name]}.".startswith(f"{bound}."), name
+
+
+def pythons() -> list[str]:
+    """The versions of Python that the classifiers name."""
+    found = [line.removeprefix(PYTHON) for line in PROJECT["classifiers"] if PYTHON in line]
+    return [version for version in found if "." in version]
+
+
+def test_the_oldest_python_that_installs_is_the_first_that_is_named():
+    assert PROJECT["requires-python"] == f">={pythons()[0]}"
+
+
+def test_the_pages_name_the_pythons_that_the_classifiers_name():
+    tested = pythons()
+    for page in ("README.md", "docs/index.md"):
+        named = f"Python {', '.join(tested[:-1])} or {tested[-1]}, git and make"
+        assert named in (ROOT / page).read_text(), page
+    rows = re.findall(r"^\| (3\.\d+) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert sorted({*rows}) == tested
+
+
+def test_the_versions_of_torch_that_are_said_to_be_tested_are_those_that_are_pinned():
+    said = (ROOT / "CONTRIBUTING.md").read_text()
+    for pins in ("constraints.txt", "constraints-oldest.txt"):
+        (torch,) = re.findall(r"^torch==(.+)$", (ROOT / pins).read_text(), re.MULTILINE)
+        assert f"| {torch} | `{pins}` |" in said
