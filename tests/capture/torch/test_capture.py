@@ -473,6 +473,14 @@ def test_what_the_model_raises_is_told_with_the_module_and_the_input():
     assert capture(model[0], torch.randn(1, 3)).nodes
 
 
+@pytest.mark.parametrize(("layer", "shape"), [(nn.Conv1d, (1, 2, 4)), (nn.Conv2d, (2, 6, 4)),
+                                              (nn.Conv3d, (1, 2, 5, 5, 4))])  # fmt: skip
+@pytest.mark.parametrize("padding", [0, "valid"])
+def test_a_kernel_that_is_wider_than_its_input_is_refused(layer: type, shape: Any, padding: Any):
+    with pytest.raises(CaptureError, match=r"The model failed .*(be greater than|is too small)"):
+        capture(layer(2, 3, 5, padding=padding), torch.empty(shape))
+
+
 def test_a_module_whose_failure_is_caught_is_not_blamed_for_the_next():
     def careful(self: Any, x: Tensor) -> Tensor:
         try:

@@ -20,9 +20,20 @@ META = torch.device("meta")
 
 
 def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """The op's results as tensors on the meta device."""
+    """The op's results as tensors on the meta device.  An error of torch's is the model's."""
     found = shortcut(func, args, kwargs)
-    return ask_torch(func, args, kwargs) if found is None else found
+    if found is not None:
+        return found
+    found = ask_torch(func, args, kwargs)
+    if func in _CONVOLUTIONS:
+        _check_room(*args[1].shape[2:], results=found)
+    return found
+
+
+def _check_room(*kernel: int, results: Tensor) -> None:
+    """Refuse, in torch's name, what not every torch refuses on the meta device."""
+    fits = 0 not in results.shape[-len(kernel) :]
+    torch._check(fits, lambda: f"Kernel size {kernel} can't be greater than the padded input")
 
 
 def shortcut(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
@@ -192,6 +203,10 @@ def _softmax_backward(grad: Tensor, softmax: Tensor, dim: int, dtype: torch.dtyp
     return None if dtype is torch.float16 else _contiguous(grad.shape, grad.dtype)
 
 
+_CONVOLUTIONS = (
+    aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
+    aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding,
+)  # fmt: skip
 _SHORTCUTS: dict[Any, Callable[..., Tensor | None]] = {
     aten.conv2d.default: _conv2d,
     aten.batch_norm.default: _batch_norm,
