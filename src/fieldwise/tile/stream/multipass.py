@@ -14,7 +14,7 @@ import torch
 
 from fieldwise.graph.ir import Graph, Node
 from fieldwise.tile.refusal import Refusal, StreamError
-from fieldwise.tile.stream.program import Program, blocking, compile_program
+from fieldwise.tile.stream.program import Made, Program, blocking, compile_program
 from fieldwise.tile.stream.statistics import Known, Statistic, planned, statistic
 
 
@@ -30,12 +30,14 @@ class Pass:
         return chain.from_iterable(self.statistics.values())
 
 
-def next_pass(graph: Graph, axis: int, known: Known) -> Pass | None:
+def next_pass(graph: Graph, axis: int, known: Known, made: Made | None = None) -> Pass | None:
     """The pass that sums up what can be summed up by now; None where nothing is left to sum up.
+
+    made: what earlier passes of the graph have made of its nodes (see ``compile_program``)
 
     Raises StreamError, which names what can be neither streamed nor summed up.
     """
-    blocked = blocking(graph, axis, known)
+    blocked = blocking(graph, axis, known, made)
     found: dict[str, list[Statistic]] = {}
     refusals = []
     for node, why, dim in blocked:
@@ -52,7 +54,7 @@ def next_pass(graph: Graph, axis: int, known: Known) -> Pass | None:
         raise StreamError("The model cannot be streamed along this axis", refusals, remedy)
     if not found:
         return None
-    program = compile_program(graph, axis, known=known, targets=list(found))
+    program = compile_program(graph, axis, known=known, targets=list(found), made=made)
     values = dict(zip(found, program.outputs, strict=True))
     nodes = tuple(node for node, _, _ in blocked)
     return Pass(program, nodes, {values[name]: group for name, group in found.items()})
@@ -65,10 +67,10 @@ def run_passes(
 
     Raises StreamError as next_pass does.
     """
-    known, passes = Known(), list[Pass]()
-    while (one := next_pass(graph, axis, known)) is not None:
+    known, passes, made = Known(), list[Pass](), Made()
+    while (one := next_pass(graph, axis, known, made)) is not None:
         passes.append(one)
         done = run(one)
         for summed in one:
             known = known.joined(summed.known() if done else planned(summed, graph, device))
-    return passes, compile_program(graph, axis, known=known)
+    return passes, compile_program(graph, axis, known=known, made=made)

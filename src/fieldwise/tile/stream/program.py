@@ -98,6 +98,7 @@ def compile_program(
     endless: bool = False,
     known: Known | None = None,
     targets: Sequence[str] | None = None,
+    made: Made | None = None,
 ) -> Program:
     """The program that computes a graph band by band along ``axis`` of its inputs.
 
@@ -105,6 +106,7 @@ def compile_program(
     known:   what earlier passes have found of layers that read the whole axis; outputs that
              follow from that alone are in ``Program.fixed``
     targets: values to compute in place of the outputs
+    made:    what programs of the same graph have made of its nodes, to be used again
 
     Raises UsageError for an axis that an input lacks, and StreamError, which names every op in
     the way.
@@ -112,17 +114,21 @@ def compile_program(
     if targets is not None:
         names = tuple(targets)
         graph = replace(graph, outputs=names, output_names=names, structure=None)
-    return _compiled(graph, axis, endless, known).finish()
+    return _compiled(graph, axis, endless, known, made).finish()
 
 
-def blocking(graph: Graph, axis: int, known: Known) -> list[tuple[Node, str, int]]:
+def blocking(
+    graph: Graph, axis: int, known: Known, made: Made | None
+) -> list[tuple[Node, str, int]]:
     """The nodes in the way of a program, the reason, and the streamed dimension of the operand."""
-    return _compiled(graph, axis, False, known).blocked
+    return _compiled(graph, axis, False, known, made).blocked
 
 
 @uncollected()
-def _compiled(graph: Graph, axis: int, endless: bool, known: Known | None) -> _Compiler:
-    compiler = _Compiler(graph, endless, known)
+def _compiled(
+    graph: Graph, axis: int, endless: bool, known: Known | None, made: Made | None
+) -> _Compiler:
+    compiler = _Compiler(graph, endless, known, {} if made is None else made)
     for name in graph.inputs:
         compiler.add_input(name, axis)
     live = _live(graph)
@@ -132,11 +138,16 @@ def _compiled(graph: Graph, axis: int, endless: bool, known: Known | None) -> _C
     return compiler
 
 
+Made = dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[tuple[int, Site, Executor]]]
+"""By id of the node, its results and the streamed dimension of each operand: how it is run."""
+
+
 @dataclass(slots=True)
 class _Compiler:
     graph: Graph
     endless: bool
     known: Known | None
+    made: Made
     values: list[Streamed] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
     fixed: dict[str, Tensor] = field(default_factory=dict)
@@ -300,14 +311,29 @@ class _Compiler:
         self.dependences.append(Dependence((value,), ((source, reach),)))
 
     def _add_streamed(self, node: Node, wanted: Sequence[int]) -> None:
-        fixed = {n: self.fixed[name] for n, name in enumerate(node.operands) if name in self.fixed}
-        call = BoundCall.of(node, fixed)
-        made = [(result, *self._made(node, call, result)) for result in wanted]
+        made = self._made_of(node, wanted)
         together = [entry for entry in made if entry[2].whole]
         apart = [[entry] for entry in made if not entry[2].whole]
         for group in ([together] if together else []) + apart:
             _, site, executor = group[0]
             self._add_op(node, site, executor, [(result, site.dim) for result, site, _ in group])
+
+    def _made_of(self, node: Node, wanted: Sequence[int]) -> list[tuple[int, Site, Executor]]:
+        """How each result is run; made once for all programs where every operand is streamed."""
+        fixed = {n: self.fixed[name] for n, name in enumerate(node.operands) if name in self.fixed}
+        if fixed:
+            return self._newly_made(node, wanted, fixed)
+        dims = tuple(self.values[self.numbers[name]].dim for name in node.operands)
+        key = (id(node), tuple(wanted), dims)
+        if key not in self.made:
+            self.made[key] = self._newly_made(node, wanted, fixed)
+        return self.made[key]
+
+    def _newly_made(
+        self, node: Node, wanted: Sequence[int], fixed: Mapping[int, Tensor]
+    ) -> list[tuple[int, Site, Executor]]:
+        call = BoundCall.of(node, fixed)
+        return [(result, *self._made(node, call, result)) for result in wanted]
 
     def _made(self, node: Node, call: BoundCall, result: int) -> tuple[Site, Executor]:
         if any(tensor.is_meta for tensor in call.constants()):
