@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fieldwise.capture.torch.overloads import is_element_wise
+from fieldwise.capture.torch.overloads import is_element_wise, tensors_of
 from fieldwise.graph.ir import Call, Node, Ref
 
 
@@ -51,16 +51,7 @@ class BoundCall:
 
     def constants(self) -> list[Tensor]:
         """The tensors among its arguments that are not streamed."""
-        found: list[Tensor] = []
-
-        def note(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                found.append(value)
-            return value
-
-        for value in (*self.args, *self.kwargs.values()):
-            replaced(note, value)
-        return found
+        return tensors_of(self.args, self.kwargs)
 
     def with_refs(self, first: int) -> BoundCall:
         """The same call with a ``Ref`` for each of its constants, numbered from ``first`` on."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table
@@ -50,6 +51,7 @@ class Reach:
     backward: bool = False
 
     @classmethod
+    @lru_cache(maxsize=1 << 9)
     def of(
         cls,
         index: AxisMap | Table,
