@@ -27,6 +27,7 @@ from fieldwise.tile.io.grain import Steps, fitting
 from fieldwise.tile.io.kinds import check_chunks, check_kind, first_line
 from fieldwise.tile.io.protocol import DamagedError
 from fieldwise.tile.io.raw import RawArray, reading, write_at
+from fieldwise.tile.io.tiff_pages import bound_tiles
 
 if TYPE_CHECKING:
     from fieldwise.tile.io.files import NewFile
@@ -150,7 +151,9 @@ class TiffSource:
         import zarr
 
         with tifffile.TiffFile(self.path) as file:
-            return zarr.open(file.series[0].aszarr(level=0), mode="r")
+            series = file.series[0].levels[0]
+            bound_tiles(series.keyframe)
+            return zarr.open(series.aszarr(level=0), mode="r")
 
     def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
         if self.raw is not None:

@@ -16,10 +16,12 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from fieldwise.errors import UsageError
+from fieldwise.tile.io.codecs import bounded
 from fieldwise.tile.io.disk import folder_identity, sync_directory, sync_file, writing
 from fieldwise.tile.io.grain import Steps, fitting
 from fieldwise.tile.io.kinds import check_chunks, check_kind, first_line
 from fieldwise.tile.io.protocol import DamagedError
+from fieldwise.tile.io.store import Folder
 
 if TYPE_CHECKING:
     from fieldwise.tile.io.files import NewFile
@@ -77,10 +79,11 @@ def create(file: NewFile) -> ZarrSink:
 def reopen(file: NewFile, *, writable: bool) -> ZarrSink:
     """An array that ``create`` has made.  Raises UsageError where its chunks are others."""
     with zarr.config.set({"array.write_empty_chunks": True}):
-        array = zarr.open_array(str(file.path), mode="r+" if writable else "r")
+        store = Folder(file.path, read_only=not writable)
+        array = zarr.open_array(store, mode="r+" if writable else "r")
     if tuple(array.chunks) != file.grain:
         raise file.not_begun("its chunks differ")
-    return ZarrSink(file.path, array)
+    return ZarrSink(file.path, bounded(file.path, array))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,9 @@ class ZarrSource:
                 f"A chunk of {str(self.path)!r} cannot be read ({first_line(error)}); write the "
                 "array again."
             ) from error
+
+    def __reduce__(self) -> Any:
+        return open_source, (self.path,)
 
     def identity(self) -> str:
         """A digest of the names, sizes and times of change of its files."""
@@ -214,7 +220,7 @@ def move_chunks(
 
 
 def _opened(path: Path) -> Any:
-    found = zarr.open(str(path), mode="r")
+    found = zarr.open(Folder(path, read_only=True), mode="r")
     if isinstance(found, zarr.Group):
         names = sorted(name for name, _ in found.arrays())
         if len(names) != 1:
@@ -223,4 +229,4 @@ def _opened(path: Path) -> Any:
         found = found[names[0]]
     check_kind(path, found.dtype)
     check_chunks(path, found.chunks, found.dtype)
-    return found
+    return bounded(path, found)
