@@ -1,7 +1,7 @@
 """The recorded calls executed again, in float64, on generic inputs and parameters.
 
-Every call is made for all *runs* before the next one is: a few draws of the inputs, as they are and
-with one of them shifted.
+Every call is made for all *runs* before the next one is: a few draws of inputs and parameters, as
+they are and with one input shifted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Replays:
     ) -> None:
         self._graph = graph
         self._shifts: tuple[Shift | None, ...] = (None, *shifts)
-        self._constants = _Constants()
+        self._constants = [_Constants(seed) for seed in range(DRAWS)]
         self._values: dict[str, dict[Shift | None, Run]] = {}
         dice = torch.Generator().manual_seed(0)
         examples = list(given) if len(given) == len(graph.inputs) else [None] * len(graph.inputs)
@@ -85,10 +85,10 @@ class Replays:
         operands = [self._values[name] for name in node.operands]
         made: dict[Shift | None, list[Run]] = {}
         try:
-            call = self._constants.call(node)
+            calls = [constants.call(node) for constants in self._constants]
             for shift in self._shifts:
                 same = None in made and all(one[shift] is one[None] for one in operands)
-                made[shift] = made[None] if same else self._made(node, call, operands, shift)
+                made[shift] = made[None] if same else self._made(node, calls, operands, shift)
         except Exception:  # noqa: BLE001 - an op that does not run on numbers like these
             return False
         for number, name in enumerate(node.results):
@@ -98,12 +98,12 @@ class Replays:
     def _made(
         self,
         node: Node,
-        call: Callable[[Sequence[Tensor]], list[Tensor]],
+        calls: Sequence[Callable[[Sequence[Tensor]], list[Tensor]]],
         operands: Sequence[dict[Shift | None, Run]],
         shift: Shift | None,
     ) -> list[Run]:
         """Per result of a node, its run.  Raises ValueError where it is not what was recorded."""
-        made = [call([one[shift][draw] for one in operands]) for draw in range(DRAWS)]
+        made = [call([one[shift][draw] for one in operands]) for draw, call in enumerate(calls)]
         shapes = [self._graph.shape(name) for name in node.results]
         if any([tuple(one.shape) for one in results] != shapes for results in made):
             raise ValueError(f"{node.results[0]} has another shape than when it was recorded")
@@ -145,11 +145,11 @@ _KINDS = (_normal, _positive, _wide)
 class _Constants:
     """Makes of recorded calls what can be called on operands in double precision.
 
-    The same parameter is drawn once.
+    seed: of the parameters, each of which is drawn once
     """
 
-    def __init__(self) -> None:
-        self._dice = torch.Generator().manual_seed(1)
+    def __init__(self, seed: int) -> None:
+        self._dice = torch.Generator().manual_seed(seed)
         self._known: dict[int, tuple[Tensor, Tensor]] = {}
 
     def call(self, node: Node) -> Callable[[Sequence[Tensor]], list[Tensor]]:
