@@ -152,12 +152,20 @@ UNJUDGED: dict[str, str] = {
         "it counts or places elements by their values",
     ),
     **dict.fromkeys(
-        ("nll_loss", "margin_loss", "ctc_loss", "embedding_bag", "embedding_renorm"),
+        (
+            "nll_loss",
+            "margin_loss",
+            "ctc_loss",
+            "linear_cross_entropy",
+            "embedding_bag",
+            "embedding_renorm",
+        ),
         "it picks by classes or indices that are numbers",
     ),
     **dict.fromkeys(
         ("softmax_backward", "max_pool_backward"), "the derivative of an op is not looked into"
     ),
+    "_chunk_cat": "its pieces are not looked into",
     "fractional_max_pool": "it pools regions that random numbers choose",
     "max_unpool": "it writes to positions that depend on the data",
     "deform_conv2d": "it reads at positions that its offsets hold",

@@ -58,6 +58,11 @@ EXACT: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "linspace": (lambda x: torch.linspace(x[0], x[1], 4, dtype=x.dtype), ((2,),)),
     "bincount": (lambda x: torch.bincount(torch.tensor([2, 0, 2]), x), ((3,),)),
     "histogram": (lambda x, edges: torch.histogram(x, edges)[0], ((4,), (3,))),
+    "histogramdd": (lambda x: torch.histogramdd(x, [2, 2])[0], ((3, 2),)),
+    "histogramdd, edges": (
+        lambda x, a, b: torch.histogramdd(x, [a.sort()[0], b.sort()[0]])[0],
+        ((3, 2), (2,), (2,)),
+    ),
     "nll_loss": (lambda x, w: F.nll_loss(x, torch.tensor([0, 2]), w), ((2, 3), (3,))),
 }
 

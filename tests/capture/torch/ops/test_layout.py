@@ -119,6 +119,12 @@ def test_what_has_no_gradient_in_every_torch_has_a_pattern():
     agree(lambda x: torch.narrow_copy(x, 1, 1, 2), (2, 4), inputs="basis")
 
 
+def test_chunks_of_several_tensors_lie_beside_each_other():
+    chunked = torch.ops.aten._chunk_cat.default
+    agree(lambda x: chunked([x, x.new_zeros(2, 3, 2)], 1, 2), (2, 5), inputs="basis")
+    agree(lambda x: chunked([x.new_zeros(2, 4), x], 1, 2), (2, 3, 2), inputs="basis")
+
+
 def test_a_tensor_that_only_gives_its_shape_is_not_read():
     agree(lambda x, y: x.expand_as(y) + x.view_as(y[:1]), (1, 3), (2, 3))
     agree(lambda x, y: x.type_as(y), (3,), (2,))

@@ -10,7 +10,7 @@ from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import along_but
 from fieldwise.capture.torch.rules.indexing import known_values
-from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Unknown, identity, numel, separable
+from fieldwise.graph.ir import WHOLE, Along, Coord, Fixed, Read, Unknown, identity, numel, separable
 
 
 @rule("histc")
@@ -31,6 +31,27 @@ def _histogram(call: OpCall) -> Reads:
     if (number := call.operand("bins")) is not None:
         return (counts, (identity(number, 1),))
     return (counts, tuple(_whole(call, "self")) if spans else ())
+
+
+@rule("_histogramdd_from_bin_cts", "_histogramdd_from_bin_tensors", name="histogram")
+def _histogram_of_rows(call: OpCall) -> Reads:
+    """Counts of points, of which each row is one; edges that are not given span the points.
+
+    One bin over all there is holds all there is.
+    """
+    edges = [separable(n, WHOLE) for name, n in call.derived() if name == "bins"]
+    settled = call.args.get("range", ()) is None and not call["density"] and numel(call.result) == 1
+    return one(*_whole(call, *(() if settled else ("self",)), "weight"), *edges)
+
+
+@rule("_histogramdd_bin_edges", name="histogram")
+def _histogram_edges(call: OpCall) -> Reads:
+    """Per dimension of the points, the edges that span them, unless a range is given."""
+    number = call.operand("self")
+    if number is None or call.args.get("range") is not None:
+        return ((),) * len(call.results)
+    columns = (IndexSet(dim, 1) for dim in range(len(call.results)))
+    return tuple((separable(number, WHOLE, Fixed(column)),) for column in columns)
 
 
 @rule("bincount")

@@ -25,6 +25,7 @@ from fieldwise.graph.ir import (
     identity,
     numel,
     separable,
+    straight,
 )
 
 # -------------------------------------------------------------------- reshapes, permutations
@@ -234,6 +235,31 @@ def _cat(call: OpCall) -> Reads:
             shifted = {dim: Along(dim, AxisMap.affine(1, -start))}
             reads.append(along_but(item.operand, rank, shifted, here))
         start += shape[dim]
+    return one(*reads)
+
+
+@rule("_chunk_cat")
+def _chunk_cat(call: OpCall) -> Reads:
+    """Each tensor cut into chunks along a dimension, zeros behind it; chunk by chunk in one line.
+
+    What follows the dimension is part of the line, and so is the chunk's share of the dimension.
+    """
+    chunks, reads, start = call["num_chunks"], list[Read](), 0
+    for item in call["tensors"]:
+        shape = call.operands[item.operand] if isinstance(item, Ref) else tuple(item.shape)
+        dim = normal_dim(call["dim"], len(shape))
+        share = -(-shape[dim] // chunks)
+        padded = (*shape[:dim], share * chunks, *shape[dim + 1 :])
+        length = share * numel(shape[dim + 1 :])
+        if isinstance(item, Ref):
+            line = Along(dim + 1, AxisMap.affine(1, -start))
+            steps = (
+                Separable(straight(len(shape))),
+                Reshape(),
+                Separable((*straight(dim + 1), line)),
+            )
+            reads.append(Read(item.operand, steps, (padded, (*shape[:dim], chunks, length))))
+        start += length
     return one(*reads)
 
 

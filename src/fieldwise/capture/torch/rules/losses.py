@@ -116,6 +116,26 @@ def _multilabel_margin_loss(call: OpCall) -> Reads:
     return (tuple(_margins(call)), (named,))
 
 
+@rule(
+    "torch_nn::_linear_cross_entropy_batch_chunked",
+    "torch_nn::_linear_cross_entropy_batch_chunked_no_reduction",
+    name="linear_cross_entropy",
+)
+def _linear_cross_entropy(call: OpCall) -> Reads:
+    """The loss of each sample of the scores that a linear layer gives it, or of all samples.
+
+    What is returned beside it is for the backward pass, and made of the same.
+    """
+    each = call.args.get("reduction", "none") == "none"
+    samples: tuple[Coord, ...] = (Along(0),) if each else (WHOLE,)
+    reads = []
+    for name, number in call.derived():
+        rank = len(call.operands[number])
+        own = samples if name in ("input", "target") else ()
+        reads.append(separable(number, *own, *[WHOLE] * (rank - len(own))))
+    return (tuple(reads),) * len(call.results)
+
+
 def _margins(call: OpCall) -> list[Read]:
     """A margin is kept between classes, so of an only class nothing is read."""
     shape = call.shape("self")
