@@ -65,14 +65,16 @@ def test_values_are_asked_for_by_name_and_by_glob() -> None:
         certify(Heads(), (1, 2, 8, 12), axes=[4])
 
 
-def test_an_op_that_nobody_described_breaks_the_proof_and_is_named() -> None:
+def test_an_op_that_is_not_supported_breaks_the_proof_and_is_named() -> None:
     class Backward(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.ops.aten.glu_backward(x, torch.cat([x, x], 1), 1)
 
     axis = certify(Backward(), (1, 2, 8)).outputs[0].axes[0]
     (breaker,) = axis.broken_by
-    assert breaker.why == "nobody described how 'glu_backward' treats positions"
+    assert breaker.why == (
+        "'glu_backward' is not supported: how it treats positions is not described"
+    )
     assert not breaker.known
     assert axis.undecided
 

@@ -19,7 +19,7 @@ from tests.shift.random_networks import randomised, shift_networks
 NETWORKS = 80
 EXACT, DIFFERENT = 1e-9, 1e-6
 INPUTS = 3
-UNDESCRIBED = ("nobody described",)
+UNDESCRIBED = ("is not supported",)
 
 
 @pytest.mark.parametrize("part", range(4))

@@ -34,7 +34,7 @@ class Move:
 class Breaker:
     """A node that ends the proof: its result, module and reason, and what mends it.
 
-    known: False where the proof ends because nobody knows what the op does with positions, or
+    known: False where the proof ends because what the op does with positions is not known, or
            whether what comes after undoes it: it may or may not break the equivariance
     """
 

@@ -118,7 +118,7 @@ ORDERED["einsum"] = ORDERED["matmul"]
 
 def undescribed(op: str) -> Fault:
     """What an op without a treatment is told: nothing is known of it."""
-    why = f"nobody described how '{op}' treats positions"
+    why = f"'{op}' is not supported: how it treats positions is not described"
     return Fault(why, "describe it in shift/treatment.py", known=False)
 
 

@@ -12,7 +12,7 @@
 
 The values that were asked for stand behind the outputs; 'output' tells the two apart.  A range is
 [start, stop) of positions, 'carried' those of them that a shift by one period brings to others of
-them.  A breaker that is not 'known' is an op that nobody described, and a theorem with no other
+them.  A breaker that is not 'known' is an op that is not supported, and a theorem with no other
 breakers is 'undecided'.  A number that is not finite is null.
 """
 

@@ -39,7 +39,7 @@ def by_descent(
 
     axes:     of the inputs, the spatial ones
     expected: the values asked about, and what their dimensions follow by their place, which counts
-              where an op that nobody described (FFT) has lost the trace
+              where an op that is not supported (FFT) has lost the trace
 
     A dimension that holds two axes follows none.  Of several that share an axis it is the one with
     the leading digit: of space-to-depth the blocks, of windows their number and not what is inside.

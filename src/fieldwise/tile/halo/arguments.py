@@ -36,12 +36,15 @@ _INTERPOLATED = (
 
 
 def treatment_of(node: Node, position: int) -> Treatment:
-    """How the op treats positions.  Raises LostError for one that nobody described."""
+    """How the op treats positions.  Raises LostError for one that is not supported."""
     found = TABLE.get(node.op, _CONTRACTION if node.op in _CONTRACTED else None)
     if found is None:
-        raise LostError(f"nobody described how '{node.op}' treats positions")
+        raise LostError(f"'{node.op}' is not supported: how it treats positions is not described")
     if found.results is not None and found.results <= position:
-        raise LostError(f"nobody described how result {position} of '{node.op}' treats positions")
+        raise LostError(
+            f"result {position} of '{node.op}' is not supported: how it treats positions is not "
+            f"described"
+        )
     if node.op == "dropout" and drops_out(node):
         raise LostError("dropout is active; call model.eval()")
     return found

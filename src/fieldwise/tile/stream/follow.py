@@ -52,7 +52,7 @@ def _along(step: Separable, dim: int) -> Followed:
             raise Blocked("it takes a diagonal through the streamed axis")
         return Followed(coord.dim, coord.map, coord.border)
     if isinstance(coord, Unknown):
-        raise Blocked(f"nobody knows which rows it reads: {coord.why}")
+        raise Blocked(f"which rows it reads is not known: {coord.why}")
     if isinstance(coord, Fixed):
         raise Blocked("it picks fixed rows of the streamed axis, and the axis ends there")
     raise Blocked("every result reads the whole streamed axis")

@@ -399,7 +399,7 @@ def _executor(site: Site) -> Executor:
         return reshaped(site)
     maker: Callable[[Site], Executor] | None = find_maker(site.node.op)
     if maker is None:
-        raise Blocked("nobody has told yet how to run this op on a band of rows")
+        raise Blocked("running this op on a band of rows is not supported")
     return maker(site)
 
 

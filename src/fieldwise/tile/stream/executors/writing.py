@@ -59,7 +59,7 @@ def _index_put(site: Site) -> Executor:
     if site.dim < len(indices) and indices[site.dim] is not None:
         raise Blocked("it writes at places of the streamed axis")
     if isinstance(values, Tensor) and values.numel() > 1:
-        raise Blocked("it writes a constant of which nobody knows how it meets the rows")
+        raise Blocked("how the constant that it writes lies along the rows is not known")
     return Executor(local_beside(site), whole=True)
 
 
