@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.autocast import without_autocast
-from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.capture.torch.tree import map_tensors, named_tensors, tensors_in
 from fieldwise.fold.layers import Layer
 from fieldwise.fold.plan import Plan
 from fieldwise.fold.replace import rounded
@@ -84,7 +84,7 @@ class GraphModule(nn.Module):
         What autocast does to the model it did when that was captured.
         """
         given: dict[int, Tensor] = {}
-        for _, tensor in named_tensors((args, kwargs)):
+        for tensor in tensors_in((args, kwargs)):
             given.setdefault(id(tensor), tensor)
         values = dict(zip(self._inputs, given.values(), strict=True))
         with without_autocast():
@@ -96,7 +96,7 @@ class GraphModule(nn.Module):
         for number, step in enumerate(self._steps):
             operands = [values[name] for name in step.operands]
             filled = _filled((step.args, step.kwargs), operands, self)
-            made = (tensor for _, tensor in named_tensors(step.target(*filled[0], **filled[1])))
+            made = (tensor for tensor in tensors_in(step.target(*filled[0], **filled[1])))
             values.update(zip(step.results, made, strict=True))
             for name in self._last.get(number, ()):
                 del values[name]

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fieldwise.capture.torch.running import run
-from fieldwise.capture.torch.tree import named_tensors
+from fieldwise.capture.torch.tree import tensors_in
 
 Tensors = tuple[Tensor, ...]
 
@@ -54,7 +54,7 @@ class Observed:
 def observed(model: nn.Module, inputs: Any) -> Observed:
     """Run a model; a second time, where some of its outputs are whole numbers."""
     tree = run(model, inputs)
-    outputs = [tensor for _, tensor in named_tensors(tree)]
+    outputs = [*tensors_in(tree)]
     if not any(map(_is_whole, outputs)):
         return Observed(tree, tuple(map(as_real, outputs)))
     watch = _Watch()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import running
 from fieldwise.capture.torch.running import doubled
-from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
 from fieldwise.fold.observed import Observed, Tensors, alike, is_number, observed
 from fieldwise.fold.report import Verification
@@ -150,7 +150,7 @@ def _blindness(
     if not any(bool(tensor.isfinite().any()) for tensor in numbers) or any(map(_varies, numbers)):
         return None
     other = drawn(model, example, seed + 1)
-    if not any(is_number(tensor) for _, tensor in named_tensors(other)):
+    if not any(is_number(tensor) for tensor in tensors_in(other)):
         return None
     again = _in(torch.float64, model, other)
     if isinstance(again, str) or not _same(again.numbers, numbers):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
-from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.shift.measure_expect import Expectations, Motion
 from fieldwise.shift.measure_moves import derivative
 from fieldwise.shift.measure_subject import Subject, Values, rms, scale
@@ -91,7 +91,7 @@ def _rates(subject: Subject, axis: int, rank: int) -> Values:
     """d/dt of every value while the input is moved along ``axis``."""
     moving = [
         tensor
-        for _, tensor in named_tensors(subject.inputs)
+        for tensor in tensors_in(subject.inputs)
         if tensor.is_floating_point() and tensor.dim() == rank
     ]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import as_example
 from fieldwise.capture.torch.running import InDouble, copied, doubled, is_inexact, run
-from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.capture.torch.tree import map_tensors, named_tensors, tensors_in
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure_expect import Motion
 from fieldwise.shift.measure_generic import generic, settle
@@ -44,7 +44,7 @@ class Subject:
 
         def keep(path: str) -> Any:
             def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-                returned[path].append([tensor.clone() for _, tensor in named_tensors(output)])
+                returned[path].append([tensor.clone() for tensor in tensors_in(output)])
 
             return hook
 

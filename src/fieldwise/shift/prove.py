@@ -120,10 +120,10 @@ def _refuted(
                 claims.setdefault(value, {})[axis] = isinstance(found[value], Follows)
     if not claims or any(node.source is None for node in graph.nodes):
         return frozenset()
-    from fieldwise.capture.torch.tree import named_tensors
+    from fieldwise.capture.torch.tree import tensors_in
     from fieldwise.shift.witness import refuted
 
-    given = {id(tensor): tensor for _, tensor in named_tensors(example)}
+    given = {id(tensor): tensor for tensor in tensors_in(example)}
     return refuted(graph, source.name, claims, tuple(given.values()))
 
 

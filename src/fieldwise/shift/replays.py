@@ -17,7 +17,7 @@ from torch import Tensor
 from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.private import seeded
 from fieldwise.capture.torch.running import in_double, is_inexact
-from fieldwise.capture.torch.tree import named_tensors
+from fieldwise.capture.torch.tree import tensors_in
 from fieldwise.graph.calls import is_tensor
 from fieldwise.graph.ir import Graph, Node, Ref, Value
 from fieldwise.shift.effort import effort
@@ -161,7 +161,7 @@ class _Constants:
 
         def call(operands: Sequence[Tensor]) -> list[Tensor]:
             args, kwargs = _filled(given, operands)
-            return [tensor for _, tensor in named_tensors(source.target(*args, **kwargs))]
+            return [*tensors_in(source.target(*args, **kwargs))]
 
         return call
 

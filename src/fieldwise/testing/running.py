@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.capture import named_tensors
 from fieldwise.capture.torch.running import in_double
-from fieldwise.capture.torch.tree import map_tensors
+from fieldwise.capture.torch.tree import map_tensors, named_tensors
 
 Inputs = tuple[Tensor, ...]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from fieldwise.capture.torch.capture import named_tensors
+from fieldwise.capture.torch.tree import named_tensors, tensors_in
 from fieldwise.testing.outcome import Outcome, outcome_of, worst
 from fieldwise.testing.running import Inputs, answer, apart, as_module, doubled, same
 from fieldwise.tile import streamed, tiled
@@ -60,7 +60,7 @@ def _against_whole(
 ) -> Outcome:
     with torch.no_grad():
         whole = answer(module, inputs)
-    elements = sum(tensor.numel() for _, tensor in named_tensors(whole))
+    elements = sum(tensor.numel() for tensor in tensors_in(whole))
     found = []
     for told, size in pieces.items():
         try:

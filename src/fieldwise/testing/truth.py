@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.capture import named_tensors
+from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.testing.running import Inputs, apart, draws, is_whole, run, scale, slack
 
 _FLAT = 1e-9

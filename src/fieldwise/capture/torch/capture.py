@@ -20,8 +20,13 @@ from fieldwise.capture.torch.python_api import PythonApi
 from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.scene import below_autograd, scene
 from fieldwise.capture.torch.trace import Trace
-from fieldwise.capture.torch.tree import find_hidden, map_tensors, named_state
-from fieldwise.capture.torch.tree import named_tensors as named_tensors
+from fieldwise.capture.torch.tree import (
+    find_hidden,
+    map_tensors,
+    named_state,
+    named_tensors,
+    tensors_in,
+)
 from fieldwise.errors import OUR_FAULT, CaptureError, UsageError
 from fieldwise.graph.ir import Graph, Node, Ref, unknown
 from fieldwise.graph.verify import find_misfit, verify
@@ -191,7 +196,7 @@ def _inputs(recorder: Recorder, example: Any) -> tuple[tuple[Any, ...], dict[str
 def _input_names(count: int, example: Any) -> list[str]:
     if isinstance(example, Mapping):
         names = {id(tensor): name for name, tensor in reversed(list(named_tensors(example)))}
-        first = dict.fromkeys(names[id(tensor)] for _, tensor in named_tensors(example))
+        first = dict.fromkeys(names[id(tensor)] for tensor in tensors_in(example))
         return list(first)
     return ["input"] if count == 1 else [f"input{number}" for number in range(count)]
 
@@ -200,7 +205,7 @@ def _failure(recorder: Recorder, example: Any, error: Exception) -> str:
     trace = recorder.trace
     frame = trace.fault if trace.error is error and trace.fault else trace.frame
     where = f" {frame}" if frame.path else ""
-    shapes = ", ".join("x".join(map(str, t.shape)) for _, t in named_tensors(example))
+    shapes = ", ".join("x".join(map(str, t.shape)) for t in tensors_in(example))
     if is_ours(error):
         return str(our_fault(error, frame))
     if needs_data(error) and recorder.constants.home.type != "meta":

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.capture import named_tensors
 from fieldwise.capture.torch.keeping import kept
 from fieldwise.capture.torch.private import seeded
+from fieldwise.capture.torch.tree import tensors_in
 from fieldwise.errors import UsageError
 
 
@@ -68,7 +68,7 @@ def layer_output(model: nn.Module, inputs: Any, layer: str | None) -> Tensor:
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> None:
         if get_ident() == thread:
-            found.extend(tensor.clone() for _, tensor in list(named_tensors(output))[:1])
+            found.extend(tensor.clone() for tensor in list(tensors_in(output))[:1])
 
     thread = get_ident()
     with kept(model), seeded(), ExitStack() as stack:
@@ -76,7 +76,7 @@ def layer_output(model: nn.Module, inputs: Any, layer: str | None) -> Tensor:
             stack.callback(model.get_submodule(path).register_forward_hook(keep).remove)
         output = _forward(model, inputs)
     if path is None:
-        return next(tensor for _, tensor in named_tensors(output))
+        return next(tensors_in(output))
     if len(found) < run:
         raise UsageError(
             f"The module '{path}' returned a tensor {len(found)} times in this forward run, "
@@ -87,7 +87,7 @@ def layer_output(model: nn.Module, inputs: Any, layer: str | None) -> Tensor:
 
 def first_input(example: Any) -> Tensor:
     """The tensor of the example that the probes vary."""
-    return next(tensor for _, tensor in named_tensors(example))
+    return next(tensors_in(example))
 
 
 def with_first_input(example: Any, replacement: Tensor) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from fieldwise.capture.torch import as_example
-from fieldwise.capture.torch.tree import named_tensors
+from fieldwise.capture.torch.tree import named_tensors, tensors_in
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure_generic import generic
 from fieldwise.shift.measure_proven import proven_periods
@@ -150,7 +150,7 @@ def _checked(copy: nn.Module, example: Any, chosen: Sequence[bool], shift: int |
 
 
 def _rank(example: Any) -> int:
-    return next(tensor.dim() for _, tensor in named_tensors(example))
+    return next(tensor.dim() for tensor in tensors_in(example))
 
 
 def _first_axis(example: Any) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.keeping import remembered
 from fieldwise.capture.torch.private import prepared
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
-from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
 from fieldwise.tile.arrays import as_numpy, chosen, kept, owned, read
 from fieldwise.tile.halo.planner import plan_tiles
@@ -201,7 +201,7 @@ class TiledModel(TiledCallable):
     ) -> None:
         self.model, self.example, self.tile, self.axes = model, example, tile, axes
         self._verify, self.certificates = verify, dict[Shapes, Certificate]()
-        self._tensors = list({id(t): t for _, t in named_tensors(example)}.values())
+        self._tensors = list({id(t): t for t in tensors_in(example)}.values())
         tensors = (*model.parameters(), *model.buffers(), *self._tensors)
         self.device = next((t.device for t in tensors if not t.is_meta), torch.device("cpu"))
         self._plans: dict[Shapes, TilePlan] = {}

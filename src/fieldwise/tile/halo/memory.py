@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fieldwise.capture.torch.private import private
 from fieldwise.capture.torch.running import copied
-from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors
+from fieldwise.capture.torch.tree import map_tensors, named_state, tensors_in
 from fieldwise.graph.ir import Graph, Value
 
 
@@ -42,7 +42,7 @@ class Rehearsal:
         with private() as own, own.dice, self._mode, torch.no_grad():
             given = map_tensors(_empty_on(device), inputs)
             alive = _Alive(state)
-            alive.count(tensor for _, tensor in named_tensors(given))
+            alive.count(tensors_in(given))
             with alive:
                 if isinstance(given, Mapping):
                     self._model(**given)
@@ -87,7 +87,7 @@ class _Alive(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        self.count(tensor for _, tensor in named_tensors(made))
+        self.count(tensors_in(made))
         return made
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import as_example, capture
-from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Graph
 from fieldwise.tile.good_sizes import near_sizes
@@ -38,7 +38,7 @@ class Sizes:
         if not isinstance(model, nn.Module):
             raise UsageError("Tiles are planned for a torch module; give one.")
         size = as_example(size, model)
-        shapes = [tuple(tensor.shape) for _, tensor in named_tensors(size)]
+        shapes = [tuple(tensor.shape) for tensor in tensors_in(size)]
         if not shapes:
             raise UsageError("Give the shape of the large input, or tensors of its size.")
         rank = len(shapes[0])

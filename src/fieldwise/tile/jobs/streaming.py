@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.tree import named_state, named_tensors
+from fieldwise.capture.torch.tree import named_state, tensors_in
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.amounts import size_text
@@ -173,7 +173,7 @@ def _pieces_of(run: StreamedModel, shape: Shape) -> Callable[[Any], dict[str, An
     """A whole result put together from the shortest pieces; outputs by name."""
 
     def pieces(x: Any) -> dict[str, Any]:
-        (like,) = (tensor for _, tensor in named_tensors(run.example))
+        (like,) = tensors_in(run.example)
         work = stream_work(
             run.model,
             shape,

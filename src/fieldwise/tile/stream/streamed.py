@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.autocast import as_recorded, autocast_dtype
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
-from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Graph, Shape
 from fieldwise.tile.arrays import as_numpy
@@ -292,7 +292,7 @@ def _device(model: nn.Module, example: Any) -> torch.device:
 
 def _distinct(example: Any) -> list[Tensor]:
     """The tensors of an example, each once."""
-    return list({id(tensor): tensor for _, tensor in named_tensors(example)}.values())
+    return list({id(tensor): tensor for tensor in tensors_in(example)}.values())
 
 
 def _resized(example: Any, shapes: Sequence[Shape]) -> Any:

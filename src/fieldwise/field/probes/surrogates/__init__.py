@@ -27,7 +27,6 @@ from fieldwise.field.probes.surrogates.operation import (
     UnknownDependence,
     is_masked,
     surrogate,
-    tensors_in,
 )
 
 __all__ = [
@@ -40,7 +39,6 @@ __all__ = [
     "lines",
     "moves",
     "surrogate",
-    "tensors_in",
     "windows",
     "write_through",
 ]

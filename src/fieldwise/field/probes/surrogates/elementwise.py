@@ -14,16 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.field.probes.surrogates.operation import (
     ELEMENTWISE,
     Operation,
     added,
     finite,
     is_masked,
-    map_tensors,
     register,
     spread,
-    tensors_in,
 )
 
 INF = torch.inf
@@ -37,7 +36,7 @@ INF = torch.inf
 )  # fmt: skip
 def _multilinear(op: Operation) -> Sequence[Tensor]:
     """The op at operands of one: its derivative in each operand is a sum of ones."""
-    args = {name: map_tensors(item, _as_ones) for name, item in op.args.items()}
+    args = map_tensors(_as_ones, dict(op.args))
     args |= {name: 1 for name in ("alpha", "beta") if name in args}
     return op.run(args)
 
@@ -53,7 +52,7 @@ def _as_ones(tensor: Tensor) -> Tensor:
 @register("mul", "div")
 def _product(op: Operation) -> Sequence[Tensor]:
     factors = [spread(tensor, op.shape) for tensor in op.derived()]
-    scales = any(tensor.dim() for tensor in tensors_in(op.args.values()) if _is_constant(tensor))
+    scales = any(tensor.dim() for tensor in tensors_in(op.args) if _is_constant(tensor))
     if len(factors) > 1 or scales:
         factors = [finite(factor) for factor in factors]
     return (reduce(operator.mul, factors),)
@@ -85,7 +84,7 @@ def _combine(op: Operation) -> Sequence[Tensor]:
     """The sum of the operands; a function of one operand has its own value at zero and −inf."""
     operands = op.derived()
     total = added([spread(tensor, op.shape) for tensor in operands])
-    if len(list(tensors_in(op.args.values()))) == 1 and (masked := is_masked(operands[0])).any():
+    if len(list(tensors_in(op.args))) == 1 and (masked := is_masked(operands[0])).any():
         (found,) = op.run(dict(op.args))
         total = torch.where(masked, found.detach(), total)
     return (total,) * len(op.shapes)

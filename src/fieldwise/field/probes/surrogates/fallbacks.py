@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.field.probes.surrogates.operation import (
     Operation,
     added,
-    map_tensors,
 )
 
 
@@ -26,6 +26,4 @@ def generic(operation: Operation) -> list[Tensor]:
             return tensor
         return torch.rand(tensor.shape, dtype=torch.float64) + 0.5
 
-    return operation.run(
-        {name: map_tensors(item, randomised) for name, item in operation.args.items()}
-    )
+    return operation.run(map_tensors(randomised, dict(operation.args)))

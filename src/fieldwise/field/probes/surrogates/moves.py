@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.calls import WriteThrough
+from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.field.probes.surrogates.operation import (
     Operation,
     UnknownDependence,
-    map_tensors,
     register,
-    tensors_in,
 )
 
 
@@ -48,12 +47,12 @@ from fieldwise.field.probes.surrogates.operation import (
 )  # fmt: skip
 def _itself(op: Operation) -> Sequence[Tensor]:
     for name in ("index", "indices"):
-        for tensor in tensors_in([op.args.get(name)]):
+        for tensor in tensors_in(op.args.get(name)):
             if tensor.requires_grad:
                 raise UnknownDependence(f"{op.name} with indices that depend on the data")
             if tensor.device.type == "meta":
                 raise UnknownDependence(f"{op.name} with indices on the meta device")
-    return op.run({name: map_tensors(item, _as_float64) for name, item in op.args.items()})
+    return op.run(map_tensors(_as_float64, dict(op.args)))
 
 
 @register("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")

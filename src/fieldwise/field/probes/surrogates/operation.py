@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fieldwise.capture.torch.calls import OutOfPlace, Part
 from fieldwise.capture.torch.overloads import is_element_wise
+from fieldwise.capture.torch.tree import tensors_in
 from fieldwise.graph.ir import Call, Ref, Shape
 
 Rule = Callable[["Operation"], Sequence[Tensor]]
@@ -68,7 +69,7 @@ class Operation:
 
     def derived(self) -> list[Tensor]:
         """The arguments that are operands, in order."""
-        return [tensor for tensor in tensors_in(self.args.values()) if tensor.requires_grad]
+        return [tensor for tensor in tensors_in(self.args) if tensor.requires_grad]
 
     def only(self, name: str) -> Tensor:
         """The operand called ``name``, where it is the only one; its −inf count as any number."""
@@ -85,7 +86,7 @@ class Operation:
             else:
                 positional.append(args[argument.name])
         out = self.target(*positional, **keywords)
-        return list(tensors_in([out]))
+        return list(tensors_in(out))
 
 
 def surrogate(operation: Operation) -> list[Tensor]:
@@ -133,24 +134,6 @@ def is_masked(tensor: Tensor) -> Tensor:
 def finite(tensor: Tensor) -> Tensor:
     """The tensor with ones in place of −inf."""
     return torch.where(tensor == -torch.inf, 1.0, tensor)
-
-
-def tensors_in(items: Any) -> Iterator[Tensor]:
-    """The tensors among items that may be nested."""
-    for item in items:
-        if isinstance(item, Tensor):
-            yield item
-        elif isinstance(item, (list, tuple)):
-            yield from tensors_in(item)
-
-
-def map_tensors(item: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The item, which may be nested, with every tensor changed."""
-    if isinstance(item, Tensor):
-        return change(item)
-    if isinstance(item, (list, tuple)):
-        return [map_tensors(part, change) for part in item]
-    return item
 
 
 def added(tensors: list[Tensor]) -> Tensor:
