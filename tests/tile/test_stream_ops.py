@@ -216,6 +216,8 @@ def test_an_op_streams(layer: nn.Module | None, function: Callable[..., Tensor],
     assert run.peak_bytes <= run.plan(x.shape).peak_bytes
 
 
+_DROPPING = nn.LSTM(8, 2, num_layers=2, dropout=0.5, batch_first=True).train()
+
 REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "sampling": (
         lambda x: F.grid_sample(x, torch.zeros(1, 20, 8, 2), align_corners=True),
@@ -243,6 +245,9 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "rows written at a list": (_rows_put, "at places of the streamed axis"),
     "kernel from the data": (lambda x: F.conv2d(x, x[:, :, :3, :3]), r"\(conv\)"),
     "diagonal": (lambda x: x.diagonal(dim1=2, dim2=3), "diagonal"),
+    "rows as the samples of a layer that drops": (
+        lambda x: _DROPPING(x[0].transpose(0, 1))[0], r"\(lstm\): it draws random numbers",
+    ),
     "tokens of columns": (
         lambda x: x.transpose(2, 3).flatten(2), "in front of the rows of the streamed axis",
     ),

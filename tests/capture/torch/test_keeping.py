@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from collections.abc import Callable
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -176,3 +180,64 @@ def test_tiles_of_a_model_that_draws_leave_the_generator_of_the_process_alone():
     torch.manual_seed(3)
     fieldwise.tiled(Drawing().eval(), torch.zeros(1, 1, 8, 8), tile=4)(torch.zeros(1, 1, 8, 8))
     assert torch.equal(torch.rand(4), wanted)
+
+
+class Memory:
+    """What a module may hold that is no module."""
+
+    def __init__(self) -> None:
+        self.before: Tensor | None = None
+        self.table: dict[int, Tensor] = {}
+
+
+class Remembering(nn.Module):
+    """Adds what it has seen before, which it keeps in objects, and what it draws by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 2, 3, padding=1)
+        self.memory, self.notes = Memory(), [SimpleNamespace(sizes=[])]
+        self.dice = torch.Generator().manual_seed(1), random.Random(1)
+        self.bits = {"old": np.random.RandomState(1), "new": np.random.default_rng(1)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.conv(x)
+        if self.memory.before is not None:
+            found = found + self.memory.before.mean()
+        self.memory.before = found
+        self.memory.table[x.shape[-1]] = found
+        self.notes[0].sizes.append(x.shape[-1])
+        drawn = self.dice[1].random() + self.bits["old"].rand() + self.bits["new"].random()
+        return found + torch.rand((), generator=self.dice[0]) + float(drawn)
+
+
+@pytest.mark.parametrize("verb", _verbs())
+def test_objects_and_generators_that_modules_hold_are_as_they_were(verb: str):
+    torch.manual_seed(0)
+    model, x = Remembering().eval(), ramp(1, 1, 40)
+    twin = copy.deepcopy(model)
+    _verbs()[verb](model, x)
+    assert (vars(model.memory), model.notes) == ({"before": None, "table": {}}, [_unused()])
+    assert torch.equal(model(x), twin(x))
+
+
+def _unused() -> SimpleNamespace:
+    return SimpleNamespace(sizes=[])
+
+
+def test_tiles_of_a_model_that_holds_a_memory_are_those_of_the_whole():
+    model, x = Remembering().eval(), ramp(1, 1, 40)
+    found = fieldwise.tiled(model, x, tile=16)(x)
+    torch.testing.assert_close(found, run(model, x))
+
+
+class DoubleByDefault(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        torch.set_default_dtype(torch.float64)
+        return x * 2
+
+
+@pytest.mark.parametrize("verb", ["measure", "fold", "run", "gradient"])
+def test_a_default_dtype_that_a_model_sets_is_put_back(verb: str):
+    _verbs()[verb](DoubleByDefault().eval(), ramp(1, 1, 8))
+    assert torch.get_default_dtype() is torch.float32

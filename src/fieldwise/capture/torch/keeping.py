@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import eq, is_
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +28,7 @@ RECORDING = threading.RLock()
 def kept(model: Any) -> Iterator[None]:
     """Put attributes of modules, content of buffers and gradients of parameters back at the end.
 
+    So are the attributes of objects that modules hold, and the generators from which they draw.
     What is no module has nothing to be put back.
 
     Several may run one model at a time: it is put back when the last of them is done.  Parameters
@@ -104,8 +109,9 @@ def attributes(model: nn.Module) -> Iterator[None]:
 
 
 def _noted_attributes(model: nn.Module) -> Callable[[], None]:
-    empty, filled = _containers(model)
+    empty, filled, drawn_from = _containers(model)
     noted = [(c, dict(c) if isinstance(c, dict) else list(c)) for c in filled]
+    steps = [_noted_generator(generator) for generator in drawn_from]
 
     def put_back() -> None:
         for container in empty:
@@ -114,45 +120,94 @@ def _noted_attributes(model: nn.Module) -> Callable[[], None]:
         for container, content in noted:
             if not _same(container, content):
                 _put_back(container, content)
+        for step in steps:
+            step()
 
     return put_back
 
 
-def _containers(model: nn.Module) -> tuple[list[Any], list[Any]]:
-    """The attributes of all modules, and the builtin containers within them, however deep.
+def _containers(model: nn.Module) -> tuple[list[Any], list[Any], list[Any]]:
+    """The attributes of all modules, the builtin containers within them, and random generators.
+
+    However deep; but of objects that are no modules only those that a module or a container holds,
+    for what such an object is part of (a trainer, a logger) is none of the model's.
 
     The empty ones come apart: most are, for a module has a dozen dicts for its hooks.
     """
-    waiting: list[tuple[type, Any]] = [(dict, model.__dict__)]
+    waiting: list[tuple[type, Any, bool]] = [(dict, model.__dict__, True)]
     empty: list[Any] = []
     filled: list[Any] = []
+    drawn_from: list[Any] = []
     seen: set[int] = set()
-    kinds: dict[type, type | None] = {}
+    kinds = _Kinds()
     while waiting:
-        base, item = waiting.pop()
+        base, item, is_ours = waiting.pop()
         if id(item) in seen:
             continue
         seen.add(id(item))
         if base is not tuple:
             filled.append(item)
         for part in item.values() if base is dict else item:
-            kind = type(part)
-            followed = kinds.get(kind, object)
-            if followed is None:
+            followed = kinds[type(part)]
+            if followed is None or (followed is object and not is_ours):
                 continue
-            if followed is object:
-                followed = next((base for base in _FOLLOWED if issubclass(kind, base)), None)
-                kinds[kind] = followed
-            if followed is nn.Module:
-                waiting.append((dict, part.__dict__))
-            elif followed is not None and part:
-                waiting.append((followed, part))
-            elif followed is not None:
+            if followed is nn.Module or followed is object:
+                waiting.append((dict, part.__dict__, followed is nn.Module))
+            elif followed is torch.Generator:
+                drawn_from.append(part)
+            elif part:
+                waiting.append((followed, part, is_ours))
+            else:
                 empty.append(part)
-    return empty, filled
+    own = [one for one in drawn_from if not any(one is shared for shared in _PROCESS)]
+    return empty, filled, own
 
 
-_FOLLOWED = (nn.Module, dict, list, set, deque, tuple)
+def generators(model: nn.Module) -> list[Any]:
+    """The random generators that modules hold, but for those of the process."""
+    return _containers(model)[2]
+
+
+class _Kinds(dict[type, "type | None"]):
+    """As what parts of each kind are noted, looked up once."""
+
+    def __missing__(self, kind: type) -> type | None:
+        self[kind] = _followed(kind)
+        return self[kind]
+
+
+def _followed(kind: type) -> type | None:
+    """As what parts of this kind are noted: the base that they share, or None: not at all.
+
+    A torch.Generator stands for all random generators, and an object for what has attributes, if
+    it is of no class of Python or torch themselves.
+    """
+    if issubclass(kind, _GENERATORS):
+        return None if issubclass(kind, random.SystemRandom) else torch.Generator
+    for base in (nn.Module, dict, list, set, deque, tuple):
+        if issubclass(kind, base):
+            return base
+    is_theirs = kind.__module__.partition(".")[0] in _LIBRARIES
+    has_attributes = bool(kind.__dictoffset__) and not issubclass(kind, (Tensor, type))
+    is_plain = has_attributes and not is_theirs
+    return object if is_plain or issubclass(kind, SimpleNamespace) else None
+
+
+_GENERATORS = (torch.Generator, random.Random, np.random.RandomState, np.random.Generator)
+_PROCESS = (torch.default_generator, random._inst, np.random.mtrand._rand)
+_LIBRARIES = frozenset((*sys.stdlib_module_names, "torch", "numpy"))
+
+
+def _noted_generator(generator: Any) -> Callable[[], None]:
+    """Note the state of a generator; what is returned puts it back."""
+    if isinstance(generator, np.random.Generator):
+        bits = generator.bit_generator
+        at = bits.state
+        return lambda: setattr(bits, "state", at)
+    is_python = isinstance(generator, random.Random)
+    read, write = ("getstate", "setstate") if is_python else ("get_state", "set_state")
+    state = getattr(generator, read)()
+    return lambda: getattr(generator, write)(state)
 
 
 def _same(one: Any, two: Any) -> bool:

@@ -204,7 +204,7 @@ class Private:
     def put_back(self) -> None:
         """Put the default dtype back, unless somebody else has set another one since."""
         if self._dtypes is not None and torch.get_default_dtype() == self._dtypes[1]:
-            torch.set_default_dtype(self._dtypes[0])
+            _SHARED[torch, "set_default_dtype"](self._dtypes[0])
 
 
 def call_module(module: nn.Module, *args: Any, **kwargs: Any) -> Any:

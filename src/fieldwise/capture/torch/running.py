@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fieldwise.capture.torch.keeping import kept
+from fieldwise.capture.torch.keeping import generators, kept
 from fieldwise.capture.torch.private import private, seeded
 
 
@@ -22,7 +22,8 @@ def copied(model: nn.Module) -> nn.Module:
     that cannot be copied.
     """
     model = getattr(model, "_orig_mod", model)
-    memo: dict[int, Any] = {}
+    own = (one for one in generators(model) if isinstance(one, torch.Generator))
+    memo: dict[int, Any] = {id(one): one.clone_state() for one in own}
     for module in model.modules():
         for held in vars(module).values():
             if isinstance(held, Tensor) and not held.is_leaf:

@@ -28,12 +28,12 @@ def _row_by_row(number: int, link: Link, rows: int) -> tuple[tuple[int, Reach], 
 def _recurrent(site: Site) -> Executor:
     number, link = site.only("input")
     call = site.call
+    if call["train"] and call["dropout"]:
+        raise Blocked("it draws random numbers; call model.eval() first")
     if link.keeps(site.rows):
         return Executor(_samples(site, number))
     if call["bidirectional"]:
         raise Blocked("it runs in both directions")
-    if call["train"] and call["dropout"]:
-        raise Blocked("it draws random numbers; call model.eval() first")
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         state = rows.state.get("hidden", call["hx"])
