@@ -257,3 +257,56 @@ def test_integers_truth_values_and_complex_numbers_are_measured_too(end) -> None
 )  # fmt: skip
 def test_where_nothing_can_be_measured_there_is_no_evidence(end) -> None:
     assert measure(Ends(end, "zeros"), (1, 1, 32)).verdict == "no evidence"
+
+
+# ---------------------------------------------------------------------- several axes in one
+
+
+class Tokens(nn.Module):
+    """A padded convolution, whose map is written into one dimension."""
+
+    def __init__(self, padding_mode: str, flat) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1, padding_mode=padding_mode)
+        self.flat = flat
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.flat(self.conv(x))
+
+
+def with_class(x: Tensor) -> Tensor:
+    tokens = x.flatten(2).transpose(1, 2)
+    return torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
+
+
+IN_ONE = {
+    "a line per channel": (lambda y: y.flatten(2), 2, (1, 8)),
+    "tokens": (lambda y: y.flatten(2).transpose(1, 2), 1, (1, 8)),
+    "columns first": (lambda y: y.transpose(2, 3).flatten(2), 2, (12, 1)),
+    "one line": (lambda y: y.flatten(1), 1, (2, 16)),
+}
+
+
+@pytest.mark.parametrize("name", IN_ONE)
+def test_rows_in_a_flattened_map_are_seen_to_move(name: str):
+    """Along H whole rows move, along W positions within each row."""
+    flat, dim, (planes, rows) = IN_ONE[name]
+    down, across = measure(Tokens("circular", flat), (1, 1, 8, 12)).outputs
+    assert (down.verdict, across.verdict) == ("holds", "holds")
+    assert (down.motion.dim, across.motion.dim) == (dim, dim)
+    assert (down.motion.outer, across.motion.outer) == (planes, rows)
+    assert [one.verdict for one in measure(Tokens("zeros", flat), (1, 1, 8, 12)).outputs] == [
+        "broken", "broken",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flat", "where"),
+    [(with_class, "1 to 96 of dimension 1"), (lambda y: y.mT @ y, "0 to 11 of dimension 2 and")],
+)
+def test_a_roll_that_no_motion_expresses_is_not_called_broken(flat, where: str):
+    """A class token stays beside what moves; a matrix of all pairs moves along both dimensions."""
+    found = measure(Tokens("circular", flat), (1, 1, 8, 12), axis=3)["output"]
+    assert (found.verdict, where in found.note) == ("no evidence", True), found
+    found = measure(Tokens("zeros", flat), (1, 1, 8, 12), axis=3)["output"]
+    assert (found.verdict, found.note) == ("broken", "")

@@ -22,11 +22,15 @@ _LONGEST = 1 << 12
 class Motion:
     """Shifting the input by k samples along an axis moves a value by k·rate units along ``dim``.
 
-    dim: None where the value should not move at all
+    dim:   None where the value should not move at all
+    outer, inner: positions are a row-major index of outer × size × inner, of which the middle digit
+           moves: where several axes lie in one dimension
     """
 
     dim: int | None
     rate: Fraction = Fraction(0)
+    outer: int = 1
+    inner: int = 1
 
 
 class Expectations:

@@ -12,8 +12,9 @@ nothing was shown: the map was dead, constant or one unit wide, or the shift was
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import inf, isfinite
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import gcd, inf, isfinite
 from typing import Any, Literal
 
 import torch
@@ -25,6 +26,7 @@ from fieldwise.shift.measure_expect import Expectations, Motion
 from fieldwise.shift.measure_metrics import eq_t
 from fieldwise.shift.measure_moves import Amount, translated
 from fieldwise.shift.measure_subject import Subject, scale, shifted
+from fieldwise.shift.rolls import answer, rolled
 
 Verdict = Literal["holds", "broken", "no evidence"]
 
@@ -44,6 +46,7 @@ class Moved:
     eq_t:     EQ-T in dB: 10·log10(range² / mean squared error) (Karras et al. 2021, eq. 3, where
               the range of an image is 2)
     verdict:  'no evidence' where the control did not fail, or the move is not known
+    note:     what should be known of a verdict of 'no evidence'
     """
 
     name: str
@@ -54,6 +57,7 @@ class Moved:
     control: float
     eq_t: float
     verdict: Verdict
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +157,48 @@ def measure(
             spatial = expectations.spatial(value_name)
             other = subject.unrelated[is_output, name]
             three = [_numbers(each) for each in (value, after[is_output, name], other)]
-            judged = [
-                _Case(name, along, amount, motion, spatial, turn, up_to_roll).judge(*three)
-                for motion in expected
+            cases = [
+                _Case(name, along, amount, motion, spatial, turn, up_to_roll) for motion in expected
             ]
+            judged = [case.judge(*three) for case in cases]
             held = (moved for moved in judged if moved.verdict == "holds")
-            found[is_output].append(next(held, judged[0]))
+            best = next(held, judged[0])
+            if given is None and not turn and not up_to_roll:
+                is_map = value.dim() == len(expectations.shape)
+                best = _reconsidered(cases[0], best, three, expectations.shape[along], is_map)
+            found[is_output].append(best)
     return Measurement(tuple(found[True]), tuple(found[False]), seed, randomise, up_to_roll)
+
+
+def _reconsidered(
+    case: _Case, moved: Moved, values: Sequence[Tensor], size: int, is_map: bool
+) -> Moved:
+    """What is not where it was expected, and may be somewhere else: a row of a flattened map.
+
+    values: as they are, where the input is shifted, and of an unrelated one
+    size:   of the axis that is shifted; is_map: the value has all dimensions that the input has
+    """
+    before, after, _ = values
+    if moved.motion is None:
+        return replace(moved, note="it is not known how it should move; say it in motions")
+    if moved.verdict != "broken" or before.shape != after.shape or case.shift != int(case.shift):
+        return moved
+    amount = int(case.shift)
+    moves = answer([before], [after], size // gcd(amount, size), whole=is_map)
+    if moves is None or not _is_close(rolled(before, moves), after):
+        return moved
+    whole = all(move.stop - move.start == before.shape[move.dim] for move in moves)
+    if len(moves) == 1 and whole:
+        (move,) = moves
+        motion = Motion(move.dim, Fraction(move.step, amount), move.outer, move.inner)
+        return replace(case, motion=motion).judge(*values)
+    told = (f"{move.start} to {move.stop - 1} of dimension {move.dim}" for move in moves)
+    note = f"it is rolled, but at positions {' and '.join(told)}, which no motion expresses"
+    return replace(moved, verdict="no evidence", note=note if moves else "it does not change")
+
+
+def _is_close(one: Tensor, two: Tensor) -> bool:
+    return bool((one - two).abs().max() <= TOLERANCE * one.abs().max())
 
 
 def _numbers(value: Tensor) -> Tensor:
@@ -208,8 +247,8 @@ class _Case:
             wrong = _best_roll(unrelated, shifted, motion.dim)
         else:
             amount = motion.rate * _exact(self.shift)
-            wanted = translated(value, amount, motion.dim)
-            wrong = translated(value, amount + 1, motion.dim)
+            wanted = _along(value, motion, amount)
+            wrong = _along(value, motion, amount + 1)
         error = _ratio(float((shifted - wanted).abs().max()), deviation)
         control = _ratio(float((shifted - wrong).abs().max()), deviation)
         alive = deviation > 0 and isfinite(error) and isfinite(control)
@@ -223,6 +262,13 @@ class _Case:
             eq_t=eq_t(wanted, shifted),
             verdict=_verdict(error, alive=alive, shown=control >= CONTROL and not self.turn),
         )
+
+
+def _along(value: Tensor, motion: Motion, amount: Amount) -> Tensor:
+    """The value moved by so many units of a motion."""
+    assert motion.dim is not None
+    digits = value.unflatten(motion.dim, (motion.outer, -1, motion.inner))
+    return translated(digits, amount, motion.dim + 1).flatten(motion.dim, motion.dim + 2)
 
 
 def _verdict(error: float, *, alive: bool, shown: bool) -> Verdict:

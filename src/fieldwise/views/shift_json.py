@@ -5,15 +5,17 @@
         "circular": {"holds", "period", "step", "conditions", "undecided"},
         "interior": {"range", "empty", "carried", "period", "step"},
         "broken_by": [{"node", "module", "why", "remedy", "known"}, …]}, …]}, …],
-     "measured": [{"name", "axis", "shift", "error", "control", "eq_t", "verdict"}, …] or null,
+     "measured": [{"name", "axis", "shift", "error", "control", "eq_t", "verdict", "note"}, …]
+        or null,
      "repair": {"done", "error", "eq_t", "eq_t_before", "why_not": […],
                 "changes": [{"module", "op", "what"}, …]} or null,
      "contradictions": [where proof and measurement disagree]}
 
 The values that were asked for stand behind the outputs; 'output' tells the two apart.  A range is
 [start, stop) of positions, 'carried' those of them that a shift by one period brings to others of
-them.  A breaker that is not 'known' is an op that is not supported, and a theorem with no other
-breakers is 'undecided'.  A number that is not finite is null.
+them.  A breaker that is not 'known' is an op that is not supported, or one that may be undone by
+what comes after it, and a theorem with no other breakers is 'undecided'.  A note says why there is
+no evidence, where that is known.  A number that is not finite is null.
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ def _moved(moved: Moved) -> dict[str, Any]:
         "control": _number(moved.control),
         "eq_t": _number(moved.eq_t),
         "verdict": moved.verdict,
+        "note": moved.note,
     }
 
 

@@ -45,6 +45,7 @@ def render(
         parts.extend(Text(line) for line in _remedies((*outputs, *layers)))
     if measurement is not None:
         parts.append(_measured(measurement, rank))
+        parts.extend(Text(line) for line in _notes(measurement, rank))
     if repaired is not None:
         parts.extend(Text(line) for line in _repairs(repaired))
     return Group(*parts)
@@ -123,6 +124,14 @@ def _measured(measurement: Measurement, rank: int) -> Table:
     for moved in (*measurement.outputs, *measurement.layers):
         table.add_row(*_moved(moved, rank))
     return table
+
+
+def _notes(measurement: Measurement, rank: int) -> list[str]:
+    return [
+        f"{moved.name} along {axis_name(moved.axis, rank)}: {moved.note}"
+        for moved in (*measurement.outputs, *measurement.layers)
+        if moved.note
+    ]
 
 
 def _moved(moved: Moved, rank: int) -> tuple[str, ...]:

@@ -117,6 +117,8 @@ def _doubt(moved: Moved) -> str | None:
         return None
     if moved.motion is None:
         return f"it is not known how {where} should move, so nothing was measured"
+    if moved.note:
+        return f"nothing is shown of {where}: {moved.note}"
     return (
         f"a shift of {moved.shift} shows nothing of {where}, which is constant or back where it "
         f"was (take a larger input)"
