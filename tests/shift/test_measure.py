@@ -284,6 +284,7 @@ IN_ONE = {
     "tokens": (lambda y: y.flatten(2).transpose(1, 2), 1, (1, 8)),
     "columns first": (lambda y: y.transpose(2, 3).flatten(2), 2, (12, 1)),
     "one line": (lambda y: y.flatten(1), 1, (2, 16)),
+    "rows that run back": (lambda y: y.flip(3).flatten(2), 2, (1, 8)),
 }
 
 

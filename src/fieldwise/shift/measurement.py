@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import is_inexact
+from fieldwise.shift.certificate import Move
 from fieldwise.shift.measure_expect import Expectations, Motion
 from fieldwise.shift.measure_metrics import eq_t
 from fieldwise.shift.measure_moves import Amount, translated
@@ -187,6 +188,8 @@ def _reconsidered(
     moves = answer([before], [after], size // gcd(amount, size), whole=is_map)
     if moves is None or not _is_close(rolled(before, moves), after):
         return moved
+    if not all(_keeps_pace(move, amount, size) for move in moves):
+        return moved  # by an amount of its own, as what is sampled adaptively
     whole = all(move.stop - move.start == before.shape[move.dim] for move in moves)
     if len(moves) == 1 and whole:
         (move,) = moves
@@ -195,6 +198,14 @@ def _reconsidered(
     told = (f"{move.start} to {move.stop - 1} of dimension {move.dim}" for move in moves)
     note = f"it is rolled, but at positions {' and '.join(told)}, which no motion expresses"
     return replace(moved, verdict="no evidence", note=note if moves else "it does not change")
+
+
+def _keeps_pace(move: Move, amount: int, size: int) -> bool:
+    """Whether a digit moves, or runs back, by the part of its size by which the axis is shifted."""
+    turn = move.size * size
+    return any(
+        (move.step * size - pace) % turn == 0 for pace in (amount * move.size, -amount * move.size)
+    )
 
 
 def _is_close(one: Tensor, two: Tensor) -> bool:
