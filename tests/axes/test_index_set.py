@@ -116,6 +116,24 @@ def test_quotients_undo_scale_and_shift(indices: IndexSet, step: int, remainder:
     assert set(indices.quotients(step, remainder)) == expected
 
 
+@given(any_sets, st.integers(1, 20), st.integers(0, 90))
+def test_dealt_sets_are_quotients_and_interleave_to_what_they_were(
+    indices: IndexSet, step: int, size: int
+):
+    parts = indices.dealt(step)
+    assert parts == tuple(indices.quotients(step, remainder) for remainder in range(step))
+    assert IndexSet.interleaved(parts, size) == indices.clip(size)
+
+
+@given(index_sets, integers, st.integers(0, 9), st.integers(1, 9), st.integers(1, 4))
+def test_minkowski_with_a_comb_holds_every_sum(
+    indices: IndexSet, start: int, count: int, gap: int, width: int
+):
+    comb = IndexSet.of(start + k * (width + gap) + w for k in range(count) for w in range(width))
+    sums = {one + two for one in indices for two in comb}
+    assert set(indices.minkowski(comb)) == set(comb.minkowski(indices)) == sums
+
+
 @given(any_sets, index_sets)
 def test_minkowski_holds_every_sum(one: IndexSet, two: IndexSet):
     sums = {a + b for a in one for b in two}

@@ -110,6 +110,10 @@ def test_a_result_that_is_too_long_is_refused():
         "conv3 relu " * 1000,
         "tconv1024/1024 conv3",
         "up256 conv7 up2 bilinear3",
+        "up9973 bn elu",
+        "maxpool16384d255",
+        "tconv256p5 dwconv65536d127",
+        "dwconv63095/12416d256",
         "maxpool2 " * 20 + "globalpool " + "conv3p1 " * 40,
     ],
 )

@@ -218,9 +218,8 @@ class AxisMap:
         >>> AxisMap.window(3, stride=2).pull(IndexSet.of([0, 2]))
         IndexSet{0..2, 4..6}
         """
-        period, read = len(self.offsets), EMPTY
-        for phase, offset in enumerate(self.offsets):
-            turns = outputs.quotients(period, phase)
+        read = EMPTY
+        for turns, offset in zip(outputs.dealt(len(self.offsets)), self.offsets, strict=True):
             read = read | turns.scale(self.advance).minkowski(offset)
         return read
 
@@ -230,22 +229,26 @@ class AxisMap:
         >>> AxisMap.window(3, stride=2).push(IndexSet.of([2]), 9)
         IndexSet{0..1}
         """
-        period, found = len(self.offsets), EMPTY
-        for phase, offset in enumerate(self.offsets):
-            if self.advance == 0:
-                turns = EMPTY if offset.isdisjoint(inputs) else IndexSet.range(0, size)
-            else:
-                starts = inputs.minkowski(offset.scale(-1))
-                if self.advance < 0:
-                    starts = starts.scale(-1)
-                turns = starts.quotients(abs(self.advance))
-            found = found | turns.scale(period).shift(phase).clip(size)
-        return found
+        turns = [self._turns(inputs, offset, size) for offset in self.offsets]
+        return turns[0].clip(size) if len(turns) == 1 else IndexSet.interleaved(turns, size)
+
+    def _turns(self, inputs: IndexSet, offset: IndexSet, size: int) -> IndexSet:
+        """The q, of those that matter, for which q·advance + offset holds one of these inputs."""
+        if self.advance == 0:
+            return EMPTY if offset.isdisjoint(inputs) else IndexSet.range(0, size)
+        starts = inputs.minkowski(offset.scale(-1))
+        if self.advance < 0:
+            starts = starts.scale(-1)
+        return starts.quotients(abs(self.advance))
 
     def reach(self, size: int) -> range:
         """The least range that holds everything that outputs 0 … size − 1 read."""
-        read = self.pull(IndexSet.range(0, size))
-        return range(read.first, read.last + 1) if read else range(0)
+        ends = []
+        for phase, offset in enumerate(self.offsets[:size]):
+            if offset:
+                moved = (size - 1 - phase) // len(self.offsets) * self.advance
+                ends += [offset.first + min(moved, 0), offset.last + max(moved, 0)]
+        return range(min(ends), max(ends) + 1) if ends else range(0)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -7,7 +7,7 @@ rounded and no bound is put on the size of the indices.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import index as as_integer
@@ -232,6 +232,38 @@ class IndexSet:
             return EMPTY
         return IndexSet((self.base + skip - remainder) // step, int(picked[::-1], 2))
 
+    def dealt(self, step: int) -> tuple[IndexSet, ...]:
+        """``quotients(step, r)`` for every remainder r, in one pass.
+
+        >>> IndexSet.range(0, 5).dealt(3)
+        (IndexSet{0..1}, IndexSet{0..1}, IndexSet{0})
+        """
+        if step == 1:
+            return (self,)
+        digits, found = bin(self.bits)[:1:-1], [EMPTY] * step
+        for skip in range(min(step, len(digits))):
+            turn, remainder = divmod(self.base + skip, step)
+            found[remainder] = IndexSet(turn, int(digits[skip::step][::-1], 2))
+        return tuple(found)
+
+    @staticmethod
+    def interleaved(parts: Sequence[IndexSet], size: int) -> IndexSet:
+        """{q · len(parts) + r : q in parts[r]} in [0, size): what ``dealt`` gives, put together.
+
+        >>> IndexSet.interleaved(IndexSet.range(0, 5).dealt(3), 9)
+        IndexSet{0..4}
+        """
+        step = len(parts)
+        turns = -(-size // step)
+        if turns < 1:
+            return EMPTY
+        marks = bytearray(turns * step)
+        for remainder, part in enumerate(parts):
+            inside = part.clip(turns)
+            bits = inside.bits << inside.base
+            marks[remainder::step] = f"{bits:0{turns}b}"[::-1].encode()
+        return IndexSet(0, int(marks[::-1], 2)).clip(size)
+
     def minkowski(self, other: IndexSet) -> IndexSet:
         """{a + b : a in this set, b in the other}.
 
@@ -241,10 +273,25 @@ class IndexSet:
         small, large = (self, other) if self.count <= other.count else (other, self)
         if not small.bits:
             return EMPTY
+        base = small.base + large.base
+        for one, two in ((small, large), (large, small)):
+            if (comb := one._as_comb()) is not None:
+                width, step, times = comb
+                return IndexSet(base, _smear(_smear(two.bits, width), times, step))
         bits = 0
         for start, stop in small.runs():
             bits |= _smear(large.bits, stop - start) << (start - small.base)
-        return IndexSet(small.base + large.base, bits)
+        return IndexSet(base, bits)
+
+    def _as_comb(self) -> tuple[int, int, int] | None:
+        """Width, distance and number of its runs, where they are alike (a dilated kernel)."""
+        width = (~self.bits & (self.bits + 1)).bit_length() - 1
+        rest = self.bits >> width
+        if not rest:
+            return width, width, 1
+        step = width + (rest & -rest).bit_length() - 1
+        times = -(-self.bits.bit_length() // step)
+        return (width, step, times) if _smear((1 << width) - 1, times, step) == self.bits else None
 
     def clip(self, size: int) -> IndexSet:
         """Its indices in [0, size)."""
