@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.capture.torch.overloads import map_arguments
 
 aten = torch.ops.aten
@@ -127,7 +127,7 @@ class _Answer(Exception):  # noqa: N818  (no error)
     """The op has been called."""
 
 
-class _Asked(TorchDispatchMode):
+class _Asked(DispatchMode):
     """What arrives below autocast: casts of stand-ins, then the op itself."""
 
     def __init__(self) -> None:
@@ -135,21 +135,13 @@ class _Asked(TorchDispatchMode):
         self.stands_for: dict[int, tuple[Tensor, Tensor]] = {}
         self.answer: tuple[Any, tuple[Any, ...], Mapping[str, Any]] | None = None
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here; importing the compiler to exclude it would take seconds."""
-        return False
-
     def stand_in(self, tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
         """A tensor that stands for another, in this dtype, without memory."""
         new = torch.empty((), dtype=dtype, device=device).expand(tensor.shape)
         self.stands_for[id(new)] = new, tensor
         return new
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if func in _CASTS:
             dtype = kwargs["dtype"] if "dtype" in kwargs else args[1]
             return self.stand_in(self.stands_for[id(args[0])][1], dtype, args[0].device)
@@ -160,25 +152,17 @@ class _Asked(TorchDispatchMode):
 _CASTS = (aten.to.dtype, aten._to_copy.default)
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(DispatchMode):
     """Whether one of the ops that run inside, taken apart, is cast by autocast."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         self.device, self.found = device, False
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here; importing the compiler to exclude it would take seconds."""
-        return False
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if is_cast(func, self.device):
             self.found = True
             raise _Answer
         if func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):
-            with self:
-                return func.decompose(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+            return self.taken_apart(func, args, kwargs)
+        return func(*args, **kwargs)

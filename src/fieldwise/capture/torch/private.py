@@ -24,15 +24,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fieldwise.capture.torch.blame import ask_torch
+from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.capture.torch.overloads import tensors_of
 
 aten = torch.ops.aten
 
 
-class Dice(TorchDispatchMode):
+class Dice(DispatchMode):
     """As a dispatch mode: ops draw from generators of our own.
 
     They start from this seed, or where the process's generators are now.
@@ -43,15 +43,8 @@ class Dice(TorchDispatchMode):
         self._seed = seed
         self._generators: dict[torch.device, torch.Generator] = {}
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here; importing the compiler to exclude it would take seconds."""
-        return False
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The op, which draws from our generators if it draws."""
         return self.draw(func, args, kwargs) if draws(func) else func(*args, **kwargs)
 
     def draw(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -64,8 +57,7 @@ class Dice(TorchDispatchMode):
             generator = kwargs.get("generator") or self.generator(device)
             return ask_torch(twin, args, {**kwargs, "generator": generator})
         if func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):
-            with self:
-                return func.decompose(*args, **kwargs)
+            return self.taken_apart(func, args, kwargs)
         known = _DRAWN.get(func)
         return ask_torch(func, args, kwargs) if known is None else known(self, *args, **kwargs)
 

@@ -9,14 +9,13 @@ are, the others are decomposed.  In-place ops and writes through views become ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fieldwise.capture.torch import rules as _rules  # noqa: F401  (fills the registry)
 from fieldwise.capture.torch.aliases import View
@@ -38,6 +37,7 @@ from fieldwise.capture.torch.blame import (
 from fieldwise.capture.torch.calls import Part, functional
 from fieldwise.capture.torch.constants import META, Constants, NamedTensors
 from fieldwise.capture.torch.memory import Entry, Memory, dtype_name, empty_twin
+from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.capture.torch.overloads import (
     Op,
     describe,
@@ -84,7 +84,7 @@ class _Recorded:
         return Call(target, self.args, self.kwargs)
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):
     """The dispatch mode that records; use ``capture``, which sets the scene around it."""
 
     def __init__(self, model: nn.Module, state: NamedTensors, home: torch.device) -> None:
@@ -94,11 +94,6 @@ class Recorder(TorchDispatchMode):
         self.memory = Memory(self.trace, self._rebuilt)
         self.refusal: CaptureError | None = None
         self._casting: torch.dtype | None = None
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here; importing the compiler to exclude it would take seconds."""
-        return False
 
     def adopt(self, tensor: Tensor) -> Tensor:
         """An input of the model: its stand-in on the meta device."""
@@ -137,12 +132,11 @@ class Recorder(TorchDispatchMode):
 
     # ---------------------------------------------------------------- the dispatch
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Stand-ins for the results of an op, which is recorded."""
         with torch._C.DisableTorchFunction():
             try:
-                out = self._dispatch(func, args, kwargs or {})
+                out = self._dispatch(func, args, dict(kwargs))
                 for tensor in (out,) if isinstance(out, Tensor) else tensors_of((out,), {}):
                     self.memory.check(tensor)
             except CaptureError as error:
@@ -193,8 +187,7 @@ class Recorder(TorchDispatchMode):
         if not is_cast(func, home):
             if self._stays_whole(op, func, args, kwargs):
                 return self._dispatch_as_given(op, func, args, kwargs)
-            with self:
-                return func.decompose(*args, **kwargs)
+            return self.taken_apart(func, args, kwargs)
         call = cast_call(func, args, kwargs, device=home, cast=self._cast_one)
         with self._casting_to(None):
             return self._dispatch(*call)
@@ -258,8 +251,7 @@ class Recorder(TorchDispatchMode):
         for given in ((args, kwargs), None):
             more, named = given or map_arguments(self._as_derived, args, kwargs)
             try:
-                with self:
-                    return func.decompose(*more, **named)
+                return self.taken_apart(func, more, named)
             except RuntimeError:
                 if op.writes:
                     raise

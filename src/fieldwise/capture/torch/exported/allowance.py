@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 
 from fieldwise.capture.torch.memory import storage_key
+from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.capture.torch.overloads import describe, map_arguments, tensors_of
 from fieldwise.errors import UsageError
 
@@ -74,7 +75,7 @@ class Allowance:
         )
 
 
-class _Counted(TorchDispatchMode):
+class _Counted(DispatchMode):
     """Counts the bytes that operators write, those within composite ones included.
 
     A view counts by how much larger it is than its memory: whoever reads it reads all of it.
@@ -84,18 +85,9 @@ class _Counted(TorchDispatchMode):
         super().__init__()
         self.nbytes = 0
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here."""
-        return False
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if describe(func).composite:
-            with self:
-                return func.decompose(*args, **kwargs)
+            return self.taken_apart(func, args, kwargs)
         made = func(*args, **kwargs)
         results = tensors_of((made,), {})
         if func._schema.is_mutable:

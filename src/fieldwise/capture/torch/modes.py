@@ -1,0 +1,33 @@
+"""The start that our dispatch modes have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class DispatchMode(TorchDispatchMode):
+    """A mode that hands every call of an operator to ``called``.
+
+    Nothing is compiled inside: to exclude the compiler torch would import it, which takes seconds.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return self.called(func, args, kwargs or {})
+
+    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What the call gives; the mode is off meanwhile."""
+        raise NotImplementedError
+
+    def taken_apart(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What a composite operator gives, each operator within it handed to ``called``."""
+        with self:
+            return func.decompose(*args, **kwargs)
