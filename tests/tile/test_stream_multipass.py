@@ -192,3 +192,17 @@ def test_a_published_network_with_a_gate_in_every_block_is_exact():
     with torch.no_grad():
         for one, other in zip(run(x), model(x), strict=True):
             assert (one - other).abs().max() <= 1e-12 * other.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("layer", [nn.GroupNorm(2, 4), nn.InstanceNorm2d(4)])
+def test_in_half_precision_statistics_are_no_coarser_than_those_of_the_whole(
+    layer: nn.Module, dtype: torch.dtype
+):
+    torch.manual_seed(0)
+    model, x = layer.to(dtype).eval(), (torch.randn(1, 4, 40, 16) + 60).to(dtype)
+    with torch.no_grad():
+        whole, exact = model(x), layer.double()(x.double())
+    found = streamed(model.to(dtype), x, axis=2, band=7, global_ops="multipass")(x)
+    assert found.dtype is dtype
+    assert (found - exact).abs().max() <= 2 * (whole - exact).abs().max()

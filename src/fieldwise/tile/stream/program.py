@@ -304,7 +304,8 @@ class _Compiler:
             )
 
         def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-            return (torch.addcmul(cut(shift, lo, hi), rows.inside(0, lo, hi), cut(scale, lo, hi)),)
+            x = rows.inside(0, lo, hi)
+            return (torch.addcmul(cut(shift, lo, hi), x, cut(scale, lo, hi)).to(x.dtype),)
 
         value = self._value(node.results[0], kind.dim)
         self.ops.append(Op(node, run, {0: source}, ((0, value),)))

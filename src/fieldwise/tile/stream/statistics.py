@@ -23,7 +23,8 @@ class Known:
     """What earlier passes have found, by name of the first result of the node that reads it.
 
     values: results that do not have the streamed axis any more
-    affine: (scale, shift) in place of a norm; they have the rank of what is normalised
+    affine: (scale, shift) in place of a norm, in no less than single precision; they have the rank
+            of what is normalised
     """
 
     values: Mapping[str, Tensor] = field(default_factory=dict)
@@ -203,6 +204,11 @@ class _Combined:
 # -------------------------------------------------------------------- moments
 
 
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """In what torch computes statistics of this dtype, and applies them: at least float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 @dataclass(slots=True)
 class _Moments:
     """Count, mean and sum of squared deviations, in float64."""
@@ -213,7 +219,9 @@ class _Moments:
 
     def add(self, x: Tensor, dims: Sequence[int]) -> None:
         """Merge the moments of x over some dimensions, which are kept with size 1."""
-        variance, mean = torch.var_mean(x, list(dims), correction=0, keepdim=True)
+        variance, mean = torch.var_mean(
+            x.to(_wide(x.dtype)), list(dims), correction=0, keepdim=True
+        )
         mean = mean.double()
         count = prod(x.shape[dim] for dim in dims)
         self.merge(count, mean, variance.double() * count)
@@ -332,5 +340,5 @@ class _Norm:
         scale = spread if weight is None else spread * weight.double()
         shift = -mean * scale if bias is None else bias.double() - mean * scale
         spread_out = [samples, channels, *[1] * (len(self.shape) - 2)]
-        affine = tuple(t.reshape(spread_out).to(self.dtype) for t in (scale, shift))
+        affine = tuple(t.reshape(spread_out).to(_wide(self.dtype)) for t in (scale, shift))
         return Known(values, {self.node.results[0]: (affine[0], affine[1])})
