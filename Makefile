@@ -55,7 +55,7 @@ bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, an
 	$(BIN)/python benchmarks/tile.py
 	$(BIN)/python benchmarks/trained.py
 	$(BIN)/python benchmarks/ops.py
-	$(BIN)/python benchmarks/mutation.py
+	$(BIN)/python benchmarks/mutation.py --sample 60
 
 .PHONY: clean
 clean: ## Remove the environment, the caches and what was built

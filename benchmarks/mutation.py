@@ -1,39 +1,60 @@
-"""Would the tests notice?  Mutants of the parts that everything rests on, by mutmut.
+"""Would the tests notice?  Mutants of the parts that everything rests on.
 
     python benchmarks/mutation.py [ROOM ...] [--sample N] [--seed S] [--children 2]
 
-Each room's files are mutated in a copy of the tree, a mutant at a time (an operator, a bound, an
-argument, a constant), and the room's own tests are run until one fails.  ``--sample`` takes so many
-mutants of each file, drawn with the seed.  Writes docs/mutation.md: how many were killed, and every
-survivor with the line that it changes.
+One place of a file is changed at a time (an operator, a bound, an argument, a constant, by the
+operators of mutmut), and the room's own tests are run until one fails.  Each mutant is a fork of
+one warm process that loads the changed source in place of the file; the tree stays as it is.
+
+``--sample`` takes so many mutants of each file, drawn with the seed; ``--again`` tries those that
+survived last time.  Rows of the files that were tried are replaced in docs/mutation.csv, and
+docs/mutation.md is written from it and from survivors.toml: what was found out about survivors.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import doctest
+import gc
+import importlib
 import json
+import os
 import random
-import shutil
-import subprocess
+import resource
+import signal
 import sys
-import tempfile
+import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import date
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import version
+from itertools import accumulate, groupby, islice
 from pathlib import Path
+from types import CodeType
 
-from mutmut.stats import status_by_exit_code
+import libcst as cst
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from libcst.metadata import MetadataWrapper, WhitespaceInclusivePositionProvider
+from mutmut.mutation.mutators import mutation_operators
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = Path("src/fieldwise")
 PAGE = ROOT / "docs" / "mutation.md"
-CAUGHT = {"killed", "timeout", "segfault", "suspicious"}
+RESULTS = ROOT / "docs" / "mutation.csv"
+REVIEWED = Path(__file__).with_name("survivors.toml")
+
+Reviewed = dict[str, dict[str, str]]
+"""Per file, survivors by their change: what was found out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Files that are mutated, in the package, and the tests that should notice, in tests/."""
+    """Files that are mutated, and the tests that should notice, quick ones first."""
 
     files: tuple[str, ...]
     tests: tuple[str, ...]
@@ -42,13 +63,17 @@ class Room:
 def room(folder: str, files: str, tests: str) -> Room:
     """A room from the names of its files and tests, in a folder of either."""
     return Room(
-        tuple(f"src/fieldwise/{folder}/{name}.py" for name in files.split()),
+        tuple(f"{folder}/{name}.py" for name in files.split()),
         tuple(f"tests/{folder.split('/')[0]}/test_{name}.py" for name in tests.split()),
     )
 
 
 ROOMS = {
-    "axes": room("axes", "*", "axis_map borders index_set region table against_isl"),
+    "axes": room(
+        "axes",
+        "axis_map borders digits index_set lattice region table",
+        "axis_map borders digits index_set lattice region table against_isl",
+    ),
     "field": room("field", "pull transfer", "agreement known_numbers guards"),
     "shift": room(
         "shift",
@@ -66,12 +91,29 @@ ROOMS = {
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One mutant: its name, the file, mutmut's status, and what it changes (of survivors)."""
+    """One changed place.
 
-    name: str
+    line:     where the change begins
+    before:   the changed lines as they stand, and
+    after:    as they read in the mutant
+    made:     how many mutants of the file there are
+    verdict:  'killed' (a test failed), 'timeout' (no end), 'survived', or '' before the tests ran
+    """
+
     file: str
-    status: str
-    change: str = ""
+    line: int
+    before: str
+    after: str
+    made: int = 0
+    verdict: str = ""
+
+    @property
+    def change(self) -> str:
+        return f"{self.before} → {self.after}"
+
+
+Changed = tuple[Mutant, str]
+"""A mutant and its source."""
 
 
 def main() -> None:
@@ -81,137 +123,345 @@ def main() -> None:
     parser.add_argument("rooms", nargs="*", default=[], metavar="ROOM", help=", ".join(ROOMS))
     parser.add_argument("--sample", type=int, metavar="N", help="mutants of each file; default all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--examples", type=int, default=100, help="drawn by a Hypothesis test")
+    parser.add_argument("--again", action="store_true", help="only those that survived last time")
     parser.add_argument("--children", type=int, default=2)
     options = parser.parse_args()
     if unknown := [room for room in options.rooms if room not in ROOMS]:
         parser.error(f"There is no room {unknown[0]!r}; rooms are {', '.join(ROOMS)}.")
-    found: dict[str, list[Mutant]] = {}
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT / "src"))
+    settings.register_profile("mutants", max_examples=options.examples, **QUICK)
     for name in options.rooms or ROOMS:
-        with tempfile.TemporaryDirectory() as folder:
-            found[name] = mutants_of(ROOMS[name], Path(folder), options)
-        print(name, dict(Counter(mutant.status for mutant in found[name])), flush=True)
-    if not options.rooms:
-        PAGE.write_text(page(found, options.sample, options.seed))
+        print(f"{name}: the tests take {warm_up(ROOMS[name]):.0f} s", flush=True)
+        for file in ROOMS[name].files:
+            mutants = all_mutants(file)
+            if options.again:
+                killed, mutants = tried_before(file, mutants)
+            else:
+                killed, mutants = [], drawn(mutants, f"{options.seed} {file}")[: options.sample]
+            found = [*killed, *judged(ROOMS[name], mutants, options.children)]
+            print(file, dict(Counter(mutant.verdict for mutant in found)), flush=True)
+            write_results(file, found)
+    write_page()
 
 
-def mutants_of(room: Room, copy: Path, options: argparse.Namespace) -> list[Mutant]:
-    """The mutants of a room after its tests have met them, in a copy of the tree."""
-    lay_out(room, copy)
-    run(copy, ["--max-children", "1", "no.such.mutant"])
-    drawn = random.Random(options.seed)
-    chosen = []
-    for _, names in sorted(by_file(copy).items()):
-        count = min(len(names), options.sample or len(names))
-        chosen += drawn.sample(sorted(names), count)
-    run(copy, ["--max-children", str(options.children), *chosen])
-    statuses = by_file(copy)
+# ---------------------------------------------------------------------------- making mutants
+
+
+class Changes(cst.CSTVisitor):
+    """Every node that is changed, and to what.
+
+    Left alone: annotations and decorators, imports, docstrings, the type in ``isinstance`` and the
+    ``strict`` of ``zip``, which is an assertion of its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[cst.CSTNode, cst.CSTNode]] = []
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        if is_left_alone(node):
+            return False
+        for kind, operator in mutation_operators:
+            if isinstance(node, kind):
+                self.found += [(node, new) for new in operator(node) if not is_unstrict(node, new)]
+        return True
+
+
+def is_left_alone(node: cst.CSTNode) -> bool:
+    if isinstance(node, cst.Arg):
+        return is_strict(node)
+    if isinstance(node, cst.Call):
+        return isinstance(node.func, cst.Name) and node.func.value in ("isinstance", "cast")
+    return isinstance(node, cst.Annotation | cst.Decorator | cst.Import | cst.ImportFrom)
+
+
+def is_strict(argument: cst.Arg) -> bool:
+    return argument.keyword is not None and argument.keyword.value == "strict"
+
+
+def is_unstrict(old: cst.CSTNode, new: cst.CSTNode) -> bool:
+    """Whether a call lost nothing but the word of ``strict``."""
+    if not (isinstance(old, cst.Call) and isinstance(new, cst.Call)):
+        return False
+    lost = [argument for argument in old.args if argument not in new.args]
+    return len(lost) == 1 and is_strict(lost[0])
+
+
+def all_mutants(file: str) -> list[Changed]:
+    """Every mutant of a file that compiles, each with its source, in the order of the file."""
+    source = (SOURCE / file).read_text()
+    wrapper = MetadataWrapper(cst.parse_module(source))
+    places = wrapper.resolve(WhitespaceInclusivePositionProvider)
+    starts = [0, *accumulate(map(len, source.splitlines(keepends=True)))]
+    changes = Changes()
+    wrapper.module.visit(changes)
+    made: dict[Mutant, str] = {}
+    for old, new in changes.found:
+        start, stop = (
+            starts[at.line - 1] + at.column for at in (places[old].start, places[old].end)
+        )
+        changed = source[:start] + wrapper.module.code_for_node(new) + source[stop:]
+        if changed != source and compiles(changed):
+            made.setdefault(as_mutant(file, source, changed), changed)
     return [
-        with_change(Mutant(name, file, status_by_exit_code[statuses[file][name]]), copy)
-        for file in sorted(statuses)
-        for name in sorted(set(statuses[file]).intersection(chosen))
+        (replace(mutant, made=len(made)), changed)
+        for mutant, changed in sorted(made.items(), key=lambda item: place(item[0]))
     ]
 
 
-def lay_out(room: Room, copy: Path) -> None:
-    """The tracked files of the tree, and what mutmut is to do there."""
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    for name in listed:
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, copy / name)
-    told = {
-        "source_paths": ["src"],
-        "only_mutate": list(room.files),
-        "also_copy": ["conftest.py", "benchmarks", "docs"],
-        "track_dependencies": False,
-        "pytest_add_cli_args_test_selection": [*room.tests, "-m", "not slow"],
-    }
-    with (copy / "pyproject.toml").open("a") as config:
-        config.write("\n[tool.mutmut]\n")
-        config.writelines(f"{key} = {json.dumps(value)}\n" for key, value in told.items())
+def place(mutant: Mutant) -> tuple[str, int, str]:
+    return mutant.file, mutant.line, mutant.change
 
 
-def run(copy: Path, arguments: Sequence[str]) -> None:
-    with (copy / "mutmut.log").open("a") as log:
-        subprocess.run(
-            [sys.executable, "-m", "mutmut", "run", *arguments],
-            cwd=copy, stdout=log, stderr=subprocess.STDOUT, check=False,
-        )  # fmt: skip
+def compiles(source: str) -> bool:
+    try:
+        compile(source, "<mutant>", "exec")
+    except SyntaxError:
+        return False
+    return True
 
 
-def by_file(copy: Path) -> dict[str, dict[str, int | None]]:
-    """Per mutated file, its mutants and the exit codes of their tests."""
-    found = {}
-    for meta in (copy / "mutants" / "src").rglob("*.py.meta"):
-        codes = json.loads(meta.read_text())["exit_code_by_key"]
-        if codes:
-            found[str(meta.relative_to(copy / "mutants" / "src" / "fieldwise"))[:-5]] = codes
-    return found
-
-
-def with_change(mutant: Mutant, copy: Path) -> Mutant:
-    """A survivor with the line that it changes, before → after."""
-    if mutant.status in CAUGHT:
-        return mutant
-    shown = subprocess.run(
-        [sys.executable, "-m", "mutmut", "show", mutant.name],
-        cwd=copy, capture_output=True, text=True, check=False,
-    ).stdout.splitlines()  # fmt: skip
-    changed = [line for line in shown if line[:1] in "+-" and line[:3] not in ("---", "+++")]
-    before = " ".join(line[1:].strip() for line in changed if line[0] == "-")
-    after = " ".join(line[1:].strip() for line in changed if line[0] == "+")
-    return replace(mutant, change=f"{before} → {after}")
-
-
-def page(found: dict[str, list[Mutant]], sample: int | None, seed: int) -> str:
-    drawn = f"{sample} mutants of each file, drawn with seed {seed}" if sample else "all mutants"
-    return "\n".join(
-        [
-            "# Mutants",
-            "",
-            f"`python benchmarks/mutation.py` on {date.today()}, mutmut {version('mutmut')}:",
-            f"{drawn}.",
-            "Killed: a test of the room fails, or does not end. A function that is decorated (a",
-            "cached one, say) is not mutated by mutmut.",
-            "",
-            "| file | mutants | killed | score |",
-            "| --- | --- | --- | --- |",
-            *score_rows(found),
-            "",
-            "## Survivors",
-            "",
-            *survivor_rows(found),
-            "",
-        ]
+def as_mutant(file: str, source: str, changed: str) -> Mutant:
+    """What differs between two sources, as lines without their indentation."""
+    old, new = source.splitlines(), changed.splitlines()
+    start = common(old, new)
+    stop = min(common(old[::-1], new[::-1]), len(old) - start, len(new) - start)
+    before, after = old[start : len(old) - stop], new[start : len(new) - stop]
+    return Mutant(
+        file, start + 1, " ".join(map(str.strip, before)), " ".join(map(str.strip, after))
     )
 
 
-def score_rows(found: dict[str, list[Mutant]]) -> Iterator[str]:
-    everything = [mutant for mutants in found.values() for mutant in mutants]
-    for file in dict.fromkeys(mutant.file for mutant in everything):
-        yield score_row(f"`{file}`", [mutant for mutant in everything if mutant.file == file])
-    yield score_row("**all**", everything)
+def common(one: Sequence[str], two: Sequence[str]) -> int:
+    """How many lines are the same at the beginning."""
+    return next((at for at, pair in enumerate(zip(one, two)) if pair[0] != pair[1]), len(one))  # noqa: B905
 
 
-def score_row(what: str, mutants: Sequence[Mutant]) -> str:
-    killed = sum(mutant.status in CAUGHT for mutant in mutants)
-    score = f"{100 * killed / len(mutants):.0f} %" if mutants else "none made"
-    return f"| {what} | {len(mutants)} | {killed} | {score} |"
+# ---------------------------------------------------------------------------- running them
+
+QUICK = {
+    "derandomize": True,
+    "database": None,
+    "deadline": None,
+    "phases": (Phase.explicit, Phase.generate),
+    "suppress_health_check": tuple(HealthCheck),
+}
+"""How Hypothesis draws for mutants: the same for each, and a failure is not made smaller."""
+OPTIONS = [
+    *["-x", "-q", "-m", "not slow", "--assert=plain", "--hypothesis-profile=mutants"],
+    *["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:unraisableexception"],
+]
+SECONDS = 20
+"""Processor time for one test, and a twentieth of the time that it may wait."""
+MEMORY = 16 << 30
+"""More address space than this, and a mutant fails."""
+UNREAD = 99
+"""How a child ends whose tests never loaded the changed file."""
 
 
-def survivor_rows(found: dict[str, list[Mutant]]) -> Iterator[str]:
-    for mutants in found.values():
-        for mutant in mutants:
-            if mutant.status not in CAUGHT:
-                name = (
-                    mutant.name.split(".")[-1]
-                    .replace("\u01c1", ".")
-                    .removeprefix("x.")
-                    .lstrip("x_")
-                )
-                yield f"- `{mutant.file}` {name} ({mutant.status}): `{mutant.change}`"
+def drawn(mutants: Sequence[Changed], seed: str) -> list[Changed]:
+    """The mutants in an order of chance, the same for the same seed."""
+    return random.Random(seed).sample(mutants, len(mutants))
+
+
+def tried_before(file: str, mutants: Sequence[Changed]) -> tuple[list[Mutant], list[Changed]]:
+    """The mutants of a file that were killed last time, and those that survived."""
+    before = [one for one in read_results() if one.file == file]
+    survivors = {(one.line, one.change) for one in before if one.verdict == "survived"}
+    return (
+        [one for one in before if one.verdict != "survived"],
+        [pair for pair in mutants if (pair[0].line, pair[0].change) in survivors],
+    )
+
+
+def judged(room: Room, mutants: Sequence[Changed], children: int) -> Iterator[Mutant]:
+    """The mutants after the tests of the room have met them, as many at a time as children."""
+    waiting = iter(mutants)
+    running: dict[int, Mutant] = {}
+    while True:
+        for mutant, source in islice(waiting, children - len(running)):
+            running[in_child(partial(tested, room, mutant.file, source))] = mutant
+        if not running:
+            return
+        child, status = os.wait()
+        mutant = replace(running.pop(child), verdict=verdict(status))
+        print(mutant.verdict, f"{mutant.file}:{mutant.line}", mutant.change, flush=True)
+        yield mutant
+
+
+def warm_up(room: Room) -> float:
+    """CPU seconds that the tests take without a mutant; loads here what they load from others."""
+    reading, writing = os.pipe()
+
+    def run() -> int:
+        code = tested(room, "", "")
+        mine = ("fieldwise", "tests", "conftest", "_pytest", "__main__")
+        loaded = [name for name in sys.modules if name.split(".")[0] not in mine]
+        os.write(writing, json.dumps(loaded).encode())
+        return code
+
+    child = in_child(run)
+    os.close(writing)
+    with open(reading) as pipe:
+        written = pipe.read()
+    _, status, usage = os.wait4(child, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise SystemExit("The tests fail without a mutant; run them first.")
+    for name in json.loads(written):
+        with suppress(Exception):  # it is loaded by the children, then
+            importlib.import_module(name)
+    gc.freeze()
+    return usage.ru_utime + usage.ru_stime
+
+
+def in_child(run: Callable[[], int]) -> int:
+    """The id of a new process that runs this, in silence, and ends with its exit code."""
+    if child := os.fork():
+        return child
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    code = 3
+    try:
+        code = run()
+    finally:
+        os._exit(code)
+
+
+class Clock:
+    """A plugin of pytest's: a test that takes longer than ``SECONDS`` ends the process."""
+
+    @staticmethod
+    def pytest_runtest_logstart() -> None:
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.alarm(20 * SECONDS)
+
+
+def tested(room: Room, file: str, source: str) -> int:
+    """Pytest's exit code, with this source in place of the file's (of none where it is '').
+
+    The doctests of the file come first, then the tests of its name, then the others.
+    """
+    changed, was_read = str(ROOT / SOURCE / file), not file
+    get_code = SourceFileLoader.get_code
+
+    def get_changed(loader: SourceFileLoader, name: str) -> CodeType | None:
+        nonlocal was_read
+        if loader.path != changed:
+            return get_code(loader, name)
+        was_read = True
+        return compile(source, changed, "exec")
+
+    Clock.pytest_runtest_logstart()
+    SourceFileLoader.get_code = get_changed  # type: ignore[method-assign]
+    if any(has_failing_examples(each) for each in room.files if each == file or not file):
+        return 1
+    tests = sorted(room.tests, key=lambda test: Path(test).name != f"test_{Path(file).name}")
+    code = int(pytest.main([*OPTIONS, *tests], plugins=[Clock()]))
+    return code if was_read else UNREAD
+
+
+def has_failing_examples(file: str) -> bool:
+    module = importlib.import_module(f"fieldwise.{file[:-3].replace('/', '.')}")
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.FAIL_FAST
+    return doctest.testmod(module, optionflags=flags).failed > 0
+
+
+def verdict(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code == UNREAD:
+        raise SystemExit("The tests of this room do not load the file that is mutated.")
+    if code in (-signal.SIGPROF, -signal.SIGALRM):
+        return "timeout"
+    return "killed" if code else "survived"
+
+
+# ---------------------------------------------------------------------------- results and page
+
+
+def write_results(file: str, found: Sequence[Mutant]) -> None:
+    """These rows in place of the ones of this file."""
+    others = [mutant for mutant in read_results() if mutant.file != file]
+    with RESULTS.open("w", newline="") as written:
+        names = [field.name for field in fields(Mutant)]
+        writer = csv.DictWriter(written, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(map(asdict, sorted([*others, *found], key=place)))
+
+
+def read_results() -> list[Mutant]:
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open(newline="") as file:
+        return [
+            Mutant(**{**row, "line": int(row["line"]), "made": int(row["made"])})
+            for row in csv.DictReader(file)
+        ]
+
+
+def write_page() -> None:
+    PAGE.write_text(page(read_results(), tomllib.loads(REVIEWED.read_text())))
+
+
+def page(mutants: Sequence[Mutant], reviewed: Reviewed) -> str:
+    """What was killed, file by file, and every survivor with what was found out about it."""
+    by_room = {
+        name: [mutant for mutant in mutants if mutant.file in room.files]
+        for name, room in ROOMS.items()
+    }
+    parts = [INTRODUCTION.format(version=version("mutmut"))]
+    parts += ["| file | mutants | tried | killed | score | equivalent |", "| --- " * 6 + "|"]
+    for name, inside in by_room.items():
+        for file, of_file in groupby(inside, key=lambda mutant: mutant.file):
+            parts.append(score_row(f"`{file}`", list(of_file), reviewed))
+        if inside:
+            parts.append(score_row(f"**{name}**", inside, reviewed))
+    parts += ["", "## Survivors", ""]
+    for name, inside in by_room.items():
+        parts += [f"### {name}", "", *survivor_rows(inside, reviewed), ""] if inside else []
+    return "\n".join(parts)
+
+
+INTRODUCTION = """\
+# Mutants
+
+Would the tests notice? One place of a file is changed (an operator, a bound, an argument, a
+constant: the operators of mutmut {version}), and the tests of its room are run until one fails.
+`python benchmarks/mutation.py` does so and writes this page; the mutants of a sample are drawn with
+a fixed seed, and each stands in [mutation.csv](mutation.csv).
+
+- *Killed*: a test failed, or did not end.
+- *Equivalent*: nobody can tell the mutant from the original by what it answers. Such mutants count
+  as survivors in the score.
+- Left alone are imports, annotations, decorators, docstrings, and the `strict=` of `zip`, which is
+  an assertion of its own.
+"""
+
+
+def score_row(what: str, mutants: Sequence[Mutant], reviewed: Reviewed) -> str:
+    """Of one file or one room; ``made`` is the same for all mutants of a file."""
+    made = sum({mutant.file: mutant.made for mutant in mutants}.values())
+    survivors = [mutant for mutant in mutants if mutant.verdict == "survived"]
+    killed = len(mutants) - len(survivors)
+    equivalent = sum(found_out(one, reviewed).startswith("equivalent") for one in survivors)
+    score = f"{100 * killed / len(mutants):.0f} %"
+    return f"| {what} | {made} | {len(mutants)} | {killed} | {score} | {equivalent} |"
+
+
+def survivor_rows(mutants: Sequence[Mutant], reviewed: Reviewed) -> Iterator[str]:
+    for mutant in mutants:
+        if mutant.verdict == "survived":
+            yield (
+                f"- `{mutant.file}` {mutant.line}: `{mutant.before}` → `{mutant.after}`: "
+                f"{found_out(mutant, reviewed)}"
+            )
+
+
+def found_out(survivor: Mutant, reviewed: Reviewed) -> str:
+    return reviewed.get(survivor.file, {}).get(survivor.change, "not looked at")
 
 
 if __name__ == "__main__":

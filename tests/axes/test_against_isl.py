@@ -27,8 +27,8 @@ from tests.strategies import (
 SMALL = range(-3, 4)
 """Advances of the small scope; its periods are 1 to 3 and its offsets −2 to 2."""
 
-thousand = settings(max_examples=1000)
-hundred = settings(max_examples=100)
+hundred = settings()
+thousand = settings(max_examples=10 * settings().max_examples)
 
 
 def subsets(most: int) -> list[IndexSet]:

@@ -230,6 +230,30 @@ def test_the_print_is_the_definition(axis_map: AxisMap, text: str):
     assert str(axis_map) == text
 
 
+def phases(count: int) -> AxisMap:
+    """Phase r of so many reads index r², so that no shorter period exists."""
+    return AxisMap(count * count, tuple(IndexSet.of([r * r]) for r in range(count)))
+
+
+@pytest.mark.parametrize(
+    "axis_map", [IDENTITY, AxisMap.window(3, stride=2), AxisMap.transposed(3, stride=2)]
+)
+def test_the_repr_is_the_construction(axis_map: AxisMap):
+    sets = ", ".join(map(repr, axis_map.offsets)) + ("," if axis_map.period == 1 else "")
+    assert repr(axis_map) == f"AxisMap(advance={axis_map.advance}, offsets=({sets}))"
+
+
+@pytest.mark.parametrize(("count", "left_out"), [(31, False), (32, False), (33, True)])
+def test_of_more_than_32_phases_the_prints_show_the_first_and_how_many_there_are(count, left_out):
+    one = phases(count)
+    shown = [f"{{{r * r}}}" for r in range(min(count, 32))]
+    text = f"{count}q+r -> {count * count}q+{' | '.join(shown)}"
+    assert str(one) == text + (f" | … {count} phases" if left_out else "")
+    sets = ", ".join(f"IndexSet{each}" for each in shown)
+    text = f"AxisMap(advance={count * count}, offsets=({sets}"
+    assert repr(one) == text + (f", … {count} phases))" if left_out else "))")
+
+
 def test_a_u_net_has_the_period_of_its_deepest_map():
     """Down by max-pool 2 four times, up by transposed convolution 2 four times."""
     down = [AxisMap.window(3, padding=1), AxisMap.window(2, stride=2)] * 4

@@ -52,6 +52,16 @@ def test_sources_are_the_indices_that_land_on_the_samples(border, case, start, l
     assert set(border.sources(samples, size, reach)) == expected
 
 
+@pytest.mark.parametrize("border", Border)
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("start", [-PADDING, -3, 0, 2])
+def test_every_single_sample_is_read_by_the_indices_that_land_on_it(border, size, start):
+    for reach in (range(start, stop) for stop in (start, 0, size, size + PADDING)):
+        for sample in range(size):
+            found = border.sources(IndexSet.of([sample]), size, reach)
+            assert set(found) == {i for i in reach if landing(border, i, size) == {sample}}
+
+
 @given(borders, index_sets)
 def test_nothing_lands_on_an_empty_axis(border: Border, indices: IndexSet):
     assert not border.land(indices, 0)

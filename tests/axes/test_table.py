@@ -62,5 +62,12 @@ def test_no_rows_at_all_read_nothing():
     assert index_map([])(0) == IndexSet()
 
 
+def test_the_repr_shows_four_rows_and_how_many_there_are():
+    four = Table.of([[0], [2], [3, 4], []])
+    rows = "IndexSet{0}, IndexSet{2}, IndexSet{3..4}, IndexSet{}"
+    assert repr(four) == f"Table({rows}: 4 rows)"
+    assert repr(Table((*four.rows, IndexSet()))) == f"Table({rows}, …: 5 rows)"
+
+
 def test_the_print_gives_the_number_of_rows():
     assert str(Table.of([[0], [2], [3]])) == "table of 3"
