@@ -74,17 +74,17 @@ ROOMS = {
         "axis_map borders digits index_set lattice region table",
         "axis_map borders digits index_set lattice region table against_isl",
     ),
-    "field": room("field", "pull transfer", "agreement known_numbers guards"),
+    "field": room("field", "pull transfer", "known_numbers guards pieces scans agreement"),
     "shift": room(
         "shift",
         "prove step moving layout combine contract guards pieces reading",
-        "prove_singles prove_odd prove_known prove_certificate prove_random",
+        "prove_singles prove_odd prove_certificate prove_doubts prove_flat prove_known",
     ),
-    "fold": room("fold", "affine weights", "affine merging micro_suite"),
+    "fold": room("fold", "affine weights", "affine merging passing micro_suite"),
     "tile": room(
         "tile/stream",
         "schedule statistics",
-        "stream_networks stream_random stream_multipass plan",
+        "stream_multipass stream_partitions stream_ops stream_networks",
     ),
 }
 

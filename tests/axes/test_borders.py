@@ -31,6 +31,11 @@ def landing(border: Border, index: int, size: int) -> set[int]:
     return {int(padded[index + PADDING])}
 
 
+def test_the_words_for_borders_are_those_of_a_graphs_text():
+    words = [border.value for border in Border]
+    assert words == ["drop", "wrap", "reflect", "symmetric", "clamp"]
+
+
 @pytest.mark.parametrize("border", Border)
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_every_single_index_lands_where_numpy_pads_from(border: Border, size: int):

@@ -159,6 +159,11 @@ def test_numpy_integers_are_as_good_as_pythons(members: list[int]):
     assert all(index in indices for index in np.array(members))
 
 
+@pytest.mark.parametrize("other", [None, "0", 0.0, (0,)])
+def test_what_is_no_integer_is_in_no_set(other: object):
+    assert other not in IndexSet.range(-1, 2)
+
+
 def test_the_print_names_runs_and_single_indices():
     assert repr(IndexSet.of([-4, 0, 1, 2, 9])) == "IndexSet{-4, 0..2, 9}"
     assert repr(EMPTY) == "IndexSet{}"
