@@ -194,6 +194,12 @@ def test_reach_spans_everything_read(axis_map: AxisMap, size: int):
     assert axis_map.reach(size) == (range(min(read), max(read) + 1) if read else range(0))
 
 
+def test_two_neighbours_are_not_a_single_index():
+    assert not AxisMap.window(2).is_single
+    assert not AxisMap(1, (IndexSet.of([0]), IndexSet.of([0, 1]))).is_single
+    assert AxisMap(1, (IndexSet.of([0]), IndexSet())).is_single
+
+
 # -------------------------------------------------------------------- the closed form
 
 

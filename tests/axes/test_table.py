@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,16 @@ def test_reach_spans_everything_read(table: Table, size: int):
 def test_a_table_is_single_when_no_row_has_two_indices(table: Table):
     assert table.is_single == all(row.count <= 1 for row in table.rows)
     assert not table.is_identity
+
+
+def test_two_neighbours_are_not_a_single_index():
+    assert not Table.of([[0], [0, 1]]).is_single
+    assert Table.of([[0], [], [5]]).is_single
+
+
+@pytest.mark.parametrize("index", [0, 3, -2])
+def test_one_row_alone_is_taken_to_move_with_the_output(index: int):
+    assert index_map([IndexSet.of([index])]) == AxisMap.affine(1, index)
 
 
 @given(tables)
