@@ -267,12 +267,17 @@ def drawn(mutants: Sequence[Changed], seed: str) -> list[Changed]:
 
 
 def tried_before(file: str, mutants: Sequence[Changed]) -> tuple[list[Mutant], list[Changed]]:
-    """The mutants of a file that were killed last time, and those that survived."""
-    before = [one for one in read_results() if one.file == file]
-    survivors = {(one.line, one.change) for one in before if one.verdict == "survived"}
+    """Of the mutants that were tried last time, those that need not be tried again, and the rest.
+
+    Those survived that nobody has found to be equivalent.
+    """
+    before, reviewed = [one for one in read_results() if one.file == file], read_reviewed()
+    is_settled = {
+        place(one): one.verdict != "survived" or is_equivalent(one, reviewed) for one in before
+    }
     return (
-        [one for one in before if one.verdict != "survived"],
-        [pair for pair in mutants if (pair[0].line, pair[0].change) in survivors],
+        [one for one in before if is_settled[place(one)]],
+        [pair for pair in mutants if not is_settled.get(place(pair[0]), True)],
     )
 
 
@@ -403,7 +408,11 @@ def read_results() -> list[Mutant]:
 
 
 def write_page() -> None:
-    PAGE.write_text(page(read_results(), tomllib.loads(REVIEWED.read_text())))
+    PAGE.write_text(page(read_results(), read_reviewed()))
+
+
+def read_reviewed() -> Reviewed:
+    return tomllib.loads(REVIEWED.read_text())
 
 
 def page(mutants: Sequence[Mutant], reviewed: Reviewed) -> str:
@@ -446,7 +455,7 @@ def score_row(what: str, mutants: Sequence[Mutant], reviewed: Reviewed) -> str:
     made = sum({mutant.file: mutant.made for mutant in mutants}.values())
     survivors = [mutant for mutant in mutants if mutant.verdict == "survived"]
     killed = len(mutants) - len(survivors)
-    equivalent = sum(found_out(one, reviewed).startswith("equivalent") for one in survivors)
+    equivalent = sum(is_equivalent(one, reviewed) for one in survivors)
     score = f"{100 * killed / len(mutants):.0f} %"
     return f"| {what} | {made} | {len(mutants)} | {killed} | {score} | {equivalent} |"
 
@@ -462,6 +471,10 @@ def survivor_rows(mutants: Sequence[Mutant], reviewed: Reviewed) -> Iterator[str
 
 def found_out(survivor: Mutant, reviewed: Reviewed) -> str:
     return reviewed.get(survivor.file, {}).get(survivor.change, "not looked at")
+
+
+def is_equivalent(survivor: Mutant, reviewed: Reviewed) -> bool:
+    return found_out(survivor, reviewed).startswith("equivalent")
 
 
 if __name__ == "__main__":
