@@ -32,6 +32,38 @@ class Pair(NamedTuple):
     second: Any
 
 
+@dataclass
+class Sized:
+    maps: Tensor
+    shape: tuple[int, ...]
+
+
+class Attributes(dict[str, Any]):
+    """Its items are its attributes; any other name is a KeyError."""
+
+    __getattr__ = dict.__getitem__
+
+
+class Itself(dict[str, Any]):
+    """Its attributes are itself."""
+
+    def __init__(self, **items: Any) -> None:
+        super().__init__(**items)
+        self.__dict__ = self
+
+
+class Tagged(list[Any]):
+    """A list that says what it is of."""
+
+    tag = ""
+
+
+def _tagged(*items: Any) -> Tagged:
+    found = Tagged(items)
+    found.tag = "maps"
+    return found
+
+
 FORMS: dict[str, Callable[[Tensor], Any]] = {
     "a tensor": lambda x: x * 2,
     "a tuple of one": lambda x: (x * 2,),
@@ -44,6 +76,10 @@ FORMS: dict[str, Callable[[Tensor], Any]] = {
     "a default dict": lambda x: defaultdict(list, a=x * 2),
     "other keys spelled alike": lambda x: {"a": {"b": x}, "a.b": x * 2, 1: x * 3, "1": x * 4},
     "one value twice": lambda x: (lambda y: [y, {"again": y}])(x + 1),
+    "a dataclass with a shape": lambda x: Sized(x * 2, (1, 2)),
+    "items that are attributes": lambda x: Attributes(out=x * 2, count=3),
+    "attributes that are items": lambda x: Itself(out=x * 2, pair=[x, x + 1]),
+    "a list with attributes": lambda x: _tagged(x, x * 2),
     "constants between": lambda x: (torch.arange(3.0), x * 2, {"scale": torch.tensor(0.5)}),
 }
 
@@ -62,6 +98,8 @@ def _alike(one: Any, other: Any, kind: type) -> bool:
     if isinstance(other, Tensor):
         return isinstance(one, kind) and np.array_equal(np.asarray(one), other.numpy())
     if type(one) is not type(other):
+        return False
+    if isinstance(other, (Itself, Tagged)) and not _alike(dict(vars(one)), dict(vars(other)), kind):
         return False
     if isinstance(other, dict):
         return list(one) == list(other) and all(_alike(one[k], other[k], kind) for k in other)

@@ -62,23 +62,25 @@ def named_arrays(tree: Any) -> list[tuple[str, Any]]:
 
 
 def _arrays(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, (Tensor, np.ndarray)) or len(getattr(tree, "shape", ())):
+    items = None if isinstance(tree, (Tensor, np.ndarray)) else _items(tree)
+    if items is not None:
+        for key, item in items:
+            yield from _arrays(item, f"{prefix}.{key}" if prefix else str(key))
+    elif len(getattr(tree, "shape", ())):
         yield prefix or "output", tree
-        return
-    for key, item in _items(tree):
-        yield from _arrays(item, f"{prefix}.{key}" if prefix else str(key))
 
 
-def _items(tree: Any) -> Iterable[tuple[Any, Any]]:
+def _items(tree: Any) -> Iterable[tuple[Any, Any]] | None:
+    """What a nesting holds, with its keys; None for what is none, whatever attributes it has."""
     if isinstance(tree, Mapping):
         return tree.items()
     if hasattr(tree, "_fields"):
         return zip(tree._fields, tree, strict=True)
     if isinstance(tree, (list, tuple)):
         return enumerate(tree)
-    if dataclasses.is_dataclass(tree):
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return ((field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree))
-    return ()
+    return None
 
 
 def chosen(tree: Any, outputs: Sequence[OutputPlan]) -> list[Any]:

@@ -110,8 +110,12 @@ def map_leaves(change: Callable[[Any], Any], tree: Any, kinds: type | tuple[type
         return _like_mapping(tree, changed)
     if hasattr(tree, "_fields"):
         return type(tree)(*changed.values())
-    if isinstance(tree, (list, tuple)):
+    if isinstance(tree, tuple) or type(tree) is list:
         return type(tree)(changed.values())
+    if isinstance(tree, list):
+        filled = copy.copy(tree)
+        filled[:] = changed.values()
+        return filled
     twin: Any = copy.copy(tree)
     for name, value in changed.items():
         object.__setattr__(twin, name, value)
@@ -119,10 +123,16 @@ def map_leaves(change: Callable[[Any], Any], tree: Any, kinds: type | tuple[type
 
 
 def _like_mapping(tree: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:
-    """A mapping of the same type (with its default factory, or its attributes)."""
+    """A mapping of the same type (with its default factory, or its attributes).
+
+    An attribute that is one of its items is changed with it.
+    """
     if type(tree) is dict or not isinstance(tree, MutableMapping):
         return changed
     twin = copy.copy(tree)
+    items = {id(tree[key]): value for key, value in changed.items()}
+    attributes = getattr(twin, "__dict__", {})
+    attributes.update({k: items[id(v)] for k, v in attributes.items() if id(v) in items})
     for key, value in changed.items():
         twin[key] = value
     return twin
