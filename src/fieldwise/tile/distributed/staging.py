@@ -14,7 +14,7 @@ import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -86,21 +86,20 @@ class Staging:
         """
         folder, done = self.folder / staged.name, staged.done
         try:
-            files = [replace(one, path=folder / one.path.name) for one in job.files]
-            sinks = [one.reopen(writable=False) for one in files]
+            views = job.results.within(folder).reopen(writable=False)
         except UsageError as error:
             raise _not_here(done.piece, str(error)) from error
-        parts = zip(sinks, job.layouts, job.plan.outputs, job.grains, strict=True)
-        stored = [Stored(FileView(s, layout), out.dim, rows) for s, layout, out, rows in parts]
+        parts = zip(views, job.plan.outputs, job.grains, strict=True)
+        stored = [Stored(view, output.dim, rows) for view, output, rows in parts]
         why = fault(stored, done.wrote)
         if why is not None:
             raise _not_here(done.piece, why)
-        for sink, result, wrote in zip(sinks, results, done.wrote, strict=True):
-            assert isinstance(sink, ZarrSink)
+        for view, result, wrote in zip(views, results, done.wrote, strict=True):
+            assert isinstance(view.sink, ZarrSink)
             assert isinstance(result.sink, ZarrSink)
             start, stop = zip(*wrote.box, strict=True)
             place = result.layout.file_shape
-            move_chunks(sink, result.sink, place(start), place(stop))
+            move_chunks(view.sink, result.sink, place(start), place(stop))
             result.flush()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,7 +1,6 @@
 """Jobs that survive: results on disk piece by piece, resumed with the same bytes."""
 
 from fieldwise.tile.jobs.job import Job as Job
-from fieldwise.tile.jobs.job import Request as Request
 from fieldwise.tile.jobs.job import plan_job as plan_job
 from fieldwise.tile.jobs.journal import Journal as Journal
 from fieldwise.tile.jobs.journal import journal_path as journal_path
@@ -9,6 +8,7 @@ from fieldwise.tile.jobs.models import JobModel as JobModel
 from fieldwise.tile.jobs.models import job_model as job_model
 from fieldwise.tile.jobs.reading import has_usual_shape as has_usual_shape
 from fieldwise.tile.jobs.reading import taken_reading as taken_reading
+from fieldwise.tile.jobs.request import Request as Request
 from fieldwise.tile.jobs.trust import Checked as Checked
 from fieldwise.tile.jobs.trust import check_result as check_result
 from fieldwise.tile.jobs.weights import load_weights as load_weights

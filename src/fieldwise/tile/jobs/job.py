@@ -1,27 +1,14 @@
-"""A job from its parts: a model, an input on disk, where the results go, and the journal."""
+"""A job: a request planned, and carried out piece by piece under a journal."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.arrays import numpy_dtype
-from fieldwise.tile.io import (
-    BlockRows,
-    FileView,
-    Layout,
-    ModelView,
-    NewFile,
-    Scaled,
-    Sink,
-    Source,
-    open_source,
-)
-from fieldwise.tile.io.disk import stamp
+from fieldwise.tile.io import FileView, Layout, NewFile
 from fieldwise.tile.jobs.crops import crop_work
 from fieldwise.tile.jobs.fingerprint import (
     Identity,
@@ -31,55 +18,16 @@ from fieldwise.tile.jobs.fingerprint import (
     digest_of_state,
 )
 from fieldwise.tile.jobs.journal import Journal, has_journal, journal_path
-from fieldwise.tile.jobs.models import JobModel
 from fieldwise.tile.jobs.paths import result_paths
-from fieldwise.tile.jobs.records import Done, FileRecord
+from fieldwise.tile.jobs.records import Done
+from fieldwise.tile.jobs.request import Request
+from fieldwise.tile.jobs.results import Results, rows_of
 from fieldwise.tile.jobs.run import Advance, run_job, write_piece
 from fieldwise.tile.jobs.streaming import stream_work
 from fieldwise.tile.jobs.trust import distrust
+from fieldwise.tile.jobs.watching import check_input, watch
 from fieldwise.tile.jobs.work import JobPlan, Output, Work
-from fieldwise.tile.stream.streamed import GlobalOps
 from fieldwise.tile.verify import Certificate
-
-EngineName = Literal["stream", "halo"]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a user asks for.
-
-    source: what is read; layout: how its axes stand for the model's dimensions
-    out:    where the result goes (several: names with the outputs' names in them)
-    along:  the model's dimension that bands follow ('stream')
-    band:   input rows per step ('stream'); tile: input samples from tile to tile ('halo')
-    piece:  input rows per piece, at least ('stream'); by default what is read twice is little
-    memory: bytes for rows and weights
-    scale:  the input is multiplied by it once it has the model's type
-    global_ops: whether layers that need the whole axis may have passes of their own ('stream')
-    """
-
-    model: JobModel
-    source: Source
-    layout: Layout
-    out: Path
-    engine: EngineName = "stream"
-    along: int = 2
-    band: int | None = None
-    tile: int | None = None
-    piece: int | None = None
-    memory: int | None = None
-    scale: float = 1.0
-    global_ops: GlobalOps = "refuse"
-
-    def __reduce__(self) -> Any:
-        """Another process may work in another folder, so paths are absolute."""
-        asked = {one.name: getattr(self, one.name) for one in fields(self)}
-        source, out = (Path(os.path.abspath(path)) for path in (self.source.path, self.out))
-        return _request_again, (source, {**asked, "source": None, "out": out})
-
-
-def _request_again(source: Path, asked: dict[str, Any]) -> Request:
-    return Request(**{**asked, "source": open_source(source)})
 
 
 @dataclass(frozen=True)
@@ -91,8 +39,7 @@ class Job:
 
     request: Request
     work: Work
-    files: tuple[NewFile, ...]
-    layouts: tuple[Layout, ...]
+    results: Results
     identity: Identity
 
     def __reduce__(self) -> Any:
@@ -102,6 +49,21 @@ class Job:
     def plan(self) -> JobPlan:
         """What it will do."""
         return self.work.plan
+
+    @property
+    def files(self) -> tuple[NewFile, ...]:
+        """Where its outputs go."""
+        return self.results.files
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """How the axes of the files stand for the outputs' dimensions."""
+        return self.results.layouts
+
+    @property
+    def grains(self) -> tuple[int, ...]:
+        """Per output, the rows that its file takes at a time."""
+        return self.results.grains
 
     def open(self, *, resume: bool = False, overwrite: bool = False) -> Journal:
         """The journal to work with, once it is clear that nothing is overwritten by mistake.
@@ -116,45 +78,27 @@ class Job:
 
         def check() -> None:
             if not overwrite:
-                self._check_nothing_is_there(resume=resume)
+                self.results.check_nothing_is_there(resume=resume)
 
         return Journal.begin(path, self.identity, pieces=len(self.plan.pieces), check=check)
-
-    def _check_nothing_is_there(self, *, resume: bool) -> None:
-        there = [file.path for file in self.files if file.exists]
-        if there:
-            remedy = (
-                "nothing tells what of it is done, since it has no journal; use --overwrite"
-                if resume
-                else "use --resume to go on, or --overwrite"
-            )
-            raise UsageError(f"{str(there[0])!r} exists; {remedy}, or name another file.")
 
     def _gone_on(self, path: Path) -> Journal:
         """The journal of an earlier run, which says only what is still on disk."""
         journal = Journal.go_on(path, self.identity)
         try:
             if journal.begun or (journal.files and all(file.exists for file in self.files)):
-                sinks = [file.reopen(writable=False) for file in self.files]
-                self._check_frames(sinks, journal.files)
-                distrust(journal, self.plan, self._targets(sinks), self.grains)
+                targets = self.results.reopen_checked(journal.files)
+                distrust(journal, self.plan, targets, self.grains)
         except BaseException:
             journal.close()
             raise
         return journal
 
-    def _check_frames(self, sinks: Sequence[Sink], before: Sequence[FileRecord]) -> None:
-        """Raise UsageError where the files are not stored as they were made."""
-        now = self._records(sinks)
-        for number, file in enumerate(self.files):
-            if list(before[number : number + 1]) != [now[number]]:
-                raise file.not_begun("its header is another")
-
     def run(self, journal: Journal, *, advance: Advance = lambda _: None) -> None:
         """Compute what is missing.  Raises UsageError where the input changes meanwhile."""
         check = self.watch()
         targets = self.begin(journal)
-        view = self._view()
+        view = self.request.view()
         missing = len(journal.done) < len(self.plan.pieces)
         work = self.work.prepared(view, journal.passes) if missing else self.work
         run_job(work, view, targets, journal, grains=self.grains, advance=advance, check=check)
@@ -166,78 +110,35 @@ class Job:
 
         Raises MismatchError where they differ by more than the arithmetic explains.
         """
-        return self.work.verify(self._view())
+        return self.work.verify(self.request.view())
 
     def write(self, piece: int, folder: Path) -> Done:
         """Compute one piece into new files in a folder, which are named and shaped as the results.
 
         On disk when this returns, and what it wrote.
         """
-        piece_files = [replace(file, path=folder / file.path.name) for file in self.files]
-        targets = self._targets([file.create() for file in piece_files])
+        targets, _ = self.results.within(folder).create()
         return write_piece(
-            self.work, self.plan.pieces[piece], self._view(), targets, grains=self.grains
+            self.work, self.plan.pieces[piece], self.request.view(), targets, grains=self.grains
         )
 
     def begin(self, journal: Journal) -> list[FileView]:
         """Where the outputs go: new files, or those that an earlier run has left, tidied up."""
         if journal.begun:
-            for file in self.files:
-                file.tidy()
+            self.results.tidy()
             missing = len(journal.done) < len(self.plan.pieces)
-            return self._targets([file.reopen(writable=missing) for file in self.files])
-        sinks = [file.create() for file in self.files]
-        journal.note_files(self._records(sinks))
-        return self._targets(sinks)
-
-    def _records(self, sinks: Sequence[Sink]) -> list[FileRecord]:
-        parts = zip(self.plan.outputs, self.files, self.layouts, sinks, strict=True)
-        return [
-            FileRecord.of(output.name, output.dim, file, layout, sink.frame())
-            for output, file, layout, sink in parts
-        ]
-
-    def _targets(self, sinks: Iterable[Sink]) -> list[FileView]:
-        return [FileView(*pair) for pair in zip(sinks, self.layouts, strict=True)]
+            return self.results.reopen(writable=missing)
+        targets, records = self.results.create()
+        journal.note_files(records)
+        return targets
 
     def watch(self) -> Callable[[], None]:
-        """A check that the input is still the file that it is now, which costs next to nothing.
-
-        Raises UsageError, as that check does, where the input is not what was planned for.
-        """
-        path = self.request.source.path
-        before = stamp(path)
-        if self.request.source.identity() != self.identity.input:
-            raise UsageError(_CHANGED)
-
-        def check() -> None:
-            if stamp(path) != before:
-                raise UsageError(_CHANGED)
-
-        return check
+        """A check that the input stays as it is (see ``watching.watch``)."""
+        return watch(self.request.source, self.identity.input)
 
     def check_input(self, journal: Journal) -> None:
-        """Raise UsageError where the input is not what it was when the job was planned.
-
-        Then nothing of the journal is to be built upon, and it says so.
-        """
-        if self.request.source.identity() != self.identity.input:
-            journal.void("The input has changed while it was read, so the result is a mixture")
-            raise UsageError(_CHANGED)
-
-    @property
-    def grains(self) -> tuple[int, ...]:
-        """Per output, the rows that its file takes at a time."""
-        parts = zip(self.files, self.layouts, self.plan.outputs, strict=True)
-        return tuple(_rows_of(file.grain, layout, out) for file, layout, out in parts)
-
-    def _view(self) -> Scaled:
-        asked = self.request
-        source = asked.source
-        if asked.engine == "stream":
-            source = _by_blocks(asked)
-        view = ModelView(source, asked.layout)
-        return Scaled(view, numpy_dtype(asked.model.dtype), asked.scale)
+        """Raise UsageError, and void the journal, where the input is not what was planned for."""
+        check_input(self.request.source, self.identity.input, journal)
 
 
 def plan_job(request: Request) -> Job:
@@ -270,8 +171,8 @@ def plan_job(request: Request) -> Job:
             band=asked.band,
             memory=asked.memory,
             section=asked.piece,
-            grains=lambda output: _rows_of(file(asked.out, output).grain, placed(output), output),
-            beside=_by_blocks(asked).nbytes,
+            grains=lambda output: rows_of(file(asked.out, output).grain, placed(output), output),
+            beside=asked.by_blocks().nbytes,
             global_ops=asked.global_ops,
         )
     outputs = work.plan.outputs
@@ -284,13 +185,7 @@ def plan_job(request: Request) -> Job:
         plan=digest_of_plan(work.plan),
         settings=digest_of_data(_settings(asked, files)),
     )
-    return Job(asked, work, files, tuple(map(placed, outputs)), identity)
-
-
-_CHANGED = (
-    "The input has changed while it was read, so the result is a mixture; run the job again with "
-    "--overwrite."
-)
+    return Job(asked, work, Results(outputs, files, tuple(map(placed, outputs))), identity)
 
 
 def _planned_again(request: Request, identity: Identity) -> Job:
@@ -306,12 +201,3 @@ def _planned_again(request: Request, identity: Identity) -> Job:
 def _settings(asked: Request, files: Sequence[NewFile]) -> Any:
     formats = [[file.grain, file.axes, file.path.suffix] for file in files]
     return [asked.layout.axes, str(asked.model.dtype), asked.scale, formats]
-
-
-def _by_blocks(asked: Request) -> BlockRows:
-    return BlockRows(asked.source, asked.layout.dims.index(asked.along))
-
-
-def _rows_of(grain: tuple[int, ...], layout: Layout, output: Output) -> int:
-    """The grain along the dimension that pieces follow."""
-    return grain[layout.dims.index(output.dim)] if output.dim in layout.dims else 1

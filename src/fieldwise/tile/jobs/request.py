@@ -1,0 +1,63 @@
+"""What a user asks of a job, and the input as the engines read it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from fieldwise.tile.arrays import numpy_dtype
+from fieldwise.tile.io import BlockRows, Layout, ModelView, Scaled, Source, open_source
+from fieldwise.tile.jobs.models import JobModel
+from fieldwise.tile.stream.streamed import GlobalOps
+
+EngineName = Literal["stream", "halo"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks for.
+
+    source: what is read; layout: how its axes stand for the model's dimensions
+    out:    where the result goes (several: names with the outputs' names in them)
+    along:  the model's dimension that bands follow ('stream')
+    band:   input rows per step ('stream'); tile: input samples from tile to tile ('halo')
+    piece:  input rows per piece, at least ('stream'); by default what is read twice is little
+    memory: bytes for rows and weights
+    scale:  the input is multiplied by it once it has the model's type
+    global_ops: whether layers that need the whole axis may have passes of their own ('stream')
+    """
+
+    model: JobModel
+    source: Source
+    layout: Layout
+    out: Path
+    engine: EngineName = "stream"
+    along: int = 2
+    band: int | None = None
+    tile: int | None = None
+    piece: int | None = None
+    memory: int | None = None
+    scale: float = 1.0
+    global_ops: GlobalOps = "refuse"
+
+    def __reduce__(self) -> Any:
+        """Another process may work in another folder, so paths are absolute."""
+        asked = {one.name: getattr(self, one.name) for one in fields(self)}
+        source, out = (Path(os.path.abspath(path)) for path in (self.source.path, self.out))
+        return _request_again, (source, {**asked, "source": None, "out": out})
+
+    def by_blocks(self) -> BlockRows:
+        """The input, of which rows are read with those that lie in the same chunks."""
+        return BlockRows(self.source, self.layout.dims.index(self.along))
+
+    def view(self) -> Scaled:
+        """The input as the model takes it."""
+        source = self.by_blocks() if self.engine == "stream" else self.source
+        view = ModelView(source, self.layout)
+        return Scaled(view, numpy_dtype(self.model.dtype), self.scale)
+
+
+def _request_again(source: Path, asked: dict[str, Any]) -> Request:
+    return Request(**{**asked, "source": open_source(source)})
