@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -219,19 +219,27 @@ def _case(name: str, function: Any, call: Any, places: Sequence[int], kind: type
 
 def _generic(call: Any, places: Sequence[int]) -> Any:
     """Floating constants without zeros: what multiplies by nothing shows nothing."""
-    return _with_constants(
-        call, places, lambda tensor: torch.where(tensor == 0, torch.full_like(tensor, 0.37), tensor)
+    return _with_others(
+        call,
+        _floating_constants(call, places),
+        lambda tensor: torch.where(tensor == 0, torch.full_like(tensor, 0.37), tensor),
     )
 
 
 def variants(case: Case) -> list[nn.Module]:
-    """The model of a case with other values in its floating constants, if it has any."""
+    """The model of a case with other values in its floating constants, if it has any.
+
+    In all of them, and in one at a time: beside labels as they are two vectors may be alike.
+    """
     model = case.model
     assert isinstance(model, Applied)
     dice = torch.Generator().manual_seed(5)
+    constants = _floating_constants(model.call, model.places)
+    chosen = [constants] * 3 + ([{n} for n in sorted(constants)] if len(constants) > 1 else [])
     calls = [
-        _with_constants(model.call, model.places, lambda t, like=like: like(t, t.shape, dice))
-        for like in (resampled, uniform, normal, coarse) * 3
+        _with_others(model.call, numbers, lambda t, like=like: like(t, t.shape, dice))
+        for numbers in chosen
+        for like in (resampled, uniform, normal, coarse)
     ]
     if len(list(named_tensors(model.call))) == len(model.places):
         return []
@@ -239,7 +247,10 @@ def variants(case: Case) -> list[nn.Module]:
 
 
 def others(case: Case) -> list[nn.Module]:
-    """The model of a case with other whole numbers and truth values in its constants."""
+    """The model of a case with other whole numbers and truth values in its constants.
+
+    Of numbers that are no tensors a zero is replaced, by which nothing else may come through.
+    """
     model = case.model
     assert isinstance(model, Applied)
     dice = torch.Generator().manual_seed(6)
@@ -252,18 +263,40 @@ def others(case: Case) -> list[nn.Module]:
         return resampled(tensor, tensor.shape, dice)
 
     constants = [t for n, (_, t) in enumerate(named_tensors(model.call)) if n not in model.places]
-    if not any(is_whole(t) and t.layout is torch.strided for t in constants):
+    found = _without_zeros(model.call)
+    if found is None and not any(is_whole(t) and t.layout is torch.strided for t in constants):
         return []
-    calls = [_replaced(model.call, changed) for _ in range(8)]
+    calls = [_replaced(model.call if found is None else found, changed) for _ in range(8)]
     return [type(model)(model.function, call, model.places).eval() for call in calls]
 
 
-def _with_constants(call: Any, places: Sequence[int], change: Callable[[Tensor], Tensor]) -> Any:
-    def changed(number: int, tensor: Tensor) -> Tensor:
-        constant = number not in places and tensor.layout is torch.strided
-        return change(tensor) if constant and tensor.is_floating_point() else tensor
+def _without_zeros(tree: Any) -> Any:
+    """Nested arguments with another number for each zero that is no whole number; None: no such."""
+    if isinstance(tree, float):
+        return 0.7 if tree == 0 else None
+    if isinstance(tree, dict):
+        found = {name: _without_zeros(item) for name, item in tree.items()}
+        some = any(item is not None for item in found.values())
+        return {n: tree[n] if found[n] is None else found[n] for n in tree} if some else None
+    if type(tree) in (list, tuple):
+        items = [_without_zeros(item) for item in tree]
+        if all(item is None for item in items):
+            return None
+        return type(tree)(old if new is None else new for old, new in zip(tree, items, strict=True))
+    return None
 
-    return _replaced(call, changed)
+
+def _floating_constants(call: Any, places: Sequence[int]) -> set[int]:
+    """The numbers of the tensors that are no inputs, and hold no whole numbers."""
+    return {
+        number
+        for number, (_, tensor) in enumerate(named_tensors(call))
+        if number not in places and tensor.layout is torch.strided and tensor.is_floating_point()
+    }
+
+
+def _with_others(call: Any, numbers: Container[int], change: Callable[[Tensor], Tensor]) -> Any:
+    return _replaced(call, lambda n, tensor: change(tensor) if n in numbers else tensor)
 
 
 def set_apart(case: Case) -> str:

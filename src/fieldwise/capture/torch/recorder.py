@@ -380,6 +380,7 @@ class Recorder(DispatchMode):
             results=tuple(tuple(result.shape) for result in results),
             training=self.trace.frame.training,
             renews=op.renews,
+            complex=any(result.is_complex() for result in results),
         )
         try:
             reads = reads_of(op, call)

@@ -31,6 +31,7 @@ class OpCall:
     results:  shapes of the results
     training: whether the innermost running module is in training mode
     renews:   whether the op's schema says that it makes new running statistics
+    complex:  whether a result is complex
     """
 
     op: str
@@ -39,6 +40,7 @@ class OpCall:
     results: tuple[Shape, ...]
     training: bool = False
     renews: bool = False
+    complex: bool = False
 
     def __getitem__(self, name: str) -> Any:
         return self.args[name]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fieldwise.capture.torch import capture
+from fieldwise.testing.fields import field_outcome
 from tests.capture.torch.ops.oracle import Op, agree, decides, marks
 
 SQUARE = (3, 3)
@@ -94,3 +95,13 @@ def test_a_matrix_that_is_not_square_is_factored_without_a_bound(
     factor: Any, shape: tuple[int, ...]
 ):
     assert not marks(capture(Op(factor), torch.empty(shape)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4), (1, 2), (4, 2)])
+@pytest.mark.parametrize("factor", [torch.linalg.qr, torch.geqrf])
+def test_the_last_reflector_of_a_wide_matrix_turns_a_phase_and_no_real_number(
+    factor: Any, shape: tuple[int, ...], dtype: torch.dtype
+):
+    x = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(4))
+    assert field_outcome(lambda x: tuple(factor(x)), (x,)).verdict == "exact"

@@ -105,7 +105,8 @@ def _lu_factor(call: OpCall) -> Reads:
     number, shape = source(call, "A")
     pivoted = Fixed(IndexSet.range(0, min(shape[-2:])))
     flags = [(_matrix(number, len(shape), WHOLE, pivoted),)] * (len(call.results) - 2)
-    return (tuple(_eliminated(number, shape, shape[-2])), _pivots(call, number, shape), *flags)
+    pivots = _pivots(call, number, shape, shape[-2])
+    return (tuple(_eliminated(number, shape, shape[-2])), pivots, *flags)
 
 
 def _eliminated(number: int, result: Shape, rows: int, where: Where = ()) -> Iterator[Read]:
@@ -124,10 +125,10 @@ def _choices(size: int, rows: int) -> Table:
     return Table(tuple(IndexSet.range(0, min(i + 1, rows - 1)) for i in range(size)))
 
 
-def _pivots(call: OpCall, number: int, shape: Shape) -> tuple[Read, ...]:
+def _pivots(call: OpCall, number: int, shape: Shape, rows: int) -> tuple[Read, ...]:
     """The pivots, or the scales of reflectors: second results, one per column."""
     rank, size = len(shape), call.results[1][-1]
-    where: Where = ((rank - 2, IndexSet.range(0, min(size, shape[-2] - 1))),)
+    where: Where = ((rank - 2, IndexSet.range(0, min(size, rows - 1))),)
     return (_matrix(number, rank, WHOLE, Along(rank - 2, past(size)), where),)
 
 
@@ -152,13 +153,18 @@ def _lu(call: OpCall) -> Reads:
 def _qr(call: OpCall) -> Reads:
     """Column j of Q is made of the columns up to j."""
     number, shape = source(call, "A")
-    rank, (made, upper) = len(shape), call.results
+    rank, (made, upper), rows = len(shape), call.results, _reflected(call, shape)
     above = _triangle(upper[-2:], rank - 2, upper=True)
-    columns = () if made == (0,) else (Along(rank - 1, past(made[-1])),)
+    columns = () if made == (0,) else (Along(rank - 1, _choices(made[-1], rows)),)
     return (
         tuple(_matrix(number, rank, WHOLE, column) for column in columns),
-        tuple(read for where in above for read in _eliminated(number, upper, shape[-2], where)),
+        tuple(read for where in above for read in _eliminated(number, upper, rows, where)),
     )
+
+
+def _reflected(call: OpCall, shape: Shape) -> int:
+    """The rows for ``_choices``: a last number needs a reflector where it has a phase."""
+    return shape[-2] + call.complex
 
 
 @rule("geqrf", name=_NAME)
@@ -166,14 +172,14 @@ def _reflectors(call: OpCall) -> Reads:
     """R, the reflectors below it, and their scales."""
     number, shape = source(call)
     rank, size = len(shape), shape[-2:]
-    columns = past(shape[-1])
+    columns, rows = past(shape[-1]), _reflected(call, shape)
     above = _triangle(size, rank - 2, upper=True)
     below = _triangle(size, rank - 2, upper=False, strict=True)
     packed = (
-        *(read for where in above for read in _eliminated(number, shape, shape[-2], where)),
+        *(read for where in above for read in _eliminated(number, shape, rows, where)),
         *(_matrix(number, rank, WHOLE, Along(rank - 1, columns), where) for where in below),
     )
-    return (packed, _pivots(call, number, shape))
+    return (packed, _pivots(call, number, shape, rows))
 
 
 @rule("lu_unpack", name=_NAME)
