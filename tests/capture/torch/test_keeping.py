@@ -241,3 +241,30 @@ class DoubleByDefault(nn.Module):
 def test_a_default_dtype_that_a_model_sets_is_put_back(verb: str):
     _verbs()[verb](DoubleByDefault().eval(), ramp(1, 1, 8))
     assert torch.get_default_dtype() is torch.float32
+
+
+class Scribbling(nn.Module):
+    """Writes into what it holds, whatever that is, and multiplies with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("counted", torch.ones(1))
+        self.plain, self.listed, self.memory = torch.ones(1), [torch.ones(1)], Memory()
+        self.memory.before = torch.ones(1)
+        self.array = np.ones(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.array *= 2
+        for tensor in (self.counted, self.plain, *self.listed, self.memory.before):
+            x = x * tensor.mul_(2)
+        return x * float(self.array[0])
+
+
+@pytest.mark.parametrize("verb", _verbs())
+def test_what_is_written_into_tensors_and_arrays_that_modules_hold_is_undone(verb: str):
+    model, x = Scribbling().eval(), ramp(1, 1, 40)
+    found = _verbs()[verb](model, x)
+    if verb in ("streamed", "tiled", "run"):
+        assert torch.equal(found, Scribbling()(x))
+    held = (model.counted, model.plain, *model.listed, model.memory.before, model.array)
+    assert [float(one[0]) for one in held] == [1.0] * 5

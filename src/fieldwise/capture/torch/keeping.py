@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import eq, is_
 from types import SimpleNamespace
 from typing import Any
@@ -86,7 +86,10 @@ def _count(model: nn.Module, runs: int, holders: int) -> None:
 
 def _noted(model: nn.Module) -> Callable[[], None]:
     """Note what a model is; what is returned puts it back, as often as it is called."""
-    steps = (_noted_attributes(model), _noted_tensors(model))
+    held = _held(model)
+    tensors = {id(tensor): tensor for tensor in (*model.buffers(), *held.tensors)}
+    contents = map(_noted_content, tensors.values())
+    steps = (_noted_attributes(held), *contents, _noted_tensors(model))
 
     def put_back() -> None:
         for step in reversed(steps):
@@ -101,20 +104,19 @@ def _noted(model: nn.Module) -> Callable[[], None]:
 @contextmanager
 def attributes(model: nn.Module) -> Iterator[None]:
     """Undo what a forward pass stores on its modules: caches, counters, lists, flags."""
-    put_back = _noted_attributes(model)
+    put_back = _noted_attributes(_held(model))
     try:
         yield
     finally:
         put_back()
 
 
-def _noted_attributes(model: nn.Module) -> Callable[[], None]:
-    empty, filled, drawn_from = _containers(model)
-    noted = [(c, dict(c) if isinstance(c, dict) else list(c)) for c in filled]
-    steps = [_noted_generator(generator) for generator in drawn_from]
+def _noted_attributes(held: _Held) -> Callable[[], None]:
+    noted = [(c, dict(c) if isinstance(c, dict) else list(c)) for c in held.filled]
+    steps = [*map(_noted_generator, held.generators), *map(_noted_array, held.arrays)]
 
     def put_back() -> None:
-        for container in empty:
+        for container in held.empty:
             if container:
                 container.clear()
         for container, content in noted:
@@ -126,18 +128,35 @@ def _noted_attributes(model: nn.Module) -> Callable[[], None]:
     return put_back
 
 
-def _containers(model: nn.Module) -> tuple[list[Any], list[Any], list[Any]]:
-    """The attributes of all modules, the builtin containers within them, and random generators.
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What modules hold.
 
-    However deep; but of objects that are no modules only those that a module or a container holds,
-    for what such an object is part of (a trainer, a logger) is none of the model's.
+    empty, filled: their attributes, and the builtin containers among these, however deep.  The
+                   empty ones come apart: most are, for a module has a dozen dicts for its hooks
+    generators:    from which they draw
+    tensors:       parameters excepted
+    arrays:        of numpy
+    """
 
-    The empty ones come apart: most are, for a module has a dozen dicts for its hooks.
+    empty: list[Any] = field(default_factory=list)
+    filled: list[Any] = field(default_factory=list)
+    generators: list[Any] = field(default_factory=list)
+    tensors: list[Tensor] = field(default_factory=list)
+    arrays: list[Any] = field(default_factory=list)
+
+
+def _held(model: nn.Module) -> _Held:
+    """What a model holds.
+
+    Of objects that are no modules only those that a module or a container holds, for what such an
+    object is part of (a trainer, a logger) is none of the model's.
     """
     waiting: list[tuple[type, Any, bool]] = [(dict, model.__dict__, True)]
-    empty: list[Any] = []
-    filled: list[Any] = []
-    drawn_from: list[Any] = []
+    found = _Held()
+    leaves: dict[type, list[Any]] = {
+        torch.Generator: found.generators, Tensor: found.tensors, np.ndarray: found.arrays,
+    }  # fmt: skip
     seen: set[int] = set()
     kinds = _Kinds()
     while waiting:
@@ -146,26 +165,25 @@ def _containers(model: nn.Module) -> tuple[list[Any], list[Any], list[Any]]:
             continue
         seen.add(id(item))
         if base is not tuple:
-            filled.append(item)
+            found.filled.append(item)
         for part in item.values() if base is dict else item:
             followed = kinds[type(part)]
             if followed is None or (followed is object and not is_ours):
                 continue
             if followed is nn.Module or followed is object:
                 waiting.append((dict, part.__dict__, followed is nn.Module))
-            elif followed is torch.Generator:
-                drawn_from.append(part)
+            elif followed in leaves:
+                leaves[followed].append(part)
             elif part:
                 waiting.append((followed, part, is_ours))
             else:
-                empty.append(part)
-    own = [one for one in drawn_from if not any(one is shared for shared in _PROCESS)]
-    return empty, filled, own
+                found.empty.append(part)
+    return found
 
 
 def generators(model: nn.Module) -> list[Any]:
-    """The random generators that modules hold, but for those of the process."""
-    return _containers(model)[2]
+    """The random generators that modules hold."""
+    return _held(model).generators
 
 
 class _Kinds(dict[type, "type | None"]):
@@ -184,11 +202,13 @@ def _followed(kind: type) -> type | None:
     """
     if issubclass(kind, _GENERATORS):
         return None if issubclass(kind, random.SystemRandom) else torch.Generator
-    for base in (nn.Module, dict, list, set, deque, tuple):
+    if issubclass(kind, (nn.Parameter, nn.parameter.UninitializedTensorMixin)):
+        return None
+    for base in (nn.Module, dict, list, set, deque, tuple, Tensor, np.ndarray):
         if issubclass(kind, base):
             return base
     is_theirs = kind.__module__.partition(".")[0] in _LIBRARIES
-    has_attributes = bool(kind.__dictoffset__) and not issubclass(kind, (Tensor, type))
+    has_attributes = bool(kind.__dictoffset__) and not issubclass(kind, type)
     is_plain = has_attributes and not is_theirs
     return object if is_plain or issubclass(kind, SimpleNamespace) else None
 
@@ -199,7 +219,9 @@ _LIBRARIES = frozenset((*sys.stdlib_module_names, "torch", "numpy"))
 
 
 def _noted_generator(generator: Any) -> Callable[[], None]:
-    """Note the state of a generator; what is returned puts it back."""
+    """What is returned puts a generator back, if it is none of the process."""
+    if any(generator is shared for shared in _PROCESS):
+        return _nothing
     if isinstance(generator, np.random.Generator):
         bits = generator.bit_generator
         at = bits.state
@@ -208,6 +230,18 @@ def _noted_generator(generator: Any) -> Callable[[], None]:
     read, write = ("getstate", "setstate") if is_python else ("get_state", "set_state")
     state = getattr(generator, read)()
     return lambda: getattr(generator, write)(state)
+
+
+def _noted_array(array: np.ndarray[Any, Any]) -> Callable[[], None]:
+    if isinstance(array, np.memmap) or array.dtype.hasobject or not array.flags.writeable:
+        return _nothing
+    content = array.copy()
+
+    def put_back() -> None:
+        if array.shape == content.shape and not np.array_equal(array, content):
+            array[...] = content
+
+    return put_back
 
 
 def _same(one: Any, two: Any) -> bool:
@@ -237,10 +271,8 @@ def _put_back(container: Any, content: Any) -> None:
 
 
 def _noted_tensors(model: nn.Module) -> Callable[[], None]:
-    """What is returned undoes what a forward pass does to parameters and buffers."""
-    tensors = [tensor for _, tensor in named_state(model)]
-    noted = [(t, t.detach(), t.requires_grad, t.grad) for t in tensors]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    """What is returned undoes what forward does to parameters and buffers, content excepted."""
+    noted = [(t, t.detach(), t.requires_grad, t.grad) for _, t in named_state(model)]
 
     def put_back() -> None:
         for tensor, alias, requires_grad, grad in noted:
@@ -250,11 +282,28 @@ def _noted_tensors(model: nn.Module) -> Callable[[], None]:
                 tensor.requires_grad_(requires_grad)
             if tensor.grad is not grad:
                 tensor.grad = grad
-        for buffer, content in buffers:
-            if not (buffer.is_meta or torch.equal(buffer, content)):
-                buffer.data.copy_(content)
 
     return put_back
+
+
+def _noted_content(tensor: Tensor) -> Callable[[], None]:
+    """What is returned puts back what a tensor holds."""
+    is_plain = tensor.layout is torch.strided and not (tensor.is_quantized or tensor.is_nested)
+    if tensor.is_meta or not is_plain:
+        return _nothing
+    alias, content = tensor.detach(), tensor.detach().clone()
+
+    def put_back() -> None:
+        if _is_reshaped(tensor, alias):
+            tensor.data = alias
+        if not torch.equal(tensor, content):
+            tensor.data.copy_(content)
+
+    return put_back
+
+
+def _nothing() -> None:
+    """Nothing is to be put back."""
 
 
 def _is_reshaped(tensor: Tensor, alias: Tensor) -> bool:
