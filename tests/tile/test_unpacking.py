@@ -252,7 +252,14 @@ def test_frames_that_do_not_say_what_they_hold_are_counted_block_by_block():
     assert unpacked({"id": "zstd"}, small, unpacked_limit(5)) is None
     large = frame([(1 << 17, b"\0")] * 1000)
     assert len(large) < 5000
-    for packed in (large, small + large, (0x184D2A50).to_bytes(4, "little") + bytes(4) + large):
+    harmless = frame([(1 << 17, b"\0")] * 128)
+    assert unpacked({"id": "zstd"}, harmless, 8192) is None
+    for packed in (
+        large,
+        small + large,
+        harmless * 2,
+        (0x184D2A50).to_bytes(4, "little") + bytes(4) + large,
+    ):
         with pytest.raises(ValueError, match="more than 8192 bytes"):
             unpacked({"id": "zstd"}, packed, 8192)
     with pytest.raises(ValueError, match="more than 262144 blocks"):

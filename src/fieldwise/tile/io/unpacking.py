@@ -131,7 +131,7 @@ def _number(packed: memoryview, at: int, width: int) -> int:
 
 def _zstd(packed: memoryview, limit: int) -> int:
     """What frames of Zstandard (RFC 8878) say, or the most that their blocks can hold."""
-    at = total = blocks = 0
+    at = total = unsaid = blocks = 0
     while at < len(packed) and total <= limit:
         magic = _number(packed, at, 4)
         if magic & ~15 == _SKIPPED:
@@ -150,8 +150,9 @@ def _zstd(packed: memoryview, limit: int) -> int:
             if blocks > _BLOCKS:
                 raise ValueError(f"it consists of more than {_BLOCKS} blocks")
         at += 4 * checked
-        total += content if content is not None else most if most > _HARMLESS else 0
-    return total
+        total += content or 0
+        unsaid += most if content is None else 0
+    return total + (unsaid if unsaid > _HARMLESS else 0)
 
 
 def _frame_header(packed: memoryview, at: int) -> tuple[int | None, int, bool, int]:
@@ -182,4 +183,4 @@ _ROOM = 4096
 _STREAMS = 64
 _BLOCKS = 1 << 18
 _HARMLESS = 1 << 24
-"""What a frame may hold that does not say how much it holds."""
+"""What frames may hold together that do not say how much they hold."""
