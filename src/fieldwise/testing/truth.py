@@ -34,6 +34,9 @@ _MORE = 24
 _SPAN = 12
 """Samples of torch and draws of ours lie within it, most of them."""
 
+_LARGE, _PART = 1 << 20, 4
+"""From so many output elements on, a fourth of the places has to do."""
+
 _ODD = (float("nan"), float("inf"), -float("inf"))
 
 
@@ -70,8 +73,11 @@ class Truth:
         self._whole: set[str | int] = {name for name, out in outputs.items() if is_whole(out)}
         self._whole |= {number for number, x in enumerate(self.inputs) if is_whole(x)}
         self.shapes = {name: tuple(out.shape) for name, out in outputs.items()}
-        self.watched = {name: _some(out.numel(), self.rows) for name, out in outputs.items()}
-        self.tried = [_some(x.numel(), self.columns) for x in self.inputs]
+        part = _PART if sum(out.numel() for out in outputs.values()) > _LARGE else 1
+        self.watched = {
+            name: _some(out.numel(), self.rows // part) for name, out in outputs.items()
+        }
+        self.tried = [_some(x.numel(), self.columns // part) for x in self.inputs]
         self.sure = self._blank()
         self._steep = self._blank()
         self.hinted = self._blank()
@@ -109,11 +115,12 @@ class Truth:
                 continue
             if model is self.model and self.draws == 1:
                 self._differentiate(inputs)
+            least = {name: slack(out.dtype) * scale(out) for name, out in before.items()}
             for number in range(len(inputs)):
                 places = range(len(self.tried[number])) if only is None else only[number]
                 for place in places:
                     more = 0 if only is None else _MORE
-                    self._change(model, inputs, before, number, int(place), more)
+                    self._change(model, inputs, before, least, number, int(place), more)
         for name, patterns in self.sure.items():
             for number, pattern in enumerate(patterns):
                 pattern |= self._steep[name][number] & self.hinted[name][number]
@@ -123,10 +130,12 @@ class Truth:
         model: nn.Module,
         inputs: Inputs,
         before: dict[str, Tensor],
+        least: dict[str, float],
         number: int,
         place: int,
         more: int,
     ) -> None:
+        """Put other values in a place of an input; ``least``: what is more than rounding."""
         index = np.unravel_index(self.tried[number][place], tuple(inputs[number].shape))
         size = _LARGER[self.draws % len(_LARGER)]
         elsewhere = [x for n, x in enumerate(inputs) if n != number and x.numel()]
@@ -149,9 +158,8 @@ class Truth:
                 one, two = before[name].reshape(-1)[rows], after[name].reshape(-1)[rows]
                 far = apart(one, two).numpy()
                 self.hinted[name][number][:, place] |= far > 0
-                least = slack(after[name].dtype) * scale(before[name])
                 if model is self.model:
-                    self.sure[name][number][:, place] |= far > least
+                    self.sure[name][number][:, place] |= far > least[name]
 
     @staticmethod
     def _discrete(outputs: dict[str, Tensor]) -> bool:
