@@ -64,6 +64,37 @@ def test_every_micro_network_gives_in_sections_what_it_gives_whole(
         np.testing.assert_allclose(found, model(x).numpy(), atol=1e-11)
 
 
+class Parts(nn.Module):
+    """One result of an op is an output, another one goes on."""
+
+    def __init__(self, parts):
+        super().__init__()
+        self.parts = parts
+        self.conv = nn.Conv2d(2, 2, 5, padding=2)
+
+    def forward(self, x):
+        first, second = self.parts(x)
+        return first, self.conv(second)
+
+
+PARTS = {
+    "chunk": lambda x: x.chunk(2, 1),
+    "unbind": lambda x: x.unflatten(1, (2, 2)).unbind(2),
+    "var_mean": lambda x: torch.var_mean(x.unflatten(1, (2, 2)), 1),
+}
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_results_of_one_op_begin_together_in_every_section(parts):
+    torch.manual_seed(0)
+    model, x = Parts(parts).double().eval(), torch.randn(1, 4, 40, 8, dtype=torch.float64)
+    work = stream_work(model, x.shape, dtype=torch.float64, band=2, section=8)
+    assert len(work.plan.pieces) > 2
+    with torch.no_grad():
+        for found, expected in zip(assembled(work, x.numpy()), model(x), strict=True):
+            np.testing.assert_allclose(found, expected.numpy(), atol=1e-11)
+
+
 @pytest.mark.parametrize(("kind", "shape"), CASES, ids=lambda case: getattr(case, "__name__", ""))
 def test_every_micro_network_is_gone_on_with_from_any_halt_to_the_same_bits(
     kind, shape, monkeypatch, tmp_path

@@ -60,18 +60,23 @@ class Schedule:
     def started_at(cls, wiring: Wiring, rows: Sequence[int]) -> Schedule:
         """A schedule of which each output has yet to make its rows from ``rows`` on.
 
-        What an op needs of an output's earlier rows is made too.
+        What an op needs of an output's earlier rows is made too; the results of one op begin
+        together.
         """
         schedule = cls(wiring)
         for value, row in zip(wiring.outputs, rows, strict=True):
             schedule.done[value] = row
+        together = [*((value,) for value in wiring.inputs), *(op.results for op in wiring.ops)]
+        begun = [values for values in together if not set(values).isdisjoint(wiring.outputs)]
         while True:
             schedule._update_floors()
-            late = [v for v in wiring.outputs if schedule.floor[v] < schedule.done[v]]
-            if not late:
+            before = list(schedule.done)
+            for values in begun:
+                first = min(schedule.floor[value] for value in values)
+                for value in values:
+                    schedule.done[value] = first
+            if schedule.done == before:
                 return schedule
-            for value in late:
-                schedule.done[value] = schedule.floor[value]
 
     def advance(self, available: Sequence[int], limit: Sequence[int]) -> list[Task]:
         """One step: what to compute, in order.  Afterwards ``floor`` says what to keep.
