@@ -80,11 +80,11 @@ ROOMS = {
         "prove step moving layout combine contract guards pieces reading",
         "prove_singles prove_odd prove_certificate prove_doubts prove_flat prove_known",
     ),
-    "fold": room("fold", "affine weights", "affine merging passing micro_suite"),
+    "fold": room("fold", "affine weights", "affine weights merging passing micro_suite"),
     "tile": room(
         "tile/stream",
         "schedule statistics",
-        "stream_multipass stream_partitions stream_ops stream_networks",
+        "stream_schedule stream_multipass stream_partitions stream_ops stream_networks",
     ),
 }
 

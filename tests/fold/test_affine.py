@@ -336,6 +336,12 @@ def test_a_scale_of_other_channels_is_refused_with_both_numbers() -> None:
         fold_affine(np.ones((4, 2, 3)), None, np.ones(3), np.ones(4))
     with pytest.raises(UsageError, match=r"shift has shape \(4,\).* reads 2 channels"):
         fold_affine_before(np.ones((4, 2, 3)), None, np.ones(2), np.ones(4))
+    with pytest.raises(UsageError, match=r"shift has shape \(3,\).* makes 4 channels"):
+        fold_affine(np.ones((4, 2, 3)), None, np.ones(4), np.ones(3))
+    with pytest.raises(UsageError, match=r"bias has shape \(2,\).* makes 4 channels"):
+        fold_affine(np.ones((4, 2, 3)), np.ones(2), np.ones(4), np.ones(4))
+    with pytest.raises(UsageError, match=r"; give one scale per channel, and check groups and t"):
+        fold_affine_before(np.ones((4, 2, 3)), None, np.ones(4), np.ones(2))
 
 
 def test_the_channels_of_grouped_weights_are_counted_over_all_groups() -> None:
