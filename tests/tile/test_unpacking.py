@@ -17,7 +17,8 @@ import tifffile
 import zarr
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import open_source
+from fieldwise.tile.io import open_source, pictures
+from fieldwise.tile.io.tiff_pages import bound_tiles
 from fieldwise.tile.io.unpacking import packbits, unpacked, unpacked_limit
 
 DATA = np.arange(64, dtype=np.float32).reshape(8, 8)
@@ -279,3 +280,64 @@ def test_runs_of_packed_bits():
     assert packbits(bytes([2, 5, 6, 7, 128, 255, 9]), 5) == bytes([5, 6, 7, 9, 9])
     with pytest.raises(ValueError, match="more than 4 bytes"):
         packbits(bytes([2, 5, 6, 7, 128, 255, 9]), 4)
+
+
+# ------------------------------------------------------------------ pictures
+
+PICTURES = {
+    pictures.png: "89504e470d0a1a0a0000000d49484452000000250000006408020000008ef86e9d",
+    pictures.jpeg_2000: "0000000c6a502020ff4fff5100290000000000250000006400000000000000000000"
+    "0025000000640000000000000000000307",
+    pictures.webp: "52494646cc2b0000574542505650384cc02b00002f24c01800902000000135eeb2",
+    pictures.jpeg_xl: "0000000c4a584c200d0a870a00000014667479706a786c20000000006a786c20"
+    "0000308a6a786c63ff0a180348804808040100d5b12b59918282c23d4b00e7ca",
+    pictures.jpeg: "ffd8ffe000104a46494600010100000100010000ffffc0001108006400250301220002110103",
+}  # of 37 columns and 100 rows
+
+
+@pytest.mark.parametrize("stated", PICTURES)
+def test_a_picture_states_its_size_in_its_header(stated):
+    header = bytes.fromhex(PICTURES[stated])
+    assert stated(header)[:2] == (37, 100)
+    for size in range(len(header)):
+        assert all(side >= 0 for side in stated(header[:size]))
+
+
+@pytest.mark.parametrize(
+    ("stated", "header", "found"),
+    [
+        (pictures.webp, "52494646b209000057454250565038 20a60900003022009d012a25006400", (37, 100)),
+        (pictures.webp, "524946460000000057454250565038580a000000000000002400006300 00", (37, 100)),
+        (pictures.jpeg_xl, "ff0a41", (8, 8)),
+    ],
+)
+def test_other_headers_state_it_too(stated, header, found):
+    assert stated(bytes.fromhex(header))[:2] == found
+
+
+def test_a_header_that_goes_on_and_on_is_not_followed():
+    with pytest.raises(ValueError, match="none of its first 4096 segments"):
+        pictures.jpeg(b"\xff\xd8" + b"\xff\xe0\0\2" * 5000)
+    with pytest.raises(ValueError, match="none of its first 64 boxes"):
+        pictures.jpeg_xl(b"\0\0\0\x08free" * 100)
+
+
+def test_a_tile_that_is_a_larger_picture_is_not_unpacked(tmp_path):
+    """Without ``imagecodecs`` tifffile unpacks no pictures; a stand-in says that it was asked."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((32, 32), np.uint8), tile=(16, 16), photometric="minisblack")
+    with tifffile.TiffFile(path) as file:
+        page, asked = file.pages[0].keyframe, []
+        page.compression = tifffile.COMPRESSION.PNG
+        page.decode = lambda data, *place, **options: asked.append(data)
+        bound_tiles(page)
+        for side, limit in ((16, True), (1 << 16, False)):
+            sides = side.to_bytes(4, "big") * 2
+            tile = bytes.fromhex(PICTURES[pictures.png])[:16] + sides
+            if limit:
+                page.decode(tile, 0)
+                continue
+            with pytest.raises(ValueError, match="more than 6144 bytes"):
+                page.decode(tile, 0)
+        page.decode(None, 1)
+    assert len(asked) == 2

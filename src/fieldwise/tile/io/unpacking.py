@@ -41,11 +41,12 @@ def unpacked(config: Mapping[str, Any], data: Any, limit: int) -> bytes | None:
     if name in _OPENED:
         return _streamed(lambda: _OPENED[name](config), packed, limit, single=name == "zlib")
     if name in _CLAIMED and _CLAIMED[name](packed, limit) > limit:
-        raise _too_much(limit)
+        raise too_much(limit)
     return None
 
 
-def _too_much(limit: int) -> ValueError:
+def too_much(limit: int) -> ValueError:
+    """The error for what would be more than the limit."""
     return ValueError(f"it unpacks to more than {limit} bytes")
 
 
@@ -85,7 +86,7 @@ def _streamed(opened: Callable[[], Any], packed: memoryview, limit: int, *, sing
             raise ValueError(str(error)) from error
         left -= len(found[-1])
         if left < 0:
-            raise _too_much(limit)
+            raise too_much(limit)
         if not stream.eof:
             raise ValueError("it ends within what is compressed")
         rest = stream.unused_data
@@ -116,7 +117,7 @@ def packbits(data: bytes, limit: int) -> bytes:
         else:
             at += 1
         if len(found) > limit:
-            raise _too_much(limit)
+            raise too_much(limit)
     return bytes(found)
 
 
