@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.capture.torch.ops.oracle import decides
+from tests.capture.torch.ops.oracle import decides, marks
 
 
 def draws(*kinds: Any, count: int = 30) -> list[tuple[torch.Tensor, ...]]:
@@ -55,10 +55,22 @@ EXACT: dict[str, tuple[Any, tuple[Any, ...]]] = {
         lambda x: torch.segment_reduce(x, "sum", lengths=torch.tensor([2, 0, 1])),
         ((3, 2),),
     ),
+    "histogram, one element in an odd number of bins": (
+        lambda x: torch.histogram(x, 3)[0],
+        ((1,),),
+    ),
     "linspace": (lambda x: torch.linspace(x[0], x[1], 4, dtype=x.dtype), ((2,),)),
     "bincount": (lambda x: torch.bincount(torch.tensor([2, 0, 2]), x), ((3,),)),
     "histogram": (lambda x, edges: torch.histogram(x, edges)[0], ((4,), (3,))),
     "histogramdd": (lambda x: torch.histogramdd(x, [2, 2])[0], ((3, 2),)),
+    "histogramdd, one bin along one dimension": (
+        lambda x: torch.histogramdd(x, [1, 2])[0],
+        ((3, 2),),
+    ),
+    "histogramdd, the edges of a batch": (
+        lambda x: torch.stack(torch.histogramdd(x, [2, 2])[1]),
+        ((2, 3, 2),),
+    ),
     "histogramdd, edges": (
         lambda x, a, b: torch.histogramdd(x, [a.sort()[0], b.sort()[0]])[0],
         ((3, 2), (2,), (2,)),
@@ -122,3 +134,9 @@ def test_a_place_of_masked_scatter_needs_the_mask_up_to_it_and_no_more():
     mask = torch.rand(30, 2, 3, generator=torch.Generator().manual_seed(0)) < 0.5
     source = torch.arange(1.0, 7).double()
     decides(lambda m: torch.zeros(2, 3).double().masked_scatter(m, source), *((m,) for m in mask))
+
+
+def test_of_an_element_between_two_bins_rounding_decides():
+    draws = [(torch.full((1,), x, dtype=torch.float64),) for x in (0.1, 0.3, 0.7, 2.1, 5.3)]
+    graph = decides(lambda x: torch.histogram(x, 2)[0], *draws, exact=False)
+    assert marks(graph) == {"the element lies between two bins"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,18 @@ from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import along_but
 from fieldwise.capture.torch.rules.indexing import known_values
-from fieldwise.graph.ir import WHOLE, Along, Coord, Fixed, Read, Unknown, identity, numel, separable
+from fieldwise.graph.ir import (
+    WHOLE,
+    Along,
+    Coord,
+    Fixed,
+    Read,
+    Unknown,
+    identity,
+    numel,
+    separable,
+    unknown,
+)
 
 
 @rule("histc")
@@ -22,12 +34,16 @@ def _histc(call: OpCall) -> Reads:
 def _histogram(call: OpCall) -> Reads:
     """The counts, and the edges between them, which are given or span what is counted.
 
-    Nothing is counted of nothing, and one bin over all there is holds all there is.
+    Nothing is counted of nothing, and where edges span what is counted one bin holds all, and the
+    middle one a single element: of two in the middle rounding decides.
     """
-    spans = call.args.get("range", ()) is None
-    settled = spans and 1 in (call["bins"], numel(call.shape("self"))) and not call["density"]
+    spans, count = call.args.get("range", ()) is None, numel(call.shape("self"))
+    settled = spans and 1 in (call["bins"], count) and not call["density"]
     counted = () if settled else ("self", "bins")
-    counts = tuple(_whole(call, *counted, "weight")) if numel(call.shape("self")) else ()
+    counts = tuple(_whole(call, *counted, "weight")) if count else ()
+    if settled and call["bins"] % 2 == 0 and (number := call.operand("self")) is not None:
+        rank = len(call.operands[number])
+        counts += (unknown(number, rank, "the element lies between two bins"),)
     if (number := call.operand("bins")) is not None:
         return (counts, (identity(number, 1),))
     return (counts, tuple(_whole(call, "self")) if spans else ())
@@ -40,18 +56,27 @@ def _histogram_of_rows(call: OpCall) -> Reads:
     One bin over all there is holds all there is.
     """
     edges = [separable(n, WHOLE) for name, n in call.derived() if name == "bins"]
-    settled = call.args.get("range", ()) is None and not call["density"] and numel(call.result) == 1
-    return one(*_whole(call, *(() if settled else ("self",)), "weight"), *edges)
+    shape = call.shape("self")
+    counted = list(range(shape[-1]))
+    if call.args.get("range", ()) is None and not call["density"]:
+        counted = [dim for dim, bins in enumerate(call["bins"]) if bins > 1]
+    return one(*_columns(call, counted), *_whole(call, "weight"), *edges)
 
 
 @rule("_histogramdd_bin_edges", name="histogram")
 def _histogram_edges(call: OpCall) -> Reads:
     """Per dimension of the points, the edges that span them, unless a range is given."""
+    spans = call.args.get("range") is None
+    return tuple(tuple(_columns(call, [dim] if spans else [])) for dim in range(len(call.results)))
+
+
+def _columns(call: OpCall, columns: Sequence[int]) -> list[Read]:
+    """Of all points these columns."""
     number = call.operand("self")
-    if number is None or call.args.get("range") is not None:
-        return ((),) * len(call.results)
-    columns = (IndexSet(dim, 1) for dim in range(len(call.results)))
-    return tuple((separable(number, WHOLE, Fixed(column)),) for column in columns)
+    if number is None or not columns:
+        return []
+    before = [WHOLE] * (len(call.operands[number]) - 1)
+    return [separable(number, *before, Fixed(IndexSet.of(columns)))]
 
 
 @rule("bincount")
