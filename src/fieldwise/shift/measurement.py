@@ -27,7 +27,7 @@ from fieldwise.shift.measure_expect import Expectations, Motion
 from fieldwise.shift.measure_metrics import eq_t
 from fieldwise.shift.measure_moves import Amount, translated
 from fieldwise.shift.measure_subject import Subject, scale, shifted
-from fieldwise.shift.rolls import answer, rolled
+from fieldwise.shift.rolls import Slices, answer, rolled
 
 Verdict = Literal["holds", "broken", "no evidence"]
 
@@ -185,7 +185,9 @@ def _reconsidered(
     if moved.verdict != "broken" or before.shape != after.shape or case.shift != int(case.shift):
         return moved
     amount = int(case.shift)
-    moves = answer([before], [after], size // gcd(amount, size), whole=is_map)
+    slices = Slices.of([before])
+    turns = size // gcd(amount, size)
+    moves = answer(slices, Slices.of([after], slices), turns, whole=is_map)
     if moves is None or not _is_close(rolled(before, moves), after):
         return moved
     if not all(_keeps_pace(move, amount, size) for move in moves):

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.autocast import without_autocast
-from fieldwise.capture.torch.private import seeded
+from fieldwise.capture.torch.private import prepared, seeded
 from fieldwise.capture.torch.running import in_double, is_inexact
 from fieldwise.capture.torch.tree import tensors_in
 from fieldwise.graph.calls import is_tensor
@@ -63,10 +62,8 @@ class Replays:
         Left out are nodes that do not run on numbers like these, or that depend on one that does
         not.  Ends before the work of all runs (see ``effort``) is more than ``most``.
         """
-        with ExitStack() as stack:
-            for context in (seeded(), torch.no_grad(), without_autocast()):
-                stack.enter_context(context)
-            uses = Counter(name for node in nodes for name in node.operands)
+        uses = Counter(name for node in nodes for name in node.operands)
+        with prepared():
             for node in nodes:
                 most -= effort(self._graph, node) * DRAWS * len(self._shifts)
                 if most < 0:
@@ -85,10 +82,11 @@ class Replays:
         operands = [self._values[name] for name in node.operands]
         made: dict[Shift | None, list[Run]] = {}
         try:
-            calls = [constants.call(node) for constants in self._constants]
-            for shift in self._shifts:
-                same = None in made and all(one[shift] is one[None] for one in operands)
-                made[shift] = made[None] if same else self._made(node, calls, operands, shift)
+            with seeded(), torch.no_grad(), without_autocast():
+                calls = [constants.call(node) for constants in self._constants]
+                for shift in self._shifts:
+                    same = None in made and all(one[shift] is one[None] for one in operands)
+                    made[shift] = made[None] if same else self._made(node, calls, operands, shift)
         except Exception:  # noqa: BLE001 - an op that does not run on numbers like these
             return False
         for number, name in enumerate(node.results):

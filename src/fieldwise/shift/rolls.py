@@ -7,6 +7,7 @@ their elements are rolled with them: where these are not, nothing was.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -23,24 +24,39 @@ Sums = NDArray[np.float64]
 """Of the slices along one dimension: draws × slices."""
 
 
-def answer(
-    before: Sequence[Tensor], after: Sequence[Tensor], turns: int, *, whole: bool
-) -> tuple[Move, ...] | None:
-    """The roll that all draws of a value may have made, per dimension that moved; None if none.
+@dataclass(frozen=True, slots=True, eq=False)
+class Slices:
+    """What is compared of a value: per dimension the sums over its slices.
+
+    typical: the size of its numbers, in which they are measured
+    """
+
+    typical: float
+    sums: tuple[Sums, ...]
+
+    @classmethod
+    def of(cls, draws: Sequence[Tensor], like: Slices | None = None) -> Slices:
+        """Those of a value, per draw; in the measure of another one, to be compared with it."""
+        size = _typical(draws) if like is None else like.typical
+        return cls(size, tuple(_slice_sums(draws, size)))
+
+
+def answer(before: Slices, after: Slices, turns: int, *, whole: bool) -> tuple[Move, ...] | None:
+    """The roll that a value may have made, per dimension that moved; None if none.
 
     turns: how often it is rolled until it is as it was
     whole: whether all positions of a dimension have to move; else some at its ends may stay
 
     >>> x = torch.arange(6.0).sin().view(1, 6)
-    >>> [(move.outer, move.size, move.inner) for move in answer([x], [x.roll(1, 1)], 6, whole=True)]
+    >>> before = Slices.of([x])
+    >>> moves = answer(before, Slices.of([x.roll(1, 1)], before), 6, whole=True)
+    >>> [(move.dim, move.size, move.step) for move in moves]
     [(1, 6, 1)]
-    >>> answer([x], [x + torch.arange(6.0)], 6, whole=True) is None
+    >>> answer(before, Slices.of([x + torch.arange(6.0)], before), 6, whole=True) is None
     True
     """
-    size = _typical(before)
     found: list[Move] = []
-    pairs = zip(_slice_sums(before, size), _slice_sums(after, size), strict=True)
-    for dim, (one, two) in enumerate(pairs):
+    for dim, (one, two) in enumerate(zip(before.sums, after.sums, strict=True)):
         if _is_same(one, two):
             continue
         move = _roll(one, two, dim, turns, whole=whole)

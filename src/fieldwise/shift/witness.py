@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fieldwise.graph.ir import Graph, Node
 from fieldwise.shift.replays import Replays
-from fieldwise.shift.rolls import answer
+from fieldwise.shift.rolls import Slices, answer
 
 Claims = Mapping[str, Mapping[int, bool]]
 """Value → axis along which it is said to be broken → whether all its positions would have to move.
@@ -40,13 +40,13 @@ def refuted(
     replays = Replays(graph, source, tuple(turns), given)
     found = set[tuple[str, int]]()
     for node in replays.executed(_needed(graph, claims), _EFFORT):
-        for name in node.results:
-            for axis, whole in claims.get(name, {}).items():
-                before = replays[name][None]
+        for name in claims.keys() & set(node.results):
+            before = Slices.of(replays[name][None])
+            for axis, whole in claims[name].items():
                 if any(
-                    answer(before, replays[name][axis, by], count, whole=whole) is not None
-                    for (along, by), count in turns.items()
-                    if along == axis
+                    answer(before, Slices.of(run, before), turns[shift], whole=whole) is not None
+                    for shift, run in replays[name].items()
+                    if shift is not None and shift[0] == axis
                 ):
                     found.add((name, axis))
     return frozenset(found)
