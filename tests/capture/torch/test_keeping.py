@@ -21,6 +21,7 @@ from fieldwise.capture.torch.running import run
 from fieldwise.field.probes.literal import unit_gradient
 from fieldwise.field.probes.nan import nan_field
 from fieldwise.shift import certify, circular, measure
+from fieldwise.tile import plan_tiles
 from tests.capture.torch.test_state import ramp
 
 
@@ -268,3 +269,17 @@ def test_what_is_written_into_tensors_and_arrays_that_modules_hold_is_undone(ver
         assert torch.equal(found, Scribbling()(x))
     held = (model.counted, model.plain, *model.listed, model.memory.before, model.array)
     assert [float(one[0]) for one in held] == [1.0] * 5
+
+
+class Gumbel(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.gumbel_softmax(x, dim=1)
+
+
+def test_planning_tiles_of_a_model_that_draws_neither_draws_nor_says_a_word(capfd):
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    torch.manual_seed(3)
+    plan_tiles(Gumbel().eval(), (1, 2, 8, 8), tile=4)
+    assert torch.equal(torch.rand(4), wanted)
+    assert capfd.readouterr() == ("", "")

@@ -39,7 +39,7 @@ class Rehearsal:
         """
         state = [tensor for _, tensor in named_state(self._model)]
         device = next((tensor.device for tensor in state), torch.device("cpu"))
-        with private() as own, own.dice, self._mode, torch.no_grad():
+        with private(), self._mode, torch.no_grad():
             given = map_tensors(_empty_on(device), inputs)
             alive = _Alive(state)
             alive.count(tensors_in(given))
