@@ -112,6 +112,7 @@ def test_a_result_that_is_too_long_is_refused():
         "up256 conv7 up2 bilinear3",
         "up9973 bn elu",
         "maxpool16384d255",
+        "tconv1000000 " * 16,
         "tconv256p5 dwconv65536d127",
         "dwconv63095/12416d256",
         "maxpool2 " * 20 + "globalpool " + "conv3p1 " * 40,

@@ -67,11 +67,8 @@ class AxisMap:
         >>> AxisMap.transposed(3, stride=2).offsets
         (IndexSet{-1..0}, IndexSet{0})
         """
-        read: list[list[int]] = [[] for _ in range(stride)]
-        for tap in range(0, dilation * kernel_size, dilation):
-            turn, phase = divmod(tap - padding, stride)
-            read[phase].append(-turn)
-        return AxisMap(1, tuple(map(IndexSet.of, read)))
+        taps = IndexSet.range(-padding, dilation * kernel_size - padding, dilation)
+        return AxisMap(1, tuple(turns.scale(-1) for turns in taps.dealt(stride)))
 
     @staticmethod
     def affine(step: int, start: int = 0) -> AxisMap:

@@ -137,6 +137,7 @@ def _zstd(packed: memoryview, limit: int) -> int:
         magic = _number(packed, at, 4)
         if magic & ~15 == _SKIPPED:
             at += 8 + _number(packed, at + 4, 4)
+            blocks = _counted(blocks)
             continue
         if magic != _FRAME:
             raise ValueError("it is no frame of Zstandard")
@@ -147,13 +148,18 @@ def _zstd(packed: memoryview, limit: int) -> int:
             last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
             at += 3 + (1 if kind == _REPEATED else size)
             most += min(window, _BLOCK) if kind == _COMPRESSED else size
-            blocks += 1
-            if blocks > _BLOCKS:
-                raise ValueError(f"it consists of more than {_BLOCKS} blocks")
+            blocks = _counted(blocks)
         at += 4 * checked
         total += content or 0
         unsaid += most if content is None else 0
     return total + (unsaid if unsaid > _HARMLESS else 0)
+
+
+def _counted(blocks: int) -> int:
+    """One block more.  Raises ValueError where there are too many to look at."""
+    if blocks == _BLOCKS:
+        raise ValueError(f"it consists of more than {_BLOCKS} blocks")
+    return blocks + 1
 
 
 def _frame_header(packed: memoryview, at: int) -> tuple[int | None, int, bool, int]:
