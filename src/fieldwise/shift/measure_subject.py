@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import as_example
+from fieldwise.capture.torch.capture import check_made
 from fieldwise.capture.torch.running import InDouble, copied, doubled, is_inexact, run
-from fieldwise.capture.torch.tree import map_tensors, named_tensors, tensors_in
+from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors, tensors_in
 from fieldwise.errors import UsageError
 from fieldwise.shift.measure_expect import Motion
 from fieldwise.shift.measure_generic import generic, settle
@@ -29,6 +30,7 @@ class Subject:
     def __init__(
         self, model: nn.Module, example: Any, layers: Sequence[str], *, randomise: bool, seed: int
     ) -> None:
+        check_made(named_state(model))
         example = as_example(example, model)
         self.model = generic(model, seed=seed) if randomise else doubled(copied(model).cpu()).eval()
         self.paths = _chosen(self.model, layers)

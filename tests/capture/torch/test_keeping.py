@@ -18,6 +18,7 @@ import fieldwise
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.keeping import kept, remembered
 from fieldwise.capture.torch.running import run
+from fieldwise.errors import CaptureError
 from fieldwise.field.probes.literal import unit_gradient
 from fieldwise.field.probes.nan import nan_field
 from fieldwise.shift import certify, circular, measure
@@ -283,3 +284,10 @@ def test_planning_tiles_of_a_model_that_draws_neither_draws_nor_says_a_word(capf
     plan_tiles(Gumbel().eval(), (1, 2, 8, 8), tile=4)
     assert torch.equal(torch.rand(4), wanted)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("verb", ["field", "certify", "measure", "fold", "streamed", "tiled"])
+def test_a_model_that_has_never_run_is_told_to_run_first(verb: str):
+    model = nn.Sequential(nn.LazyConv1d(2, 3)).eval()
+    with pytest.raises(CaptureError, match="run it once on a real input first"):
+        _verbs()[verb](model, ramp(1, 1, 40))

@@ -162,12 +162,17 @@ def precision(model: Any) -> torch.dtype:
     return next((t.dtype for t in state if t.is_floating_point()), torch.float32)
 
 
-def _check(state: NamedTensors, example: Any) -> None:
-    """Refuse what cannot be recorded, whatever the model does."""
+def check_made(state: NamedTensors) -> None:
+    """Raise CaptureError where a parameter or buffer has no shape yet."""
     if any(nn.parameter.is_lazy(tensor) for _, tensor in state):
         raise CaptureError(
             "The model has lazy parameters without a shape; run it once on a real input first."
         )
+
+
+def _check(state: NamedTensors, example: Any) -> None:
+    """Refuse what cannot be recorded, whatever the model does."""
+    check_made(state)
     for name, tensor in named_tensors(example, "input"):
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
             raise CaptureError(f"The input '{name}' is not a plain dense tensor; give it as one.")
