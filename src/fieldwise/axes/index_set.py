@@ -277,6 +277,8 @@ class IndexSet:
         for one, two in ((small, large), (large, small)):
             if (comb := one._as_comb()) is not None:
                 width, step, times = comb
+                if two.is_contiguous and two.extent > step - width:  # no gap is left
+                    return IndexSet.range(base, base + one.extent + two.extent - 1)
                 return IndexSet(base, _smear(_smear(two.bits, width), times, step))
         bits = 0
         for start, stop in small.runs():
