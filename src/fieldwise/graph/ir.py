@@ -153,6 +153,7 @@ class Graph:
     structure:       the model's output with ``Ref(n)`` in the place of output n and everything else
                      as it was: constants, None, numbers; None where nothing but names is known
     draws:           whether a run of the model may draw random numbers
+    writes:          whether it may write into the model's own parameters and buffers
     """
 
     inputs: tuple[str, ...]
@@ -163,6 +164,7 @@ class Graph:
     output_names: tuple[str, ...] = ()
     structure: Any = field(default=None, compare=False, repr=False)
     draws: bool = field(default=True, compare=False, repr=False)
+    writes: bool = field(default=True, compare=False, repr=False)
 
     def shape(self, name: str) -> Shape:
         """The shape of a value."""

@@ -126,7 +126,7 @@ class TilePlan:
     proven:       whether every crop was compared with the whole, layer by layer; if not, the
                   caller vouches for the sizes
     structure:    of the model's output (see ``Graph.structure``); None where only names are known
-    draws:        whether a run may draw random numbers
+    draws, writes: whether a run may draw random numbers, or write into the model's own tensors
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -138,6 +138,7 @@ class TilePlan:
     proven: bool = True
     structure: Any = field(default=None, compare=False, repr=False)
     draws: bool = field(default=True, compare=False, repr=False)
+    writes: bool = field(default=True, compare=False, repr=False)
 
     def __len__(self) -> int:
         return prod(len(axis.pieces) for axis in self.axes)

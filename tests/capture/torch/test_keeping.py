@@ -291,3 +291,31 @@ def test_a_model_that_has_never_run_is_told_to_run_first(verb: str):
     model = nn.Sequential(nn.LazyConv1d(2, 3)).eval()
     with pytest.raises(CaptureError, match="run it once on a real input first"):
         _verbs()[verb](model, ramp(1, 1, 40))
+
+
+class Halving(nn.Module):
+    """Writes into its own weights in each run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.conv.weight.data.mul_(0.5)
+        return self.conv(x)
+
+
+def test_a_model_that_writes_into_its_weights_gives_and_keeps_what_one_run_would():
+    model, x = Halving().eval(), ramp(1, 1, 40)
+    weight = model.conv.weight.detach().clone()
+    with kept(model, parameters=True):
+        wanted = model(x)
+    assert torch.equal(model.conv.weight, weight)
+    assert capture(model, x).writes
+    assert not capture(model.conv, x).writes
+    for found in (
+        fieldwise.streamed(model, x, axis=2, band=8, verify=True)(x),
+        fieldwise.tiled(model, x, tile=16, verify=True)(x),
+    ):
+        assert torch.allclose(found, wanted, atol=1e-5)
+    assert torch.equal(model.conv.weight, weight)

@@ -76,7 +76,9 @@ def _captured(model: nn.Module, example: Any) -> Graph:
     try:
         with without_autocast():
             graph = _finished(recorder.trace, example, outputs)
-        return replace(graph, structure=structure, draws=recorder.trace.draws)
+        return replace(
+            graph, structure=structure, draws=recorder.trace.draws, writes=recorder.trace.writes
+        )
     except Exception as error:
         raise our_fault(error, "after the model ran") from error
 

@@ -168,6 +168,7 @@ class Constants:
 
     def _before_write(self, tensor: Tensor) -> None:
         key = storage_key(tensor)
+        self.trace.writes = self.trace.writes or key not in self._made
         if key not in self._made and key not in self._saved and not tensor.is_meta:
             storage = tensor.untyped_storage()
             self._saved[key] = (storage, storage.clone())

@@ -25,23 +25,25 @@ RECORDING = threading.RLock()
 
 
 @contextmanager
-def kept(model: Any) -> Iterator[None]:
+def kept(model: Any, *, parameters: bool = False) -> Iterator[None]:
     """Put attributes of modules, content of buffers and gradients of parameters back at the end.
 
     So are the attributes of objects that modules hold, and the generators from which they draw.
     What is no module has nothing to be put back.
 
-    Several may run one model at a time: it is put back when the last of them is done.  Parameters
-    keep the content that a forward pass writes into them.
+    Several may run one model at a time: it is put back when the last of them is done.
+
+    parameters: whether their content is put back too, which costs a copy of it; for models that
+                write into them (see ``Graph.writes``)
     """
-    with _entered(model, runs=1):
+    with _entered(model, runs=1, parameters=parameters):
         yield
 
 
 @contextmanager
-def remembered(model: Any) -> Iterator[None]:
+def remembered(model: Any, *, parameters: bool = False) -> Iterator[None]:
     """Inside, ``kept`` costs little each time: what the model was is noted once."""
-    with _entered(model, holders=1):
+    with _entered(model, holders=1, parameters=parameters):
         yield
 
 
@@ -51,6 +53,7 @@ class _Kept:
 
     model: nn.Module
     put_back: Callable[[], None]
+    parameters: list[Callable[[], None]] = field(default_factory=list)
     runs: int = 0
     holders: int = 0
 
@@ -59,29 +62,35 @@ _kept: dict[int, _Kept] = {}
 
 
 @contextmanager
-def _entered(model: Any, *, runs: int = 0, holders: int = 0) -> Iterator[None]:
+def _entered(
+    model: Any, *, runs: int = 0, holders: int = 0, parameters: bool = False
+) -> Iterator[None]:
     if not isinstance(model, nn.Module):
         yield
         return
-    _count(model, runs, holders)
+    _count(model, runs, holders, parameters=parameters)
     try:
         yield
     finally:
         _count(model, -runs, -holders)
 
 
-def _count(model: nn.Module, runs: int, holders: int) -> None:
+def _count(model: nn.Module, runs: int, holders: int, *, parameters: bool = False) -> None:
     """So many more run or remember a model; after the last run it is put back."""
     with RECORDING, torch._C._DisableFuncTorch():  # a run may be one that torch.func transforms
         mine = _kept.get(id(model))
         if mine is None:
             mine = _kept[id(model)] = _Kept(model, _noted(model))
+        if parameters and not mine.parameters:
+            mine.parameters = [_noted_content(tensor) for tensor in model.parameters()]
         mine.runs += runs
         mine.holders += holders
         if not (mine.runs or mine.holders):
             del _kept[id(model)]
         if runs < 0 and not mine.runs:
             mine.put_back()
+            for step in mine.parameters:
+                step()
 
 
 def _noted(model: nn.Module) -> Callable[[], None]:

@@ -411,7 +411,10 @@ class Recorder(DispatchMode):
 
     def _writable(self, target: Tensor) -> Entry:
         entry = self.memory.entry(target)
-        return entry or self.memory.promote(target, self.constants.root(target))
+        if entry is None:
+            self.trace.writes = self.trace.writes or not self.constants.is_made(target)
+            entry = self.memory.promote(target, self.constants.root(target))
+        return entry
 
     def _rebuilt(self, tensor: Tensor) -> Entry:
         """The entry of a view, taken earlier, of memory that has become derived since."""

@@ -95,7 +95,7 @@ def run(model: nn.Module, inputs: Any) -> Any:
         return forward(model, inputs)
 
 
-def forward(model: nn.Module, inputs: Any, *, draws: bool = True) -> Any:
+def forward(model: nn.Module, inputs: Any, *, draws: bool = True, writes: bool = False) -> Any:
     """One run without gradients, on a tensor, a tuple or a mapping; the model is kept as it was.
 
     So are the generators of the process: what the model seeds and draws comes from copies of them.
@@ -103,9 +103,15 @@ def forward(model: nn.Module, inputs: Any, *, draws: bool = True) -> Any:
     What a module stores while it runs is of no use afterwards, and may be in its way: a cache for
     another size, or one that no gradient passes.
 
-    draws: whether it may draw random numbers at all; every op of those that do costs a little more
+    draws:  whether it may draw random numbers at all; every op of those that do costs a little more
+    writes: whether it may write into its parameters, whose content is put back then
     """
-    with kept(model), private() as own, own.dice if draws else nullcontext(), torch.no_grad():
+    with (
+        kept(model, parameters=writes),
+        private() as own,
+        own.dice if draws else nullcontext(),
+        torch.no_grad(),
+    ):
         if isinstance(inputs, Mapping):
             return model(**inputs)
         return model(*inputs) if type(inputs) is tuple else model(inputs)

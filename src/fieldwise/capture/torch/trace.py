@@ -29,7 +29,8 @@ class Frame:
 class Trace:
     """What was recorded so far; ``fault`` is the module that last failed, with ``error``.
 
-    draws: whether an op may have drawn random numbers
+    draws:  whether an op may have drawn random numbers
+    writes: whether an op wrote into memory that was there before
     """
 
     def __init__(self, *, training: bool) -> None:
@@ -39,7 +40,7 @@ class Trace:
         self.inputs: list[int] = []
         self.scopes: dict[str, list[Scope]] = defaultdict(list)
         self.frames: list[Frame] = [Frame("", 1, training)]
-        self.draws = False
+        self.draws = self.writes = False
         self.fault: Frame | None = None
         self.error: BaseException | None = None
 

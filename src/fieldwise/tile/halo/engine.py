@@ -233,13 +233,15 @@ class TiledModel(TiledCallable):
                  zip(self._ordered(crops, keyed), self._tensors, strict=True)]  # fmt: skip
         twins = dict(zip(map(id, self._tensors), given, strict=True))
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
-        draws = any(plan.draws for plan in self._plans.values()) or not self._plans
-        return forward(self.model, inputs, draws=draws)
+        plans = self._plans.values()
+        draws = any(plan.draws for plan in plans) or not plans
+        writes = any(plan.writes for plan in plans) or not plans
+        return forward(self.model, inputs, draws=draws, writes=writes)
 
     def _assembled(
         self, plan: TilePlan, inputs: Sequence[Any], named: Mapping[str, Any]
     ) -> list[Any]:
-        with remembered(self.model), prepared():
+        with remembered(self.model, parameters=plan.writes), prepared():
             return super()._assembled(plan, inputs, named)
 
     def _on_crop(self, crops: Sequence[Any], keyed: Mapping[str, Any]) -> Any:

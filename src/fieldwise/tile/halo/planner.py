@@ -175,8 +175,9 @@ def _plan(
     shapes = tuple(whole.shape(name) for name in whole.inputs)
     crop, at_once = _crop_bytes(sizes, largest), sizes.peak_bytes(sizes.image)
     return TilePlan(
-        shapes, axes, outputs, crop, at_once, read, structure=whole.structure, draws=whole.draws
-    )
+        shapes, axes, outputs, crop, at_once, read,
+        structure=whole.structure, draws=whole.draws, writes=whole.writes,
+    )  # fmt: skip
 
 
 def _crop_bytes(sizes: Sizes, largest: tuple[int, ...]) -> int:

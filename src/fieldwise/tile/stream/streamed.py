@@ -160,7 +160,8 @@ class StreamedModel:
         pairs = zip(tensors, given, strict=True)
         twins = {id(like): as_tensor(x, self.device, like.dtype, own=True) for like, x in pairs}
         inputs = map_tensors(lambda tensor: twins[id(tensor)], self.example)
-        return forward(self.model, inputs)
+        shapes = tuple(tuple(x.shape) for x in given)
+        return forward(self.model, inputs, writes=self.graph(shapes).writes)
 
     def session(self, *, length: int | None = None, multiple: int = 1) -> Session:
         """A stream of live data: chunks in, and each output row as soon as it is certain.
