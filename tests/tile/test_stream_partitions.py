@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.tile import streamed
-from fieldwise.tile.stream.statistics import statistic
+from fieldwise.tile.stream.statistics import Statistic, statistic
 from tests.tile.stream_networks import Chomped, Recurrent, WaveUNet
 
 ROWS = 24
@@ -60,9 +60,44 @@ STATISTICS = {
     "product": lambda x: x.prod(2),
     "logsumexp": lambda x: x.logsumexp(2),
     "variance": lambda x: x.var((1, 2), correction=2),
+    "biased variance": lambda x: x.var(2, unbiased=False),
+    "biased variance of all": lambda x: x.var(unbiased=False),
     "deviation": lambda x: x.std(2, keepdim=True),
     "pool": lambda x: F.adaptive_avg_pool1d(x, 1),
 }
+
+
+def _statistic(function, x: Tensor) -> Statistic:
+    """Of the first op, streamed along the last axis."""
+    graph = capture(Net(function), x)
+    node = next(n for n in graph.nodes if n.operands == graph.inputs)
+    found = statistic(node, 2, tuple(x.shape), [graph.shape(name) for name in node.results])
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("function", STATISTICS.values(), ids=STATISTICS)
+def test_a_statistic_has_the_type_that_the_op_gives(function, dtype):
+    x = _input(3).to(dtype)
+    one, other = (_statistic(function, x) for _ in range(2))
+    one.add(x)
+    other.join(one.part())
+    for each in (one, other):
+        (found,) = each.known().values.values()
+        assert found.dtype == function(x).dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_scale_and_shift_of_a_norm_have_the_type_of_its_operand(dtype):
+    x = _input(4).to(dtype)
+    one, other = (_statistic(lambda x: F.group_norm(x, 2), x) for _ in range(2))
+    one.add(x)
+    other.join(one.part())
+    for each in (one, other):
+        ((scale, shift),) = each.known().affine.values()
+        assert scale.dtype == shift.dtype == dtype
+        assert scale.shape == shift.shape == (2, 4, 1)
 
 
 @pytest.mark.parametrize("function", STATISTICS.values(), ids=STATISTICS)
@@ -70,12 +105,7 @@ STATISTICS = {
 @given(parts=PARTITIONS, halfway=st.integers(0, 8))
 def test_a_statistic_of_any_partition_is_that_of_the_whole(function, parts, halfway):
     x = _input(3)
-    graph = capture(Net(function), x)
-    node = next(n for n in graph.nodes if n.operands == graph.inputs)
-    shapes = [graph.shape(name) for name in node.results]
-    here, there = (statistic(node, 2, tuple(x.shape), shapes) for _ in range(2))
-    assert here is not None
-    assert there is not None
+    here, there = (_statistic(function, x) for _ in range(2))
     cut = min(halfway, len(parts) - 1)
     for lo, hi in parts[:cut]:
         here.add(x[..., lo:hi])
@@ -83,7 +113,8 @@ def test_a_statistic_of_any_partition_is_that_of_the_whole(function, parts, half
         there.add(x[..., lo:hi])
     if cut:
         here.join(there.part())
-    found = (here if cut else there).known().values[node.results[0]]
+    one = here if cut else there
+    found = one.known().values[one.node.results[0]]
     torch.testing.assert_close(
         found.reshape(function(x).shape), function(x), rtol=1e-12, atol=1e-12
     )
