@@ -29,6 +29,11 @@ class Heads(nn.Module):
         return {"joined": self.after(self.left(x) + self.right(x)), "ring": self.ring(x)}
 
 
+class Rolled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.roll(1, 2)
+
+
 def test_every_output_has_its_own_periods_and_axes() -> None:
     joined, ring = certify(Heads(), (1, 2, 8, 12)).outputs
     assert (joined.name, ring.name) == ("joined", "ring")
@@ -99,6 +104,22 @@ def test_a_second_input_stays_where_it_is() -> None:
 
     axis = certify(Sum(), (torch.zeros(1, 1, 8), torch.zeros(1, 1, 8))).outputs[0].axes[0]
     assert "does not move" in axis.broken_by[0].why
+
+
+@pytest.mark.parametrize(
+    ("layer", "is_conditional"),
+    [
+        (nn.CircularPad2d((0, 0, 1, 1)), True),
+        (nn.ZeroPad2d((1, 1, 0, 0)), False),
+        (Rolled(), False),
+    ],
+    ids=["circular", "zeros along the other axis", "rolled"],
+)
+def test_circular_padding_alone_must_not_be_larger_than_its_axis(layer, is_conditional) -> None:
+    model = nn.Sequential(layer, nn.Conv2d(2, 2, (3 if is_conditional else 1, 1)))
+    circular = certify(model, (1, 2, 8, 12)).outputs[0].along(2).circular
+    assert circular.holds
+    assert bool(circular.conditions) == is_conditional
 
 
 def test_a_certificate_is_plain_data_for_json() -> None:

@@ -1,0 +1,70 @@
+"""Windows onto a moving signal: digits that become one, and who is blamed for what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+from fieldwise.axes import IndexSet
+from fieldwise.shift.moving import Condition, Digit, Fault, Moving, Same, Still, blamed, merged
+
+FULL = Moving(8, Fraction(1), 8, IndexSet.range(0, 8), ("x",))
+PADDED = replace(
+    FULL, clean=IndexSet.range(1, 7), faults=(("dirty", Fault("zero padding", "pad circularly")),)
+)
+
+
+def told(condition: Condition, new: Moving) -> Fault:
+    return Fault(f"{new.size} of {new.turn} are {condition}")
+
+
+@pytest.mark.parametrize(
+    ("digits", "whole"),
+    [
+        ((Same(2), Same(3)), Same(6)),
+        ((Still(2), Still(3)), Still(6)),
+        ((Still(2), Same(3)), Still(6)),
+        ((Same(2), Still(3)), Still(6)),
+        ((Same(1), Still(3)), Still(3)),
+        ((Same(1), Same(1)), Same(1)),
+    ],
+)
+def test_digits_that_do_not_move_are_alike_only_where_all_of_them_are(digits, whole: Digit):
+    assert merged(digits) == whole
+
+
+def test_digits_are_one_where_the_leading_one_alone_moves():
+    found = merged((FULL, Still(2)))
+    assert isinstance(found, Moving)
+    assert (found.size, found.rate, found.turn, found.grain) == (16, 2, 16, 2)
+    assert found.clean == IndexSet.range(0, 16)
+    assert merged((Still(2), FULL)) is None
+    assert merged((FULL, FULL)) is None
+
+
+def test_the_clean_positions_of_digits_are_those_of_the_leading_one():
+    found = merged((PADDED, Same(3)))
+    assert isinstance(found, Moving)
+    assert found.clean == IndexSet.range(3, 21)
+
+
+def test_a_condition_that_was_there_keeps_its_faults():
+    assert blamed(replace(PADDED, faults=()), [PADDED], told).faults == PADDED.faults
+
+
+def test_a_new_condition_is_told_of_by_the_faults_that_are_there():
+    cropped = replace(PADDED, size=6, clean=IndexSet.range(0, 6), faults=())
+    ((_, fault),) = PADDED.faults
+    assert blamed(cropped, [PADDED], told).faults == (("short", fault),)
+    assert blamed(cropped, [FULL], told).faults == (("short", Fault("6 of 8 are short")),)
+
+
+def test_a_window_that_is_too_long_is_told_of_by_itself_and_tells_of_nothing_else():
+    longer = replace(FULL, size=12, clean=IndexSet.range(0, 12))
+    mine = (("long", Fault("12 of 8 are long")),)
+    assert blamed(longer, [PADDED], told).faults == mine
+    cropped = replace(FULL, size=6, clean=IndexSet.range(0, 6))
+    short = (("short", Fault("6 of 8 are short")),)
+    assert blamed(cropped, [replace(longer, faults=mine)], told).faults == short
