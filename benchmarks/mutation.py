@@ -78,7 +78,7 @@ ROOMS = {
     "shift": room(
         "shift",
         "prove step moving layout combine contract guards pieces reading",
-        "prove_singles prove_odd prove_certificate prove_doubts prove_flat prove_known",
+        "moving prove_singles prove_odd prove_certificate prove_doubts prove_flat prove_known",
     ),
     "fold": room("fold", "affine weights", "affine weights merging passing micro_suite"),
     "tile": room(

@@ -279,6 +279,19 @@ SINGLES_OF_OPS: dict[str, Single] = {
     "nearly circulant matrix": broken(
         torch.matmul, "constant matrix", other=_nearly_circulant, interior=None
     ),
+    # ---------------------------------------------------------------- written sums of products
+    "channels mixed, all that dots stand for kept": holds(
+        lambda x, w: torch.einsum("bi...,io->bo...", x, w),
+        w=lambda: nn.Parameter(torch.ones(2, 3, dtype=torch.float64)),
+    ),
+    "channels mixed, the labels that stay left out": holds(
+        lambda x, w: torch.einsum("bchw,cd", x, w),
+        w=lambda: nn.Parameter(torch.ones(2, 3, dtype=torch.float64)),
+    ),
+    # ---------------------------------------------------------------- rows below one another
+    "rows below rows of a flat line": holds(
+        lambda x: torch.cat([x.flatten(2), x[:, :, :2].flatten(2)], 2).unflatten(2, (14, 16))
+    ),
     # ---------------------------------------------------------------- attention
     "fused attention": holds(_attended(), result_axis=2, interior=None),
     "causal attention": broken(

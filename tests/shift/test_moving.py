@@ -9,6 +9,7 @@ import pytest
 
 from fieldwise.axes import IndexSet
 from fieldwise.shift.moving import Condition, Digit, Fault, Moving, Same, Still, blamed, merged
+from fieldwise.shift.pieces import doubted
 
 FULL = Moving(8, Fraction(1), 8, IndexSet.range(0, 8), ("x",))
 PADDED = replace(
@@ -68,3 +69,12 @@ def test_a_window_that_is_too_long_is_told_of_by_itself_and_tells_of_nothing_els
     cropped = replace(FULL, size=6, clean=IndexSet.range(0, 6))
     short = (("short", Fault("6 of 8 are short")),)
     assert blamed(cropped, [replace(longer, faults=mine)], told).faults == short
+
+
+def test_what_is_doubted_has_the_faults_of_before_and_none_is_known():
+    mine = replace(PADDED, size=6, faults=(*PADDED.faults, ("short", Fault("a crop"))))
+    found = doubted(mine)
+    assert [condition for condition, _ in found.faults] == ["dirty", "short"]
+    assert [fault.why for _, fault in found.faults] == ["zero padding", "a crop"]
+    assert all(fault.known for _, fault in mine.faults)
+    assert not any(fault.known for _, fault in found.faults)

@@ -189,8 +189,7 @@ def _einsum_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor],
         factor_of(item, _letters(term, count), frame)
         for item, term, count in zip(given["tensors"], terms, hidden, strict=True)
     ]
-    widest = max((n for n, term in zip(hidden, terms, strict=True) if "..." in term), default=0)
-    return factors, _letters(right, widest)
+    return factors, _letters(right, max(hidden))
 
 
 def _letters(term: str, hidden: int) -> list[Label]:
