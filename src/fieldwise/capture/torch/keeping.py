@@ -6,7 +6,7 @@ import random
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import eq, is_
@@ -96,9 +96,11 @@ def _count(model: nn.Module, runs: int, holders: int, *, parameters: bool = Fals
 def _noted(model: nn.Module) -> Callable[[], None]:
     """Note what a model is; what is returned puts it back, as often as it is called."""
     held = _held(model)
-    tensors = {id(tensor): tensor for tensor in (*model.buffers(), *held.tensors)}
-    contents = map(_noted_content, tensors.values())
-    steps = (_noted_attributes(held), *contents, _noted_tensors(model))
+    state = {id(tensor): tensor for _, tensor in named_state(model)}
+    others = {id(tensor): tensor for tensor in held.tensors if id(tensor) not in state}
+    contents = map(_noted_content, (*model.buffers(), *others.values()))
+    views = (_noted_grads(state.values()), _noted_views((*state.values(), *others.values())))
+    steps = (_noted_attributes(held), *contents, *views)
 
     def put_back() -> None:
         for step in reversed(steps):
@@ -279,14 +281,29 @@ def _put_back(container: Any, content: Any) -> None:
 # -------------------------------------------------------------------- tensors
 
 
-def _noted_tensors(model: nn.Module) -> Callable[[], None]:
-    """What is returned undoes what forward does to parameters and buffers, content excepted."""
-    noted = [(t, t.detach(), t.requires_grad, t.grad) for _, t in named_state(model)]
+def _noted_views(tensors: Iterable[Tensor]) -> Callable[[], None]:
+    """What is returned lets tensors look at the memory at which they look, and as they do."""
+    noted = [(tensor, tensor.detach(), _view(tensor)) for tensor in tensors]
 
     def put_back() -> None:
-        for tensor, alias, requires_grad, grad in noted:
-            if _is_reshaped(tensor, alias):
+        for tensor, alias, view in noted:
+            if _view(tensor) != view:
                 tensor.data = alias
+
+    return put_back
+
+
+def _view(tensor: Tensor) -> tuple[object, ...]:
+    is_strided = tensor.layout is torch.strided
+    return storage_key(tensor), tensor.shape, tensor.stride() if is_strided else ()
+
+
+def _noted_grads(tensors: Iterable[Tensor]) -> Callable[[], None]:
+    """What is returned gives parameters and buffers the gradients that they have."""
+    noted = [(tensor, tensor.requires_grad, tensor.grad) for tensor in tensors]
+
+    def put_back() -> None:
+        for tensor, requires_grad, grad in noted:
             if tensor.requires_grad != requires_grad:
                 tensor.requires_grad_(requires_grad)
             if tensor.grad is not grad:
@@ -300,11 +317,9 @@ def _noted_content(tensor: Tensor) -> Callable[[], None]:
     is_plain = tensor.layout is torch.strided and not (tensor.is_quantized or tensor.is_nested)
     if tensor.is_meta or not is_plain:
         return _nothing
-    alias, content = tensor.detach(), tensor.detach().clone()
+    content = tensor.detach().clone()
 
     def put_back() -> None:
-        if _is_reshaped(tensor, alias):
-            tensor.data = alias
         if not torch.equal(tensor, content):
             tensor.data.copy_(content)
 
@@ -313,12 +328,3 @@ def _noted_content(tensor: Tensor) -> Callable[[], None]:
 
 def _nothing() -> None:
     """Nothing is to be put back."""
-
-
-def _is_reshaped(tensor: Tensor, alias: Tensor) -> bool:
-    """Whether a tensor looks at its memory, or at other memory, in another way than its alias."""
-    return (
-        storage_key(tensor) != storage_key(alias)
-        or tensor.shape != alias.shape
-        or tensor.stride() != alias.stride()
-    )
