@@ -445,6 +445,8 @@ a fixed seed, and each stands in [mutation.csv](mutation.csv).
 - *Killed*: a test failed, or did not end.
 - *Equivalent*: nobody can tell the mutant from the original by what it answers. Such mutants count
   as survivors in the score.
+- A survivor for want of a test gets one, and is tried again (`--again`): the score is that of a
+  sample that was worked on. A run with another `--seed` tries mutants that nobody has seen.
 - Left alone are imports, annotations, decorators, docstrings, and the `strict=` of `zip`, which is
   an assertion of its own.
 """
