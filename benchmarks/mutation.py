@@ -74,7 +74,7 @@ ROOMS = {
         "axis_map borders digits index_set lattice region table",
         "axis_map borders digits index_set lattice region table against_isl",
     ),
-    "field": room("field", "pull transfer", "known_numbers guards pieces agreement"),
+    "field": room("field", "pull transfer", "pull known_numbers guards pieces agreement"),
     "shift": room(
         "shift",
         "prove step moving layout combine contract guards pieces reading",
