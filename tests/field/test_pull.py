@@ -98,3 +98,14 @@ def test_reaches_are_joined_part_by_part():
     joined = exact | Reach(two, two, inside=False)
     assert joined.region is joined.sure == one | two
     assert (joined.whys, joined.inside) == ((), False)
+
+
+def test_of_a_diagonal_each_index_reads_its_own_element():
+    net = capture(Diagonal(), torch.zeros(4, 4))
+    reach = pull(net, net.outputs[0], box(along(0, 1, 3)), source="input")
+    assert reach.region == Region.of([(along(i), along(i)) for i in (0, 1, 3)])
+
+
+class Diagonal(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.diagonal()
