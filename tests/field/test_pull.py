@@ -109,3 +109,9 @@ def test_of_a_diagonal_each_index_reads_its_own_element():
 class Diagonal(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.diagonal()
+
+
+def test_a_sample_at_the_edge_is_pushed_to_all_that_repeats_it():
+    net = capture(nn.ReplicationPad1d((0, 2)), torch.zeros(1, 1, 12))
+    reached = push(net, "input", box(ONE, ONE, along(11)))[net.outputs[0]]
+    assert reached.region == box(ONE, ONE, along(11, 12, 13))
