@@ -28,6 +28,7 @@ def select(
     ``dims`` are the dimensions that ``unit`` indexes, by default those from 2 on; the channel
     dimension is 1, or the last one where ``dims`` holds 1.
 
+    >>> import torch
     >>> select(torch.arange(8.0).reshape(1, 2, 4), (3,)).flatten().tolist()
     [3.0, 7.0]
     >>> select(torch.zeros(1, 2, 4), (9,), layer="conv1")

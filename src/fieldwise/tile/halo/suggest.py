@@ -30,7 +30,7 @@ def suggest_tile(
     >>> from torch import nn
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2)).eval()
     >>> suggest_tile(net, (1, 3, 4096, 4096), memory=64 << 20)
-    (1132, 1132)
+    (988, 988)
     """
     sizes = Sizes.of(model, size, axes)
     found = geometry(sizes.whole(), sizes.axes)

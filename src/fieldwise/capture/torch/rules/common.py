@@ -74,7 +74,7 @@ def earlier(number: int, shape: Shape, result: Shape) -> list[Read]:
 
     Per dimension: the same index in those before it, a smaller one here, any in those after it.
 
-    >>> [read.steps[0].coords[1] == WHOLE for read in earlier(0, (2, 3), (2, 3))]
+    >>> [read.steps[-1].coords[1] == WHOLE for read in earlier(0, (2, 3), (2, 3))]
     [True, False]
     """
     rank = len(result)
