@@ -218,3 +218,22 @@ def test_requests_that_make_no_sense_are_refused_in_a_sentence(ask, said):
     with pytest.raises(UsageError) as refusal:
         ask(report)
     assert said in str(refusal.value)
+
+
+class Gated(nn.Module):
+    """Convolutions, and the mean of all positions added between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, 2, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.one(x)
+        return self.two(y + y.mean((2, 3), keepdim=True))
+
+
+def test_the_local_field_goes_on_behind_a_global_operation():
+    row = receptive_fields(Gated(), torch.zeros(1, 1, 32, 32), ignore_global=True).rows[-1]
+    assert [axis.full for axis in row.axes] == [True, True]
+    assert row.local is not None
+    assert [(axis.extent, axis.stride) for axis in row.local] == [(5, 2), (5, 2)]
