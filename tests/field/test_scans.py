@@ -15,14 +15,21 @@ from fieldwise.field.closed import closed_forms
 from fieldwise.testing import check_field
 
 
+def swept_up(y: Tensor) -> int:
+    """Add up pairs, pairs of pairs and so on, in place; the width of the last pair."""
+    by = 1
+    while by < y.shape[-1]:
+        y[..., 2 * by - 1 :: 2 * by] += y[..., by - 1 :: 2 * by]
+        by *= 2
+    return by
+
+
 class BrentKung(nn.Module):
     """Sums of all that came before and of itself: an up-sweep, then a down-sweep in between."""
 
     def forward(self, x: Tensor) -> Tensor:
-        y, size, by = x.clone(), x.shape[-1], 1
-        while by < size:
-            y[..., 2 * by - 1 :: 2 * by] += y[..., by - 1 :: 2 * by]
-            by *= 2
+        y = x.clone()
+        by = swept_up(y)
         while by > 1:
             by //= 2
             between = y[..., 3 * by - 1 :: 2 * by]
@@ -34,10 +41,8 @@ class Blelloch(nn.Module):
     """Sums of all that came before: the root is cleared and halves are exchanged downwards."""
 
     def forward(self, x: Tensor) -> Tensor:
-        y, size, by = x.clone(), x.shape[-1], 1
-        while by < size:
-            y[..., 2 * by - 1 :: 2 * by] += y[..., by - 1 :: 2 * by]
-            by *= 2
+        y = x.clone()
+        by = swept_up(y)
         y[..., -1] = 0
         while by > 1:
             by //= 2

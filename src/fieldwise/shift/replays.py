@@ -16,8 +16,7 @@ from torch import Tensor
 from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.private import prepared, seeded
 from fieldwise.capture.torch.running import in_double, is_inexact
-from fieldwise.capture.torch.tree import tensors_in
-from fieldwise.graph.calls import is_tensor
+from fieldwise.capture.torch.tree import map_leaves, tensors_in
 from fieldwise.graph.ir import Graph, Node, Ref, Value
 from fieldwise.shift.effort import effort
 from fieldwise.shift.measure_generic import drawn
@@ -155,27 +154,23 @@ class _Constants:
         source = node.source
         if source is None:
             raise ValueError(f"the call of '{node.op}' is not recorded")
-        given = self._widened(list(source.args)), self._widened(dict(source.kwargs))
+        given = map_leaves(self._widened, (source.args, dict(source.kwargs)), _WIDENED)
 
         def call(operands: Sequence[Tensor]) -> list[Tensor]:
-            args, kwargs = _filled(given, operands)
+            args, kwargs = map_leaves(lambda ref: operands[ref.operand], given, Ref)
             return [*tensors_in(source.target(*args, **kwargs))]
 
         return call
 
     def _widened(self, item: Any) -> Any:
-        """An argument in double precision, on the CPU, with generic parameters."""
-        if is_tensor(item):
+        """A tensor, dtype or device in double precision, on the CPU; parameters are generic."""
+        if isinstance(item, Tensor):
             return self._constant(item)
-        if isinstance(item, (list, tuple)):
-            return [self._widened(one) for one in item]
-        if isinstance(item, dict):
-            return {name: self._widened(one) for name, one in item.items()}
-        if isinstance(item, torch.dtype) and item.is_complex:
+        if isinstance(item, torch.device):
+            return torch.device("cpu")
+        if item.is_complex:
             return torch.complex128
-        if isinstance(item, torch.dtype) and item.is_floating_point:
-            return torch.float64
-        return torch.device("cpu") if isinstance(item, torch.device) else item
+        return torch.float64 if item.is_floating_point else item
 
     def _constant(self, tensor: Tensor) -> Tensor:
         if id(tensor) not in self._known:
@@ -189,11 +184,4 @@ class _Constants:
         return in_double(tensor.detach().cpu()).clone()
 
 
-def _filled(item: Any, operands: Sequence[Tensor]) -> Any:
-    if isinstance(item, Ref):
-        return operands[item.operand]
-    if isinstance(item, (list, tuple)):
-        return type(item)(_filled(one, operands) for one in item)
-    if isinstance(item, dict):
-        return {name: _filled(one, operands) for name, one in item.items()}
-    return item
+_WIDENED = (Tensor, torch.dtype, torch.device)

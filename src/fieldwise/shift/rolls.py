@@ -93,14 +93,14 @@ def _numbers(value: Tensor) -> Tensor:
 
 def _slice_sums(run: Sequence[Tensor], size: float) -> Iterator[Sums]:
     """Per dimension the sums over its slices; a scalar has one slice."""
-    told = []
+    values = []
     for value in run:
         x = (_numbers(value) / size).nan_to_num(nan=0.7, posinf=3.0, neginf=-3.0)
-        told.append(x + (1.3 * x + 0.4).sin())
-    rank = told[0].dim()
+        values.append(x + (1.3 * x + 0.4).sin())
+    rank = values[0].dim()
     for dim in range(1, rank) if rank > 1 else (None,):
         others = [other for other in range(1, rank) if other != dim]
-        sums = [x.sum(others) if others else x for x in told]
+        sums = [x.sum(others) if others else x for x in values]
         yield torch.cat([one.reshape(len(one), -1) for one in sums]).numpy()
 
 
