@@ -319,3 +319,50 @@ def test_a_model_that_writes_into_its_weights_gives_and_keeps_what_one_run_would
     ):
         assert torch.allclose(found, wanted, atol=1e-5)
     assert torch.equal(model.conv.weight, weight)
+
+
+@pytest.mark.parametrize("verb", _verbs())
+def test_no_verb_leaves_what_a_run_wrote_into_the_weights(verb: str):
+    model = nn.Sequential(Halving(), nn.BatchNorm1d(2)).eval()
+    weight = model[0].conv.weight.detach().clone()
+    found = _verbs()[verb](model, ramp(1, 1, 40))
+    assert torch.equal(model[0].conv.weight, weight)
+    if verb == "fold":
+        assert torch.equal(found.model[0].conv.weight, weight)
+
+
+class Turning(nn.Module):
+    """Looks at its own square weights the other way round, and back again the next time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.linear.weight.data = self.linear.weight.data.t()
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("verb", ["capture", "field", "fold", "certify", "run"])
+def test_square_weights_that_are_turned_are_turned_back(verb: str):
+    model, x = Turning().eval(), ramp(1, 1, 4)
+    _verbs()[verb](model, x)
+    assert model.linear.weight.stride() == (4, 1)
+
+
+UNUSUAL: dict[str, Callable[[], Tensor]] = {
+    "sparse": lambda: torch.eye(4).to_sparse(),
+    "compressed rows": lambda: torch.eye(4).to_sparse_csr(),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
+@pytest.mark.parametrize("verb", _verbs())
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_a_module_may_hold_tensors_without_strides(kind: str, verb: str):
+    model = nn.Sequential(nn.Conv1d(1, 2, 3, padding=1))
+    model.kept = UNUSUAL[kind]()
+    if kind == "sparse":
+        model.register_buffer("graph", UNUSUAL[kind]())
+    _verbs()[verb](model.eval(), ramp(1, 1, 40))

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.memory import storage_key
+from fieldwise.capture.torch.memory import is_strided, storage_key
 from fieldwise.capture.torch.tree import named_state
 
 RECORDING = threading.RLock()
@@ -25,7 +25,7 @@ RECORDING = threading.RLock()
 
 
 @contextmanager
-def kept(model: Any, *, parameters: bool = False) -> Iterator[None]:
+def kept(model: Any, *, parameters: bool = True) -> Iterator[None]:
     """Put attributes of modules, content of buffers and gradients of parameters back at the end.
 
     So are the attributes of objects that modules hold, and the generators from which they draw.
@@ -33,15 +33,15 @@ def kept(model: Any, *, parameters: bool = False) -> Iterator[None]:
 
     Several may run one model at a time: it is put back when the last of them is done.
 
-    parameters: whether their content is put back too, which costs a copy of it; for models that
-                write into them (see ``Graph.writes``)
+    parameters: whether their content is put back too, which costs a copy of it; not needed for a
+                model that does not write into them (see ``Graph.writes``)
     """
     with _entered(model, runs=1, parameters=parameters):
         yield
 
 
 @contextmanager
-def remembered(model: Any, *, parameters: bool = False) -> Iterator[None]:
+def remembered(model: Any, *, parameters: bool = True) -> Iterator[None]:
     """Inside, ``kept`` costs little each time: what the model was is noted once."""
     with _entered(model, holders=1, parameters=parameters):
         yield
@@ -99,7 +99,7 @@ def _noted(model: nn.Module) -> Callable[[], None]:
     state = {id(tensor): tensor for _, tensor in named_state(model)}
     others = {id(tensor): tensor for tensor in held.tensors if id(tensor) not in state}
     contents = map(_noted_content, (*model.buffers(), *others.values()))
-    views = (_noted_grads(state.values()), _noted_views((*state.values(), *others.values())))
+    views = (noted_grads(state.values()), _noted_views((*state.values(), *others.values())))
     steps = (_noted_attributes(held), *contents, *views)
 
     def put_back() -> None:
@@ -283,22 +283,24 @@ def _put_back(container: Any, content: Any) -> None:
 
 def _noted_views(tensors: Iterable[Tensor]) -> Callable[[], None]:
     """What is returned lets tensors look at the memory at which they look, and as they do."""
-    noted = [(tensor, tensor.detach(), _view(tensor)) for tensor in tensors]
+    noted = [(tensor, tensor.detach(), view_of(tensor)) for tensor in tensors]
 
     def put_back() -> None:
         for tensor, alias, view in noted:
-            if _view(tensor) != view:
+            if view_of(tensor) != view:
                 tensor.data = alias
 
     return put_back
 
 
-def _view(tensor: Tensor) -> tuple[object, ...]:
-    is_strided = tensor.layout is torch.strided
-    return storage_key(tensor), tensor.shape, tensor.stride() if is_strided else ()
+def view_of(tensor: Tensor) -> tuple[object, ...]:
+    """At which memory a tensor looks, and how; of one without strides the tensor itself."""
+    if not is_strided(tensor):
+        return (id(tensor),)
+    return storage_key(tensor), tensor.shape, tensor.stride()
 
 
-def _noted_grads(tensors: Iterable[Tensor]) -> Callable[[], None]:
+def noted_grads(tensors: Iterable[Tensor]) -> Callable[[], None]:
     """What is returned gives parameters and buffers the gradients that they have."""
     noted = [(tensor, tensor.requires_grad, tensor.grad) for tensor in tensors]
 
@@ -314,8 +316,7 @@ def _noted_grads(tensors: Iterable[Tensor]) -> Callable[[], None]:
 
 def _noted_content(tensor: Tensor) -> Callable[[], None]:
     """What is returned puts back what a tensor holds."""
-    is_plain = tensor.layout is torch.strided and not (tensor.is_quantized or tensor.is_nested)
-    if tensor.is_meta or not is_plain:
+    if tensor.is_meta or tensor.is_quantized or not is_strided(tensor):
         return _nothing
     content = tensor.detach().clone()
 

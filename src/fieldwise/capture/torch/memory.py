@@ -246,8 +246,19 @@ class Memory:
 
 
 def storage_key(tensor: Tensor) -> int:
-    """What tells one piece of memory from another, as long as both are alive."""
-    return tensor.untyped_storage()._cdata
+    """What tells one piece of memory from another, as long as both are alive.
+
+    A tensor without a storage of its own (a sparse one) shares its memory with no other.
+    """
+    try:
+        return tensor.untyped_storage()._cdata
+    except RuntimeError:
+        return -id(tensor)
+
+
+def is_strided(tensor: Tensor) -> bool:
+    """Whether its elements lie in one storage, by strides: it is neither sparse nor nested."""
+    return tensor.layout is torch.strided and not tensor.is_nested
 
 
 def dtype_name(tensor: Tensor) -> str:

@@ -12,21 +12,23 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from fieldwise.capture.torch.keeping import generators, kept
+from fieldwise.capture.torch.memory import is_strided
 from fieldwise.capture.torch.private import private, seeded
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A deep copy; tensors that autograd made (old weight_norm) are copied as they are.
+    """A deep copy; tensors that deepcopy refuses are copied as they are.
 
-    Of what torch.compile made, the model inside.  Raises TypeError or RuntimeError for a model
-    that cannot be copied.
+    Those are what autograd made (old weight_norm), and sparse and nested ones.  Of what
+    torch.compile made, the model inside.  Raises TypeError or RuntimeError for a model that cannot
+    be copied.
     """
     model = getattr(model, "_orig_mod", model)
     own = (one for one in generators(model) if isinstance(one, torch.Generator))
     memo: dict[int, Any] = {id(one): one.clone_state() for one in own}
     for module in model.modules():
-        for held in vars(module).values():
-            if isinstance(held, Tensor) and not held.is_leaf:
+        for held in (*vars(module).values(), *module._buffers.values()):
+            if isinstance(held, Tensor) and not (held.is_leaf and is_strided(held)):
                 memo[id(held)] = held.detach().clone()
     return copy.deepcopy(model, memo)
 
@@ -95,7 +97,7 @@ def run(model: nn.Module, inputs: Any) -> Any:
         return forward(model, inputs)
 
 
-def forward(model: nn.Module, inputs: Any, *, draws: bool = True, writes: bool = False) -> Any:
+def forward(model: nn.Module, inputs: Any, *, draws: bool = True, writes: bool = True) -> Any:
     """One run without gradients, on a tensor, a tuple or a mapping; the model is kept as it was.
 
     So are the generators of the process: what the model seeds and draws comes from copies of them.

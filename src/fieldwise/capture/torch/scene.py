@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from fieldwise.capture.torch.constants import NamedTensors
-from fieldwise.capture.torch.keeping import attributes
-from fieldwise.capture.torch.memory import storage_key
+from fieldwise.capture.torch.keeping import attributes, noted_grads, view_of
 from fieldwise.capture.torch.private import call_module, private
 from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.tree import named_modules, tensors_in
@@ -88,18 +87,16 @@ def _followed(model: nn.Module, recorder: Recorder) -> Callable[..., Any]:
 @contextmanager
 def _tensors(state: NamedTensors, recorder: Recorder) -> Iterator[None]:
     """Undo what a forward pass does to parameters and buffers beside writing to them."""
-    saved = [(t, t.detach(), t.requires_grad, t.grad) for _, t in state]
+    noted = [(tensor, tensor.detach(), view_of(tensor)) for _, tensor in state]
+    put_grads_back = noted_grads(tensor for _, tensor in state)
     try:
         yield
     finally:
-        for tensor, alias, requires_grad, grad in saved:
-            if storage_key(tensor) != storage_key(alias) or tensor.shape != alias.shape:
+        for tensor, alias, view in noted:
+            if view_of(tensor) != view:
                 recorder.constants.before_reshape(tensor)
                 tensor.data = alias
-            if tensor.requires_grad != requires_grad:
-                tensor.requires_grad_(requires_grad)
-            if tensor.grad is not grad:
-                tensor.grad = grad
+        put_grads_back()
 
 
 # -------------------------------------------------------------------- torch
