@@ -80,7 +80,7 @@ ROOMS = {
         "prove step moving layout combine contract guards pieces reading",
         "moving prove_singles prove_odd prove_certificate prove_doubts prove_flat prove_known",
     ),
-    "fold": room("fold", "affine weights", "affine weights merging passing micro_suite"),
+    "fold": room("folding", "affine weights", "affine weights merging passing micro_suite"),
     "tile": room(
         "tile/stream",
         "schedule statistics",

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "fieldwise"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 FOUNDATION = {"axes", "graph"}
-RESULTS = {"field", "fold", "shift", "tile"}
+RESULTS = {"field", "folding", "shift", "tile"}
 MAY_IMPORT = {
     "errors": set(),
     "collecting": set(),
@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "graph": {"axes"},
     "capture": FOUNDATION,
     "field": FOUNDATION | {"capture"},
-    "fold": FOUNDATION | {"capture", "field"},
+    "folding": FOUNDATION | {"capture", "field"},
     "shift": FOUNDATION | {"capture", "field"},
     "tile": FOUNDATION | {"capture", "field", "shift"},
     "testing": FOUNDATION | RESULTS | {"capture"},
@@ -33,10 +33,10 @@ MAY_IMPORT = {
 EVERYONE_MAY_IMPORT = {"errors", "collecting", "written", "__version__"}
 
 FRAMEWORKS = {
-    "torch": ("capture/torch/", "field/probes/", "fold/", "shift/", "tile/", "testing/"),
+    "torch": ("capture/torch/", "field/probes/", "folding/", "shift/", "tile/", "testing/"),
     "torchvision": ("capture/torch/",),
     "timm": ("capture/torch/",),
-    "onnx": ("capture/onnx/", "fold/onnx"),
+    "onnx": ("capture/onnx/", "folding/onnx"),
     "matplotlib": ("views/",),
     "dask": ("tile/", "cli/"),
     "distributed": ("tile/", "cli/"),

@@ -13,7 +13,7 @@ from fieldwise.capture.torch import capture
 from fieldwise.field import receptive_fields
 from fieldwise.field.connections import connections
 from fieldwise.field.probes import GradientProbe, nan_field
-from fieldwise.fold import fold
+from fieldwise.folding import fold
 from fieldwise.shift import certify, measure
 from fieldwise.shift.repair import antialias, circular, polyphase
 from fieldwise.tile import streamed, tiled

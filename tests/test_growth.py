@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.field import receptive_fields
-from fieldwise.fold.planner import plan
+from fieldwise.folding.planner import plan
 from fieldwise.graph.ir import Graph
 from fieldwise.shift import certify
 from fieldwise.tile.halo.lockstep import compare

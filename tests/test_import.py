@@ -25,7 +25,7 @@ def run_python(program: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "package", ["", ".axes", ".graph", ".capture", ".field", ".tile", ".views", ".cli"]
+    "package", ["", ".axes", ".graph", ".capture", ".field", ".folding", ".tile", ".views", ".cli"]
 )
 def test_importing_a_package_imports_no_framework(package: str):
     found = run_python(
@@ -37,3 +37,8 @@ def test_importing_a_package_imports_no_framework(package: str):
 def test_fieldwise_imports_where_no_framework_is_installed():
     hide = f"import sys; sys.modules.update(dict.fromkeys({FRAMEWORKS}))"
     assert run_python(f"{hide}; import fieldwise; print(fieldwise.__version__)")
+
+
+def test_fold_is_a_function_whatever_of_its_room_was_imported():
+    program = "import fieldwise, fieldwise.folding.planner; print(type(fieldwise.fold).__name__)"
+    assert run_python(program) == "function"

@@ -7,7 +7,7 @@ from fieldwise.field import FieldReport as FieldReport
 from fieldwise.field import UnitField as UnitField
 from fieldwise.field import receptive_fields as receptive_fields
 from fieldwise.field import unproductive as unproductive
-from fieldwise.fold import fold as fold
+from fieldwise.folding import fold as fold
 from fieldwise.tile import streamed as streamed
 from fieldwise.tile import tiled as tiled
 

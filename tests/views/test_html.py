@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from fieldwise.fold.report import FoldReport, Item
+from fieldwise.folding.report import FoldReport, Item
 from fieldwise.views import html, notebook, table
 from tests.views.reports import CROSSED, GLOBAL, OPAQUE, PLAIN, report, row
 

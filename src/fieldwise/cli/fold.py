@@ -13,7 +13,7 @@ from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 
 if TYPE_CHECKING:
-    from fieldwise.fold import FoldReport
+    from fieldwise.folding import FoldReport
 
 WRONG = 1
 
@@ -73,7 +73,7 @@ def fold(
     with reported(debug=debug):
         with progress(f"building {model}"):
             from fieldwise.capture import load_model
-            from fieldwise.fold import fold as fold_model
+            from fieldwise.folding import fold as fold_model
 
             most = allowed_constants(max_constant)
             loaded = load_model(model, shape, max_constant=most).runnable()
@@ -91,7 +91,7 @@ def fold(
         if folded.report.verify is not None and not folded.report.verify.passed:
             raise typer.Exit(WRONG)
         if out is not None:
-            from fieldwise.fold.save import save
+            from fieldwise.folding.save import save
 
             with progress(f"writing {out}"):
                 save(folded.model, example, out)

@@ -310,7 +310,7 @@ def _write(report: _Report, style: Format) -> None:
 
 
 def _save(model: Any, example: Any, out: Path) -> None:
-    from fieldwise.fold.save import save
+    from fieldwise.folding.save import save
 
     with progress(f"writing {out}"):
         save(model, example, out)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fieldwise.fold import fold
+from fieldwise.folding import fold
 from fieldwise.testing.outcome import Outcome, outcome_of
 from fieldwise.testing.running import Inputs, answer, as_module, doubled, draws
 from fieldwise.testing.tiles import unlike

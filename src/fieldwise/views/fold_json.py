@@ -17,7 +17,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fieldwise.fold import FoldReport, Item
+    from fieldwise.folding import FoldReport, Item
 
 
 def render(report: FoldReport, *, model: str) -> str:

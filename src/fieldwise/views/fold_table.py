@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from fieldwise.fold import FoldReport, Item, Verification
+    from fieldwise.folding import FoldReport, Item, Verification
 
 
 def render(report: FoldReport, *, model: str) -> RenderableType:

@@ -17,7 +17,7 @@ from fieldwise.views import fold_table, shift_table, table
 
 if TYPE_CHECKING:
     from fieldwise.field import FieldReport
-    from fieldwise.fold import FoldReport
+    from fieldwise.folding import FoldReport
     from fieldwise.shift import Certificate, Certificates
 
 

@@ -13,7 +13,7 @@ from fieldwise.views import html
 
 _FORMATTERS = {
     ("fieldwise.field.analysis", "FieldReport"): html.field_report,
-    ("fieldwise.fold.report", "FoldReport"): html.fold_report,
+    ("fieldwise.folding.report", "FoldReport"): html.fold_report,
     ("fieldwise.shift.certificate", "Certificates"): html.certificates,
     ("fieldwise.shift.certificate", "Certificate"): html.certificate,
     ("fieldwise.tile.plan", "TilePlan"): html.lines,

@@ -105,8 +105,8 @@ def test_several_inputs_can_be_compared_and_none():
 
 
 def test_a_wrong_result_exits_with_one(monkeypatch):
-    from fieldwise.fold import run as running
-    from fieldwise.fold.report import Verification
+    from fieldwise.folding import run as running
+    from fieldwise.folding.report import Verification
 
     wrong = Verification(1.0, 1.0, 0.0, passed=False)
     monkeypatch.setattr(running, "_judged", lambda *_: wrong)

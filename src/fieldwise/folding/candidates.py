@@ -1,0 +1,229 @@
+"""The affine ops of a graph, and their coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fieldwise.folding.affine import batchnorm_affine
+from fieldwise.folding.calls import Array, is_float, keeps_statistics, values
+from fieldwise.folding.labels import Labels, channel_labels
+from fieldwise.folding.lines import FORMULAS, line_of
+from fieldwise.folding.passing import is_copy
+from fieldwise.graph.calls import arguments, is_tensor, op_name
+from fieldwise.graph.ir import Graph, Node, Ref
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An op that scales and shifts its operand by constants, one per label.
+
+    number: of its node in the graph
+    labels: which coefficient belongs to which element of its result (see ``labels``)
+    scales, shifts: whether it does the one, the other or both
+    refusal: why it can never be folded, whatever its neighbours are
+    forward_only: only the scale and shift at the end of the op can go, not the op (layer_norm)
+    """
+
+    number: int
+    node: Node
+    labels: Labels
+    scales: bool = True
+    shifts: bool = True
+    refusal: str | None = None
+    forward_only: bool = False
+
+    @property
+    def result(self) -> str:
+        """The value that it makes."""
+        return self.node.results[0]
+
+    @property
+    def name(self) -> str:
+        """How reports call it: its module, or its value where a forward does the arithmetic."""
+        return self.node.module or self.result
+
+    def coefficients(self) -> tuple[Array, Array]:
+        """Scale and shift per label, in float64."""
+        return _COEFFICIENTS[self.node.op](self.node, self.labels.size)
+
+
+def candidates(graph: Graph) -> tuple[Candidate, ...]:
+    """Every affine op of a graph, in execution order."""
+    return tuple(_found(graph))
+
+
+def coefficients_of(node: Node, channels: int) -> tuple[Array, Array]:
+    """Scale and shift of a batch_norm, in float64."""
+    return _COEFFICIENTS[node.op](node, channels)
+
+
+def _found(graph: Graph) -> Iterator[Candidate]:
+    for number, node in enumerate(graph.nodes):
+        describe = _DESCRIBE.get(node.op)
+        found = describe(graph, number, node) if describe and node.operands else None
+        if found is not None:
+            yield found
+
+
+# -------------------------------------------------------------------- batch_norm
+
+
+def _batch_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
+    given = arguments(node)
+    shape = graph.shape(node.results[0])
+    labels = channel_labels(shape[1], 1, len(shape))
+    if not keeps_statistics(graph, node):
+        why = "it normalises by the statistics of the batch, which are not constants"
+        return Candidate(number, node, labels, refusal=why)
+    derived = [name for name in _STATISTICS if isinstance(given.get(name), Ref)]
+    if derived or not isinstance(given.get("input"), Ref):
+        return Candidate(number, node, labels, refusal=f"its {derived} derive from the input")
+    return Candidate(number, node, labels)
+
+
+def _batch_norm_coefficients(node: Node, channels: int) -> tuple[Array, Array]:  # noqa: ARG001
+    given = arguments(node)
+    gamma, beta, mean, var = (
+        None if given.get(name) is None else values(given[name]) for name in _STATISTICS
+    )
+    assert mean is not None
+    assert var is not None
+    with np.errstate(invalid="ignore", divide="ignore"):  # refused later, the channel named
+        return batchnorm_affine(gamma, beta, mean, var, given["eps"])
+
+
+def _instance_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
+    return None if arguments(node)["use_input_stats"] else _batch_norm(graph, number, node)
+
+
+_STATISTICS = ("weight", "bias", "running_mean", "running_var")
+
+# -------------------------------------------------------------------- arithmetic
+
+
+def _arithmetic(graph: Graph, number: int, node: Node) -> Candidate | None:
+    """x ∘ c or c ∘ x with a number, or a constant that varies along one dimension at most."""
+    constant = _constant(node)
+    operand, result = graph.values[node.operands[0]], graph.values[node.results[0]]
+    shape = result.shape
+    if constant is None or operand.shape != shape or is_copy(node):
+        return None
+    if "float" not in operand.dtype or (node.op in _DIVIDING and not _is_nonzero(constant)):
+        return None
+    sizes = list(getattr(constant, "shape", ()))
+    if sum(size > 1 for size in sizes) > 1 or len(sizes) > len(shape):
+        return None
+    labels = np.arange(prod(sizes)).reshape([1] * (len(shape) - len(sizes)) + sizes)
+    name, first = op_name(node), isinstance(arguments(node)["self"], Ref)
+    if name.startswith("div") and (not first or arguments(node).get("rounding_mode") is not None):
+        return None
+    subtracted = (name == "sub" and not first) or (name == "rsub" and first)
+    scales = name in ("mul", "multiply", "div", "divide", "true_divide") or subtracted
+    return Candidate(number, node, labels, scales=scales, shifts=node.op in _ADDING)
+
+
+def _is_nonzero(constant: Any) -> bool:
+    return bool((constant != 0).all()) if is_tensor(constant) else constant != 0
+
+
+def _constant(node: Node) -> Any:
+    """The constant operand of a binary op, a tensor or a number; None where it has none."""
+    given = arguments(node)
+    pair = (given.get("self"), given.get("other"))
+    others = [item for item in pair if not isinstance(item, Ref)]
+    if len(others) != 1 or isinstance(others[0], (bool, complex)):
+        return None
+    real = isinstance(others[0], (int, float)) or (is_tensor(others[0]) and is_float(others[0]))
+    return others[0] if real else None
+
+
+def _arithmetic_coefficients(node: Node, size: int) -> tuple[Array, Array]:
+    given, name = arguments(node), op_name(node)
+    held = _constant(node)
+    constant = values(held).reshape(-1) if is_tensor(held) else np.array([float(held)])
+    first, alpha = isinstance(given["self"], Ref), float(given.get("alpha", 1))
+    one, zero = np.ones(size), np.zeros(size)
+    if name == "add":
+        return (one, alpha * constant) if first else (alpha * one, constant)
+    if name in ("sub", "subtract"):
+        return (one, -alpha * constant) if first else (-alpha * one, constant)
+    if name == "rsub":
+        return (-alpha * one, constant) if first else (one, -alpha * constant)
+    return (constant, zero) if name in ("mul", "multiply") else (1 / constant, zero)
+
+
+_DIVIDING = ("div", "divide")
+_ADDING = ("add", "sub", "rsub", "subtract")
+
+# -------------------------------------------------------------------- formulas
+
+
+def _formula(graph: Graph, number: int, node: Node) -> Candidate | None:
+    """What is a line in its operand, with constants that vary along one dimension at most."""
+    line = line_of(node)
+    operand, shape = graph.values[node.operands[0]], graph.shape(node.results[0])
+    if line is None or operand.shape != shape or "float" not in operand.dtype:
+        return None
+    sizes = np.broadcast_shapes(np.shape(line.scale), np.shape(line.shift))
+    if sum(size > 1 for size in sizes) > 1 or len(sizes) > len(shape):
+        return None
+    labels = np.arange(prod(sizes)).reshape([1] * (len(shape) - len(sizes)) + list(sizes))
+    return Candidate(number, node, labels, shifts=bool(np.any(line.shift)))
+
+
+def _formula_coefficients(node: Node, size: int) -> tuple[Array, Array]:
+    line = line_of(node)
+    assert line is not None
+    sizes = np.broadcast_shapes(np.shape(line.scale), np.shape(line.shift))
+    scale, shift = (np.broadcast_to(part, sizes).reshape(-1) for part in (line.scale, line.shift))
+    return np.broadcast_to(scale, size), np.broadcast_to(shift, size)
+
+
+# -------------------------------------------------------------------- layer_norm
+
+
+def _layer_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
+    given = arguments(node)
+    weight, bias = given.get("weight"), given.get("bias")
+    if not any(map(is_tensor, (weight, bias))):
+        return None
+    shape, normal = graph.shape(node.results[0]), tuple(given["normalized_shape"])
+    labels = np.arange(prod(normal)).reshape([1] * (len(shape) - len(normal)) + list(normal))
+    return Candidate(
+        number,
+        node,
+        labels,
+        scales=is_tensor(weight),
+        shifts=is_tensor(bias),
+        forward_only=True,
+    )
+
+
+def _layer_norm_coefficients(node: Node, size: int) -> tuple[Array, Array]:
+    given = arguments(node)
+    weight, bias = given.get("weight"), given.get("bias")
+    scale = np.ones(size) if weight is None else values(weight).reshape(-1)
+    return scale, np.zeros(size) if bias is None else values(bias).reshape(-1)
+
+
+_DESCRIBE = {
+    "batch_norm": _batch_norm,
+    "instance_norm": _instance_norm,
+    "layer_norm": _layer_norm,
+    **dict.fromkeys(("mul", "add", "sub", "div", "rsub", "multiply", "divide"), _arithmetic),
+    **dict.fromkeys(FORMULAS, _formula),
+}
+_COEFFICIENTS = {
+    "batch_norm": _batch_norm_coefficients,
+    "instance_norm": _batch_norm_coefficients,
+    "layer_norm": _layer_norm_coefficients,
+    **dict.fromkeys(
+        ("mul", "add", "sub", "div", "rsub", "multiply", "divide"), _arithmetic_coefficients
+    ),
+    **dict.fromkeys(FORMULAS, _formula_coefficients),
+}

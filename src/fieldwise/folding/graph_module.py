@@ -1,0 +1,231 @@
+"""A module that executes the calls of a graph: where folding cannot be done by changing modules.
+
+The calls are those that were recorded at one input shape, with the sizes that they had there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (as torch calls it)
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.autocast import without_autocast
+from fieldwise.capture.torch.tree import map_tensors, named_tensors, tensors_in
+from fieldwise.folding.layers import Layer
+from fieldwise.folding.plan import Plan
+from fieldwise.folding.replace import rounded
+from fieldwise.folding.weights import Changed, norm_parameters
+from fieldwise.folding.wiring import sign_of
+from fieldwise.graph.calls import arguments
+from fieldwise.graph.ir import Graph, Node, Ref
+
+
+class Step(NamedTuple):
+    """One call: its operands, for which ``Ref`` objects stand among the arguments, and results."""
+
+    target: Any
+    args: Any
+    kwargs: Any
+    operands: tuple[str, ...]
+    results: tuple[str, ...]
+
+
+class GraphModule(nn.Module):
+    """The calls of a graph as a module; its constants are Parameters and buffers.
+
+    graph: what was captured; steps: what is done instead, in execution order
+    tree:  a nested output of the model, the like of which is returned
+    names: of the model's Parameters, by identity, so that they are found again in the state_dict
+    """
+
+    def __init__(
+        self, graph: Graph, steps: Sequence[Step], tree: Any, names: Mapping[int, str]
+    ) -> None:
+        super().__init__()
+        self._inputs = graph.inputs
+        self._tree = map_tensors(lambda tensor: tensor.detach().clone(), tree)
+        self._outputs = dict(zip(graph.output_names, graph.outputs, strict=True))
+        self._names = dict(names)
+        self._held: dict[int, str] = {}
+        self._taken: Counter[str] = Counter()
+        self._steps = [self._holding(step) for step in steps]
+        self._last = _last_uses(self._steps, graph.outputs)
+        del self._names, self._held, self._taken
+        self.eval()
+
+    def _holding(self, step: Step) -> Step:
+        """The step with names where constants stood."""
+        given = step.args, dict(step.kwargs)
+        args, kwargs = map_arguments(lambda tensor: _Held(self._hold(tensor)), given)
+        return step._replace(args=args, kwargs=kwargs)
+
+    def _hold(self, tensor: Tensor) -> str:
+        """Register a copy of a constant; the same one for the same tensor."""
+        if id(tensor) in self._held:
+            return self._held[id(tensor)]
+        name = self._names.get(id(tensor), "constant").replace(".", "_")
+        self._taken[name] += 1
+        name = name if self._taken[name] == 1 else f"{name}_{self._taken[name]}"
+        fresh = tensor.detach().clone()
+        if isinstance(tensor, nn.Parameter):
+            self.register_parameter(name, nn.Parameter(fresh, requires_grad=tensor.requires_grad))
+        else:
+            self.register_buffer(name, fresh)
+        self._held[id(tensor)] = name
+        return name
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Execute the calls; arguments are those of the captured model.
+
+        What autocast does to the model it did when that was captured.
+        """
+        given: dict[int, Tensor] = {}
+        for tensor in tensors_in((args, kwargs)):
+            given.setdefault(id(tensor), tensor)
+        values = dict(zip(self._inputs, given.values(), strict=True))
+        with without_autocast():
+            self._execute(values)
+        leaves = iter([name for name, _ in named_tensors(self._tree)])
+        return map_tensors(lambda kept: self._output(next(leaves), kept, values), self._tree)
+
+    def _execute(self, values: dict[str, Tensor]) -> None:
+        for number, step in enumerate(self._steps):
+            operands = [values[name] for name in step.operands]
+            filled = _filled((step.args, step.kwargs), operands, self)
+            made = (tensor for tensor in tensors_in(step.target(*filled[0], **filled[1])))
+            values.update(zip(step.results, made, strict=True))
+            for name in self._last.get(number, ()):
+                del values[name]
+
+    def _output(self, key: str, kept: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        return values[self._outputs[key]] if key in self._outputs else kept
+
+
+class _Held(str):
+    """Stands for a constant, by the name under which the module holds it."""
+
+    __slots__ = ()
+
+
+def graph_module(
+    graph: Graph, made: Plan, changed: Iterable[Changed], tree: Any, names: Mapping[int, str]
+) -> tuple[GraphModule, tuple[tuple[Changed, Tensor, Tensor | None], ...]]:
+    """The folded graph as a module, and the rounded weights of every changed layer."""
+    steps = [
+        Step(node.source.target, node.source.args, node.source.kwargs, node.operands, node.results)
+        for node in graph.nodes
+        if node.source is not None
+    ]
+    names = dict(names)
+    made_layers = []
+    for one in changed:
+        weight, bias = _rounded(one)
+        made_layers.append((one, weight, bias))
+        names[id(weight)] = names.get(id(one.layer.weight), "weight")
+        if bias is not None:
+            known = names.get(id(one.layer.bias)) if one.layer.bias is not None else None
+            names[id(bias)] = known or names[id(weight)].rpartition("weight")[0] + "bias"
+        for number in one.numbers:
+            steps[number] = _with_weights(one.layer, graph.nodes[number], weight, bias)
+    for fold in made.folds:
+        number, node = fold.candidate.number, fold.candidate.node
+        if fold.candidate.forward_only:
+            steps[number] = _call(node, {"weight": None, "bias": None})
+        else:
+            steps[number] = _hand_on(node, 0, _first)
+    for merge in made.merges:
+        for number, places in merge.sums.items():
+            if len(places) == 1:
+                node, place = graph.nodes[number], places[0]
+                signed = _first if sign_of(node, place) == 1 else torch.neg
+                steps[number] = _hand_on(node, place, signed)
+    folded = GraphModule(graph, list(_needed(steps, graph.outputs)), tree, names)
+    return folded, tuple(made_layers)
+
+
+def _hand_on(node: Node, place: int, target: Callable[[Tensor], Tensor]) -> Step:
+    """An op of which one operand is left."""
+    return Step(target, (Ref(0),), {}, (node.operands[place],), node.results)
+
+
+def _needed(steps: Sequence[Step], outputs: Sequence[str]) -> Iterator[Step]:
+    """The steps from whose results an output is made."""
+    wanted, kept = set(outputs), []
+    for step in reversed(steps):
+        if wanted & set(step.results):
+            wanted |= set(step.operands)
+            kept.append(step)
+    return reversed(kept)
+
+
+def map_arguments(change: Any, tree: Any) -> Any:
+    """Tensors among nested arguments changed; everything else kept."""
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(map_arguments(change, item) for item in tree)
+    if isinstance(tree, dict):
+        return {name: map_arguments(change, item) for name, item in tree.items()}
+    return tree
+
+
+def _filled(tree: Any, operands: list[Tensor], module: nn.Module) -> Any:
+    if isinstance(tree, Ref):
+        return operands[tree.operand]
+    if isinstance(tree, _Held):
+        return getattr(module, tree)
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(_filled(item, operands, module) for item in tree)
+    if isinstance(tree, dict):
+        return {name: _filled(item, operands, module) for name, item in tree.items()}
+    return tree
+
+
+def _first(value: Tensor) -> Tensor:
+    """An op that is gone."""
+    return value
+
+
+def _rounded(one: Changed) -> tuple[Tensor, Tensor | None]:
+    layer = one.layer
+    pair = norm_parameters(one) if layer.kind == "batch_norm" else (one.weight, one.bias)
+    wants = layer.weight.requires_grad
+    weight, bias = (
+        None if array is None else nn.Parameter(rounded(array, layer.weight), requires_grad=wants)
+        for array in pair
+    )
+    assert weight is not None
+    return weight, bias
+
+
+def _with_weights(layer: Layer, node: Node, weight: Tensor, bias: Tensor | None) -> Step:
+    if layer.kind == "matmul":
+        args = (Ref(0), nn.Parameter(weight.t().contiguous()), bias)
+        return Step(F.linear, args, {}, node.operands, node.results)
+    return _call(node, {"weight": weight, "bias": bias})
+
+
+def _call(node: Node, changes: Mapping[str, Any]) -> Step:
+    """The node's call with some arguments changed."""
+    assert node.source is not None
+    given = arguments(node) | dict(changes)
+    schema = node.source.target._schema.arguments
+    args = tuple(given[a.name] for a in schema if not a.kwarg_only)
+    kwargs = {a.name: given[a.name] for a in schema if a.kwarg_only and a.name in given}
+    return Step(node.source.target, args, kwargs, node.operands, node.results)
+
+
+def _last_uses(steps: Sequence[Step], outputs: Sequence[str]) -> dict[int, tuple[str, ...]]:
+    """Per step, the values that nobody needs after it."""
+    last: dict[str, int] = {}
+    for number, step in enumerate(steps):
+        last.update(dict.fromkeys((*step.operands, *step.results), number))
+    found: dict[int, list[str]] = {}
+    for name, number in last.items():
+        if name not in outputs:
+            found.setdefault(number, []).append(name)
+    return {number: tuple(names) for number, names in found.items()}

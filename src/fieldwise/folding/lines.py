@@ -1,0 +1,111 @@
+"""Functions a·x + b with constants a and b, made by writing down what an op computes.
+
+An op of one operand and constants is affine where its formula can be computed with ``Line`` in the
+operand's place; what multiplies the operand by itself, or divides by it, cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fieldwise.folding.calls import Array, is_float, values
+from fieldwise.graph.calls import arguments, is_tensor, op_name
+from fieldwise.graph.ir import Node, Ref
+
+Number = float | Array
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """x ↦ scale·x + shift, element by element.
+
+    >>> 3 - Line() * 2
+    Line(scale=-2.0, shift=3.0)
+    """
+
+    scale: Any = 1.0
+    shift: Any = 0.0
+
+    __array_ufunc__ = None  # an array leaves it to the line
+
+    def __add__(self, other: Number) -> Line:
+        return Line(self.scale, self.shift + _constant(other))
+
+    def __mul__(self, other: Number) -> Line:
+        return Line(self.scale * _constant(other), self.shift * _constant(other))
+
+    def __truediv__(self, other: Number) -> Line:
+        if np.any(_constant(other) == 0):
+            raise ZeroDivisionError("A line divided by zero is no line.")
+        return Line(self.scale / other, self.shift / other)
+
+    def __neg__(self) -> Line:
+        return Line(-self.scale, -self.shift)
+
+    def __sub__(self, other: Number) -> Line:
+        return self + -_constant(other)
+
+    def __rsub__(self, other: Number) -> Line:
+        return -self + other
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def line_of(node: Node) -> Line | None:
+    """What an op of one operand does to it; None where that is no line, or not known to be one."""
+    formula = FORMULAS.get(op_name(node))
+    given = arguments(node)
+    refs = [name for name, item in given.items() if isinstance(item, Ref)]
+    if formula is None or len(refs) != 1 or not all(map(_is_known, given.values())):
+        return None
+    try:
+        found = formula({name: _term(item) for name, item in given.items()})
+    except (TypeError, ZeroDivisionError):
+        return None
+    return found if isinstance(found, Line) else None
+
+
+def _is_known(item: Any) -> bool:
+    real = isinstance(item, (Ref, int, float)) and not isinstance(item, bool)
+    return item is None or real or (is_tensor(item) and is_float(item))
+
+
+def _term(item: Any) -> Any:
+    if isinstance(item, Ref):
+        return Line()
+    return values(item) if is_tensor(item) else item
+
+
+def _constant(item: Any) -> Any:
+    if isinstance(item, Line):
+        raise TypeError("A product or a sum of lines is not looked at.")
+    return item
+
+
+def _lerp(given: Mapping[str, Any]) -> Any:
+    weight = given["weight"]
+    if isinstance(given["self"], Line):
+        return given["self"] * (1 - weight) + given["end"] * weight
+    return given["end"] * weight + given["self"] * (1 - weight)
+
+
+def _addcmul(given: Mapping[str, Any]) -> Any:
+    return given["tensor1"] * given["tensor2"] * given["value"] + given["self"]
+
+
+def _addcdiv(given: Mapping[str, Any]) -> Any:
+    return given["tensor1"] / given["tensor2"] * given["value"] + given["self"]
+
+
+FORMULAS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "neg": lambda given: -given["self"],
+    "negative": lambda given: -given["self"],
+    "lerp": _lerp,
+    "addcmul": _addcmul,
+    "addcdiv": _addcdiv,
+}
+"""Ops beside the four of arithmetic, which ``candidates`` reads."""

@@ -1,0 +1,256 @@
+"""``fold``: plan, carry out, verify, undo what fails, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import as_example, capture
+from fieldwise.errors import UsageError
+from fieldwise.folding.branches import Branches
+from fieldwise.folding.calls import values
+from fieldwise.folding.graph_module import graph_module
+from fieldwise.folding.hazards import overflow, warnings_of
+from fieldwise.folding.modules import Impossible, Modules
+from fieldwise.folding.plan import Ban, Branch, Fold, Merge, Plan
+from fieldwise.folding.planner import plan
+from fieldwise.folding.rebuild import rebuilt
+from fieldwise.folding.report import Folded, FoldReport, Item, Verification
+from fieldwise.folding.verify import Truth, truth
+from fieldwise.folding.weights import Changed, changed_layers, pair_error
+from fieldwise.graph.ir import Graph
+
+Bans = dict[Ban, str]
+Change = Fold | Merge
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A folded model.
+
+    made, possible: the plan that it carries out, and the one that a graph module would
+    layers:         that it changed, with their rounded weights and biases
+    """
+
+    model: nn.Module
+    made: Plan
+    possible: Plan
+    layers: tuple[tuple[Changed, Tensor, Tensor | None], ...]
+    ops_saved: int
+
+
+def fold_model(model: Any, example: Any, *, allow_graph: bool, merge: bool, checks: int) -> Folded:
+    """See ``fieldwise.folding.fold``; no checks: not verified."""
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    example = _checked(model, example)
+    graph = capture(model, example)
+    folder = _Folder(model, example, graph, allow_graph=allow_graph, merge=merge)
+    built = folder.build({})
+    verification = None
+    if checks:
+        built, verification = folder.verified(built, checks)
+    return Folded(built.model, folder.report(built, verification))
+
+
+class _Folder:
+    """One model, folded again and again until what is folded is right."""
+
+    def __init__(
+        self, model: nn.Module, example: Any, graph: Graph, *, allow_graph: bool, merge: bool
+    ) -> None:
+        self.model, self.example, self.graph = model, example, graph
+        self.allow_graph, self.merge = allow_graph, merge
+        self.modules = Modules(model, graph)
+        self.overflows: dict[str, str] = {}
+        self.truths: list[Truth] = []
+
+    def build(self, bans: Bans) -> _Built:
+        """The model folded as planned, without what is banned."""
+        known, needs_graph = dict(bans), Bans()
+        while True:
+            made = plan(self.graph, known | needs_graph, merge=self.merge)
+            changed = self._changed(made)
+            refused = self._overflowing(made, changed)
+            impossible = self._impossible(made)
+            if not refused and (self.allow_graph or not impossible):
+                break
+            known |= refused
+            if not self.allow_graph:
+                needs_graph |= {found.ban: found.because for found in impossible}
+        possible = plan(self.graph, known, merge=self.merge) if needs_graph else made
+        if impossible:
+            names = self.modules.names
+            folded, layers = graph_module(self.graph, made, changed, self._output(), names)
+            return _Built(folded, made, possible, layers, made.ops_saved(made.merges))
+        copy, layers = rebuilt(self.modules, made, changed, self.example)
+        saved = made.ops_saved(Branches(self.modules, made).whole())
+        return _Built(copy, made, possible, layers, saved)
+
+    def _impossible(self, made: Plan) -> list[Impossible]:
+        """What modules cannot carry out; of the merges, once all folds are possible."""
+        return self.modules.impossible(made) or list(Branches(self.modules, made).impossible())
+
+    def _overflowing(self, made: Plan, changed: Iterable[Changed]) -> Bans:
+        """What goes into layers whose dtype cannot hold the result; branches go first."""
+        found: Bans = {}
+        for one in changed:
+            why = overflow(one, torch.finfo(one.layer.weight.dtype).max)
+            if why is None:
+                continue
+            self.overflows[one.layer.name] = f"Not folded: {why}."
+            if one.joined:
+                found |= {(joined.branch.number, "merge"): why for joined in one.joined}
+                continue
+            found |= {
+                (fold.candidate.number, fold.direction): why
+                for fold in made.folds
+                if any(taken.layer.name == one.layer.name for taken in fold.absorptions)
+            }
+        return found
+
+    def _changed(self, made: Plan) -> list[Changed]:
+        return list(changed_layers(made).values())
+
+    def _output(self) -> Any:
+        """A nested output of the model; its tensors are not looked at."""
+        return self._truths(1)[0].tree
+
+    def _truths(self, count: int) -> list[Truth]:
+        while len(self.truths) < count:
+            self.truths.append(truth(self.model, self.example, seed=len(self.truths)))
+        return self.truths[:count]
+
+    # ---------------------------------------------------------------- verification
+
+    def verified(self, built: _Built, checks: int) -> tuple[_Built, Verification]:
+        """The model with every fold undone that makes it wrong."""
+        reference = self._truths(checks)
+        verification = _judged(reference, built.model)
+        if verification.passed is not False or not built.made.changes:
+            return built, verification
+
+        def passes(undone: Sequence[Change]) -> bool:
+            return _judged(reference, self.build(_bans(undone)).model).passed is not False
+
+        guilty = _culprits(built.made.changes, passes)
+        built = self.build(_bans(guilty))
+        return built, _judged(reference, built.model)
+
+    # ---------------------------------------------------------------- report
+
+    def report(self, built: _Built, verification: Verification | None) -> FoldReport:
+        """What became of every candidate."""
+        made = built.made
+        errors = _errors(built)
+        items = {fold.candidate.number: _went(fold, errors) for fold in made.folds}
+        for merge in made.merges:
+            items |= {one.number: _joined(one, merge, errors) for one in merge.branches}
+        stays = [(c.number, c.name, c.node, why) for c, why in made.stays]
+        stays += [(b.number, b.name, b.node, why) for b, why in made.apart]
+        items |= {n: Item(name, node.op, because=why) for n, name, node, why in stays}
+        hazards = [text for one, _, _ in built.layers for text in warnings_of(one)]
+        return FoldReport(
+            items=tuple(items[number] for number in sorted(items)),
+            verify=verification,
+            warnings=(*self.overflows.values(), *hazards),
+            ops_saved=built.ops_saved,
+            by_graph=built.possible.size - made.size,
+            parameters_saved=_size(self.model) - _size(built.model),
+        )
+
+
+def _errors(built: _Built) -> dict[int, float]:
+    """Per node that went into layers, the largest error of those."""
+    found: dict[int, float] = {}
+    for one, weight, bias in built.layers:
+        error = pair_error(one, values(weight), None if bias is None else values(bias))
+        for number in one.takes():
+            found[number] = max(error, found.get(number, 0.0))
+    return found
+
+
+def _checked(model: Any, example: Any) -> Any:
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"fold takes a torch.nn.Module, not a {type(model).__name__}; pass the model itself."
+        )
+    if example is None:
+        raise UsageError("Folding needs an example input, to follow the channels; pass one.")
+    return as_example(example, model)
+
+
+def _judged(reference: Sequence[Truth], model: nn.Module) -> Verification:
+    """The worst over all inputs; a model that does not even run is wrong.
+
+    Not checked is one that was checked on none of them.
+    """
+    try:
+        found = [one.judge(model) for one in reference]
+    except (AttributeError, RuntimeError, TypeError, ValueError, KeyError, IndexError):
+        found = [Verification(inf, inf, one.unfolded_rel, passed=False) for one in reference]
+    checked = [one for one in found if one.passed is not None] or found
+    verdicts = {one.passed for one in checked}
+    return Verification(
+        max(one.max_abs for one in checked),
+        max(one.max_rel for one in checked),
+        max(one.unfolded_rel for one in checked),
+        None if verdicts == {None} else False not in verdicts,
+        sum(one.compared for one in checked),
+        next((one.note for one in checked if one.note is not None), None),
+    )
+
+
+def _bans(changes: Iterable[Change]) -> Bans:
+    why = "it was folded, but then the model was wrong, so that it was undone"
+    return {ban: why for change in changes for ban in change.bans}
+
+
+def _culprits(
+    changes: Sequence[Change], passes: Callable[[Sequence[Change]], bool]
+) -> list[Change]:
+    """Few changes without which the model passes, found by halving."""
+
+    def among(suspects: list[Change], undone: list[Change]) -> list[Change]:
+        if len(suspects) == 1:
+            return suspects
+        middle = len(suspects) // 2
+        one, two = suspects[:middle], suspects[middle:]
+        if passes(undone + two):
+            return among(two, undone)
+        if passes(undone + one):
+            return among(one, undone)
+        first = among(one, undone + two)
+        return first + among(two, undone + first)
+
+    return among(list(changes), [])
+
+
+def _went(fold: Fold, errors: dict[int, float]) -> Item:
+    return Item(
+        fold.candidate.name,
+        fold.candidate.node.op,
+        into=fold.into,
+        direction=fold.direction,
+        folded=True,
+        error=errors.get(fold.candidate.number),
+    )
+
+
+def _joined(branch: Branch, merge: Merge, errors: dict[int, float]) -> Item:
+    return Item(
+        branch.name,
+        branch.node.op,
+        into=merge.into,
+        direction="merge",
+        folded=True,
+        error=errors.get(branch.number),
+    )
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,67 @@
+"""Writing a folded model: its state as safetensors, and the model as an exported program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fieldwise.errors import UsageError
+from fieldwise.folding.verify import drawn
+
+
+def save(model: nn.Module, example: Any, out: Path) -> tuple[Path, Path]:
+    """Write ``out``.safetensors (the state_dict) and ``out``.pt2 (torch.export); their paths.
+
+    Nothing is pickled into the first; tied weights are written once per name.
+    Raises UsageError where safetensors is not installed, or where torch.export refuses the model
+    (the state is then written already).
+    """
+    weights = _beside(out, ".safetensors")
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    _save_state(model, weights)
+    program = _beside(out, ".pt2")
+    inputs = drawn(model, example, seed=0)
+    args, kwargs = ((), inputs) if isinstance(inputs, dict) else (_positional(inputs), {})
+    try:
+        exported = torch.export.export(model, args, kwargs, strict=False)
+        torch.export.save(exported, program)
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise UsageError(
+            f"torch.export refuses the model ({type(error).__name__}: {first[:200]}); "
+            f"its weights are in {weights}."
+        ) from error
+    return weights, program
+
+
+def _save_state(model: nn.Module, path: Path) -> None:
+    try:
+        from safetensors.torch import save_file
+    except ImportError as error:
+        raise UsageError(
+            "Writing weights needs safetensors; install it with pip install 'fieldwise[torch]'."
+        ) from error
+    state = model.state_dict()
+    tensors = {
+        name: value.detach().cpu().clone().contiguous()
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor)
+    }
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _beside(out: Path, suffix: str) -> Path:
+    """``out`` with a suffix; one of our own that is written already is replaced.
+
+    >>> _beside(Path("nets/folded.pt2"), ".safetensors").name
+    'folded.safetensors'
+    """
+    stem = out.with_suffix("") if out.suffix in (".safetensors", ".pt2") else out
+    return stem.with_name(stem.name + suffix)
+
+
+def _positional(inputs: Any) -> tuple[Any, ...]:
+    return inputs if type(inputs) is tuple else (inputs,)

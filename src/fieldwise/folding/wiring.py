@@ -1,0 +1,168 @@
+"""How the nodes of a graph hang together for a planner that takes some of them out of it.
+
+A node that is gone hands on what it is given, as a copy does; so sums and layers are found behind
+both.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fieldwise.folding.passing import is_copy
+from fieldwise.folding.refusal import Stays, listed
+from fieldwise.graph.calls import arguments, op_name
+from fieldwise.graph.ir import Graph, Node, Read, Ref, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Summand:
+    """A value that a tree of sums adds (sign 1) or subtracts (−1), and the node that reads it."""
+
+    value: str
+    reader: int
+    sign: int
+
+
+class Wiring:
+    """Producers and readers of values, and the nodes that are gone."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.gone: set[int] = set()
+        self._skipped: dict[tuple[str, int], tuple[str, int]] = {}
+        self.producer = {r: n for n, node in enumerate(graph.nodes) for r in node.results}
+        self.readers: dict[str, list[int]] = defaultdict(list)
+        for number, node in enumerate(graph.nodes):
+            for place in places(node):
+                self.readers[node.operands[place]].append(number)
+
+    def name(self, number: int) -> str:
+        """How reasons call a node: its module, or its value where a forward does the work."""
+        node = self.graph.nodes[number]
+        return node.module or node.results[0]
+
+    def is_used(self, value: str) -> bool:
+        """Whether anything reads a value, or the model returns it."""
+        return bool(self.readers[value]) or value in self.graph.outputs
+
+    def is_unshared(self, value: str, reader: int) -> bool:
+        """Whether a value is there for this reader alone."""
+        return value not in self.graph.outputs and self.readers[value] == [reader]
+
+    def check_unshared(self, value: str, reader: int) -> None:
+        """Raise Stays where something else needs the value, with its name."""
+        if value in self.graph.outputs:
+            raise Stays(f"'{value}' is also an output of the model")
+        others = [self.name(number) for number in self.readers[value] if number != reader]
+        if others:
+            raise Stays(f"'{value}' is also read by {listed(others)}")
+
+    def past_gone(self, value: str, reader: int) -> tuple[str, int]:
+        """The value that this reader is given once nodes are gone, and the first of those nodes.
+
+        Raises Stays where something else needs one of the values on the way.
+        """
+        way = []
+        while True:
+            self.check_unshared(value, reader)
+            number = self.producer.get(value)
+            if number not in self.gone or number is None:
+                break
+            way.append((value, reader))
+            value, reader = self._skipped.get((value, reader)) or (
+                self.graph.nodes[number].operands[0],
+                number,
+            )
+        self._skipped.update(dict.fromkeys(way, (value, reader)))
+        return value, reader
+
+    def only_read(self, node: Node, result: str, place: int) -> Read:
+        """The one read of an operand; raises Stays where there are several."""
+        reads = [r for r in node.reads[node.results.index(result)] if r.operand == place]
+        if len(reads) != 1:
+            raise Stays(f"'{result}' reads '{node.operands[place]}' {len(reads)} times")
+        return reads[0]
+
+    def shapes(self, operand: str, result: str) -> tuple[Shape, Shape]:
+        """Of an operand and a result."""
+        return self.graph.shape(operand), self.graph.shape(result)
+
+    # ---------------------------------------------------------------- copies
+
+    def is_copy(self, number: int) -> bool:
+        """Whether a node hands on what it is given."""
+        return number in self.gone or is_copy(self.graph.nodes[number])
+
+    def source(self, number: int) -> str:
+        """The value that a copy is a copy of."""
+        node = self.graph.nodes[number]
+        return node.operands[places(node)[0]]
+
+    def origin(self, value: str, until: int = -1) -> str | None:
+        """The value that this one is a copy of; None where node ``until`` makes it."""
+        while (number := self.producer.get(value)) is not None and self.is_copy(number):
+            if number == until:
+                return None
+            value = self.source(number)
+        return value if number is None or number != until else None
+
+    def maker(self, value: str, reader: int) -> int | None:
+        """The node that makes a value for this reader alone, copies looked through; else None."""
+        while (number := self.producer.get(value)) is not None:
+            if not self.is_unshared(value, reader):
+                return None
+            if not self.is_copy(number):
+                return number
+            value, reader = self.source(number), number
+        return None
+
+    # ---------------------------------------------------------------- sums
+
+    def summands(self, number: int) -> Iterator[Summand]:
+        """What a tree of sums adds up; a sum that others read too is a summand.
+
+        Raises Stays for a sum that broadcasts, or that reads one value twice.
+        """
+        waiting = [Summand(self.graph.nodes[number].results[0], -1, 1)]
+        inner: int | None = number
+        while waiting:
+            summand = waiting.pop()
+            if summand.reader >= 0:
+                inner = self.inner_sum(summand.value, summand.reader)
+            if inner is None:
+                yield summand
+                continue
+            node, total = self.graph.nodes[inner], self.graph.nodes[inner].results[0]
+            for place, operand in enumerate(node.operands):
+                self.only_read(node, total, place)
+                if self.graph.shape(operand) != self.graph.shape(total):
+                    raise Stays(f"it reads a sum, '{total}', whose summands have different shapes")
+            waiting.extend(
+                Summand(operand, inner, summand.sign * sign_of(node, place))
+                for place, operand in reversed(list(enumerate(node.operands)))
+            )
+
+    def inner_sum(self, value: str, reader: int) -> int | None:
+        """The sum that makes a value for this reader alone; None where none does."""
+        number = self.maker(value, reader)
+        return number if number is not None and is_sum(self.graph.nodes[number]) else None
+
+
+def places(node: Node) -> list[int]:
+    """The operands that are read; an operand may also be asked for its shape alone."""
+    read = {read.operand for reads in node.reads for read in reads}
+    return sorted(read)
+
+
+def is_sum(node: Node) -> bool:
+    """Whether a node adds two values, or subtracts one from the other."""
+    return op_name(node) in ("add", "sub") and (
+        len(node.operands) == 2 and arguments(node).get("alpha", 1) == 1
+    )
+
+
+def sign_of(node: Node, place: int) -> int:
+    """−1 for the operand that a sum subtracts, else 1."""
+    return 1 if node.op == "add" or arguments(node)["self"] == Ref(place) else -1

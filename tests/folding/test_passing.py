@@ -1,0 +1,201 @@
+"""What an affine op passes, by how the op between combines what it reads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fieldwise.folding import fold
+from fieldwise.folding.walk import Walk, walked
+
+PICKED = torch.tensor([2, 0, 1, 1])
+CONSTANT = torch.linspace(0.5, 2, 4).reshape(4, 1, 1)
+
+
+class Between(nn.Module):
+    """A convolution, something, and a BatchNorm."""
+
+    def __init__(self, between, *, rises: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.bn.running_mean.normal_()
+        self.bn.running_var.uniform_(0.5, 2)
+        self.bn.weight.data.uniform_(0.5, 2)
+        self.bn.bias.data.normal_()
+        if not rises:
+            self.bn.weight.data[1] *= -1
+        self.between = between
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.between(self.conv(x)))
+
+
+def folded(between, *, allow_graph: bool = False, rises: bool = True):
+    model = Between(between, rises=rises).eval().double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    found = fold(model, x, allow_graph=allow_graph)
+    assert found.report.verify is not None
+    assert found.report.verify.verdict == "right"
+    assert torch.allclose(found.model(x), model(x), rtol=1e-10, atol=1e-10)
+    return found.report.items
+
+
+BY_PLACE = {
+    "rot90": lambda y: torch.rot90(y, 1, (2, 3)),
+    "index_select": lambda y: y.index_select(2, PICKED),
+    "channels picked": lambda y: y.index_select(1, torch.tensor([3, 1, 0, 2])),
+    "index": lambda y: y[:, :, PICKED],
+    "tile": lambda y: y.tile(1, 1, 2, 2),
+    "repeat_interleave": lambda y: y.repeat_interleave(2, 3),
+    "gather": lambda y: torch.take_along_dim(y, torch.zeros(1, 1, 1, 6, dtype=torch.long), 2),
+    "diagonal": lambda y: y.diagonal(dim1=2, dim2=3).unsqueeze(-1),
+    "windows": lambda y: y.unfold(2, 2, 2).mean(-1),
+    "trilinear": lambda y: F.interpolate(
+        y.unsqueeze(0), scale_factor=(1, 2, 2), mode="trilinear"
+    ).squeeze(0),
+    "neg": lambda y: -y,
+    "times a number": lambda y: y * -2 / 3,
+}
+BY_ORDER = {
+    "sort": lambda y: y.sort(2).values,
+    "topk": lambda y: y.topk(3, 3).values,
+    "cummax": lambda y: y.cummax(2).values,
+    "median": lambda y: y.median(2, keepdim=True).values,
+    "kthvalue": lambda y: y.kthvalue(2, 3, keepdim=True).values,
+    "amin": lambda y: y.amin((2, 3), keepdim=True),
+    "max": lambda y: y.max(2, keepdim=True).values,
+}
+NOT = {
+    "relu": torch.relu,
+    "clamp": lambda y: y.clamp(-1000, 1000),
+    "maximum": lambda y: torch.maximum(y, CONSTANT.to(y)),
+    "cumulative product": lambda y: y.cumprod(2),
+    "logcumsumexp": lambda y: y.logcumsumexp(2),
+    "another order of channels": lambda y: y.sort(1).values,
+    "a mean over channels": lambda y: y.mean(1, keepdim=True).expand(-1, 4, -1, -1),
+}
+LINES = {
+    "neg": lambda y: -y,
+    "lerp to a constant": lambda y: torch.lerp(y, CONSTANT.to(y), 0.3),
+    "lerp from a constant": lambda y: torch.lerp(CONSTANT.to(y), y, 0.3),
+    "lerp by a constant": lambda y: torch.lerp(y, CONSTANT.to(y), CONSTANT.to(y) / 3),
+    "addcmul": lambda y: torch.addcmul(CONSTANT.to(y), y, CONSTANT.to(y), value=0.5),
+    "addcmul of constants": lambda y: torch.addcmul(y, CONSTANT.to(y), CONSTANT.to(y), value=-2),
+    "addcdiv": lambda y: torch.addcdiv(CONSTANT.to(y), y, CONSTANT.to(y), value=3),
+    "addcdiv of constants": lambda y: torch.addcdiv(y, CONSTANT.to(y), CONSTANT.to(y) + 1),
+}
+NO_LINES = {
+    "lerp by itself": lambda y: torch.lerp(CONSTANT.to(y), CONSTANT.to(y) * 2, y),
+    "addcmul with itself": lambda y: torch.addcmul(y, y, CONSTANT.to(y)),
+    "divided by it": lambda y: torch.addcdiv(CONSTANT.to(y), CONSTANT.to(y), y),
+}
+
+
+@pytest.mark.parametrize("name", BY_PLACE)
+@pytest.mark.parametrize("rises", [True, False])
+def test_what_picks_by_place_or_averages_takes_any_affine_op_past(name, rises) -> None:
+    assert [
+        one.folded for one in folded(BY_PLACE[name], rises=rises) if one.op == "batch_norm"
+    ] == [True]
+
+
+@pytest.mark.parametrize("name", BY_ORDER)
+def test_what_picks_by_order_takes_positive_scales_past(name) -> None:
+    (item,) = folded(BY_ORDER[name])
+    assert item.folded
+    (item,) = folded(BY_ORDER[name], rises=False)
+    assert "a scale that is not positive does not pass" in (item.because or "")
+
+
+@pytest.mark.parametrize("name", ["cumsum", "sum", "tril"])
+def test_what_sums_takes_a_scale_past_and_no_shift(name) -> None:
+    def summed(y: Tensor) -> Tensor:
+        return {"cumsum": y.cumsum(2), "sum": y.sum(2, keepdim=True), "tril": y.tril()}[name]
+
+    (item,) = folded(summed)
+    assert "counts a shift several times" in (item.because or "")
+    scale, norm = folded(lambda y: summed(y) * CONSTANT.to(y), allow_graph=True)
+    assert (scale.folded, norm.folded) == (True, False)
+
+
+@pytest.mark.parametrize("name", NOT)
+def test_what_does_neither_takes_nothing_past(name) -> None:
+    items = folded(NOT[name], allow_graph=True)
+    assert not items[-1].folded
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_an_op_that_is_a_line_in_what_it_reads_folds_itself(name) -> None:
+    assert [item.folded for item in folded(LINES[name], allow_graph=True)] == [True, True]
+
+
+@pytest.mark.parametrize("name", NO_LINES)
+def test_an_op_that_is_no_line_does_not(name) -> None:
+    items = folded(NO_LINES[name], allow_graph=True)
+    assert not any(item.folded for item in items if item.op != "mul")
+
+
+def test_a_walk_goes_as_deep_as_it_likes_and_hands_on_what_is_raised() -> None:
+    def down(left: int) -> Walk[int]:
+        if not left:
+            raise KeyError("the bottom")
+        try:
+            return (yield down(left - 1))
+        except KeyError:
+            if left < 50_000:
+                raise
+            return left
+
+    assert walked(down(60_000)) == 50_000
+    with pytest.raises(KeyError, match="the bottom"):
+        walked(down(10_000))
+
+
+# -------------------------------------------------------------------- deep networks
+
+
+class Deep(nn.Module):
+    """A convolution, two thousand steps, and a BatchNorm."""
+
+    def __init__(self, step) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.bn, self.step = nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), step
+        self.bn.running_mean.normal_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = y = self.conv(x)
+        for _ in range(2000):
+            y = self.step(y, first)
+        return self.bn(y)
+
+
+@pytest.mark.parametrize(
+    ("step", "folds"),
+    [
+        pytest.param(lambda y, first: y + first, False, id="adds"),
+        pytest.param(lambda y, _: y.flip(2), True, id="flips"),
+        pytest.param(lambda y, _: -y, True, id="signs", marks=pytest.mark.slow),
+        pytest.param(
+            lambda y, first: y + torch.relu(first), False, id="branches", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            lambda y, _: y + torch.relu(y), False, id="residual adds", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            lambda y, first: torch.cat([y, torch.relu(first)], 2)[:, :, : y.shape[2]],
+            False,
+            id="concatenations",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_two_thousand_steps_are_no_deeper_than_two(step, folds) -> None:
+    report = fold(Deep(step).eval(), torch.randn(1, 1, 6)).report
+    assert report.verify is not None
+    assert report.verify.passed is not False
+    assert report.items[-1].folded == folds
+    assert max(len(item.because or "") for item in report.items) < 400
