@@ -76,8 +76,8 @@ ROOMS = {
     ),
     "field": room("field", "pull transfer", "pull known_numbers guards pieces agreement"),
     "shift": room(
-        "shift",
-        "prove step moving layout combine contract guards pieces reading",
+        "shift/proof",
+        "sweep step signal layout combine rules/contraction guards windows reads",
         "moving prove_singles prove_odd prove_certificate prove_doubts prove_flat prove_known",
     ),
     "fold": room("folding", "affine weights", "affine weights merging passing micro_suite"),

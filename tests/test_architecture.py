@@ -23,13 +23,18 @@ MAY_IMPORT = {
     "field": FOUNDATION | {"capture"},
     "folding": FOUNDATION | {"capture", "field"},
     "shift": FOUNDATION | {"capture", "field"},
-    "tile": FOUNDATION | {"capture", "field", "shift"},
+    "tile": FOUNDATION | {"capture", "field"},
     "testing": FOUNDATION | RESULTS | {"capture"},
     "views": FOUNDATION | RESULTS,
     "cli": FOUNDATION | RESULTS | {"capture", "views"},
     "__main__": {"cli"},
     "__init__": FOUNDATION | RESULTS | {"capture"},
 }
+INSIDE = {
+    "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
+}
+"""Per room with sub-rooms its parts: each imports nothing but itself and what stands before it."""
+
 EVERYONE_MAY_IMPORT = {"errors", "collecting", "written", "__version__"}
 
 FRAMEWORKS = {
@@ -78,6 +83,10 @@ def room_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
+def part_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[1].removesuffix(".py")
+
+
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -106,3 +115,15 @@ def test_a_framework_is_imported_only_in_its_rooms(path: Path):
 
 def test_every_room_is_in_the_table():
     assert {room_of(path) for path in MODULES} <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("room", INSIDE)
+def test_a_part_of_a_room_imports_only_what_stands_before_it(room: str):
+    parts = INSIDE[room]
+    inside = [path for path in MODULES if room_of(path) == room]
+    for path in inside:
+        names = [name.split(".") for name in imports(parsed(path))]
+        found = {name[2] for name in names if name[:2] == ["fieldwise", room]}
+        if (part := part_of(path)) != "__init__":
+            assert found <= {*parts[: parts.index(part) + 1]}, name_of(path)
+    assert {part_of(path) for path in inside} == {*parts, "__init__"}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fieldwise import tiled
 from fieldwise.shift import circular, measure
-from fieldwise.shift.measure_generic import generic
+from fieldwise.shift.generic import generic
 
 
 class Spectral(nn.Module):

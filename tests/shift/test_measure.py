@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from fieldwise.errors import UsageError
-from fieldwise.shift.measure_expect import Motion
-from fieldwise.shift.measure_generic import generic
-from fieldwise.shift.measure_moves import translated
-from fieldwise.shift.measurement import measure
+from fieldwise.shift.generic import generic
+from fieldwise.shift.measurement.equivariance import measure
+from fieldwise.shift.measurement.motion import Motion
+from fieldwise.shift.measurement.translations import translated
 from tests.shift.singles import SINGLES, Single
 
 WHOLE = {name: case for name, case in SINGLES.items() if case.parts is None}

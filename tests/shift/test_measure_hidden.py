@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from fieldwise.shift.measure_metrics import consistency
-from fieldwise.shift.measurement import measure
+from fieldwise.shift.measurement.equivariance import measure
+from fieldwise.shift.measurement.metrics import consistency
 
 SHAPE = (1, 4, 8, 8)
 
@@ -98,7 +98,7 @@ def test_a_softmax_that_large_activations_saturate_does_not_hide_its_bias(monkey
         lambda net, x: attention(net, net.norm(1e4 * x)),
     )
     assert measure(net, SHAPE, axis=3, shift=1).verdict == "broken"
-    monkeypatch.setattr("fieldwise.shift.measure_subject.settle", lambda *_: None)
+    monkeypatch.setattr("fieldwise.shift.measurement.subject.settle", lambda *_: None)
     assert measure(net, SHAPE, axis=3, shift=1).verdict == "holds"
 
 

@@ -10,9 +10,9 @@ from torch import nn
 from torchvision.models import resnet18
 
 from fieldwise.errors import UsageError
-from fieldwise.shift.measure_lie import lie_derivative
-from fieldwise.shift.measure_metrics import consistency, eq_t
-from fieldwise.shift.measurement import measure
+from fieldwise.shift.measurement.equivariance import measure
+from fieldwise.shift.measurement.lie import lie_derivative
+from fieldwise.shift.measurement.metrics import consistency, eq_t
 from fieldwise.shift.repair import circular
 from tests.shift.singles import SINGLES
 

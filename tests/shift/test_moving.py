@@ -8,8 +8,17 @@ from fractions import Fraction
 import pytest
 
 from fieldwise.axes import IndexSet
-from fieldwise.shift.moving import Condition, Digit, Fault, Moving, Same, Still, blamed, merged
-from fieldwise.shift.pieces import doubted
+from fieldwise.shift.proof.signal import (
+    Condition,
+    Digit,
+    Fault,
+    Moving,
+    Same,
+    Still,
+    blamed,
+    merged,
+)
+from fieldwise.shift.proof.windows import doubted
 
 FULL = Moving(8, Fraction(1), 8, IndexSet.range(0, 8), ("x",))
 PADDED = replace(

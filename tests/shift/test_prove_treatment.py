@@ -7,7 +7,7 @@ import torch
 
 from fieldwise.capture.torch import registry, rules
 from fieldwise.capture.torch.overloads import is_element_wise
-from fieldwise.shift.treatment import CONTRACTIONS, OTHERS, RANDOM, TABLE, UNJUDGED
+from fieldwise.graph.treatment import CONTRACTIONS, OTHERS, RANDOM, TABLE, UNJUDGED
 
 SPEAKS = {"equal": "its result is a Python value"}
 """Ops that torch calls element-wise and that make no tensor."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from fieldwise.errors import UsageError
-from fieldwise.shift.measurement import measure
+from fieldwise.shift.measurement.equivariance import measure
 from fieldwise.shift.repair import circular
 from fieldwise.shift.repair.borders import wrapped
 from tests.field.networks import BilinearUNet, NearestUNet, TransposedUNet

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from fieldwise.errors import UsageError
-from fieldwise.shift.measure_generic import generic
-from fieldwise.shift.measurement import measure
+from fieldwise.shift.generic import generic
+from fieldwise.shift.measurement.equivariance import measure
 from fieldwise.shift.repair import antialias, circular, polyphase
 from fieldwise.shift.repair.polyphase import components, rolled, sampled, strongest
 from tests.field.networks import BilinearUNet, NearestUNet, TransposedUNet

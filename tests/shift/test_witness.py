@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.shift import certify
-from fieldwise.shift.effort import effort
-from fieldwise.shift.replays import Replays
-from fieldwise.shift.witness import least_shifts, refuted
+from fieldwise.shift.proof.effort import effort
+from fieldwise.shift.proof.replays import Replays
+from fieldwise.shift.proof.witness import least_shifts, refuted
 from tests.shift.single import Op
 
 RAMP = torch.arange(8.0)

@@ -67,7 +67,7 @@ def test_a_fold_report_says_what_was_folded_and_why_not():
 
 def test_certificates_are_a_row_per_value_and_axis_with_the_outputs_first():
     from fieldwise.capture import layers_graph
-    from fieldwise.shift.prove import certify
+    from fieldwise.shift.proof.sweep import certify
 
     found = certify(layers_graph("conv3 relu conv3p1", (1, 1, 12)))
     rows = [row.itertext() for row in ET.fromstring(html.certificates(found)).iter("tr")]

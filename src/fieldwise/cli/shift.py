@@ -19,7 +19,7 @@ from fieldwise.written import shown
 if TYPE_CHECKING:
     from fieldwise.capture import Model
     from fieldwise.shift import Certificate, Certificates
-    from fieldwise.shift.measurement import Measurement
+    from fieldwise.shift.measurement.equivariance import Measurement
     from fieldwise.shift.repair import Repaired
     from fieldwise.shift.repair.periodic import Valid
 
@@ -240,8 +240,8 @@ def _measured(
 ) -> Measurement:
     """By the period that is proven, where one is proven of all that is shifted."""
     with progress("measuring"):
-        from fieldwise.shift.measure_proven import proven_periods
-        from fieldwise.shift.measurement import measure
+        from fieldwise.shift.measurement.beside_proof import proven_periods
+        from fieldwise.shift.measurement.equivariance import measure
 
         return measure(
             model,
@@ -268,7 +268,7 @@ class _Report:
         """What is proven and yet measured to be broken, when both are about the same shift."""
         if self.measurement is None or not self.alone:
             return ()
-        from fieldwise.shift.measure_proven import contradictions
+        from fieldwise.shift.measurement.beside_proof import contradictions
 
         return contradictions((*self.certificates.outputs, *self.layers), self.measurement)
 

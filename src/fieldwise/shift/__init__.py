@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from fieldwise.shift.exercise import circular_conv as circular_conv
     from fieldwise.shift.exercise import commutes as commutes
     from fieldwise.shift.exercise import translate as translate
-    from fieldwise.shift.measure_expect import Motion as Motion
-    from fieldwise.shift.measure_lie import Lie as Lie
-    from fieldwise.shift.measure_lie import lie_derivative as lie_derivative
-    from fieldwise.shift.measure_metrics import Consistency as Consistency
-    from fieldwise.shift.measure_metrics import consistency as consistency
-    from fieldwise.shift.measure_metrics import eq_t as eq_t
-    from fieldwise.shift.measurement import Measurement as Measurement
-    from fieldwise.shift.measurement import Moved as Moved
-    from fieldwise.shift.measurement import measure as measure
-    from fieldwise.shift.prove import certify as certify
+    from fieldwise.shift.measurement.equivariance import Measurement as Measurement
+    from fieldwise.shift.measurement.equivariance import Moved as Moved
+    from fieldwise.shift.measurement.equivariance import measure as measure
+    from fieldwise.shift.measurement.lie import Lie as Lie
+    from fieldwise.shift.measurement.lie import lie_derivative as lie_derivative
+    from fieldwise.shift.measurement.metrics import Consistency as Consistency
+    from fieldwise.shift.measurement.metrics import consistency as consistency
+    from fieldwise.shift.measurement.metrics import eq_t as eq_t
+    from fieldwise.shift.measurement.motion import Motion as Motion
+    from fieldwise.shift.proof.sweep import certify as certify
     from fieldwise.shift.repair import Change as Change
     from fieldwise.shift.repair import Repaired as Repaired
     from fieldwise.shift.repair import antialias as antialias
@@ -39,12 +39,12 @@ _HOMES = {
         "certificate",
     ),
     **dict.fromkeys(("circular_conv", "commutes", "translate"), "exercise"),
-    "certify": "prove",
+    "certify": "proof.sweep",
     **dict.fromkeys(("Change", "Repaired", "antialias", "circular", "polyphase"), "repair"),
-    **dict.fromkeys(("Lie", "lie_derivative"), "measure_lie"),
-    **dict.fromkeys(("Consistency", "consistency", "eq_t"), "measure_metrics"),
-    **dict.fromkeys(("Measurement", "Moved", "measure"), "measurement"),
-    "Motion": "measure_expect",
+    **dict.fromkeys(("Lie", "lie_derivative"), "measurement.lie"),
+    **dict.fromkeys(("Consistency", "consistency", "eq_t"), "measurement.metrics"),
+    **dict.fromkeys(("Measurement", "Moved", "measure"), "measurement.equivariance"),
+    "Motion": "measurement.motion",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.shift import AxisCertificate, Interior, Move, certify
-from fieldwise.shift.measure_generic import redrawn
+from fieldwise.shift.generic import redrawn
 from fieldwise.testing.outcome import Outcome, outcome_of, worst
 from fieldwise.testing.running import (
     Inputs,

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fieldwise.shift import Certificate
-    from fieldwise.shift.measurement import Measurement, Moved
+    from fieldwise.shift.measurement.equivariance import Measurement, Moved
     from fieldwise.shift.repair import Repaired
 
 

@@ -10,11 +10,11 @@ from torch import nn
 from fieldwise.capture.torch import as_example
 from fieldwise.capture.torch.tree import named_tensors, tensors_in
 from fieldwise.errors import UsageError
-from fieldwise.shift.measure_generic import generic
-from fieldwise.shift.measure_proven import proven_periods
-from fieldwise.shift.measure_subject import noise
-from fieldwise.shift.measurement import measure
-from fieldwise.shift.prove import certify
+from fieldwise.shift.generic import generic
+from fieldwise.shift.measurement.beside_proof import proven_periods
+from fieldwise.shift.measurement.equivariance import measure
+from fieldwise.shift.measurement.subject import noise
+from fieldwise.shift.proof.sweep import certify
 from fieldwise.shift.repair.adapt import adapted, changes
 from fieldwise.shift.repair.antialias import Antialiased
 from fieldwise.shift.repair.periodic import Interpolation, Periodic, Valid, learn_layouts

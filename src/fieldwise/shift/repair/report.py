@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldwise.shift.certificate import Breaker, Certificates
-from fieldwise.shift.measurement import Measurement, Moved
-from fieldwise.shift.reasons import CIRCULAR
+from fieldwise.shift.measurement.equivariance import Measurement, Moved
+from fieldwise.shift.proof.reasons import CIRCULAR
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ import numpy as np
 from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.rereading import reread_node
 from fieldwise.graph.calls import arguments, drops_out, is_tensor, op_name
+from fieldwise.graph.constants import Constant, constant, tensors
 from fieldwise.graph.ir import Along, Graph, Node, Ref, Separable, Shape, Unknown, Whole
-from fieldwise.shift.constants import Constant, constant, tensors
-from fieldwise.shift.treatment import TABLE, Treatment
+from fieldwise.graph.treatment import TABLE, Treatment
 from fieldwise.tile.halo.relation import Match, State, single
 from fieldwise.tile.halo.steps import LostError
 

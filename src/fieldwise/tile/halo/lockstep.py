@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fieldwise.graph.constants import constant
 from fieldwise.graph.ir import Graph, Node, Shape
-from fieldwise.shift.constants import constant
 from fieldwise.tile.halo.arguments import (
     check_settings,
     equal_but_for_length,

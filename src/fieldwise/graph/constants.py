@@ -1,0 +1,93 @@
+"""The constants of a recorded call, by their values.
+
+A constant is judged by its values.  A parameter counts as generic, whatever it holds today, and
+so does one without values (a model on the meta device).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fieldwise.graph.calls import is_tensor
+
+Values = NDArray[Any]
+
+
+def tensors(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The constant tensors among arguments, lists flattened."""
+    for name, value in given.items():
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if is_tensor(item):
+                yield name, item
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Constant:
+    """A constant tensor: its shape, what to call it, and its values; None for generic ones."""
+
+    shape: tuple[int, ...]
+    what: str
+    values: Values | None
+
+    def as_dims(self, shape: Sequence[int]) -> Constant:
+        """The same elements in another shape."""
+        values = None if self.values is None else self.values.reshape(tuple(shape))
+        return Constant(tuple(shape), self.what, values)
+
+    def by_rows(self) -> Constant:
+        """Whether rows differ: what lies along the last dimension as one object."""
+        if self.values is None:
+            return Constant((*self.shape[:-1], 1), self.what, None)
+        rows = self.values.reshape(-1, self.shape[-1])
+        numbers = np.unique(rows, axis=0, return_inverse=True)[1]
+        return Constant((*self.shape[:-1], 1), self.what, numbers.reshape(*self.shape[:-1], 1))
+
+    def spread(self, shape: Sequence[int]) -> Constant:
+        """Repeated along the dimensions in which it has but one index."""
+        values = None if self.values is None else np.broadcast_to(self.values, tuple(shape))
+        return Constant(tuple(shape), self.what, values)
+
+    def by_rows_of(self, places: Sequence[int | None]) -> Constant:
+        """Numbers of its rows: along these of its dimensions, and alike in all others.
+
+        places: per dimension of the result the one that it is, None for one that it does not have
+        """
+        kept = [place for place in places if place is not None]
+        shape = tuple(1 if place is None else self.shape[place] for place in places)
+        if self.values is None:
+            return Constant(shape, self.what, None)
+        rows = np.moveaxis(self.values, kept, range(len(kept))).reshape(prod(shape), -1)
+        numbers = np.unique(rows, axis=0, return_inverse=True)[1]
+        return Constant(shape, self.what, numbers.reshape(shape))
+
+    def uniform_along(self, dim: int) -> bool:
+        """Whether it is the same at every index of a dimension."""
+        if self.shape[dim] == 1:
+            return True
+        if self.values is None:
+            return False
+        return bool((self.values == self.values.take([0], dim)).all())
+
+
+def constant(tensor: Any, what: str) -> Constant:
+    """A constant tensor as an array."""
+    shape = tuple(tensor.shape)
+    generic = type(tensor).__name__ == "Parameter" or tensor.device.type == "meta"
+    if generic:
+        return Constant(shape, what, None)
+    if str(tensor.dtype) == "torch.bfloat16":
+        tensor = tensor.float()
+    return Constant(shape, what, tensor.detach().cpu().numpy())
+
+
+def is_flat(known: Constant) -> bool:
+    """Whether all of its elements are known to be the same."""
+    if known.values is None or not known.values.size:
+        return max(known.shape, default=1) <= 1
+    return bool((known.values == known.values.flat[0]).all())

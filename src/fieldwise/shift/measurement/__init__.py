@@ -1,0 +1,1 @@
+"""What numbers say of how outputs move when the input does: errors, metrics and verdicts."""

@@ -1,0 +1,127 @@
+"""The Lie derivative of a network along translation (Gruver et al. 2022).
+
+L f(x) = d/dt T'₋ₜ f(Tₜ x) at t = 0: how fast the output leaves the place where equivariance wants
+it, for infinitely small shifts, where aliasing shows that shifts by whole strides hide.
+
+The translation is that of the trigonometric interpolant, periodic, and its derivative is taken in
+the spectrum, in float64.  (The published code resamples bilinearly at float32 coordinates that
+pass through a division by the size: that alone costs an exactly equivariant circular convolution
+more than a ReLU.)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.tree import map_tensors, tensors_in
+from fieldwise.shift.measurement.motion import Expectations, Motion
+from fieldwise.shift.measurement.subject import Subject, Values, rms, scale
+from fieldwise.shift.measurement.translations import derivative
+
+
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """How fast one value departs from equivariance.
+
+    error:    root mean square of L f over that of f's spatial deviation, per sample of shift; of
+              a value that should not move, over how far it moves between unrelated inputs
+    speed:    the same of the movement d/dt f(Tₜ x) itself; an error as large is no equivariance
+              at all, and where it is 0 nothing was shown
+    """
+
+    name: str
+    axis: int
+    error: float
+    speed: float
+
+
+def lie_derivative(
+    model: nn.Module,
+    example: Any,
+    *,
+    axis: int | Sequence[int] | None = None,
+    layers: Sequence[str] = (),
+    randomise: bool = True,
+    seed: int = 0,
+) -> tuple[Lie, ...]:
+    """Per output, then per named layer, and per axis; the arguments are those of ``measure``.
+
+    Values of which it is not known how they should move are left out, and those that are no numbers
+    with a derivative.
+
+    Raises what ``measure`` raises, and NotImplementedError (torch's own) for an op without a
+    forward-mode derivative.
+
+    >>> conv = nn.Conv1d(1, 2, 5, padding=2, padding_mode="circular")
+    >>> of_conv, of_relu = (
+    ...     lie_derivative(net, (1, 1, 32))[0] for net in (conv, nn.Sequential(conv, nn.ReLU()))
+    ... )
+    >>> of_conv.error < 1e-12 < 1e-2 < of_relu.error
+    True
+    """
+    subject = Subject(model, example, layers, randomise=randomise, seed=seed)
+    expectations = Expectations(capture(subject.model, subject.inputs))
+    found: dict[bool, list[Lie]] = {True: [], False: []}
+    for along in expectations.chosen(axis):
+        rates = _rates(subject, along, len(expectations.shape))
+        for (is_output, name), value in subject.reference.items():
+            value_name = expectations.value(name, is_output=is_output)
+            motion = None if value_name is None else expectations.motion(value_name, along)
+            if value_name is None or motion is None or not value.is_floating_point():
+                continue
+            other = subject.unrelated[is_output, name]
+            motion, size = scale(value, other, motion, expectations.spatial(value_name))
+            rate = rates[is_output, name]
+            departure = rms(rate - _wanted(value, motion))
+            found[is_output].append(
+                Lie(name, along, _over(departure, size), _over(rms(rate), size))
+            )
+    return (*found[True], *found[False])
+
+
+def _rates(subject: Subject, axis: int, rank: int) -> Values:
+    """d/dt of every value while the input is moved along ``axis``."""
+    moving = [
+        tensor
+        for tensor in tensors_in(subject.inputs)
+        if tensor.is_floating_point() and tensor.dim() == rank
+    ]
+
+    def values(*moved: Tensor) -> Values:
+        replaced = {id(old): new for old, new in zip(moving, moved, strict=True)}
+        found = subject.run(map_tensors(lambda t: replaced.get(id(t), t), subject.inputs))
+        return {key: value for key, value in found.items() if value.is_floating_point()}
+
+    tangents = tuple(derivative(tensor, axis) for tensor in moving)
+    _load_forward_mode()
+    _, rates = torch.func.jvp(values, tuple(moving), tangents)
+    return rates
+
+
+@cache
+def _load_forward_mode() -> None:
+    """What torch imports at the first jvp, once, without its own FutureWarnings of torch.jit.
+
+    The filters of warnings belong to the process, so that other threads must not see this often.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import torch._decomp.decompositions_for_jvp  # noqa: F401
+
+
+def _wanted(value: Tensor, motion: Motion) -> Tensor:
+    if motion.dim is None:
+        return torch.zeros_like(value)
+    return float(motion.rate) * derivative(value, motion.dim)
+
+
+def _over(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

@@ -1,0 +1,145 @@
+"""The model under test: a float64 copy, its inputs, and what its modules return."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import as_example
+from fieldwise.capture.torch.capture import check_made
+from fieldwise.capture.torch.running import InDouble, copied, doubled, is_inexact, run
+from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors, tensors_in
+from fieldwise.errors import UsageError
+from fieldwise.shift.generic import generic, settle
+from fieldwise.shift.measurement.motion import Motion
+from fieldwise.shift.measurement.translations import Amount, translated
+
+_ROUNDING = 1e-11
+
+Values = dict[tuple[bool, str], Tensor]
+
+
+class Subject:
+    """A float64 copy of a model, its values on one input, and on an unrelated one."""
+
+    def __init__(
+        self, model: nn.Module, example: Any, layers: Sequence[str], *, randomise: bool, seed: int
+    ) -> None:
+        check_made(named_state(model))
+        example = as_example(example, model)
+        self.model = generic(model, seed=seed) if randomise else doubled(copied(model).cpu()).eval()
+        self.paths = _chosen(self.model, layers)
+        self.inputs = noise(example, seed=seed)
+        if randomise:
+            settle(self.model, lambda: self.run(self.inputs))
+        self.reference = self.run(self.inputs)
+        self.unrelated = self.run(noise(example, seed=seed + 1))
+
+    def run(self, inputs: Any) -> Values:
+        """The outputs, and what the chosen modules returned, copied; complex ones as pairs."""
+        returned: dict[str, list[list[Tensor]]] = defaultdict(list)
+
+        def keep(path: str) -> Any:
+            def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+                returned[path].append([tensor.clone() for tensor in tensors_in(output)])
+
+            return hook
+
+        hooks = [
+            self.model.get_submodule(path).register_forward_hook(keep(path)) for path in self.paths
+        ]
+        try:
+            with InDouble():
+                output = run(self.model, inputs)
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[0]
+            raise UsageError(
+                f"The model failed in float64 ({first.rstrip('.')}); check the input's shape, and "
+                f"that the model runs in that precision, which a decision needs."
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+        values = {(True, name): tensor for name, tensor in named_tensors(output)}
+        values |= {(False, name): tensor for name, tensor in _spelled(returned)}
+        return {key: _as_pairs(value) for key, value in values.items()}
+
+
+def _as_pairs(value: Tensor) -> Tensor:
+    return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+
+
+def noise(example: Any, *, seed: int) -> Any:
+    """The like of an example, standard normal in float64 or complex128; integers are kept."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(tensor: Tensor) -> Tensor:
+        if is_inexact(tensor):
+            kind = torch.complex128 if tensor.is_complex() else torch.float64
+            return torch.randn(tuple(tensor.shape), generator=generator, dtype=kind)
+        return torch.zeros_like(tensor, device="cpu") if tensor.is_meta else tensor
+
+    return map_tensors(draw, example)
+
+
+def scale(
+    value: Tensor, unrelated: Tensor, motion: Motion, spatial: Sequence[int]
+) -> tuple[Motion, float]:
+    """What an error of a value is measured against, and how the value moves after all.
+
+    Its spatial deviation: the root mean square without the spatial mean.  A value that should not
+    move, or is the same everywhere, is measured by how far it moves to an unrelated input.  What
+    is no more than rounding counts as 0.
+    """
+    if motion.dim is not None:
+        deviation = _seen(value - value.mean(tuple(spatial), keepdim=True), value)
+        if deviation:
+            return motion, deviation
+    return Motion(None), _seen(value - unrelated, value)
+
+
+def rms(value: Tensor) -> float:
+    """The root mean square."""
+    return float(value.abs().square().mean().sqrt())
+
+
+def _seen(difference: Tensor, value: Tensor) -> float:
+    found = rms(difference)
+    return found if found > _ROUNDING * float(value.abs().max()) else 0.0
+
+
+def _chosen(model: nn.Module, globs: Sequence[str]) -> tuple[str, ...]:
+    paths = [path for path, _ in model.named_modules() if path]
+    for glob in globs:
+        if not any(fnmatchcase(path, glob) for path in paths):
+            raise UsageError(
+                f"No module is called '{glob}'; a measurement reads what modules return: use "
+                f"a module's path."
+            )
+    return tuple(path for path in paths if any(fnmatchcase(path, glob) for glob in globs))
+
+
+def _spelled(returned: Mapping[str, list[list[Tensor]]]) -> list[tuple[str, Tensor]]:
+    """Named as the graph's values are: 'relu#2' for a second run, 'lstm[0]' for one of several."""
+    found = []
+    for path, runs in returned.items():
+        for number, tensors in enumerate(runs, 1):
+            name = path if len(runs) == 1 else f"{path}#{number}"
+            for position, tensor in enumerate(tensors):
+                found.append((name if len(tensors) == 1 else f"{name}[{position}]", tensor))
+    return found
+
+
+def shifted(inputs: Any, amount: Amount, axis: int, shape: tuple[int, ...]) -> Any:
+    """Every real or complex tensor of the inputs' rank moved by ``amount`` along ``axis``."""
+
+    def shift(tensor: Tensor) -> Tensor:
+        moves = is_inexact(tensor) and tensor.dim() == len(shape)
+        return translated(tensor, amount, axis) if moves else tensor
+
+    return map_tensors(shift, inputs)

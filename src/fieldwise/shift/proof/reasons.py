@@ -1,0 +1,153 @@
+"""What a report says of a window that is no longer whole, and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fieldwise.axes import AxisMap, Border
+from fieldwise.graph.ir import Along
+from fieldwise.graph.treatment import UNJUDGED
+from fieldwise.shift.proof.signal import Fault, Moving
+
+CIRCULAR = "pad circularly: fieldwise.shift.circular"
+_POOLS = ("max_pool", "avg_pool")
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """The reasons that one op gives.
+
+    op, given: its canonical name and the arguments of its call, where known
+    axis_size: of the input axis that is shifted
+    """
+
+    op: str
+    given: Mapping[str, Any]
+    axis_size: int
+
+    def __call__(self, condition: str, moving: Moving, along: Along | None) -> Fault:
+        """Why a window is dirty, short or long after this op."""
+        if condition == "dirty":
+            return self._dirty(along)
+        if along is not None and self.given.get("align_corners"):
+            return _ALIGNED
+        if condition == "short":
+            return self._short(moving, along)
+        return Fault(
+            "the axis is longer than a whole number of turns",
+            "crop what is padded or repeated beyond them",
+        )
+
+    def _dirty(self, along: Along | None) -> Fault:
+        if along is None:
+            return Fault("it puts something beside what moves", "wrap the axis around instead")
+        if along.border is Border.REFLECT or along.border is Border.SYMMETRIC:
+            return Fault("reflect padding", CIRCULAR)
+        if self.op.startswith("upsample"):
+            if self.given.get("align_corners"):
+                return _ALIGNED
+            return Fault("the interpolation is clamped at the edge", "wrap the edge around first")
+        if along.border is Border.CLAMP:
+            return Fault("padding by the edge sample", CIRCULAR)
+        if along.border is Border.WRAP:
+            return Fault("it wraps around what is not a whole number of turns", CIRCULAR)
+        if self.op in _POOLS and self.given.get("ceil_mode"):
+            return Fault(
+                "ceil_mode: the last window hangs over the edge",
+                "use ceil_mode=False, or a size that the windows fit",
+            )
+        if self.op == "max_pool":
+            return Fault("padding by −inf", CIRCULAR)
+        if self.op == "pad" and self._asymmetric():
+            return Fault("asymmetric zero padding, as in SAME", CIRCULAR)
+        if self.op in ("slice", "index", "index_select", "select"):
+            return Fault("it reads beyond what moves", None)
+        return Fault("zero padding", CIRCULAR)
+
+    def _asymmetric(self) -> bool:
+        pad = self.given.get("pad") or ()
+        return any(a != b for a, b in zip(pad[::2], pad[1::2], strict=False))
+
+    def _short(self, moving: Moving, along: Along | None) -> Fault:
+        index = along.map if along is not None else None
+        turn = moving.turn or 0
+        if isinstance(index, AxisMap) and turn > abs(moving.rate) * self.axis_size:
+            before = abs(moving.rate * index.advance / index.period) * self.axis_size
+            if abs(index.advance) > 1 and before.denominator == 1:
+                return Fault(
+                    f"the size {before} is not a multiple of the stride {abs(index.advance)}",
+                    "use a size that the strides divide",
+                )
+        if self.op == "conv" or self.op in _POOLS:
+            return Fault("a valid convolution shortens the axis" if self.op == "conv"
+                         else "a valid window shortens the axis", CIRCULAR)  # fmt: skip
+        return Fault("it crops the axis", "keep the whole axis")
+
+
+_ALIGNED = Fault(
+    "align_corners stretches the axis by a ratio that no step fits",
+    "use align_corners=False",
+)
+ORDERED = {
+    "linear": Fault(
+        "a linear layer gives every position its own weights", "average over the axis first"
+    ),
+    "matmul": Fault(
+        "a product with a constant matrix weighs positions one by one", "use a convolution"
+    ),
+    "cumulative": Fault("it goes through the positions in order", None),
+}
+ORDERED |= dict.fromkeys(
+    (
+        "argmax",
+        "argmin",
+        "argsort",
+        "sort",
+        "topk",
+        *"max min median nanmedian mode kthvalue".split(),
+    ),
+    Fault("it says at which position of the axis something is", None),
+)
+ORDERED["causal"] = Fault("causal attention goes through the positions in order")
+ORDERED["pdist"] = ORDERED["linalg_cross"] = Fault("it pairs positions in order", known=False)
+ORDERED |= dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), ORDERED["cumulative"])
+ORDERED["einsum"] = ORDERED["matmul"]
+
+
+def undescribed(op: str) -> Fault:
+    """What an op without a treatment is told: nothing is known of it."""
+    why = f"'{op}' is not supported: how it treats positions is not described"
+    return Fault(why, "describe it in graph/treatment.py", known=False)
+
+
+PICKED = Fault("it picks a position of the axis", "reduce over the axis instead")
+ABSOLUTE = Fault("the indices that it returns are absolute positions", "use the values alone")
+
+
+def ordered(op: str) -> Fault:
+    """What an op that gives positions their own weights is told."""
+    return ORDERED.get(op, Fault(f"'{op}' gives every position its own weight", None))
+
+
+def unjudged(op: str) -> Fault:
+    """What is told of an op of which nothing is claimed."""
+    return Fault(UNJUDGED[op], known=False)
+
+
+def varies(op: str, what: str) -> Fault:
+    """A constant that differs between positions."""
+    if op == "layer_norm":
+        return Fault(
+            f"its {what} varies along the axis", "normalise over the channels, or without affine"
+        )
+    if op == "attention":
+        return Fault(
+            f"its {what} varies with the position",
+            "use a bias that depends on the circular distance alone, or none",
+        )
+    return Fault(
+        f"it meets {what} that varies along the axis",
+        "remove it, or make it periodic with the stride",
+    )

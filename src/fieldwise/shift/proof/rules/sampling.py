@@ -1,0 +1,109 @@
+"""Sampling at a constant grid: where it looks is judged by the grid's values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fieldwise.axes import AxisMap, Border, IndexSet, Table, index_map
+from fieldwise.graph.calls import arguments, is_tensor
+from fieldwise.graph.constants import Values, constant
+from fieldwise.graph.ir import Along, Ref
+from fieldwise.shift.proof.frame import Frame
+from fieldwise.shift.proof.layout import Dim, Layout, moves, read_along, stays
+from fieldwise.shift.proof.signal import BreaksError, Fault
+
+_BILINEAR, _NEAREST, _BICUBIC = 0, 1, 2
+_BORDERS = (Border.DROP, Border.CLAMP, Border.REFLECT)
+_EXACT = 1e-11
+
+
+def sampled(frame: Frame) -> Layout:
+    """The layout of grid_sample.
+
+    Raises BreaksError where the grid derives from the input, or forms no regular pattern.
+    """
+    given = arguments(frame.node)
+    grid = given["grid"]
+    if not is_tensor(grid) or not isinstance(given["input"], Ref):
+        raise BreaksError(Fault("it reads at positions that depend on the data", known=False))
+    layout = frame.layout(given["input"].operand)
+    found = [*layout[:2], *map(stays, frame.result[2:])]
+    known = constant(grid, "grid").values
+    if moves(layout[0]):
+        raise BreaksError(Fault("it samples each image of a batch at positions of its own"))
+    for dim in range(2, len(layout)):
+        if moves(layout[dim]):
+            if known is None:
+                raise BreaksError(Fault("it reads at positions that are learned"))
+            place, new = _along(frame, given, layout[dim], dim, known.astype(float))
+            if moves(found[place]):
+                raise BreaksError(Fault("it reads a diagonal of what moves", known=False))
+            found[place] = new
+    return tuple(found)
+
+
+def _along(
+    frame: Frame, given: Mapping[str, Any], dim: Dim, number: int, grid: Values
+) -> tuple[int, Dim]:
+    """Which result dimension follows a dimension of the image, and how."""
+    size = frame.graph.shape(frame.node.operands[given["input"].operand])[number]
+    last = grid.shape[-1] - 1
+    coordinates = [_positions(grid[..., last - k], s, given) for k, s in enumerate(
+        frame.graph.shape(frame.node.operands[given["input"].operand])[2:]
+    )]  # fmt: skip
+    mine = coordinates[number - 2]
+    varying = [axis for axis in range(mine.ndim) if not _uniform(mine, axis)]
+    if len(varying) != 1 or not varying[0]:
+        raise BreaksError(Fault("its grid bends what moves"))
+    (axis,) = varying
+    if any(not _uniform(other, axis) for other in coordinates if other is not mine):
+        raise BreaksError(Fault("its grid mixes the axes"))
+    line = np.moveaxis(mine, axis, 0).reshape(mine.shape[axis], -1)[:, 0]
+    along = Along(axis + 1, _regular(line, size, given), _BORDERS[given["padding_mode"]])
+    if along.border is Border.REFLECT and not given["align_corners"]:
+        along = Along(axis + 1, along.map, Border.SYMMETRIC)
+    return axis + 1, read_along(dim, along, len(line), frame.voice, averages=True)
+
+
+def _positions(coordinate: Values, size: int, given: Mapping[str, Any]) -> Values:
+    """Coordinates in [−1, 1] as positions among samples."""
+    if given["align_corners"]:
+        return (coordinate + 1) / 2 * (size - 1)
+    return ((coordinate + 1) * size - 1) / 2
+
+
+def _uniform(values: Values, axis: int) -> bool:
+    return bool((abs(values - values.take([0], axis)) < _EXACT).all())
+
+
+def _regular(line: Values, size: int, given: Mapping[str, Any]) -> AxisMap | Table:
+    """The map of a line of positions that repeats with a whole number of samples.
+
+    Where all lie on samples, or alike between them, within the axis, it need not be in order.
+    """
+    rows = [_taps(float(p), given["interpolation_mode"]) for p in line]
+    jumps = line - line[0]
+    inside = min(map(min, rows)) >= 0 and max(map(max, rows)) < size
+    if inside and (abs(jumps - jumps.round()) < _EXACT).all():
+        return index_map([IndexSet.of(row) for row in rows])
+    for period in range(1, len(line) // 2 + 1):
+        jumps = line[period:] - line[:-period]
+        advance = round(float(jumps[0]))
+        if advance and (abs(jumps - advance) < _EXACT).all():
+            return AxisMap(advance, tuple(map(IndexSet.of, rows[:period])))
+    raise BreaksError(Fault("its grid takes steps that are no whole number of samples"))
+
+
+def _taps(position: float, mode: int) -> list[int]:
+    near = round(position)
+    if mode == _NEAREST:
+        if abs(abs(position - near) - 0.5) < _EXACT:
+            raise BreaksError(Fault("its grid lies half-way between samples", known=False))
+        return [near]
+    if abs(position - near) < _EXACT:
+        return [near]
+    left = int(np.floor(position))
+    return [left, left + 1] if mode == _BILINEAR else [left - 1, left, left + 1, left + 2]

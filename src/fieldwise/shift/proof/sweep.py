@@ -1,0 +1,251 @@
+"""``certify``: a proof, from the graph, of how every value answers a shift of the input.
+
+One sweep per axis and theorem.  In the circular theorem the input is periodic and is rolled; in
+the interior theorem it is a window of an unbounded signal, which is seen shifted.  The sweeps are
+the same but for that: a layout per value says which of its positions move (``layout``), a step per
+node carries it on (``step``), and the first node at which nothing can be said any more is kept as
+the reason.  Whether it breaks the value for good is asked of numbers too (``witness``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import lcm
+from typing import Any
+
+from fieldwise.axes import Border
+from fieldwise.collecting import uncollected
+from fieldwise.errors import UsageError
+from fieldwise.graph.calls import arguments
+from fieldwise.graph.constants import constant
+from fieldwise.graph.ir import Along, Graph, Node, Separable, Value
+from fieldwise.graph.names import aliases, resolve
+from fieldwise.graph.spatial import spatial_axes
+from fieldwise.shift.certificate import (
+    Certificate,
+    Certificates,
+)
+from fieldwise.shift.proof.frame import Frame
+from fieldwise.shift.proof.generic_graph import generic_graph
+from fieldwise.shift.proof.layout import (
+    Layout,
+    Voice,
+    movers,
+    moves,
+    period_of,
+    source_layout,
+    stays,
+    uniform,
+)
+from fieldwise.shift.proof.reasons import Reasons
+from fieldwise.shift.proof.signal import BreaksError, Fault
+from fieldwise.shift.proof.states import Follows, Lost, State
+from fieldwise.shift.proof.step import advanced, is_random
+from fieldwise.shift.proof.undecided import handed_on, has_weights, merged_faults
+from fieldwise.shift.proof.verdict import axis_certificate, is_claimed
+
+
+def certify(
+    model: Any,
+    example: Any = None,
+    *,
+    wrt: str | None = None,
+    axes: Sequence[int] | None = None,
+) -> Certificates:
+    """How every value of a network answers a shift of its input, proven from the graph.
+
+    model:   a captured ``Graph``, or a ``torch.nn.Module`` with an ``example`` input: a tensor, a
+             tuple or dict of tensors, or the shape of the only input
+    wrt:     the input that is shifted; by default the first
+    axes:    of it; by default all from 2 on (for (batch, channels, *spatial)), the last one where
+             there are fewer
+
+    Other inputs are not shifted.  Parameters count as generic, and so does what is computed from
+    them; other constants are judged by their values.  Before a value is called broken, numbers are
+    asked, as far as that costs little (see ``witness``).
+
+    Raises CaptureError where the model cannot be recorded, UsageError for an unknown input or axis,
+    or an axis without positions.
+    """
+    graph = generic_graph(model, example)
+    source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
+    chosen = spatial_axes(source, axes)
+    for axis in chosen:
+        if not source.shape[axis]:
+            raise UsageError(f"Axis {axis} of '{source.name}' is empty; nothing can be shifted.")
+    with uncollected():
+        sweeps = {
+            axis: tuple(_sweep(graph, source, axis, circular=c) for c in (True, False))
+            for axis in chosen
+        }
+    names = _names(graph)
+    values = tuple(_dependent(graph, source.name))
+    refuted = _refuted(
+        graph, source, {axis: circular for axis, (circular, _) in sweeps.items()}, values, example
+    )
+    found: dict[str, Certificate] = {}
+    with uncollected():
+        for value in values:
+            certified = tuple(
+                axis_certificate(
+                    axis,
+                    source.shape[axis],
+                    *(sweep[value] for sweep in sweeps[axis]),
+                    refuted=(value, axis) in refuted,
+                )
+                for axis in chosen
+            )
+            found[value] = Certificate(
+                names.get(value, value), value, graph.shape(value), certified
+            )
+    return Certificates(graph, source.name, chosen, found)
+
+
+def _refuted(
+    graph: Graph,
+    source: Value,
+    states: Mapping[int, Mapping[str, State]],
+    values: Sequence[str],
+    example: Any,
+) -> frozenset[tuple[str, int]]:
+    """The values that would be called broken, and the axes, of which numbers show the contrary.
+
+    states: of the circular sweep, per axis
+    """
+    claims: dict[str, dict[int, bool]] = {}
+    for axis, found in states.items():
+        for value in values:
+            if is_claimed(found[value]):
+                claims.setdefault(value, {})[axis] = isinstance(found[value], Follows)
+    if not claims or any(node.source is None for node in graph.nodes):
+        return frozenset()
+    from fieldwise.capture.torch.tree import tensors_in
+    from fieldwise.shift.proof.witness import refuted
+
+    given = {id(tensor): tensor for tensor in tensors_in(example)}
+    return refuted(graph, source.name, claims, tuple(given.values()))
+
+
+def _names(graph: Graph) -> dict[str, str]:
+    """What reports call a value: the user's key of an output, or the module that returned it."""
+    keys = dict(zip(graph.outputs, graph.output_names, strict=False))
+    keys = {value: key for value, key in keys.items() if not key.isdecimal()}
+    return {value: names[0] for value, names in aliases(graph).items() if names} | keys
+
+
+def _dependent(graph: Graph, source: str) -> Iterator[str]:
+    """The values that depend on the source, in execution order."""
+    found = {source}
+    yield source
+    for node in graph.nodes:
+        for name, reads in zip(node.results, node.reads, strict=True):
+            if any(node.operands[read.operand] in found for read in reads) and name not in found:
+                found.add(name)
+                yield name
+
+
+# -------------------------------------------------------------------- the sweep
+
+
+def _sweep(graph: Graph, source: Value, axis: int, *, circular: bool) -> Mapping[str, State]:
+    states: dict[str, State] = {
+        name: Follows(tuple(map(stays, graph.shape(name)))) for name in graph.inputs
+    }
+    states[source.name] = Follows(source_layout(source.shape, axis, circular=circular))
+    size, names = source.shape[axis], dict[Hashable, int]()
+    for node in graph.nodes:
+        for position, name in enumerate(node.results):
+            if name != source.name:
+                states[name] = _next(graph, node, position, states, size, names, circular=circular)
+    return states
+
+
+def _next(
+    graph: Graph,
+    node: Node,
+    position: int,
+    states: Mapping[str, State],
+    size: int,
+    names: dict[Hashable, int],
+    *,
+    circular: bool,
+) -> State:
+    read = dict.fromkeys(read.operand for read in node.reads[position])
+    operands = {number: states[node.operands[number]] for number in read}
+    known = handed_on(_inherited(operands.values()), node, _shifted(node, operands))
+    if any(isinstance(state, Lost) for state in operands.values()):
+        return Lost(known)
+    layouts = {n: state.layout for n, state in operands.items() if isinstance(state, Follows)}
+    before = lcm(*(state.period for state in operands.values() if isinstance(state, Follows)))
+    name = node.results[position]
+    reasons = Reasons(node.op, arguments(node), size)
+    voice = Voice(name, lambda *told: _placed(reasons(*told), name, node))
+    frame = Frame(graph, node, position, layouts, before, size, voice, names=names)
+    try:
+        layout = _layout(frame, layouts)
+        period = lcm(before, period_of(layout), *frame.met)
+        if circular and period % size == 0 and before % size:
+            raise BreaksError(
+                Fault(f"only a full turn of the axis is left, {period} of {size}", _LARGER)
+            )
+    except BreaksError as broken:
+        faults = (_placed(fault, name, node) for fault in broken.faults)
+        return Lost(merged_faults((*known, *faults)))
+    wraps = _wraps(node) or any(isinstance(o, Follows) and o.wraps for o in operands.values())
+    return Follows(layout, period, wraps)
+
+
+_LARGER = "use a larger input"
+
+
+def _wraps(node: Node) -> bool:
+    """Whether a node pads circularly."""
+    steps = (step for reads in node.reads for read in reads for step in read.steps)
+    coords = (coord for step in steps if isinstance(step, Separable) for coord in step.coords)
+    return node.op == "pad" and any(
+        isinstance(coord, Along) and coord.border is Border.WRAP and not coord.map.is_identity
+        for coord in coords
+    )
+
+
+def _layout(frame: Frame, layouts: Mapping[int, Layout]) -> Layout:
+    if frame.node.op == "constant" and frame.node.source is not None:
+        known = constant(frame.node.source.args[0], "a constant")
+        return tuple(
+            uniform(n) if known.uniform_along(dim) else stays(n)
+            for dim, n in enumerate(known.shape)
+        )
+    if is_random(frame):
+        raise BreaksError(Fault("it draws at random", "call model.eval()"))
+    if any(moves(dim) for layout in layouts.values() for dim in layout):
+        return advanced(frame)
+    try:
+        return advanced(frame)
+    except BreaksError:
+        return tuple(map(stays, frame.result))
+
+
+def _placed(fault: Fault, name: str, node: Node) -> Fault:
+    if fault.node:
+        return fault
+    return replace(fault, node=name, module=node.module, settled=has_weights(node))
+
+
+def _shifted(node: Node, operands: Mapping[int, State]) -> int:
+    """How many of a node's operands a shift of the input changes."""
+    return len({
+        node.operands[number]
+        for number, state in operands.items()
+        if isinstance(state, Lost) or any(map(moves, state.layout))
+    })  # fmt: skip
+
+
+def _inherited(states: Any) -> Iterator[Fault]:
+    """What has been broken already, among the operands of a node."""
+    for state in states:
+        if isinstance(state, Lost):
+            yield from state.faults
+        else:
+            for moving in movers(state.layout):
+                yield from (fault for condition, fault in moving.faults if condition != "long")
