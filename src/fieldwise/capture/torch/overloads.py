@@ -241,6 +241,11 @@ def tensors_of(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
     return found
 
 
+def results_of(out: Any) -> tuple[Tensor, ...]:
+    """The tensors among the results of an op."""
+    return (out,) if isinstance(out, Tensor) else tuple(tensors_of((out,), {}))
+
+
 def map_arguments(
     change: Callable[[Tensor], Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:

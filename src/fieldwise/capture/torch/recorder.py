@@ -46,6 +46,7 @@ from fieldwise.capture.torch.overloads import (
     on_device,
     out_of_place,
     reads_of,
+    results_of,
     split_arguments,
     tensors_of,
     unknown_reads,
@@ -65,6 +66,8 @@ class _Recorded:
     """A call as it is written down, and as it runs on the meta device.
 
     ``args`` and ``kwargs`` hold a ``Ref`` for each operand; ``constants`` are the other tensors.
+    ``stand_ins`` holds each tensor among the arguments with what stands in for it in ``meta_args``
+    and ``meta_kwargs``.
     """
 
     args: tuple[Any, ...]
@@ -72,12 +75,9 @@ class _Recorded:
     operands: tuple[int, ...]
     shapes: tuple[Shape, ...]
     constants: tuple[Tensor, ...]
+    stand_ins: tuple[tuple[Tensor, Tensor], ...]
     meta_args: tuple[Any, ...]
     meta_kwargs: dict[str, Any]
-
-    def stand_ins(self) -> list[Tensor]:
-        """The tensors among the arguments, on the meta device."""
-        return tensors_of(self.meta_args, self.meta_kwargs)
 
     def call(self, target: Any) -> Call:
         """The call that a node keeps."""
@@ -137,7 +137,7 @@ class Recorder(DispatchMode):
         with torch._C.DisableTorchFunction():
             try:
                 out = self._dispatch(func, args, dict(kwargs))
-                for tensor in (out,) if isinstance(out, Tensor) else tensors_of((out,), {}):
+                for tensor in results_of(out):
                     self.memory.check(tensor)
             except CaptureError as error:
                 self.refusal = self.refusal or error
@@ -270,13 +270,13 @@ class Recorder(DispatchMode):
     def _record(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         recorded = self._recorded(op, args, kwargs)
         out = self._run(op, func, recorded)
-        results = tuple(tensors_of((out,), {}))
+        results = results_of(out)
         written = op.written(args, kwargs)
         if not written:
             if not results:
                 return out
             made = set(map(id, results))
-            for given, meta in zip(tensors_of(args, kwargs), recorded.stand_ins(), strict=True):
+            for given, meta in recorded.stand_ins:
                 if out is meta:
                     return given
                 if id(meta) in made:
@@ -284,7 +284,7 @@ class Recorder(DispatchMode):
             for result in results if len(made) < len(results) else ():
                 if sum(other is result for other in results) > 1:
                     out = _parted(out, result)
-            results = tuple(tensors_of((out,), {}))
+            results = results_of(out)
         values = self._emit(op, func, recorded, results)
         if not written:
             self._attach(func, out, recorded, values)
@@ -298,23 +298,27 @@ class Recorder(DispatchMode):
     def _recorded(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Recorded:
         numbers: dict[int, int] = {}
         constants: list[Tensor] = []
+        stand_ins: list[tuple[Tensor, Tensor]] = []
         shape_of = self.trace.shapes
 
         def refer(tensor: Tensor) -> tuple[Any, Tensor]:
             entry = self.memory.entry(tensor)
             if entry is None:
                 constants.append(tensor)
-                return tensor, self.constants.twin(tensor)
+                twin = self.constants.twin(tensor)
+                stand_ins.append((tensor, twin))
+                return tensor, twin
             value = self.memory.current(entry)
             if tensor.shape != shape_of[value]:
                 self.memory.check(tensor)
+            stand_ins.append((tensor, entry.tensor))
             return Ref(numbers.setdefault(value, len(numbers))), entry.tensor
 
         call, meta = split_arguments(refer, args, kwargs)
         if op.moves:
             call, meta = self.constants.at_home(*call), on_device(META, *meta)
-        shapes = tuple(self.trace.shapes[value] for value in numbers)
-        return _Recorded(*call, tuple(numbers), shapes, tuple(constants), *meta)
+        shapes = tuple(shape_of[value] for value in numbers)
+        return _Recorded(*call, tuple(numbers), shapes, tuple(constants), tuple(stand_ins), *meta)
 
     def _stand_in(self, tensor: Tensor) -> Tensor:
         entry = self.memory.entry(tensor)
@@ -396,14 +400,12 @@ class Recorder(DispatchMode):
 
     def _attach(self, func: Any, out: Any, recorded: _Recorded, values: tuple[int, ...]) -> None:
         """Remember the results: fresh memory, or views of an operand's."""
-        for position, (result, value) in enumerate(
-            zip(tensors_of((out,), {}), values, strict=True)
-        ):
+        for position, (result, value) in enumerate(zip(results_of(out), values, strict=True)):
             storage = self.memory.storage(result)
             if storage is None:
                 self.memory.own(result, value)
                 continue
-            entries = map(self.memory.entry, recorded.stand_ins())
+            entries = (self.memory.entry(meta) for _, meta in recorded.stand_ins)
             base = next(entry for entry in entries if entry and entry.storage is storage)
             reads = self.trace.drafts[-1].reads[position]
             view = _view(describe(func), func, out, recorded, reads, position)
@@ -425,10 +427,11 @@ class Recorder(DispatchMode):
         assert base is not None
         call = map_arguments(lambda t: Ref(0) if t is made.base else t, made.args, made.kwargs)
         meta = map_arguments(self._stand_in, *on_device(META, made.args, made.kwargs))
-        recorded = _Recorded(*call, (), (tuple(made.base.shape),), (), *meta)
+        stand_ins = tuple((t, self._stand_in(t)) for t in tensors_of(made.args, made.kwargs))
+        recorded = _Recorded(*call, (), (tuple(made.base.shape),), (), stand_ins, *meta)
         op = describe(made.func)
         out = self._run(op, made.func, recorded)
-        results = tuple(tensors_of((out,), {}))
+        results = results_of(out)
         position = next(n for n, result in enumerate(made.results) if result is tensor)
         reads = self._reads(op, recorded, results)[position]
         view = _view(op, made.func, out, recorded, reads, position)
@@ -451,7 +454,7 @@ class Recorder(DispatchMode):
         with self._casting_to(None):  # autocast passes ops with out= by
             found = self._dispatch(plain, args, rest)
         targets = op.written(args, kwargs)
-        for target, result in zip(targets, tensors_of((found,), {}), strict=True):
+        for target, result in zip(targets, results_of(found), strict=True):
             if target.shape != result.shape:
                 self._grow(op, target, result.shape)
             self._dispatch(torch.ops.aten.copy_.default, (target, result), {})
@@ -539,8 +542,8 @@ def _view(
     op: Op, func: Any, out: Any, recorded: _Recorded, reads: tuple[Read, ...], position: int
 ) -> View:
     """A view op of one operand, as a link of the chain from a storage to a tensor."""
-    base = next(t for t in recorded.stand_ins())
-    result = tensors_of((out,), {})[position]
+    base = recorded.stand_ins[0][1]
+    result = results_of(out)[position]
     why = f"a view by {op.name}"
     return View(
         op=op.canonical,

@@ -38,7 +38,7 @@ def _check_room(*kernel: int, results: Tensor) -> None:
 
 def shortcut(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
     """The result, if its layout is known without asking torch."""
-    known = _SHORTCUTS.get(func)
+    known = SHORTCUTS.get(func)
     return None if known is None else known(*args, **kwargs)
 
 
@@ -46,29 +46,58 @@ def _contiguous(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.empty(shape, dtype=dtype, device=META)
 
 
-def _like(x: Tensor) -> Tensor | None:
-    """The layout of the operand, which the op keeps where it is dense."""
-    dense = x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=_LAST))
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=META) if dense else None
+def _like(x: Tensor) -> Tensor:
+    """The layout of the operand: its strides where it is dense, else their order."""
+    if x.is_contiguous():
+        return _contiguous(x.shape, x.dtype)
+    if not _dense(x):
+        return torch.empty_like(x)
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=META)
 
 
-_LAST = torch.channels_last
+def _unary(x: Tensor, *options: Any, **named: Any) -> Tensor | None:
+    return _like(x) if x.is_floating_point() else None
 
 
-def _element_wise(x: Any, y: Any, **options: Any) -> Tensor | None:
+def _unary_in_place(x: Tensor, *options: Any, **named: Any) -> Tensor | None:
+    """The operand itself, if it may be written to: no two of its elements share memory."""
+    return x if x.is_floating_point() and _dense(x) else None
+
+
+def _binary(x: Any, y: Any, **options: Any) -> Tensor | None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         return None
     if not isinstance(y, Tensor):
         return None if isinstance(y, complex) else _like(x)
-    if y.dtype != x.dtype:
+    wide = _wider(x, y)
+    return None if wide is None else _like(wide)
+
+
+def _binary_in_place(x: Tensor, y: Any, **options: Any) -> Tensor | None:
+    if isinstance(y, Tensor):
+        return x if _wider(x, y) is x else None
+    return None if isinstance(y, complex) else _unary_in_place(x)
+
+
+def _wider(x: Tensor, y: Tensor) -> Tensor | None:
+    """The one of two tensors that has the layout of what is made of both; None if unknown."""
+    if y.dtype != x.dtype or not x.is_floating_point():
         return None
     if x.shape == y.shape:
-        return _like(x) if x.stride() == y.stride() else None
-    wide, narrow = (x, y) if x.dim() >= y.dim() else (y, x)
+        alike = _dense(x) if x.stride() == y.stride() else _both_contiguous(x, y)
+        return x if alike else None
+    wide, narrow = (x, y) if (x.dim(), x.numel()) >= (y.dim(), y.numel()) else (y, x)
     pairs = zip(reversed(wide.shape), reversed(narrow.shape), strict=False)
-    fits = all(b in (1, a) for a, b in pairs)
+    fits = _dense(wide) and all(b in (1, a) for a, b in pairs)
     is_line = narrow.numel() == max(narrow.shape, default=1)
-    return _like(wide) if fits and (is_line or _both_contiguous(x, y)) else None
+    return wide if fits and (is_line or _both_contiguous(x, y)) else None
+
+
+def _dense(x: Tensor) -> bool:
+    return x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=_LAST))
+
+
+_ROWS, _LAST = torch.contiguous_format, torch.channels_last
 
 
 def _both_contiguous(x: Tensor, y: Tensor) -> bool:
@@ -84,8 +113,12 @@ def _conv2d(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Tensor | None:
-    plain = x.dim() == 4 and _row_major(x) and _row_major(weight) and x.dtype == weight.dtype
-    if not plain or x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
+    rows = _row_major(x)
+    last = not rows and x.dim() == 4 and x.is_contiguous(memory_format=_LAST)
+    plain = x.dim() == 4 and (rows or (last and not x.is_contiguous()))
+    if not plain or not _row_major(weight) or x.dtype != weight.dtype:
+        return None
+    if x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
         return None
     if bias is not None and (bias.dtype != x.dtype or bias.shape != weight.shape[:1]):
         return None
@@ -95,7 +128,16 @@ def _conv2d(
         + 1
         for axis, (size, taps) in enumerate(zip(x.shape[2:], weight.shape[2:], strict=True))
     ]
-    return _contiguous((x.shape[0], weight.shape[0], *space), x.dtype) if min(space) > 0 else None
+    if min(space) <= 0:
+        return None
+    shape, order = (x.shape[0], weight.shape[0], *space), _LAST if last else _ROWS
+    return torch.empty(shape, dtype=x.dtype, device=META, memory_format=order)
+
+
+def _adaptive_avg_pool2d(x: Tensor, size: Sequence[int]) -> Tensor | None:
+    plain = x.dim() in (3, 4) and _row_major(x) and x.is_floating_point() and x.numel()
+    fits = plain and len(size) == 2 and min(size) > 0
+    return _contiguous((*x.shape[:-2], *size), x.dtype) if fits else None
 
 
 def _row_major(x: Tensor) -> bool:
@@ -111,19 +153,15 @@ def _along(value: Sequence[int], axis: int) -> int:
     return value[axis] if len(value) > 1 else value[0]
 
 
-def _gelu(x: Tensor, **options: Any) -> Tensor | None:
-    return _like(x) if x.is_floating_point() else None
-
-
 def _roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor | None:
     fits = len(shifts) == len(dims) and all(-x.dim() <= dim < x.dim() for dim in dims)
-    return _like(x) if fits else None
+    return _like(x) if fits and _dense(x) else None
 
 
 def _batch_norm(x: Tensor, *options: Any) -> Tensor | None:
     per_channel = [option for option in options if isinstance(option, Tensor)]
     fits = x.dim() > 1 and all(option.shape == x.shape[1:2] for option in per_channel)
-    return _like(x) if fits else None
+    return _like(x) if fits and _dense(x) else None
 
 
 def _layer_norm(
@@ -207,8 +245,16 @@ _CONVOLUTIONS = (
     aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
     aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding,
 )  # fmt: skip
-_SHORTCUTS: dict[Any, Callable[..., Tensor | None]] = {
+_UNARY = (
+    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardtanh",
+    "hardswish", "hardsigmoid", "softplus", "sigmoid", "tanh", "exp", "sqrt", "rsqrt", "neg", "abs",
+    "square",
+)  # fmt: skip
+"""One operand, and numbers; the result has its dtype where that is floating."""
+_BINARY = ("add", "sub", "mul", "div")
+SHORTCUTS: dict[Any, Callable[..., Tensor | None]] = {
     aten.conv2d.default: _conv2d,
+    aten.adaptive_avg_pool2d.default: _adaptive_avg_pool2d,
     aten.batch_norm.default: _batch_norm,
     aten.layer_norm.default: _layer_norm,
     aten.linear.default: _linear,
@@ -216,10 +262,14 @@ _SHORTCUTS: dict[Any, Callable[..., Tensor | None]] = {
     aten.scaled_dot_product_attention.default: _attention,
     aten.cat.default: _cat,
     aten.roll.default: _roll,
-    aten.gelu.default: _gelu,
     aten._softmax_backward_data.default: _softmax_backward,
     aten._log_softmax_backward_data.default: _softmax_backward,
-    **dict.fromkeys(
-        (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor), _element_wise
-    ),
+    **{getattr(aten, name).default: _unary for name in _UNARY},
+    **{
+        getattr(aten, f"{name}_").default: _unary_in_place
+        for name in _UNARY
+        if hasattr(aten, f"{name}_")
+    },
+    **{getattr(aten, name).Tensor: _binary for name in _BINARY},
+    **{getattr(aten, f"{name}_").Tensor: _binary_in_place for name in _BINARY},
 }
