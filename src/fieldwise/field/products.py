@@ -85,11 +85,11 @@ def _span(where: Guards) -> _Span:
 
 
 def _apart(one: _Span, two: _Span) -> bool:
-    return any(
-        dim == other and (last < start or stop < first)
-        for dim, first, last in one
-        for other, start, stop in two
-    )
+    for dim, first, last in one:
+        for other, start, stop in two:
+            if dim == other and (last < start or stop < first):
+                return True
+    return False
 
 
 class ByGuard:
@@ -140,14 +140,15 @@ class ByGuard:
 
     def near(self, where: Guards) -> list[tuple[int, Product]]:
         """Those that may hold for a unit that these guards let through, as they came, numbered."""
-        if not all(indices for _, indices in where):
-            return []
-        span = _span(where)
-        return [
-            (number, self._products[number][0])
-            for number in self._candidates(span)
-            if number in self._products and not _apart(span, self._products[number][1])
-        ]
+        for _, indices in where:
+            if not indices:
+                return []
+        span, found = _span(where), []
+        for number in self._candidates(span):
+            known = self._products.get(number)
+            if known is not None and not _apart(span, known[1]):
+                found.append((number, known[0]))
+        return found
 
     def in_order(self) -> tuple[Product, ...]:
         """All of them, the last first."""
