@@ -82,7 +82,7 @@ ROOMS = {
     ),
     "fold": room("folding", "affine weights", "affine weights merging passing micro_suite"),
     "tile": room(
-        "tile/stream",
+        "tile/bands",
         "schedule statistics",
         "stream_schedule stream_multipass stream_partitions stream_ops stream_networks",
     ),

@@ -32,7 +32,11 @@ MAY_IMPORT = {
 }
 INSIDE = {
     "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
-}
+    "tile": (
+        "amounts", "errors", "arrays", "inputs", "outputs", "good_sizes", "samples", "certificate",
+        "bands", "crops", "files", "jobs", "spread", "interop", "api",
+    ),
+}  # fmt: skip
 """Per room with sub-rooms its parts: each imports nothing but itself and what stands before it."""
 
 EVERYONE_MAY_IMPORT = {"errors", "collecting", "written", "__version__"}

@@ -15,9 +15,9 @@ from fieldwise.field import receptive_fields
 from fieldwise.folding.planner import plan
 from fieldwise.graph.ir import Graph
 from fieldwise.shift import certify
-from fieldwise.tile.halo.lockstep import compare
-from fieldwise.tile.stream.plan import plan_of
-from fieldwise.tile.stream.program import compile_program
+from fieldwise.tile.bands.plan import plan_of
+from fieldwise.tile.bands.program import compile_program
+from fieldwise.tile.crops.compare import compare
 
 
 class DenseList(nn.Module):

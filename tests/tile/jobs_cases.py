@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fieldwise.cli import app
-from fieldwise.tile.io import Layout, open_source
+from fieldwise.tile.files import Layout, open_source
 from fieldwise.tile.jobs import Job, Request, checkpoint, job_model, plan_job
 
 NETS = """

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import fieldwise.tile.io.tiff
-import fieldwise.tile.io.zarr_array  # noqa: F401
+import fieldwise.tile.files.tiff
+import fieldwise.tile.files.zarr_array  # noqa: F401
 from tests.tile.jobs_cases import carried_out, image, planned, write_nets
 
 torch.set_num_threads(1)

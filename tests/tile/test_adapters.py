@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fieldwise.tile import plan_tiles
-from fieldwise.tile.plan import TilePlan
+from fieldwise.tile.crops.plan import TilePlan
 from tests.field.networks import BilinearUNet, Chain, Circular, NearestUNet, TransposedUNet
 
 Array = np.ndarray

@@ -10,9 +10,9 @@ import yaml
 from torch import nn
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.bioimageio import AxisCheck, check_description, read_description
-from fieldwise.tile.bioimageio.description import described
-from fieldwise.tile.plan import TileError
+from fieldwise.tile.errors import TileError
+from fieldwise.tile.interop.bioimageio import AxisCheck, check_description, read_description
+from fieldwise.tile.interop.bioimageio.description import described
 from tests.field.networks import Chain, TransposedUNet
 from tests.tile.test_adapters import network
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from fieldwise.errors import UsageError
 from fieldwise.tile import plan_tiles, streamed, tiled
-from fieldwise.tile.plan import AxisPlan, Piece, TilePlan
-from fieldwise.tile.stream.buffers import Buffer
-from fieldwise.tile.verify import MismatchError, verify
+from fieldwise.tile.bands.buffers import Buffer
+from fieldwise.tile.certificate import MismatchError, verify
+from fieldwise.tile.crops.parts import AxisPlan, Piece
+from fieldwise.tile.crops.plan import TilePlan
 from tests.field.networks import BilinearUNet, CeilMode, Chain, Circular, TransposedUNet
 
 KINDS = (Chain, TransposedUNet, BilinearUNet, CeilMode, Circular)

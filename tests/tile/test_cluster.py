@@ -16,9 +16,9 @@ from distributed import KilledWorker
 from distributed.comm import CommClosedError
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.distributed import cluster
-from fieldwise.tile.distributed.failures import failures
-from fieldwise.tile.distributed.staging import remove_abandoned, staging
+from fieldwise.tile.spread import cluster
+from fieldwise.tile.spread.failures import failures
+from fieldwise.tile.spread.staging import remove_abandoned, staging
 from tests.tile.jobs_cases import carried_out, content, image, planned, write_nets
 
 

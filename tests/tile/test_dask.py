@@ -21,13 +21,13 @@ from torch import nn
 
 from fieldwise.errors import UsageError
 from fieldwise.tile import streamed, tiled
-from fieldwise.tile.distributed import (
+from fieldwise.tile.jobs import Journal, check_result, job_model, plan_job
+from fieldwise.tile.spread import (
     check_cluster,
     run_on_cluster,
     streamed_array,
     tiled_array,
 )
-from fieldwise.tile.jobs import Journal, check_result, job_model, plan_job
 from tests.field.networks import CATALOGUE, Lstm
 from tests.tile.jobs_cases import carried_out, content, image, planned, write_nets
 from tests.tile.test_jobs_sections import Pyramid
@@ -330,7 +330,7 @@ def interrupted(self: Journal, piece: int) -> None:
 
 def held_back(path: str) -> None:
     """On a worker: whatever it writes of a result, it writes once this file is there."""
-    from fieldwise.tile.io.zarr_array import ZarrSink
+    from fieldwise.tile.files.zarr_array import ZarrSink
 
     whole = ZarrSink.write
 
@@ -344,7 +344,7 @@ def held_back(path: str) -> None:
 
 
 def let_go() -> None:
-    from fieldwise.tile.io.zarr_array import ZarrSink
+    from fieldwise.tile.files.zarr_array import ZarrSink
 
     ZarrSink.write = ZarrSink.held_back
 

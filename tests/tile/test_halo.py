@@ -13,7 +13,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from fieldwise.errors import UsageError
 from fieldwise.tile import plan_tiles, streamed, tiled
-from fieldwise.tile.plan import TileError
+from fieldwise.tile.errors import TileError
 from tests.field.networks import (
     CATALOGUE,
     Attention,
@@ -288,7 +288,7 @@ def test_a_fault_of_a_plan_is_told_as_one(monkeypatch):
     def broken(*_):
         raise KeyError("rows")
 
-    monkeypatch.setattr("fieldwise.tile.halo.planner.prove", broken)
+    monkeypatch.setattr("fieldwise.tile.crops.planner.prove", broken)
     with pytest.raises(TileError, match=r"fieldwise failed on it \(KeyError: 'rows'\).*report it"):
         plan_tiles(Chain().eval(), (1, 3, 80, 64), tile=32)
 

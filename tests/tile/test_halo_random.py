@@ -12,9 +12,9 @@ from torch import nn
 from fieldwise.capture.torch import capture, meta_tensor
 from fieldwise.errors import CaptureError
 from fieldwise.tile import tiled
-from fieldwise.tile.halo import TiledCallable
-from fieldwise.tile.halo.geometry import geometry
-from fieldwise.tile.plan import TileError
+from fieldwise.tile.crops import TiledCallable
+from fieldwise.tile.crops.grid import geometry
+from fieldwise.tile.errors import TileError
 from tests.field.random_networks import networks
 
 SIZES = {1: (40, 130), 2: (24, 48), 3: (10, 16)}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table
 from fieldwise.graph.ir import Along
-from fieldwise.tile.halo.relation import Match, carried, single, split
+from fieldwise.tile.crops.match import Match, carried, single, split
 
 Cell = object
 

@@ -14,8 +14,8 @@ import yaml
 import zarr
 
 from fieldwise.errors import FieldwiseError, UsageError
-from fieldwise.tile.bioimageio import read_description
-from fieldwise.tile.io import open_source, readings
+from fieldwise.tile.files import open_source, readings
+from fieldwise.tile.interop.bioimageio import read_description
 from tests.tile.hostile import ODD, changed_bytes, changed_data
 from tests.tile.test_bioimageio import description, modern
 

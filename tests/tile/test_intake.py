@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fieldwise.errors import UsageError
 from fieldwise.tile import plan_tiles, streamed, tiled
 from fieldwise.tile.arrays import named_arrays
-from fieldwise.tile.verify import MismatchError
+from fieldwise.tile.certificate import MismatchError
 
 ENGINES = {"tiled": {"tile": 16}, "streamed": {"band": 8}}
 SHAPE = (1, 3, 80, 66)

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import BlockRows, NewFile, open_source, tiff
-from fieldwise.tile.io.protocol import DamagedError
-from fieldwise.tile.io.raw import RawArray
+from fieldwise.tile.files import BlockRows, NewFile, open_source, tiff
+from fieldwise.tile.files.protocol import DamagedError
+from fieldwise.tile.files.raw import RawArray
 from tests.tile.jobs_cases import image
 
 IMAGE = image(3, 300, 130)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import Layout, ModelView, guess_axes
+from fieldwise.tile.files import Layout, ModelView, guess_axes
 from tests.tile.jobs_cases import image
 
 SIZES = {"N": 1, "C": 3, "D": 5, "H": 7, "W": 11}

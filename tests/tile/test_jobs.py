@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import FileView, Scaled
-from fieldwise.tile.io.zarr_array import ZarrSink
+from fieldwise.tile.files import FileView, Scaled
+from fieldwise.tile.files.zarr_array import ZarrSink
 from fieldwise.tile.jobs import Journal, check_result, journal_path
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from tests.tile.jobs_cases import carried_out, command_line, content, image, planned, write_nets

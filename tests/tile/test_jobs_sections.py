@@ -11,7 +11,7 @@ from torch import nn
 
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.run import gathered
-from fieldwise.tile.jobs.streaming import stream_work
+from fieldwise.tile.jobs.streams import stream_work
 from fieldwise.tile.jobs.work import Output, Rest
 from tests.field.networks import Lstm
 from tests.tile.test_stream import CASES

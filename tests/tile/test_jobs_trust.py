@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import FileView, open_source
+from fieldwise.tile.files import FileView, open_source
 from fieldwise.tile.jobs import Journal, check_result, journal_path
 from tests.tile.jobs_cases import carried_out, content, image, planned, write_nets
 from tests.tile.test_jobs import CrashError, crashing

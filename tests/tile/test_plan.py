@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.tile import plan_tiles, suggest_tile, tiled
-from fieldwise.tile.plan import TileError
+from fieldwise.tile.errors import TileError
 from tests.field.networks import (
     BilinearUNet,
     Chain,

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from fieldwise.errors import CaptureError
 from fieldwise.tile import plan_tiles, streamed
-from fieldwise.tile.plan import TileError
-from fieldwise.tile.refusal import StreamError
+from fieldwise.tile.errors import StreamError, TileError
 from tests.field.networks import SqueezeExcitation
 
 

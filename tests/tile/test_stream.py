@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fieldwise.tile import streamed
-from fieldwise.tile.stream import StreamError
+from fieldwise.tile.bands import StreamError
 from tests.field.networks import (
     CATALOGUE,
     Attention,

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.tile import streamed
-from fieldwise.tile.stream import StreamError
-from fieldwise.tile.stream.statistics import statistic
+from fieldwise.tile.bands import StreamError
+from fieldwise.tile.bands.statistics import statistic
 from tests.field.networks import Attention, SqueezeExcitation
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fieldwise.errors import UsageError
 from fieldwise.tile import streamed
-from fieldwise.tile.stream import StreamError
+from fieldwise.tile.bands import StreamError
 from tests.tile.stream_networks import (
     Atrous,
     Positioned,

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fieldwise.tile import streamed
-from fieldwise.tile.stream import StreamError
-from fieldwise.tile.stream.executors import Executor, registry
+from fieldwise.tile.bands import StreamError
+from fieldwise.tile.bands.kernels import Executor, registry
 
 
 class Net(nn.Module):

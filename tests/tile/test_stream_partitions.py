@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.tile import streamed
-from fieldwise.tile.stream.statistics import Statistic, statistic
+from fieldwise.tile.bands.statistics import Statistic, statistic
 from tests.tile.stream_networks import Chomped, Recurrent, WaveUNet
 
 ROWS = 24

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fieldwise.errors import CaptureError
 from fieldwise.tile import streamed
-from fieldwise.tile.stream import StreamedModel, StreamError
+from fieldwise.tile.bands import StreamedModel, StreamError
 from tests.field.random_networks import Drawn, networks
 
 LARGEST = 1 << 15

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table
-from fieldwise.tile.refusal import Blocked
-from fieldwise.tile.stream.buffers import _runs
-from fieldwise.tile.stream.follow import Regroup
-from fieldwise.tile.stream.reach import Reach, land
+from fieldwise.tile.bands.buffers import _runs
+from fieldwise.tile.bands.follow import Regroup
+from fieldwise.tile.bands.reach import Reach, land
+from fieldwise.tile.errors import Blocked
 
 
 @st.composite

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from fieldwise.axes import AxisMap, Border, IndexSet
-from fieldwise.tile.stream.reach import Reach
-from fieldwise.tile.stream.schedule import Dependence, Schedule, Task, Wiring
+from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.bands.schedule import Dependence, Schedule, Task, Wiring
 
 IDENTITY = AxisMap.affine(1)
 SEEDS = range(40)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fieldwise.errors import UsageError
 from fieldwise.tile import streamed
-from fieldwise.tile.stream import StreamError
+from fieldwise.tile.bands import StreamError
 from tests.tile.stream_networks import Chomped, Recurrent, UNet, WaveNet, WaveUNet, upsampled
 
 

@@ -17,7 +17,7 @@ from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Ref
 from fieldwise.tile import plan_tiles, streamed, tiled
-from fieldwise.tile.stream import StreamError
+from fieldwise.tile.bands import StreamError
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import tifffile
 import zarr
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import open_source, pictures
-from fieldwise.tile.io.tiff_pages import bound_tiles
-from fieldwise.tile.io.unpacking import packbits, unpacked, unpacked_limit
+from fieldwise.tile.files import open_source, pictures
+from fieldwise.tile.files.tiff_pages import bound_tiles
+from fieldwise.tile.files.unpacking import packbits, unpacked, unpacked_limit
 
 DATA = np.arange(64, dtype=np.float32).reshape(8, 8)
 BOMB = bytes(1 << 26)

@@ -79,7 +79,7 @@ def test_certificates_are_a_row_per_value_and_axis_with_the_outputs_first():
 
 
 def test_plans_say_line_by_line_what_they_print():
-    from fieldwise.tile.stream.plan import Kept, StreamPlan
+    from fieldwise.tile.bands.plan import Kept, StreamPlan
 
     plan = StreamPlan(8, 3, (Kept("a<b", 2, 9, 64),), (), 64, 128)
     shown = ET.fromstring(html.lines(plan))

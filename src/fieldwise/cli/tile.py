@@ -281,12 +281,12 @@ def _check_result(out: Path) -> None:
 
 
 def _check(spec: str, rdf: Path, max_constant: int | None) -> None:
-    from fieldwise.tile.bioimageio import read_description
+    from fieldwise.tile.interop.bioimageio import read_description
 
     found = read_description(rdf)
     with progress(f"building {spec}"):
         from fieldwise.capture import load_model
-        from fieldwise.tile.bioimageio import check_description
+        from fieldwise.tile.interop.bioimageio import check_description
         from fieldwise.views import tile as view
 
         shapes = ",".join("x".join(map(str, shape)) for shape in found.shapes())
@@ -302,9 +302,8 @@ def _check(spec: str, rdf: Path, max_constant: int | None) -> None:
 @contextmanager
 def _refusals() -> Iterator[None]:
     """A network that cannot be computed in pieces is an answer, not a mistake."""
-    from fieldwise.tile.plan import TileError
-    from fieldwise.tile.refusal import StreamError
-    from fieldwise.tile.verify import MismatchError
+    from fieldwise.tile.certificate import MismatchError
+    from fieldwise.tile.errors import StreamError, TileError
 
     try:
         yield

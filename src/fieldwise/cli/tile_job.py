@@ -19,7 +19,7 @@ from fieldwise.written import ratio, shown
 if TYPE_CHECKING:
     from distributed import Client
 
-    from fieldwise.tile.io import Layout
+    from fieldwise.tile.files import Layout
     from fieldwise.tile.jobs import Job, Journal
 
 CONNECT = "20s"
@@ -36,7 +36,7 @@ def planned(
 ) -> Job:
     """The job, planned; nothing is computed or written yet."""
     with progress(f"building {spec}"):
-        from fieldwise.tile.io import Layout, guess_axes, open_source, readings
+        from fieldwise.tile.files import Layout, guess_axes, open_source, readings
         from fieldwise.tile.jobs import (
             Request,
             has_usual_shape,
@@ -84,7 +84,7 @@ def run(job: Job, journal: Journal, client: Client | None) -> None:
             if client is None:
                 job.run(journal, advance=advance)
             else:
-                from fieldwise.tile.distributed import run_on_cluster
+                from fieldwise.tile.spread import run_on_cluster
 
                 run_on_cluster(job, journal, client, advance=advance, tell=warn)
     except KeyboardInterrupt:
@@ -110,7 +110,7 @@ def connected(address: str | None, job: Job, *, debug: bool) -> Iterator[Client 
     try:
         from distributed import Client
 
-        from fieldwise.tile.distributed import check_cluster
+        from fieldwise.tile.spread import check_cluster
     except ImportError as error:
         raise UsageError(
             "A cluster needs dask.distributed; install it with pip install 'fieldwise[tile]'."

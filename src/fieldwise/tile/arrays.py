@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fieldwise.errors import UsageError
-from fieldwise.tile.plan import Interval, OutputPlan, Tile
+Interval = tuple[int, int]
+"""[start, stop)."""
 
 
 def as_numpy(rows: Tensor) -> np.ndarray[Any, Any]:
@@ -28,6 +29,12 @@ def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
 def owned(array: Any) -> Any:
     """A copy, which may be changed."""
     return array.clone() if isinstance(array, Tensor) else np.array(array)
+
+
+def any_dask(arrays: Iterable[Any]) -> bool:
+    """Whether one of them is a dask array.  Does not import dask: who has one has it imported."""
+    dask = sys.modules.get("dask.array")
+    return dask is not None and any(isinstance(array, dask.Array) for array in arrays)
 
 
 def read(source: Any, reads: Mapping[int, tuple[Interval, ...]]) -> Any:
@@ -81,44 +88,3 @@ def _items(tree: Any) -> Iterable[tuple[Any, Any]] | None:
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return ((field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree))
     return None
-
-
-def chosen(tree: Any, outputs: Sequence[OutputPlan]) -> list[Any]:
-    """The planned outputs among what a call returned, by name, or in order where names differ.
-
-    Raises UsageError where there are too few.
-    """
-    found = named_arrays(tree)
-    names = dict(found)
-    if all(output.name in names for output in outputs):
-        return [names[output.name] for output in outputs]
-    if len(found) < len(outputs):
-        raise UsageError(
-            f"The call returned {len(found)} arrays where the plan has {len(outputs)} outputs."
-        )
-    return [array for _, array in found[: len(outputs)]]
-
-
-def kept(array: Any, tile: Tile, number: int, output: OutputPlan) -> Any:
-    """What is kept of output ``number`` of a crop.
-
-    Raises UsageError where it has another shape than the planned network's.
-    """
-    found, planned = tuple(array.shape), tile.shapes[number]
-    if found != planned:
-        raise UsageError(
-            f"The output '{output.name}' of a crop has the shape {found} instead of {planned}; "
-            f"the plan was made for another network."
-        )
-    if any(not 0 <= one.start <= one.stop <= n for one, n in _cut(tile, number, output)):
-        raise UsageError(
-            f"A crop does not hold what is to be kept of its output '{output.name}'; the plan is "
-            f"wrong for this network."
-        )
-    return array[tile.keeps[number]]
-
-
-def _cut(tile: Tile, number: int, output: OutputPlan) -> Iterator[tuple[slice, int]]:
-    """Along each tiled dimension, what is kept and how long the crop's output is."""
-    for dim in output.dims:
-        yield tile.keeps[number][dim], tile.shapes[number][dim]

@@ -16,9 +16,9 @@ _FORMATTERS = {
     ("fieldwise.folding.report", "FoldReport"): html.fold_report,
     ("fieldwise.shift.certificate", "Certificates"): html.certificates,
     ("fieldwise.shift.certificate", "Certificate"): html.certificate,
-    ("fieldwise.tile.plan", "TilePlan"): html.lines,
-    ("fieldwise.tile.stream.plan", "StreamPlan"): html.lines,
-    ("fieldwise.tile.verify", "Certificate"): html.lines,
+    ("fieldwise.tile.crops.plan", "TilePlan"): html.lines,
+    ("fieldwise.tile.bands.plan", "StreamPlan"): html.lines,
+    ("fieldwise.tile.certificate", "Certificate"): html.lines,
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fieldwise.tile.amounts import size_text
 
 if TYPE_CHECKING:
-    from fieldwise.tile.bioimageio import AxisCheck
+    from fieldwise.tile.interop.bioimageio import AxisCheck
     from fieldwise.tile.jobs import JobPlan
 
 _LETTERS = {3: "NCL", 4: "NCHW", 5: "NCDHW", 6: "NCTDHW"}

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from fieldwise.cli import app
-from fieldwise.tile.io import FileView, Layout
-from fieldwise.tile.stream.buffers import Buffer
+from fieldwise.tile.bands.buffers import Buffer
+from fieldwise.tile.files import FileView, Layout
 from tests.tile.jobs_cases import image, write_nets
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from fieldwise.tile.io.disk import fresh_name, replacing
+from fieldwise.tile.files.disk import fresh_name, replacing
 
 _SHARE = 20.0
 """Between two checkpoints, at least so many times what it takes to write one is computed."""

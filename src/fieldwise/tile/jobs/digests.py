@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import FileView
-from fieldwise.tile.io.protocol import DamagedError
+from fieldwise.tile.files import FileView
+from fieldwise.tile.files.protocol import DamagedError
 from fieldwise.tile.jobs.records import Wrote
 from fieldwise.tile.jobs.work import Box
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import FileView, Layout, NewFile
-from fieldwise.tile.jobs.crops import crop_work
+from fieldwise.tile.certificate import Certificate
+from fieldwise.tile.files import FileView, Layout, NewFile
 from fieldwise.tile.jobs.fingerprint import (
     Identity,
     digest_of_code,
@@ -23,11 +23,11 @@ from fieldwise.tile.jobs.records import Done
 from fieldwise.tile.jobs.request import Request
 from fieldwise.tile.jobs.results import Results, rows_of
 from fieldwise.tile.jobs.run import Advance, run_job, write_piece
-from fieldwise.tile.jobs.streaming import stream_work
+from fieldwise.tile.jobs.streams import stream_work
+from fieldwise.tile.jobs.tiles import crop_work
 from fieldwise.tile.jobs.trust import distrust
 from fieldwise.tile.jobs.watching import check_input, watch
 from fieldwise.tile.jobs.work import JobPlan, Output, Work
-from fieldwise.tile.verify import Certificate
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io.disk import fresh_name, sync_directory, writing
+from fieldwise.tile.files.disk import fresh_name, sync_directory, writing
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.fingerprint import Identity, differences, environment
 from fieldwise.tile.jobs.lock import hold, is_named, lock

@@ -8,7 +8,7 @@ from io import FileIO
 from pathlib import Path
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io.disk import NO_LINK
+from fieldwise.tile.files.disk import NO_LINK
 
 try:
     import fcntl

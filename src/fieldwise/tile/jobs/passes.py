@@ -8,21 +8,21 @@ from itertools import islice
 from typing import Any
 
 from fieldwise.capture.torch.autocast import as_recorded
+from fieldwise.tile.bands.passes import Pass, run_passes
+from fieldwise.tile.bands.plan import steps
+from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.programs import Programs
+from fieldwise.tile.bands.run import State
+from fieldwise.tile.bands.schedule import Schedule
+from fieldwise.tile.bands.statistics import Part, Statistic
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.stepping import Halt, reader, stepped
-from fieldwise.tile.stream.engine import State
-from fieldwise.tile.stream.multipass import Pass, run_passes
-from fieldwise.tile.stream.plan import steps
-from fieldwise.tile.stream.program import Program
-from fieldwise.tile.stream.schedule import Schedule
-from fieldwise.tile.stream.statistics import Part, Statistic
-from fieldwise.tile.stream.streamed import StreamedModel
 
 Step = tuple[list[int], list[int]]
 Parts = list[Part | None]
 
 
-def go_through(run: StreamedModel, source: Any, dtype: Any, kept: Checkpoint | None) -> Program:
+def go_through(run: Programs, source: Any, dtype: Any, kept: Checkpoint | None) -> Program:
     """The program that gives the outputs, after all passes over the source.
 
     kept: what an interrupted run has found is taken from there, and what is found is kept there
@@ -47,7 +47,7 @@ def go_through(run: StreamedModel, source: Any, dtype: Any, kept: Checkpoint | N
 
 
 def _sum_up(
-    run: StreamedModel,
+    run: Programs,
     one: Pass,
     source: Any,
     dtype: Any,

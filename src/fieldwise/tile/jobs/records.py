@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.tile.io import Layout, NewFile
+from fieldwise.tile.files import Layout, NewFile
 from fieldwise.tile.jobs.work import Box
 
 VERSION = 2

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fieldwise.tile.arrays import numpy_dtype
-from fieldwise.tile.io import BlockRows, Layout, ModelView, Scaled, Source, open_source
+from fieldwise.tile.bands.programs import GlobalOps
+from fieldwise.tile.files import BlockRows, Layout, ModelView, Scaled, Source, open_source
 from fieldwise.tile.jobs.models import JobModel
-from fieldwise.tile.stream.streamed import GlobalOps
 
 EngineName = Literal["stream", "halo"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import FileView, Layout, NewFile, Sink
+from fieldwise.tile.files import FileView, Layout, NewFile, Sink
 from fieldwise.tile.jobs.records import FileRecord
 from fieldwise.tile.jobs.work import Output
 

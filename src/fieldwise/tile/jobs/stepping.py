@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldwise.tile.stream.engine import Engine, Source, State
-from fieldwise.tile.stream.program import Program
-from fieldwise.tile.stream.schedule import Schedule
+from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.run import Engine, Source, State
+from fieldwise.tile.bands.schedule import Schedule
 
 Steps = Callable[[Schedule, int], Iterable[tuple[list[int], list[int]]]]
 """The steps to come of a run, from its schedule and the number of steps that are done."""

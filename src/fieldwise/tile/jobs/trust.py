@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import FileView, NewFile
+from fieldwise.tile.files import FileView, NewFile
 from fieldwise.tile.jobs.digests import Stored, fault
 from fieldwise.tile.jobs.journal import Journal, journal_path, read_journal
 from fieldwise.tile.jobs.lock import hold

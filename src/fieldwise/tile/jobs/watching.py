@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.io import Source
-from fieldwise.tile.io.disk import stamp
+from fieldwise.tile.files import Source
+from fieldwise.tile.files.disk import stamp
 from fieldwise.tile.jobs.journal import Journal
 
 

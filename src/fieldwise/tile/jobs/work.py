@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from fieldwise.graph.ir import Node
+from fieldwise.tile.certificate import Certificate
+from fieldwise.tile.crops.parts import AxisPlan
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from fieldwise.tile.plan import AxisPlan
-from fieldwise.tile.verify import Certificate
 
 Box = tuple[tuple[int, int], ...]
 """Per dimension of the model's input or output, [lo, hi)."""

@@ -1,0 +1,142 @@
+"""``streamed`` and ``tiled``, and the plans of tiles: what most users call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fieldwise.tile.bands import StreamedModel
+    from fieldwise.tile.crops import TiledCallable
+    from fieldwise.tile.crops.plan import TilePlan
+
+
+def streamed(
+    model: nn.Module,
+    example_input: Any,
+    *,
+    axis: int = -2,
+    band: int = 64,
+    global_ops: Literal["refuse", "multipass"] = "refuse",
+    verify: bool = False,
+) -> StreamedModel:
+    """A callable that computes what the model does, band by band along one axis.
+
+    model:         in eval mode; it is not changed
+    example_input: a tensor, or a tuple or dict of tensors, of the rank and dtypes that the model
+                   takes; its sizes do not matter
+    axis:          of the inputs, along which bands are cut (rows of an image are -2, samples of
+                   audio -1)
+    band:          input rows per step: less memory, or less overhead
+    global_ops:    what to do with layers that read the whole axis: 'refuse' them, or go through
+                   the input once more for each in sequence, summing up what it needs (global
+                   means and extremes, group, instance and batch norm; 'multipass')
+    verify:        before the first run on a size, compare with the whole on a corner of the input
+                   that has borders, seams and interior; ``certificates`` tells how equal they were
+
+    Every layer keeps the few rows that the next band still needs, so nothing is computed twice,
+    and the result is the whole image's: to the last bits of the arithmetic, borders included.
+    What a run on a given size will keep is in ``plan(shape)``, before anything runs.
+
+    Raises StreamError, when a size is first seen, where a layer needs the whole axis (a global
+    mean, attention, instance norm), and names every such layer; MismatchError where what is
+    verified differs.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)).eval()
+    >>> large = torch.randn(1, 3, 200, 100)
+    >>> run = streamed(net, torch.empty(1, 3, 32, 32), band=50)
+    >>> print(run.plan(large.shape))
+    5 steps of 50 input rows; 5.5 KiB kept between steps, at most 353.9 KiB at once
+      1: 1 of 200 rows, 3.1 KiB
+      input: 2 of 200 rows, 2.3 KiB
+    >>> torch.allclose(run(large), net(large), atol=1e-6)
+    True
+    """
+    from fieldwise.tile.bands import StreamedModel
+
+    return StreamedModel(
+        model, example_input, axis=axis, band=band, global_ops=global_ops, verify=verify
+    )
+
+
+def tiled(
+    model: Callable[..., Any],
+    example_input: Any,
+    *,
+    tile: int | Sequence[int] | None = None,
+    axes: Sequence[int] | None = None,
+    verify: bool = False,
+) -> TiledCallable:
+    """A callable that computes what the model does, crop by crop, with the model as it is.
+
+    model:         a ``torch.nn.Module`` in eval mode; or, with a ``TilePlan`` in place of the
+                   example, any callable that takes a crop (an ONNX Runtime session, a server)
+    example_input: a tensor, or a tuple or dict of tensors, of the rank and dtypes that the model
+                   takes; its sizes along the tiled axes do not matter.  Or a plan.
+    tile:          input samples from tile to tile, a multiple of the network's grid; one for all
+                   axes, or one each
+    axes:          of the inputs, along which tiles are cut; by default all from 2 on
+    verify:        before the first run on a size, compare with the whole on a part of the image
+                   that has corners, seams and interior; ``certificates`` tells how equal they were
+
+    Every crop starts on the grid and holds what its outputs see; what comes out is the whole
+    image's, to the last bits of the arithmetic, borders included.  Which crops are read, and what
+    they cost, is in ``plan(shape)``, before anything runs.
+
+    Raises TileError, when a size is first seen, where a layer sees the whole image, for a tile off
+    the grid, and where no crop is proven to give what the whole image gives; MismatchError where
+    what is verified differs.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)).eval()
+    >>> large = torch.randn(1, 3, 200, 100)
+    >>> run = tiled(net, torch.empty(1, 3, 32, 32), tile=64)
+    >>> print(run.plan(large.shape))
+    8 crops; at most 333.1 KiB at once (1.4 MiB for the whole image); 1.10 times the image is read
+      axis 2: 4 tiles of 64 of 200; grid 2, halo 1 before and 1 behind, clipped
+      axis 3: 2 tiles of 64 of 100; grid 2, halo 1 before and 1 behind, clipped
+      output output: 1x8x100x50, 1/2 x 1/2 per input sample
+    >>> torch.allclose(run(large), net(large), atol=1e-6)
+    True
+    """
+    from fieldwise.errors import UsageError
+    from fieldwise.tile.crops import TiledCallable, TiledModel
+    from fieldwise.tile.crops.plan import TilePlan
+
+    if isinstance(example_input, TilePlan):
+        if tile is not None or axes is not None:
+            raise UsageError("The plan says which tiles are cut; give no tile or axes beside it.")
+        return TiledCallable(model, example_input, verify=verify)
+    if tile is None:
+        raise UsageError("Give the size of a tile; suggest_tile finds one for a memory budget.")
+    return TiledModel(model, example_input, tile=tile, axes=axes, verify=verify)
+
+
+def plan_tiles(
+    model: Any, size: Any, *, tile: int | Sequence[int], axes: Sequence[int] | None = None
+) -> TilePlan:
+    """The plan by which tiles of a large input give exactly what the whole gives, as data.
+
+    size: the shape of the large input, or (meta) tensors of it; see ``tiled`` for the rest, and
+          ``fieldwise.tile.crops.plan`` for what a plan holds
+    """
+    from fieldwise.tile.crops import plan_tiles as plan
+
+    return plan(model, size, tile=tile, axes=axes)
+
+
+def suggest_tile(
+    model: nn.Module, size: Any, *, memory: int, axes: Sequence[int] | None = None
+) -> tuple[int, ...]:
+    """The largest tile, alike along all axes, whose crops hold at most ``memory`` bytes at once.
+
+    Raises TileError where the least tile needs more, and for what ``plan_tiles`` refuses.
+    """
+    from fieldwise.tile.crops import suggest_tile as suggest
+
+    return suggest(model, size, memory=memory, axes=axes)

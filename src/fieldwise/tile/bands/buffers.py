@@ -1,0 +1,124 @@
+"""The rows of one value that are still needed, in the chunks in which they were computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from fieldwise.axes import Border
+from fieldwise.tile.bands.program import Streamed
+
+
+class Buffer:
+    """Rows [start, stop) of a value.  Chunks are views; they are joined only where asked across."""
+
+    def __init__(self, value: Streamed, device: torch.device) -> None:
+        self.value = value
+        self.rows = value.rows
+        self._dim = value.dim
+        self._device = device
+        self._chunks: list[tuple[int, Tensor]] = []
+        self._held = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the rows held."""
+        return self._held * self.value.row_bytes
+
+    def append(self, lo: int, rows: Tensor) -> None:
+        """Add rows [lo, lo + n)."""
+        self._chunks.append((lo, rows))
+        self._held += rows.shape[self._dim]
+
+    def take_over(self, other: Buffer) -> None:
+        """Hold what another buffer of the same value holds."""
+        self._chunks, self._held = list(other._chunks), other._held
+
+    def trim(self, floor: int) -> None:
+        """Forget the rows before ``floor``; what is left of a chunk is copied out of it."""
+        if not self._chunks or self._chunks[0][0] >= floor:
+            return
+        kept = []
+        for lo, chunk in self._chunks:
+            rows = chunk.shape[self._dim]
+            drop = min(max(floor - lo, 0), rows)
+            if drop == 0:
+                kept.append((lo, chunk))
+            elif drop < rows:
+                kept.append((floor, chunk.narrow(self._dim, drop, rows - drop).clone()))
+            self._held -= drop
+        self._chunks = kept
+
+    def inside(self, start: int, stop: int) -> Tensor:
+        """Rows [start, stop), all of which are held."""
+        return self._join(list(self._slices(start, stop)))
+
+    def padded(self, start: int, stop: int, border: Border, fill: float) -> Tensor:
+        """Rows [start, stop); those before the first and behind the last as the border says."""
+        end = max(stop, 0) if self.rows is None else self.rows
+        if start >= 0 and stop <= end:
+            return self.inside(start, stop)
+        if border is Border.DROP:
+            low, high = min(max(start, 0), end), max(min(stop, end), 0)
+            low, high = (low, high) if low < high else (start, start)
+            inner = list(self._slices(low, high))
+            parts = [self._filled(low - start, fill), *inner, self._filled(stop - high, fill)]
+            return self._join([part for part in parts if part.shape[self._dim]])
+        return self._join(
+            [part for run in _runs(start, stop, border, end) for part in self._run(*run)]
+        )
+
+    def _run(self, start: int, stop: int, backward: bool) -> list[Tensor]:
+        if not backward:
+            return list(self._slices(start, stop))
+        return [self.inside(start, stop).flip(self._dim)]
+
+    def _slices(self, start: int, stop: int) -> Iterator[Tensor]:
+        at = start
+        for lo, chunk in self._chunks:
+            hi = lo + chunk.shape[self._dim]
+            if lo <= at < min(hi, stop):
+                last = min(hi, stop)
+                whole = at == lo and last == hi
+                yield chunk if whole else chunk.narrow(self._dim, at - lo, last - at)
+                at = last
+        if at < stop:
+            raise RuntimeError(f"Rows {at} to {stop} of '{self.value.name}' are not there.")
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts, self._dim) if parts else self._filled(0, 0.0)
+
+    def _filled(self, rows: int, fill: float) -> Tensor:
+        shape = [*self.value.shape]
+        shape[self._dim] = rows
+        return torch.full(shape, fill, dtype=self.value.dtype, device=self._device)
+
+
+def _runs(start: int, stop: int, border: Border, size: int) -> Iterator[tuple[int, int, bool]]:
+    """Rows [start, stop) as runs (start, stop, backward) of rows that exist.
+
+    >>> list(_runs(-2, 3, Border.REFLECT, 9)), list(_runs(-1, 2, Border.CLAMP, 9))
+    ([(1, 3, True), (0, 3, False)], [(0, 1, False), (0, 2, False)])
+    """
+    at = start
+    while at < stop:
+        if 0 <= at < size:
+            last = min(stop, size)
+            yield at, last, False
+        elif border is Border.CLAMP:
+            last = at + 1
+            yield (0, 1, False) if at < 0 else (size - 1, size, False)
+        elif border is Border.WRAP:
+            turn = at // size * size
+            last = min(stop, turn + size)
+            yield at - turn, last - turn, False
+        else:
+            edge = border is Border.REFLECT
+            last = min(stop, 0) if at < 0 else stop
+            mirror = edge - 1 if at < 0 else 2 * size - 1 - edge
+            yield mirror - last + 1, mirror - at + 1, True
+        at = last

@@ -1,0 +1,147 @@
+"""Streaming over dask arrays: lazy, each input row read where it is needed.
+
+Sections are independent of each other; within one, each task takes the rows of about one chunk and
+the state of the task before.  Layers that read the whole axis have passes of their own, in which
+tasks sum up what they see of their rows; the sums are joined in the order of the rows, so that the
+result does not depend on who computed what, or when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask import delayed
+from torch import Tensor
+
+from fieldwise.graph.ir import Shape
+from fieldwise.tile.arrays import as_numpy, numpy_dtype
+from fieldwise.tile.bands.legs import Leg, legs_of, run_leg, state_at_start
+from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.programs import Programs
+from fieldwise.tile.bands.recipe import START, Findings, Parts, Recipe
+from fieldwise.tile.bands.run import State
+from fieldwise.tile.bands.sections import sections_of
+from fieldwise.tile.outputs import structured
+
+Task = Callable[..., tuple[Any, ...]]
+"""From a recipe, findings, a state and rows of each input: the state after a leg, and results."""
+
+
+def streamed_array(run: Programs, *arrays: Any, section: int | None = None) -> Any:
+    """What a streamed model gives for dask arrays, as dask arrays; nothing is computed yet.
+
+    section: input rows that are streamed in one go, at least; by default long enough that what
+             two sections share is little beside them
+
+    Input rows are read twice only where sections meet, and once more per pass.  Outputs come in the
+    structure of the model's output.
+
+    Raises StreamError and UsageError as ``run`` itself does.
+    """
+    arrays = tuple(_as_dask(array) for array in arrays)
+    shapes = tuple(array.shape for array in arrays)
+    passes, program = run.planned(shapes)
+    recipe = delayed(Recipe.of(run, shapes), traverse=False)
+    findings: Any = delayed(START, traverse=False)
+    for one in passes:
+        given = (recipe, findings, arrays, section, run.band)
+        parts = [part for _, part, *_ in _legs(one.program, _summed, 1, *given)]
+        findings = delayed(Recipe.found)(recipe, findings, _joined(recipe, findings, parts))
+    results = _streamed(program, recipe, findings, arrays, section, run.band)
+    for place, _, like in program.fixed:
+        value = delayed(_fixed)(recipe, findings, place)
+        results.insert(place, da.from_delayed(value, tuple(like.shape), numpy_dtype(like.dtype)))
+    return structured(program.structure, results, lambda x: da.from_array(as_numpy(x)))
+
+
+def _as_dask(array: Any) -> Any:
+    """An input as a dask array; beside dask arrays there may be others."""
+    return da.asarray(as_numpy(array) if isinstance(array, Tensor) else array)
+
+
+def _streamed(program: Program, *given: Any) -> list[Any]:
+    """The outputs that are streamed, as dask arrays."""
+    parts: list[list[Any]] = [[] for _ in program.wiring.outputs]
+    for leg, *found in _legs(program, _computed, len(parts), *given):
+        for number, (rows, value) in enumerate(zip(leg.rows, found, strict=True)):
+            if rows[0] < rows[1]:
+                parts[number].append(_lazy(program, number, rows, value))
+    joined = {
+        value: da.concatenate(parts[number], axis=program.values[value].dim)
+        for number, value in enumerate(program.wiring.outputs)
+    }
+    return [joined[value] for value in program.outputs]
+
+
+def _legs(
+    program: Program,
+    task: Task,
+    results: int,
+    recipe: Any,
+    findings: Any,
+    arrays: Sequence[Any],
+    section: int | None,
+    band: int,
+) -> Iterator[tuple[Any, ...]]:
+    """Each leg of a program, and the delayed results of its task."""
+    if not program.wiring.outputs:
+        return
+    dims = [program.values[value].dim for value in program.wiring.inputs]
+    rows = max(max(a.chunks[dim]) for a, dim in zip(arrays, dims, strict=True))
+    grains = [1] * len(program.wiring.outputs)
+    for one in sections_of(program, band, grains, rows=section):
+        state: Any = delayed(state_at_start(program, one), traverse=False)
+        for leg in legs_of(program, one, band, rows):
+            blocks = [
+                array[(slice(None),) * dim + (slice(*reads),)]
+                for array, dim, reads in zip(arrays, dims, leg.reads, strict=True)
+            ]
+            state, *found = delayed(partial(task, leg), nout=results + 1)(
+                recipe, findings, state, *blocks
+            )
+            yield leg, *found
+
+
+def _joined(recipe: Any, findings: Any, parts: Sequence[Any]) -> Any:
+    """The sums of all legs, a few at a time."""
+    while len(parts) > 1:
+        groups = [parts[at : at + _FEW] for at in range(0, len(parts), _FEW)]
+        parts = [delayed(Recipe.joined)(recipe, findings, group) for group in groups]
+    return parts[0]
+
+
+# -------------------------------------------------------------------- what a task does
+
+
+def _computed(
+    leg: Leg, recipe: Recipe, findings: Findings, state: State, *blocks: Any
+) -> tuple[Any, ...]:
+    after, found = run_leg(recipe.program(findings), leg, state, blocks)
+    return (after, *(np.empty(0) if rows is None else as_numpy(rows) for rows in found))
+
+
+def _summed(
+    leg: Leg, recipe: Recipe, findings: Findings, state: State, *blocks: Any
+) -> tuple[State, Parts]:
+    after, found = run_leg(recipe.pass_program(findings), leg, state, blocks)
+    return after, recipe.parts(findings, found)
+
+
+def _fixed(recipe: Recipe, findings: Findings, place: int) -> np.ndarray[Any, Any]:
+    program = recipe.program(findings)
+    return next(as_numpy(result) for at, _, result in program.fixed if at == place)
+
+
+def _lazy(program: Program, number: int, rows: tuple[int, int], value: Any) -> Any:
+    kind = program.values[program.wiring.outputs[number]]
+    shape: Shape = tuple(
+        rows[1] - rows[0] if dim == kind.dim else size for dim, size in enumerate(kind.shape)
+    )
+    return da.from_delayed(value, shape, numpy_dtype(kind.dtype))
+
+
+_FEW = 16

@@ -1,0 +1,83 @@
+"""Whether a network computes its rows in one and the same way at two total lengths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldwise.tile.bands.program import Op, Program
+from fieldwise.tile.errors import Refusal, StreamError
+from fieldwise.tile.outputs import constants_of
+
+
+def agree(one: Program, other: Program) -> None:
+    """Whether two programs are the same but for the total length.
+
+    Raises StreamError, which names the ops whose rows read otherwise.
+    """
+    differing = []
+    if len(one.ops) != len(other.ops):
+        differing.append(Refusal("", "forward", "it runs other layers at another length"))
+    for number, (mine, theirs) in enumerate(zip(one.ops, other.ops, strict=False)):
+        if mine.node.op != theirs.node.op or mine.operands != theirs.operands:
+            differing.append(Refusal.of(mine.node, "it is another op at another length"))
+            break
+        if _patterns(one, number) != _patterns(other, number) or not _same_arguments(mine, theirs):
+            differing.append(Refusal.of(mine.node, "what it computes depends on the total length"))
+    pairs = zip(_constants(one), _constants(other), strict=False)
+    if not all(mine.shape == theirs.shape and torch.equal(mine, theirs) for mine, theirs in pairs):
+        differing.append(Refusal("", "output", "a constant in it depends on the total length"))
+    if differing:
+        raise StreamError(
+            "The model cannot be streamed without knowing its end", differing, _REMEDY
+        )
+
+
+def _constants(program: Program) -> list[Tensor]:
+    """What is handed back beside rows."""
+    return [*(result for _, _, result in program.fixed), *constants_of(program.structure)]
+
+
+def _patterns(program: Program, number: int) -> list[object]:
+    return [(value, reach.pattern) for value, reach in program.wiring.ops[number].operands]
+
+
+def _same_arguments(one: Op, other: Op) -> bool:
+    """Whether the calls agree in all that their reads do not tell."""
+    mine, theirs = one.node.source, other.node.source
+    if one.node.op in _SIZED or mine is None or theirs is None:
+        return True
+    return _equal([mine.args, dict(mine.kwargs)], [theirs.args, dict(theirs.kwargs)])
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one is other or _equal_rows(one, other)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    return bool(one == other)
+
+
+def _equal_rows(one: Tensor, other: Tensor) -> bool:
+    """Constants that lie along the axis have passed only where all of their rows are the same."""
+    if one.dim() != other.dim():
+        return False
+    for dim in range(one.dim()):
+        if one.shape[dim] != other.shape[dim]:
+            one, other = one.narrow(dim, 0, 1), other.narrow(dim, 0, 1)
+    return torch.equal(one, other)
+
+
+_SIZED = frozenset(
+    "reshape expand slice split repeat tile index_select index adaptive_avg_pool "
+    "adaptive_max_pool upsample_nearest upsample_linear upsample_bilinear upsample_trilinear "
+    "upsample_bicubic".split()
+)
+_REMEDY = (
+    "Announce the length, session(length=...), or what it will be a multiple of, "
+    "session(multiple=...)."
+)

@@ -1,0 +1,16 @@
+"""How to run each op on rows [lo, hi): one file per family, one table (see ``registry``)."""
+
+from fieldwise.tile.bands.kernels import convolution as _convolution  # noqa: F401
+from fieldwise.tile.bands.kernels import joining as _joining  # noqa: F401
+from fieldwise.tile.bands.kernels import layout as _layout  # noqa: F401
+from fieldwise.tile.bands.kernels import pool as _pool  # noqa: F401
+from fieldwise.tile.bands.kernels import recurrent as _recurrent  # noqa: F401
+from fieldwise.tile.bands.kernels import resample as _resample  # noqa: F401
+from fieldwise.tile.bands.kernels import writing as _writing  # noqa: F401
+from fieldwise.tile.bands.kernels.passing import pointwise as pointwise
+from fieldwise.tile.bands.kernels.registry import Executor as Executor
+from fieldwise.tile.bands.kernels.registry import Link as Link
+from fieldwise.tile.bands.kernels.registry import Rows as Rows
+from fieldwise.tile.bands.kernels.registry import Run as Run
+from fieldwise.tile.bands.kernels.registry import Site as Site
+from fieldwise.tile.bands.kernels.registry import find_maker as find_maker

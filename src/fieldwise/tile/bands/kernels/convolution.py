@@ -1,0 +1,156 @@
+"""Convolutions: what lies outside is padded explicitly, and the call pads the other axes only.
+
+Layout: (batch, channels, *space), or without the batch.  A transposed convolution writes more
+rows than asked for at the ends of a band; they are cropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (as torch calls it)
+from torch import Tensor
+
+from fieldwise.axes import Border
+from fieldwise.tile.bands.calls import operator_name
+from fieldwise.tile.bands.kernels.passing import passing
+from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
+from fieldwise.tile.errors import Blocked
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A convolution's kernel along the streamed axis and its arguments along all.
+
+    axis: which spatial axis is streamed; ``padding`` (before, after) per spatial axis
+    """
+
+    axis: int
+    weight: Tensor
+    bias: Tensor | None
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    groups: int
+
+    @classmethod
+    def of(cls, site: Site) -> Window:
+        """Read the arguments of a site whose rows lie along a spatial axis."""
+        weight: Tensor = site.call["weight"]
+        axes = weight.dim() - 2
+        axis = site.dim - (len(site.shape) - axes)
+        stride = per_axis(site.call.get("stride", 1), axes, 1)
+        dilation = per_axis(site.call.get("dilation", 1), axes, 1)
+        padding = _padding(site.call["padding"], weight.shape[2:], dilation)
+        bias = site.call.get("bias")
+        return cls(axis, weight, bias, stride, dilation, padding, site.call["groups"])
+
+    def others(self) -> tuple[list[int], list[int]]:
+        """Padding of the axes that are not streamed: what the call takes, and what F.pad must."""
+        call, rest = [], []
+        for axis, (before, after) in enumerate(self.padding):
+            even = before == after
+            call.append(0 if axis == self.axis or not even else before)
+            rest.append((0, 0) if axis == self.axis or even else (before, after))
+        return call, [side for pair in reversed(rest) for side in pair]
+
+
+@executor("conv")
+def _conv(site: Site) -> Executor:
+    if site.call.get("transposed"):
+        return _conv_transpose(site)
+    if operator_name(site.call.target) == "conv_tbc":
+        raise Blocked("conv_tbc cannot be run on a band; use conv1d")
+    number, link = site.only("input")
+    if not _is_spatial(site):
+        return passing(site)
+    window = Window.of(site)
+    convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[len(window.stride) - 1]
+    padding, explicit = window.others()
+    reach = link.reach
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        x = rows.padded(number, *reach.raw(lo, hi), Border.DROP)
+        if any(explicit):
+            x = F.pad(x, explicit)
+        return (
+            convolve(
+                x, window.weight, window.bias, window.stride, padding, window.dilation,
+                window.groups,
+            ),
+        )  # fmt: skip
+
+    return Executor(run)
+
+
+def _is_spatial(site: Site) -> bool:
+    """Whether rows lie along an axis of the kernel, and not along samples or channels."""
+    return site.dim >= len(site.shape) - (site.call["weight"].dim() - 2)
+
+
+@executor("conv_transpose")
+def _conv_transpose(site: Site) -> Executor:
+    number, link = site.only("input")
+    if not _is_spatial(site):
+        return passing(site)
+    window = Window.of(site)
+    axes, axis, dim = len(window.stride), window.axis, site.dim
+    convolve = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[axes - 1]
+    extra = [*per_axis(site.call["output_padding"], axes, 0)]
+    padding, _ = window.others()
+    crop, extra[axis] = window.padding[axis][0], 0
+    stride = window.stride[axis]
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        start, stop = link.reach.span(lo, hi)
+        if start == stop:
+            return (_bias_rows(site, window, rows.inside(number, 0, 0), hi - lo),)
+        x = rows.inside(number, start, stop)
+        y = convolve(
+            x, window.weight, window.bias, window.stride, padding, extra, window.groups,
+            window.dilation,
+        )  # fmt: skip
+        at = start * stride - crop
+        low, high = max(lo, at), min(hi, at + y.shape[dim])
+        parts = [
+            _bias_rows(site, window, x, low - lo),
+            y.narrow(dim, low - at, high - low),
+            _bias_rows(site, window, x, hi - high),
+        ]
+        parts = [part for part in parts if part.shape[dim]]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim),)
+
+    return Executor(run)
+
+
+def _bias_rows(site: Site, window: Window, like: Tensor, rows: int) -> Tensor:
+    """Rows that no tap reaches."""
+    shape = site.band(rows)
+    if window.bias is None:
+        return like.new_zeros(shape)
+    spread = window.bias.reshape(-1, *[1] * len(window.stride))
+    return spread.to(like.dtype).expand(shape)
+
+
+def per_axis(value: Any, axes: int, default: int) -> tuple[int, ...]:
+    """A torch size argument, once per spatial axis."""
+    if value is None or (not isinstance(value, int) and len(value) == 0):
+        return (default,) * axes
+    if isinstance(value, int):
+        return (value,) * axes
+    return tuple(value) * axes if len(value) == 1 else tuple(value)
+
+
+def _padding(
+    padding: Any, kernel: Sequence[int], dilation: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    """'same' puts an odd sample at the end, as torch does."""
+    if padding == "valid":
+        return ((0, 0),) * len(kernel)
+    if isinstance(padding, str):
+        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    return tuple((side, side) for side in per_axis(padding, len(kernel), 0))

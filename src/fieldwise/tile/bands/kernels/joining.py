@@ -1,0 +1,134 @@
+"""Joins and pads: result rows that come from several places, or from beyond the ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (as torch calls it)
+from torch import Tensor
+
+from fieldwise.graph.ir import Ref
+from fieldwise.tile.bands.calls import operator_name
+from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
+from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Rows, Site, executor
+from fieldwise.tile.errors import Blocked
+
+# -------------------------------------------------------------------- concatenation
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One of the tensors that are joined: an operand (by number) or a constant, where it starts."""
+
+    source: int | Tensor
+    start: int
+    stop: int
+
+    def rows(self, rows: Rows, dim: int, lo: int, hi: int) -> Tensor:
+        """Its own rows [lo, hi)."""
+        if isinstance(self.source, Tensor):
+            return rows_from(self.source, dim, lo, hi)
+        return rows.inside(self.source, lo, hi)
+
+    def uniform(self, dim: int, *, endless: bool) -> _Part:
+        """With one row of a constant that has the same ones only.
+
+        Raises Blocked where they differ and their number is not known.
+        """
+        if not isinstance(self.source, Tensor):
+            return self
+        found = replace(self, source=if_uniform(self.source, dim))
+        if endless and isinstance(found.source, Tensor) and found.source.shape[dim] > 1:
+            raise Blocked(POSITIONAL)
+        return found
+
+
+@executor("cat")
+def _cat(site: Site) -> Executor:
+    dim = site.call["dim"] % len(site.shape)
+    along = dim == site.dim
+    parts, endless = _parts(site, dim), site.endless
+    if along and endless:
+        *front, last = parts
+        if isinstance(last.source, Tensor) or any(isinstance(part.source, int) for part in front):
+            raise Blocked("where it joins depends on the total length")
+        parts = [*front, replace(last, stop=ENDLESS)]
+    if not along:
+        parts = [part.uniform(site.dim, endless=endless) for part in parts]
+
+    def beside(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        return (torch.cat([part.rows(rows, site.dim, lo, hi) for part in parts], dim),)
+
+    def behind(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        pieces = [
+            part.rows(rows, dim, max(lo, part.start) - part.start, min(hi, part.stop) - part.start)
+            for part in parts
+            if max(lo, part.start) < min(hi, part.stop)
+        ]
+        return (pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim),)
+
+    return Executor(behind if along else beside)
+
+
+def _parts(site: Site, dim: int) -> list[_Part]:
+    parts, start = [], 0
+    for item in site.call["tensors"]:
+        link = site.links[item.operand] if isinstance(item, Ref) else None
+        shape = tuple(item.shape) if link is None else link.shape
+        if shape == (0,):
+            continue
+        source = item.operand if isinstance(item, Ref) else item
+        parts.append(_Part(source, start, start + shape[dim]))
+        start += shape[dim]
+    return parts
+
+
+@executor("stack")
+def _stack(site: Site) -> Executor:
+    dim = site.call["dim"] % len(site.shape)
+    inner, endless = site.dim - (dim < site.dim), site.endless
+    parts = [
+        _Part(item.operand if isinstance(item, Ref) else item, 0, site.rows)
+        for item in site.call["tensors"]
+    ]
+    parts = [part.uniform(inner, endless=endless) for part in parts]
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        return (torch.stack([part.rows(rows, inner, lo, hi) for part in parts], dim),)
+
+    return Executor(run)
+
+
+# -------------------------------------------------------------------- padding
+
+
+@executor("pad")
+def _pad(site: Site) -> Executor:
+    """Rows are padded where the band meets a real end; the other axes by torch."""
+    number, link = site.only("self")
+    pad = list(site.call.get("pad") or site.call.get("padding") or ())
+    name, place = operator_name(site.call.target), 2 * (len(site.shape) - 1 - site.dim)
+    if place < len(pad):
+        pad[place : place + 2] = [0, 0]
+    elif not link.map.is_identity:
+        raise Blocked("it pads in a way that is not known")
+    value = site.call.get("value") or 0.0
+    mode = site.call.get("mode") or next((m for key, m in _MODES.items() if key in name), None)
+    if mode is None:
+        raise Blocked(f"the padding of {name} is not known")
+    given = {"value": value} if mode == "constant" else {}
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        reach = link.reach
+        x = rows.padded(number, *reach.raw(lo, hi), reach.border, fill=value)
+        return (F.pad(x, pad, mode=mode, **given) if any(pad) else x,)
+
+    return Executor(run)
+
+
+_MODES = {
+    "constant": "constant", "circular": "circular", "reflection": "reflect",
+    "replication": "replicate",
+}  # fmt: skip

@@ -1,0 +1,207 @@
+"""Ops that move rows: reshapes, shuffles, slices, rolls, repeats; nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fieldwise.axes import Border
+from fieldwise.graph.ir import Along, Coord, Ref, Separable
+from fieldwise.tile.bands.follow import Regroup
+from fieldwise.tile.bands.kernels.constants import POSITIONAL
+from fieldwise.tile.bands.kernels.passing import passing
+from fieldwise.tile.bands.kernels.registry import Executor, Link, Rows, Run, Site, executor
+from fieldwise.tile.errors import Blocked
+
+
+@executor("reshape")
+def reshaped(site: Site) -> Executor:
+    """A reshape: the elements of the rows at hand, cropped to whole rows of the result."""
+    number, link = site.single()
+    if link.shape == site.shape:
+        return Executor(lambda rows, lo, hi: (rows.inside(number, lo, hi),))
+    group = Regroup.of(link.shape, site.shape, link.dim)
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        start, stop = link.reach.span(lo, hi)
+        x = rows.inside(number, start, stop)
+        skip, wanted = lo * group.outer - start * group.inner, (hi - lo) * group.outer
+        if wanted != (stop - start) * group.inner and x.numel():
+            flat = x.reshape(group.lead, (stop - start) * group.inner, -1)
+            x = flat.narrow(1, skip, wanted)
+        band = site.band(hi - lo)
+        return (x.reshape(band) if x.numel() else x.new_empty(band),)
+
+    return Executor(run)
+
+
+@executor("expand")
+def _expand(site: Site) -> Executor:
+    number, link = site.single()
+    if not link.keeps(site.rows):
+        raise Blocked("a row of its result reads other rows than itself")
+    return Executor(lambda rows, lo, hi: (rows.inside(number, lo, hi).expand(site.band(hi - lo)),))
+
+
+@executor("pixel_shuffle", "pixel_unshuffle")
+def _shuffled(site: Site) -> Executor:
+    """Operand row i holds the result rows from i·m/n on."""
+    number, link = site.only("self")
+    before, after = link.shape[link.dim], site.rows
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        start, stop = link.reach.span(lo, hi)
+        (y,) = site.call.run([rows.inside(number, start, stop)])
+        return (y.narrow(site.dim, lo - start * after // before, hi - lo),)
+
+    return Executor(run)
+
+
+@executor("unfold")
+def _unfold(site: Site) -> Executor:
+    """Windows as data (Tensor.unfold); it pads nothing."""
+    number, link = site.only("self")
+    if site.call["dimension"] % len(link.shape) != link.dim:
+        return passing(site)
+    if site.dim != link.dim:
+        raise Blocked("it is one window of all rows, which are its taps")
+    return Executor(
+        lambda rows, lo, hi: site.call.run([rows.inside(number, *link.reach.span(lo, hi))])
+    )
+
+
+# -------------------------------------------------------------------- picking rows
+
+
+@executor("slice", "split", "index_select", "index", "repeat_interleave", "flip")
+def _picked(site: Site) -> Executor:
+    """Every result row is one operand row; what happens to other axes is left to the call."""
+    number, link = site.only("input" if "input" in site.call.named else "self")
+    flipped = [d for d in site.call.get("dims") or () if d % len(site.shape) != site.dim]
+    if link.map.is_single and _moves_rows_only(site, link, but=flipped):
+        return Executor(_take_rows(number, link, flipped))
+    if site.node.op == "index" and _entries(site, link)[link.dim] is not None:
+        return Executor(_index_rows(site, number, link))
+    if link.keeps(site.rows):
+        return passing(site)
+    raise Blocked("it picks rows and changes other axes at once")
+
+
+def _moves_rows_only(site: Site, link: Link, *, but: Sequence[int]) -> bool:
+    """Whether, by its reads, all dimensions other than the rows stay as they are, except ``but``.
+
+    Equal sizes would not do: columns may be in another order.
+    """
+
+    def stays(dim: int, coord: Coord) -> bool:
+        moves = dim == site.dim or dim % len(site.shape) in {d % len(site.shape) for d in but}
+        return isinstance(coord, Along) and coord.dim == dim and (moves or coord.map.is_identity)
+
+    sizes = [(*shape[: link.dim], *shape[link.dim + 1 :]) for shape in (link.shape, site.shape)]
+    return sizes[0] == sizes[1] and all(
+        len(read.steps) == 1
+        and isinstance(step, Separable)
+        and not step.where
+        and all(stays(dim, coord) for dim, coord in enumerate(step.coords))
+        for read in site.node.reads[site.result]
+        for step in read.steps
+    )
+
+
+def _take_rows(number: int, link: Link, flipped: Sequence[int]) -> Run:
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        picks = [link.map(row).first for row in range(lo, hi)]
+        x = take(rows, number, link, picks)
+        return (x.flip(flipped) if flipped else x,)
+
+    return run
+
+
+def _entries(site: Site, link: Link) -> list[Tensor | None]:
+    """Per dimension of the operand, the index tensor; masks as the places where they are true.
+
+    Raises Blocked for indices that depend on the data.
+    """
+    entries: list[Tensor | None] = []
+    for entry in site.call["indices"]:
+        if isinstance(entry, Ref):
+            raise Blocked("which rows it picks depends on the data")
+        is_mask = entry is not None and entry.dtype in (torch.bool, torch.uint8)
+        entries += entry.nonzero(as_tuple=True) if is_mask else [entry]
+    return [*entries, *[None] * (len(link.shape) - len(entries))]
+
+
+def _index_rows(site: Site, number: int, link: Link) -> Run:
+    """Indexing by tensors of which one picks rows: cut to the rows, it counts from the band on."""
+    if site.endless:
+        raise Blocked(POSITIONAL)
+    entries, size = _entries(site, link), link.shape[link.dim]
+    block = torch.broadcast_shapes(*(entry.shape for entry in entries if entry is not None))
+    used = [dim for dim, entry in enumerate(entries) if entry is not None]
+    place = used[0] if used == list(range(used[0], used[-1] + 1)) else 0
+    axis = site.dim - place - len(block)
+    if not -len(block) <= axis < 0:
+        raise Blocked("it picks rows and changes other axes at once")
+
+    def cut(entry: Tensor, lo: int, hi: int) -> Tensor:
+        spans = entry.dim() >= -axis and entry.shape[axis] > 1
+        return entry.narrow(axis, lo, hi - lo) if spans else entry
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        start, stop = link.reach.span(lo, hi)
+        index = [None if entry is None else cut(entry, lo, hi) for entry in entries]
+        picks = index[link.dim]
+        assert picks is not None
+        index[link.dim] = picks % size - start
+        return (torch.ops.aten.index.Tensor(rows.inside(number, start, stop), index),)
+
+    return run
+
+
+def take(rows: Rows, number: int, link: Link, picks: Sequence[int]) -> Tensor:
+    """Absolute rows of an operand in any order, in one copy at most."""
+    start, stop = min(picks), max(picks) + 1
+    x = rows.inside(number, start, stop)
+    step = picks[1] - picks[0] if len(picks) > 1 else 1
+    if step > 0 and list(picks) == list(range(start, stop, step)):
+        return x[(slice(None),) * link.dim + (slice(None, None, step),)]
+    index = torch.tensor([pick - start for pick in picks], device=x.device)
+    return x.index_select(link.dim, index)
+
+
+@executor("roll")
+def _roll(site: Site) -> Executor:
+    number, link = site.only("self")
+    shifts, dims = _listed(site.call["shifts"]), _listed(site.call["dims"])
+    if not dims:
+        raise Blocked("it rolls across rows")
+    others = [
+        (shift, dim)
+        for shift, dim in zip(shifts, dims, strict=True)
+        if dim % len(site.shape) != site.dim
+    ]
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        x = rows.padded(number, *link.reach.raw(lo, hi), Border.WRAP)
+        return (x.roll(*zip(*others, strict=True)) if others else x,)
+
+    return Executor(run)
+
+
+@executor("repeat", "tile")
+def _repeated(site: Site) -> Executor:
+    number, link = site.only("self")
+    times = list(site.call["repeats" if site.node.op == "repeat" else "dims"])
+    times = [1] * (len(site.shape) - len(times)) + times
+    times[site.dim] = 1
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        return (rows.padded(number, *link.reach.raw(lo, hi), Border.WRAP).repeat(times),)
+
+    return Executor(run)
+
+
+def _listed(value: int | Sequence[int]) -> list[int]:
+    return [value] if isinstance(value, int) else list(value)

@@ -1,0 +1,193 @@
+"""Whether a call may be made on fewer rows, and what of its constants belongs to these rows.
+
+It may where three things hold: every row reads the same row of each operand and nothing else along
+the axis, constants counted as operands; the call, made without data on one row fewer, gives one
+row fewer; and no row is told apart by its position.  Constants are asked for with their values
+unknown, so that an argument which knows positions by itself (``is_causal``) shows in how the op
+would read them, while one whose values vary from row to row (a mask) is cut with the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fieldwise.capture.torch.rereading import reread
+from fieldwise.capture.torch.results import run_on_meta
+from fieldwise.graph.ir import Read, Separable, Unknown
+from fieldwise.tile.bands.calls import BoundCall
+from fieldwise.tile.bands.follow import follow, place_along
+from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
+from fieldwise.tile.bands.kernels.registry import Link, Rows, Run, Site
+from fieldwise.tile.errors import Blocked
+
+
+@dataclass(frozen=True, slots=True)
+class _Constant:
+    """A constant of a call, and the dimension that lies along the rows of the result, if any.
+
+    Where its rows are all alike it holds one of them.
+    """
+
+    tensor: Tensor
+    dim: int | None
+
+    @classmethod
+    def of(cls, site: Site, tensor: Tensor, dim: int | None) -> _Constant:
+        """Raises Blocked for rows that differ where nobody knows how many there will be."""
+        if dim is None:
+            return cls(tensor, None)
+        tensor = if_uniform(tensor, dim)
+        if site.endless and tensor.shape[dim] > 1:
+            raise Blocked(POSITIONAL)
+        return cls(tensor, dim)
+
+    def rows(self, lo: int, hi: int) -> Tensor:
+        """What of it belongs to the rows [lo, hi)."""
+        return self.tensor if self.dim is None else rows_from(self.tensor, self.dim, lo, hi)
+
+
+def local(site: Site, *, dense: bool = False) -> Run:
+    """The call on the rows at hand; ``dense``: on contiguous copies of them.
+
+    Raises Blocked where it may not be made on fewer rows.
+    """
+    rows_read_themselves(site)
+    call, constants = _opened(site)
+    _check_one_row_fewer(site, call, constants)
+    return _run(site, call, constants, dense=dense)
+
+
+def local_beside(site: Site) -> Run:
+    """The same of a call whose maker has seen that none of its constants lies along the rows."""
+    rows_read_themselves(site)
+    _check_one_row_fewer(site, site.call, [])
+    return _run(site, site.call, [])
+
+
+def element_wise(site: Site) -> Run:
+    """The same of a call that is element-wise by torch's word; constants line up with its result.
+
+    Raises Blocked where a row of an operand is not the result's.
+    """
+    rows_read_themselves(site)
+    aligned = [_Constant.of(site, t, _aligned(site, t)) for t in site.call.constants()]
+    if all(constant.dim is None for constant in aligned):
+        return lambda rows, lo, hi: site.call.run(site.operands(rows, lo, hi))
+    return _run(site, site.call.with_refs(len(site.links)), aligned)
+
+
+def rows_read_themselves(site: Site) -> None:
+    """Raise Blocked where a row of the result reads another row of an operand."""
+    for link in site.links:
+        if link is not None and not link.keeps(site.rows):
+            raise Blocked("a row of its result reads other rows than itself")
+
+
+def _run(
+    site: Site, call: BoundCall, constants: Sequence[_Constant], *, dense: bool = False
+) -> Run:
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        given = [*site.operands(rows, lo, hi), *(constant.rows(lo, hi) for constant in constants)]
+        if dense:
+            given = [None if tensor is None else tensor.contiguous() for tensor in given]
+        return call.run(given)
+
+    return run
+
+
+def _aligned(site: Site, constant: Tensor) -> int | None:
+    """The dimension of a broadcast constant that lies along the rows of the result, if any."""
+    dim = site.dim - len(site.shape) + constant.dim()
+    return dim if dim >= 0 and constant.shape[dim] == site.rows > 1 else None
+
+
+# -------------------------------------------------------------------- what the rule says
+
+
+def _opened(site: Site) -> tuple[BoundCall, list[_Constant]]:
+    """The call with a ``Ref`` for its constants too, and these.
+
+    Raises Blocked where a tensor is not read row by row.
+    """
+    shapes = [() if link is None else link.shape for link in site.links]
+    call = site.call
+    found = reread(
+        call.target, call.args, dict(call.kwargs), operands=shapes, results=site.shapes
+    )  # fmt: skip
+    if found is None:
+        if call.constants():
+            raise Blocked("how it reads its constants is not known")
+        return call, []
+    reads = found.reads[site.result]
+    for number, link in enumerate(site.links):
+        mine = [read for read in reads if read.operand == number]
+        if link is not None and not all(_keeps_rows(site, link, read) for read in mine):
+            raise Blocked("a row of its result reads other rows than itself")
+    constants = list[_Constant]()
+    for number, tensor in enumerate(found.constants, start=len(shapes)):
+        mine = [read for read in reads if read.operand == number]
+        if any(_is_unknown(read) for read in mine):
+            raise Blocked("it is not known which rows of a constant it reads")
+        constants.append(_Constant.of(site, tensor, _place(site, mine)))
+    return call.with_arguments(found.args, found.kwargs), constants
+
+
+def _keeps_rows(site: Site, link: Link, read: Read) -> bool:
+    """Whether a row of the result reads the operand's row of the same number, values unknown."""
+    if len(read.steps) == 1:
+        return place_along(read, site.dim, site.shape) == link.dim or site.rows == 1
+    found = follow(read, link.dim, link.shape, site.shape)
+    return found.dim == site.dim and found.map.is_identity
+
+
+def _place(site: Site, reads: Sequence[Read]) -> int | None:
+    """The dimension of what is read that lies along the rows."""
+    places = {place_along(read, site.dim, site.shape) for read in reads}
+    if len(places) > 1:
+        raise Blocked("it reads one tensor in different ways")
+    return places.pop() if places else None
+
+
+def _is_unknown(read: Read) -> bool:
+    return any(
+        isinstance(coord, Unknown)
+        for step in read.steps
+        if isinstance(step, Separable)
+        for coord in step.coords
+    )
+
+
+# -------------------------------------------------------------------- one row fewer
+
+
+def _check_one_row_fewer(site: Site, call: BoundCall, constants: Sequence[_Constant]) -> None:
+    """Raise Blocked where the call without data, on one row fewer, gives no row fewer."""
+    fewer = site.rows - 1
+    if fewer < 1:
+        return
+    given = [
+        None if link is None else _meta([*link.shape], link.dim, fewer, link.dtype)
+        for link in site.links
+    ]
+    given += [
+        _meta([*constant.tensor.shape], constant.dim, fewer, constant.tensor.dtype)
+        for constant in constants
+    ]
+    try:
+        made = call.run(given, by=run_on_meta)
+    except (RuntimeError, IndexError, ValueError, TypeError) as why:
+        first = str(why).strip().splitlines()[0][:120]
+        raise Blocked(f"it cannot be run on fewer rows than it was made for ({first})") from None
+    shape = tuple(made[min(site.result, len(made) - 1)].shape)
+    if shape != tuple(site.band(fewer)):
+        raise Blocked("it gives as many rows whatever it is given")
+
+
+def _meta(shape: list[int], dim: int | None, rows: int, dtype: torch.dtype) -> Tensor:
+    if dim is not None:
+        shape[dim] = rows
+    return torch.empty(shape, dtype=dtype, device="meta")

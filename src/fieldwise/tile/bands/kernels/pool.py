@@ -1,0 +1,162 @@
+"""Pools: windows padded with what does not count, at the streamed axis's real ends only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (as torch calls it)
+from torch import Tensor
+
+from fieldwise.axes import Border
+from fieldwise.tile.bands.calls import operator_name
+from fieldwise.tile.bands.kernels.convolution import per_axis
+from fieldwise.tile.bands.kernels.passing import passing
+from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Link, Rows, Site, executor
+from fieldwise.tile.errors import Blocked
+
+
+def _spatial_axis(site: Site) -> int:
+    """Which of the pooled axes is streamed; negative where samples or channels are."""
+    return site.dim - (len(site.shape) - _axes(site))
+
+
+def _arguments(site: Site) -> tuple[int, Link, int, dict[str, Any]]:
+    """Operand number, link, the streamed spatial axis, and the window per spatial axis."""
+    number, link = site.only("self")
+    if site.result:
+        raise Blocked("the positions of its maxima are used, and these count from the first row")
+    axes, axis = _axes(site), _spatial_axis(site)
+    call = site.call
+    kernel = per_axis(call["kernel_size"], axes, 1)
+    options = {
+        "kernel_size": kernel,
+        "stride": per_axis(call.get("stride") or kernel, axes, 1),
+        "padding": list(per_axis(call["padding"], axes, 0)),
+        "ceil_mode": call["ceil_mode"],
+    }
+    return number, link, axis, options
+
+
+def _axes(site: Site) -> int:
+    """Spatial axes, from the operator's name ('max_pool2d_with_indices')."""
+    return int(operator_name(site.call.target).partition("pool")[2][0])
+
+
+@executor("max_pool")
+def _max_pool(site: Site) -> Executor:
+    if _spatial_axis(site) < 0:
+        return _row_major(passing(site)) if _is_unbatched_volume(site) else passing(site)
+    number, link, axis, options = _arguments(site)
+    axes = len(options["kernel_size"])
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[axes - 1]
+    options["dilation"] = per_axis(site.call.get("dilation"), axes, 1)
+    options["padding"][axis] = 0
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        x = rows.padded(number, *link.reach.raw(lo, hi), Border.DROP, fill=float("-inf"))
+        return (pool(x, **options),)
+
+    return _row_major(Executor(run)) if _is_unbatched_volume(site) else Executor(run)
+
+
+def _is_unbatched_volume(site: Site) -> bool:
+    """Torch takes four dimensions for a batch of images, and refuses their layout for volumes."""
+    return _axes(site) == len(site.shape) - 1 == 3
+
+
+def _row_major(executor: Executor) -> Executor:
+    """The same on rows laid out one after the other."""
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        return executor.run(_RowMajor(rows), lo, hi)
+
+    return replace(executor, run=run)
+
+
+@dataclass(frozen=True, slots=True)
+class _RowMajor:
+    """Rows of operands without strides of their own (see ``Rows``)."""
+
+    rows: Rows
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self.rows.state
+
+    def inside(self, operand: int, start: int, stop: int) -> Tensor:
+        return self.rows.inside(operand, start, stop).contiguous()
+
+    def padded(
+        self, operand: int, start: int, stop: int, border: Border, fill: float = 0.0
+    ) -> Tensor:
+        return self.rows.padded(operand, start, stop, border, fill).contiguous()
+
+
+@executor("avg_pool")
+def _avg_pool(site: Site) -> Executor:
+    """Windows are summed with zeros; a window that counts fewer rows than it has is scaled up."""
+    if _spatial_axis(site) < 0:
+        return passing(site)
+    number, link, axis, options = _arguments(site)
+    axes = len(options["kernel_size"])
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[axes - 1]
+    options["count_include_pad"] = site.call["count_include_pad"]
+    divisor = site.call.get("divisor_override")
+    if axes > 1:
+        options["divisor_override"] = divisor
+    size, pad = link.reach.size or ENDLESS, options["padding"][axis]
+    margin = pad if options["count_include_pad"] else 0
+    kernel, stride = options["kernel_size"][axis], options["stride"][axis]
+    options["padding"][axis] = 0
+
+    def counted(row: int) -> int:
+        start = row * stride - pad
+        return min(start + kernel, size + margin) - max(start, -margin)
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        y = pool(rows.padded(number, *link.reach.raw(lo, hi), Border.DROP), **options)
+        if divisor is not None or counted(lo) == counted(hi - 1) == kernel:
+            return (y,)
+        factors = [kernel / counted(row) for row in range(lo, hi)]
+        shape = [hi - lo if dim == site.dim else 1 for dim in range(y.dim())]
+        return (y * y.new_tensor(factors).reshape(shape),)
+
+    return Executor(run)
+
+
+@executor("adaptive_avg_pool", "adaptive_max_pool")
+def _adaptive_pool(site: Site) -> Executor:
+    """Row by row: the windows of an adaptive pool differ in length."""
+    axes, axis = _axes(site), _spatial_axis(site)
+    if axis < 0:
+        return passing(site)
+    number, link = site.only("self")
+    if site.result:
+        raise Blocked("the positions of its maxima are used, and these count from the first row")
+    average = site.node.op == "adaptive_avg_pool"
+    pool = _ADAPTIVE[average][axes - 1]
+    sizes = list(site.shape[len(site.shape) - axes :])
+    before, after = link.shape[link.dim], site.rows
+    even = before % after == 0
+
+    def pooled(x: Tensor, rows: int) -> Tensor:
+        sizes_here = [rows if place == axis else size for place, size in enumerate(sizes)]
+        return pool(x, sizes_here)
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        if even:
+            return (pooled(rows.inside(number, *link.reach.span(lo, hi)), hi - lo),)
+        windows = [(i * before // after, -((i + 1) * before // -after)) for i in range(lo, hi)]
+        parts = [pooled(rows.inside(number, *window), 1) for window in windows]
+        return (torch.cat(parts, site.dim),)
+
+    return Executor(run)
+
+
+_ADAPTIVE: dict[bool, tuple[Callable[..., Tensor], ...]] = {
+    True: (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d),
+    False: (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d),
+}

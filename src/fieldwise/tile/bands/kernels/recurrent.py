@@ -1,0 +1,89 @@
+"""Causal ops that carry a state from one band to the next: recurrent layers, running sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fieldwise.axes import Border
+from fieldwise.axes.axis_map import IDENTITY
+from fieldwise.graph.ir import Ref
+from fieldwise.tile.bands.calls import operator_name
+from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform
+from fieldwise.tile.bands.kernels.passing import passing
+from fieldwise.tile.bands.kernels.registry import Executor, Link, Rows, Run, Site, executor
+from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.errors import Blocked
+
+
+def _row_by_row(number: int, link: Link, rows: int) -> tuple[tuple[int, Reach], ...]:
+    """The state stands for the past, so that a row reads only itself."""
+    reach = Reach.of(IDENTITY, Border.DROP, size=rows, count=rows)
+    return ((number, reach if link.reach.size is not None else reach.opened()),)
+
+
+@executor("lstm", "gru", "rnn_tanh", "rnn_relu")
+def _recurrent(site: Site) -> Executor:
+    number, link = site.only("input")
+    call = site.call
+    if call["train"] and call["dropout"]:
+        raise Blocked("it draws random numbers; call model.eval() first")
+    if link.keeps(site.rows):
+        return Executor(_samples(site, number))
+    if call["bidirectional"]:
+        raise Blocked("it runs in both directions")
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        state = rows.state.get("hidden", call["hx"])
+        args = [state if value is call["hx"] else value for value in call.args]
+        args = [rows.inside(number, lo, hi) if isinstance(value, Ref) else value for value in args]
+        out, *last = call.target(*args, **call.kwargs)
+        rows.state["hidden"] = last if isinstance(state, (list, tuple)) else last[0]
+        return (out,)
+
+    return Executor(run, reaches=_row_by_row(number, link, site.rows), ordered=True)
+
+
+def _samples(site: Site, number: int) -> Run:
+    """The streamed axis holds the samples, each with its own initial state."""
+    call = site.call
+    given = call["hx"]
+    states = [if_uniform(state, 1) for state in (given if isinstance(given, list) else [given])]
+    if site.endless and any(state.shape[1] > 1 for state in states):
+        raise Blocked(POSITIONAL)
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        here = [
+            (state if state.shape[1] == 1 else state.narrow(1, lo, hi - lo))
+            .expand(-1, hi - lo, -1)
+            .contiguous()
+            for state in states
+        ]
+        hidden = here if isinstance(given, list) else here[0]
+        args = [hidden if value is given else value for value in call.args]
+        args = [rows.inside(number, lo, hi) if isinstance(value, Ref) else value for value in args]
+        return (call.target(*args, **call.kwargs)[0],)
+
+    return run
+
+
+@executor("cumulative")
+def _cumulative(site: Site) -> Executor:
+    number, link = site.only("self")
+    if link.keeps(site.rows):
+        return passing(site)
+    name = operator_name(site.call.target)
+    if name not in ("cumsum", "cumprod"):
+        raise Blocked(f"{name} along the streamed axis cannot be run on a band yet")
+    joined = torch.add if name == "cumsum" else torch.mul
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        (y,) = site.call.run([rows.inside(number, lo, hi)])
+        if "last" in rows.state:
+            y = joined(y, rows.state["last"])
+        rows.state["last"] = y.narrow(site.dim, hi - lo - 1, 1).clone()
+        return (y,)
+
+    return Executor(run, reaches=_row_by_row(number, link, site.rows), ordered=True)

@@ -1,0 +1,156 @@
+"""How to run an op on rows [lo, hi) of its result: a table by canonical op name.
+
+An executor is made once per node from its ``Site`` and is then called with the ``Rows`` of the
+operands and the interval to compute.  It returns the op's results on these rows.  It raises
+``Blocked`` when it is made, never when it is called, where the op cannot be run on a band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from fieldwise.axes import AxisMap, Border, Table
+from fieldwise.graph.ir import Node, Shape
+from fieldwise.tile.bands.calls import BoundCall
+from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.errors import Blocked
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a streamed operand reaches a result: its own streamed dimension, its shape, its rows."""
+
+    dim: int
+    shape: Shape
+    map: AxisMap | Table
+    reach: Reach
+    dtype: torch.dtype = torch.float32
+
+    def keeps(self, rows: int) -> bool:
+        """Whether each of the result's ``rows`` rows is the operand's row of the same number."""
+        return self.map.is_identity and self.shape[self.dim] == rows
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A node as executors see it.
+
+    result: which of the node's results is asked for; ``shape`` is its shape
+    dim:    the dimension of the result that is streamed
+    links:  per operand of the node, None where it is not streamed (it is a constant of the call)
+    shapes: of all results of the node
+    """
+
+    node: Node
+    call: BoundCall
+    result: int
+    shape: Shape
+    dim: int
+    links: tuple[Link | None, ...]
+    shapes: tuple[Shape, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows of the result."""
+        return self.shape[self.dim]
+
+    @property
+    def endless(self) -> bool:
+        """Whether the total length is not known; then ``rows`` means nothing."""
+        return any(link is not None and link.reach.size is None for link in self.links)
+
+    def only(self, name: str) -> tuple[int, Link]:
+        """The operand that argument ``name`` is, where it is the only streamed one.
+
+        Raises Blocked otherwise.
+        """
+        streamed = [number for number, link in enumerate(self.links) if link is not None]
+        if not self.call.is_operand(name) or streamed != [self.call[name].operand]:
+            raise Blocked(f"another argument than '{name}' depends on the input")
+        link = self.links[streamed[0]]
+        assert link is not None
+        return streamed[0], link
+
+    def single(self) -> tuple[int, Link]:
+        """The only streamed operand.  Raises Blocked where there are several."""
+        found = [(number, link) for number, link in enumerate(self.links) if link is not None]
+        if len(found) != 1:
+            raise Blocked("several of its arguments depend on the input")
+        return found[0]
+
+    def operands(self, rows: Rows, lo: int, hi: int) -> list[Tensor | None]:
+        """The same rows of every streamed operand, None for the others."""
+        return [
+            None if link is None else rows.inside(number, lo, hi)
+            for number, link in enumerate(self.links)
+        ]
+
+    def band(self, rows: int) -> list[int]:
+        """The shape of the result with this many rows."""
+        return [rows if dim == self.dim else size for dim, size in enumerate(self.shape)]
+
+
+class Rows(Protocol):
+    """The rows of a node's operands, by operand number, and what the node carries along."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the node keeps from one band to the next."""
+
+    def inside(self, operand: int, start: int, stop: int) -> Tensor:
+        """Rows that exist, 0 ≤ start ≤ stop ≤ size."""
+
+    def padded(
+        self, operand: int, start: int, stop: int, border: Border, fill: float = 0.0
+    ) -> Tensor:
+        """Rows [start, stop), those outside read as the border says (``fill`` for DROP)."""
+
+
+Run = Callable[[Rows, int, int], Sequence[Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """How to run a node, and what it asks of the schedule.
+
+    reaches: replaces the reach of some operands (by number) where the op needs more rows
+    ordered: every row must be computed, from the first on (the op carries a state along)
+    whole:   all results of the node are computed at once; else only the one of the site
+    """
+
+    run: Run
+    reaches: tuple[tuple[int, Reach], ...] = ()
+    ordered: bool = False
+    whole: bool = False
+
+
+ENDLESS = 1 << 60
+
+Maker = Callable[[Site], Executor]
+_MAKERS: dict[str, Maker] = {}
+
+
+def executor(*ops: str) -> Callable[[Maker], Maker]:
+    """Register the maker of executors of these canonical ops.
+
+    Raises ValueError where an op already has one.
+    """
+
+    def register(maker: Maker) -> Maker:
+        for op in ops:
+            if op in _MAKERS:
+                raise ValueError(f"The op {op} already has the executor {_MAKERS[op].__name__}.")
+            _MAKERS[op] = maker
+        return maker
+
+    return register
+
+
+def find_maker(op: str) -> Maker | None:
+    """The maker of an op's executors, or None."""
+    return _MAKERS.get(op)

@@ -1,0 +1,167 @@
+"""Live data: chunks are pushed as they come, and every output row comes as soon as it is certain.
+
+As long as the total length is not known, no row is given that might turn out not to exist, and
+nothing may depend on that length.  Which ops would is found before anything runs, by capturing the
+model at two lengths and comparing what their rows read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Shape
+from fieldwise.tile.arrays import as_numpy
+from fieldwise.tile.bands.endless import agree
+from fieldwise.tile.bands.kernels.registry import ENDLESS
+from fieldwise.tile.bands.latency import latency, period
+from fieldwise.tile.bands.plan import StreamPlan, plan_of_pushes
+from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.run import Engine
+from fieldwise.tile.errors import StreamError
+from fieldwise.tile.inputs import as_tensor, check_readable
+from fieldwise.tile.outputs import as_is
+
+if TYPE_CHECKING:
+    from fieldwise.tile.bands.programs import Programs
+
+
+class Session:
+    """One stream of live data; made by ``StreamedModel.session``."""
+
+    def __init__(self, model: Programs, *, length: int | None, multiple: int) -> None:
+        if length is not None and length < 0:
+            raise UsageError(f"A stream has a length of 0 or more, got {length}.")
+        if multiple < 1:
+            raise UsageError(f"A length is a multiple of 1 or more, got {multiple}.")
+        self._model, self._length = model, length
+        self._example = model.single_input()
+        self._shape = tuple(self._example.shape)
+        self._dim = model.axis % len(self._shape)
+        try:
+            self._program = self._endless(multiple) if length is None else self._of(length)
+        except StreamError as error:
+            raise error.in_one_pass() from error.__cause__
+        self._engine = Engine(self._program, model.device)
+        self._available = self._chunk_start = 0
+        self._chunk = torch.empty(0)
+        self._closed = self._numpy = False
+
+    @property
+    def latency(self) -> dict[str, int]:
+        """Per output, how many samples after its own first one a row comes, at most.
+
+        This is the right half of the receptive field, and what strides wait for.
+        """
+        wiring, names = self._program.wiring, self._program.output_names
+        found = {value: latency(wiring, value) for value in wiring.outputs}
+        return {n: found[value] for n, value in zip(names, self._program.outputs, strict=True)}
+
+    def plan(self, chunk: int) -> StreamPlan:
+        """The memory of a long session with chunks of this many samples."""
+        waiting = max(self.latency.values())
+        return plan_of_pushes(self._program, chunk, pushes=4 + 4 * (waiting // chunk + 1))
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that rows have taken so far."""
+        return self._engine.peak
+
+    def push(self, chunk: Any) -> Any:
+        """The new rows of every output that this chunk makes certain (maybe none).
+
+        They come in the structure of the model's output, with what is constant in it.
+
+        Raises UsageError for a chunk that does not fit the example, or after ``close``.
+        """
+        self._refuse_closed()
+        self._chunk_start, self._chunk = self._available, self._fitting(chunk)
+        self._available += self._chunk.shape[self._dim]
+        if self._length is not None and self._available > self._length:
+            raise self._other_length()
+        return self._step()
+
+    def close(self) -> Any:
+        """The rest of every output, now that the length is known.
+
+        Raises UsageError where another length was announced, StreamError where the network reads
+        otherwise at this length, CaptureError where it cannot run on so short an input.
+        """
+        self._refuse_closed()
+        if self._length is not None and self._available != self._length:
+            raise self._other_length()
+        self._closed = True
+        if self._length is None:
+            program = self._of(self._available)
+            agree(self._program, program)
+            engine = Engine(program, self._model.device)
+            engine.follow(self._engine)
+            self._program, self._engine = program, engine
+        return self._step()
+
+    # ---------------------------------------------------------------- one step
+
+    def _step(self) -> Any:
+        outputs = self._program.wiring.outputs
+        found: dict[int, list[Tensor]] = {value: [] for value in outputs}
+
+        def source(_: int, lo: int, hi: int) -> Tensor:
+            return self._chunk.narrow(self._dim, lo - self._chunk_start, hi - lo)
+
+        def emit(value: int, _: int, rows: Tensor) -> None:
+            found[value].append(rows)
+
+        self._engine.step([self._available], [ENDLESS] * len(outputs), source, emit)
+        results = [self._joined(value, found[value]) for value in self._program.outputs]
+        return self._program.structured(results, as_numpy if self._numpy else as_is)
+
+    def _joined(self, value: int, pieces: list[Tensor]) -> Any:
+        kind = self._program.values[value]
+        if not pieces:
+            shape = [0 if dim == kind.dim else n for dim, n in enumerate(kind.shape)]
+            pieces = [torch.empty(shape, dtype=kind.dtype, device=self._model.device)]
+        joined = torch.cat(pieces, kind.dim)
+        return as_numpy(joined) if self._numpy else joined
+
+    def _fitting(self, chunk: Any) -> Tensor:
+        check_readable(0, chunk, like=self._example)
+        if len(chunk.shape) != len(self._shape) or self._sized(chunk.shape[self._dim]) != tuple(
+            chunk.shape
+        ):
+            raise UsageError(
+                f"A chunk has the shape of the example, {self._shape}, in all dimensions but "
+                f"{self._dim}; this one has {tuple(chunk.shape)}."
+            )
+        self._numpy = not isinstance(chunk, Tensor)
+        return as_tensor(chunk, self._model.device, self._example.dtype, own=True)
+
+    def _of(self, length: int) -> Program:
+        return self._model.program((self._sized(length),))
+
+    def _sized(self, length: int) -> Shape:
+        return (*self._shape[: self._dim], length, *self._shape[self._dim + 1 :])
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise UsageError("The session is closed; open another one.")
+
+    def _other_length(self) -> UsageError:
+        return UsageError(f"{self._available} samples were pushed, {self._length} were announced.")
+
+    # ---------------------------------------------------------------- no length known
+
+    def _endless(self, multiple: int) -> Program:
+        """The program without a right end, if it is the same at three lengths.
+
+        The second is a little longer than the example, the third by the whole total stride, so
+        that every value has more rows.
+        """
+        length = -(-self._shape[self._dim] // multiple) * multiple
+        program = self._model.program((self._sized(length),), endless=True)
+        for turns in (1, period(program.wiring)):
+            longer = (self._sized(length + turns * multiple),)
+            agree(program, self._model.program(longer, endless=True))
+        return program

@@ -1,0 +1,192 @@
+"""What a run will keep and compute, worked out with integers before anything runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from fieldwise.graph.ir import Node
+from fieldwise.tile.amounts import size_text
+from fieldwise.tile.bands.kernels.registry import ENDLESS
+from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.bands.schedule import Schedule, Task
+
+Step = tuple[Sequence[int], Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A value whose rows are kept between bands: at most how many, and their memory.
+
+    of: how many it has; None while the total length is not known
+    """
+
+    name: str
+    rows: int
+    of: int | None
+    nbytes: int
+
+    def __str__(self) -> str:
+        total = "" if self.of is None else f" of {self.of}"
+        return f"{self.name}: {self.rows}{total} rows, {size_text(self.nbytes)}"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """The memory of a streamed run.
+
+    band:       input rows per step; steps: how many of them
+    kept:       values that are kept between steps, the largest first
+    held_whole: values that must be there whole before what follows can begin (what reads
+                backwards or around the far end), with the op that asks for it
+    passes:     the layers for whose sake the input is gone through once more, per pass
+    state_bytes: the most that is kept between steps
+    peak_bytes: the most that is there at once, inputs and rows at hand included; weights, whole
+                inputs and outputs, and the workspace of torch's own kernels are not counted
+    """
+
+    band: int
+    steps: int
+    kept: tuple[Kept, ...]
+    held_whole: tuple[tuple[str, str], ...]
+    state_bytes: int
+    peak_bytes: int
+    passes: tuple[tuple[str, ...], ...] = ()
+
+    def after(self, passes: Sequence[StreamPlan], nodes: Sequence[Sequence[Node]]) -> StreamPlan:
+        """This plan as the last of several passes, each for the sake of some nodes."""
+        plans = [*passes, self]
+        return replace(
+            self,
+            steps=sum(plan.steps for plan in plans),
+            state_bytes=max(plan.state_bytes for plan in plans),
+            peak_bytes=max(plan.peak_bytes for plan in plans),
+            passes=tuple(tuple(f"'{n.module}' ({n.op})" for n in group) for group in nodes),
+        )
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.steps} steps of {self.band} input rows; {size_text(self.state_bytes)} kept "
+            f"between steps, at most {size_text(self.peak_bytes)} at once"
+        ]
+        lines += [f"  {one}" for one in self.kept]
+        for number, nodes in enumerate(self.passes, start=1):
+            lines.append(f"  pass {number} of {len(self.passes) + 1} is for {', '.join(nodes)}")
+        lines += [f"  {name} is held whole: {why}" for name, why in self.held_whole]
+        return "\n".join(lines)
+
+
+def steps(program: Program, band: int) -> Iterator[Step]:
+    """Per step, the input rows that are available and the most output rows to ask for, without end.
+
+    The caller stops when all is done.
+    """
+    sizes = [program.values[value].rows or 0 for value in program.wiring.inputs]
+    longest = max(1, *sizes)
+    limit = [
+        -(-band * (program.values[value].rows or 0) // longest) for value in program.wiring.outputs
+    ]
+    at = 0
+    while program.outputs:
+        at = min(at + band, longest)
+        yield [at * size // longest for size in sizes], limit
+
+
+def plan_of(program: Program, band: int) -> StreamPlan:
+    """Go through the schedule of a run without running it."""
+    return _Tally(program, band).plan(steps(program, band))
+
+
+def plan_of_pushes(program: Program, chunk: int, *, pushes: int) -> StreamPlan:
+    """Go through the schedule of a session with chunks of ``chunk`` rows."""
+    length = program.wiring.rows[program.wiring.inputs[0]]
+    ends = (min(chunk * (n + 1), length or ENDLESS) for n in range(pushes))
+    limit = [ENDLESS] * len(program.wiring.outputs)
+    return _Tally(program, chunk).plan(([end], limit) for end in ends)
+
+
+class _Tally:
+    """The memory of each step, as the engine would have it.
+
+    start, stop: the rows of each value that are held; chunk: where its last chunk starts
+    """
+
+    def __init__(self, program: Program, band: int) -> None:
+        self.program, self.band = program, band
+        self.schedule = Schedule(program.wiring)
+        self.bytes = [value.row_bytes for value in program.values]
+        self.start = [0] * len(program.values)
+        self.stop = [0] * len(program.values)
+        self.chunk = [0] * len(program.values)
+        self.most = [0] * len(program.values)
+        self.held = self.peak = self.state = 0
+
+    def plan(self, steps: Iterable[Step]) -> StreamPlan:
+        """The steps of a run, up to its end."""
+        count = 0
+        for available, limit in steps:
+            self._step(self.schedule.advance(available, limit))
+            count += 1
+            if self.schedule.finished:
+                break
+        kept = [
+            Kept(value.name, rows, value.rows, rows * value.row_bytes)
+            for value, rows in zip(self.program.values, self.most, strict=True)
+            if rows
+        ]
+        kept.sort(key=lambda one: -one.nbytes)
+        held = _held_whole(self.program)
+        return StreamPlan(self.band, count, tuple(kept), held, self.state, self.peak)
+
+    def _step(self, tasks: Sequence[Task]) -> None:
+        uses = Counter(value for task in tasks for value, _ in self._operands(task))
+        for task in tasks:
+            self._run(task)
+            uses.subtract(value for value, _ in self._operands(task))
+            for value in (*(v for v, _ in self._operands(task)), *task.values):
+                if uses[value] <= 0:
+                    self._trim(value, self.schedule.floor[value])
+        self.state = max(self.state, self.held)
+        rows = (stop - start for start, stop in zip(self.start, self.stop, strict=True))
+        self.most = [max(pair) for pair in zip(self.most, rows, strict=True)]
+
+    def _operands(self, task: Task) -> Sequence[tuple[int, Reach]]:
+        return () if task.op is None else self.program.wiring.ops[task.op].operands
+
+    def _run(self, task: Task) -> None:
+        joined = sum(
+            self._joined(value, *reach.raw(task.lo, task.hi))
+            for value, reach in self._operands(task)
+        )
+        for value in task.values:
+            if self.start[value] == self.stop[value]:
+                self.start[value] = task.lo
+            self.stop[value], self.chunk[value] = task.hi, task.lo
+            self.held += (task.hi - task.lo) * self.bytes[value]
+        self.peak = max(self.peak, self.held + joined)
+
+    def _joined(self, value: int, start: int, stop: int) -> int:
+        """The copy of rows that lie in several chunks, or partly outside; else there is none."""
+        if start >= self.chunk[value] and stop <= self.stop[value]:
+            return 0
+        return (stop - start) * self.bytes[value]
+
+    def _trim(self, value: int, floor: int) -> None:
+        start, stop = self.start[value], self.stop[value]
+        kept = min(max(floor, start), stop)
+        if start < kept < stop:
+            self.peak = max(self.peak, self.held + (stop - kept) * self.bytes[value])
+        self.held -= (kept - start) * self.bytes[value]
+        self.start[value] = kept
+
+
+def _held_whole(program: Program) -> tuple[tuple[str, str], ...]:
+    found = {}
+    for op, dependence in zip(program.ops, program.wiring.ops, strict=True):
+        for value, reach in dependence.operands:
+            if reach.holds_whole:
+                name = program.values[value].name
+                found[name] = f"'{op.node.results[0]}' ({op.node.op}) reads its far end early"
+    return tuple(found.items())

@@ -1,0 +1,243 @@
+"""Which rows of an operand an interval of result rows reads: intervals, not sets.
+
+A band of a value is an interval of absolute rows [lo, hi).  A ``Reach`` is the hull of an index
+map along the streamed axis, made monotone: ``first`` is the least row that a result row *or any
+later one* reads, ``stop`` one more than the greatest that it or any earlier one reads.  What lies
+before ``first`` of the next row to come can be forgotten.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import accumulate, pairwise
+
+from fieldwise.axes import AxisMap, Border, IndexSet, Table
+from fieldwise.tile.errors import Blocked
+
+Interval = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Result row q·P + r reads [q·advance + firsts[r], q·advance + stops[r]), P = len(firsts).
+
+    size:   rows of the operand; None while it is not known (live data)
+    count:  rows of the result; None likewise
+    border: how rows outside the operand are read
+    over:   how far the last result row reads beyond the operand's end (at least 0)
+    seen:   the rows of operand and result at the size that was captured
+    cuts:   whether the op may leave out rows that it could make (a slice, a smaller size)
+    backward: whether some later row reads before an earlier one
+
+    >>> conv = Reach.of(AxisMap.window(3, padding=1), Border.DROP, size=8, count=8)
+    >>> conv.raw(0, 4), conv.span(0, 4), conv.floor(4, 5)
+    ((-1, 5), (0, 5), 3)
+    >>> conv.ready(5, complete=False), conv.ready(8, complete=True)
+    (4, 8)
+    """
+
+    advance: int
+    firsts: tuple[int, ...]
+    stops: tuple[int, ...]
+    border: Border
+    size: int | None
+    count: int | None
+    over: int
+    seen: Interval
+    cuts: bool = False
+    backward: bool = False
+
+    @classmethod
+    @lru_cache(maxsize=1 << 9)
+    def of(
+        cls,
+        index: AxisMap | Table,
+        border: Border,
+        *,
+        size: int,
+        count: int,
+        margin: int = 0,
+        cuts: bool = True,
+    ) -> Reach:
+        """The reach of an index map, ``margin`` rows wider on both sides.
+
+        Raises Blocked where nothing is read at all.
+        """
+        if isinstance(index, Table) or index.advance <= 0:
+            rows = [index(row) for row in range(count)]
+            advance, firsts, stops = 0, _suffix_minima(rows), _prefix_maxima(rows)
+        else:
+            advance = index.advance
+            rows = [*index.phases(2 * index.period)]
+            firsts = _suffix_minima(rows)[: index.period]
+            stops = [stop - advance for stop in _prefix_maxima(rows)[index.period :]]
+        if not any(rows):
+            raise Blocked("it reads nothing along the streamed axis")
+        backward = advance == 0 and _goes_back(rows)
+        firsts, stops = [f - margin for f in firsts], [s + margin for s in stops]
+        found = cls(
+            advance, tuple(firsts), tuple(stops), border, size, count, 0, (size, count), cuts,
+            backward,
+        )  # fmt: skip
+        return replace(found, over=max(found.stop(count - 1) - size, 0))
+
+    def opened(self) -> Reach:
+        """The same where neither end is known yet.
+
+        Raises Blocked where the map has no regular form that could go on for ever.
+        """
+        if self.advance <= 0:
+            raise Blocked("which rows it reads depends on the total length")
+        if self.border is Border.WRAP and (self.over or self.first(0) < 0):
+            raise Blocked("it reads the far end (circular), which is not there yet")
+        return replace(self, size=None, count=None)
+
+    @property
+    def holds_whole(self) -> bool:
+        """Whether the operand must be there whole at some time, whatever its size."""
+        if self.backward:
+            return True
+        return self.border is Border.WRAP and (self.over > 0 or self.first(0) < 0)
+
+    # ---------------------------------------------------------------- one row
+
+    def first(self, row: int) -> int:
+        """The least row that this result row or any later one reads."""
+        turn, phase = divmod(row, len(self.firsts))
+        return turn * self.advance + self.firsts[phase]
+
+    def stop(self, row: int) -> int:
+        """One more than the greatest row that this result row or any earlier one reads."""
+        turn, phase = divmod(row, len(self.stops))
+        return turn * self.advance + self.stops[phase]
+
+    @property
+    def pattern(self) -> object:
+        """What must not depend on the total length where that is not known."""
+        mirrors = self.border in (Border.REFLECT, Border.SYMMETRIC)
+        return self.advance, self.firsts, self.stops, self.border, self.over if mirrors else 0
+
+    # ---------------------------------------------------------------- intervals
+
+    def raw(self, lo: int, hi: int) -> Interval:
+        """What the result rows [lo, hi) read, as if the operand had no ends."""
+        return self.first(lo), max(self.stop(hi - 1), self.first(lo))
+
+    def span(self, lo: int, hi: int) -> Interval:
+        """The rows of the operand that the result rows [lo, hi) read (their hull)."""
+        start, stop = self.raw(lo, hi)
+        return land(start, stop, self.border, self.size)
+
+    def ready(self, available: int, *, complete: bool) -> int:
+        """How many result rows can be computed from the operand's first ``available`` rows."""
+        if complete and self.count is not None:
+            return self.count
+        if available < self._needed_first():
+            return 0
+        found = self._rows_that_stop_by(available)
+        return found if self.count is None else min(found, self.count)
+
+    def certain(self, size: int) -> int:
+        """How many result rows there will be at least, if the operand has ``size`` or more.
+
+        The captured size tells how many there are at others, up to what a stride leaves over.
+        """
+        if self.count is not None:
+            return self.count
+        size_seen, count_seen = self.seen
+        sure = count_seen + (size - size_seen) * len(self.stops) // self.advance
+        return max(sure, 0 if self.cuts else self._rows_that_stop_by(size), 0)
+
+    def floor(self, row: int, done: int) -> int:
+        """The least row of the operand that result rows from ``row`` on still read.
+
+        ``done`` rows of the operand exist so far; with an open end that is all that is known.
+        """
+        if self.count is not None and row >= self.count:
+            return done if self.size is None else self.size
+        end = done if self.size is None else self.size
+        return max(min(self.first(row), self._mirrored_floor(end)), 0)
+
+    def _mirrored_floor(self, end: int) -> int:
+        """The least row that what lies beyond the end reads, if the end is at ``end``."""
+        if self.border is Border.CLAMP:
+            return end - 1
+        if not self.over or self.border is Border.DROP:
+            return _FAR
+        if self.border is Border.WRAP:
+            return 0
+        return end - self.over - (self.border is Border.REFLECT)
+
+    def _needed_first(self) -> int:
+        """How many rows must exist before the first result row, which mirrors the first rows."""
+        before = -self.first(0)
+        if before <= 0 or self.border is Border.DROP:
+            return 0
+        if self.border is Border.WRAP:
+            return self.size or 0
+        if self.border is Border.CLAMP:
+            return 1
+        needed = before + (self.border is Border.REFLECT)
+        return needed if self.size is None else min(needed, self.size)
+
+    def _rows_that_stop_by(self, available: int) -> int:
+        if self.advance == 0:
+            return bisect_right(self.stops, available)
+        if len(self.stops) > _LONG_PERIOD:
+            turn = (available - self.stops[0]) // self.advance
+            if turn < 0:
+                return 0
+            shifted = available - turn * self.advance
+            return turn * len(self.stops) + bisect_right(self.stops, shifted)
+        period = len(self.stops)
+        late = (
+            ((available - stop) // self.advance + 1) * period + phase
+            for phase, stop in enumerate(self.stops)
+        )
+        return max(min(late), 0)
+
+
+def land(start: int, stop: int, border: Border, size: int | None) -> Interval:
+    """The hull of the rows in [0, size) that the rows [start, stop) read.
+
+    >>> land(-2, 3, Border.REFLECT, 9), land(6, 11, Border.REFLECT, 9), land(-1, 2, Border.WRAP, 9)
+    ((0, 3), (6, 9), (0, 9))
+    """
+    end = stop if size is None else size
+    if start >= stop:
+        return 0, 0
+    low, high = max(start, 0), min(stop, end)
+    if border is Border.DROP:
+        return (low, high) if low < high else (0, 0)
+    if border is Border.WRAP:
+        return (low, high) if start >= 0 and stop <= end else (0, end)
+    if border is Border.CLAMP:
+        return min(low, end - 1), max(high, 1)
+    edge = border is Border.REFLECT
+    if start < 0:
+        low, high = 0, max(high, min(-start + edge, end))
+    if stop > end:
+        low, high = min(low, max(2 * end - stop - edge, 0)), end
+    return low, high
+
+
+def _suffix_minima(rows: Sequence[IndexSet]) -> list[int]:
+    """Per row, the least index in it or in any later one (a large one where there is none)."""
+    firsts = (row.first if row else _FAR for row in reversed(rows))
+    return list(accumulate(firsts, min))[::-1]
+
+
+def _prefix_maxima(rows: Sequence[IndexSet]) -> list[int]:
+    return list(accumulate((row.last + 1 if row else -_FAR for row in rows), max))
+
+
+def _goes_back(rows: Sequence[IndexSet]) -> bool:
+    lasts = [row.last for row in rows if row]
+    return any(later < earlier for earlier, later in pairwise(lasts))
+
+
+_FAR = 1 << 60
+_LONG_PERIOD = 16

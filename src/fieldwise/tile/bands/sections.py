@@ -1,0 +1,97 @@
+"""A streamed run cut into sections: each starts afresh from the rows that it needs.
+
+Within a section nothing is computed twice; at its start the rows that its first result rows need
+are computed again.  Where sections begin and end depends on the plan alone, so a section has the
+same bytes whoever computes it, and whenever: after an interruption, or on another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from fieldwise.tile.bands.input_rows import shared_rows, stops
+from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.schedule import Schedule
+
+Interval = tuple[int, int]
+
+OVERLAP = 16
+"""By default a section reads this many times the rows that it shares with the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What is computed in one go, along the streamed axis.
+
+    rows:  of each output (in the order of the wiring), [lo, hi)
+    reads: of each input, the rows that these need, [lo, hi)
+    """
+
+    rows: tuple[Interval, ...]
+    reads: tuple[Interval, ...]
+
+
+def sections_of(
+    program: Program, band: int, grains: Sequence[int], *, rows: int | None = None
+) -> tuple[Section, ...]:
+    """Sections that cover all outputs in order.
+
+    grains: per output, the rows that its file takes at a time: sections begin at their multiples
+    rows:   input rows per section, at least; by default sections are short, but read OVERLAP times
+            what two of them share, and are no shorter than 4 bands
+    """
+    total = max(program.values[value].rows or 0 for value in program.wiring.inputs)
+    if rows is None:
+        rows = max(OVERLAP * shared_rows(program), 4 * band)
+    cuts = _cuts(program, max(total // max(rows, 1), 1), grains)
+    return tuple(_section(program, lo, hi) for lo, hi in pairwise(cuts))
+
+
+def legs(
+    program: Program, section: Section, schedule: Schedule, band: int, done: int = 0
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Per step, the input rows that are available and the most output rows to ask for.
+
+    The schedule is that of the run, which the caller advances; ends where the section ends.
+    The first ``done`` steps are left out.
+    """
+    wiring = program.wiring
+    sizes = [program.values[value].rows or 0 for value in wiring.inputs]
+    longest = max(sizes)
+    lead = sizes.index(longest)
+    counts = [program.values[value].rows or 0 for value in wiring.outputs]
+    at = min(section.reads[lead][0] + done * band, longest)
+    while True:
+        left = [
+            hi - schedule.done[value]
+            for value, (_, hi) in zip(wiring.outputs, section.rows, strict=True)
+        ]
+        if max(left) <= 0:
+            return
+        at = min(at + band, longest)
+        most = [-(-band * count // longest) for count in counts]
+        limit = [max(min(pair), 0) for pair in zip(most, left, strict=True)]
+        yield [at * size // longest for size in sizes], limit
+
+
+def _cuts(program: Program, number: int, grains: Sequence[int]) -> list[tuple[int, ...]]:
+    """Where ``number`` sections begin, per output, and the end; fewer where rows are few."""
+    counts = [program.values[value].rows or 0 for value in program.wiring.outputs]
+    cuts = [tuple(0 for _ in counts)]
+    for part in range(1, number):
+        cut = tuple(
+            part * count // number // grain * grain
+            for count, grain in zip(counts, grains, strict=True)
+        )
+        if all(now > before for now, before in zip(cut, cuts[-1], strict=True)):
+            cuts.append(cut)
+    return [*cuts, tuple(counts)]
+
+
+def _section(program: Program, start: Sequence[int], stop: Sequence[int]) -> Section:
+    rows = tuple(zip(start, stop, strict=True))
+    first, last = Schedule.started_at(program.wiring, start), stops(program, stop)
+    reads = tuple((first.floor[v], max(last[v], first.floor[v])) for v in program.wiring.inputs)
+    return Section(rows, reads)

@@ -1,0 +1,185 @@
+"""The callable: a large input in, the model's outputs out, band by band along one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.autocast import as_recorded
+from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Shape
+from fieldwise.tile.arrays import any_dask, as_numpy
+from fieldwise.tile.bands.corners import corners, telling_shapes
+from fieldwise.tile.bands.live import Session
+from fieldwise.tile.bands.passes import Pass, run_passes
+from fieldwise.tile.bands.plan import steps
+from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.programs import GlobalOps, Programs, distinct
+from fieldwise.tile.bands.run import Engine
+from fieldwise.tile.certificate import Certificate, verify
+from fieldwise.tile.inputs import as_tensor, check_readable, ordered
+from fieldwise.tile.outputs import as_is
+
+Band = tuple[str, int, int, Tensor]
+
+
+class StreamedModel(Programs):
+    """A model that computes its outputs band by band; made by ``streamed`` (see ``Programs``).
+
+    verify: before the first run on inputs of some shapes; what was found is in ``certificates``
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Any,
+        *,
+        axis: int,
+        band: int,
+        global_ops: GlobalOps,
+        verify: bool = False,
+    ) -> None:
+        super().__init__(model, example, axis=axis, band=band, global_ops=global_ops)
+        self._verify, self.certificates = verify, dict[tuple[Shape, ...], Certificate]()
+        self._planned = set[tuple[Shape, ...]]()
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """The outputs for a large input: a numpy array, a tensor, anything with shape and slices.
+
+        They come in the structure in which the model returns them, constants and other leaves
+        included: as tensors, as numpy arrays where the first input is no tensor, and as dask
+        arrays, of which nothing is computed yet, where one is a dask array.
+        """
+        given = self._given(inputs, named)
+        shapes = tuple(tuple(x.shape) for x in given)
+        if self._verify and shapes not in self.certificates:
+            self.certificates[shapes] = self.verify(*inputs, **named)
+        if any_dask(given):
+            from fieldwise.tile.bands.dask_arrays import streamed_array
+
+            return streamed_array(self, *given)
+        return self._assembled(self.prepared(given), given)
+
+    def _assembled(self, program: Program, given: Sequence[Any]) -> Any:
+        found: dict[int, Tensor] = {}
+        for value in program.wiring.outputs:
+            kind = program.values[value]
+            found[value] = torch.empty(kind.shape, dtype=kind.dtype, device=self.device)
+        for value, lo, rows in self._run(program, given):
+            dim = program.values[value].dim
+            found[value].narrow(dim, lo, rows.shape[dim]).copy_(rows)
+        results = [found[value] for value in program.outputs]
+        if isinstance(given[0], Tensor):
+            return program.structured(results, as_is)
+        return program.structured([as_numpy(result) for result in results], as_numpy)
+
+    def bands(self, *inputs: Any, **named: Any) -> Iterator[Band]:
+        """The outputs piece by piece: (name, first row, one more than the last row, rows)."""
+        given = self._given(inputs, named)
+        program = self.prepared(given)
+        for value, lo, rows in self._run(program, given):
+            hi = lo + rows.shape[program.values[value].dim]
+            for name, output in zip(program.output_names, program.outputs, strict=True):
+                if output == value:
+                    yield name, lo, hi, rows
+
+    def verify(self, *inputs: Any, **named: Any) -> Certificate:
+        """Compare with the whole on the inputs' first corner: the same network and bands there.
+
+        The corner has all borders, an interior and seams of bands; it is the whole input where
+        nothing smaller has.  Both are run on random numbers in the range of what is there.
+
+        Raises MismatchError where they differ by more than the arithmetic explains.
+        """
+        given = self._given(inputs, named)
+        shapes = telling_shapes(
+            lambda sizes: self.planned(sizes)[1],
+            tuple(tuple(x.shape) for x in given),
+            axis=self.axis,
+            band=self.band,
+        )
+        double = self.doubled()
+        return verify(
+            self._plain,
+            self.whole,
+            *(
+                as_tensor(x, self.device, like.dtype)
+                for x, like in zip(corners(given, shapes), distinct(self.example), strict=True)
+            ),
+            double=(double._plain, double.whole),
+        )
+
+    def _plain(self, *given: Any) -> Any:
+        """A run that is not verified; the inputs are in the order of the example."""
+        return self._assembled(self.prepared(given), given)
+
+    def session(self, *, length: int | None = None, multiple: int = 1) -> Session:
+        """A stream of live data: chunks in, and each output row as soon as it is certain.
+
+        length:   the total length, where it is known; then nothing is refused for want of it
+        multiple: what the total length will be a multiple of
+
+        Raises StreamError for a network whose rows depend on the total length where that is not
+        announced (TensorFlow's SAME, corners aligned, circular padding, a position table).
+        """
+        return Session(self, length=length, multiple=multiple)
+
+    # ---------------------------------------------------------------- one run
+
+    def prepared(self, given: Sequence[Any]) -> Program:
+        """The program that gives the outputs of these inputs, after all passes that it needs."""
+        shapes = tuple(tuple(x.shape) for x in given)
+        self.peak_bytes = 0
+        if self.global_ops == "refuse":
+            return self.program(shapes)
+
+        if shapes not in self._planned:
+            self.plan(*shapes)
+            self._planned.add(shapes)
+
+        def run(one: Pass) -> bool:
+            for value, _, rows in self._run(one.program, given):
+                with as_recorded():
+                    for statistic in one.statistics[value]:
+                        statistic.add(rows)
+            return True
+
+        return run_passes(self.graph(shapes), self.axis, run, self.device)[1]
+
+    def _run(self, program: Program, given: Sequence[Any]) -> Iterator[tuple[int, int, Tensor]]:
+        engine = Engine(program, self.device)
+        values = [program.values[value] for value in program.wiring.inputs]
+        pieces: list[tuple[int, int, Tensor]] = []
+
+        def source(number: int, lo: int, hi: int) -> Tensor:
+            value = values[number]
+            rows = given[number][(slice(None),) * value.dim + (slice(lo, hi),)]
+            return as_tensor(rows, self.device, value.dtype)
+
+        def emit(value: int, lo: int, rows: Tensor) -> None:
+            pieces.append((value, lo, rows))
+
+        for available, limit in steps(program, self.band):
+            engine.step(available, limit, source, emit)
+            yield from pieces
+            pieces.clear()
+            if engine.schedule.finished:
+                break
+        self.peak_bytes = max(self.peak_bytes, engine.peak)
+
+    def _given(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        tensors = distinct(self.example)
+        given = ordered(self.example, inputs, named)
+        if len(given) != len(tensors):
+            raise UsageError(f"The model takes {len(tensors)} inputs and was given {len(given)}.")
+        for number, (x, like) in enumerate(zip(given, tensors, strict=True)):
+            check_readable(number, x, like=like)
+            if len(x.shape) != like.dim():
+                raise UsageError(
+                    f"Input {number} has {len(x.shape)} dimensions and the example has "
+                    f"{like.dim()}; add or drop the batch dimension."
+                )
+        return given

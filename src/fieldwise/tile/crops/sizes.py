@@ -1,0 +1,118 @@
+"""A network captured at the size of the image and of its crops, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import as_example, capture
+from fieldwise.capture.torch.tree import map_tensors, tensors_in
+from fieldwise.errors import CaptureError, UsageError
+from fieldwise.graph.ir import Graph
+from fieldwise.tile.crops.memory import Rehearsal, peak_bytes
+from fieldwise.tile.errors import TileError
+from fieldwise.tile.good_sizes import near_sizes
+
+
+@dataclass(slots=True)
+class Sizes:
+    """A model, an input of the image's size, and the axes along which its sizes change.
+
+    image: the sizes of those axes
+    """
+
+    model: nn.Module
+    example: Any
+    axes: tuple[int, ...]
+    image: tuple[int, ...]
+    _graphs: dict[tuple[int, ...], Graph] = field(default_factory=dict)
+    _rehearsal: Rehearsal | None = None
+
+    @classmethod
+    def of(cls, model: Any, size: Any, axes: Sequence[int] | None) -> Sizes:
+        """Raises UsageError where the inputs do not have one size in common."""
+        if not isinstance(model, nn.Module):
+            raise UsageError("Tiles are planned for a torch module; give one.")
+        size = as_example(size, model)
+        shapes = [tuple(tensor.shape) for tensor in tensors_in(size)]
+        if not shapes:
+            raise UsageError("Give the shape of the large input, or tensors of its size.")
+        rank = len(shapes[0])
+        chosen = _chosen(axes, rank)
+        image = {tuple(s[a] for a in chosen) if len(s) == rank else () for s in shapes}
+        if len(image) > 1:
+            raise UsageError(
+                f"Inputs that are tiled together have one size; these have {sorted(image)}."
+            )
+        return cls(model, size, chosen, image.pop())
+
+    def whole(self) -> Graph:
+        """At the size of the image.
+
+        Raises TileError where the network fails on it, with the nearest sizes that pass.
+        """
+        try:
+            return self.at(self.image)
+        except CaptureError as error:
+            near = near_sizes(self.image, self.at)
+            if not near:
+                raise
+            told = " or ".join(" x ".join(map(str, sizes)) for sizes in near)
+            raise TileError(f"{error} It runs on {told}.") from error
+
+    def at(self, sizes: tuple[int, ...]) -> Graph:
+        """At these sizes of the tiled axes.  Raises CaptureError where the network fails."""
+        if sizes not in self._graphs:
+            self._graphs[sizes] = capture(
+                self.model, map_tensors(self._resized(sizes), self.example)
+            )
+        return self._graphs[sizes]
+
+    def with_elements(self) -> Sizes:
+        """The same of inputs that hold one element where these hold none."""
+
+        def filled(tensor: Tensor) -> Tensor:
+            shape = [size or 1 for size in tensor.shape]
+            return torch.empty(shape, dtype=tensor.dtype, device="meta")
+
+        image = tuple(size or 1 for size in self.image)
+        return Sizes(self.model, map_tensors(filled, self.example), self.axes, image)
+
+    def peak_bytes(self, sizes: tuple[int, ...]) -> int:
+        """The most that a run at these sizes holds at once, weights and workspaces excepted.
+
+        As Python frees it; of a model that cannot be copied, or run on tensors of its own device
+        without data, as its graph tells.  Raises CaptureError where the network fails.
+        """
+        graph = self.at(sizes)
+        try:
+            if self._rehearsal is None:
+                self._rehearsal = Rehearsal(self.model)
+            return self._rehearsal.peak_bytes(map_tensors(self._resized(sizes), self.example))
+        except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError):
+            return peak_bytes(graph)
+
+    def _resized(self, sizes: Sequence[int]) -> Any:
+        new = dict(zip(self.axes, sizes, strict=True))
+        twins: dict[int, Tensor] = {}
+
+        def twin(tensor: Tensor) -> Tensor:
+            if id(tensor) not in twins:
+                shape = [new.get(axis, size) for axis, size in enumerate(tensor.shape)]
+                twins[id(tensor)] = torch.empty(shape, dtype=tensor.dtype, device="meta")
+            return twins[id(tensor)]
+
+        return twin
+
+
+def _chosen(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    if axes is None:
+        return tuple(range(2, rank)) if rank > 2 else (rank - 1,)
+    for axis in axes:
+        if not -rank <= axis < rank:
+            raise UsageError(f"The input has {rank} dimensions and none numbered {axis}.")
+    return tuple(sorted({axis % rank for axis in axes}))

@@ -1,0 +1,13 @@
+"""Arrays on disk, read and written piece by piece: .npy, zarr and tiff."""
+
+from fieldwise.tile.files.blocks import BlockRows as BlockRows
+from fieldwise.tile.files.formats import NewFile as NewFile
+from fieldwise.tile.files.formats import open_source as open_source
+from fieldwise.tile.files.layout import FileView as FileView
+from fieldwise.tile.files.layout import Layout as Layout
+from fieldwise.tile.files.layout import ModelView as ModelView
+from fieldwise.tile.files.layout import guess_axes as guess_axes
+from fieldwise.tile.files.layout import readings as readings
+from fieldwise.tile.files.protocol import Sink as Sink
+from fieldwise.tile.files.protocol import Source as Source
+from fieldwise.tile.files.scaled import Scaled as Scaled

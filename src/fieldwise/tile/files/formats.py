@@ -1,0 +1,190 @@
+"""Which format a path means: by its suffix, for reading and for writing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fieldwise.errors import FieldwiseError, UsageError
+from fieldwise.tile.files.checks import first_line
+from fieldwise.tile.files.grain import Steps
+from fieldwise.tile.files.protocol import Sink, Source
+
+Shape = tuple[int, ...]
+
+_MODULES = {".npy": "npy", ".zarr": "zarr_array", ".tif": "tiff", ".tiff": "tiff"}
+"""Each module has ``open_source``, ``grain_of``, ``create`` and ``reopen``, as here."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that will be written: what makes two of them the same.
+
+    axes: letters of its dimensions; grain: see protocol.Sink
+    """
+
+    path: Path
+    shape: Shape
+    dtype: np.dtype[Any]
+    axes: str
+    grain: Shape
+
+    @classmethod
+    def of(
+        cls,
+        path: Path,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        axes: str,
+        steps: Steps | None = None,
+    ) -> NewFile:
+        """With a grain that is usual for such a file and fits these steps.
+
+        Raises UsageError where the format cannot hold such an array.
+        """
+        steps = (None,) * len(shape) if steps is None else steps
+        return cls(path, shape, dtype, axes, _format_of(path).grain_of(shape, axes, steps))
+
+    @property
+    def exists(self) -> bool:
+        """Whether something is there already."""
+        return self.path.exists() or self.path.is_symlink()
+
+    def create(self) -> Sink:
+        """Make the file, in place of any that was there.
+
+        Raises UsageError where it cannot be made: no such folder, no space, no permission, or a
+        folder that is no array.
+        """
+        module = _format_of(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._clear()
+            return module.create(self)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = "make room, and use --resume" if full else "choose another place"
+            raise UsageError(
+                f"Cannot write {str(self.path)!r}: {error.strerror or error}; {remedy}."
+            ) from error
+
+    def reopen(self, *, writable: bool = True) -> Sink:
+        """The file as ``create`` has made it.
+
+        Raises UsageError where it is another by now, or where it is to be written and has another
+        name too (a hard link), since what is written would change that one as well.
+        """
+        if not self.exists:
+            raise UsageError(
+                f"{str(self.path)!r} is gone although its journal says that some of it is done; "
+                "use --overwrite to begin again."
+            )
+        if self.path.is_symlink():
+            raise self.not_begun("it is a symbolic link")
+        if writable and self.path.is_file() and self.path.stat().st_nlink > 1:
+            raise UsageError(
+                f"{str(self.path)!r} has another name too (a hard link), and going on would change "
+                "that one as well; copy it here, or use --overwrite to begin again."
+            )
+        try:
+            source = open_source(self.path)
+        except UsageError as error:
+            raise self.not_begun("it cannot be read") from error
+        if (_squeezed(source.shape), source.dtype) != (_squeezed(self.shape), self.dtype):
+            raise self.not_begun("its shape or type differs")
+        return _format_of(self.path).reopen(self, writable=writable)
+
+    def not_begun(self, why: str) -> UsageError:
+        """The error for a file that ``create`` did not make."""
+        return UsageError(
+            f"{str(self.path)!r} is not what this job has begun ({why}); use --overwrite to begin "
+            "again."
+        )
+
+    def tidy(self) -> None:
+        """Remove what a killed process has left of chunks that it was about to write.
+
+        No other process may be writing.
+        """
+        if self.path.is_dir():
+            for left in self.path.rglob("*.partial"):
+                left.unlink()
+
+    def _clear(self) -> None:
+        """Make way, in such an order that a process killed here can be followed by another."""
+        if self.path.is_symlink() or not self.path.is_dir():
+            self.path.unlink(missing_ok=True)
+            return
+        if any(self.path.iterdir()) and not _is_zarr_array(self.path):
+            raise UsageError(
+                f"{str(self.path)!r} is a folder and no zarr array, so it is left alone; remove it "
+                "or name another file."
+            )
+        old = self.path.with_name(f".{self.path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        self.path.rename(old)
+        shutil.rmtree(old)
+
+
+def open_source(path: Path) -> Source:
+    """An array on disk, to be read piece by piece.
+
+    Raises UsageError where there is none, or where it cannot be read; nothing is ever unpickled.
+    """
+    module = _format_of(path)
+    if not path.exists():
+        raise UsageError(f"There is no file {str(path)!r}; check the path.")
+    try:
+        return module.open_source(path)
+    except FieldwiseError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"{str(path)!r} cannot be read as {_module_of(path).removesuffix('_array')}: "
+            f"{first_line(error)}; "
+            "is it whole, and is its suffix right?"
+        ) from error
+
+
+def _format_of(path: Path) -> Any:
+    try:
+        return import_module(f"fieldwise.tile.files.{_module_of(path)}")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{str(path)!r} needs {error.name}; install it with pip install 'fieldwise[tile]'."
+        ) from error
+
+
+def _module_of(path: Path) -> str:
+    """The format that a path names; arrays within a zarr group are named by their path in it.
+
+    >>> _module_of(Path("scan.TIF")), _module_of(Path("scan.zarr/0"))
+    ('tiff', 'zarr_array')
+    """
+    for part in (path, *path.parents):
+        module = _MODULES.get(part.suffix.lower())
+        if module == "zarr_array" or (module and part == path):
+            return module
+    raise UsageError(f"The suffix of {str(path)!r} names no format; use {', '.join(_MODULES)}.")
+
+
+def _is_zarr_array(folder: Path) -> bool:
+    if (folder / ".zarray").is_file():
+        return True
+    try:
+        about = json.loads((folder / "zarr.json").read_bytes())
+        return bool(about["node_type"] == "array")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _squeezed(shape: Shape) -> Shape:
+    """Without dimensions of one index, which a TIFF file does not keep."""
+    return tuple(n for n in shape if n != 1)

@@ -1,0 +1,274 @@
+"""TIFF files: read as they lie or tile by tile, written in tiles that lie where they stay.
+
+A file is written uncompressed, so that the place of every tile is known before any is computed,
+and as BigTIFF where it would not fit in 4 GiB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+
+from fieldwise.errors import UsageError
+from fieldwise.tile.files.checks import check_chunks, check_kind, first_line
+from fieldwise.tile.files.disk import OwnFile, file_identity, replacing, reserve
+from fieldwise.tile.files.grain import Steps, fitting
+from fieldwise.tile.files.protocol import DamagedError
+from fieldwise.tile.files.raw import RawArray, reading, write_at
+from fieldwise.tile.files.tiff_pages import bound_tiles
+
+if TYPE_CHECKING:
+    from fieldwise.tile.files.formats import NewFile
+
+_TILE = 256
+_BIG = (1 << 32) - (1 << 25)
+"""Bytes from which on a classic TIFF's offsets may not suffice."""
+_LETTERS = {"N": "Q", "D": "Z", "H": "Y", "W": "X", "L": "X", "S": "C"}
+"""The TIFF letters of our axes, where they differ."""
+
+
+def open_source(path: Path) -> TiffSource:
+    """The first series of a TIFF file, at its full size; see files.open_source."""
+    with _complaints(path), tifffile.TiffFile(path) as file:
+        if not file.series:
+            raise UsageError(f"{str(path)!r} holds no image; is it a TIFF file?")
+        series, note = file.series[0], _note(path, file)
+        shape, dtype = tuple(series.shape), series.dtype
+        check_kind(path, dtype)
+        raw = None
+        if series.dataoffset is not None:
+            raw = RawArray(shape, dtype.newbyteorder(file.byteorder), series.dataoffset)
+            if raw.end > path.stat().st_size:
+                raise EOFError("the file ends before its pixels do")
+        source = TiffSource(path, shape, dtype, series.axes, raw, note)
+    if raw is None:
+        check_chunks(path, source.tiles.chunks, dtype)
+        source.tiles[(slice(0, 1),) * len(shape)]
+    return source
+
+
+def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:
+    """Its tiles.
+
+    Raises UsageError where rows and columns are not the last axes but channels, and for steps
+    that are no multiple of 16, as the sides of a tile must be.
+
+    >>> grain_of((3, 4000, 100), "CHW", [None] * 3), grain_of((4000, 900, 3), "HWC", [96, 96, None])
+    ((1, 256, 112), (96, 96, 3))
+    """
+    letters = _letters(axes)
+    if not letters.removesuffix("C").endswith("YX"):
+        raise UsageError(
+            f"A TIFF file holds images, with axes such as CHW or HWC, not {axes}; write zarr."
+        )
+    sides = [
+        1 if letter not in "YX" else fitting(min(_TILE, -(-n // 16) * 16), step, n, multiple=16)
+        for letter, n, step in zip(letters, shape, steps, strict=True)
+    ]
+    if None in sides:
+        raise UsageError(
+            f"The sides of a TIFF file's tiles are multiples of 16, and results come in steps of "
+            f"{steps[sides.index(None)]}; choose another --tile, or write zarr."
+        )
+    found = tuple(side or 1 for side in sides)
+    return found if letters.endswith("X") else (*found[:-1], shape[-1])
+
+
+def create(file: NewFile) -> TiffSink:
+    """A new file of empty tiles with its space reserved.  Raises OSError where there is none."""
+    if file.dtype.kind == "b":
+        raise UsageError(f"A TIFF file holds numbers, not {file.dtype}; write zarr or .npy.")
+    letters, shape = _letters(file.axes), file.shape
+    columns = letters.index("X")
+    if letters.endswith("C") and shape[-1] == 1:
+        letters, shape = letters[:-1], shape[:-1]
+    samples = letters.endswith("C")
+    nbytes = prod(-(-n // g) * g for n, g in zip(file.shape, file.grain, strict=True))
+    with replacing(file.path) as handle:
+        tifffile.imwrite(
+            handle,
+            shape=shape,
+            dtype=file.dtype.newbyteorder("<"),
+            byteorder="<",
+            bigtiff=nbytes * file.dtype.itemsize > _BIG,
+            tile=file.grain[columns - 1 : columns + 1],
+            photometric="minisblack",
+            planarconfig="contig" if samples else None,
+            ome=False,
+            metadata={"axes": letters[:-1] + "S" if samples else letters},
+        )
+        reserve(handle, handle.seek(0, os.SEEK_END))
+    return reopen(file, writable=True)
+
+
+def reopen(file: NewFile, *, writable: bool) -> TiffSink:
+    """A file that ``create`` has made.  Raises UsageError where its tiles are others."""
+    with tifffile.TiffFile(file.path) as tiff:
+        offsets = [offset for page in tiff.series[0].pages for offset in page.dataoffsets]
+    counts = [-(-n // g) for n, g in zip(file.shape, file.grain, strict=True)]
+    if len(offsets) != prod(counts):
+        raise file.not_begun("its tiles differ")
+    places = np.array(offsets, dtype=np.int64).reshape(counts)
+    own = OwnFile(file.path, writable=writable)
+    return TiffSink(own, file.dtype.newbyteorder("<"), file.grain, places)
+
+
+@dataclass(frozen=True)
+class TiffSource:
+    """A TIFF file to read from (see protocol.Source).
+
+    raw:  where its pixels are, if they lie in one piece
+    note: see protocol.Source
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: str | None
+    raw: RawArray | None
+    note: str | None = None
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Its tiles or strips, where they do not lie in one piece."""
+        return tuple(self.tiles.chunks) if self.raw is None else None
+
+    @cached_property
+    def tiles(self) -> Any:
+        """The file as an array that reads the tiles it is asked for."""
+        import zarr
+
+        with tifffile.TiffFile(self.path) as file:
+            series = file.series[0].levels[0]
+            bound_tiles(series.keyframe)
+            return zarr.open(series.aszarr(level=0), mode="r")
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        if self.raw is not None:
+            with reading(self.path) as handle:
+                return self.raw.read(handle, index)
+        try:
+            return np.asarray(self.tiles[index])
+        except Exception as error:
+            raise UsageError(
+                f"A tile of {str(self.path)!r} cannot be read ({first_line(error)}); write the "
+                "file again."
+            ) from error
+
+    def __reduce__(self) -> Any:
+        return open_source, (self.path,)
+
+    def identity(self) -> str:
+        """Its size, its time of change and a digest of its ends."""
+        return file_identity(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class TiffSink:
+    """A tiled TIFF file to write to (see protocol.Sink); offsets: where each tile lies."""
+
+    file: OwnFile
+    dtype: np.dtype[Any]
+    grain: tuple[int, ...]
+    offsets: np.ndarray[Any, Any]
+
+    @property
+    def path(self) -> Path:
+        """See protocol.Sink."""
+        return self.file.path
+
+    def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
+        """See protocol.Sink."""
+        for offset, place in self._tiles(start, block.shape):
+            part = block[place]
+            whole = np.zeros(self.grain, self.dtype)
+            whole[tuple(slice(n) for n in part.shape)] = part
+            write_at(self.file.handle, whole.tobytes(), offset)
+
+    def flush(self) -> None:
+        """See protocol.Sink."""
+        self.file.sync()
+
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
+        """See protocol.Sink."""
+        block = np.empty([hi - lo for lo, hi in zip(start, stop, strict=True)], self.dtype)
+        for offset, place in self._tiles(start, block.shape):
+            data = os.pread(self.file.handle, self._tile_bytes, offset)
+            if len(data) < self._tile_bytes:
+                raise DamagedError(f"the file ends within the tile at byte {offset}")
+            part = block[place]
+            whole = np.frombuffer(data, self.dtype).reshape(self.grain)
+            part[...] = whole[tuple(slice(n) for n in part.shape)]
+        return block
+
+    def frame(self) -> str:
+        """See protocol.Sink: all that is between its tiles."""
+        digest, size, at = hashlib.sha256(), os.fstat(self.file.handle).st_size, 0
+        for offset in (*sorted(self.offsets.flat), size):
+            digest.update(os.pread(self.file.handle, max(int(offset) - at, 0), at))
+            at = int(offset) + self._tile_bytes
+        return digest.hexdigest()
+
+    @property
+    def _tile_bytes(self) -> int:
+        return prod(self.grain) * self.dtype.itemsize
+
+    def _tiles(
+        self, start: Sequence[int], shape: Sequence[int]
+    ) -> Iterator[tuple[int, tuple[slice, ...]]]:
+        """The tiles of a block: where each lies in the file, and in the block."""
+        counts = [range(-(-n // g)) for n, g in zip(shape, self.grain, strict=True)]
+        for place in product(*counts):
+            at = [n * g for n, g in zip(place, self.grain, strict=True)]
+            tile = tuple((s + n) // g for s, n, g in zip(start, at, self.grain, strict=True))
+            inside = tuple(slice(n, n + g) for n, g in zip(at, self.grain, strict=True))
+            yield int(self.offsets[tile]), inside
+
+
+def _note(path: Path, file: tifffile.TiffFile) -> str | None:
+    notes = []
+    if len(file.series) > 1:
+        notes.append(f"holds {len(file.series)} images, of which the first is read")
+    if file.series[0].keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        notes.append("has a palette, and its numbers are read, not its colours")
+    return f"{str(path)!r} {' and '.join(notes)}" if notes else None
+
+
+def _letters(axes: str) -> str:
+    return "".join(_LETTERS.get(letter, letter) for letter in axes)
+
+
+class _Complaints(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what is said."""
+        self.said.append(record.getMessage())
+
+
+@contextmanager
+def _complaints(path: Path) -> Iterator[None]:
+    """Raise UsageError where tifffile logs an error: it goes on with what is left of the file."""
+    heard, logger = _Complaints(), tifffile.logger()
+    logger.addHandler(heard)
+    try:
+        yield
+    finally:
+        logger.removeHandler(heard)
+    if heard.said:
+        said = first_line(ValueError(heard.said[0]))
+        raise UsageError(f"{str(path)!r} is damaged ({said}); write the file again.")

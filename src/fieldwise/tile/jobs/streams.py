@@ -1,0 +1,265 @@
+"""The streaming engine as a job: long bands, each streamed from its own start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.tree import named_state, tensors_in
+from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Node, Shape
+from fieldwise.tile.amounts import size_text
+from fieldwise.tile.arrays import as_numpy, numpy_dtype
+from fieldwise.tile.bands.corners import corners, telling_shapes
+from fieldwise.tile.bands.passes import Pass
+from fieldwise.tile.bands.plan import plan_of
+from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.programs import GlobalOps, Programs
+from fieldwise.tile.bands.run import State
+from fieldwise.tile.bands.schedule import Schedule
+from fieldwise.tile.bands.sections import Section, legs, sections_of
+from fieldwise.tile.certificate import Certificate, verify
+from fieldwise.tile.jobs.checkpoint import Checkpoint
+from fieldwise.tile.jobs.passes import go_through
+from fieldwise.tile.jobs.stepping import Halt, reader, stepped
+from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece, Rest
+
+Grains = Callable[[Output], int]
+"""The rows that the file of an output takes at a time."""
+
+BAND = 64
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWork:
+    """A model compiled for one input size, and its plan (see work.Work).
+
+    passes: how often the input is gone through before the first piece
+    """
+
+    run: Programs
+    program: Program
+    passes: int
+    sections: tuple[Section, ...]
+    plan: JobPlan
+    nodes: tuple[Node, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return self.run.device
+
+    def prepared(self, source: Any, kept: Checkpoint | None = None) -> StreamWork:
+        """See work.Work: the passes are gone through."""
+        if not self.passes:
+            return self
+        return replace(self, program=go_through(self.run, source, self._dtype, kept))
+
+    def verify(self, source: Any) -> Certificate:
+        """See work.Work: sections and bands as narrow as they may be, so that there are seams."""
+        run, (shape,) = (
+            self.run,
+            telling_shapes(
+                lambda sizes: self.run.planned(sizes)[1],
+                (self.plan.shape,),
+                axis=self.plan.along,
+                band=self.plan.step,
+            ),
+        )
+        double = run.doubled()
+        return verify(
+            _pieces_of(run, shape),
+            run.whole,
+            *corners([source], (shape,)),
+            double=(_pieces_of(double, shape), double.whole),
+        )
+
+    def blocks(
+        self, piece: Piece, source: Any, since: Rest | None = None
+    ) -> Iterator[Block | Rest]:
+        """See work.Work."""
+        section, program = self.sections[piece.number], self.program
+        if since is None:
+            begun = Schedule.started_at(program.wiring, [lo for lo, _ in section.rows])
+            halt = Halt(0, State(tuple(begun.done)))
+        else:
+            halt = Halt.of(since.at)
+
+        def coming(schedule: Schedule, done: int) -> Iterator[tuple[list[int], list[int]]]:
+            return legs(program, section, schedule, self.plan.step, done)
+
+        read = reader(program, self.device, source, self._dtype)
+        for part in stepped(program, self.device, halt, coming, read):
+            if isinstance(part, Halt):
+                yield Rest(part.plain())
+            else:
+                number = program.wiring.outputs.index(part[0])
+                yield from self._clipped(number, *part[1:], section.rows[number])
+
+    @property
+    def _dtype(self) -> np.dtype[Any]:
+        return numpy_dtype(self.program.values[self.program.wiring.inputs[0]].dtype)
+
+    def _clipped(
+        self, number: int, at: int, rows: Tensor, wanted: tuple[int, int]
+    ) -> Iterator[Block]:
+        """Without the rows that were made for the sake of other outputs only."""
+        dim = self.plan.outputs[number].dim
+        lo, hi = max(at, wanted[0]), min(at + rows.shape[dim], wanted[1])
+        if lo < hi:
+            start = tuple(lo if d == dim else 0 for d in range(rows.dim()))
+            yield number, start, as_numpy(rows.narrow(dim, lo - at, hi - lo))
+
+
+def stream_work(
+    model: nn.Module,
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype,
+    axis: int = 2,
+    band: int | None = None,
+    memory: int | None = None,
+    grains: Grains = lambda _: 1,
+    section: int | None = None,
+    beside: int = 0,
+    global_ops: GlobalOps = "refuse",
+) -> StreamWork:
+    """Plan a streamed job on one input of this shape and type.
+
+    axis:    of the input, along which bands are cut
+    band:    input rows per step; by default 64, or as many as fit in ``memory`` (bytes)
+    section: input rows per piece, at least; by default see sections.sections_of
+    beside:  bytes that the source holds
+    global_ops: 'multipass' goes through the input first for layers that need the whole axis
+
+    Raises StreamError where a layer needs the whole axis and may not have it, and UsageError where
+    ``memory`` is not enough for the narrowest band, and for an output without the streamed axis.
+    """
+    example = torch.empty(tuple(shape), dtype=dtype, device="meta")
+    run = Programs(model, example, axis=axis, band=band or BAND, global_ops=global_ops)
+    passes, program = run.planned((tuple(shape),))
+    if program.fixed:
+        named = ", ".join(f"'{name}'" for _, name, _ in program.fixed)
+        raise UsageError(
+            f"The output {named} has no streamed axis, and a job writes files of those that have; "
+            "in Python, fieldwise.streamed with global_ops='multipass' gives it, or let the model "
+            "return the others alone."
+        )
+    outputs = tuple(_output(program, value) for value in program.wiring.outputs)
+    held = beside + sum(tensor.nbytes for _, tensor in named_state(model))
+    waiting = sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
+    rows = program.values[program.wiring.inputs[0]].rows or 0
+    programs = [*(one.program for one in passes), program]
+    band, peak, state = _chosen_band(
+        programs, rows, band, None if memory is None else memory - held - waiting
+    )
+    sections = sections_of(program, band, [grains(out) for out in outputs], rows=section)
+    pieces = tuple(_piece(program, outputs, n, one) for n, one in enumerate(sections))
+    read = sum(one.reads[0][1] - one.reads[0][0] for one in sections)
+    plan = JobPlan(
+        "stream", axis % len(shape), band, tuple(shape), outputs, pieces,
+        max(read / rows, 1.0), peak + held + waiting, _notes(program, passes, state + waiting),
+    )  # fmt: skip
+    nodes = run.graph((tuple(shape),)).nodes
+    return StreamWork(run.of_band(band), program, len(passes), sections, plan, nodes)
+
+
+def _pieces_of(run: Programs, shape: Shape) -> Callable[[Any], dict[str, Any]]:
+    """A whole result put together from the shortest pieces; outputs by name."""
+
+    def pieces(x: Any) -> dict[str, Any]:
+        (like,) = tensors_in(run.example)
+        work = stream_work(
+            run.model,
+            shape,
+            dtype=like.dtype,
+            axis=run.axis,
+            band=run.band,
+            section=run.band,
+            global_ops=run.global_ops,
+        ).prepared(x)
+        found = [np.empty(out.shape, out.dtype) for out in work.plan.outputs]
+        for piece in work.plan.pieces:
+            for block in work.blocks(piece, x):
+                if isinstance(block, Rest):
+                    continue
+                number, start, values = block
+                ends = zip(start, values.shape, strict=True)
+                found[number][tuple(slice(lo, lo + size) for lo, size in ends)] = values
+        return {out.name: one for out, one in zip(work.plan.outputs, found, strict=True)}
+
+    return pieces
+
+
+def _chosen_band(
+    programs: Sequence[Program], rows: int, band: int | None, memory: int | None
+) -> tuple[int, int, int]:
+    """The band that was asked for or the widest that fits, its peak memory, and its state's.
+
+    What is kept between steps is there twice after a halt (see stepping), until the next step.
+    """
+    wanted = min(band or BAND, rows)
+    while True:
+        plans = [plan_of(program, wanted) for program in programs]
+        state = max(plan.state_bytes for plan in plans)
+        peak = max(plan.peak_bytes + plan.state_bytes for plan in plans)
+        if memory is None or peak <= memory:
+            return wanted, peak, state
+        if band is not None or wanted == 1:
+            told = "1 row" if wanted == 1 else f"{wanted} rows"
+            narrower = "" if wanted == 1 else "a narrower --band, "
+            raise UsageError(
+                f"A band of {told} needs {size_text(peak)} beside the weights, and "
+                f"{size_text(max(memory, 0))} are left; give more --memory, {narrower}or use "
+                "--engine halo."
+            )
+        wanted //= 2
+
+
+def _output(program: Program, number: int) -> Output:
+    value = program.values[number]
+    name = program.output_names[program.outputs.index(number)]
+    steps = (None,) * len(value.shape)
+    return Output(name, value.shape, numpy_dtype(value.dtype), value.dim, steps)
+
+
+def _row_bytes(out: Output) -> int:
+    return int(np.prod(out.shape)) // out.shape[out.dim] * out.dtype.itemsize
+
+
+def _piece(program: Program, outputs: Sequence[Output], number: int, section: Section) -> Piece:
+    value = program.values[program.wiring.inputs[0]]
+    writes = tuple(
+        _box(out.shape, out.dim, rows) for out, rows in zip(outputs, section.rows, strict=True)
+    )
+    return Piece(number, _box(value.shape, value.dim, section.reads[0]), writes)
+
+
+def _box(shape: Sequence[int], dim: int, rows: tuple[int, int]) -> Box:
+    return tuple(rows if d == dim else (0, size) for d, size in enumerate(shape))
+
+
+def _notes(program: Program, passes: Sequence[Pass], standing: int) -> tuple[str, ...]:
+    notes = [
+        f"where an unfinished piece stands is kept beside the result, in about "
+        f"{size_text(standing)}, every few seconds"
+    ]
+    if passes:
+        first = passes[0].nodes[0]
+        notes.append(
+            f"before the first piece the input is gone through {len(passes)} times more, for "
+            f"'{first.module}' ({first.op}) and the like"
+        )
+    carrying = [
+        op.node.module or op.node.op
+        for op, dependence in zip(program.ops, program.wiring.ops, strict=True)
+        if dependence.ordered
+    ]
+    if carrying:
+        notes.append(f"'{carrying[0]}' carries a state along, so every piece starts at row 0")
+    return tuple(notes)

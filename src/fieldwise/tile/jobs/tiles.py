@@ -1,0 +1,149 @@
+"""The halo engine as a job: every tile is a piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.tree import named_state
+from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Node
+from fieldwise.tile.amounts import size_text
+from fieldwise.tile.arrays import as_numpy, numpy_dtype
+from fieldwise.tile.certificate import Certificate
+from fieldwise.tile.crops import TiledModel, suggest_tile
+from fieldwise.tile.crops.parts import Tile
+from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.tile.errors import BudgetError
+from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece
+
+TILE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class CropWork:
+    """A model planned in tiles for one input size (see work.Work)."""
+
+    run: TiledModel
+    tiles: tuple[Tile, ...]
+    plan: JobPlan
+    nodes: tuple[Node, ...]
+
+    def prepared(self, source: Any, kept: Any = None) -> CropWork:  # noqa: ARG002
+        """See work.Work: a crop needs to know nothing else."""
+        return self
+
+    def verify(self, source: Any) -> Certificate:
+        """See work.Work."""
+        return self.run.verify(source)
+
+    def blocks(self, piece: Piece, source: Any, since: Any = None) -> Iterator[Block]:  # noqa: ARG002
+        """See work.Work: a crop is computed in one go."""
+        tile = self.tiles[piece.number]
+        for number, found in enumerate(self.run.crop(tile, source)):
+            values = as_numpy(found) if isinstance(found, Tensor) else np.asarray(found)
+            yield number, tuple(lo for lo, _ in piece.writes[number]), values
+
+
+def crop_work(
+    model: nn.Module,
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype,
+    tile: int | None = None,
+    memory: int | None = None,
+) -> CropWork:
+    """Plan a job of tiles on one input of this shape and type.
+
+    tile: input samples from tile to tile; by default 512, or with ``memory`` (bytes) the largest
+          whose crops fit in it (see ``suggest_tile``)
+
+    Raises TileError where no tiling is exact, and UsageError where ``memory`` is not enough.
+    """
+    example = torch.empty(tuple(shape), dtype=dtype, device="meta")
+    held = sum(tensor.nbytes for _, tensor in named_state(model))
+    run, plan = _chosen(model, example, tile, None if memory is None else memory - held)
+    tiles = tuple(plan.tiles())
+    outputs = tuple(_output(plan, number) for number in range(len(plan.outputs)))
+    pieces = tuple(_piece(plan, number, one) for number, one in enumerate(tiles))
+    first = plan.axes[0]
+    job = JobPlan(
+        "halo", first.axis, first.tile, tuple(shape), outputs, pieces, plan.recompute,
+        plan.crop_bytes + held, axes=plan.axes,
+    )  # fmt: skip
+    return CropWork(run, tiles, job, capture(model, example).nodes)
+
+
+def _chosen(
+    model: nn.Module, example: Tensor, tile: int | None, memory: int | None
+) -> tuple[TiledModel, TilePlan]:
+    """The tile that was asked for, or the largest that fits, planned.
+
+    Which crops there will be is known of a plan only, so what was suggested is made smaller where
+    the plan has a crop that does not fit.
+    """
+    if tile is not None or memory is None:
+        wanted: tuple[int, ...] | int = tile or TILE
+    else:
+        wanted = _suggested(model, example, max(memory, 0))
+    while True:
+        run = TiledModel(model, example, tile=wanted)
+        plan = run.plan(example.shape)
+        if memory is None or plan.crop_bytes <= memory:
+            return run, plan
+        smaller = tuple(_smaller(axis.tile, axis.grid) for axis in plan.axes)
+        if tile is not None or smaller == wanted:
+            told = " x ".join(str(axis.tile) for axis in plan.axes)
+            raise UsageError(
+                f"Tiles of {told} need {size_text(plan.crop_bytes)} beside the weights, and "
+                f"{size_text(max(memory, 0))} are left; give more --memory, or a smaller --tile."
+            )
+        wanted = smaller
+
+
+def _suggested(model: nn.Module, example: Tensor, memory: int) -> tuple[int, ...]:
+    try:
+        return suggest_tile(model, example, memory=memory)
+    except BudgetError as error:
+        raise UsageError(
+            f"Beside the weights {size_text(memory)} are left; give more --memory. {error}"
+        ) from error
+
+
+def _smaller(tile: int, grid: int) -> int:
+    """An eighth less, on the grid.
+
+    >>> _smaller(512, 32), _smaller(32, 32)
+    (448, 32)
+    """
+    return max(tile * 7 // 8 // grid * grid, grid)
+
+
+def _output(plan: TilePlan, number: int) -> Output:
+    out = plan.outputs[number]
+    steps: list[int | None] = [None] * len(out.shape)
+    for axis, dim, scale in zip(plan.axes, out.dims, out.scales, strict=True):
+        steps[dim] = int(axis.tile * scale)
+    dtype = numpy_dtype(getattr(torch, out.dtype))
+    return Output(out.name, out.shape, dtype, out.dims[0], tuple(steps))
+
+
+def _piece(plan: TilePlan, number: int, tile: Tile) -> Piece:
+    reads = [(0, size) for size in plan.shapes[0]]
+    for axis, intervals in tile.reads.items():
+        reads[axis] = (intervals[0][0], intervals[-1][1])
+    writes = tuple(
+        _box(slices, out.shape) for slices, out in zip(tile.writes, plan.outputs, strict=True)
+    )
+    return Piece(number, tuple(reads), writes)
+
+
+def _box(slices: Sequence[slice], shape: Sequence[int]) -> Box:
+    ends = [one.indices(size) for one, size in zip(slices, shape, strict=True)]
+    return tuple((lo, hi) for lo, hi, _ in ends)
