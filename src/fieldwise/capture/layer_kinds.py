@@ -6,6 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fieldwise.axes import AxisMap, Border, IndexSet
+from fieldwise.graph.kinds import (
+    COPY,
+    ELEMENTWISE,
+    INTERPOLATION,
+    POOLED_EXTREME,
+    POOLED_MEAN,
+    POOLED_SUM,
+    PRODUCT,
+    Kind,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,7 @@ class LayerKind:
     whole:   it reads whole axes and makes one sample of each
     mixes:   an output channel reads every input channel
     border:  what happens to indices outside the input
+    combines: how an output is made of what it reads
     """
 
     op: str
@@ -106,6 +117,7 @@ class LayerKind:
     whole: bool = False
     mixes: bool = False
     border: Border = Border.DROP
+    combines: Kind = ELEMENTWISE
 
 
 _SIZE = frozenset({"kernel"})
@@ -123,18 +135,30 @@ POINTWISE = (
 """The element-wise functions, by the name of their operation."""
 
 KINDS = {
-    "conv": LayerKind("conv", _CONV, mixes=True),
-    "dwconv": LayerKind("conv", _CONV),
+    "conv": LayerKind("conv", _CONV, mixes=True, combines=PRODUCT),
+    "dwconv": LayerKind("conv", _CONV, combines=PRODUCT),
     "tconv": LayerKind(
-        "conv_transpose", _TRANSPOSED, _transposed, _transposed_length, _strides, mixes=True
+        "conv_transpose",
+        _TRANSPOSED,
+        _transposed,
+        _transposed_length,
+        _strides,
+        mixes=True,
+        combines=PRODUCT,
     ),
-    "maxpool": LayerKind("max_pool", _POOL),
-    "avgpool": LayerKind("avg_pool", _POOL - {"dilation"}),
-    "up": LayerKind("interpolate", _SIZE, _nearest, _upsampled_length, _factor),
+    "maxpool": LayerKind("max_pool", _POOL, combines=POOLED_EXTREME),
+    "avgpool": LayerKind("avg_pool", _POOL - {"dilation"}, combines=POOLED_SUM),
+    "up": LayerKind("interpolate", _SIZE, _nearest, _upsampled_length, _factor, combines=COPY),
     "bilinear": LayerKind(
-        "interpolate", _SIZE, _linear, _upsampled_length, _factor, border=Border.CLAMP
+        "interpolate",
+        _SIZE,
+        _linear,
+        _upsampled_length,
+        _factor,
+        border=Border.CLAMP,
+        combines=INTERPOLATION,
     ),
-    "globalpool": LayerKind("adaptive_avg_pool", whole=True),
+    "globalpool": LayerKind("adaptive_avg_pool", whole=True, combines=POOLED_MEAN),
     "bn": LayerKind("batch_norm"),
     **{name: LayerKind(name) for name in POINTWISE},
 }

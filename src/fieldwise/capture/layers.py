@@ -286,7 +286,8 @@ def layers_graph(text: str, input_shape: Shape | None = None) -> Graph:
     source = "input"
     for layer, name, result in zip(layers, layer_names(layers), shapes, strict=True):
         values[name] = Value(name, result)
-        read = separable(0, *_coords(layer, len(shape)))
+        coords = _coords(layer, len(shape))
+        read = separable(0, *coords, kind=KINDS[layer.kind].combines)
         nodes.append(Node(KINDS[layer.kind].op, (source,), (name,), ((read,),), module=name))
         source = name
     scopes = {node.module: (node.results,) for node in nodes}

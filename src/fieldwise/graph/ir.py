@@ -20,6 +20,7 @@ from typing import Any
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table
 from fieldwise.axes.axis_map import IDENTITY
+from fieldwise.graph.kinds import ELEMENTWISE, UNKNOWN_KIND, Kind
 
 Shape = tuple[int, ...]
 
@@ -92,12 +93,14 @@ Step = Separable | Reshape
 class Read:
     """How one result reads operand number ``operand``: steps from the operand to the result.
 
-    ``shapes`` are the shapes between the steps, one fewer than there are steps.
+    ``shapes`` are the shapes between the steps, one fewer than there are steps.  ``kind`` says how
+    the result is made of what is read; reads are equal where they read the same.
     """
 
     operand: int
     steps: tuple[Step, ...]
     shapes: tuple[Shape, ...] = ()
+    kind: Kind = field(default=UNKNOWN_KIND, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +187,18 @@ class Graph:
 # -------------------------------------------------------------------- making reads
 
 
-def separable(operand: int, *coords: Coord, where: tuple[tuple[int, IndexSet], ...] = ()) -> Read:
+def separable(
+    operand: int,
+    *coords: Coord,
+    where: tuple[tuple[int, IndexSet], ...] = (),
+    kind: Kind = UNKNOWN_KIND,
+) -> Read:
     """A read of one separable step.
 
     >>> separable(0, Along(0), WHOLE).steps[0].coords[1]
     Whole()
     """
-    return Read(operand, (Separable(coords, where),))
+    return Read(operand, (Separable(coords, where),), (), kind)
 
 
 @cache
@@ -216,6 +224,15 @@ def broadcast(operand: int, operand_shape: Shape, result_shape: Shape) -> Read:
             for dim, size in enumerate(operand_shape)
         ),
     )
+
+
+@lru_cache(maxsize=4096)
+def element_wise(
+    operand: int, operand_shape: Shape, result_shape: Shape, kind: Kind = ELEMENTWISE
+) -> Read:
+    """What an element-wise op reads of an operand: it is broadcast."""
+    read = broadcast(operand, operand_shape, result_shape)
+    return Read(operand, read.steps, read.shapes, kind)
 
 
 def reshape(operand: int) -> Read:

@@ -21,6 +21,7 @@ from fieldwise.capture.torch.calls import WriteThrough, constant
 from fieldwise.capture.torch.trace import Trace
 from fieldwise.errors import CaptureError, fault
 from fieldwise.graph.ir import Along, Call, Read, Ref, separable
+from fieldwise.graph.kinds import COPY
 
 
 @dataclass(slots=True)
@@ -185,7 +186,10 @@ class Memory:
             for step in above:
                 base = self._read(step, base)
             operands, dtype = (value, base), self.trace.dtypes[base]
-        reads = (*written, *(Read(1, read.steps, read.shapes) for read in kept))
+        reads = (
+            *(Read(0, read.steps, read.shapes, COPY) for read in written),
+            *(Read(1, read.steps, read.shapes, COPY) for read in kept),
+        )
         refs = tuple(Ref(number) for number in range(len(operands)))
         source = Call(WriteThrough(view.source, view.before), refs)
         kind = (view.before, dtype)
@@ -230,11 +234,12 @@ class Memory:
         order = memory_order(root)
         if order != tuple(range(root.dim())):
             shape = tuple(before[dim] for dim in order)
-            read = separable(0, *(Along(order.index(dim)) for dim in range(root.dim())))
+            coords = (Along(order.index(dim)) for dim in range(root.dim()))
+            read = separable(0, *coords, kind=COPY)
             call = Call(torch.ops.aten.permute.default, (Ref(0), list(order)))
             chain.append(View("permute", read, before, shape, dtype_name(root), call))
             before = shape
-        read = strided_read(before, *layout)
+        read = replace(strided_read(before, *layout), kind=COPY)
         call = Call(torch.ops.aten.as_strided.default, (Ref(0), *map(_plain, layout)))
         kind = (tuple(tensor.shape), dtype_name(tensor))
         chain.append(View("as_strided", read, before, *kind, call))

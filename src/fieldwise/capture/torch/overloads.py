@@ -12,7 +12,8 @@ from torch import Tensor
 
 from fieldwise.capture.torch.registry import OpCall, Reads, Rule, find_rule, one
 from fieldwise.capture.torch.scalars import reads_with_lines
-from fieldwise.graph.ir import broadcast, unknown
+from fieldwise.graph.ir import element_wise, unknown
+from fieldwise.graph.kinds import COPY, DRAWN, ELEMENTWISE
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +209,16 @@ def reads_of(op: Op, call: OpCall) -> Reads:
         source = call.operand(_WRITES_ONLY[op.plain] or "")
         if source is None:
             return one()
-        return one(broadcast(source, call.operands[source], call.result))
+        kind = COPY if call.keeps_numbers(_WRITES_ONLY[op.plain] or "") else ELEMENTWISE
+        return one(element_wise(source, call.operands[source], call.result, kind))
     rule = op.rule
     if rule is not None:
         return reads_with_lines(rule, call)
     if op.pointwise:
+        kind = DRAWN if op.draws else ELEMENTWISE
         reads = tuple(
-            broadcast(number, shape, call.result) for number, shape in enumerate(call.operands)
+            element_wise(number, shape, call.result, kind)
+            for number, shape in enumerate(call.operands)
         )
     else:
         return unknown_reads(call, f"{op.name} has no rule")

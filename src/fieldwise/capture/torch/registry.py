@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import numpy as np
 import torch
 
 from fieldwise.graph.ir import Read, Ref, Shape
+from fieldwise.graph.kinds import ASKED, UNKNOWN_KIND, Kind
 
 Reads = tuple[tuple[Read, ...], ...]
 Rule = Callable[["OpCall"], Reads]
+Kinds = Kind | tuple[Kind, ...]
+"""Of all results of an op alike, or of one after the other; the last holds for those behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class OpCall:
     training: whether the innermost running module is in training mode
     renews:   whether the op's schema says that it makes new running statistics
     complex:  whether a result is complex
+    dtypes:   of the operands, by operand number, and of the results; empty where nobody knows
     """
 
     op: str
@@ -41,6 +46,7 @@ class OpCall:
     training: bool = False
     renews: bool = False
     complex: bool = False
+    dtypes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     def __getitem__(self, name: str) -> Any:
         return self.args[name]
@@ -73,6 +79,14 @@ class OpCall:
         """The shape of the only result."""
         return self.results[0]
 
+    def keeps_numbers(self, name: str) -> bool:
+        """Whether the first result's dtype holds every number of an argument's, up to rounding."""
+        given, made = self.dtypes
+        number = self.operand(name)
+        if number is None or not made:
+            return False
+        return _holds(given[number], made[0])
+
 
 def constant_values(tensor: torch.Tensor) -> np.ndarray | None:
     """A constant tensor's values, or None where it lives on the meta device."""
@@ -82,25 +96,75 @@ def constant_values(tensor: torch.Tensor) -> np.ndarray | None:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
+def _holds(given: str, made: str) -> bool:
+    """Whether the numbers of one dtype are numbers of another one, up to rounding.
+
+    >>> _holds("float32", "float16"), _holds("int64", "float32"), _holds("float32", "int64")
+    (True, True, False)
+    >>> _holds("uint8", "int32"), _holds("int64", "int32"), _holds("bool", "uint8")
+    (True, False, True)
+    """
+    if given == made:
+        return True
+    order = ("bool", "int", "float", "complex")
+    one, other = (next((n for n, k in enumerate(order) if k in d), 4) for d in (given, made))
+    if (one, other) != (1, 1):
+        return one <= other
+    inner, outer = (torch.iinfo(getattr(torch, dtype)) for dtype in (given, made))
+    return outer.min <= inner.min and inner.max <= outer.max
+
+
 _RULES: dict[str, tuple[str, Rule]] = {}
 
 
-def rule(*ops: str, name: str | None = None) -> Callable[[Rule], Rule]:
+def rule(
+    *ops: str,
+    name: str | None = None,
+    kind: Kinds | Callable[[OpCall], Kinds] = UNKNOWN_KIND,
+    asks: Sequence[str] = (),
+) -> Callable[[Rule], Rule]:
     """Register a rule for these ops, named as in torch.ops without overload ('aten::conv2d').
 
     A bare name means the aten namespace.  ``name`` is the canonical op name in graphs; by
-    default it is the op's own.  Raises ValueError where an op already has a rule.
+    default it is the op's own.  ``kind`` says how the results are made of what is read, for all
+    reads to which the rule gives no kind of their own; it may be told from the call.  The arguments
+    in ``asks`` decide what is done with the others (a mask, an index): of them it is any function.
+    Raises ValueError where an op already has a rule.
     """
 
-    def register(function: Rule) -> Rule:
+    def register(plain: Rule) -> Rule:
+        function = plain if kind is UNKNOWN_KIND else _with_kinds(plain, kind, asks)
         for op in ops:
             key = op if "::" in op else f"aten::{op}"
             if key in _RULES:
                 raise ValueError(f"The op {key} already has the rule {_RULES[key][1].__name__}.")
             _RULES[key] = (name or key.split("::")[1], function)
-        return function
+        return plain
 
     return register
+
+
+def _with_kinds(plain: Rule, kind: Kinds | Callable[[OpCall], Kinds], asks: Sequence[str]) -> Rule:
+    """The rule, its reads with these kinds."""
+
+    @wraps(plain)
+    def stamped(call: OpCall) -> Reads:
+        given = kind(call) if callable(kind) else kind
+        kinds = given if isinstance(given, tuple) else (given,)
+        asked = {number for name, number in call.derived() if name in asks} if asks else ()
+        return tuple(
+            tuple(_with_kind(read, ASKED if read.operand in asked else of_result) for read in reads)
+            for number, reads in enumerate(plain(call))
+            for of_result in (kinds[min(number, len(kinds) - 1)],)
+        )
+
+    return stamped
+
+
+def _with_kind(read: Read, kind: Kind) -> Read:
+    if read.kind is not UNKNOWN_KIND:
+        return read
+    return Read(read.operand, read.steps, read.shapes, kind)
 
 
 def find_rule(op: str) -> tuple[str, Rule] | None:

@@ -66,10 +66,11 @@ def _of_scalars(read: Read, of_scalar: bool, for_scalar: bool) -> Read | None:
         found = [_reads_first(coord) for coord in step.coords]
         if None not in found:
             opened = all(0 in indices for _, indices in step.where)
-            return separable(read.operand) if opened and all(found) else None
+            return separable(read.operand, kind=read.kind) if opened and all(found) else None
     before, after = (Reshape(),) * of_scalar, (Reshape(),) * for_scalar
     steps, shapes = (*before, *read.steps, *after), read.shapes
-    return Read(read.operand, steps, ((_ONE,) * of_scalar + shapes + (_ONE,) * for_scalar))
+    shapes = (_ONE,) * of_scalar + shapes + (_ONE,) * for_scalar
+    return Read(read.operand, steps, shapes, read.kind)
 
 
 def _reads_first(coord: Coord) -> bool | None:

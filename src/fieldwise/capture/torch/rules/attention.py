@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table
-from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, one, rule
+from fieldwise.capture.torch.registry import Kinds, OpCall, Reads, constant_values, one, rule
 from fieldwise.capture.torch.rules.common import Where, source
 from fieldwise.capture.torch.rules.mask import visible
 from fieldwise.capture.torch.rules.product import batched
@@ -20,9 +22,18 @@ from fieldwise.graph.ir import (
     Unknown,
     separable,
 )
+from fieldwise.graph.kinds import ANY, WEIGHTED
 
 
-@rule("scaled_dot_product_attention", name="attention")
+def _weighing(call: OpCall) -> Kinds:
+    """A mean of the values; the logarithm of the sum of scores is a function of the keys."""
+    return (replace(WEIGHTED, draws=bool(call["dropout_p"])), ANY)
+
+
+@rule(
+    "scaled_dot_product_attention", name="attention", kind=_weighing,
+    asks=("query", "key", "attn_mask"),
+)  # fmt: skip
 def _attention(call: OpCall) -> Reads:
     """(…, queries, features); a derived mask is read as the row of its query.
 
@@ -31,7 +42,10 @@ def _attention(call: OpCall) -> Reads:
     return one(*_attended(call))
 
 
-@rule("_scaled_dot_product_flash_attention_for_cpu", name="attention")
+@rule(
+    "_scaled_dot_product_flash_attention_for_cpu", name="attention", kind=_weighing,
+    asks=("query", "key", "attn_mask"),
+)  # fmt: skip
 def _attention_and_scores(call: OpCall) -> Reads:
     """The logarithm of each query's sum of scores is a result too."""
     query = Along(len(call.result) - 2)
@@ -117,7 +131,7 @@ def _visible(call: OpCall) -> list[tuple[Coord, Where]]:
 # -------------------------------------------------------------------- fused encoder layers
 
 
-@rule("_native_multi_head_attention", name="attention")
+@rule("_native_multi_head_attention", name="attention", kind=ANY)
 def _multi_head_attention(call: OpCall) -> Reads:
     """Projections and attention in one: (batch, position, feature), and the mean weights."""
     keys = _all_positions(call["mask"])

@@ -23,9 +23,10 @@ from fieldwise.graph.ir import (
     separable,
     unknown,
 )
+from fieldwise.graph.kinds import SYMMETRIC
 
 
-@rule("histc")
+@rule("histc", kind=SYMMETRIC)
 def _histc(call: OpCall) -> Reads:
     return one(*_whole(call, "self"))
 

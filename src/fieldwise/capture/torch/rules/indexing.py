@@ -34,6 +34,7 @@ from fieldwise.graph.ir import (
     numel,
     separable,
 )
+from fieldwise.graph.kinds import ANY, COPY
 
 _DATA = "{} with indices that depend on the data"
 _META = "{} with constant indices whose values are on the meta device"
@@ -71,7 +72,7 @@ def inside(values: np.ndarray, size: int) -> np.ndarray:
 # -------------------------------------------------------------------- reading at indices
 
 
-@rule("index_select")
+@rule("index_select", kind=COPY, asks=("index",))
 def _index_select(call: OpCall) -> Reads:
     index, reads = call["index"], []
     dim = normal_dim(call["dim"], len(call.result))
@@ -86,7 +87,7 @@ def _index_select(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("gather")
+@rule("gather", kind=COPY, asks=("index",))
 def _gather(call: OpCall) -> Reads:
     index, reads = call["index"], []
     dim = normal_dim(call["dim"], len(call.result))
@@ -97,7 +98,7 @@ def _gather(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("take_along_dim", name="gather")
+@rule("take_along_dim", name="gather", kind=COPY, asks=("indices",))
 def _take_along_dim(call: OpCall) -> Reads:
     """Gather, where the other dimensions are broadcast; without a dimension, take."""
     if call["dim"] is None:
@@ -145,7 +146,7 @@ def _flat_walk(number: int, flat: np.ndarray, size: int) -> Read:
     return Read(number, (Reshape(), step, Reshape()), ((size,), (flat.size,)))
 
 
-@rule("take")
+@rule("take", kind=COPY, asks=("index",))
 def _take(call: OpCall) -> Reads:
     return _taken(call, "index")
 
@@ -167,7 +168,7 @@ def _taken(call: OpCall, name: str) -> Reads:
     return one(*reads)
 
 
-@rule("embedding")
+@rule("embedding", kind=COPY, asks=("indices",))
 def _embedding(call: OpCall) -> Reads:
     """Row indices[…] of the weight: the indices are read, each for a whole row."""
     indices, reads = call["indices"], []
@@ -238,13 +239,13 @@ def _bags(call: OpCall) -> list[tuple[int, int]] | None:
     return list(pairwise(ends[:-1] if call["include_last_offset"] else ends))
 
 
-@rule("one_hot")
+@rule("one_hot", kind=ANY)
 def _one_hot(call: OpCall) -> Reads:
     number, shape = source(call)
     return one(identity(number, len(shape)))
 
 
-@rule("masked_select")
+@rule("masked_select", kind=COPY, asks=("mask",))
 def _masked_select(call: OpCall) -> Reads:
     """The elements at the true places of a constant mask, in row-major order."""
     mask = known_values(call["mask"])
@@ -353,7 +354,7 @@ def _shape(call: OpCall, entry: Any) -> Shape | None:
     return call.operands[entry.operand] if isinstance(entry, Ref) else tuple(entry.shape)
 
 
-@rule("index", "_unsafe_index", name="index")
+@rule("index", "_unsafe_index", name="index", kind=COPY, asks=("indices",))
 def _index(call: OpCall) -> Reads:
     indices = indices_of(call, len(call.shape("self")))
     if indices is None:

@@ -27,6 +27,7 @@ from fieldwise.graph.ir import (
     separable,
     straight,
 )
+from fieldwise.graph.kinds import ANY, COPY, REGROUPED, Kind
 
 # -------------------------------------------------------------------- reshapes, permutations
 
@@ -35,7 +36,7 @@ from fieldwise.graph.ir import (
     "view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view",
     "view_as", "reshape_as", "_reshape_alias", "ravel", "view_copy", "squeeze_copy",
     "unsqueeze_copy", "_reshape_copy",
-    name="reshape",
+    name="reshape", kind=COPY,
 )  # fmt: skip
 def _reshape(call: OpCall) -> Reads:
     number = call.operand("self")
@@ -46,18 +47,24 @@ def _reshape(call: OpCall) -> Reads:
     return one(identity(number, len(shape)) if same else Read(number, (Reshape(),)))
 
 
-@rule("permute", "permute_copy", name="permute")
+@rule("permute", "permute_copy", name="permute", kind=COPY)
 def _permute(call: OpCall) -> Reads:
     number, shape = source(call)
     return one(permuted(number, [normal_dim(dim, len(shape)) for dim in call["dims"]]))
 
 
-@rule("transpose", "transpose_copy", name="permute")
+@rule("transpose", "transpose_copy", name="permute", kind=COPY)
 def _transpose(call: OpCall) -> Reads:
     return _swapped(call, call["dim0"], call["dim1"])
 
 
-@rule("t", "t_copy", "mT", "mH", "matrix_H", "adjoint", name="permute")
+def _conjugating(call: OpCall) -> Kind:
+    """Of complex numbers the conjugates."""
+    return REGROUPED if call.complex else COPY
+
+
+@rule("t", "t_copy", "mT", name="permute", kind=COPY)
+@rule("mH", "matrix_H", "adjoint", name="permute", kind=_conjugating)
 def _last_two_swapped(call: OpCall) -> Reads:
     return _swapped(call, -2, -1)
 
@@ -70,13 +77,13 @@ def _swapped(call: OpCall, one_dim: int, other_dim: int) -> Reads:
     return one(permuted(number, order))
 
 
-@rule("numpy_T", name="permute")
+@rule("numpy_T", name="permute", kind=COPY)
 def _reversed_dims(call: OpCall) -> Reads:
     number, shape = source(call)
     return one(permuted(number, range(len(shape) - 1, -1, -1)))
 
 
-@rule("diagonal", "diagonal_copy", name="diagonal")
+@rule("diagonal", "diagonal_copy", name="diagonal", kind=COPY)
 def _diagonal(call: OpCall) -> Reads:
     number, shape = source(call)
     return one(_on_diagonal(call, number, len(shape)))
@@ -98,7 +105,7 @@ def _on_diagonal(call: OpCall, number: int, rank: int) -> Read:
     )
 
 
-@rule("as_strided_copy", name="as_strided")
+@rule("as_strided_copy", name="as_strided", kind=COPY)
 def _as_strided(call: OpCall) -> Reads:
     number, shape = source(call)
     return one(replace(_strided(call, shape), operand=number))
@@ -108,7 +115,7 @@ def _strided(call: OpCall, shape: Shape) -> Read:
     return strided_read(shape, call["size"], call["stride"], call["storage_offset"] or 0)
 
 
-@rule("diag_embed")
+@rule("diag_embed", kind=COPY)
 def _diag_embed(call: OpCall) -> Reads:
     """The diagonal of two new dimensions; nothing is read beside it."""
     number, shape = source(call)
@@ -130,7 +137,7 @@ def _diag_embed(call: OpCall) -> Reads:
     )
 
 
-@rule("block_diag")
+@rule("block_diag", kind=COPY)
 def _block_diag(call: OpCall) -> Reads:
     reads, row, column = [], 0, 0
     for item in call["tensors"]:
@@ -145,14 +152,14 @@ def _block_diag(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("view_as_real", "view_as_real_copy", name="view_as_real")
+@rule("view_as_real", "view_as_real_copy", name="view_as_real", kind=REGROUPED)
 def _view_as_real(call: OpCall) -> Reads:
     """A new last dimension holds the two parts."""
     number, shape = source(call)
     return one(identity(number, len(shape)))
 
 
-@rule("view_as_complex", "view_as_complex_copy", name="view_as_complex")
+@rule("view_as_complex", "view_as_complex_copy", name="view_as_complex", kind=REGROUPED)
 def _view_as_complex(call: OpCall) -> Reads:
     number, shape = source(call)
     return one(along_but(number, len(shape), {len(shape) - 1: WHOLE}))
@@ -161,14 +168,14 @@ def _view_as_complex(call: OpCall) -> Reads:
 # -------------------------------------------------------------------- slices
 
 
-@rule("select", "select_copy", name="select")
+@rule("select", "select_copy", name="select", kind=COPY)
 def _select(call: OpCall) -> Reads:
     number, shape = source(call)
     dim = normal_dim(call["dim"], len(shape))
     return one(_at(number, len(shape), dim, call["index"] % shape[dim]))
 
 
-@rule("unbind", "unbind_copy", name="unbind")
+@rule("unbind", "unbind_copy", name="unbind", kind=COPY)
 def _unbind(call: OpCall) -> Reads:
     number, shape = source(call)
     dim = normal_dim(call["dim"], len(shape))
@@ -181,7 +188,7 @@ def _at(number: int, rank: int, dim: int, index: int) -> Read:
     return separable(number, *(fixed if d == dim else Along(d - (d > dim)) for d in range(rank)))
 
 
-@rule("slice", "slice_copy", name="slice")
+@rule("slice", "slice_copy", name="slice", kind=COPY)
 def _slice(call: OpCall) -> Reads:
     number, shape = source(call)
     dim = normal_dim(call["dim"], len(shape))
@@ -189,7 +196,7 @@ def _slice(call: OpCall) -> Reads:
     return one(_moved(number, len(shape), dim, AxisMap.affine(step, start)))
 
 
-@rule("narrow_copy", name="slice")
+@rule("narrow_copy", name="slice", kind=COPY)
 def _narrow(call: OpCall) -> Reads:
     number, shape = source(call)
     dim = normal_dim(call["dim"], len(shape))
@@ -201,7 +208,7 @@ def _narrow(call: OpCall) -> Reads:
     "split", "split_with_sizes", "chunk",
     "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk",
     "split_copy", "split_with_sizes_copy",
-    name="split",
+    name="split", kind=COPY,
 )  # fmt: skip
 def _split(call: OpCall) -> Reads:
     number, shape = source(call)
@@ -221,7 +228,7 @@ def _moved(number: int, rank: int, dim: int, index: AxisMap, border: Border = Bo
 # -------------------------------------------------------------------- joins, repeats
 
 
-@rule("cat", "concat", "concatenate", name="cat")
+@rule("cat", "concat", "concatenate", name="cat", kind=COPY)
 def _cat(call: OpCall) -> Reads:
     rank = len(call.result)
     dim = normal_dim(call["dim"], rank)
@@ -238,7 +245,7 @@ def _cat(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("_chunk_cat")
+@rule("_chunk_cat", kind=COPY)
 def _chunk_cat(call: OpCall) -> Reads:
     """Each tensor cut into chunks along a dimension, zeros behind it; chunk by chunk in one line.
 
@@ -263,7 +270,7 @@ def _chunk_cat(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("stack", "_stack", name="stack")
+@rule("stack", "_stack", name="stack", kind=COPY)
 def _stack(call: OpCall) -> Reads:
     rank = len(call.result)
     dim = normal_dim(call["dim"], rank)
@@ -277,13 +284,13 @@ def _stack(call: OpCall) -> Reads:
     )
 
 
-@rule("expand", "expand_copy", "expand_as", "broadcast_to", name="expand")
+@rule("expand", "expand_copy", "expand_as", "broadcast_to", name="expand", kind=COPY)
 def _expand(call: OpCall) -> Reads:
     number = call.operand("self")
     return one() if number is None else one(broadcast(number, call.operands[number], call.result))
 
 
-@rule("repeat", "tile")
+@rule("repeat", "tile", kind=COPY)
 def _repeat(call: OpCall) -> Reads:
     number, shape = source(call)
     lead = len(call.result) - len(shape)
@@ -301,7 +308,7 @@ def _repeated(dim: int, size: int, result: Shape) -> Coord:
     return AT_ZERO if size == 1 else Along(dim, border=Border.WRAP)
 
 
-@rule("repeat_interleave")
+@rule("repeat_interleave", kind=COPY, asks=("repeats",))
 def _repeat_interleave(call: OpCall) -> Reads:
     """Which element stands at an index is counted from all repeats."""
     if "self" not in call.args:  # the indices themselves
@@ -333,7 +340,7 @@ def _interleaved(repeats: object, dim: int, size: int) -> Coord:
     return Along(dim, index_map(rows))
 
 
-@rule("linspace", "logspace")
+@rule("linspace", "logspace", kind=ANY)
 def _spaced(call: OpCall) -> Reads:
     """Numbers from a scalar ``start`` to a scalar ``end``, which are the first and the last."""
     every = IndexSet.range(0, call.result[0])
@@ -349,7 +356,7 @@ def _spaced(call: OpCall) -> Reads:
     )
 
 
-@rule("roll")
+@rule("roll", kind=COPY)
 def _roll(call: OpCall) -> Reads:
     number, shape = source(call)
     shifts, dims = _listed(call["shifts"]), _listed(call["dims"])
@@ -369,7 +376,7 @@ def _listed(value: int | Sequence[int]) -> list[int]:
     return [value] if isinstance(value, int) else list(value)
 
 
-@rule("flip")
+@rule("flip", kind=COPY)
 def _flip(call: OpCall) -> Reads:
     number, shape = source(call)
     dims = [normal_dim(dim, len(shape)) for dim in call["dims"]]
@@ -377,7 +384,7 @@ def _flip(call: OpCall) -> Reads:
     return one(along_but(number, len(shape), flips))
 
 
-@rule("rot90")
+@rule("rot90", kind=COPY)
 def _rot90(call: OpCall) -> Reads:
     """A quarter turn swaps two dimensions, and one of them runs backwards."""
     number, shape = source(call)
@@ -395,7 +402,7 @@ def _rot90(call: OpCall) -> Reads:
 # -------------------------------------------------------------------- writes into slices
 
 
-@rule("slice_scatter")
+@rule("slice_scatter", kind=COPY)
 def _slice_scatter(call: OpCall) -> Reads:
     dim = normal_dim(call["dim"], len(call.result))
     bounds = slice(call["start"], call["end"], call["step"]).indices(call.result[dim])
@@ -408,7 +415,7 @@ def _slice_scatter(call: OpCall) -> Reads:
     return _overwritten(call, dim, IndexSet.range(start, stop, step), rest)
 
 
-@rule("select_scatter")
+@rule("select_scatter", kind=COPY)
 def _select_scatter(call: OpCall) -> Reads:
     dim = normal_dim(call["dim"], len(call.result))
     covered = IndexSet(call["index"] % call.result[dim], 1)
@@ -416,12 +423,12 @@ def _select_scatter(call: OpCall) -> Reads:
     return _overwritten(call, dim, covered, rest)
 
 
-@rule("diagonal_scatter")
+@rule("diagonal_scatter", kind=COPY)
 def _diagonal_scatter(call: OpCall) -> Reads:
     return _overlaid(call, _on_diagonal(call, 0, len(call.result)))
 
 
-@rule("as_strided_scatter")
+@rule("as_strided_scatter", kind=COPY)
 def _strided_scatter(call: OpCall) -> Reads:
     return _overlaid(call, _strided(call, call.result))
 

@@ -28,14 +28,19 @@ from fieldwise.graph.ir import (
     numel,
     separable,
 )
+from fieldwise.graph.kinds import ELEMENTWISE, SYMMETRIC, Kind
 
 _CLASSES = "{} of classes that depend on the data"
+
+
+def _losing(call: OpCall) -> Kind:
+    return ELEMENTWISE if call["reduction"] == 0 else SYMMETRIC
 
 
 @rule(
     "mse_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss", "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
-    name="loss",
+    name="loss", kind=_losing,
 )  # fmt: skip
 def _loss(call: OpCall) -> Reads:
     """Element-wise, and reduced to one number unless told not to."""

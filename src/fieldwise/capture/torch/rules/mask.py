@@ -15,14 +15,15 @@ from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, one, rule
 from fieldwise.capture.torch.rules.common import Where, broadcasts, source
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Ref, Separable, broadcast
+from fieldwise.graph.kinds import COPY
 
 
-@rule("tril")
+@rule("tril", kind=COPY)
 def _tril(call: OpCall) -> Reads:
     return _triangle(call, np.tril)
 
 
-@rule("triu")
+@rule("triu", kind=COPY)
 def _triu(call: OpCall) -> Reads:
     return _triangle(call, np.triu)
 
@@ -33,7 +34,7 @@ def _triangle(call: OpCall, half: Any) -> Reads:
     return one(*through(call, number, opened))
 
 
-@rule("masked_fill")
+@rule("masked_fill", kind=COPY, asks=("mask",))
 def _masked_fill(call: OpCall) -> Reads:
     mask = _mask(call["mask"])
     reads = broadcasts(call, "mask")
@@ -44,7 +45,7 @@ def _masked_fill(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("where")
+@rule("where", kind=COPY, asks=("condition",))
 def _where(call: OpCall) -> Reads:
     condition = _mask(call["condition"])
     reads = broadcasts(call, "condition")

@@ -9,16 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fieldwise.axes import AxisMap, IndexSet
-from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, rule
+from fieldwise.capture.torch.registry import Kinds, OpCall, Reads, normal_dim, rule
 from fieldwise.capture.torch.rules.common import along_but, blocks, broadcasts, source
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, separable
+from fieldwise.graph.kinds import ELEMENTWISE, NORMALISED, SYMMETRIC
 
 _AFFINE = ("weight", "bias")
 _STORED = ("running_mean", "running_var")
+_NORM = (NORMALISED, SYMMETRIC)
+"""What is normalised, and the statistics that may be returned besides."""
 
 
-@rule("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm", name="layer_norm")
+def _normalising(call: OpCall) -> Kinds:
+    """Element by element with stored statistics."""
+    taken = call.args.get("use_input_stats")
+    taken = _takes_batch_statistics(call) if taken is None else taken
+    return _NORM if taken else ELEMENTWISE
+
+
+@rule(
+    "layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm", name="layer_norm", kind=_NORM
+)
 def _layer_norm(call: OpCall) -> Reads:
     """Statistics over the last dimensions; they may be results too."""
     number, shape = source(call, "input")
@@ -28,7 +40,7 @@ def _layer_norm(call: OpCall) -> Reads:
     return ((read, *broadcasts(call, "weight", "bias")), *[(read,)] * (len(call.results) - 1))
 
 
-@rule("group_norm", "native_group_norm", name="group_norm")
+@rule("group_norm", "native_group_norm", name="group_norm", kind=_NORM)
 def _group_norm(call: OpCall) -> Reads:
     """Statistics over a group of channels and all positions."""
     number, shape = source(call, "input")
@@ -42,7 +54,7 @@ def _group_norm(call: OpCall) -> Reads:
     return ((read, *_per_channel(call, _AFFINE)), *[(statistic,)] * (len(call.results) - 1))
 
 
-@rule("renorm")
+@rule("renorm", kind=NORMALISED)
 def _renorm(call: OpCall) -> Reads:
     """Each slice along a dimension is scaled by its own norm."""
     number, shape = source(call)
@@ -51,7 +63,7 @@ def _renorm(call: OpCall) -> Reads:
     return ((along_but(number, len(shape), rest),),)
 
 
-@rule("instance_norm")
+@rule("instance_norm", kind=_normalising)
 def _instance_norm(call: OpCall) -> Reads:
     number, shape = source(call, "input")
     taken = call["use_input_stats"]
@@ -65,7 +77,7 @@ def _instance_norm(call: OpCall) -> Reads:
     "_native_batch_norm_legit_no_training", "_native_batch_norm_legit_functional",
     "cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_impl_index", "_batch_norm_no_update",
     "_batch_norm_with_update", "_batch_norm_with_update_functional",
-    name="batch_norm",
+    name="batch_norm", kind=_normalising,
 )  # fmt: skip
 def _batch_norm(call: OpCall) -> Reads:
     """Per channel affine with stored statistics; else the statistics of batch and space.

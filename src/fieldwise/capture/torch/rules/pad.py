@@ -8,6 +8,7 @@ from fieldwise.axes import AxisMap, Border
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import along_but, source
 from fieldwise.graph.ir import Along, Read, Step
+from fieldwise.graph.kinds import COPY, FILLED, Kind
 
 BORDERS = {
     "constant": Border.DROP,
@@ -30,19 +31,24 @@ def _shifts(rank: int, pad: Sequence[int], border: Border) -> Step:
     return along_but(0, rank, shifted).steps[0]
 
 
-@rule("pad")
+def _filled(call: OpCall) -> Kind:
+    """A value stands beyond the border where what is padded does not go on."""
+    return FILLED if call.args.get("mode", "constant") == "constant" else COPY
+
+
+@rule("pad", kind=_filled)
 def _pad(call: OpCall) -> Reads:
     if call["mode"] == "circular":
         return _circular_pad(call)
     return _padded(call, call["pad"], BORDERS[call["mode"]])
 
 
-@rule("constant_pad_nd", name="pad")
+@rule("constant_pad_nd", name="pad", kind=_filled)
 def _constant_pad(call: OpCall) -> Reads:
     return _padded(call, call["pad"], Border.DROP)
 
 
-@rule("_pad_circular", name="pad")
+@rule("_pad_circular", name="pad", kind=COPY)
 def _circular_pad(call: OpCall) -> Reads:
     """What negative pads cut off is gone before the rest is wrapped around."""
     pad = call["pad"]
@@ -59,11 +65,11 @@ def _circular_pad(call: OpCall) -> Reads:
     return one(Read(number, steps, (cropped,)))
 
 
-@rule("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", name="pad")
+@rule("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", name="pad", kind=COPY)
 def _reflection_pad(call: OpCall) -> Reads:
     return _padded(call, call["padding"], Border.REFLECT)
 
 
-@rule("replication_pad1d", "replication_pad2d", "replication_pad3d", name="pad")
+@rule("replication_pad1d", "replication_pad2d", "replication_pad3d", name="pad", kind=COPY)
 def _replication_pad(call: OpCall) -> Reads:
     return _padded(call, call["padding"], Border.CLAMP)

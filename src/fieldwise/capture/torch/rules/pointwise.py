@@ -5,66 +5,88 @@ from __future__ import annotations
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import broadcasts, per_result, source
 from fieldwise.graph.ir import WHOLE, Along, Read, broadcast, identity, separable
+from fieldwise.graph.kinds import ANY, COPY, DRAWN, ELEMENTWISE, SYMMETRIC, Kind
 
 
+def _noise(call: OpCall) -> Kind:
+    """Noise is drawn in training only."""
+    return DRAWN if call.args.get("training") else ELEMENTWISE
+
+
+@rule("clone", "alias", "detach", "lift", "lift_fresh", kind=COPY)
 @rule(
-    "clone", "alias", "detach", "lift", "lift_fresh", "hardswish", "_neg_view", "_conj",
-    "bernoulli", "rrelu_with_noise", "rrelu_with_noise_functional", "floor_divide", "rsub",
-    "complex", "polar", "real",
+    "hardswish", "_neg_view", "_conj", "floor_divide", "rsub", "complex", "polar", "real",
+    kind=ELEMENTWISE,
 )  # fmt: skip
+@rule("bernoulli", kind=DRAWN)
+@rule("rrelu_with_noise", "rrelu_with_noise_functional", kind=_noise)
 def _element_wise(call: OpCall) -> Reads:
     result = call.results[0]
     reads = (broadcast(number, call.operands[number], result) for _, number in call.derived())
     return per_result(call, *reads)
 
 
-@rule("alias_copy", "detach_copy", "lift_fresh_copy", "_neg_view_copy", "_conj_copy", name="clone")
+@rule("alias_copy", "detach_copy", "lift_fresh_copy", name="clone", kind=COPY)
+@rule("_neg_view_copy", name="_neg_view", kind=ELEMENTWISE)
+@rule("_conj_copy", name="_conj", kind=ELEMENTWISE)
 def _copied(call: OpCall) -> Reads:
     number, shape = source(call)
     return one(identity(number, len(shape)))
 
 
-@rule("fill", "copy")
+def _converting(call: OpCall) -> Kind:
+    """A copy where no number changes."""
+    kept = any(call.keeps_numbers(name) for name in ("self", "src", "value"))
+    return COPY if kept else ELEMENTWISE
+
+
+@rule("fill", "copy", kind=_converting)
 def _overwritten(call: OpCall) -> Reads:
     """Nothing is left of what is written to."""
     return one(*broadcasts(call, "value", "src"))
 
 
-@rule("normal")
+@rule("normal", kind=DRAWN)
 def _drawn(call: OpCall) -> Reads:
     return one(*broadcasts(call, "mean", "std"))
 
 
-@rule("multinomial")
+@rule("multinomial", kind=Kind("place", draws=True))
 def _drawn_by_weight(call: OpCall) -> Reads:
     """Each draw of a row looks at all its weights."""
     number, shape = source(call)
     return one(separable(number, *map(Along, range(len(shape) - 1)), WHOLE))
 
 
-@rule("contiguous", "to", "_to_copy", "type_as", name="to")
+@rule("contiguous", "to", "_to_copy", "type_as", name="to", kind=_converting)
 def _converted(call: OpCall) -> Reads:
     """Another tensor among the arguments only says to which type."""
     number = call.operand("self")
     return one() if number is None else one(identity(number, len(call.result)))
 
 
+def _dropping(call: OpCall) -> Kind:
+    """A copy where it is off; a flag that is None, or that an op lacks, is taken for on."""
+    on = call.args.get("train", call.args.get("training")) is not False and call["p"] != 0
+    return DRAWN if on else COPY
+
+
 @rule(
     "dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout",
-    name="dropout",
+    name="dropout", kind=_dropping,
 )  # fmt: skip
 def _dropout(call: OpCall) -> Reads:
     number, shape = source(call, "input" if "input" in call.args else "self")
     return ((identity(number, len(shape)),), *[()] * (len(call.results) - 1))
 
 
-@rule("log_sigmoid", "log_sigmoid_forward", name="log_sigmoid")
+@rule("log_sigmoid", "log_sigmoid_forward", name="log_sigmoid", kind=ELEMENTWISE)
 def _log_sigmoid(call: OpCall) -> Reads:
     number, shape = source(call)
     return ((identity(number, len(shape)),), *[()] * (len(call.results) - 1))
 
 
-@rule("prelu", "_prelu_kernel", name="prelu")
+@rule("prelu", "_prelu_kernel", name="prelu", kind=ELEMENTWISE)
 def _prelu(call: OpCall) -> Reads:
     """The slopes, where they derive from the input, belong to the channels."""
     rank = len(call.result)
@@ -85,7 +107,8 @@ def _prelu(call: OpCall) -> Reads:
 _LOOKED_UP = ("boundaries", "sorted_sequence", "sorter", "test_elements", "test_element")
 
 
-@rule("bucketize", "searchsorted", "isin")
+@rule("bucketize", "searchsorted", kind=ANY)
+@rule("isin", kind=SYMMETRIC)
 def _looked_up(call: OpCall) -> Reads:
     """Every element is compared with all boundaries (or with its row of them)."""
     reads = []

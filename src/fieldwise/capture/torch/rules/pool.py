@@ -6,6 +6,7 @@ from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.registry import OpCall, Reads, rule
 from fieldwise.capture.torch.rules.common import along_but, per_axis, per_result, source
 from fieldwise.graph.ir import WHOLE, Along, Coord, Unknown, separable
+from fieldwise.graph.kinds import PLACE, POOLED_EXTREME, POOLED_MEAN, POOLED_SUM, Kind
 
 
 def _pool(call: OpCall, axes: int) -> Reads:
@@ -42,6 +43,12 @@ def _adaptive_axis(dim: int, before: int, after: int) -> Coord:
     return Along(dim, AxisMap(before, windows))
 
 
+def _averaging(call: OpCall) -> Kind:
+    """A mean where nothing but what is there is counted."""
+    counted = any(per_axis(call["padding"], 1)) and call["count_include_pad"]
+    return POOLED_SUM if counted or call.args.get("divisor_override") else POOLED_MEAN
+
+
 def _pool_by_data(call: OpCall, axes: int, why: str) -> Reads:
     """Batch and channel pass; where along space is not known.  Indices are read alike."""
     reads = [
@@ -55,26 +62,29 @@ def _pool_by_data(call: OpCall, axes: int, why: str) -> Reads:
 
 for _axes in (1, 2, 3):
 
-    @rule(f"max_pool{_axes}d", f"max_pool{_axes}d_with_indices", name="max_pool")
+    @rule(
+        f"max_pool{_axes}d", f"max_pool{_axes}d_with_indices",
+        name="max_pool", kind=(POOLED_EXTREME, PLACE),
+    )  # fmt: skip
     def _max_pool(call: OpCall, axes: int = _axes) -> Reads:
         return _pool(call, axes)
 
-    @rule(f"avg_pool{_axes}d", name="avg_pool")
+    @rule(f"avg_pool{_axes}d", name="avg_pool", kind=_averaging)
     def _avg_pool(call: OpCall, axes: int = _axes) -> Reads:
         return _pool(call, axes)
 
-    @rule(f"adaptive_avg_pool{_axes}d", name="adaptive_avg_pool")
+    @rule(f"adaptive_avg_pool{_axes}d", name="adaptive_avg_pool", kind=POOLED_MEAN)
     def _adaptive_avg_pool(call: OpCall, axes: int = _axes) -> Reads:
         return _adaptive_pool(call, axes)
 
-    @rule(f"adaptive_max_pool{_axes}d", name="adaptive_max_pool")
+    @rule(f"adaptive_max_pool{_axes}d", name="adaptive_max_pool", kind=(POOLED_EXTREME, PLACE))
     def _adaptive_max_pool(call: OpCall, axes: int = _axes) -> Reads:
         return _adaptive_pool(call, axes)
 
 
 for _axes in (2, 3):
 
-    @rule(f"_adaptive_avg_pool{_axes}d", name="adaptive_avg_pool")
+    @rule(f"_adaptive_avg_pool{_axes}d", name="adaptive_avg_pool", kind=POOLED_MEAN)
     def _inner_adaptive_avg_pool(call: OpCall, axes: int = _axes) -> Reads:
         return _adaptive_pool(call, axes)
 

@@ -19,11 +19,12 @@ from fieldwise.graph.ir import (
     Unknown,
     separable,
 )
+from fieldwise.graph.kinds import PRODUCT, SUM, SYMMETRIC
 
 # -------------------------------------------------------------------- linear layers
 
 
-@rule("linear")
+@rule("linear", kind=PRODUCT)
 def _linear(call: OpCall) -> Reads:
     """y[…, o] reads x[…, all]; a derived weight gives its row o."""
     reads: list[Read] = []
@@ -36,7 +37,7 @@ def _linear(call: OpCall) -> Reads:
     return one(*reads, *broadcasts(call, "bias"))
 
 
-@rule("bilinear")
+@rule("bilinear", kind=PRODUCT)
 def _bilinear(call: OpCall) -> Reads:
     reads: list[Read] = []
     last = len(call.result) - 1
@@ -51,7 +52,7 @@ def _bilinear(call: OpCall) -> Reads:
 # -------------------------------------------------------------------- matrix products
 
 
-@rule("matmul", "mm", "bmm", "mv", "dot", "vdot", name="matmul")
+@rule("matmul", "mm", "bmm", "mv", "dot", "vdot", name="matmul", kind=PRODUCT)
 def _matmul(call: OpCall) -> Reads:
     return one(*_product(call, *_pair(call)))
 
@@ -66,7 +67,7 @@ for _op, _factors in _ADDED.items():
         return one(*_product(call, *factors), *_addend(call))
 
 
-@rule("addbmm")
+@rule("addbmm", kind=PRODUCT)
 def _add_summed_products(call: OpCall) -> Reads:
     """The products of a batch of matrices, summed over the batch."""
     reads = _addend(call)
@@ -76,7 +77,7 @@ def _add_summed_products(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("addr")
+@rule("addr", kind=PRODUCT)
 def _add_outer(call: OpCall) -> Reads:
     reads = _addend(call)
     for dim, name in enumerate(("vec1", "vec2")):
@@ -142,7 +143,7 @@ def batched(number: int, shape: Shape, batch: Shape, tail: Sequence[Coord]) -> R
     return separable(number, *coords, *tail)
 
 
-@rule("linalg_cross")
+@rule("linalg_cross", kind=PRODUCT)
 def _cross(call: OpCall) -> Reads:
     """Component i multiplies the other two."""
     rank = len(call.result)
@@ -156,7 +157,7 @@ def _cross(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("cdist", "_cdist_forward", "_euclidean_dist", name="cdist")
+@rule("cdist", "_cdist_forward", "_euclidean_dist", name="cdist", kind=SYMMETRIC)
 def _cdist(call: OpCall) -> Reads:
     """Distance (i, j) reads row i of the one and row j of the other."""
     batch = call.result[:-2]
@@ -167,7 +168,7 @@ def _cdist(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("_pdist_forward", "pdist", name="pdist")
+@rule("_pdist_forward", "pdist", name="pdist", kind=SYMMETRIC)
 def _pdist(call: OpCall) -> Reads:
     """Distances of all pairs (i, j), i < j, in this order."""
     number, (rows, _) = source(call)
@@ -175,12 +176,12 @@ def _pdist(call: OpCall) -> Reads:
     return one(separable(number, Along(0, Table(pairs)), WHOLE))
 
 
-@rule("dist")
+@rule("dist", kind=SYMMETRIC)
 def _dist(call: OpCall) -> Reads:
     return one(*(separable(n, *[WHOLE] * len(call.operands[n])) for _, n in call.derived()))
 
 
-@rule("trace")
+@rule("trace", kind=SUM)
 def _trace(call: OpCall) -> Reads:
     number, shape = source(call)
     diagonal = Separable((Along(0), Along(0)))
@@ -230,7 +231,7 @@ _PER_MATRIX = ("atol", "rtol", "tol", "rcond")
 # -------------------------------------------------------------------- einsum
 
 
-@rule("einsum")
+@rule("einsum", kind=PRODUCT)
 def _einsum(call: OpCall) -> Reads:
     """Labels in the output drive their dimensions; the others are contracted, hence whole."""
     terms, output = _parse(call)

@@ -22,9 +22,10 @@ from fieldwise.graph.ir import (
     Unknown,
     separable,
 )
+from fieldwise.graph.kinds import SCAN
 
 
-@rule("lstm", "gru", "rnn_tanh", "rnn_relu")
+@rule("lstm", "gru", "rnn_tanh", "rnn_relu", kind=SCAN)
 def _recurrent(call: OpCall) -> Reads:
     if "batch_sizes" in call.args:
         return _packed(call)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
 from fieldwise.axes import AxisMap, IndexSet
-from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, normal_dims, one, rule
+from fieldwise.capture.torch.registry import (
+    Kinds,
+    OpCall,
+    Reads,
+    normal_dim,
+    normal_dims,
+    one,
+    rule,
+)
 from fieldwise.capture.torch.rules.common import (
     along_but,
     broadcasts,
@@ -17,14 +25,46 @@ from fieldwise.capture.torch.rules.common import (
     source,
 )
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Ref, separable
+from fieldwise.graph.kinds import (
+    ANY,
+    ELEMENTWISE,
+    EXTREME,
+    MEAN,
+    MEAN_OF_SOME,
+    NORMALISED,
+    PLACE,
+    RANKED,
+    RUNNING_EXTREME,
+    RUNNING_SUM,
+    SCAN,
+    SUM,
+    SYMMETRIC,
+    TOTAL,
+    Kind,
+)
 
 
-@rule(
-    "mean", "sum", "amax", "amin", "nanmean", "nansum", "logsumexp", "prod", "all", "any",
-    "linalg_vector_norm", "norm", "count_nonzero", "var", "std", "var_mean", "std_mean",
-    "max", "min", "median", "nanmedian", "argmax", "argmin", "mode", "kthvalue", "aminmax",
-    "_aminmax", "frobenius_norm", "hash_tensor",
-)  # fmt: skip
+def _of_one_or_two(alone: Kind) -> Callable[[OpCall], Kinds]:
+    """max and min of two tensors are element-wise; of one the second result is a place."""
+    return lambda call: ELEMENTWISE if "other" in call.args else (alone, PLACE)
+
+
+def _norm(call: OpCall) -> Kind:
+    """The norm of norms, unless it counts what is not zero."""
+    order = call.args.get("ord", call.args.get("p", 2))
+    return SYMMETRIC if order == 0 else TOTAL
+
+
+@rule("mean", kind=MEAN)
+@rule("nanmean", kind=MEAN_OF_SOME)
+@rule("sum", "nansum", kind=SUM)
+@rule("amax", "amin", "aminmax", "_aminmax", kind=EXTREME)
+@rule("max", "min", kind=_of_one_or_two(EXTREME))
+@rule("median", "nanmedian", "mode", "kthvalue", kind=(RANKED, PLACE))
+@rule("argmax", "argmin", kind=PLACE)
+@rule("logsumexp", "prod", "all", "any", "frobenius_norm", kind=TOTAL)
+@rule("linalg_vector_norm", "norm", kind=_norm)
+@rule("count_nonzero", "var", "std", "var_mean", "std_mean", "hash_tensor", kind=SYMMETRIC)
 def _reduction(call: OpCall) -> Reads:
     if "other" in call.args:  # max and min of two tensors are element-wise
         return one(*broadcasts(call, "self", "other"))
@@ -52,7 +92,10 @@ def _chosen(call: OpCall, read: Read, candidates: int) -> Reads:
     return tuple(() if n == place else (read,) for n in range(len(call.results)))
 
 
-@rule("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", name="softmax")
+@rule(
+    "softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax",
+    name="softmax", kind=NORMALISED,
+)  # fmt: skip
 def _softmax(call: OpCall) -> Reads:
     """A line of a single element is 1 whatever it holds, so nothing is read."""
     if call.result and call.result[call["dim"]] == 1:
@@ -83,12 +126,13 @@ def _along_lines(call: OpCall, coords: Mapping[str, Coord | None]) -> list[Read]
     ]
 
 
-@rule("sort", "argsort", "topk")
+@rule("sort", "topk", kind=(RANKED, PLACE))
+@rule("argsort", kind=PLACE)
 def _sorted(call: OpCall) -> Reads:
     return _whole_line(call, call["dim"])
 
 
-@rule("msort")
+@rule("msort", kind=RANKED)
 def _sorted_rows(call: OpCall) -> Reads:
     number, shape = source(call)
     return one(along_but(number, len(shape), {0: WHOLE} if shape else {}))
@@ -102,7 +146,7 @@ def _whole_line(call: OpCall, dim: int) -> Reads:
     return _chosen(call, along_but(number, len(shape), {dim: WHOLE}), shape[dim] if shape else 1)
 
 
-@rule("quantile", "nanquantile")
+@rule("quantile", "nanquantile", kind=SYMMETRIC)
 def _quantile(call: OpCall) -> Reads:
     """An order statistic; several of them stand along a new first dimension.
 
@@ -120,7 +164,7 @@ def _quantile(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("glu")
+@rule("glu", kind=ANY)
 def _glu(call: OpCall) -> Reads:
     """Element i of the first half times a gate of element i of the second half."""
     number, shape = source(call)
@@ -129,10 +173,9 @@ def _glu(call: OpCall) -> Reads:
     return one(along_but(number, len(shape), {dim: Along(dim, pair)}))
 
 
-@rule(
-    "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "_logcumsumexp",
-    name="cumulative",
-)  # fmt: skip
+@rule("cumsum", name="cumulative", kind=RUNNING_SUM)
+@rule("cummax", "cummin", name="cumulative", kind=(RUNNING_EXTREME, PLACE))
+@rule("cumprod", "logcumsumexp", "_logcumsumexp", name="cumulative", kind=SCAN)
 def _cumulative(call: OpCall) -> Reads:
     number, shape = source(call)
     dim = normal_dim(call["dim"], len(shape))

@@ -13,6 +13,7 @@ from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, one, rule
 from fieldwise.capture.torch.rules.common import along_but, per_axis, permuted, source
 from fieldwise.graph.ir import Along, Read, Reshape, Shape, Step
+from fieldwise.graph.kinds import COPY, OVERLAPS
 
 
 def _shuffled(number: int, split: Shape, order: Sequence[int]) -> Read:
@@ -32,7 +33,7 @@ def _separable(rank: int, changed: dict[int, Along]) -> Step:
 # -------------------------------------------------------------------- shuffles
 
 
-@rule("pixel_shuffle")
+@rule("pixel_shuffle", kind=COPY)
 def _pixel_shuffle(call: OpCall) -> Reads:
     number, (*lead, channels, height, width) = source(call)
     factor, n = call["upscale_factor"], len(lead)
@@ -40,7 +41,7 @@ def _pixel_shuffle(call: OpCall) -> Reads:
     return one(_shuffled(number, split, [*range(n), n, n + 3, n + 1, n + 4, n + 2]))
 
 
-@rule("pixel_unshuffle")
+@rule("pixel_unshuffle", kind=COPY)
 def _pixel_unshuffle(call: OpCall) -> Reads:
     number, (*lead, channels, height, width) = source(call)
     factor, n = call["downscale_factor"], len(lead)
@@ -48,7 +49,7 @@ def _pixel_unshuffle(call: OpCall) -> Reads:
     return one(_shuffled(number, split, [*range(n), n, n + 2, n + 4, n + 1, n + 3]))
 
 
-@rule("channel_shuffle", "native_channel_shuffle", name="channel_shuffle")
+@rule("channel_shuffle", "native_channel_shuffle", name="channel_shuffle", kind=COPY)
 def _channel_shuffle(call: OpCall) -> Reads:
     number, (batch, channels, *space) = source(call)
     split = (batch, call["groups"], channels // call["groups"], *space)
@@ -58,7 +59,7 @@ def _channel_shuffle(call: OpCall) -> Reads:
 # -------------------------------------------------------------------- windows as data
 
 
-@rule("unfold", "unfold_copy", name="unfold")
+@rule("unfold", "unfold_copy", name="unfold", kind=COPY)
 def _unfold(call: OpCall) -> Reads:
     """Tensor.unfold: windows along one dimension, their taps in a new last dimension."""
     number, shape = source(call)
@@ -74,7 +75,7 @@ def _unfold(call: OpCall) -> Reads:
     return one(Read(number, steps, (merged, split)))
 
 
-@rule("unfold_backward")
+@rule("unfold_backward", kind=OVERLAPS)
 def _unfold_backward(call: OpCall) -> Reads:
     """Windows of ``size``, ``step`` apart, added up where they overlap."""
     number, shape = source(call, "grad_in")
@@ -95,7 +96,7 @@ def _unfold_backward(call: OpCall) -> Reads:
     return one(Read(number, (permuted(0, order).steps[0], Reshape(), added), (beside, line)))
 
 
-@rule("im2col")
+@rule("im2col", kind=COPY)
 def _im2col(call: OpCall) -> Reads:
     """(N, C, H, W) to (N, C·kh·kw, positions); every (position, tap) reads one sample."""
     number, (*lead, height, width) = source(call)
@@ -110,7 +111,7 @@ def _im2col(call: OpCall) -> Reads:
     return one(Read(number, steps, (merged, split, moved)))
 
 
-@rule("col2im")
+@rule("col2im", kind=OVERLAPS)
 def _col2im(call: OpCall) -> Reads:
     """(N, C·kh·kw, positions) to (N, C, H, W): im2col read backwards, overlaps summed."""
     number, _ = source(call)

@@ -19,6 +19,7 @@ from fieldwise.axes import AxisMap, Border, IndexSet, Table, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import along_but, source
 from fieldwise.graph.ir import Along, Coord
+from fieldwise.graph.kinds import COPY, INTERPOLATION
 
 _HALF = Fraction(1, 2)
 _SCALES = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}
@@ -46,14 +47,20 @@ def _given_scales(call: OpCall, axes: int) -> list[float | None]:
 # -------------------------------------------------------------------- nearest
 
 
-@rule("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", name="upsample_nearest")
+@rule(
+    "upsample_nearest1d",
+    "upsample_nearest2d",
+    "upsample_nearest3d",
+    name="upsample_nearest",
+    kind=COPY,
+)
 def _upsample_nearest(call: OpCall) -> Reads:
     return _upsample(call, lambda _, *axis: (_nearest(*axis, at=Fraction(0)), Border.CLAMP))
 
 
 @rule(
     "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d",
-    name="upsample_nearest",
+    name="upsample_nearest", kind=COPY,
 )  # fmt: skip
 def _upsample_nearest_exact(call: OpCall) -> Reads:
     return _upsample(call, lambda _, *axis: (_nearest(*axis, at=_HALF), Border.CLAMP))
@@ -84,14 +91,14 @@ def _nearest(before: int, after: int, scale: float | None, *, at: Fraction) -> A
 # -------------------------------------------------------------------- linear and cubic
 
 
-@rule("upsample_linear1d", name="upsample_linear")
-@rule("upsample_bilinear2d", name="upsample_bilinear")
-@rule("upsample_trilinear3d", name="upsample_trilinear")
+@rule("upsample_linear1d", name="upsample_linear", kind=INTERPOLATION)
+@rule("upsample_bilinear2d", name="upsample_bilinear", kind=INTERPOLATION)
+@rule("upsample_trilinear3d", name="upsample_trilinear", kind=INTERPOLATION)
 def _upsample_linear(call: OpCall) -> Reads:
     return _upsample(call, _copied_at_equal_size(_interpolated(reach=1)))
 
 
-@rule("upsample_bicubic2d", name="upsample_bicubic")
+@rule("upsample_bicubic2d", name="upsample_bicubic", kind=INTERPOLATION)
 def _upsample_bicubic(call: OpCall) -> Reads:
     return _upsample(call, _interpolated(reach=2))
 
@@ -123,17 +130,17 @@ def _interpolated(reach: int) -> AxisRule:
     return axis
 
 
-@rule("_upsample_bilinear2d_aa", name="upsample_bilinear")
+@rule("_upsample_bilinear2d_aa", name="upsample_bilinear", kind=INTERPOLATION)
 def _upsample_bilinear_antialias(call: OpCall) -> Reads:
     return _upsample(call, _copied_at_equal_size(_antialiased(lobes=1)))
 
 
-@rule("_upsample_bicubic2d_aa", name="upsample_bicubic")
+@rule("_upsample_bicubic2d_aa", name="upsample_bicubic", kind=INTERPOLATION)
 def _upsample_bicubic_antialias(call: OpCall) -> Reads:
     return _upsample(call, _copied_at_equal_size(_antialiased(lobes=2)))
 
 
-@rule("_upsample_lanczos2d_aa", name="upsample_lanczos")
+@rule("_upsample_lanczos2d_aa", name="upsample_lanczos", kind=INTERPOLATION)
 def _upsample_lanczos_antialias(call: OpCall) -> Reads:
     return _upsample(call, _copied_at_equal_size(_antialiased(lobes=3)))
 

@@ -6,13 +6,14 @@ from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import blocks, per_result
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Unknown, separable
+from fieldwise.graph.kinds import ANY, LINEAR
 
 # -------------------------------------------------------------------- sampling on a grid
 
 
 @rule(
     "grid_sampler", "grid_sampler_2d", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback",
-    name="grid_sample",
+    name="grid_sample", kind=ANY,
 )  # fmt: skip
 def _grid_sample(call: OpCall) -> Reads:
     """The image anywhere in space; the grid at the same position, with all its coordinates."""
@@ -26,7 +27,7 @@ def _grid_sample(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("affine_grid_generator")
+@rule("affine_grid_generator", kind=LINEAR)
 def _affine_grid(call: OpCall) -> Reads:
     """Coordinate k of every position is row k of the matrix applied to the position."""
     number = call.operand("theta")

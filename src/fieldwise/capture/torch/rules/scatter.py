@@ -30,6 +30,7 @@ from fieldwise.graph.ir import (
     numel,
     separable,
 )
+from fieldwise.graph.kinds import ANY, COPY, LINEAR, Kind
 
 _NO_GRID = "{} to positions that depend on the data or form no grid"
 
@@ -42,7 +43,20 @@ def _found(values: Sequence[int], size: int) -> AxisMap | Table:
     return index_map([IndexSet.of(row) for row in rows])
 
 
-@rule("index_put", "_unsafe_index_put", "_index_put_impl", name="index_put")
+def _writing(call: OpCall) -> Kind:
+    """A copy, or a sum where what is written is added."""
+    if call.args.get("reduce") is not None:
+        return ANY
+    return LINEAR if call.args.get("accumulate") else COPY
+
+
+_WHERE = ("index", "indices", "mask")
+
+
+@rule(
+    "index_put", "_unsafe_index_put", "_index_put_impl",
+    name="index_put", kind=_writing, asks=_WHERE,
+)  # fmt: skip
 def _index_put(call: OpCall) -> Reads:
     """x[:, i] = v and x[mask] = v: exact where the indices are constants.
 
@@ -141,17 +155,17 @@ def _written_by_data(call: OpCall, name: str, dim: int | None) -> Reads:
     return one(*reads)
 
 
-@rule("index_copy", "index_fill")
+@rule("index_copy", "index_fill", kind=COPY, asks=_WHERE)
 def _index_copy(call: OpCall) -> Reads:
     return _indexed_write(call, replaces=True)
 
 
-@rule("index_add")
+@rule("index_add", kind=LINEAR, asks=_WHERE)
 def _index_add(call: OpCall) -> Reads:
     return _indexed_write(call, replaces=False)
 
 
-@rule("index_reduce")
+@rule("index_reduce", kind=ANY)
 def _index_reduce(call: OpCall) -> Reads:
     return _indexed_write(call, replaces=not call["include_self"])
 
@@ -172,17 +186,17 @@ def _indexed_write(call: OpCall, *, replaces: bool) -> Reads:
     return one(*reads)
 
 
-@rule("scatter")
+@rule("scatter", kind=_writing, asks=_WHERE)
 def _scatter(call: OpCall) -> Reads:
     return _scattered(call, replaces=call.args.get("reduce") is None)
 
 
-@rule("scatter_add")
+@rule("scatter_add", kind=LINEAR, asks=_WHERE)
 def _scatter_add(call: OpCall) -> Reads:
     return _scattered(call, replaces=False)
 
 
-@rule("scatter_reduce")
+@rule("scatter_reduce", kind=ANY)
 def _scatter_reduce(call: OpCall) -> Reads:
     return _scattered(call, replaces=not call["include_self"])
 
@@ -222,7 +236,7 @@ def _masked_put(call: OpCall) -> Reads:
     return _written_by_data(call, "values", None)
 
 
-@rule("masked_scatter")
+@rule("masked_scatter", kind=COPY, asks=_WHERE)
 def _masked_scatter(call: OpCall) -> Reads:
     """The n-th true place of the mask, in row-major order, takes the n-th element of the source.
 
@@ -253,7 +267,7 @@ def _counted(call: OpCall, number: int, opened: np.ndarray | None) -> Read:
     return Read(number, steps, ((numel(shape),), (flat.size,)))
 
 
-@rule("put")
+@rule("put", kind=_writing, asks=_WHERE)
 def _put_flat(call: OpCall) -> Reads:
     """Elements of the source go to constant places of the flattened operand."""
     index = known_values(call["index"])

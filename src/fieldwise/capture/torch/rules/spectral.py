@@ -11,16 +11,17 @@ from fieldwise.capture.torch.registry import OpCall, Reads, normal_dims, one, ru
 from fieldwise.capture.torch.rules.common import along_but, source
 from fieldwise.capture.torch.rules.pad import BORDERS
 from fieldwise.graph.ir import WHOLE, Along, Coord, Fixed, Read, Shape, Unknown, separable
+from fieldwise.graph.kinds import LINEAR, PRODUCT, Kind
 
 
-@rule("_fft_r2c", "_fft_c2r", "_fft_c2c", name="fft")
+@rule("_fft_r2c", "_fft_c2r", "_fft_c2c", name="fft", kind=LINEAR)
 def _fft(call: OpCall) -> Reads:
     number, shape = source(call)
     dims = normal_dims(call["dim"], len(shape)) if call["dim"] else ()
     return one(along_but(number, len(shape), dict.fromkeys(dims, WHOLE)))
 
 
-@rule("stft")
+@rule("stft", kind=PRODUCT)
 def _stft(call: OpCall) -> Reads:
     """(batch, sample) to (batch, frequency, frame): a frame reads the samples of its window.
 
@@ -39,7 +40,7 @@ def _stft(call: OpCall) -> Reads:
     return one(*reads, *_of_window(call, WHOLE))
 
 
-@rule("istft")
+@rule("istft", kind=Kind("any", geometry=frozenset({"length"})))
 def _istft(call: OpCall) -> Reads:
     """(batch, frequency, frame) to (batch, sample): the frames whose windows overlap there."""
     number, shape = _signal(call)

@@ -13,6 +13,7 @@ from fieldwise.axes import AxisMap, Border, IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import blocks, per_axis
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, separable
+from fieldwise.graph.kinds import PRODUCT
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +48,24 @@ class _Window:
         return Along(dim, index_map(rows))
 
 
-@rule("conv1d", "conv2d", "conv3d", "_convolution_mode", name="conv")
+@rule("conv1d", "conv2d", "conv3d", "_convolution_mode", name="conv", kind=PRODUCT)
 def _conv(call: OpCall) -> Reads:
     return _convolution(call, transposed=False)
 
 
-@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", name="conv_transpose")
+@rule(
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", name="conv_transpose", kind=PRODUCT
+)
 def _conv_transpose(call: OpCall) -> Reads:
     return _convolution(call, transposed=True)
 
 
-@rule("convolution", "_convolution", name="conv")
+@rule("convolution", "_convolution", name="conv", kind=PRODUCT)
 def _either_convolution(call: OpCall) -> Reads:
     return _convolution(call, transposed=call["transposed"])
 
 
-@rule("conv_tbc", name="conv")
+@rule("conv_tbc", name="conv", kind=PRODUCT)
 def _conv_time_first(call: OpCall) -> Reads:
     """(time, batch, channels), the kernel (taps, in, out)."""
     reads: list[Read] = []
