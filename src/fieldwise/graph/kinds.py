@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Combines = Literal[
-    "one", "order", "mean", "sum", "product", "place", "each", "any", "unknown"
+    "one", "order", "mean", "sum", "product", "place", "each", "asked", "any", "unknown"
 ]  # fmt: skip
 EVERYTHING: Literal["everything"] = "everything"
 
@@ -38,8 +38,9 @@ class Kind:
                          are other tensors of the call
               'place'    whole numbers that say where something was found, the same for a·x + b
                          with a > 0
-              'each'     g(x[S(i)]) with the same g at every place, also along dimensions in which
-                         nothing is read: equal elements read, equal results
+              'each'     g of one element of each operand, with the same g at every place, also
+                         along dimensions in which nothing is read
+              'asked'    x decides which elements of other operands are taken (an index, a mask)
               'any'      g(x[S(i)]); along a dimension that the read follows, g is the same at all
                          places that read alike
               'unknown'  nothing is claimed
@@ -55,7 +56,7 @@ class Kind:
     geometry: the arguments of the call that only say where it looks, so that nothing else follows
               from them once the reads are known; ``EVERYTHING``: all but ``fill``.  All others
               are settings
-    fill:     the argument that holds what stands where nothing is read
+    fill:     the argument that holds what stands where nothing is read; zero where there is none
     """
 
     combines: Combines = "any"
@@ -87,6 +88,10 @@ class Kind:
         """Whether it makes of what is the same everywhere the same (a copy, an interpolation)."""
         return self.combines in ("one", "order", "mean", "each")
 
+    def asked(self) -> Kind:
+        """Of the arguments that decide what is done with those of this kind."""
+        return Kind("asked", draws=self.draws, geometry=self.geometry, fill=self.fill)
+
     def settings(self, arguments: Iterable[str]) -> set[str]:
         """The arguments that say more than where the op looks.
 
@@ -113,11 +118,12 @@ ELEMENTWISE = Kind("each")
 DRAWN = Kind("each", draws=True)
 COPY = Kind("one", geometry=EVERYTHING)
 FILLED = Kind("one", geometry=EVERYTHING, fill="value")
-ASKED = Kind("any", geometry=EVERYTHING)
-"""Of what decides which elements of other operands are taken (an index, a mask)."""
 REGROUPED = Kind("any", geometry=EVERYTHING)
 """Elements in another form (real and imaginary parts): where it looks is all that can be told."""
-INTERPOLATION = Kind("mean", geometry=EVERYTHING)
+INTERPOLATION = Kind(
+    "mean",
+    geometry=_where("output_size", "scales", "scales_d", "scales_h", "scales_w", "scale_factors"),
+)
 OVERLAPS = Kind("sum", geometry=EVERYTHING)
 """Elements that are added where several come to lie on one place."""
 LINEAR = Kind("sum")

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from fieldwise.testing.fields import check_field as check_field
     from fieldwise.testing.fields import check_reads as check_reads
     from fieldwise.testing.folds import check_fold as check_fold
+    from fieldwise.testing.kinds import check_kinds as check_kinds
     from fieldwise.testing.outcome import Outcome as Outcome
     from fieldwise.testing.shifts import check_shift as check_shift
     from fieldwise.testing.tiles import check_streamed as check_streamed
@@ -17,6 +18,7 @@ _HOMES = {
     **dict.fromkeys(("check_field", "check_reads"), "fields"),
     "Outcome": "outcome",
     "check_fold": "folds",
+    "check_kinds": "kinds",
     "check_shift": "shifts",
     **dict.fromkeys(("check_streamed", "check_tiled"), "tiles"),
 }

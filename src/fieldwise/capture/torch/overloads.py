@@ -215,9 +215,9 @@ def reads_of(op: Op, call: OpCall) -> Reads:
     if rule is not None:
         return reads_with_lines(rule, call)
     if op.pointwise:
-        kind = DRAWN if op.draws else ELEMENTWISE
+        drawn = (DRAWN,) if op.draws else ()
         reads = tuple(
-            element_wise(number, shape, call.result, kind)
+            element_wise(number, shape, call.result, *drawn)
             for number, shape in enumerate(call.operands)
         )
     else:

@@ -385,9 +385,9 @@ class Recorder(DispatchMode):
             training=self.trace.frame.training,
             renews=op.renews,
             complex=any(result.is_complex() for result in results),
-            dtypes=(
-                tuple(self.trace.dtypes[value] for value in recorded.operands),
-                tuple(map(dtype_name, results)),
+            dtypes=lambda: (
+                [self.trace.dtypes[value] for value in recorded.operands],
+                [*map(dtype_name, results)],
             ),
         )
         try:

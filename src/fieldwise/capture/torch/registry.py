@@ -6,16 +6,17 @@ result depends on the operands.  Registering an op twice is an error at import.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
 import torch
 
 from fieldwise.graph.ir import Read, Ref, Shape
-from fieldwise.graph.kinds import ASKED, UNKNOWN_KIND, Kind
+from fieldwise.graph.kinds import UNKNOWN_KIND, Kind
 
 Reads = tuple[tuple[Read, ...], ...]
 Rule = Callable[["OpCall"], Reads]
@@ -36,7 +37,7 @@ class OpCall:
     training: whether the innermost running module is in training mode
     renews:   whether the op's schema says that it makes new running statistics
     complex:  whether a result is complex
-    dtypes:   of the operands, by operand number, and of the results; empty where nobody knows
+    dtypes:   gives those of the operands and of the results; None where nobody knows
     """
 
     op: str
@@ -46,7 +47,7 @@ class OpCall:
     training: bool = False
     renews: bool = False
     complex: bool = False
-    dtypes: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    dtypes: Callable[[], tuple[Sequence[str], Sequence[str]]] | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.args[name]
@@ -81,10 +82,10 @@ class OpCall:
 
     def keeps_numbers(self, name: str) -> bool:
         """Whether the first result's dtype holds every number of an argument's, up to rounding."""
-        given, made = self.dtypes
         number = self.operand(name)
-        if number is None or not made:
+        if number is None or self.dtypes is None:
             return False
+        given, made = self.dtypes()
         return _holds(given[number], made[0])
 
 
@@ -128,7 +129,7 @@ def rule(
     A bare name means the aten namespace.  ``name`` is the canonical op name in graphs; by
     default it is the op's own.  ``kind`` says how the results are made of what is read, for all
     reads to which the rule gives no kind of their own; it may be told from the call.  The arguments
-    in ``asks`` decide what is done with the others (a mask, an index): of them it is any function.
+    in ``asks`` decide which elements of the others are taken: their kind is 'asked'.
     Raises ValueError where an op already has a rule.
     """
 
@@ -150,21 +151,23 @@ def _with_kinds(plain: Rule, kind: Kinds | Callable[[OpCall], Kinds], asks: Sequ
     @wraps(plain)
     def stamped(call: OpCall) -> Reads:
         given = kind(call) if callable(kind) else kind
-        kinds = given if isinstance(given, tuple) else (given,)
         asked = {number for name, number in call.derived() if name in asks} if asks else ()
-        return tuple(
-            tuple(_with_kind(read, ASKED if read.operand in asked else of_result) for read in reads)
-            for number, reads in enumerate(plain(call))
-            for of_result in (kinds[min(number, len(kinds) - 1)],)
-        )
+        kinds = repeat(given) if isinstance(given, Kind) else chain(given, repeat(given[-1]))
+        return tuple([_with_kind(reads, next(kinds), asked) for reads in plain(call)])
 
     return stamped
 
 
-def _with_kind(read: Read, kind: Kind) -> Read:
-    if read.kind is not UNKNOWN_KIND:
-        return read
-    return Read(read.operand, read.steps, read.shapes, kind)
+def _with_kind(reads: tuple[Read, ...], kind: Kind, asked: Collection[int]) -> tuple[Read, ...]:
+    """The reads of one result, those that have no kind with this one."""
+    return tuple(
+        [
+            r
+            if r.kind.combines != "unknown"
+            else Read(r.operand, r.steps, r.shapes, kind.asked() if r.operand in asked else kind)
+            for r in reads
+        ]
+    )
 
 
 def find_rule(op: str) -> tuple[str, Rule] | None:

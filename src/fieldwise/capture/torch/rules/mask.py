@@ -15,7 +15,7 @@ from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, one, rule
 from fieldwise.capture.torch.rules.common import Where, broadcasts, source
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Ref, Separable, broadcast
-from fieldwise.graph.kinds import COPY
+from fieldwise.graph.kinds import COPY, FILLED
 
 
 @rule("tril", kind=COPY)
@@ -34,7 +34,7 @@ def _triangle(call: OpCall, half: Any) -> Reads:
     return one(*through(call, number, opened))
 
 
-@rule("masked_fill", kind=COPY, asks=("mask",))
+@rule("masked_fill", kind=FILLED, asks=("mask",))
 def _masked_fill(call: OpCall) -> Reads:
     mask = _mask(call["mask"])
     reads = broadcasts(call, "mask")

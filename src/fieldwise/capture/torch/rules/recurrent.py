@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fieldwise.axes import IndexSet, Table
-from fieldwise.capture.torch.registry import OpCall, Reads, rule
+from fieldwise.capture.torch.registry import Kinds, OpCall, Reads, rule
 from fieldwise.capture.torch.rules.common import Where, past
 from fieldwise.graph.ir import (
     WHOLE,
@@ -22,10 +22,16 @@ from fieldwise.graph.ir import (
     Unknown,
     separable,
 )
-from fieldwise.graph.kinds import SCAN
+from fieldwise.graph.kinds import ANY, SCAN
 
 
-@rule("lstm", "gru", "rnn_tanh", "rnn_relu", kind=SCAN)
+def _scanning(call: OpCall) -> Kinds:
+    """The last states are functions of all that came before."""
+    both = call["bidirectional"] or "batch_sizes" in call.args
+    return ANY if both else (SCAN, ANY)
+
+
+@rule("lstm", "gru", "rnn_tanh", "rnn_relu", kind=_scanning)
 def _recurrent(call: OpCall) -> Reads:
     if "batch_sizes" in call.args:
         return _packed(call)

@@ -30,7 +30,7 @@ from fieldwise.graph.ir import (
     numel,
     separable,
 )
-from fieldwise.graph.kinds import ANY, COPY, LINEAR, Kind
+from fieldwise.graph.kinds import ANY, COPY, FILLED, LINEAR, Kind
 
 _NO_GRID = "{} to positions that depend on the data or form no grid"
 
@@ -47,7 +47,7 @@ def _writing(call: OpCall) -> Kind:
     """A copy, or a sum where what is written is added."""
     if call.args.get("reduce") is not None:
         return ANY
-    return LINEAR if call.args.get("accumulate") else COPY
+    return LINEAR if call.args.get("accumulate") else FILLED
 
 
 _WHERE = ("index", "indices", "mask")
@@ -155,7 +155,7 @@ def _written_by_data(call: OpCall, name: str, dim: int | None) -> Reads:
     return one(*reads)
 
 
-@rule("index_copy", "index_fill", kind=COPY, asks=_WHERE)
+@rule("index_copy", "index_fill", kind=FILLED, asks=_WHERE)
 def _index_copy(call: OpCall) -> Reads:
     return _indexed_write(call, replaces=True)
 

@@ -1,0 +1,481 @@
+"""The kinds of an op's reads against what the op does: every claim is a law, tried on numbers.
+
+The laws are those of ``graph.kinds.Kind``.  Numbers are random and unlike each other, calls are
+those that the capture recorded, and nothing is asked of the rule but what it claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldwise.axes import Table
+from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.rereading import reread_node
+from fieldwise.capture.torch.tree import map_tensors, named_tensors
+from fieldwise.graph.calls import arguments
+from fieldwise.graph.ir import (
+    Along,
+    Coord,
+    Fixed,
+    Graph,
+    Node,
+    Read,
+    Ref,
+    Separable,
+    Shape,
+    Unknown,
+    Whole,
+    step_shapes,
+)
+from fieldwise.graph.kinds import Kind
+from fieldwise.testing.outcome import Outcome, outcome_of, worst
+from fieldwise.testing.running import as_module, doubled
+
+Values = dict[int, Tensor]
+"""Operands by number."""
+
+
+def check_kinds(op: Any, *inputs: Any) -> Outcome:
+    """Hold what an op's rule claims of its reads against the op, a function of these tensors.
+
+    Raises AssertionError where a claim is false, or where none was made.
+
+    >>> check_kinds(lambda x: x.softmax(-1), torch.randn(2, 5)).verdict
+    'exact'
+    """
+    return kinds_outcome(doubled(as_module(op)), doubled(inputs)).required()
+
+
+def kinds_outcome(model: Any, inputs: Sequence[Tensor]) -> Outcome:
+    """The same for a model in double precision, of which every recorded call is looked at."""
+    try:
+        graph = capture(model, tuple(inputs))
+    except Exception as error:  # noqa: BLE001 - what became of the capture is the outcome
+        return outcome_of(error)
+    return worst(_judged(site, site.kind) for site in sites(graph, inputs))
+
+
+def _judged(site: Site, kind: Kind) -> Outcome:
+    found = list(broken(site, kind))
+    node = site.node
+    where = f"{node.op} ({node.results[site.result]}), operand {site.operand}: "
+    if found:
+        return Outcome("wrong", where + "; ".join(found), compared=1)
+    return Outcome("exact", compared=1)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One result of a recorded call as a function of one operand.
+
+    others: the operands of the call as they are
+    beside: the operands that are read in the same way, itself among them
+    """
+
+    graph: Graph
+    node: Node
+    result: int
+    operand: int
+    others: Values
+    beside: tuple[int, ...]
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """The reads of the operand."""
+        return tuple(r for r in self.node.reads[self.result] if r.operand == self.operand)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of these reads."""
+        return self.reads[0].kind
+
+    @property
+    def x(self) -> Tensor:
+        """The operand as it is."""
+        return self.others[self.operand]
+
+    @property
+    def shape(self) -> Shape:
+        """Of the result."""
+        return self.graph.shape(self.node.results[self.result])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The result for another operand."""
+        return self.at({self.operand: x})
+
+    def at(self, changed: Mapping[int, Tensor], call: Any = None) -> Tensor:
+        """The result for other operands, maybe of another call."""
+        source = call or self.node.source
+        assert source is not None
+        args, kwargs = _filled((source.args, dict(source.kwargs)), {**self.others, **changed})
+        with torch.no_grad():
+            made = source.target(*args, **kwargs)
+        return made if isinstance(made, Tensor) else made[self.result]
+
+    def mapped(self, change: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """The result where all operands that are read in the same way are changed."""
+        return self.at({n: change(n, self.others[n]) for n in self.beside})
+
+    def uniform(self, seed: int) -> Site:
+        """The same call where every tensor holds one number, each tensor its own."""
+        dice = torch.Generator().manual_seed(seed)
+        source = self.node.source
+        assert source is not None
+        args, kwargs = map_tensors(lambda t: _uniform(t, dice), (source.args, dict(source.kwargs)))
+        node = replace(self.node, source=replace(source, args=tuple(args), kwargs=kwargs))
+        others = {n: _uniform(t, dice) for n, t in self.others.items()}
+        return replace(self, node=node, others=others)
+
+
+def sites(graph: Graph, inputs: Sequence[Tensor]) -> Iterator[Site]:
+    """What of a graph's calls can be judged: of results and operands that are read in one way."""
+    values = dict(zip(graph.inputs, inputs, strict=True))
+    for node in graph.nodes:
+        if node.source is None or any(t.is_meta for _, t in named_tensors(node.source.args)):
+            return  # nothing can be computed of it
+        given = {n: values[name] for n, name in enumerate(node.operands)}
+        args, kwargs = _filled((node.source.args, dict(node.source.kwargs)), given)
+        with torch.no_grad():
+            made = node.source.target(*args, **kwargs)
+        made = [made] if isinstance(made, Tensor) else [t for t in made if isinstance(t, Tensor)]
+        values |= dict(zip(node.results, made, strict=True))
+        dice = torch.Generator().manual_seed(len(values))
+        others = {n: _random(t, dice) for n, t in given.items()}
+        for result, reads in enumerate(node.reads):
+            kinds: dict[int, set[Kind]] = {}
+            for read in reads:
+                kinds.setdefault(read.operand, set()).add(read.kind)
+            for operand, found in kinds.items():
+                if len(found) == 1 and all(kind.is_known for kind in found):
+                    beside = tuple(n for n, kind in kinds.items() if kind == found)
+                    yield Site(graph, node, result, operand, others, beside)
+
+
+def broken(site: Site, kind: Kind) -> Iterator[str]:
+    """The laws of a kind that the op does not obey, each as a sentence."""
+    try:
+        site(site.x)
+    except (RuntimeError, IndexError, ValueError):
+        return  # torch does not take other numbers here
+    if kind.draws:
+        if site.x.numel() >= _MANY and _alike(site(site.x), site(site.x)):
+            yield "it draws nothing"
+        return
+    laws = [_LAWS[kind.combines], _follows, _geometry]
+    laws += [_symmetry] if kind.alike or kind.keeps else []
+    laws += [_joining] if kind.joins else []
+    laws += [_scanning] if kind.scans else []
+    for law in laws:
+        try:
+            yield from law(site, kind)
+        except (RuntimeError, IndexError, ValueError):
+            continue  # nor there: some ops look at their numbers
+
+
+_MANY = 16
+_ANOTHER = 1 << 20
+"""The seed of other numbers than those that stand in a site."""
+
+# -------------------------------------------------------------------- how it combines
+
+
+def _one(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+    dice = torch.Generator().manual_seed(_ANOTHER)
+    if not site.x.is_floating_point():
+        return
+    x, z = site.x, _random(site.x, dice)
+    y, w = site(x), site(z)
+    x, z = x.to(y.dtype).reshape(-1), z.to(y.dtype).reshape(-1)
+    same, moved = y.reshape(-1, 1) == x, w.reshape(-1, 1) == z
+    free = _equal(y, w).reshape(-1)
+    if not bool((free | (same & moved).any(1)).all()):
+        yield "an element is none of those of the operand, or another one for other numbers"
+
+
+def _order(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+    if not site.x.is_floating_point():
+        return
+    dice = torch.Generator().manual_seed(_ANOTHER)
+    y, w = site(site.x), site(_random(site.x, dice))
+    picked = (y.reshape(-1, 1) == site.x.to(y.dtype).reshape(-1)).any(1)
+    if not bool((picked | _equal(y, w).reshape(-1)).all()):
+        yield "an element is none of those of the operand"
+    if not _alike(site.mapped(lambda _, t: _line(t)), _line(y)) and not _alike(y, w):
+        yield "it does not pass a scale and a shift"
+
+
+def _mean(site: Site, kind: Kind) -> Iterator[str]:
+    yield from _sum(site, kind)
+    if _numbers(site.x) and not _alike(site.mapped(lambda _, t: t + 3.0), site(site.x) + 3.0):
+        yield "it does not pass a shift"
+
+
+def _sum(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+    if _numbers(site.x):
+        yield from _affine(site, site.beside)
+
+
+def _product(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+    if _numbers(site.x):
+        yield from _affine(site, (site.operand,))
+
+
+def _affine(site: Site, operands: tuple[int, ...]) -> Iterator[str]:
+    dice = torch.Generator().manual_seed(_ANOTHER)
+    one = {n: site.others[n] for n in operands}
+    two = {n: _random(t, dice) for n, t in one.items()}
+    nothing = site.at({n: torch.zeros_like(t) for n, t in one.items()})
+    mixed = site.at({n: 2 * one[n] + 3 * two[n] for n in operands})
+    if not _alike(mixed + 4 * nothing, 2 * site.at(one) + 3 * site.at(two)):
+        yield "it is not linear"
+
+
+def _place(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+    y = site(site.x)
+    if y.is_floating_point() or y.is_complex():
+        yield "it gives no whole numbers"
+    elif y.numel() and not (y.min() >= 0 and y.max() < max(1, site.x.numel())):
+        yield "it gives no place"
+    elif site.x.is_floating_point() and not _alike(site(_line(site.x)), y):
+        yield "it gives another place after a scale and a shift"
+
+
+def _each(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+    if any(_several(coord, size) for coord, size in _coords(site)):
+        yield "it reads several elements"
+    for seed in (1, 2):
+        flat = site.uniform(seed)
+        y = flat(flat.x)
+        if y.numel() and not _alike(y, y.reshape(-1)[0].expand_as(y)):
+            yield "it does not treat all places alike"
+            return
+
+
+def _coords(site: Site) -> Iterator[tuple[Coord, int]]:
+    for read in site.reads:
+        shapes = step_shapes(read, tuple(site.x.shape), site.shape)
+        for step, (before, _) in zip(read.steps, shapes, strict=True):
+            if isinstance(step, Separable):
+                yield from zip(step.coords, before, strict=True)
+
+
+def _several(coord: Coord, size: int) -> bool:
+    if isinstance(coord, Along):
+        return isinstance(coord.map, Table) or not coord.map.is_single
+    return size > 1 and not (isinstance(coord, Fixed) and coord.indices.count == 1)
+
+
+def _nothing(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+    yield from ()
+
+
+_LAWS: Mapping[str, Callable[[Site, Kind], Iterator[str]]] = {
+    "one": _one, "order": _order, "mean": _mean, "sum": _sum, "product": _product,
+    "place": _place, "each": _each, "asked": _nothing, "any": _nothing, "unknown": _nothing,
+}  # fmt: skip
+
+# -------------------------------------------------------------------- dimensions
+
+
+def _follows(site: Site, kind: Kind) -> Iterator[str]:
+    """Along what all reads follow, places are treated alike."""
+    again = reread_node(site.node, site.graph)
+    if again is None or kind.combines == "place":
+        return
+    reads = again.reads[site.result]
+    if any(step.where for read in reads for step in _separable(read)):
+        return
+    shapes = [*map(site.graph.shape, site.node.operands)]
+    shapes += [tuple(constant.shape) for constant in again.constants]
+    if any(isinstance(c, Unknown) for r in reads for s in _separable(r) for c in s.coords):
+        return
+    driven = [_driven(read, shapes[read.operand], site.shape) for read in reads]
+    if None in driven:
+        return
+    followed = {dim for pairs in driven for dim, plain in pairs or () if plain}
+    followed -= {dim for pairs in driven for dim, plain in pairs or () if not plain}
+    if not followed:
+        return
+    flat = site.uniform(1)
+    y = flat(flat.x)
+    for dim in followed:
+        if y.shape[dim] > 1 and not _alike(y, y.narrow(dim, 0, 1).expand_as(y)):
+            yield f"it does not treat the places of dimension {dim} alike"
+
+
+def _driven(read: Read, before: Shape, after: Shape) -> list[tuple[int, bool]] | None:
+    """The dimensions of a result that a read follows, and whether index by index.
+
+    None for one of several steps.
+    """
+    (step, *more) = read.steps
+    if more or not isinstance(step, Separable):
+        return None
+    return [
+        (coord.dim, coord.map.is_identity and size == after[coord.dim])
+        for coord, size in zip(step.coords, before, strict=True)
+        if isinstance(coord, Along)
+    ]
+
+
+def _separable(read: Read) -> list[Separable]:
+    return [step for step in read.steps if isinstance(step, Separable)]
+
+
+def _whole(site: Site) -> list[int]:
+    """The dimensions of the operand that every read reads whole."""
+    found = set(range(site.x.dim()))
+    for read in site.reads:
+        if len(read.steps) != 1 or not isinstance(read.steps[0], Separable) or read.steps[0].where:
+            return []
+        found &= {d for d, coord in enumerate(read.steps[0].coords) if isinstance(coord, Whole)}
+    return sorted(dim for dim in found if site.x.shape[dim] > 1)
+
+
+def _symmetry(site: Site, kind: Kind) -> Iterator[str]:
+    flat = replace(site.uniform(1), others={**site.uniform(1).others, site.operand: site.x})
+    y = flat(site.x)
+    for dim in _whole(site):
+        order = torch.randperm(site.x.shape[dim], generator=torch.Generator().manual_seed(1))
+        moved = flat(site.x.index_select(dim, order))
+        stays = kind.keeps and site.shape == tuple(site.x.shape)
+        if not _alike(moved, y.index_select(dim, order) if stays else y):
+            yield f"the order of dimension {dim} matters"
+
+
+def _joining(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+    whole = _whole(site)
+    for dim in whole:
+        size = site.x.shape[dim] // 2
+        halves = [site.x.narrow(dim, first, size) for first in (0, size)]
+        kept = [1 if d in whole else n for d, n in enumerate(site.x.shape)]
+        try:
+            made = [site(half).reshape(kept) for half in halves]
+            joined = site(torch.cat(made, dim).to(site.x.dtype))
+        except RuntimeError:
+            continue  # the call is made for one size alone
+        together = site(torch.cat(halves, dim))
+        if not _alike(joined, together.to(joined.dtype)):
+            yield f"parts of dimension {dim} do not make the whole"
+
+
+def _scanning(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+    for read in site.reads:
+        for step in _separable(read):
+            for dim, coord in enumerate(step.coords):
+                if not isinstance(coord, Along) or not isinstance(coord.map, Table):
+                    continue
+                first = site.x.shape[dim] // 2
+                made = site(site.x.narrow(dim, 0, first))
+                if not _alike(made, site(site.x).narrow(coord.dim, 0, first)):
+                    yield f"what comes later along dimension {dim} changes what comes first"
+
+
+# -------------------------------------------------------------------- arguments
+
+
+def _geometry(site: Site, kind: Kind) -> Iterator[str]:
+    """With another value of an argument, and the same reads, it makes the same result."""
+    if site.result or site.operand != site.beside[0]:
+        return  # the same arguments again
+    given = arguments(site.node)
+    free = set(given) - kind.settings(given)
+    y = site(site.x)
+    for name in sorted(free):
+        for other in _others(given[name]):
+            again = _changed(site, name, other)
+            if again is not None and not _alike(again, y):
+                yield f"its argument '{name}' says more than where it looks"
+                break
+
+
+def _changed(site: Site, name: str, value: Any) -> Tensor | None:
+    """The result with another value of an argument; None where it reads otherwise then."""
+    source = site.node.source
+    assert source is not None
+    schema = getattr(getattr(source.target, "_schema", None), "arguments", ())
+    names = [argument.name for argument in schema]
+    if name not in names:
+        return None
+    args, kwargs = list(source.args), dict(source.kwargs)
+    place = names.index(name)
+    if place < len(args):
+        args[place] = value
+    else:
+        kwargs[name] = value
+    call = replace(source, args=tuple(args), kwargs=kwargs)
+    try:
+        y = site.at({}, call)
+        graph = capture(
+            as_module(lambda *xs: source.target(*_filled((args, kwargs), dict(enumerate(xs)))[0],
+                                                **_filled((args, kwargs), dict(enumerate(xs)))[1])),
+            tuple(site.others.values()),
+        )  # fmt: skip
+    except Exception:  # noqa: BLE001 - torch takes no such value
+        return None
+    same = len(graph.nodes) == 1 and graph.nodes[0].reads == site.node.reads
+    return y if same and tuple(y.shape) == site.shape else None
+
+
+def _others(value: Any) -> Iterator[Any]:
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, (int, float)):
+        yield from (value + 1, value - 1)
+    elif isinstance(value, (list, tuple)) and value and all(type(v) is int for v in value):
+        yield from ([value[0] + by, *value[1:]] for by in (1, -1))
+
+
+# -------------------------------------------------------------------- numbers
+
+
+def _random(tensor: Tensor, dice: torch.Generator) -> Tensor:
+    """Numbers in (0, 1), no two alike; of whole numbers and truths those that were there."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        order = torch.randperm(tensor.numel(), generator=dice).double()
+        jitter = torch.rand(tensor.numel(), generator=dice, dtype=torch.float64)
+        found = ((order + 0.2 + 0.6 * jitter) / max(1, tensor.numel())).reshape(tensor.shape)
+        return torch.complex(found, 1 - found) if tensor.is_complex() else found.to(tensor.dtype)
+    return tensor.reshape(-1)[torch.randperm(tensor.numel(), generator=dice)].reshape(tensor.shape)
+
+
+def _uniform(tensor: Tensor, dice: torch.Generator) -> Tensor:
+    if not tensor.numel():
+        return tensor
+    if tensor.is_floating_point() or tensor.is_complex():
+        return torch.full_like(tensor, 0.2 + 0.6 * torch.rand(1, generator=dice).item())
+    return tensor.reshape(-1)[0].expand(tensor.shape).clone()
+
+
+def _line(tensor: Tensor) -> Tensor:
+    return tensor * 2 + 3
+
+
+def _numbers(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _equal(one: Tensor, two: Tensor) -> Tensor:
+    return (one == two) | (one.isnan() & two.isnan())
+
+
+def _alike(one: Tensor, two: Tensor) -> bool:
+    if one.shape != two.shape:
+        return False
+    if not (_numbers(one) or _numbers(two)):
+        return bool((one == two).all())
+    rounding = 1e-9 if one.dtype in (torch.float64, torch.complex128) else 1e-2
+    return torch.allclose(one, two.to(one.dtype), rtol=rounding, atol=rounding, equal_nan=True)
+
+
+def _filled(tree: Any, operands: Mapping[int, Tensor]) -> Any:
+    if isinstance(tree, Ref):
+        return operands[tree.operand]
+    if isinstance(tree, dict):
+        return {name: _filled(item, operands) for name, item in tree.items()}
+    return type(tree)(_filled(i, operands) for i in tree) if type(tree) in (list, tuple) else tree
