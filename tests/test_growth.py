@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import capture
 from fieldwise.field import receptive_fields
 from fieldwise.folding.planner import plan
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 from fieldwise.shift import certify
+from fieldwise.tile.bands.compile import compile_program
 from fieldwise.tile.bands.plan import plan_of
-from fieldwise.tile.bands.program import compile_program
 from fieldwise.tile.crops.compare import compare
 
 

@@ -10,5 +10,4 @@ from fieldwise.field import unproductive as unproductive
 from fieldwise.folding import fold as fold
 from fieldwise.tile import streamed as streamed
 from fieldwise.tile import tiled as tiled
-
-__version__ = "0.1.0"
+from fieldwise.version import __version__ as __version__

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fieldwise.axes import IndexSet, Region
 from fieldwise.capture.torch import capture
 from fieldwise.field.pull import Reach, pull, push
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 
 ALL = IndexSet.range(0, 12)
 

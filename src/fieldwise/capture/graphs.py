@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fieldwise.errors import UsageError
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 
 
 def graph_of(model: Any, example: Any) -> Graph:

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from fieldwise import __version__
 from fieldwise.cli.diagram import diagram
 from fieldwise.cli.field import field
 from fieldwise.cli.fold import fold
 from fieldwise.cli.shift import shift
 from fieldwise.cli.tile import tile
+from fieldwise.version import __version__
 
 app = typer.Typer(
     name="fieldwise",

@@ -19,7 +19,8 @@ from fieldwise.field.report import AxisField, Row
 from fieldwise.field.rows import Roles, Summary, closed_region, make_row, roles, summarise
 from fieldwise.field.state import LIMITS
 from fieldwise.field.unit import UnitField
-from fieldwise.graph.ir import Graph, Node, Shape, Value
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Shape, Value
 from fieldwise.graph.names import aliases, matching, resolve
 from fieldwise.graph.spatial import spatial_axes
 

@@ -15,7 +15,8 @@ from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.field.products import Guards, Layout, Product, Track, over
 from fieldwise.field.state import MOST, State, joined, untold
 from fieldwise.field.transfer import Narrowed, transfer
-from fieldwise.graph.ir import Graph, Node, Read, Shape, step_shapes
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Read, Shape, step_shapes
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from fieldwise.axes import EMPTY, IndexSet, Region
 from fieldwise.errors import UsageError
 from fieldwise.field.analysis import FieldReport, receptive_fields
 from fieldwise.field.pull import pull
-from fieldwise.graph.ir import Along, Graph, Node, Read, Separable, straight
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Along, Node, Read, Separable, straight
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,8 @@ from dataclasses import dataclass, replace
 
 from fieldwise.axes import Border, IndexSet, Region
 from fieldwise.axes.region import Product
-from fieldwise.graph.ir import (
-    Along,
-    Coord,
-    Fixed,
-    Graph,
-    Read,
-    Separable,
-    Shape,
-    Unknown,
-    step_shapes,
-)
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Along, Coord, Fixed, Read, Separable, Shape, Unknown, step_shapes
 
 
 @dataclass(frozen=True, slots=True)

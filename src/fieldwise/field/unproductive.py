@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fieldwise.field.analysis import FieldReport
 from fieldwise.field.report import AxisField, Row
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
 from fieldwise.graph.calls import arguments
-from fieldwise.graph.ir import Graph, Node, Ref, identity
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Ref, identity
 
 Array = NDArray[np.float64]
 

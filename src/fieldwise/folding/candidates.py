@@ -15,7 +15,8 @@ from fieldwise.folding.labels import Labels, channel_labels
 from fieldwise.folding.lines import FORMULAS, line_of
 from fieldwise.folding.passing import is_copy
 from fieldwise.graph.calls import arguments, is_tensor, op_name
-from fieldwise.graph.ir import Graph, Node, Ref
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Ref
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,8 @@ from fieldwise.folding.replace import rounded
 from fieldwise.folding.weights import Changed, norm_parameters
 from fieldwise.folding.wiring import sign_of
 from fieldwise.graph.calls import arguments
-from fieldwise.graph.ir import Graph, Node, Ref
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Ref
 
 
 class Step(NamedTuple):

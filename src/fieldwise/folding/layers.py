@@ -8,7 +8,8 @@ from typing import Any
 from fieldwise.folding.calls import is_float, keeps_statistics
 from fieldwise.folding.refusal import Stays
 from fieldwise.graph.calls import arguments, is_tensor, op_name
-from fieldwise.graph.ir import Graph, Node, Ref
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Ref
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from fieldwise.folding.refusal import Stays, listed
 from fieldwise.folding.replace import has_weight_hook, slot
 from fieldwise.folding.same import is_same_padding
 from fieldwise.graph.calls import arguments
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 
 REMEDY = "allow_graph=True makes a graph module, where it can go"
 

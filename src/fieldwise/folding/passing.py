@@ -8,7 +8,8 @@ from typing import Any
 from fieldwise.axes import Border
 from fieldwise.folding.refusal import Stays
 from fieldwise.graph.calls import arguments, drops_out, op_name
-from fieldwise.graph.ir import Along, Graph, Node, Ref, Separable, step_shapes
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Along, Node, Ref, Separable, step_shapes
 
 _ONE = frozenset({
     "reshape", "permute", "to", "clone", "alias", "detach", "lift_fresh", "flip", "roll", "rot90",

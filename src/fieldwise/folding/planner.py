@@ -28,7 +28,8 @@ from fieldwise.folding.runs import torn
 from fieldwise.folding.walk import Walk, walked
 from fieldwise.folding.wiring import Summand, Wiring, is_sum, places
 from fieldwise.graph.calls import arguments, is_tensor
-from fieldwise.graph.ir import Graph, Node, Shape
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Shape
 
 Taking = Walk[list[Absorption]]
 

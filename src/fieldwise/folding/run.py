@@ -23,7 +23,7 @@ from fieldwise.folding.rebuild import rebuilt
 from fieldwise.folding.report import Folded, FoldReport, Item, Verification
 from fieldwise.folding.verify import Truth, truth
 from fieldwise.folding.weights import Changed, changed_layers, pair_error
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 
 Bans = dict[Ban, str]
 Change = Fold | Merge

@@ -10,7 +10,7 @@ import numpy as np
 from fieldwise.folding.layers import layer_of
 from fieldwise.folding.plan import Absorption, Ban, Fold
 from fieldwise.folding.refusal import Stays
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 
 Taken = list[tuple[Fold, Absorption]]
 

@@ -6,7 +6,8 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor, nn
 
 from fieldwise.graph.calls import arguments
-from fieldwise.graph.ir import Graph, Node
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node
 
 
 class SameConv(nn.Conv2d):

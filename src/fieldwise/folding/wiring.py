@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from fieldwise.folding.passing import is_copy
 from fieldwise.folding.refusal import Stays, listed
 from fieldwise.graph.calls import arguments, op_name
-from fieldwise.graph.ir import Graph, Node, Read, Ref, Shape
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Read, Ref, Shape
 
 
 @dataclass(frozen=True, eq=False)

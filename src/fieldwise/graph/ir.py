@@ -1,4 +1,4 @@
-"""The graph that every analysis reads: values, nodes, and how each node reads its operands.
+"""What a graph is made of: values, nodes, and how each node reads its operands.
 
 A *read* says which indices of an operand one index of a result depends on.  Each operand
 dimension is read in one of four ways: ``Along`` a result dimension through an index map,
@@ -143,45 +143,6 @@ class Node:
     call: int = 1
     parameters: tuple[str, ...] = ()
     source: Call | None = field(default=None, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """A network, captured once at one input size.
-
-    inputs, outputs: value names; ``output_names`` are the user's keys or indices for outputs
-    nodes:           in execution order
-    values:          by name
-    scopes:          module path → per run of that module, the names of the values it returned
-    structure:       the model's output with ``Ref(n)`` in the place of output n and everything else
-                     as it was: constants, None, numbers; None where nothing but names is known
-    draws:           whether a run of the model may draw random numbers
-    writes:          whether it may write into the model's own parameters and buffers
-    """
-
-    inputs: tuple[str, ...]
-    nodes: tuple[Node, ...]
-    outputs: tuple[str, ...]
-    values: Mapping[str, Value]
-    scopes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
-    output_names: tuple[str, ...] = ()
-    structure: Any = field(default=None, compare=False, repr=False)
-    draws: bool = field(default=True, compare=False, repr=False)
-    writes: bool = field(default=True, compare=False, repr=False)
-
-    def shape(self, name: str) -> Shape:
-        """The shape of a value."""
-        return self.values[name].shape
-
-    def __str__(self) -> str:
-        """One line per node (see ``graph.text``)."""
-        from fieldwise.graph.text import to_text
-
-        return to_text(self)
-
-    def producer(self, name: str) -> Node | None:
-        """The node that makes this value; None for an input."""
-        return next((node for node in self.nodes if name in node.results), None)
 
 
 # -------------------------------------------------------------------- making reads

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from itertools import chain, count
 
 from fieldwise.errors import UsageError
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 
 
 def distinct(names: Iterable[str]) -> Iterator[str]:

@@ -17,14 +17,13 @@ notation, which indices of an operand the result's index (i0, i1, …) depends o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fieldwise.axes import AxisMap, Border, IndexSet
 from fieldwise.graph.ir import (
     Along,
     Coord,
     Fixed,
-    Graph,
     Node,
     Read,
     Separable,
@@ -35,49 +34,32 @@ from fieldwise.graph.ir import (
     step_shapes,
 )
 
-
-def to_text(graph: Graph) -> str:
-    """The whole graph, readable; shapes are those at which it was captured.
-
-    >>> from fieldwise.axes import AxisMap
-    >>> from fieldwise.graph.ir import WHOLE, Node, Value, identity, separable
-    >>> window = Along(2, AxisMap.window(3, stride=2, padding=1))
-    >>> graph = Graph(
-    ...     inputs=("x",),
-    ...     nodes=(
-    ...         Node("conv", ("x",), ("c",), ((separable(0, Along(0), WHOLE, window),),), "conv1"),
-    ...         Node("relu", ("c",), ("r",), ((identity(0, 3),),), "act"),
-    ...     ),
-    ...     outputs=("r",),
-    ...     values={
-    ...         "x": Value("x", (1, 3, 9)),
-    ...         "c": Value("c", (1, 8, 5)),
-    ...         "r": Value("r", (1, 8, 5)),
-    ...     },
-    ... )
-    >>> print(to_text(graph))
-    inputs  %x : 1x3x9
-    %c = conv(%x) : 1x8x5  [conv1]  %x[i0, :, 2i2+{-1..1}]
-    %r = relu(%c) : 1x8x5  [act]    %c[...]
-    outputs %r
-    """
-    rows = [_cells(node, graph) for node in graph.nodes]
-    return "\n".join(
-        (
-            f"inputs  {', '.join(_declared(graph.values[name]) for name in graph.inputs)}",
-            *_aligned(rows),
-            f"outputs {', '.join(_outputs(graph))}",
-        )
-    )
+Values = Mapping[str, Value]
+"""The values of a graph by name."""
 
 
-def _cells(node: Node, graph: Graph) -> tuple[str, ...]:
+def graph_lines(
+    inputs: Sequence[str],
+    nodes: Sequence[Node],
+    outputs: Sequence[tuple[str, str]],
+    values: Values,
+) -> list[str]:
+    """The lines of a graph; outputs are pairs of the user's key ('' for none) and a name."""
+    rows = [_cells(node, values) for node in nodes]
+    return [
+        f"inputs  {', '.join(_declared(values[name]) for name in inputs)}",
+        *_aligned(rows),
+        f"outputs {', '.join(f'{key}=%{name}' if key else f'%{name}' for key, name in outputs)}",
+    ]
+
+
+def _cells(node: Node, values: Values) -> tuple[str, ...]:
     run = f" #{node.call}" if node.call > 1 else ""
     return (
         f"{_names(node.results)} = {node.op}({_names(node.operands)})",
-        f": {', '.join(_type(graph.values[name]) for name in node.results)}",
+        f": {', '.join(_type(values[name]) for name in node.results)}",
         f"[{node.module}{run}]" if node.module else "",
-        _reads(node, graph),
+        _reads(node, values),
     )
 
 
@@ -107,19 +89,12 @@ def _shape(shape: Shape) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def _outputs(graph: Graph) -> list[str]:
-    if not graph.output_names:
-        return [f"%{name}" for name in graph.outputs]
-    pairs = zip(graph.output_names, graph.outputs, strict=True)
-    return [f"{key}=%{name}" for key, name in pairs]
-
-
 # -------------------------------------------------------------------- reads
 
 
-def _reads(node: Node, graph: Graph) -> str:
+def _reads(node: Node, values: Values) -> str:
     per_result = [
-        " ∪ ".join(_read(read, node, graph.shape(result), graph) for read in reads) or "nothing"
+        " ∪ ".join(_read(read, node, values[result].shape, values) for read in reads) or "nothing"
         for result, reads in zip(node.results, node.reads, strict=True)
     ]
     if len(per_result) == 1:
@@ -128,9 +103,9 @@ def _reads(node: Node, graph: Graph) -> str:
     return "; ".join(f"%{result}: {text}" for result, text in named)
 
 
-def _read(read: Read, node: Node, result_shape: Shape, graph: Graph) -> str:
+def _read(read: Read, node: Node, result_shape: Shape, values: Values) -> str:
     operand = node.operands[read.operand]
-    hops = step_shapes(read, graph.shape(operand), result_shape)
+    hops = step_shapes(read, values[operand].shape, result_shape)
     steps = (_step(step, after) for step, (_, after) in zip(read.steps, hops, strict=True))
     return f"%{operand}{''.join(steps)}"
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from fieldwise.axes import IndexSet, Table
 from fieldwise.errors import GraphError
+from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import (
     Along,
     Coord,
     Fixed,
-    Graph,
     Node,
     Read,
     Reshape,
@@ -30,7 +30,8 @@ def verify(graph: Graph) -> None:
     values; every result has its reads, and each read fits the shapes on both sides of each of
     its steps.
 
-    >>> from fieldwise.graph.ir import Graph, Node, Value, identity
+    >>> from fieldwise.graph.graph import Graph
+    >>> from fieldwise.graph.ir import Node, Value, identity
     >>> relu = Node("relu", ("y",), ("z",), ((identity(0, 1),),))
     >>> verify(Graph(("x",), (relu,), ("z",), {"x": Value("x", (8,)), "z": Value("z", (8,))}))
     Traceback (most recent call last):

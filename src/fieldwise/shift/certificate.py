@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldwise.errors import UsageError
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 from fieldwise.graph.names import matching, resolve
 
 

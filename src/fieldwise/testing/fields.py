@@ -13,7 +13,8 @@ from fieldwise.capture.torch import capture
 from fieldwise.errors import FieldwiseError
 from fieldwise.field import FieldReport, receptive_fields
 from fieldwise.field.pull import Reach, pull
-from fieldwise.graph.ir import Graph, Shape
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Shape
 from fieldwise.testing.outcome import Outcome, outcome_of, worst
 from fieldwise.testing.running import Inputs, as_module, doubled
 from fieldwise.testing.truth import Truth

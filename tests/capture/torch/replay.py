@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import named_tensors
-from fieldwise.graph.ir import Graph, Node, Ref
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Ref
 
 
 class Net(nn.Module):

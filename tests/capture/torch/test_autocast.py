@@ -15,7 +15,7 @@ from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.capture.torch.tree import named_tensors
 from fieldwise.errors import CaptureError
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 from fieldwise.shift import certify
 from tests.capture.torch.replay import Net, replayed
 from tests.capture.torch.test_state import ramp, untouched

@@ -18,7 +18,8 @@ from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.registry import _RULES, OpCall, Reads
 from fieldwise.capture.torch.trace import Trace
 from fieldwise.errors import OUR_FAULT, CaptureError
-from fieldwise.graph.ir import Graph, Reshape, Separable, Unknown, identity
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Reshape, Separable, Unknown, identity
 from tests.capture.torch.replay import Net
 
 

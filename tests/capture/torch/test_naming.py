@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 from fieldwise.graph.names import resolve
 from tests.capture.torch.replay import Net, is_replayed
 

@@ -19,7 +19,7 @@ import fieldwise
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import run
 from fieldwise.errors import CaptureError
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 from fieldwise.shift import certify, measure
 from tests.capture.torch.replay import Net
 

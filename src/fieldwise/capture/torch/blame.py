@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-import fieldwise
+from fieldwise import errors
 from fieldwise.errors import CaptureError, fault
 
 
@@ -83,5 +83,5 @@ def _folder(module: ModuleType) -> str:
     return f"{Path(str(module.__file__)).parent}{os.sep}"
 
 
-_OURS = _folder(fieldwise)
+_OURS = _folder(errors)
 _TORCH = _folder(torch)

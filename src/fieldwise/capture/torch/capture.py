@@ -28,7 +28,8 @@ from fieldwise.capture.torch.tree import (
     tensors_in,
 )
 from fieldwise.errors import OUR_FAULT, CaptureError, UsageError
-from fieldwise.graph.ir import Graph, Node, Ref, unknown
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Ref, unknown
 from fieldwise.graph.verify import find_misfit, verify
 
 

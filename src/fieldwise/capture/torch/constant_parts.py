@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.calls import OutOfPlace, Part, WriteThrough
 from fieldwise.capture.torch.overloads import describe, tensors_of
-from fieldwise.graph.ir import Graph, Node, Ref, Separable, Unknown
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Ref, Separable, Unknown
 
 INF = float("inf")
 

@@ -19,7 +19,8 @@ from fieldwise.capture.torch.registry import OpCall
 from fieldwise.capture.torch.rules.common import Where
 from fieldwise.capture.torch.rules.mask import products, visible
 from fieldwise.capture.torch.rules.product import contraction
-from fieldwise.graph.ir import WHOLE, Coord, Fixed, Graph, Node, Read, Separable, Shape, Unknown
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import WHOLE, Coord, Fixed, Node, Read, Separable, Shape, Unknown
 
 Known = Mapping[str, np.ndarray]
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from fieldwise.graph.ir import Call, Graph, Node, Read, Shape, Value
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Call, Node, Read, Shape, Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from torch import Tensor
 from fieldwise.capture.torch.calls import OutOfPlace
 from fieldwise.capture.torch.overloads import describe, map_arguments, reads_of
 from fieldwise.capture.torch.registry import OpCall, Reads
-from fieldwise.graph.ir import Graph, Node, Ref, Shape
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Ref, Shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ from fieldwise.field.probes.surrogates import (
     write_through,
 )
 from fieldwise.field.probes.units import select
-from fieldwise.graph.ir import Graph, Node, Shape
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Shape
 from fieldwise.graph.names import resolve
 
 _ZERO = 1e-9

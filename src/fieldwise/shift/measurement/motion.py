@@ -12,7 +12,7 @@ from math import lcm
 
 from fieldwise.errors import UsageError
 from fieldwise.field import FieldReport, Row, receptive_fields
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 from fieldwise.graph.names import aliases
 
 _LONGEST = 1 << 12

@@ -7,18 +7,8 @@ from math import prod
 from fieldwise.axes import AxisMap
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.constants import tensors
-from fieldwise.graph.ir import (
-    Along,
-    Coord,
-    Fixed,
-    Graph,
-    Node,
-    Read,
-    Separable,
-    Whole,
-    numel,
-    step_shapes,
-)
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Along, Coord, Fixed, Node, Read, Separable, Whole, numel, step_shapes
 from fieldwise.graph.treatment import CONTRACTIONS, TABLE
 
 

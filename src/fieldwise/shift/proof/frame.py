@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
-from fieldwise.graph.ir import Graph, Node
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node
 from fieldwise.shift.proof.layout import Dim, Layout, Voice, has_spectrum, movers_of, stays
 from fieldwise.shift.proof.signal import BreaksError, Fault
 

@@ -12,7 +12,7 @@ from typing import Any
 from fieldwise.capture.graphs import graph_of
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.constants import tensors
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 
 
 def generic_graph(model: Any, example: Any) -> Graph:

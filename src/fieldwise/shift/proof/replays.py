@@ -17,7 +17,8 @@ from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.private import prepared, seeded
 from fieldwise.capture.torch.running import in_double, is_inexact
 from fieldwise.capture.torch.tree import map_leaves, tensors_in
-from fieldwise.graph.ir import Graph, Node, Ref, Value
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Ref, Value
 from fieldwise.shift.generic import drawn
 from fieldwise.shift.proof.effort import effort
 

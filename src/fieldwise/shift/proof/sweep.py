@@ -19,7 +19,8 @@ from fieldwise.collecting import uncollected
 from fieldwise.errors import UsageError
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.constants import constant
-from fieldwise.graph.ir import Along, Graph, Node, Separable, Value
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Along, Node, Separable, Value
 from fieldwise.graph.names import aliases, resolve
 from fieldwise.graph.spatial import spatial_axes
 from fieldwise.shift.certificate import (

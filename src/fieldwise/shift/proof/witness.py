@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from fieldwise.graph.ir import Graph, Node
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node
 from fieldwise.shift.proof.replays import Replays
 from fieldwise.shift.rolls import Slices, answer
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from fieldwise.field.closed import closed_forms
 from fieldwise.field.state import State, descent
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 
 Follows = tuple[int | None, ...]
 """Per dimension the axis of the input that it is, counted among the spatial ones; else None."""

@@ -45,6 +45,40 @@ def follow(read: Read, dim: int, operand: Shape, result: Shape) -> Followed:
     return found
 
 
+def by_operand(reads: Sequence[Read]) -> dict[int, list[Read]]:
+    """The reads of each operand, by its number."""
+    found: dict[int, list[Read]] = {}
+    for read in reads:
+        found.setdefault(read.operand, []).append(read)
+    return found
+
+
+def follow_all(reads: Sequence[Read], dim: int, operand: Shape, result: Shape) -> Followed:
+    """Follow dimension ``dim`` of an operand through all of its reads together.
+
+    Raises Blocked where they lead to different dimensions or end.
+    """
+    if not reads:
+        if operand == result:
+            return Followed(dim)
+        raise Blocked("it takes an operand for its shape only")
+    found = [follow(read, dim, operand, result) for read in reads]
+    if len({(one.dim, one.border) for one in found}) > 1:
+        raise Blocked("it reads the same operand in different ways")
+    joined = found[0].map
+    for one in found[1:]:
+        joined = _union(joined, one.map, result[found[0].dim])
+    return Followed(found[0].dim, joined, found[0].border)
+
+
+def _union(one: AxisMap | Table, other: AxisMap | Table, rows: int) -> AxisMap | Table:
+    if isinstance(one, AxisMap) and isinstance(other, AxisMap):
+        joined = one.union(other)
+        if joined is not None:
+            return joined
+    return Table(tuple(one(row) | other(row) for row in range(rows)))
+
+
 def _along(step: Separable, dim: int) -> Followed:
     coord = step.coords[dim]
     if isinstance(coord, Along):

@@ -12,8 +12,10 @@ from itertools import chain
 
 import torch
 
-from fieldwise.graph.ir import Graph, Node
-from fieldwise.tile.bands.program import Made, Program, blocking, compile_program
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node
+from fieldwise.tile.bands.compile import Made, blocking, compile_program
+from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.statistics import Known, Statistic, planned, statistic
 from fieldwise.tile.errors import Refusal, StreamError
 

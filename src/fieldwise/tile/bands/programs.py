@@ -13,10 +13,12 @@ from fieldwise.capture.torch.autocast import autocast_dtype
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import CaptureError, UsageError
-from fieldwise.graph.ir import Graph, Shape
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Shape
+from fieldwise.tile.bands.compile import compile_program
 from fieldwise.tile.bands.passes import Pass, run_passes
 from fieldwise.tile.bands.plan import StreamPlan, plan_of
-from fieldwise.tile.bands.program import Program, compile_program
+from fieldwise.tile.bands.program import Program
 from fieldwise.tile.good_sizes import runs_on
 from fieldwise.tile.inputs import as_tensor
 

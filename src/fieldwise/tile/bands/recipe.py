@@ -15,8 +15,9 @@ from fieldwise.capture.torch import meta_tensor
 from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.graph.ir import Shape
+from fieldwise.tile.bands.compile import compile_program
 from fieldwise.tile.bands.passes import Pass, next_pass
-from fieldwise.tile.bands.program import Program, compile_program
+from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import GlobalOps, Programs
 from fieldwise.tile.bands.statistics import Known, Part, Statistic, statistic
 

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fieldwise.graph.ir import Along, Coord, Graph, Node, Separable, Shape, Whole
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Along, Coord, Node, Separable, Shape, Whole
 from fieldwise.tile.bands.calls import BoundCall
 
 

@@ -17,7 +17,8 @@ from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.rereading import reread_node
 from fieldwise.graph.calls import arguments, drops_out, is_tensor, op_name
 from fieldwise.graph.constants import Constant, constant, tensors
-from fieldwise.graph.ir import Along, Graph, Node, Ref, Separable, Shape, Unknown, Whole
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Along, Node, Ref, Separable, Shape, Unknown, Whole
 from fieldwise.graph.treatment import TABLE, Treatment
 from fieldwise.tile.crops.match import Match, State, single
 from fieldwise.tile.crops.steps import LostError

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fieldwise.graph.constants import constant
-from fieldwise.graph.ir import Graph, Node, Shape
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.crops.arguments import (
     check_settings,
     equal_but_for_length,

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from fieldwise.axes import IndexSet, Region
 from fieldwise.field.pull import pull
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 from fieldwise.tile.crops.grid import Geometry
 
 Interval = tuple[int, int]

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fieldwise.axes import Table
 from fieldwise.field.closed import Closed
-from fieldwise.graph.ir import Along, Coord, Graph, Node, Read, Separable, Unknown, Whole
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Along, Coord, Node, Read, Separable, Unknown, Whole
+from fieldwise.graph.live import live_values
 from fieldwise.tile.errors import Refusal, TileError
 
 Forms = Sequence[dict[str, Closed]]
@@ -104,15 +106,6 @@ def _through(graph: Graph, node: Node, read: Read, name: str, found: Moving) -> 
             yield coord.dim
         elif graph.shape(operand) == graph.shape(name):
             yield dim
-
-
-def live_values(graph: Graph) -> set[str]:
-    """The values that some output depends on."""
-    live = set(graph.outputs)
-    for node in reversed(graph.nodes):
-        if not live.isdisjoint(node.results):
-            live.update(node.operands)
-    return live
 
 
 _WHOLE = "it reads the whole axis"

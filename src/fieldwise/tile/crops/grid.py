@@ -10,8 +10,9 @@ from math import floor, lcm, prod
 from fieldwise.axes import AxisMap
 from fieldwise.field.closed import Closed, closed_forms
 from fieldwise.field.products import Layout, Track
-from fieldwise.graph.ir import Graph
-from fieldwise.tile.crops.global_layers import live_values, refuse_global
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.live import live_values
+from fieldwise.tile.crops.global_layers import refuse_global
 from fieldwise.tile.errors import TileError
 
 

@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fieldwise.capture.torch.private import private
 from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_state, tensors_in
-from fieldwise.graph.ir import Graph, Value
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Value
 
 
 class Rehearsal:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fieldwise.collecting import uncollected
 from fieldwise.errors import CaptureError, FieldwiseError, UsageError
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 from fieldwise.tile.crops.cut import needed, owned, segments
 from fieldwise.tile.crops.grid import Geometry, geometry
 from fieldwise.tile.crops.parts import AxisPlan, OutputPlan, Piece

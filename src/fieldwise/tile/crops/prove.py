@@ -15,7 +15,7 @@ from itertools import product
 
 from fieldwise.axes import IndexSet
 from fieldwise.errors import CaptureError
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 from fieldwise.tile.crops.compare import Comparison, compare
 from fieldwise.tile.crops.cut import Interval, Segments, widened
 from fieldwise.tile.crops.grid import Geometry

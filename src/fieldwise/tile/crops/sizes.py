@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import as_example, capture
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import CaptureError, UsageError
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 from fieldwise.tile.crops.memory import Rehearsal, peak_bytes
 from fieldwise.tile.errors import TileError
 from fieldwise.tile.good_sizes import near_sizes

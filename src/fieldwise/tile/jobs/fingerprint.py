@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldwise import __version__
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.graph.ir import Call, Node, Ref
 from fieldwise.tile.jobs.work import JobPlan
+from fieldwise.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from fieldwise.axes import Border
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.capture import named_tensors
+from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import (
     Along,
     Coord,
     Fixed,
-    Graph,
     Node,
     Read,
     Separable,

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 import torchvision.ops as tv
 
-from fieldwise.graph.ir import Graph, Separable, Unknown
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Separable, Unknown
 from tests.capture.torch.ops.oracle import agree
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from fieldwise.capture.torch import as_example, capture
 from fieldwise.errors import CaptureError, UsageError
-from fieldwise.graph.ir import Graph
+from fieldwise.graph.graph import Graph
 from fieldwise.tile.crops.grid import Geometry, geometry
 from fieldwise.tile.interop.bioimageio.description import Axis, Description
 

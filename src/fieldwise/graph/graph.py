@@ -1,0 +1,77 @@
+"""The graph that every analysis reads: a network, captured once at one input size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fieldwise.graph.ir import Node, Shape, Value
+from fieldwise.graph.text import graph_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A network, captured once at one input size.
+
+    inputs, outputs: value names; ``output_names`` are the user's keys or indices for outputs
+    nodes:           in execution order
+    values:          by name
+    scopes:          module path → per run of that module, the names of the values it returned
+    structure:       the model's output with ``Ref(n)`` in the place of output n and everything else
+                     as it was: constants, None, numbers; None where nothing but names is known
+    draws:           whether a run of the model may draw random numbers
+    writes:          whether it may write into the model's own parameters and buffers
+    """
+
+    inputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    values: Mapping[str, Value]
+    scopes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    output_names: tuple[str, ...] = ()
+    structure: Any = field(default=None, compare=False, repr=False)
+    draws: bool = field(default=True, compare=False, repr=False)
+    writes: bool = field(default=True, compare=False, repr=False)
+
+    def shape(self, name: str) -> Shape:
+        """The shape of a value."""
+        return self.values[name].shape
+
+    def __str__(self) -> str:
+        """One line per node (see ``graph.text``)."""
+        keys = self.output_names or [""] * len(self.outputs)
+        outputs = list(zip(keys, self.outputs, strict=True))
+        return "\n".join(graph_lines(self.inputs, self.nodes, outputs, self.values))
+
+    def producer(self, name: str) -> Node | None:
+        """The node that makes this value; None for an input."""
+        return next((node for node in self.nodes if name in node.results), None)
+
+
+def to_text(graph: Graph) -> str:
+    """The whole graph, readable; shapes are those at which it was captured.
+
+    >>> from fieldwise.axes import AxisMap
+    >>> from fieldwise.graph.ir import WHOLE, Along, Node, Value, identity, separable
+    >>> window = Along(2, AxisMap.window(3, stride=2, padding=1))
+    >>> graph = Graph(
+    ...     inputs=("x",),
+    ...     nodes=(
+    ...         Node("conv", ("x",), ("c",), ((separable(0, Along(0), WHOLE, window),),), "conv1"),
+    ...         Node("relu", ("c",), ("r",), ((identity(0, 3),),), "act"),
+    ...     ),
+    ...     outputs=("r",),
+    ...     values={
+    ...         "x": Value("x", (1, 3, 9)),
+    ...         "c": Value("c", (1, 8, 5)),
+    ...         "r": Value("r", (1, 8, 5)),
+    ...     },
+    ... )
+    >>> print(to_text(graph))
+    inputs  %x : 1x3x9
+    %c = conv(%x) : 1x8x5  [conv1]  %x[i0, :, 2i2+{-1..1}]
+    %r = relu(%c) : 1x8x5  [act]    %c[...]
+    outputs %r
+    """
+    return str(graph)

@@ -1,0 +1,353 @@
+"""A captured graph as a program of ops on bands of rows, or the list of what is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from fieldwise.axes import Border
+from fieldwise.axes.axis_map import IDENTITY
+from fieldwise.capture.torch.autocast import as_recorded
+from fieldwise.collecting import uncollected
+from fieldwise.errors import UsageError
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node, Read, Reshape, Shape, numel
+from fieldwise.graph.live import live_values
+from fieldwise.tile.bands.calls import BoundCall, is_pointwise
+from fieldwise.tile.bands.follow import by_operand, follow_all
+from fieldwise.tile.bands.kernels import (
+    Executor,
+    Link,
+    Rows,
+    Site,
+    find_maker,
+    pointwise,
+)
+from fieldwise.tile.bands.kernels.layout import reshaped
+from fieldwise.tile.bands.program import Op, Program, Streamed
+from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.bands.schedule import Dependence, Wiring
+from fieldwise.tile.bands.statistics import Known, statistic
+from fieldwise.tile.errors import Blocked, Refusal, StreamError, fault
+
+
+def compile_program(
+    graph: Graph,
+    axis: int,
+    *,
+    endless: bool = False,
+    known: Known | None = None,
+    targets: Sequence[str] | None = None,
+    made: Made | None = None,
+) -> Program:
+    """The program that computes a graph band by band along ``axis`` of its inputs.
+
+    endless: the total length is not known: no right end, nothing that depends on it
+    known:   what earlier passes have found of layers that read the whole axis; outputs that
+             follow from that alone are in ``Program.fixed``
+    targets: values to compute in place of the outputs
+    made:    what programs of the same graph have made of its nodes, to be used again
+
+    Raises UsageError for an axis that an input lacks, and StreamError, which names every op in
+    the way.
+    """
+    if targets is not None:
+        names = tuple(targets)
+        graph = replace(graph, outputs=names, output_names=names, structure=None)
+    return _compiled(graph, axis, endless, known, made).finish()
+
+
+def blocking(
+    graph: Graph, axis: int, known: Known, made: Made | None
+) -> list[tuple[Node, str, int]]:
+    """The nodes in the way of a program, the reason, and the streamed dimension of the operand."""
+    return _compiled(graph, axis, False, known, made).blocked
+
+
+@uncollected()
+def _compiled(
+    graph: Graph, axis: int, endless: bool, known: Known | None, made: Made | None
+) -> _Compiler:
+    compiler = _Compiler(graph, endless, known, {} if made is None else made)
+    for name in graph.inputs:
+        compiler.add_input(name, axis)
+    live = live_values(graph)
+    for node in graph.nodes:
+        if any(result in live for result in node.results):
+            compiler.add(node, live)
+    return compiler
+
+
+Made = dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[tuple[int, Site, Executor]]]
+"""By id of the node, its results and the streamed dimension of each operand: how it is run."""
+
+
+@dataclass(slots=True)
+class _Compiler:
+    graph: Graph
+    endless: bool
+    known: Known | None
+    made: Made
+    values: list[Streamed] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+    fixed: dict[str, Tensor] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    ops: list[Op] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+    dependences: list[Dependence] = field(default_factory=list)
+    blocked: list[tuple[Node, str, int]] = field(default_factory=list)
+    supposed: set[str] = field(default_factory=set)
+    summable: bool = True
+
+    def add_input(self, name: str, axis: int) -> None:
+        shape = self.graph.shape(name)
+        if not -len(shape) <= axis < len(shape):
+            raise UsageError(
+                f"The input '{name}' has {len(shape)} dimensions and none numbered {axis}; "
+                f"choose an axis from {-len(shape)} to {len(shape) - 1}."
+            )
+        self.inputs.append(self._value(name, axis % len(shape)))
+
+    def add(self, node: Node, live: Container[str]) -> None:
+        """Make a node an op, compute it now if nothing streamed reaches it, or note why not."""
+        if any(name in self.lost for name in node.operands):
+            self.lost.update(node.results)
+            return
+        if self.known is not None:
+            found = {n: self.known.values[n] for n in node.results if n in self.known.values}
+            self.fixed.update((name, value) for name, value in found.items() if name in live)
+            if node.results[0] in found:
+                return
+        if all(name in self.fixed for name in node.operands):
+            if self.supposed.intersection(node.operands):
+                self._suppose_known(node.results)
+            else:
+                self._compute(node)
+            return
+        try:
+            self._add(node, live)
+        except Blocked as why:
+            self._note(node, str(why))
+        except Exception as error:  # noqa: BLE001  (told as what it is: a fault of ours)
+            self._note(node, fault(error))
+
+    def _add(self, node: Node, live: Container[str]) -> None:
+        wanted = [n for n, name in enumerate(node.results) if name in live]
+        if self.known is not None and node.results[0] in self.known.affine:
+            self._add_affine(node, *self.known.affine[node.results[0]], wanted)
+        else:
+            self._add_streamed(node, wanted)
+
+    def _note(self, node: Node, why: str) -> None:
+        """Note what is in the way, and go on behind it."""
+        dim = self.values[self.numbers[self._first_streamed(node)]].dim
+        self.blocked.append((node, why, dim))
+        if self.known is None:
+            self._suppose(node, dim)
+        else:
+            self.lost.update(node.results)
+
+    def finish(self) -> Program:
+        """The program.  Raises StreamError where something is in the way."""
+        pairs = list(zip(self.graph.output_names, self.graph.outputs, strict=True))
+        fixed = tuple(
+            (place, name, self.fixed[value])
+            for place, (name, value) in enumerate(pairs)
+            if value in self.fixed
+        )
+        refusals = [Refusal.of(node, why) for node, why, _ in self.blocked]
+        if len(fixed) == len(pairs) and self.known is None and not refusals:
+            refusals = [Refusal("", "output", f"'{name}' is a constant") for _, name, _ in fixed]
+        if refusals:
+            raise StreamError(
+                "The model cannot be streamed along this axis",
+                refusals,
+                _REMEDY,
+                passable=bool(self.blocked and self.summable),
+            )
+        pairs = [(name, value) for name, value in pairs if value not in self.fixed]
+        outputs = tuple(self.numbers[value] for _, value in pairs)
+        distinct = tuple(dict.fromkeys(outputs))
+        rows = tuple(value.rows for value in self.values)
+        wiring = Wiring(rows, tuple(self.inputs), distinct, tuple(self.dependences))
+        names = tuple(name for name, _ in pairs)
+        return Program(
+            tuple(self.values), tuple(self.ops), wiring, names, outputs, fixed,
+            self.graph.structure,
+        )  # fmt: skip
+
+    # ---------------------------------------------------------------- one node
+
+    def _value(self, name: str, dim: int) -> int:
+        value = self.graph.values[name]
+        rows = None if self.endless else value.shape[dim]
+        dtype = getattr(torch, value.dtype)
+        self.numbers[name] = len(self.values)
+        row_bytes = numel(value.shape[:dim] + value.shape[dim + 1 :]) * dtype.itemsize
+        self.values.append(Streamed(name, value.shape, dtype, dim, rows, row_bytes))
+        return self.numbers[name]
+
+    def _compute(self, node: Node) -> None:
+        fixed = {n: self.fixed[name] for n, name in enumerate(node.operands)}
+        try:
+            with as_recorded():
+                found = BoundCall.of(node, fixed).run(())
+            self.fixed.update(zip(node.results, found, strict=True))
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            refusals = [Refusal.of(node, fault(error))]
+            raise StreamError("The model was not streamed", refusals, _WHOLE) from error
+
+    def _suppose(self, node: Node, dim: int) -> None:
+        """Go on behind a node that is in the way, to name those behind it that would be too.
+
+        What can be summed up is supposed to be known; what else keeps the rows, to be streamed.
+        """
+        shape = self.graph.shape(node.operands[0])
+        shapes = [self.graph.shape(name) for name in node.results]
+        one = statistic(node, dim, shape, shapes)
+        self.summable = self.summable and one is not None
+        if one is not None and not one.normalises:
+            self._suppose_known(node.results)
+            return
+        rows = self.graph.shape(self._first_streamed(node))[dim]
+        for name, found in zip(node.results, shapes, strict=True):
+            if len(found) > dim and found[dim] == rows:
+                self._value(name, dim)
+            else:
+                self.lost.add(name)
+
+    def _suppose_known(self, names: Sequence[str]) -> None:
+        for name in names:
+            value = self.graph.values[name]
+            self.fixed[name] = torch.zeros(value.shape, dtype=getattr(torch, value.dtype))
+        self.supposed.update(names)
+
+    def _first_streamed(self, node: Node) -> str:
+        return next(name for name in node.operands if name in self.numbers)
+
+    def _add_affine(self, node: Node, scale: Tensor, shift: Tensor, wanted: Sequence[int]) -> None:
+        """A norm whose statistics are known, one pair per channel of the whole."""
+        if any(node.results[n] not in self.fixed for n in wanted if n):
+            raise Blocked("a result beside what is normalised is not summed up")
+        source = self.numbers[self._first_streamed(node)]
+        kind = self.values[source]
+        size = kind.shape[kind.dim]
+        reach = Reach.of(IDENTITY, Border.DROP, size=size, count=size)
+
+        def cut(constant: Tensor, lo: int, hi: int) -> Tensor:
+            return (
+                constant
+                if constant.shape[kind.dim] == 1
+                else constant.narrow(kind.dim, lo, hi - lo)
+            )
+
+        def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+            x = rows.inside(0, lo, hi)
+            return (torch.addcmul(cut(shift, lo, hi), x, cut(scale, lo, hi)).to(x.dtype),)
+
+        value = self._value(node.results[0], kind.dim)
+        self.ops.append(Op(node, run, {0: source}, ((0, value),)))
+        self.dependences.append(Dependence((value,), ((source, reach),)))
+
+    def _add_streamed(self, node: Node, wanted: Sequence[int]) -> None:
+        made = self._made_of(node, wanted)
+        together = [entry for entry in made if entry[2].whole]
+        apart = [[entry] for entry in made if not entry[2].whole]
+        for group in ([together] if together else []) + apart:
+            _, site, executor = group[0]
+            self._add_op(node, site, executor, [(result, site.dim) for result, site, _ in group])
+
+    def _made_of(self, node: Node, wanted: Sequence[int]) -> list[tuple[int, Site, Executor]]:
+        """How each result is run; made once for all programs where every operand is streamed."""
+        fixed = {n: self.fixed[name] for n, name in enumerate(node.operands) if name in self.fixed}
+        if fixed:
+            return self._newly_made(node, wanted, fixed)
+        dims = tuple(self.values[self.numbers[name]].dim for name in node.operands)
+        key = (id(node), tuple(wanted), dims)
+        if key not in self.made:
+            self.made[key] = self._newly_made(node, wanted, fixed)
+        return self.made[key]
+
+    def _newly_made(
+        self, node: Node, wanted: Sequence[int], fixed: Mapping[int, Tensor]
+    ) -> list[tuple[int, Site, Executor]]:
+        call = BoundCall.of(node, fixed)
+        return [(result, *self._made(node, call, result)) for result in wanted]
+
+    def _made(self, node: Node, call: BoundCall, result: int) -> tuple[Site, Executor]:
+        if any(tensor.is_meta for tensor in call.constants()):
+            raise Blocked("a constant of it was made on the meta device, and has no values")
+        shape = self.graph.shape(node.results[result])
+        links = list[Link | None]()
+        dims = set[int]()
+        reads = by_operand(node.reads[result])
+        for number, name in enumerate(node.operands):
+            if name in self.fixed:
+                links.append(None)
+                continue
+            link, dim = self._link(node, call, shape, number, reads.get(number, []))
+            links.append(link)
+            dims.add(dim)
+        if len(dims) > 1:
+            raise Blocked("it relates rows of its operands to each other, as attention does")
+        shapes = tuple(map(self.graph.shape, node.results))
+        site = Site(node, call, result, shape, dims.pop(), tuple(links), shapes)
+        return site, _executor(site)
+
+    def _link(
+        self, node: Node, call: BoundCall, shape: Shape, number: int, reads: Sequence[Read]
+    ) -> tuple[Link, int]:
+        operand = self.values[self.numbers[node.operands[number]]]
+        found = follow_all(reads, operand.dim, operand.shape, shape)
+        rows = shape[found.dim]
+        size = operand.shape[operand.dim]
+        cuts = node.op not in _UNCUT or bool(call.get("transposed"))
+        reach = Reach.of(found.map, found.border, size=size, count=rows, cuts=cuts)
+        if self.endless and node.op not in _CARRY_STATE:
+            reach = reach.opened()
+        elif self.endless:
+            reach = replace(reach, size=None, count=None)
+        return Link(operand.dim, operand.shape, found.map, reach, operand.dtype), found.dim
+
+    def _add_op(
+        self, node: Node, site: Site, executor: Executor, results: Sequence[tuple[int, int]]
+    ) -> None:
+        places = tuple((n, self._value(node.results[n], dim)) for n, dim in results)
+        operands = {
+            number: self.numbers[name]
+            for number, name in enumerate(node.operands)
+            if site.links[number] is not None
+        }
+        reaches = dict(executor.reaches)
+        reads = tuple(
+            (operands[number], reaches.get(number, link.reach))
+            for number, link in enumerate(site.links)
+            if link is not None
+        )
+        self.ops.append(Op(node, executor.run, operands, places))
+        values = tuple(value for _, value in places)
+        self.dependences.append(Dependence(values, reads, executor.ordered))
+
+
+def _executor(site: Site) -> Executor:
+    """The executor of a site.  Raises Blocked where there is none."""
+    if is_pointwise(site.call.target):
+        return pointwise(site)
+    (*_, read) = site.node.reads[site.result] or (None,)
+    if read is not None and read.steps == (Reshape(),) and site.node.op == "reshape":
+        return reshaped(site)
+    maker: Callable[[Site], Executor] | None = find_maker(site.node.op)
+    if maker is None:
+        raise Blocked("running this op on a band of rows is not supported")
+    return maker(site)
+
+
+_UNCUT = ("conv", "max_pool", "avg_pool", "unfold", "reshape", "pixel_unshuffle")
+_CARRY_STATE = ("lstm", "gru", "rnn_tanh", "rnn_relu", "cumulative")
+_WHOLE = "Until it is mended, run the model on the whole input."
+_REMEDY = "Stream another axis, cut these layers off, or run the model on the whole input."
