@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fieldwise.errors import CaptureError
-from fieldwise.tile import plan_tiles, streamed
+from fieldwise.errors import CaptureError, UsageError
+from fieldwise.tile import plan_tiles, streamed, tiled
 from fieldwise.tile.errors import StreamError, TileError
 from tests.field.networks import SqueezeExcitation
 
@@ -75,3 +75,8 @@ def test_the_plan_of_live_data_has_no_totals():
     plan = streamed(model, torch.empty(1, 1, 16), axis=-1).session().plan(20)
     assert "0: 2 rows, 32 B" in str(plan)
     assert " of " not in str(plan).replace("steps of", "")
+
+
+def test_a_callable_that_is_no_module_is_tiled_by_a_plan_alone():
+    with pytest.raises(UsageError, match="give it in place of the example"):
+        tiled(torch.relu, torch.empty(1, 3, 32, 32), tile=16)

@@ -67,6 +67,12 @@ class Model:
         module = layers_module(self.name.removeprefix(_LAYERS), self.shapes[0])
         return Model(self.name, module, self.shapes)
 
+    @property
+    def module(self) -> nn.Module:
+        """The torch module that a ``runnable`` model is."""
+        assert not isinstance(self.source, Graph), "a layer list becomes a module by runnable()"
+        return self.source
+
 
 def load_model(
     spec: str,

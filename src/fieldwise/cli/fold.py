@@ -80,7 +80,7 @@ def fold(
         example = loaded.example()
         with progress(f"folding {model}"):
             folded = fold_model(
-                loaded.source,
+                loaded.module,
                 example,
                 allow_graph=allow_graph,
                 merge=merge,

@@ -36,7 +36,7 @@ def by_nan(model: Model, report: FieldReport) -> Measure:
 
     def measure(layer: str, unit: tuple[int, ...]) -> UnitField:
         dims = report.roles(layer).unit
-        return _as_field(unit, nan_field(model.source, model.example(), layer, unit, dims=dims))
+        return _as_field(unit, nan_field(model.module, model.example(), layer, unit, dims=dims))
 
     return measure
 

@@ -291,7 +291,7 @@ def _check(spec: str, rdf: Path, max_constant: int | None) -> None:
 
         shapes = ",".join("x".join(map(str, shape)) for shape in found.shapes())
         loaded = load_model(spec, shapes, weights=False, max_constant=max_constant)
-        module = loaded.runnable().source
+        module = loaded.runnable().module
     with progress(f"checking {rdf}"):
         checks = check_description(module, found)
     typer.echo(view.render_checks(checks, source=f"{spec} by {rdf}"))

@@ -97,7 +97,7 @@ class _Watch(TorchDispatchMode):
     """Keeps the numbers of which ops make integers."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.made: list[Tensor] = []
         self.placed: list[Tensor] = []
 

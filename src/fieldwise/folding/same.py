@@ -9,6 +9,8 @@ from fieldwise.graph.calls import arguments
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node
 
+Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
 
 class SameConv(nn.Conv2d):
     """A plain convolution after padding by the size of its input, the odd sample at the end.
@@ -24,7 +26,7 @@ class SameConv(nn.Conv2d):
         return self._conv_forward(padded, self.weight, self.bias)
 
 
-def same_pads(conv: nn.Module, sizes: tuple[int, ...]) -> list[int]:
+def same_pads(conv: Conv, sizes: tuple[int, ...]) -> list[int]:
     """Pads as ``F.pad`` takes them, last dimension first, (before, after) each."""
     pads: list[int] = []
     for size, kernel, stride, dilation in reversed(
@@ -39,4 +41,6 @@ def is_same_padding(graph: Graph, node: Node, conv: nn.Module) -> bool:
     """Whether a recorded ``pad`` is what ``SameConv`` does at this size."""
     given, sizes = arguments(node), graph.shape(node.operands[0])[2:]
     zeros = not given.get("value") and given.get("mode", "constant") == "constant"
-    return zeros and list(given.get("pad", ())) == same_pads(conv, sizes)
+    if not zeros or not isinstance(conv, Conv):
+        return False
+    return list(given.get("pad", ())) == same_pads(conv, sizes)

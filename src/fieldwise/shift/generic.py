@@ -7,7 +7,7 @@ drawn at random.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -96,7 +96,7 @@ def _drawable(model: nn.Module) -> list[tuple[str, Tensor]]:
     """The real and complex parameters, and the buffers of whatever keeps a running variance."""
     found: dict[int, tuple[str, Tensor]] = {}
     for module in model.modules():
-        tables = [module._parameters]
+        tables: list[Mapping[str, Tensor | None]] = [module._parameters]
         if _keeps_variance(module):
             tables.append(module._buffers)
         for table in tables:

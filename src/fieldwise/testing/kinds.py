@@ -18,11 +18,11 @@ from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.rereading import reread_node
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.graph.calls import arguments
+from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import (
     Along,
     Coord,
     Fixed,
-    Graph,
     Node,
     Read,
     Ref,

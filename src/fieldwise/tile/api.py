@@ -104,6 +104,8 @@ def tiled(
     >>> torch.allclose(run(large), net(large), atol=1e-6)
     True
     """
+    from torch import nn
+
     from fieldwise.errors import UsageError
     from fieldwise.tile.crops import TiledCallable, TiledModel
     from fieldwise.tile.crops.plan import TilePlan
@@ -114,6 +116,11 @@ def tiled(
         return TiledCallable(model, example_input, verify=verify)
     if tile is None:
         raise UsageError("Give the size of a tile; suggest_tile finds one for a memory budget.")
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            "The crops of a callable that is no torch.nn.Module are not known; make a plan of the "
+            "network that it runs with plan_tiles, and give it in place of the example."
+        )
     return TiledModel(model, example_input, tile=tile, axes=axes, verify=verify)
 
 

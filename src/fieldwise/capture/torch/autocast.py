@@ -120,7 +120,8 @@ def runs_whole(func: Any, args: tuple[Any, ...], device: torch.device) -> bool:
         return False
     _, _, weights, biased, layers, _, _, both_ways, _ = args
     projected = len(weights) != layers * (1 + both_ways) * (4 if biased else 2)
-    return not projected and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    backend = torch.backends.mkldnn
+    return not projected and bool(backend.is_available()) and bool(backend.enabled)
 
 
 class _Answer(Exception):  # noqa: N818  (no error)

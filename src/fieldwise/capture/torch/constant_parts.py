@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -105,8 +105,7 @@ def _execution(node: Node, graph: Graph, known: Mapping[str, Tensor]) -> Executi
 
 def overload_of(target: Any) -> torch._ops.OpOverload:
     """The overload that a recorded call executes, wrapped or not."""
-    overload: torch._ops.OpOverload = target.op if isinstance(target, _WRAPPERS) else target
-    return overload
+    return cast(torch._ops.OpOverload, target.op if isinstance(target, _WRAPPERS) else target)
 
 
 _WRAPPERS = (OutOfPlace, Part)

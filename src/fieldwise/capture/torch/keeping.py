@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from fieldwise.capture.torch.memory import is_strided, storage_key
 from fieldwise.capture.torch.tree import named_state
@@ -213,7 +214,7 @@ def _followed(kind: type) -> type | None:
     """
     if issubclass(kind, _GENERATORS):
         return None if issubclass(kind, random.SystemRandom) else torch.Generator
-    if issubclass(kind, (nn.Parameter, nn.parameter.UninitializedTensorMixin)):
+    if issubclass(kind, (nn.Parameter, UninitializedParameter, UninitializedBuffer)):
         return None
     for base in (nn.Module, dict, list, set, deque, tuple, Tensor, np.ndarray):
         if issubclass(kind, base):

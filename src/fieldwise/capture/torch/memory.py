@@ -240,7 +240,9 @@ class Memory:
             chain.append(View("permute", read, before, shape, dtype_name(root), call))
             before = shape
         read = replace(strided_read(before, *layout), kind=COPY)
-        call = Call(torch.ops.aten.as_strided.default, (Ref(0), *map(_plain, layout)))
+        size, stride, offset = layout
+        given = (Ref(0), list(size), list(stride), offset)
+        call = Call(torch.ops.aten.as_strided.default, given)
         kind = (tuple(tensor.shape), dtype_name(tensor))
         chain.append(View("as_strided", read, before, *kind, call))
         twin = tensor if tensor.is_meta else torch.as_strided(root, *layout)
@@ -295,11 +297,7 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 def _layout(tensor: Tensor) -> tuple[torch.Size, tuple[int, ...], int]:
-    return tensor.shape, tensor.stride(), tensor.storage_offset()
-
-
-def _plain(value: torch.Size | tuple[int, ...] | int) -> list[int] | int:
-    return value if isinstance(value, int) else list(value)
+    return tensor.shape, tensor.stride(), int(tensor.storage_offset())
 
 
 def _twin_of(tensor: Tensor, storage: Storage) -> Entry | None:

@@ -14,6 +14,9 @@ class DispatchMode(TorchDispatchMode):
     Nothing is compiled inside: to exclude the compiler torch would import it, which takes seconds.
     """
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False

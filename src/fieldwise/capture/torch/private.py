@@ -180,13 +180,14 @@ class Private:
         if name.startswith("set_default"):
             return functools.partial(self._set_default, _SHARED[module, name])
         generator = self.dice.generator(_CPU)
-        return {
+        functions: dict[str, Callable[..., Any]] = {
             "manual_seed": self.dice.manual_seed,
             "seed": lambda: self.dice.manual_seed(random.getrandbits(63)).initial_seed(),
             "initial_seed": generator.initial_seed,
             "get_rng_state": generator.get_state,
             "set_rng_state": generator.set_state,
-        }[name]
+        }
+        return functions[name]
 
     def _set_default(self, function: Callable[..., Any], kind: Any) -> None:
         before = torch.get_default_dtype() if self._dtypes is None else self._dtypes[0]

@@ -115,12 +115,13 @@ def _is_numbers(index: Any) -> bool:
 _SHORT = 32
 
 
+_Tensor: Any = Tensor  # whose attributes torch hands over as the functions that get and set them
 _ANSWERS: dict[Any, Callable[..., Any]] = {
-    Tensor.device.__get__: _device,
-    Tensor.is_cpu.__get__: _is_on("cpu"),
-    Tensor.is_cuda.__get__: _is_on("cuda"),
-    Tensor.is_meta.__get__: _is_on("meta"),
-    Tensor.data.__set__: _set_data,
+    _Tensor.device.__get__: _device,
+    _Tensor.is_cpu.__get__: _is_on("cpu"),
+    _Tensor.is_cuda.__get__: _is_on("cuda"),
+    _Tensor.is_meta.__get__: _is_on("meta"),
+    _Tensor.data.__set__: _set_data,
     Tensor.__getitem__: _indexed,
     Tensor.__setitem__: _indexed,
     Tensor.new_tensor: _new_tensor,

@@ -528,8 +528,8 @@ class Recorder(DispatchMode):
         if target.is_meta and not source.is_meta:
             ask_torch(func, (target, self._writable(source).tensor), {})
         elif derived is not None and not target.is_meta:
-            kind = {"dtype": source.dtype, "device": target.device}
-            new = torch.empty_strided(source.shape, source.stride(), **kind)
+            dtype, device = source.dtype, target.device
+            new = torch.empty_strided(source.shape, source.stride(), dtype=dtype, device=device)
             ask_torch(func, (target, new), {})
             self.memory.rename(target, derived)
         else:

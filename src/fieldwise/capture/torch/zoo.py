@@ -71,7 +71,7 @@ def timm_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
         raise missing_extra("timm", "zoo") from error
     if not timm.is_model(name):
         raise unknown_model("timm", name, timm.list_models())
-    model = timm.create_model(name, pretrained=False).eval()
+    model: Any = timm.create_model(name, pretrained=False).eval()
     size = model.default_cfg.get("input_size", (3, _IMAGE_SIZE, _IMAGE_SIZE))
     return model, ((1, *size),)
 

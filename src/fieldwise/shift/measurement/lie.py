@@ -102,7 +102,7 @@ def _rates(subject: Subject, axis: int, rank: int) -> Values:
 
     tangents = tuple(derivative(tensor, axis) for tensor in moving)
     _load_forward_mode()
-    _, rates = torch.func.jvp(values, tuple(moving), tangents)
+    rates: Values = torch.func.jvp(values, tuple(moving), tangents)[1]
     return rates
 
 

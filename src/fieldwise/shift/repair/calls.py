@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 
 Function = Callable[..., Any]
+Family = dict[Function, int]
+"""Functions that take the same arguments, each with the number of its spatial axes; 0 for any."""
 
 _CONV = "input weight bias stride padding dilation groups"
 _TRANSPOSED = "input weight bias stride padding output_padding groups dilation"
@@ -20,35 +22,38 @@ _FOLD = "input output_size kernel_size dilation padding stride"
 _PAD = "input pad mode value"
 _INTERPOLATE = "input size scale_factor mode align_corners recompute_scale_factor antialias"
 
-CONV = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
-TRANSPOSED = {torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_transpose3d: 3}
-_INDEXED = {
+CONV: Family = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+TRANSPOSED: Family = {
+    torch.conv_transpose1d: 1,
+    torch.conv_transpose2d: 2,
+    torch.conv_transpose3d: 3,
+}
+_INDEXED: Family = {
     F.max_pool1d_with_indices: 1, F.max_pool2d_with_indices: 2, F.max_pool3d_with_indices: 3,
 }  # fmt: skip
-MAX_POOL = _INDEXED | {
+MAX_POOL: Family = _INDEXED | {
     F.max_pool1d: 1, F.max_pool2d: 2, F.max_pool3d: 3,
     torch.max_pool1d: 1, torch.max_pool2d: 2, torch.max_pool3d: 3,
 }  # fmt: skip
-AVG_POOL = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3}
-UNFOLD = {F.unfold: 2}
-FOLD = {F.fold: 2}
-PAD = {F.pad: 0, torch.constant_pad_nd: 0}
-INTERPOLATE = {F.interpolate: 0, F.upsample: 0}
+AVG_POOL: Family = {F.avg_pool1d: 1, F.avg_pool2d: 2, F.avg_pool3d: 3}
+UNFOLD: Family = {F.unfold: 2}
+FOLD: Family = {F.fold: 2}
+PAD: Family = {F.pad: 0, torch.constant_pad_nd: 0}
+INTERPOLATE: Family = {F.interpolate: 0, F.upsample: 0}
 
+_FAMILIES: tuple[tuple[Family, str], ...] = (
+    (CONV, _CONV),
+    (TRANSPOSED, _TRANSPOSED),
+    (MAX_POOL, _MAX_POOL),
+    (AVG_POOL, _AVG_POOL),
+    (UNFOLD, _UNFOLD),
+    (FOLD, _FOLD),
+    ({F.pad: 0}, _PAD),
+    ({torch.constant_pad_nd: 0}, "input pad value"),
+    (INTERPOLATE, _INTERPOLATE),
+)
 _SIGNATURES: dict[Function, tuple[str, ...]] = {
-    func: tuple(names.split())
-    for family, names in (
-        (CONV, _CONV),
-        (TRANSPOSED, _TRANSPOSED),
-        (MAX_POOL, _MAX_POOL),
-        (AVG_POOL, _AVG_POOL),
-        (UNFOLD, _UNFOLD),
-        (FOLD, _FOLD),
-        ({F.pad: 0}, _PAD),
-        ({torch.constant_pad_nd: 0}, "input pad value"),
-        (INTERPOLATE, _INTERPOLATE),
-    )
-    for func in family
+    func: tuple(names.split()) for family, names in _FAMILIES for func in family
 }
 
 

@@ -11,7 +11,7 @@ import functools
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -74,7 +74,7 @@ def made_class(origin: Any, adaptations: tuple[Prefixed, ...], running: Running)
 
     def reduce(self: nn.Module, protocol: Any) -> Any:
         """Classes made here cannot be imported: pickle what they are made from."""
-        make, _, *state = nn.Module.__reduce_ex__(self, protocol)
+        make, _, *state = cast("tuple[Any, ...]", nn.Module.__reduce_ex__(self, protocol))
         assert make is copyreg.__newobj__  # type: ignore[attr-defined]
         return _blank, (*recipe(type(self)), running), *state
 

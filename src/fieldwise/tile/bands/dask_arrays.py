@@ -14,7 +14,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask import delayed
+from dask.delayed import delayed
 from torch import Tensor
 
 from fieldwise.graph.ir import Shape

@@ -135,9 +135,9 @@ class Engine:
             check_complete(number, rows.shape, planned.band(task.hi - task.lo))
             return [_channels_last(rows)]
         op = self.program.ops[task.op]
-        rows = _OperandRows(op, self.buffers, self.states[task.op])
+        operands = _OperandRows(op, self.buffers, self.states[task.op])
         try:
-            found = op.run(rows, task.lo, task.hi)
+            found = op.run(operands, task.lo, task.hi)
             made = list(found) if len(found) == 1 else [found[place] for place, _ in op.results]
             for tensor, value in zip(made, task.values, strict=True):
                 self._check(op, value, tensor, task.hi - task.lo)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import dask.array as da
 import numpy as np
 import torch
-from dask import delayed
+from dask.delayed import delayed
 from torch import Tensor
 
 from fieldwise.tile.arrays import Interval, as_numpy, numpy_dtype

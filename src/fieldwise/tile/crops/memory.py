@@ -66,7 +66,7 @@ class _Alive(TorchDispatchMode):
     """Counts the storages that ops make, from then on until nobody holds them."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.held = self.peak = 0
         self._sizes = {tensor.untyped_storage()._cdata: 0 for tensor in known}
 

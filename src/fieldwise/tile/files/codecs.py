@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from zarr.abc.codec import BytesBytesCodec, Codec
+from zarr.abc.codec import BytesBytesCodec
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.files.checks import first_line
@@ -106,7 +106,7 @@ class _BoundedNumcodec:
 # -------------------------------------------------------------------- version 3
 
 
-def _bounded_all(codecs: Iterable[Codec]) -> Iterator[Codec]:
+def _bounded_all(codecs: Iterable[Any]) -> Iterator[Any]:
     for codec in codecs:
         about: Mapping[str, Any] = codec.to_dict()
         config = _checked(about["name"], about.get("configuration", {}))

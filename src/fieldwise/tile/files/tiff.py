@@ -116,7 +116,7 @@ def create(file: NewFile) -> TiffSink:
 def reopen(file: NewFile, *, writable: bool) -> TiffSink:
     """A file that ``create`` has made.  Raises UsageError where its tiles are others."""
     with tifffile.TiffFile(file.path) as tiff:
-        offsets = [offset for page in tiff.series[0].pages for offset in page.dataoffsets]
+        offsets = [offset for page in tiff.series[0].pages if page for offset in page.dataoffsets]
     counts = [-(-n // g) for n, g in zip(file.shape, file.grain, strict=True)]
     if len(offsets) != prod(counts):
         raise file.not_begun("its tiles differ")

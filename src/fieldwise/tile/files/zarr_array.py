@@ -220,7 +220,7 @@ def move_chunks(
 
 
 def _opened(path: Path) -> Any:
-    found = zarr.open(Folder(path, read_only=True), mode="r")
+    found: Any = zarr.open(Folder(path, read_only=True), mode="r")
     if isinstance(found, zarr.Group):
         names = sorted(name for name, _ in found.arrays())
         if len(names) != 1:

@@ -11,7 +11,7 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 
@@ -78,7 +78,7 @@ class Checkpoint:
     def _write(self, data: Any) -> None:
         with replacing(self.path) as file:
             digested = _Digested(file)
-            torch.save((self.run, data), digested)
+            torch.save((self.run, data), cast("IO[bytes]", digested))
             file.write(digested.digest.digest())
 
 

@@ -91,7 +91,7 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     return ", ".join(f"{key} {before.get(key)} → {now[key]}" for key in changed)
 
 
-Add = Callable[[bytes], None]
+Add = Callable[[bytes | memoryview], None]
 
 
 def _add_call(add: Add, call: Call) -> None:

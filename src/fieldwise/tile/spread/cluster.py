@@ -122,7 +122,7 @@ def _workers(client: Client, tell: Tell) -> list[str]:
     return addresses
 
 
-def _finished(client: Client, futures: dict[Future, Any], tell: Tell) -> Iterator[Future]:
+def _finished(client: Client, futures: dict[Future[Any], Any], tell: Tell) -> Iterator[Future[Any]]:
     """The futures as they end.  Raises UsageError where there are no workers for too long."""
     ready = as_completed(futures)
     looked = time.monotonic()
@@ -132,7 +132,7 @@ def _finished(client: Client, futures: dict[Future, Any], tell: Tell) -> Iterato
         if batch:
             looked = time.monotonic()
         elif client.status != "running":
-            raise scheduler_gone(client.scheduler.address)
+            raise scheduler_gone(str(getattr(client.scheduler, "address", "")))
         elif time.monotonic() - looked > _SILENCE:
             _workers(client, tell)
             looked = time.monotonic()
@@ -140,7 +140,7 @@ def _finished(client: Client, futures: dict[Future, Any], tell: Tell) -> Iterato
             time.sleep(_PAUSE)
 
 
-def _cancel(client: Client, futures: dict[Future, Any]) -> None:
+def _cancel(client: Client, futures: dict[Future[Any], Any]) -> None:
     """Let workers drop what they have not begun; what they are at ends in a folder that is gone."""
     if client.status == "running":
         with suppress(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from fieldwise.axes import AxisMap, Border, IndexSet, index_map
 from fieldwise.capture.torch.aliases import overlay, strided_read
@@ -329,7 +330,7 @@ def _repeat_interleave(call: OpCall) -> Reads:
     return one(*reads)
 
 
-def _interleaved(repeats: object, dim: int, size: int) -> Coord:
+def _interleaved(repeats: Any, dim: int, size: int) -> Coord:
     if isinstance(repeats, int):
         return Along(dim, AxisMap(1, (IndexSet(0, 1),) * repeats))
     times = None if isinstance(repeats, Ref) else constant_values(repeats)

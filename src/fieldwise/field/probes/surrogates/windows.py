@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -37,8 +38,8 @@ def _max_pool(op: Operation) -> Sequence[Tensor]:
     ones = torch.ones(1, 1, *kernel, dtype=torch.float64)
     convolve = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
     sums = convolve(flat, ones, stride=stride, dilation=dilation)
-    inside = tuple(slice(0, size) for size in op.shape[-axes:])
-    return (sums[(..., *inside)].reshape(op.shape),) * len(op.shapes)
+    inside: tuple[Any, ...] = (..., *(slice(0, size) for size in op.shape[-axes:]))
+    return (sums[inside].reshape(op.shape),) * len(op.shapes)
 
 
 @register("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")

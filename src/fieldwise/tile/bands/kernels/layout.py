@@ -114,7 +114,7 @@ def _take_rows(number: int, link: Link, flipped: Sequence[int]) -> Run:
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         picks = [link.map(row).first for row in range(lo, hi)]
         x = take(rows, number, link, picks)
-        return (x.flip(flipped) if flipped else x,)
+        return (x.flip(tuple(flipped)) if flipped else x,)
 
     return run
 

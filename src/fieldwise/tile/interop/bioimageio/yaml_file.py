@@ -44,7 +44,7 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(said) from error
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is not annotated
     """The safe loader, which counts what it composes."""
 
     def __init__(self, text: str) -> None:
