@@ -1,6 +1,14 @@
-"""The errors that fieldwise raises on purpose: what is wrong, where, and the remedy."""
+"""The errors that fieldwise raises on purpose: what is wrong, where, and the remedy.
+
+A *wrong call* is a ``UsageError``: another call would have been right.  A *refusal* is ``Refused``:
+the call makes sense, and the network stands in the way; its ``reasons`` say where.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 
 class FieldwiseError(Exception):
@@ -11,8 +19,60 @@ class UsageError(FieldwiseError):
     """A request that makes no sense: an unknown name, a wrong shape, a unit outside the map."""
 
 
-class CaptureError(FieldwiseError):
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that stands in the way of what was asked for.
+
+    module: path of the module that it is in; '' for the model itself
+    op:     what is called there; '' where no single op is in the way, and ``why`` is a sentence
+    why:    the reason
+    remedy: what helps against it; '' where the text of the error says it for all reasons at once
+
+    >>> print(Reason("layer1.se", "mean", "it reads the whole axis"))
+    'layer1.se' (mean): it reads the whole axis
+    """
+
+    module: str
+    op: str
+    why: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        told = f"'{self.module or 'the model itself'}' ({self.op}): {self.why}"
+        told = told if self.op else self.why
+        return f"{told}; {self.remedy}" if self.remedy else told
+
+
+class Refused(FieldwiseError):  # noqa: N818  (an answer, not a mistake)
+    """The network does not admit what was asked for.
+
+    reasons: what is in the way, at least one; where nothing smaller is named, the text itself
+    """
+
+    def __init__(self, text: str = "", reasons: Iterable[Reason] = ()) -> None:
+        super().__init__(text)
+        self.reasons = tuple(reasons) or (Reason("", "", text),)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Handed to another process as it is, whatever its class is made from."""
+        return _unpickled, (type(self), self.args, self.__dict__)
+
+
+def _unpickled(kind: type[Refused], args: tuple[str, ...], state: dict[str, Any]) -> Refused:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class CaptureError(Refused):
     """The model could not be recorded."""
+
+
+class UnsuitableError(Refused, UsageError):
+    """The model is of a kind that cannot be copied, rewritten, written or run as asked.
+
+    Another model would be, so it is a ``UsageError`` as well.
+    """
 
 
 class GraphError(FieldwiseError):
@@ -25,3 +85,59 @@ def fault(what: str) -> CaptureError:
 
 
 OUR_FAULT = "this is a fault of fieldwise, not of the model; please report it"
+
+
+# -------------------------------------------------------------------- unknown names
+
+
+def close_names(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
+    """Those of the known names that a wrong one may have meant, the likeliest first.
+
+    Small and capital letters count as the same.
+
+    >>> close_names("Multipas", ["refuse", "multipass"])
+    ['multipass']
+    """
+    from difflib import get_close_matches
+
+    folded: dict[str, list[str]] = {}
+    for one in known:
+        folded.setdefault(one.lower(), []).append(one)
+    close = get_close_matches(name.lower(), folded, n=most, cutoff=_ALIKE)
+    return [one for spelled in close for one in folded[spelled]][:most]
+
+
+_ALIKE = 0.5
+
+
+def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:
+    """How a sentence about an unknown name ends: with close ones, or with ``otherwise``.
+
+    >>> did_you_mean("rleu", ["conv", "relu"], otherwise="see the list.")
+    "did you mean 'relu'?"
+    """
+    close = [f"'{one}'" for one in close_names(name, known)]
+    return f"did you mean {_either(close)}?" if close else otherwise
+
+
+def check_choice(what: str, given: object, allowed: Sequence[str]) -> None:
+    """Raise UsageError, with the close ones, where an option is none of its values.
+
+    >>> check_choice("valid", "wrp", ("keep", "wrap"))
+    Traceback (most recent call last):
+    ...
+    fieldwise.errors.UsageError: valid='wrp' is neither 'keep' nor 'wrap'; did you mean 'wrap'?
+    """
+    if given in allowed:
+        return
+    *first, last = (f"'{one}'" for one in allowed)
+    none = f"neither {', '.join(first)} nor {last}" if len(first) == 1 else (
+        f"none of {', '.join((*first, last))}"
+    )  # fmt: skip
+    remedy = did_you_mean(str(given), allowed, otherwise="give one of them.")
+    raise UsageError(f"{what}={given!r} is {none}; {remedy}")
+
+
+def _either(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last

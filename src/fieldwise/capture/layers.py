@@ -28,7 +28,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import islice
 from math import ceil
 from typing import NoReturn
@@ -45,7 +44,7 @@ from fieldwise.capture.layer_limits import (
     fields,
     result_length,
 )
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, close_names, did_you_mean
 from fieldwise.graph import WHOLE, Along, Coord, Graph, Node, Value
 from fieldwise.graph.ir import separable
 
@@ -238,8 +237,8 @@ def _check(text: str, layer: LayerSpec) -> None:
 
 def _unknown_kind(text: str, token: str, column: int) -> NoReturn:
     word = re.split(r"[^A-Za-z_]", token)[0] or token
-    close = get_close_matches(word.lower(), KINDS, n=1, cutoff=0.5)
-    remedy = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(KINDS)}."
+    close = close_names(word, KINDS, most=1)
+    remedy = did_you_mean(word, close, otherwise=f"use one of {', '.join(KINDS)}.")
     _fail(f"Unknown layer {word!r}; {remedy}", text, column, len(word))
 
 

@@ -16,12 +16,11 @@ import re
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fieldwise.capture.layers import layers_graph
-from fieldwise.errors import FieldwiseError, UsageError
+from fieldwise.errors import FieldwiseError, UsageError, did_you_mean
 from fieldwise.graph import Graph
 from fieldwise.written import MAX_SIZE, shown, whole_number
 
@@ -32,6 +31,7 @@ Shape = tuple[int, ...]
 
 _LAYERS = "layers:"
 _MAX_RANK = 32
+_ZOOS = ("torchvision", "timm", "layers")
 _FORMS = "torchvision:NAME, timm:NAME, layers:..., package.module:factory or FILE.pt2"
 _PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar"}
 
@@ -210,9 +210,10 @@ def _import(spec: str, path: str) -> Any:
     except FieldwiseError:
         raise
     except ModuleNotFoundError as error:
+        remedy = did_you_mean(path, _ZOOS, otherwise=f"or write one of {_FORMS}.")
         raise UsageError(
-            f"Cannot import {error.name!r} for {spec!r}; run from the folder that holds it, or "
-            f"write one of {_FORMS}."
+            f"Cannot import {error.name!r} for {spec!r}; run from the folder that holds it, "
+            f"{remedy}"
         ) from error
     except Exception as error:
         raise UsageError(
@@ -225,8 +226,8 @@ def _attribute(spec: str, module: Any, attribute: str) -> Any:
     found = module
     for name in attribute.split("."):
         if not hasattr(found, name):
-            close = get_close_matches(name, dir(found), n=1)
-            remedy = f"did you mean {close[0]!r}?" if close else "check the name."
+            public = [one for one in dir(found) if not one.startswith("_")]
+            remedy = did_you_mean(name, public, otherwise="check the name.")
             raise UsageError(f"{module.__name__!r} has no {name!r} for {spec!r}; {remedy}")
         found = getattr(found, name)
     return found

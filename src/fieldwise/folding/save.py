@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import UnsuitableError, UsageError
 from fieldwise.folding.verify import drawn
 
 
@@ -30,7 +30,7 @@ def save(model: nn.Module, example: Any, out: Path) -> tuple[Path, Path]:
         torch.export.save(exported, program)
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        raise UsageError(
+        raise UnsuitableError(
             f"torch.export refuses the model ({type(error).__name__}: {first[:200]}); "
             f"its weights are in {weights}."
         ) from error

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import running
 from fieldwise.capture.torch.running import doubled
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
-from fieldwise.errors import UsageError
+from fieldwise.errors import UnsuitableError
 from fieldwise.folding.observed import Observed, Tensors, alike, is_number, observed
 from fieldwise.folding.report import Verification
 
@@ -159,11 +159,11 @@ def _blindness(
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A deep copy.  Raises UsageError for a model that cannot be copied."""
+    """A deep copy.  Raises UnsuitableError for a model that cannot be copied."""
     try:
         return running.copied(model)
     except (TypeError, RuntimeError) as error:
-        raise UsageError(
+        raise UnsuitableError(
             f"fold changes a copy of a model, and this one cannot be copied ({error}); take from "
             "its modules what cannot be, or give its class a __deepcopy__."
         ) from error

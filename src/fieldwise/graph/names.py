@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain, count
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, did_you_mean
 from fieldwise.graph.graph import Graph
 
 
@@ -57,9 +56,8 @@ def resolve(graph: Graph, name: str) -> str:
     if name in graph.scopes:
         raise UsageError(_ambiguous(graph, name))
     known = [*graph.values, *by_alias]
-    close = get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"; did you mean {_listed(close)}?" if close else "; the report lists every name."
-    raise UsageError(f"No value or module is called '{name}'{hint}")
+    remedy = did_you_mean(name, known, otherwise="the report lists every name.")
+    raise UsageError(f"No value or module is called '{name}'; {remedy}")
 
 
 def matching(graph: Graph, globs: Sequence[str]) -> tuple[str, ...]:

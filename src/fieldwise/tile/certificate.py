@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fieldwise.capture.torch.running import in_double
-from fieldwise.errors import FieldwiseError
+from fieldwise.errors import Refused
 from fieldwise.tile.arrays import as_numpy, named_arrays
 from fieldwise.tile.samples import drawn_like
 
@@ -46,7 +46,7 @@ _SLACK_OF_PROVEN = 32.0
 for a whole image sum up in blocks, which over n terms is √n less precise."""
 
 
-class MismatchError(FieldwiseError):
+class MismatchError(Refused):
     """A run from pieces did not give what the whole image gives."""
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from fieldwise.errors import OUR_FAULT, FieldwiseError
+from fieldwise.errors import OUR_FAULT, Reason, Refused
 from fieldwise.graph.ir import Node
 
 
-class Blocked(Exception):  # noqa: N818  (never leaves the compiler, which turns it into a Refusal)
+class Blocked(Exception):  # noqa: N818  (never leaves the compiler, which turns it into a Reason)
     """Raised where one op cannot be run on a band of rows; the text is the reason."""
 
 
@@ -24,63 +23,49 @@ def fault(error: Exception) -> str:
     return f"fieldwise failed on it ({told}); {OUR_FAULT}"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One op that cannot be streamed.
-
-    >>> print(Refusal("layer1.se", "mean", "it reads the whole axis"))
-    'layer1.se' (mean): it reads the whole axis
-    """
-
-    module: str
-    op: str
-    because: str
-
-    @classmethod
-    def of(cls, node: Node, because: str) -> Refusal:
-        """The refusal of a node of a graph."""
-        return cls(node.module, node.op, because)
-
-    def __str__(self) -> str:
-        return f"'{self.module or 'the model itself'}' ({self.op}): {self.because}"
+def reason(node: Node, why: str) -> Reason:
+    """What is in the way at a node of a graph."""
+    return Reason(node.module, node.op, why)
 
 
-class StreamError(FieldwiseError):
+class TilingError(Refused):
+    """The network cannot be computed from pieces: the reasons, a line each, and what to do."""
+
+    def __init__(self, what: str, reasons: Sequence[Reason] = (), remedy: str = "") -> None:
+        lines = [f"{what}:", *(f"  {one}" for one in reasons[:_SHOWN])]
+        if len(reasons) > _SHOWN:
+            lines.append(f"  and {len(reasons) - _SHOWN} more")
+        text = "\n".join([*lines, remedy]) if reasons else f"{what} {remedy}"
+        super().__init__(text.strip(), reasons)
+
+    @property
+    def refusals(self) -> tuple[Reason, ...]:
+        """The reasons that name a layer."""
+        return tuple(one for one in self.reasons if one.op)
+
+
+class StreamError(TilingError):
     """The network cannot be computed band by band along this axis.
 
-    refusals: why; remedy: what to do
+    remedy:   what to do
     passable: whether further passes over the input get past all that is in the way
     """
 
     def __init__(
-        self, what: str, refusals: Sequence[Refusal], remedy: str, *, passable: bool = False
+        self, what: str, reasons: Sequence[Reason], remedy: str, *, passable: bool = False
     ) -> None:
-        self.what, self.refusals, self.remedy = what, tuple(refusals), remedy
-        self.passable = passable
-        lines = [f"{what}:", *(f"  {refusal}" for refusal in self.refusals[:_SHOWN])]
-        if len(self.refusals) > _SHOWN:
-            lines.append(f"  and {len(self.refusals) - _SHOWN} more")
-        super().__init__("\n".join([*lines, remedy, *([_PASSES] if passable else [])]))
+        self.what, self.remedy, self.passable = what, remedy, passable
+        super().__init__(what, reasons, f"{remedy}\n{_PASSES}" if passable else remedy)
 
     def in_one_pass(self) -> StreamError:
         """The same where the input goes by once, so that further passes are no remedy."""
         if not self.passable:
             return self
-        return StreamError(self.what, self.refusals, f"{self.remedy}\n{_ONCE}")
+        return StreamError(self.what, self.reasons, f"{self.remedy}\n{_ONCE}")
 
 
-class TileError(FieldwiseError):
-    """No exact tiling of this kind; ``refusals`` name the layers in the way, if there are any."""
-
-    def __init__(self, what: str, refusals: Sequence[Refusal] = (), remedy: str = "") -> None:
-        self.refusals = tuple(refusals)
-        if not refusals:
-            super().__init__(f"{what} {remedy}".strip())
-            return
-        lines = [f"{what}:", *(f"  {refusal}" for refusal in self.refusals[:_SHOWN])]
-        if len(self.refusals) > _SHOWN:
-            lines.append(f"  and {len(self.refusals) - _SHOWN} more")
-        super().__init__("\n".join([*lines, remedy]).strip())
+class TileError(TilingError):
+    """No exact tiling of this kind."""
 
 
 class BudgetError(TileError):

@@ -6,7 +6,6 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from fieldwise.capture.torch.capture import precision
 from fieldwise.capture.torch.exported import input_dtypes
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, close_names
 
 Shape = tuple[int, ...]
 
@@ -139,7 +138,7 @@ def missing_extra(package: str, extra: str) -> UsageError:
 
 def unknown_model(zoo: str, name: str, known: Sequence[str]) -> UsageError:
     """The error for a name that a zoo does not list."""
-    close = get_close_matches(name.lower(), known, n=3)
+    close = close_names(name, known)
     remedy = (
         f"did you mean {' or '.join(f'{zoo}:{match}' for match in close)}?"
         if close

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import is_inexact
+from fieldwise.errors import UsageError, did_you_mean
 from fieldwise.shift.certificate import Move
 from fieldwise.shift.measurement.metrics import eq_t
 from fieldwise.shift.measurement.motion import Expectations, Motion
@@ -98,11 +99,13 @@ class Measurement:
         return min((moved.eq_t for moved in self.outputs), default=-inf)
 
     def __getitem__(self, name: str) -> Moved:
-        """The value of this name, along the first axis.  Raises KeyError."""
+        """The value of this name, along the first axis.  Raises UsageError for an unknown one."""
         for moved in (*self.outputs, *self.layers):
             if moved.name == name:
                 return moved
-        raise KeyError(name)
+        known = dict.fromkeys(moved.name for moved in (*self.outputs, *self.layers))
+        remedy = did_you_mean(name, known, otherwise="name it in layers.")
+        raise UsageError(f"'{name}' was not measured; {remedy}")
 
 
 def measure(

@@ -14,7 +14,7 @@ from fieldwise.capture.torch import as_example
 from fieldwise.capture.torch.capture import check_made
 from fieldwise.capture.torch.running import InDouble, copied, doubled, is_inexact, run
 from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors, tensors_in
-from fieldwise.errors import UsageError
+from fieldwise.errors import UnsuitableError, UsageError, did_you_mean
 from fieldwise.shift.generic import generic, settle
 from fieldwise.shift.measurement.motion import Motion
 from fieldwise.shift.measurement.translations import Amount, translated
@@ -58,7 +58,7 @@ class Subject:
                 output = run(self.model, inputs)
         except RuntimeError as error:
             first = str(error).strip().splitlines()[0]
-            raise UsageError(
+            raise UnsuitableError(
                 f"The model failed in float64 ({first.rstrip('.')}); check the input's shape, and "
                 f"that the model runs in that precision, which a decision needs."
             ) from error
@@ -117,9 +117,10 @@ def _chosen(model: nn.Module, globs: Sequence[str]) -> tuple[str, ...]:
     paths = [path for path, _ in model.named_modules() if path]
     for glob in globs:
         if not any(fnmatchcase(path, glob) for path in paths):
+            remedy = did_you_mean(glob, paths, otherwise="use a module's path.")
             raise UsageError(
-                f"No module is called '{glob}'; a measurement reads what modules return: use "
-                f"a module's path."
+                f"No module is called '{glob}', and a measurement reads what modules return; "
+                f"{remedy}"
             )
     return tuple(path for path in paths if any(fnmatchcase(path, glob) for glob in globs))
 

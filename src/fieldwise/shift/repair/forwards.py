@@ -18,7 +18,7 @@ from torch import nn
 from torch.export import UnflattenedModule
 
 from fieldwise.capture.torch.exported import ExportedModule
-from fieldwise.errors import UsageError
+from fieldwise.errors import UnsuitableError
 
 
 class Prefixed(Protocol):
@@ -33,20 +33,20 @@ Running = Callable[[Any, nn.Module], AbstractContextManager[None]]
 
 
 def check(path: str, module: nn.Module) -> None:
-    """Raise UsageError for a module whose class or forward cannot be replaced."""
+    """Raise UnsuitableError for a module whose class or forward cannot be replaced."""
     where = f"The module '{path}'" if path else "The model"
     if isinstance(module, torch.jit.ScriptModule):
-        raise UsageError(
+        raise UnsuitableError(
             f"{where} is scripted, so that its calls cannot be rewritten; repair the model before "
             f"torch.jit.script."
         )
     if isinstance(module, (torch.fx.GraphModule, UnflattenedModule, ExportedModule)):
-        raise UsageError(
+        raise UnsuitableError(
             f"{where} is a {type(module).__name__}, traced or exported, whose calls are recorded "
             f"already; repair the model that it was made from."
         )
     if _keeps_modules(vars(module).get("forward")):
-        raise UsageError(
+        raise UnsuitableError(
             f"{where} has a forward, set on the instance, whose closure holds modules or weights: "
             f"a copy would go on using the original's; set a bound method instead, as "
             f"module.forward = types.MethodType(function, module)."

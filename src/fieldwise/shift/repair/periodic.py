@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import copied
+from fieldwise.errors import check_choice
 from fieldwise.shift.repair.adapt import Adaptation, Session, listening, running_module, tell
 from fieldwise.shift.repair.calls import (
     AVG_POOL,
@@ -47,6 +48,10 @@ class Periodic(Adaptation):
     wrapped: tuple[bool, ...]
     interpolation: Interpolation = "wrap"
     valid: Valid = "keep"
+
+    def __post_init__(self) -> None:
+        check_choice("interpolation", self.interpolation, get_args(Interpolation))
+        check_choice("valid", self.valid, get_args(Valid))
 
     @property
     def prefix(self) -> str:

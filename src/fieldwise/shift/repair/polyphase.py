@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import UnsuitableError
 from fieldwise.shift.repair.adapt import Adaptation, Session, note, where
 from fieldwise.shift.repair.borders import wrapped
 from fieldwise.shift.repair.calls import INTERPOLATE, PAD, TRANSPOSED, Call
@@ -86,7 +86,7 @@ class _Session(Session):
         if found is None or len(found.sizes) != self.spatial:
             return call.run()
         if call.gives_indices:
-            raise UsageError(
+            raise UnsuitableError(
                 f"'{call.func.__name__}'{where()} returns indices into its operand, which sampling "
                 f"at another phase would falsify; drop return_indices."
             )
@@ -135,7 +135,7 @@ class _Session(Session):
             return sampled(dense, found.strides, phases)
         origin, phases = known
         if origin != sizes or len(phases) != len(dense):
-            raise UsageError(
+            raise UnsuitableError(
                 f"Size {_spelled(results)} is reached from {_spelled(origin)} and, by "
                 f"'{func.__name__}'{where()}, from {_spelled(sizes)}; branches that take different "
                 f"steps cannot be sampled in phase: take the same ones, or antialias."
@@ -160,7 +160,7 @@ class _Session(Session):
         at = sizes
         while at != wanted:
             if at not in self.steps:
-                raise UsageError(
+                raise UnsuitableError(
                     f"'{call.func.__name__}'{where()} makes size {_spelled(wanted)} of "
                     f"{_spelled(sizes)}, which is no size on the way down, so that its phase is "
                     f"unknown; resize to one of {', '.join(map(_spelled, self._known()))}."
@@ -178,13 +178,13 @@ def _check(found: Strided, sizes: Sizes, *, valid: bool) -> None:
         zip(sizes, found.strides, found.results, strict=True), 2
     ):
         if size % stride:
-            raise UsageError(
+            raise UnsuitableError(
                 f"The operand of '{name}'{where()} has size {size} along axis {axis}, which is not "
                 f"a multiple of its stride {stride}; take an input whose size is a multiple of the "
                 f"total stride."
             )
         if result * stride != size and not (valid and result * stride < size):
-            raise UsageError(
+            raise UnsuitableError(
                 f"'{name}'{where()} makes {result} units of {size} samples along axis {axis} at "
                 f"stride {stride}, not {size // stride}: its windows do not cover a period; "
                 f"pad it, or repair with valid='wrap'."

@@ -3,5 +3,4 @@
 from fieldwise.tile.bands.plan import Kept as Kept
 from fieldwise.tile.bands.plan import StreamPlan as StreamPlan
 from fieldwise.tile.bands.streamed import StreamedModel as StreamedModel
-from fieldwise.tile.errors import Refusal as Refusal
 from fieldwise.tile.errors import StreamError as StreamError

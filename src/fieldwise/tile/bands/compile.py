@@ -12,7 +12,7 @@ from fieldwise.axes import Border
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.collecting import uncollected
-from fieldwise.errors import UsageError
+from fieldwise.errors import Reason, UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Read, Reshape, Shape, numel
 from fieldwise.graph.live import live_values
@@ -31,7 +31,7 @@ from fieldwise.tile.bands.program import Op, Program, Streamed
 from fieldwise.tile.bands.reach import Reach
 from fieldwise.tile.bands.schedule import Dependence, Wiring
 from fieldwise.tile.bands.statistics import Known, statistic
-from fieldwise.tile.errors import Blocked, Refusal, StreamError, fault
+from fieldwise.tile.errors import Blocked, StreamError, fault, reason
 
 
 def compile_program(
@@ -158,9 +158,9 @@ class _Compiler:
             for place, (name, value) in enumerate(pairs)
             if value in self.fixed
         )
-        refusals = [Refusal.of(node, why) for node, why, _ in self.blocked]
+        refusals = [reason(node, why) for node, why, _ in self.blocked]
         if len(fixed) == len(pairs) and self.known is None and not refusals:
-            refusals = [Refusal("", "output", f"'{name}' is a constant") for _, name, _ in fixed]
+            refusals = [Reason("", "output", f"'{name}' is a constant") for _, name, _ in fixed]
         if refusals:
             raise StreamError(
                 "The model cannot be streamed along this axis",
@@ -199,7 +199,7 @@ class _Compiler:
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            refusals = [Refusal.of(node, fault(error))]
+            refusals = [reason(node, fault(error))]
             raise StreamError("The model was not streamed", refusals, _WHOLE) from error
 
     def _suppose(self, node: Node, dim: int) -> None:

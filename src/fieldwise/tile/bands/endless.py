@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fieldwise.errors import Reason
 from fieldwise.tile.bands.program import Op, Program
-from fieldwise.tile.errors import Refusal, StreamError
+from fieldwise.tile.errors import StreamError, reason
 from fieldwise.tile.outputs import constants_of
 
 
@@ -19,16 +20,16 @@ def agree(one: Program, other: Program) -> None:
     """
     differing = []
     if len(one.ops) != len(other.ops):
-        differing.append(Refusal("", "forward", "it runs other layers at another length"))
+        differing.append(Reason("", "forward", "it runs other layers at another length"))
     for number, (mine, theirs) in enumerate(zip(one.ops, other.ops, strict=False)):
         if mine.node.op != theirs.node.op or mine.operands != theirs.operands:
-            differing.append(Refusal.of(mine.node, "it is another op at another length"))
+            differing.append(reason(mine.node, "it is another op at another length"))
             break
         if _patterns(one, number) != _patterns(other, number) or not _same_arguments(mine, theirs):
-            differing.append(Refusal.of(mine.node, "what it computes depends on the total length"))
+            differing.append(reason(mine.node, "what it computes depends on the total length"))
     pairs = zip(_constants(one), _constants(other), strict=False)
     if not all(mine.shape == theirs.shape and torch.equal(mine, theirs) for mine, theirs in pairs):
-        differing.append(Refusal("", "output", "a constant in it depends on the total length"))
+        differing.append(Reason("", "output", "a constant in it depends on the total length"))
     if differing:
         raise StreamError(
             "The model cannot be streamed without knowing its end", differing, _REMEDY

@@ -17,7 +17,7 @@ from fieldwise.graph.ir import Node
 from fieldwise.tile.bands.compile import Made, blocking, compile_program
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.statistics import Known, Statistic, planned, statistic
-from fieldwise.tile.errors import Refusal, StreamError
+from fieldwise.tile.errors import StreamError, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def next_pass(graph: Graph, axis: int, known: Known, made: Made | None = None) -
         if node.results[0] in {*known.values, *known.affine}:
             one = None  # that it is known has not helped
         if one is None:
-            refusals.append(Refusal.of(node, why))
+            refusals.append(reason(node, why))
         else:
             found.setdefault(node.operands[0], []).append(one)
     if refusals:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.autocast import autocast_dtype
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
-from fieldwise.errors import CaptureError, UsageError
+from fieldwise.errors import CaptureError, UsageError, check_choice
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.bands.compile import compile_program
@@ -45,6 +45,7 @@ class Programs:
         band: int,
         global_ops: GlobalOps,
     ) -> None:
+        check_choice("global_ops", global_ops, get_args(GlobalOps))
         if band < 1:
             raise UsageError(f"A band has at least one row, got {band}.")
         self.model, self.example, self.axis, self.band = model, example, axis, band

@@ -15,7 +15,7 @@ from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.tile.bands.buffers import Buffer
 from fieldwise.tile.bands.program import Op, Program
 from fieldwise.tile.bands.schedule import Schedule, Task
-from fieldwise.tile.errors import Refusal, StreamError, fault
+from fieldwise.tile.errors import StreamError, fault, reason
 from fieldwise.tile.inputs import check_complete
 
 Source = Callable[[int, int, int], Tensor]
@@ -146,7 +146,7 @@ class Engine:
         except Exception as error:
             raise StreamError(
                 f"The rows from {task.lo} to {task.hi} could not be computed",
-                [Refusal.of(op.node, fault(error))],
+                [reason(op.node, fault(error))],
                 "Until it is mended, run the model on the whole input.",
             ) from error
         return made

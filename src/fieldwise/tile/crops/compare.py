@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fieldwise.errors import Reason
 from fieldwise.graph.constants import constant
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
@@ -25,7 +26,7 @@ from fieldwise.tile.crops.arguments import (
 )
 from fieldwise.tile.crops.match import Match, State, same
 from fieldwise.tile.crops.steps import Both, LostError, through_reads
-from fieldwise.tile.errors import Refusal
+from fieldwise.tile.errors import reason
 
 Segments = tuple[tuple[int, int], ...]
 """Intervals [start, stop) of the image's axis, which stand side by side in a crop."""
@@ -40,7 +41,7 @@ class Comparison:
     """
 
     outputs: tuple[State, ...]
-    losses: tuple[Refusal, ...]
+    losses: tuple[Reason, ...]
     regular: bool = True
 
 
@@ -52,12 +53,12 @@ def compare(crop: Graph, whole: Graph, cuts: Mapping[int, Segments]) -> Comparis
     The dimensions of a value do not influence each other here: what is found along one axis holds
     whatever the cuts of the others are, as long as the sizes of the crop are the same.
     """
-    losses: list[Refusal] = []
+    losses: list[Reason] = []
     twin = _first_unlike(crop, whole)
     if twin is not None:
         why = "the network takes another path through its code at another size"
         return Comparison(tuple(map(_nowhere, map(whole.shape, whole.outputs))),
-                          (Refusal.of(twin, why),))  # fmt: skip
+                          (reason(twin, why),))  # fmt: skip
     states = {name: _input(_shapes(crop, whole, name), cuts) for name in crop.inputs}
     for nodes in zip(crop.nodes, whole.nodes, strict=True):
         for position, name in enumerate(nodes[0].results):
@@ -104,7 +105,7 @@ def _result(
     position: int,
     states: Mapping[str, State],
     graphs: tuple[Graph, Graph],
-    losses: list[Refusal],
+    losses: list[Reason],
 ) -> State:
     node = nodes[0]
     shapes = [_shapes(*graphs, name) for name in node.operands]
@@ -126,10 +127,10 @@ def _result(
             shapes += [Both(one, one) for one in more]
             state = through_reads(nodes, position, operands, shapes, result, repeats=repeats)
     except LostError as why:
-        losses.append(Refusal.of(node, str(why)))
+        losses.append(reason(node, str(why)))
         return _nothing(result)
     if _empty(state) and not any(map(_empty, operands)):
-        losses.append(Refusal.of(node, _UNALIKE))
+        losses.append(reason(node, _UNALIKE))
     return state
 
 

@@ -9,7 +9,7 @@ from fieldwise.field.closed import Closed
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Coord, Node, Read, Separable, Unknown, Whole
 from fieldwise.graph.live import live_values
-from fieldwise.tile.errors import Refusal, TileError
+from fieldwise.tile.errors import TileError, reason
 
 Forms = Sequence[dict[str, Closed]]
 """Per input of a graph, the closed forms of its values."""
@@ -23,14 +23,14 @@ def refuse_global(graph: Graph, forms: Forms) -> None:
     live = live_values(graph)
     moving = _moving(graph, forms)
     refusals = [
-        Refusal.of(node, why)
+        reason(node, why)
         for node in graph.nodes
         if not live.isdisjoint(node.results) and (why := _why(graph, node, moving)) is not None
     ]
     seen = [found[output] for found in forms for output in graph.outputs if output in found]
     first = [name for closed in seen for name in closed.full_by if name is not None]
     if first and not refusals:
-        refusals = [Refusal.of(node, _WHOLE) for node in graph.nodes if first[0] in node.results]
+        refusals = [reason(node, _WHOLE) for node in graph.nodes if first[0] in node.results]
     if not refusals:
         return
     raise TileError(

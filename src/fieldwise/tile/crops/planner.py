@@ -7,7 +7,7 @@ from operator import index
 from typing import Any
 
 from fieldwise.collecting import uncollected
-from fieldwise.errors import CaptureError, FieldwiseError, UsageError
+from fieldwise.errors import CaptureError, FieldwiseError, Reason, UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.tile.crops.cut import needed, owned, segments
 from fieldwise.tile.crops.grid import Geometry, geometry
@@ -15,7 +15,7 @@ from fieldwise.tile.crops.parts import AxisPlan, OutputPlan, Piece
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.prove import Axis, prove
 from fieldwise.tile.crops.sizes import Sizes
-from fieldwise.tile.errors import Refusal, TileError, fault
+from fieldwise.tile.errors import TileError, fault
 
 
 def plan_tiles(
@@ -46,7 +46,7 @@ def plan_tiles(
     except (FieldwiseError, MemoryError):
         raise
     except Exception as error:
-        raise TileError("No tiling was planned", [Refusal("", "plan", fault(error))]) from error
+        raise TileError("No tiling was planned", [Reason("", "plan", fault(error))]) from error
 
 
 def _planned(

@@ -14,13 +14,13 @@ from fractions import Fraction
 from itertools import product
 
 from fieldwise.axes import IndexSet
-from fieldwise.errors import CaptureError
+from fieldwise.errors import CaptureError, Reason
 from fieldwise.graph.graph import Graph
 from fieldwise.tile.crops.compare import Comparison, compare
 from fieldwise.tile.crops.cut import Interval, Segments, widened
 from fieldwise.tile.crops.grid import Geometry
 from fieldwise.tile.crops.match import Match, single
-from fieldwise.tile.errors import Refusal, TileError
+from fieldwise.tile.errors import TileError
 
 AtSizes = Callable[[tuple[int, ...]], Graph]
 """The network captured at these sizes of the tiled axes."""
@@ -86,7 +86,7 @@ def prove(whole: Graph, at: AtSizes, geometry: Geometry, axes: Sequence[Axis]) -
     raise TileError(
         f"No crop of an image of {sizes} is proven to give what the whole image gives; the crop "
         f"differs from it here",
-        losses or (Refusal("", "output", "too little of it is out of the reach of the cut"),),
+        losses or (Reason("", "output", "too little of it is out of the reach of the cut"),),
         f"A multiple of the grid may do: {good}."
         if good != sizes
         else "Run the model on the whole image.",
@@ -99,10 +99,10 @@ _Failing = list[tuple[int, list[int]]]
 
 def _attempt(
     whole: Graph, at: AtSizes, geometry: Geometry, axes: Sequence[Axis]
-) -> tuple[_Failing, tuple[Refusal, ...]]:
+) -> tuple[_Failing, tuple[Reason, ...]]:
     """All classes of crops once: those that fail, and where they lost what they needed."""
     failing: _Failing = []
-    losses: tuple[Refusal, ...] = ()
+    losses: tuple[Reason, ...] = ()
     for axis in axes:
         axis.found.clear()
     for groups in product(*(axis.classes() for axis in axes)):
@@ -111,11 +111,11 @@ def _attempt(
             crop = at(sizes)
         except CaptureError as why:
             failing += list(enumerate(groups))
-            losses = (Refusal("", "crop", str(why)),)
+            losses = (Reason("", "crop", str(why)),)
             continue
         if _is_empty(crop) and not _is_empty(whole):
             failing += list(enumerate(groups))
-            losses = (Refusal("", "crop", "it is so short that a layer has nothing to compute"),)
+            losses = (Reason("", "crop", "it is so short that a layer has nothing to compute"),)
             continue
         bad, comparison = _class(whole, crop, geometry, axes, groups)
         failing += [(number, groups[number]) for number in bad]
