@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -114,6 +115,24 @@ def reachable(start: str, next_of: Mapping[str, set[str]]) -> set[str]:
     return found
 
 
+def types_of(tree: ast.Module) -> Iterator[str]:
+    """The classes and the type aliases that a module gives, but for its private ones."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name
+        elif isinstance(node, ast.Assign) and is_type(node.value):
+            yield from (ast.unparse(target) for target in node.targets if is_camel(target))
+
+
+def is_camel(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) and target.id[0].isupper() and not target.id.isupper()
+
+
+def is_type(value: ast.expr) -> bool:
+    """Whether an assigned value is written as types are: ``dict[str, int]``, ``A | B``."""
+    return isinstance(value, (ast.Subscript, ast.BinOp))
+
+
 def part_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[1].removesuffix(".py")
 
@@ -164,3 +183,15 @@ def test_no_modules_import_each_other_in_a_circle():
     """Imports within functions and for the type checker alone count too."""
     imported = {dotted(path): modules_in(path) for path in MODULES}
     assert [name for name in imported if name in reachable(name, imported)] == []
+
+
+MEANT_TWICE = {
+    "Constants", "Layout", "Line", "Place", "Site", "Values", "Whole",
+}  # fmt: skip
+"""Names of types that two files give; the list may only become shorter."""
+
+
+def test_a_type_has_a_name_of_its_own():
+    """One word for one idea: who reads a name knows which type it is (aliases are types too)."""
+    found = Counter(name for path in MODULES for name in types_of(parsed(path)))
+    assert {name for name, count in found.items() if count > 1} == MEANT_TWICE

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fieldwise.axes import IndexSet, Region
-from fieldwise.axes.region import Product
+from fieldwise.axes.region import Sides
 from fieldwise.field import FieldReport, receptive_fields
 from fieldwise.field.probes import GradientProbe, nan_check
 from tests.field import user_networks
@@ -65,7 +65,7 @@ def test_the_closed_form_of_the_middle_unit_is_what_it_sees(network: type[nn.Mod
         assert pulled.issubset(closed), row.name
 
 
-def _cut_off(report: FieldReport, products: tuple[Product, ...]) -> Region:
+def _cut_off(report: FieldReport, products: tuple[Sides, ...]) -> Region:
     inside = tuple(IndexSet.range(0, report.input.shape[axis]) for axis in report.axes)
     cut = (tuple(a & b for a, b in zip(product, inside, strict=True)) for product in products)
     return Region.of(cut)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fieldwise.folding import fold
 from fieldwise.folding import run as running
 from fieldwise.folding.run import _culprits
-from fieldwise.folding.verify import Truth, drawn, truth
+from fieldwise.folding.verify import DoubleTruth, drawn, truth
 
 IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
@@ -67,7 +67,7 @@ def test_a_model_that_returns_nan_fails() -> None:
 
 def test_outputs_near_zero_are_judged_by_a_floor() -> None:
     exact = (torch.zeros(3, dtype=torch.float64),)
-    nearly = Truth(IMAGE, exact, torch.zeros(3), 0.0)
+    nearly = DoubleTruth(IMAGE, exact, torch.zeros(3), 0.0)
     assert nearly.judge(lambda x: torch.full((3,), 1e-13)).passed  # type: ignore[arg-type]
     assert not nearly.judge(lambda x: torch.full((3,), 1e-3)).passed  # type: ignore[arg-type]
 

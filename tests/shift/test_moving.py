@@ -10,10 +10,10 @@ import pytest
 from fieldwise.axes import IndexSet
 from fieldwise.shift.proof.signal import (
     Condition,
-    Digit,
     Fault,
     Moving,
     Same,
+    SignalDigit,
     Still,
     blamed,
     merged,
@@ -41,7 +41,7 @@ def told(condition: Condition, new: Moving) -> Fault:
         ((Same(1), Same(1)), Same(1)),
     ],
 )
-def test_digits_that_do_not_move_are_alike_only_where_all_of_them_are(digits, whole: Digit):
+def test_digits_that_do_not_move_are_alike_only_where_all_of_them_are(digits, whole: SignalDigit):
     assert merged(digits) == whole
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fieldwise.cli import app
-from fieldwise.tile.files import Layout, open_source
+from fieldwise.tile.files import AxisLayout, open_source
 from fieldwise.tile.jobs import Job, Request, checkpoint, job_model, plan_job
 
 NETS = """
@@ -122,7 +122,7 @@ def planned(
 ) -> Job:
     """A job of a network of the file above; its folder is on sys.path."""
     model = job_model(f"job_nets:{net}", "1x3x8x8", weights=options.pop("weights", None))
-    layout = Layout.of(axes, rank=4)
+    layout = AxisLayout.of(axes, rank=4)
     return plan_job(Request(model, open_source(source), layout, out, **options))
 
 

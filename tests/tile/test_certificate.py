@@ -14,7 +14,7 @@ from fieldwise.errors import UsageError
 from fieldwise.tile import plan_tiles, streamed, tiled
 from fieldwise.tile.bands.buffers import Buffer
 from fieldwise.tile.certificate import MismatchError, verify
-from fieldwise.tile.crops.parts import AxisPlan, Piece
+from fieldwise.tile.crops.parts import AxisPlan, AxisTile
 from fieldwise.tile.crops.plan import TilePlan
 from tests.field.networks import BilinearUNet, CeilMode, Chain, Circular, TransposedUNet
 
@@ -63,7 +63,7 @@ def spoilt(plan: TilePlan, change: object) -> TilePlan:
     return replace(plan, axes=(replace(first, pieces=pieces), *rest))
 
 
-def shorter_before(piece: Piece, axis: AxisPlan) -> Piece:
+def shorter_before(piece: AxisTile, axis: AxisPlan) -> AxisTile:
     """One step of the grid is missing in front."""
     ((start, stop),) = piece.reads
     steps = axis.grid
@@ -71,7 +71,7 @@ def shorter_before(piece: Piece, axis: AxisPlan) -> Piece:
     return replace(piece, reads=((start + steps, stop),), keeps=keeps, gives=fewer(piece, axis))
 
 
-def fewer(piece: Piece, axis: AxisPlan) -> tuple[int, ...]:
+def fewer(piece: AxisTile, axis: AxisPlan) -> tuple[int, ...]:
     """What a crop gives that is one step of the grid shorter."""
     return tuple(length - scaled(axis, axis.grid) for length in piece.gives)
 
@@ -81,13 +81,13 @@ def scaled(axis: AxisPlan, samples: int) -> int:
     return samples * (stretch[1] - stretch[0]) // axis.tile
 
 
-def shorter_behind(piece: Piece, axis: AxisPlan) -> Piece:
+def shorter_behind(piece: AxisTile, axis: AxisPlan) -> AxisTile:
     """One step of the grid is missing behind."""
     ((start, stop),) = piece.reads
     return replace(piece, reads=((start, stop - axis.grid),), gives=fewer(piece, axis))
 
 
-def one_off(piece: Piece, axis: AxisPlan) -> Piece:
+def one_off(piece: AxisTile, axis: AxisPlan) -> AxisTile:
     """The crop is taken one sample further on: large enough, and misaligned."""
     ((start, stop),) = piece.reads
     return replace(piece, reads=((start + 1, stop + 1),))

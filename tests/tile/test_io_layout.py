@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.files import Layout, ModelView, guess_axes
+from fieldwise.tile.files import AxisLayout, ModelView, guess_axes
 from tests.tile.jobs_cases import image
 
 SIZES = {"N": 1, "C": 3, "D": 5, "H": 7, "W": 11}
@@ -26,7 +26,7 @@ def layouts(draw):
 def test_the_model_sees_each_axis_where_it_belongs(found):
     axes, rank = found
     values = image(*(SIZES[a] for a in axes))
-    layout = Layout.of(axes, rank=rank)
+    layout = AxisLayout.of(axes, rank=rank)
     seen = layout.to_model(values)
     names = ("NC" + "DHW"[5 - rank :]) if rank else ""
     assert seen.shape == tuple(SIZES[a] if a in axes else 1 for a in names)
@@ -40,7 +40,7 @@ def test_the_model_sees_each_axis_where_it_belongs(found):
 def test_a_slice_of_the_view_is_the_slice_of_the_whole(found, data):
     axes, rank = found
     values = image(*(SIZES[a] for a in axes))
-    layout = Layout.of(axes, rank=rank)
+    layout = AxisLayout.of(axes, rank=rank)
     whole = layout.to_model(values)
     index = []
     for size in whole.shape:
@@ -91,11 +91,11 @@ def test_several_readings_are_a_question_not_a_guess():
 )
 def test_axes_that_make_no_sense_are_told(axes, message):
     with pytest.raises(UsageError, match=message):
-        Layout.of(axes, rank=4)
+        AxisLayout.of(axes, rank=4)
 
 
 def test_a_result_has_the_axes_of_the_input_and_channels_where_it_has_some():
-    flat, colour = Layout.of("HW", rank=4), Layout.of("HWC", rank=4)
+    flat, colour = AxisLayout.of("HW", rank=4), AxisLayout.of("HWC", rank=4)
     for layout, shape, axes in (
         (flat, (1, 1, 8, 8), "HW"), (flat, (1, 5, 8, 8), "CHW"), (colour, (1, 5, 8, 8), "HWC"),
         (colour, (3, 5, 8, 8), "NHWC"),
@@ -111,7 +111,7 @@ def test_a_result_has_the_axes_of_the_input_and_channels_where_it_has_some():
 def test_a_result_keeps_the_order_of_the_axes_and_new_channels_stand_behind_the_batch(
     axes, expected
 ):
-    layout = Layout.of(axes, rank=4)
+    layout = AxisLayout.of(axes, rank=4)
     found = layout.of_result((4, 5, 8, 9), follows=(2, 2), batch=4)
     assert found.axes == expected
     sizes = dict(zip("NCYX", (4, 5, 8, 9), strict=True))
@@ -131,12 +131,12 @@ def test_a_result_keeps_the_order_of_the_axes_and_new_channels_stand_behind_the_
 def test_a_result_without_channels_or_without_a_batch_keeps_the_others(
     axes, shape, batch, expected, dims
 ):
-    found = Layout.of(axes, rank=4).of_result(shape, follows=(2, 1), batch=batch)
+    found = AxisLayout.of(axes, rank=4).of_result(shape, follows=(2, 1), batch=batch)
     assert (found.axes, found.dims) == (expected, dims)
 
 
 def test_a_result_whose_rows_stand_elsewhere_keeps_its_own_dimensions():
-    layout = Layout.of("HWC", rank=4)
+    layout = AxisLayout.of("HWC", rank=4)
     for shape, follows in (((1, 8, 9, 3), (2, 1)), ((1, 8, 9), (2, 2)), ((8, 9), (2, 0))):
         found = layout.of_result(shape, follows=follows, batch=1)
         assert found.dims == tuple(range(len(shape)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fieldwise.axes import AxisMap, Border, IndexSet, Table
 from fieldwise.tile.bands.buffers import _runs
 from fieldwise.tile.bands.follow import Regroup
-from fieldwise.tile.bands.reach import Reach, land
+from fieldwise.tile.bands.reach import RowReach, land
 from fieldwise.tile.errors import Blocked
 
 
@@ -26,7 +26,7 @@ def windows(draw: st.DrawFn) -> AxisMap:
 def test_a_span_holds_exactly_the_hull_of_what_is_read_now_or_must_be_kept(
     index: AxisMap, border: Border, size: int, count: int, data: st.DataObject
 ) -> None:
-    reach = Reach.of(index, border, size=size, count=count)
+    reach = RowReach.of(index, border, size=size, count=count)
     lo = data.draw(st.integers(0, count - 1))
     hi = data.draw(st.integers(lo + 1, count))
     read = border.land(index.pull(IndexSet.range(lo, hi)), size)
@@ -40,7 +40,7 @@ def test_a_span_holds_exactly_the_hull_of_what_is_read_now_or_must_be_kept(
 def test_ready_rows_read_only_what_is_there_and_the_next_one_reads_up_to_what_is_not(
     index: AxisMap, border: Border, size: int, count: int, data: st.DataObject
 ) -> None:
-    reach = Reach.of(index, border, size=size, count=count)
+    reach = RowReach.of(index, border, size=size, count=count)
     available = data.draw(st.integers(0, size))
     rows = reach.ready(available, complete=available == size)
     read = border.land(index.pull(IndexSet.range(0, rows)), size)
@@ -83,14 +83,14 @@ def test_rows_promised_with_an_open_end_exist_at_every_length(
     make = AxisMap.transposed if transposed else AxisMap.window
     index = make(kernel, stride=stride, padding=padding)
     count = rows(known)
-    reach = Reach.of(index, Border.DROP, size=known, count=count, cuts=transposed or cut > 0)
+    reach = RowReach.of(index, Border.DROP, size=known, count=count, cuts=transposed or cut > 0)
     reach = reach.opened()
     for size in range(8, 80):
         assert reach.certain(size) <= max(rows(size), 0)
 
 
 def test_a_map_that_goes_backwards_holds_its_operand_whole() -> None:
-    flip = Reach.of(AxisMap.affine(-1, 9), Border.DROP, size=10, count=10)
+    flip = RowReach.of(AxisMap.affine(-1, 9), Border.DROP, size=10, count=10)
     assert flip.holds_whole
     assert flip.ready(9, complete=False) == 0
     assert flip.floor(3, 10) == 0
@@ -98,13 +98,13 @@ def test_a_map_that_goes_backwards_holds_its_operand_whole() -> None:
 
 def test_circular_padding_holds_its_operand_whole_and_same_padding_does_not() -> None:
     index = AxisMap.window(3, padding=1)
-    assert Reach.of(index, Border.WRAP, size=9, count=9).holds_whole
-    assert not Reach.of(index, Border.REFLECT, size=9, count=9).holds_whole
+    assert RowReach.of(index, Border.WRAP, size=9, count=9).holds_whole
+    assert not RowReach.of(index, Border.REFLECT, size=9, count=9).holds_whole
 
 
 def test_what_depends_on_the_length_cannot_be_opened() -> None:
     with pytest.raises(Blocked, match="depends on the total length"):
-        Reach.of(Table.of([[0], [1, 2]]), Border.DROP, size=3, count=2).opened()
+        RowReach.of(Table.of([[0], [1, 2]]), Border.DROP, size=3, count=2).opened()
 
 
 def test_both_ends_of_a_mirrored_interval_land_inside() -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from fieldwise.axes import AxisMap, Border, IndexSet
-from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.bands.schedule import Dependence, Schedule, Task, Wiring
 
 IDENTITY = AxisMap.affine(1)
@@ -76,7 +76,7 @@ def program(seed: int, *, ordered: float = 0.2) -> Program:
             reads = [(value, AxisMap.window(kernel, stride=stride, padding=padding))]
         results = tuple(range(len(sizes), len(sizes) + dice.randint(1, 2)))
         operands = tuple(
-            (one, Reach.of(index, Border.DROP, size=sizes[one], count=count))
+            (one, RowReach.of(index, Border.DROP, size=sizes[one], count=count))
             for one, index in reads
         )
         ops.append(Dependence(results, operands, ordered=dice.random() < ordered))

@@ -18,11 +18,11 @@ from fieldwise.axes.borders import Border
 from fieldwise.axes.index_set import IndexSet
 from fieldwise.axes.table import Table
 
-Sizes = tuple[int, ...]
+DigitSizes = tuple[int, ...]
 
 
 @lru_cache(maxsize=4096)
-def subindex(sizes: Sizes, keep: tuple[int, ...]) -> AxisMap:
+def subindex(sizes: DigitSizes, keep: tuple[int, ...]) -> AxisMap:
     """From the index over all digits to the index over the kept ones.
 
     >>> subindex((8, 7), (0,)) == AxisMap(1, (IndexSet(0, 1),) * 7)     # i // 7
@@ -45,7 +45,7 @@ def subindex(sizes: Sizes, keep: tuple[int, ...]) -> AxisMap:
 
 @lru_cache(maxsize=4096)
 def substituted(
-    sizes: Sizes,
+    sizes: DigitSizes,
     position: int,
     index: AxisMap | Table,
     border: Border,
@@ -76,7 +76,7 @@ def substituted(
 
 
 @lru_cache(maxsize=4096)
-def summed_out(sizes: Sizes, position: int, values: IndexSet | None) -> AxisMap:
+def summed_out(sizes: DigitSizes, position: int, values: IndexSet | None) -> AxisMap:
     """From the index without digit ``position`` to the indices with every value of it.
 
     ``values`` are the digit's values that are read; None for all of them.

@@ -13,7 +13,7 @@ from math import prod
 
 from fieldwise.axes.index_set import IndexSet
 
-Product = tuple[IndexSet, ...]
+Sides = tuple[IndexSet, ...]
 Shape = tuple[int, ...]
 
 
@@ -27,12 +27,12 @@ class Region:
     (5, (IndexSet{0..2}, IndexSet{0..2}))
     """
 
-    products: tuple[Product, ...] = ()
+    products: tuple[Sides, ...] = ()
 
     @classmethod
-    def of(cls, products: Iterable[Product]) -> Region:
+    def of(cls, products: Iterable[Sides]) -> Region:
         """The union of these products, reduced."""
-        kept: list[Product] = []
+        kept: list[Sides] = []
         waiting = [product for product in products if all(product)]
         if len(waiting) > 2:
             waiting = _beside_largest(waiting)
@@ -82,9 +82,9 @@ class Region:
             left = [piece for mine in left for piece in _minus(mine, yours)]
         return not left
 
-    def disjoint(self) -> tuple[Product, ...]:
+    def disjoint(self) -> tuple[Sides, ...]:
         """Pairwise disjoint products with the same union."""
-        done: list[Product] = []
+        done: list[Sides] = []
         for product in self.products:
             pieces = [product]
             for old in done:
@@ -97,7 +97,7 @@ class Region:
         """The number of index tuples."""
         return sum(prod(side.count for side in product) for product in self.disjoint())
 
-    def hull(self) -> Product:
+    def hull(self) -> Sides:
         """Per dimension, the union of the sides.  Raises ValueError on the empty region."""
         if not self.products:
             raise ValueError("An empty Region has no hull.")
@@ -120,9 +120,9 @@ class Region:
         if before == after or not self.products:
             return self
         groups = groups_of(before, after)
-        out: list[Product] = []
+        out: list[Sides] = []
         for product in self.products:
-            partial: list[Product] = [()]
+            partial: list[Sides] = [()]
             for old, new in groups:
                 sizes = after[new.start : new.stop]
                 flat = _flatten(product[old.start : old.stop], before[old.start : old.stop])
@@ -163,14 +163,14 @@ def groups_of(before: Shape, after: Shape) -> list[tuple[range, range]]:
     return groups
 
 
-def _flatten(sides: Product, sizes: Shape) -> IndexSet:
+def _flatten(sides: Sides, sizes: Shape) -> IndexSet:
     flat = _ZERO
     for side, size in zip(sides, sizes, strict=True):
         flat = flat.scale(size).minkowski(side)
     return flat
 
 
-def _unflatten(flat: IndexSet, sizes: Shape) -> list[Product]:
+def _unflatten(flat: IndexSet, sizes: Shape) -> list[Sides]:
     """Products over ``sizes`` with the given flat indices, equal rows taken together."""
     if not sizes:
         return [()] if flat else []
@@ -194,7 +194,7 @@ def _unflatten(flat: IndexSet, sizes: Shape) -> list[Product]:
     ]
 
 
-def _fewer(products: list[Product]) -> tuple[list[Product], bool]:
+def _fewer(products: list[Sides]) -> tuple[list[Sides], bool]:
     """The same union with those joined that differ in one dimension only, and whether no product
     is left that another one covers.
 
@@ -212,17 +212,17 @@ def _fewer(products: list[Product]) -> tuple[list[Product], bool]:
     return _without_covered(left, counts.index(min(counts))), True
 
 
-def _joined_along(products: list[Product], dim: int) -> list[Product]:
-    sides: dict[tuple[Product, Product], IndexSet] = {}
+def _joined_along(products: list[Sides], dim: int) -> list[Sides]:
+    sides: dict[tuple[Sides, Sides], IndexSet] = {}
     for product in products:
         rest = product[:dim], product[dim + 1 :]
         sides[rest] = sides[rest] | product[dim] if rest in sides else product[dim]
     return [(*before, side, *after) for (before, after), side in sides.items()]
 
 
-def _without_covered(products: list[Product], dim: int) -> list[Product]:
+def _without_covered(products: list[Sides], dim: int) -> list[Sides]:
     """Those that no other one covers, found by the indices of this dimension."""
-    holding: dict[int, list[Product]] = {}
+    holding: dict[int, list[Sides]] = {}
     for product in products:
         for index in product[dim]:
             holding.setdefault(index, []).append(product)
@@ -237,7 +237,7 @@ _MANY = 64
 """From more products than these on, pairs are looked up rather than tried."""
 
 
-def _beside_largest(products: list[Product]) -> list[Product]:
+def _beside_largest(products: list[Sides]) -> list[Sides]:
     """The largest product, and those that it does not cover.
 
     What many layers read of one value is mostly nested.
@@ -246,11 +246,11 @@ def _beside_largest(products: list[Product]) -> list[Product]:
     return [*(product for product in products if not _inside(product, largest)), largest]
 
 
-def _inside(small: Product, large: Product) -> bool:
+def _inside(small: Sides, large: Sides) -> bool:
     return all(a.issubset(b) for a, b in zip(small, large, strict=True))
 
 
-def _join(one: Product, two: Product) -> Product | None:
+def _join(one: Sides, two: Sides) -> Sides | None:
     """The union of two products as one product, where they differ in one dimension only."""
     differing = [dim for dim, (a, b) in enumerate(zip(one, two, strict=True)) if a != b]
     if len(differing) != 1:
@@ -259,7 +259,7 @@ def _join(one: Product, two: Product) -> Product | None:
     return (*one[:dim], one[dim] | two[dim], *one[dim + 1 :])
 
 
-def _minus(one: Product, two: Product) -> list[Product]:
+def _minus(one: Sides, two: Sides) -> list[Sides]:
     pieces, rest = [], one
     for dim, side in enumerate(two):
         outside = rest[dim] - side
@@ -271,7 +271,7 @@ def _minus(one: Product, two: Product) -> list[Product]:
     return pieces
 
 
-def _order(product: Product) -> tuple[tuple[int, int], ...]:
+def _order(product: Sides) -> tuple[tuple[int, int], ...]:
     return tuple((side.base, side.bits) for side in product)
 
 

@@ -33,6 +33,7 @@ from math import ceil
 from typing import NoReturn
 
 from fieldwise.axes import AxisMap
+from fieldwise.axes.region import Shape as Shape
 from fieldwise.capture.layer_kinds import KINDS, POOLS, AxisOptions
 from fieldwise.capture.layer_limits import (
     MAX_LAYERS,
@@ -47,8 +48,6 @@ from fieldwise.capture.layer_limits import (
 from fieldwise.errors import UsageError, close_names, did_you_mean
 from fieldwise.graph import WHOLE, Along, Coord, Graph, Node, Value
 from fieldwise.graph.ir import separable
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fieldwise.axes.region import Shape
 from fieldwise.capture.layers import layers_graph
 from fieldwise.errors import FieldwiseError, UsageError, did_you_mean
 from fieldwise.graph import Graph
@@ -26,8 +27,6 @@ from fieldwise.written import MAX_SIZE, shown, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-Shape = tuple[int, ...]
 
 _LAYERS = "layers:"
 _MAX_RANK = 32

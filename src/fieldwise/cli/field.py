@@ -29,7 +29,7 @@ class Method(StrEnum):
     nan = "nan"
 
 
-class Format(StrEnum):
+class FieldFormat(StrEnum):
     """How a report is written."""
 
     table = "table"
@@ -70,8 +70,8 @@ def field(
         typer.Option(metavar="2,3", help="Input dimensions that count as spatial."),
     ] = None,
     style: Annotated[
-        Format, typer.Option("--format", help="How to write the report.")
-    ] = Format.table,
+        FieldFormat, typer.Option("--format", help="How to write the report.")
+    ] = FieldFormat.table,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -239,13 +239,13 @@ def _write(
     rows: Sequence[Row],
     model: str,
     units: Mapping[str, UnitField] | None,
-    style: Format,
+    style: FieldFormat,
 ) -> None:
-    if style is Format.json:
+    if style is FieldFormat.json:
         from fieldwise.views import json as view
 
         typer.echo(view.render(report, rows, model=model, units=units))
-    elif style is Format.csv:
+    elif style is FieldFormat.csv:
         from fieldwise.views import csv
 
         typer.echo(csv.render(rows, units=units))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WRONG = 1
 
 
-class Format(StrEnum):
+class FoldFormat(StrEnum):
     """How a report is written."""
 
     table = "table"
@@ -40,8 +40,8 @@ def fold(
         ),
     ] = None,
     style: Annotated[
-        Format, typer.Option("--format", help="How to write the report.")
-    ] = Format.table,
+        FoldFormat, typer.Option("--format", help="How to write the report.")
+    ] = FoldFormat.table,
     check: Annotated[
         int,
         typer.Option(
@@ -97,8 +97,8 @@ def fold(
                 save(folded.model, example, out)
 
 
-def _write(report: FoldReport, model: str, style: Format) -> None:
-    if style is Format.json:
+def _write(report: FoldReport, model: str, style: FoldFormat) -> None:
+    if style is FoldFormat.json:
         from fieldwise.views import fold_json
 
         typer.echo(fold_json.render(report, model=model))

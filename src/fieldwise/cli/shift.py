@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FAILED = 1
 
 
-class Format(StrEnum):
+class ShiftFormat(StrEnum):
     """How a report is written."""
 
     table = "table"
@@ -90,8 +90,8 @@ def shift(
         typer.Option("-o", "--out", metavar="OUT", help="Write OUT.safetensors and OUT.pt2."),
     ] = None,
     style: Annotated[
-        Format, typer.Option("--format", help="How to write the report.")
-    ] = Format.table,
+        ShiftFormat, typer.Option("--format", help="How to write the report.")
+    ] = ShiftFormat.table,
     max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
@@ -273,10 +273,10 @@ class _Report:
         return contradictions((*self.certificates.outputs, *self.layers), self.measurement)
 
 
-def _write(report: _Report, style: Format) -> None:
+def _write(report: _Report, style: ShiftFormat) -> None:
     found = report.certificates
     shape = found.graph.shape(found.input)
-    if style is Format.json:
+    if style is ShiftFormat.json:
         from fieldwise.views import shift_json
 
         typer.echo(

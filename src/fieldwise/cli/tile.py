@@ -26,14 +26,14 @@ from fieldwise.written import MAX_SIZE
 REFUSED = 1
 
 
-class Engine(StrEnum):
+class EngineChoice(StrEnum):
     """How pieces are computed."""
 
     stream = "stream"
     halo = "halo"
 
 
-class GlobalOps(StrEnum):
+class GlobalOpsChoice(StrEnum):
     """What is done with layers that need the whole input."""
 
     refuse = "refuse"
@@ -95,12 +95,12 @@ def tile(
         typer.Option(metavar="2GiB", help="At most this much for rows and weights."),
     ] = None,
     engine: Annotated[
-        Engine,
+        EngineChoice,
         typer.Option(
             help="stream: band by band, each layer keeping the rows that the next band needs; "
             "halo: the model as it is on overlapping crops."
         ),
-    ] = Engine.stream,
+    ] = EngineChoice.stream,
     band: Annotated[
         int | None,
         typer.Option(
@@ -128,12 +128,12 @@ def tile(
         ),
     ] = None,
     global_ops: Annotated[
-        GlobalOps,
+        GlobalOpsChoice,
         typer.Option(
             help="Layers that need the whole input (global means, group norm): refuse, or go "
             "through the input once more for each in sequence (stream, on one machine)."
         ),
-    ] = GlobalOps.refuse,
+    ] = GlobalOpsChoice.refuse,
     verify: Annotated[
         bool,
         typer.Option(
@@ -234,14 +234,18 @@ def tile(
 
 
 def _check_together(
-    *, stream: dict[str, Any], halo: dict[str, Any], engine: Engine, global_ops: GlobalOps
+    *,
+    stream: dict[str, Any],
+    halo: dict[str, Any],
+    engine: EngineChoice,
+    global_ops: GlobalOpsChoice,
 ) -> None:
     """Raise UsageError for options of the other engine."""
-    if engine is Engine.halo and any(stream.values()):
+    if engine is EngineChoice.halo and any(stream.values()):
         raise UsageError("--band, --along and --piece belong to --engine stream; give --tile.")
-    if engine is Engine.halo and global_ops is GlobalOps.multipass:
+    if engine is EngineChoice.halo and global_ops is GlobalOpsChoice.multipass:
         raise UsageError("--global-ops multipass belongs to --engine stream.")
-    if engine is Engine.stream and any(halo.values()):
+    if engine is EngineChoice.stream and any(halo.values()):
         raise UsageError("--tile belongs to --engine halo; give --band.")
 
 

@@ -19,7 +19,7 @@ from fieldwise.written import ratio, shown
 if TYPE_CHECKING:
     from distributed import Client
 
-    from fieldwise.tile.files import Layout
+    from fieldwise.tile.files import AxisLayout
     from fieldwise.tile.jobs import Job, Journal
 
 CONNECT = "20s"
@@ -36,7 +36,7 @@ def planned(
 ) -> Job:
     """The job, planned; nothing is computed or written yet."""
     with progress(f"building {spec}"):
-        from fieldwise.tile.files import Layout, guess_axes, open_source, readings
+        from fieldwise.tile.files import AxisLayout, guess_axes, open_source, readings
         from fieldwise.tile.jobs import (
             Request,
             has_usual_shape,
@@ -59,10 +59,10 @@ def planned(
         if axes is None and model["shape"] is None and not has_usual_shape(spec):
             axes = taken_reading(spec, readings(array.shape, hint=array.axes))
         if axes is not None and model["shape"] is None:
-            model["shape"] = "x".join(map(str, Layout.of(axes).model_shape(array.shape)))
+            model["shape"] = "x".join(map(str, AxisLayout.of(axes).model_shape(array.shape)))
         built = job_model(spec, **model)
         axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
-        layout = Layout.of(axes, rank=len(built.shape))
+        layout = AxisLayout.of(axes, rank=len(built.shape))
     if array.note is not None:
         warn(array.note)
     if built.random:
@@ -157,7 +157,7 @@ def said(job: Job, model: str, source: Path) -> str:
     )
 
 
-def _dim_of(along: str, layout: Layout) -> int:
+def _dim_of(along: str, layout: AxisLayout) -> int:
     axis = layout.axes.find(along.upper()) if len(along) == 1 else -1
     if axis < 0 or layout.dims[axis] < _FIRST_SPATIAL:
         spatial = [a for a, dim in zip(layout.axes, layout.dims, strict=True) if dim > 1]

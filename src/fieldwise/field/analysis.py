@@ -9,7 +9,7 @@ from operator import index as as_integer
 from typing import Any, SupportsIndex
 
 from fieldwise.axes import IndexSet, Region
-from fieldwise.axes.region import Product
+from fieldwise.axes.region import Sides
 from fieldwise.capture.graphs import graph_of
 from fieldwise.collecting import uncollected
 from fieldwise.errors import UsageError
@@ -192,7 +192,7 @@ class FieldReport:
         region = self._unit_region(name, unit, channel)
         return pull(self.graph, name, region, source=self.input.name)
 
-    def unbounded(self, name: str, unit: Sequence[int]) -> tuple[Product, ...]:
+    def unbounded(self, name: str, unit: Sequence[int]) -> tuple[Sides, ...]:
         """What a unit sees by the closed form (see ``ValueField.unbounded``)."""
         place = self.roles(name)
         indices = _checked(unit, self.graph.shape(name), place.unit, name)
@@ -236,7 +236,7 @@ class ValueField:
         reach = self.report.reach(self.row.name, unit, channel=channel)
         return _unit_field(reach, self.report.axes, self.report.input.shape, unit)
 
-    def unbounded(self, *unit: int) -> tuple[Product, ...]:
+    def unbounded(self, *unit: int) -> tuple[Sides, ...]:
         """What this unit sees by the closed form, as if the input had no borders.
 
         Products of index sets, one per reported axis; indices may be negative or beyond the

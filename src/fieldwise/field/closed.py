@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from fieldwise.axes import AxisMap, Lattice
 from fieldwise.axes.axis_map import IDENTITY
-from fieldwise.field.products import Guards, Layout, Product, Track, over
-from fieldwise.field.state import MOST, State, joined, untold
+from fieldwise.field.products import DigitLayout, Guards, Product, Track, over
+from fieldwise.field.state import MOST, ValueState, joined, untold
 from fieldwise.field.transfer import Narrowed, transfer
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Read, Shape, step_shapes
@@ -29,7 +29,7 @@ class Closed:
     misaligned: the first value on the way at which branches of different strides met
     """
 
-    state: State
+    state: ValueState
     full_by: tuple[str | None, ...]
     misaligned: str | None
 
@@ -40,7 +40,7 @@ def closed_forms(graph: Graph, source: str, axes: Sequence[int]) -> dict[str, Cl
     layout = tuple(((size, 1 << dim),) for dim, size in enumerate(shape))
     sizes = tuple(shape[axis] for axis in axes)
     whole = (Product(tuple(Track(((axis, 0),), IDENTITY) for axis in axes)),)
-    found = {source: Closed(State(layout, whole, whole, sizes), (None,) * len(axes), None)}
+    found = {source: Closed(ValueState(layout, whole, whole, sizes), (None,) * len(axes), None)}
     for node in graph.nodes:
         for position, name in enumerate(node.results):
             if name != source:
@@ -89,7 +89,9 @@ _MANY_READS = 16
 """So many guarded reads of one value are worth looking its products up by their guards."""
 
 
-def _read(graph: Graph, node: Node, read: Read, name: str, state: State, beside: int) -> State:
+def _read(
+    graph: Graph, node: Node, read: Read, name: str, state: ValueState, beside: int
+) -> ValueState:
     shapes = step_shapes(read, graph.shape(node.operands[read.operand]), graph.shape(name))
     for step, (before, after) in zip(read.steps, shapes, strict=True):
         if 0 in before or 0 in after:
@@ -99,25 +101,25 @@ def _read(graph: Graph, node: Node, read: Read, name: str, state: State, beside:
     return state
 
 
-def _empty(state: State, before: Shape, after: Shape) -> State:
+def _empty(state: ValueState, before: Shape, after: Shape) -> ValueState:
     """Where no element is read, or none made: no field, and dimensions that stem from nowhere."""
     layout = state.layout if before == after else tuple(((size, 0),) for size in after)
     return replace(state, layout=layout, products=(), local=())
 
 
-def _full_by(state: State, axis: int, name: str, operands: Sequence[Closed]) -> str | None:
+def _full_by(state: ValueState, axis: int, name: str, operands: Sequence[Closed]) -> str | None:
     if not any(isinstance(product.tracks[axis].map, Lattice) for product in state.products):
         return None
     return next((o.full_by[axis] for o in operands if o.full_by[axis] is not None), name)
 
 
-def _misaligned(state: State, name: str, operands: Sequence[Closed]) -> str | None:
+def _misaligned(state: ValueState, name: str, operands: Sequence[Closed]) -> str | None:
     if len(state.products) < 2 or not _rates_differ(state):
         return None
     return next((o.misaligned for o in operands if o.misaligned is not None), name)
 
 
-def _rates_differ(state: State) -> bool:
+def _rates_differ(state: ValueState) -> bool:
     """Whether products that hold for the same units move at different strides."""
     groups: dict[Guards, list[Product]] = {}
     for product in state.products:
@@ -134,7 +136,7 @@ def _rates_differ(state: State) -> bool:
     return False
 
 
-def _over_same_digits(tracks: Sequence[Track], layout: Layout) -> Iterator[AxisMap | None]:
+def _over_same_digits(tracks: Sequence[Track], layout: DigitLayout) -> Iterator[AxisMap | None]:
     """The bounded tracks as maps over the same digits; None for one that cannot be."""
     bounded = [track for track in tracks if isinstance(track.map, AxisMap)]
     widest = max((track.digits for track in bounded), key=len, default=())

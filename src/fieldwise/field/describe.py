@@ -12,11 +12,11 @@ from math import gcd, prod
 from fieldwise.axes import EMPTY, AxisMap, IndexSet, Lattice
 from fieldwise.axes.digits import subindex
 from fieldwise.field.pieces import is_written_out, length
-from fieldwise.field.products import Digit, Layout, Product, Track, over
+from fieldwise.field.products import Digit, DigitLayout, Product, Track, over
 from fieldwise.field.report import AxisField
 from fieldwise.graph.ir import Shape
 
-Part = Mapping[int, IndexSet]
+UnitPart = Mapping[int, IndexSet]
 """Some of the units: their indices by unit dimension."""
 
 
@@ -29,7 +29,7 @@ class Scene:
     full_by: per axis, the first value on the way that saw all of it
     """
 
-    layout: Layout
+    layout: DigitLayout
     dims: Sequence[int]
     axes: Sequence[int]
     source: Shape
@@ -41,7 +41,9 @@ class Scene:
         return {dim: length(self.layout, dim) // 2 for dim in self.dims}
 
 
-def fields(scene: Scene, products: Sequence[Product], part: Part | None) -> tuple[AxisField, ...]:
+def fields(
+    scene: Scene, products: Sequence[Product], part: UnitPart | None
+) -> tuple[AxisField, ...]:
     """What these units see through these products; ``part`` is None for all units.
 
     Tracks that move at different rates have no common map.  Where they hold at this size only they
@@ -124,7 +126,7 @@ def _bounded(
     scene: Scene,
     axis: int,
     tracks: Sequence[Track],
-    part: Part | None,
+    part: UnitPart | None,
     *,
     sized: bool,
     flat: bool,
@@ -145,7 +147,7 @@ def _bounded(
     return _described(axis, union, units, positions, size, sized=sized, flat=flat)
 
 
-def _over(track: Track, digits: tuple[Digit, ...], layout: Layout) -> AxisMap | None:
+def _over(track: Track, digits: tuple[Digit, ...], layout: DigitLayout) -> AxisMap | None:
     """``over``, where the map is not too long to be told."""
     assert isinstance(track.map, AxisMap)
     if track.digits == digits:
@@ -173,7 +175,7 @@ def _written_out(maps: tuple[AxisMap, ...], units: int, size: int) -> AxisMap:
     return AxisMap(size, tuple(rows))
 
 
-def _all_digits(axis: int, tracks: Sequence[Track], layout: Layout) -> tuple[Digit, ...]:
+def _all_digits(axis: int, tracks: Sequence[Track], layout: DigitLayout) -> tuple[Digit, ...]:
     """The digits that say where a unit is along a source axis, in their order.
 
     A window's field depends on the window alone, yet its units are counted one by one.
@@ -188,7 +190,7 @@ def _all_digits(axis: int, tracks: Sequence[Track], layout: Layout) -> tuple[Dig
     return stems if set(widest) <= set(stems) else widest
 
 
-def _positions(digits: Sequence[Digit], part: Part, layout: Layout) -> IndexSet | None:
+def _positions(digits: Sequence[Digit], part: UnitPart, layout: DigitLayout) -> IndexSet | None:
     """The indices over these digits that the units have; None where they are not followed."""
     found, dims = IndexSet(0, 1), [dim for dim, _ in digits]
     for dim in dict.fromkeys(dims):
@@ -290,7 +292,7 @@ def _member(indices: IndexSet, number: int) -> int:
 # -------------------------------------------------------------------- one unit
 
 
-def places_of(unit: Mapping[int, int], layout: Layout) -> dict[Digit, int]:
+def places_of(unit: Mapping[int, int], layout: DigitLayout) -> dict[Digit, int]:
     """The digits of a unit's indices."""
     places = {}
     for dim, index in unit.items():
@@ -300,7 +302,9 @@ def places_of(unit: Mapping[int, int], layout: Layout) -> dict[Digit, int]:
     return places
 
 
-def evaluated(track: Track, places: Mapping[Digit, int], layout: Layout, size: int) -> IndexSet:
+def evaluated(
+    track: Track, places: Mapping[Digit, int], layout: DigitLayout, size: int
+) -> IndexSet:
     """What one unit sees along a track, unclipped; ``size`` is the source axis's."""
     if isinstance(track.map, Lattice):
         return track.map.within(size)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import lcm
 
 from fieldwise.axes import EMPTY, AxisMap, Border, IndexSet, Region, Table
-from fieldwise.field.products import Guards, Layout, Product, Track, guards, over
+from fieldwise.field.products import DigitLayout, Guards, Product, Track, guards, over
 from fieldwise.graph.ir import Along, Coord, Fixed, Shape
 
 
@@ -87,7 +87,7 @@ def reshaped(
 # -------------------------------------------------------------------- guards as empty offsets
 
 
-def merged(product: Product, groups: Sequence[tuple[range, range]], layout: Layout) -> Product:
+def merged(product: Product, groups: Sequence[tuple[range, range]], layout: DigitLayout) -> Product:
     """The product before dimensions merge, its guards in the maps of tracks that they join.
 
     Of (rows, 2), guarded to 0 of the two, every other one of the merged rows sees something.
@@ -106,7 +106,7 @@ def merged(product: Product, groups: Sequence[tuple[range, range]], layout: Layo
     return product
 
 
-def regular(product: Product, layout: Layout) -> Product:
+def regular(product: Product, layout: DigitLayout) -> Product:
     """The product with guards that let every n-th unit through written into maps."""
     for dim, indices in product.where:
         step = _step(indices, layout[dim][0][0]) if len(layout[dim]) == 1 else None

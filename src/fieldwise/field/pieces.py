@@ -16,7 +16,7 @@ from itertools import product as combinations
 from math import prod
 
 from fieldwise.axes import EMPTY, AxisMap, IndexSet, Region
-from fieldwise.field.products import Digit, Layout, Product, Track, antichain
+from fieldwise.field.products import Digit, DigitLayout, Product, Track, antichain
 
 Units = tuple[IndexSet, ...]
 """Per unit dimension the indices of some units: all combinations of them."""
@@ -31,12 +31,12 @@ class Cell:
     local: tuple[Product, ...]
 
 
-def whole(layout: Layout, dims: Sequence[int]) -> Units:
+def whole(layout: DigitLayout, dims: Sequence[int]) -> Units:
     """All units."""
     return tuple(IndexSet.range(0, length(layout, dim)) for dim in dims)
 
 
-def length(layout: Layout, dim: int) -> int:
+def length(layout: DigitLayout, dim: int) -> int:
     """How many indices a dimension has."""
     return prod(size for size, _ in layout[dim])
 
@@ -47,7 +47,7 @@ def are_alike(products: Sequence[Product], local: Sequence[Product]) -> bool:
 
 
 def cells(
-    products: Sequence[Product], local: Sequence[Product], layout: Layout, dims: Sequence[int]
+    products: Sequence[Product], local: Sequence[Product], layout: DigitLayout, dims: Sequence[int]
 ) -> list[Cell] | None:
     """The units, cut into as few parts as have one description each; None where that is many.
 
@@ -101,7 +101,7 @@ def _holding(products: Sequence[Product], dims: Sequence[int], units: Units) -> 
 
 
 def _unguarded(
-    products: Sequence[Product], numbers: Sequence[int], layout: Layout
+    products: Sequence[Product], numbers: Sequence[int], layout: DigitLayout
 ) -> tuple[Product, ...]:
     chosen = (products[number] for number in numbers)
     if any(product.where for product in products):
@@ -134,7 +134,7 @@ def is_written_out(index: AxisMap, units: int) -> bool:
     return any(max(side) - min(side) > slack for side in zip(*ends, strict=True))
 
 
-def _regular_runs(product: Product, layout: Layout) -> list[Product]:
+def _regular_runs(product: Product, layout: DigitLayout) -> list[Product]:
     """The product cut into runs of units along which its tracks are regular, where that is few."""
     parts = [product] if product.sized else []
     for axis, track in enumerate(product.tracks if product.sized else ()):
@@ -146,7 +146,7 @@ def _regular_runs(product: Product, layout: Layout) -> list[Product]:
     return parts or [product]
 
 
-def _own_dimension(digits: Sequence[Digit], layout: Layout) -> int | None:
+def _own_dimension(digits: Sequence[Digit], layout: DigitLayout) -> int | None:
     """The dimension of which these are all digits, in order; else None."""
     dims = {dim for dim, _ in digits}
     if len(dims) != 1:

@@ -18,7 +18,7 @@ from fieldwise.axes.digits import subindex, summed_out
 Digit = tuple[int, int]
 """A digit of a value: (dimension, position within the dimension's digits)."""
 
-Layout = tuple[tuple[tuple[int, int], ...], ...]
+DigitLayout = tuple[tuple[tuple[int, int], ...], ...]
 """Per dimension its digits: (size, source axes it descends from, as a bit mask)."""
 
 
@@ -48,7 +48,7 @@ class Product:
     sized: bool = False
 
 
-def antichain(products: Iterable[Product], layout: Layout) -> tuple[Product, ...]:
+def antichain(products: Iterable[Product], layout: DigitLayout) -> tuple[Product, ...]:
     """The union of the products without those that another one covers.
 
     The last come first: deeper layers see more, and what is covered at once costs least.
@@ -99,7 +99,7 @@ class ByGuard:
     not looked up.
     """
 
-    def __init__(self, layout: Layout, products: Iterable[Product] = ()) -> None:
+    def __init__(self, layout: DigitLayout, products: Iterable[Product] = ()) -> None:
         self._layout = layout
         self._products: dict[int, tuple[Product, _Span]] = {}
         self._next = 0
@@ -181,7 +181,7 @@ _FEW = 16
 """A guard that touches more stretches than these is compared with all."""
 
 
-def _guards_joined(products: Sequence[Product], layout: Layout) -> list[Product]:
+def _guards_joined(products: Sequence[Product], layout: DigitLayout) -> list[Product]:
     """Products with the same tracks for different channels become one."""
     found: dict[tuple[object, ...], Product] = {}
     apart: list[Product] = []
@@ -197,7 +197,7 @@ def _guards_joined(products: Sequence[Product], layout: Layout) -> list[Product]
     return [*found.values(), *apart]
 
 
-def _drops(large: Product, small: Product, layout: Layout) -> bool:
+def _drops(large: Product, small: Product, layout: DigitLayout) -> bool:
     """Whether ``small`` adds nothing beside ``large``; a bound never replaces an exact answer."""
     if large.where and large.where != small.where and not _guards_cover(large.where, small.where):
         return False
@@ -219,7 +219,7 @@ def _guards_cover(large: Guards, small: Guards) -> bool:
     return all(dim in known and known[dim].issubset(indices) for dim, indices in large)
 
 
-def _track_covers(large: Track, small: Track, layout: Layout) -> bool:
+def _track_covers(large: Track, small: Track, layout: DigitLayout) -> bool:
     if isinstance(large.map, Lattice):
         return large.map.covers(small.map)
     if isinstance(small.map, Lattice):
@@ -231,7 +231,7 @@ def _track_covers(large: Track, small: Track, layout: Layout) -> bool:
 
 
 def aligned(
-    one: Track, two: Track, layout: Layout
+    one: Track, two: Track, layout: DigitLayout
 ) -> tuple[tuple[Digit, ...], AxisMap, AxisMap] | None:
     """Both tracks over the same digits, where one's digits contain the other's in order."""
     digits = one.digits if len(one.digits) >= len(two.digits) else two.digits
@@ -239,7 +239,7 @@ def aligned(
     return None if first is None or second is None else (digits, first, second)
 
 
-def over(track: Track, digits: tuple[Digit, ...], layout: Layout) -> AxisMap | None:
+def over(track: Track, digits: tuple[Digit, ...], layout: DigitLayout) -> AxisMap | None:
     """The track's map as a function of the index over more digits; None if that cannot be."""
     assert isinstance(track.map, AxisMap)
     if track.digits == digits:
@@ -251,7 +251,7 @@ def over(track: Track, digits: tuple[Digit, ...], layout: Layout) -> AxisMap | N
     return subindex(sizes, keep).then(track.map)
 
 
-def lean(track: Track, layout: Layout) -> Track:
+def lean(track: Track, layout: DigitLayout) -> Track:
     """The track without the digits on which its map does not depend."""
     digits, index = track.digits, track.map
     for position in reversed(range(len(digits))):
@@ -272,7 +272,7 @@ def _without_digit(index: AxisMap, sizes: tuple[int, ...], position: int) -> Axi
     return rest if subindex(sizes, others).then(rest) == index else None
 
 
-def _joined(one: Product, two: Product, layout: Layout) -> Product | None:
+def _joined(one: Product, two: Product, layout: DigitLayout) -> Product | None:
     """The union as one product, where two differ in one track or one guard only."""
     if one.why != two.why or one.sized != two.sized:
         return None
@@ -289,7 +289,7 @@ def _joined(one: Product, two: Product, layout: Layout) -> Product | None:
     return replace(one, tracks=(*one.tracks[:axis], track, *one.tracks[axis + 1 :]))
 
 
-def _joined_tracks(one: Track, two: Track, layout: Layout) -> Track | None:
+def _joined_tracks(one: Track, two: Track, layout: DigitLayout) -> Track | None:
     if isinstance(one.map, Lattice) and isinstance(two.map, Lattice):
         return Track((), one.map.union(two.map))
     if isinstance(one.map, Lattice) or isinstance(two.map, Lattice):
@@ -301,7 +301,7 @@ def _joined_tracks(one: Track, two: Track, layout: Layout) -> Track | None:
     return None if union is None else Track(shared[0], union)
 
 
-def _joined_guards(one: Product, two: Product, layout: Layout) -> Product | None:
+def _joined_guards(one: Product, two: Product, layout: DigitLayout) -> Product | None:
     """Two products with the same tracks as one, where their guards differ in one dimension."""
     if not one.where or not two.where:
         return one if not one.where else two

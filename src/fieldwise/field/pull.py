@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fieldwise.axes import Border, IndexSet, Region
-from fieldwise.axes.region import Product
+from fieldwise.axes.region import Sides
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Coord, Fixed, Read, Separable, Shape, Unknown, step_shapes
 
@@ -147,7 +147,7 @@ def _reshaped(reach: Reach, before: Shape, after: Shape) -> Reach:
 def _pull_step(step: Separable, region: Region, before: Shape) -> tuple[Region, bool]:
     """What is read of the operand, and whether all of it lies inside."""
     drivers = _shared_drivers(step)
-    products: list[Product] = []
+    products: list[Sides] = []
     inside = True
     for product in _restricted(region.products, step.where):
         for part in _split(product, drivers):
@@ -160,7 +160,7 @@ def _pull_step(step: Separable, region: Region, before: Shape) -> tuple[Region, 
     return Region.of(products), inside
 
 
-def _pull_axis(coord: Coord, product: Product, size: int) -> tuple[IndexSet, bool]:
+def _pull_axis(coord: Coord, product: Sides, size: int) -> tuple[IndexSet, bool]:
     if isinstance(coord, Along):
         outputs = product[coord.dim]
         read = outputs if coord.map.is_identity else coord.map.pull(outputs)
@@ -172,7 +172,7 @@ def _pull_axis(coord: Coord, product: Product, size: int) -> tuple[IndexSet, boo
 
 
 def _push_step(step: Separable, region: Region, before: Shape, after: Shape) -> Region:
-    products: list[Product] = []
+    products: list[Sides] = []
     for product in region.products:
         sides = [IndexSet.range(0, size) for size in after]
         for dim, indices in step.where:
@@ -197,8 +197,8 @@ def _push_axis(coord: Along, side: IndexSet, before: int, after: int) -> IndexSe
 
 
 def _restricted(
-    products: Sequence[Product], where: Sequence[tuple[int, IndexSet]]
-) -> Sequence[Product]:
+    products: Sequence[Sides], where: Sequence[tuple[int, IndexSet]]
+) -> Sequence[Sides]:
     if not where:
         return products
     limits: Mapping[int, IndexSet] = dict(where)
@@ -215,7 +215,7 @@ def _shared_drivers(step: Separable) -> tuple[int, ...]:
     return tuple({dim for dim in driven if driven.count(dim) > 1})
 
 
-def _split(product: Product, dims: Sequence[int]) -> list[Product]:
+def _split(product: Sides, dims: Sequence[int]) -> list[Sides]:
     """One product per index of these dimensions, so that no combination is invented."""
     parts = [product]
     for dim in dims:

@@ -17,9 +17,9 @@ from fieldwise.field.describe import (
     places_of,
 )
 from fieldwise.field.pieces import Cell, are_alike, cells, whole
-from fieldwise.field.products import Layout, Product, Track, antichain
+from fieldwise.field.products import DigitLayout, Product, Track, antichain
 from fieldwise.field.report import AxisField, Piece, Row
-from fieldwise.field.state import State
+from fieldwise.field.state import ValueState
 from fieldwise.graph.ir import Node, Shape, Value
 
 
@@ -32,7 +32,7 @@ class Roles:
     channel: tuple[int, ...]
 
 
-def roles(layout: Layout, axes: Sequence[int], source_rank: int) -> Roles:
+def roles(layout: DigitLayout, axes: Sequence[int], source_rank: int) -> Roles:
     """By descent: unit dimensions stem from the source's spatial axes, batch from axis 0."""
     spatial = sum(1 << axis for axis in axes)
     batched = 0 not in axes and source_rank > len(axes)
@@ -196,7 +196,7 @@ def make_row(
 
 
 def of_units(
-    products: Sequence[Product], layout: Layout, unit: frozenset[int]
+    products: Sequence[Product], layout: DigitLayout, unit: frozenset[int]
 ) -> tuple[Product, ...]:
     """The field of whole units: all channels together, every track over the unit's own digits."""
     if all(_is_of_units(product, unit) for product in products):
@@ -221,7 +221,7 @@ def _is_of_units(product: Product, unit: frozenset[int]) -> bool:
     )
 
 
-def _over_units(track: Track, layout: Layout, unit: frozenset[int]) -> Track:
+def _over_units(track: Track, layout: DigitLayout, unit: frozenset[int]) -> Track:
     """Digits that lie in channels (after pixel_unshuffle) are seen together."""
     digits, index = list(track.digits), track.map
     for position in reversed(range(len(digits))):
@@ -233,7 +233,7 @@ def _over_units(track: Track, layout: Layout, unit: frozenset[int]) -> Track:
     return Track(tuple(digits), index)
 
 
-def closed_region(state: State, unit: Mapping[int, int]) -> tuple[tuple[IndexSet, ...], ...]:
+def closed_region(state: ValueState, unit: Mapping[int, int]) -> tuple[tuple[IndexSet, ...], ...]:
     """The products that one unit sees by the closed form, unclipped; ``unit`` by dimension."""
     places = places_of(unit, state.layout)
     found = []

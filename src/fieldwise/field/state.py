@@ -8,7 +8,7 @@ from math import prod
 
 from fieldwise.axes import FULL, AxisMap
 from fieldwise.axes.digits import regroup
-from fieldwise.field.products import Digit, Layout, Product, Track, antichain, over
+from fieldwise.field.products import Digit, DigitLayout, Product, Track, antichain, over
 from fieldwise.field.tabled import tabled
 
 DIAGONAL = "two axes follow one dimension"
@@ -26,35 +26,35 @@ MOST = 1 << 13
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ValueState:
     """layout: the digits of every dimension; products: the field over them.
 
     local: the products that reached the value without passing a global operation
     sizes: of the source's axes, at this input size
     """
 
-    layout: Layout
+    layout: DigitLayout
     products: tuple[Product, ...]
     local: tuple[Product, ...]
     sizes: tuple[int, ...]
 
     def changed(
         self,
-        layout: Layout,
+        layout: DigitLayout,
         change: Callable[[Product], Iterable[Product]],
         local: Callable[[Product], Iterable[Product]] | None = None,
-    ) -> State:
+    ) -> ValueState:
         """Every product changed, the local ones apart where they differ or change otherwise."""
         changed = (new for old in self.products for new in change(old))
         products = united(changed, layout, self.sizes)
         if self.local is self.products and local is None:
-            return State(layout, products, products, self.sizes)
+            return ValueState(layout, products, products, self.sizes)
         kept = (new for old in self.local for new in (local or change)(old))
-        return State(layout, products, united(kept, layout, self.sizes), self.sizes)
+        return ValueState(layout, products, united(kept, layout, self.sizes), self.sizes)
 
 
 def united(
-    products: Iterable[Product], layout: Layout, sizes: Sequence[int]
+    products: Iterable[Product], layout: DigitLayout, sizes: Sequence[int]
 ) -> tuple[Product, ...]:
     """The union of these products in as few as are found; ``sizes`` of the source's axes.
 
@@ -95,7 +95,7 @@ def bound(product: Product, axis: int, why: str) -> Product:
     return replace(product, tracks=tracks, why=product.why or why)
 
 
-def collapse(state: State, dims: Iterable[int]) -> State:
+def collapse(state: ValueState, dims: Iterable[int]) -> ValueState:
     """The same field with these dimensions written as one digit each."""
     dims = {dim for dim in dims if len(state.layout[dim]) != 1}
     if not dims:
@@ -121,7 +121,7 @@ def collapse(state: State, dims: Iterable[int]) -> State:
     return state.changed(layout, change)
 
 
-def _merged(track: Track, dim: int, layout: Layout) -> Track | None:
+def _merged(track: Track, dim: int, layout: DigitLayout) -> Track | None:
     """All digits of ``dim`` as the one digit (dim, −1), where they stand together in order."""
     places = [place for place, digit in enumerate(track.digits) if digit[0] == dim]
     start, stop = places[0], places[-1] + 1
@@ -138,7 +138,7 @@ def _merged(track: Track, dim: int, layout: Layout) -> Track | None:
     return Track((*track.digits[:start], (dim, -1), *track.digits[stop:]), index)
 
 
-def _over_mixed(track: Track, digits: tuple[Digit, ...], layout: Layout) -> AxisMap | None:
+def _over_mixed(track: Track, digits: tuple[Digit, ...], layout: DigitLayout) -> AxisMap | None:
     """``over`` where some dimensions are merged already: those count as one digit."""
     whole = tuple(
         ((_length(parts), 0),) if (dim, -1) in track.digits else parts
@@ -162,7 +162,7 @@ def _length(digits: Sequence[tuple[int, int]]) -> int:
 # -------------------------------------------------------------------- operands of one result
 
 
-def joined(states: Sequence[State]) -> State:
+def joined(states: Sequence[ValueState]) -> ValueState:
     """What a result sees that reads all of these."""
     first = states[0]
     if all(state is first for state in states):
@@ -170,12 +170,12 @@ def joined(states: Sequence[State]) -> State:
     states, layout = _alike(states)
     products = united((p for state in states for p in state.products), layout, first.sizes)
     if all(state.local is state.products for state in states):
-        return State(layout, products, products, first.sizes)
+        return ValueState(layout, products, products, first.sizes)
     local = united((p for state in states for p in state.local), layout, first.sizes)
-    return State(layout, products, local, first.sizes)
+    return ValueState(layout, products, local, first.sizes)
 
 
-def _alike(states: Sequence[State]) -> tuple[Sequence[State], Layout]:
+def _alike(states: Sequence[ValueState]) -> tuple[Sequence[ValueState], DigitLayout]:
     """The states over common digits: the finest of each dimension, or one where they clash."""
     layout = states[0].layout
     if all(state.layout == layout for state in states):
@@ -205,7 +205,7 @@ def _cut(digits: list[int], finer: list[int]) -> list[int] | None:
     return [taken[0][0] for taken in cut]
 
 
-def _refined(state: State, layout: Layout) -> State:
+def _refined(state: ValueState, layout: DigitLayout) -> ValueState:
     """The same field over finer digits."""
     parts: dict[Digit, tuple[Digit, ...]] = {}
     for dim, (old, new) in enumerate(zip(state.layout, layout, strict=True)):

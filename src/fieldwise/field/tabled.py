@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from fieldwise.axes import EMPTY, FULL, AxisMap, IndexSet
-from fieldwise.field.products import Guards, Layout, Product, Track
+from fieldwise.field.products import DigitLayout, Guards, Product, Track
 
 _Key = tuple[object, ...]
 
 
-def tabled(products: Iterable[Product], layout: Layout, sizes: Sequence[int]) -> list[Product]:
+def tabled(products: Iterable[Product], layout: DigitLayout, sizes: Sequence[int]) -> list[Product]:
     """The same union, with groups of at least 16 that differ in one guard and one track as one.
 
     sizes: of the source's axes
@@ -39,7 +39,7 @@ def tabled(products: Iterable[Product], layout: Layout, sizes: Sequence[int]) ->
     return [*(product for product in found if id(product) not in done), *made]
 
 
-def _keys(product: Product, layout: Layout) -> Iterator[_Key]:
+def _keys(product: Product, layout: DigitLayout) -> Iterator[_Key]:
     """What products must share to become one, per dimension and axis in which they may differ."""
     for dim, _ in product.where:
         if len(layout[dim]) != 1:

@@ -12,12 +12,14 @@ from fieldwise.axes import FULL, AxisMap, IndexSet, Lattice
 from fieldwise.axes.digits import regroup, substituted, summed_out
 from fieldwise.axes.region import groups_of
 from fieldwise.field.guarding import landings, merged, narrow, pushed, regular, reshaped
-from fieldwise.field.products import ByGuard, Digit, Layout, Product, Track, guards, lean
-from fieldwise.field.state import CUTS, DIAGONAL, State, bound, collapse, descent, untold
+from fieldwise.field.products import ByGuard, Digit, DigitLayout, Product, Track, guards, lean
+from fieldwise.field.state import CUTS, DIAGONAL, ValueState, bound, collapse, descent, untold
 from fieldwise.graph.ir import Along, Coord, Fixed, Read, Separable, Shape, Step, Unknown, Whole
 
 
-def transfer(state: State, step: Step, before: Shape, after: Shape, *, beside: int = 0) -> State:
+def transfer(
+    state: ValueState, step: Step, before: Shape, after: Shape, *, beside: int = 0
+) -> ValueState:
     """The state of a result that reads the operand through one step.
 
     beside: how many other reads the result is the union of
@@ -32,13 +34,13 @@ def transfer(state: State, step: Step, before: Shape, after: Shape, *, beside: i
 class Narrowed:
     """A state of which many guarded reads take a part each (the rows of a mask)."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: ValueState) -> None:
         self._state = state
         self._products = ByGuard(state.layout, state.products)
         same = state.local is state.products
         self._local = self._products if same else ByGuard(state.layout, state.local)
 
-    def to(self, read: Read) -> State:
+    def to(self, read: Read) -> ValueState:
         """The state without products that the guards of this read keep out."""
         step = read.steps[0]
         if not isinstance(step, Separable) or not step.where:
@@ -67,7 +69,9 @@ def _is_identity(step: Separable) -> bool:
 # -------------------------------------------------------------------- separable steps
 
 
-def _separable(state: State, step: Separable, before: Shape, after: Shape, beside: int) -> State:
+def _separable(
+    state: ValueState, step: Separable, before: Shape, after: Shape, beside: int
+) -> ValueState:
     where = dict(step.where)
     products = _every(state)
     driving = {dim for product in products for track in product.tracks for dim, _ in track.digits}
@@ -95,7 +99,7 @@ def _separable(state: State, step: Separable, before: Shape, after: Shape, besid
     return state.changed(layout, change, change_local if reduces else None)
 
 
-def _every(state: State) -> tuple[Product, ...]:
+def _every(state: ValueState) -> tuple[Product, ...]:
     """The products of a state and its local ones, where those are others."""
     same = state.local is state.products
     return state.products if same else (*state.products, *state.local)
@@ -111,8 +115,8 @@ def _stays(coord: Coord, dim: int, before: Shape, after: Shape) -> bool:
 
 
 def _untouched(
-    state: State, step: Separable, before: Shape, after: Shape, where: Mapping[int, IndexSet]
-) -> State:
+    state: ValueState, step: Separable, before: Shape, after: Shape, where: Mapping[int, IndexSet]
+) -> ValueState:
     """The tracks stay as they are: at most the same guards come upon all products alike."""
     layout = _result_layout(state.layout, step, before, after)
     limits = dict(where)
@@ -122,12 +126,12 @@ def _untouched(
     if not guarded:
         return replace(state, layout=layout)
     if not all(indices for _, indices in guarded):
-        return State(layout, (), (), state.sizes)
+        return ValueState(layout, (), (), state.sizes)
     products = tuple(regular(replace(p, where=guarded), layout) for p in state.products)
     if state.local is state.products:
-        return State(layout, products, products, state.sizes)
+        return ValueState(layout, products, products, state.sizes)
     local = tuple(regular(replace(p, where=guarded), layout) for p in state.local)
-    return State(layout, products, local, state.sizes)
+    return ValueState(layout, products, local, state.sizes)
 
 
 def _needs_one_digit(
@@ -140,7 +144,9 @@ def _needs_one_digit(
     return isinstance(coord, Fixed) or dim in guarded
 
 
-def _result_layout(layout: Layout, step: Separable, before: Shape, after: Shape) -> Layout:
+def _result_layout(
+    layout: DigitLayout, step: Separable, before: Shape, after: Shape
+) -> DigitLayout:
     """Dimensions that pass keep their digits; the others are one digit, with its descent."""
     out: list[tuple[tuple[int, int], ...]] = [((size, 0),) for size in after]
     for dim, coord in enumerate(step.coords):
@@ -158,11 +164,11 @@ def _result_layout(layout: Layout, step: Separable, before: Shape, after: Shape)
 class _Scene:
     """What reading one product through one step needs to know."""
 
-    layout: Layout
+    layout: DigitLayout
     coords: Sequence[Coord]
     before: Shape
     after: Shape
-    result: Layout
+    result: DigitLayout
     where: Mapping[int, IndexSet]
     landings: Mapping[int, tuple[int, IndexSet]]
     sizes: tuple[int, ...]
@@ -392,7 +398,7 @@ def _with_constants(
 # -------------------------------------------------------------------- reshapes
 
 
-def _reshaped(state: State, before: Shape, after: Shape) -> State:
+def _reshaped(state: ValueState, before: Shape, after: Shape) -> ValueState:
     groups = groups_of(before, after)
     clumsy = [dim for old, new in groups if _cut(state, old, new, after) is None for dim in old]
     state = collapse(state, clumsy)
@@ -422,14 +428,16 @@ def _reshaped(state: State, before: Shape, after: Shape) -> State:
     return state.changed(target, change)
 
 
-def _cut(state: State, old: range, new: range, after: Shape) -> list[list[tuple[int, int]]] | None:
+def _cut(
+    state: ValueState, old: range, new: range, after: Shape
+) -> list[list[tuple[int, int]]] | None:
     """The digits of a group of dimensions, regrouped; None where borders do not nest."""
     sizes = [size for dim in old for size, _ in state.layout[dim]]
     return regroup(sizes, after[new.start : new.stop])
 
 
 def _move_group(
-    state: State,
+    state: ValueState,
     old: range,
     new: range,
     after: Shape,

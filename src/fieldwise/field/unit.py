@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fieldwise.axes import Region
-from fieldwise.axes.region import Product
+from fieldwise.axes.region import Sides
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
 
@@ -27,7 +27,7 @@ class UnitField:
 
     unit: tuple[int, ...]
     shape: Shape
-    products: tuple[Product, ...]
+    products: tuple[Sides, ...]
     exact: bool = True
     why: str | None = None
     inside: bool = True
@@ -56,7 +56,7 @@ class UnitField:
             mask[np.ix_(*(list(side) for side in product))] = True
         return mask
 
-    def _hull(self) -> Product:
+    def _hull(self) -> Sides:
         if not self.products:
             raise UsageError(f"Unit {self.unit} sees nothing of the input.")
         return Region(self.products).hull()

@@ -20,7 +20,7 @@ from fieldwise.folding.modules import REMEDY, Impossible, Modules
 from fieldwise.folding.plan import Branch, Merge, Plan
 from fieldwise.folding.refusal import Stays, listed
 from fieldwise.folding.replace import Homes, has_weight_hook, inherit
-from fieldwise.folding.wiring import Wiring
+from fieldwise.folding.wiring import GraphWiring
 
 
 class Zeros(nn.Module):
@@ -52,7 +52,7 @@ class Zeros(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class EmptiedBlock:
     """A module of which a convolution is left, and then some children, by name."""
 
     path: str
@@ -65,7 +65,7 @@ class Branches:
     def __init__(self, modules: Modules, made: Plan) -> None:
         self.modules = modules
         self.graph = modules.graph
-        self.wiring = Wiring(modules.graph)
+        self.wiring = GraphWiring(modules.graph)
         self.wiring.gone = {
             fold.candidate.number for fold in made.folds if not fold.candidate.forward_only
         }
@@ -84,13 +84,13 @@ class Branches:
                 except Stays as answer:
                     yield Impossible((branch.number, "merge"), f"{answer.because}; {REMEDY}")
 
-    def _block(self, merge: Merge) -> Block | None:
+    def _block(self, merge: Merge) -> EmptiedBlock | None:
         try:
             return self._checked_block(merge)
         except Stays:
             return None
 
-    def _checked_block(self, merge: Merge) -> Block:
+    def _checked_block(self, merge: Merge) -> EmptiedBlock:
         """The module that the sum of branches is computed in, if that is what it does first.
 
         Raises Stays where it does more.
@@ -107,7 +107,7 @@ class Branches:
             raise Stays(f"'{path}' runs '{first}' before and after its sum")
         self._check_dropped(path, merge.host, rest)
         self._check_inner_values(path, inside)
-        return Block(path, rest)
+        return EmptiedBlock(path, rest)
 
     def _check_simple(self, path: str) -> None:
         """A module runs once, on one tensor, and returns one."""
@@ -257,7 +257,7 @@ def _zeros(layer: Layer, *, dense: bool) -> Zeros:
     return Zeros(channels, spans=spans(layer), steps=strides(layer), dense=dense)
 
 
-def _shorten(copy: nn.Module, homes: Homes, block: Block, host: str) -> None:
+def _shorten(copy: nn.Module, homes: Homes, block: EmptiedBlock, host: str) -> None:
     """Leave of a module one convolution, under the names that it has, and what runs after it."""
     old, inner = copy.get_submodule(block.path), copy.get_submodule(host)
     first, *names = host[len(block.path) + 1 :].split(".")

@@ -12,7 +12,7 @@ from fieldwise.graph.calls import arguments
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Ref, identity
 
-Array = NDArray[np.float64]
+Doubles = NDArray[np.float64]
 
 
 def is_float(tensor: Any) -> bool:
@@ -20,14 +20,14 @@ def is_float(tensor: Any) -> bool:
     return bool(tensor.dtype.is_floating_point)
 
 
-def values(tensor: Any) -> Array:
+def values(tensor: Any) -> Doubles:
     """A constant tensor as a float64 array.
 
     Raises UsageError for one without values.
     """
     if tensor.device.type == "meta":
         raise UsageError("The model is on the meta device and has no weights to fold; load them.")
-    array: Array = tensor.detach().double().cpu().numpy()
+    array: Doubles = tensor.detach().double().cpu().numpy()
     return array
 
 

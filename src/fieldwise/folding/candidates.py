@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fieldwise.folding.affine import batchnorm_affine
-from fieldwise.folding.calls import Array, is_float, keeps_statistics, values
+from fieldwise.folding.calls import Doubles, is_float, keeps_statistics, values
 from fieldwise.folding.labels import Labels, channel_labels
 from fieldwise.folding.lines import FORMULAS, line_of
 from fieldwise.folding.passing import is_copy
@@ -48,7 +48,7 @@ class Candidate:
         """How reports call it: its module, or its value where a forward does the arithmetic."""
         return self.node.module or self.result
 
-    def coefficients(self) -> tuple[Array, Array]:
+    def coefficients(self) -> tuple[Doubles, Doubles]:
         """Scale and shift per label, in float64."""
         return _COEFFICIENTS[self.node.op](self.node, self.labels.size)
 
@@ -58,7 +58,7 @@ def candidates(graph: Graph) -> tuple[Candidate, ...]:
     return tuple(_found(graph))
 
 
-def coefficients_of(node: Node, channels: int) -> tuple[Array, Array]:
+def coefficients_of(node: Node, channels: int) -> tuple[Doubles, Doubles]:
     """Scale and shift of a batch_norm, in float64."""
     return _COEFFICIENTS[node.op](node, channels)
 
@@ -87,7 +87,7 @@ def _batch_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
     return Candidate(number, node, labels)
 
 
-def _batch_norm_coefficients(node: Node, channels: int) -> tuple[Array, Array]:  # noqa: ARG001
+def _batch_norm_coefficients(node: Node, channels: int) -> tuple[Doubles, Doubles]:  # noqa: ARG001
     given = arguments(node)
     gamma, beta, mean, var = (
         None if given.get(name) is None else values(given[name]) for name in _STATISTICS
@@ -143,7 +143,7 @@ def _constant(node: Node) -> Any:
     return others[0] if real else None
 
 
-def _arithmetic_coefficients(node: Node, size: int) -> tuple[Array, Array]:
+def _arithmetic_coefficients(node: Node, size: int) -> tuple[Doubles, Doubles]:
     given, name = arguments(node), op_name(node)
     held = _constant(node)
     constant = values(held).reshape(-1) if is_tensor(held) else np.array([float(held)])
@@ -177,7 +177,7 @@ def _formula(graph: Graph, number: int, node: Node) -> Candidate | None:
     return Candidate(number, node, labels, shifts=bool(np.any(line.shift)))
 
 
-def _formula_coefficients(node: Node, size: int) -> tuple[Array, Array]:
+def _formula_coefficients(node: Node, size: int) -> tuple[Doubles, Doubles]:
     line = line_of(node)
     assert line is not None
     sizes = np.broadcast_shapes(np.shape(line.scale), np.shape(line.shift))
@@ -205,7 +205,7 @@ def _layer_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
     )
 
 
-def _layer_norm_coefficients(node: Node, size: int) -> tuple[Array, Array]:
+def _layer_norm_coefficients(node: Node, size: int) -> tuple[Doubles, Doubles]:
     given = arguments(node)
     weight, bias = given.get("weight"), given.get("bias")
     scale = np.ones(size) if weight is None else values(weight).reshape(-1)

@@ -25,7 +25,7 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Ref
 
 
-class Step(NamedTuple):
+class ReplayStep(NamedTuple):
     """One call: its operands, for which ``Ref`` objects stand among the arguments, and results."""
 
     target: Any
@@ -44,7 +44,7 @@ class GraphModule(nn.Module):
     """
 
     def __init__(
-        self, graph: Graph, steps: Sequence[Step], tree: Any, names: Mapping[int, str]
+        self, graph: Graph, steps: Sequence[ReplayStep], tree: Any, names: Mapping[int, str]
     ) -> None:
         super().__init__()
         self._inputs = graph.inputs
@@ -58,7 +58,7 @@ class GraphModule(nn.Module):
         del self._names, self._held, self._taken
         self.eval()
 
-    def _holding(self, step: Step) -> Step:
+    def _holding(self, step: ReplayStep) -> ReplayStep:
         """The step with names where constants stood."""
         given = step.args, dict(step.kwargs)
         args, kwargs = map_arguments(lambda tensor: _Held(self._hold(tensor)), given)
@@ -117,7 +117,9 @@ def graph_module(
 ) -> tuple[GraphModule, tuple[tuple[Changed, Tensor, Tensor | None], ...]]:
     """The folded graph as a module, and the rounded weights of every changed layer."""
     steps = [
-        Step(node.source.target, node.source.args, node.source.kwargs, node.operands, node.results)
+        ReplayStep(
+            node.source.target, node.source.args, node.source.kwargs, node.operands, node.results
+        )
         for node in graph.nodes
         if node.source is not None
     ]
@@ -148,12 +150,12 @@ def graph_module(
     return folded, tuple(made_layers)
 
 
-def _hand_on(node: Node, place: int, target: Callable[[Tensor], Tensor]) -> Step:
+def _hand_on(node: Node, place: int, target: Callable[[Tensor], Tensor]) -> ReplayStep:
     """An op of which one operand is left."""
-    return Step(target, (Ref(0),), {}, (node.operands[place],), node.results)
+    return ReplayStep(target, (Ref(0),), {}, (node.operands[place],), node.results)
 
 
-def _needed(steps: Sequence[Step], outputs: Sequence[str]) -> Iterator[Step]:
+def _needed(steps: Sequence[ReplayStep], outputs: Sequence[str]) -> Iterator[ReplayStep]:
     """The steps from whose results an output is made."""
     wanted, kept = set(outputs), []
     for step in reversed(steps):
@@ -203,24 +205,24 @@ def _rounded(one: Changed) -> tuple[Tensor, Tensor | None]:
     return weight, bias
 
 
-def _with_weights(layer: Layer, node: Node, weight: Tensor, bias: Tensor | None) -> Step:
+def _with_weights(layer: Layer, node: Node, weight: Tensor, bias: Tensor | None) -> ReplayStep:
     if layer.kind == "matmul":
         args = (Ref(0), nn.Parameter(weight.t().contiguous()), bias)
-        return Step(F.linear, args, {}, node.operands, node.results)
+        return ReplayStep(F.linear, args, {}, node.operands, node.results)
     return _call(node, {"weight": weight, "bias": bias})
 
 
-def _call(node: Node, changes: Mapping[str, Any]) -> Step:
+def _call(node: Node, changes: Mapping[str, Any]) -> ReplayStep:
     """The node's call with some arguments changed."""
     assert node.source is not None
     given = arguments(node) | dict(changes)
     schema = node.source.target._schema.arguments
     args = tuple(given[a.name] for a in schema if not a.kwarg_only)
     kwargs = {a.name: given[a.name] for a in schema if a.kwarg_only and a.name in given}
-    return Step(node.source.target, args, kwargs, node.operands, node.results)
+    return ReplayStep(node.source.target, args, kwargs, node.operands, node.results)
 
 
-def _last_uses(steps: Sequence[Step], outputs: Sequence[str]) -> dict[int, tuple[str, ...]]:
+def _last_uses(steps: Sequence[ReplayStep], outputs: Sequence[str]) -> dict[int, tuple[str, ...]]:
     """Per step, the values that nobody needs after it."""
     last: dict[str, int] = {}
     for number, step in enumerate(steps):

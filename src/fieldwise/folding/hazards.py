@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fieldwise.folding.calls import Array
+from fieldwise.folding.calls import Doubles
 from fieldwise.folding.weights import Changed
 
 _BLOWN_UP = 1e3
@@ -60,9 +60,9 @@ def _blown_up(changed: Changed) -> Iterator[str]:
             yield from _blown_up(joined.layer)
 
 
-def _reach(changed: Changed) -> Array:
+def _reach(changed: Changed) -> Doubles:
     """The largest absolute weight per channel of the weight's output dimension."""
     transposed = changed.layer.transposed and changed.weight.ndim > 1
     rows = np.moveaxis(changed.weight, 1, 0) if transposed else changed.weight
-    found: Array = np.abs(rows).reshape(rows.shape[0], -1).max(axis=1)
+    found: Doubles = np.abs(rows).reshape(rows.shape[0], -1).max(axis=1)
     return found

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.folding.calls import Array, is_float, values
+from fieldwise.folding.calls import Doubles, is_float, values
 from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.ir import Node, Ref
 
-Number = float | Array
+Coefficient = float | Doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class Line:
 
     __array_ufunc__ = None  # an array leaves it to the line
 
-    def __add__(self, other: Number) -> Line:
+    def __add__(self, other: Coefficient) -> Line:
         return Line(self.scale, self.shift + _constant(other))
 
-    def __mul__(self, other: Number) -> Line:
+    def __mul__(self, other: Coefficient) -> Line:
         return Line(self.scale * _constant(other), self.shift * _constant(other))
 
-    def __truediv__(self, other: Number) -> Line:
+    def __truediv__(self, other: Coefficient) -> Line:
         if np.any(_constant(other) == 0):
             raise ZeroDivisionError("A line divided by zero is no line.")
         return Line(self.scale / other, self.shift / other)
@@ -46,10 +46,10 @@ class Line:
     def __neg__(self) -> Line:
         return Line(-self.scale, -self.shift)
 
-    def __sub__(self, other: Number) -> Line:
+    def __sub__(self, other: Coefficient) -> Line:
         return self + -_constant(other)
 
-    def __rsub__(self, other: Number) -> Line:
+    def __rsub__(self, other: Coefficient) -> Line:
         return -self + other
 
     __radd__, __rmul__ = __add__, __mul__

@@ -17,13 +17,13 @@ from fieldwise.folding.layers import Layer, layer_of, offsets, strides
 from fieldwise.folding.plan import Bans, Branch, Merge
 from fieldwise.folding.refusal import Stays
 from fieldwise.folding.runs import runs
-from fieldwise.folding.wiring import Summand, Wiring, is_sum
+from fieldwise.folding.wiring import GraphWiring, Summand, is_sum
 
 Taps = tuple[tuple[int, ...], ...]
 Apart = tuple[Branch, str]
 
 
-def merged(wiring: Wiring, bans: Bans) -> tuple[tuple[Merge, ...], tuple[Apart, ...]]:
+def merged(wiring: GraphWiring, bans: Bans) -> tuple[tuple[Merge, ...], tuple[Apart, ...]]:
     """What merges into what, and the branches that stay apart, with the reason.
 
     A branch is one that is added to a convolution of the same value.  bans: see ``plan``
@@ -34,7 +34,7 @@ def merged(wiring: Wiring, bans: Bans) -> tuple[tuple[Merge, ...], tuple[Apart, 
 class _Merger:
     """All trees of sums of one graph."""
 
-    def __init__(self, wiring: Wiring, bans: Bans) -> None:
+    def __init__(self, wiring: GraphWiring, bans: Bans) -> None:
         self.wiring = wiring
         self.graph = wiring.graph
         self.bans = bans

@@ -26,7 +26,7 @@ from fieldwise.folding.refusal import Stays
 from fieldwise.folding.report import Direction
 from fieldwise.folding.runs import torn
 from fieldwise.folding.walk import Walk, walked
-from fieldwise.folding.wiring import Summand, Wiring, is_sum, places
+from fieldwise.folding.wiring import GraphWiring, Summand, is_sum, places
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
@@ -72,7 +72,7 @@ class _Planner:
         self.graph = graph
         self.found = found
         self.bans = bans
-        self.wiring = Wiring(graph)
+        self.wiring = GraphWiring(graph)
         self.done: set[int] = set()
         self.why: dict[int, dict[Direction, str]] = defaultdict(dict)
         self.through_norms = False

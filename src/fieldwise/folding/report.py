@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Direction = Literal["backward", "forward", "merge"]
-Verdict = Literal["right", "wrong", "not checked"]
+FoldVerdict = Literal["right", "wrong", "not checked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Verification:
     note: str | None = None
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> FoldVerdict:
         """In words."""
         if self.passed is None:
             return "not checked"

@@ -21,12 +21,12 @@ from fieldwise.folding.plan import Ban, Branch, Fold, Merge, Plan
 from fieldwise.folding.planner import plan
 from fieldwise.folding.rebuild import rebuilt
 from fieldwise.folding.report import Folded, FoldReport, Item, Verification
-from fieldwise.folding.verify import Truth, truth
+from fieldwise.folding.verify import DoubleTruth, truth
 from fieldwise.folding.weights import Changed, changed_layers, pair_error
 from fieldwise.graph.graph import Graph
 
-Bans = dict[Ban, str]
-Change = Fold | Merge
+FoundBans = dict[Ban, str]
+FoldOrMerge = Fold | Merge
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class _Folder:
         self.allow_graph, self.merge = allow_graph, merge
         self.modules = Modules(model, graph)
         self.overflows: dict[str, str] = {}
-        self.truths: list[Truth] = []
+        self.truths: list[DoubleTruth] = []
 
-    def build(self, bans: Bans) -> _Built:
+    def build(self, bans: FoundBans) -> _Built:
         """The model folded as planned, without what is banned."""
-        known, needs_graph = dict(bans), Bans()
+        known, needs_graph = dict(bans), FoundBans()
         while True:
             made = plan(self.graph, known | needs_graph, merge=self.merge)
             changed = self._changed(made)
@@ -95,9 +95,9 @@ class _Folder:
         """What modules cannot carry out; of the merges, once all folds are possible."""
         return self.modules.impossible(made) or list(Branches(self.modules, made).impossible())
 
-    def _overflowing(self, made: Plan, changed: Iterable[Changed]) -> Bans:
+    def _overflowing(self, made: Plan, changed: Iterable[Changed]) -> FoundBans:
         """What goes into layers whose dtype cannot hold the result; branches go first."""
-        found: Bans = {}
+        found: FoundBans = {}
         for one in changed:
             why = overflow(one, torch.finfo(one.layer.weight.dtype).max)
             if why is None:
@@ -120,7 +120,7 @@ class _Folder:
         """A nested output of the model; its tensors are not looked at."""
         return self._truths(1)[0].tree
 
-    def _truths(self, count: int) -> list[Truth]:
+    def _truths(self, count: int) -> list[DoubleTruth]:
         while len(self.truths) < count:
             self.truths.append(truth(self.model, self.example, seed=len(self.truths)))
         return self.truths[:count]
@@ -134,7 +134,7 @@ class _Folder:
         if verification.passed is not False or not built.made.changes:
             return built, verification
 
-        def passes(undone: Sequence[Change]) -> bool:
+        def passes(undone: Sequence[FoldOrMerge]) -> bool:
             return _judged(reference, self.build(_bans(undone)).model).passed is not False
 
         guilty = _culprits(built.made.changes, passes)
@@ -184,7 +184,7 @@ def _checked(model: Any, example: Any) -> Any:
     return as_example(example, model)
 
 
-def _judged(reference: Sequence[Truth], model: nn.Module) -> Verification:
+def _judged(reference: Sequence[DoubleTruth], model: nn.Module) -> Verification:
     """The worst over all inputs; a model that does not even run is wrong.
 
     Not checked is one that was checked on none of them.
@@ -205,17 +205,17 @@ def _judged(reference: Sequence[Truth], model: nn.Module) -> Verification:
     )
 
 
-def _bans(changes: Iterable[Change]) -> Bans:
+def _bans(changes: Iterable[FoldOrMerge]) -> FoundBans:
     why = "it was folded, but then the model was wrong, so that it was undone"
     return {ban: why for change in changes for ban in change.bans}
 
 
 def _culprits(
-    changes: Sequence[Change], passes: Callable[[Sequence[Change]], bool]
-) -> list[Change]:
+    changes: Sequence[FoldOrMerge], passes: Callable[[Sequence[FoldOrMerge]], bool]
+) -> list[FoldOrMerge]:
     """Few changes without which the model passes, found by halving."""
 
-    def among(suspects: list[Change], undone: list[Change]) -> list[Change]:
+    def among(suspects: list[FoldOrMerge], undone: list[FoldOrMerge]) -> list[FoldOrMerge]:
         if len(suspects) == 1:
             return suspects
         middle = len(suspects) // 2

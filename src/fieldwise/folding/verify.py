@@ -33,7 +33,7 @@ _USELESS = 1.0
 
 
 @dataclass(frozen=True)
-class Truth:
+class DoubleTruth:
     """What the unfolded model computes on one set of inputs.
 
     exact: its outputs in float64, NaN where its own precision gives no number
@@ -86,7 +86,7 @@ class Truth:
         return error | places
 
 
-def truth(model: nn.Module, example: Any, *, seed: int = 0) -> Truth:
+def truth(model: nn.Module, example: Any, *, seed: int = 0) -> DoubleTruth:
     """Run copies of a model on inputs drawn from the example's statistics."""
     inputs = drawn(model, example, seed)
     own = observed(copied(model), inputs)
@@ -105,7 +105,7 @@ def truth(model: nn.Module, example: Any, *, seed: int = 0) -> Truth:
     known = () if isinstance(measured, str) else measured.numbers
     wanted = exact.numbers
     relative = _error(known, wanted).relative * finer if alike(known, wanted) else 0.0
-    return Truth(
+    return DoubleTruth(
         inputs, exact.values, own.tree, relative, own.others, exact.made, exact.placed, instead,
         _blindness(model, example, exact, relative, seed),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fieldwise.folding.affine import fold_affine, fold_affine_before
-from fieldwise.folding.calls import Array, values
+from fieldwise.folding.calls import Doubles, values
 from fieldwise.folding.candidates import coefficients_of
 from fieldwise.folding.labels import BARE
 from fieldwise.folding.layers import Layer, centre_tap
@@ -23,13 +23,13 @@ Key = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AffineStep:
     """One affine op taken by a layer (see ``Absorption``): its coefficients, per channel."""
 
     candidate: int
     place: Place
-    scale: Array
-    shift: Array
+    scale: Doubles
+    shift: Doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ class Changed:
     """
 
     layer: Layer
-    weight: Array
-    bias: Array | None
+    weight: Doubles
+    bias: Doubles | None
     numbers: list[int] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    steps: list[AffineStep] = field(default_factory=list)
     joined: list[Joined] = field(default_factory=list)
 
     def takes(self) -> Iterator[int]:
@@ -94,7 +94,7 @@ def changed_layers(made: Plan) -> dict[Key, Changed]:
     return found
 
 
-def pair_error(changed: Changed, weight: Array, bias: Array | None) -> float:
+def pair_error(changed: Changed, weight: Doubles, bias: Doubles | None) -> float:
     """The rounded weights against the layer and all that it took, on one random window.
 
     In float64, relative to the largest output.
@@ -109,7 +109,7 @@ def pair_error(changed: Changed, weight: Array, bias: Array | None) -> float:
     return float(np.abs(found - expected).max()) / (largest or 1.0)
 
 
-def _current(fold: Fold, by_number: dict[int, Changed]) -> tuple[Array, Array]:
+def _current(fold: Fold, by_number: dict[int, Changed]) -> tuple[Doubles, Doubles]:
     """The coefficients of an op, which may have taken another one before it goes itself."""
     changed = by_number.get(fold.candidate.number)
     if changed is None:
@@ -125,17 +125,17 @@ def _unchanged(layer: Layer) -> Changed:
     return Changed(layer, values(layer.weight), None if layer.bias is None else values(layer.bias))
 
 
-def _step(fold: Fold, taken: Absorption, scale: Array, shift: Array) -> Step:
+def _step(fold: Fold, taken: Absorption, scale: Doubles, shift: Doubles) -> AffineStep:
     labels = np.array(taken.labels)
     bare = labels == BARE
     scales = np.where(bare, 1.0, scale[labels])
     shifts = np.where(bare | (taken.shift == 0), 0.0, taken.shift * shift[labels])
     if taken.place == "beside":
         scales, shifts = 1 + taken.sign * (scales - 1), taken.sign * shifts
-    return Step(fold.candidate.number, taken.place, scales, shifts)
+    return AffineStep(fold.candidate.number, taken.place, scales, shifts)
 
 
-def _take(changed: Changed, step: Step) -> None:
+def _take(changed: Changed, step: AffineStep) -> None:
     layer = changed.layer
     if layer.kind == "batch_norm":
         assert changed.bias is not None
@@ -161,7 +161,7 @@ def _take(changed: Changed, step: Step) -> None:
     changed.steps.append(step)
 
 
-def _with_identity(changed: Changed, step: Step) -> tuple[Array, Array]:
+def _with_identity(changed: Changed, step: AffineStep) -> tuple[Doubles, Doubles]:
     """f(x) + (Γ − 1)x + α: the identity is a kernel whose centre tap is one."""
     layer, weight = changed.layer, changed.weight.copy()
     tap = centre_tap(layer)
@@ -191,12 +191,14 @@ def _join(found: dict[Key, Changed], merge: Merge) -> None:
         host.joined.append(Joined(branch, taken, taps))
 
 
-def _identity(host: Changed) -> Array:
+def _identity(host: Changed) -> Doubles:
     """The kernel that hands on every channel."""
     return np.ones((host.weight.shape[0], 1, *[1] * (host.weight.ndim - 2)))
 
 
-def _spread(kernel: Array, groups: int, taps: tuple[tuple[int, ...], ...], host: Changed) -> Array:
+def _spread(
+    kernel: Doubles, groups: int, taps: tuple[tuple[int, ...], ...], host: Changed
+) -> Doubles:
     """A kernel of some taps and more groups, as one of the taps and groups of the host."""
     out, reads, *_ = kernel.shape
     wide = np.zeros((out, reads, *host.weight.shape[2:]))
@@ -208,7 +210,7 @@ def _spread(kernel: Array, groups: int, taps: tuple[tuple[int, ...], ...], host:
     return spread
 
 
-def norm_parameters(changed: Changed) -> tuple[Array, Array]:
+def norm_parameters(changed: Changed) -> tuple[Doubles, Doubles]:
     """Weight and bias of a BatchNorm that has this scale and shift: γ = Γσ, β = α + Γμ."""
     given = arguments(changed.layer.node)
     sigma = np.sqrt(values(given["running_var"]) + given["eps"])
@@ -227,7 +229,7 @@ def _window_shape(layer: Layer) -> tuple[int, int]:
     return (shape[0] if layer.transposed else shape[1] * layer.groups), taps
 
 
-def _unmerged(changed: Changed, window: Array) -> Array:
+def _unmerged(changed: Changed, window: Doubles) -> Doubles:
     """The layer with its affine ops, and every branch on its part of the window."""
     found = _stepwise(changed.layer, changed.steps, window)
     kernel = changed.weight.shape[2:]
@@ -239,7 +241,7 @@ def _unmerged(changed: Changed, window: Array) -> Array:
     return found
 
 
-def _stepwise(layer: Layer, steps: Sequence[Step], window: Array) -> Array:
+def _stepwise(layer: Layer, steps: Sequence[AffineStep], window: Doubles) -> Doubles:
     """The layer with its own weights, and the affine ops around it, one by one."""
     if not steps:
         bias = None if layer.bias is None else values(layer.bias)
@@ -260,11 +262,11 @@ def _centre(layer: Layer) -> int:
     return int(np.ravel_multi_index(tap, layer.weight.shape[2:])) if tap else 0
 
 
-def _columns(coefficients: Array, window: Array) -> Array:
+def _columns(coefficients: Doubles, window: Doubles) -> Doubles:
     return np.broadcast_to(coefficients[:, None], window.shape)
 
 
-def _apply(layer: Layer, weight: Array, bias: Array | None, window: Array) -> Array:
+def _apply(layer: Layer, weight: Doubles, bias: Doubles | None, window: Doubles) -> Doubles:
     """The outputs that one window gives, every tap read once."""
     groups = layer.groups
     inputs = window.reshape(groups, -1, window.shape[1])

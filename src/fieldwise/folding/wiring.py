@@ -26,7 +26,7 @@ class Summand:
     sign: int
 
 
-class Wiring:
+class GraphWiring:
     """Producers and readers of values, and the nodes that are gone."""
 
     def __init__(self, graph: Graph) -> None:

@@ -20,9 +20,8 @@ from typing import Any
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table
 from fieldwise.axes.axis_map import IDENTITY
+from fieldwise.axes.region import Shape as Shape
 from fieldwise.graph.kinds import ELEMENTWISE, UNKNOWN_KIND, Kind
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

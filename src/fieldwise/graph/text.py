@@ -34,7 +34,7 @@ from fieldwise.graph.ir import (
     step_shapes,
 )
 
-Values = Mapping[str, Value]
+ValuesByName = Mapping[str, Value]
 """The values of a graph by name."""
 
 
@@ -42,7 +42,7 @@ def graph_lines(
     inputs: Sequence[str],
     nodes: Sequence[Node],
     outputs: Sequence[tuple[str, str]],
-    values: Values,
+    values: ValuesByName,
 ) -> list[str]:
     """The lines of a graph; outputs are pairs of the user's key ('' for none) and a name."""
     rows = [_cells(node, values) for node in nodes]
@@ -53,7 +53,7 @@ def graph_lines(
     ]
 
 
-def _cells(node: Node, values: Values) -> tuple[str, ...]:
+def _cells(node: Node, values: ValuesByName) -> tuple[str, ...]:
     run = f" #{node.call}" if node.call > 1 else ""
     return (
         f"{_names(node.results)} = {node.op}({_names(node.operands)})",
@@ -92,7 +92,7 @@ def _shape(shape: Shape) -> str:
 # -------------------------------------------------------------------- reads
 
 
-def _reads(node: Node, values: Values) -> str:
+def _reads(node: Node, values: ValuesByName) -> str:
     per_result = [
         " ∪ ".join(_read(read, node, values[result].shape, values) for read in reads) or "nothing"
         for result, reads in zip(node.results, node.reads, strict=True)
@@ -103,7 +103,7 @@ def _reads(node: Node, values: Values) -> str:
     return "; ".join(f"%{result}: {text}" for result, text in named)
 
 
-def _read(read: Read, node: Node, result_shape: Shape, values: Values) -> str:
+def _read(read: Read, node: Node, result_shape: Shape, values: ValuesByName) -> str:
     operand = node.operands[read.operand]
     hops = step_shapes(read, values[operand].shape, result_shape)
     steps = (_step(step, after) for step, (_, after) in zip(read.steps, hops, strict=True))

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
 
-Array = NDArray[Any]
+Samples = NDArray[Any]
 
 
-def translate(values: Array, shift: int | Sequence[int]) -> Array:
+def translate(values: Samples, shift: int | Sequence[int]) -> Samples:
     """The samples moved by ``shift`` along the last axes, periodically: result[i] = A[i − δ].
 
     values: any shape
@@ -48,7 +48,7 @@ def translate(values: Array, shift: int | Sequence[int]) -> Array:
     return values
 
 
-def circular_conv(values: Array, kernel: Array, *, stride: int | Sequence[int] = 1) -> Array:
+def circular_conv(values: Samples, kernel: Samples, *, stride: int | Sequence[int] = 1) -> Samples:
     """The convolution above, over all axes but the first, which are the channels.
 
     values: (d, T₁ … Tₙ); kernel: (d, k₁ … kₙ), of any size, larger than the axis too
@@ -86,7 +86,7 @@ def circular_conv(values: Array, kernel: Array, *, stride: int | Sequence[int] =
 
 
 def commutes(
-    values: Array, kernel: Array, shift: int | Sequence[int], *, stride: int | Sequence[int] = 1
+    values: Samples, kernel: Samples, shift: int | Sequence[int], *, stride: int | Sequence[int] = 1
 ) -> bool:
     """Whether both sides of T_δ(A ⋆ W) = T_{s·δ}(A) ⋆ W agree in every sample, exactly.
 
@@ -114,7 +114,7 @@ def _strides(stride: int | Sequence[int], axes: int) -> tuple[int, ...]:
     return strides
 
 
-def _last_axes(values: Array, count: int) -> range:
+def _last_axes(values: Samples, count: int) -> range:
     if not 0 < count <= values.ndim:
         raise UsageError(f"An array of {values.ndim} axes has no last {count} axes.")
     return range(values.ndim - count, values.ndim)

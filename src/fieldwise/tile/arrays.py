@@ -14,6 +14,9 @@ from torch import Tensor
 Interval = tuple[int, int]
 """[start, stop)."""
 
+Shapes = tuple[tuple[int, ...], ...]
+"""Of the inputs of a run, in the order of the example."""
+
 
 def as_numpy(rows: Tensor) -> np.ndarray[Any, Any]:
     """A tensor as numpy has it; bfloat16, which it lacks, as float32."""

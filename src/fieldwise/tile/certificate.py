@@ -31,8 +31,8 @@ from fieldwise.errors import Refused
 from fieldwise.tile.arrays import as_numpy, named_arrays
 from fieldwise.tile.samples import drawn_like
 
-Kind = Literal["bit-identical", "noise", "float64", "not checked"]
-Run = Callable[..., Any]
+EqualityKind = Literal["bit-identical", "noise", "float64", "not checked"]
+Runnable = Callable[..., Any]
 
 DOUBLE = 1e-12
 """The most that two float64 runs may differ by, relative to the largest value."""
@@ -62,7 +62,7 @@ class Equality:
     """
 
     name: str
-    kind: Kind
+    kind: EqualityKind
     error: float
     scale: float
     floor: float | None = None
@@ -78,7 +78,7 @@ class Equality:
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class RunCertificate:
     """What was compared, and how equal it is.
 
     shapes:  of the inputs on which both were run
@@ -94,9 +94,9 @@ class Certificate:
     single_because: str = ""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> EqualityKind:
         """The weakest equality of the outputs."""
-        kinds: tuple[Kind, ...] = ("not checked", "noise", "float64", "bit-identical")
+        kinds: tuple[EqualityKind, ...] = ("not checked", "noise", "float64", "bit-identical")
         found = (equality.kind for equality in self.outputs)
         return min(found, key=kinds.index, default="not checked")
 
@@ -111,8 +111,8 @@ class Certificate:
 
 
 def verify(
-    run: Run, whole: Run, *inputs: Any, double: tuple[Run, Run] | None = None
-) -> Certificate:
+    run: Runnable, whole: Runnable, *inputs: Any, double: tuple[Runnable, Runnable] | None = None
+) -> RunCertificate:
     """Run both on the same random inputs, in the range of those given, and tell how equal they are.
 
     run:    from pieces; whole: at once
@@ -148,7 +148,7 @@ def verify(
         ]
     shapes = tuple(tuple(x.shape) for x in inputs)
     slack = _SLACK_OF_PROVEN if precise else _SLACK
-    return Certificate(shapes, tuple(_judged(found, wanted, floors, slack)), precise, why)
+    return RunCertificate(shapes, tuple(_judged(found, wanted, floors, slack)), precise, why)
 
 
 _Named = Sequence[tuple[str, NDArray[Any]]]
@@ -230,7 +230,9 @@ def _scale(array: NDArray[Any]) -> float:
 # -------------------------------------------------------------------- the noise floor
 
 
-def _floors(whole: Run, inputs: Sequence[Any], wanted: _Named, exact: _Named | None) -> list[float]:
+def _floors(
+    whole: Runnable, inputs: Sequence[Any], wanted: _Named, exact: _Named | None
+) -> list[float]:
     """Per output, how far the arithmetic itself leaves it open."""
     others = [exact] if exact is not None else []
     others.append(_arrays(_on_other_threads(whole, inputs)))
@@ -242,7 +244,7 @@ def _floors(whole: Run, inputs: Sequence[Any], wanted: _Named, exact: _Named | N
     ]
 
 
-def _on_other_threads(whole: Run, inputs: Sequence[Any]) -> Any:
+def _on_other_threads(whole: Runnable, inputs: Sequence[Any]) -> Any:
     """The same, computed by another number of torch's threads, in another order."""
     with _THREADS:
         threads = torch.get_num_threads()

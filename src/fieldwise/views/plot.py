@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fieldwise.axes.region import Product
+    from fieldwise.axes.region import Sides
     from fieldwise.field import UnitField, ValueField
 
 PANELS = 4
@@ -35,7 +35,7 @@ class FieldPanel:
 
     title: str
     seen: UnitField
-    unbounded: tuple[Product, ...] = ()
+    unbounded: tuple[Sides, ...] = ()
 
 
 def field_panel(value: ValueField, seen: UnitField) -> FieldPanel:
@@ -131,12 +131,12 @@ def _draw(axes: Axes, panel: FieldPanel) -> None:
     axes.locator_params(integer=True, nbins=6)
 
 
-def _planar(product: Product) -> Product:
+def _planar(product: Sides) -> Sides:
     """A product over one axis as a strip one pixel high."""
     return (IndexSet(0, 1), *product) if len(product) == 1 else product
 
 
-def _window(products: Sequence[Product], shape: tuple[int, int]) -> Window:
+def _window(products: Sequence[Sides], shape: tuple[int, int]) -> Window:
     """What is shown: the field and a margin, and the whole input unless it is much larger."""
     hull = Region.of(products).hull() if products else ()
     sides: list[int] = []
@@ -153,7 +153,7 @@ def _window(products: Sequence[Product], shape: tuple[int, int]) -> Window:
     return top, bottom, left, right
 
 
-def _picture(seen: Sequence[Product], beyond: Sequence[Product], window: Window) -> Any:
+def _picture(seen: Sequence[Sides], beyond: Sequence[Sides], window: Window) -> Any:
     """Colours per pixel: what is seen of the input before what lies beyond its border."""
     inside, outside = _count(seen, window), _count(beyond, window)
     picture = np.full((*inside.shape, 3), _rgb(GROUND))
@@ -164,7 +164,7 @@ def _picture(seen: Sequence[Product], beyond: Sequence[Product], window: Window)
     return picture
 
 
-def _count(products: Sequence[Product], window: Window) -> Any:
+def _count(products: Sequence[Sides], window: Window) -> Any:
     """Per pixel of the window, how many products hold it."""
     top, bottom, left, right = window
     count = np.zeros((bottom - top, right - left), dtype=int)

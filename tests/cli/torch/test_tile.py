@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from fieldwise.cli import app
 from fieldwise.tile.bands.buffers import Buffer
-from fieldwise.tile.files import FileView, Layout
+from fieldwise.tile.files import AxisLayout, FileView
 from tests.tile.jobs_cases import image, write_nets
 
 
@@ -71,13 +71,13 @@ def test_a_file_becomes_what_the_model_makes_of_the_whole():
 def test_the_axes_of_the_input_are_those_that_the_model_runs_on(net, shape, axes):
     np.save("in.npy", image(*shape))
     assert f"({axes})" in run(f"job_nets:{net}", "in.npy", "out.npy", "--overwrite")
-    x = Layout.of(axes).to_model(image(*shape))
+    x = AxisLayout.of(axes).to_model(image(*shape))
     import job_nets  # type: ignore[import-not-found]
 
     with torch.no_grad():
         wanted = getattr(job_nets, net)().eval()(torch.from_numpy(np.ascontiguousarray(x)))
     found = (
-        Layout.of(axes)
+        AxisLayout.of(axes)
         .of_result(wanted.shape, follows=(2, 2), batch=len(x))
         .to_model(np.load("out.npy"))
     )

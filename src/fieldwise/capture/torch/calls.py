@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fieldwise.capture.torch.overloads import Op, out_of_place
+from fieldwise.capture.torch.overloads import TorchOp, out_of_place
 from fieldwise.graph.ir import Call, Ref
 
 
@@ -48,7 +48,7 @@ def view_of(view: Call, base: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ResultPart:
     """One of the results of a view op that has several (split, unbind)."""
 
     op: Callable[..., Any]
@@ -64,7 +64,7 @@ def constant(value: Tensor) -> Tensor:
     return value
 
 
-def functional(op: Op, func: Any, args: Sequence[Any]) -> Any:
+def functional(op: TorchOp, func: Any, args: Sequence[Any]) -> Any:
     """The op that computes what an in-place op writes; the op itself where it writes nothing.
 
     In place, the result has the dtype of what is written to; a twin would promote mixed dtypes.

@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.calls import OutOfPlace, Part, WriteThrough
+from fieldwise.capture.torch.calls import OutOfPlace, ResultPart, WriteThrough
 from fieldwise.capture.torch.overloads import describe, tensors_of
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Ref, Separable, Unknown
@@ -108,7 +108,7 @@ def overload_of(target: Any) -> torch._ops.OpOverload:
     return cast(torch._ops.OpOverload, target.op if isinstance(target, _WRAPPERS) else target)
 
 
-_WRAPPERS = (OutOfPlace, Part)
+_WRAPPERS = (OutOfPlace, ResultPart)
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 

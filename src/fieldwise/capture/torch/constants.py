@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fieldwise.capture.torch.blame import ask_torch
 from fieldwise.capture.torch.memory import empty_twin, storage_key
-from fieldwise.capture.torch.overloads import Op, map_arguments, on_device, tensors_of
+from fieldwise.capture.torch.overloads import TorchOp, map_arguments, on_device, tensors_of
 from fieldwise.capture.torch.private import Dice
 from fieldwise.capture.torch.trace import Trace
 
@@ -115,7 +115,7 @@ class Constants:
 
     # ---------------------------------------------------------------- running an op
 
-    def run(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An op on constants alone."""
         tensors = tensors_of(args, kwargs)
         meta = [tensor.is_meta for tensor in tensors]
@@ -133,7 +133,7 @@ class Constants:
         self._note(func, args, kwargs, tensors, out)
         return out
 
-    def computed(self, op: Op, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    def computed(self, op: TorchOp, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
         """What torch computes; random numbers are drawn from our generators.
 
         Memory that the model leaves unset (``torch.empty``) holds zeros, not what happened to lie

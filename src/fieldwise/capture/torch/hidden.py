@@ -22,7 +22,7 @@ from fieldwise.capture.torch.rules.product import contraction
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import WHOLE, Coord, Fixed, Node, Read, Separable, Shape, Unknown
 
-Known = Mapping[str, np.ndarray]
+KnownValues = Mapping[str, np.ndarray]
 
 MANY_SUMS = "a masked product that is summed over several masked dimensions"
 
@@ -40,7 +40,7 @@ def without_hidden(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(_seen(node, graph, known) for node in graph.nodes))
 
 
-def _seen(node: Node, graph: Graph, known: Known) -> Node:
+def _seen(node: Node, graph: Graph, known: KnownValues) -> Node:
     reads = node.reads
     if node.op in _PRODUCTS and any(name in known for name in node.operands):
         reads = (tuple(_of_factors(node, graph, known)),)
@@ -52,7 +52,7 @@ def _seen(node: Node, graph: Graph, known: Known) -> Node:
 # -------------------------------------------------------------------- constants read nothing
 
 
-def _of_varying(node: Node, reads: Sequence[Read], known: Known) -> Iterator[Read]:
+def _of_varying(node: Node, reads: Sequence[Read], known: KnownValues) -> Iterator[Read]:
     """The reads where the result varies; an operand that is constant there too needs no guard."""
     varying = np.isnan(known[node.results[0]])
     for read in reads:
@@ -110,7 +110,7 @@ class _Mask:
         return np.expand_dims(opened, tuple(missing))
 
 
-def _of_factors(node: Node, graph: Graph, known: Known) -> Iterator[Read]:
+def _of_factors(node: Node, graph: Graph, known: KnownValues) -> Iterator[Read]:
     """A factor is read where the other factors are not known to be zero."""
     terms, output = contraction(_call(node, graph))
     derived = [(number, labels) for number, labels in terms if number is not None]

@@ -17,7 +17,7 @@ from fieldwise.graph.kinds import COPY, DRAWN, ELEMENTWISE
 
 
 @dataclass(frozen=True, slots=True)
-class Op:
+class TorchOp:
     """An overload.
 
     name:      with its namespace, without the underscore of in-place ops ('aten::add')
@@ -107,7 +107,7 @@ _TAGGED_LATER = ("leaky_relu", "ldexp", "_conj_physical")
 
 
 @cache
-def describe(func: torch._ops.OpOverload) -> Op:
+def describe(func: torch._ops.OpOverload) -> TorchOp:
     """The description of an overload."""
     arguments = func._schema.arguments
     writes = tuple(
@@ -121,7 +121,7 @@ def describe(func: torch._ops.OpOverload) -> Op:
     if writes and name.endswith("_") and not name.endswith("__"):
         name = name[:-1]
     plain = name.split("::")[1]
-    return Op(
+    return TorchOp(
         name=name,
         plain=plain,
         arguments=tuple(argument.name for argument in arguments),
@@ -190,12 +190,12 @@ def out_of_place(func: Any) -> Any:
     return None
 
 
-def is_fill(op: Op) -> bool:
+def is_fill(op: TorchOp) -> bool:
     """Whether it overwrites all that it writes to, whatever that held."""
     return bool(op.writes) and op.plain in _WRITES_ONLY
 
 
-def may_draw(op: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+def may_draw(op: TorchOp, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether this call may draw random numbers; a dropout that is switched off does not."""
     if not op.draws:
         return False
@@ -203,7 +203,7 @@ def may_draw(op: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     return given.get("train", given.get("training")) is not False and given.get("dropout_p") != 0
 
 
-def reads_of(op: Op, call: OpCall) -> Reads:
+def reads_of(op: TorchOp, call: OpCall) -> Reads:
     """What the op's rule says; for element-wise ops, broadcasting; else everything, marked."""
     if is_fill(op):
         source = call.operand(_WRITES_ONLY[op.plain] or "")

@@ -34,12 +34,12 @@ from fieldwise.capture.torch.blame import (
     our_fault,
     running_line,
 )
-from fieldwise.capture.torch.calls import Part, functional
+from fieldwise.capture.torch.calls import ResultPart, functional
 from fieldwise.capture.torch.constants import META, Constants, NamedTensors
 from fieldwise.capture.torch.memory import Entry, Memory, dtype_name, empty_twin
 from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.capture.torch.overloads import (
-    Op,
+    TorchOp,
     describe,
     map_arguments,
     may_draw,
@@ -156,7 +156,7 @@ class Recorder(DispatchMode):
         return self._dispatch_as_given(op, func, args, kwargs)
 
     def _dispatch_as_given(
-        self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         if op.lends:
             args, kwargs = self._without_lenders(op, args, kwargs)
@@ -175,7 +175,7 @@ class Recorder(DispatchMode):
             return self._decompose(op, func, args, kwargs)
         return self._record(op, func, args, kwargs)
 
-    def _cast(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _cast(self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An op under autocast: its arguments are cast, and so are those of the ops it is made of.
 
         What a composite op is made of is recorded only where some of that is cast.
@@ -193,7 +193,7 @@ class Recorder(DispatchMode):
             return self._dispatch(*call)
 
     def _stays_whole(
-        self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> bool:
         """Whether no op that a composite op is made of is cast, or it is taken apart anyway."""
         if op.rule is None and any(map(self.memory.entry, tensors_of(args, kwargs))):
@@ -208,7 +208,9 @@ class Recorder(DispatchMode):
         cast: Tensor = self._dispatch(torch.ops.aten.to.dtype, (tensor, dtype), {})
         return cast
 
-    def _constant(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _constant(
+        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         if op.writes and _loses_values(op, args, kwargs):
             return self._record(op, func, args, kwargs)
         if op.plain == "set" and _is_storage_on_meta(*args[1:2]) and not args[0].is_meta:
@@ -224,7 +226,7 @@ class Recorder(DispatchMode):
             raise
 
     def _without_lenders(
-        self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, op: TorchOp, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Constants in place of derived tensors that only lend their shape, dtype and device."""
 
@@ -240,7 +242,9 @@ class Recorder(DispatchMode):
             {name: lent(v) if name in op.lends else v for name, v in kwargs.items()},
         )
 
-    def _decompose(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _decompose(
+        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """Record the ops that a composite op consists of; the op itself where that fails.
 
         Where torch insists that all tensors be on one device, constants count as derived.
@@ -267,7 +271,7 @@ class Recorder(DispatchMode):
 
     # ---------------------------------------------------------------- recording
 
-    def _record(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _record(self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         recorded = self._recorded(op, args, kwargs)
         out = self._run(op, func, recorded)
         results = results_of(out)
@@ -295,7 +299,7 @@ class Recorder(DispatchMode):
             self.memory.write(self._writable(target), value)
         return written[0] if isinstance(out, Tensor) else type(out)(written)
 
-    def _recorded(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Recorded:
+    def _recorded(self, op: TorchOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Recorded:
         numbers: dict[int, int] = {}
         constants: list[Tensor] = []
         stand_ins: list[tuple[Tensor, Tensor]] = []
@@ -324,7 +328,7 @@ class Recorder(DispatchMode):
         entry = self.memory.entry(tensor)
         return self.constants.twin(tensor) if entry is None else entry.tensor
 
-    def _run(self, op: Op, func: Any, recorded: _Recorded) -> Any:
+    def _run(self, op: TorchOp, func: Any, recorded: _Recorded) -> Any:
         if op.inspects:
             raise self.refuse_data(op.plain)
         try:
@@ -338,7 +342,7 @@ class Recorder(DispatchMode):
             raise self.refuse_data(op.plain)
         return self._run_on_zeros(op, func, recorded)
 
-    def _run_on_zeros(self, op: Op, func: Any, recorded: _Recorded) -> Any:
+    def _run_on_zeros(self, op: TorchOp, func: Any, recorded: _Recorded) -> Any:
         """The layout of the results of an op that has no kernel on the meta device."""
         constants = iter(recorded.constants)
 
@@ -360,7 +364,7 @@ class Recorder(DispatchMode):
         return map_arguments(empty_twin, (out,), {})[0][0]
 
     def _emit(
-        self, op: Op, func: Any, recorded: _Recorded, results: tuple[Tensor, ...]
+        self, op: TorchOp, func: Any, recorded: _Recorded, results: tuple[Tensor, ...]
     ) -> tuple[int, ...]:
         reads = self._reads(op, recorded, results)
         for tensor in recorded.constants:
@@ -374,7 +378,7 @@ class Recorder(DispatchMode):
             tuple(sorted(self.constants.names(recorded.constants))),
         )
 
-    def _reads(self, op: Op, recorded: _Recorded, results: tuple[Tensor, ...]) -> Reads:
+    def _reads(self, op: TorchOp, recorded: _Recorded, results: tuple[Tensor, ...]) -> Reads:
         if not recorded.shapes:
             return ((),) * len(results)
         call = OpCall(
@@ -449,7 +453,9 @@ class Recorder(DispatchMode):
         self.memory.value_of(out)
         return out
 
-    def _record_out(self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _record_out(
+        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """Compute, then copy into the ``out=`` arguments."""
         plain = without_out(func)
         if plain is None:
@@ -464,7 +470,7 @@ class Recorder(DispatchMode):
             self._dispatch(torch.ops.aten.copy_.default, (target, result), {})
         return targets[0] if isinstance(found, Tensor) else type(found)(targets)
 
-    def _grow(self, op: Op, target: Tensor, shape: torch.Size) -> None:
+    def _grow(self, op: TorchOp, target: Tensor, shape: torch.Size) -> None:
         """torch.empty(0), the usual placeholder for out=, takes the shape of the result."""
         if target.numel() or self.memory.entry(target) or not self.constants.is_made(target):
             raise self.refuse(
@@ -474,7 +480,7 @@ class Recorder(DispatchMode):
         self.constants.grow(target, shape)
 
     def _record_inplace_view(
-        self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """``x.unsqueeze_(0)``: the tensor becomes a view of what it was."""
         if op.plain == "set":
@@ -491,7 +497,7 @@ class Recorder(DispatchMode):
         return args[0]
 
     def _resized(
-        self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """``x.resize_(…)`` as an as_strided: its size, strides and offset."""
         tensor = self._stand_in(args[0])
@@ -506,7 +512,7 @@ class Recorder(DispatchMode):
         return (tuple(size), tuple(strides), offset), {}
 
     def _record_set(
-        self, op: Op, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Tensor:
         """``x.set_(y)``: the tensor looks at the memory of another."""
         target: Tensor = args[0]
@@ -543,7 +549,7 @@ class Recorder(DispatchMode):
 
 
 def _view(
-    op: Op, func: Any, out: Any, recorded: _Recorded, reads: tuple[Read, ...], position: int
+    op: TorchOp, func: Any, out: Any, recorded: _Recorded, reads: tuple[Read, ...], position: int
 ) -> View:
     """A view op of one operand, as a link of the chain from a storage to a tensor."""
     base = recorded.stand_ins[0][1]
@@ -555,7 +561,7 @@ def _view(
         before=tuple(base.shape),
         after=tuple(result.shape),
         dtype=dtype_name(result),
-        source=recorded.call(func if isinstance(out, Tensor) else Part(func, position)),
+        source=recorded.call(func if isinstance(out, Tensor) else ResultPart(func, position)),
         casts=base.dtype != result.dtype,
     )
 
@@ -571,7 +577,7 @@ def _parted(out: Any, shared: Tensor) -> Any:
     return map_arguments(lambda t: empty_twin(t) if t is shared else t, (out,), {})[0][0]
 
 
-def _loses_values(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _loses_values(op: TorchOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether what has no values (it is on the meta device) is written into what has some."""
     written = op.written(args, kwargs)
     return not any(t.is_meta for t in written) and any(t.is_meta for t in tensors_of(args, kwargs))

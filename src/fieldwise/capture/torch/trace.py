@@ -15,7 +15,7 @@ from fieldwise.graph.ir import Call, Shape
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ModuleFrame:
     """A running module: its path, which of its runs this is, and whether it is training."""
 
     path: str
@@ -39,13 +39,13 @@ class Trace:
         self.dtypes: list[str] = []
         self.inputs: list[int] = []
         self.scopes: dict[str, list[Scope]] = defaultdict(list)
-        self.frames: list[Frame] = [Frame("", 1, training)]
+        self.frames: list[ModuleFrame] = [ModuleFrame("", 1, training)]
         self.draws = self.writes = False
-        self.fault: Frame | None = None
+        self.fault: ModuleFrame | None = None
         self.error: BaseException | None = None
 
     @property
-    def frame(self) -> Frame:
+    def frame(self) -> ModuleFrame:
         """The innermost running module."""
         return self.frames[-1]
 
@@ -79,7 +79,7 @@ class Trace:
             return
         runs = self.scopes[path]
         runs.append(Scope())
-        self.frames.append(Frame(path, len(runs), training))
+        self.frames.append(ModuleFrame(path, len(runs), training))
 
     def leave(
         self, path: str | None, returned: tuple[int, ...], error: BaseException | None

@@ -12,11 +12,10 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from fieldwise.axes.region import Shape
 from fieldwise.capture.torch.capture import precision
 from fieldwise.capture.torch.exported import input_dtypes
 from fieldwise.errors import UsageError, close_names
-
-Shape = tuple[int, ...]
 
 _RANDOM_FILLS = frozenset(
     {

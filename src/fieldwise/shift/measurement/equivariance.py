@@ -30,7 +30,7 @@ from fieldwise.shift.measurement.subject import Subject, scale, shifted
 from fieldwise.shift.measurement.translations import Amount, translated
 from fieldwise.shift.rolls import Slices, answer, rolled
 
-Verdict = Literal["holds", "broken", "no evidence"]
+MeasuredVerdict = Literal["holds", "broken", "no evidence"]
 
 TOLERANCE = 1e-9
 CONTROL = 1e-3
@@ -58,7 +58,7 @@ class Moved:
     error: float
     control: float
     eq_t: float
-    verdict: Verdict
+    verdict: MeasuredVerdict
     note: str = ""
 
 
@@ -81,7 +81,7 @@ class Measurement:
     tolerance: float = TOLERANCE
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> MeasuredVerdict:
         """Of all outputs together: broken if one is, held only if all are shown to hold."""
         found = {moved.verdict for moved in self.outputs}
         if "broken" in found:
@@ -253,7 +253,7 @@ class _Case:
         """Compare what became of the value with what should have become of it."""
         if self.motion is None or value.shape != shifted.shape or not value.numel():
             known = self.motion is not None and value.shape != shifted.shape
-            verdict: Verdict = "broken" if known else "no evidence"
+            verdict: MeasuredVerdict = "broken" if known else "no evidence"
             return Moved(self.name, self.axis, self.shift, self.motion, inf, inf, -inf, verdict)
         motion, deviation = scale(value, unrelated, self.motion, self.spatial)
         if motion.dim is None:
@@ -287,7 +287,7 @@ def _along(value: Tensor, motion: Motion, amount: Amount) -> Tensor:
     return translated(digits, amount, motion.dim + 1).flatten(motion.dim, motion.dim + 2)
 
 
-def _verdict(error: float, *, alive: bool, shown: bool) -> Verdict:
+def _verdict(error: float, *, alive: bool, shown: bool) -> MeasuredVerdict:
     """Of a value that is neither flat nor infinite, and whether its control failed."""
     if alive and error > TOLERANCE:
         return "broken"

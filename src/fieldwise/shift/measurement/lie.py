@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.shift.measurement.motion import Expectations, Motion
-from fieldwise.shift.measurement.subject import Subject, Values, rms, scale
+from fieldwise.shift.measurement.subject import ReturnedValues, Subject, rms, scale
 from fieldwise.shift.measurement.translations import derivative
 
 
@@ -87,7 +87,7 @@ def lie_derivative(
     return (*found[True], *found[False])
 
 
-def _rates(subject: Subject, axis: int, rank: int) -> Values:
+def _rates(subject: Subject, axis: int, rank: int) -> ReturnedValues:
     """d/dt of every value while the input is moved along ``axis``."""
     moving = [
         tensor
@@ -95,14 +95,14 @@ def _rates(subject: Subject, axis: int, rank: int) -> Values:
         if tensor.is_floating_point() and tensor.dim() == rank
     ]
 
-    def values(*moved: Tensor) -> Values:
+    def values(*moved: Tensor) -> ReturnedValues:
         replaced = {id(old): new for old, new in zip(moving, moved, strict=True)}
         found = subject.run(map_tensors(lambda t: replaced.get(id(t), t), subject.inputs))
         return {key: value for key, value in found.items() if value.is_floating_point()}
 
     tangents = tuple(derivative(tensor, axis) for tensor in moving)
     _load_forward_mode()
-    rates: Values = torch.func.jvp(values, tuple(moving), tangents)[1]
+    rates: ReturnedValues = torch.func.jvp(values, tuple(moving), tangents)[1]
     return rates
 
 

@@ -21,7 +21,7 @@ from fieldwise.shift.measurement.translations import Amount, translated
 
 _ROUNDING = 1e-11
 
-Values = dict[tuple[bool, str], Tensor]
+ReturnedValues = dict[tuple[bool, str], Tensor]
 
 
 class Subject:
@@ -40,7 +40,7 @@ class Subject:
         self.reference = self.run(self.inputs)
         self.unrelated = self.run(noise(example, seed=seed + 1))
 
-    def run(self, inputs: Any) -> Values:
+    def run(self, inputs: Any) -> ReturnedValues:
         """The outputs, and what the chosen modules returned, copied; complex ones as pairs."""
         returned: dict[str, list[list[Tensor]]] = defaultdict(list)
 

@@ -26,11 +26,11 @@ from fieldwise.shift.proof.layout import (
 )
 from fieldwise.shift.proof.signal import (
     BreaksError,
-    Digit,
+    DigitGroup,
     Fault,
     Moving,
-    Part,
     Same,
+    SignalDigit,
     Spectrum,
     Still,
     Tell,
@@ -86,9 +86,9 @@ def _regrouped(old: Sequence[Dim], sizes: Sequence[int], voice: Voice, first: in
     return [((tuple(next(pieces) for _ in group) or (Same(1),)),) for group in groups]
 
 
-def _merged_runs(digits: Part) -> Part:
+def _merged_runs(digits: DigitGroup) -> DigitGroup:
     """Every moving digit together with those that follow it and stay."""
-    runs: list[Part] = []
+    runs: list[DigitGroup] = []
     for digit in digits:
         if runs and not isinstance(digit, Moving) and merged((*runs[-1], digit)) is not None:
             runs[-1] = (*runs[-1], digit)
@@ -111,8 +111,8 @@ def _still(old: Sequence[Dim], sizes: Sequence[int]) -> list[Dim]:
 
 
 def _pieces(
-    digits: Part, groups: Sequence[Sequence[tuple[int, int]]], voice: Voice, first: int
-) -> Iterator[Digit]:
+    digits: DigitGroup, groups: Sequence[Sequence[tuple[int, int]]], voice: Voice, first: int
+) -> Iterator[SignalDigit]:
     """The digits cut into the sizes of ``groups``, the leading piece of each first."""
     sizes: list[list[int]] = [[] for _ in digits]
     for group in groups:
@@ -144,7 +144,7 @@ def joined(one: Dim, two: Dim, voice: Voice, place: int) -> Dim:
         return two
     ends = sorted({*_ends(one), *_ends(two)} - {0})
     tell = voice.about()
-    parts: list[Part] = []
+    parts: list[DigitGroup] = []
     for start, stop in zip([0, *ends], ends, strict=False):
         left, right = (cropped(dim, start, stop, tell) for dim in (one, two))
         parts.append(_joined_parts(left[0], right[0], voice, place))
@@ -158,7 +158,7 @@ def _ends(dim: Dim) -> Iterator[int]:
         yield place
 
 
-def _joined_parts(one: Part, two: Part, voice: Voice, place: int) -> Part:
+def _joined_parts(one: DigitGroup, two: DigitGroup, voice: Voice, place: int) -> DigitGroup:
     if all(isinstance(digit, Same) for digit in two):
         return one
     if all(isinstance(digit, Same) for digit in one):
@@ -172,13 +172,15 @@ def _joined_parts(one: Part, two: Part, voice: Voice, place: int) -> Part:
     )
 
 
-def _joined_still(one: Part, two: Part) -> Part:
+def _joined_still(one: DigitGroup, two: DigitGroup) -> DigitGroup:
     if [digit.size for digit in one] != [digit.size for digit in two]:
         return (Still(length(one)),)
     return tuple(a if isinstance(a, Still) else b for a, b in zip(one, two, strict=True))
 
 
-def _common(one: Part, two: Part, voice: Voice, place: int) -> tuple[Part, Part]:
+def _common(
+    one: DigitGroup, two: DigitGroup, voice: Voice, place: int
+) -> tuple[DigitGroup, DigitGroup]:
     """Two parts cut into digits of the same sizes."""
     one, two = without_ones(one), without_ones(two)
     sizes, others = [d.size for d in one], [d.size for d in two]
@@ -195,7 +197,9 @@ def _common(one: Part, two: Part, voice: Voice, place: int) -> tuple[Part, Part]
     return (left,), (right,)
 
 
-def _joined_digits(one: Digit, two: Digit, name: tuple[object, ...], tell: Tell) -> Digit:
+def _joined_digits(
+    one: SignalDigit, two: SignalDigit, name: tuple[object, ...], tell: Tell
+) -> SignalDigit:
     if isinstance(one, Same):
         return two
     if isinstance(two, Same):

@@ -30,15 +30,15 @@ from fieldwise.shift.proof.layout import (
     size_of,
     stays,
 )
-from fieldwise.shift.proof.signal import BreaksError, Fault, Moving, Part, Still, blamed
+from fieldwise.shift.proof.signal import BreaksError, DigitGroup, Fault, Moving, Still, blamed
 from fieldwise.shift.proof.windows import side_by_side
 
-Guards = Mapping[int, IndexSet]
+GuardSets = Mapping[int, IndexSet]
 _CELLS = 256
 
 
 def joined_dim(
-    frame: Frame, layouts: Sequence[Layout], guards: Sequence[Guards], dim: int, *, mixed: bool
+    frame: Frame, layouts: Sequence[Layout], guards: Sequence[GuardSets], dim: int, *, mixed: bool
 ) -> Dim:
     """One dimension of the result from what every read makes of it.
 
@@ -71,7 +71,7 @@ def _still(dims: Sequence[Dim], size: int, *, everywhere: bool) -> Dim:
     return stays(size)
 
 
-def _cells(guards: Sequence[Guards], dim: int, shape: Sequence[int]) -> Iterator[list[int]]:
+def _cells(guards: Sequence[GuardSets], dim: int, shape: Sequence[int]) -> Iterator[list[int]]:
     """The reads at work together, for all indices of the other dimensions."""
     others = sorted({other for guard in guards for other in guard} - {dim})
     patterns = [_patterns(guards, other, shape[other]) for other in others]
@@ -85,7 +85,7 @@ def _cells(guards: Sequence[Guards], dim: int, shape: Sequence[int]) -> Iterator
             yield list(IndexSet(0, active))
 
 
-def _patterns(guards: Sequence[Guards], dim: int, size: int) -> Iterable[int]:
+def _patterns(guards: Sequence[GuardSets], dim: int, size: int) -> Iterable[int]:
     """Which reads are at work at an index of a dimension, as bit masks, every combination once."""
     here = [guard.get(dim) for guard in guards]
     return dict.fromkeys(_at_work(here, _starts(here, size)))
@@ -122,7 +122,7 @@ def _in_cell(
     if not mixed and (periodic := _interleaved(frame, dims, guards, place)) is not None:
         return periodic
     tell = frame.voice.about()
-    parts: list[Part] = []
+    parts: list[DigitGroup] = []
     for start, stop, readers in runs:
         pieces = [cropped(dims[n], start, stop, tell) for n in readers]
         name = place + len(frame.result) * (start + 1)

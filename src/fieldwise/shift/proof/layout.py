@@ -16,11 +16,11 @@ from fieldwise.axes import AxisMap, Border, IndexSet, Table
 from fieldwise.graph.ir import Along, Shape
 from fieldwise.shift.proof.signal import (
     BreaksError,
-    Digit,
+    DigitGroup,
     Fault,
     Moving,
-    Part,
     Same,
+    SignalDigit,
     Spectrum,
     Still,
     Tell,
@@ -30,7 +30,7 @@ from fieldwise.shift.proof.signal import (
 )
 from fieldwise.shift.proof.windows import resized, side_by_side
 
-Dim = tuple[Part, ...]
+Dim = tuple[DigitGroup, ...]
 Layout = tuple[Dim, ...]
 
 
@@ -99,7 +99,7 @@ def period_of(layout: Layout) -> int:
     return lcm(*(digit.period for digit in movers(layout)))
 
 
-def length(part: Part) -> int:
+def length(part: DigitGroup) -> int:
     """The number of positions of a part."""
     return prod(digit.size for digit in part)
 
@@ -205,7 +205,7 @@ def _regular_map(table: Table, advance: int, period: int, turn: int | None) -> A
     return AxisMap(advance, table.rows[:period])
 
 
-def as_window(dim: Dim, tell: Tell) -> Digit:
+def as_window(dim: Dim, tell: Tell) -> SignalDigit:
     """The whole dimension as one digit: of several parts the one that moves and is longest.
 
     Raises BreaksError where a digit that is not the leading one of its part moves.
@@ -244,7 +244,7 @@ def cropped(dim: Dim, start: int, stop: int, tell: Tell) -> Dim:
 
     Raises BreaksError where an end falls inside a block of digits of which some move.
     """
-    parts: list[Part] = []
+    parts: list[DigitGroup] = []
     place = 0
     for part in dim:
         size = length(part)
@@ -255,7 +255,7 @@ def cropped(dim: Dim, start: int, stop: int, tell: Tell) -> Dim:
     return tuple(parts)
 
 
-def _cropped(part: Part, start: int, stop: int, tell: Tell) -> Part:
+def _cropped(part: DigitGroup, start: int, stop: int, tell: Tell) -> DigitGroup:
     tail = length(part[1:])
     if start % tail == 0 == stop % tail:
         return (resized(part[0], start // tail, stop // tail, tell), *part[1:])

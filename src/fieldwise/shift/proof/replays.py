@@ -26,7 +26,7 @@ DRAWS = 3
 
 Shift = tuple[int, int]
 """Along which axis of the shifted input, and by how much."""
-Run = list[Tensor]
+ReplayedValues = list[Tensor]
 """One value, per draw of the inputs."""
 
 
@@ -43,7 +43,7 @@ class Replays:
         self._graph = graph
         self._shifts: tuple[Shift | None, ...] = (None, *shifts)
         self._constants = [_Constants(seed) for seed in range(DRAWS)]
-        self._values: dict[str, dict[Shift | None, Run]] = {}
+        self._values: dict[str, dict[Shift | None, ReplayedValues]] = {}
         dice = torch.Generator().manual_seed(0)
         examples = list(given) if len(given) == len(graph.inputs) else [None] * len(graph.inputs)
         for name, example in zip(graph.inputs, examples, strict=True):
@@ -53,7 +53,7 @@ class Replays:
                 for axis, by in shifts:
                     self._values[name][axis, by] = [x.roll(by, axis) for x in run]
 
-    def __getitem__(self, name: str) -> dict[Shift | None, Run]:
+    def __getitem__(self, name: str) -> dict[Shift | None, ReplayedValues]:
         return self._values[name]
 
     def executed(self, nodes: Sequence[Node], most: int) -> Iterator[Node]:
@@ -80,7 +80,7 @@ class Replays:
         if any(name not in self._values for name in node.operands):
             return False
         operands = [self._values[name] for name in node.operands]
-        made: dict[Shift | None, list[Run]] = {}
+        made: dict[Shift | None, list[ReplayedValues]] = {}
         try:
             with seeded(), torch.no_grad(), without_autocast():
                 calls = [constants.call(node) for constants in self._constants]
@@ -97,9 +97,9 @@ class Replays:
         self,
         node: Node,
         calls: Sequence[Callable[[Sequence[Tensor]], list[Tensor]]],
-        operands: Sequence[dict[Shift | None, Run]],
+        operands: Sequence[dict[Shift | None, ReplayedValues]],
         shift: Shift | None,
-    ) -> list[Run]:
+    ) -> list[ReplayedValues]:
         """Per result of a node, its run.  Raises ValueError where it is not what was recorded."""
         made = [call([one[shift][draw] for one in operands]) for draw, call in enumerate(calls)]
         shapes = [self._graph.shape(name) for name in node.results]

@@ -156,8 +156,8 @@ class Spectrum:
         return replace(self, size=len(found), first=0, order=order)
 
 
-Digit = Same | Still | Moving | Spectrum
-Part = tuple[Digit, ...]
+SignalDigit = Same | Still | Moving | Spectrum
+DigitGroup = tuple[SignalDigit, ...]
 Tell = Callable[[Condition, Moving], Fault]
 
 
@@ -266,7 +266,7 @@ def cut(moving: Moving, tail: int, name: tuple[object, ...], tell: Tell) -> Movi
     return stretched(moving, blocks, Border.DROP, moving.size // tail, name, tell)
 
 
-def merged(part: Part) -> Digit | None:
+def merged(part: DigitGroup) -> SignalDigit | None:
     """The digits as one; None where what moves is not the leading one.
 
     >>> lead = Moving(4, Fraction(1, 2), 4, IndexSet.range(0, 4), ("x",))
@@ -298,11 +298,11 @@ def merged(part: Part) -> Digit | None:
     )
 
 
-def without_ones(part: Part) -> Part:
+def without_ones(part: DigitGroup) -> DigitGroup:
     """Without digits of size 1 that do not move; never empty."""
     kept = tuple(digit for digit in part if digit.size != 1 or isinstance(digit, Moving))
     return kept or (Same(1),)
 
 
-def _length(part: Part) -> int:
+def _length(part: DigitGroup) -> int:
     return prod(digit.size for digit in part)

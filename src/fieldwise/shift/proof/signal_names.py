@@ -16,7 +16,7 @@ from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.ir import Along, Read, Ref, Separable
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import Dim, Layout, movers
-from fieldwise.shift.proof.signal import Digit, Moving, Spectrum
+from fieldwise.shift.proof.signal import Moving, SignalDigit, Spectrum
 
 _CUTS = frozenset(
     "slice narrow split index index_select roll pad repeat tile clone alias detach copy lift "
@@ -79,7 +79,7 @@ def _passes(coord: Along, dim: Dim, after: int) -> bool:
     return isinstance(coord.map, AxisMap) and coord.map.is_identity and size == after
 
 
-def _length(part: tuple[Digit, ...]) -> int:
+def _length(part: tuple[SignalDigit, ...]) -> int:
     size = 1
     for digit in part:
         size *= digit.size
@@ -133,7 +133,7 @@ def _operand(frame: Frame, number: int, at: int) -> Hashable:
     return tuple(tuple(tuple(_described(part, at)) for part in dim) for dim in layout)
 
 
-def _described(part: tuple[Digit, ...], at: int) -> Iterator[Hashable]:
+def _described(part: tuple[SignalDigit, ...], at: int) -> Iterator[Hashable]:
     for digit in part:
         if isinstance(digit, Moving):
             yield (digit.origin, digit.at - at, digit.rate, digit.turn)

@@ -28,7 +28,7 @@ from fieldwise.shift.proof.layout import (
     stays,
     uniform,
 )
-from fieldwise.shift.proof.signal import BreaksError, Digit, Fault, Moving, Spectrum
+from fieldwise.shift.proof.signal import BreaksError, Fault, Moving, SignalDigit, Spectrum
 
 _SCALES = frozenset({"mul", "multiply", "matmul", "einsum", "linear"})
 _ADDS = frozenset({"add", "sub", "subtract"})
@@ -126,7 +126,7 @@ def without_phases(layout: Layout) -> Layout:
     return tuple(stays(size_of(dim)) if has_spectrum(dim) else dim for dim in layout)
 
 
-def _conjugated(digit: Digit) -> Digit:
+def _conjugated(digit: SignalDigit) -> SignalDigit:
     return replace(digit, sign=-digit.sign) if isinstance(digit, Spectrum) else digit
 
 

@@ -27,4 +27,4 @@ class Lost:
     faults: tuple[Fault, ...]
 
 
-State = Follows | Lost
+ProofState = Follows | Lost

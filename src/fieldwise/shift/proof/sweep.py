@@ -41,7 +41,7 @@ from fieldwise.shift.proof.layout import (
 )
 from fieldwise.shift.proof.reasons import Reasons
 from fieldwise.shift.proof.signal import BreaksError, Fault
-from fieldwise.shift.proof.states import Follows, Lost, State
+from fieldwise.shift.proof.states import Follows, Lost, ProofState
 from fieldwise.shift.proof.step import advanced, is_random
 from fieldwise.shift.proof.undecided import handed_on, has_weights, merged_faults
 from fieldwise.shift.proof.verdict import axis_certificate, is_claimed
@@ -106,7 +106,7 @@ def certify(
 def _refuted(
     graph: Graph,
     source: Value,
-    states: Mapping[int, Mapping[str, State]],
+    states: Mapping[int, Mapping[str, ProofState]],
     values: Sequence[str],
     example: Any,
 ) -> frozenset[tuple[str, int]]:
@@ -149,8 +149,8 @@ def _dependent(graph: Graph, source: str) -> Iterator[str]:
 # -------------------------------------------------------------------- the sweep
 
 
-def _sweep(graph: Graph, source: Value, axis: int, *, circular: bool) -> Mapping[str, State]:
-    states: dict[str, State] = {
+def _sweep(graph: Graph, source: Value, axis: int, *, circular: bool) -> Mapping[str, ProofState]:
+    states: dict[str, ProofState] = {
         name: Follows(tuple(map(stays, graph.shape(name)))) for name in graph.inputs
     }
     states[source.name] = Follows(source_layout(source.shape, axis, circular=circular))
@@ -166,12 +166,12 @@ def _next(
     graph: Graph,
     node: Node,
     position: int,
-    states: Mapping[str, State],
+    states: Mapping[str, ProofState],
     size: int,
     names: dict[Hashable, int],
     *,
     circular: bool,
-) -> State:
+) -> ProofState:
     read = dict.fromkeys(read.operand for read in node.reads[position])
     operands = {number: states[node.operands[number]] for number in read}
     known = handed_on(_inherited(operands.values()), node, _shifted(node, operands))
@@ -233,7 +233,7 @@ def _placed(fault: Fault, name: str, node: Node) -> Fault:
     return replace(fault, node=name, module=node.module, settled=has_weights(node))
 
 
-def _shifted(node: Node, operands: Mapping[int, State]) -> int:
+def _shifted(node: Node, operands: Mapping[int, ProofState]) -> int:
     """How many of a node's operands a shift of the input changes."""
     return len({
         node.operands[number]

@@ -12,7 +12,7 @@ import numpy as np
 from fieldwise.axes import IndexSet
 from fieldwise.graph.constants import Constant, Values
 from fieldwise.shift.proof.layout import Dim, length, period_of
-from fieldwise.shift.proof.signal import BreaksError, Fault, Moving, Part, Same, Still, blamed
+from fieldwise.shift.proof.signal import BreaksError, DigitGroup, Fault, Moving, Same, Still, blamed
 
 
 def checked(
@@ -57,7 +57,7 @@ def _varied(dim: Dim) -> Dim:
     )
 
 
-def _moves(part: Part) -> bool:
+def _moves(part: DigitGroup) -> bool:
     return any(isinstance(digit, Moving) for digit in part)
 
 
@@ -70,15 +70,15 @@ def _parts(dim: Dim) -> list[tuple[int, int, int]]:
     return out
 
 
-def _by_digits(block: Values, varying: Sequence[int], parts: Sequence[Part]) -> Values:
+def _by_digits(block: Values, varying: Sequence[int], parts: Sequence[DigitGroup]) -> Values:
     """One axis per digit of the parts, in order, then one for all the rest."""
     rest = np.moveaxis(block, varying, range(len(varying)))
     return rest.reshape([*(digit.size for part in parts for digit in part), -1])
 
 
 def _against(
-    parts: Sequence[Part], block: Values, period: int, axis_size: int, fault: Fault
-) -> list[Part]:
+    parts: Sequence[DigitGroup], block: Values, period: int, axis_size: int, fault: Fault
+) -> list[DigitGroup]:
     digits = [digit for part in parts for digit in part]
     moving = {n: digit for n, digit in enumerate(digits) if isinstance(digit, Moving)}
     if all(digit.whole for digit in moving.values()):

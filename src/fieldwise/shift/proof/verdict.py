@@ -10,13 +10,13 @@ from fieldwise.axes import IndexSet
 from fieldwise.shift.certificate import AxisCertificate, Breaker, Circular, Interior, Move
 from fieldwise.shift.proof.layout import Layout, has_spectrum, length, movers
 from fieldwise.shift.proof.signal import Fault, Moving
-from fieldwise.shift.proof.states import Follows, Lost, State
+from fieldwise.shift.proof.states import Follows, Lost, ProofState
 
 _FITS = "no circular padding is larger than the axis that it pads"
 
 
 def axis_certificate(
-    axis: int, size: int, circular: State, interior: State, *, refuted: bool
+    axis: int, size: int, circular: ProofState, interior: ProofState, *, refuted: bool
 ) -> AxisCertificate:
     """The certificate of one axis of the input, of ``size``, from the ends of both sweeps.
 
@@ -36,7 +36,7 @@ def axis_certificate(
     )
 
 
-def is_claimed(state: State) -> bool:
+def is_claimed(state: ProofState) -> bool:
     """Whether a value would be called broken."""
     return any(fault.known for fault in _faults(state))
 
@@ -48,7 +48,7 @@ def _breakers(faults: Sequence[Fault], axis: int) -> tuple[Breaker, ...]:
     )
 
 
-def _faults(state: State) -> tuple[Fault, ...]:
+def _faults(state: ProofState) -> tuple[Fault, ...]:
     if isinstance(state, Lost):
         return state.faults
     if any(map(has_spectrum, state.layout)):
@@ -60,7 +60,7 @@ def _broken(faults: Sequence[Fault]) -> Circular:
     return Circular(holds=False, undecided=not any(fault.known for fault in faults))
 
 
-def _circular(state: State, size: int) -> Circular:
+def _circular(state: ProofState, size: int) -> Circular:
     assert isinstance(state, Follows)
     period = gcd(state.period, size)
     found = tuple(
@@ -88,7 +88,7 @@ def _step(proven: int, moving: Moving, period: int, size: int) -> int:
     return step if 2 * step <= moving.turn else step - moving.turn
 
 
-def _interior(state: State) -> Interior:
+def _interior(state: ProofState) -> Interior:
     if isinstance(state, Lost):
         return Interior()
     found = tuple(_moves(state.layout, state.period))

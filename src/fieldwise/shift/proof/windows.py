@@ -9,10 +9,10 @@ from math import lcm, prod
 from fieldwise.axes import AxisMap, Border
 from fieldwise.shift.proof.signal import (
     BreaksError,
-    Digit,
+    DigitGroup,
     Fault,
     Moving,
-    Part,
+    SignalDigit,
     Spectrum,
     Still,
     Tell,
@@ -21,7 +21,7 @@ from fieldwise.shift.proof.signal import (
 )
 
 
-def resized(digit: Digit, start: int, stop: int, tell: Tell) -> Digit:
+def resized(digit: SignalDigit, start: int, stop: int, tell: Tell) -> SignalDigit:
     """The positions [start, stop) of a digit."""
     if (start, stop) == (0, digit.size):
         return digit
@@ -76,13 +76,13 @@ def _unlike(one: Moving, two: Moving) -> Fault:
     )
 
 
-def side_by_side(parts: Iterable[Part], tell: Tell) -> tuple[Part, ...]:
+def side_by_side(parts: Iterable[DigitGroup], tell: Tell) -> tuple[DigitGroup, ...]:
     """Neighbours that are pieces of one signal, or that all stay, become one.
 
     Whether pieces of several signals make one that repeats, as tiles that are worked on one by one
     do, is not looked into.
     """
-    joined: list[Part] = []
+    joined: list[DigitGroup] = []
     for part in parts:
         if joined and (one := _continued(joined[-1], part, tell)) is not None:
             joined[-1] = one
@@ -97,7 +97,7 @@ def side_by_side(parts: Iterable[Part], tell: Tell) -> tuple[Part, ...]:
     )
 
 
-def _continued(left: Part, right: Part, tell: Tell) -> Part | None:
+def _continued(left: DigitGroup, right: DigitGroup, tell: Tell) -> DigitGroup | None:
     """Two neighbours as one part; None where they are none."""
     one, two = left[0], right[0]
     if isinstance(one, Moving) and isinstance(two, Moving):
@@ -114,13 +114,13 @@ def _continued(left: Part, right: Part, tell: Tell) -> Part | None:
     return (Still(_length(left) + _length(right)),)
 
 
-def _rows(left: Part, right: Part, tell: Tell) -> Part | None:
+def _rows(left: DigitGroup, right: DigitGroup, tell: Tell) -> DigitGroup | None:
     """Rows of which each moves alike, further rows of the same kind below them."""
     if isinstance(left[0], Moving | Spectrum) or isinstance(right[0], Moving | Spectrum):
         return None
     if [digit.size for digit in left[1:]] != [digit.size for digit in right[1:]]:
         return None
-    size, tail = left[0].size + right[0].size, list[Digit]()
+    size, tail = left[0].size + right[0].size, list[SignalDigit]()
     for one, two in zip(left[1:], right[1:], strict=True):
         if isinstance(one, Moving) and isinstance(two, Moving) and one.rate == two.rate:
             name = ("rows", left[0].size, one.origin, two.origin, two.at - one.at)
@@ -132,5 +132,5 @@ def _rows(left: Part, right: Part, tell: Tell) -> Part | None:
     return (Still(size), *tail)
 
 
-def _length(part: Part) -> int:
+def _length(part: DigitGroup) -> int:
     return prod(digit.size for digit in part)

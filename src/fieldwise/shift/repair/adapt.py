@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,18 +28,16 @@ from torch.overrides import TorchFunctionMode
 
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import copied
-from fieldwise.shift.repair.calls import Call, known_call
+from fieldwise.shift.repair.calls import AnyFunction, FunctionCall, known_call
 from fieldwise.shift.repair.forwards import check, made_class, recipe
 from fieldwise.shift.repair.report import Change
 
-Function = Callable[..., Any]
 
-
-class Session(ABC):
+class AdaptedRun(ABC):
     """One run of an adapted model: sees every known call, and may keep what the run decided."""
 
     @abstractmethod
-    def rewrite(self, call: Call) -> Any:
+    def rewrite(self, call: FunctionCall) -> Any:
         """What to compute instead of ``call.run()``."""
 
 
@@ -57,7 +55,7 @@ class Adaptation(ABC):
         """Repairs of a lower rank see the calls first, whichever was made first."""
 
     @abstractmethod
-    def session(self) -> Session:
+    def session(self) -> AdaptedRun:
         """The state of one run."""
 
 
@@ -87,7 +85,7 @@ class Heard:
     """What a run told: per call its module, and what was done to it, or the call itself."""
 
     notes: list[tuple[nn.Module | None, str, str]] = field(default_factory=list)
-    calls: list[tuple[nn.Module | None, Call]] = field(default_factory=list)
+    calls: list[tuple[nn.Module | None, FunctionCall]] = field(default_factory=list)
 
 
 class _Active(threading.local):
@@ -118,13 +116,13 @@ def where() -> str:
     return f" of '{path}'" if path else ""
 
 
-def note(func: Function, what: str) -> None:
+def note(func: AnyFunction, what: str) -> None:
     """Tell whoever listens that a call was rewritten."""
     if _ACTIVE.heard is not None:
         _ACTIVE.heard.notes.append((_ACTIVE.module, func.__name__, what))
 
 
-def tell(call: Call) -> None:
+def tell(call: FunctionCall) -> None:
     """Tell whoever listens of a call that is about to be rewritten."""
     if _ACTIVE.heard is not None:
         _ACTIVE.heard.calls.append((_ACTIVE.module, call))
@@ -168,13 +166,13 @@ def _running(adaptation: Adaptation, module: nn.Module) -> Iterator[None]:
 
 
 class _Mode(TorchFunctionMode):
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: AdaptedRun) -> None:
         super().__init__()
         self._session = session
 
     def __torch_function__(
         self,
-        func: Function,
+        func: AnyFunction,
         types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,

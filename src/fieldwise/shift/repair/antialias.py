@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
-from fieldwise.shift.repair.adapt import Adaptation, Session, note
-from fieldwise.shift.repair.calls import CONV, Call
+from fieldwise.shift.repair.adapt import Adaptation, AdaptedRun, note
+from fieldwise.shift.repair.calls import CONV, FunctionCall
 from fieldwise.shift.repair.strides import Strided, strided
 
 _CONVS = {axes: conv for conv, axes in CONV.items()}
@@ -37,16 +37,16 @@ class Antialiased(Adaptation):
         """The first."""
         return 0
 
-    def session(self) -> Session:
+    def session(self) -> AdaptedRun:
         """Nothing is kept during a run."""
         return _Session(self.taps)
 
 
 @dataclass(frozen=True, slots=True)
-class _Session(Session):
+class _Session(AdaptedRun):
     taps: int
 
-    def rewrite(self, call: Call) -> Any:
+    def rewrite(self, call: FunctionCall) -> Any:
         """Strided windows; pools that return indices are left alone."""
         found = strided(call)
         if found is None or call.gives_indices:

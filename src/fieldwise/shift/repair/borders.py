@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
-from fieldwise.shift.repair.calls import Call
+from fieldwise.shift.repair.calls import FunctionCall
 
 Pads = tuple[int, int]
 
@@ -73,7 +73,7 @@ def windows(size: int, span: int, stride: int, pads: Pads, *, ceils: bool = Fals
     return count - ((count - 1) * stride >= size + pads[0])
 
 
-def conv_padding(call: Call, count: int) -> list[Pads]:
+def conv_padding(call: FunctionCall, count: int) -> list[Pads]:
     """What a convolution adds before and after, per spatial axis."""
     padding = call.get("padding", 0)
     if padding == "valid":

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 
-Function = Callable[..., Any]
-Family = dict[Function, int]
+AnyFunction = Callable[..., Any]
+Family = dict[AnyFunction, int]
 """Functions that take the same arguments, each with the number of its spatial axes; 0 for any."""
 
 _CONV = "input weight bias stride padding dilation groups"
@@ -52,16 +52,16 @@ _FAMILIES: tuple[tuple[Family, str], ...] = (
     ({torch.constant_pad_nd: 0}, "input pad value"),
     (INTERPOLATE, _INTERPOLATE),
 )
-_SIGNATURES: dict[Function, tuple[str, ...]] = {
+_SIGNATURES: dict[AnyFunction, tuple[str, ...]] = {
     func: tuple(names.split()) for family, names in _FAMILIES for func in family
 }
 
 
 @dataclass(frozen=True)
-class Call:
+class FunctionCall:
     """A call of a known function: its arguments by name, those that were given."""
 
-    func: Function
+    func: AnyFunction
     given: Mapping[str, Any]
 
     def __getitem__(self, name: str) -> Any:
@@ -75,7 +75,7 @@ class Call:
     def sizes(self, name: str, count: int, default: Any) -> tuple[int, ...]:
         """An argument that holds one integer per spatial axis, or one for all.
 
-        >>> Call(torch.conv2d, {"stride": 2}).sizes("stride", 2, 1)
+        >>> FunctionCall(torch.conv2d, {"stride": 2}).sizes("stride", 2, 1)
         (2, 2)
         """
         found = self.get(name, default)
@@ -90,7 +90,7 @@ class Call:
         """Whether it is a pool that also returns where in its operand the maxima stand."""
         return self.func in _INDEXED or bool(self.get("return_indices", False))
 
-    def but(self, **changes: Any) -> Call:
+    def but(self, **changes: Any) -> FunctionCall:
         """The same call with some arguments changed."""
         return replace(self, given={**self.given, **changes})
 
@@ -100,7 +100,9 @@ class Call:
         return self.func(given.pop("input"), **given)
 
 
-def known_call(func: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
+def known_call(
+    func: AnyFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> FunctionCall | None:
     """The call with its arguments by name; None for a function that is not one of these.
 
     >>> call = known_call(F.pad, (torch.zeros(2), (1, 1)), {"mode": "constant"})
@@ -110,4 +112,4 @@ def known_call(func: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     names = _SIGNATURES.get(func)
     if names is None:
         return None
-    return Call(func, {**dict(zip(names, args, strict=False)), **kwargs})
+    return FunctionCall(func, {**dict(zip(names, args, strict=False)), **kwargs})

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fieldwise.field.closed import closed_forms
-from fieldwise.field.state import State, descent
+from fieldwise.field.state import ValueState, descent
 from fieldwise.graph.graph import Graph
 
-Follows = tuple[int | None, ...]
+SpatialDims = tuple[int | None, ...]
 """Per dimension the axis of the input that it is, counted among the spatial ones; else None."""
 
 
-def by_place(rank: int, spatial: int) -> Follows:
+def by_place(rank: int, spatial: int) -> SpatialDims:
     """The last ``spatial`` dimensions, in order.
 
     >>> by_place(4, 2)
@@ -27,14 +27,14 @@ def by_place(rank: int, spatial: int) -> Follows:
     return (*[None] * (rank - spatial), *range(spatial))
 
 
-def nowhere(rank: int) -> Follows:
+def nowhere(rank: int) -> SpatialDims:
     """No dimension is spatial."""
     return (None,) * rank
 
 
 def by_descent(
-    graph: Graph, axes: Sequence[int], expected: Mapping[str, Follows]
-) -> dict[str, Follows]:
+    graph: Graph, axes: Sequence[int], expected: Mapping[str, SpatialDims]
+) -> dict[str, SpatialDims]:
     """What the dimensions of values follow.
 
     axes:     of the inputs, the spatial ones
@@ -55,7 +55,7 @@ def by_descent(
     return found
 
 
-def _followed(state: State, axes: Sequence[int], place: Follows) -> Follows:
+def _followed(state: ValueState, axes: Sequence[int], place: SpatialDims) -> SpatialDims:
     masks = [descent(digits) for digits in state.layout]
     found: list[int | None] = [None] * len(masks)
     for number, axis in enumerate(axes):
@@ -67,7 +67,7 @@ def _followed(state: State, axes: Sequence[int], place: Follows) -> Follows:
     return tuple(found)
 
 
-def _leading(state: State, number: int) -> list[int]:
+def _leading(state: ValueState, number: int) -> list[int]:
     """The dimensions whose outermost digit is an axis's, which counts on without end."""
     tracks = (product.tracks[number] for product in state.local)
     return sorted({track.digits[0][0] for track in tracks if track.digits})

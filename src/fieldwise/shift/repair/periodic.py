@@ -11,7 +11,7 @@ from torch import nn
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import copied
 from fieldwise.errors import check_choice
-from fieldwise.shift.repair.adapt import Adaptation, Session, listening, running_module, tell
+from fieldwise.shift.repair.adapt import Adaptation, AdaptedRun, listening, running_module, tell
 from fieldwise.shift.repair.calls import (
     AVG_POOL,
     CONV,
@@ -21,10 +21,10 @@ from fieldwise.shift.repair.calls import (
     PAD,
     TRANSPOSED,
     UNFOLD,
-    Call,
-    Function,
+    AnyFunction,
+    FunctionCall,
 )
-from fieldwise.shift.repair.layouts import Follows, by_descent, by_place, nowhere
+from fieldwise.shift.repair.layouts import SpatialDims, by_descent, by_place, nowhere
 from fieldwise.shift.repair.resampling import fold, interpolate, transposed
 from fieldwise.shift.repair.windows import conv, pad, pool, unfold
 
@@ -63,11 +63,11 @@ class Periodic(Adaptation):
         """The last, so that what other repairs pad is wrapped too."""
         return 1
 
-    def session(self) -> Session:
+    def session(self) -> AdaptedRun:
         """Nothing is kept during a run."""
         return _Session(self)
 
-    def place(self, call: Call) -> Follows:
+    def place(self, call: FunctionCall) -> SpatialDims:
         """What the operand's dimensions follow where only their place tells."""
         rank, spatial = call["input"].dim(), len(self.wrapped)
         if call.func in PAD:
@@ -78,10 +78,10 @@ class Periodic(Adaptation):
         return by_place(rank, spatial) if fits and rank >= spatial else nowhere(rank)
 
 
-Rule = Callable[..., Any]
+PeriodicRule = Callable[..., Any]
 
 _WINDOWED = CONV | MAX_POOL | AVG_POOL | UNFOLD | FOLD | TRANSPOSED
-_FAMILIES: tuple[tuple[dict[Function, int], Rule], ...] = (
+_FAMILIES: tuple[tuple[dict[AnyFunction, int], PeriodicRule], ...] = (
     (CONV, conv),
     (MAX_POOL, pool),
     (AVG_POOL, pool),
@@ -95,10 +95,10 @@ _RULES = {function: rule for family, rule in _FAMILIES for function in family}
 
 
 @dataclass(frozen=True, slots=True)
-class _Session(Session):
+class _Session(AdaptedRun):
     periodic: Periodic
 
-    def rewrite(self, call: Call) -> Any:
+    def rewrite(self, call: FunctionCall) -> Any:
         """By the rule for its function; every function that is known has one."""
         interpolation = self.periodic.interpolation
         if call.func in INTERPOLATE and interpolation == "clamp":
@@ -118,7 +118,7 @@ class _Session(Session):
 _LAYOUTS = "_periodic_layouts"
 
 
-def _key(call: Call) -> tuple[str, int]:
+def _key(call: FunctionCall) -> tuple[str, int]:
     return call.func.__name__, call["input"].dim()
 
 
@@ -143,7 +143,7 @@ def learn_layouts(model: nn.Module, example: Any, periodic: Periodic) -> None:
     first = periodic.input_rank - len(periodic.wrapped)
     found = by_descent(graph, range(first, periodic.input_rank), asked)
     paths = {id(module): path for path, module in subject.named_modules()}
-    learnt: dict[str, dict[tuple[str, int], set[Follows]]] = {}
+    learnt: dict[str, dict[tuple[str, int], set[SpatialDims]]] = {}
     for number, (module, call) in enumerate(heard.calls):
         if str(number) in operands:
             table = learnt.setdefault(paths[id(module)], {})

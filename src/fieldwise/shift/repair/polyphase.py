@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from fieldwise.errors import UnsuitableError
-from fieldwise.shift.repair.adapt import Adaptation, Session, note, where
+from fieldwise.shift.repair.adapt import Adaptation, AdaptedRun, note, where
 from fieldwise.shift.repair.borders import wrapped
-from fieldwise.shift.repair.calls import INTERPOLATE, PAD, TRANSPOSED, Call
+from fieldwise.shift.repair.calls import INTERPOLATE, PAD, TRANSPOSED, FunctionCall
 from fieldwise.shift.repair.strides import Strided, strided
 
-Sizes = tuple[int, ...]
+AxisSizes = tuple[int, ...]
 
 _TIE = 1e-9
 
@@ -56,13 +56,13 @@ class Polyphase(Adaptation):
         """The first."""
         return 0
 
-    def session(self) -> Session:
+    def session(self) -> AdaptedRun:
         """Every run chooses anew."""
         return _Session(self.spatial, self.valid)
 
 
 @dataclass
-class _Session(Session):
+class _Session(AdaptedRun):
     """The book of one run.
 
     steps: per size reached, the size it was reached from and the phases chosen: a tensor
@@ -73,10 +73,10 @@ class _Session(Session):
 
     spatial: int
     valid: bool
-    steps: dict[Sizes, tuple[Sizes, Tensor]] = field(default_factory=dict)
-    padded: dict[int, tuple[Tensor, Tensor, Sizes]] = field(default_factory=dict)
+    steps: dict[AxisSizes, tuple[AxisSizes, Tensor]] = field(default_factory=dict)
+    padded: dict[int, tuple[Tensor, Tensor, AxisSizes]] = field(default_factory=dict)
 
-    def rewrite(self, call: Call) -> Any:
+    def rewrite(self, call: FunctionCall) -> Any:
         """Strided windows are sampled adaptively, upsampling is put back into place."""
         if call.func in PAD:
             return self._pad(call)
@@ -92,7 +92,7 @@ class _Session(Session):
             )
         return self._sampled(found)
 
-    def _pad(self, call: Call) -> Tensor:
+    def _pad(self, call: FunctionCall) -> Tensor:
         """Remember what was padded: a strided window needs to know the size of its period."""
         result: Tensor = call.run()
         pad = tuple(call["pad"])[: 2 * self.spatial]
@@ -124,7 +124,7 @@ class _Session(Session):
             dense = dense.narrow(dim, 0, size)
         return self._subsampled(dense, found, sizes)
 
-    def _subsampled(self, dense: Tensor, found: Strided, sizes: Sizes) -> Tensor:
+    def _subsampled(self, dense: Tensor, found: Strided, sizes: AxisSizes) -> Tensor:
         func = found.call.func
         results = tuple(size // s for size, s in zip(sizes, found.strides, strict=True))
         known = self.steps.get(results)
@@ -143,11 +143,11 @@ class _Session(Session):
         note(func, f"stride {_spelled(found.strides)} sampled at the phase of its branch")
         return sampled(dense, found.strides, phases)
 
-    def _known(self) -> list[Sizes]:
+    def _known(self) -> list[AxisSizes]:
         """The sizes on the way down."""
         return sorted({sizes for sizes, _ in self.steps.values()}, reverse=True)
 
-    def _upsampled(self, call: Call) -> Tensor:
+    def _upsampled(self, call: FunctionCall) -> Tensor:
         """Roll the result to where the grid of its size stands."""
         result: Tensor = call.run()
         if result.dim() != self.spatial + 2:
@@ -172,7 +172,7 @@ class _Session(Session):
         return rolled(result, offset)
 
 
-def _check(found: Strided, sizes: Sizes, *, valid: bool) -> None:
+def _check(found: Strided, sizes: AxisSizes, *, valid: bool) -> None:
     name = found.call.func.__name__
     for axis, (size, stride, result) in enumerate(
         zip(sizes, found.strides, found.results, strict=True), 2

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from fieldwise.shift.repair.adapt import note
 from fieldwise.shift.repair.borders import Pads, cropped, wrapped
-from fieldwise.shift.repair.calls import TRANSPOSED, Call
+from fieldwise.shift.repair.calls import TRANSPOSED, FunctionCall
 from fieldwise.shift.repair.windows import Wraps
 
 
-def transposed(call: Call, wraps: Wraps) -> Any:
+def transposed(call: FunctionCall, wraps: Wraps) -> Any:
     """Wrap, and cut out of the result what stands where the original does.
 
     Output i is Σ x[j]·w[i + p − s·j]; with q samples wrapped on both sides and no padding it is
@@ -56,7 +56,7 @@ def _turned(size: int, length: int, stride: int, padding: int, reach: int) -> in
     )
 
 
-def fold(call: Call, wraps: Wraps) -> Any:
+def fold(call: FunctionCall, wraps: Wraps) -> Any:
     """Wrap the plane of patches, fold it onto a larger one, and cut out the original's place.
 
     wraps: of the two axes of the result; the operand has one dimension for both
@@ -89,7 +89,7 @@ _TAPS = {"linear": 1, "bilinear": 1, "trilinear": 1, "bicubic": 2}
 _SPATIAL = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 
 
-def interpolate(call: Call, wraps: Wraps, *, half_pixel: bool = False) -> Any:
+def interpolate(call: FunctionCall, wraps: Wraps, *, half_pixel: bool = False) -> Any:
     """Wrap by a length that the scale maps to whole samples, resize, and cut that off again.
 
     Nearest interpolation looks nowhere beyond the border.  With align_corners the positions
@@ -133,7 +133,7 @@ def interpolate(call: Call, wraps: Wraps, *, half_pixel: bool = False) -> Any:
     return cropped(out, cuts)
 
 
-def _resized(call: Call, before: Sequence[int]) -> tuple[int, ...] | None:
+def _resized(call: FunctionCall, before: Sequence[int]) -> tuple[int, ...] | None:
     """The sizes after; None where they are not the scale times the sizes before."""
     if call.get("size", None) is not None:
         size = call["size"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 
 from fieldwise.shift.repair.borders import conv_padding, windows
-from fieldwise.shift.repair.calls import AVG_POOL, CONV, MAX_POOL, Call, Function
+from fieldwise.shift.repair.calls import AVG_POOL, CONV, MAX_POOL, AnyFunction, FunctionCall
 
-STRIDED: Mapping[Function, int] = CONV | MAX_POOL | AVG_POOL
+STRIDED: Mapping[AnyFunction, int] = CONV | MAX_POOL | AVG_POOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Strided:
     spans: of the window, first to last sample; before, after: its padding
     """
 
-    call: Call
+    call: FunctionCall
     sizes: tuple[int, ...]
     spans: tuple[int, ...]
     strides: tuple[int, ...]
@@ -29,12 +29,12 @@ class Strided:
     after: tuple[int, ...]
     results: tuple[int, ...]
 
-    def dense(self) -> Call:
+    def dense(self) -> FunctionCall:
         """The same window at every sample, with the same padding."""
         changes = {"ceil_mode": False} if "ceil_mode" in self.call.given else {}
         return self.call.but(stride=1, **changes)
 
-    def whole(self) -> Call:
+    def whole(self) -> FunctionCall:
         """The same window at every sample of an operand that it divides.
 
         What such a window without padding reads beyond the end is reflected, so that the result is
@@ -56,7 +56,7 @@ class Strided:
         return self.dense().but(input=F.pad(self.call["input"], sides, mode="reflect"))
 
 
-def strided(call: Call) -> Strided | None:
+def strided(call: FunctionCall) -> Strided | None:
     """The geometry of a call that skips samples; None for every other call.
 
     >>> import torch

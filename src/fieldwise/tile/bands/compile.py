@@ -28,9 +28,9 @@ from fieldwise.tile.bands.kernels import (
 )
 from fieldwise.tile.bands.kernels.layout import reshaped
 from fieldwise.tile.bands.program import Op, Program, Streamed
-from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.bands.schedule import Dependence, Wiring
-from fieldwise.tile.bands.statistics import Known, statistic
+from fieldwise.tile.bands.statistics import KnownStatistics, statistic
 from fieldwise.tile.errors import Blocked, StreamError, fault, reason
 
 
@@ -39,7 +39,7 @@ def compile_program(
     axis: int,
     *,
     endless: bool = False,
-    known: Known | None = None,
+    known: KnownStatistics | None = None,
     targets: Sequence[str] | None = None,
     made: Made | None = None,
 ) -> Program:
@@ -61,7 +61,7 @@ def compile_program(
 
 
 def blocking(
-    graph: Graph, axis: int, known: Known, made: Made | None
+    graph: Graph, axis: int, known: KnownStatistics, made: Made | None
 ) -> list[tuple[Node, str, int]]:
     """The nodes in the way of a program, the reason, and the streamed dimension of the operand."""
     return _compiled(graph, axis, False, known, made).blocked
@@ -69,7 +69,7 @@ def blocking(
 
 @uncollected()
 def _compiled(
-    graph: Graph, axis: int, endless: bool, known: Known | None, made: Made | None
+    graph: Graph, axis: int, endless: bool, known: KnownStatistics | None, made: Made | None
 ) -> _Compiler:
     compiler = _Compiler(graph, endless, known, {} if made is None else made)
     for name in graph.inputs:
@@ -89,7 +89,7 @@ Made = dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[tuple[int, Site, 
 class _Compiler:
     graph: Graph
     endless: bool
-    known: Known | None
+    known: KnownStatistics | None
     made: Made
     values: list[Streamed] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
@@ -237,7 +237,7 @@ class _Compiler:
         source = self.numbers[self._first_streamed(node)]
         kind = self.values[source]
         size = kind.shape[kind.dim]
-        reach = Reach.of(IDENTITY, Border.DROP, size=size, count=size)
+        reach = RowReach.of(IDENTITY, Border.DROP, size=size, count=size)
 
         def cut(constant: Tensor, lo: int, hi: int) -> Tensor:
             return (
@@ -307,7 +307,7 @@ class _Compiler:
         rows = shape[found.dim]
         size = operand.shape[operand.dim]
         cuts = node.op not in _UNCUT or bool(call.get("transposed"))
-        reach = Reach.of(found.map, found.border, size=size, count=rows, cuts=cuts)
+        reach = RowReach.of(found.map, found.border, size=size, count=rows, cuts=cuts)
         if self.endless and node.op not in _CARRY_STATE:
             reach = reach.opened()
         elif self.endless:

@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fieldwise.errors import CaptureError
-from fieldwise.graph.ir import Shape
-from fieldwise.tile.arrays import read
+from fieldwise.tile.arrays import Shapes, read
 from fieldwise.tile.bands.input_rows import telling_rows
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.errors import StreamError
 
-Shapes = tuple[Shape, ...]
 Compiled = Callable[[Shapes], Program]
 
 

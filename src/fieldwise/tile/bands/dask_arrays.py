@@ -22,12 +22,12 @@ from fieldwise.tile.arrays import as_numpy, numpy_dtype
 from fieldwise.tile.bands.legs import Leg, legs_of, run_leg, state_at_start
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
-from fieldwise.tile.bands.recipe import START, Findings, Parts, Recipe
-from fieldwise.tile.bands.run import State
+from fieldwise.tile.bands.recipe import START, Findings, PassParts, Recipe
+from fieldwise.tile.bands.run import BandState
 from fieldwise.tile.bands.sections import sections_of
 from fieldwise.tile.outputs import structured
 
-Task = Callable[..., tuple[Any, ...]]
+LegTask = Callable[..., tuple[Any, ...]]
 """From a recipe, findings, a state and rows of each input: the state after a leg, and results."""
 
 
@@ -79,7 +79,7 @@ def _streamed(program: Program, *given: Any) -> list[Any]:
 
 def _legs(
     program: Program,
-    task: Task,
+    task: LegTask,
     results: int,
     recipe: Any,
     findings: Any,
@@ -118,15 +118,15 @@ def _joined(recipe: Any, findings: Any, parts: Sequence[Any]) -> Any:
 
 
 def _computed(
-    leg: Leg, recipe: Recipe, findings: Findings, state: State, *blocks: Any
+    leg: Leg, recipe: Recipe, findings: Findings, state: BandState, *blocks: Any
 ) -> tuple[Any, ...]:
     after, found = run_leg(recipe.program(findings), leg, state, blocks)
     return (after, *(np.empty(0) if rows is None else as_numpy(rows) for rows in found))
 
 
 def _summed(
-    leg: Leg, recipe: Recipe, findings: Findings, state: State, *blocks: Any
-) -> tuple[State, Parts]:
+    leg: Leg, recipe: Recipe, findings: Findings, state: BandState, *blocks: Any
+) -> tuple[BandState, PassParts]:
     after, found = run_leg(recipe.pass_program(findings), leg, state, blocks)
     return after, recipe.parts(findings, found)
 

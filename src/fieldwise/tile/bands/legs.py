@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldwise.tile.arrays import numpy_dtype
+from fieldwise.tile.arrays import Interval, numpy_dtype
 from fieldwise.tile.bands.program import Program
-from fieldwise.tile.bands.run import Engine, State
+from fieldwise.tile.bands.run import BandState, Engine
 from fieldwise.tile.bands.schedule import Schedule
 from fieldwise.tile.bands.sections import Section, legs
-
-Interval = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +33,10 @@ class Leg:
     rows: tuple[Interval, ...]
 
 
-def state_at_start(program: Program, section: Section) -> State:
+def state_at_start(program: Program, section: Section) -> BandState:
     """The state before the first leg of a section."""
     schedule = Schedule.started_at(program.wiring, [lo for lo, _ in section.rows])
-    return State(tuple(schedule.done))
+    return BandState(tuple(schedule.done))
 
 
 def legs_of(program: Program, section: Section, band: int, rows: int) -> list[Leg]:
@@ -58,8 +56,8 @@ def legs_of(program: Program, section: Section, band: int, rows: int) -> list[Le
 
 
 def run_leg(
-    program: Program, leg: Leg, state: State, blocks: Sequence[np.ndarray[Any, Any]]
-) -> tuple[State, list[Tensor | None]]:
+    program: Program, leg: Leg, state: BandState, blocks: Sequence[np.ndarray[Any, Any]]
+) -> tuple[BandState, list[Tensor | None]]:
     """The state after a leg, and its rows of each output (None: it gives none).
 
     blocks: its rows of each input

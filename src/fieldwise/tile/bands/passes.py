@@ -16,7 +16,7 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node
 from fieldwise.tile.bands.compile import Made, blocking, compile_program
 from fieldwise.tile.bands.program import Program
-from fieldwise.tile.bands.statistics import Known, Statistic, planned, statistic
+from fieldwise.tile.bands.statistics import KnownStatistics, Statistic, planned, statistic
 from fieldwise.tile.errors import StreamError, reason
 
 
@@ -32,7 +32,9 @@ class Pass:
         return chain.from_iterable(self.statistics.values())
 
 
-def next_pass(graph: Graph, axis: int, known: Known, made: Made | None = None) -> Pass | None:
+def next_pass(
+    graph: Graph, axis: int, known: KnownStatistics, made: Made | None = None
+) -> Pass | None:
     """The pass that sums up what can be summed up by now; None where nothing is left to sum up.
 
     made: what earlier passes of the graph have made of its nodes (see ``compile_program``)
@@ -69,7 +71,7 @@ def run_passes(
 
     Raises StreamError as next_pass does.
     """
-    known, passes, made = Known(), list[Pass](), Made()
+    known, passes, made = KnownStatistics(), list[Pass](), Made()
     while (one := next_pass(graph, axis, known, made)) is not None:
         passes.append(one)
         done = run(one)

@@ -10,10 +10,10 @@ from fieldwise.graph.ir import Node
 from fieldwise.tile.amounts import size_text
 from fieldwise.tile.bands.kernels.registry import ENDLESS
 from fieldwise.tile.bands.program import Program
-from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.bands.schedule import Schedule, Task
 
-Step = tuple[Sequence[int], Sequence[int]]
+BandStep = tuple[Sequence[int], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class StreamPlan:
         return "\n".join(lines)
 
 
-def steps(program: Program, band: int) -> Iterator[Step]:
+def steps(program: Program, band: int) -> Iterator[BandStep]:
     """Per step, the input rows that are available and the most output rows to ask for, without end.
 
     The caller stops when all is done.
@@ -123,7 +123,7 @@ class _Tally:
         self.most = [0] * len(program.values)
         self.held = self.peak = self.state = 0
 
-    def plan(self, steps: Iterable[Step]) -> StreamPlan:
+    def plan(self, steps: Iterable[BandStep]) -> StreamPlan:
         """The steps of a run, up to its end."""
         count = 0
         for available, limit in steps:
@@ -152,7 +152,7 @@ class _Tally:
         rows = (stop - start for start, stop in zip(self.start, self.stop, strict=True))
         self.most = [max(pair) for pair in zip(self.most, rows, strict=True)]
 
-    def _operands(self, task: Task) -> Sequence[tuple[int, Reach]]:
+    def _operands(self, task: Task) -> Sequence[tuple[int, RowReach]]:
         return () if task.op is None else self.program.wiring.ops[task.op].operands
 
     def _run(self, task: Task) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.graph.ir import Node, Shape
-from fieldwise.tile.bands.kernels import Run
+from fieldwise.tile.bands.kernels import KernelRun
 from fieldwise.tile.bands.schedule import Wiring
 from fieldwise.tile.outputs import structured
 
@@ -39,7 +39,7 @@ class Op:
     """A node of the graph as it is run: operand number → value, and where its results go."""
 
     node: Node
-    run: Run
+    run: KernelRun
     operands: Mapping[int, int]
     results: tuple[tuple[int, int], ...]
 

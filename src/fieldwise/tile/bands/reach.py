@@ -1,6 +1,6 @@
 """Which rows of an operand an interval of result rows reads: intervals, not sets.
 
-A band of a value is an interval of absolute rows [lo, hi).  A ``Reach`` is the hull of an index
+A band of a value is an interval of absolute rows [lo, hi).  A ``RowReach`` is the hull of an index
 map along the streamed axis, made monotone: ``first`` is the least row that a result row *or any
 later one* reads, ``stop`` one more than the greatest that it or any earlier one reads.  What lies
 before ``first`` of the next row to come can be forgotten.
@@ -15,13 +15,12 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table
+from fieldwise.tile.arrays import Interval
 from fieldwise.tile.errors import Blocked
-
-Interval = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class RowReach:
     """Result row q·P + r reads [q·advance + firsts[r], q·advance + stops[r]), P = len(firsts).
 
     size:   rows of the operand; None while it is not known (live data)
@@ -32,7 +31,7 @@ class Reach:
     cuts:   whether the op may leave out rows that it could make (a slice, a smaller size)
     backward: whether some later row reads before an earlier one
 
-    >>> conv = Reach.of(AxisMap.window(3, padding=1), Border.DROP, size=8, count=8)
+    >>> conv = RowReach.of(AxisMap.window(3, padding=1), Border.DROP, size=8, count=8)
     >>> conv.raw(0, 4), conv.span(0, 4), conv.floor(4, 5)
     ((-1, 5), (0, 5), 3)
     >>> conv.ready(5, complete=False), conv.ready(8, complete=True)
@@ -61,7 +60,7 @@ class Reach:
         count: int,
         margin: int = 0,
         cuts: bool = True,
-    ) -> Reach:
+    ) -> RowReach:
         """The reach of an index map, ``margin`` rows wider on both sides.
 
         Raises Blocked where nothing is read at all.
@@ -84,7 +83,7 @@ class Reach:
         )  # fmt: skip
         return replace(found, over=max(found.stop(count - 1) - size, 0))
 
-    def opened(self) -> Reach:
+    def opened(self) -> RowReach:
         """The same where neither end is known yet.
 
         Raises Blocked where the map has no regular form that could go on for ever.

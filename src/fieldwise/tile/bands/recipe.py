@@ -19,9 +19,9 @@ from fieldwise.tile.bands.compile import compile_program
 from fieldwise.tile.bands.passes import Pass, next_pass
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import GlobalOps, Programs
-from fieldwise.tile.bands.statistics import Known, Part, Statistic, statistic
+from fieldwise.tile.bands.statistics import KnownStatistics, PartialSums, Statistic, statistic
 
-Parts = tuple[Part | None, ...]
+PassParts = tuple[PartialSums | None, ...]
 """What was summed up of some rows, for every statistic of a pass; None where it was given none."""
 
 
@@ -30,10 +30,10 @@ class Findings:
     """What the passes so far have found; the token is another one whenever it is found again."""
 
     token: str
-    known: Known
+    known: KnownStatistics
 
 
-START = Findings("", Known())
+START = Findings("", KnownStatistics())
 """Before the first pass."""
 
 
@@ -66,11 +66,11 @@ class Recipe:
         """The program of the pass after these findings."""
         return self._pass(findings).program
 
-    def parts(self, findings: Findings, rows: Sequence[Tensor | None]) -> Parts:
+    def parts(self, findings: Findings, rows: Sequence[Tensor | None]) -> PassParts:
         """What the next pass sums up of some rows of each of its program's outputs."""
         one = self._pass(findings)
         given = dict(zip(one.program.wiring.outputs, rows, strict=True))
-        found: list[Part | None] = []
+        found: list[PartialSums | None] = []
         with as_recorded():
             for value, summed in self._statistics(findings):
                 taken = given[value]
@@ -79,13 +79,13 @@ class Recipe:
                 found.append(None if taken is None else _on(torch.device("cpu"), summed.part()))
         return tuple(found)
 
-    def joined(self, findings: Findings, parts: Sequence[Parts]) -> Parts:
+    def joined(self, findings: Findings, parts: Sequence[PassParts]) -> PassParts:
         """The sums of stretches of rows that follow one another, in their order."""
         statistics = self._joined(findings, parts)
         given = [any(part is not None for part in group) for group in zip(*parts, strict=True)]
         return tuple(s.part() if any_ else None for s, any_ in zip(statistics, given, strict=True))
 
-    def found(self, findings: Findings, parts: Parts) -> Findings:
+    def found(self, findings: Findings, parts: PassParts) -> Findings:
         """What is known after a pass, from the sums of all rows."""
         run, known = self._made(findings).run, findings.known
         on_device = tuple(None if part is None else _on(run.device, part) for part in parts)
@@ -93,7 +93,7 @@ class Recipe:
             known = known.joined(summed.known())
         return Findings(uuid4().hex, known)
 
-    def _joined(self, findings: Findings, parts: Sequence[Parts]) -> list[Statistic]:
+    def _joined(self, findings: Findings, parts: Sequence[PassParts]) -> list[Statistic]:
         statistics = [summed for _, summed in self._statistics(findings)]
         with as_recorded():
             for stretch in parts:
@@ -152,7 +152,7 @@ class _Made:
     made: Pass | Program
 
 
-def _on(device: torch.device, part: Part) -> Part:
+def _on(device: torch.device, part: PartialSums) -> PartialSums:
     dtype, count, tensors = part
     return dtype, count, tuple(tensor.to(device) for tensor in tensors)
 

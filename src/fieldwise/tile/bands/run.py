@@ -18,12 +18,12 @@ from fieldwise.tile.bands.schedule import Schedule, Task
 from fieldwise.tile.errors import StreamError, fault, reason
 from fieldwise.tile.inputs import check_complete
 
-Source = Callable[[int, int, int], Tensor]
+RowSource = Callable[[int, int, int], Tensor]
 Emit = Callable[[int, int, Tensor], None]
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class BandState:
     """A run between two steps, to go on elsewhere; it shares no memory with the run.
 
     done:    per value, its rows done
@@ -58,7 +58,7 @@ class Engine:
         return engine
 
     @classmethod
-    def restored(cls, program: Program, device: torch.device, state: State) -> Engine:
+    def restored(cls, program: Program, device: torch.device, state: BandState) -> Engine:
         """A run that goes on from a state of a run of the same program."""
         engine = cls(program, device)
         engine.schedule.go_on(state.done)
@@ -70,10 +70,10 @@ class Engine:
             engine.states = [dict(one) for one in state.carried]
         return engine
 
-    def state(self) -> State:
+    def state(self) -> BandState:
         """Where the run stands: what is done, and the rows that are still needed."""
         carried = tuple(dict(one) for one in self.states)
-        return State(tuple(self.schedule.done), dict(self._held()), carried)
+        return BandState(tuple(self.schedule.done), dict(self._held()), carried)
 
     def _held(self) -> Iterator[tuple[int, tuple[int, Tensor]]]:
         """Rows that are still needed; copied, so that no state keeps a whole band alive."""
@@ -83,7 +83,7 @@ class Engine:
                 yield value, (lo, self.buffers[value].inside(lo, hi).clone().cpu())
 
     def step(
-        self, available: Sequence[int], limit: Sequence[int], source: Source, emit: Emit
+        self, available: Sequence[int], limit: Sequence[int], source: RowSource, emit: Emit
     ) -> None:
         """Compute what can be computed.
 
@@ -127,7 +127,7 @@ class Engine:
             return ()
         return tuple(self.program.ops[task.op].operands.values())
 
-    def _made(self, task: Task, source: Source) -> list[Tensor]:
+    def _made(self, task: Task, source: RowSource) -> list[Tensor]:
         if task.op is None:
             number = self.program.wiring.inputs.index(task.values[0])
             rows = source(number, task.lo, task.hi)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.bands.reach import RowReach
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Dependence:
     """
 
     results: tuple[int, ...]
-    operands: tuple[tuple[int, Reach], ...]
+    operands: tuple[tuple[int, RowReach], ...]
     ordered: bool = False
 
 

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from fieldwise.tile.arrays import Interval
 from fieldwise.tile.bands.input_rows import shared_rows, stops
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.schedule import Schedule
-
-Interval = tuple[int, int]
 
 OVERLAP = 16
 """By default a section reads this many times the rows that it shares with the one before."""

@@ -20,7 +20,7 @@ from fieldwise.tile.bands.calls import BoundCall
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownStatistics:
     """What earlier passes have found, by name of the first result of the node that reads it.
 
     values: results that do not have the streamed axis any more
@@ -31,12 +31,12 @@ class Known:
     values: Mapping[str, Tensor] = field(default_factory=dict)
     affine: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def joined(self, other: Known) -> Known:
+    def joined(self, other: KnownStatistics) -> KnownStatistics:
         """All that either knows."""
-        return Known({**self.values, **other.values}, {**self.affine, **other.affine})
+        return KnownStatistics({**self.values, **other.values}, {**self.affine, **other.affine})
 
 
-Part = tuple[torch.dtype, int, tuple[Tensor, ...]]
+PartialSums = tuple[torch.dtype, int, tuple[Tensor, ...]]
 """Of some rows: their type, a count, and what is summed up of them, as tensors."""
 
 
@@ -54,17 +54,17 @@ class Statistic(Protocol):
     def add(self, rows: Tensor) -> None:
         """Take the next rows of the node's operand into account."""
 
-    def part(self) -> Part:
+    def part(self) -> PartialSums:
         """What is summed up so far, for another machine to go on with."""
 
-    def join(self, part: Part) -> None:
+    def join(self, part: PartialSums) -> None:
         """Take into account what was summed up of the rows that come next."""
 
-    def known(self) -> Known:
+    def known(self) -> KnownStatistics:
         """What is known of the node after the last row."""
 
 
-def planned(one: Statistic, graph: Graph, device: torch.device) -> Known:
+def planned(one: Statistic, graph: Graph, device: torch.device) -> KnownStatistics:
     """What stands in for what a statistic will find, as long as only the plan is wanted."""
     values = [(name, graph.values[name]) for name in one.node.results]
     zeros = {
@@ -72,11 +72,11 @@ def planned(one: Statistic, graph: Graph, device: torch.device) -> Known:
         for name, value in values
     }
     if not one.normalises:
-        return Known(zeros)
+        return KnownStatistics(zeros)
     ((name, value), *_) = values
     unit = torch.ones([1] * len(value.shape), device=device)
     del zeros[name]
-    return Known(zeros, {name: (unit, unit)})
+    return KnownStatistics(zeros, {name: (unit, unit)})
 
 
 def statistic(node: Node, dim: int, shape: Shape, results: Sequence[Shape]) -> Statistic | None:
@@ -183,23 +183,23 @@ class _Combined:
         found = found * count if self.node.op in _WEIGHTED else found
         self.join((dtype, count, (found,)))
 
-    def part(self) -> Part:
+    def part(self) -> PartialSums:
         """See Statistic."""
         assert self.total is not None
         return self.dtype, self.rows, (self.total,)
 
-    def join(self, part: Part) -> None:
+    def join(self, part: PartialSums) -> None:
         """See Statistic."""
         self.dtype, count, (found,) = part
         _same_shape(found, self.shape)
         self.total = found if self.total is None else _COMBINED[self.node.op](self.total, found)
         self.rows += count
 
-    def known(self) -> Known:
+    def known(self) -> KnownStatistics:
         """See Statistic."""
         assert self.total is not None
         value = self.total / self.rows if self.node.op in _WEIGHTED else self.total
-        return Known({self.node.results[0]: value.to(self.dtype)})
+        return KnownStatistics({self.node.results[0]: value.to(self.dtype)})
 
 
 # -------------------------------------------------------------------- moments
@@ -274,22 +274,22 @@ class _Spread:
         self.moments.add(rows, dims if dims else range(rows.dim()))
         self.dtype = rows.dtype
 
-    def part(self) -> Part:
+    def part(self) -> PartialSums:
         """See Statistic."""
         return self.dtype, *self.moments.parts()
 
-    def join(self, part: Part) -> None:
+    def join(self, part: PartialSums) -> None:
         """See Statistic."""
         self.dtype, count, (mean, squares) = part
         self.moments.merge(count, mean, squares)
 
-    def known(self) -> Known:
+    def known(self) -> KnownStatistics:
         """See Statistic."""
         given: Any = self.call.get("correction", self.call.get("unbiased", True))
         mean, variance = self.moments.found(1.0 if given is None else float(given))
         spread = variance.sqrt() if self.node.op.startswith("std") else variance
         found = zip(self.node.results, (spread, mean), self.shapes, strict=False)
-        return Known({name: t.reshape(shape).to(self.dtype) for name, t, shape in found})
+        return KnownStatistics({name: t.reshape(shape).to(self.dtype) for name, t, shape in found})
 
 
 @dataclass(slots=True)
@@ -317,16 +317,16 @@ class _Norm:
         else:
             self.moments.add(rows, [dim for dim in range(rows.dim()) if dim != 1])
 
-    def part(self) -> Part:
+    def part(self) -> PartialSums:
         """See Statistic."""
         return self.dtype, *self.moments.parts()
 
-    def join(self, part: Part) -> None:
+    def join(self, part: PartialSums) -> None:
         """See Statistic."""
         self.dtype, count, (mean, squares) = part
         self.moments.merge(count, mean, squares)
 
-    def known(self) -> Known:
+    def known(self) -> KnownStatistics:
         """See Statistic."""
         mean, variance = self.moments.found()
         samples, channels = (self.shape[0] if self.groups else 1), self.shape[1]
@@ -342,4 +342,4 @@ class _Norm:
         shift = -mean * scale if bias is None else bias.double() - mean * scale
         spread_out = [samples, channels, *[1] * (len(self.shape) - 2)]
         affine = tuple(t.reshape(spread_out).to(_wide(self.dtype)) for t in (scale, shift))
-        return Known(values, {self.node.results[0]: (affine[0], affine[1])})
+        return KnownStatistics(values, {self.node.results[0]: (affine[0], affine[1])})

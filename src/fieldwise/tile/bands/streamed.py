@@ -19,7 +19,7 @@ from fieldwise.tile.bands.plan import steps
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import GlobalOps, Programs, distinct
 from fieldwise.tile.bands.run import Engine
-from fieldwise.tile.certificate import Certificate, verify
+from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.inputs import as_tensor, check_readable, ordered
 from fieldwise.tile.outputs import as_is
 
@@ -43,7 +43,7 @@ class StreamedModel(Programs):
         verify: bool = False,
     ) -> None:
         super().__init__(model, example, axis=axis, band=band, global_ops=global_ops)
-        self._verify, self.certificates = verify, dict[tuple[Shape, ...], Certificate]()
+        self._verify, self.certificates = verify, dict[tuple[Shape, ...], RunCertificate]()
         self._planned = set[tuple[Shape, ...]]()
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
@@ -86,7 +86,7 @@ class StreamedModel(Programs):
                 if output == value:
                     yield name, lo, hi, rows
 
-    def verify(self, *inputs: Any, **named: Any) -> Certificate:
+    def verify(self, *inputs: Any, **named: Any) -> RunCertificate:
         """Compare with the whole on the inputs' first corner: the same network and bands there.
 
         The corner has all borders, an interior and seams of bands; it is the whole input where

@@ -20,7 +20,7 @@ from fieldwise.graph.constants import Constant, constant, tensors
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Ref, Separable, Shape, Unknown, Whole
 from fieldwise.graph.treatment import TABLE, Treatment
-from fieldwise.tile.crops.match import Match, State, single
+from fieldwise.tile.crops.match import Match, Matches, single
 from fieldwise.tile.crops.steps import LostError
 
 _Pair = tuple[str, Any, Any]
@@ -107,7 +107,7 @@ def _equal(one: Any, two: Any) -> bool:
 # -------------------------------------------------------------------- constants
 
 
-def with_constants(nodes: tuple[Node, Node], treatment: Treatment, state: State) -> State:
+def with_constants(nodes: tuple[Node, Node], treatment: Treatment, state: Matches) -> Matches:
     """The pairs of a result after the op's constants were compared.
 
     Raises LostError where a constant is not the same, or varies along more than one tiled axis.
@@ -195,7 +195,7 @@ def _alike(one: Any, two: Any) -> bool:
     return np.array_equal(left, right)
 
 
-def _against(state: State, one: Constant, two: Constant) -> State:
+def _against(state: Matches, one: Constant, two: Constant) -> Matches:
     lead = len(state) - len(one.shape)
     if lead < 0 or len(one.shape) != len(two.shape):
         raise LostError(f"its constant '{one.what}' has another rank at another size")
@@ -256,7 +256,7 @@ _WHERE = ("index", "indices", "repeats")
 _WRITTEN = ("src", "source", "value", "values")
 
 
-def _copied(state: State, pairs: Sequence[_Pair]) -> State:
+def _copied(state: Matches, pairs: Sequence[_Pair]) -> Matches:
     """Constants of an op that copies: those that say where are in its reads, the others in results.
 
     What is written is compared as if it stood beside what is tiled; what is looked up must be the
@@ -269,7 +269,7 @@ def _copied(state: State, pairs: Sequence[_Pair]) -> State:
     return state
 
 
-def _beside(state: State, pairs: Sequence[_Pair]) -> State:
+def _beside(state: Matches, pairs: Sequence[_Pair]) -> Matches:
     """Constants beside what derives from the input (in a concatenation, under an assignment).
 
     They must be equal, or uniform: then a position that holds the constant in both images holds
@@ -292,7 +292,7 @@ def _beside(state: State, pairs: Sequence[_Pair]) -> State:
     return state
 
 
-def _channel_is_same(node: Node, state: State) -> bool:
+def _channel_is_same(node: Node, state: Matches) -> bool:
     """Whether the dimension whose positions have weights of their own is whole in the crop."""
     given, rank = arguments(node), len(state)
     channel = min(1, rank - 1)

@@ -24,12 +24,10 @@ from fieldwise.tile.crops.arguments import (
     with_constant_reads,
     with_constants,
 )
-from fieldwise.tile.crops.match import Match, State, same
+from fieldwise.tile.crops.cut import Segments
+from fieldwise.tile.crops.match import Match, Matches, same
 from fieldwise.tile.crops.steps import Both, LostError, through_reads
 from fieldwise.tile.errors import reason
-
-Segments = tuple[tuple[int, int], ...]
-"""Intervals [start, stop) of the image's axis, which stand side by side in a crop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Comparison:
     regular: whether a crop that is moved by whole periods is like the whole in the same way
     """
 
-    outputs: tuple[State, ...]
+    outputs: tuple[Matches, ...]
     losses: tuple[Reason, ...]
     regular: bool = True
 
@@ -71,18 +69,18 @@ def _shapes(crop: Graph, whole: Graph, name: str) -> Both:
     return Both(crop.shape(name), whole.shape(name))
 
 
-def _nowhere(whole: Shape) -> State:
+def _nowhere(whole: Shape) -> Matches:
     """Of a value that a crop has no counterpart of."""
     return tuple((Match(0, size),) for size in whole)
 
 
-def _nothing(shape: Both) -> State:
+def _nothing(shape: Both) -> Matches:
     if len(shape.crop) != len(shape.whole):
         return _nowhere(shape.whole)
     return tuple((Match(*sizes),) for sizes in zip(shape.crop, shape.whole, strict=True))
 
 
-def _input(shape: Both, cuts: Mapping[int, Segments]) -> State:
+def _input(shape: Both, cuts: Mapping[int, Segments]) -> Matches:
     return tuple(
         (Match.cut(cuts[axis], size) if axis in cuts else Match.same(size),)
         for axis, size in enumerate(shape.whole)
@@ -103,10 +101,10 @@ def _first_unlike(crop: Graph, whole: Graph) -> Node | None:
 def _result(
     nodes: tuple[Node, Node],
     position: int,
-    states: Mapping[str, State],
+    states: Mapping[str, Matches],
     graphs: tuple[Graph, Graph],
     losses: list[Reason],
-) -> State:
+) -> Matches:
     node = nodes[0]
     shapes = [_shapes(*graphs, name) for name in node.operands]
     result = _shapes(*graphs, node.results[position])
@@ -134,11 +132,11 @@ def _result(
     return state
 
 
-def _empty(state: State) -> bool:
+def _empty(state: Matches) -> bool:
     return any(digit.empty for dim in state for digit in dim)
 
 
-def _constant(nodes: tuple[Node, Node], shape: Both) -> State:
+def _constant(nodes: tuple[Node, Node], shape: Both) -> Matches:
     """A constant that is written to later: equal, or uniform along the axes that are cut."""
     one, two = (constant(n.source.args[0], "a constant") if n.source else None for n in nodes)
     if one is None or two is None:

@@ -8,10 +8,11 @@ from itertools import pairwise
 from fieldwise.axes import IndexSet, Region
 from fieldwise.field.pull import pull
 from fieldwise.graph.graph import Graph
+from fieldwise.tile.arrays import Interval
 from fieldwise.tile.crops.grid import Geometry
 
-Interval = tuple[int, int]
 Segments = tuple[Interval, ...]
+"""Intervals of the image's axis, which stand side by side in a crop."""
 
 
 def owned(geometry: Geometry, place: int, sizes: Sequence[int], tile: int, size: int) -> list[

@@ -14,7 +14,7 @@ from fieldwise.tile.errors import TileError, reason
 Forms = Sequence[dict[str, Closed]]
 """Per input of a graph, the closed forms of its values."""
 
-Moving = Mapping[str, set[int]]
+MovingDims = Mapping[str, set[int]]
 """Per value, the dimensions that follow a tiled axis."""
 
 
@@ -40,7 +40,7 @@ def refuse_global(graph: Graph, forms: Forms) -> None:
     )
 
 
-def _why(graph: Graph, node: Node, moving: Moving) -> str | None:
+def _why(graph: Graph, node: Node, moving: MovingDims) -> str | None:
     """Why a node sees a whole tiled axis, where it is one that does."""
     for read in (read for reads in node.reads for read in reads):
         operand, step = node.operands[read.operand], read.steps[0]
@@ -67,7 +67,7 @@ def _of_coord(coord: Coord, size: int) -> str | None:
 # -------------------------------------------------------------------- what follows a tiled axis
 
 
-def _moving(graph: Graph, forms: Forms) -> Moving:
+def _moving(graph: Graph, forms: Forms) -> MovingDims:
     """The dimensions of every value that follow a tiled axis, behind global layers too.
 
     Where the closed form knows no position any more, a dimension follows one of an operand that
@@ -96,7 +96,7 @@ def _bounded(name: str, forms: Forms) -> set[int]:
     }
 
 
-def _through(graph: Graph, node: Node, read: Read, name: str, found: Moving) -> Iterator[int]:
+def _through(graph: Graph, node: Node, read: Read, name: str, found: MovingDims) -> Iterator[int]:
     operand, step = node.operands[read.operand], read.steps[0]
     if len(read.steps) > 1 or not isinstance(step, Separable):
         return

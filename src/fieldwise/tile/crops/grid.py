@@ -9,7 +9,7 @@ from math import floor, lcm, prod
 
 from fieldwise.axes import AxisMap
 from fieldwise.field.closed import Closed, closed_forms
-from fieldwise.field.products import Layout, Track
+from fieldwise.field.products import DigitLayout, Track
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.live import live_values
 from fieldwise.tile.crops.global_layers import refuse_global
@@ -123,7 +123,7 @@ def _place(
     return dims.pop(), 1 / rates.pop()
 
 
-def _leading(track: Track, layout: Layout) -> int | None:
+def _leading(track: Track, layout: DigitLayout) -> int | None:
     """The dimension whose leading digit is the track's."""
     if not track.digits:
         return None

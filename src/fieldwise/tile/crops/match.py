@@ -85,19 +85,19 @@ class Match:
         return tuple(d for d, _ in self.pairs or ())
 
 
-Dim = tuple[Match, ...]
+MatchedDim = tuple[Match, ...]
 """The digits of one dimension, the leading one first."""
 
-State = tuple[Dim, ...]
+Matches = tuple[MatchedDim, ...]
 """The digits of every dimension of a value."""
 
 
-def same(shape: Sequence[int]) -> State:
+def same(shape: Sequence[int]) -> Matches:
     """Values of the same shape that are equal."""
     return tuple((Match.same(size),) for size in shape)
 
 
-def single(dim: Dim) -> Match:
+def single(dim: MatchedDim) -> Match:
     """All digits as one.
 
     >>> single((Match(2, 3, ((1, IndexSet.range(0, 2)),)), Match.same(4))).pairs

@@ -10,7 +10,7 @@ from fieldwise.tile.arrays import Interval
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class AxisTile:
     """One stretch of one axis.
 
     reads:  intervals of the input, which stand side by side in the crop (two of them where an
@@ -49,7 +49,7 @@ class AxisPlan:
     grid: int
     halo: Interval
     border: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[AxisTile, ...]
 
     def __str__(self) -> str:
         tiles = "1 tile" if len(self.pieces) == 1 else f"{len(self.pieces)} tiles"

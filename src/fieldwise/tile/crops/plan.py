@@ -23,7 +23,7 @@ from fieldwise.tile.crops.other_tools import (
     as_monai,
     as_torchio,
 )
-from fieldwise.tile.crops.parts import AxisPlan, OutputPlan, Piece, Tile
+from fieldwise.tile.crops.parts import AxisPlan, AxisTile, OutputPlan, Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def _shortened(axis: AxisPlan, scales: Sequence[Fraction]) -> tuple[AxisPlan, tu
     return axis, (0,) * len(scales)
 
 
-def _kept(piece: Piece, by: int) -> Piece:
+def _kept(piece: AxisTile, by: int) -> AxisTile:
     """A piece before the cut: what it reads at the far end moves with that end."""
     start, stop = piece.reads[-1]
     return (
@@ -170,14 +170,14 @@ def _kept(piece: Piece, by: int) -> Piece:
     )
 
 
-def _moved(piece: Piece, by: int, gone: Sequence[int]) -> Piece:
+def _moved(piece: AxisTile, by: int, gone: Sequence[int]) -> AxisTile:
     """A piece behind the cut."""
     start, stop = piece.reads[-1]
     writes = tuple((a - g, b - g) for (a, b), g in zip(piece.writes, gone, strict=True))
     return replace(piece, reads=(*piece.reads[:-1], (start - by, stop - by)), writes=writes)
 
 
-def _fits(piece: Piece, size: int) -> bool:
+def _fits(piece: AxisTile, size: int) -> bool:
     """Whether a piece reads of a shorter axis what it read of the longer, in as many samples."""
     flat = [end for interval in piece.reads for end in interval]
     return flat == sorted(set(flat)) and flat[0] >= 0 and flat[-1] <= size

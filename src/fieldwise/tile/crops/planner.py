@@ -11,9 +11,9 @@ from fieldwise.errors import CaptureError, FieldwiseError, Reason, UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.tile.crops.cut import needed, owned, segments
 from fieldwise.tile.crops.grid import Geometry, geometry
-from fieldwise.tile.crops.parts import AxisPlan, OutputPlan, Piece
+from fieldwise.tile.crops.parts import AxisPlan, AxisTile, OutputPlan
 from fieldwise.tile.crops.plan import TilePlan
-from fieldwise.tile.crops.prove import Axis, prove
+from fieldwise.tile.crops.prove import TiledAxis, prove
 from fieldwise.tile.crops.sizes import Sizes
 from fieldwise.tile.errors import TileError, fault
 
@@ -87,11 +87,13 @@ def _in_one_crop(whole: Graph, sizes: Sizes) -> TilePlan:
             for output, dims in zip(whole.outputs, found.dims, strict=True)
         ]
         nowhere = (0,) * len(lengths)
-        steps.append(Axis(size, found.grid[place], [tuple(lengths)], [((0, size),)], {0: nowhere}))
+        steps.append(
+            TiledAxis(size, found.grid[place], [tuple(lengths)], [((0, size),)], {0: nowhere})
+        )
     return _plan(whole, sizes, found, sizes.image, steps)
 
 
-def _axis(whole: Graph, found: Geometry, place: int, tile: int, size: int) -> Axis:
+def _axis(whole: Graph, found: Geometry, place: int, tile: int, size: int) -> TiledAxis:
     lengths = [
         whole.shape(output)[dims[place]]
         for output, dims in zip(whole.outputs, found.dims, strict=True)
@@ -99,7 +101,7 @@ def _axis(whole: Graph, found: Geometry, place: int, tile: int, size: int) -> Ax
     stretches = owned(found, place, lengths, tile, size)
     grid = found.grid[place]
     cuts = [segments(needed(whole, found, place, one), grid, size) for one in stretches]
-    return Axis(size, grid, stretches, cuts)
+    return TiledAxis(size, grid, stretches, cuts)
 
 
 def _tiles(tile: int | Sequence[int], found: Geometry, image: Sequence[int]) -> tuple[int, ...]:
@@ -147,7 +149,7 @@ def _off_grid(tile: int, axis: int, grid: int, by: str, size: int) -> str:
 
 
 def _plan(
-    whole: Graph, sizes: Sizes, found: Geometry, tiles: Sequence[int], steps: Sequence[Axis]
+    whole: Graph, sizes: Sizes, found: Geometry, tiles: Sequence[int], steps: Sequence[TiledAxis]
 ) -> TilePlan:
     axes = tuple(
         AxisPlan(
@@ -189,11 +191,13 @@ def _crop_bytes(sizes: Sizes, largest: tuple[int, ...]) -> int:
         return sizes.peak_bytes(sizes.image)
 
 
-def _border(step: Axis) -> str:
+def _border(step: TiledAxis) -> str:
     return "wrapped" if any(len(cut) > 1 for cut in step.cuts) else "clipped"
 
 
-def _pieces(sizes: Sizes, found: Geometry, steps: Sequence[Axis], place: int) -> tuple[Piece, ...]:
+def _pieces(
+    sizes: Sizes, found: Geometry, steps: Sequence[TiledAxis], place: int
+) -> tuple[AxisTile, ...]:
     step = steps[place]
     pieces = []
     for number, (cut, stretch) in enumerate(zip(step.cuts, step.owned, strict=True)):
@@ -202,5 +206,5 @@ def _pieces(sizes: Sizes, found: Geometry, steps: Sequence[Axis], place: int) ->
         crop = sizes.at(tuple(lengths))
         dims = (dims[place] for dims in found.dims)
         gives = (crop.shape(output)[dim] for output, dim in zip(crop.outputs, dims, strict=True))
-        pieces.append(Piece(cut, keeps, stretch, tuple(gives)))
+        pieces.append(AxisTile(cut, keeps, stretch, tuple(gives)))
     return tuple(pieces)

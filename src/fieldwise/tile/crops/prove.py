@@ -16,8 +16,9 @@ from itertools import product
 from fieldwise.axes import IndexSet
 from fieldwise.errors import CaptureError, Reason
 from fieldwise.graph.graph import Graph
+from fieldwise.tile.arrays import Interval
 from fieldwise.tile.crops.compare import Comparison, compare
-from fieldwise.tile.crops.cut import Interval, Segments, widened
+from fieldwise.tile.crops.cut import Segments, widened
 from fieldwise.tile.crops.grid import Geometry
 from fieldwise.tile.crops.match import Match, single
 from fieldwise.tile.errors import TileError
@@ -27,7 +28,7 @@ AtSizes = Callable[[tuple[int, ...]], Graph]
 
 
 @dataclass(slots=True)
-class Axis:
+class TiledAxis:
     """The tiles of one axis while they are proven.
 
     owned: per tile, the interval of every output
@@ -66,7 +67,7 @@ class Axis:
         return sum(stop - start for start, stop in self.cuts[number])
 
 
-def prove(whole: Graph, at: AtSizes, geometry: Geometry, axes: Sequence[Axis]) -> None:
+def prove(whole: Graph, at: AtSizes, geometry: Geometry, axes: Sequence[TiledAxis]) -> None:
     """Fill in ``found`` of every axis, widening crops where they are too small.
 
     Raises TileError, with the layers at which the crop stops being like the whole.
@@ -98,7 +99,7 @@ _Failing = list[tuple[int, list[int]]]
 
 
 def _attempt(
-    whole: Graph, at: AtSizes, geometry: Geometry, axes: Sequence[Axis]
+    whole: Graph, at: AtSizes, geometry: Geometry, axes: Sequence[TiledAxis]
 ) -> tuple[_Failing, tuple[Reason, ...]]:
     """All classes of crops once: those that fail, and where they lost what they needed."""
     failing: _Failing = []
@@ -133,7 +134,7 @@ def _class(
     whole: Graph,
     crop: Graph,
     geometry: Geometry,
-    axes: Sequence[Axis],
+    axes: Sequence[TiledAxis],
     groups: Sequence[Sequence[int]],
 ) -> tuple[set[int], Comparison]:
     """The axes along which tiles of this class are not proven, and the last comparison."""
@@ -155,7 +156,7 @@ def _compared(
     whole: Graph,
     crop: Graph,
     geometry: Geometry,
-    axes: Sequence[Axis],
+    axes: Sequence[TiledAxis],
     chosen: Sequence[Sequence[int]],
 ) -> tuple[set[int], Comparison]:
     """Compare these tiles: each of an axis's once, together with any of the other axes'."""
@@ -202,7 +203,7 @@ def _chosen(group: Sequence[int]) -> list[int]:
     return list(group) if len(group) < 4 else [group[0], group[1], group[-1]]
 
 
-def _filled(axis: Axis, group: Sequence[int], *, regular: bool) -> list[int]:
+def _filled(axis: TiledAxis, group: Sequence[int], *, regular: bool) -> list[int]:
     """Note the distances of the tiles that lie like those compared; return the others.
 
     A tile does where its crop is moved by a multiple of the step from the first to the second

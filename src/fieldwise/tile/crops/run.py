@@ -14,16 +14,14 @@ from fieldwise.capture.torch.private import prepared
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
-from fieldwise.tile.arrays import any_dask, as_numpy, owned, read
-from fieldwise.tile.certificate import Certificate, Run, verify
+from fieldwise.tile.arrays import Shapes, any_dask, as_numpy, owned, read
+from fieldwise.tile.certificate import RunCertificate, Runnable, verify
 from fieldwise.tile.crops.outputs import chosen, kept, returned
 from fieldwise.tile.crops.parts import Tile
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.planner import plan_tiles
 from fieldwise.tile.errors import TileError
 from fieldwise.tile.inputs import as_tensor, check_complete, check_readable, ordered
-
-Shapes = tuple[tuple[int, ...], ...]
 
 
 class TiledCallable:
@@ -33,9 +31,9 @@ class TiledCallable:
     arrays, a sequence or a mapping of them, in the order of the plan's outputs or by their names.
     """
 
-    def __init__(self, call: Run, plan: TilePlan, *, verify: bool = False) -> None:
+    def __init__(self, call: Runnable, plan: TilePlan, *, verify: bool = False) -> None:
         self.call, self._plan = call, plan
-        self._verify, self.certificates = verify, dict[Shapes, Certificate]()
+        self._verify, self.certificates = verify, dict[Shapes, RunCertificate]()
 
     def plan(self, *shapes: Sequence[int]) -> TilePlan:
         """The plan.  Raises UsageError for inputs of another size."""
@@ -66,7 +64,7 @@ class TiledCallable:
             plan, self._assembled(plan, inputs, named), lambda x: _as(x, tensor=tensors)
         )
 
-    def verify(self, *inputs: Any, **named: Any) -> Certificate:
+    def verify(self, *inputs: Any, **named: Any) -> RunCertificate:
         """Compare with the whole: on the inputs' first corner, as small as shows all of the plan.
 
         Both are run on random numbers in the range of what is there.
@@ -83,7 +81,7 @@ class TiledCallable:
             double=None if double is None else double._both(plan, names),
         )
 
-    def _both(self, plan: TilePlan, names: Sequence[str]) -> tuple[Run, Run]:
+    def _both(self, plan: TilePlan, names: Sequence[str]) -> tuple[Runnable, Runnable]:
         """A run from pieces, and one at once; the last arguments are those with names."""
 
         def split(given: Sequence[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
@@ -201,7 +199,7 @@ class TiledModel(TiledCallable):
         verify: bool = False,
     ) -> None:
         self.model, self.example, self.tile, self.axes = model, example, tile, axes
-        self._verify, self.certificates = verify, dict[Shapes, Certificate]()
+        self._verify, self.certificates = verify, dict[Shapes, RunCertificate]()
         self._tensors = list({id(t): t for t in tensors_in(example)}.values())
         tensors = (*model.parameters(), *model.buffers(), *self._tensors)
         self.device = next((t.device for t in tensors if not t.is_meta), torch.device("cpu"))

@@ -18,7 +18,7 @@ from fieldwise.graph.ir import (
     Separable,
     Shape,
 )
-from fieldwise.tile.crops.match import Dim, Match, State, carried, same, single, split
+from fieldwise.tile.crops.match import Match, MatchedDim, Matches, carried, same, single, split
 
 
 class LostError(Exception):
@@ -37,7 +37,7 @@ class Both:
 class _Guarded:
     """What one read says of one result dimension, and where it reads at all."""
 
-    dim: Dim
+    dim: MatchedDim
     crop: IndexSet | None
     whole: IndexSet | None
 
@@ -45,11 +45,11 @@ class _Guarded:
 def through_reads(
     nodes: tuple[Node, Node],
     position: int,
-    operands: Sequence[State],
+    operands: Sequence[Matches],
     shapes: Sequence[Both],
     result: Both,
     repeats: bool,
-) -> State:
+) -> Matches:
     """The pairs of result ``position``: of (crop, whole) nodes, by all their reads together.
 
     repeats: whether along a dimension that no operand drives the result repeats itself
@@ -71,7 +71,7 @@ def through_reads(
 
 
 def _read(
-    reads: tuple[Read, Read], state: State, before: Both, after: Both, repeats: bool
+    reads: tuple[Read, Read], state: Matches, before: Both, after: Both, repeats: bool
 ) -> Iterator[tuple[int, _Guarded]]:
     """What the last step of a read says of the result's dimensions, the others gone through."""
     one, two = reads
@@ -92,7 +92,7 @@ def _read(
     yield from said
 
 
-def _one_read(said: Sequence[tuple[int, _Guarded]], shape: Both, repeats: bool) -> State:
+def _one_read(said: Sequence[tuple[int, _Guarded]], shape: Both, repeats: bool) -> Matches:
     by_dim: list[list[_Guarded]] = [[] for _ in shape.crop]
     for dim, guarded in said:
         by_dim[dim].append(guarded)
@@ -101,7 +101,7 @@ def _one_read(said: Sequence[tuple[int, _Guarded]], shape: Both, repeats: bool) 
 
 
 def _separable(
-    steps: tuple[Separable, Separable], state: State, after: Both
+    steps: tuple[Separable, Separable], state: Matches, after: Both
 ) -> Iterator[tuple[int, _Guarded]]:
     guards = tuple(dict(step.where) for step in steps)
     driven = set()
@@ -118,13 +118,13 @@ def _separable(
         yield number, _Guarded(anything, guards[0].get(number), guards[1].get(number))
 
 
-def _along(dim: Dim, along: tuple[Along, Along], after: tuple[int, int]) -> Dim:
+def _along(dim: MatchedDim, along: tuple[Along, Along], after: tuple[int, int]) -> MatchedDim:
     plain = all(one.map.is_identity for one in along)
     sizes = (single_size(dim, crop=True), single_size(dim, crop=False))
     return dim if plain and sizes == after else (carried(single(dim), along, after),)
 
 
-def single_size(dim: Dim, *, crop: bool) -> int:
+def single_size(dim: MatchedDim, *, crop: bool) -> int:
     """The size of a dimension, in the crop or in the whole."""
     size = 1
     for digit in dim:
@@ -132,7 +132,7 @@ def single_size(dim: Dim, *, crop: bool) -> int:
     return size
 
 
-def _read_alike(dim: Dim, one: Coord, two: Coord) -> None:
+def _read_alike(dim: MatchedDim, one: Coord, two: Coord) -> None:
     """What is read for every result position must be there, all of it."""
     if type(one) is not type(two):
         raise LostError("it reads its operand differently at another size")
@@ -148,7 +148,7 @@ def _read_alike(dim: Dim, one: Coord, two: Coord) -> None:
 # -------------------------------------------------------------------- several reads
 
 
-def _met(said: Sequence[_Guarded], sizes: tuple[int, int], repeats: bool) -> Dim:
+def _met(said: Sequence[_Guarded], sizes: tuple[int, int], repeats: bool) -> MatchedDim:
     """One dimension of a result: the positions on which all reads agree."""
     if not said:
         if sizes[0] == sizes[1]:
@@ -203,7 +203,7 @@ def _guarded(
 # -------------------------------------------------------------------- reshaping
 
 
-def reshaped(state: State, before: Both, after: Both) -> State:
+def reshaped(state: Matches, before: Both, after: Both) -> Matches:
     """The digits regrouped, cut where a new dimension ends within one.
 
     Raises LostError where the two images' digits are not cut alike.

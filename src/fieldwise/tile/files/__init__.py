@@ -3,8 +3,8 @@
 from fieldwise.tile.files.blocks import BlockRows as BlockRows
 from fieldwise.tile.files.formats import NewFile as NewFile
 from fieldwise.tile.files.formats import open_source as open_source
+from fieldwise.tile.files.layout import AxisLayout as AxisLayout
 from fieldwise.tile.files.layout import FileView as FileView
-from fieldwise.tile.files.layout import Layout as Layout
 from fieldwise.tile.files.layout import ModelView as ModelView
 from fieldwise.tile.files.layout import guess_axes as guess_axes
 from fieldwise.tile.files.layout import readings as readings

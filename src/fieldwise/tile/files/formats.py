@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from fieldwise.errors import FieldwiseError, UsageError
+from fieldwise.graph.ir import Shape
 from fieldwise.tile.files.checks import first_line
 from fieldwise.tile.files.grain import Steps
 from fieldwise.tile.files.protocol import Sink, Source
-
-Shape = tuple[int, ...]
 
 _MODULES = {".npy": "npy", ".zarr": "zarr_array", ".tif": "tiff", ".tiff": "tiff"}
 """Each module has ``open_source``, ``grain_of``, ``create`` and ``reopen``, as here."""

@@ -10,22 +10,21 @@ from typing import Any
 import numpy as np
 
 from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Shape
 from fieldwise.tile.files.disk import writing
 from fieldwise.tile.files.protocol import Sink, Source
-
-Shape = tuple[int, ...]
 
 _SPATIAL = ("T", "DZ", "HY", "WXL")
 """In the order of a model's dimensions; letters of one group mean the same."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class AxisLayout:
     """Axes of a file, and the model's dimension that each stands for (0 batch, 1 channels, …).
 
-    >>> Layout.of("HWC", rank=4)
+    >>> AxisLayout.of("HWC", rank=4)
     Layout(axes='HWC', dims=(2, 3, 1), rank=4)
-    >>> Layout.of("HWC", rank=4).model_shape((480, 640, 3))
+    >>> AxisLayout.of("HWC", rank=4).model_shape((480, 640, 3))
     (1, 3, 480, 640)
     """
 
@@ -34,7 +33,7 @@ class Layout:
     rank: int
 
     @classmethod
-    def of(cls, axes: str, *, rank: int | None = None) -> Layout:
+    def of(cls, axes: str, *, rank: int | None = None) -> AxisLayout:
         """The layout of such a file for a model whose input has ``rank`` dimensions, or as many
         as the axes need.
 
@@ -79,7 +78,7 @@ class Layout:
         kept = block.reshape([block.shape[self.dims[axis]] for axis in order])
         return kept.transpose(np.argsort(order))
 
-    def of_result(self, shape: Shape, *, follows: tuple[int, int], batch: int) -> Layout:
+    def of_result(self, shape: Shape, *, follows: tuple[int, int], batch: int) -> AxisLayout:
         """The layout of a result of this shape: the axes of this one, in their order.
 
         Channels that this one lacks come first, or behind the batch where that is first.
@@ -89,13 +88,13 @@ class Layout:
 
         A result may lack the channels, or the batch; one with other dimensions keeps its own.
 
-        >>> masks = Layout.of("HWC", rank=4).of_result((1, 480, 640), follows=(2, 1), batch=1)
+        >>> masks = AxisLayout.of("HWC", rank=4).of_result((1, 480, 640), follows=(2, 1), batch=1)
         >>> masks.axes, masks.dims
         ('HW', (1, 2))
         """
         missing = self.rank - len(shape)
         if missing not in (0, 1) or follows[0] - follows[1] != missing:
-            return Layout(_FREE[: len(shape)], tuple(range(len(shape))), len(shape))
+            return AxisLayout(_FREE[: len(shape)], tuple(range(len(shape))), len(shape))
         without = {0: 0} if shape[0] == batch else {1: 0}
         places = without if missing else {0: 0, 1: 1}
         pairs = [
@@ -109,7 +108,7 @@ class Layout:
                 samples = dim == 1 and found[0][0] == "N"
                 found.insert(1 if samples else 0, (letter, place))
         axes, dims = zip(*found, strict=True)
-        return Layout("".join(axes), dims, len(shape))
+        return AxisLayout("".join(axes), dims, len(shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class ModelView:
     """A source with the dimensions of the model: shape, dtype and slicing, read when sliced."""
 
     source: Source
-    layout: Layout
+    layout: AxisLayout
 
     @property
     def shape(self) -> Shape:
@@ -141,7 +140,7 @@ class FileView:
     """A sink with the dimensions of the model."""
 
     sink: Sink
-    layout: Layout
+    layout: AxisLayout
 
     @property
     def path(self) -> Path:
@@ -222,7 +221,7 @@ def readings(shape: Sequence[int], *, hint: str | None = None) -> dict[str, Shap
         if len(hint) > _FIRST_SPATIAL and hint[0].upper() in "TDZ" and "N" not in hint.upper():
             forms.append(f"N{hint[1:]}")
         try:
-            return {form: Layout.of(form).model_shape(shape) for form in forms}
+            return {form: AxisLayout.of(form).model_shape(shape) for form in forms}
         except UsageError:
             pass
     written = (
@@ -232,7 +231,7 @@ def readings(shape: Sequence[int], *, hint: str | None = None) -> dict[str, Shap
         for form in (*_forms(spatial), f"N{spatial}")
         if len(form) == len(shape) and (form[0] != "N" or "C" in form or shape[0] > 1)
     )
-    return {form: Layout.of(form).model_shape(shape) for form in written}
+    return {form: AxisLayout.of(form).model_shape(shape) for form in written}
 
 
 def _forms(spatial: str) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.certificate import Certificate
-from fieldwise.tile.files import FileView, Layout, NewFile
+from fieldwise.tile.certificate import RunCertificate
+from fieldwise.tile.files import AxisLayout, FileView, NewFile
 from fieldwise.tile.jobs.fingerprint import (
     Identity,
     digest_of_code,
@@ -56,7 +56,7 @@ class Job:
         return self.results.files
 
     @property
-    def layouts(self) -> tuple[Layout, ...]:
+    def layouts(self) -> tuple[AxisLayout, ...]:
         """How the axes of the files stand for the outputs' dimensions."""
         return self.results.layouts
 
@@ -105,7 +105,7 @@ class Job:
         journal.clear()
         self.check_input(journal)
 
-    def verify(self) -> Certificate:
+    def verify(self) -> RunCertificate:
         """Compare pieces with the whole on a corner of the input; nothing is written.
 
         Raises MismatchError where they differ by more than the arithmetic explains.
@@ -150,7 +150,7 @@ def plan_job(request: Request) -> Job:
     asked, layout = request, request.layout
     shape = layout.model_shape(asked.source.shape)
 
-    def placed(output: Output) -> Layout:
+    def placed(output: Output) -> AxisLayout:
         return layout.of_result(output.shape, follows=(asked.along, output.dim), batch=shape[0])
 
     def file(path: Path, output: Output) -> NewFile:

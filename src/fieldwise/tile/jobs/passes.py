@@ -12,14 +12,14 @@ from fieldwise.tile.bands.passes import Pass, run_passes
 from fieldwise.tile.bands.plan import steps
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
-from fieldwise.tile.bands.run import State
+from fieldwise.tile.bands.run import BandState
 from fieldwise.tile.bands.schedule import Schedule
-from fieldwise.tile.bands.statistics import Part, Statistic
+from fieldwise.tile.bands.statistics import PartialSums, Statistic
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.stepping import Halt, reader, stepped
 
-Step = tuple[list[int], list[int]]
-Parts = list[Part | None]
+PassStep = tuple[list[int], list[int]]
+PassSums = list[PartialSums | None]
 
 
 def go_through(run: Programs, source: Any, dtype: Any, kept: Checkpoint | None) -> Program:
@@ -27,8 +27,8 @@ def go_through(run: Programs, source: Any, dtype: Any, kept: Checkpoint | None) 
 
     kept: what an interrupted run has found is taken from there, and what is found is kept there
     """
-    finished: list[Parts] = []
-    halted: tuple[Any, Parts] | None = None
+    finished: list[PassSums] = []
+    halted: tuple[Any, PassSums] | None = None
     if kept is not None and (saved := kept.load()) is not None:
         finished, halted = saved
     number = 0
@@ -51,18 +51,18 @@ def _sum_up(
     one: Pass,
     source: Any,
     dtype: Any,
-    since: tuple[Any, Parts] | None,
-    finished: list[Parts],
+    since: tuple[Any, PassSums] | None,
+    finished: list[PassSums],
     kept: Checkpoint | None,
 ) -> None:
     """One pass; where it stands is kept, and what it has found is added to ``finished``."""
     program, given = one.program, set[int]()
-    halt = Halt(0, State(tuple(Schedule(program.wiring).done)))
+    halt = Halt(0, BandState(tuple(Schedule(program.wiring).done)))
     if since is not None:
         halt = Halt.of(since[0])
         given = _join(one, since[1])
 
-    def coming(schedule: Schedule, done: int) -> Iterator[Step]:
+    def coming(schedule: Schedule, done: int) -> Iterator[PassStep]:
         if schedule.finished:
             return
         for available, limit in islice(steps(program, run.band), done, None):
@@ -87,16 +87,16 @@ def _sum_up(
         kept.offer(lambda: (finished, None))
 
 
-def _standing(finished: list[Parts], one: Pass, halt: Halt, given: Iterable[int]) -> Any:
+def _standing(finished: list[PassSums], one: Pass, halt: Halt, given: Iterable[int]) -> Any:
     """What is to be kept within a pass, as plain data."""
     return finished, (halt.plain(), _parts(one, given))
 
 
-def _parts(one: Pass, given: Iterable[int]) -> Parts:
+def _parts(one: Pass, given: Iterable[int]) -> PassSums:
     return [statistic.part() if value in given else None for value, statistic in _each(one)]
 
 
-def _join(one: Pass, parts: Parts) -> set[int]:
+def _join(one: Pass, parts: PassSums) -> set[int]:
     """Take over what was summed up; the values of which there was something."""
     found = set[int]()
     for (value, statistic), part in zip(_each(one), parts, strict=True):

@@ -10,9 +10,8 @@ from torch import nn
 from fieldwise.capture import load_model
 from fieldwise.capture.torch import capture
 from fieldwise.errors import CaptureError, UsageError
+from fieldwise.graph.ir import Shape
 from fieldwise.tile.jobs.models import dtype_of_weights
-
-Shape = tuple[int, ...]
 
 
 def has_usual_shape(spec: str) -> bool:

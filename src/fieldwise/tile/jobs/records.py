@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldwise.tile.files import Layout, NewFile
+from fieldwise.tile.files import AxisLayout, NewFile
 from fieldwise.tile.jobs.work import Box
 
 VERSION = 2
@@ -56,16 +56,16 @@ class FileRecord:
     frame: str
 
     @classmethod
-    def of(cls, output: str, dim: int, file: NewFile, layout: Layout, frame: str) -> FileRecord:
+    def of(cls, output: str, dim: int, file: NewFile, layout: AxisLayout, frame: str) -> FileRecord:
         """The record of a file that was just made."""
         return cls(
             output, dim, file.shape, file.dtype.str, layout.axes, layout.dims, layout.rank,
             file.grain, frame,
         )  # fmt: skip
 
-    def layout(self) -> Layout:
+    def layout(self) -> AxisLayout:
         """How its axes stand for the output's dimensions."""
-        return Layout(self.axes, self.dims, self.rank)
+        return AxisLayout(self.axes, self.dims, self.rank)
 
     def file(self, path: Path) -> NewFile:
         """The file, at this place."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from fieldwise.tile.arrays import numpy_dtype
 from fieldwise.tile.bands.programs import GlobalOps
-from fieldwise.tile.files import BlockRows, Layout, ModelView, Scaled, Source, open_source
+from fieldwise.tile.files import AxisLayout, BlockRows, ModelView, Scaled, Source, open_source
 from fieldwise.tile.jobs.models import JobModel
 
 EngineName = Literal["stream", "halo"]
@@ -31,7 +31,7 @@ class Request:
 
     model: JobModel
     source: Source
-    layout: Layout
+    layout: AxisLayout
     out: Path
     engine: EngineName = "stream"
     along: int = 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.files import FileView, Layout, NewFile, Sink
+from fieldwise.tile.files import AxisLayout, FileView, NewFile, Sink
 from fieldwise.tile.jobs.records import FileRecord
 from fieldwise.tile.jobs.work import Output
 
@@ -18,7 +18,7 @@ class Results:
 
     outputs: tuple[Output, ...]
     files: tuple[NewFile, ...]
-    layouts: tuple[Layout, ...]
+    layouts: tuple[AxisLayout, ...]
 
     @property
     def grains(self) -> tuple[int, ...]:
@@ -79,6 +79,6 @@ class Results:
         return [FileView(*pair) for pair in zip(sinks, self.layouts, strict=True)]
 
 
-def rows_of(grain: tuple[int, ...], layout: Layout, output: Output) -> int:
+def rows_of(grain: tuple[int, ...], layout: AxisLayout, output: Output) -> int:
     """The grain along the dimension that pieces follow."""
     return grain[layout.dims.index(output.dim)] if output.dim in layout.dims else 1

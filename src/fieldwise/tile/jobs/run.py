@@ -14,7 +14,7 @@ from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.digests import Digest
 from fieldwise.tile.jobs.journal import Journal
 from fieldwise.tile.jobs.records import Done, Wrote
-from fieldwise.tile.jobs.work import Block, Output, Piece, Rest, Work
+from fieldwise.tile.jobs.work import Block, JobPiece, Output, Rest, Work
 
 Advance = Callable[[int], None]
 """Is told how many more bytes of the results are written."""
@@ -59,7 +59,7 @@ def run_job(
 
 def write_piece(
     work: Work,
-    piece: Piece,
+    piece: JobPiece,
     source: Any,
     targets: Sequence[Target],
     *,
@@ -94,7 +94,7 @@ def write_piece(
 class _Progress:
     """What a piece has written of each output so far."""
 
-    def __init__(self, outputs: Sequence[Output], piece: Piece, since: Rest | None) -> None:
+    def __init__(self, outputs: Sequence[Output], piece: JobPiece, since: Rest | None) -> None:
         begun = [(box[out.dim][0], 0) for out, box in zip(outputs, piece.writes, strict=True)]
         stands = begun if since is None else since.stands
         self._piece, self._ends = piece, [end for end, _ in stands]
@@ -123,7 +123,7 @@ class _Progress:
         return Done(self._piece.number, tuple(Wrote(box, d.value) for box, d in pairs))
 
 
-def written_by(rest: Rest, piece: Piece, outputs: Sequence[Output]) -> tuple[Wrote, ...]:
+def written_by(rest: Rest, piece: JobPiece, outputs: Sequence[Output]) -> tuple[Wrote, ...]:
     """What an unfinished piece counts as written."""
     found = []
     for out, box, (end, value) in zip(outputs, piece.writes, rest.stands, strict=True):
@@ -173,7 +173,7 @@ def _joined(blocks: Sequence[Block], dim: int) -> Block:
     return number, start, np.concatenate([values for _, _, values in blocks], axis=dim)
 
 
-def _kept(piece: Piece, rest: Rest, targets: Sequence[Target]) -> Any:
+def _kept(piece: JobPiece, rest: Rest, targets: Sequence[Target]) -> Any:
     """What is to be kept of a piece, as plain data, once all that it has written is on disk."""
     for target in targets:
         target.flush()
@@ -184,7 +184,7 @@ def _kept(piece: Piece, rest: Rest, targets: Sequence[Target]) -> Any:
     return piece.number, rest.at, waiting, rest.written, rest.stands
 
 
-def rest_of(piece: Piece, kept: Any) -> Rest | None:
+def rest_of(piece: JobPiece, kept: Any) -> Rest | None:
     """Where this piece stands by what was kept, if that is of this piece."""
     if kept is None or kept[0] != piece.number:
         return None

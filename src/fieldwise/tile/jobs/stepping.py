@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from fieldwise.tile.bands.program import Program
-from fieldwise.tile.bands.run import Engine, Source, State
+from fieldwise.tile.bands.run import BandState, Engine, RowSource
 from fieldwise.tile.bands.schedule import Schedule
 
-Steps = Callable[[Schedule, int], Iterable[tuple[list[int], list[int]]]]
+ComingSteps = Callable[[Schedule, int], Iterable[tuple[list[int], list[int]]]]
 """The steps to come of a run, from its schedule and the number of steps that are done."""
 
-Rows = tuple[int, int, Tensor]
+OutputRows = tuple[int, int, Tensor]
 """The number of a value, its first row, and the rows."""
 
 STEPS = 4
@@ -30,7 +30,7 @@ class Halt:
     """A run after so many steps."""
 
     steps: int
-    state: State
+    state: BandState
 
     def plain(self) -> Any:
         """As numbers, tensors, tuples and dicts."""
@@ -41,19 +41,19 @@ class Halt:
     def of(cls, plain: Any) -> Halt:
         """From what ``plain`` gives."""
         steps, done, held, carried = plain
-        return cls(steps, State(tuple(done), dict(held), carried))
+        return cls(steps, BandState(tuple(done), dict(held), carried))
 
 
 def stepped(
-    program: Program, device: torch.device, since: Halt, steps: Steps, read: Source
-) -> Iterator[Rows | Halt]:
+    program: Program, device: torch.device, since: Halt, steps: ComingSteps, read: RowSource
+) -> Iterator[OutputRows | Halt]:
     """Go on from a halt: new rows of the outputs, and further halts.
 
     At each halt the run itself goes on from what it hands out, so that who starts there computes
     the same, bit by bit.
     """
     done, engine = since.steps, Engine.restored(program, device, since.state)
-    found: list[Rows] = []
+    found: list[OutputRows] = []
 
     def note(value: int, lo: int, rows: Tensor) -> None:
         found.append((value, lo, rows))
@@ -73,7 +73,7 @@ def stepped(
         del halt
 
 
-def reader(program: Program, device: torch.device, source: Any, dtype: np.dtype[Any]) -> Source:
+def reader(program: Program, device: torch.device, source: Any, dtype: np.dtype[Any]) -> RowSource:
     """Rows of the only input of a program, from an array with the model's dimensions.
 
     dtype: what the rows are cast to on the way

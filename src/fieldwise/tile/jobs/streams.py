@@ -20,14 +20,14 @@ from fieldwise.tile.bands.passes import Pass
 from fieldwise.tile.bands.plan import plan_of
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import GlobalOps, Programs
-from fieldwise.tile.bands.run import State
+from fieldwise.tile.bands.run import BandState
 from fieldwise.tile.bands.schedule import Schedule
 from fieldwise.tile.bands.sections import Section, legs, sections_of
-from fieldwise.tile.certificate import Certificate, verify
+from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.passes import go_through
 from fieldwise.tile.jobs.stepping import Halt, reader, stepped
-from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece, Rest
+from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, Rest
 
 Grains = Callable[[Output], int]
 """The rows that the file of an output takes at a time."""
@@ -60,7 +60,7 @@ class StreamWork:
             return self
         return replace(self, program=go_through(self.run, source, self._dtype, kept))
 
-    def verify(self, source: Any) -> Certificate:
+    def verify(self, source: Any) -> RunCertificate:
         """See work.Work: sections and bands as narrow as they may be, so that there are seams."""
         run, (shape,) = (
             self.run,
@@ -80,13 +80,13 @@ class StreamWork:
         )
 
     def blocks(
-        self, piece: Piece, source: Any, since: Rest | None = None
+        self, piece: JobPiece, source: Any, since: Rest | None = None
     ) -> Iterator[Block | Rest]:
         """See work.Work."""
         section, program = self.sections[piece.number], self.program
         if since is None:
             begun = Schedule.started_at(program.wiring, [lo for lo, _ in section.rows])
-            halt = Halt(0, State(tuple(begun.done)))
+            halt = Halt(0, BandState(tuple(begun.done)))
         else:
             halt = Halt.of(since.at)
 
@@ -232,12 +232,12 @@ def _row_bytes(out: Output) -> int:
     return int(np.prod(out.shape)) // out.shape[out.dim] * out.dtype.itemsize
 
 
-def _piece(program: Program, outputs: Sequence[Output], number: int, section: Section) -> Piece:
+def _piece(program: Program, outputs: Sequence[Output], number: int, section: Section) -> JobPiece:
     value = program.values[program.wiring.inputs[0]]
     writes = tuple(
         _box(out.shape, out.dim, rows) for out, rows in zip(outputs, section.rows, strict=True)
     )
-    return Piece(number, _box(value.shape, value.dim, section.reads[0]), writes)
+    return JobPiece(number, _box(value.shape, value.dim, section.reads[0]), writes)
 
 
 def _box(shape: Sequence[int], dim: int, rows: tuple[int, int]) -> Box:

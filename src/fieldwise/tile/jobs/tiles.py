@@ -16,12 +16,12 @@ from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node
 from fieldwise.tile.amounts import size_text
 from fieldwise.tile.arrays import as_numpy, numpy_dtype
-from fieldwise.tile.certificate import Certificate
+from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.crops import TiledModel, suggest_tile
 from fieldwise.tile.crops.parts import Tile
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.errors import BudgetError
-from fieldwise.tile.jobs.work import Block, Box, JobPlan, Output, Piece
+from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output
 
 TILE = 512
 
@@ -39,11 +39,11 @@ class CropWork:
         """See work.Work: a crop needs to know nothing else."""
         return self
 
-    def verify(self, source: Any) -> Certificate:
+    def verify(self, source: Any) -> RunCertificate:
         """See work.Work."""
         return self.run.verify(source)
 
-    def blocks(self, piece: Piece, source: Any, since: Any = None) -> Iterator[Block]:  # noqa: ARG002
+    def blocks(self, piece: JobPiece, source: Any, since: Any = None) -> Iterator[Block]:  # noqa: ARG002
         """See work.Work: a crop is computed in one go."""
         tile = self.tiles[piece.number]
         for number, found in enumerate(self.run.crop(tile, source)):
@@ -134,14 +134,14 @@ def _output(plan: TilePlan, number: int) -> Output:
     return Output(out.name, out.shape, dtype, out.dims[0], tuple(steps))
 
 
-def _piece(plan: TilePlan, number: int, tile: Tile) -> Piece:
+def _piece(plan: TilePlan, number: int, tile: Tile) -> JobPiece:
     reads = [(0, size) for size in plan.shapes[0]]
     for axis, intervals in tile.reads.items():
         reads[axis] = (intervals[0][0], intervals[-1][1])
     writes = tuple(
         _box(slices, out.shape) for slices, out in zip(tile.writes, plan.outputs, strict=True)
     )
-    return Piece(number, tuple(reads), writes)
+    return JobPiece(number, tuple(reads), writes)
 
 
 def _box(slices: Sequence[slice], shape: Sequence[int]) -> Box:

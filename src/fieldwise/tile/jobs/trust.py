@@ -14,7 +14,7 @@ from fieldwise.tile.jobs.lock import hold
 from fieldwise.tile.jobs.paths import result_paths
 from fieldwise.tile.jobs.records import FileRecord, Wrote
 from fieldwise.tile.jobs.run import rest_of, written_by
-from fieldwise.tile.jobs.work import JobPlan, Piece
+from fieldwise.tile.jobs.work import JobPiece, JobPlan
 
 
 def distrust(
@@ -105,7 +105,7 @@ def _stored(records: Sequence[FileRecord], files: Sequence[NewFile]) -> list[Sto
     return stored
 
 
-def _misplaced(wrote: Sequence[Wrote], piece: Piece) -> str | None:
+def _misplaced(wrote: Sequence[Wrote], piece: JobPiece) -> str | None:
     boxes = tuple(one.box for one in wrote)
     return None if boxes == piece.writes else "its journal tells of other parts of the result"
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fieldwise.graph.ir import Node
-from fieldwise.tile.certificate import Certificate
+from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.crops.parts import AxisPlan
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 
@@ -52,7 +52,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class JobPiece:
     """What is computed and recorded in one go: the box that it reads, those that it writes."""
 
     number: int
@@ -80,7 +80,7 @@ class JobPlan:
     step: int
     shape: tuple[int, ...]
     outputs: tuple[Output, ...]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[JobPiece, ...]
     reread: float
     peak_bytes: int
     notes: tuple[str, ...] = ()
@@ -118,7 +118,7 @@ class Work(Protocol):
         """
         ...
 
-    def verify(self, source: Any) -> Certificate:
+    def verify(self, source: Any) -> RunCertificate:
         """Compare the pieces with the whole on a corner of the source.
 
         Raises MismatchError where they differ by more than the arithmetic explains.
@@ -126,7 +126,7 @@ class Work(Protocol):
         ...
 
     def blocks(
-        self, piece: Piece, source: Any, since: Rest | None = None
+        self, piece: JobPiece, source: Any, since: Rest | None = None
     ) -> Iterator[Block | Rest]:
         """Compute a piece from a source with the model's dimensions, or what is left of it.
 

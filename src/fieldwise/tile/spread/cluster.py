@@ -26,7 +26,7 @@ from fieldwise.tile.spread.failures import (
 )
 from fieldwise.tile.spread.staging import PROBE, Staged, Staging, remove_abandoned, staging
 
-Tell = Callable[[str], None]
+Teller = Callable[[str], None]
 """Is told what a user should know while a job runs."""
 
 PATIENCE = 60.0
@@ -38,7 +38,7 @@ _SILENCE = 2.0
 """Seconds without a finished piece after which it is asked whether there are workers."""
 
 
-def check_cluster(job: Job, client: Client, *, tell: Tell = lambda _: None) -> None:
+def check_cluster(job: Job, client: Client, *, tell: Teller = lambda _: None) -> None:
     """Raise UsageError where the cluster cannot carry out a job; nothing of a result is touched.
 
     Each worker that is connected, or the first one to come, plans the job again: it must have the
@@ -62,7 +62,7 @@ def run_on_cluster(
     client: Client,
     *,
     advance: Advance = lambda _: None,
-    tell: Tell = lambda _: None,
+    tell: Teller = lambda _: None,
 ) -> None:
     """Compute what is missing on the workers of a cluster.
 
@@ -108,7 +108,7 @@ def _check_kind(job: Job) -> None:
         )
 
 
-def _workers(client: Client, tell: Tell) -> list[str]:
+def _workers(client: Client, tell: Teller) -> list[str]:
     """The addresses of the workers, of which there is at least one."""
     begun, told = time.monotonic(), False
     while not (addresses := list(client.nthreads())):
@@ -122,7 +122,9 @@ def _workers(client: Client, tell: Tell) -> list[str]:
     return addresses
 
 
-def _finished(client: Client, futures: dict[Future[Any], Any], tell: Tell) -> Iterator[Future[Any]]:
+def _finished(
+    client: Client, futures: dict[Future[Any], Any], tell: Teller
+) -> Iterator[Future[Any]]:
     """The futures as they end.  Raises UsageError where there are no workers for too long."""
     ready = as_completed(futures)
     looked = time.monotonic()
@@ -148,7 +150,7 @@ def _cancel(client: Client, futures: dict[Future[Any], Any]) -> None:
 
 
 def _environments(
-    client: Client, packed: bytes, place: Staging, tell: Tell
+    client: Client, packed: bytes, place: Staging, tell: Teller
 ) -> list[dict[str, str]]:
     """What each worker says of itself, once it has planned the job.
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from torch import nn
 
+from fieldwise.axes.region import Shape
 from fieldwise.capture.torch.exported.allowance import MAX_CONSTANT as MAX_CONSTANT
 from fieldwise.capture.torch.exported.archive import Archive
 from fieldwise.capture.torch.exported.fields import Field
@@ -34,7 +35,6 @@ from fieldwise.capture.torch.exported.refusal import UnreadableError
 from fieldwise.capture.torch.exported.tensors import CONFIGS, read_tensors
 from fieldwise.errors import UsageError
 
-Shape = tuple[int, ...]
 _GRAPH = "models/model.json"
 _LONGEST = 64 << 20  # bytes of the graph
 

@@ -5,44 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from fieldwise.capture.torch.exported.steps import Made, Program, Results, Step, Template
+from fieldwise.capture.torch.exported.steps import (
+    ExportedProgram,
+    ExportedStep,
+    MadeValue,
+    ResultNames,
+    Template,
+)
 from fieldwise.capture.torch.overloads import describe
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class ModuleBlock:
     """One run of a module.
 
     inputs:  names of the values that it is given, in the order of their first use
     outputs: names of the values that it makes and that are used after it
     """
 
-    items: tuple[Item, ...]
+    items: tuple[BlockItem, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class BlockItem:
     """A step, or the run of a module within this one; ``drops`` are not used after it.
 
     constant: whether a step makes something of constants alone
     """
 
-    work: Step | Call
+    work: ExportedStep | ModuleCall
     drops: tuple[str, ...]
     constant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ModuleCall:
     """A run of the module with this path."""
 
     path: str
-    block: Block
+    block: ModuleBlock
 
 
-def blocks_of(program: Program) -> Block:
+def blocks_of(program: ExportedProgram) -> ModuleBlock:
     """The program's steps as a run of its root."""
     return _Grouping(program).block(0, len(program.steps), 1)
 
@@ -50,7 +56,7 @@ def blocks_of(program: Program) -> Block:
 class _Grouping:
     """Where each value is made and used last, counted in steps."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: ExportedProgram) -> None:
         self._steps = program.steps
         self._derived = _derived(program)
         self._made = {one.name: -1 for one in program.inputs}
@@ -65,7 +71,7 @@ class _Grouping:
         for name, number in self._last.items():
             self._dying[number].append(name)
 
-    def block(self, start: int, end: int, depth: int) -> Block:
+    def block(self, start: int, end: int, depth: int) -> ModuleBlock:
         """The run of these steps, which lie within ``depth`` modules."""
         steps = self._steps[start:end]
         used = dict.fromkeys(name for step in steps for name in uses(step))
@@ -75,17 +81,17 @@ class _Grouping:
         items, present = [], set(inputs)
         while start < end:
             work, after = self._work(start, end, depth)
-            given = work.block.outputs if isinstance(work, Call) else names_in(work.results)
+            given = work.block.outputs if isinstance(work, ModuleCall) else names_in(work.results)
             present.update(given)
             dying = (name for step in range(start, after) for name in self._dying[step])
             drops = tuple(name for name in dying if name in present)
             present.difference_update(drops)
-            constant = isinstance(work, Step) and start not in self._derived
-            items.append(Item(work, drops, constant))
+            constant = isinstance(work, ExportedStep) and start not in self._derived
+            items.append(BlockItem(work, drops, constant))
             start = after
-        return Block(tuple(items), inputs, outputs)
+        return ModuleBlock(tuple(items), inputs, outputs)
 
-    def _work(self, start: int, end: int, depth: int) -> tuple[Step | Call, int]:
+    def _work(self, start: int, end: int, depth: int) -> tuple[ExportedStep | ModuleCall, int]:
         """A step, or the run of a module that starts with it; and the number of the next step."""
         stack = self._steps[start].stack[: depth + 1]
         if len(stack) <= depth:
@@ -93,15 +99,15 @@ class _Grouping:
         after = start
         while after < end and self._steps[after].stack[: depth + 1] == stack:
             after += 1
-        return Call(stack[-1][1], self.block(start, after, depth + 1)), after
+        return ModuleCall(stack[-1][1], self.block(start, after, depth + 1)), after
 
 
-def uses(step: Step) -> Iterator[str]:
+def uses(step: ExportedStep) -> Iterator[str]:
     """The names of the values that a step is given."""
     return _made_in([*step.args, *step.kwargs.values()])
 
 
-def names_in(results: Results) -> Iterator[str]:
+def names_in(results: ResultNames) -> Iterator[str]:
     """The names of what a step gives."""
     if isinstance(results, str):
         yield results
@@ -112,13 +118,13 @@ def names_in(results: Results) -> Iterator[str]:
 
 def _made_in(templates: Iterable[Template]) -> Iterator[str]:
     for template in templates:
-        if isinstance(template, Made):
+        if isinstance(template, MadeValue):
             yield template.name
         elif isinstance(template, list):
             yield from _made_in(template)
 
 
-def _derived(program: Program) -> set[int]:
+def _derived(program: ExportedProgram) -> set[int]:
     """The steps that are given a tensor that derives from an input."""
     names = {one.name for one in program.inputs if one.sizes is not None}
     found = set()

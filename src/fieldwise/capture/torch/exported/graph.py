@@ -16,7 +16,14 @@ from fieldwise.capture.torch.exported.arguments import (
 from fieldwise.capture.torch.exported.fields import Field
 from fieldwise.capture.torch.exported.operators import Operator, find_operator
 from fieldwise.capture.torch.exported.refusal import malformed, too_large
-from fieldwise.capture.torch.exported.steps import Autocast, Frame, Made, Results, Step, Template
+from fieldwise.capture.torch.exported.steps import (
+    Autocast,
+    ExportedStep,
+    MadeValue,
+    ResultNames,
+    RunningModule,
+    Template,
+)
 
 MOST_DOTS = 60
 _MOST_STEPS, _MOST_VALUES, _DEEPEST = 30_000, 200_000, 8
@@ -26,7 +33,7 @@ class GraphReader:
     """Reads graphs into one list of steps; what is nested in them becomes steps of its own."""
 
     def __init__(self) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[ExportedStep] = []
         self.scope: dict[str, Template] = {}
         self._names = 0
 
@@ -46,7 +53,7 @@ class GraphReader:
     def make(self, name: str) -> str:
         """A fresh value under a name of the file; its own name."""
         fresh = self.name(name)
-        self.define(name, Made(fresh))
+        self.define(name, MadeValue(fresh))
         return fresh
 
     def read(self, graph: Field, casts: tuple[Autocast, ...], depth: int) -> None:
@@ -66,7 +73,7 @@ class GraphReader:
                 continue
             args, kwargs = self._call(operator, node)
             results = _results(node["outputs"], self.make)
-            self.steps.append(Step(operator, args, kwargs, results, _stack(node), casts))
+            self.steps.append(ExportedStep(operator, args, kwargs, results, _stack(node), casts))
 
     def _call(
         self, operator: Operator, node: Field
@@ -137,10 +144,10 @@ def _bound(
     }
 
 
-def _stack(node: Field) -> tuple[Frame, ...]:
+def _stack(node: Field) -> tuple[RunningModule, ...]:
     """The running modules, from the root; each lies within the one before it."""
     text = node["metadata"].get("nn_module_stack")
-    frames: list[Frame] = [("", "")]
+    frames: list[RunningModule] = [("", "")]
     if text is None:
         return tuple(frames)
     for item in text.text(10_000).split(";"):
@@ -155,12 +162,12 @@ def _stack(node: Field) -> tuple[Frame, ...]:
     return tuple(frames)
 
 
-def _results(outputs: Field, make: Callable[[str], str]) -> Results:
+def _results(outputs: Field, make: Callable[[str], str]) -> ResultNames:
     found = tuple(_result(output, make) for output in outputs.items())
     return found[0] if len(found) == 1 else found
 
 
-def _result(output: Field, make: Callable[[str], str]) -> Results:
+def _result(output: Field, make: Callable[[str], str]) -> ResultNames:
     kind, inner = output.choice()
     if kind in ("as_tensors", "as_sym_ints"):
         return tuple(make(inner_name(one)) for one in inner.items())

@@ -18,10 +18,16 @@ from fieldwise.capture.torch.exported.allowance import (
     on_meta,
     twin,
 )
-from fieldwise.capture.torch.exported.blocks import Block, Item, blocks_of
+from fieldwise.capture.torch.exported.blocks import BlockItem, ModuleBlock, blocks_of
 from fieldwise.capture.torch.exported.graph import MOST_DOTS
 from fieldwise.capture.torch.exported.refusal import malformed, too_large
-from fieldwise.capture.torch.exported.steps import Made, Program, Results, State, Step
+from fieldwise.capture.torch.exported.steps import (
+    ExportedProgram,
+    ExportedState,
+    ExportedStep,
+    MadeValue,
+    ResultNames,
+)
 from fieldwise.capture.torch.overloads import map_arguments, tensors_of
 from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.errors import UsageError
@@ -34,7 +40,7 @@ META = torch.device("meta")
 class Part(nn.Module):
     """A module of an exported program: its parameters and buffers, and the runs it is told."""
 
-    def forward(self, *inputs: Any, block: Block, run: Run) -> Any:
+    def forward(self, *inputs: Any, block: ModuleBlock, run: ExportedRun) -> Any:
         """One run, given by its parent; what it makes and others use."""
         values = dict(zip(block.inputs, inputs, strict=True))
         run.through(block, values)
@@ -52,8 +58,8 @@ class Exported:
     """
 
     name: str
-    program: Program
-    block: Block
+    program: ExportedProgram
+    block: ModuleBlock
     limit: int
     largest: int
 
@@ -77,7 +83,7 @@ class ExportedModule(Part):
         inputs = self._given(args, kwargs)
         self._check_sizes(inputs)
         names = (one.name for one in self._exported.program.inputs)
-        return self._computed(Run(self), dict(zip(names, inputs, strict=True)))
+        return self._computed(ExportedRun(self), dict(zip(names, inputs, strict=True)))
 
     def _rehearse(self) -> None:
         """Run it without data, at the sizes it was exported with, to know early what it asks for.
@@ -98,7 +104,7 @@ class ExportedModule(Part):
             if isinstance(error, UsageError) and not isinstance(error, UnknownSizeError):
                 raise
 
-    def _computed(self, run: Run, values: dict[str, Any]) -> Any:
+    def _computed(self, run: ExportedRun, values: dict[str, Any]) -> Any:
         program = self._exported.program
         run.through(self._exported.block, values)
         for target, value in program.mutations:
@@ -154,7 +160,7 @@ def input_dtypes(model: Any) -> tuple[torch.dtype, ...] | None:
     return tuple(one.dtype for one in model._exported.program.inputs if one.dtype is not None)
 
 
-class Run:
+class ExportedRun:
     """One run of a program: what its steps are given, and what they may still allocate."""
 
     def __init__(self, module: ExportedModule) -> None:
@@ -162,11 +168,11 @@ class Run:
         self.name = module._exported.name
         self.allowance = Allowance(self.name, module._exported.limit)
 
-    def through(self, block: Block, values: dict[str, Any]) -> None:
+    def through(self, block: ModuleBlock, values: dict[str, Any]) -> None:
         """All steps of a block; ``values`` are those that it is given, and becomes what is left."""
         for item in block.items:
             work = item.work
-            if isinstance(work, Step):
+            if isinstance(work, ExportedStep):
                 _bind(work.results, self.step(work, item, values), values)
             else:
                 inputs = [values[name] for name in work.block.inputs]
@@ -177,7 +183,7 @@ class Run:
             for name in item.drops:
                 del values[name]
 
-    def step(self, step: Step, item: Item, values: Mapping[str, Any]) -> Any:
+    def step(self, step: ExportedStep, item: BlockItem, values: Mapping[str, Any]) -> Any:
         """What one step gives."""
         args = tuple(self.value(one, values) for one in step.args)
         kwargs = {name: self.value(one, values) for name, one in step.kwargs.items()}
@@ -205,9 +211,9 @@ class Run:
 
     def value(self, template: Any, values: Mapping[str, Any]) -> Any:
         """What a template stands for."""
-        if isinstance(template, Made):
+        if isinstance(template, MadeValue):
             return values[template.name]
-        if isinstance(template, State):
+        if isinstance(template, ExportedState):
             owner, _, name = template.path.rpartition(".")
             return getattr(self.module.get_submodule(owner), name)
         if isinstance(template, list):
@@ -215,7 +221,7 @@ class Run:
         return template
 
 
-class _Rehearsal(Run):
+class _Rehearsal(ExportedRun):
     """A run on the meta device, of constants too."""
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -235,7 +241,7 @@ class _Rehearsal(Run):
         """Nothing is written."""
 
 
-def _bind(results: Results, made: Any, values: dict[str, Any]) -> None:
+def _bind(results: ResultNames, made: Any, values: dict[str, Any]) -> None:
     if isinstance(results, str):
         values[results] = made
     elif results is not None:
@@ -258,7 +264,7 @@ def _flat(tree: Any) -> Iterator[Any]:
 
 def build(
     name: str,
-    program: Program,
+    program: ExportedProgram,
     weights: Mapping[str, Tensor],
     constants: Mapping[str, Tensor],
     limit: int,
@@ -309,13 +315,13 @@ def _part(parts: dict[str, nn.Module], path: str) -> nn.Module:
     return parts[path]
 
 
-def _states(program: Program) -> Iterator[str]:
+def _states(program: ExportedProgram) -> Iterator[str]:
     waiting: list[Any] = [*program.outputs, *(part for pair in program.mutations for part in pair)]
     for step in program.steps:
         waiting += [*step.args, *step.kwargs.values()]
     while waiting:
         template = waiting.pop()
-        if isinstance(template, State):
+        if isinstance(template, ExportedState):
             yield template.path
         elif isinstance(template, list):
             waiting += template

@@ -33,9 +33,9 @@ from torch import nn
 
 from fieldwise.capture.torch import rules as _rules  # noqa: F401  (fills the registry)
 from fieldwise.capture.torch.exported.refusal import foreign
-from fieldwise.capture.torch.overloads import Op, describe, is_fill, out_of_place
+from fieldwise.capture.torch.overloads import TorchOp, describe, is_fill, out_of_place
 
-Function = Callable[..., Any]
+Callee = Callable[..., Any]
 
 _NAMESPACES = ("aten", "prims", "torchvision")
 _ARGUMENTS = {
@@ -54,7 +54,7 @@ class Operator:
     """
 
     target: str
-    function: Function
+    function: Callee
     ignored: bool = False
 
     @property
@@ -141,7 +141,7 @@ def _is_allowed(func: torch._ops.OpOverload) -> bool:
     return _is_described(func, op) or _is_documented(op)
 
 
-def _is_described(func: torch._ops.OpOverload, op: Op) -> bool:
+def _is_described(func: torch._ops.OpOverload, op: TorchOp) -> bool:
     """Whether what it makes is known without a rule."""
     if _is_private(op) or _is_sparse(op):
         return False
@@ -152,7 +152,7 @@ def _is_described(func: torch._ops.OpOverload, op: Op) -> bool:
     return op.pointwise or makes or bool(op.lends) or _is_copied_view(func, op)
 
 
-def _is_copied_view(func: torch._ops.OpOverload, op: Op) -> bool:
+def _is_copied_view(func: torch._ops.OpOverload, op: TorchOp) -> bool:
     """A view of a tensor, or a copy of such a view."""
     plain = op.plain.removesuffix("_copy")
     return op.plain in _VIEWS or (plain in _VIEWS and torch.Tag.view_copy in func.tags)
@@ -167,7 +167,7 @@ def _is_allowed_twin(func: torch._ops.OpOverload) -> bool:
     return twin is not None and _is_allowed(twin)
 
 
-def _is_documented(op: Op) -> bool:
+def _is_documented(op: TorchOp) -> bool:
     """Whether torch makes it of other operators, and tells people what it does."""
     if not op.composite or _is_sparse(op):
         return False
@@ -195,11 +195,11 @@ def _has_words(room: Any, name: str) -> bool:
     return callable(found) and bool(getattr(found, "__doc__", None))
 
 
-def _is_private(op: Op) -> bool:
+def _is_private(op: TorchOp) -> bool:
     return op.plain.startswith("_") and op.plain not in _OPERATORS
 
 
-def _is_sparse(op: Op) -> bool:
+def _is_sparse(op: TorchOp) -> bool:
     return "sparse" in op.plain
 
 
@@ -213,7 +213,7 @@ def _kind(kind: Any) -> str:
 # -------------------------------------------------------------------- arithmetic on sizes
 
 
-def _bounded(function: Function) -> Function:
+def _bounded(function: Callee) -> Callee:
     """The function, for numbers of at most 64 bits."""
 
     def compute(*numbers: Any) -> Any:
@@ -237,7 +237,7 @@ def _shift(base: int, count: int) -> int:
     return int(_power(2, count)) * base
 
 
-_NUMBERS: dict[str, Function] = {
+_NUMBERS: dict[str, Callee] = {
     "_operator.add": operator.add,
     "_operator.sub": operator.sub,
     "_operator.mul": operator.mul,
@@ -287,7 +287,7 @@ def _offset(tensor: torch.Tensor) -> int:
     return int(tensor.storage_offset())
 
 
-_ARITHMETIC: dict[str, Function] = {
+_ARITHMETIC: dict[str, Callee] = {
     **{target: _bounded(function) for target, function in _NUMBERS.items()},
     "torch.ops.aten.sym_size.int": _size,
     "torch.ops.aten.sym_stride.int": _stride,

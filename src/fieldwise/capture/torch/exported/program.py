@@ -22,7 +22,7 @@ from fieldwise.capture.torch.exported.fields import Field
 from fieldwise.capture.torch.exported.graph import GraphReader
 from fieldwise.capture.torch.exported.refusal import foreign, malformed, too_large
 from fieldwise.capture.torch.exported.sizes import Size
-from fieldwise.capture.torch.exported.steps import Input, Program, State, Template
+from fieldwise.capture.torch.exported.steps import ExportedProgram, ExportedState, Input, Template
 from fieldwise.capture.torch.exported.tensors import DTYPES, RANKS, STRIDED
 from fieldwise.capture.torch.exported.trees import Tree
 
@@ -31,7 +31,7 @@ _MOST_TEXT = 1_000_000  # characters of different symbolic sizes
 _MOST_ELEMENTS = 2**31  # of an input
 
 
-def read_program(document: Field) -> Program:
+def read_program(document: Field) -> ExportedProgram:
     """The program of models/model.json.  Raises UnreadableError for what is none."""
     version = document["schema_version"]["major"].integer()
     if version != FORMAT:
@@ -45,7 +45,7 @@ def read_program(document: Field) -> Program:
     outputs, mutations = _outputs(reader.scope, graph, signature)
     entries = list(module["module_call_graph"].items())
     root = _root(entries)
-    program = Program(
+    program = ExportedProgram(
         inputs=inputs,
         steps=tuple(reader.steps),
         outputs=outputs,
@@ -144,7 +144,7 @@ def _inputs(
             found.append(Input(reader.name(f"constant {len(found)}"), None, value))
         elif kind in _STATES:
             path = inner[_STATES[kind]].text()
-            reader.define(_tensor_name(argument), State(path))
+            reader.define(_tensor_name(argument), ExportedState(path))
             if kind == "buffer":
                 buffers.add(path)
         else:
@@ -210,7 +210,7 @@ def _outputs(
             mutations.append((find_known(scope, inner["user_input_name"]), value))
         elif kind in ("buffer_mutation", "parameter_mutation"):
             path = inner[kind.removesuffix("_mutation") + "_name"].text()
-            mutations.append((State(path), value))
+            mutations.append((ExportedState(path), value))
         else:
             raise foreign(kind)
     return tuple(outputs), tuple(mutations)

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from fieldwise.capture.torch.exported.refusal import foreign
 
-Number = int | Fraction
+SizeNumber = int | Fraction
 _LONGEST, _DEEPEST, _LARGEST, _HIGHEST_POWER = 20_000, 100, 2**63, 16
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|'(?P<quoted>[\w.+-]*)'"
@@ -36,7 +36,7 @@ class Size:
 expects a plain operator, size or container; name a package.module:factory instead.
     """
 
-    head: str | Number
+    head: str | SizeNumber
     parts: tuple[Size, ...] = ()
 
     @classmethod
@@ -54,7 +54,7 @@ expects a plain operator, size or container; name a package.module:factory inste
         """The name, if it is one alone."""
         return self.head if isinstance(self.head, str) and self.head not in _FUNCTIONS else None
 
-    def at(self, known: Mapping[str, int]) -> Number | None:
+    def at(self, known: Mapping[str, int]) -> SizeNumber | None:
         """Its value; None where a name is not known, or where it is none that sizes have.
 
         >>> Size.parse("FloorDiv(s0, 0)").at({"s0": 1}), Size.parse("s1").at({})
@@ -68,31 +68,31 @@ expects a plain operator, size or container; name a package.module:factory inste
         if function is None or None in values:
             return None
         try:
-            found: Number = function(*values)
+            found: SizeNumber = function(*values)
         except (ArithmeticError, TypeError, ValueError):
             return None
         return found if -_LARGEST <= found <= _LARGEST else None
 
 
-def _power(base: Number, exponent: Number) -> Number:
+def _power(base: SizeNumber, exponent: SizeNumber) -> SizeNumber:
     if exponent.denominator != 1 or not -_HIGHEST_POWER <= exponent <= _HIGHEST_POWER:
         raise ValueError("no size has such a power")
     return Fraction(base) ** int(exponent)
 
 
-def _product(*factors: Number) -> Number:
+def _product(*factors: SizeNumber) -> SizeNumber:
     return math.prod(factors)
 
 
-def _sum(*terms: Number) -> Number:
+def _sum(*terms: SizeNumber) -> SizeNumber:
     return sum(terms, start=0)
 
 
-def _quotient(one: Number, two: Number) -> Number:
+def _quotient(one: SizeNumber, two: SizeNumber) -> SizeNumber:
     return Fraction(one) / Fraction(two)
 
 
-_FUNCTIONS: Mapping[str, Callable[..., Number] | None] = {
+_FUNCTIONS: Mapping[str, Callable[..., SizeNumber] | None] = {
     "Add": _sum,
     "Mul": _product,
     "Pow": _power,
@@ -271,7 +271,7 @@ def _named(text: str) -> Size:
     return Size(text)
 
 
-def _number(text: str) -> Number:
+def _number(text: str) -> SizeNumber:
     """An integer of at most 64 bits, or a fraction near a decimal number."""
     if len(text) > 40:
         raise ValueError("too long")

@@ -14,26 +14,26 @@ from fieldwise.capture.torch.exported.trees import Tree
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeValue:
     """A value that an input or an earlier step gives."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ExportedState:
     """A parameter, buffer or constant, by its path."""
 
     path: str
 
 
 Template = Any
-"""What an argument is made from: ``Made``, ``State``, a plain value, or a list of these."""
+"""What an argument is made of: ``MadeValue``, ``ExportedState``, plain values, lists of these."""
 
-Results = str | None | tuple["Results", ...]
+ResultNames = str | None | tuple["ResultNames", ...]
 """The names of what a step gives, nested as that is."""
 
-Frame = tuple[str, str]
+RunningModule = tuple[str, str]
 """A running module: which of its runs this is, and its path."""
 
 
@@ -47,14 +47,14 @@ class Autocast:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ExportedStep:
     """One call: what is called, with what, what it gives, and within which modules."""
 
     operator: Operator
     args: tuple[Template, ...]
     kwargs: Mapping[str, Template]
-    results: Results
-    stack: tuple[Frame, ...]
+    results: ResultNames
+    stack: tuple[RunningModule, ...]
     casts: tuple[Autocast, ...]
 
 
@@ -73,7 +73,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class ExportedProgram:
     """An exported program.
 
     takes, returns: how inputs and outputs are nested
@@ -84,7 +84,7 @@ class Program:
     """
 
     inputs: tuple[Input, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[ExportedStep, ...]
     outputs: tuple[Template, ...]
     mutations: tuple[tuple[Template, Template], ...]
     takes: Tree

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fieldwise.capture.torch.calls import OutOfPlace, Part
+from fieldwise.capture.torch.calls import OutOfPlace, ResultPart
 from fieldwise.capture.torch.overloads import is_element_wise
 from fieldwise.capture.torch.tree import tensors_in
 from fieldwise.graph.ir import Call, Ref, Shape
 
-Rule = Callable[["Operation"], Sequence[Tensor]]
-_RULES: dict[str, Rule] = {}
+Surrogate = Callable[["Operation"], Sequence[Tensor]]
+_RULES: dict[str, Surrogate] = {}
 
 
 class UnknownDependence(Exception):  # noqa: N818
@@ -104,10 +104,10 @@ ELEMENTWISE = "element-wise"
 """The name of the surrogate of all that torch tags as element-wise."""
 
 
-def register(*names: str) -> Callable[[Rule], Rule]:
+def register(*names: str) -> Callable[[Surrogate], Surrogate]:
     """Register the surrogate of these ops; a second one for an op is an error at import."""
 
-    def register(function: Rule) -> Rule:
+    def register(function: Surrogate) -> Surrogate:
         for name in names:
             if name in _RULES:
                 raise ValueError(f"The op {name} already has the surrogate {_RULES[name]}.")
@@ -122,7 +122,7 @@ def register(*names: str) -> Callable[[Rule], Rule]:
 
 def schema_of(target: Any) -> Any:
     """Of an overload, or of the overload that an OutOfPlace or Part wraps."""
-    overload: Any = target.op if isinstance(target, (OutOfPlace, Part)) else target
+    overload: Any = target.op if isinstance(target, (OutOfPlace, ResultPart)) else target
     return overload._schema
 
 

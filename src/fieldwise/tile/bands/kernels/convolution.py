@@ -22,7 +22,7 @@ from fieldwise.tile.errors import Blocked
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class KernelWindow:
     """A convolution's kernel along the streamed axis and its arguments along all.
 
     axis: which spatial axis is streamed; ``padding`` (before, after) per spatial axis
@@ -37,7 +37,7 @@ class Window:
     groups: int
 
     @classmethod
-    def of(cls, site: Site) -> Window:
+    def of(cls, site: Site) -> KernelWindow:
         """Read the arguments of a site whose rows lie along a spatial axis."""
         weight: Tensor = site.call["weight"]
         axes = weight.dim() - 2
@@ -67,7 +67,7 @@ def _conv(site: Site) -> Executor:
     number, link = site.only("input")
     if not _is_spatial(site):
         return passing(site)
-    window = Window.of(site)
+    window = KernelWindow.of(site)
     convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[len(window.stride) - 1]
     padding, explicit = window.others()
     reach = link.reach
@@ -96,7 +96,7 @@ def _conv_transpose(site: Site) -> Executor:
     number, link = site.only("input")
     if not _is_spatial(site):
         return passing(site)
-    window = Window.of(site)
+    window = KernelWindow.of(site)
     axes, axis, dim = len(window.stride), window.axis, site.dim
     convolve = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[axes - 1]
     extra = [*per_axis(site.call["output_padding"], axes, 0)]
@@ -126,7 +126,7 @@ def _conv_transpose(site: Site) -> Executor:
     return Executor(run)
 
 
-def _bias_rows(site: Site, window: Window, like: Tensor, rows: int) -> Tensor:
+def _bias_rows(site: Site, window: KernelWindow, like: Tensor, rows: int) -> Tensor:
     """Rows that no tap reaches."""
     shape = site.band(rows)
     if window.bias is None:

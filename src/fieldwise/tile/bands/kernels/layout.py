@@ -12,7 +12,7 @@ from fieldwise.graph.ir import Along, Coord, Ref, Separable
 from fieldwise.tile.bands.follow import Regroup
 from fieldwise.tile.bands.kernels.constants import POSITIONAL
 from fieldwise.tile.bands.kernels.passing import passing
-from fieldwise.tile.bands.kernels.registry import Executor, Link, Rows, Run, Site, executor
+from fieldwise.tile.bands.kernels.registry import Executor, KernelRun, Link, Rows, Site, executor
 from fieldwise.tile.errors import Blocked
 
 
@@ -110,7 +110,7 @@ def _moves_rows_only(site: Site, link: Link, *, but: Sequence[int]) -> bool:
     )
 
 
-def _take_rows(number: int, link: Link, flipped: Sequence[int]) -> Run:
+def _take_rows(number: int, link: Link, flipped: Sequence[int]) -> KernelRun:
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         picks = [link.map(row).first for row in range(lo, hi)]
         x = take(rows, number, link, picks)
@@ -133,7 +133,7 @@ def _entries(site: Site, link: Link) -> list[Tensor | None]:
     return [*entries, *[None] * (len(link.shape) - len(entries))]
 
 
-def _index_rows(site: Site, number: int, link: Link) -> Run:
+def _index_rows(site: Site, number: int, link: Link) -> KernelRun:
     """Indexing by tensors of which one picks rows: cut to the rows, it counts from the band on."""
     if site.endless:
         raise Blocked(POSITIONAL)

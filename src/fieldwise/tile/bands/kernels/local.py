@@ -21,7 +21,7 @@ from fieldwise.graph.ir import Read, Separable, Unknown
 from fieldwise.tile.bands.calls import BoundCall
 from fieldwise.tile.bands.follow import follow, place_along
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
-from fieldwise.tile.bands.kernels.registry import Link, Rows, Run, Site
+from fieldwise.tile.bands.kernels.registry import KernelRun, Link, Rows, Site
 from fieldwise.tile.errors import Blocked
 
 
@@ -50,7 +50,7 @@ class _Constant:
         return self.tensor if self.dim is None else rows_from(self.tensor, self.dim, lo, hi)
 
 
-def local(site: Site, *, dense: bool = False) -> Run:
+def local(site: Site, *, dense: bool = False) -> KernelRun:
     """The call on the rows at hand; ``dense``: on contiguous copies of them.
 
     Raises Blocked where it may not be made on fewer rows.
@@ -61,14 +61,14 @@ def local(site: Site, *, dense: bool = False) -> Run:
     return _run(site, call, constants, dense=dense)
 
 
-def local_beside(site: Site) -> Run:
+def local_beside(site: Site) -> KernelRun:
     """The same of a call whose maker has seen that none of its constants lies along the rows."""
     rows_read_themselves(site)
     _check_one_row_fewer(site, site.call, [])
     return _run(site, site.call, [])
 
 
-def element_wise(site: Site) -> Run:
+def element_wise(site: Site) -> KernelRun:
     """The same of a call that is element-wise by torch's word; constants line up with its result.
 
     Raises Blocked where a row of an operand is not the result's.
@@ -89,7 +89,7 @@ def rows_read_themselves(site: Site) -> None:
 
 def _run(
     site: Site, call: BoundCall, constants: Sequence[_Constant], *, dense: bool = False
-) -> Run:
+) -> KernelRun:
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         given = [*site.operands(rows, lo, hi), *(constant.rows(lo, hi) for constant in constants)]
         if dense:

@@ -13,14 +13,14 @@ from fieldwise.graph.ir import Ref
 from fieldwise.tile.bands.calls import operator_name
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform
 from fieldwise.tile.bands.kernels.passing import passing
-from fieldwise.tile.bands.kernels.registry import Executor, Link, Rows, Run, Site, executor
-from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.bands.kernels.registry import Executor, KernelRun, Link, Rows, Site, executor
+from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
 
-def _row_by_row(number: int, link: Link, rows: int) -> tuple[tuple[int, Reach], ...]:
+def _row_by_row(number: int, link: Link, rows: int) -> tuple[tuple[int, RowReach], ...]:
     """The state stands for the past, so that a row reads only itself."""
-    reach = Reach.of(IDENTITY, Border.DROP, size=rows, count=rows)
+    reach = RowReach.of(IDENTITY, Border.DROP, size=rows, count=rows)
     return ((number, reach if link.reach.size is not None else reach.opened()),)
 
 
@@ -46,7 +46,7 @@ def _recurrent(site: Site) -> Executor:
     return Executor(run, reaches=_row_by_row(number, link, site.rows), ordered=True)
 
 
-def _samples(site: Site, number: int) -> Run:
+def _samples(site: Site, number: int) -> KernelRun:
     """The streamed axis holds the samples, each with its own initial state."""
     call = site.call
     given = call["hx"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from fieldwise.axes import AxisMap, Border, Table
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.bands.calls import BoundCall
-from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
 
@@ -28,7 +28,7 @@ class Link:
     dim: int
     shape: Shape
     map: AxisMap | Table
-    reach: Reach
+    reach: RowReach
     dtype: torch.dtype = torch.float32
 
     def keeps(self, rows: int) -> bool:
@@ -111,7 +111,7 @@ class Rows(Protocol):
         """Rows [start, stop), those outside read as the border says (``fill`` for DROP)."""
 
 
-Run = Callable[[Rows, int, int], Sequence[Tensor]]
+KernelRun = Callable[[Rows, int, int], Sequence[Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +123,8 @@ class Executor:
     whole:   all results of the node are computed at once; else only the one of the site
     """
 
-    run: Run
-    reaches: tuple[tuple[int, Reach], ...] = ()
+    run: KernelRun
+    reaches: tuple[tuple[int, RowReach], ...] = ()
     ordered: bool = False
     whole: bool = False
 

@@ -21,13 +21,13 @@ from fieldwise.tile.bands.kernels.passing import passing
 from fieldwise.tile.bands.kernels.registry import (
     ENDLESS,
     Executor,
+    KernelRun,
     Link,
     Rows,
-    Run,
     Site,
     executor,
 )
-from fieldwise.tile.bands.reach import Reach
+from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
 _SCALES = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}
@@ -87,17 +87,17 @@ def _power_of_two(site: Site, link: Link, resize: _Resize) -> int:
     return factor if exact and not resize.corners and scale in (None, float(factor)) else 0
 
 
-def _wider(link: Link, rows: int, *, by: int) -> Reach:
+def _wider(link: Link, rows: int, *, by: int) -> RowReach:
     """Room for all taps of a row that lies on the grid: torch weighs the others with (nearly) zero.
 
     The map knows the exact position, and torch rounds it: a tap more or less on either side.
     """
     size = link.shape[link.dim]
-    wide = Reach.of(link.map, Border.CLAMP, size=size, count=rows, margin=by)
+    wide = RowReach.of(link.map, Border.CLAMP, size=size, count=rows, margin=by)
     return wide if link.reach.size is not None else wide.opened()
 
 
-def _native(site: Site, number: int, link: Link, resize: _Resize, factor: int) -> Run:
+def _native(site: Site, number: int, link: Link, resize: _Resize, factor: int) -> KernelRun:
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         start, stop = link.reach.span(lo, hi)
         x = rows.inside(number, start, stop)
@@ -107,7 +107,7 @@ def _native(site: Site, number: int, link: Link, resize: _Resize, factor: int) -
     return run
 
 
-def _nearest(number: int, link: Link, resize: _Resize) -> Run:
+def _nearest(number: int, link: Link, resize: _Resize) -> KernelRun:
     """Each row is one operand row: the map says which."""
     last = link.shape[link.dim] - 1 if link.reach.size is not None else ENDLESS
 
@@ -119,7 +119,7 @@ def _nearest(number: int, link: Link, resize: _Resize) -> Run:
     return run
 
 
-def _weighted(site: Site, number: int, link: Link, resize: _Resize, reach: Reach) -> Run:
+def _weighted(site: Site, number: int, link: Link, resize: _Resize, reach: RowReach) -> KernelRun:
     """A few operand rows, weighted: Σ_t w_t · x[i_t]."""
     size, dim = link.shape[link.dim], site.dim
     last = size - 1 if link.reach.size is not None else ENDLESS

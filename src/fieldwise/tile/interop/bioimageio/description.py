@@ -19,7 +19,7 @@ from fieldwise.errors import UsageError
 from fieldwise.written import ratio as ratio_of
 from fieldwise.written import shown
 
-Kind = Literal["batch", "channel", "space"]
+AxisKind = Literal["batch", "channel", "space"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Axis:
     """
 
     name: str
-    kind: Kind
+    kind: AxisKind
     least: int = 1
     step: int = 0
     halo: int = 0
@@ -245,7 +245,7 @@ _MAX = 1 << 20
 """The largest size, step, halo or scale that is believed."""
 _SHOWN = 80
 
-_LETTERS: Mapping[str, Kind] = {"b": "batch", "c": "channel", "i": "channel"}
-_TYPES: Mapping[str, Kind] = {
+_LETTERS: Mapping[str, AxisKind] = {"b": "batch", "c": "channel", "i": "channel"}
+_TYPES: Mapping[str, AxisKind] = {
     "batch": "batch", "channel": "channel", "index": "channel", "time": "space", "space": "space",
 }  # fmt: skip

@@ -17,7 +17,7 @@ _MAX_VALUES = 50_000
 _MAX_DIGITS = 40
 
 
-class TooLargeError(ValueError):
+class TooLargeYamlError(ValueError):
     """A limit is passed; the text says which."""
 
 
@@ -30,14 +30,14 @@ def read_yaml(path: Path) -> Any:
     with path.open("rb") as file:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
-        raise TooLargeError(f"it is larger than {_MAX_BYTES} bytes")
+        raise TooLargeYamlError(f"it is larger than {_MAX_BYTES} bytes")
     try:
         loader = _Loader(content.decode("utf-8"))
         try:
             return loader.get_single_data()
         finally:
             loader.dispose()
-    except TooLargeError:
+    except TooLargeYamlError:
         raise
     except Exception as error:  # what a constructor makes of a value that is none of its type
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -57,13 +57,13 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is not annotated
         is_alias, before = self.check_event(yaml.AliasEvent), self.values
         self.depth += 1
         if self.depth > _MAX_DEPTH:
-            raise TooLargeError(f"it is nested more than {_MAX_DEPTH} levels deep")
+            raise TooLargeYamlError(f"it is nested more than {_MAX_DEPTH} levels deep")
         node = super().compose_node(parent, index)
         if is_alias and id(node) not in self.sizes:
-            raise TooLargeError("a value lies within itself")
+            raise TooLargeYamlError("a value lies within itself")
         self.values += self.sizes[id(node)] if is_alias else 1
         if self.values > _MAX_VALUES:
-            raise TooLargeError(f"it holds more than {_MAX_VALUES} values")
+            raise TooLargeYamlError(f"it holds more than {_MAX_VALUES} values")
         self.sizes.setdefault(id(node), self.values - before)
         self.depth -= 1
         return node
@@ -71,7 +71,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is not annotated
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         """A number of at most 40 characters."""
         if len(node.value) > _MAX_DIGITS:
-            raise TooLargeError(f"a number has {len(node.value)} characters")
+            raise TooLargeYamlError(f"a number has {len(node.value)} characters")
         if node.tag.endswith(":int"):
             return int(self.construct_yaml_int(node))
         return float(self.construct_yaml_float(node))
