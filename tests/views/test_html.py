@@ -117,6 +117,7 @@ def test_every_type_that_ipython_is_told_of_exists_under_its_name(ipython):
         assert getattr(import_module(module), name).__module__ == module
     assert {path.rsplit(".", 1)[1] for path in known} == {
         "FieldReport", "FoldReport", "Certificates", "Certificate", "TilePlan", "StreamPlan",
+        "RunCertificate",
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ _FORMATTERS = {
     ("fieldwise.shift.certificate", "Certificate"): html.certificate,
     ("fieldwise.tile.crops.plan", "TilePlan"): html.lines,
     ("fieldwise.tile.bands.plan", "StreamPlan"): html.lines,
-    ("fieldwise.tile.certificate", "Certificate"): html.lines,
+    ("fieldwise.tile.certificate", "RunCertificate"): html.lines,
 }
 
 
