@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.field import receptive_fields
-from fieldwise.field.connections import connections
 from fieldwise.field.probes import GradientProbe, nan_field
+from fieldwise.field.unit_connections import connections
 from fieldwise.folding import fold
 from fieldwise.shift import certify, measure
 from fieldwise.shift.repair import antialias, circular, polyphase

@@ -25,7 +25,20 @@ def run_python(program: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "package", ["", ".axes", ".graph", ".capture", ".field", ".folding", ".tile", ".views", ".cli"]
+    "package",
+    [
+        "",
+        ".axes",
+        ".graph",
+        ".capture",
+        ".field",
+        ".folding",
+        ".shift",
+        ".testing",
+        ".tile",
+        ".views",
+        ".cli",
+    ],
 )
 def test_importing_a_package_imports_no_framework(package: str):
     found = run_python(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fieldwise.errors import UsageError
 from fieldwise.field import FieldReport, receptive_fields
-from fieldwise.field.unproductive import unproductive
+from fieldwise.field.saturation import unproductive
 
 
 class Op(nn.Module):

@@ -12,7 +12,7 @@ import pytest
 
 from fieldwise.capture.layers import layers_graph
 from fieldwise.errors import UsageError
-from fieldwise.field.connections import connections
+from fieldwise.field.unit_connections import connections
 from fieldwise.views.diagram import connection_diagram
 from fieldwise.views.diagram_layout import arrange
 

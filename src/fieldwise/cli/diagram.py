@@ -13,7 +13,7 @@ from fieldwise.cli.progress import progress
 from fieldwise.written import MAX_SIZE
 
 if TYPE_CHECKING:
-    from fieldwise.field.connections import Connections
+    from fieldwise.field.unit_connections import Connections
 
 
 def diagram(
@@ -83,7 +83,7 @@ def _connections(
 ) -> Connections:
     with progress(f"building {spec}"):
         from fieldwise.capture import load_model
-        from fieldwise.field.connections import connections
+        from fieldwise.field.unit_connections import connections
 
         model = load_model(spec, shape, weights=False, max_constant=max_constant)
     with progress(f"analysing {spec}"):

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from fieldwise.axes import IndexSet, Region
-from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.capture import capture
 from fieldwise.errors import FieldwiseError
 from fieldwise.field import FieldReport, receptive_fields
 from fieldwise.field.pull import Reach, pull

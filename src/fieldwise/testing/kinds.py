@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.axes import Table
-from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.capture import capture
 from fieldwise.capture.torch.rereading import reread_node
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 from fieldwise.graph.calls import arguments

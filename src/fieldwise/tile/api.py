@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from torch import nn
+from torch import nn
 
-    from fieldwise.tile.bands import StreamedModel
-    from fieldwise.tile.crops import TiledCallable
-    from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.errors import UsageError
+from fieldwise.tile import crops
+from fieldwise.tile.bands import StreamedModel
+from fieldwise.tile.crops import TiledCallable, TiledModel
+from fieldwise.tile.crops.plan import TilePlan
 
 
 def streamed(
@@ -56,8 +57,6 @@ def streamed(
     >>> torch.allclose(run(large), net(large), atol=1e-6)
     True
     """
-    from fieldwise.tile.bands import StreamedModel
-
     return StreamedModel(
         model, example_input, axis=axis, band=band, global_ops=global_ops, verify=verify
     )
@@ -106,10 +105,6 @@ def tiled(
     """
     from torch import nn
 
-    from fieldwise.errors import UsageError
-    from fieldwise.tile.crops import TiledCallable, TiledModel
-    from fieldwise.tile.crops.plan import TilePlan
-
     if isinstance(example_input, TilePlan):
         if tile is not None or axes is not None:
             raise UsageError("The plan says which tiles are cut; give no tile or axes beside it.")
@@ -132,9 +127,7 @@ def plan_tiles(
     size: the shape of the large input, or (meta) tensors of it; see ``tiled`` for the rest, and
           ``fieldwise.tile.crops.plan`` for what a plan holds
     """
-    from fieldwise.tile.crops import plan_tiles as plan
-
-    return plan(model, size, tile=tile, axes=axes)
+    return crops.plan_tiles(model, size, tile=tile, axes=axes)
 
 
 def suggest_tile(
@@ -144,6 +137,4 @@ def suggest_tile(
 
     Raises TileError where the least tile needs more, and for what ``plan_tiles`` refuses.
     """
-    from fieldwise.tile.crops import suggest_tile as suggest
-
-    return suggest(model, size, memory=memory, axes=axes)
+    return crops.suggest_tile(model, size, memory=memory, axes=axes)

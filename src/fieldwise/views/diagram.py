@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fieldwise.field.connections import Connections
+    from fieldwise.field.unit_connections import Connections
 
 
 def connection_diagram(*networks: Connections, titles: Sequence[str] = ()) -> Figure:

@@ -22,7 +22,7 @@ from itertools import pairwise
 from typing import Literal
 
 from fieldwise.errors import UsageError
-from fieldwise.field.connections import Connections, Edge, UnitRow
+from fieldwise.field.unit_connections import Connections, Edge, UnitRow
 from fieldwise.views.diagram_panel import BEND, FOOT, Panel, text_width
 
 WIDTH = 8.0
@@ -84,7 +84,7 @@ def arrange(networks: Sequence[Connections], titles: Sequence[str]) -> Layout:
     Raises UsageError for more than fits the width and stays readable, with what to leave out.
 
     >>> from fieldwise.capture.layers import layers_graph
-    >>> from fieldwise.field.connections import connections
+    >>> from fieldwise.field.unit_connections import connections
     >>> layout = arrange([connections(layers_graph("conv3", (1, 1, 5)), unit=1)], ["conv3"])
     >>> [stroke.name for stroke in layout.strokes if stroke.line == "seen"]
     ['edge-0-1-1-0-1', 'edge-0-1-1-0-2', 'edge-0-1-1-0-3']

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fieldwise.errors import UsageError
-from fieldwise.field.connections import Connections, UnitRow
+from fieldwise.field.unit_connections import Connections, UnitRow
 
 ROWS = 24
 EDGES = 5000

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fieldwise.capture import load_model
-from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.capture import capture
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.jobs.models import dtype_of_weights

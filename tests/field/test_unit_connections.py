@@ -11,9 +11,9 @@ from fieldwise.axes import IndexSet, Region
 from fieldwise.capture.layers import layers_graph
 from fieldwise.errors import UsageError
 from fieldwise.field import receptive_fields
-from fieldwise.field.connections import connections
 from fieldwise.field.probes import GradientProbe
 from fieldwise.field.pull import pull
+from fieldwise.field.unit_connections import connections
 from tests.field.networks import CATALOGUE, Attention, Concat, ShiftedWindows
 
 IN_ROWS = [network for network in CATALOGUE if network not in (Attention, ShiftedWindows)]

@@ -1,0 +1,15 @@
+from fieldwise.field.analysis import FieldReport as FieldReport
+from fieldwise.field.analysis import ValueField as ValueField
+from fieldwise.field.analysis import receptive_fields as receptive_fields
+from fieldwise.field.pull import Reach as Reach
+from fieldwise.field.report import AxisField as AxisField
+from fieldwise.field.report import Piece as Piece
+from fieldwise.field.report import Row as Row
+from fieldwise.field.rows import Roles as Roles
+from fieldwise.field.saturation import Unproductive as Unproductive
+from fieldwise.field.saturation import unproductive as unproductive
+from fieldwise.field.unit import UnitField as UnitField
+from fieldwise.field.unit_connections import Connections as Connections
+from fieldwise.field.unit_connections import Edge as Edge
+from fieldwise.field.unit_connections import UnitRow as UnitRow
+from fieldwise.field.unit_connections import connections as connections
