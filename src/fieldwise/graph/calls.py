@@ -1,12 +1,19 @@
-"""The arguments of a recorded call by their names, without asking what it calls."""
+"""A recorded call: its arguments by name, its tensors, the call made again; without torch.
+
+An op nests tensors one list deep among its arguments, so a call's leaves are looked for there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import count
 from typing import Any
 
-from fieldwise.graph.ir import Node, Ref
+from fieldwise.graph.ir import Call, Node, Ref
+
+Leaves = type | tuple[type, ...]
+"""The types of the leaves that are asked for."""
 
 
 def arguments(node: Node) -> dict[str, Any]:
@@ -16,11 +23,7 @@ def arguments(node: Node) -> dict[str, Any]:
     schema (a write through a view).
     """
     call = node.source
-    operator = _operator(node)
-    if call is None or operator is None:
-        return {}
-    names, defaults = _signature(operator)
-    return {**defaults, **dict(zip(names, call.args, strict=False)), **call.kwargs}
+    return {} if call is None or operator(call.target) is None else bind(call)
 
 
 def drops_out(node: Node) -> bool:
@@ -31,8 +34,22 @@ def drops_out(node: Node) -> bool:
 
 def op_name(node: Node) -> str:
     """The name of the op that a node's call runs, without namespace and overload ('conv2d')."""
-    operator = _operator(node)
-    return node.op if operator is None else operator._schema.name.split("::")[-1].rstrip("_")
+    return (node.source is not None and target_name(node.source.target)) or node.op
+
+
+def target_name(target: Any) -> str:
+    """The same of what a call runs; empty where that has no schema."""
+    found = operator(target)
+    return "" if found is None else found._schema.name.split("::")[-1].rstrip("_")
+
+
+def operator(target: Any) -> Any:
+    """What a call runs, without a wrapper that keeps it from writing to its arguments.
+
+    None where it has no schema.
+    """
+    found = target if hasattr(target, "_schema") else getattr(target, "op", None)
+    return found if hasattr(found, "_schema") else None
 
 
 def is_tensor(item: object) -> bool:
@@ -40,14 +57,27 @@ def is_tensor(item: object) -> bool:
     return not isinstance(item, Ref) and hasattr(item, "requires_grad")
 
 
-def _operator(node: Node) -> Any:
-    """What a node's call runs, without a wrapper that keeps it from writing to its arguments.
+# -------------------------------------------------------------------- by name
 
-    None where it has no schema.
-    """
-    target = node.source.target if node.source is not None else None
-    found = target if hasattr(target, "_schema") else getattr(target, "op", None)
-    return found if hasattr(found, "_schema") else None
+
+def bind(call: Call) -> dict[str, Any]:
+    """The arguments of a call by name, defaults filled in; the keywords where it has no schema."""
+    found = operator(call.target)
+    if found is None:
+        return dict(call.kwargs)
+    names, defaults = _signature(found)
+    return {**defaults, **dict(zip(names, call.args, strict=False)), **call.kwargs}
+
+
+def rebind(call: Call, changes: Mapping[str, Any]) -> Call:
+    """The same call, of an op with a schema, with other arguments of these names."""
+    given, args, kwargs = bind(call) | dict(changes), [], {}
+    for argument in operator(call.target)._schema.arguments:
+        if not argument.kwarg_only:
+            args.append(given[argument.name])
+        elif argument.name in given:
+            kwargs[argument.name] = given[argument.name]
+    return Call(call.target, tuple(args), kwargs)
 
 
 @cache
@@ -56,3 +86,68 @@ def _signature(operator: Any) -> tuple[tuple[str, ...], Mapping[str, Any]]:
     given = operator._schema.arguments
     defaults = {a.name: a.default_value for a in given if a.has_default_value()}
     return tuple(a.name for a in given), defaults
+
+
+# -------------------------------------------------------------------- by leaf
+
+
+def map_arguments(
+    kinds: Leaves, change: Callable[[Any], Any], args: Iterable[Any], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of an op with every leaf of these types changed.
+
+    >>> map_arguments(int, str, (1, [2, None]), {"bias": None, "groups": 3})
+    (('1', ['2', None]), {'bias': None, 'groups': '3'})
+    """
+
+    def visit(value: Any) -> Any:
+        if isinstance(value, kinds):
+            return change(value)
+        if isinstance(value, (list, tuple)) and any(isinstance(item, kinds) for item in value):
+            return [change(item) if isinstance(item, kinds) else item for item in value]
+        return value
+
+    return tuple(map(visit, args)), {key: visit(value) for key, value in kwargs.items()}
+
+
+def changed(call: Call, kinds: Leaves, change: Callable[[Any], Any]) -> Call:
+    """The same call with every leaf of these types among its arguments changed."""
+    return Call(call.target, *map_arguments(kinds, change, call.args, call.kwargs))
+
+
+def constants_of(call: Call) -> list[Any]:
+    """The constant tensors of a call, in the order of its arguments."""
+    return _tensors((*call.args, *call.kwargs.values()))
+
+
+def opened(call: Call, first: int) -> tuple[Call, list[Any]]:
+    """The same call with a ``Ref`` for each of its constants, from number ``first``; and these."""
+    constants = constants_of(call)
+    numbers = count(first)
+    kinds = tuple({type(constant) for constant in constants})
+    return changed(call, kinds, lambda _: Ref(next(numbers))), constants
+
+
+def _tensors(values: Iterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        found += filter(is_tensor, value if isinstance(value, (list, tuple)) else (value,))
+    return found
+
+
+# -------------------------------------------------------------------- made again
+
+
+def replay(
+    call: Call,
+    operands: Sequence[Any] | Mapping[int, Any] = (),
+    *,
+    by: Callable[..., Any] | None = None,
+) -> list[Any]:
+    """Make a call of these operands, or have it made ``by(target, args, kwargs)``.
+
+    Returns the tensors among its results: those that a node names.
+    """
+    args, kwargs = map_arguments(Ref, lambda ref: operands[ref.operand], call.args, call.kwargs)
+    made = call.target(*args, **kwargs) if by is None else by(call.target, args, kwargs)
+    return _tensors((made,))

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fieldwise.capture.torch.calls import OutOfPlace
-from fieldwise.capture.torch.overloads import describe, map_arguments, reads_of
+from fieldwise.capture.torch.calls import Part
+from fieldwise.capture.torch.overloads import describe, reads_of
 from fieldwise.capture.torch.registry import OpCall, Reads
+from fieldwise.graph.calls import bind, opened, operator
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Ref, Shape
+from fieldwise.graph.ir import Call, Node, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,54 +28,40 @@ class Reread:
     reads:     per result, how it reads operands and constants
     """
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    call: Call
     constants: tuple[Tensor, ...]
     reads: Reads
 
 
-def reread(
-    target: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    operands: Sequence[Shape],
-    results: Sequence[Shape],
-) -> Reread | None:
+def reread(call: Call, *, operands: Sequence[Shape], results: Sequence[Shape]) -> Reread | None:
     """Ask the rule of a call again, with its constants as further operands.
 
     What it reads then depends on no constant's values: an index is data, a mask hides nothing.
 
     None where the target is no operator, or the rule cannot tell without a constant's values.
 
-    >>> x, slope = Ref(0), torch.ones(4)
-    >>> found = reread(torch.ops.aten.prelu.default, (x, slope), {}, operands=[(2, 4, 9)],
-    ...                results=[(2, 4, 9)])
-    >>> found.args, [read.steps[0].coords[0].dim for read in found.reads[0]]
+    >>> from fieldwise.graph.ir import Ref
+    >>> call = Call(torch.ops.aten.prelu.default, (Ref(0), torch.ones(4)))
+    >>> found = reread(call, operands=[(2, 4, 9)], results=[(2, 4, 9)])
+    >>> found.call.args, [read.steps[0].coords[0].dim for read in found.reads[0]]
     ((Ref(operand=0), Ref(operand=1)), [0, 1])
     """
-    func = target.op if isinstance(target, OutOfPlace) else target
-    if not isinstance(func, torch._ops.OpOverload):
+    func = operator(call.target)
+    if isinstance(call.target, Part) or not isinstance(func, torch._ops.OpOverload):
         return None
-    constants: list[Tensor] = []
-
-    def refer(tensor: Tensor) -> Ref:
-        constants.append(tensor)
-        return Ref(len(operands) + len(constants) - 1)
-
-    args, kwargs = map_arguments(refer, args, kwargs)
+    again, constants = opened(call, len(operands))
     op = describe(func)
-    call = OpCall(
+    asked = OpCall(
         op=op.canonical,
-        args=op.bind(args, kwargs),
+        args=bind(again),
         operands=(*operands, *(tuple(constant.shape) for constant in constants)),
         results=tuple(results),
     )
     try:
-        reads = reads_of(op, call)
+        reads = reads_of(op, asked)
     except Exception:  # noqa: BLE001  (a rule that needs the values of a constant)
         return None
-    return Reread(args, kwargs, tuple(constants), reads)
+    return Reread(again, tuple(constants), reads)
 
 
 def reread_node(node: Node, graph: Graph) -> Reread | None:
@@ -86,9 +72,7 @@ def reread_node(node: Node, graph: Graph) -> Reread | None:
     if node.source is None:
         return None
     return reread(
-        node.source.target,
-        node.source.args,
-        dict(node.source.kwargs),
+        node.source,
         operands=[graph.shape(name) for name in node.operands],
         results=[graph.shape(name) for name in node.results],
     )

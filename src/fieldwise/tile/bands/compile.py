@@ -11,12 +11,13 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.capture.torch.autocast import as_recorded
+from fieldwise.capture.torch.overloads import is_element_wise
 from fieldwise.collecting import uncollected
 from fieldwise.errors import Reason, UsageError
+from fieldwise.graph.calls import arguments, changed, constants_of, operator, replay
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Read, Reshape, Shape, numel
+from fieldwise.graph.ir import Call, Node, Read, Ref, Reshape, Shape, numel
 from fieldwise.graph.live import live_values
-from fieldwise.tile.bands.calls import BoundCall, is_pointwise
 from fieldwise.tile.bands.follow import by_operand, follow_all
 from fieldwise.tile.bands.kernels import (
     Executor,
@@ -193,8 +194,9 @@ class _Compiler:
     def _compute(self, node: Node) -> None:
         fixed = {n: self.fixed[name] for n, name in enumerate(node.operands)}
         try:
+            assert node.source is not None
             with as_recorded():
-                found = BoundCall.of(node, fixed).run(())
+                found = replay(node.source, fixed)
             self.fixed.update(zip(node.results, found, strict=True))
         except (MemoryError, torch.OutOfMemoryError):
             raise
@@ -276,11 +278,12 @@ class _Compiler:
     def _newly_made(
         self, node: Node, wanted: Sequence[int], fixed: Mapping[int, Tensor]
     ) -> list[tuple[int, Site, Executor]]:
-        call = BoundCall.of(node, fixed)
+        assert node.source is not None
+        call = changed(node.source, Ref, lambda ref: fixed.get(ref.operand, ref))
         return [(result, *self._made(node, call, result)) for result in wanted]
 
-    def _made(self, node: Node, call: BoundCall, result: int) -> tuple[Site, Executor]:
-        if any(tensor.is_meta for tensor in call.constants()):
+    def _made(self, node: Node, call: Call, result: int) -> tuple[Site, Executor]:
+        if any(tensor.is_meta for tensor in constants_of(call)):
             raise Blocked("a constant of it was made on the meta device, and has no values")
         shape = self.graph.shape(node.results[result])
         links = list[Link | None]()
@@ -290,7 +293,7 @@ class _Compiler:
             if name in self.fixed:
                 links.append(None)
                 continue
-            link, dim = self._link(node, call, shape, number, reads.get(number, []))
+            link, dim = self._link(node, shape, number, reads.get(number, []))
             links.append(link)
             dims.add(dim)
         if len(dims) > 1:
@@ -300,13 +303,13 @@ class _Compiler:
         return site, _executor(site)
 
     def _link(
-        self, node: Node, call: BoundCall, shape: Shape, number: int, reads: Sequence[Read]
+        self, node: Node, shape: Shape, number: int, reads: Sequence[Read]
     ) -> tuple[Link, int]:
         operand = self.values[self.numbers[node.operands[number]]]
         found = follow_all(reads, operand.dim, operand.shape, shape)
         rows = shape[found.dim]
         size = operand.shape[operand.dim]
-        cuts = node.op not in _UNCUT or bool(call.get("transposed"))
+        cuts = node.op not in _UNCUT or bool(arguments(node).get("transposed"))
         reach = RowReach.of(found.map, found.border, size=size, count=rows, cuts=cuts)
         if self.endless and node.op not in _CARRY_STATE:
             reach = reach.opened()
@@ -336,7 +339,8 @@ class _Compiler:
 
 def _executor(site: Site) -> Executor:
     """The executor of a site.  Raises Blocked where there is none."""
-    if is_pointwise(site.call.target):
+    target = operator(site.call.target)
+    if target is not None and is_element_wise(target):
         return pointwise(site)
     (*_, read) = site.node.reads[site.result] or (None,)
     if read is not None and read.steps == (Reshape(),) and site.node.op == "reshape":

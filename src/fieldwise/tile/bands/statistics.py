@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from fieldwise.graph.calls import arguments, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Coord, Node, Separable, Shape, Whole
-from fieldwise.tile.bands.calls import BoundCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +93,12 @@ def statistic(node: Node, dim: int, shape: Shape, results: Sequence[Shape]) -> S
         or not _reads_whole(node, dim, shape[dim], results)
     ):
         return None
-    call = BoundCall.of(node, {})
     if node.op in _COMBINED and len(results) == 1:
-        return _Combined(node, call, dim, results[0])
+        return _Combined(node, dim, results[0])
     if node.op in ("var", "std", "var_mean", "std_mean"):
-        return _Spread(node, call, results)
-    groups = _groups(node.op, call, shape) if len(results) <= _NORMALISED else None
-    return None if groups is None else _Norm(node, call, groups, shape, results)
+        return _Spread(node, results)
+    groups = _groups(node, shape) if len(results) <= _NORMALISED else None
+    return None if groups is None else _Norm(node, groups, shape, results)
 
 
 _NORMALISED = 3
@@ -128,14 +127,15 @@ def _is_whole(coord: Coord, size: int, result: Shape) -> bool:
     return isinstance(coord, Whole)
 
 
-def _groups(op: str, call: BoundCall, shape: Shape) -> int | None:
+def _groups(node: Node, shape: Shape) -> int | None:
     """The groups of channels of a norm; 0 where a whole batch has statistics in common."""
-    if op == "group_norm":
-        found = call.get("num_groups", call.get("group"))
+    given = arguments(node)
+    if node.op == "group_norm":
+        found = given.get("num_groups", given.get("group"))
         return int(found) if found else None
-    if op == "instance_norm" and call["use_input_stats"]:
+    if node.op == "instance_norm" and given["use_input_stats"]:
         return shape[1]
-    return 0 if op == "batch_norm" else None
+    return 0 if node.op == "batch_norm" else None
 
 
 def _same_shape(one: Tensor, other: Shape) -> None:
@@ -161,7 +161,6 @@ class _Combined:
     """A reduction: the call on each band, combined; means weighted by their rows."""
 
     node: Node
-    call: BoundCall
     dim: int
     shape: Shape
     total: Tensor | None = None
@@ -175,7 +174,8 @@ class _Combined:
 
     def add(self, rows: Tensor) -> None:
         """See Statistic."""
-        (found,) = self.call.run([rows])
+        assert self.node.source is not None
+        (found,) = replay(self.node.source, [rows])
         _same_shape(found, self.shape)
         dtype, count = found.dtype, rows.shape[self.dim]
         if found.is_floating_point():
@@ -258,7 +258,6 @@ class _Spread:
     """Variance or standard deviation, maybe with the mean."""
 
     node: Node
-    call: BoundCall
     shapes: Sequence[Shape]
     moments: _Moments = field(default_factory=_Moments)
     dtype: torch.dtype = torch.float32
@@ -270,7 +269,7 @@ class _Spread:
 
     def add(self, rows: Tensor) -> None:
         """See Statistic."""
-        dims = self.call.get("dim")
+        dims = arguments(self.node).get("dim")
         self.moments.add(rows, dims if dims else range(rows.dim()))
         self.dtype = rows.dtype
 
@@ -285,8 +284,9 @@ class _Spread:
 
     def known(self) -> KnownStatistics:
         """See Statistic."""
-        given: Any = self.call.get("correction", self.call.get("unbiased", True))
-        mean, variance = self.moments.found(1.0 if given is None else float(given))
+        given = arguments(self.node)
+        correction: Any = given.get("correction", given.get("unbiased", True))
+        mean, variance = self.moments.found(1.0 if correction is None else float(correction))
         spread = variance.sqrt() if self.node.op.startswith("std") else variance
         found = zip(self.node.results, (spread, mean), self.shapes, strict=False)
         return KnownStatistics({name: t.reshape(shape).to(self.dtype) for name, t, shape in found})
@@ -297,7 +297,6 @@ class _Norm:
     """Group, instance or batch norm with the statistics of its own input, as scale and shift."""
 
     node: Node
-    call: BoundCall
     groups: int
     shape: Shape
     results: Sequence[Shape]
@@ -331,13 +330,14 @@ class _Norm:
         mean, variance = self.moments.found()
         samples, channels = (self.shape[0] if self.groups else 1), self.shape[1]
         share = channels // self.groups if self.groups else 1
-        spread = torch.rsqrt(variance + self.call["eps"])
+        given = arguments(self.node)
+        spread = torch.rsqrt(variance + given["eps"])
         beside = zip(self.node.results[1:], (mean, spread), self.results[1:], strict=False)
         values = {name: t.reshape(shape).to(self.dtype) for name, t, shape in beside}
         mean, spread = (
             t.reshape(samples, -1).repeat_interleave(share, dim=1) for t in (mean, spread)
         )
-        weight, bias = self.call.get("weight"), self.call.get("bias")
+        weight, bias = given.get("weight"), given.get("bias")
         scale = spread if weight is None else spread * weight.double()
         shift = -mean * scale if bias is None else bias.double() - mean * scale
         spread_out = [samples, channels, *[1] * (len(self.shape) - 2)]

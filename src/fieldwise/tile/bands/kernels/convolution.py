@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.axes import Border
-from fieldwise.tile.bands.calls import operator_name
+from fieldwise.graph.calls import op_name
 from fieldwise.tile.bands.kernels.passing import passing
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
 from fieldwise.tile.errors import Blocked
@@ -39,14 +39,14 @@ class KernelWindow:
     @classmethod
     def of(cls, site: Site) -> KernelWindow:
         """Read the arguments of a site whose rows lie along a spatial axis."""
-        weight: Tensor = site.call["weight"]
+        weight: Tensor = site.given["weight"]
         axes = weight.dim() - 2
         axis = site.dim - (len(site.shape) - axes)
-        stride = per_axis(site.call.get("stride", 1), axes, 1)
-        dilation = per_axis(site.call.get("dilation", 1), axes, 1)
-        padding = _padding(site.call["padding"], weight.shape[2:], dilation)
-        bias = site.call.get("bias")
-        return cls(axis, weight, bias, stride, dilation, padding, site.call["groups"])
+        stride = per_axis(site.given.get("stride", 1), axes, 1)
+        dilation = per_axis(site.given.get("dilation", 1), axes, 1)
+        padding = _padding(site.given["padding"], weight.shape[2:], dilation)
+        bias = site.given.get("bias")
+        return cls(axis, weight, bias, stride, dilation, padding, site.given["groups"])
 
     def others(self) -> tuple[list[int], list[int]]:
         """Padding of the axes that are not streamed: what the call takes, and what F.pad must."""
@@ -60,9 +60,9 @@ class KernelWindow:
 
 @executor("conv")
 def _conv(site: Site) -> Executor:
-    if site.call.get("transposed"):
+    if site.given.get("transposed"):
         return _conv_transpose(site)
-    if operator_name(site.call.target) == "conv_tbc":
+    if op_name(site.node) == "conv_tbc":
         raise Blocked("conv_tbc cannot be run on a band; use conv1d")
     number, link = site.only("input")
     if not _is_spatial(site):
@@ -88,7 +88,7 @@ def _conv(site: Site) -> Executor:
 
 def _is_spatial(site: Site) -> bool:
     """Whether rows lie along an axis of the kernel, and not along samples or channels."""
-    return site.dim >= len(site.shape) - (site.call["weight"].dim() - 2)
+    return site.dim >= len(site.shape) - (site.given["weight"].dim() - 2)
 
 
 @executor("conv_transpose")
@@ -99,7 +99,7 @@ def _conv_transpose(site: Site) -> Executor:
     window = KernelWindow.of(site)
     axes, axis, dim = len(window.stride), window.axis, site.dim
     convolve = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[axes - 1]
-    extra = [*per_axis(site.call["output_padding"], axes, 0)]
+    extra = [*per_axis(site.given["output_padding"], axes, 0)]
     padding, _ = window.others()
     crop, extra[axis] = window.padding[axis][0], 0
     stride = window.stride[axis]

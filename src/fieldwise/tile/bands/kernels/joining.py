@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
+from fieldwise.graph.calls import op_name
 from fieldwise.graph.ir import Ref
-from fieldwise.tile.bands.calls import operator_name
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Rows, Site, executor
 from fieldwise.tile.errors import Blocked
@@ -47,7 +47,7 @@ class _Part:
 
 @executor("cat")
 def _cat(site: Site) -> Executor:
-    dim = site.call["dim"] % len(site.shape)
+    dim = site.given["dim"] % len(site.shape)
     along = dim == site.dim
     parts, endless = _parts(site, dim), site.endless
     if along and endless:
@@ -74,7 +74,7 @@ def _cat(site: Site) -> Executor:
 
 def _parts(site: Site, dim: int) -> list[_Part]:
     parts, start = [], 0
-    for item in site.call["tensors"]:
+    for item in site.given["tensors"]:
         link = site.links[item.operand] if isinstance(item, Ref) else None
         shape = tuple(item.shape) if link is None else link.shape
         if shape == (0,):
@@ -87,11 +87,11 @@ def _parts(site: Site, dim: int) -> list[_Part]:
 
 @executor("stack")
 def _stack(site: Site) -> Executor:
-    dim = site.call["dim"] % len(site.shape)
+    dim = site.given["dim"] % len(site.shape)
     inner, endless = site.dim - (dim < site.dim), site.endless
     parts = [
         _Part(item.operand if isinstance(item, Ref) else item, 0, site.rows)
-        for item in site.call["tensors"]
+        for item in site.given["tensors"]
     ]
     parts = [part.uniform(inner, endless=endless) for part in parts]
 
@@ -108,14 +108,14 @@ def _stack(site: Site) -> Executor:
 def _pad(site: Site) -> Executor:
     """Rows are padded where the band meets a real end; the other axes by torch."""
     number, link = site.only("self")
-    pad = list(site.call.get("pad") or site.call.get("padding") or ())
-    name, place = operator_name(site.call.target), 2 * (len(site.shape) - 1 - site.dim)
+    pad = list(site.given.get("pad") or site.given.get("padding") or ())
+    name, place = op_name(site.node), 2 * (len(site.shape) - 1 - site.dim)
     if place < len(pad):
         pad[place : place + 2] = [0, 0]
     elif not link.map.is_identity:
         raise Blocked("it pads in a way that is not known")
-    value = site.call.get("value") or 0.0
-    mode = site.call.get("mode") or next((m for key, m in _MODES.items() if key in name), None)
+    value = site.given.get("value") or 0.0
+    mode = site.given.get("mode") or next((m for key, m in _MODES.items() if key in name), None)
     if mode is None:
         raise Blocked(f"the padding of {name} is not known")
     given = {"value": value} if mode == "constant" else {}

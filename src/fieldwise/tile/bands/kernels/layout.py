@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.axes import Border
+from fieldwise.graph.calls import replay
 from fieldwise.graph.ir import Along, Coord, Ref, Separable
 from fieldwise.tile.bands.follow import Regroup
 from fieldwise.tile.bands.kernels.constants import POSITIONAL
@@ -53,7 +54,7 @@ def _shuffled(site: Site) -> Executor:
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         start, stop = link.reach.span(lo, hi)
-        (y,) = site.call.run([rows.inside(number, start, stop)])
+        (y,) = replay(site.call, [rows.inside(number, start, stop)])
         return (y.narrow(site.dim, lo - start * after // before, hi - lo),)
 
     return Executor(run)
@@ -63,12 +64,12 @@ def _shuffled(site: Site) -> Executor:
 def _unfold(site: Site) -> Executor:
     """Windows as data (Tensor.unfold); it pads nothing."""
     number, link = site.only("self")
-    if site.call["dimension"] % len(link.shape) != link.dim:
+    if site.given["dimension"] % len(link.shape) != link.dim:
         return passing(site)
     if site.dim != link.dim:
         raise Blocked("it is one window of all rows, which are its taps")
     return Executor(
-        lambda rows, lo, hi: site.call.run([rows.inside(number, *link.reach.span(lo, hi))])
+        lambda rows, lo, hi: replay(site.call, [rows.inside(number, *link.reach.span(lo, hi))])
     )
 
 
@@ -78,8 +79,8 @@ def _unfold(site: Site) -> Executor:
 @executor("slice", "split", "index_select", "index", "repeat_interleave", "flip")
 def _picked(site: Site) -> Executor:
     """Every result row is one operand row; what happens to other axes is left to the call."""
-    number, link = site.only("input" if "input" in site.call.named else "self")
-    flipped = [d for d in site.call.get("dims") or () if d % len(site.shape) != site.dim]
+    number, link = site.only("input" if "input" in site.given else "self")
+    flipped = [d for d in site.given.get("dims") or () if d % len(site.shape) != site.dim]
     if link.map.is_single and _moves_rows_only(site, link, but=flipped):
         return Executor(_take_rows(number, link, flipped))
     if site.node.op == "index" and _entries(site, link)[link.dim] is not None:
@@ -125,7 +126,7 @@ def _entries(site: Site, link: Link) -> list[Tensor | None]:
     Raises Blocked for indices that depend on the data.
     """
     entries: list[Tensor | None] = []
-    for entry in site.call["indices"]:
+    for entry in site.given["indices"]:
         if isinstance(entry, Ref):
             raise Blocked("which rows it picks depends on the data")
         is_mask = entry is not None and entry.dtype in (torch.bool, torch.uint8)
@@ -174,7 +175,7 @@ def take(rows: Rows, number: int, link: Link, picks: Sequence[int]) -> Tensor:
 @executor("roll")
 def _roll(site: Site) -> Executor:
     number, link = site.only("self")
-    shifts, dims = _listed(site.call["shifts"]), _listed(site.call["dims"])
+    shifts, dims = _listed(site.given["shifts"]), _listed(site.given["dims"])
     if not dims:
         raise Blocked("it rolls across rows")
     others = [
@@ -193,7 +194,7 @@ def _roll(site: Site) -> Executor:
 @executor("repeat", "tile")
 def _repeated(site: Site) -> Executor:
     number, link = site.only("self")
-    times = list(site.call["repeats" if site.node.op == "repeat" else "dims"])
+    times = list(site.given["repeats" if site.node.op == "repeat" else "dims"])
     times = [1] * (len(site.shape) - len(times)) + times
     times[site.dim] = 1
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from fieldwise.capture.torch.rereading import reread
 from fieldwise.capture.torch.results import run_on_meta
-from fieldwise.graph.ir import Read, Separable, Unknown
-from fieldwise.tile.bands.calls import BoundCall
+from fieldwise.graph.calls import constants_of, opened, replay
+from fieldwise.graph.ir import Call, Read, Separable, Unknown
 from fieldwise.tile.bands.follow import follow, place_along
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.bands.kernels.registry import KernelRun, Link, Rows, Site
@@ -74,10 +74,10 @@ def element_wise(site: Site) -> KernelRun:
     Raises Blocked where a row of an operand is not the result's.
     """
     rows_read_themselves(site)
-    aligned = [_Constant.of(site, t, _aligned(site, t)) for t in site.call.constants()]
+    aligned = [_Constant.of(site, t, _aligned(site, t)) for t in constants_of(site.call)]
     if all(constant.dim is None for constant in aligned):
-        return lambda rows, lo, hi: site.call.run(site.operands(rows, lo, hi))
-    return _run(site, site.call.with_refs(len(site.links)), aligned)
+        return lambda rows, lo, hi: replay(site.call, site.operands(rows, lo, hi))
+    return _run(site, opened(site.call, len(site.links))[0], aligned)
 
 
 def rows_read_themselves(site: Site) -> None:
@@ -88,13 +88,13 @@ def rows_read_themselves(site: Site) -> None:
 
 
 def _run(
-    site: Site, call: BoundCall, constants: Sequence[_Constant], *, dense: bool = False
+    site: Site, call: Call, constants: Sequence[_Constant], *, dense: bool = False
 ) -> KernelRun:
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         given = [*site.operands(rows, lo, hi), *(constant.rows(lo, hi) for constant in constants)]
         if dense:
             given = [None if tensor is None else tensor.contiguous() for tensor in given]
-        return call.run(given)
+        return replay(call, given)
 
     return run
 
@@ -108,20 +108,17 @@ def _aligned(site: Site, constant: Tensor) -> int | None:
 # -------------------------------------------------------------------- what the rule says
 
 
-def _opened(site: Site) -> tuple[BoundCall, list[_Constant]]:
+def _opened(site: Site) -> tuple[Call, list[_Constant]]:
     """The call with a ``Ref`` for its constants too, and these.
 
     Raises Blocked where a tensor is not read row by row.
     """
     shapes = [() if link is None else link.shape for link in site.links]
-    call = site.call
-    found = reread(
-        call.target, call.args, dict(call.kwargs), operands=shapes, results=site.shapes
-    )  # fmt: skip
+    found = reread(site.call, operands=shapes, results=site.shapes)
     if found is None:
-        if call.constants():
+        if constants_of(site.call):
             raise Blocked("how it reads its constants is not known")
-        return call, []
+        return site.call, []
     reads = found.reads[site.result]
     for number, link in enumerate(site.links):
         mine = [read for read in reads if read.operand == number]
@@ -133,7 +130,7 @@ def _opened(site: Site) -> tuple[BoundCall, list[_Constant]]:
         if any(_is_unknown(read) for read in mine):
             raise Blocked("it is not known which rows of a constant it reads")
         constants.append(_Constant.of(site, tensor, _place(site, mine)))
-    return call.with_arguments(found.args, found.kwargs), constants
+    return found.call, constants
 
 
 def _keeps_rows(site: Site, link: Link, read: Read) -> bool:
@@ -164,7 +161,7 @@ def _is_unknown(read: Read) -> bool:
 # -------------------------------------------------------------------- one row fewer
 
 
-def _check_one_row_fewer(site: Site, call: BoundCall, constants: Sequence[_Constant]) -> None:
+def _check_one_row_fewer(site: Site, call: Call, constants: Sequence[_Constant]) -> None:
     """Raise Blocked where the call without data, on one row fewer, gives no row fewer."""
     fewer = site.rows - 1
     if fewer < 1:
@@ -178,7 +175,7 @@ def _check_one_row_fewer(site: Site, call: BoundCall, constants: Sequence[_Const
         for constant in constants
     ]
     try:
-        made = call.run(given, by=run_on_meta)
+        made = replay(call, given, by=run_on_meta)
     except (RuntimeError, IndexError, ValueError, TypeError) as why:
         first = str(why).strip().splitlines()[0][:120]
         raise Blocked(f"it cannot be run on fewer rows than it was made for ({first})") from None

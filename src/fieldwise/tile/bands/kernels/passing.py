@@ -7,7 +7,7 @@ spans the streamed axis (a position embedding, a spatial mask) is cut to the sam
 
 from __future__ import annotations
 
-from fieldwise.graph.calls import drops_out
+from fieldwise.graph.calls import drops_out, replay
 from fieldwise.graph.ir import Ref
 from fieldwise.tile.bands.kernels.local import element_wise, local
 from fieldwise.tile.bands.kernels.registry import Executor, Site, executor
@@ -34,7 +34,9 @@ def _view_as_complex(site: Site) -> Executor:
     number, link = site.single()
     if not link.keeps(site.rows):
         raise Blocked("a row of its result reads other rows than itself")
-    return Executor(lambda rows, lo, hi: site.call.run([rows.inside(number, lo, hi).contiguous()]))
+    return Executor(
+        lambda rows, lo, hi: replay(site.call, [rows.inside(number, lo, hi).contiguous()])
+    )
 
 
 @executor(
@@ -66,9 +68,9 @@ def _dropout(site: Site) -> Executor:
 @executor("einsum")
 def _einsum(site: Site) -> Executor:
     """Constants go without the letter of the streamed axis."""
-    terms = site.call["equation"].replace(" ", "").split("->")[0].split(",")
-    pairs = list(zip(terms, site.call["tensors"], strict=True))
-    if "." in site.call["equation"]:
+    terms = site.given["equation"].replace(" ", "").split("->")[0].split(",")
+    pairs = list(zip(terms, site.given["tensors"], strict=True))
+    if "." in site.given["equation"]:
         raise Blocked("an ellipsis hides which letter is streamed; write the letters out")
     streamed = {
         term[link.dim]

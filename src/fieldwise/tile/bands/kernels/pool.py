@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.axes import Border
-from fieldwise.tile.bands.calls import operator_name
+from fieldwise.graph.calls import op_name
 from fieldwise.tile.bands.kernels.convolution import per_axis
 from fieldwise.tile.bands.kernels.passing import passing
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Link, Rows, Site, executor
@@ -29,20 +29,20 @@ def _arguments(site: Site) -> tuple[int, Link, int, dict[str, Any]]:
     if site.result:
         raise Blocked("the positions of its maxima are used, and these count from the first row")
     axes, axis = _axes(site), _spatial_axis(site)
-    call = site.call
-    kernel = per_axis(call["kernel_size"], axes, 1)
+    given = site.given
+    kernel = per_axis(given["kernel_size"], axes, 1)
     options = {
         "kernel_size": kernel,
-        "stride": per_axis(call.get("stride") or kernel, axes, 1),
-        "padding": list(per_axis(call["padding"], axes, 0)),
-        "ceil_mode": call["ceil_mode"],
+        "stride": per_axis(given.get("stride") or kernel, axes, 1),
+        "padding": list(per_axis(given["padding"], axes, 0)),
+        "ceil_mode": given["ceil_mode"],
     }
     return number, link, axis, options
 
 
 def _axes(site: Site) -> int:
     """Spatial axes, from the operator's name ('max_pool2d_with_indices')."""
-    return int(operator_name(site.call.target).partition("pool")[2][0])
+    return int(op_name(site.node).partition("pool")[2][0])
 
 
 @executor("max_pool")
@@ -52,7 +52,7 @@ def _max_pool(site: Site) -> Executor:
     number, link, axis, options = _arguments(site)
     axes = len(options["kernel_size"])
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[axes - 1]
-    options["dilation"] = per_axis(site.call.get("dilation"), axes, 1)
+    options["dilation"] = per_axis(site.given.get("dilation"), axes, 1)
     options["padding"][axis] = 0
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
@@ -103,8 +103,8 @@ def _avg_pool(site: Site) -> Executor:
     number, link, axis, options = _arguments(site)
     axes = len(options["kernel_size"])
     pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[axes - 1]
-    options["count_include_pad"] = site.call["count_include_pad"]
-    divisor = site.call.get("divisor_override")
+    options["count_include_pad"] = site.given["count_include_pad"]
+    divisor = site.given.get("divisor_override")
     if axes > 1:
         options["divisor_override"] = divisor
     size, pad = link.reach.size or ENDLESS, options["padding"][axis]

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from fieldwise.axes import Border
 from fieldwise.axes.axis_map import IDENTITY
-from fieldwise.graph.ir import Ref
-from fieldwise.tile.bands.calls import operator_name
+from fieldwise.graph.calls import op_name, rebind, replay
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform
 from fieldwise.tile.bands.kernels.passing import passing
 from fieldwise.tile.bands.kernels.registry import Executor, KernelRun, Link, Rows, Site, executor
@@ -27,19 +26,17 @@ def _row_by_row(number: int, link: Link, rows: int) -> tuple[tuple[int, RowReach
 @executor("lstm", "gru", "rnn_tanh", "rnn_relu")
 def _recurrent(site: Site) -> Executor:
     number, link = site.only("input")
-    call = site.call
-    if call["train"] and call["dropout"]:
+    given = site.given
+    if given["train"] and given["dropout"]:
         raise Blocked("it draws random numbers; call model.eval() first")
     if link.keeps(site.rows):
         return Executor(_samples(site, number))
-    if call["bidirectional"]:
+    if given["bidirectional"]:
         raise Blocked("it runs in both directions")
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        state = rows.state.get("hidden", call["hx"])
-        args = [state if value is call["hx"] else value for value in call.args]
-        args = [rows.inside(number, lo, hi) if isinstance(value, Ref) else value for value in args]
-        out, *last = call.target(*args, **call.kwargs)
+        state = rows.state.get("hidden", given["hx"])
+        out, *last = replay(rebind(site.call, {"hx": state}), {number: rows.inside(number, lo, hi)})
         rows.state["hidden"] = last if isinstance(state, (list, tuple)) else last[0]
         return (out,)
 
@@ -48,8 +45,7 @@ def _recurrent(site: Site) -> Executor:
 
 def _samples(site: Site, number: int) -> KernelRun:
     """The streamed axis holds the samples, each with its own initial state."""
-    call = site.call
-    given = call["hx"]
+    given = site.given["hx"]
     states = [if_uniform(state, 1) for state in (given if isinstance(given, list) else [given])]
     if site.endless and any(state.shape[1] > 1 for state in states):
         raise Blocked(POSITIONAL)
@@ -62,9 +58,8 @@ def _samples(site: Site, number: int) -> KernelRun:
             for state in states
         ]
         hidden = here if isinstance(given, list) else here[0]
-        args = [hidden if value is given else value for value in call.args]
-        args = [rows.inside(number, lo, hi) if isinstance(value, Ref) else value for value in args]
-        return (call.target(*args, **call.kwargs)[0],)
+        call = rebind(site.call, {"hx": hidden})
+        return replay(call, {number: rows.inside(number, lo, hi)})[:1]
 
     return run
 
@@ -74,13 +69,13 @@ def _cumulative(site: Site) -> Executor:
     number, link = site.only("self")
     if link.keeps(site.rows):
         return passing(site)
-    name = operator_name(site.call.target)
+    name = op_name(site.node)
     if name not in ("cumsum", "cumprod"):
         raise Blocked(f"{name} along the streamed axis cannot be run on a band yet")
     joined = torch.add if name == "cumsum" else torch.mul
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        (y,) = site.call.run([rows.inside(number, lo, hi)])
+        (y,) = replay(site.call, [rows.inside(number, lo, hi)])
         if "last" in rows.state:
             y = joined(y, rows.state["last"])
         rows.state["last"] = y.narrow(site.dim, hi - lo - 1, 1).clone()

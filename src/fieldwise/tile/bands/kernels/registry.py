@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from fieldwise.axes import AxisMap, Border, Table
-from fieldwise.graph.ir import Node, Shape
-from fieldwise.tile.bands.calls import BoundCall
+from fieldwise.graph.calls import bind
+from fieldwise.graph.ir import Call, Node, Ref, Shape
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
@@ -47,12 +47,17 @@ class Site:
     """
 
     node: Node
-    call: BoundCall
+    call: Call
     result: int
     shape: Shape
     dim: int
     links: tuple[Link | None, ...]
     shapes: tuple[Shape, ...] = ()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The arguments of the call by name: a ``Ref`` is streamed, another operand is a tensor."""
+        return bind(self.call)
 
     @property
     def rows(self) -> int:
@@ -70,7 +75,8 @@ class Site:
         Raises Blocked otherwise.
         """
         streamed = [number for number, link in enumerate(self.links) if link is not None]
-        if not self.call.is_operand(name) or streamed != [self.call[name].operand]:
+        given = self.given.get(name)
+        if not isinstance(given, Ref) or streamed != [given.operand]:
             raise Blocked(f"another argument than '{name}' depends on the input")
         link = self.links[streamed[0]]
         assert link is not None

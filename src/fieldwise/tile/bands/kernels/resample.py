@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.axes import Border
-from fieldwise.tile.bands.calls import operator_name
+from fieldwise.graph.calls import op_name
 from fieldwise.tile.bands.kernels.layout import take
 from fieldwise.tile.bands.kernels.passing import passing
 from fieldwise.tile.bands.kernels.registry import (
@@ -45,12 +45,11 @@ class _Resize:
 
     @classmethod
     def of(cls, site: Site) -> _Resize:
-        axes, call = len(site.shape) - 2, site.call
-        given = call.get("scale_factors") or [call.get(name) for name in _SCALES[axes]]
-        scales = tuple(given) if given else (None,) * axes
+        axes, given = len(site.shape) - 2, site.given
+        factors = given.get("scale_factors") or [given.get(name) for name in _SCALES[axes]]
+        scales = tuple(factors) if factors else (None,) * axes
         sizes = site.shape[2:]
-        name = operator_name(call.target)
-        return cls(name, sizes, scales, call.get("align_corners"), site.dim - 2)
+        return cls(op_name(site.node), sizes, scales, given.get("align_corners"), site.dim - 2)
 
     def __call__(self, x: Tensor, rows: int, scale: float | None) -> Tensor:
         """Resize all axes, the streamed one to ``rows`` rows."""
@@ -65,7 +64,7 @@ class _Resize:
 def _upsample(site: Site) -> Executor:
     if site.dim < _SPATIAL:
         return passing(site)
-    number, link = site.only("input" if "input" in site.call.named else "self")
+    number, link = site.only("input" if "input" in site.given else "self")
     resize = _Resize.of(site)
     if resize.name.endswith("_aa"):
         raise Blocked("antialiased interpolation cannot be run on a band yet")

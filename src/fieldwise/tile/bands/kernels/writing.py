@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from fieldwise.capture.torch.calls import WriteThrough
+from fieldwise.graph.calls import target_name
 from fieldwise.graph.ir import Ref
-from fieldwise.tile.bands.calls import operator_name
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.bands.kernels.local import local_beside
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
@@ -20,7 +20,7 @@ from fieldwise.tile.errors import Blocked
 def _slice_scatter(site: Site) -> Executor:
     """``value`` in place of every ``step``-th row from ``start`` on, ``base`` elsewhere."""
     write = site.call.target
-    if not isinstance(write, WriteThrough) or operator_name(write.view.target) != "slice":
+    if not isinstance(write, WriteThrough) or target_name(write.view.target) != "slice":
         raise Blocked("it writes through a view in a way that is not known")
     given: list[Any] = [*write.view.args]
     _, dim, begin, end, step = given + [None, 0, None, None, 1][len(given) :]
@@ -53,7 +53,7 @@ def _slice_scatter(site: Site) -> Executor:
 @executor("index_put")
 def _index_put(site: Site) -> Executor:
     """Writes at constant indices of other axes; what is written is one number, or has the rows."""
-    indices, values = site.call["indices"], site.call["values"]
+    indices, values = site.given["indices"], site.given["values"]
     if any(isinstance(index, Ref) for index in indices):
         raise Blocked("where it writes depends on the data")
     if site.dim < len(indices) and indices[site.dim] is not None:
@@ -67,7 +67,7 @@ def _index_put(site: Site) -> Executor:
 def _select_scatter(site: Site) -> Executor:
     """``value`` in place of one position of another axis (x[:, 1] = y), ``base`` elsewhere."""
     write = site.call.target
-    if not isinstance(write, WriteThrough) or operator_name(write.view.target) != "select":
+    if not isinstance(write, WriteThrough) or target_name(write.view.target) != "select":
         raise Blocked("it writes through a view in a way that is not known")
     _, dim, at = write.view.args
     dim %= len(site.shape)
