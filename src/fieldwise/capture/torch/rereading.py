@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fieldwise.capture.torch.calls import Part
+from fieldwise.capture.torch.calls import ResultPart
 from fieldwise.capture.torch.overloads import describe, reads_of
 from fieldwise.capture.torch.registry import OpCall, Reads
 from fieldwise.graph.calls import bind, opened, operator
@@ -47,7 +47,7 @@ def reread(call: Call, *, operands: Sequence[Shape], results: Sequence[Shape]) -
     ((Ref(operand=0), Ref(operand=1)), [0, 1])
     """
     func = operator(call.target)
-    if isinstance(call.target, Part) or not isinstance(func, torch._ops.OpOverload):
+    if isinstance(call.target, ResultPart) or not isinstance(func, torch._ops.OpOverload):
         return None
     again, constants = opened(call, len(operands))
     op = describe(func)
