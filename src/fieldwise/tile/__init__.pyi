@@ -6,14 +6,14 @@ from fieldwise.tile.bands.live import Session as Session
 from fieldwise.tile.bands.plan import Kept as Kept
 from fieldwise.tile.bands.plan import StreamPlan as StreamPlan
 from fieldwise.tile.bands.streamed import StreamedModel as StreamedModel
-from fieldwise.tile.certificate import Certificate as Certificate
 from fieldwise.tile.certificate import Equality as Equality
 from fieldwise.tile.certificate import MismatchError as MismatchError
+from fieldwise.tile.certificate import RunCertificate as RunCertificate
 from fieldwise.tile.certificate import verify as verify
 from fieldwise.tile.crops.other_tools import ToolSettings as ToolSettings
 from fieldwise.tile.crops.parts import AxisPlan as AxisPlan
+from fieldwise.tile.crops.parts import AxisTile as AxisTile
 from fieldwise.tile.crops.parts import OutputPlan as OutputPlan
-from fieldwise.tile.crops.parts import Piece as Piece
 from fieldwise.tile.crops.parts import Tile as Tile
 from fieldwise.tile.crops.plan import TilePlan as TilePlan
 from fieldwise.tile.crops.run import TiledCallable as TiledCallable
@@ -22,7 +22,7 @@ from fieldwise.tile.errors import BudgetError as BudgetError
 from fieldwise.tile.errors import StreamError as StreamError
 from fieldwise.tile.errors import TileError as TileError
 from fieldwise.tile.errors import TilingError as TilingError
-from fieldwise.tile.files import Layout as Layout
+from fieldwise.tile.files import AxisLayout as AxisLayout
 from fieldwise.tile.files import Sink as Sink
 from fieldwise.tile.files import Source as Source
 from fieldwise.tile.files import open_source as open_source
@@ -33,6 +33,7 @@ from fieldwise.tile.interop.bioimageio import read_description as read_descripti
 from fieldwise.tile.jobs import Checked as Checked
 from fieldwise.tile.jobs import Job as Job
 from fieldwise.tile.jobs import JobModel as JobModel
+from fieldwise.tile.jobs import JobPiece as JobPiece
 from fieldwise.tile.jobs import JobPlan as JobPlan
 from fieldwise.tile.jobs import Journal as Journal
 from fieldwise.tile.jobs import Request as Request
