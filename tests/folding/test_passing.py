@@ -56,6 +56,9 @@ BY_PLACE = {
     "trilinear": lambda y: F.interpolate(
         y.unsqueeze(0), scale_factor=(1, 2, 2), mode="trilinear"
     ).squeeze(0),
+    "nanmean": lambda y: y.nanmean(2, keepdim=True),
+    "antialiased": lambda y: F.interpolate(y, size=(5, 4), mode="bicubic", antialias=True),
+    "a dropout that is off": lambda y: F.dropout(y, training=False),
     "neg": lambda y: -y,
     "times a number": lambda y: y * -2 / 3,
 }
@@ -67,6 +70,10 @@ BY_ORDER = {
     "kthvalue": lambda y: y.kthvalue(2, 3, keepdim=True).values,
     "amin": lambda y: y.amin((2, 3), keepdim=True),
     "max": lambda y: y.max(2, keepdim=True).values,
+    "nanmedian": lambda y: y.nanmedian(2, keepdim=True).values,
+    "mode": lambda y: y.mode(2, keepdim=True).values,
+    "aminmax": lambda y: y.aminmax(dim=2, keepdim=True).max,
+    "global pool": lambda y: F.adaptive_max_pool2d(y, 1),
 }
 NOT = {
     "relu": torch.relu,
@@ -76,6 +83,29 @@ NOT = {
     "logcumsumexp": lambda y: y.logcumsumexp(2),
     "another order of channels": lambda y: y.sort(1).values,
     "a mean over channels": lambda y: y.mean(1, keepdim=True).expand(-1, 4, -1, -1),
+    "places": lambda y: y.argsort(2).double(),
+    "whole numbers": lambda y: y.long().double(),
+    "beside a constant": lambda y: torch.where(CONSTANT > 1, y, CONSTANT.to(y)),
+    "two results of the same elements": lambda y: torch.cat(y.aminmax(dim=2, keepdim=True), 2),
+    "a quantile": lambda y: y.quantile(0.3, 2, keepdim=True),
+    "a dropout": lambda y: F.dropout(y, 1e-9, training=True),
+    "a constant column": lambda y: y.index_copy(3, torch.tensor([1]), torch.ones(2, 4, 6, 1).to(y)),
+}
+ZEROS = {
+    "masked": lambda y: y.masked_fill(CONSTANT > 1, 0.0),
+    "where": lambda y: torch.where(CONSTANT > 1, y, 0.0),
+    "filled": lambda y: y.index_fill(3, torch.tensor([1]), 0.0),
+    "triangle": lambda y: y.triu(),
+    "blocks": lambda y: torch._chunk_cat([y, y.sin()], 2, 4).reshape(2, 4, -1, 4),
+    "overlaps": lambda y: F.fold(F.unfold(y, 2), (6, 6), 2),
+    "nansum": lambda y: y.nansum(2, keepdim=True),
+}
+"""Where a shift would count never, or several times."""
+ONES = {
+    "masked": lambda y: y.masked_fill(CONSTANT > 1, 1.0),
+    "where": lambda y: torch.where(CONSTANT > 1, y, 1.0),
+    "filled": lambda y: y.index_fill(3, torch.tensor([1]), 1.0),
+    "padded": lambda y: F.pad(y, (1, 1), value=1.0),
 }
 LINES = {
     "neg": lambda y: -y,
@@ -119,6 +149,22 @@ def test_what_sums_takes_a_scale_past_and_no_shift(name) -> None:
     assert "counts a shift several times" in (item.because or "")
     scale, norm = folded(lambda y: summed(y) * CONSTANT.to(y), allow_graph=True)
     assert (scale.folded, norm.folded) == (True, False)
+
+
+@pytest.mark.parametrize("name", ZEROS)
+def test_beside_zeros_no_shift_passes(name) -> None:
+    items = folded(ZEROS[name], allow_graph=True)
+    assert not items[-1].folded
+    assert any(
+        words in (items[-1].because or "") for words in ("which a shift does not pass", "several")
+    )
+
+
+@pytest.mark.parametrize("name", ONES)
+def test_beside_other_numbers_no_scale_passes(name) -> None:
+    items = folded(ONES[name], allow_graph=True)
+    assert not items[-1].folded
+    assert "with a constant that a scale would change" in (items[-1].because or "")
 
 
 @pytest.mark.parametrize("name", NOT)

@@ -1,102 +1,122 @@
-"""The ops that a scale or shift passes on its way to a layer."""
+"""The ops that a scale or shift passes on its way to a layer: what their kinds say of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from math import prod
 
 from fieldwise.axes import Border
 from fieldwise.folding.refusal import Stays
-from fieldwise.graph.calls import arguments, drops_out, op_name
+from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Node, Ref, Separable, step_shapes
+from fieldwise.graph.ir import Along, Node, Read, Ref, Separable, Shape, identity, step_shapes
 
-_ONE = frozenset({
-    "reshape", "permute", "to", "clone", "alias", "detach", "lift_fresh", "flip", "roll", "rot90",
-    "slice", "select", "index_select", "index", "gather", "take", "split", "unbind", "expand",
-    "repeat", "tile", "repeat_interleave", "as_strided", "unfold", "diagonal", "pixel_shuffle",
-    "pixel_unshuffle", "channel_shuffle", "dropout",
-})  # fmt: skip
-"""f(x)[i] = x[σ(i)]: each element is one that is read, chosen by its place."""
-_MEAN = frozenset({
-    "mean", "avg_pool", "adaptive_avg_pool", "upsample_nearest", "upsample_linear",
-    "upsample_bilinear", "upsample_bicubic", "upsample_trilinear",
-})  # fmt: skip
-"""f(x)[i] = Σ w·x with weights that sum to one."""
-_SUM = frozenset({"sum", "cumsum", "tril", "triu"})
-"""f(x)[i] = Σ w·x with weights of any sum, none of them of the data."""
-_ORDER = frozenset({
-    "max_pool", "adaptive_max_pool", "amax", "amin", "max", "min", "median", "kthvalue", "sort",
-    "msort", "topk", "cummax", "cummin",
-})  # fmt: skip
-"""f(x)[i] is one of the elements that are read, chosen by their order."""
-JOINS = frozenset({"cat", "stack"})
-"""Every element is one of one of the operands, chosen by its place."""
+_ADDS_SEVERAL = "which counts a shift several times"
+_WHY_NO_SHIFT = {
+    "avg_pool": "averages over padding that it counts as zeros, which a shift does not pass",
+    "pad": "pads with zeros, which a shift does not pass",
+    **dict.fromkeys(("tril", "triu"), f"is a triangle beside zeros, {_ADDS_SEVERAL} or not at all"),
+}
+"""What is said of some ops instead of what is said of all of their kind."""
 
 
-def factor_of(graph: Graph, node: Node, *, shifts: bool, rises: Callable[[], bool]) -> float | None:
+def factor_of(
+    graph: Graph,
+    node: Node,
+    used: Sequence[str],
+    *,
+    shifts: bool,
+    rises: Callable[[], bool],
+) -> float | None:
     """Whether a scale, and with ``shifts`` a shift, can be done before this op instead of after.
 
+    used:  those of its results that anything reads
     rises: tells whether every scale is positive, so that the largest value stays the largest
 
     The shift is then divided by what is returned; None for an op that takes neither past.  Raises
     Stays with the reason for one that takes only some affine ops past.
     """
-    if node.op == "dropout" and drops_out(node):
-        raise Stays(f"'{node.results[0]}' is a dropout that is active")
-    if node.op in _ONE or is_copy(node):
+    if is_copy(node):
         return 1.0
     if (number := _number(node)) is not None:
         if shifts and not number:
             raise Stays(f"'{node.results[0]}' multiplies by 0, which a shift does not pass")
         return number or 1.0
-    if node.op in _MEAN:
-        if shifts and node.op == "avg_pool" and not _is_mean(node):
-            raise Stays(
-                f"'{node.results[0]}' averages over padding that it counts as zeros, "
-                "which a shift does not pass"
-            )
-        return 1.0
-    if is_ordering(node):
-        if not rises():
-            raise Stays(
-                f"'{node.results[0]}' is made by {node.op}, which a scale that is not positive "
-                "does not pass"
-            )
-        return 1.0
-    if node.op == "pad":
-        return 1.0 if _pad_passes(graph, node, shifts=shifts) else None
-    if _name(node) in _SUM:
-        if shifts:
-            raise Stays(
-                f"'{node.results[0]}' is a {_name(node)}, which counts a shift several times"
-            )
-        return 1.0
-    return None
+    kinds = {read.kind for name, reads in zip(node.results, node.reads, strict=True)
+             if name in used for read in reads}  # fmt: skip
+    if any(kind.draws for kind in kinds):
+        raise Stays(f"'{node.results[0]}' is a {node.op} that is active")
+    if not kinds or not all(kind.passes_scale for kind in kinds) or _writes_constants(graph, node):
+        return None
+    if any(kind.combines == "order" for kind in kinds) and not rises():
+        raise Stays(
+            f"'{node.results[0]}' is made by {node.op}, which a scale that is not positive "
+            "does not pass"
+        )
+    filled = _is_filled(graph, node)
+    if filled and any(arguments(node).get(kind.fill or "") for kind in kinds):
+        raise Stays(f"'{node.results[0]}' pads with a constant that a scale would change")
+    if shifts and (filled or not all(kind.passes_shift for kind in kinds)):
+        said = f"is a {op_name(node)}, {_ADDS_SEVERAL}"
+        if filled:
+            said = "fills with zeros, which a shift does not pass"
+        raise Stays(f"'{node.results[0]}' {_WHY_NO_SHIFT.get(node.op, said)}")
+    return 1.0
 
 
-def is_ordering(node: Node) -> bool:
-    """Whether an op picks elements by their order, of one operand."""
-    return _name(node) in _ORDER and "other" not in arguments(node)
+def joins(node: Node) -> bool:
+    """Whether every element of a result is one of one of several operands, chosen by its place."""
+    (reads, *more) = node.reads
+    several = len({read.operand for read in reads}) > 1
+    return several and not more and all(read.kind.combines == "one" for read in reads)
 
 
-def _name(node: Node) -> str:
-    """Of the op, or of the call where the op stands for several."""
-    return op_name(node) if node.op == "cumulative" else node.op
+def check_parts(graph: Graph, node: Node, *, shifts: bool) -> None:
+    """Raise Stays where what an op joins has elements that are none of its operands'."""
+    if _writes_constants(graph, node) or any(read.kind.fill for read in node.reads[0]):
+        raise Stays(f"it reads a concat, '{node.results[0]}', that has constant parts")
+    check_gaps(graph, node, shifts=shifts)
+
+
+def check_gaps(graph: Graph, node: Node, *, shifts: bool) -> None:
+    """Raise Stays where a shift would have to be kept out of zeros between what an op joins.
+
+    Labels keep it out of what a guard leaves out, not out of what lies beyond a border.
+    """
+    name, constants = node.results[0], _writes_constants(graph, node)
+    beyond = not all(_copies(graph, node, node.reads[0], graph.shape(name)))
+    if shifts and (beyond or (not constants and _is_filled(graph, node))):
+        raise Stays(f"'{name}' has zeros between its parts, which a shift does not pass")
 
 
 def is_copy(node: Node) -> bool:
     """Whether an op returns what it is given (x + 0, from sums that start at nothing)."""
-    if node.op in ("clone", "alias", "detach") or (node.op == "dropout" and not drops_out(node)):
-        return True
+    if node.op in _ADDING:
+        return _adds_nothing(node)
+    if node.op in ("mul", "div"):
+        return _number(node) == 1 and isinstance(arguments(node).get("self"), Ref)
+    return node.op in _KEEPING and all(_is_copied(read) for read in node.reads[0])
+
+
+_KEEPING = ("clone", "alias", "detach", "dropout")
+"""Ops that return the type that they are given, too."""
+_ADDING = ("add", "sub")
+
+
+def _is_copied(read: Read) -> bool:
+    """Whether what is read is handed on, element by element."""
+    (step, *more) = read.steps
+    plain = isinstance(step, Separable) and read == identity(read.operand, len(step.coords))
+    return plain and not more and read.kind.combines == "one"
+
+
+def _adds_nothing(node: Node) -> bool:
     given = arguments(node)
     pair = (given.get("self"), given.get("other"))
     numbers = [item for item in pair if isinstance(item, (int, float))]
     if len(numbers) != 1 or len(node.operands) != 1:
         return False
-    if node.op == "add" or (node.op == "sub" and isinstance(pair[0], Ref)):
-        return numbers[0] == 0
-    return node.op in ("mul", "div") and isinstance(pair[0], Ref) and numbers[0] == 1
+    return numbers[0] == 0 and (node.op == "add" or isinstance(pair[0], Ref))
 
 
 def _number(node: Node) -> float | None:
@@ -114,36 +134,75 @@ def _number(node: Node) -> float | None:
     return 1 / other if other else None
 
 
-def _is_mean(node: Node) -> bool:
-    """Whether the average of a constant is that constant, at the borders too."""
-    given = arguments(node)
-    if given.get("divisor_override") is not None:
+# -------------------------------------------------------------------- what stands beside it
+
+
+def _writes_constants(graph: Graph, node: Node) -> bool:
+    """Whether elements of a constant may stand in the result: one that decides nothing else."""
+    if not any(map(is_tensor, _listed(node))):
         return False
-    padding: Any = given.get("padding", 0)
-    padded = any(padding) if isinstance(padding, (list, tuple)) else bool(padding)
-    return not padded or not given.get("count_include_pad", True)
+    from fieldwise.capture.torch.rereading import reread_node
+
+    again = reread_node(node, graph)
+    return again is None or any(
+        read.operand >= len(node.operands) and read.kind.combines != "asked"
+        for reads in again.reads
+        for read in reads
+    )
 
 
-def _pad_passes(graph: Graph, node: Node, *, shifts: bool) -> bool:
-    """Padding that repeats the operand takes any affine op past; zeros only a scale."""
-    if not _adds_constants(graph, node):
-        return True
-    if arguments(node).get("value"):
-        raise Stays(f"'{node.results[0]}' pads with a constant that a scale would change")
-    if shifts:
-        raise Stays(f"'{node.results[0]}' pads with zeros, which a shift does not pass")
-    return True
+def _listed(node: Node) -> list[object]:
+    return [
+        item
+        for given in arguments(node).values()
+        for item in (given if isinstance(given, (list, tuple)) else (given,))
+    ]
 
 
-def _adds_constants(graph: Graph, node: Node) -> bool:
-    read = node.reads[0][0]
-    shapes = step_shapes(read, graph.shape(node.operands[0]), graph.shape(node.results[0]))
-    for step, (before, after) in zip(read.steps, shapes, strict=True):
+def _is_filled(graph: Graph, node: Node) -> bool:
+    """Whether some element of a result may be none that is read: by the reads, or by a mask."""
+    masked = any(read.kind.combines == "asked" for reads in node.reads for read in reads)
+    masked = masked or any(map(is_tensor, _listed(node)))
+    return any(
+        any(masked and read.kind.fill is not None for read in reads)
+        or _leaves_out(graph, node, reads, graph.shape(name))
+        for name, reads in zip(node.results, node.reads, strict=True)
+    )
+
+
+def _leaves_out(graph: Graph, node: Node, reads: Sequence[Read], shape: Shape) -> bool:
+    """Whether copies leave places of a result to a fill; no place is that of two reads."""
+    copies = _copies(graph, node, reads, shape)
+    return bool(copies) and sum(copies) < prod(shape)
+
+
+def _copies(graph: Graph, node: Node, reads: Sequence[Read], shape: Shape) -> list[int]:
+    """How many places of a result each read copies to, of those that copy."""
+    copies = [read for read in reads if read.kind.combines == "one"]
+    sizes = [graph.shape(node.operands[read.operand]) for read in copies]
+    return [_copied_to(read, size, shape) for read, size in zip(copies, sizes, strict=True)]
+
+
+def _copied_to(read: Read, before: Shape, after: Shape) -> int:
+    """How many places of a result are copied through a read; 0 where that is not easily told."""
+    count, guards = prod(after), 0
+    for step, (old, new) in zip(read.steps, step_shapes(read, before, after), strict=True):
         if not isinstance(step, Separable):
             continue
-        for size, coord in zip(before, step.coords, strict=True):
-            if isinstance(coord, Along) and coord.border is Border.DROP:
-                ends = (*coord.map(0), *coord.map(after[coord.dim] - 1))
-                if any(not 0 <= index < size for index in ends):
-                    return True
+        guards += bool(step.where)
+        if step.where:
+            kept = {dim: indices.count for dim, indices in step.where}
+            count = prod(kept.get(dim, size) for dim, size in enumerate(new))
+        elif _reaches_out(step, old, new):
+            return 0
+    return count if guards == bool(isinstance(step, Separable) and step.where) else 0
+
+
+def _reaches_out(step: Separable, before: Shape, after: Shape) -> bool:
+    """Whether an index of the result lies beyond the border of what it reads."""
+    for size, coord in zip(before, step.coords, strict=True):
+        if isinstance(coord, Along) and coord.border is Border.DROP and after[coord.dim]:
+            ends = (*coord.map(0), *coord.map(after[coord.dim] - 1))
+            if any(not 0 <= index < size for index in ends):
+                return True
     return False

@@ -20,16 +20,15 @@ from fieldwise.folding.candidates import Candidate, candidates
 from fieldwise.folding.labels import Labels, per_channel, pulled, pushed
 from fieldwise.folding.layers import Layer, centre_tap, check_forward, layer_of
 from fieldwise.folding.merging import merged
-from fieldwise.folding.passing import JOINS, factor_of, is_ordering
+from fieldwise.folding.passing import check_gaps, check_parts, factor_of, joins
 from fieldwise.folding.plan import Absorption, Bans, Fold, Plan
 from fieldwise.folding.refusal import Stays
 from fieldwise.folding.report import Direction
 from fieldwise.folding.runs import torn
 from fieldwise.folding.walk import Walk, walked
 from fieldwise.folding.wiring import GraphWiring, Summand, is_sum, places
-from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Shape
+from fieldwise.graph.ir import Node, Shape, numel
 
 Taking = Walk[list[Absorption]]
 
@@ -156,7 +155,7 @@ class _Planner:
             channels = self.graph.shape(value)[layer.out]
             spread = per_channel(labels, layer.out, channels, value)
             return [Absorption(layer, "after", spread, shift)]
-        if node.op in JOINS:
+        if joins(node):
             return (yield self._into_parts(number, node, labels, shift))
         if is_sum(node):
             return (yield self._into_summands(number, node, labels, shift))
@@ -173,9 +172,7 @@ class _Planner:
     def _into_parts(self, number: int, node: Node, labels: Labels, shift: float) -> Taking:
         """Every part of a concatenation takes its slice of the coefficients."""
         value = node.results[0]
-        parts = arguments(node).get("tensors", ())
-        if any(is_tensor(part) for part in parts):
-            raise Stays(f"it reads a concat, '{value}', that has constant parts")
+        check_parts(self.graph, node, shifts=shift != 0)
         found: list[Absorption] = []
         for place, part in enumerate(node.operands):
             read = self.wiring.only_read(node, value, place)
@@ -183,7 +180,7 @@ class _Planner:
             try:
                 found += yield self._backward(part, here, number, shift)
             except Stays as answer:
-                raise answer.within(f"it reads a concat of {len(parts)} values") from None
+                raise answer.within(f"it reads a concat of {len(node.operands)} values") from None
         return found
 
     def _into_summands(self, number: int, node: Node, labels: Labels, shift: float) -> Taking:
@@ -290,7 +287,9 @@ class _Planner:
             channels = self.graph.shape(value)[layer.into]
             spread = per_channel(labels, layer.into, channels, value)
             return [Absorption(layer, "before", spread, shift)]
-        factor = 1.0 if node.op in JOINS else self._factor(number, shifts=shift != 0)
+        if joins(node):
+            check_gaps(self.graph, node, shifts=shift != 0)
+        factor = 1.0 if joins(node) else self._factor(number, shifts=shift != 0)
         if factor is None:
             made = node.results[0]
             raise Stays(f"it is read by {node.op} ('{made}'), which an affine op does not pass")
@@ -327,9 +326,15 @@ class _Planner:
         """By what a shift is multiplied when the op goes past this node; None where it does not."""
         node = self.graph.nodes[number]
         used = [result for result in node.results if self.wiring.is_used(result)]
-        if len(places(node)) != 1 or (is_ordering(node) and used != [node.results[0]]):
+        if len(places(node)) != 1 or self._reads_twice(node, used):
             return None
-        return factor_of(self.graph, node, shifts=shifts, rises=self._rises)
+        return factor_of(self.graph, node, used, shifts=shifts, rises=self._rises)
+
+    def _reads_twice(self, node: Node, used: Sequence[str]) -> bool:
+        """Whether results share elements, so that each of them would have these scaled."""
+        made = sum(numel(self.graph.shape(name)) for name in used)
+        copied = all(read.kind.combines == "one" for reads in node.reads for read in reads)
+        return len(used) > 1 and (not copied or made > numel(self.graph.shape(node.operands[0])))
 
     def _rises(self) -> bool:
         """Whether the op under way has positive scales only; a BatchNorm may take others yet."""

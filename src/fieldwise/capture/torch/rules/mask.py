@@ -7,6 +7,7 @@ that derives from the input is data and closes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, one, rule
 from fieldwise.capture.torch.rules.common import Where, broadcasts, source
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Ref, Separable, broadcast
-from fieldwise.graph.kinds import COPY, FILLED
+from fieldwise.graph.kinds import COPY, Kind
 
 
 @rule("tril", kind=COPY)
@@ -34,7 +35,14 @@ def _triangle(call: OpCall, half: Any) -> Reads:
     return one(*through(call, number, opened))
 
 
-@rule("masked_fill", kind=FILLED, asks=("mask",))
+def _filling(call: OpCall) -> Kind:
+    """A number, not a tensor, may stand where nothing is read."""
+    names = ("value", "self", "other")
+    fill = [n for n in names if n in call.args and isinstance(call.args[n], (int, float))]
+    return replace(COPY, fill=fill[0]) if fill else COPY
+
+
+@rule("masked_fill", kind=_filling, asks=("mask",))
 def _masked_fill(call: OpCall) -> Reads:
     mask = _mask(call["mask"])
     reads = broadcasts(call, "mask")
@@ -45,7 +53,7 @@ def _masked_fill(call: OpCall) -> Reads:
     return one(*reads)
 
 
-@rule("where", kind=COPY, asks=("condition",))
+@rule("where", kind=_filling, asks=("condition",))
 def _where(call: OpCall) -> Reads:
     condition = _mask(call["condition"])
     reads = broadcasts(call, "condition")

@@ -47,7 +47,9 @@ def _writing(call: OpCall) -> Kind:
     """A copy, or a sum where what is written is added."""
     if call.args.get("reduce") is not None:
         return ANY
-    return LINEAR if call.args.get("accumulate") else FILLED
+    if call.args.get("accumulate"):
+        return LINEAR
+    return FILLED if isinstance(call.args.get("value"), (int, float)) else COPY
 
 
 _WHERE = ("index", "indices", "mask")
@@ -155,7 +157,7 @@ def _written_by_data(call: OpCall, name: str, dim: int | None) -> Reads:
     return one(*reads)
 
 
-@rule("index_copy", "index_fill", kind=FILLED, asks=_WHERE)
+@rule("index_copy", "index_fill", kind=_writing, asks=_WHERE)
 def _index_copy(call: OpCall) -> Reads:
     return _indexed_write(call, replaces=True)
 
