@@ -20,19 +20,18 @@ from fieldwise.folding.plan import Plan
 from fieldwise.folding.replace import rounded
 from fieldwise.folding.weights import Changed, norm_parameters
 from fieldwise.folding.wiring import sign_of
-from fieldwise.graph.calls import arguments
+from fieldwise.graph.calls import opened, rebind, replay
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Ref
+from fieldwise.graph.ir import Call, Node, Ref
 
 
 class ReplayStep(NamedTuple):
-    """One call: its operands, for which ``Ref`` objects stand among the arguments, and results."""
+    """One call, its operands and results, and the constants that follow the operands, by name."""
 
-    target: Any
-    args: Any
-    kwargs: Any
+    call: Call
     operands: tuple[str, ...]
     results: tuple[str, ...]
+    constants: tuple[str, ...] = ()
 
 
 class GraphModule(nn.Module):
@@ -59,10 +58,9 @@ class GraphModule(nn.Module):
         self.eval()
 
     def _holding(self, step: ReplayStep) -> ReplayStep:
-        """The step with names where constants stood."""
-        given = step.args, dict(step.kwargs)
-        args, kwargs = map_arguments(lambda tensor: _Held(self._hold(tensor)), given)
-        return step._replace(args=args, kwargs=kwargs)
+        """The step with its constants as further operands, which the module holds."""
+        call, constants = opened(step.call, len(step.operands))
+        return step._replace(call=call, constants=tuple(map(self._hold, constants)))
 
     def _hold(self, tensor: Tensor) -> str:
         """Register a copy of a constant; the same one for the same tensor."""
@@ -96,9 +94,8 @@ class GraphModule(nn.Module):
     def _execute(self, values: dict[str, Tensor]) -> None:
         for number, step in enumerate(self._steps):
             operands = [values[name] for name in step.operands]
-            filled = _filled((step.args, step.kwargs), operands, self)
-            made = (tensor for tensor in tensors_in(step.target(*filled[0], **filled[1])))
-            values.update(zip(step.results, made, strict=True))
+            operands += [getattr(self, name) for name in step.constants]
+            values.update(zip(step.results, replay(step.call, operands), strict=True))
             for name in self._last.get(number, ()):
                 del values[name]
 
@@ -106,20 +103,12 @@ class GraphModule(nn.Module):
         return values[self._outputs[key]] if key in self._outputs else kept
 
 
-class _Held(str):
-    """Stands for a constant, by the name under which the module holds it."""
-
-    __slots__ = ()
-
-
 def graph_module(
     graph: Graph, made: Plan, changed: Iterable[Changed], tree: Any, names: Mapping[int, str]
 ) -> tuple[GraphModule, tuple[tuple[Changed, Tensor, Tensor | None], ...]]:
     """The folded graph as a module, and the rounded weights of every changed layer."""
     steps = [
-        ReplayStep(
-            node.source.target, node.source.args, node.source.kwargs, node.operands, node.results
-        )
+        ReplayStep(node.source, node.operands, node.results)
         for node in graph.nodes
         if node.source is not None
     ]
@@ -152,7 +141,7 @@ def graph_module(
 
 def _hand_on(node: Node, place: int, target: Callable[[Tensor], Tensor]) -> ReplayStep:
     """An op of which one operand is left."""
-    return ReplayStep(target, (Ref(0),), {}, (node.operands[place],), node.results)
+    return ReplayStep(Call(target, (Ref(0),)), (node.operands[place],), node.results)
 
 
 def _needed(steps: Sequence[ReplayStep], outputs: Sequence[str]) -> Iterator[ReplayStep]:
@@ -163,29 +152,6 @@ def _needed(steps: Sequence[ReplayStep], outputs: Sequence[str]) -> Iterator[Rep
             wanted |= set(step.operands)
             kept.append(step)
     return reversed(kept)
-
-
-def map_arguments(change: Any, tree: Any) -> Any:
-    """Tensors among nested arguments changed; everything else kept."""
-    if isinstance(tree, Tensor):
-        return change(tree)
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(map_arguments(change, item) for item in tree)
-    if isinstance(tree, dict):
-        return {name: map_arguments(change, item) for name, item in tree.items()}
-    return tree
-
-
-def _filled(tree: Any, operands: list[Tensor], module: nn.Module) -> Any:
-    if isinstance(tree, Ref):
-        return operands[tree.operand]
-    if isinstance(tree, _Held):
-        return getattr(module, tree)
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(_filled(item, operands, module) for item in tree)
-    if isinstance(tree, dict):
-        return {name: _filled(item, operands, module) for name, item in tree.items()}
-    return tree
 
 
 def _first(value: Tensor) -> Tensor:
@@ -207,19 +173,15 @@ def _rounded(one: Changed) -> tuple[Tensor, Tensor | None]:
 
 def _with_weights(layer: Layer, node: Node, weight: Tensor, bias: Tensor | None) -> ReplayStep:
     if layer.kind == "matmul":
-        args = (Ref(0), nn.Parameter(weight.t().contiguous()), bias)
-        return ReplayStep(F.linear, args, {}, node.operands, node.results)
+        call = Call(F.linear, (Ref(0), nn.Parameter(weight.t().contiguous()), bias))
+        return ReplayStep(call, node.operands, node.results)
     return _call(node, {"weight": weight, "bias": bias})
 
 
 def _call(node: Node, changes: Mapping[str, Any]) -> ReplayStep:
     """The node's call with some arguments changed."""
     assert node.source is not None
-    given = arguments(node) | dict(changes)
-    schema = node.source.target._schema.arguments
-    args = tuple(given[a.name] for a in schema if not a.kwarg_only)
-    kwargs = {a.name: given[a.name] for a in schema if a.kwarg_only and a.name in given}
-    return ReplayStep(node.source.target, args, kwargs, node.operands, node.results)
+    return ReplayStep(rebind(node.source, changes), node.operands, node.results)
 
 
 def _last_uses(steps: Sequence[ReplayStep], outputs: Sequence[str]) -> dict[int, tuple[str, ...]]:
