@@ -7,7 +7,7 @@ they are and with one input shifted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,9 @@ from torch import Tensor
 from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.private import prepared, seeded
 from fieldwise.capture.torch.running import in_double, is_inexact
-from fieldwise.capture.torch.tree import map_leaves, tensors_in
+from fieldwise.graph.calls import changed, replay
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Ref, Value
+from fieldwise.graph.ir import Call, Node, Value
 from fieldwise.shift.generic import drawn
 from fieldwise.shift.proof.effort import effort
 
@@ -96,12 +96,14 @@ class Replays:
     def _made(
         self,
         node: Node,
-        calls: Sequence[Callable[[Sequence[Tensor]], list[Tensor]]],
+        calls: Sequence[Call],
         operands: Sequence[dict[Shift | None, ReplayedValues]],
         shift: Shift | None,
     ) -> list[ReplayedValues]:
         """Per result of a node, its run.  Raises ValueError where it is not what was recorded."""
-        made = [call([one[shift][draw] for one in operands]) for draw, call in enumerate(calls)]
+        made = [
+            replay(call, [one[shift][draw] for one in operands]) for draw, call in enumerate(calls)
+        ]
         shapes = [self._graph.shape(name) for name in node.results]
         if any([tuple(one.shape) for one in results] != shapes for results in made):
             raise ValueError(f"{node.results[0]} has another shape than when it was recorded")
@@ -141,7 +143,7 @@ _KINDS = (_normal, _positive, _wide)
 
 
 class _Constants:
-    """Makes of recorded calls what can be called on operands in double precision.
+    """Makes of recorded calls such as can be made of operands in double precision.
 
     seed: of the parameters, each of which is drawn once
     """
@@ -150,18 +152,11 @@ class _Constants:
         self._dice = torch.Generator().manual_seed(seed)
         self._known: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def call(self, node: Node) -> Callable[[Sequence[Tensor]], list[Tensor]]:
-        """The call of a node as a function of its operands."""
-        source = node.source
-        if source is None:
+    def call(self, node: Node) -> Call:
+        """The call of a node, its constants in double precision."""
+        if node.source is None:
             raise ValueError(f"the call of '{node.op}' is not recorded")
-        given = map_leaves(self._widened, (source.args, dict(source.kwargs)), _WIDENED)
-
-        def call(operands: Sequence[Tensor]) -> list[Tensor]:
-            args, kwargs = map_leaves(lambda ref: operands[ref.operand], given, Ref)
-            return [*tensors_in(source.target(*args, **kwargs))]
-
-        return call
+        return changed(node.source, _WIDENED, self._widened)
 
     def _widened(self, item: Any) -> Any:
         """A tensor, dtype or device in double precision, on the CPU; parameters are generic."""
