@@ -16,16 +16,15 @@ from torch import Tensor
 from fieldwise.axes import Table
 from fieldwise.capture.torch.capture import capture
 from fieldwise.capture.torch.rereading import reread_node
-from fieldwise.capture.torch.tree import map_tensors, named_tensors
-from fieldwise.graph.calls import arguments
+from fieldwise.graph.calls import arguments, changed, constants_of, rebind, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import (
     Along,
+    Call,
     Coord,
     Fixed,
     Node,
     Read,
-    Ref,
     Separable,
     Shape,
     Unknown,
@@ -108,14 +107,12 @@ class Site:
         """The result for another operand."""
         return self.at({self.operand: x})
 
-    def at(self, changed: Mapping[int, Tensor], call: Any = None) -> Tensor:
+    def at(self, operands: Mapping[int, Tensor], call: Call | None = None) -> Tensor:
         """The result for other operands, maybe of another call."""
         source = call or self.node.source
         assert source is not None
-        args, kwargs = _filled((source.args, dict(source.kwargs)), {**self.others, **changed})
         with torch.no_grad():
-            made = source.target(*args, **kwargs)
-        return made if isinstance(made, Tensor) else made[self.result]
+            return replay(source, {**self.others, **operands})[self.result]
 
     def mapped(self, change: Callable[[int, Tensor], Tensor]) -> Tensor:
         """The result where all operands that are read in the same way are changed."""
@@ -126,8 +123,7 @@ class Site:
         dice = torch.Generator().manual_seed(seed)
         source = self.node.source
         assert source is not None
-        args, kwargs = map_tensors(lambda t: _uniform(t, dice), (source.args, dict(source.kwargs)))
-        node = replace(self.node, source=replace(source, args=tuple(args), kwargs=kwargs))
+        node = replace(self.node, source=changed(source, Tensor, lambda t: _uniform(t, dice)))
         others = {n: _uniform(t, dice) for n, t in self.others.items()}
         return replace(self, node=node, others=others)
 
@@ -136,14 +132,11 @@ def sites(graph: Graph, inputs: Sequence[Tensor]) -> Iterator[Site]:
     """What of a graph's calls can be judged: of results and operands that are read in one way."""
     values = dict(zip(graph.inputs, inputs, strict=True))
     for node in graph.nodes:
-        if node.source is None or any(t.is_meta for _, t in named_tensors(node.source.args)):
+        if node.source is None or any(t.is_meta for t in constants_of(node.source)):
             return  # nothing can be computed of it
         given = {n: values[name] for n, name in enumerate(node.operands)}
-        args, kwargs = _filled((node.source.args, dict(node.source.kwargs)), given)
         with torch.no_grad():
-            made = node.source.target(*args, **kwargs)
-        made = [made] if isinstance(made, Tensor) else [t for t in made if isinstance(t, Tensor)]
-        values |= dict(zip(node.results, made, strict=True))
+            values |= dict(zip(node.results, replay(node.source, given), strict=True))
         dice = torch.Generator().manual_seed(len(values))
         others = {n: _random(t, dice) for n, t in given.items()}
         for result, reads in enumerate(node.reads):
@@ -398,24 +391,10 @@ def _changed(site: Site, name: str, value: Any) -> Tensor | None:
     """The result with another value of an argument; None where it reads otherwise then."""
     source = site.node.source
     assert source is not None
-    schema = getattr(getattr(source.target, "_schema", None), "arguments", ())
-    names = [argument.name for argument in schema]
-    if name not in names:
-        return None
-    args, kwargs = list(source.args), dict(source.kwargs)
-    place = names.index(name)
-    if place < len(args):
-        args[place] = value
-    else:
-        kwargs[name] = value
-    call = replace(source, args=tuple(args), kwargs=kwargs)
+    call = rebind(source, {name: value})
     try:
         y = site.at({}, call)
-        graph = capture(
-            as_module(lambda *xs: source.target(*_filled((args, kwargs), dict(enumerate(xs)))[0],
-                                                **_filled((args, kwargs), dict(enumerate(xs)))[1])),
-            tuple(site.others.values()),
-        )  # fmt: skip
+        graph = capture(as_module(lambda *xs: tuple(replay(call, xs))), tuple(site.others.values()))
     except Exception:  # noqa: BLE001 - torch takes no such value
         return None
     same = len(graph.nodes) == 1 and graph.nodes[0].reads == site.node.reads
@@ -471,11 +450,3 @@ def _alike(one: Tensor, two: Tensor) -> bool:
         return bool((one == two).all())
     rounding = 1e-9 if one.dtype in (torch.float64, torch.complex128) else 1e-2
     return torch.allclose(one, two.to(one.dtype), rtol=rounding, atol=rounding, equal_nan=True)
-
-
-def _filled(tree: Any, operands: Mapping[int, Tensor]) -> Any:
-    if isinstance(tree, Ref):
-        return operands[tree.operand]
-    if isinstance(tree, dict):
-        return {name: _filled(item, operands) for name, item in tree.items()}
-    return type(tree)(_filled(i, operands) for i in tree) if type(tree) in (list, tuple) else tree
