@@ -23,7 +23,7 @@ def arguments(node: Node) -> dict[str, Any]:
     schema (a write through a view).
     """
     call = node.source
-    return {} if call is None or operator(call.target) is None else bind(call)
+    return {} if call is None or operator_of(call.target) is None else bind(call)
 
 
 def drops_out(node: Node) -> bool:
@@ -39,11 +39,11 @@ def op_name(node: Node) -> str:
 
 def target_name(target: Any) -> str:
     """The same of what a call runs; empty where that has no schema."""
-    found = operator(target)
+    found = operator_of(target)
     return "" if found is None else found._schema.name.split("::")[-1].rstrip("_")
 
 
-def operator(target: Any) -> Any:
+def operator_of(target: Any) -> Any:
     """What a call runs, without a wrapper that keeps it from writing to its arguments.
 
     None where it has no schema.
@@ -62,7 +62,7 @@ def is_tensor(item: object) -> bool:
 
 def bind(call: Call) -> dict[str, Any]:
     """The arguments of a call by name, defaults filled in; the keywords where it has no schema."""
-    found = operator(call.target)
+    found = operator_of(call.target)
     if found is None:
         return dict(call.kwargs)
     names, defaults = _signature(found)
@@ -72,7 +72,7 @@ def bind(call: Call) -> dict[str, Any]:
 def rebind(call: Call, changes: Mapping[str, Any]) -> Call:
     """The same call, of an op with a schema, with other arguments of these names."""
     given, args, kwargs = bind(call) | dict(changes), [], {}
-    for argument in operator(call.target)._schema.arguments:
+    for argument in operator_of(call.target)._schema.arguments:
         if not argument.kwarg_only:
             args.append(given[argument.name])
         elif argument.name in given:

@@ -9,13 +9,13 @@ from math import prod
 import torch
 
 from fieldwise.axes import AxisMap, IndexSet, Table, index_map
+from fieldwise.graph.calls import replay
 from fieldwise.graph.ir import (
     Along,
     Call,
     Coord,
     Fixed,
     Read,
-    Ref,
     Reshape,
     Separable,
     Shape,
@@ -88,11 +88,8 @@ def _walked(view: View) -> tuple[tuple[Read, ...], tuple[Read, ...]] | None:
     size, count = prod(view.before), prod(view.after)
     if max(size, count) > _WALKED:
         return None
-    numbers = torch.arange(size).view(view.before)
-    call = view.source
-    args = [numbers if arg == Ref(0) else arg for arg in call.args]
-    walk = call.target(*args, **dict(call.kwargs)).reshape(-1).tolist()
-    return _by_places(((place,) for place in walk), size, count)
+    (walk,) = replay(view.source, [torch.arange(size).view(view.before)])
+    return _by_places(((place,) for place in walk.reshape(-1).tolist()), size, count)
 
 
 def _anywhere(before: Shape, after: Shape, why: str) -> tuple[tuple[Read, ...], tuple[Read, ...]]:

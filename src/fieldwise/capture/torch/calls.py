@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from fieldwise.capture.torch.overloads import TorchOp, out_of_place
-from fieldwise.graph.ir import Call, Ref
+from fieldwise.graph.calls import replay
+from fieldwise.graph.ir import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,9 @@ class WriteThrough:
     def __call__(self, value: Tensor, base: Tensor | None = None) -> Tensor:
         """The base with ``value`` in place of the view."""
         whole = value.new_empty(self.shape) if base is None else base.contiguous().clone()
-        view_of(self.view, whole).copy_(value)
+        (view,) = replay(self.view, [whole])
+        view.copy_(value)
         return whole
-
-
-def view_of(view: Call, base: Tensor) -> Tensor:
-    """The view op of a call, applied to another base."""
-    args = [base if isinstance(arg, Ref) else arg for arg in view.args]
-    found = view.target(*args, **view.kwargs)
-    assert isinstance(found, Tensor)
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from fieldwise.capture.torch.calls import ResultPart
 from fieldwise.capture.torch.overloads import describe, reads_of
 from fieldwise.capture.torch.registry import OpCall, Reads
-from fieldwise.graph.calls import bind, opened, operator
+from fieldwise.graph.calls import bind, opened, operator_of
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Call, Node, Shape
 
@@ -46,7 +46,7 @@ def reread(call: Call, *, operands: Sequence[Shape], results: Sequence[Shape]) -
     >>> found.call.args, [read.steps[0].coords[0].dim for read in found.reads[0]]
     ((Ref(operand=0), Ref(operand=1)), [0, 1])
     """
-    func = operator(call.target)
+    func = operator_of(call.target)
     if isinstance(call.target, ResultPart) or not isinstance(func, torch._ops.OpOverload):
         return None
     again, constants = opened(call, len(operands))

@@ -30,7 +30,6 @@ from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.capture import capture
 from fieldwise.capture.torch.private import seeded
-from fieldwise.capture.torch.tree import tensors_in
 from fieldwise.field.probes.result import Probe
 from fieldwise.field.probes.surrogates import (
     Operation,
@@ -42,6 +41,7 @@ from fieldwise.field.probes.surrogates import (
     write_through,
 )
 from fieldwise.field.probes.units import select
+from fieldwise.graph.calls import constants_of
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.graph.names import resolve
@@ -161,7 +161,7 @@ def _masks(node: Node) -> bool:
     """Whether the node may put zeros or −inf into a value by a constant mask."""
     if node.op in ("add", "sub", "matmul"):
         assert node.source is not None
-        constants = tensors_in((node.source.args, node.source.kwargs))
+        constants = constants_of(node.source)
         return any(bool((t == -torch.inf).any()) for t in constants if t.device.type != "meta")
     return node.op in ("masked_fill", "where", "tril", "triu", "fill", "index_put")
 

@@ -14,7 +14,7 @@ from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.capture.torch.overloads import is_element_wise
 from fieldwise.collecting import uncollected
 from fieldwise.errors import Reason, UsageError
-from fieldwise.graph.calls import arguments, changed, constants_of, operator, replay
+from fieldwise.graph.calls import arguments, changed, constants_of, operator_of, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Call, Node, Read, Ref, Reshape, Shape, numel
 from fieldwise.graph.live import live_values
@@ -339,7 +339,7 @@ class _Compiler:
 
 def _executor(site: Site) -> Executor:
     """The executor of a site.  Raises Blocked where there is none."""
-    target = operator(site.call.target)
+    target = operator_of(site.call.target)
     if target is not None and is_element_wise(target):
         return pointwise(site)
     (*_, read) = site.node.reads[site.result] or (None,)

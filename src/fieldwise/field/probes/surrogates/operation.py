@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fieldwise.capture.torch.calls import OutOfPlace, ResultPart
 from fieldwise.capture.torch.overloads import is_element_wise
 from fieldwise.capture.torch.tree import tensors_in
+from fieldwise.graph.calls import bind, changed, operator_of, rebind, replay
 from fieldwise.graph.ir import Call, Ref, Shape
 
 Surrogate = Callable[["Operation"], Sequence[Tensor]]
@@ -29,38 +29,29 @@ class Operation:
     """One call with tensors in place: operands require gradients, constants do not.
 
     name:   of the op in torch.ops.aten ('conv2d'), without the underscore of in-place variants
-    target: what to call, an overload or a wrapper of one (see ``capture.torch.calls``)
-    args:   by their names in the schema, defaults filled in
+    call:   of an overload or a wrapper of one (see ``capture.torch.calls``)
+    args:   its arguments by their names in the schema, defaults filled in
     shapes: of the results
     """
 
     name: str
-    target: Any
+    call: Call
     args: dict[str, Any]
     shapes: tuple[Shape, ...]
 
     @classmethod
     def of(cls, call: Call, operands: Sequence[Tensor], shapes: tuple[Shape, ...]) -> Operation:
         """The captured call with these tensors as its operands."""
-        schema = schema_of(call.target)
-        args = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-        names = [argument.name for argument in schema.arguments]
-        args |= dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
 
-        def fill(item: Any) -> Any:
-            if isinstance(item, Ref):
-                return operands[item.operand]
-            if isinstance(item, Tensor):
-                return item.detach()
-            if isinstance(item, (list, tuple)):
-                return [fill(part) for part in item]
-            return item
+        def fill(item: Ref | Tensor) -> Tensor:
+            return operands[item.operand] if isinstance(item, Ref) else item.detach()
 
-        filled = {name: fill(item) for name, item in args.items() if name in names}
+        schema = operator_of(call.target)._schema
         name = schema.name.removeprefix("aten::")
         if schema.is_mutable and not name.endswith("__"):
             name = name.removesuffix("_")
-        return cls(name, call.target, filled, shapes)
+        filled = changed(call, (Ref, Tensor), fill)
+        return cls(name, filled, bind(filled), shapes)
 
     @property
     def shape(self) -> Shape:
@@ -79,20 +70,13 @@ class Operation:
 
     def run(self, args: dict[str, Any]) -> list[Tensor]:
         """The op itself with these arguments; its tensor results."""
-        positional, keywords = [], {}
-        for argument in schema_of(self.target).arguments:
-            if argument.kwarg_only:
-                keywords[argument.name] = args[argument.name]
-            else:
-                positional.append(args[argument.name])
-        out = self.target(*positional, **keywords)
-        return list(tensors_in(out))
+        return replay(rebind(self.call, args))
 
 
 def surrogate(operation: Operation) -> list[Tensor]:
     """The results of the surrogate of this call.  Raises UnknownDependence where none is known."""
     rule = _RULES.get(operation.name)
-    target = operation.target
+    target = operation.call.target
     if rule is None and isinstance(target, torch._ops.OpOverload) and is_element_wise(target):
         rule = _RULES[ELEMENTWISE]
     if rule is None:
@@ -118,12 +102,6 @@ def register(*names: str) -> Callable[[Surrogate], Surrogate]:
 
 
 # ------------------------------------------------------------------------ shared by surrogates
-
-
-def schema_of(target: Any) -> Any:
-    """Of an overload, or of the overload that an OutOfPlace or Part wraps."""
-    overload: Any = target.op if isinstance(target, (OutOfPlace, ResultPart)) else target
-    return overload._schema
 
 
 def is_masked(tensor: Tensor) -> Tensor:
