@@ -15,8 +15,8 @@ def graph_of(model: Any, example: Any) -> Graph:
     """
     if isinstance(model, Graph):
         return model
-    from fieldwise.capture.torch import as_example, capture
+    from fieldwise.capture.torch import capture
 
     if example is None:
         raise UsageError("A torch module is analysed on an example input; pass one, or its shape.")
-    return capture(model, as_example(example, model))
+    return capture(model, example)

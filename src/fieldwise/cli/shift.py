@@ -246,7 +246,7 @@ def _measured(
         return measure(
             model,
             example,
-            axis=certificates.axes,
+            axes=certificates.axes,
             shift=proven_periods(certificates) if alone else None,
             layers=layers or (),
         )

@@ -22,7 +22,7 @@ from fieldwise.field.unit import UnitField
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape, Value
 from fieldwise.graph.names import aliases, matching, resolve
-from fieldwise.graph.spatial import spatial_axes
+from fieldwise.graph.spatial import Axes, spatial_axes
 
 
 def receptive_fields(
@@ -31,7 +31,7 @@ def receptive_fields(
     *,
     wrt: str | None = None,
     ignore_global: bool = False,
-    axes: Sequence[int] | None = None,
+    axes: Axes | None = None,
 ) -> FieldReport:
     """The receptive field of every unit of a network.
 
@@ -150,7 +150,7 @@ class FieldReport:
             raise UsageError(f"'{name}' does not depend on '{self.input.name}'.")
         return self._by_name[value]
 
-    def select(self, globs: Sequence[str]) -> tuple[Row, ...]:
+    def select(self, globs: str | Sequence[str]) -> tuple[Row, ...]:
         """The rows whose name or module path matches a glob.  Raises UsageError if none does."""
         return tuple(
             self._by_name[name] for name in matching(self.graph, globs) if name in self._by_name

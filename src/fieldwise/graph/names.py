@@ -60,14 +60,23 @@ def resolve(graph: Graph, name: str) -> str:
     raise UsageError(f"No value or module is called '{name}'; {remedy}")
 
 
-def matching(graph: Graph, globs: Sequence[str]) -> tuple[str, ...]:
+def listed_globs(globs: str | Sequence[str]) -> Sequence[str]:
+    """Globs, of which a single one may be given as it is.
+
+    >>> listed_globs("layer*"), listed_globs(["conv1", "fc"])
+    (('layer*',), ['conv1', 'fc'])
+    """
+    return (globs,) if isinstance(globs, str) else globs
+
+
+def matching(graph: Graph, globs: str | Sequence[str]) -> tuple[str, ...]:
     """The values whose name, or one of whose module paths, matches a glob; in order.
 
     Raises UsageError for a glob that matches nothing.
     """
     spelled = aliases(graph)
     chosen: set[str] = set()
-    for glob in globs:
+    for glob in listed_globs(globs):
         found = {
             value
             for value in graph.values

@@ -160,7 +160,7 @@ class Certificates:
             raise UsageError(f"'{name}' does not depend on '{self.input}'.")
         return self.by_value[value]
 
-    def select(self, globs: Sequence[str]) -> tuple[Certificate, ...]:
+    def select(self, globs: str | Sequence[str]) -> tuple[Certificate, ...]:
         """Those whose value or module path matches a glob.  Raises UsageError if none does."""
         return tuple(
             self.by_value[value] for value in matching(self.graph, globs) if value in self.by_value

@@ -16,7 +16,7 @@ from fieldwise.field.pull import Reach, pull
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
 from fieldwise.testing.outcome import Outcome, outcome_of, worst
-from fieldwise.testing.running import Inputs, as_module, doubled
+from fieldwise.testing.running import Inputs, as_module, doubled, in_full
 from fieldwise.testing.truth import Truth
 
 _LOOKS = 2
@@ -244,7 +244,7 @@ def check_field(model: nn.Module, *inputs: Any) -> Outcome:
     >>> check_field(nn.Conv1d(1, 1, 3, dilation=2), torch.randn(1, 1, 9)).verdict
     'exact'
     """
-    return field_outcome(doubled(as_module(model)), doubled(inputs)).required()
+    return field_outcome(doubled(as_module(model)), in_full(model, inputs)).required()
 
 
 def check_reads(op: Any, *inputs: Any) -> Outcome:
@@ -256,4 +256,4 @@ def check_reads(op: Any, *inputs: Any) -> Outcome:
     >>> check_reads(lambda x: x.flip(-1)[..., 1:], torch.randn(2, 5)).verdict
     'exact'
     """
-    return field_outcome(doubled(as_module(op)), doubled(inputs)).required()
+    return field_outcome(doubled(as_module(op)), in_full(op, inputs)).required()

@@ -10,7 +10,7 @@ from torch import nn
 
 from fieldwise.folding import fold
 from fieldwise.testing.outcome import Outcome, outcome_of
-from fieldwise.testing.running import Inputs, answer, as_module, doubled, draws
+from fieldwise.testing.running import Inputs, answer, as_module, doubled, draws, in_full
 from fieldwise.testing.tiles import unlike
 
 _DRAWS = 3
@@ -55,4 +55,4 @@ def check_fold(model: nn.Module, *inputs: Any) -> Outcome:
 
     Raises AssertionError where they differ, and where nothing was compared.
     """
-    return fold_outcome(doubled(as_module(model)), doubled(inputs)).required()
+    return fold_outcome(doubled(as_module(model)), in_full(model, inputs)).required()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch import as_example, as_inputs
 from fieldwise.capture.torch.running import in_double
 from fieldwise.capture.torch.tree import map_tensors, named_tensors
 
@@ -42,6 +43,18 @@ def doubled(tree: Any) -> Any:
     if isinstance(tree, nn.Module):
         return copy.deepcopy(tree)._apply(in_double)
     return map_tensors(in_double, tree)
+
+
+def in_full(model: Any, inputs: tuple[Any, ...]) -> Inputs:
+    """What is checked on, in double precision: the inputs, with numbers in place of shapes.
+
+    >>> [x.shape for x in in_full(abs, ((1, 3), torch.ones(2)))]
+    [torch.Size([1, 3]), torch.Size([2])]
+    """
+    given = as_example(inputs[0], model) if len(inputs) == 1 else inputs
+    inputs = given if isinstance(given, tuple) else inputs
+    found: Inputs = doubled(tuple(as_inputs(x, model) for x in inputs))
+    return found
 
 
 def run(model: nn.Module, inputs: Inputs) -> dict[str, Tensor]:

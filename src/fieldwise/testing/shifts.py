@@ -22,6 +22,7 @@ from fieldwise.testing.running import (
     as_module,
     coarse,
     doubled,
+    in_full,
     is_whole,
     resampled,
     run,
@@ -283,5 +284,5 @@ def check_shift(model: nn.Module, *inputs: Any, axis: int = -1) -> Outcome:
 
     Raises AssertionError where it is not, and where nothing was compared.
     """
-    given = doubled(inputs)
+    given = in_full(model, inputs)
     return shift_outcome(doubled(as_module(model)), given, axis % given[0].dim()).required()

@@ -10,7 +10,7 @@ from torch import nn
 
 from fieldwise.capture.torch.tree import named_tensors, tensors_in
 from fieldwise.testing.outcome import Outcome, outcome_of, worst
-from fieldwise.testing.running import Inputs, answer, apart, as_module, doubled, same
+from fieldwise.testing.running import Inputs, answer, apart, as_module, doubled, in_full, same
 from fieldwise.tile import streamed, tiled
 
 
@@ -115,11 +115,11 @@ def check_streamed(
     Raises AssertionError where they differ in values or nesting, where a run fails, and where it is
     refused, since nothing was compared then.
     """
-    given = doubled(inputs)
+    given = in_full(model, inputs)
     module = doubled(as_module(model))
     return streamed_outcome(module, given, axis, global_ops=global_ops).required()
 
 
 def check_tiled(model: nn.Module, *inputs: Any, axis: int = -1) -> Outcome:
     """Hold a run in tiles along an axis against the whole; raises as ``check_streamed`` does."""
-    return tiled_outcome(doubled(as_module(model)), doubled(inputs), axis).required()
+    return tiled_outcome(doubled(as_module(model)), in_full(model, inputs), axis).required()

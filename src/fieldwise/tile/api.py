@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 from fieldwise.errors import UsageError
+from fieldwise.graph.spatial import Axes
 from fieldwise.tile import crops
 from fieldwise.tile.bands import StreamedModel
 from fieldwise.tile.crops import TiledCallable, TiledModel
@@ -16,7 +17,7 @@ from fieldwise.tile.crops.plan import TilePlan
 
 def streamed(
     model: nn.Module,
-    example_input: Any,
+    example: Any,
     *,
     axis: int = -2,
     band: int = 64,
@@ -26,8 +27,8 @@ def streamed(
     """A callable that computes what the model does, band by band along one axis.
 
     model:         in eval mode; it is not changed
-    example_input: a tensor, or a tuple or dict of tensors, of the rank and dtypes that the model
-                   takes; its sizes do not matter
+    example:       a tensor, or a tuple or dict of tensors, of the rank and dtypes that the model
+                   takes, or shapes in their place; sizes do not matter
     axis:          of the inputs, along which bands are cut (rows of an image are -2, samples of
                    audio -1)
     band:          input rows per step: less memory, or less overhead
@@ -57,25 +58,24 @@ def streamed(
     >>> torch.allclose(run(large), net(large), atol=1e-6)
     True
     """
-    return StreamedModel(
-        model, example_input, axis=axis, band=band, global_ops=global_ops, verify=verify
-    )
+    return StreamedModel(model, example, axis=axis, band=band, global_ops=global_ops, verify=verify)
 
 
 def tiled(
     model: Callable[..., Any],
-    example_input: Any,
+    example: Any,
     *,
     tile: int | Sequence[int] | None = None,
-    axes: Sequence[int] | None = None,
+    axes: Axes | None = None,
     verify: bool = False,
 ) -> TiledCallable:
     """A callable that computes what the model does, crop by crop, with the model as it is.
 
     model:         a ``torch.nn.Module`` in eval mode; or, with a ``TilePlan`` in place of the
                    example, any callable that takes a crop (an ONNX Runtime session, a server)
-    example_input: a tensor, or a tuple or dict of tensors, of the rank and dtypes that the model
-                   takes; its sizes along the tiled axes do not matter.  Or a plan.
+    example:       a tensor, or a tuple or dict of tensors, of the rank and dtypes that the model
+                   takes, or shapes in their place; sizes along the tiled axes do not matter.  Or
+                   a plan
     tile:          input samples from tile to tile, a multiple of the network's grid; one for all
                    axes, or one each
     axes:          of the inputs, along which tiles are cut; by default all from 2 on
@@ -105,10 +105,10 @@ def tiled(
     """
     from torch import nn
 
-    if isinstance(example_input, TilePlan):
+    if isinstance(example, TilePlan):
         if tile is not None or axes is not None:
             raise UsageError("The plan says which tiles are cut; give no tile or axes beside it.")
-        return TiledCallable(model, example_input, verify=verify)
+        return TiledCallable(model, example, verify=verify)
     if tile is None:
         raise UsageError("Give the size of a tile; suggest_tile finds one for a memory budget.")
     if not isinstance(model, nn.Module):
@@ -116,11 +116,11 @@ def tiled(
             "The crops of a callable that is no torch.nn.Module are not known; make a plan of the "
             "network that it runs with plan_tiles, and give it in place of the example."
         )
-    return TiledModel(model, example_input, tile=tile, axes=axes, verify=verify)
+    return TiledModel(model, example, tile=tile, axes=axes, verify=verify)
 
 
 def plan_tiles(
-    model: Any, size: Any, *, tile: int | Sequence[int], axes: Sequence[int] | None = None
+    model: Any, size: Any, *, tile: int | Sequence[int], axes: Axes | None = None
 ) -> TilePlan:
     """The plan by which tiles of a large input give exactly what the whole gives, as data.
 
@@ -131,7 +131,7 @@ def plan_tiles(
 
 
 def suggest_tile(
-    model: nn.Module, size: Any, *, memory: int, axes: Sequence[int] | None = None
+    model: nn.Module, size: Any, *, memory: int, axes: Axes | None = None
 ) -> tuple[int, ...]:
     """The largest tile, alike along all axes, whose crops hold at most ``memory`` bytes at once.
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.blame import first_line, is_ours, line_of, needs_data, our_fault
 from fieldwise.capture.torch.constants import NamedTensors
+from fieldwise.capture.torch.example import as_example
 from fieldwise.capture.torch.hidden import without_hidden
 from fieldwise.capture.torch.keeping import RECORDING
 from fieldwise.capture.torch.naming import finish
@@ -36,10 +37,10 @@ from fieldwise.graph.verify import find_misfit, verify
 def capture(model: nn.Module, example: Any) -> Graph:
     """Record one run of ``model`` on inputs like ``example``; no arithmetic is done.
 
-    ``example`` is a tensor, a tuple of positional inputs or a dict of keyword inputs; only
-    shapes and dtypes matter (meta tensors are welcome).  Inputs and outputs may be tensors,
-    tuples, lists, dicts and dataclasses of tensors, nested.  Parameters, buffers, hooks, training
-    flags and the state of the random generators are afterwards as they were.
+    ``example`` is a tensor, a tuple of positional inputs or a dict of keyword inputs, or shapes in
+    their place (see ``as_example``); only shapes and dtypes matter.  Inputs and outputs may be
+    tensors, tuples, lists, dicts and dataclasses of tensors, nested.  Parameters, buffers, hooks,
+    training flags and the state of the random generators are afterwards as they were.
 
     Under autocast, around the call or inside forward, what autocast casts is recorded as casts.
 
@@ -53,7 +54,7 @@ def capture(model: nn.Module, example: Any) -> Graph:
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     with RECORDING:
-        return _captured(model, example)
+        return _captured(model, as_example(example, model))
 
 
 def _captured(model: nn.Module, example: Any) -> Graph:
@@ -139,30 +140,6 @@ def _nothing_found(output: Any) -> str:
                 f"for; return tensors in tuples, lists, dicts, named tuples or dataclasses."
             )
     return "No output of the model depends on its input."
-
-
-def meta_tensor(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-    """An example input of this shape that holds no data."""
-    return torch.empty(tuple(shape), device="meta", dtype=dtype)
-
-
-def as_example(example: Any, model: Any = None) -> Any:
-    """An example input; a shape stands for a tensor of the model's precision without data."""
-    if isinstance(example, (tuple, list)) and all(isinstance(size, int) for size in example):
-        return meta_tensor(example, precision(model))
-    return example
-
-
-def precision(model: Any) -> torch.dtype:
-    """The dtype of the first floating parameter or buffer; float32 where there is none.
-
-    >>> precision(nn.Linear(1, 1).bfloat16()), precision(nn.ReLU())
-    (torch.bfloat16, torch.float32)
-    """
-    if not isinstance(model, nn.Module):
-        return torch.float32
-    state = chain(model.parameters(), model.buffers())
-    return next((t.dtype for t in state if t.is_floating_point()), torch.float32)
 
 
 def check_made(state: NamedTensors) -> None:

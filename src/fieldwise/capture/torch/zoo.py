@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fieldwise.axes.region import Shape
-from fieldwise.capture.torch.capture import precision
+from fieldwise.capture.torch.example import precision
 from fieldwise.capture.torch.exported import input_dtypes
 from fieldwise.errors import UsageError, close_names
 

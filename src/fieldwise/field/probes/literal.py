@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch import as_inputs
 from fieldwise.field.probes.units import first_input, layer_output, select, with_first_input
 
 
@@ -43,6 +44,7 @@ def unit_gradient(
     >>> unit_gradient(conv, torch.zeros(1, 1, 5), (1,)).tolist()
     [0.0, 2.0, 0.0, 3.0, 0.0]
     """
+    example = as_inputs(example, model)
     original = first_input(example)
     leaf = original.detach().clone().requires_grad_()
     with torch.enable_grad():

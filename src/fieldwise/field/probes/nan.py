@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch import as_inputs
 from fieldwise.errors import UsageError
 from fieldwise.field.probes.result import Probe
 from fieldwise.field.probes.units import first_input, layer_output, select, with_first_input
@@ -134,8 +135,8 @@ class _Runs:
         channel: int | None,
         dims: tuple[int, ...] | None,
     ) -> None:
-        self._model, self._example, self._layer = model, example, layer
-        self._clean = first_input(example).detach()
+        self._model, self._example, self._layer = model, as_inputs(example, model), layer
+        self._clean = first_input(self._example).detach()
         self._unit: Callable[[Tensor], Tensor] = lambda value: select(
             value, unit, channel=channel, dims=dims, layer=layer or "output"
         )

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import is_inexact
 from fieldwise.errors import UsageError, did_you_mean
+from fieldwise.graph.spatial import Axes
 from fieldwise.shift.certificate import Move
 from fieldwise.shift.measurement.metrics import eq_t
 from fieldwise.shift.measurement.motion import Expectations, Motion
@@ -113,8 +114,9 @@ def measure(
     example: Any,
     *,
     shift: Amount | Mapping[int, Amount] | None = None,
-    axis: int | Sequence[int] | None = None,
-    layers: Sequence[str] = (),
+    axes: Axes | None = None,
+    axis: Axes | None = None,
+    layers: str | Sequence[str] = (),
     motions: Mapping[str, Motion] | None = None,
     randomise: bool = True,
     up_to_roll: bool = False,
@@ -127,7 +129,8 @@ def measure(
                inputs of the same rank are replaced by noise and shifted together
     shift:     in samples of the input, fractions by FFT; or per axis.  By default the least one
                that should move every value by a whole number of units
-    axis:      of the input, one or several; by default all from 2 on
+    axes:      of the input, one or several, negative ones from the end; by default all from 2
+               on.  ``axis`` is the same
     layers:    globs of module paths whose values are measured too
     motions:   how values move, by name, where the field's stride does not say it
     randomise: draw all weights and statistics (see ``shift.generic``), for a decision on the
@@ -148,7 +151,7 @@ def measure(
     subject = Subject(model, example, layers, randomise=randomise, seed=seed)
     expectations = Expectations(capture(subject.model, subject.inputs))
     found: dict[bool, list[Moved]] = {True: [], False: []}
-    for along in expectations.chosen(axis):
+    for along in expectations.chosen(axes if axis is None else axis):
         amount = _amount(expectations, shift, along)
         after = subject.run(shifted(subject.inputs, amount, along, expectations.shape))
         for (is_output, name), value in subject.reference.items():

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
+from fieldwise.graph.spatial import Axes
 from fieldwise.shift.measurement.motion import Expectations, Motion
 from fieldwise.shift.measurement.subject import ReturnedValues, Subject, rms, scale
 from fieldwise.shift.measurement.translations import derivative
@@ -47,8 +48,9 @@ def lie_derivative(
     model: nn.Module,
     example: Any,
     *,
-    axis: int | Sequence[int] | None = None,
-    layers: Sequence[str] = (),
+    axes: Axes | None = None,
+    axis: Axes | None = None,
+    layers: str | Sequence[str] = (),
     randomise: bool = True,
     seed: int = 0,
 ) -> tuple[Lie, ...]:
@@ -70,7 +72,7 @@ def lie_derivative(
     subject = Subject(model, example, layers, randomise=randomise, seed=seed)
     expectations = Expectations(capture(subject.model, subject.inputs))
     found: dict[bool, list[Lie]] = {True: [], False: []}
-    for along in expectations.chosen(axis):
+    for along in expectations.chosen(axes if axis is None else axis):
         rates = _rates(subject, along, len(expectations.shape))
         for (is_output, name), value in subject.reference.items():
             value_name = expectations.value(name, is_output=is_output)

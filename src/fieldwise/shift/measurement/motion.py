@@ -5,7 +5,6 @@ A wrong hypothesis costs nothing but a verdict of 'broken': what holds, holds by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
@@ -14,6 +13,7 @@ from fieldwise.errors import UsageError
 from fieldwise.field import FieldReport, Row, receptive_fields
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.names import aliases
+from fieldwise.graph.spatial import Axes, chosen_axes
 
 _LONGEST = 1 << 12
 
@@ -52,16 +52,9 @@ class Expectations:
             for row in self._report(self.axes[0], source).rows
         }
 
-    def chosen(self, axis: int | Sequence[int] | None) -> tuple[int, ...]:
+    def chosen(self, axes: Axes | None) -> tuple[int, ...]:
         """The axes asked for.  Raises UsageError for one that the input does not have."""
-        if axis is None:
-            return self.axes
-        rank = len(self.shape)
-        axes = (axis,) if isinstance(axis, int) else tuple(axis)
-        for one in axes:
-            if not 0 <= one < rank:
-                raise UsageError(f"The input has axes 0 to {rank - 1}; axis {one} is none of them.")
-        return axes
+        return self.axes if axes is None else chosen_axes(axes, len(self.shape))
 
     def value(self, name: str, *, is_output: bool) -> str | None:
         """The value that is this output, or that the module of this name returned.

@@ -15,6 +15,7 @@ from fieldwise.capture.torch.capture import check_made
 from fieldwise.capture.torch.running import InDouble, copied, doubled, is_inexact, run
 from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors, tensors_in
 from fieldwise.errors import UnsuitableError, UsageError, did_you_mean
+from fieldwise.graph.names import listed_globs
 from fieldwise.shift.generic import generic, settle
 from fieldwise.shift.measurement.motion import Motion
 from fieldwise.shift.measurement.translations import Amount, translated
@@ -28,7 +29,13 @@ class Subject:
     """A float64 copy of a model, its values on one input, and on an unrelated one."""
 
     def __init__(
-        self, model: nn.Module, example: Any, layers: Sequence[str], *, randomise: bool, seed: int
+        self,
+        model: nn.Module,
+        example: Any,
+        layers: str | Sequence[str],
+        *,
+        randomise: bool,
+        seed: int,
     ) -> None:
         check_made(named_state(model))
         example = as_example(example, model)
@@ -113,8 +120,8 @@ def _seen(difference: Tensor, value: Tensor) -> float:
     return found if found > _ROUNDING * float(value.abs().max()) else 0.0
 
 
-def _chosen(model: nn.Module, globs: Sequence[str]) -> tuple[str, ...]:
-    paths = [path for path, _ in model.named_modules() if path]
+def _chosen(model: nn.Module, globs: str | Sequence[str]) -> tuple[str, ...]:
+    paths, globs = [path for path, _ in model.named_modules() if path], listed_globs(globs)
     for glob in globs:
         if not any(fnmatchcase(path, glob) for path in paths):
             remedy = did_you_mean(glob, paths, otherwise="use a module's path.")

@@ -22,7 +22,7 @@ from fieldwise.graph.constants import constant
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Separable, Value
 from fieldwise.graph.names import aliases, resolve
-from fieldwise.graph.spatial import spatial_axes
+from fieldwise.graph.spatial import Axes, spatial_axes
 from fieldwise.shift.certificate import (
     Certificate,
     Certificates,
@@ -52,7 +52,7 @@ def certify(
     example: Any = None,
     *,
     wrt: str | None = None,
-    axes: Sequence[int] | None = None,
+    axes: Axes | None = None,
 ) -> Certificates:
     """How every value of a network answers a shift of its input, proven from the graph.
 

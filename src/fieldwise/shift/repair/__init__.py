@@ -10,6 +10,7 @@ from torch import nn
 from fieldwise.capture.torch import as_example
 from fieldwise.capture.torch.tree import named_tensors, tensors_in
 from fieldwise.errors import UsageError
+from fieldwise.graph.spatial import Axes, chosen_axes
 from fieldwise.shift.generic import generic
 from fieldwise.shift.measurement.beside_proof import proven_periods
 from fieldwise.shift.measurement.equivariance import measure
@@ -27,7 +28,7 @@ def circular(
     model: nn.Module,
     example: Any,
     *,
-    axes: Sequence[int] | None = None,
+    axes: Axes | None = None,
     interpolation: Interpolation = "wrap",
     valid: Valid = "keep",
     shift: int | None = None,
@@ -64,7 +65,7 @@ def periodic_copy(
     model: nn.Module,
     example: Any,
     *,
-    axes: Sequence[int] | None = None,
+    axes: Axes | None = None,
     interpolation: Interpolation = "wrap",
     valid: Valid = "keep",
 ) -> nn.Module:
@@ -145,7 +146,7 @@ def _checked(copy: nn.Module, example: Any, chosen: Sequence[bool], shift: int |
     alone = len(list(named_tensors(example))) == 1
     proof = certify(generic(copy), noise(example, seed=0), axes=axes) if alone else None
     shifts = proven_periods(proof) if shift is None and proof is not None else shift
-    measurement = measure(copy, example, axis=axes, shift=shifts)
+    measurement = measure(copy, example, axes=axes, shift=shifts)
     return Repaired(copy, changes(copy, example), measurement, proof=proof)
 
 
@@ -157,12 +158,13 @@ def _first_axis(example: Any) -> int:
     return min(2, _rank(example) - 1)
 
 
-def _spatial_axes(example: Any, axes: Sequence[int] | None) -> tuple[bool, ...]:
+def _spatial_axes(example: Any, axes: Axes | None) -> tuple[bool, ...]:
     first, rank = _first_axis(example), _rank(example)
-    for axis in axes or ():
-        if not first <= axis < rank:
+    chosen = () if axes is None else chosen_axes(axes, rank)
+    for axis in chosen:
+        if axis < first:
             raise UsageError(
                 f"Axis {axis} is not spatial; those of an input of rank {rank} are "
                 f"{first} to {rank - 1}."
             )
-    return tuple(axes is None or axis in axes for axis in range(first, rank))
+    return tuple(axes is None or axis in chosen for axis in range(first, rank))

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import capture
+from fieldwise.capture.torch import as_example, capture
 from fieldwise.capture.torch.autocast import autocast_dtype
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
@@ -48,9 +48,10 @@ class Programs:
         check_choice("global_ops", global_ops, get_args(GlobalOps))
         if band < 1:
             raise UsageError(f"A band has at least one row, got {band}.")
-        self.model, self.example, self.axis, self.band = model, example, axis, band
+        self.model, self.example = model, as_example(example, model)
+        self.axis, self.band = axis, band
         self.global_ops = global_ops
-        self.device = _device(model, example)
+        self.device = _device(model, self.example)
         self._captured: tuple[object, Graph] | None = None
         self._last: tuple[object, Program] | None = None
 

@@ -9,6 +9,7 @@ from typing import Any
 from fieldwise.collecting import uncollected
 from fieldwise.errors import CaptureError, FieldwiseError, Reason, UsageError
 from fieldwise.graph.graph import Graph
+from fieldwise.graph.spatial import Axes
 from fieldwise.tile.crops.cut import needed, owned, segments
 from fieldwise.tile.crops.grid import Geometry, geometry
 from fieldwise.tile.crops.parts import AxisPlan, AxisTile, OutputPlan
@@ -19,7 +20,7 @@ from fieldwise.tile.errors import TileError, fault
 
 
 def plan_tiles(
-    model: Any, size: Any, *, tile: int | Sequence[int], axes: Sequence[int] | None = None
+    model: Any, size: Any, *, tile: int | Sequence[int], axes: Axes | None = None
 ) -> TilePlan:
     """The plan by which tiles give exactly what the whole image gives.
 
@@ -49,9 +50,7 @@ def plan_tiles(
         raise TileError("No tiling was planned", [Reason("", "plan", fault(error))]) from error
 
 
-def _planned(
-    model: Any, size: Any, tile: int | Sequence[int], axes: Sequence[int] | None
-) -> TilePlan:
+def _planned(model: Any, size: Any, tile: int | Sequence[int], axes: Axes | None) -> TilePlan:
     sizes = Sizes.of(model, size, axes)
     whole = sizes.whole()
     if any(0 in whole.shape(name) for name in whole.inputs):

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch import as_example
 from fieldwise.capture.torch.keeping import remembered
 from fieldwise.capture.torch.private import prepared
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
+from fieldwise.graph.spatial import Axes
 from fieldwise.tile.arrays import Shapes, any_dask, as_numpy, owned, read
 from fieldwise.tile.certificate import RunCertificate, Runnable, verify
 from fieldwise.tile.crops.outputs import chosen, kept, returned
@@ -195,12 +197,13 @@ class TiledModel(TiledCallable):
         example: Any,
         *,
         tile: int | Sequence[int],
-        axes: Sequence[int] | None = None,
+        axes: Axes | None = None,
         verify: bool = False,
     ) -> None:
-        self.model, self.example, self.tile, self.axes = model, example, tile, axes
+        self.model, self.example = model, as_example(example, model)
+        self.tile, self.axes = tile, axes
         self._verify, self.certificates = verify, dict[Shapes, RunCertificate]()
-        self._tensors = list({id(t): t for t in tensors_in(example)}.values())
+        self._tensors = list({id(t): t for t in tensors_in(self.example)}.values())
         tensors = (*model.parameters(), *model.buffers(), *self._tensors)
         self.device = next((t.device for t in tensors if not t.is_meta), torch.device("cpu"))
         self._plans: dict[Shapes, TilePlan] = {}

@@ -13,6 +13,7 @@ from fieldwise.capture.torch import as_example, capture
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.graph import Graph
+from fieldwise.graph.spatial import Axes, chosen_axes, usual_axes
 from fieldwise.tile.crops.memory import Rehearsal, peak_bytes
 from fieldwise.tile.errors import TileError
 from fieldwise.tile.good_sizes import near_sizes
@@ -33,7 +34,7 @@ class Sizes:
     _rehearsal: Rehearsal | None = None
 
     @classmethod
-    def of(cls, model: Any, size: Any, axes: Sequence[int] | None) -> Sizes:
+    def of(cls, model: Any, size: Any, axes: Axes | None) -> Sizes:
         """Raises UsageError where the inputs do not have one size in common."""
         if not isinstance(model, nn.Module):
             raise UsageError("Tiles are planned for a torch module; give one.")
@@ -42,7 +43,7 @@ class Sizes:
         if not shapes:
             raise UsageError("Give the shape of the large input, or tensors of its size.")
         rank = len(shapes[0])
-        chosen = _chosen(axes, rank)
+        chosen = usual_axes(rank) if axes is None else tuple(sorted(chosen_axes(axes, rank)))
         image = {tuple(s[a] for a in chosen) if len(s) == rank else () for s in shapes}
         if len(image) > 1:
             raise UsageError(
@@ -107,12 +108,3 @@ class Sizes:
             return twins[id(tensor)]
 
         return twin
-
-
-def _chosen(axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    if axes is None:
-        return tuple(range(2, rank)) if rank > 2 else (rank - 1,)
-    for axis in axes:
-        if not -rank <= axis < rank:
-            raise UsageError(f"The input has {rank} dimensions and none numbered {axis}.")
-    return tuple(sorted({axis % rank for axis in axes}))

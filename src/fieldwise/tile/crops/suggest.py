@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from fieldwise.errors import CaptureError
+from fieldwise.graph.spatial import Axes
 from fieldwise.tile.amounts import size_text
 from fieldwise.tile.crops.grid import Geometry, geometry
 from fieldwise.tile.crops.sizes import Sizes
@@ -13,7 +13,7 @@ from fieldwise.tile.errors import BudgetError
 
 
 def suggest_tile(
-    model: Any, size: Any, *, memory: int, axes: Sequence[int] | None = None
+    model: Any, size: Any, *, memory: int, axes: Axes | None = None
 ) -> tuple[int, ...]:
     """The largest tile, alike along all axes, whose crops hold at most ``memory`` bytes at once.
 
