@@ -23,7 +23,7 @@ class AxisLayout:
     """Axes of a file, and the model's dimension that each stands for (0 batch, 1 channels, …).
 
     >>> AxisLayout.of("HWC", rank=4)
-    Layout(axes='HWC', dims=(2, 3, 1), rank=4)
+    AxisLayout(axes='HWC', dims=(2, 3, 1), rank=4)
     >>> AxisLayout.of("HWC", rank=4).model_shape((480, 640, 3))
     (1, 3, 480, 640)
     """
