@@ -62,9 +62,12 @@ class Room:
 
 def room(folder: str, files: str, tests: str) -> Room:
     """A room from the names of its files and tests, in a folder of either."""
+    top = Path("tests", folder.split("/")[0])
     return Room(
         tuple(f"{folder}/{name}.py" for name in files.split()),
-        tuple(f"tests/{folder.split('/')[0]}/test_{name}.py" for name in tests.split()),
+        tuple(
+            str(top / name.with_name(f"test_{name.name}.py")) for name in map(Path, tests.split())
+        ),
     )
 
 
@@ -84,7 +87,7 @@ ROOMS = {
     "tile": room(
         "tile/bands",
         "schedule statistics",
-        "stream_schedule stream_multipass stream_partitions stream_ops stream_networks",
+        "bands/schedule bands/passes bands/partitions bands/kernels bands/networks",
     ),
 }
 

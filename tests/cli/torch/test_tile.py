@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from fieldwise.cli import app
 from fieldwise.tile.bands.buffers import Buffer
 from fieldwise.tile.files import AxisLayout, FileView
-from tests.tile.jobs_cases import image, write_nets
+from tests.tile.jobs.cases import image, write_nets
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.fingerprint import Identity
 from fieldwise.tile.jobs.journal import Journal
 from fieldwise.tile.jobs.weights import load_weights
-from tests.tile.hostile import changed_bytes, changed_data
+from tests.tile.files.hostile import changed_bytes, changed_data
 
 CASES = 300
 IDENTITY = Identity("m", "c", "i", "p", "s")

@@ -29,10 +29,10 @@ from fieldwise.tile.spread import (
     tiled_array,
 )
 from tests.field.networks import CATALOGUE, Lstm
-from tests.tile.jobs_cases import carried_out, content, image, planned, write_nets
-from tests.tile.test_jobs_sections import Pyramid
-from tests.tile.test_stream_multipass import CASES as GLOBAL
-from tests.tile.test_stream_multipass import norms
+from tests.tile.bands.test_passes import CASES as GLOBAL
+from tests.tile.bands.test_passes import norms
+from tests.tile.jobs.cases import carried_out, content, image, planned, write_nets
+from tests.tile.jobs.test_sections import Pyramid
 
 
 def whole(model: nn.Module, x: np.ndarray):
@@ -390,13 +390,13 @@ def test_a_client_that_ends_and_a_worker_that_was_stopped_change_nothing_of_the_
     cluster.run(held_back, str(go), workers=[late])
     arguments = ["job_nets:other", "in.npy", "out.zarr", "--axes", "CHW"]
     code = (
-        "import sys; from tests.tile.jobs_cases import *; command_line(sys.argv[1], sys.argv[2:])"
+        "import sys; from tests.tile.jobs.cases import *; command_line(sys.argv[1], sys.argv[2:])"
     )
     folders = [str(nets), *sys.path]
     with subprocess.Popen(
         [sys.executable, "-c", code, tmp_path, *arguments, "--dask", cluster.scheduler.address],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     ) as client:
         while not list(tmp_path.glob(".out.zarr.parts-*/*-*/out.zarr")):
             assert client.poll() is None

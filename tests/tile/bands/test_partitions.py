@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import capture
 from fieldwise.tile import streamed
 from fieldwise.tile.bands.statistics import Statistic, statistic
-from tests.tile.stream_networks import Chomped, Recurrent, WaveUNet
+from tests.tile.bands.networks import Chomped, Recurrent, WaveUNet
 
 ROWS = 24
 PARTITIONS = st.lists(st.integers(1, ROWS - 1), max_size=8).map(

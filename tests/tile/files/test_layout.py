@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.files import AxisLayout, ModelView, guess_axes
-from tests.tile.jobs_cases import image
+from tests.tile.jobs.cases import image
 
 SIZES = {"N": 1, "C": 3, "D": 5, "H": 7, "W": 11}
 

@@ -15,8 +15,8 @@ import zarr
 from fieldwise.errors import UsageError
 from fieldwise.tile.files import FileView, open_source
 from fieldwise.tile.jobs import Journal, check_result, journal_path
-from tests.tile.jobs_cases import carried_out, content, image, planned, write_nets
-from tests.tile.test_jobs import CrashError, crashing
+from tests.tile.jobs.cases import carried_out, content, image, planned, write_nets
+from tests.tile.jobs.test_job import CrashError, crashing
 
 OUTS = ["out.npy", "out.zarr", "out.tif"]
 

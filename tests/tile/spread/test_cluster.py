@@ -19,7 +19,7 @@ from fieldwise.errors import UsageError
 from fieldwise.tile.spread import cluster
 from fieldwise.tile.spread.failures import failures
 from fieldwise.tile.spread.staging import remove_abandoned, staging
-from tests.tile.jobs_cases import carried_out, content, image, planned, write_nets
+from tests.tile.jobs.cases import carried_out, content, image, planned, write_nets
 
 
 @pytest.fixture(autouse=True)

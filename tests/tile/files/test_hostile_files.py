@@ -16,8 +16,8 @@ import zarr
 from fieldwise.errors import FieldwiseError, UsageError
 from fieldwise.tile.files import open_source, readings
 from fieldwise.tile.interop.bioimageio import read_description
-from tests.tile.hostile import ODD, changed_bytes, changed_data
-from tests.tile.test_bioimageio import description, modern
+from tests.tile.files.hostile import ODD, changed_bytes, changed_data
+from tests.tile.interop.test_bioimageio import description, modern
 
 DATA = np.arange(3 * 40 * 50, dtype=np.float32).reshape(3, 40, 50)
 CASES = 300

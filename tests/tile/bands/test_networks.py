@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fieldwise.errors import UsageError
 from fieldwise.tile import streamed
 from fieldwise.tile.bands import StreamError
-from tests.tile.stream_networks import (
+from tests.tile.bands.networks import (
     Atrous,
     Positioned,
     Pyramid,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fieldwise.errors import UsageError
 from fieldwise.tile import streamed
 from fieldwise.tile.bands import StreamError
-from tests.tile.stream_networks import Chomped, Recurrent, UNet, WaveNet, WaveUNet, upsampled
+from tests.tile.bands.networks import Chomped, Recurrent, UNet, WaveNet, WaveUNet, upsampled
 
 
 def pushed(session, x: Tensor, axis: int, chunk: int) -> list[Tensor]:

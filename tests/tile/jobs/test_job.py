@@ -21,9 +21,9 @@ from fieldwise.tile.files import FileView, Scaled
 from fieldwise.tile.files.zarr_array import ZarrSink
 from fieldwise.tile.jobs import Journal, check_result, journal_path
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from tests.tile.jobs_cases import carried_out, command_line, content, image, planned, write_nets
+from tests.tile.jobs.cases import carried_out, command_line, content, image, planned, write_nets
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OUTS = ["out.npy", "out.zarr", "out.tif"]
 
 
@@ -280,7 +280,7 @@ def processes():
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT)]))
         patch.setenv("OMP_NUM_THREADS", "1")
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tests.tile.jobs_warm"])
+        context.set_forkserver_preload(["tests.tile.jobs.warm"])
         process = context.Process(target=time.monotonic)
         process.start()
         process.join()

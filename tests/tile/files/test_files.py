@@ -18,7 +18,7 @@ from fieldwise.errors import UsageError
 from fieldwise.tile.files import BlockRows, NewFile, open_source, tiff
 from fieldwise.tile.files.protocol import DamagedError
 from fieldwise.tile.files.raw import RawArray
-from tests.tile.jobs_cases import image
+from tests.tile.jobs.cases import image
 
 IMAGE = image(3, 300, 130)
 CUT = (slice(0, 2), slice(60, 200), slice(5, 77))

@@ -9,7 +9,7 @@ import torch
 
 import fieldwise.tile.files.tiff
 import fieldwise.tile.files.zarr_array  # noqa: F401
-from tests.tile.jobs_cases import carried_out, image, planned, write_nets
+from tests.tile.jobs.cases import carried_out, image, planned, write_nets
 
 torch.set_num_threads(1)
 with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from fieldwise.tile.errors import TileError
 from fieldwise.tile.interop.bioimageio import AxisCheck, check_description, read_description
 from fieldwise.tile.interop.bioimageio.description import described
 from tests.field.networks import Chain, TransposedUNet
-from tests.tile.test_adapters import network
+from tests.tile.crops.test_other_tools import network
 
 Array = np.ndarray
 

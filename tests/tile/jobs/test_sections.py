@@ -14,7 +14,7 @@ from fieldwise.tile.jobs.run import gathered
 from fieldwise.tile.jobs.streams import stream_work
 from fieldwise.tile.jobs.work import Output, Rest
 from tests.field.networks import Lstm
-from tests.tile.test_stream import CASES
+from tests.tile.bands.test_streamed import CASES
 
 
 def assembled(work, x: np.ndarray) -> list[np.ndarray]:
