@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fieldwise.axes import Region
+from fieldwise.axes import IndexSet, Region
 from fieldwise.capture.torch.hidden import MANY_SUMS
 from fieldwise.field import receptive_fields
 from fieldwise.field.probes import GradientProbe
@@ -173,3 +173,23 @@ def test_what_is_kept_of_a_mask_grows_with_the_tokens_and_not_with_their_pairs(i
     kept = [len(closed.state.products) for closed in report._closed.values()]
     assert max(kept) <= 4 * tokens
     assert kept[-1] <= 4
+
+
+def test_a_bias_of_attention_that_is_no_number_hides_nothing():
+    class Biased(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.zeros(5, 5))
+            self.bias.data[1, 3] = value
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.scaled_dot_product_attention(x, x, x, self.bias)
+
+    seen = {
+        str(value): receptive_fields(Biased(value), (1, 1, 5, 4), axes=(2,))["output"]
+        .at(1)
+        .products
+        for value in (0.0, float("nan"), float("-inf"))
+    }
+    assert seen["0.0"] == seen["nan"] == ((IndexSet.range(0, 5),),)
+    assert seen["-inf"] == ((IndexSet.of([0, 1, 2, 4]),),)

@@ -73,9 +73,9 @@ def test_weights_are_drawn_unless_only_the_structure_counts():
     assert 0 < next(drawn.parameters()).std() < 10
 
 
-def test_random_fills_are_skipped_where_only_the_structure_counts():
+def test_parameters_are_one_and_not_memory_as_found_where_only_the_structure_counts():
     with uninitialised():
-        assert nn.init.normal_(nn.Parameter(torch.zeros(3))).eq(0).all()
+        assert nn.init.normal_(nn.Parameter(torch.full((3,), float("-inf")))).eq(1).all()
     assert nn.init.normal_(nn.Parameter(torch.zeros(3))).ne(0).all()
 
 

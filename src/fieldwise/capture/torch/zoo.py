@@ -103,10 +103,12 @@ def is_module(candidate: object) -> bool:
 
 @contextmanager
 def uninitialised() -> Iterator[None]:
-    """Inside, parameters are allocated but not drawn: enough where only the structure counts.
+    """Inside, parameters are not drawn but all one: enough where only the structure counts.
 
-    Drawing the weights of VGG-16 takes longer than analysing it.  Other tensors are drawn as
-    ever: an initialiser that draws again until every value fits would otherwise never end.
+    Drawing the weights of VGG-16 takes longer than analysing it.  They are filled, since memory as
+    it is found may hold numbers that mean something (an infinite bias of attention hides a key).
+    Other tensors are drawn as ever: an initialiser that draws again until every value fits would
+    otherwise never end.
     """
     with _SkipRandomFills():
         yield
@@ -124,6 +126,7 @@ class _SkipRandomFills(TorchFunctionMode):
         if func in _RANDOM_FILLS:
             filled = args[0] if args else kwargs["tensor"]
             if isinstance(filled, nn.Parameter):
+                filled.detach().fill_(1)
                 return filled
         return func(*args, **kwargs)
 

@@ -124,7 +124,7 @@ def _visible(call: OpCall) -> list[tuple[Coord, Where]]:
     values = constant_values(mask)
     if values is None:
         return [(Unknown("an attention mask on the meta device, which has no values"), ())]
-    opened = values if values.dtype == bool else values > -np.inf
+    opened = values if values.dtype == bool else ~np.isneginf(values)
     return list(visible(opened, range(dim + 2 - opened.ndim, dim + 1), queries))
 
 

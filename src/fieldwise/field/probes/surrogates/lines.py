@@ -170,7 +170,7 @@ def _open_pairs(mask: Any, causal: bool, length: int, keys: int) -> Tensor:
         return ones.tril()
     if not isinstance(mask, Tensor) or mask.requires_grad or mask.device.type == "meta":
         return ones
-    return (mask if mask.dtype == torch.bool else mask > float("-inf")).to(torch.float64)
+    return (mask if mask.dtype == torch.bool else ~mask.isneginf()).to(torch.float64)
 
 
 @register("cdist")
