@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.calls import OutOfPlace, ResultPart, WriteThrough
+from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.overloads import describe, tensors_of
+from fieldwise.graph.calls import bind, changed, constants_of, operator_of, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Ref, Separable, Unknown
 
@@ -42,7 +44,7 @@ class Execution:
     name: str
     args: Mapping[str, Any]
     derived: frozenset[str]
-    run: Callable[[], Any]
+    run: Callable[[], list[Tensor]]
     shape: tuple[int, ...]
     moves: bool
     pointwise: bool
@@ -79,36 +81,24 @@ def _execution(node: Node, graph: Graph, known: Mapping[str, Tensor]) -> Executi
     source = node.source
     if source is None or not all(graph.values[name].dtype in _FLOATS for name in node.operands):
         return None
-    constants = tensors_of(source.args, source.kwargs)
+    constants = constants_of(source)
     if any(tensor.is_meta for tensor in constants) or _reads_by_data(node):
         return None
     adds = node.op in _ADDS and not any(name in known for name in node.operands)
     if adds and not any(map(_closes, constants)):
         return None
     operands = [_operand(name, graph, known) for name in node.operands]
-    args, kwargs = _filled(list(source.args), operands), _filled(dict(source.kwargs), operands)
-    target = source.target
-
-    def run() -> Any:
-        return target(*args, **kwargs)
-
-    shape = graph.shape(node.results[0])
-    if isinstance(target, WriteThrough):
+    call = changed(source, (Ref, Tensor), partial(_filled, operands))
+    run, shape = partial(replay, call), graph.shape(node.results[0])
+    if isinstance(source.target, WriteThrough):
         return Execution("write", {}, frozenset(), run, shape, moves=True, pointwise=False)
-    overload = overload_of(target)
+    overload = operator_of(source.target)
     op = describe(overload)
-    derived = {name for name, arg in op.bind(source.args, source.kwargs).items() if _refers(arg)}
+    derived = {name for name, arg in bind(source).items() if _refers(arg)}
     moves = overload.is_view or op.plain in _MOVES
-    bound = op.bind(tuple(args), kwargs)
-    return Execution(op.plain, bound, frozenset(derived), run, shape, moves, op.pointwise)
+    return Execution(op.plain, bind(call), frozenset(derived), run, shape, moves, op.pointwise)
 
 
-def overload_of(target: Any) -> torch._ops.OpOverload:
-    """The overload that a recorded call executes, wrapped or not."""
-    return cast(torch._ops.OpOverload, target.op if isinstance(target, _WRAPPERS) else target)
-
-
-_WRAPPERS = (OutOfPlace, ResultPart)
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -138,41 +128,31 @@ def _refers(arg: Any) -> bool:
     return isinstance(arg, Ref) or (isinstance(arg, (list, tuple)) and any(map(_refers, arg)))
 
 
-def _filled(item: Any, operands: Sequence[Tensor]) -> Any:
-    """The arguments with operands in place of references; learned constants vary."""
+def _filled(operands: Sequence[Tensor], item: Ref | Tensor) -> Tensor:
+    """The operand that a reference stands for, or a constant; a learned one varies."""
     if isinstance(item, Ref):
         return operands[item.operand].contiguous()
     if isinstance(item, nn.Parameter):
         return _varying(item.shape)
-    if isinstance(item, Tensor):
-        return item.detach().cpu().float() if item.is_floating_point() else item.detach().cpu()
-    if isinstance(item, dict):
-        return {name: _filled(part, operands) for name, part in item.items()}
-    if isinstance(item, (list, tuple)):
-        return [_filled(part, operands) for part in item]
-    return item
+    return item.detach().cpu().float() if item.is_floating_point() else item.detach().cpu()
 
 
 # -------------------------------------------------------------------- what is known of a result
 
 
-def _executed(call: Execution) -> list[Tensor]:
-    return tensors_of((call.run(),), {})
-
-
 def _other(call: Execution) -> list[Tensor]:
     """A move, or an element-wise function of one tensor; else nothing is known."""
     if call.moves:
-        return _executed(call)
+        return call.run()
     tensors = tensors_of(tuple(call.args.values()), {})
     if call.pointwise and len(tensors) == 1:
-        return [torch.where(tensors[0].isnan(), torch.nan, out) for out in _executed(call)]
+        return [torch.where(tensors[0].isnan(), torch.nan, out) for out in call.run()]
     return []
 
 
 def _chosen(call: Execution) -> list[Tensor]:
     """What a mask that is data chooses is not known."""
-    return [] if {"mask", "condition"} & call.derived else _executed(call)
+    return [] if {"mask", "condition"} & call.derived else call.run()
 
 
 def _added(call: Execution) -> list[Tensor]:
@@ -195,7 +175,7 @@ def _multiplied(call: Execution) -> list[Tensor]:
         result = torch.where(call.args[name] == 0, 0.0, result)
     others = [arg for name, arg in call.args.items() if name not in call.derived]
     if not any(isinstance(arg, Tensor) and arg.dim() for arg in others):
-        result = torch.where(result == 0, result, *_executed(call))
+        result = torch.where(result == 0, result, *call.run())
     return [result]
 
 

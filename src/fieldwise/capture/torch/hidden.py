@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fieldwise.axes import IndexSet
-from fieldwise.capture.torch.constant_parts import constant_parts, overload_of
+from fieldwise.capture.torch.constant_parts import constant_parts
 from fieldwise.capture.torch.overloads import describe
 from fieldwise.capture.torch.registry import OpCall
 from fieldwise.capture.torch.rules.common import Where
 from fieldwise.capture.torch.rules.mask import products, visible
 from fieldwise.capture.torch.rules.product import contraction
+from fieldwise.graph.calls import bind, operator_of
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import WHOLE, Coord, Fixed, Node, Read, Separable, Shape, Unknown
 
@@ -128,10 +129,10 @@ def _of_factors(node: Node, graph: Graph, known: KnownValues) -> Iterator[Read]:
 
 def _call(node: Node, graph: Graph) -> OpCall:
     assert node.source is not None
-    op = describe(overload_of(node.source.target))
+    op = describe(operator_of(node.source.target))
     return OpCall(
         op=op.plain,
-        args=op.bind(node.source.args, node.source.kwargs),
+        args=bind(node.source),
         operands=tuple(graph.shape(name) for name in node.operands),
         results=tuple(graph.shape(name) for name in node.results),
     )
