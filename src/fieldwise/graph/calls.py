@@ -91,20 +91,22 @@ def _signature(operator: Any) -> tuple[tuple[str, ...], Mapping[str, Any]]:
 # -------------------------------------------------------------------- by leaf
 
 
-def map_arguments(
+def change_arguments(
     kinds: Leaves, change: Callable[[Any], Any], args: Iterable[Any], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of an op with every leaf of these types changed.
 
-    >>> map_arguments(int, str, (1, [2, None]), {"bias": None, "groups": 3})
+    >>> change_arguments(int, str, (1, [2, None]), {"bias": None, "groups": 3})
     (('1', ['2', None]), {'bias': None, 'groups': '3'})
     """
 
     def visit(value: Any) -> Any:
         if isinstance(value, kinds):
             return change(value)
-        if isinstance(value, (list, tuple)) and any(isinstance(item, kinds) for item in value):
-            return [change(item) if isinstance(item, kinds) else item for item in value]
+        if isinstance(value, (list, tuple)):
+            for item in value:  # a generator would cost as much as all the rest
+                if isinstance(item, kinds):
+                    return [change(item) if isinstance(item, kinds) else item for item in value]
         return value
 
     return tuple(map(visit, args)), {key: visit(value) for key, value in kwargs.items()}
@@ -112,7 +114,7 @@ def map_arguments(
 
 def changed(call: Call, kinds: Leaves, change: Callable[[Any], Any]) -> Call:
     """The same call with every leaf of these types among its arguments changed."""
-    return Call(call.target, *map_arguments(kinds, change, call.args, call.kwargs))
+    return Call(call.target, *change_arguments(kinds, change, call.args, call.kwargs))
 
 
 def constants_of(call: Call) -> list[Any]:
@@ -148,6 +150,6 @@ def replay(
 
     Returns the tensors among its results: those that a node names.
     """
-    args, kwargs = map_arguments(Ref, lambda ref: operands[ref.operand], call.args, call.kwargs)
+    args, kwargs = change_arguments(Ref, lambda ref: operands[ref.operand], call.args, call.kwargs)
     made = call.target(*args, **kwargs) if by is None else by(call.target, args, kwargs)
     return _tensors((made,))

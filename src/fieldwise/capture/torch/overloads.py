@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fieldwise.capture.torch.registry import OpCall, Reads, Rule, find_rule, one
 from fieldwise.capture.torch.scalars import reads_with_lines
+from fieldwise.graph.calls import change_arguments
 from fieldwise.graph.ir import element_wise, unknown
 from fieldwise.graph.kinds import COPY, DRAWN, ELEMENTWISE
 
@@ -250,19 +251,8 @@ def results_of(out: Any) -> tuple[Tensor, ...]:
     return (out,) if isinstance(out, Tensor) else tuple(tensors_of((out,), {}))
 
 
-def map_arguments(
-    change: Callable[[Tensor], Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments with every tensor changed; ops nest tensors one list deep."""
-
-    def visit(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return change(value)
-        if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
-            return [change(item) if isinstance(item, Tensor) else item for item in value]
-        return value
-
-    return tuple(map(visit, args)), {key: visit(value) for key, value in kwargs.items()}
+map_arguments = partial(change_arguments, Tensor)
+"""``change_arguments`` of tensors: change, args, kwargs."""
 
 
 def split_arguments(
@@ -295,8 +285,7 @@ def on_device(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments with every device (only this one, if given) replaced."""
 
-    def visit(value: Any) -> Any:
-        moved = isinstance(value, torch.device) and only in (None, value)
-        return device if moved else value
+    def moved(found: torch.device) -> torch.device:
+        return device if only in (None, found) else found
 
-    return tuple(map(visit, args)), {key: visit(value) for key, value in kwargs.items()}
+    return change_arguments(torch.device, moved, args, kwargs)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from fieldwise.capture.torch.naming import Draft, Scope
-from fieldwise.capture.torch.overloads import map_arguments, tensors_of
 from fieldwise.capture.torch.registry import Reads
+from fieldwise.graph.calls import changed, constants_of
 from fieldwise.graph.ir import Call, Shape
 
 
@@ -95,6 +95,5 @@ class Trace:
         """Change the tensors that the calls recorded so far hold."""
         for number, draft in enumerate(self.drafts):
             call = draft.source
-            if call is not None and tensors_of(call.args, call.kwargs):
-                source = Call(call.target, *map_arguments(change, call.args, call.kwargs))
-                self.drafts[number] = replace(draft, source=source)
+            if call is not None and constants_of(call):
+                self.drafts[number] = replace(draft, source=changed(call, Tensor, change))
