@@ -77,11 +77,15 @@ ROOMS = {
         "axis_map borders digits index_set lattice region table",
         "axis_map borders digits index_set lattice region table against_isl",
     ),
-    "field": room("field", "pull transfer", "pull known_numbers guards pieces agreement"),
+    "field": room(
+        "field", "pull transfer", "pull transfer known_numbers guards pieces masks agreement"
+    ),
     "shift": room(
         "shift/proof",
         "sweep step signal layout combine rules/contraction guards windows reads",
-        "moving prove_singles prove_odd prove_certificate prove_doubts prove_flat prove_known",
+        "moving prove_reasons prove_singles prove_odd prove_certificate prove_doubts prove_flat"
+        " prove_constants prove_spectra prove_treatment complex windows layout witness prove_known"
+        " prove_pairs",
     ),
     "fold": room("folding", "affine weights", "affine weights merging passing micro_suite"),
     "tile": room(

@@ -79,6 +79,26 @@ def test_pushed_on_what_is_sure_is_told_apart_too():
     assert all(each.whys for each in (first, second, third))
 
 
+class PickedLater(nn.Module):
+    """A pick by the data of what a convolution gives, beside all of it, and one after that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = (nn.Conv1d(1, 1, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.one(x)
+        return self.two(y + y.gather(2, (x > 0).long()))
+
+
+def test_what_is_sure_goes_on_through_layers_on_both_sides_of_a_pick():
+    net = capture(PickedLater().eval(), torch.zeros(1, 1, 12))
+    reach = pull(net, net.outputs[0], box(ONE, ONE, along(6)), source="input")
+    assert (reach.region, reach.sure) == (box(ONE, ONE, ALL), box(ONE, ONE, along(4, 5, 6, 7, 8)))
+    reached = push(net, "input", box(ONE, ONE, along(6)))[net.outputs[0]]
+    assert (reached.region, reached.sure) == (reach.region, reach.sure)
+
+
 def test_an_exact_answer_gives_no_reason():
     net = capture(nn.Conv1d(1, 1, 3), torch.zeros(1, 1, 12))
     reach = pull(net, net.outputs[0], box(ONE, ONE, along(0, 5)), source="input")
@@ -95,6 +115,7 @@ def test_reaches_are_joined_part_by_part():
     assert (both.region, both.sure) == (one | two, one | two)
     assert (both.whys, both.inside, both.exact) == (("a", "b"), False, True)
     assert (bound | bound).whys == ("a", "b")
+    assert bound.why == "a; b"
     joined = exact | Reach(two, two, inside=False)
     assert joined.region is joined.sure == one | two
     assert (joined.whys, joined.inside) == ((), False)

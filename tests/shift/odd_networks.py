@@ -201,5 +201,23 @@ ODD: dict[str, Callable[[Tensor], Tensor]] = {
         [x.unbind(1)[0][..., :4], x.unbind(1)[1][..., 4:]], -1
     ),
     "positions times values": lambda x: x * x.argmax(1, keepdim=True),
+    "the diagonal of every map": lambda x: x.diagonal(dim1=2, dim2=3),
+    "a pool over a token and a crop": lambda x: (
+        x * F.avg_pool1d(torch.cat([torch.ones_like(x[0, ..., :1]), x[0, ..., 1:]], -1), N)
+    ),
+    "the last of a token and two maps": lambda x: torch.cat(
+        [torch.ones_like(x[..., :1]), x, x.tanh()], -1
+    )[..., -1:],
+    "a bilinear form of means on columns": lambda x: (
+        x + F.bilinear(x.mean((2, 3)), x.mean((2, 3)), MIX[..., 0] * MATRIX)[:, None, None, :]
+    ),
+    "distances of means on columns": lambda x: x + torch.cdist(x.mean(3), x.mean(3).cos())[:, :1],
+    "windows of four joined with windows of two": lambda x: (
+        x.unflatten(-1, (2, 4)).softmax(-1).flatten(-2)
+        * x.unflatten(-1, (4, 2)).softmax(-1).flatten(-2)
+    ),
+    "a ramp on every channel of means": lambda x: (
+        x * (x.mean(3).transpose(1, 2).reshape(1, N, N, 1) + RAMP).movedim(1, 2)
+    ),
 }
 """Name → network."""

@@ -288,6 +288,38 @@ SINGLES_OF_OPS: dict[str, Single] = {
         lambda x, w: torch.einsum("bchw,cd", x, w),
         w=lambda: nn.Parameter(torch.ones(2, 3, dtype=torch.float64)),
     ),
+    "channels weighed by the diagonal of a matrix": holds(
+        lambda x, w: torch.einsum("bchw,cc->bchw", x, w),
+        w=lambda: torch.linspace(-1, 1, 4, dtype=torch.float64).reshape(2, 2),
+    ),
+    "positions weighed by the diagonal of a matrix": broken(
+        lambda x, w: torch.einsum("bchw,ww->bchw", x, w), "diagonal of a constant",
+        w=lambda: torch.linspace(-1, 1, 256, dtype=torch.float64).reshape(16, 16), interior=None,
+    ),
+    "products of two channels, summed": holds(
+        lambda x: torch.addbmm(x[0, 0], x[0].transpose(1, 2).abs().mean(1, keepdim=True).expand(
+            2, 12, 12), x[0]),
+        result_axis=1, interior=None,
+    ),
+    # ---------------------------------------------------------------- windows of several sizes
+    "windows of two and of three joined": holds(
+        lambda x: (x.unflatten(2, (6, 2)).softmax(3) * 2).flatten(2, 3)
+        + x.unflatten(2, (4, 3)).softmax(3).flatten(2, 3),
+        period=6, step=6, axis=2, result_axis=2, interior=(0, 12),
+    ),
+    # ---------------------------------------------------------------- channels in another place
+    "a convolution over time first, other batches": holds(
+        lambda x, w, b: torch.conv_tbc(x[0].transpose(0, 1).transpose(1, 2), w, b),
+        result_axis=1, w=lambda: nn.Parameter(torch.ones(3, 2, 5, dtype=torch.float64)),
+        b=lambda: nn.Parameter(torch.ones(5, dtype=torch.float64)),
+    ),
+    "a convolution by weights that derive from the input": holds(
+        lambda x: F.conv2d(x, x.mean((0, 2, 3))[:, None, None, None].expand(2, 2, 1, 1)),
+        interior=None,
+    ),
+    "noise of a fixed slope that is not drawn": holds(
+        lambda x, noise: torch.ops.aten.rrelu_with_noise(x, noise, 0.1, 0.3, False), noise=_noise
+    ),
     # ---------------------------------------------------------------- rows below one another
     "rows below rows of a flat line": holds(
         lambda x: torch.cat([x.flatten(2), x[:, :, :2].flatten(2)], 2).unflatten(2, (14, 16))

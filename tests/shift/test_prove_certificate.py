@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from fieldwise.capture.torch import capture
 from fieldwise.errors import UsageError
 from fieldwise.shift import certify, to_dict
 
@@ -104,6 +105,31 @@ def test_a_second_input_stays_where_it_is() -> None:
 
     axis = certify(Sum(), (torch.zeros(1, 1, 8), torch.zeros(1, 1, 8))).outputs[0].axes[0]
     assert "does not move" in axis.broken_by[0].why
+
+
+def test_the_input_that_is_shifted_is_asked_for_by_name() -> None:
+    class Second(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3), keepdim=True) * y[..., :-1]
+
+    example = (torch.zeros(1, 1, 8, 6), torch.zeros(1, 1, 8, 6))
+    graph = capture(Second(), example)
+    first, second = (certify(graph, wrt=name).outputs[0] for name in (None, graph.inputs[1]))
+    assert [axis.circular.step for axis in first.axes] == [0, 0]
+    assert [axis.circular.step for axis in second.axes] == [1, None]
+
+
+def test_values_that_do_not_depend_on_the_input_have_no_certificate() -> None:
+    class Beside(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x.mean(2, keepdim=True) * torch.ops.aten.glu_backward(y[:, :1], y, 1)
+
+    found = certify(Beside(), (torch.zeros(1, 2, 8), torch.zeros(1, 2, 8)))
+    first, second = found.graph.inputs
+    assert found.input == first
+    assert second not in found.by_value
+    assert not any("glu" in name for name in found.by_value)
+    assert found.outputs[0].axes[0].circular.step == 0
 
 
 @pytest.mark.parametrize(

@@ -140,15 +140,11 @@ def _all_joined(frame: Frame, dims: Sequence[Dim], place: int) -> Dim:
 def _runs(guards: Sequence[IndexSet | None], size: int) -> list[tuple[int, int, list[int]]]:
     """Stretches that the same reads read."""
     starts = _starts(guards, size)
-    runs: list[tuple[int, int, list[int]]] = []
     masks = _at_work(guards, starts)
-    for start, stop, mask in zip(starts, [*starts[1:], size], masks, strict=True):
-        now = list(IndexSet(0, mask))
-        if runs and runs[-1][2] == now:
-            runs[-1] = (runs[-1][0], stop, now)
-        else:
-            runs.append((start, stop, now))
-    return runs
+    return [
+        (start, stop, list(IndexSet(0, mask)))
+        for start, stop, mask in zip(starts, [*starts[1:], size], masks, strict=True)
+    ]
 
 
 def _interleaved(

@@ -184,13 +184,15 @@ def regular(table: Table, window: Moving, border: Border) -> tuple[AxisMap, Bord
     for period in range(1, len(rows) // 2 + 1):
         if not rows[0] or not rows[period]:
             continue
-        advance = table.rows[period].first - table.rows[0].first
-        if all(
-            _same_row(rows[i + period], rows[i], advance, turn) for i in range(len(rows) - period)
-        ):
-            return _regular_map(
-                table, advance, period, turn
-            ), border if turn is None else Border.WRAP
+        for place in table.rows[period] if turn is not None else (table.rows[period].first,):
+            advance = place - table.rows[0].first
+            if all(
+                _same_row(rows[i + period], rows[i], advance, turn)
+                for i in range(len(rows) - period)
+            ):
+                return _regular_map(
+                    table, advance, period, turn
+                ), border if turn is None else Border.WRAP
     raise BreaksError(Fault("it reads positions in no regular order"))
 
 
@@ -231,12 +233,14 @@ def as_window(dim: Dim, tell: Tell) -> SignalDigit:
             found.append(replace(digit, size=size, clean=clean, at=digit.at - start))
         start += digit.size
     if not found:
-        return Same(size) if is_uniform(dim) and len(dim) == 1 else Still(size)
+        return Still(size)
     best = max(found, key=lambda moving: moving.clean.count)
-    return blamed(best, found, tell if len(found) == 1 else lambda *_: _PIECES)
+    return blamed(best, found, tell if len(found) == 1 else _across_pieces(tell))
 
 
-_PIECES = Fault("it reads across pieces of several signals", known=False)
+def _across_pieces(tell: Tell) -> Tell:
+    why = "it reads across pieces of several signals"
+    return lambda *window: replace(tell(*window), why=why, remedy=None, known=False)
 
 
 def cropped(dim: Dim, start: int, stop: int, tell: Tell) -> Dim:

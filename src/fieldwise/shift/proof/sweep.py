@@ -93,6 +93,7 @@ def certify(
                     axis,
                     source.shape[axis],
                     *(sweep[value] for sweep in sweeps[axis]),
+                    value=value,
                     refuted=(value, axis) in refuted,
                 )
                 for axis in chosen

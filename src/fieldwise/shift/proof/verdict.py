@@ -16,10 +16,11 @@ _FITS = "no circular padding is larger than the axis that it pads"
 
 
 def axis_certificate(
-    axis: int, size: int, circular: ProofState, interior: ProofState, *, refuted: bool
+    axis: int, size: int, circular: ProofState, interior: ProofState, *, value: str, refuted: bool
 ) -> AxisCertificate:
     """The certificate of one axis of the input, of ``size``, from the ends of both sweeps.
 
+    value:   whose certificate it is, which is what breaks it where no node did
     refuted: whether numbers show that the circular theorem is not broken, whatever is in the way
     """
     faults = tuple(dict.fromkeys(_faults(circular)))
@@ -31,8 +32,8 @@ def axis_certificate(
         size=size,
         circular=_broken(faults) if faults else _circular(circular, size),
         interior=inside,
-        broken_by=_breakers(faults, axis),
-        emptied_by=_breakers(_faults(interior), axis) if inside.empty else (),
+        broken_by=_breakers(faults, axis, value),
+        emptied_by=_breakers(_faults(interior), axis, value) if inside.empty else (),
     )
 
 
@@ -41,9 +42,9 @@ def is_claimed(state: ProofState) -> bool:
     return any(fault.known for fault in _faults(state))
 
 
-def _breakers(faults: Sequence[Fault], axis: int) -> tuple[Breaker, ...]:
+def _breakers(faults: Sequence[Fault], axis: int, value: str) -> tuple[Breaker, ...]:
     return tuple(
-        Breaker(fault.node, fault.module, axis, fault.why, fault.remedy, fault.known)
+        Breaker(fault.node or value, fault.module, axis, fault.why, fault.remedy, fault.known)
         for fault in dict.fromkeys(faults)
     )
 
