@@ -26,7 +26,15 @@ from fieldwise.shift.proof.layout import (
     stays,
     uniform,
 )
-from fieldwise.shift.proof.signal import BreaksError, Digit, Fault, Moving, Part, Same, Still
+from fieldwise.shift.proof.signal import (
+    BreaksError,
+    DigitGroup,
+    Fault,
+    Moving,
+    Same,
+    SignalDigit,
+    Still,
+)
 
 VOICE = Voice("op", lambda condition, *_: Fault(condition))
 Shape = tuple[int, ...]
@@ -51,12 +59,12 @@ def written_out(layout: Layout, shift: int) -> np.ndarray:
     return found
 
 
-def _held(part: Part, dim: int, shift: int) -> Iterator[tuple[object, ...]]:
+def _held(part: DigitGroup, dim: int, shift: int) -> Iterator[tuple[object, ...]]:
     for places in product(*(range(digit.size) for digit in part)):
         yield (dim, *(_in_digit(d, i, shift) for d, i in zip(part, places, strict=True)))
 
 
-def _in_digit(digit: Digit, place: int, shift: int) -> object:
+def _in_digit(digit: SignalDigit, place: int, shift: int) -> object:
     if isinstance(digit, Moving):
         assert digit.whole
         return (place - digit.step(shift)) % digit.size
@@ -149,7 +157,7 @@ def test_two_dimensions_that_are_joined_are_what_both_of_them_are(size: int) -> 
 
 def test_a_crop_of_a_dimension_holds_what_stood_there() -> None:
     """Whole rows of digits, or single positions; of several parts each as far as it is inside."""
-    token: Part = (Same(1),)
+    token: DigitGroup = (Same(1),)
     for dim in [
         *_dims(6),
         *((token, *dim) for dim in _dims(6)),
@@ -174,7 +182,7 @@ def test_a_crop_of_a_dimension_holds_what_stood_there() -> None:
 
 def test_of_several_parts_the_longest_that_moves_is_the_window() -> None:
     """The rest is dirty, for the reason of the op, or since there are several signals."""
-    token: Part = (Still(2),)
+    token: DigitGroup = (Still(2),)
     one = as_window((token, (whole(6),)), told)
     assert isinstance(one, Moving)
     assert (one.size, one.at, one.clean) == (8, -2, IndexSet.range(2, 8))

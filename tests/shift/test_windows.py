@@ -16,10 +16,10 @@ import pytest
 from fieldwise.axes import AxisMap, Border, IndexSet
 from fieldwise.shift.proof.signal import (
     BreaksError,
-    Digit,
     Fault,
     Moving,
     Same,
+    SignalDigit,
     Still,
     cut,
     merged,
@@ -40,7 +40,7 @@ def told(condition: str, new: Moving) -> Fault:
     return Fault(condition)
 
 
-def content(window: Digit) -> Content:
+def content(window: SignalDigit) -> Content:
     """What a digit holds."""
     if isinstance(window, Same):
         return lambda position, shift: "the same"
