@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fieldwise.shift import certify, measure
+from fieldwise.testing.shifts import shift_outcome
 
 ROWS = 8
 
@@ -53,6 +54,44 @@ def test_whole_rows_written_through_a_flat_line_are_not_said_to_break_the_column
     (axis,) = certify(Op(zeroed_in_rows), x, axes=[3]).outputs[0].axes
     assert measure(Op(zeroed_in_rows), x, axis=3).verdict == "holds"
     assert axis.circular.holds or axis.circular.undecided
+
+
+@pytest.mark.parametrize(
+    ("count", "stride", "offset", "rows", "columns"),
+    [
+        (16, 1, 0, None, 1), (16, 1, 16, None, 1), (16, 1, 4, None, None),
+        (32, 2, 0, 1, 2), (32, 2, 1, 1, 2), (16, 4, 2, 1, 4), (8, 9, 0, None, None),
+    ],
+)  # fmt: skip
+def test_what_is_zeroed_along_a_flat_line_moves_as_brute_force_finds(
+    count: int, stride: int, offset: int, rows: int | None, columns: int | None
+) -> None:
+    """Whole rows, every other column, part of a row, a diagonal; the period along either axis."""
+
+    def zeroed(x: Tensor) -> Tensor:
+        y = x.clone()
+        y.as_strided((count,), (stride,), offset).zero_()
+        return y
+
+    x = torch.randn(1, 1, ROWS, ROWS, dtype=torch.float64)
+    found = certify(Op(zeroed), x).outputs[0]
+    assert [found.along(axis).circular.period for axis in (2, 3)] == [rows, columns]
+    for axis in (2, 3):
+        assert not shift_outcome(Op(zeroed), (x,), axis).failed
+
+
+def test_more_blocks_than_are_looked_at_one_by_one_are_undecided() -> None:
+    """A diagonal of 80 leaves 80 blocks beside it."""
+
+    def zeroed(x: Tensor) -> Tensor:
+        y = x.clone()
+        y.as_strided((80,), (81,)).zero_()
+        return y
+
+    (axis,) = certify(Op(zeroed), torch.zeros(1, 1, 80, 80), axes=[3]).outputs[0].axes
+    assert [(breaker.why, breaker.known) for breaker in axis.broken_by] == [
+        ("it writes in too many places to look at each", False)
+    ]
 
 
 @pytest.mark.parametrize(
