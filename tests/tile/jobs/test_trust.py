@@ -248,8 +248,8 @@ def check_out():
 @pytest.mark.parametrize(
     "text",
     [b"\n", b"{}\n", b"[]\n", b"7\n", b"null\n", b'"fieldwise job"\n', b"\xff\xfe\n",
-     b"[" * 10**5 + b"\n", b'{"fieldwise job": 1}\n', b'{"fieldwise job": 2, "pieces": 0}\n',
-     b'{"fieldwise job": 2, "pieces": 3, "run": 5, "environment": {}}\n', b"\0" * 1000],
+     b"[" * 10**5 + b"\n", b'{"fieldwise job": 1}\n', b'{"fieldwise job": 3, "pieces": 0}\n',
+     b'{"fieldwise job": 3, "pieces": 3, "run": 5, "environment": {}}\n', b"\0" * 1000],
 )  # fmt: skip
 def test_what_is_no_journal_is_told(text):
     finished("out.npy")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +16,8 @@ from fieldwise.errors import UsageError
 from fieldwise.tile.files.checks import check_kind
 from fieldwise.tile.files.disk import OwnFile, file_identity, replacing, reserve
 from fieldwise.tile.files.grain import Steps
-from fieldwise.tile.files.protocol import DamagedError
+from fieldwise.tile.files.protocol import DamagedError, PlannedFile
 from fieldwise.tile.files.raw import RawArray, reading
-
-if TYPE_CHECKING:
-    from fieldwise.tile.files.formats import NewFile
 
 
 def open_source(path: Path) -> NpySource:
@@ -33,7 +30,7 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
     return (1,) * len(shape)
 
 
-def create(file: NewFile) -> NpySink:
+def create(file: PlannedFile) -> NpySink:
     """A new file with its space reserved.  Raises OSError where the disk has too little."""
     header = {"descr": np.lib.format.dtype_to_descr(file.dtype), "fortran_order": False}
     with replacing(file.path) as handle:
@@ -42,7 +39,7 @@ def create(file: NewFile) -> NpySink:
     return reopen(file, writable=True)
 
 
-def reopen(file: NewFile, *, writable: bool) -> NpySink:
+def reopen(file: PlannedFile, *, writable: bool) -> NpySink:
     """A file that ``create`` has made."""
     return NpySink(OwnFile(file.path, writable=writable), _raw(file.path))
 

@@ -8,9 +8,47 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fieldwise.errors import UsageError
+
 
 class DamagedError(Exception):
     """Part of a result that cannot be read back as it was written; the text says why."""
+
+
+class PlannedFile(Protocol):
+    """A file to be made, as its format is told of it (see ``formats.NewFile``).
+
+    axes: letters of its dimensions; grain: see ``Sink``
+    """
+
+    @property
+    def path(self) -> Path:
+        """Where it is to be."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the array."""
+        ...
+
+    @property
+    def axes(self) -> str:
+        """One letter per dimension."""
+        ...
+
+    @property
+    def grain(self) -> tuple[int, ...]:
+        """Per dimension, the multiples at which blocks begin."""
+        ...
+
+    def not_begun(self, why: str) -> UsageError:
+        """The error for a file that is not the one that was made."""
+        ...
 
 
 class Source(Protocol):

@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -25,12 +25,9 @@ from fieldwise.errors import UsageError
 from fieldwise.tile.files.checks import check_chunks, check_kind, first_line
 from fieldwise.tile.files.disk import OwnFile, file_identity, replacing, reserve
 from fieldwise.tile.files.grain import Steps, fitting
-from fieldwise.tile.files.protocol import DamagedError
+from fieldwise.tile.files.protocol import DamagedError, PlannedFile
 from fieldwise.tile.files.raw import RawArray, reading, write_at
 from fieldwise.tile.files.tiff_pages import bound_tiles
-
-if TYPE_CHECKING:
-    from fieldwise.tile.files.formats import NewFile
 
 _TILE = 256
 _BIG = (1 << 32) - (1 << 25)
@@ -86,7 +83,7 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
     return found if letters.endswith("X") else (*found[:-1], shape[-1])
 
 
-def create(file: NewFile) -> TiffSink:
+def create(file: PlannedFile) -> TiffSink:
     """A new file of empty tiles with its space reserved.  Raises OSError where there is none."""
     if file.dtype.kind == "b":
         raise UsageError(f"A TIFF file holds numbers, not {file.dtype}; write zarr or .npy.")
@@ -113,7 +110,7 @@ def create(file: NewFile) -> TiffSink:
     return reopen(file, writable=True)
 
 
-def reopen(file: NewFile, *, writable: bool) -> TiffSink:
+def reopen(file: PlannedFile, *, writable: bool) -> TiffSink:
     """A file that ``create`` has made.  Raises UsageError where its tiles are others."""
     with tifffile.TiffFile(file.path) as tiff:
         offsets = [offset for page in tiff.series[0].pages if page for offset in page.dataoffsets]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import zarr
@@ -20,11 +20,8 @@ from fieldwise.tile.files.checks import check_chunks, check_kind, first_line
 from fieldwise.tile.files.codecs import bounded
 from fieldwise.tile.files.disk import folder_identity, sync_directory, sync_file, writing
 from fieldwise.tile.files.grain import Steps, fitting
-from fieldwise.tile.files.protocol import DamagedError
+from fieldwise.tile.files.protocol import DamagedError, PlannedFile
 from fieldwise.tile.files.store import Folder
-
-if TYPE_CHECKING:
-    from fieldwise.tile.files.formats import NewFile
 
 _CHUNK = 1 << 20
 """Elements of a chunk, at most."""
@@ -52,7 +49,7 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
     return tuple(n or min(size, room) for n, size in zip(sides, shape, strict=True))
 
 
-def create(file: NewFile) -> ZarrSink:
+def create(file: PlannedFile) -> ZarrSink:
     """A new array whose chunks are the file's grain; it comes to be at once or not at all.
 
     Every chunk has a checksum, and one of zeros is stored like any other: what is damaged or
@@ -76,7 +73,7 @@ def create(file: NewFile) -> ZarrSink:
     return reopen(file, writable=True)
 
 
-def reopen(file: NewFile, *, writable: bool) -> ZarrSink:
+def reopen(file: PlannedFile, *, writable: bool) -> ZarrSink:
     """An array that ``create`` has made.  Raises UsageError where its chunks are others."""
     with zarr.config.set({"array.write_empty_chunks": True}):
         store = Folder(file.path, read_only=not writable)

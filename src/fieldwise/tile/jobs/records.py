@@ -13,7 +13,8 @@ import numpy as np
 from fieldwise.tile.files import AxisLayout, NewFile
 from fieldwise.tile.jobs.work import Box
 
-VERSION = 2
+VERSION = 3
+"""Another one whenever digests of the same model, input or plan differ from those of before."""
 
 
 @dataclass(frozen=True, slots=True)
