@@ -17,7 +17,6 @@ from fieldwise.tile.crops.parts import OutputPlan as OutputPlan
 from fieldwise.tile.crops.parts import Tile as Tile
 from fieldwise.tile.crops.plan import TilePlan as TilePlan
 from fieldwise.tile.crops.run import TiledCallable as TiledCallable
-from fieldwise.tile.crops.run import TiledModel as TiledModel
 from fieldwise.tile.errors import BudgetError as BudgetError
 from fieldwise.tile.errors import StreamError as StreamError
 from fieldwise.tile.errors import TileError as TileError

@@ -11,8 +11,11 @@ from fieldwise.errors import UsageError
 from fieldwise.graph.spatial import Axes
 from fieldwise.tile import crops
 from fieldwise.tile.bands import StreamedModel
-from fieldwise.tile.crops import TiledCallable, TiledModel
+from fieldwise.tile.bands.programs import Streaming
+from fieldwise.tile.call import ModelCall
+from fieldwise.tile.crops import TiledCallable
 from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.tile.crops.targets import AnyCallable, PlannedModel
 
 
 def streamed(
@@ -58,7 +61,8 @@ def streamed(
     >>> torch.allclose(run(large), net(large), atol=1e-6)
     True
     """
-    return StreamedModel(model, example, axis=axis, band=band, global_ops=global_ops, verify=verify)
+    streaming = Streaming(ModelCall.of(model, example), axis, band, global_ops)
+    return StreamedModel(streaming, verify=verify)
 
 
 def tiled(
@@ -108,7 +112,7 @@ def tiled(
     if isinstance(example, TilePlan):
         if tile is not None or axes is not None:
             raise UsageError("The plan says which tiles are cut; give no tile or axes beside it.")
-        return TiledCallable(model, example, verify=verify)
+        return TiledCallable(AnyCallable(model, example), verify=verify)
     if tile is None:
         raise UsageError("Give the size of a tile; suggest_tile finds one for a memory budget.")
     if not isinstance(model, nn.Module):
@@ -116,7 +120,8 @@ def tiled(
             "The crops of a callable that is no torch.nn.Module are not known; make a plan of the "
             "network that it runs with plan_tiles, and give it in place of the example."
         )
-    return TiledModel(model, example, tile=tile, axes=axes, verify=verify)
+    target = PlannedModel(ModelCall.of(model, example), tile, axes)
+    return TiledCallable(target, verify=verify)
 
 
 def plan_tiles(

@@ -12,7 +12,7 @@ from torch import nn
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.run import gathered
 from fieldwise.tile.jobs.streams import stream_work
-from fieldwise.tile.jobs.work import Output, Rest
+from fieldwise.tile.jobs.work import Output, PieceState
 from tests.field.networks import Lstm
 from tests.tile.bands.test_streamed import CASES
 
@@ -23,7 +23,7 @@ def assembled(work, x: np.ndarray) -> list[np.ndarray]:
     for piece in (*work.plan.pieces[1::2], *work.plan.pieces[::2]):
         source = Guarded(x, piece.reads)
         for one in work.blocks(piece, source):
-            if isinstance(one, Rest):
+            if isinstance(one, PieceState):
                 continue
             number, start, block = one
             region = tuple(slice(at, at + n) for at, n in zip(start, block.shape, strict=True))
@@ -99,22 +99,22 @@ def test_results_of_one_op_begin_together_in_every_section(parts):
 def test_every_micro_network_is_gone_on_with_from_any_halt_to_the_same_bits(
     kind, shape, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("fieldwise.tile.jobs.stepping.STEPS", 1)
+    monkeypatch.setattr("fieldwise.tile.bands.drive.STEPS", 1)
     torch.manual_seed(0)
     x = torch.randn(shape).numpy()
     work = stream_work(kind().eval(), shape, dtype=torch.float32, band=2, section=9)
     kept = Checkpoint(tmp_path / "kept", "run", least=0.0)
     for piece in work.plan.pieces:
         parts = list(work.blocks(piece, x))
-        halts = [number for number, part in enumerate(parts) if isinstance(part, Rest)]
+        halts = [number for number, part in enumerate(parts) if isinstance(part, PieceState)]
         for number in halts[:: max(len(halts) // 4, 1)]:
             kept.offer(lambda at=parts[number].at: at)
             kept._cost = 0.0
-            rest = list(work.blocks(piece, x, Rest(kept.load())))
+            rest = list(work.blocks(piece, x, PieceState(kept.load())))
             wanted = parts[number + 1 :]
             assert len(rest) == len(wanted)
             for one, other in zip(rest, wanted, strict=True):
-                if not isinstance(one, Rest):
+                if not isinstance(one, PieceState):
                     assert one[:2] == other[:2]
                     assert one[2].tobytes() == other[2].tobytes()
 

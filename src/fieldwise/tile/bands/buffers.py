@@ -32,10 +32,6 @@ class Buffer:
         self._chunks.append((lo, rows))
         self._held += rows.shape[self._dim]
 
-    def take_over(self, other: Buffer) -> None:
-        """Hold what another buffer of the same value holds."""
-        self._chunks, self._held = list(other._chunks), other._held
-
     def trim(self, floor: int) -> None:
         """Forget the rows before ``floor``; what is left of a chunk is copied out of it."""
         if not self._chunks or self._chunks[0][0] >= floor:

@@ -19,10 +19,12 @@ from torch import Tensor
 
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import as_numpy, numpy_dtype
-from fieldwise.tile.bands.legs import Leg, legs_of, run_leg, state_at_start
+from fieldwise.tile.bands.drive import state_at_start
+from fieldwise.tile.bands.legs import Leg, legs_of, run_leg
+from fieldwise.tile.bands.passes import PassParts
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
-from fieldwise.tile.bands.recipe import START, Findings, PassParts, Recipe
+from fieldwise.tile.bands.recipe import START, Findings, Recipe
 from fieldwise.tile.bands.run import BandState
 from fieldwise.tile.bands.sections import sections_of
 from fieldwise.tile.outputs import structured
@@ -44,10 +46,11 @@ def streamed_array(run: Programs, *arrays: Any, section: int | None = None) -> A
     """
     arrays = tuple(_as_dask(array) for array in arrays)
     shapes = tuple(array.shape for array in arrays)
-    passes, program = run.planned(shapes)
-    recipe = delayed(Recipe.of(run, shapes), traverse=False)
+    planned = run.planned(shapes)
+    program = planned.program
+    recipe = delayed(Recipe.of(run.streaming, shapes), traverse=False)
     findings: Any = delayed(START, traverse=False)
-    for one in passes:
+    for one in planned.passes:
         given = (recipe, findings, arrays, section, run.band)
         parts = [part for _, part, *_ in _legs(one.program, _summed, 1, *given)]
         findings = delayed(Recipe.found)(recipe, findings, _joined(recipe, findings, parts))
@@ -120,14 +123,14 @@ def _joined(recipe: Any, findings: Any, parts: Sequence[Any]) -> Any:
 def _computed(
     leg: Leg, recipe: Recipe, findings: Findings, state: BandState, *blocks: Any
 ) -> tuple[Any, ...]:
-    after, found = run_leg(recipe.program(findings), leg, state, blocks)
+    after, found = run_leg(recipe.program(findings), recipe.device, leg, state, blocks)
     return (after, *(np.empty(0) if rows is None else as_numpy(rows) for rows in found))
 
 
 def _summed(
     leg: Leg, recipe: Recipe, findings: Findings, state: BandState, *blocks: Any
 ) -> tuple[BandState, PassParts]:
-    after, found = run_leg(recipe.pass_program(findings), leg, state, blocks)
+    after, found = run_leg(recipe.pass_program(findings), recipe.device, leg, state, blocks)
     return after, recipe.parts(findings, found)
 
 

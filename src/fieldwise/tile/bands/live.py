@@ -7,7 +7,7 @@ model at two lengths and comparing what their rows read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,37 +15,36 @@ from torch import Tensor
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import as_numpy
+from fieldwise.tile.bands.drive import drive, reading
 from fieldwise.tile.bands.endless import agree
 from fieldwise.tile.bands.kernels.registry import ENDLESS
 from fieldwise.tile.bands.latency import latency, period
 from fieldwise.tile.bands.plan import StreamPlan, plan_of_pushes
 from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.programs import Programs
 from fieldwise.tile.bands.run import Engine
 from fieldwise.tile.errors import StreamError
-from fieldwise.tile.inputs import as_tensor, check_readable
+from fieldwise.tile.inputs import check_readable
 from fieldwise.tile.outputs import as_is
-
-if TYPE_CHECKING:
-    from fieldwise.tile.bands.programs import Programs
 
 
 class Session:
     """One stream of live data; made by ``StreamedModel.session``."""
 
-    def __init__(self, model: Programs, *, length: int | None, multiple: int) -> None:
+    def __init__(self, programs: Programs, *, length: int | None, multiple: int) -> None:
         if length is not None and length < 0:
             raise UsageError(f"A stream has a length of 0 or more, got {length}.")
         if multiple < 1:
             raise UsageError(f"A length is a multiple of 1 or more, got {multiple}.")
-        self._model, self._length = model, length
-        self._example = model.single_input()
+        self._programs, self._length = programs, length
+        self._example, self._device = programs.single_input(), programs.device
         self._shape = tuple(self._example.shape)
-        self._dim = model.axis % len(self._shape)
+        self._dim = programs.axis % len(self._shape)
         try:
             self._program = self._endless(multiple) if length is None else self._of(length)
         except StreamError as error:
             raise error.in_one_pass() from error.__cause__
-        self._engine = Engine(self._program, model.device)
+        self._engine = Engine(self._program, self._device)
         self._available = self._chunk_start = 0
         self._chunk = torch.empty(0)
         self._closed = self._numpy = False
@@ -97,24 +96,19 @@ class Session:
         if self._length is None:
             program = self._of(self._available)
             agree(self._program, program)
-            engine = Engine(program, self._model.device)
-            engine.follow(self._engine)
-            self._program, self._engine = program, engine
+            self._engine = Engine(program, self._device, self._engine.state())
+            self._program = program
         return self._step()
 
     # ---------------------------------------------------------------- one step
 
     def _step(self) -> Any:
         outputs = self._program.wiring.outputs
+        source = reading(self._program, self._device, [self._chunk], [self._chunk_start])
+        step = [self._available], [ENDLESS] * len(outputs)
         found: dict[int, list[Tensor]] = {value: [] for value in outputs}
-
-        def source(_: int, lo: int, hi: int) -> Tensor:
-            return self._chunk.narrow(self._dim, lo - self._chunk_start, hi - lo)
-
-        def emit(value: int, _: int, rows: Tensor) -> None:
+        for value, _, rows in drive(self._engine, [step], source):
             found[value].append(rows)
-
-        self._engine.step([self._available], [ENDLESS] * len(outputs), source, emit)
         results = [self._joined(value, found[value]) for value in self._program.outputs]
         return self._program.structured(results, as_numpy if self._numpy else as_is)
 
@@ -122,7 +116,7 @@ class Session:
         kind = self._program.values[value]
         if not pieces:
             shape = [0 if dim == kind.dim else n for dim, n in enumerate(kind.shape)]
-            pieces = [torch.empty(shape, dtype=kind.dtype, device=self._model.device)]
+            pieces = [torch.empty(shape, dtype=kind.dtype, device=self._device)]
         joined = torch.cat(pieces, kind.dim)
         return as_numpy(joined) if self._numpy else joined
 
@@ -136,10 +130,10 @@ class Session:
                 f"{self._dim}; this one has {tuple(chunk.shape)}."
             )
         self._numpy = not isinstance(chunk, Tensor)
-        return as_tensor(chunk, self._model.device, self._example.dtype, own=True)
+        return self._programs.call.cast(0, chunk, own=True)
 
     def _of(self, length: int) -> Program:
-        return self._model.program((self._sized(length),))
+        return self._programs.program((self._sized(length),))
 
     def _sized(self, length: int) -> Shape:
         return (*self._shape[: self._dim], length, *self._shape[self._dim + 1 :])
@@ -160,8 +154,8 @@ class Session:
         that every value has more rows.
         """
         length = -(-self._shape[self._dim] // multiple) * multiple
-        program = self._model.program((self._sized(length),), endless=True)
+        program = self._programs.program((self._sized(length),), endless=True)
         for turns in (1, period(program.wiring)):
             longer = (self._sized(length + turns * multiple),)
-            agree(program, self._model.program(longer, endless=True))
+            agree(program, self._programs.program(longer, endless=True))
         return program

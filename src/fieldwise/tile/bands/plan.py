@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fieldwise.graph.ir import Node
@@ -12,8 +12,7 @@ from fieldwise.tile.bands.kernels.registry import ENDLESS
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.bands.schedule import Schedule, Task
-
-BandStep = tuple[Sequence[int], Sequence[int]]
+from fieldwise.tile.bands.sections import BandStep, steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +77,10 @@ class StreamPlan:
         return "\n".join(lines)
 
 
-def steps(program: Program, band: int) -> Iterator[BandStep]:
-    """Per step, the input rows that are available and the most output rows to ask for, without end.
-
-    The caller stops when all is done.
-    """
-    sizes = [program.values[value].rows or 0 for value in program.wiring.inputs]
-    longest = max(1, *sizes)
-    limit = [
-        -(-band * (program.values[value].rows or 0) // longest) for value in program.wiring.outputs
-    ]
-    at = 0
-    while program.outputs:
-        at = min(at + band, longest)
-        yield [at * size // longest for size in sizes], limit
-
-
 def plan_of(program: Program, band: int) -> StreamPlan:
     """Go through the schedule of a run without running it."""
-    return _Tally(program, band).plan(steps(program, band))
+    tally = _Tally(program, band)
+    return tally.plan(steps(program, tally.schedule, band))
 
 
 def plan_of_pushes(program: Program, chunk: int, *, pushes: int) -> StreamPlan:

@@ -19,61 +19,79 @@ from fieldwise.tile.errors import StreamError, fault, reason
 from fieldwise.tile.inputs import check_complete
 
 RowSource = Callable[[int, int, int], Tensor]
-Emit = Callable[[int, int, Tensor], None]
+"""Gives rows [lo, hi) of input number k, called with (k, lo, hi)."""
+
+OutputRows = tuple[int, int, Tensor]
+"""New rows of an output: its value's number, the first row, and the rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class BandState:
-    """A run between two steps, to go on elsewhere; it shares no memory with the run.
+    """A run between two steps, to go on elsewhere; it shares no memory with what comes later.
 
     done:    per value, its rows done
     held:    values of which rows are still needed: the first of these, and the rows
     carried: what ops carry along (recurrent layers, running sums); None before the first step
+    steps:   how many steps are done
     """
 
     done: tuple[int, ...]
     held: Mapping[int, tuple[int, Tensor]] = field(default_factory=dict)
     carried: tuple[dict[str, Any], ...] | None = None
+    steps: int = 0
+
+    def plain(self) -> Any:
+        """As numbers, tensors, tuples and dicts."""
+        return self.steps, self.done, dict(self.held), self.carried
+
+    @classmethod
+    def of(cls, plain: Any) -> BandState:
+        """From what ``plain`` gives."""
+        steps, done, held, carried = plain
+        return cls(tuple(done), dict(held), carried, steps)
 
 
 class Engine:
     """One run of a program: the buffers, the schedule and the states that ops carry along.
 
+    state: of a run of the same program, or of one that differs in its total length, to go on from
     nbytes, peak: memory of the rows that are kept now, and the most so far
+    steps: how many steps are done
     """
 
-    def __init__(self, program: Program, device: torch.device) -> None:
-        self.program = program
+    def __init__(
+        self, program: Program, device: torch.device, state: BandState | None = None
+    ) -> None:
+        self.program, self.device = program, device
         self.schedule = Schedule(program.wiring)
-        self.buffers = [Buffer(value, device) for value in program.values]
-        self.states: list[dict[str, Any]] = [{} for _ in program.ops]
         self._row_bytes = [value.row_bytes for value in program.values]
-        self.nbytes = self.peak = 0
+        self.peak = 0
+        self._go_on(BandState(tuple(self.schedule.done)) if state is None else state)
 
-    @classmethod
-    def started_at(cls, program: Program, device: torch.device, rows: Sequence[int]) -> Engine:
-        """A run of which each output has yet to make its rows from ``rows`` on."""
-        engine = cls(program, device)
-        engine.schedule = Schedule.started_at(program.wiring, rows)
-        return engine
-
-    @classmethod
-    def restored(cls, program: Program, device: torch.device, state: BandState) -> Engine:
-        """A run that goes on from a state of a run of the same program."""
-        engine = cls(program, device)
-        engine.schedule.go_on(state.done)
+    def _go_on(self, state: BandState) -> None:
+        self.schedule.go_on(state.done)
+        self.buffers = [Buffer(value, self.device) for value in self.program.values]
+        self.states: list[dict[str, Any]] = [dict(one) for one in state.carried or ()]
+        self.states = self.states or [{} for _ in self.program.ops]
+        self.steps = state.steps
         for value, (lo, rows) in state.held.items():
-            engine.buffers[value].append(lo, rows.to(device))
-            engine.nbytes += engine.buffers[value].nbytes
-        engine.peak = engine.nbytes
-        if state.carried is not None:
-            engine.states = [dict(one) for one in state.carried]
-        return engine
+            self.buffers[value].append(lo, rows.to(self.device))
+        self.nbytes = sum(buffer.nbytes for buffer in self.buffers)
+        self.peak = max(self.peak, self.nbytes)
 
     def state(self) -> BandState:
-        """Where the run stands: what is done, and the rows that are still needed."""
+        """What is done, and the rows that are still needed."""
         carried = tuple(dict(one) for one in self.states)
-        return BandState(tuple(self.schedule.done), dict(self._held()), carried)
+        return BandState(tuple(self.schedule.done), dict(self._held()), carried, self.steps)
+
+    def suspend(self) -> BandState:
+        """The state, from which this run itself goes on.
+
+        So whoever starts from it, after a crash or on another machine, computes the same bits.
+        """
+        state = self.state()
+        self._go_on(state)
+        return state
 
     def _held(self) -> Iterator[tuple[int, tuple[int, Tensor]]]:
         """Rows that are still needed; copied, so that no state keeps a whole band alive."""
@@ -83,17 +101,15 @@ class Engine:
                 yield value, (lo, self.buffers[value].inside(lo, hi).clone().cpu())
 
     def step(
-        self, available: Sequence[int], limit: Sequence[int], source: RowSource, emit: Emit
-    ) -> None:
-        """Compute what can be computed.
+        self, available: Sequence[int], limit: Sequence[int], source: RowSource
+    ) -> list[OutputRows]:
+        """Compute what can be computed: the new rows of the outputs.
 
         available: rows of each input that exist by now; limit: at most so many new output rows
-        source:    gives rows [lo, hi) of input number k
-        emit:      is given each new piece of an output: its value's number, its first row
         """
         tasks = self.schedule.advance(available, limit)
         uses = Counter(value for task in tasks for value in self._operands(task))
-        outputs = set(self.program.wiring.outputs)
+        outputs, found = set(self.program.wiring.outputs), list[OutputRows]()
         with as_recorded():
             for task in tasks:
                 made = self._made(task, source)
@@ -101,20 +117,14 @@ class Engine:
                     self.buffers[value].append(task.lo, rows)
                     self.nbytes += (task.hi - task.lo) * self._row_bytes[value]
                     if value in outputs:
-                        emit(value, task.lo, rows)
+                        found.append((value, task.lo, rows))
                 self.peak = max(self.peak, self.nbytes)
                 uses.subtract(self._operands(task))
                 for value in {*self._operands(task), *task.values}:
                     if uses[value] <= 0:
                         self._trim(value)
-
-    def follow(self, other: Engine) -> None:
-        """Go on where another run of the same ops has stopped (its total length is known now)."""
-        self.schedule.go_on(other.schedule.done)
-        self.states = other.states
-        for mine, theirs in zip(self.buffers, other.buffers, strict=True):
-            mine.take_over(theirs)
-        self.nbytes = other.nbytes
+        self.steps += 1
+        return found
 
     def _trim(self, value: int) -> None:
         buffer = self.buffers[value]
@@ -174,7 +184,7 @@ def _channels_last(rows: Tensor) -> Tensor:
 
 
 class _OperandRows:
-    """The rows of one op's operands (see executors.registry.Rows)."""
+    """The rows of one op's operands (see kernels.registry.Rows)."""
 
     __slots__ = ("_buffers", "_op", "state")
 

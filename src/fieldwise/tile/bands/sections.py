@@ -16,6 +16,9 @@ from fieldwise.tile.bands.input_rows import shared_rows, stops
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.schedule import Schedule
 
+BandStep = tuple[Sequence[int], Sequence[int]]
+"""Rows available of each input, and the most new rows to ask for of each output."""
+
 OVERLAP = 16
 """By default a section reads this many times the rows that it shares with the one before."""
 
@@ -48,29 +51,28 @@ def sections_of(
     return tuple(_section(program, lo, hi) for lo, hi in pairwise(cuts))
 
 
-def legs(
-    program: Program, section: Section, schedule: Schedule, band: int, done: int = 0
-) -> Iterator[tuple[list[int], list[int]]]:
+def steps(
+    program: Program, schedule: Schedule, band: int, section: Section | None = None, done: int = 0
+) -> Iterator[BandStep]:
     """Per step, the input rows that are available and the most output rows to ask for.
 
-    The schedule is that of the run, which the caller advances; ends where the section ends.
-    The first ``done`` steps are left out.
+    schedule: of the run, which the caller advances
+    section:  what is computed; by default everything
+    done:     so many steps are left out
     """
     wiring = program.wiring
     sizes = [program.values[value].rows or 0 for value in wiring.inputs]
-    longest = max(sizes)
-    lead = sizes.index(longest)
     counts = [program.values[value].rows or 0 for value in wiring.outputs]
-    at = min(section.reads[lead][0] + done * band, longest)
+    longest = max(1, *sizes)
+    start = 0 if section is None else section.reads[sizes.index(max(sizes))][0]
+    ends = counts if section is None else [hi for _, hi in section.rows]
+    most = [-(-band * count // longest) for count in counts]
+    at = start + done * band
     while True:
-        left = [
-            hi - schedule.done[value]
-            for value, (_, hi) in zip(wiring.outputs, section.rows, strict=True)
-        ]
-        if max(left) <= 0:
+        left = [end - schedule.done[v] for v, end in zip(wiring.outputs, ends, strict=True)]
+        if max(left, default=0) <= 0:
             return
         at = min(at + band, longest)
-        most = [-(-band * count // longest) for count in counts]
         limit = [max(min(pair), 0) for pair in zip(most, left, strict=True)]
         yield [at * size // longest for size in sizes], limit
 

@@ -6,21 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import any_dask, as_numpy
 from fieldwise.tile.bands.corners import corners, telling_shapes
+from fieldwise.tile.bands.drive import drive, reading
 from fieldwise.tile.bands.live import Session
-from fieldwise.tile.bands.passes import Pass, run_passes
-from fieldwise.tile.bands.plan import steps
+from fieldwise.tile.bands.passes import run_passes
 from fieldwise.tile.bands.program import Program
-from fieldwise.tile.bands.programs import GlobalOps, Programs, distinct
-from fieldwise.tile.bands.run import Engine
+from fieldwise.tile.bands.programs import Programs, Streaming
+from fieldwise.tile.bands.run import Engine, OutputRows
+from fieldwise.tile.bands.sections import steps
 from fieldwise.tile.certificate import RunCertificate, verify
-from fieldwise.tile.inputs import as_tensor, check_readable, ordered
+from fieldwise.tile.inputs import check_readable
 from fieldwise.tile.outputs import as_is
 
 Band = tuple[str, int, int, Tensor]
@@ -32,17 +32,8 @@ class StreamedModel(Programs):
     verify: before the first run on inputs of some shapes; what was found is in ``certificates``
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        example: Any,
-        *,
-        axis: int,
-        band: int,
-        global_ops: GlobalOps,
-        verify: bool = False,
-    ) -> None:
-        super().__init__(model, example, axis=axis, band=band, global_ops=global_ops)
+    def __init__(self, streaming: Streaming, *, verify: bool = False) -> None:
+        super().__init__(streaming)
         self._verify, self.certificates = verify, dict[tuple[Shape, ...], RunCertificate]()
         self._planned = set[tuple[Shape, ...]]()
 
@@ -96,19 +87,16 @@ class StreamedModel(Programs):
         """
         given = self._given(inputs, named)
         shapes = telling_shapes(
-            lambda sizes: self.planned(sizes)[1],
+            lambda sizes: self.planned(sizes).program,
             tuple(tuple(x.shape) for x in given),
             axis=self.axis,
             band=self.band,
         )
-        double = self.doubled()
+        double = StreamedModel(self.streaming.doubled())
         return verify(
             self._plain,
             self.whole,
-            *(
-                as_tensor(x, self.device, like.dtype)
-                for x, like in zip(corners(given, shapes), distinct(self.example), strict=True)
-            ),
+            *map(self.call.cast, range(len(given)), corners(given, shapes)),
             double=(double._plain, double.whole),
         )
 
@@ -133,49 +121,22 @@ class StreamedModel(Programs):
         """The program that gives the outputs of these inputs, after all passes that it needs."""
         shapes = tuple(tuple(x.shape) for x in given)
         self.peak_bytes = 0
-        if self.global_ops == "refuse":
+        if not self.streaming.is_multipass:
             return self.program(shapes)
-
         if shapes not in self._planned:
             self.plan(*shapes)
             self._planned.add(shapes)
+        return run_passes(self.graph(shapes), self.axis, lambda one, _: self._run(one, given))
 
-        def run(one: Pass) -> bool:
-            for value, _, rows in self._run(one.program, given):
-                with as_recorded():
-                    for statistic in one.statistics[value]:
-                        statistic.add(rows)
-            return True
-
-        return run_passes(self.graph(shapes), self.axis, run, self.device)[1]
-
-    def _run(self, program: Program, given: Sequence[Any]) -> Iterator[tuple[int, int, Tensor]]:
+    def _run(self, program: Program, given: Sequence[Any]) -> Iterator[OutputRows]:
         engine = Engine(program, self.device)
-        values = [program.values[value] for value in program.wiring.inputs]
-        pieces: list[tuple[int, int, Tensor]] = []
-
-        def source(number: int, lo: int, hi: int) -> Tensor:
-            value = values[number]
-            rows = given[number][(slice(None),) * value.dim + (slice(lo, hi),)]
-            return as_tensor(rows, self.device, value.dtype)
-
-        def emit(value: int, lo: int, rows: Tensor) -> None:
-            pieces.append((value, lo, rows))
-
-        for available, limit in steps(program, self.band):
-            engine.step(available, limit, source, emit)
-            yield from pieces
-            pieces.clear()
-            if engine.schedule.finished:
-                break
+        bands = steps(program, engine.schedule, self.band)
+        yield from drive(engine, bands, reading(program, self.device, given))
         self.peak_bytes = max(self.peak_bytes, engine.peak)
 
     def _given(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
-        tensors = distinct(self.example)
-        given = ordered(self.example, inputs, named)
-        if len(given) != len(tensors):
-            raise UsageError(f"The model takes {len(tensors)} inputs and was given {len(given)}.")
-        for number, (x, like) in enumerate(zip(given, tensors, strict=True)):
+        given = self.call.ordered(inputs, named)
+        for number, (x, like) in enumerate(zip(given, self.call.inputs, strict=True)):
             check_readable(number, x, like=like)
             if len(x.shape) != like.dim():
                 raise UsageError(

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fieldwise.capture.torch import as_example, capture
-from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Shape
 from fieldwise.graph.spatial import Axes, chosen_axes, usual_axes
+from fieldwise.tile.call import ModelCall
 from fieldwise.tile.crops.memory import Rehearsal, peak_bytes
 from fieldwise.tile.errors import TileError
 from fieldwise.tile.good_sizes import near_sizes
@@ -21,13 +20,12 @@ from fieldwise.tile.good_sizes import near_sizes
 
 @dataclass(slots=True)
 class Sizes:
-    """A model, an input of the image's size, and the axes along which its sizes change.
+    """A model with an input of the image's size, and the axes along which its sizes change.
 
     image: the sizes of those axes
     """
 
-    model: nn.Module
-    example: Any
+    call: ModelCall
     axes: tuple[int, ...]
     image: tuple[int, ...]
     _graphs: dict[tuple[int, ...], Graph] = field(default_factory=dict)
@@ -38,8 +36,8 @@ class Sizes:
         """Raises UsageError where the inputs do not have one size in common."""
         if not isinstance(model, nn.Module):
             raise UsageError("Tiles are planned for a torch module; give one.")
-        size = as_example(size, model)
-        shapes = [tuple(tensor.shape) for tensor in tensors_in(size)]
+        call = ModelCall.of(model, size)
+        shapes = call.shapes
         if not shapes:
             raise UsageError("Give the shape of the large input, or tensors of its size.")
         rank = len(shapes[0])
@@ -49,7 +47,7 @@ class Sizes:
             raise UsageError(
                 f"Inputs that are tiled together have one size; these have {sorted(image)}."
             )
-        return cls(model, size, chosen, image.pop())
+        return cls(call, chosen, image.pop())
 
     def whole(self) -> Graph:
         """At the size of the image.
@@ -68,20 +66,14 @@ class Sizes:
     def at(self, sizes: tuple[int, ...]) -> Graph:
         """At these sizes of the tiled axes.  Raises CaptureError where the network fails."""
         if sizes not in self._graphs:
-            self._graphs[sizes] = capture(
-                self.model, map_tensors(self._resized(sizes), self.example)
-            )
+            self._graphs[sizes] = self.call.graph(self._shapes(sizes))
         return self._graphs[sizes]
 
     def with_elements(self) -> Sizes:
         """The same of inputs that hold one element where these hold none."""
-
-        def filled(tensor: Tensor) -> Tensor:
-            shape = [size or 1 for size in tensor.shape]
-            return torch.empty(shape, dtype=tensor.dtype, device="meta")
-
+        shapes = [tuple(size or 1 for size in shape) for shape in self.call.shapes]
         image = tuple(size or 1 for size in self.image)
-        return Sizes(self.model, map_tensors(filled, self.example), self.axes, image)
+        return Sizes(ModelCall(self.call.model, self.call.resized(shapes)), self.axes, image)
 
     def peak_bytes(self, sizes: tuple[int, ...]) -> int:
         """The most that a run at these sizes holds at once, weights and workspaces excepted.
@@ -92,19 +84,14 @@ class Sizes:
         graph = self.at(sizes)
         try:
             if self._rehearsal is None:
-                self._rehearsal = Rehearsal(self.model)
-            return self._rehearsal.peak_bytes(map_tensors(self._resized(sizes), self.example))
+                self._rehearsal = Rehearsal(self.call.model)
+            return self._rehearsal.peak_bytes(self.call.resized(self._shapes(sizes)))
         except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError):
             return peak_bytes(graph)
 
-    def _resized(self, sizes: Sequence[int]) -> Any:
+    def _shapes(self, sizes: Sequence[int]) -> list[Shape]:
         new = dict(zip(self.axes, sizes, strict=True))
-        twins: dict[int, Tensor] = {}
-
-        def twin(tensor: Tensor) -> Tensor:
-            if id(tensor) not in twins:
-                shape = [new.get(axis, size) for axis, size in enumerate(tensor.shape)]
-                twins[id(tensor)] = torch.empty(shape, dtype=tensor.dtype, device="meta")
-            return twins[id(tensor)]
-
-        return twin
+        return [
+            tuple(new.get(axis, size) for axis, size in enumerate(shape))
+            for shape in self.call.shapes
+        ]

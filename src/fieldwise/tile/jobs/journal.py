@@ -38,7 +38,7 @@ class Journal:
     records: of the finished pieces, by their numbers
     warning: what has changed that may change the last bits of the results; None where nothing has
     spoilt:  what of the results was not as it was written, when the job went on; None: nothing
-    piece, passes: where the piece at hand stands, and the passes over the input
+    piece, passes: the saved states of the piece at hand, and of the passes over the input
     """
 
     def __init__(self, path: Path, file: FileIO, record: Record) -> None:
@@ -67,7 +67,7 @@ class Journal:
         return self.begun or self.passes.load() is not None
 
     def clear(self) -> None:
-        """Forget where pieces and passes stood: all is done."""
+        """Forget the saved states of pieces and passes: all is done."""
         self.piece.drop()
         self.passes.drop()
 

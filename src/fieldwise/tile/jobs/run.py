@@ -14,7 +14,7 @@ from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.digests import Digest
 from fieldwise.tile.jobs.journal import Journal
 from fieldwise.tile.jobs.records import Done, Wrote
-from fieldwise.tile.jobs.work import Block, JobPiece, Output, Rest, Work
+from fieldwise.tile.jobs.work import Block, JobPiece, Output, PieceState, Work
 
 Advance = Callable[[int], None]
 """Is told how many more bytes of the results are written."""
@@ -51,7 +51,13 @@ def run_job(
     for piece in work.plan.pieces:
         if piece.number not in journal.done:
             done = write_piece(
-                work, piece, source, targets, grains=grains, advance=advance, kept=journal.piece
+                work,
+                piece,
+                source,
+                targets,
+                grains=grains,
+                advance=advance,
+                checkpoint=journal.piece,
             )
             check()
             journal.record(done)
@@ -65,22 +71,22 @@ def write_piece(
     *,
     grains: Sequence[int],
     advance: Advance = lambda _: None,
-    kept: Checkpoint | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Done:
     """Compute one piece and write it; on disk when this returns, and what it wrote.
 
-    kept: where it stands is kept there from time to time, and gone on with from there
+    checkpoint: the state of the piece is saved there from time to time, and gone on with from there
     """
-    since = None if kept is None else rest_of(piece, kept.load())
-    progress = _Progress(work.plan.outputs, piece, since)
-    if since is not None:
-        advance(since.written)
-    blocks = work.blocks(piece, source, since)
-    for block in gathered(blocks, work.plan.outputs, grains, since):
-        if isinstance(block, Rest):
-            if kept is not None:
-                rest = replace(block, stands=progress.stands)
-                kept.offer(partial(_kept, piece, rest, targets))
+    saved = None if checkpoint is None else saved_state(piece, checkpoint.load())
+    progress = _Progress(work.plan.outputs, piece, saved)
+    if saved is not None:
+        advance(saved.written)
+    blocks = work.blocks(piece, source, saved)
+    for block in gathered(blocks, work.plan.outputs, grains, saved):
+        if isinstance(block, PieceState):
+            if checkpoint is not None:
+                state = replace(block, ends=progress.ends)
+                checkpoint.offer(partial(_plain, piece, state, targets))
             continue
         number, start, values = block
         targets[number].write(start, values)
@@ -94,13 +100,14 @@ def write_piece(
 class _Progress:
     """What a piece has written of each output so far."""
 
-    def __init__(self, outputs: Sequence[Output], piece: JobPiece, since: Rest | None) -> None:
+    def __init__(
+        self, outputs: Sequence[Output], piece: JobPiece, saved: PieceState | None
+    ) -> None:
         begun = [(box[out.dim][0], 0) for out, box in zip(outputs, piece.writes, strict=True)]
-        stands = begun if since is None else since.stands
-        self._piece, self._ends = piece, [end for end, _ in stands]
+        ends = begun if saved is None else saved.ends
+        self._piece, self._rows = piece, [row for row, _ in ends]
         self._digests = [
-            Digest(out.dim, out.dtype, value)
-            for out, (_, value) in zip(outputs, stands, strict=True)
+            Digest(out.dim, out.dtype, value) for out, (_, value) in zip(outputs, ends, strict=True)
         ]
 
     def add(self, block: Block) -> None:
@@ -108,13 +115,13 @@ class _Progress:
         number, start, values = block
         digest = self._digests[number]
         digest.add(values)
-        self._ends[number] = start[digest.dim] + values.shape[digest.dim]
+        self._rows[number] = start[digest.dim] + values.shape[digest.dim]
 
     @property
-    def stands(self) -> tuple[tuple[int, int], ...]:
-        """See work.Rest."""
+    def ends(self) -> tuple[tuple[int, int], ...]:
+        """See work.PieceState."""
         digests = (digest.value for digest in self._digests)
-        return tuple(zip(self._ends, digests, strict=True))
+        return tuple(zip(self._rows, digests, strict=True))
 
     @property
     def done(self) -> Done:
@@ -123,33 +130,33 @@ class _Progress:
         return Done(self._piece.number, tuple(Wrote(box, d.value) for box, d in pairs))
 
 
-def written_by(rest: Rest, piece: JobPiece, outputs: Sequence[Output]) -> tuple[Wrote, ...]:
+def written_by(state: PieceState, piece: JobPiece, outputs: Sequence[Output]) -> tuple[Wrote, ...]:
     """What an unfinished piece counts as written."""
     found = []
-    for out, box, (end, value) in zip(outputs, piece.writes, rest.stands, strict=True):
+    for out, box, (end, value) in zip(outputs, piece.writes, state.ends, strict=True):
         rows = (box[out.dim][0], end)
         found.append(Wrote((*box[: out.dim], rows, *box[out.dim + 1 :]), value))
     return tuple(found)
 
 
 def gathered(
-    blocks: Iterator[Block | Rest],
+    blocks: Iterator[Block | PieceState],
     outputs: Sequence[Output],
     grains: Sequence[int],
-    since: Rest | None = None,
-) -> Iterator[Block | Rest]:
+    saved: PieceState | None = None,
+) -> Iterator[Block | PieceState]:
     """The same blocks in other cuts: each ends at a multiple of its output's grain, or is last.
 
     The blocks of an output follow one another along its dimension.
     """
     waiting: dict[int, list[Block]] = {number: [] for number in range(len(outputs))}
-    written = 0 if since is None else since.written
-    for one in () if since is None else since.waiting:
+    written = 0 if saved is None else saved.written
+    for one in () if saved is None else saved.waiting:
         waiting[one[0]].append(one)
     for block in blocks:
-        if isinstance(block, Rest):
-            rest = tuple(one for group in waiting.values() for one in group)
-            yield replace(block, waiting=rest, written=written)
+        if isinstance(block, PieceState):
+            blocks_left = tuple(one for group in waiting.values() for one in group)
+            yield replace(block, waiting=blocks_left, written=written)
             continue
         number = block[0]
         dim, grain = outputs[number].dim, grains[number]
@@ -173,21 +180,21 @@ def _joined(blocks: Sequence[Block], dim: int) -> Block:
     return number, start, np.concatenate([values for _, _, values in blocks], axis=dim)
 
 
-def _kept(piece: JobPiece, rest: Rest, targets: Sequence[Target]) -> Any:
-    """What is to be kept of a piece, as plain data, once all that it has written is on disk."""
+def _plain(piece: JobPiece, state: PieceState, targets: Sequence[Target]) -> Any:
+    """The state of a piece as plain data, once all that it has written is on disk."""
     for target in targets:
         target.flush()
     waiting = [
         (number, start, torch.from_numpy(np.ascontiguousarray(values)))
-        for number, start, values in rest.waiting
+        for number, start, values in state.waiting
     ]
-    return piece.number, rest.at, waiting, rest.written, rest.stands
+    return piece.number, state.at, waiting, state.written, state.ends
 
 
-def rest_of(piece: JobPiece, kept: Any) -> Rest | None:
-    """Where this piece stands by what was kept, if that is of this piece."""
-    if kept is None or kept[0] != piece.number:
+def saved_state(piece: JobPiece, saved: Any) -> PieceState | None:
+    """The saved state of this piece, or None."""
+    if saved is None or saved[0] != piece.number:
         return None
-    _, at, waiting, written, stands = kept
+    _, at, waiting, written, ends = saved
     blocks = tuple((number, tuple(start), values.numpy()) for number, start, values in waiting)
-    return Rest(at, blocks, written, tuple(stands))
+    return PieceState(at, blocks, written, tuple(ends))

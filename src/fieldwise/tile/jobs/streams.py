@@ -10,24 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.tree import named_state, tensors_in
+from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
+from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.amounts import size_text
 from fieldwise.tile.arrays import as_numpy, numpy_dtype
 from fieldwise.tile.bands.corners import corners, telling_shapes
-from fieldwise.tile.bands.passes import Pass
+from fieldwise.tile.bands.drive import clipped, drive, reading, state_at_start
+from fieldwise.tile.bands.passes import Pass, run_passes
 from fieldwise.tile.bands.plan import plan_of
 from fieldwise.tile.bands.program import Program
-from fieldwise.tile.bands.programs import GlobalOps, Programs
-from fieldwise.tile.bands.run import BandState
-from fieldwise.tile.bands.schedule import Schedule
-from fieldwise.tile.bands.sections import Section, legs, sections_of
+from fieldwise.tile.bands.programs import GlobalOps, Programs, Streaming
+from fieldwise.tile.bands.run import BandState, Engine, OutputRows
+from fieldwise.tile.bands.sections import Section, sections_of, steps
+from fieldwise.tile.call import ModelCall
 from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from fieldwise.tile.jobs.passes import go_through
-from fieldwise.tile.jobs.stepping import Halt, reader, stepped
-from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, Rest
+from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState
 
 Grains = Callable[[Output], int]
 """The rows that the file of an output takes at a time."""
@@ -39,39 +39,50 @@ BAND = 64
 class StreamWork:
     """A model compiled for one input size, and its plan (see work.Work).
 
-    passes: how often the input is gone through before the first piece
+    program: gives the outputs, once the passes are gone through
+    passes:  how often the input is gone through before the first piece
     """
 
-    run: Programs
+    streaming: Streaming
+    graph: Graph
     program: Program
     passes: int
     sections: tuple[Section, ...]
     plan: JobPlan
-    nodes: tuple[Node, ...]
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """See work.Work."""
+        return self.graph.nodes
 
     @property
     def device(self) -> torch.device:
         """Where it is computed."""
-        return self.run.device
+        return self.streaming.call.device
 
-    def prepared(self, source: Any, kept: Checkpoint | None = None) -> StreamWork:
+    def prepared(self, source: Any, checkpoint: Checkpoint | None = None) -> StreamWork:
         """See work.Work: the passes are gone through."""
         if not self.passes:
             return self
-        return replace(self, program=go_through(self.run, source, self._dtype, kept))
+
+        def go_through(
+            program: Program, state: BandState | None
+        ) -> Iterator[OutputRows | BandState]:
+            return self._driven(program, source, state)
+
+        axis = self.streaming.axis
+        return replace(self, program=run_passes(self.graph, axis, go_through, checkpoint))
 
     def verify(self, source: Any) -> RunCertificate:
         """See work.Work: sections and bands as narrow as they may be, so that there are seams."""
-        run, (shape,) = (
-            self.run,
-            telling_shapes(
-                lambda sizes: self.run.planned(sizes)[1],
-                (self.plan.shape,),
-                axis=self.plan.along,
-                band=self.plan.step,
-            ),
+        run = Programs(self.streaming)
+        (shape,) = telling_shapes(
+            lambda sizes: run.planned(sizes).program,
+            (self.plan.shape,),
+            axis=self.plan.along,
+            band=self.plan.step,
         )
-        double = run.doubled()
+        double = Programs(self.streaming.doubled())
         return verify(
             _pieces_of(run, shape),
             run.whole,
@@ -80,40 +91,28 @@ class StreamWork:
         )
 
     def blocks(
-        self, piece: JobPiece, source: Any, since: Rest | None = None
-    ) -> Iterator[Block | Rest]:
+        self, piece: JobPiece, source: Any, saved: PieceState | None = None
+    ) -> Iterator[Block | PieceState]:
         """See work.Work."""
         section, program = self.sections[piece.number], self.program
-        if since is None:
-            begun = Schedule.started_at(program.wiring, [lo for lo, _ in section.rows])
-            halt = Halt(0, BandState(tuple(begun.done)))
-        else:
-            halt = Halt.of(since.at)
+        state = state_at_start(program, section) if saved is None else BandState.of(saved.at)
+        for part in self._driven(program, source, state, section):
+            if isinstance(part, BandState):
+                yield PieceState(part.plain())
+            elif (rows := clipped(program, part, section.rows)) is not None:
+                yield self._block(*rows)
 
-        def coming(schedule: Schedule, done: int) -> Iterator[tuple[list[int], list[int]]]:
-            return legs(program, section, schedule, self.plan.step, done)
+    def _driven(
+        self, program: Program, source: Any, state: BandState | None, section: Section | None = None
+    ) -> Iterator[OutputRows | BandState]:
+        engine = Engine(program, self.device, state)
+        bands = steps(program, engine.schedule, self.plan.step, section, engine.steps)
+        return drive(engine, bands, reading(program, self.device, [source]), suspends=True)
 
-        read = reader(program, self.device, source, self._dtype)
-        for part in stepped(program, self.device, halt, coming, read):
-            if isinstance(part, Halt):
-                yield Rest(part.plain())
-            else:
-                number = program.wiring.outputs.index(part[0])
-                yield from self._clipped(number, *part[1:], section.rows[number])
-
-    @property
-    def _dtype(self) -> np.dtype[Any]:
-        return numpy_dtype(self.program.values[self.program.wiring.inputs[0]].dtype)
-
-    def _clipped(
-        self, number: int, at: int, rows: Tensor, wanted: tuple[int, int]
-    ) -> Iterator[Block]:
-        """Without the rows that were made for the sake of other outputs only."""
-        dim = self.plan.outputs[number].dim
-        lo, hi = max(at, wanted[0]), min(at + rows.shape[dim], wanted[1])
-        if lo < hi:
-            start = tuple(lo if d == dim else 0 for d in range(rows.dim()))
-            yield number, start, as_numpy(rows.narrow(dim, lo - at, hi - lo))
+    def _block(self, value: int, lo: int, rows: Tensor) -> Block:
+        dim = self.program.values[value].dim
+        start = tuple(lo if d == dim else 0 for d in range(rows.dim()))
+        return self.program.wiring.outputs.index(value), start, as_numpy(rows)
 
 
 def stream_work(
@@ -141,8 +140,9 @@ def stream_work(
     ``memory`` is not enough for the narrowest band, and for an output without the streamed axis.
     """
     example = torch.empty(tuple(shape), dtype=dtype, device="meta")
-    run = Programs(model, example, axis=axis, band=band or BAND, global_ops=global_ops)
-    passes, program = run.planned((tuple(shape),))
+    streaming = Streaming(ModelCall(model, example), axis, band or BAND, global_ops)
+    planned = Programs(streaming).planned((tuple(shape),))
+    passes, program = planned.passes, planned.program
     if program.fixed:
         named = ", ".join(f"'{name}'" for _, name, _ in program.fixed)
         raise UsageError(
@@ -165,28 +165,27 @@ def stream_work(
         "stream", axis % len(shape), band, tuple(shape), outputs, pieces,
         max(read / rows, 1.0), peak + held + waiting, _notes(program, passes, state + waiting),
     )  # fmt: skip
-    nodes = run.graph((tuple(shape),)).nodes
-    return StreamWork(run.of_band(band), program, len(passes), sections, plan, nodes)
+    streaming = replace(streaming, band=band)
+    return StreamWork(streaming, planned.graph, program, len(passes), sections, plan)
 
 
 def _pieces_of(run: Programs, shape: Shape) -> Callable[[Any], dict[str, Any]]:
     """A whole result put together from the shortest pieces; outputs by name."""
 
     def pieces(x: Any) -> dict[str, Any]:
-        (like,) = tensors_in(run.example)
         work = stream_work(
-            run.model,
+            run.call.model,
             shape,
-            dtype=like.dtype,
+            dtype=run.single_input().dtype,
             axis=run.axis,
             band=run.band,
             section=run.band,
-            global_ops=run.global_ops,
+            global_ops=run.streaming.global_ops,
         ).prepared(x)
         found = [np.empty(out.shape, out.dtype) for out in work.plan.outputs]
         for piece in work.plan.pieces:
             for block in work.blocks(piece, x):
-                if isinstance(block, Rest):
+                if isinstance(block, PieceState):
                     continue
                 number, start, values = block
                 ends = zip(start, values.shape, strict=True)
@@ -201,7 +200,8 @@ def _chosen_band(
 ) -> tuple[int, int, int]:
     """The band that was asked for or the widest that fits, its peak memory, and its state's.
 
-    What is kept between steps is there twice after a halt (see stepping), until the next step.
+    What is kept between steps is there twice once it is saved (see ``Engine.suspend``), until the
+    next step.
     """
     wanted = min(band or BAND, rows)
     while True:

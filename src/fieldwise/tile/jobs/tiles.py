@@ -16,10 +16,12 @@ from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node
 from fieldwise.tile.amounts import size_text
 from fieldwise.tile.arrays import as_numpy, numpy_dtype
+from fieldwise.tile.call import ModelCall
 from fieldwise.tile.certificate import RunCertificate
-from fieldwise.tile.crops import TiledModel, suggest_tile
+from fieldwise.tile.crops import TiledCallable, suggest_tile
 from fieldwise.tile.crops.parts import Tile
 from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.tile.crops.targets import PlannedModel
 from fieldwise.tile.errors import BudgetError
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output
 
@@ -30,12 +32,12 @@ TILE = 512
 class CropWork:
     """A model planned in tiles for one input size (see work.Work)."""
 
-    run: TiledModel
+    run: TiledCallable
     tiles: tuple[Tile, ...]
     plan: JobPlan
     nodes: tuple[Node, ...]
 
-    def prepared(self, source: Any, kept: Any = None) -> CropWork:  # noqa: ARG002
+    def prepared(self, source: Any, checkpoint: Any = None) -> CropWork:  # noqa: ARG002
         """See work.Work: a crop needs to know nothing else."""
         return self
 
@@ -43,7 +45,7 @@ class CropWork:
         """See work.Work."""
         return self.run.verify(source)
 
-    def blocks(self, piece: JobPiece, source: Any, since: Any = None) -> Iterator[Block]:  # noqa: ARG002
+    def blocks(self, piece: JobPiece, source: Any, saved: Any = None) -> Iterator[Block]:  # noqa: ARG002
         """See work.Work: a crop is computed in one go."""
         tile = self.tiles[piece.number]
         for number, found in enumerate(self.run.crop(tile, source)):
@@ -82,7 +84,7 @@ def crop_work(
 
 def _chosen(
     model: nn.Module, example: Tensor, tile: int | None, memory: int | None
-) -> tuple[TiledModel, TilePlan]:
+) -> tuple[TiledCallable, TilePlan]:
     """The tile that was asked for, or the largest that fits, planned.
 
     Which crops there will be is known of a plan only, so what was suggested is made smaller where
@@ -93,7 +95,7 @@ def _chosen(
     else:
         wanted = _suggested(model, example, max(memory, 0))
     while True:
-        run = TiledModel(model, example, tile=wanted)
+        run = TiledCallable(PlannedModel(ModelCall(model, example), wanted))
         plan = run.plan(example.shape)
         if memory is None or plan.crop_bytes <= memory:
             return run, plan

@@ -13,7 +13,7 @@ from fieldwise.tile.jobs.journal import Journal, journal_path, read_journal
 from fieldwise.tile.jobs.lock import hold
 from fieldwise.tile.jobs.paths import result_paths
 from fieldwise.tile.jobs.records import FileRecord, Wrote
-from fieldwise.tile.jobs.run import rest_of, written_by
+from fieldwise.tile.jobs.run import saved_state, written_by
 from fieldwise.tile.jobs.work import JobPiece, JobPlan
 
 
@@ -22,8 +22,8 @@ def distrust(
 ) -> None:
     """Let a journal that is gone on with forget what is not on disk as it was written.
 
-    What that was stands in ``journal.spoilt``.  Where an unfinished piece stands is forgotten too,
-    if not all of what it counts as written is there.
+    What that was stands in ``journal.spoilt``.  The saved state of an unfinished piece is forgotten
+    too, if not all of what it counts as written is there.
 
     views: the outputs on disk; grains: the rows that their files take at a time
     """
@@ -41,9 +41,9 @@ def distrust(
     saved = journal.piece.load()
     if saved is not None:
         piece = plan.pieces[saved[0]]
-        rest = rest_of(piece, saved)
-        assert rest is not None
-        why = fault(stored, written_by(rest, piece, plan.outputs))
+        state = saved_state(piece, saved)
+        assert state is not None
+        why = fault(stored, written_by(state, piece, plan.outputs))
         if why is not None:
             journal.piece.drop()
             told.append(f"the unfinished piece {piece.number} ({why})")

@@ -24,17 +24,18 @@ Block = tuple[int, tuple[int, ...], np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """Where the computation of a piece stands, to go on from there: plain data, see Checkpoint.
+class PieceState:
+    """The state of an unfinished piece, from which it can be gone on with.
 
+    at:      the state of the engine, as plain data (see Checkpoint)
     waiting: blocks that are not written yet; written: bytes of those that are
-    stands:  per output, where its written rows end, and their digest
+    ends:    per output, where its written rows end, and their digest
     """
 
     at: Any
     waiting: tuple[Block, ...] = ()
     written: int = 0
-    stands: tuple[tuple[int, int], ...] = ()
+    ends: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +112,10 @@ class Work(Protocol):
         """What will be done."""
         ...
 
-    def prepared(self, source: Any, kept: Checkpoint | None = None) -> Work:
+    def prepared(self, source: Any, checkpoint: Checkpoint | None = None) -> Work:
         """The same work, once what it must know of the whole source has been found out.
 
-        kept: where it may keep what it has found so far
+        checkpoint: where it may save what it has found so far
         """
         ...
 
@@ -126,11 +127,11 @@ class Work(Protocol):
         ...
 
     def blocks(
-        self, piece: JobPiece, source: Any, since: Rest | None = None
-    ) -> Iterator[Block | Rest]:
-        """Compute a piece from a source with the model's dimensions, or what is left of it.
+        self, piece: JobPiece, source: Any, saved: PieceState | None = None
+    ) -> Iterator[Block | PieceState]:
+        """Compute a piece from a source with the model's dimensions, or go on from a saved state.
 
         Blocks come in order along the outputs' dimension and lie within ``piece.writes``.  Between
-        them come places from which the piece can be gone on with, to the same bytes.
+        them come states from which the piece can be gone on with, to the same bytes.
         """
         ...

@@ -1,0 +1,104 @@
+"""A model with its example: how the model is called, and with inputs of which dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.capture import capture
+from fieldwise.capture.torch.example import as_example
+from fieldwise.capture.torch.running import copied, doubled, forward, in_double
+from fieldwise.capture.torch.tree import map_tensors, tensors_in
+from fieldwise.errors import UsageError
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Shape
+from fieldwise.tile.inputs import as_tensor, ordered
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelCall:
+    """A model in eval mode, which is not changed, and an example of what it is called with.
+
+    example: a tensor, or a tuple or dict of tensors; its sizes along streamed or tiled axes do not
+             matter
+    """
+
+    model: nn.Module
+    example: Any
+
+    @classmethod
+    def of(cls, model: nn.Module, example: Any) -> ModelCall:
+        """A call whose example may also be a shape, or shapes (see ``as_example``)."""
+        return cls(model, as_example(example, model))
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """The tensors of the example, each once."""
+        return list({id(tensor): tensor for tensor in tensors_in(self.example)}.values())
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shapes of these tensors."""
+        return [tuple(tensor.shape) for tensor in self.inputs]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs: on the device of its weights, or of the example if it has none."""
+        tensors = chain(self.model.parameters(), self.model.buffers(), self.inputs)
+        return next((t.device for t in tensors if not t.is_meta), torch.device("cpu"))
+
+    def ordered(self, given: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        """The given inputs in the order of the example's.
+
+        Raises UsageError for names that the example does not have, and for too few or too many.
+        """
+        inputs = ordered(self.example, given, named)
+        self.check_count(len(inputs))
+        return inputs
+
+    def check_count(self, count: int) -> None:
+        """Raise UsageError where so many inputs are fewer, or more, than the example has."""
+        if count != len(self.inputs):
+            raise UsageError(f"The model takes {len(self.inputs)} inputs and was given {count}.")
+
+    def resized(self, shapes: Sequence[Sequence[int]]) -> Any:
+        """The example with tensors of these shapes, without data.
+
+        Raises UsageError for too few or too many shapes.
+        """
+        self.check_count(len(shapes))
+        return self._nested(
+            torch.empty(tuple(shape), dtype=like.dtype, device="meta")
+            for shape, like in zip(shapes, self.inputs, strict=True)
+        )
+
+    def graph(self, shapes: Sequence[Shape]) -> Graph:
+        """The model captured on inputs of these shapes.  Raises CaptureError where it fails."""
+        return capture(self.model, self.resized(shapes))
+
+    def cast(self, number: int, x: Any, *, own: bool = False) -> Tensor:
+        """Input ``number`` as the model takes it; see ``inputs.as_tensor``."""
+        return as_tensor(x, self.device, self.inputs[number].dtype, own=own)
+
+    def run(self, given: Iterable[Any], *, draws: bool = True, writes: bool = True) -> Any:
+        """What the model returns for copies of the given inputs; see ``running.forward``."""
+        inputs = self._nested(self.cast(number, x, own=True) for number, x in enumerate(given))
+        return forward(self.model, inputs, draws=draws, writes=writes)
+
+    def doubled(self) -> ModelCall:
+        """A copy of the model, and the example, in float64."""
+        return ModelCall(doubled(copied(self.model)), self._nested(map(in_double, self.inputs)))
+
+    def without_data(self) -> ModelCall:
+        """The same model; the data of the example stay behind."""
+        return ModelCall(self.model, self.resized(self.shapes))
+
+    def _nested(self, tensors: Iterable[Any]) -> Any:
+        """Tensors in the places of the example's."""
+        twins = {id(like): x for like, x in zip(self.inputs, tensors, strict=True)}
+        return map_tensors(lambda tensor: twins[id(tensor)], self.example)

@@ -1,0 +1,186 @@
+"""What is run on crops: a model, which is planned for each size, or any callable with its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+
+from fieldwise.capture.torch.keeping import remembered
+from fieldwise.capture.torch.private import prepared
+from fieldwise.errors import UsageError
+from fieldwise.graph.spatial import Axes
+from fieldwise.tile.arrays import Shapes, owned
+from fieldwise.tile.call import ModelCall
+from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.tile.crops.planner import plan_tiles
+from fieldwise.tile.errors import TileError
+from fieldwise.tile.inputs import check_readable
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The inputs of a run in the order of a plan's shapes; ``names`` are those of the last ones."""
+
+    arrays: tuple[Any, ...]
+    names: tuple[str, ...] = ()
+
+    @property
+    def shapes(self) -> Shapes:
+        """The shapes of the inputs."""
+        return tuple(tuple(x.shape) for x in self.arrays)
+
+    def holding(self, arrays: Iterable[Any]) -> Arguments:
+        """Other arrays in the same places."""
+        return replace(self, arrays=tuple(arrays))
+
+    def passed_to(self, call: Callable[..., Any]) -> Any:
+        """What ``call`` returns for them."""
+        positional = len(self.arrays) - len(self.names)
+        named = dict(zip(self.names, self.arrays[positional:], strict=True))
+        return call(*self.arrays[:positional], **named)
+
+
+class Target(Protocol):
+    """What is run on crops."""
+
+    def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
+        """The inputs of a call.  Raises UsageError for what cannot be read."""
+        ...
+
+    def plan(self, *shapes: Sequence[int]) -> TilePlan:
+        """The plan for inputs of these shapes.  Raises UsageError where there is none."""
+        ...
+
+    def cast(self, given: Arguments) -> Arguments:
+        """The inputs as they are seen by what is called."""
+        ...
+
+    def whole(self, given: Arguments) -> Any:
+        """What is returned for these inputs, which stay as they are."""
+        ...
+
+    def crop(self, given: Arguments) -> Any:
+        """What is returned for crops of the inputs, which stay as they are."""
+        ...
+
+    def between_crops(self, plan: TilePlan) -> AbstractContextManager[None]:
+        """What holds from the first crop of a run to the last."""
+        ...
+
+    def doubled(self) -> Target | None:
+        """The same in float64, where that can be had."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnyCallable:
+    """A callable and the plan of the network that it runs; what it raises is its own."""
+
+    call: Callable[..., Any]
+    planned: TilePlan
+
+    def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
+        """See Target."""
+        given = Arguments((*inputs, *named.values()), tuple(named))
+        for number, x in enumerate(given.arrays):
+            check_readable(number, x)
+        return given
+
+    def plan(self, *shapes: Sequence[int]) -> TilePlan:
+        """See Target."""
+        given = tuple(tuple(shape) for shape in shapes)
+        if given and given != self.planned.shapes:
+            raise UsageError(
+                f"The plan is for inputs of {_by(self.planned.shapes)}, and these are "
+                f"{_by(given)}; plan for this size."
+            )
+        return self.planned
+
+    def cast(self, given: Arguments) -> Arguments:
+        """See Target."""
+        return given
+
+    def whole(self, given: Arguments) -> Any:
+        """See Target: copies are handed over, since a callable may change its input."""
+        return given.holding(map(owned, given.arrays)).passed_to(self.call)
+
+    def crop(self, given: Arguments) -> Any:
+        """See Target."""
+        return self.whole(given)
+
+    def between_crops(self, plan: TilePlan) -> AbstractContextManager[None]:  # noqa: ARG002
+        """See Target."""
+        return nullcontext()
+
+    def doubled(self) -> None:
+        """See Target."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedModel:
+    """A model, and how it is tiled; see ``plan_tiles``.
+
+    plans: those that were made so far
+    """
+
+    call: ModelCall
+    tile: int | Sequence[int]
+    axes: Axes | None = None
+    plans: dict[Shapes, TilePlan] = field(default_factory=dict)
+
+    def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
+        """See Target."""
+        given = Arguments(tuple(self.call.ordered(inputs, named)))
+        for number, (x, like) in enumerate(zip(given.arrays, self.call.inputs, strict=True)):
+            check_readable(number, x, like=like)
+        return given
+
+    def plan(self, *shapes: Sequence[int]) -> TilePlan:
+        """See Target: made once for each size."""
+        given = tuple(tuple(shape) for shape in shapes)
+        if given not in self.plans:
+            size = self.call.resized(given)
+            self.plans[given] = plan_tiles(self.call.model, size, tile=self.tile, axes=self.axes)
+        return self.plans[given]
+
+    def cast(self, given: Arguments) -> Arguments:
+        """See Target."""
+        return given.holding(self.call.cast(number, x) for number, x in enumerate(given.arrays))
+
+    def whole(self, given: Arguments) -> Any:
+        """See Target."""
+        plans = self.plans.values()
+        draws = any(plan.draws for plan in plans) or not plans
+        writes = any(plan.writes for plan in plans) or not plans
+        return self.call.run(given.arrays, draws=draws, writes=writes)
+
+    def crop(self, given: Arguments) -> Any:
+        """See Target.  Raises TileError where the model fails."""
+        try:
+            return self.whole(given)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            first = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise TileError(
+                f"The model fails on a crop of {_by(given.shapes)} ({first}), though without data "
+                f"torch runs it on that size; tile another axis, or run it on the whole input."
+            ) from error
+
+    @contextmanager
+    def between_crops(self, plan: TilePlan) -> Iterator[None]:
+        """See Target: what a crop stores on the model is there for no other crop."""
+        with remembered(self.call.model, parameters=plan.writes), prepared():
+            yield
+
+    def doubled(self) -> PlannedModel:
+        """See Target."""
+        return PlannedModel(self.call.doubled(), self.tile, self.axes)
+
+
+def _by(shapes: Sequence[Sequence[int]]) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in shapes)
