@@ -55,7 +55,7 @@ class Pass:
         ]
 
 
-class Sums:
+class PassSums:
     """What a pass has summed up of the rows that it was given."""
 
     def __init__(self, one: Pass) -> None:
@@ -89,7 +89,7 @@ class Sums:
         return _joined(summed.known() for summed in self._statistics)
 
 
-class Checkpoint(Protocol):
+class SavedPasses(Protocol):
     """Where the passes so far are saved, as plain data (see jobs.checkpoint)."""
 
     def load(self) -> Any:
@@ -147,7 +147,7 @@ def planned_passes(graph: Graph, axis: int, device: torch.device) -> tuple[list[
 
 
 def run_passes(
-    graph: Graph, axis: int, go_through: Going, checkpoint: Checkpoint | None = None
+    graph: Graph, axis: int, go_through: Going, checkpoint: SavedPasses | None = None
 ) -> Program:
     """The program that gives the outputs, after all passes over the input.
 
@@ -165,7 +165,7 @@ def run_passes(
 
     def found(one: Pass) -> KnownStatistics:
         nonlocal unfinished
-        sums = Sums(one)
+        sums = PassSums(one)
         parts = next(earlier, None)
         if parts is not None:
             sums.join(parts)
@@ -196,7 +196,7 @@ def _last_program(graph: Graph, axis: int, found: Callable[[Pass], KnownStatisti
     return compile_program(graph, axis, known=known, made=made)
 
 
-def _unfinished(finished: Sequence[PassParts], state: BandState, sums: Sums) -> Any:
+def _unfinished(finished: Sequence[PassParts], state: BandState, sums: PassSums) -> Any:
     """What is saved within a pass, as plain data."""
     return finished, (state.plain(), sums.parts())
 

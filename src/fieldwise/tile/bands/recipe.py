@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.bands.compile import compile_program
-from fieldwise.tile.bands.passes import Pass, PassParts, Sums, next_pass
+from fieldwise.tile.bands.passes import Pass, PassParts, PassSums, next_pass
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs, Streaming
 from fieldwise.tile.bands.statistics import KnownStatistics
@@ -62,7 +62,7 @@ class Recipe:
     def parts(self, findings: Findings, rows: Sequence[Tensor | None]) -> PassParts:
         """What the next pass sums up of some rows of each of its program's outputs."""
         one = self._pass(findings)
-        sums = Sums(one)
+        sums = PassSums(one)
         for value, taken in zip(one.program.wiring.outputs, rows, strict=True):
             if taken is not None:
                 sums.add(value, taken)
@@ -70,14 +70,14 @@ class Recipe:
 
     def joined(self, findings: Findings, parts: Sequence[PassParts]) -> PassParts:
         """The sums of stretches of rows that follow one another, in their order."""
-        sums = Sums(self._pass(findings))
+        sums = PassSums(self._pass(findings))
         for one in parts:
             sums.join(one)
         return sums.parts()
 
     def found(self, findings: Findings, parts: PassParts) -> Findings:
         """What is known after a pass, from the sums of all rows."""
-        sums = Sums(self._pass(findings))
+        sums = PassSums(self._pass(findings))
         sums.join(_on(self.device, parts))
         return Findings(uuid4().hex, findings.known.joined(sums.known()))
 

@@ -14,7 +14,7 @@ from fieldwise.tile.certificate import RunCertificate, Runnable, verify
 from fieldwise.tile.crops.outputs import chosen, kept, returned
 from fieldwise.tile.crops.parts import Tile
 from fieldwise.tile.crops.plan import TilePlan
-from fieldwise.tile.crops.targets import Arguments, Target
+from fieldwise.tile.crops.targets import Arguments, CropTarget
 from fieldwise.tile.inputs import check_complete
 
 
@@ -26,7 +26,7 @@ class TiledCallable:
     names.  A model is not changed, and runs where its weights are.
     """
 
-    def __init__(self, target: Target, *, verify: bool = False) -> None:
+    def __init__(self, target: CropTarget, *, verify: bool = False) -> None:
         self.target = target
         self._verify, self.certificates = verify, dict[Shapes, RunCertificate]()
 
@@ -95,7 +95,7 @@ class TiledCallable:
         return _cropped(self.target, self.plan(*given.shapes), tile, given)
 
 
-def _both(target: Target, plan: TilePlan, given: Arguments) -> tuple[Runnable, Runnable]:
+def _both(target: CropTarget, plan: TilePlan, given: Arguments) -> tuple[Runnable, Runnable]:
     """A run from pieces, and one at once, of arrays in the places of the given ones."""
 
     def named(found: Sequence[Any]) -> Any:
@@ -111,7 +111,7 @@ def _both(target: Target, plan: TilePlan, given: Arguments) -> tuple[Runnable, R
     return pieces, whole
 
 
-def _assembled(target: Target, plan: TilePlan, given: Arguments) -> list[Any]:
+def _assembled(target: CropTarget, plan: TilePlan, given: Arguments) -> list[Any]:
     """The planned outputs, each put together from its pieces."""
     tensors = isinstance(given.arrays[0], Tensor)
     found: list[Any] = [None] * len(plan.outputs)
@@ -124,14 +124,14 @@ def _assembled(target: Target, plan: TilePlan, given: Arguments) -> list[Any]:
     return found
 
 
-def _run(target: Target, plan: TilePlan, given: Arguments) -> Iterator[tuple[int, Tile, Any]]:
+def _run(target: CropTarget, plan: TilePlan, given: Arguments) -> Iterator[tuple[int, Tile, Any]]:
     for tile in plan.tiles():
         arrays = _cropped(target, plan, tile, given)
         while arrays:
             yield len(plan.outputs) - len(arrays), tile, arrays.pop(0)
 
 
-def _cropped(target: Target, plan: TilePlan, tile: Tile, given: Arguments) -> list[Any]:
+def _cropped(target: CropTarget, plan: TilePlan, tile: Tile, given: Arguments) -> list[Any]:
     crops = given.holding(_part(number, x, tile) for number, x in enumerate(given.arrays))
     arrays = chosen(target.crop(crops), plan.outputs)
     return [

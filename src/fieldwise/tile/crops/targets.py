@@ -44,7 +44,7 @@ class Arguments:
         return call(*self.arrays[:positional], **named)
 
 
-class Target(Protocol):
+class CropTarget(Protocol):
     """What is run on crops."""
 
     def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
@@ -71,7 +71,7 @@ class Target(Protocol):
         """What holds from the first crop of a run to the last."""
         ...
 
-    def doubled(self) -> Target | None:
+    def doubled(self) -> CropTarget | None:
         """The same in float64, where that can be had."""
         ...
 
@@ -84,14 +84,14 @@ class AnyCallable:
     planned: TilePlan
 
     def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
-        """See Target."""
+        """See CropTarget."""
         given = Arguments((*inputs, *named.values()), tuple(named))
         for number, x in enumerate(given.arrays):
             check_readable(number, x)
         return given
 
     def plan(self, *shapes: Sequence[int]) -> TilePlan:
-        """See Target."""
+        """See CropTarget."""
         given = tuple(tuple(shape) for shape in shapes)
         if given and given != self.planned.shapes:
             raise UsageError(
@@ -101,23 +101,23 @@ class AnyCallable:
         return self.planned
 
     def cast(self, given: Arguments) -> Arguments:
-        """See Target."""
+        """See CropTarget."""
         return given
 
     def whole(self, given: Arguments) -> Any:
-        """See Target: copies are handed over, since a callable may change its input."""
+        """See CropTarget: copies are handed over, since a callable may change its input."""
         return given.holding(map(owned, given.arrays)).passed_to(self.call)
 
     def crop(self, given: Arguments) -> Any:
-        """See Target."""
+        """See CropTarget."""
         return self.whole(given)
 
     def between_crops(self, plan: TilePlan) -> AbstractContextManager[None]:  # noqa: ARG002
-        """See Target."""
+        """See CropTarget."""
         return nullcontext()
 
     def doubled(self) -> None:
-        """See Target."""
+        """See CropTarget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +133,14 @@ class PlannedModel:
     plans: dict[Shapes, TilePlan] = field(default_factory=dict)
 
     def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
-        """See Target."""
+        """See CropTarget."""
         given = Arguments(tuple(self.call.ordered(inputs, named)))
         for number, (x, like) in enumerate(zip(given.arrays, self.call.inputs, strict=True)):
             check_readable(number, x, like=like)
         return given
 
     def plan(self, *shapes: Sequence[int]) -> TilePlan:
-        """See Target: made once for each size."""
+        """See CropTarget: made once for each size."""
         given = tuple(tuple(shape) for shape in shapes)
         if given not in self.plans:
             size = self.call.resized(given)
@@ -148,18 +148,18 @@ class PlannedModel:
         return self.plans[given]
 
     def cast(self, given: Arguments) -> Arguments:
-        """See Target."""
+        """See CropTarget."""
         return given.holding(self.call.cast(number, x) for number, x in enumerate(given.arrays))
 
     def whole(self, given: Arguments) -> Any:
-        """See Target."""
+        """See CropTarget."""
         plans = self.plans.values()
         draws = any(plan.draws for plan in plans) or not plans
         writes = any(plan.writes for plan in plans) or not plans
         return self.call.run(given.arrays, draws=draws, writes=writes)
 
     def crop(self, given: Arguments) -> Any:
-        """See Target.  Raises TileError where the model fails."""
+        """See CropTarget.  Raises TileError where the model fails."""
         try:
             return self.whole(given)
         except (MemoryError, torch.OutOfMemoryError):
@@ -173,12 +173,12 @@ class PlannedModel:
 
     @contextmanager
     def between_crops(self, plan: TilePlan) -> Iterator[None]:
-        """See Target: what a crop stores on the model is there for no other crop."""
+        """See CropTarget: what a crop stores on the model is there for no other crop."""
         with remembered(self.call.model, parameters=plan.writes), prepared():
             yield
 
     def doubled(self) -> PlannedModel:
-        """See Target."""
+        """See CropTarget."""
         return PlannedModel(self.call.doubled(), self.tile, self.axes)
 
 
