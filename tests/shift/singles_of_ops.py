@@ -120,6 +120,18 @@ def _fourier_layer(x: Tensor) -> Tensor:
     return torch.fft.irfft2(found, s=(12, 16))
 
 
+def _encoded(x: Tensor) -> Tensor:
+    """A whole layer of a transformer, over the positions of the width, as one op."""
+    tokens = _tokens(x)
+    shapes = ((6, 2), (6,), (2, 2), (2,)), ((2,),) * 4, ((3, 2), (3,), (2, 3), (2,))
+    attention, norms, mlp = (
+        [torch.ones(shape, dtype=x.dtype).cumsum(0) for shape in group] for group in shapes
+    )
+    return torch._transformer_encoder_layer_fwd(
+        tokens, 2, 1, *attention, True, False, 1e-5, *norms, *mlp
+    )
+
+
 def _noise() -> Tensor:
     return torch.randn(1, 2, 12, 16, generator=torch.Generator().manual_seed(1)).double()
 
@@ -316,6 +328,10 @@ SINGLES_OF_OPS: dict[str, Single] = {
     "a convolution by weights that derive from the input": holds(
         lambda x: F.conv2d(x, x.mean((0, 2, 3))[:, None, None, None].expand(2, 2, 1, 1)),
         interior=None,
+    ),
+    "a layer of a transformer": holds(_encoded, result_axis=1, interior=None),
+    "a layer of a transformer, its channels": broken(
+        _encoded, "own weight", axis=1, result_axis=None, interior=None
     ),
     "noise of a fixed slope that is not drawn": holds(
         lambda x, noise: torch.ops.aten.rrelu_with_noise(x, noise, 0.1, 0.3, False), noise=_noise
