@@ -276,9 +276,12 @@ def drawn(mutants: Sequence[Changed], seed: str) -> list[Changed]:
 def tried_before(file: str, mutants: Sequence[Changed]) -> tuple[list[Mutant], list[Changed]]:
     """Of the mutants that were tried last time, those that need not be tried again, and the rest.
 
-    Those survived that nobody has found to be equivalent.
+    Those survived that nobody has found to be equivalent.  Exits where the file has changed since,
+    so that some of them cannot be tried again.
     """
     before, reviewed = [one for one in read_results() if one.file == file], read_reviewed()
+    if not {place(one) for one in before} <= {place(mutant) for mutant, _ in mutants}:
+        raise SystemExit(f"{file} has changed since its mutants were tried; leave out --again.")
     is_settled = {
         place(one): one.verdict != "survived" or is_equivalent(one, reviewed) for one in before
     }

@@ -126,6 +126,13 @@ KNOWN: dict[str, tuple[Callable[[Tensor], Tensor], list[tuple[str, str | None]]]
         lambda x: x @ (RAMP[:, None] * RAMP).sin(),
         [("a product with a constant matrix weighs positions one by one", "use a convolution")],
     ),
+    "attention with dropout": (
+        lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5),
+        [("it draws at random", "call model.eval()")],
+    ),
+    "slopes drawn at random": (
+        lambda x: torch.rrelu(x, training=True), [("it draws at random", "call model.eval()")],
+    ),
     "a full turn": (
         lambda x: F.avg_pool2d(x, (1, 8)).expand(-1, -1, -1, 1) * F.conv2d(
             x, torch.ones(2, 2, 1, 8, dtype=x.dtype), stride=8),
