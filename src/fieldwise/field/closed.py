@@ -16,7 +16,7 @@ from fieldwise.field.products import DigitLayout, Guards, Product, Track, over
 from fieldwise.field.state import MOST, ValueState, joined, untold
 from fieldwise.field.transfer import Narrowed, transfer
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Read, Shape, step_shapes
+from fieldwise.graph.ir import Node, Read, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,8 @@ _MANY_READS = 16
 def _read(
     graph: Graph, node: Node, read: Read, name: str, state: ValueState, beside: int
 ) -> ValueState:
-    shapes = step_shapes(read, graph.shape(node.operands[read.operand]), graph.shape(name))
-    for step, (before, after) in zip(read.steps, shapes, strict=True):
+    operand = graph.shape(node.operands[read.operand])
+    for step, before, after in read.forward(operand, graph.shape(name)):
         if 0 in before or 0 in after:
             state = _empty(state, before, after)
         else:

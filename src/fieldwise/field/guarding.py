@@ -22,16 +22,12 @@ def landings(
     """Per operand dimension that some result indices miss: the result's, and those that do not."""
     found = {}
     for dim, coord in enumerate(coords):
-        if isinstance(coord, Along) and not _is_kept(coord, before[dim], after[coord.dim]):
+        if isinstance(coord, Along) and not coord.keeps(before[dim], after[coord.dim]):
             size = after[coord.dim]
             reached = _reached(coord.map, coord.border, before[dim], size)
             if reached.count < size:
                 found[dim] = coord.dim, reached
     return found
-
-
-def _is_kept(coord: Along, before: int, after: int) -> bool:
-    return before == after and coord.map.is_identity
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fieldwise.axes import Border, IndexSet, Region
 from fieldwise.axes.region import Sides
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Coord, Fixed, Read, Separable, Shape, Unknown, step_shapes
+from fieldwise.graph.ir import Along, Coord, Fixed, Read, Separable, Shape, Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,7 @@ def push(graph: Graph, name: str, region: Region) -> dict[str, Reach]:
 
 def _pulled(read: Read, reach: Reach, operand: Shape, result: Shape) -> Reach:
     """A reach of the result carried back through the steps of one read."""
-    steps = zip(read.steps, step_shapes(read, operand, result), strict=True)
-    for step, (before, after) in reversed(list(steps)):
+    for step, before, after in read.backward(operand, result):
         if isinstance(step, Separable):
             region, inside = _pull_step(step, reach.region, before)
             sure = region
@@ -116,8 +115,7 @@ def _pulled(read: Read, reach: Reach, operand: Shape, result: Shape) -> Reach:
 
 def _pushed(read: Read, reach: Reach, operand: Shape, result: Shape) -> Reach:
     """A reach of the operand carried forwards through the steps of one read."""
-    steps = zip(read.steps, step_shapes(read, operand, result), strict=True)
-    for step, (before, after) in steps:
+    for step, before, after in read.forward(operand, result):
         if isinstance(step, Separable):
             region = _push_step(step, reach.region, before, after)
             same = reach.sure is reach.region

@@ -25,7 +25,7 @@ def transfer(
     beside: how many other reads the result is the union of
     """
     if isinstance(step, Separable):
-        if not step.where and before == after and _is_identity(step):
+        if not step.where and before == after and step.is_identity:
             return state
         return _separable(state, step, before, after, beside)
     return state if before == after else _reshaped(state, before, after)
@@ -57,13 +57,6 @@ def _is_own(step: Separable, dim: int) -> bool:
     """Whether result dimension ``dim`` is the operand's dimension of that number, unchanged."""
     coord = step.coords[dim] if dim < len(step.coords) else None
     return isinstance(coord, Along) and coord.dim == dim and coord.map.is_identity
-
-
-def _is_identity(step: Separable) -> bool:
-    return all(
-        isinstance(coord, Along) and coord.dim == dim and coord.map.is_identity
-        for dim, coord in enumerate(step.coords)
-    )
 
 
 # -------------------------------------------------------------------- separable steps
@@ -105,13 +98,9 @@ def _every(state: ValueState) -> tuple[Product, ...]:
     return state.products if same else (*state.products, *state.local)
 
 
-def _passes(coord: Along, before: int, after: int) -> bool:
-    return before == after and coord.map.is_identity
-
-
 def _stays(coord: Coord, dim: int, before: Shape, after: Shape) -> bool:
     """Whether operand dimension ``dim`` is result dimension ``dim``, unchanged."""
-    return isinstance(coord, Along) and coord.dim == dim and _passes(coord, before[dim], after[dim])
+    return isinstance(coord, Along) and coord.dim == dim and coord.keeps(before[dim], after[dim])
 
 
 def _untouched(
@@ -140,7 +129,7 @@ def _needs_one_digit(
     """Whether a dimension's index is followed as one: its digits do not pass, or are cut."""
     coord = step.coords[dim]
     if isinstance(coord, Along):
-        return not _passes(coord, before[dim], after[coord.dim])
+        return not coord.keeps(before[dim], after[coord.dim])
     return isinstance(coord, Fixed) or dim in guarded
 
 
@@ -152,7 +141,7 @@ def _result_layout(
     for dim, coord in enumerate(step.coords):
         if not isinstance(coord, Along):
             continue
-        if len(layout[dim]) > 1 and _passes(coord, before[dim], after[coord.dim]):
+        if len(layout[dim]) > 1 and coord.keeps(before[dim], after[coord.dim]):
             out[coord.dim] = layout[dim]
         elif len(out[coord.dim]) == 1:
             stems = out[coord.dim][0][1] | descent(layout[dim])
@@ -176,7 +165,7 @@ class _Scene:
 
     def keeps(self, coord: Along, dim: int) -> bool:
         """Whether the digits of operand dimension ``dim`` are those of the result's."""
-        return _passes(coord, self.before[dim], self.after[coord.dim])
+        return coord.keeps(self.before[dim], self.after[coord.dim])
 
     def stays(self, dim: int) -> bool:
         """Whether operand dimension ``dim`` is result dimension ``dim``, unchanged."""

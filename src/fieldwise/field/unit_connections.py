@@ -20,7 +20,7 @@ from fieldwise.errors import UsageError
 from fieldwise.field.analysis import FieldReport, receptive_fields
 from fieldwise.field.pull import pull
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Node, Read, Separable, straight
+from fieldwise.graph.ir import Along, Node, Read
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +250,10 @@ class _Network:
         """The row that an element-wise op on one row shares with its operand; else None."""
         reads = [read for read in node.reads[place] if node.operands[read.operand] in self.dims]
         below = {row_of[node.operands[read.operand]] for read in reads}
-        elementwise = (Separable(straight(len(self.graph.shape(name)))),)
         if len(below) != 1 or any(
-            read.steps != elementwise
+            read.single is None
+            or read.single.where
+            or not read.single.is_identity
             or self.graph.shape(node.operands[read.operand]) != self.graph.shape(name)
             for read in reads
         ):
@@ -300,18 +301,15 @@ class _Network:
     def _regular(self, name: str, operand: str, read: Read) -> Along | None:
         """The coordinate of the axis, where the read is one step that follows it."""
         dim, result_dim = self.dims[operand], self.dims[name]
-        if len(read.steps) > 1 or dim is None or result_dim is None:
+        if read.single is None or dim is None or result_dim is None:
             return None
-        step = read.steps[0]
-        if not isinstance(step, Separable):
-            return None
-        coord = step.coords[dim]
+        coord = read.single.coords[dim]
         return coord if isinstance(coord, Along) and coord.dim == result_dim else None
 
     def _reads_at_all(self, name: str, read: Read, out: int) -> bool:
-        step = read.steps[0]
-        assert isinstance(step, Separable)
-        return all(out in indices for dim, indices in step.where if dim == self.dims[name])
+        assert read.single is not None
+        where = read.single.where
+        return all(out in indices for dim, indices in where if dim == self.dims[name])
 
     def _places(self, name: str) -> tuple[Fraction, Fraction]:
         """(start, stride): the mean centre over the phases, or spread evenly."""

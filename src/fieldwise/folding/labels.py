@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldwise.folding.refusal import Stays
-from fieldwise.graph.ir import Along, Coord, Fixed, Read, Reshape, Separable, Shape, step_shapes
+from fieldwise.graph.ir import Along, Coord, Fixed, Read, Reshape, Separable, Shape
 
 Labels = NDArray[np.int64]
 BARE = -1
@@ -37,8 +37,7 @@ def pulled(
 
     Raises Stays where elements with different labels read the same element.
     """
-    shapes = step_shapes(read, operand, result)
-    for step, (before, after) in reversed(list(zip(read.steps, shapes, strict=True))):
+    for step, before, after in read.backward(operand, result):
         if isinstance(step, Reshape):
             labels = _reshaped(labels, after, before)
         else:
@@ -51,8 +50,7 @@ def pushed(labels: Labels, read: Read, operand: Shape, result: Shape) -> Labels:
 
     Raises Stays where one element of the result reads elements with different labels.
     """
-    shapes = step_shapes(read, operand, result)
-    for step, (before, after) in zip(read.steps, shapes, strict=True):
+    for step, before, after in read.forward(operand, result):
         if isinstance(step, Reshape):
             labels = _reshaped(labels, before, after)
         else:

@@ -9,7 +9,7 @@ from fieldwise.axes import Border
 from fieldwise.folding.refusal import Stays
 from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Node, Read, Ref, Separable, Shape, identity, step_shapes
+from fieldwise.graph.ir import Along, Node, Read, Ref, Separable, Shape
 
 _ADDS_SEVERAL = "which counts a shift several times"
 _WHY_NO_SHIFT = {
@@ -105,9 +105,9 @@ _ADDING = ("add", "sub")
 
 def _is_copied(read: Read) -> bool:
     """Whether what is read is handed on, element by element."""
-    (step, *more) = read.steps
-    plain = isinstance(step, Separable) and read == identity(read.operand, len(step.coords))
-    return plain and not more and read.kind.combines == "one"
+    step = read.single
+    plain = step is not None and not step.where and step.is_identity
+    return plain and read.kind.combines == "one"
 
 
 def _adds_nothing(node: Node) -> bool:
@@ -186,7 +186,7 @@ def _copies(graph: Graph, node: Node, reads: Sequence[Read], shape: Shape) -> li
 def _copied_to(read: Read, before: Shape, after: Shape) -> int:
     """How many places of a result are copied through a read; 0 where that is not easily told."""
     count, guards = prod(after), 0
-    for step, (old, new) in zip(read.steps, step_shapes(read, before, after), strict=True):
+    for step, old, new in read.forward(before, after):
         if not isinstance(step, Separable):
             continue
         guards += bool(step.where)

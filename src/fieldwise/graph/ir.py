@@ -11,10 +11,9 @@ most have one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -43,6 +42,10 @@ class Along:
     dim: int
     map: AxisMap | Table = IDENTITY
     border: Border = Border.DROP
+
+    def keeps(self, before: int, after: int) -> bool:
+        """Whether index i is index i, in an operand and in a result of these sizes there."""
+        return before == after and self.map.is_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,14 @@ class Separable:
     coords: tuple[Coord, ...]
     where: tuple[tuple[int, IndexSet], ...] = ()
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether index i reads index i, in every dimension, where it reads at all."""
+        return all(
+            isinstance(coord, Along) and coord.dim == dim and coord.map.is_identity
+            for dim, coord in enumerate(self.coords)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Reshape:
@@ -86,6 +97,8 @@ class Reshape:
 
 
 Step = Separable | Reshape
+Hop = tuple[Step, Shape, Shape]
+"""A step of a read, and the shapes before it and after it: towards the operand, and the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,31 @@ class Read:
     steps: tuple[Step, ...]
     shapes: tuple[Shape, ...] = ()
     kind: Kind = field(default=UNKNOWN_KIND, compare=False, repr=False)
+
+    def forward(self, operand: Shape, result: Shape) -> Sequence[Hop]:
+        """The way from an operand to a result of these shapes, step by step.
+
+        >>> [(before, after) for _, before, after in reshape(0).forward((2, 3), (6,))]
+        [((2, 3), (6,))]
+        """
+        if not self.shapes:
+            return ((self.steps[0], operand, result),)
+        before, after = (operand, *self.shapes), (*self.shapes, result)
+        return tuple(zip(self.steps, before, after, strict=True))
+
+    def backward(self, operand: Shape, result: Shape) -> Iterator[Hop]:
+        """The same from the result to the operand."""
+        return reversed(self.forward(operand, result))
+
+    @property
+    def single(self) -> Separable | None:
+        """Its only step, where that is one and no reshape."""
+        step = self.steps[0]
+        return step if len(self.steps) == 1 and isinstance(step, Separable) else None
+
+    def coords(self) -> Iterator[Coord]:
+        """The coordinates of all its steps."""
+        return (c for step in self.steps if isinstance(step, Separable) for c in step.coords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +180,10 @@ class Node:
     call: int = 1
     parameters: tuple[str, ...] = ()
     source: Call | None = field(default=None, compare=False, repr=False)
+
+    def coords(self) -> Iterator[Coord]:
+        """The coordinates of all its reads."""
+        return (coord for reads in self.reads for read in reads for coord in read.coords())
 
 
 # -------------------------------------------------------------------- making reads
@@ -205,12 +247,6 @@ def unknown(operand: int, rank: int, why: str) -> Read:
     if not rank:
         return Read(operand, (Reshape(), Separable((Unknown(why),))), ((1,),))
     return separable(operand, *(Unknown(why) for _ in range(rank)))
-
-
-def step_shapes(read: Read, operand_shape: Shape, result_shape: Shape) -> list[tuple[Shape, Shape]]:
-    """Per step of a read, the shape before it and the shape after it."""
-    shapes = (operand_shape, *read.shapes, result_shape)
-    return list(pairwise(shapes))
 
 
 def numel(shape: Shape) -> int:

@@ -31,7 +31,6 @@ from fieldwise.graph.ir import (
     Step,
     Value,
     Whole,
-    step_shapes,
 )
 
 ValuesByName = Mapping[str, Value]
@@ -105,26 +104,19 @@ def _reads(node: Node, values: ValuesByName) -> str:
 
 def _read(read: Read, node: Node, result_shape: Shape, values: ValuesByName) -> str:
     operand = node.operands[read.operand]
-    hops = step_shapes(read, values[operand].shape, result_shape)
-    steps = (_step(step, after) for step, (_, after) in zip(read.steps, hops, strict=True))
+    hops = read.forward(values[operand].shape, result_shape)
+    steps = (_step(step, after) for step, _, after in hops)
     return f"%{operand}{''.join(steps)}"
 
 
 def _step(step: Step, after: Shape) -> str:
     if not isinstance(step, Separable):
         return f".reshape({_shape(after)})"
-    if not step.where and _is_pointwise(step, after):
+    if not step.where and len(step.coords) == len(after) and step.is_identity:
         return "[...]"
     index = ", ".join(_coord(coord) for coord in step.coords)
     limits = " and ".join(f"i{dim} in {_set(indices)}" for dim, indices in step.where)
     return f"[{index} where {limits}]" if limits else f"[{index}]"
-
-
-def _is_pointwise(step: Separable, after: Shape) -> bool:
-    return len(step.coords) == len(after) and all(
-        isinstance(coord, Along) and coord.dim == dim and coord.map.is_identity
-        for dim, coord in enumerate(step.coords)
-    )
 
 
 def _coord(coord: Coord) -> str:

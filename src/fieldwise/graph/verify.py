@@ -18,7 +18,6 @@ from fieldwise.graph.ir import (
     Shape,
     Step,
     numel,
-    step_shapes,
 )
 
 
@@ -136,8 +135,7 @@ def _verify_read(
             f"the read of '{operand}' has {len(read.steps)} steps and {len(read.shapes)} shapes "
             "between them."
         )
-    hops = step_shapes(read, graph.shape(operand), result_shape)
-    for step, (before, after) in zip(read.steps, hops, strict=True):
+    for step, before, after in read.forward(graph.shape(operand), result_shape):
         try:
             _verify_step(step, before, after)
         except GraphError as error:

@@ -29,7 +29,6 @@ from fieldwise.graph.ir import (
     Shape,
     Unknown,
     Whole,
-    step_shapes,
 )
 from fieldwise.graph.kinds import Kind
 from fieldwise.testing.outcome import Outcome, outcome_of, worst
@@ -251,8 +250,7 @@ def _each(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
 
 def _coords(site: Site) -> Iterator[tuple[Coord, int]]:
     for read in site.reads:
-        shapes = step_shapes(read, tuple(site.x.shape), site.shape)
-        for step, (before, _) in zip(read.steps, shapes, strict=True):
+        for step, before, _ in read.forward(tuple(site.x.shape), site.shape):
             if isinstance(step, Separable):
                 yield from zip(step.coords, before, strict=True)
 
@@ -285,7 +283,7 @@ def _follows(site: Site, kind: Kind) -> Iterator[str]:
         return
     shapes = [*map(site.graph.shape, site.node.operands)]
     shapes += [tuple(constant.shape) for constant in again.constants]
-    if any(isinstance(c, Unknown) for r in reads for s in _separable(r) for c in s.coords):
+    if any(isinstance(coord, Unknown) for read in reads for coord in read.coords()):
         return
     driven = [_driven(read, shapes[read.operand], site.shape) for read in reads]
     if None in driven:
@@ -306,11 +304,11 @@ def _driven(read: Read, before: Shape, after: Shape) -> list[tuple[int, bool]] |
 
     None for one of several steps.
     """
-    (step, *more) = read.steps
-    if more or not isinstance(step, Separable):
+    step = read.single
+    if step is None:
         return None
     return [
-        (coord.dim, coord.map.is_identity and size == after[coord.dim])
+        (coord.dim, coord.keeps(size, after[coord.dim]))
         for coord, size in zip(step.coords, before, strict=True)
         if isinstance(coord, Along)
     ]
@@ -324,9 +322,10 @@ def _whole(site: Site) -> list[int]:
     """The dimensions of the operand that every read reads whole."""
     found = set(range(site.x.dim()))
     for read in site.reads:
-        if len(read.steps) != 1 or not isinstance(read.steps[0], Separable) or read.steps[0].where:
+        step = read.single
+        if step is None or step.where:
             return []
-        found &= {d for d, coord in enumerate(read.steps[0].coords) if isinstance(coord, Whole)}
+        found &= {dim for dim, coord in enumerate(step.coords) if isinstance(coord, Whole)}
     return sorted(dim for dim in found if site.x.shape[dim] > 1)
 
 

@@ -23,7 +23,7 @@ from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.overloads import describe, tensors_of
 from fieldwise.graph.calls import bind, changed, constants_of, operator_of, replay
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Ref, Separable, Unknown
+from fieldwise.graph.ir import Node, Ref, Unknown
 
 INF = float("inf")
 
@@ -107,13 +107,7 @@ def _closes(tensor: Tensor) -> bool:
 
 
 def _reads_by_data(node: Node) -> bool:
-    steps = (step for reads in node.reads for read in reads for step in read.steps)
-    return any(
-        isinstance(coord, Unknown)
-        for step in steps
-        if isinstance(step, Separable)
-        for coord in step.coords
-    )
+    return any(isinstance(coord, Unknown) for coord in node.coords())
 
 
 def _operand(name: str, graph: Graph, known: Mapping[str, Tensor]) -> Tensor:

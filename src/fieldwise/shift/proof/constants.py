@@ -8,7 +8,7 @@ from typing import Any
 
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.constants import Constant, constant, is_flat, tensors
-from fieldwise.graph.ir import Along, Read, Reshape, Separable, Shape, step_shapes
+from fieldwise.graph.ir import Along, Read, Reshape, Separable, Shape
 from fieldwise.graph.treatment import Treatment
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import Layout, moves, stays
@@ -111,8 +111,7 @@ def _rows(frame: Frame, known: Constant, read: Read) -> Constant:
 
     Raises BreaksError where positions and rows do not correspond one by one.
     """
-    shapes = step_shapes(read, known.shape, frame.result)
-    for step, (before, after) in zip(read.steps, shapes, strict=True):
+    for step, before, after in read.forward(known.shape, frame.result):
         if isinstance(step, Reshape):
             known = known.spread(before).as_dims(after)
         else:
@@ -125,7 +124,7 @@ def _places(known: Constant, step: Separable, after: Shape) -> list[int | None]:
     places: dict[int, int] = {}
     for number, coord in enumerate(step.coords):
         if isinstance(coord, Along) and not known.uniform_along(number):
-            if not coord.map.is_identity or known.shape[number] != after[coord.dim]:
+            if not coord.keeps(known.shape[number], after[coord.dim]):
                 raise BreaksError(_UNKNOWN_READS)
             places[coord.dim] = number
     return [places.get(dim) for dim in range(len(after))]

@@ -8,7 +8,7 @@ from fieldwise.axes import AxisMap
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.constants import tensors
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Coord, Fixed, Node, Read, Separable, Whole, numel, step_shapes
+from fieldwise.graph.ir import Along, Coord, Fixed, Node, Read, Separable, Whole, numel
 from fieldwise.graph.treatment import CONTRACTIONS, TABLE
 
 
@@ -38,10 +38,10 @@ def _terms(graph: Graph, node: Node) -> int:
 
 
 def _read_at_once(graph: Graph, node: Node, read: Read, result: str) -> int:
-    shapes = step_shapes(read, graph.shape(node.operands[read.operand]), graph.shape(result))
+    operand = graph.shape(node.operands[read.operand])
     return prod(
         _indices(coord, size)
-        for step, (before, _) in zip(read.steps, shapes, strict=True)
+        for step, before, _ in read.forward(operand, graph.shape(result))
         if isinstance(step, Separable)
         for coord, size in zip(step.coords, before, strict=True)
     )

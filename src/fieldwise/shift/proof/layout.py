@@ -120,7 +120,7 @@ def read_along(dim: Dim, along: Along, after: int, voice: Voice, *, averages: bo
     Raises BreaksError where the result does not follow.
     """
     index, border, size = along.map, along.border, size_of(dim)
-    if index.is_identity and size == after:
+    if along.keeps(size, after):
         return dim
     if not moves(dim):
         inside = _inside(index, after, size) or border is not Border.DROP

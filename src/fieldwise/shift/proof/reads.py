@@ -13,7 +13,6 @@ from fieldwise.graph.ir import (
     Shape,
     Unknown,
     Whole,
-    step_shapes,
 )
 from fieldwise.graph.treatment import Treatment
 from fieldwise.shift.proof.combine import joined, reshaped
@@ -65,8 +64,7 @@ def _of_read(frame: Frame, treatment: Treatment, read: Read) -> tuple[Layout, li
     """What one read makes, and of which indices of the result: of those in any of the guards."""
     layout, guards = frame.layout(read.operand), [Guard()]
     before = frame.graph.shape(frame.node.operands[read.operand])
-    shapes = step_shapes(read, before, frame.result)
-    for step, (old, new) in zip(read.steps, shapes, strict=True):
+    for step, old, new in read.forward(before, frame.result):
         if isinstance(step, Reshape):
             layout = reshaped(layout, old, new, frame.voice)
             guards = [part for guard in guards for part in _regrouped(guard, old, new)]
@@ -105,8 +103,7 @@ def _carried(guard: Guard, step: Separable, shapes: tuple[Shape, Shape]) -> Guar
     found = dict(step.where)
     for dim, side in guard.items():
         coord = step.coords[dim]
-        kept = isinstance(coord, Along) and coord.map.is_identity
-        if not isinstance(coord, Along) or not kept or shapes[0][dim] != shapes[1][coord.dim]:
+        if not isinstance(coord, Along) or not coord.keeps(shapes[0][dim], shapes[1][coord.dim]):
             raise BreaksError(Fault("it reads on where only some indices are read", known=False))
         found[coord.dim] = side & found.get(coord.dim, side)
     return found
@@ -117,7 +114,7 @@ def _driven(frame: Frame, treatment: Treatment) -> set[int]:
     found: set[int] = set()
     for read in frame.node.reads[frame.position]:
         before = frame.graph.shape(frame.node.operands[read.operand])
-        step, (old, new) = read.steps[-1], step_shapes(read, before, frame.result)[-1]
+        step, old, new = read.forward(before, frame.result)[-1]
         if isinstance(step, Reshape):
             return set(range(len(frame.result)))
         kept = treatment.whole == "kept" and old == new

@@ -11,7 +11,6 @@ from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from fieldwise.axes import AxisMap
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.ir import Along, Read, Ref, Separable
 from fieldwise.shift.proof.frame import Frame
@@ -60,8 +59,8 @@ def _guarded(read: Read) -> list[int]:
 
 def _passes_on(frame: Frame, read: Read) -> bool:
     """Whether an operand is read as it is, uncast, but for where it stands along what moves."""
-    step, layout = read.steps[0], frame.layout(read.operand)
-    if len(read.steps) != 1 or not isinstance(step, Separable) or len(list(movers(layout))) != 1:
+    step, layout = read.single, frame.layout(read.operand)
+    if step is None or len(list(movers(layout))) != 1:
         return False
     values, node = frame.graph.values, frame.node
     if values[node.operands[read.operand]].dtype != values[node.results[frame.position]].dtype:
@@ -69,14 +68,13 @@ def _passes_on(frame: Frame, read: Read) -> bool:
     return len(step.coords) == len(frame.result) and all(
         isinstance(coord, Along)
         and coord.dim == dim
-        and (any(movers((layout[dim],))) or _passes(coord, layout[dim], frame.result[dim]))
+        and (any(movers((layout[dim],))) or coord.keeps(_size(layout[dim]), frame.result[dim]))
         for dim, coord in enumerate(step.coords)
     )
 
 
-def _passes(coord: Along, dim: Dim, after: int) -> bool:
-    size = sum(_length(part) for part in dim)
-    return isinstance(coord.map, AxisMap) and coord.map.is_identity and size == after
+def _size(dim: Dim) -> int:
+    return sum(_length(part) for part in dim)
 
 
 def _length(part: tuple[SignalDigit, ...]) -> int:

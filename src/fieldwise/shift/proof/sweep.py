@@ -20,7 +20,7 @@ from fieldwise.errors import UsageError
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.constants import constant
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Node, Separable, Value
+from fieldwise.graph.ir import Along, Node, Value
 from fieldwise.graph.names import aliases, resolve
 from fieldwise.graph.spatial import Axes, spatial_axes
 from fieldwise.shift.certificate import (
@@ -203,11 +203,9 @@ _LARGER = "use a larger input"
 
 def _wraps(node: Node) -> bool:
     """Whether a node pads circularly."""
-    steps = (step for reads in node.reads for read in reads for step in read.steps)
-    coords = (coord for step in steps if isinstance(step, Separable) for coord in step.coords)
     return node.op == "pad" and any(
         isinstance(coord, Along) and coord.border is Border.WRAP and not coord.map.is_identity
-        for coord in coords
+        for coord in node.coords()
     )
 
 

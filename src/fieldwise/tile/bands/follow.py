@@ -16,7 +16,6 @@ from fieldwise.graph.ir import (
     Separable,
     Shape,
     Unknown,
-    step_shapes,
 )
 from fieldwise.tile.errors import Blocked
 
@@ -36,7 +35,7 @@ def follow(read: Read, dim: int, operand: Shape, result: Shape) -> Followed:
     Raises Blocked, with the reason, where no result dimension carries it on in row order.
     """
     found = Followed(dim)
-    for step, (before, after) in zip(read.steps, step_shapes(read, operand, result), strict=True):
+    for step, before, after in read.forward(operand, result):
         if isinstance(step, Reshape):
             group = Regroup.of(before, after, found.dim)
             found = _then(found, Followed(group.after, group.map()), after)
@@ -194,8 +193,8 @@ def place_along(read: Read, dim: int, result: Shape) -> int | None:
 
     Raises Blocked where a row reads otherwise, or where rows are told apart by their position.
     """
-    (step, *more) = read.steps
-    if more or not isinstance(step, Separable):
+    step = read.single
+    if step is None:
         raise Blocked("it is not known which rows of a constant it reads")
     if any(place == dim for place, _ in step.where):
         raise Blocked("it treats rows by their position along the axis")

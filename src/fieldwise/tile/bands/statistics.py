@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fieldwise.graph.calls import arguments, replay
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Coord, Node, Separable, Shape, Whole
+from fieldwise.graph.ir import Along, Coord, Node, Shape, Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +111,10 @@ def _reads_whole(node: Node, dim: int, size: int, results: Sequence[Shape]) -> b
         (read, shape) for reads, shape in zip(node.reads, results, strict=True) for read in reads
     ]
     return bool(found) and all(
-        len(read.steps) == 1
-        and isinstance(step, Separable)
+        (step := read.single) is not None
         and not step.where
         and _is_whole(step.coords[dim], size, shape)
         for read, shape in found
-        for step in read.steps
     )
 
 

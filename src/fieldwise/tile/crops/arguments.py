@@ -18,7 +18,7 @@ from fieldwise.capture.torch.rereading import reread_node
 from fieldwise.graph.calls import arguments, drops_out, is_tensor, op_name
 from fieldwise.graph.constants import Constant, constant, tensors
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Node, Ref, Separable, Shape, Unknown, Whole
+from fieldwise.graph.ir import Along, Node, Ref, Shape, Unknown, Whole
 from fieldwise.graph.treatment import TABLE, Treatment
 from fieldwise.tile.crops.match import Match, Matches, single
 from fieldwise.tile.crops.steps import LostError
@@ -82,15 +82,8 @@ def is_regular(node: Node) -> bool:
 
 
 def _reads_regularly(node: Node) -> bool:
-    return all(
-        isinstance(coord.map, AxisMap)
-        for reads in node.reads
-        for read in reads
-        for step in read.steps
-        if isinstance(step, Separable)
-        for coord in step.coords
-        if isinstance(coord, Along)
-    )
+    along = (coord for coord in node.coords() if isinstance(coord, Along))
+    return all(isinstance(coord.map, AxisMap) for coord in along)
 
 
 def _equal(one: Any, two: Any) -> bool:
@@ -165,9 +158,7 @@ def with_constant_reads(
 
 def _reads_anywhere(node: Node) -> bool:
     """Whether it reads at positions that its reads do not tell apart (by an index, say)."""
-    steps = (step for reads in node.reads for read in reads for step in read.steps)
-    coords = (coord for step in steps if isinstance(step, Separable) for coord in step.coords)
-    return any(isinstance(coord, (Whole, Unknown)) for coord in coords)
+    return any(isinstance(coord, (Whole, Unknown)) for coord in node.coords())
 
 
 def _tensor_pairs(nodes: tuple[Node, Node]) -> Iterator[tuple[str, Any, Any]]:

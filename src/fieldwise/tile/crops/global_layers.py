@@ -97,8 +97,8 @@ def _bounded(name: str, forms: Forms) -> set[int]:
 
 
 def _through(graph: Graph, node: Node, read: Read, name: str, found: MovingDims) -> Iterator[int]:
-    operand, step = node.operands[read.operand], read.steps[0]
-    if len(read.steps) > 1 or not isinstance(step, Separable):
+    operand, step = node.operands[read.operand], read.single
+    if step is None:
         return
     for dim in found.get(operand, ()):
         coord = step.coords[dim]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 from typing import Any, Literal
 
@@ -30,7 +30,6 @@ from fieldwise.graph.ir import (
     Separable,
     Unknown,
     Whole,
-    step_shapes,
 )
 
 Pattern = np.ndarray
@@ -136,8 +135,8 @@ def _result(
     for read in reads:
         operand = node.operands[read.operand]
         matrix = np.eye(size, dtype=bool)
-        hops = step_shapes(read, graph.shape(operand), graph.shape(result))
-        for step, (before, after) in reversed(list(zip(read.steps, hops, strict=True))):
+        shapes = (graph.shape(operand), *read.shapes, graph.shape(result))
+        for step, (before, after) in reversed(list(zip(read.steps, pairwise(shapes), strict=True))):
             if isinstance(step, Separable):
                 matrix = _chain(matrix, _step(step, before, after))
             assert prod(before) == matrix.shape[1]

@@ -14,7 +14,7 @@ import numpy as np
 
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.constants import Constant, Values, constant
-from fieldwise.graph.ir import Ref, Separable, Unknown
+from fieldwise.graph.ir import Ref, Unknown
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import movers, size_of
 from fieldwise.shift.proof.signal import BreaksError, Fault
@@ -38,7 +38,8 @@ def needs_reads(frame: Frame) -> bool:
     written = _written(given)
     if not isinstance(written, Ref):
         return False
-    exact = not any(map(_is_unknown, frame.node.reads[frame.position]))
+    reads = frame.node.reads[frame.position]
+    exact = not any(isinstance(coord, Unknown) for read in reads for coord in read.coords())
     if exact and (frame.node.op != "index_put" or _is_line(given)):
         return True
     layout = frame.layout(written.operand)
@@ -96,11 +97,6 @@ def _is_line(given: Mapping[str, Any]) -> bool:
 
 def _written(given: Mapping[str, Any]) -> Any:
     return next((given[name] for name in _WRITTEN if given.get(name) is not None), None)
-
-
-def _is_unknown(read: Any) -> bool:
-    coords = (c for step in read.steps if isinstance(step, Separable) for c in step.coords)
-    return any(isinstance(coord, Unknown) for coord in coords)
 
 
 def _placed(frame: Frame, given: Mapping[str, Any], values: Values | bool, into: Values) -> Values:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fieldwise.axes import Border
 from fieldwise.graph.calls import replay
-from fieldwise.graph.ir import Along, Coord, Ref, Separable
+from fieldwise.graph.ir import Along, Coord, Ref
 from fieldwise.tile.bands.follow import Regroup
 from fieldwise.tile.bands.kernels.constants import POSITIONAL
 from fieldwise.tile.bands.kernels.passing import passing
@@ -102,12 +102,10 @@ def _moves_rows_only(site: Site, link: Link, *, but: Sequence[int]) -> bool:
 
     sizes = [(*shape[: link.dim], *shape[link.dim + 1 :]) for shape in (link.shape, site.shape)]
     return sizes[0] == sizes[1] and all(
-        len(read.steps) == 1
-        and isinstance(step, Separable)
+        (step := read.single) is not None
         and not step.where
         and all(stays(dim, coord) for dim, coord in enumerate(step.coords))
         for read in site.node.reads[site.result]
-        for step in read.steps
     )
 
 

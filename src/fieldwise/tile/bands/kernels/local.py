@@ -18,7 +18,7 @@ from torch import Tensor
 from fieldwise.capture.torch.rereading import reread
 from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.graph.calls import constants_of, opened, replay
-from fieldwise.graph.ir import Call, Read, Separable, Unknown
+from fieldwise.graph.ir import Call, Read, Unknown
 from fieldwise.tile.bands.follow import follow, place_along
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.bands.kernels.registry import KernelRun, Link, Rows, Site
@@ -127,7 +127,7 @@ def _opened(site: Site) -> tuple[Call, list[_Constant]]:
     constants = list[_Constant]()
     for number, tensor in enumerate(found.constants, start=len(shapes)):
         mine = [read for read in reads if read.operand == number]
-        if any(_is_unknown(read) for read in mine):
+        if any(isinstance(coord, Unknown) for read in mine for coord in read.coords()):
             raise Blocked("it is not known which rows of a constant it reads")
         constants.append(_Constant.of(site, tensor, _place(site, mine)))
     return found.call, constants
@@ -147,15 +147,6 @@ def _place(site: Site, reads: Sequence[Read]) -> int | None:
     if len(places) > 1:
         raise Blocked("it reads one tensor in different ways")
     return places.pop() if places else None
-
-
-def _is_unknown(read: Read) -> bool:
-    return any(
-        isinstance(coord, Unknown)
-        for step in read.steps
-        if isinstance(step, Separable)
-        for coord in step.coords
-    )
 
 
 # -------------------------------------------------------------------- one row fewer
