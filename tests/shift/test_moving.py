@@ -14,6 +14,7 @@ from fieldwise.shift.proof.signal import (
     Moving,
     Same,
     SignalDigit,
+    Spectrum,
     Still,
     blamed,
     merged,
@@ -87,3 +88,11 @@ def test_what_is_doubted_has_the_faults_of_before_and_none_is_known():
     assert [fault.why for _, fault in found.faults] == ["zero padding", "a crop"]
     assert all(fault.known for _, fault in mine.faults)
     assert not any(fault.known for _, fault in found.faults)
+
+
+@pytest.mark.parametrize(("first", "is_in_order"), [(0, True), (8, True), (-8, True), (4, False)])
+def test_frequencies_stand_in_order_up_to_whole_turns(first: int, is_in_order: bool) -> None:
+    spectrum = Spectrum(8, Fraction(1), 8, first=first)
+    assert spectrum.in_order is is_in_order
+    assert spectrum.picked(range(8)).in_order is is_in_order
+    assert not spectrum.picked(range(7, -1, -1)).in_order
