@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -198,3 +199,14 @@ def test_a_type_has_a_name_of_its_own():
     """One word for one idea: who reads a name knows which type it is (aliases are types too)."""
     found = Counter(name for path in MODULES for name in types_of(parsed(path)))
     assert {name for name, count in found.items() if count > 1} == MEANT_TWICE
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_every_file_that_a_page_names_exists(page: str):
+    """By the end of its path, as the tables of ARCHITECTURE.md name files of one room."""
+    root = SOURCE.parents[1]
+    named = set(re.findall(r"`([a-z_/]+\.py)`", (root / page).read_text(encoding="utf-8")))
+    there = [f"/{name_of(path)}" for path in MODULES]
+    there += [str(path) for room in ("tests", "benchmarks") for path in (root / room).rglob("*.py")]
+    assert [one for one in named if not any(path.endswith(f"/{one}") for path in there)] == []
+    assert named
