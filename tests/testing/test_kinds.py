@@ -20,7 +20,7 @@ from fieldwise.errors import FieldwiseError
 from fieldwise.graph.ir import Along, identity, separable
 from fieldwise.graph.kinds import ANY, COPY, ELEMENTWISE, MEAN, PRODUCT, SUM, UNKNOWN_KIND, Kind
 from fieldwise.testing import check_kinds
-from fieldwise.testing.kinds import Site, broken, sites
+from fieldwise.testing.kinds import KindSite, broken, sites
 from fieldwise.testing.running import as_module
 
 COMPOSED = ("Transformer",)
@@ -28,14 +28,14 @@ COMPOSED = ("Transformer",)
 
 
 @cache
-def all_sites() -> tuple[tuple[str, Site], ...]:
+def all_sites() -> tuple[tuple[str, KindSite], ...]:
     """Every result and operand of the ops in torch's samples, one sample each."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return tuple(_sites())
 
 
-def _sites() -> Iterator[tuple[str, Site]]:
+def _sites() -> Iterator[tuple[str, KindSite]]:
     ones = set[str]()  # element-wise: a sample in one form is enough
     for name, make in sources().items():
         if any(word in name for word in COMPOSED):

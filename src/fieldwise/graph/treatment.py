@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Whole = Literal["symmetric", "kept", "ordered"]
-Constants = Literal["none", "broadcast", "trailing", "rows", "listed", "copied"]
+WholeTreatment = Literal["symmetric", "kept", "ordered"]
+ConstantPlaces = Literal["none", "broadcast", "trailing", "rows", "listed", "copied"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Treatment:
     results:   how many results it is true of; None: all; the others hold positions
     """
 
-    whole: Whole = "ordered"
-    constants: Constants = "none"
+    whole: WholeTreatment = "ordered"
+    constants: ConstantPlaces = "none"
     averages: bool = False
     channels: bool = False
     repeats: bool = False

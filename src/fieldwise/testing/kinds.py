@@ -34,7 +34,7 @@ from fieldwise.graph.kinds import Kind
 from fieldwise.testing.outcome import Outcome, outcome_of, worst
 from fieldwise.testing.running import as_module, doubled
 
-Values = dict[int, Tensor]
+ValuesByNumber = dict[int, Tensor]
 """Operands by number."""
 
 
@@ -58,7 +58,7 @@ def kinds_outcome(model: Any, inputs: Sequence[Tensor]) -> Outcome:
     return worst(_judged(site, site.kind) for site in sites(graph, inputs))
 
 
-def _judged(site: Site, kind: Kind) -> Outcome:
+def _judged(site: KindSite, kind: Kind) -> Outcome:
     found = list(broken(site, kind))
     node = site.node
     where = f"{node.op} ({node.results[site.result]}), operand {site.operand}: "
@@ -68,7 +68,7 @@ def _judged(site: Site, kind: Kind) -> Outcome:
 
 
 @dataclass(frozen=True)
-class Site:
+class KindSite:
     """One result of a recorded call as a function of one operand.
 
     others: the operands of the call as they are
@@ -79,7 +79,7 @@ class Site:
     node: Node
     result: int
     operand: int
-    others: Values
+    others: ValuesByNumber
     beside: tuple[int, ...]
 
     @property
@@ -117,7 +117,7 @@ class Site:
         """The result where all operands that are read in the same way are changed."""
         return self.at({n: change(n, self.others[n]) for n in self.beside})
 
-    def uniform(self, seed: int) -> Site:
+    def uniform(self, seed: int) -> KindSite:
         """The same call where every tensor holds one number, each tensor its own."""
         dice = torch.Generator().manual_seed(seed)
         source = self.node.source
@@ -127,7 +127,7 @@ class Site:
         return replace(self, node=node, others=others)
 
 
-def sites(graph: Graph, inputs: Sequence[Tensor]) -> Iterator[Site]:
+def sites(graph: Graph, inputs: Sequence[Tensor]) -> Iterator[KindSite]:
     """What of a graph's calls can be judged: of results and operands that are read in one way."""
     values = dict(zip(graph.inputs, inputs, strict=True))
     for node in graph.nodes:
@@ -145,10 +145,10 @@ def sites(graph: Graph, inputs: Sequence[Tensor]) -> Iterator[Site]:
             for operand, found in kinds.items():
                 if len(found) == 1 and all(kind.is_known for kind in found):
                     beside = tuple(n for n, kind in kinds.items() if kind == found)
-                    yield Site(graph, node, result, operand, others, beside)
+                    yield KindSite(graph, node, result, operand, others, beside)
 
 
-def broken(site: Site, kind: Kind) -> Iterator[str]:
+def broken(site: KindSite, kind: Kind) -> Iterator[str]:
     """The laws of a kind that the op does not obey, each as a sentence."""
     try:
         site(site.x)
@@ -176,7 +176,7 @@ _ANOTHER = 1 << 20
 # -------------------------------------------------------------------- how it combines
 
 
-def _one(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _one(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
     dice = torch.Generator().manual_seed(_ANOTHER)
     if not site.x.is_floating_point():
         return
@@ -189,7 +189,7 @@ def _one(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
         yield "an element is none of those of the operand, or another one for other numbers"
 
 
-def _order(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _order(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
     if not site.x.is_floating_point():
         return
     dice = torch.Generator().manual_seed(_ANOTHER)
@@ -201,23 +201,23 @@ def _order(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
         yield "it does not pass a scale and a shift"
 
 
-def _mean(site: Site, kind: Kind) -> Iterator[str]:
+def _mean(site: KindSite, kind: Kind) -> Iterator[str]:
     yield from _sum(site, kind)
     if _numbers(site.x) and not _alike(site.mapped(lambda _, t: t + 3.0), site(site.x) + 3.0):
         yield "it does not pass a shift"
 
 
-def _sum(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _sum(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
     if _numbers(site.x):
         yield from _affine(site, site.beside)
 
 
-def _product(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _product(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
     if _numbers(site.x):
         yield from _affine(site, (site.operand,))
 
 
-def _affine(site: Site, operands: tuple[int, ...]) -> Iterator[str]:
+def _affine(site: KindSite, operands: tuple[int, ...]) -> Iterator[str]:
     dice = torch.Generator().manual_seed(_ANOTHER)
     one = {n: site.others[n] for n in operands}
     two = {n: _random(t, dice) for n, t in one.items()}
@@ -227,7 +227,7 @@ def _affine(site: Site, operands: tuple[int, ...]) -> Iterator[str]:
         yield "it is not linear"
 
 
-def _place(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _place(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
     y = site(site.x)
     if y.is_floating_point() or y.is_complex():
         yield "it gives no whole numbers"
@@ -237,7 +237,7 @@ def _place(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
         yield "it gives another place after a scale and a shift"
 
 
-def _each(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _each(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
     if any(_several(coord, size) for coord, size in _coords(site)):
         yield "it reads several elements"
     for seed in (1, 2):
@@ -248,7 +248,7 @@ def _each(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
             return
 
 
-def _coords(site: Site) -> Iterator[tuple[Coord, int]]:
+def _coords(site: KindSite) -> Iterator[tuple[Coord, int]]:
     for read in site.reads:
         for step, before, _ in read.forward(tuple(site.x.shape), site.shape):
             if isinstance(step, Separable):
@@ -261,11 +261,11 @@ def _several(coord: Coord, size: int) -> bool:
     return size > 1 and not (isinstance(coord, Fixed) and coord.indices.count == 1)
 
 
-def _nothing(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _nothing(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
     yield from ()
 
 
-_LAWS: Mapping[str, Callable[[Site, Kind], Iterator[str]]] = {
+_LAWS: Mapping[str, Callable[[KindSite, Kind], Iterator[str]]] = {
     "one": _one, "order": _order, "mean": _mean, "sum": _sum, "product": _product,
     "place": _place, "each": _each, "asked": _nothing, "any": _nothing, "unknown": _nothing,
 }  # fmt: skip
@@ -273,7 +273,7 @@ _LAWS: Mapping[str, Callable[[Site, Kind], Iterator[str]]] = {
 # -------------------------------------------------------------------- dimensions
 
 
-def _follows(site: Site, kind: Kind) -> Iterator[str]:
+def _follows(site: KindSite, kind: Kind) -> Iterator[str]:
     """Along what all reads follow, places are treated alike."""
     again = reread_node(site.node, site.graph)
     if again is None or kind.combines == "place":
@@ -318,7 +318,7 @@ def _separable(read: Read) -> list[Separable]:
     return [step for step in read.steps if isinstance(step, Separable)]
 
 
-def _whole(site: Site) -> list[int]:
+def _whole(site: KindSite) -> list[int]:
     """The dimensions of the operand that every read reads whole."""
     found = set(range(site.x.dim()))
     for read in site.reads:
@@ -329,7 +329,7 @@ def _whole(site: Site) -> list[int]:
     return sorted(dim for dim in found if site.x.shape[dim] > 1)
 
 
-def _symmetry(site: Site, kind: Kind) -> Iterator[str]:
+def _symmetry(site: KindSite, kind: Kind) -> Iterator[str]:
     flat = replace(site.uniform(1), others={**site.uniform(1).others, site.operand: site.x})
     y = flat(site.x)
     for dim in _whole(site):
@@ -340,7 +340,7 @@ def _symmetry(site: Site, kind: Kind) -> Iterator[str]:
             yield f"the order of dimension {dim} matters"
 
 
-def _joining(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _joining(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
     whole = _whole(site)
     for dim in whole:
         size = site.x.shape[dim] // 2
@@ -356,7 +356,7 @@ def _joining(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
             yield f"parts of dimension {dim} do not make the whole"
 
 
-def _scanning(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _scanning(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
     for read in site.reads:
         for step in _separable(read):
             for dim, coord in enumerate(step.coords):
@@ -371,7 +371,7 @@ def _scanning(site: Site, kind: Kind) -> Iterator[str]:  # noqa: ARG001
 # -------------------------------------------------------------------- arguments
 
 
-def _geometry(site: Site, kind: Kind) -> Iterator[str]:
+def _geometry(site: KindSite, kind: Kind) -> Iterator[str]:
     """With another value of an argument, and the same reads, it makes the same result."""
     if site.result or site.operand != site.beside[0]:
         return  # the same arguments again
@@ -386,7 +386,7 @@ def _geometry(site: Site, kind: Kind) -> Iterator[str]:
                 break
 
 
-def _changed(site: Site, name: str, value: Any) -> Tensor | None:
+def _changed(site: KindSite, name: str, value: Any) -> Tensor | None:
     """The result with another value of an argument; None where it reads otherwise then."""
     source = site.node.source
     assert source is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fieldwise.views.diagram_layout import Dot, Label, Layout, Mark, Stroke, arrange
+from fieldwise.views.diagram_layout import DiagramLayout, Dot, Label, Mark, Stroke, arrange
 from fieldwise.views.plot_canvas import FAINT, GROUND, INK, MEDIUM, STRONG, new_figure
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def connection_diagram(*networks: Connections, titles: Sequence[str] = ()) -> Fi
     return figure
 
 
-def _draw(axes: Axes, layout: Layout) -> None:
+def _draw(axes: Axes, layout: DiagramLayout) -> None:
     for stroke in layout.strokes:
         _stroke(axes, stroke)
     for dot in layout.dots:

@@ -29,8 +29,8 @@ WIDTH = 8.0
 MODELS = 4
 
 Mark = Literal["seen", "plain", "padding", "used padding"]
-Line = Literal["seen", "faint", "zero", "bracket"]
-Place = Literal["left", "center", "right"]
+LineStyle = Literal["seen", "faint", "zero", "bracket"]
+Anchor = Literal["left", "center", "right"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Stroke:
     name: str
     start: tuple[float, float]
     end: tuple[float, float]
-    line: Line
+    line: LineStyle
     bend: float = 0.0
 
 
@@ -63,12 +63,12 @@ class Label:
     y: float
     text: str
     size: float = 9.0
-    place: Place = "center"
+    place: Anchor = "center"
     strong: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DiagramLayout:
     """A whole diagram, the origin at its lower left."""
 
     width: float
@@ -78,7 +78,7 @@ class Layout:
     labels: tuple[Label, ...]
 
 
-def arrange(networks: Sequence[Connections], titles: Sequence[str]) -> Layout:
+def arrange(networks: Sequence[Connections], titles: Sequence[str]) -> DiagramLayout:
     """The layout of these networks side by side, one title each.
 
     Raises UsageError for more than fits the width and stays readable, with what to leave out.
@@ -110,7 +110,7 @@ def arrange(networks: Sequence[Connections], titles: Sequence[str]) -> Layout:
         strokes += drawn.strokes()
         labels += drawn.labels()
         left += panel.width(scale) + spare / (2 * len(panels))
-    return Layout(WIDTH, height, tuple(dots), tuple(strokes), tuple(labels))
+    return DiagramLayout(WIDTH, height, tuple(dots), tuple(strokes), tuple(labels))
 
 
 def _scale(panels: Sequence[Panel]) -> float:
@@ -252,7 +252,7 @@ class _Drawing:
             yield Label(x, self.floor - 0.53 - 0.17 * number, line, strong=number == 0)
 
 
-def _line(edge: Edge) -> Line:
+def _line(edge: Edge) -> LineStyle:
     if not edge.seen:
         return "faint"
     return "zero" if edge.index is None else "seen"
