@@ -12,7 +12,7 @@ from typing import Any
 
 
 class FieldwiseError(Exception):
-    """Base of all errors that a user can cause and mend; the text is one sentence or two."""
+    """Base of all errors that a user can cause and repair; the text is one sentence or two."""
 
 
 class UsageError(FieldwiseError):

@@ -217,7 +217,7 @@ def _import(spec: str, path: str) -> Any:
     except Exception as error:
         raise UsageError(
             f"Importing {path!r} for {spec!r} raised {type(error).__name__}: {error}; "
-            "mend the module first."
+            "repair the module first."
         ) from error
 
 

@@ -41,7 +41,7 @@ class Padding(StrEnum):
 
 
 class Repair(StrEnum):
-    """How strides and borders are mended."""
+    """How strides and borders are repaired."""
 
     circular = "circular"
     antialias = "antialias"
@@ -98,7 +98,8 @@ def shift(
     """What a shift of the input does to the outputs: proven, and what breaks it.
 
     'circular' is the shift with periodic boundaries, 'interior' the outputs that no padding and no
-    edge can reach, 'carried' those of them that a shift by one period brings to others of them.
+    edge can reach, 'carried' the positions whose value, after a shift by one period, appears at
+    another interior position.
     Of several inputs one is shifted, by default the first; a measurement shifts all of its rank.
 
     A repaired copy is measured before it is written.  Exit code 1 where the repair did not succeed,

@@ -62,7 +62,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody knows which indices are read: all of them, marked as inexact for this reason."""
+    """It is not known which indices are read: all of them, marked as inexact for this reason."""
 
     why: str
 

@@ -32,7 +32,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """A node that ends the proof: its result, module and reason, and what mends it.
+    """A node that ends the proof: its result, module and reason, and what repairs it.
 
     known: False where the proof ends because what the op does with positions is not known, or
            whether what comes after undoes it: it may or may not break the equivariance
@@ -89,7 +89,7 @@ class Interior:
 
     @property
     def carried(self) -> tuple[int, int] | None:
-        """Those positions that a shift by one period carries to others of them.
+        """The positions whose value, after a shift by one period, is at another interior position.
 
         >>> Interior((3, 17), period=32, step=1).carried
         (3, 16)

@@ -33,7 +33,7 @@ def render(
     rank: of the input, whose axes are called D, H and W
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("value", "axis", "circular", "interior", "broken by"):
+    for title in ("value", "axis", "circular", "interior", "because of"):
         table.add_column(title, overflow="fold")
     for certificate in (*outputs, *layers):
         for axis in certificate.axes:
@@ -99,7 +99,7 @@ def _conditions(certificates: Sequence[Certificate]) -> list[str]:
 
 
 def _remedies(certificates: Sequence[Certificate]) -> list[str]:
-    """What mends those that break the circular theorem, each reason once."""
+    """What repairs those that break the circular theorem, each reason once."""
     found = {
         breaker.why: breaker.remedy
         for certificate in certificates
@@ -107,7 +107,7 @@ def _remedies(certificates: Sequence[Certificate]) -> list[str]:
         for breaker in axis.broken_by[:_BREAKERS]
         if breaker.remedy
     }
-    return [f"mend '{why}': {remedy}" for why, remedy in found.items()]
+    return [f"to repair '{why}': {remedy}" for why, remedy in found.items()]
 
 
 def _named(axis: AxisCertificate) -> Sequence[Breaker]:

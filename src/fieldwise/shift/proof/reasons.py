@@ -1,4 +1,4 @@
-"""What a report says of a window that is no longer whole, and how to mend it."""
+"""What a report says of a window that is no longer whole, and how to repair it."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A *moving* digit is a window onto a signal: position i holds the signal's position ``at + i``, and
 shifting the input by t samples moves the signal by ``rate · t`` positions.  In the circular
-theorem the signal repeats after ``turn`` positions; in the interior theorem it is unbounded.  The
-window need not be honest everywhere: beyond the ``clean`` positions stands padding.  A convolution
+theorem the signal repeats after ``turn`` positions; in the interior theorem it is unbounded.  Some
+positions may hold padding; ``clean`` lists those that hold the signal.  A convolution
 that is padded, cropped and resampled is followed by following its window; only at an output, or
 where an op reads the whole axis, must the window be ``whole``: clean, and a whole number of turns.
 """
@@ -24,7 +24,7 @@ Condition = Literal["dirty", "short", "long"]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why the proof ends, and what mends it; ``node`` is filled in by the node it happens at.
+    """Why the proof ends, and what repairs it; ``node`` is filled in by the node it happens at.
 
     known:   False where the proof ends for want of knowledge, which proves nothing
     settled: whether what is broken has met weights of its own, so that no later sum, crop or fixed

@@ -353,5 +353,5 @@ def _executor(site: Site) -> Executor:
 
 _UNCUT = ("conv", "max_pool", "avg_pool", "unfold", "reshape", "pixel_unshuffle")
 _CARRY_STATE = ("lstm", "gru", "rnn_tanh", "rnn_relu", "cumulative")
-_WHOLE = "Until it is mended, run the model on the whole input."
+_WHOLE = "Until it is repaired, run the model on the whole input."
 _REMEDY = "Stream another axis, cut these layers off, or run the model on the whole input."

@@ -157,7 +157,7 @@ class Engine:
             raise StreamError(
                 f"The rows from {task.lo} to {task.hi} could not be computed",
                 [reason(op.node, fault(error))],
-                "Until it is mended, run the model on the whole input.",
+                "Until it is repaired, run the model on the whole input.",
             ) from error
         return made
 

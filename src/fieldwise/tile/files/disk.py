@@ -79,7 +79,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(
-            f"Cannot write {str(path)!r}: {error.strerror or error}; mend that, and --resume goes "
+            f"Cannot write {str(path)!r}: {error.strerror or error}; fix that, and --resume goes "
             "on from what is on disk."
         ) from error
 
