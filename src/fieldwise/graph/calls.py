@@ -137,6 +137,22 @@ def _tensors(values: Iterable[Any]) -> list[Any]:
     return found
 
 
+def is_same(one: Any, other: Any, tensors: Callable[[Any, Any], bool]) -> bool:
+    """Whether two arguments are the same, constant tensors in the judgement of ``tensors``.
+
+    >>> is_same([Ref(0), (1, 2)], [Ref(0), [1, 2]], lambda *_: False)
+    True
+    >>> is_same(1, True, lambda *_: False)
+    False
+    """
+    if is_tensor(one) and is_tensor(other):
+        return tensors(one, other)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(is_same(*pair, tensors) for pair in pairs)
+    return type(one) is type(other) and bool(one == other)
+
+
 # -------------------------------------------------------------------- made again
 
 

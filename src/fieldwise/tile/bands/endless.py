@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from fieldwise.errors import Reason
+from fieldwise.graph.calls import is_same
 from fieldwise.tile.bands.program import Op, Program
 from fieldwise.tile.errors import StreamError, reason
 from fieldwise.tile.outputs import constants_of
@@ -50,23 +49,14 @@ def _same_arguments(one: Op, other: Op) -> bool:
     mine, theirs = one.node.source, other.node.source
     if one.node.op in _SIZED or mine is None or theirs is None:
         return True
-    return _equal([mine.args, dict(mine.kwargs)], [theirs.args, dict(theirs.kwargs)])
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one is other or _equal_rows(one, other)
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    return bool(one == other)
+    given, again = ([*call.args, *sorted(call.kwargs.items())] for call in (mine, theirs))
+    return is_same(given, again, _equal_rows)
 
 
 def _equal_rows(one: Tensor, other: Tensor) -> bool:
     """Constants that lie along the axis have passed only where all of their rows are the same."""
-    if one.dim() != other.dim():
-        return False
+    if one is other or one.dim() != other.dim():
+        return one is other
     for dim in range(one.dim()):
         if one.shape[dim] != other.shape[dim]:
             one, other = one.narrow(dim, 0, 1), other.narrow(dim, 0, 1)

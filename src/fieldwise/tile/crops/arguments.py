@@ -15,10 +15,10 @@ import numpy as np
 
 from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.rereading import reread_node
-from fieldwise.graph.calls import arguments, drops_out, is_tensor, op_name
+from fieldwise.graph.calls import arguments, drops_out, is_same, is_tensor, op_name
 from fieldwise.graph.constants import Constant, constant, tensors
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Node, Ref, Shape, Unknown, Whole
+from fieldwise.graph.ir import Along, Node, Shape, Unknown, Whole
 from fieldwise.graph.treatment import TABLE, Treatment
 from fieldwise.tile.crops.match import Match, Matches, single
 from fieldwise.tile.crops.steps import LostError
@@ -56,10 +56,10 @@ _CONTRACTED = ("matmul", "linear", "einsum", "attention")
 
 
 def check_settings(nodes: tuple[Node, Node], treatment: Treatment) -> None:
-    """Raise LostError where a setting of the op differs at the two sizes."""
+    """Raise LostError where a setting of the op, tensors aside, differs at the two sizes."""
     given = tuple(arguments(node) for node in nodes)
     for name in {*given[0], *given[1]} - _free(treatment, given[0]):
-        if not _equal(given[0].get(name), given[1].get(name)):
+        if not is_same(given[0].get(name), given[1].get(name), lambda *_: True):
             raise LostError(f"its argument '{name}' depends on the size of the image")
     if nodes[0].op in _INTERPOLATED and not all(map(_reads_regularly, nodes)):
         raise LostError("it interpolates by a ratio that depends on the size of the image")
@@ -84,17 +84,6 @@ def is_regular(node: Node) -> bool:
 def _reads_regularly(node: Node) -> bool:
     along = (coord for coord in node.coords() if isinstance(coord, Along))
     return all(isinstance(coord.map, AxisMap) for coord in along)
-
-
-def _equal(one: Any, two: Any) -> bool:
-    """Whether two arguments are the same; tensors are looked at elsewhere."""
-    if is_tensor(one) and is_tensor(two):
-        return True
-    if isinstance(one, (list, tuple)) and isinstance(two, (list, tuple)):
-        return len(one) == len(two) and all(map(_equal, one, two))
-    if isinstance(one, Ref) or isinstance(two, Ref):
-        return one == two
-    return type(one) is type(two) and bool(one == two)
 
 
 # -------------------------------------------------------------------- constants
