@@ -83,9 +83,9 @@ ROOMS = {
     "shift": room(
         "shift/proof",
         "sweep step signal layout combine rules/contraction guards windows reads",
-        "moving prove_reasons prove_singles prove_odd prove_certificate prove_doubts prove_flat"
-        " prove_constants prove_spectra prove_treatment complex windows layout witness prove_known"
-        " prove_pairs",
+        "proof/signal proof/reasons proof/singles proof/odd proof/certificate"
+        " proof/undecided proof/flat proof/constants proof/spectra proof/treatment"
+        " proof/complex proof/windows proof/layout proof/witness proof/known proof/pairs",
     ),
     "fold": room("folding", "affine weights", "affine weights merging passing micro_suite"),
     "tile": room(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fieldwise.shift import certify
 from fieldwise.testing.shifts import shift_outcome
-from tests.shift.single import Op
+from tests.shift.proof.single import Op
 
 SIZE = 8
 SHAPE = (1, 1, SIZE, SIZE)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fieldwise.shift import certify
-from tests.shift.single import Op
+from tests.shift.proof.single import Op
 
 SIZE = 8
 SHAPE = (1, 2, SIZE, SIZE)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fieldwise.shift import certify
 from fieldwise.testing.shifts import shift_outcome
-from tests.shift.single import Op
+from tests.shift.proof.single import Op
 
 SIZE = 8
 SHAPE = (1, 2, SIZE, SIZE)

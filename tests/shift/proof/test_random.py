@@ -14,7 +14,7 @@ from fieldwise.errors import CaptureError
 from fieldwise.shift import AxisCertificate, Move, certify
 from fieldwise.testing.shifts import moved
 from tests.field.random_networks import Concat, Drawn, Mixed
-from tests.shift.random_networks import randomised, shift_networks
+from tests.shift.proof.random_networks import randomised, shift_networks
 
 NETWORKS = 80
 EXACT, DIFFERENT = 1e-9, 1e-6

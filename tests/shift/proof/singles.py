@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.shift.single import Single as Single
-from tests.shift.single import broken, holds
-from tests.shift.singles_of_ops import SINGLES_OF_OPS
+from tests.shift.proof.single import Single as Single
+from tests.shift.proof.single import broken, holds
+from tests.shift.proof.singles_of_ops import SINGLES_OF_OPS
 
 
 def _conv(**options: Any) -> Callable[[], nn.Module]:

@@ -18,7 +18,7 @@ from fieldwise.shift.generic import generic
 from fieldwise.shift.measurement.equivariance import measure
 from fieldwise.shift.measurement.motion import Motion
 from fieldwise.shift.measurement.translations import translated
-from tests.shift.singles import SINGLES, Single
+from tests.shift.proof.singles import SINGLES, Single
 
 WHOLE = {name: case for name, case in SINGLES.items() if case.parts is None}
 HOLDING = {name: case for name, case in WHOLE.items() if case.period}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fieldwise.shift import certify
 from fieldwise.testing.shifts import moved
-from tests.shift.odd_networks import ODD, SHAPE, N
+from tests.shift.proof.odd_networks import ODD, SHAPE, N
 
 EXACT = 1e-9
 UNDECIDED = (

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.shift.single import Single, broken, holds
+from tests.shift.proof.single import Single, broken, holds
 
 BOUNDARIES = torch.linspace(-1, 1, 5, dtype=torch.float64)
 

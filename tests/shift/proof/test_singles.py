@@ -7,7 +7,7 @@ import torch
 
 from fieldwise.shift import certify
 from fieldwise.testing.shifts import moved
-from tests.shift.singles import SINGLES, Single
+from tests.shift.proof.singles import SINGLES, Single
 
 
 @pytest.mark.parametrize("name", SINGLES)

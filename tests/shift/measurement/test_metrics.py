@@ -14,7 +14,7 @@ from fieldwise.shift.measurement.equivariance import measure
 from fieldwise.shift.measurement.lie import lie_derivative
 from fieldwise.shift.measurement.metrics import consistency, eq_t
 from fieldwise.shift.repair import circular
-from tests.shift.singles import SINGLES
+from tests.shift.proof.singles import SINGLES
 
 
 def test_a_fresh_zero_padded_resnet_is_fully_consistent_for_want_of_an_opinion():

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fieldwise.shift import AxisCertificate, certify
 from fieldwise.testing.shifts import moved, shift_outcome
-from tests.shift.single import Op
+from tests.shift.proof.single import Op
 
 SHAPE, AXIS, SIZE = (1, 2, 4, 8), 3, 8
 CLOSE = 1e-9

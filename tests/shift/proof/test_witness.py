@@ -12,7 +12,7 @@ from fieldwise.shift import certify
 from fieldwise.shift.proof.effort import effort
 from fieldwise.shift.proof.replays import Replays
 from fieldwise.shift.proof.witness import least_shifts, refuted
-from tests.shift.single import Op
+from tests.shift.proof.single import Op
 
 RAMP = torch.arange(8.0)
 
