@@ -203,3 +203,38 @@ def test_a_single_glob_may_be_given_as_it_is():
     assert report.select("[01]") == report.select(["[01]"])
     assert found.select("0") == found.select(["0"])
     assert measure(net, SHAPE, layers="0").layers == measure(net, SHAPE, layers=["0"]).layers
+
+
+# ------------------------------------------------------------------------------- what is given
+
+
+def told(verb: str, model, example) -> str:
+    with pytest.raises(UsageError) as caught:
+        VERBS[verb](model, example)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("model", "remedy"),
+    [
+        (Sum, "the class 'Sum'; make one of it: Sum(...)."),
+        ("torchvision:vgg16", "the text 'torchvision:vgg16'; fieldwise.capture.load_model makes"),
+        (one().state_dict(), "a 'OrderedDict' of weights; build the model and load them"),
+        (torch.relu, "; put what it computes into the forward of one."),
+        (None, "a 'NoneType'; put what it computes into the forward of one."),
+    ],
+)
+def test_what_is_no_model_is_told_what_it_is_and_the_remedy(verb, model, remedy):
+    said = told(verb, model, SHAPE)
+    assert said.startswith("A model is a torch.nn.Module, and this is ")
+    assert remedy in said
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_array_is_no_example_and_the_remedy_is_said(verb):
+    for example in (np.zeros(SHAPE), (np.zeros(SHAPE),)):
+        assert told(verb, one(), example) == (
+            "An example is of tensors or shapes, and this is of type 'ndarray'; give "
+            "torch.from_numpy(...) of it, or its shape."
+        )

@@ -112,10 +112,17 @@ timm:resnet50, or one of layers:..., package.module:factory or FILE.pt2.
             "model with torch.export.save to a .pt2 file, or name a package.module:factory that "
             "builds it."
         )
+    if suffix == ".safetensors":
+        raise UsageError(
+            f"{spec!r} holds weights and no model; name a package.module:factory that builds the "
+            "model and loads them."
+        )
     if suffix == ".pt2":
         module, usual = _exported(spec, max_constant)
     elif spec.startswith(("torchvision:", "timm:")):
         module, usual = _from_zoo(spec, weights=weights)
+    elif written := _misspelt_factory(spec):
+        raise written
     elif re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", spec):
         module, usual = _from_factory(spec), ()
     else:
@@ -186,6 +193,11 @@ def _from_factory(spec: str) -> nn.Module:
 
     path, attribute = spec.split(":")
     factory = _attribute(spec, _import(spec, path), attribute)
+    if not (is_module(factory) or callable(factory)):
+        raise UsageError(
+            f"{spec!r} is of type {type(factory).__name__!r}, neither a torch.nn.Module nor a "
+            "function that makes one; name a factory that returns the model."
+        )
     try:
         model = factory if is_module(factory) else factory()
     except Exception as error:
@@ -230,6 +242,28 @@ def _attribute(spec: str, module: Any, attribute: str) -> Any:
             raise UsageError(f"{module.__name__!r} has no {name!r} for {spec!r}; {remedy}")
         found = getattr(found, name)
     return found
+
+
+_FACTORY_OF_A_FILE = re.compile(
+    r"(?:.*[/\\])?(?P<module>[^/\\:]+?)(?P<file>\.py)?(?::(?P<factory>[^:()]+))?(?P<call>\(.*\))?"
+)
+
+
+def _misspelt_factory(spec: str) -> UsageError | None:
+    """What to say of a factory that is written as a file, by its path, or as a call.
+
+    >>> print(_misspelt_factory("nets/mine.py:build()"))
+    'nets/mine.py:build()' is not how a factory is written; write mine:build, without folder, .py \
+and parentheses, and run in the folder that holds it: it is called without arguments.
+    """
+    found = _FACTORY_OF_A_FILE.fullmatch(spec)
+    if not found or not (found["file"] or (found["factory"] and (found["call"] or "/" in spec))):
+        return None
+    meant = f"{found['module']}:{found['factory'] or 'FACTORY'}"
+    return UsageError(
+        f"{spec!r} is not how a factory is written; write {meant}, without folder, .py and "
+        "parentheses, and run in the folder that holds it: it is called without arguments."
+    )
 
 
 def _unknown_spec(spec: str) -> UsageError:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import as_example, capture
+from fieldwise.capture.torch import as_example, capture, check_model
 from fieldwise.errors import UsageError
 from fieldwise.folding.branches import Branches
 from fieldwise.folding.calls import values
@@ -175,10 +175,7 @@ def _errors(built: _Built) -> dict[int, float]:
 
 
 def _checked(model: Any, example: Any) -> Any:
-    if not isinstance(model, nn.Module):
-        raise UsageError(
-            f"fold takes a torch.nn.Module, not a {type(model).__name__}; pass the model itself."
-        )
+    check_model(model)
     if example is None:
         raise UsageError("Folding needs an example input, to follow the channels; pass one.")
     return as_example(example, model)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.capture import capture
 from fieldwise.capture.torch.example import as_example
+from fieldwise.capture.torch.given import check_model
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
@@ -33,7 +34,11 @@ class ModelCall:
 
     @classmethod
     def of(cls, model: nn.Module, example: Any) -> ModelCall:
-        """A call whose example may also be a shape, or shapes (see ``as_example``)."""
+        """A call whose example may also be a shape, or shapes (see ``as_example``).
+
+        Raises UsageError for what is no model, or no example.
+        """
+        check_model(model)
         return cls(model, as_example(example, model))
 
     @property

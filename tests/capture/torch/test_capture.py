@@ -548,3 +548,32 @@ class _Holder:
 def test_of_outputs_in_objects_it_is_said_that_they_are_not_looked_for_there(kind, hold):
     with pytest.raises(CaptureError, match=f"returns a '{kind}', in which outputs are not looked"):
         capture(Net(lambda x: hold(x * 2)), torch.ones(2, 3))
+
+
+class TakesTwo(nn.Module):
+    """Of a signature of its own."""
+
+    def forward(self, image, mask, *, gain=1.0):
+        return image * mask * gain
+
+
+@pytest.mark.parametrize(
+    ("example", "why"),
+    [
+        (torch.ones(1, 3), "missing a required argument: 'mask'"),
+        ((torch.ones(1, 3),) * 4, "too many positional arguments"),
+        ({"image": torch.ones(1, 3), "maks": torch.ones(1, 3)}, "missing a required argument"),
+    ],
+)
+def test_inputs_that_forward_does_not_take_are_told_with_what_it_takes(example, why):
+    with pytest.raises(CaptureError) as caught:
+        capture(TakesTwo(), example)
+    assert "its forward(image, mask, gain) does not take these inputs" in str(caught.value)
+    assert why in str(caught.value)
+
+
+def test_a_layer_that_refuses_its_input_is_told_with_what_it_is():
+    with pytest.raises(CaptureError) as caught:
+        capture(nn.Sequential(nn.Conv2d(1, 4, 3)), torch.ones(1, 3, 8, 8))
+    assert " in module '0' on input 1x3x8x8: " in str(caught.value)
+    assert "That module is Conv2d(1, 4, kernel_size=(3, 3), stride=(1, 1)). " in str(caught.value)

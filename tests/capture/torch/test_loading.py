@@ -16,6 +16,7 @@ FACTORIES = """
 import torch
 from torch import nn
 
+weights = nn.Conv2d(3, 4, 3).state_dict()
 net = nn.Conv2d(3, 4, 3)
 
 def build():
@@ -131,6 +132,10 @@ def test_a_factory_without_an_input_shape_is_refused(factories):
         ("no_such_package:build", "Cannot import 'no_such_package' for 'no_such_package:build'"),
         ("my_nets:biuld", "'my_nets' has no 'biuld' for 'my_nets:biuld'; did you mean 'build'?"),
         ("my_nets:needs", "'my_nets:needs' raised TypeError when called without arguments"),
+        (
+            "my_nets:weights",
+            "'my_nets:weights' is of type 'OrderedDict', neither a torch.nn.Module nor a function",
+        ),
         ("my_nets:number", "'my_nets:number' returned 'int', which is no torch.nn.Module"),
         (
             "broken_net:build",

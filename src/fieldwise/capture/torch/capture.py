@@ -14,6 +14,7 @@ from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.blame import first_line, is_ours, line_of, needs_data, our_fault
 from fieldwise.capture.torch.constants import NamedTensors
 from fieldwise.capture.torch.example import as_example
+from fieldwise.capture.torch.given import check_model, describe_module, find_misfit_of_inputs
 from fieldwise.capture.torch.hidden import without_hidden
 from fieldwise.capture.torch.keeping import RECORDING
 from fieldwise.capture.torch.naming import finish
@@ -53,6 +54,7 @@ def capture(model: nn.Module, example: Any) -> Graph:
     ['conv', 'relu']
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    check_model(model)
     with RECORDING:
         return _captured(model, as_example(example, model))
 
@@ -69,7 +71,8 @@ def _captured(model: nn.Module, example: Any) -> Graph:
         except UsageError:
             raise
         except Exception as error:
-            raise recorder.refusal or CaptureError(_failure(recorder, example, error)) from error
+            failure = recorder.refusal or CaptureError(_failure(recorder, model, example, error))
+            raise failure from error
         if recorder.refusal is not None:
             raise recorder.refusal
         outputs, structure = _outputs(recorder, output)
@@ -172,7 +175,11 @@ def _inputs(recorder: Recorder, example: Any) -> tuple[tuple[Any, ...], dict[str
             stand_ins[id(tensor)] = recorder.adopt(tensor)
         return stand_ins[id(tensor)]
 
-    inputs = map_tensors(adopt, example)
+    return _placed(map_tensors(adopt, example))
+
+
+def _placed(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The positional and the keyword inputs that an example stands for."""
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
     return (inputs, {}) if type(inputs) is tuple else ((inputs,), {})
@@ -186,7 +193,7 @@ def _input_names(count: int, example: Any) -> list[str]:
     return ["input"] if count == 1 else [f"input{number}" for number in range(count)]
 
 
-def _failure(recorder: Recorder, example: Any, error: Exception) -> str:
+def _failure(recorder: Recorder, model: nn.Module, example: Any, error: Exception) -> str:
     trace = recorder.trace
     frame = trace.fault if trace.error is error and trace.fault else trace.frame
     where = f" {frame}" if frame.path else ""
@@ -200,7 +207,11 @@ def _failure(recorder: Recorder, example: Any, error: Exception) -> str:
             f"{f'at {at} ' if at else ''}({first_line(error)}). Describe the part before it, or "
             f"the part behind it."
         )
+    args, kwargs = _placed(example)
+    if not frame.path and (misfit := find_misfit_of_inputs(model, args, kwargs)):
+        return f"The model failed on input {shapes}: {misfit}"
     return (
         f"The model failed{where} on input {shapes}: {first_line(error)}. "
+        f"{describe_module(model, frame.path)}"
         f"Check the input shape and that the model runs on such an input."
     )

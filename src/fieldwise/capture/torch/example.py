@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from numbers import Integral
+from numbers import Integral, Number
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ def as_example(example: Any, model: Any = None) -> Any:
              is a list; beside tensors, integers are inputs
     model:   whose precision the tensors have that stand for shapes
 
-    Raises UsageError for a negative size.
+    Raises UsageError for a negative size, and for an array of another library.
 
     >>> as_example((1, 3, 8, 8)).shape, [x.shape for x in as_example(((1, 3), (1, 4)))]
     (torch.Size([1, 3, 8, 8]), [torch.Size([1, 3]), torch.Size([1, 4])])
@@ -72,6 +72,11 @@ def _made(example: Any, dtype: torch.dtype) -> Any:
         return type(example)(_made(one, dtype) for one in example)
     if isinstance(example, Mapping):
         return {name: _made(one, dtype) for name, one in example.items()}
+    if hasattr(example, "__array__") and not isinstance(example, Number):
+        raise UsageError(
+            f"An example is of tensors or shapes, and this is of type "
+            f"{type(example).__name__!r}; give torch.from_numpy(...) of it, or its shape."
+        )
     return example
 
 

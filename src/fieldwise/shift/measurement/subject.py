@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import as_example
+from fieldwise.capture.torch import as_example, check_model
 from fieldwise.capture.torch.capture import check_made
 from fieldwise.capture.torch.running import InDouble, copied, doubled, is_inexact, run
 from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors, tensors_in
@@ -37,6 +37,7 @@ class Subject:
         randomise: bool,
         seed: int,
     ) -> None:
+        check_model(model)
         check_made(named_state(model))
         example = as_example(example, model)
         self.model = generic(model, seed=seed) if randomise else doubled(copied(model).cpu()).eval()

@@ -26,7 +26,7 @@ from typing import Any
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from fieldwise.capture.torch import capture
+from fieldwise.capture.torch import capture, check_model
 from fieldwise.capture.torch.running import copied
 from fieldwise.shift.repair.calls import AnyFunction, FunctionCall, known_call
 from fieldwise.shift.repair.forwards import check, made_class, recipe
@@ -67,6 +67,7 @@ def adapted(model: nn.Module, adaptation: Adaptation) -> nn.Module:
 
     Raises UsageError for modules whose calls cannot be rewritten.
     """
+    check_model(model)
     copy = copied(model)
     for path, module in copy.named_modules():
         check(path, module)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
-
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
@@ -34,8 +32,6 @@ class Sizes:
     @classmethod
     def of(cls, model: Any, size: Any, axes: Axes | None) -> Sizes:
         """Raises UsageError where the inputs do not have one size in common."""
-        if not isinstance(model, nn.Module):
-            raise UsageError("Tiles are planned for a torch module; give one.")
         call = ModelCall.of(model, size)
         shapes = call.shapes
         if not shapes:

@@ -1,0 +1,70 @@
+"""What is given in place of a model or of its inputs, and what to say where it is no such thing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from fieldwise.errors import UsageError
+
+_LONGEST = 120
+
+
+def check_model(model: Any) -> None:
+    """Raise UsageError, with the remedy, where a model is no torch module.
+
+    >>> check_model(nn.ReLU)
+    Traceback (most recent call last):
+    ...
+    fieldwise.errors.UsageError: A model is a torch.nn.Module, and this is the class 'ReLU'; make \
+one of it: ReLU(...).
+    """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"A model is a torch.nn.Module, and this is {_told(model)}.")
+
+
+def _told(model: Any) -> str:
+    kind = type(model).__name__
+    if isinstance(model, type):
+        return f"the class {model.__name__!r}; make one of it: {model.__name__}(...)"
+    if isinstance(model, str):
+        return f"the text {model!r}; fieldwise.capture.load_model makes the model that it names"
+    if isinstance(model, Mapping):
+        return f"a {kind!r} of weights; build the model and load them with load_state_dict"
+    if callable(getattr(model, "module", None)):
+        return f"a {kind!r}; give what its module() returns"
+    return f"a {kind!r}; put what it computes into the forward of one"
+
+
+def find_misfit_of_inputs(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> str | None:
+    """What to say where forward does not take so many inputs, or inputs of these names; or None."""
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        names = ", ".join(signature.parameters)
+        return f"its forward({names}) does not take these inputs ({error}); give what it takes."
+    return None
+
+
+def describe_module(model: nn.Module, path: str) -> str:
+    """A sentence on what the layer at a path is; '' where it is no single layer, or long.
+
+    >>> describe_module(nn.Sequential(nn.Conv1d(1, 4, 3)), "0")
+    'That module is Conv1d(1, 4, kernel_size=(3,), stride=(1,)). '
+    """
+    try:
+        module = model.get_submodule(path)
+    except AttributeError:
+        return ""
+    written = repr(module)
+    plain = not any(True for _ in module.children()) and "\n" not in written
+    return f"That module is {written}. " if path and plain and len(written) <= _LONGEST else ""
