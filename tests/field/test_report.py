@@ -29,10 +29,11 @@ def report() -> FieldReport:
     return receptive_fields(model.eval(), (1, 1, 8, 8))
 
 
-def test_a_report_holds_the_names_of_its_rows_and_of_modules(report: FieldReport) -> None:
-    assert list(report) == [row.name for row in report.rows]
+def test_a_report_holds_its_rows_and_knows_their_names_and_modules(report: FieldReport) -> None:
+    assert list(report) == list(report.rows)
     assert len(report) == 3
-    assert all(name in report for name in report)
+    assert all(row in report for row in report)
+    assert all(row.name in report for row in report)
     assert "conv" not in report
     assert 3 not in report
 

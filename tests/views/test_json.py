@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from fieldwise.views import json as view
+from fieldwise.views import field_json
+from fieldwise.views import json as writer
 from tests.views.reports import (
     CROSSED,
     CUT,
@@ -22,7 +23,7 @@ from tests.views.reports import (
 
 
 def document(*rows, units=None):
-    return json.loads(view.render(report(*rows), rows, model="net", units=units))
+    return json.loads(writer.text(field_json.data(report(*rows), rows, model="net", units=units)))
 
 
 def layer(row, **more):
@@ -31,11 +32,13 @@ def layer(row, **more):
 
 def test_a_plain_layer_has_exactly_the_keys_of_the_schema():
     assert document(PLAIN) == {
+        "schema": 1,
         "model": "net",
         "input": {"shape": [1, 3, 64, 64]},
         "layers": [
             {
                 "name": "conv1",
+                "names": ["conv1"],
                 "op": "conv",
                 "shape": [1, 8, 32, 32],
                 "extent": [3, 3],
@@ -57,8 +60,9 @@ def test_a_stride_that_is_not_whole_is_a_string():
     assert layer(CROSSED)["stride"] == ["1/2", "1/2"]
 
 
-def test_other_names_of_a_value_are_listed():
-    assert layer(CROSSED)["aliases"] == ["block"]
+def test_all_names_of_a_value_are_listed_that_of_the_entry_first():
+    found = layer(CROSSED)
+    assert found["names"] == [found["name"], "block"]
 
 
 def test_numbers_are_null_on_a_full_axis_and_the_local_field_stands_beside_them():

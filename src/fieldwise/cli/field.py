@@ -242,9 +242,9 @@ def _write(
     style: FieldFormat,
 ) -> None:
     if style is FieldFormat.json:
-        from fieldwise.views import json as view
+        from fieldwise.views import field_json, json
 
-        typer.echo(view.render(report, rows, model=model, units=units))
+        typer.echo(json.text(field_json.data(report, rows, model=model, units=units)))
     elif style is FieldFormat.csv:
         from fieldwise.views import csv
 

@@ -99,9 +99,9 @@ def fold(
 
 def _write(report: FoldReport, model: str, style: FoldFormat) -> None:
     if style is FoldFormat.json:
-        from fieldwise.views import fold_json
+        from fieldwise.views import fold_json, json
 
-        typer.echo(fold_json.render(report, model=model))
+        typer.echo(json.text(fold_json.data(report, model=model)))
     else:
         from fieldwise.views import fold_table
 

@@ -278,20 +278,19 @@ def _write(report: _Report, style: ShiftFormat) -> None:
     found = report.certificates
     shape = found.graph.shape(found.input)
     if style is ShiftFormat.json:
-        from fieldwise.views import shift_json
+        from fieldwise.views import json, shift_json
 
-        typer.echo(
-            shift_json.render(
-                found.outputs,
-                report.layers,
-                model=report.name,
-                source=found.input,
-                shape=shape,
-                measurement=report.measurement,
-                repaired=report.repaired,
-                disagreements=report.disagreements,
-            )
+        document = shift_json.data(
+            found.outputs,
+            report.layers,
+            model=report.name,
+            source=found.input,
+            shape=shape,
+            measurement=report.measurement,
+            repaired=report.repaired,
+            disagreements=report.disagreements,
         )
+        typer.echo(json.text(document))
     else:
         from fieldwise.views import shift_table
 

@@ -21,8 +21,9 @@ from fieldwise.field.state import LIMITS
 from fieldwise.field.unit import UnitField
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape, Value
-from fieldwise.graph.names import aliases, matching, resolve
+from fieldwise.graph.names import aliases, matched, resolve
 from fieldwise.graph.spatial import Axes, spatial_axes
+from fieldwise.reports import Report
 
 
 def receptive_fields(
@@ -56,7 +57,7 @@ def receptive_fields(
 
 
 @dataclass(frozen=True)
-class FieldReport:
+class FieldReport(Report):
     """The fields of all values of a graph with respect to one of them.
 
     graph: what was analysed
@@ -125,21 +126,15 @@ class FieldReport:
     def __getitem__(self, name: str) -> ValueField:
         return ValueField(self, self.find(name))
 
-    def __contains__(self, name: object) -> bool:
-        """Whether ``report[name]`` answers: for a value's name or a module path."""
+    def __contains__(self, item: object) -> bool:
+        """Whether this is a row, or a name for which ``report[name]`` answers."""
+        if not isinstance(item, str):
+            return item in self.rows
         try:
-            self.find(name)  # type: ignore[arg-type]
+            self.find(item)
         except UsageError:
             return False
         return True
-
-    def __iter__(self) -> Iterator[str]:
-        """The names of the rows, in execution order."""
-        return iter(self._by_name)
-
-    def __len__(self) -> int:
-        """The number of rows."""
-        return len(self.rows)
 
     def find(self, name: str) -> Row:
         """The row of a value or module path.  Raises UsageError, with close names."""
@@ -151,9 +146,14 @@ class FieldReport:
         return self._by_name[value]
 
     def select(self, globs: str | Sequence[str]) -> tuple[Row, ...]:
-        """The rows whose name or module path matches a glob.  Raises UsageError if none does."""
+        """The rows whose name or module path matches a glob.  Raises UsageError if none does.
+
+        Each has the name by which it was asked for.
+        """
         return tuple(
-            self._by_name[name] for name in matching(self.graph, globs) if name in self._by_name
+            _called(self._by_name[value], name)
+            for value, name in matched(self.graph, globs).items()
+            if value in self._by_name
         )
 
     def between(self, earlier: str, later: str) -> ValueField:
@@ -183,17 +183,20 @@ class FieldReport:
 
     def roles(self, name: str) -> Roles:
         """Which dimensions of a value are its unit's, its batch's and its channels'."""
+        name = resolve(self.graph, name)
         if name not in self._closed:
             raise UsageError(f"'{name}' does not depend on '{self.input.name}'.")
         return roles(self._closed[name].state.layout, self.axes, len(self.input.shape))
 
     def reach(self, name: str, unit: Sequence[int], *, channel: int | None = None) -> Reach:
         """Everything in the source that a unit depends on, all dimensions included."""
+        name = resolve(self.graph, name)
         region = self._unit_region(name, unit, channel)
         return pull(self.graph, name, region, source=self.input.name)
 
     def unbounded(self, name: str, unit: Sequence[int]) -> tuple[Sides, ...]:
         """What a unit sees by the closed form (see ``ValueField.unbounded``)."""
+        name = resolve(self.graph, name)
         place = self.roles(name)
         indices = _checked(unit, self.graph.shape(name), place.unit, name)
         state = self._closed[name].state
@@ -243,6 +246,11 @@ class ValueField:
         input.  A whole axis is given as the indices that this input has.
         """
         return self.report.unbounded(self.row.name, unit)
+
+
+def _called(row: Row, name: str) -> Row:
+    """A row under one of its names."""
+    return row if name == row.name else replace(row, name=name, aliases=row.names)
 
 
 def _unit_field(reach: Reach, axes: Sequence[int], shape: Shape, unit: Sequence[int]) -> UnitField:

@@ -130,6 +130,11 @@ class Row:
     of_unit: tuple[int, ...] | None = None
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """All that stands for the value, ``name`` first."""
+        return tuple(dict.fromkeys((self.name, *self.aliases)))
+
+    @property
     def extent(self) -> tuple[int | None, ...]:
         """The extent per axis, the largest where units differ; None on a full axis."""
         return tuple(axis.extent for axis in self.axes)

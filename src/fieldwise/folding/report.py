@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fieldwise.reports import Report
+
 Direction = Literal["backward", "forward", "merge"]
 FoldVerdict = Literal["right", "wrong", "not checked"]
 
@@ -60,7 +62,7 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
-class FoldReport:
+class FoldReport(Report):
     """What became of every affine op of a model, and of every branch beside a convolution.
 
     by_graph:  how many of the ops that stay could go in a graph module (``allow_graph=True``)
@@ -73,6 +75,11 @@ class FoldReport:
     by_graph: int = 0
     ops_saved: int = 0
     parameters_saved: int = 0
+
+    @property
+    def rows(self) -> tuple[Item, ...]:
+        """One per affine op and per branch."""
+        return self.items
 
     @property
     def candidates(self) -> int:

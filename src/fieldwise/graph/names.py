@@ -74,16 +74,30 @@ def matching(graph: Graph, globs: str | Sequence[str]) -> tuple[str, ...]:
 
     Raises UsageError for a glob that matches nothing.
     """
-    spelled = aliases(graph)
-    chosen: set[str] = set()
+    return tuple(matched(graph, globs))
+
+
+def matched(graph: Graph, globs: str | Sequence[str]) -> dict[str, str]:
+    """What ``matching`` finds, with the name by which each value was asked for, as far as one was.
+
+    Of several names that match, the value's own is taken.
+    """
+    spelled = names(graph)
+    chosen: dict[str, str] = {}
     for glob in listed_globs(globs):
         found = {
-            value
-            for value in graph.values
-            if any(_matches(name, glob) for name in (value, *spelled.get(value, ())))
+            value: next(name for name in known if _matches(name, glob))
+            for value, known in spelled.items()
+            if any(_matches(name, glob) for name in known)
         }
-        chosen.update(found or {resolve(graph, glob)})
-    return tuple(value for value in graph.values if value in chosen)
+        chosen = (found or {resolve(graph, glob): glob}) | chosen
+    return {value: chosen[value] for value in graph.values if value in chosen}
+
+
+def names(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Per value, all that stands for it, its own name first."""
+    spelled = aliases(graph)
+    return {value: (value, *spelled.get(value, ())) for value in graph.values}
 
 
 def _matches(name: str, glob: str) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fieldwise.errors import UsageError
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.names import matching, resolve
+from fieldwise.graph.names import matched, resolve
+from fieldwise.reports import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +120,23 @@ class AxisCertificate:
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
-    """What is proven of one value, per axis of the input."""
+class Certificate(Report):
+    """What is proven of one value, per axis of the input.
+
+    name:  the one that it was asked for by; for an output, the one that the user knows
+    value: its name in the graph; names: all that stand for it
+    """
 
     name: str
     value: str
     shape: tuple[int, ...]
     axes: tuple[AxisCertificate, ...]
+    names: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tuple[AxisCertificate, ...]:
+        """One per axis."""
+        return self.axes
 
     def along(self, axis: int) -> AxisCertificate:
         """The certificate of one axis.  Raises UsageError for one that was not asked for."""
@@ -137,7 +148,7 @@ class Certificate:
 
 
 @dataclass(frozen=True)
-class Certificates:
+class Certificates(Report):
     """The certificates of every value of a graph that depends on ``input``.
 
     outputs: of the network's outputs, under the names that the user knows
@@ -153,6 +164,17 @@ class Certificates:
         """One per output that depends on the input."""
         return tuple(self.by_value[value] for value in self.graph.outputs if value in self.by_value)
 
+    @property
+    def layers(self) -> tuple[Certificate, ...]:
+        """One per other value that depends on the input, in execution order."""
+        shown = {self.input, *self.graph.outputs}
+        return tuple(one for value, one in self.by_value.items() if value not in shown)
+
+    @property
+    def rows(self) -> tuple[Certificate, ...]:
+        """The outputs, then the layers."""
+        return self.outputs + self.layers
+
     def __getitem__(self, name: str) -> Certificate:
         """The certificate of a value or module.  Raises UsageError for an unknown one."""
         value = resolve(self.graph, name)
@@ -161,49 +183,17 @@ class Certificates:
         return self.by_value[value]
 
     def select(self, globs: str | Sequence[str]) -> tuple[Certificate, ...]:
-        """Those whose value or module path matches a glob.  Raises UsageError if none does."""
+        """Those whose value or module path matches a glob.  Raises UsageError if none does.
+
+        Each has the name by which it was asked for.
+        """
         return tuple(
-            self.by_value[value] for value in matching(self.graph, globs) if value in self.by_value
+            replace(self.by_value[value], name=name)
+            for value, name in matched(self.graph, globs).items()
+            if value in self.by_value
         )
 
 
 def to_dict(certificate: Certificate) -> dict[str, Any]:
-    """A certificate as plain data, ready for JSON."""
-    return {
-        "name": certificate.name,
-        "value": certificate.value,
-        "shape": list(certificate.shape),
-        "axes": [_axis_dict(axis) for axis in certificate.axes],
-    }
-
-
-def _axis_dict(axis: AxisCertificate) -> dict[str, Any]:
-    circular, interior = axis.circular, axis.interior
-    return {
-        "axis": axis.axis,
-        "size": axis.size,
-        "circular": {
-            "holds": circular.holds,
-            "period": circular.period,
-            "step": circular.step,
-            "conditions": list(circular.conditions),
-            "undecided": circular.undecided,
-        },
-        "interior": {
-            "range": None if interior.range is None else list(interior.range),
-            "empty": interior.empty,
-            "carried": None if interior.carried is None else list(interior.carried),
-            "period": interior.period,
-            "step": interior.step,
-        },
-        "broken_by": [
-            {
-                "node": b.node,
-                "module": b.module,
-                "why": b.why,
-                "remedy": b.remedy,
-                "known": b.known,
-            }
-            for b in axis.broken_by
-        ],
-    }
+    """A certificate as plain data, as ``Certificate.to_dict`` gives it."""
+    return certificate.to_dict()

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from fieldwise.capture.torch.running import in_double
 from fieldwise.errors import Refused
+from fieldwise.reports import Report
 from fieldwise.tile.arrays import as_numpy, named_arrays
 from fieldwise.tile.samples import drawn_like
 
@@ -78,7 +79,7 @@ class Equality:
 
 
 @dataclass(frozen=True, slots=True)
-class RunCertificate:
+class RunCertificate(Report):
     """What was compared, and how equal it is.
 
     shapes:  of the inputs on which both were run
@@ -92,6 +93,11 @@ class RunCertificate:
     outputs: tuple[Equality, ...]
     double: tuple[Equality, ...] = ()
     single_because: str = ""
+
+    @property
+    def rows(self) -> tuple[Equality, ...]:
+        """One per output."""
+        return self.outputs
 
     @property
     def kind(self) -> EqualityKind:

@@ -23,13 +23,20 @@ _PER_AXIS = ("extent", "count", "stride", "start", "centre", "period", "full", "
 
 def render(rows: Sequence[Row], *, units: Mapping[str, UnitField] | None = None) -> str:
     """These rows of a report as CSV text; ``units`` adds what single units see."""
-    lines = [line for row in rows for line in (_line(row, units), *_pieces(row))]
+    lines = records(rows, units=units)
     columns = dict.fromkeys(column for line in lines for column in line)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue().rstrip("\n")
+
+
+def records(
+    rows: Sequence[Row], *, units: Mapping[str, UnitField] | None = None
+) -> list[dict[str, Any]]:
+    """The lines as records; one per row, and one per kind of its units."""
+    return [line for row in rows for line in (_line(row, units), *_pieces(row))]
 
 
 def _line(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:

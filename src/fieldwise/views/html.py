@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fieldwise.views import fold_table, shift_table, table
+from fieldwise.views import tables
 
 if TYPE_CHECKING:
     from fieldwise.field import FieldReport
@@ -23,26 +23,22 @@ if TYPE_CHECKING:
 
 def field_report(report: FieldReport) -> str:
     """A field report: one row per layer."""
-    rows = [row for row in report.rows if row.name != report.input.name]
-    return to_html(table.render(report, rows, model=report.model or "receptive fields"))
+    return to_html(tables.field_report(report))
 
 
 def fold_report(report: FoldReport) -> str:
     """A fold report: one row per affine op."""
-    return to_html(fold_table.render(report, model="folds"))
+    return to_html(tables.fold_report(report))
 
 
 def certificates(found: Certificates) -> str:
     """Certificates of translation equivariance: a row per value and axis, outputs first."""
-    shown = {found.input, *found.graph.outputs}
-    layers = [one for value, one in found.by_value.items() if value not in shown]
-    rank = len(found.graph.shape(found.input))
-    return to_html(shift_table.render(found.outputs, layers, model="certificates", rank=rank))
+    return to_html(tables.certificates(found))
 
 
 def certificate(found: Certificate) -> str:
     """The certificate of one value: a row per axis, under its number."""
-    return to_html(shift_table.render([found], (), model=found.name, rank=0))
+    return to_html(tables.certificate(found))
 
 
 def lines(result: object) -> str:

@@ -1,8 +1,6 @@
-"""Reports, certificates and plans in Jupyter: ``%load_ext fieldwise.views.notebook``.
+"""``%load_ext fieldwise.views.notebook``, which no notebook needs any more.
 
-Results know nothing of how they are drawn, so that their rooms import no view; the views tell
-IPython instead what to show for them.  A type is named, not imported: reports of rooms that the
-notebook never uses cost nothing.
+Reports show themselves (``Report._repr_html_``); the extension stays for notebooks that load it.
 """
 
 from __future__ import annotations

@@ -1,63 +1,97 @@
-"""Certificates of translation equivariance as JSON.
-
-    {"model": "…", "input": {"name": "…", "shape": […]},
-     "outputs": [{"name", "value", "shape", "output", "axes": [{"axis", "size",
-        "circular": {"holds", "period", "step", "conditions", "undecided"},
-        "interior": {"range", "empty", "carried", "period", "step"},
-        "broken_by": [{"node", "module", "why", "remedy", "known"}, …]}, …]}, …],
-     "measured": [{"name", "axis", "shift", "error", "control", "eq_t", "verdict", "note"}, …]
-        or null,
-     "repair": {"done", "error", "eq_t", "eq_t_before", "why_not": […],
-                "changes": [{"module", "op", "what"}, …]} or null,
-     "contradictions": [where proof and measurement disagree]}
-
-The values that were asked for stand behind the outputs; 'output' tells the two apart.  A range is
-[start, stop) of positions, 'carried' those of them that a shift by one period brings to others of
-them.  A breaker that is not 'known' is an op that is not supported, or one that may be undone by
-what comes after it, and a theorem with no other breakers is 'undecided'.  A note says why there is
-no evidence, where that is known.  A number that is not finite is null.
-"""
+"""Certificates, measurements and repairs as plain data (docs/json.md)."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from fieldwise.views.json import document, interval, number
+
 if TYPE_CHECKING:
-    from fieldwise.shift import Certificate
-    from fieldwise.shift.measurement.equivariance import Measurement, Moved
-    from fieldwise.shift.repair import Repaired
+    from fieldwise.shift import AxisCertificate, Certificate, Measurement, Moved, Repaired
 
 
-def render(
+def data(
     outputs: Sequence[Certificate],
     layers: Sequence[Certificate],
     *,
-    model: str,
+    model: str | None,
     source: str,
     shape: Sequence[int],
     measurement: Measurement | None = None,
     repaired: Repaired | None = None,
     disagreements: Sequence[str] = (),
-) -> str:
-    """The certificates as JSON text, a line per value."""
-    values = [_value(certificate, output=True) for certificate in outputs]
-    values += [_value(certificate, output=False) for certificate in layers]
-    head = {"model": model, "input": {"name": source, "shape": list(shape)}}
-    tail: dict[str, Any] = {"measured": _measured(measurement), "repair": _repair(repaired)}
-    tail["contradictions"] = list(disagreements)
-    lines = ",\n  ".join(map(_text, values))
-    return f'{_text(head)[:-1]}, "outputs": [\n  {lines}\n], {_text(tail)[1:]}'
+) -> dict[str, Any]:
+    """The certificates, with an entry per value, the outputs first."""
+    return document(
+        model=model,
+        input={"name": source, "shape": list(shape)},
+        outputs=[
+            *(value(certificate, output=True) for certificate in outputs),
+            *(value(certificate, output=False) for certificate in layers),
+        ],
+        measured=_measured(measurement),
+        repair=None if repaired is None else repair(repaired),
+        contradictions=list(disagreements),
+    )
 
 
-def _value(certificate: Certificate, *, output: bool) -> dict[str, Any]:
-    from fieldwise.shift.certificate import to_dict
+def measured(found: Measurement) -> dict[str, Any]:
+    """A measurement by itself, with an entry per value and axis."""
+    return document(
+        verdict=found.verdict,
+        error=number(found.error),
+        eq_t=number(found.eq_t),
+        randomised=found.randomised,
+        up_to_roll=found.up_to_roll,
+        tolerance=found.tolerance,
+        seed=found.seed,
+        measured=_measured(found),
+    )
 
-    plain = to_dict(certificate)
-    axes = plain.pop("axes")
-    return plain | {"output": output, "axes": axes}
+
+def value(certificate: Certificate, *, output: bool) -> dict[str, Any]:
+    """The certificate of one value."""
+    return {
+        "name": certificate.name,
+        "names": list(certificate.names),
+        "value": certificate.value,
+        "shape": list(certificate.shape),
+        "output": output,
+        "axes": [_axis_dict(axis) for axis in certificate.axes],
+    }
+
+
+def _axis_dict(axis: AxisCertificate) -> dict[str, Any]:
+    circular, interior = axis.circular, axis.interior
+    return {
+        "axis": axis.axis,
+        "size": axis.size,
+        "circular": {
+            "holds": circular.holds,
+            "period": circular.period,
+            "step": circular.step,
+            "conditions": list(circular.conditions),
+            "undecided": circular.undecided,
+        },
+        "interior": {
+            "range": interval(interior.range),
+            "empty": interior.empty,
+            "carried": interval(interior.carried),
+            "period": interior.period,
+            "step": interior.step,
+        },
+        "broken_by": [
+            {
+                "node": b.node,
+                "module": b.module,
+                "why": b.why,
+                "remedy": b.remedy,
+                "known": b.known,
+            }
+            for b in axis.broken_by
+        ],
+    }
 
 
 def _measured(measurement: Measurement | None) -> list[dict[str, Any]] | None:
@@ -71,17 +105,16 @@ def _moved(moved: Moved) -> dict[str, Any]:
         "name": moved.name,
         "axis": moved.axis,
         "shift": float(moved.shift),
-        "error": _number(moved.error),
-        "control": _number(moved.control),
-        "eq_t": _number(moved.eq_t),
+        "error": number(moved.error),
+        "control": number(moved.control),
+        "eq_t": number(moved.eq_t),
         "verdict": moved.verdict,
         "note": moved.note,
     }
 
 
-def _repair(repaired: Repaired | None) -> dict[str, Any] | None:
-    if repaired is None:
-        return None
+def repair(repaired: Repaired) -> dict[str, Any]:
+    """What a repair did, and whether it succeeded."""
     changes = [
         {"module": change.module, "op": change.op, "what": change.what}
         for change in repaired.changes
@@ -89,17 +122,9 @@ def _repair(repaired: Repaired | None) -> dict[str, Any] | None:
     before = repaired.before
     return {
         "done": repaired.done,
-        "error": _number(repaired.measurement.error),
-        "eq_t": _number(repaired.measurement.eq_t),
-        "eq_t_before": None if before is None else _number(before.eq_t),
+        "error": number(repaired.measurement.error),
+        "eq_t": number(repaired.measurement.eq_t),
+        "eq_t_before": None if before is None else number(before.eq_t),
         "why_not": list(repaired.why_not),
         "changes": changes,
     }
-
-
-def _number(value: float) -> float | None:
-    return value if isfinite(value) else None
-
-
-def _text(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)

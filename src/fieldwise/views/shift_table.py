@@ -44,11 +44,15 @@ def render(
     if repaired is None:
         parts.extend(Text(line) for line in _remedies((*outputs, *layers)))
     if measurement is not None:
-        parts.append(_measured(measurement, rank))
-        parts.extend(Text(line) for line in _notes(measurement, rank))
+        parts.extend(measured(measurement, rank=rank))
     if repaired is not None:
-        parts.extend(Text(line) for line in _repairs(repaired))
+        parts.extend(map(Text, repairs(repaired)))
     return Group(*parts)
+
+
+def measured(measurement: Measurement, *, rank: int) -> list[RenderableType]:
+    """What was measured, a row per value and axis, and what should be known of it."""
+    return [_measured(measurement, rank), *map(Text, _notes(measurement, rank))]
 
 
 def axis_name(axis: int, rank: int) -> str:
@@ -146,7 +150,8 @@ def _moved(moved: Moved, rank: int) -> tuple[str, ...]:
     )
 
 
-def _repairs(repaired: Repaired) -> list[str]:
+def repairs(repaired: Repaired) -> list[str]:
+    """What was changed, and whether that is a repair, a line each."""
     lines = [
         f"{change.module or 'the model'}: {change.op}: {change.what}"
         for change in repaired.changes[:_CHANGES]

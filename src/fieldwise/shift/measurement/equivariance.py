@@ -24,6 +24,7 @@ from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import is_inexact
 from fieldwise.errors import UsageError, did_you_mean
 from fieldwise.graph.spatial import Axes
+from fieldwise.reports import Report
 from fieldwise.shift.certificate import Move
 from fieldwise.shift.measurement.metrics import eq_t
 from fieldwise.shift.measurement.motion import Expectations, Motion
@@ -64,7 +65,7 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(Report):
     """What was measured, and on what.
 
     outputs, layers: one entry per value and axis
@@ -80,6 +81,11 @@ class Measurement:
     randomised: bool = True
     up_to_roll: bool = False
     tolerance: float = TOLERANCE
+
+    @property
+    def rows(self) -> tuple[Moved, ...]:
+        """The outputs, then the layers."""
+        return self.outputs + self.layers
 
     @property
     def verdict(self) -> MeasuredVerdict:

@@ -21,7 +21,7 @@ from fieldwise.graph.calls import arguments
 from fieldwise.graph.constants import constant
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Value
-from fieldwise.graph.names import aliases, resolve
+from fieldwise.graph.names import aliases, names, resolve
 from fieldwise.graph.spatial import Axes, spatial_axes
 from fieldwise.shift.certificate import (
     Certificate,
@@ -80,7 +80,7 @@ def certify(
             axis: tuple(_sweep(graph, source, axis, circular=c) for c in (True, False))
             for axis in chosen
         }
-    names = _names(graph)
+    called, spelled = _names(graph), names(graph)
     values = tuple(_dependent(graph, source.name))
     refuted = _refuted(
         graph, source, {axis: circular for axis, (circular, _) in sweeps.items()}, values, example
@@ -98,9 +98,9 @@ def certify(
                 )
                 for axis in chosen
             )
-            found[value] = Certificate(
-                names.get(value, value), value, graph.shape(value), certified
-            )
+            name = called.get(value, value)
+            every = tuple(dict.fromkeys((name, *spelled[value])))
+            found[value] = Certificate(name, value, graph.shape(value), certified, every)
     return Certificates(graph, source.name, chosen, found)
 
 
@@ -133,7 +133,7 @@ def _names(graph: Graph) -> dict[str, str]:
     """What reports call a value: the user's key of an output, or the module that returned it."""
     keys = dict(zip(graph.outputs, graph.output_names, strict=False))
     keys = {value: key for value, key in keys.items() if not key.isdecimal()}
-    return {value: names[0] for value, names in aliases(graph).items() if names} | keys
+    return {value: known[0] for value, known in aliases(graph).items() if known} | keys
 
 
 def _dependent(graph: Graph, source: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fieldwise.reports import Report
 from fieldwise.shift.certificate import Breaker, Certificates
 from fieldwise.shift.measurement.equivariance import Measurement, Moved
 from fieldwise.shift.proof.reasons import CIRCULAR
@@ -25,7 +26,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
+class Repaired(Report):
     """A repaired copy, not to be trusted further than ``done`` says.
 
     model:       the copy; weights, names and state_dict are those of the model
@@ -43,6 +44,11 @@ class Repaired:
     measurement: Measurement
     before: Measurement | None = None
     proof: Certificates | None = None
+
+    @property
+    def rows(self) -> tuple[Change, ...]:
+        """What was changed."""
+        return self.changes
 
     @property
     def done(self) -> bool:

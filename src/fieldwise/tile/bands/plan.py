@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fieldwise.graph.ir import Node
+from fieldwise.reports import Report
 from fieldwise.tile.amounts import size_text
 from fieldwise.tile.bands.kernels.registry import ENDLESS
 from fieldwise.tile.bands.program import Program
@@ -33,7 +34,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamPlan:
+class StreamPlan(Report):
     """The memory of a streamed run.
 
     band:       input rows per step; steps: how many of them
@@ -53,6 +54,11 @@ class StreamPlan:
     state_bytes: int
     peak_bytes: int
     passes: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def rows(self) -> tuple[Kept, ...]:
+        """The values that are kept between steps."""
+        return self.kept
 
     def after(self, passes: Sequence[StreamPlan], nodes: Sequence[Sequence[Node]]) -> StreamPlan:
         """This plan as the last of several passes, each for the sake of some nodes."""

@@ -14,6 +14,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
+from fieldwise.reports import Report
 from fieldwise.tile.amounts import size_text
 from fieldwise.tile.arrays import Interval
 from fieldwise.tile.crops.other_tools import (
@@ -27,7 +28,7 @@ from fieldwise.tile.crops.parts import AxisPlan, AxisTile, OutputPlan, Tile
 
 
 @dataclass(frozen=True, slots=True)
-class TilePlan:
+class TilePlan(Report):
     """A tiled run on inputs of one size (see the module).
 
     shapes:       of the inputs
@@ -51,6 +52,11 @@ class TilePlan:
     structure: Any = field(default=None, compare=False, repr=False)
     draws: bool = field(default=True, compare=False, repr=False)
     writes: bool = field(default=True, compare=False, repr=False)
+
+    @property
+    def rows(self) -> tuple[Tile, ...]:
+        """Every crop, row by row."""
+        return tuple(self.tiles())
 
     def __len__(self) -> int:
         return prod(len(axis.pieces) for axis in self.axes)

@@ -1,0 +1,137 @@
+"""Every report shown in every way: as the table that the command prints, as HTML, as plain data.
+
+A type is named, not imported: reports of rooms that are not used cost nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+
+from fieldwise.views import csv, field_json, fold_json, shift_json, tables, tile_json
+from fieldwise.views import html as markup
+from fieldwise.views import json as writer
+from fieldwise.views.json import document
+
+if TYPE_CHECKING:
+    from fieldwise.field import FieldReport
+    from fieldwise.shift import Certificate, Certificates, Repaired
+
+_WIDTH = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReportView:
+    """How a type of reports is shown.
+
+    table: for a rich console; None where the report says itself, line by line
+    data:  plain data
+    entry: the field of the data that has an entry per row
+    flat:  the rows as flat records; by default the entries, with 'outer.inner' for what is nested
+    """
+
+    data: Callable[[Any], dict[str, Any]]
+    entry: str
+    table: Callable[[Any], RenderableType] | None = None
+    flat: Callable[[Any], list[dict[str, Any]]] | None = None
+
+
+def text(report: Any) -> str:
+    """The table as text, unbroken however wide it is."""
+    draw = _view(report).table
+    assert draw is not None, "a report without a table prints itself"
+    page = io.StringIO()
+    Console(file=page, width=_WIDTH, soft_wrap=True).print(draw(report))
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+
+
+def html(report: Any) -> str:
+    """The table as HTML, or what the report says of itself."""
+    draw = _view(report).table
+    return markup.lines(report) if draw is None else markup.to_html(draw(report))
+
+
+def data(report: Any) -> dict[str, Any]:
+    """The report as plain data."""
+    return _view(report).data(report)
+
+
+def json(report: Any) -> str:
+    """The data as JSON text."""
+    return writer.text(data(report))
+
+
+def records(report: Any) -> list[dict[str, Any]]:
+    """The rows as flat records."""
+    view = _view(report)
+    if view.flat is not None:
+        return view.flat(report)
+    return [dict(_flattened(entry, "")) for entry in view.data(report)[view.entry]]
+
+
+def _view(report: Any) -> ReportView:
+    return VIEWS[type(report).__name__]
+
+
+def _flattened(entry: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in entry.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+# -------------------------------------------------------------------- of each type
+
+
+def _field_data(report: FieldReport) -> dict[str, Any]:
+    return field_json.data(report, tables.shown(report), model=report.model)
+
+
+def _field_records(report: FieldReport) -> list[dict[str, Any]]:
+    return csv.records(tables.shown(report))
+
+
+def _certificates_data(found: Certificates) -> dict[str, Any]:
+    shape = found.graph.shape(found.input)
+    return shift_json.data(found.outputs, found.layers, model=None, source=found.input, shape=shape)
+
+
+def _records_of_axes(found: Certificates) -> list[dict[str, Any]]:
+    """A record per value and axis."""
+    return [record for one in found.rows for record in _axis_records(one)]
+
+
+def _axis_records(found: Certificate) -> list[dict[str, Any]]:
+    axes = shift_json.value(found, output=False)["axes"]
+    return [{"name": found.name, **dict(_flattened(axis, ""))} for axis in axes]
+
+
+def _certificate_data(found: Certificate) -> dict[str, Any]:
+    entry = shift_json.value(found, output=False)
+    del entry["output"]
+    return document(**entry)
+
+
+def _repair_data(found: Repaired) -> dict[str, Any]:
+    return document(**shift_json.repair(found))
+
+
+VIEWS = {
+    "FieldReport": ReportView(_field_data, "layers", tables.field_report, _field_records),
+    "FoldReport": ReportView(partial(fold_json.data, model=None), "items", tables.fold_report),
+    "Certificates": ReportView(
+        _certificates_data, "outputs", tables.certificates, _records_of_axes
+    ),
+    "Certificate": ReportView(_certificate_data, "axes", tables.certificate, _axis_records),
+    "Measurement": ReportView(shift_json.measured, "measured", tables.measurement),
+    "Repaired": ReportView(_repair_data, "changes", tables.repaired),
+    "TilePlan": ReportView(tile_json.tile_plan, "tiles"),
+    "StreamPlan": ReportView(tile_json.stream_plan, "kept"),
+    "RunCertificate": ReportView(tile_json.run_certificate, "outputs"),
+}

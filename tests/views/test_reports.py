@@ -1,0 +1,226 @@
+"""Every report: iterable over its rows, printed as the command's table, plain data and HTML."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from fieldwise import fold, receptive_fields, streamed
+from fieldwise.capture import load_model
+from fieldwise.cli import app
+from fieldwise.field import UnitField
+from fieldwise.reports import Report
+from fieldwise.shift import antialias, certify, circular, measure
+from fieldwise.tile import plan_tiles
+from fieldwise.views import field_json, reports, shift_json
+from tests.views import reports as examples
+
+PAGE = Path(__file__).parents[2] / "docs" / "json.md"
+SHAPE = (1, 1, 16, 16)
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(*layers).eval()
+
+
+@pytest.fixture(scope="module")
+def every() -> dict[str, Report]:
+    """A report of every type."""
+    model = net()
+    running = streamed(model, SHAPE, band=4)
+    return {
+        "FieldReport": receptive_fields(model, SHAPE),
+        "FoldReport": fold(model, SHAPE).report,
+        "Certificates": certify(model, SHAPE),
+        "Certificate": certify(model, SHAPE)["0"],
+        "Measurement": measure(model, SHAPE, shift=2, layers=["0"]),
+        "Repaired": circular(model, SHAPE),
+        "TilePlan": plan_tiles(model, SHAPE, tile=8),
+        "StreamPlan": running.plan(SHAPE),
+        "RunCertificate": running.verify(torch.randn(SHAPE)),
+    }
+
+
+NAMES = list(reports.VIEWS)
+
+
+def test_every_type_of_report_has_a_view_and_an_example(every):
+    assert {type(report).__name__ for report in every.values()} == set(NAMES)
+    assert all(isinstance(report, Report) for report in every.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_is_a_list_of_its_rows(name: str, every):
+    report = every[name]
+    assert len(report) == len(report.rows) == len(list(report)) > 0
+    assert list(report) == list(report.rows)
+    assert report.rows[-1] in report
+    assert "no such name" not in report
+    assert object() not in report
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name not in ("TilePlan", "Certificate")]
+)
+def test_a_report_knows_the_names_of_its_rows(name: str, every):
+    report = every[name]
+    for row in report:
+        assert getattr(row, "name", getattr(row, "module", None)) in report
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_is_plain_data_with_the_version_of_its_form(name: str, every):
+    found = every[name].to_dict()
+    assert json.loads(every[name].to_json()) == found
+    assert next(iter(found.items())) == ("schema", 1)
+    assert len(found[reports.VIEWS[name].entry]) >= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_shows_a_report_without_an_extension(name: str, every):
+    markup = every[name]._repr_html_()
+    shown = "".join(ET.fromstring(markup).itertext())
+    for word in re.findall(r"[\w.]+", str(every[name])):
+        assert word in shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_become_flat_records_for_pandas(name: str, every, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=list))
+    records = every[name].to_pandas()
+    assert len(records) >= 1
+    assert not any(isinstance(cell, dict) for record in records for cell in record.values())
+
+
+def test_without_pandas_one_sentence_says_what_to_install(every, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"^to_pandas needs pandas; install it with pip install"):
+        every["FieldReport"].to_pandas()
+
+
+def test_a_report_without_rows_is_true_all_the_same():
+    assert fold(nn.ReLU().eval(), (1, 3)).report
+    assert not len(fold(nn.ReLU().eval(), (1, 3)).report)
+
+
+LIST = "conv3/2p1 relu conv3p1"
+
+
+def command(*words: str) -> str:
+    result = CliRunner().invoke(app, [*words, "--input", "1x1x32x32"])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "report"),
+    [
+        (["field"], lambda model: receptive_fields(model.source, model.example())),
+        (["shift", "--layer", "*"], lambda model: certify(model.runnable().source, (1, 1, 32, 32))),
+    ],
+    ids=["field", "shift"],
+)
+def test_a_report_prints_the_table_of_the_command(words, report):
+    verb, *options = words
+    _, *wanted = command(verb, f"layers:{LIST}", *options).splitlines()
+    _, *found = str(report(load_model(f"layers:{LIST}", "1x1x32x32"))).splitlines()
+    lines = [line.split() for line in wanted]
+    assert [line for line in found if line.split() not in lines] == []
+    assert len(found) >= 4
+
+
+# -------------------------------------------------------------------- names
+
+
+class Stages(nn.Module):
+    """The last stage and the list that holds it return one value."""
+
+    def __init__(self):
+        super().__init__()
+        self.stages = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3))
+        self.head = nn.ReLU()
+
+    def forward(self, x):
+        return self.head(self.stages(x))
+
+
+@pytest.mark.parametrize("asked", ["stages", "stages.1"])
+def test_an_entry_has_the_name_that_was_asked_for_and_lists_the_others(asked: str):
+    model = Stages().eval()
+    (row,) = receptive_fields(model, SHAPE).select(asked)
+    (certificate,) = certify(model, SHAPE).select(asked)
+    for entry in (field_json.layer(row), shift_json.value(certificate, output=False)):
+        assert entry["name"] == asked
+        assert sorted(entry["names"]) == ["stages", "stages.1"]
+
+
+def test_a_glob_asks_for_what_it_matches():
+    rows = receptive_fields(Stages().eval(), SHAPE).select(["stages.*"])
+    assert [row.name for row in rows] == ["stages.0", "stages.1"]
+
+
+# -------------------------------------------------------------------- the page of fields
+
+
+def fields_of(value: object, path: str = "") -> set[str]:
+    """The paths of all fields: 'layers[].extent'; keys within lists of lists are those of one."""
+    if isinstance(value, dict):
+        below = [fields_of(item, f"{path}.{key}" if path else key) for key, item in value.items()]
+        return set().union({path} - {""}, *below)
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return {path}.union(*(fields_of(item, f"{path}[]") for item in value)) - {f"{path}[]"}
+    return {path}
+
+
+def documented() -> dict[str, set[str]]:
+    """Per heading of the page, the fields of its table."""
+    sections = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.M)[1:]
+    return {
+        section.split("\n")[0].strip("` "): set(re.findall(r"^\| `([^`]+)` ", section, re.M))
+        for section in sections
+    }
+
+
+def written(every) -> dict[str, set[str]]:
+    """Per type of report, the fields of documents with everything in them."""
+    rows = [value for name, value in vars(examples).items() if type(value).__name__ == "Row"]
+    bound = UnitField((0, 0), (64, 64), (), exact=False, why="a bound")
+    units = {**examples.UNITS, "conv1": bound}
+    full = field_json.data(examples.report(*rows), rows, model="net", units=units)
+    found = {name: fields_of(report.to_dict()) for name, report in every.items()}
+    found["FieldReport"] |= fields_of(full)
+    certificates = certify(net(), SHAPE)
+    better = antialias(net(), SHAPE)
+    found["Certificates"] |= fields_of(
+        shift_json.data(
+            certificates.outputs,
+            (),
+            model="net",
+            source="input",
+            shape=SHAPE,
+            measurement=better.measurement,
+            repaired=better,
+        )
+    )
+    wrapping = nn.Sequential(nn.ReLU(), nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular"))
+    held = streamed(wrapping.eval(), (1, 1, 8), axis=-1, band=2).plan((1, 1, 8))
+    found["StreamPlan"] |= fields_of(held.to_dict())
+    return found
+
+
+def test_the_page_describes_every_field_that_is_written_and_no_other(every):
+    page = documented()
+    for name, fields in written(every).items():
+        assert page[name] == fields, name
+    assert set(page) == set(NAMES)
