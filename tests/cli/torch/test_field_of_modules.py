@@ -68,7 +68,8 @@ def test_vgg16_has_its_known_fields():
 def test_resnet50_has_its_known_field_under_the_name_of_its_stage():
     (last,) = layers("torchvision:resnet50", "--layer", "layer4").values()
     assert (last["extent"], last["stride"]) == ([427, 427], [32, 32])
-    assert "layer4" in last["aliases"]
+    assert last["name"] == "layer4"
+    assert "layer4.2.relu#3" in last["names"]
 
 
 def test_what_makes_a_row_full_is_named_and_ignored_on_request(nets):
