@@ -125,18 +125,18 @@ def _on_diagonal(
     step: Separable, before: Shape, after: Shape
 ) -> tuple[tuple[Read, ...], tuple[Read, ...]] | None:
     """None where the view is no diagonal: two dimensions that one drives, the others pass."""
-    driving = [coord.dim for coord in step.coords if isinstance(coord, Along)]
+    along = [coord for coord in step.coords if isinstance(coord, Along)]
+    driving = [coord.dim for coord in along]
     shared = {dim for dim in driving if driving.count(dim) == 2}
     if len(driving) < len(before) or len(shared) != 1:
         return None
     (driver,) = shared
     crossed = [dim for dim, number in enumerate(driving) if number == driver]
     rest = [dim for dim in range(len(before)) if dim not in crossed]
-    maps = [coord.map for coord in step.coords if isinstance(coord, Along)]
-    if any(not maps[dim].is_identity or before[dim] != after[driving[dim]] for dim in rest):
+    if not all(along[dim].keeps(before[dim], after[driving[dim]]) for dim in rest):
         return None
     down, right = crossed
-    places = [(maps[down](i), maps[right](i)) for i in range(after[driver])]
+    places = [(along[down].map(i), along[right].map(i)) for i in range(after[driver])]
     rows, columns = (IndexSet.range(0, before[dim]) for dim in crossed)
     passing = {driving[dim]: Along(dim) for dim in rest}
     written = tuple(

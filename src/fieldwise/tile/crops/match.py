@@ -144,7 +144,7 @@ def carried(match: Match, along: tuple[Along, Along], after: tuple[int, int]) ->
     paired positions or falls equally far off the same end.
     """
     (one, two), (crop, whole) = along, after
-    if one.map.is_identity and two.map.is_identity and (match.crop, match.whole) == after:
+    if one.keeps(match.crop, after[0]) and two.keeps(match.whole, after[1]):
         return match
     if one.border is not two.border or match.pairs is None:
         return Match(crop, whole)

@@ -119,9 +119,9 @@ def _separable(
 
 
 def _along(dim: MatchedDim, along: tuple[Along, Along], after: tuple[int, int]) -> MatchedDim:
-    plain = all(one.map.is_identity for one in along)
     sizes = (single_size(dim, crop=True), single_size(dim, crop=False))
-    return dim if plain and sizes == after else (carried(single(dim), along, after),)
+    kept = all(map(Along.keeps, along, sizes, after))
+    return dim if kept else (carried(single(dim), along, after),)
 
 
 def single_size(dim: MatchedDim, *, crop: bool) -> int:
