@@ -8,7 +8,9 @@ import sys
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from fieldwise.cli.app import app
 from fieldwise.cli.outcome import reported
 from fieldwise.errors import CaptureError, UsageError
 
@@ -97,3 +99,20 @@ def test_interrupts_are_as_they_were_after_a_command_that_was_not_interrupted():
 
 def test_an_exit_asked_for_passes_through(capsys):
     assert ending(typer.Exit(1), capsys) == (1, "")
+
+
+@pytest.mark.parametrize("command", [[], ["field"], ["fold"], ["shift"], ["tile"], ["diagram"]])
+def test_the_short_option_for_help_is_the_long_one(command):
+    short, long = (
+        CliRunner().invoke(app, [*command, option], prog_name="fieldwise")
+        for option in ("-h", "--help")
+    )
+    assert short.exit_code == 0
+    assert short.output == long.output
+    assert short.output.startswith("Usage: ")
+
+
+def test_the_help_says_how_a_factory_of_ones_own_is_written():
+    for command in ("field", "fold", "shift", "tile", "diagram"):
+        said = " ".join(CliRunner().invoke(app, [command, "--help"]).output.split())
+        assert "(my_net:build calls build() of ./my_net.py)" in said

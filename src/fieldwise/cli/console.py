@@ -14,13 +14,13 @@ from fieldwise.written import ratio, shown
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_MODEL = (
-    "torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory, "
-    "or a .pt2 exported program."
+MODEL_FORMS = (
+    "torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory "
+    "(my_net:build calls build() of ./my_net.py), or a .pt2 exported program"
 )
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=f"{MODEL_FORMS}.")]
 OptionalModelName = Annotated[
-    str | None, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)
+    str | None, typer.Argument(metavar="MODEL", help=f"{MODEL_FORMS}.", show_default=False)
 ]
 MaxConstant = Annotated[
     str | None,

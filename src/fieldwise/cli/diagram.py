@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import Debug, MaxConstant, allowed_constants
+from fieldwise.cli.console import MODEL_FORMS, Debug, MaxConstant, allowed_constants
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.written import MAX_SIZE
@@ -21,8 +21,7 @@ def diagram(
         list[str],
         typer.Argument(
             metavar="MODEL",
-            help="torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory, "
-            "or a .pt2 exported program; several are drawn side by side.",
+            help=f"{MODEL_FORMS}; several are drawn side by side.",
         ),
     ],
     out: Annotated[

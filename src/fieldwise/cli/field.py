@@ -88,8 +88,8 @@ def field(
     --unit or the middle one; the closed form stands beside what they measure.  Exit code 1 where
     what --unit asks for is known as an upper bound only.
 
-    --plot draws the layers chosen by --layer beside each other, or else the last one with such a
-    unit that does not see the whole input anyway.
+    --plot draws that unit of the layers chosen by --layer, beside each other; without --layer, of
+    the last layer whose unit does not see the whole input.
     """
     with reported(debug=debug):
         if plot is not None:
