@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -122,13 +123,18 @@ def _fourier_layer(x: Tensor) -> Tensor:
 
 def _encoded(x: Tensor) -> Tensor:
     """A whole layer of a transformer, over the positions of the width, as one op."""
-    tokens = _tokens(x)
-    shapes = ((6, 2), (6,), (2, 2), (2,)), ((2,),) * 4, ((3, 2), (3,), (2, 3), (2,))
+    tokens, width = _tokens(x), x.shape[1]
+    shapes = (
+        ((3 * width, width), (3 * width,), (width, width), (width,)),
+        ((width,),) * 4,
+        ((3, width), (3,), (width, 3), (width,)),
+    )
     attention, norms, mlp = (
-        [torch.ones(shape, dtype=x.dtype).cumsum(0) for shape in group] for group in shapes
+        [torch.arange(1, prod(shape) + 1, dtype=x.dtype).sin().reshape(shape) for shape in group]
+        for group in shapes
     )
     return torch._transformer_encoder_layer_fwd(
-        tokens, 2, 1, *attention, True, False, 1e-5, *norms, *mlp
+        tokens, width, 1, *attention, True, False, 1e-5, *norms, *mlp
     )
 
 
@@ -329,9 +335,11 @@ SINGLES_OF_OPS: dict[str, Single] = {
         lambda x: F.conv2d(x, x.mean((0, 2, 3))[:, None, None, None].expand(2, 2, 1, 1)),
         interior=None,
     ),
-    "a layer of a transformer": holds(_encoded, result_axis=1, interior=None),
+    "a layer of a transformer": holds(
+        _encoded, shape=(1, 16, 12, 16), result_axis=1, interior=None
+    ),
     "a layer of a transformer, its channels": broken(
-        _encoded, "own weight", axis=1, result_axis=None, interior=None
+        _encoded, "own weight", shape=(1, 16, 12, 16), axis=1, result_axis=None, interior=None
     ),
     "noise of a fixed slope that is not drawn": holds(
         lambda x, noise: torch.ops.aten.rrelu_with_noise(x, noise, 0.1, 0.3, False), noise=_noise
