@@ -53,7 +53,9 @@ def receptive_fields(
     graph = graph_of(model, example)
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
     chosen = spatial_axes(source, axes)
-    return FieldReport(graph, source, chosen, ignore_global)
+    with uncollected():
+        forms = closed_forms(graph, source.name, chosen)
+    return FieldReport(graph, source, chosen, ignore_global, _closed=forms)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class FieldReport(Report):
     graph: what was analysed
     input: the value whose samples are counted
     axes:  the dimensions of it that are reported
+
+    It is made by ``receptive_fields``, which finds the closed forms; rows are made of them at first
+    use.
     """
 
     graph: Graph = field(repr=False)
@@ -70,12 +75,7 @@ class FieldReport(Report):
     axes: tuple[int, ...]
     ignore_global: bool = False
     model: str | None = None
-    _closed: dict[str, Closed] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        with uncollected():
-            forms = closed_forms(self.graph, self.input.name, self.axes)
-        object.__setattr__(self, "_closed", forms)
+    _closed: Mapping[str, Closed] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:

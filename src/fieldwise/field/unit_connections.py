@@ -116,7 +116,8 @@ def connections(
     (Fraction(1, 1), Fraction(2, 1))
     """
     report = receptive_fields(model, example, axes=None if axis is None else (axis,))
-    report = replace(report, axes=report.axes[:1])
+    if len(report.axes) > 1:
+        report = receptive_fields(report.graph, axes=report.axes[:1])
     name = report.find(report.graph.outputs[0] if layer is None else layer).name
     wanted = _ancestors(report.graph, name)
     dims = {row.name: _dim(report, row.name) for row in report.rows if row.name in wanted}
