@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import fieldwise
 
 SOURCE = Path(__file__).parents[1] / "src"
 FRAMEWORKS = (
@@ -55,3 +59,12 @@ def test_fieldwise_imports_where_no_framework_is_installed():
 def test_fold_is_a_function_whatever_of_its_room_was_imported():
     program = "import fieldwise, fieldwise.folding.planner; print(type(fieldwise.fold).__name__)"
     assert run_python(program) == "function"
+
+
+def test_every_file_can_be_imported():
+    """Names are looked up late, so that a file with a stale import would stand unnoticed."""
+    names = [found.name for found in pkgutil.walk_packages(fieldwise.__path__, "fieldwise.")]
+    for name in names:
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
+    assert len(names) > 300
