@@ -145,7 +145,7 @@ def test_a_halo_whose_edge_float32_cannot_show_is_caught_in_float64():
     x = torch.randn(1, 1, 192, 16)
     assert tiled(called(model), wrong).verify(x).kind in ("bit-identical", "noise")
     run = tiled(model, x, tile=(32, 16))
-    run.target.plans[plan.shapes] = wrong
+    run.target._plans[plan.shapes] = wrong
     with pytest.raises(MismatchError, match=r"beyond 1e-12 of"):
         run.verify(x)
 

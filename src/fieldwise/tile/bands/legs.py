@@ -5,7 +5,7 @@ A leg changes nothing that it is given, so it can be run again, elsewhere, when 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from fieldwise.tile.arrays import Interval
 from fieldwise.tile.bands.drive import clipped, drive, reading
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.run import BandState, Engine
-from fieldwise.tile.bands.schedule import Schedule
+from fieldwise.tile.bands.schedule import Schedule, Task
 from fieldwise.tile.bands.sections import BandStep, Section, steps
 
 
@@ -32,21 +32,43 @@ class Leg:
     reads: tuple[Interval, ...]
     rows: tuple[Interval, ...]
 
+    @property
+    def gives(self) -> bool:
+        """Whether it gives rows of any output."""
+        return any(lo < hi for lo, hi in self.rows)
 
-def legs_of(program: Program, section: Section, band: int, rows: int) -> list[Leg]:
+
+def legs_of(program: Program, section: Section, band: int, rows: int) -> Iterator[Leg]:
     """The legs of a section, each of which reads about ``rows`` new rows and gives some."""
     schedule = Schedule.started_at(program.wiring, [lo for lo, _ in section.rows])
-    found: list[Leg] = []
-    pending = _Pending(program, section)
-    for available, limit in steps(program, schedule, band, section):
-        tasks = schedule.advance(available, limit)
-        pending.add((available, limit), [(t.values, t.lo, t.hi) for t in tasks])
-        if pending.rows_read >= rows and pending.gives:
-            found.append(pending.leg())
-            pending = _Pending(program, section)
-    if pending.gives:
-        found.append(pending.leg())
-    return found
+    taken: list[tuple[BandStep, list[Task]]] = []
+    for step in steps(program, schedule, band, section):
+        taken.append((step, schedule.advance(*step)))
+        leg = _leg(program, section, taken)
+        if leg.gives and max(hi - lo for lo, hi in leg.reads) >= rows:
+            yield leg
+            taken = []
+    if taken and (leg := _leg(program, section, taken)).gives:
+        yield leg
+
+
+def _leg(program: Program, section: Section, taken: Sequence[tuple[BandStep, list[Task]]]) -> Leg:
+    """Steps, and the tasks of each, as a leg."""
+    made: dict[int, Interval] = {}
+    for _, tasks in taken:
+        for task in tasks:
+            for value in task.values:
+                made[value] = (made.get(value, (task.lo, task.lo))[0], task.hi)
+    rows = [
+        (max(first, lo), min(last, hi))
+        for value, (first, last) in zip(program.wiring.outputs, section.rows, strict=True)
+        for lo, hi in [made.get(value, (0, 0))]
+    ]
+    return Leg(
+        tuple(step for step, _ in taken),
+        tuple(made.get(value, (0, 0)) for value in program.wiring.inputs),
+        tuple((lo, hi) if lo < hi else (0, 0) for lo, hi in rows),
+    )
 
 
 def run_leg(
@@ -68,42 +90,3 @@ def run_leg(
         for value, parts in found.items()
     ]
     return engine.state(), outputs
-
-
-class _Pending:
-    """Steps on their way to a leg."""
-
-    def __init__(self, program: Program, section: Section) -> None:
-        self.wiring, self.section = program.wiring, section
-        self.steps: list[BandStep] = []
-        self.reads: dict[int, Interval] = {}
-        self.rows: dict[int, Interval] = {}
-
-    def add(
-        self,
-        step: BandStep,
-        tasks: Sequence[tuple[tuple[int, ...], int, int]],
-    ) -> None:
-        self.steps.append(step)
-        for values, lo, hi in tasks:
-            for value in values:
-                if value in self.wiring.inputs:
-                    self.reads[value] = (self.reads.get(value, (lo, lo))[0], hi)
-                if value in self.wiring.outputs:
-                    first, last = self.section.rows[self.wiring.outputs.index(value)]
-                    lo, hi = max(lo, first), min(hi, last)
-                    if lo < hi:
-                        self.rows[value] = (self.rows.get(value, (lo, lo))[0], hi)
-
-    @property
-    def rows_read(self) -> int:
-        return max((hi - lo for lo, hi in self.reads.values()), default=0)
-
-    @property
-    def gives(self) -> bool:
-        return bool(self.rows)
-
-    def leg(self) -> Leg:
-        reads = tuple(self.reads.get(value, (0, 0)) for value in self.wiring.inputs)
-        rows = tuple(self.rows.get(value, (0, 0)) for value in self.wiring.outputs)
-        return Leg(tuple(self.steps), reads, rows)

@@ -99,7 +99,7 @@ class SavedPasses(Protocol):
         """Save what ``data`` gives, if it is time to."""
 
 
-Going = Callable[[Program, BandState | None], Iterable[OutputRows | BandState]]
+PassDriver = Callable[[Program, BandState | None], Iterable[OutputRows | BandState]]
 """Goes through the input with a program, from its start or from a saved state; see ``drive``."""
 
 
@@ -147,7 +147,7 @@ def planned_passes(graph: Graph, axis: int, device: torch.device) -> tuple[list[
 
 
 def run_passes(
-    graph: Graph, axis: int, go_through: Going, checkpoint: SavedPasses | None = None
+    graph: Graph, axis: int, go_through: PassDriver, checkpoint: SavedPasses | None = None
 ) -> Program:
     """The program that gives the outputs, after all passes over the input.
 

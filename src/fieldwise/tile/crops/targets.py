@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -44,38 +44,6 @@ class Arguments:
         return call(*self.arrays[:positional], **named)
 
 
-class CropTarget(Protocol):
-    """What is run on crops."""
-
-    def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
-        """The inputs of a call.  Raises UsageError for what cannot be read."""
-        ...
-
-    def plan(self, *shapes: Sequence[int]) -> TilePlan:
-        """The plan for inputs of these shapes.  Raises UsageError where there is none."""
-        ...
-
-    def cast(self, given: Arguments) -> Arguments:
-        """The inputs as they are seen by what is called."""
-        ...
-
-    def whole(self, given: Arguments) -> Any:
-        """What is returned for these inputs, which stay as they are."""
-        ...
-
-    def crop(self, given: Arguments) -> Any:
-        """What is returned for crops of the inputs, which stay as they are."""
-        ...
-
-    def between_crops(self, plan: TilePlan) -> AbstractContextManager[None]:
-        """What holds from the first crop of a run to the last."""
-        ...
-
-    def doubled(self) -> CropTarget | None:
-        """The same in float64, where that can be had."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class AnyCallable:
     """A callable and the plan of the network that it runs; what it raises is its own."""
@@ -84,14 +52,14 @@ class AnyCallable:
     planned: TilePlan
 
     def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
-        """See CropTarget."""
+        """The inputs of a run.  Raises UsageError for what cannot be read."""
         given = Arguments((*inputs, *named.values()), tuple(named))
         for number, x in enumerate(given.arrays):
             check_readable(number, x)
         return given
 
     def plan(self, *shapes: Sequence[int]) -> TilePlan:
-        """See CropTarget."""
+        """The plan.  Raises UsageError for inputs of another size."""
         given = tuple(tuple(shape) for shape in shapes)
         if given and given != self.planned.shapes:
             raise UsageError(
@@ -101,65 +69,65 @@ class AnyCallable:
         return self.planned
 
     def cast(self, given: Arguments) -> Arguments:
-        """See CropTarget."""
+        """The inputs as they are handed over."""
         return given
 
     def whole(self, given: Arguments) -> Any:
-        """See CropTarget: copies are handed over, since a callable may change its input."""
+        """What is returned for copies of the inputs, since a callable may change them."""
         return given.holding(map(owned, given.arrays)).passed_to(self.call)
 
     def crop(self, given: Arguments) -> Any:
-        """See CropTarget."""
+        """What is returned for copies of crops of the inputs."""
         return self.whole(given)
 
-    def between_crops(self, plan: TilePlan) -> AbstractContextManager[None]:  # noqa: ARG002
-        """See CropTarget."""
+    def between_crops(self, _: TilePlan) -> AbstractContextManager[None]:
+        """Nothing holds from the first crop of a run to the last."""
         return nullcontext()
 
     def doubled(self) -> None:
-        """See CropTarget."""
+        """None: it cannot be had in float64."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class PlannedModel:
-    """A model, and how it is tiled; see ``plan_tiles``.
+    """A model, and how it is tiled (see ``plan_tiles``); each plan is made once.
 
-    plans: those that were made so far
+    The methods are those of ``AnyCallable``.
     """
 
     call: ModelCall
     tile: int | Sequence[int]
     axes: Axes | None = None
-    plans: dict[Shapes, TilePlan] = field(default_factory=dict)
+    _plans: dict[Shapes, TilePlan] = field(default_factory=dict)
 
     def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
-        """See CropTarget."""
+        """The inputs of a run in the order of the example."""
         given = Arguments(tuple(self.call.ordered(inputs, named)))
         for number, (x, like) in enumerate(zip(given.arrays, self.call.inputs, strict=True)):
             check_readable(number, x, like=like)
         return given
 
     def plan(self, *shapes: Sequence[int]) -> TilePlan:
-        """See CropTarget: made once for each size."""
+        """The plan for inputs of these shapes."""
         given = tuple(tuple(shape) for shape in shapes)
-        if given not in self.plans:
+        if given not in self._plans:
             size = self.call.resized(given)
-            self.plans[given] = plan_tiles(self.call.model, size, tile=self.tile, axes=self.axes)
-        return self.plans[given]
+            self._plans[given] = plan_tiles(self.call.model, size, tile=self.tile, axes=self.axes)
+        return self._plans[given]
 
     def cast(self, given: Arguments) -> Arguments:
-        """See CropTarget."""
+        """The inputs as the model takes them."""
         return given.holding(self.call.cast(number, x) for number, x in enumerate(given.arrays))
 
     def whole(self, given: Arguments) -> Any:
-        """See CropTarget."""
-        plans = self.plans.values()
+        """What the model returns; it is kept as it was where any plan says that it writes."""
+        plans = self._plans.values()
         draws = any(plan.draws for plan in plans) or not plans
         writes = any(plan.writes for plan in plans) or not plans
         return self.call.run(given.arrays, draws=draws, writes=writes)
 
     def crop(self, given: Arguments) -> Any:
-        """See CropTarget.  Raises TileError where the model fails."""
+        """What the model returns for a crop.  Raises TileError where it fails."""
         try:
             return self.whole(given)
         except (MemoryError, torch.OutOfMemoryError):
@@ -173,13 +141,17 @@ class PlannedModel:
 
     @contextmanager
     def between_crops(self, plan: TilePlan) -> Iterator[None]:
-        """See CropTarget: what a crop stores on the model is there for no other crop."""
+        """From the first crop of a run to the last, what a crop stores on the model is put back."""
         with remembered(self.call.model, parameters=plan.writes), prepared():
             yield
 
     def doubled(self) -> PlannedModel:
-        """See CropTarget."""
+        """The same in float64."""
         return PlannedModel(self.call.doubled(), self.tile, self.axes)
+
+
+CropTarget = AnyCallable | PlannedModel
+"""What is run on crops."""
 
 
 def _by(shapes: Sequence[Sequence[int]]) -> str:
