@@ -56,8 +56,8 @@ class Sizes:
             near = near_sizes(self.image, self.at)
             if not near:
                 raise
-            told = " or ".join(" x ".join(map(str, sizes)) for sizes in near)
-            raise TileError(f"{error} It runs on {told}.") from error
+            sizes_that_pass = " or ".join(" x ".join(map(str, sizes)) for sizes in near)
+            raise TileError(f"{error} It runs on {sizes_that_pass}.") from error
 
     def at(self, sizes: tuple[int, ...]) -> Graph:
         """At these sizes of the tiled axes.  Raises CaptureError where the network fails."""

@@ -17,7 +17,7 @@ from fieldwise.tile.jobs.records import Done, Wrote
 from fieldwise.tile.jobs.work import Block, JobPiece, Output, PieceState, Work
 
 Advance = Callable[[int], None]
-"""Is told how many more bytes of the results are written."""
+"""Called with the number of bytes of the results that were written since the last call."""
 
 
 class Target(Protocol):

@@ -211,10 +211,10 @@ def _chosen_band(
         if memory is None or peak <= memory:
             return wanted, peak, state
         if band is not None or wanted == 1:
-            told = "1 row" if wanted == 1 else f"{wanted} rows"
+            width = "1 row" if wanted == 1 else f"{wanted} rows"
             narrower = "" if wanted == 1 else "a narrower --band, "
             raise UsageError(
-                f"A band of {told} needs {size_text(peak)} beside the weights, and "
+                f"A band of {width} needs {size_text(peak)} beside the weights, and "
                 f"{size_text(max(memory, 0))} are left; give more --memory, {narrower}or use "
                 "--engine halo."
             )

@@ -101,9 +101,9 @@ def _chosen(
             return run, plan
         smaller = tuple(_smaller(axis.tile, axis.grid) for axis in plan.axes)
         if tile is not None or smaller == wanted:
-            told = " x ".join(str(axis.tile) for axis in plan.axes)
+            tiles = " x ".join(str(axis.tile) for axis in plan.axes)
             raise UsageError(
-                f"Tiles of {told} need {size_text(plan.crop_bytes)} beside the weights, and "
+                f"Tiles of {tiles} need {size_text(plan.crop_bytes)} beside the weights, and "
                 f"{size_text(max(memory, 0))} are left; give more --memory, or a smaller --tile."
             )
         wanted = smaller

@@ -37,7 +37,7 @@ def distrust(
     }
     spoilt = {number: why for number, why in faults.items() if why is not None}
     journal.forget(spoilt)
-    told = [f"piece {number} ({why})" for number, why in spoilt.items()]
+    losses = [f"piece {number} ({why})" for number, why in spoilt.items()]
     saved = journal.piece.load()
     if saved is not None:
         piece = plan.pieces[saved[0]]
@@ -46,8 +46,8 @@ def distrust(
         why = fault(stored, written_by(state, piece, plan.outputs))
         if why is not None:
             journal.piece.drop()
-            told.append(f"the unfinished piece {piece.number} ({why})")
-    journal.spoilt = _sentence(told)
+            losses.append(f"the unfinished piece {piece.number} ({why})")
+    journal.spoilt = _sentence(losses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +110,13 @@ def _misplaced(wrote: Sequence[Wrote], piece: JobPiece) -> str | None:
     return None if boxes == piece.writes else "its journal tells of other parts of the result"
 
 
-def _sentence(told: Sequence[str]) -> str | None:
-    if not told:
+def _sentence(losses: Sequence[str]) -> str | None:
+    if not losses:
         return None
-    more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
-    verb = "is" if len(told) == 1 else "are"
-    which = "it is" if len(told) == 1 else "they are"
-    return (
-        f"{', '.join(told[:_TOLD])}{more} {verb} not on disk as written, and {which} computed again"
-    )
+    named = ", ".join(losses[:_MOST_NAMED])
+    more = f" and {len(losses) - _MOST_NAMED} more" if len(losses) > _MOST_NAMED else ""
+    verb, which = ("is", "it is") if len(losses) == 1 else ("are", "they are")
+    return f"{named}{more} {verb} not on disk as written, and {which} computed again"
 
 
-_TOLD = 3
+_MOST_NAMED = 3
