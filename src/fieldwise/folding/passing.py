@@ -57,7 +57,8 @@ def factor_of(
     if filled and any(arguments(node).get(kind.fill or "") for kind in kinds):
         raise Stays(f"'{node.results[0]}' pads with a constant that a scale would change")
     if shifts and (filled or not all(kind.passes_shift for kind in kinds)):
-        said = f"is a {op_name(node)}, {_ADDS_SEVERAL}"
+        name = op_name(node)
+        said = f"is {'an' if name[0] in 'aeiou' else 'a'} {name}, {_ADDS_SEVERAL}"
         if filled:
             said = "fills with zeros, which a shift does not pass"
         raise Stays(f"'{node.results[0]}' {_WHY_NO_SHIFT.get(node.op, said)}")

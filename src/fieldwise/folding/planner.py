@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fieldwise.folding.candidates import Candidate, candidates
@@ -163,10 +164,9 @@ class _Planner:
         if factor is None:
             raise Stays(f"'{value}' is made by {node.op}, which an affine op does not pass")
         place = places(node)[0]
-        read = self.wiring.only_read(node, value, place)
         shared = any(self.wiring.is_used(other) for other in node.results if other != value)
         source = node.operands[place]
-        through = pulled(labels, read, *self.wiring.shapes(source, value), shared=shared)
+        through = self.wiring.alike(node, value, place, labels, partial(pulled, shared=shared))
         return (yield self._backward(source, through, number, shift / factor))
 
     def _into_parts(self, number: int, node: Node, labels: Labels, shift: float) -> Taking:
@@ -295,8 +295,7 @@ class _Planner:
             raise Stays(f"it is read by {node.op} ('{made}'), which an affine op does not pass")
         found: list[Absorption] = []
         for result in node.results:
-            read = self.wiring.only_read(node, result, place)
-            through = pushed(labels, read, *self.wiring.shapes(value, result))
+            through = self.wiring.alike(node, result, place, labels, pushed)
             found += yield self._forward(result, through, shift * factor)
         return found
 

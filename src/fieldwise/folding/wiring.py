@@ -7,9 +7,12 @@ both.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from fieldwise.folding.labels import Labels
 from fieldwise.folding.passing import is_copy
 from fieldwise.folding.refusal import Stays, listed
 from fieldwise.graph.calls import arguments, op_name
@@ -85,6 +88,17 @@ class GraphWiring:
         if len(reads) != 1:
             raise Stays(f"'{result}' reads '{node.operands[place]}' {len(reads)} times")
         return reads[0]
+
+    def alike(
+        self, node: Node, result: str, place: int, labels: Labels, through: Callable[..., Labels]
+    ) -> Labels:
+        """Labels through the reads of an operand; raises Stays where these give different ones."""
+        reads = [r for r in node.reads[node.results.index(result)] if r.operand == place]
+        shapes = self.shapes(node.operands[place], result)
+        found = [through(labels, read, *shapes) for read in reads]
+        if not found or not all(np.array_equal(found[0], other) for other in found[1:]):
+            self.only_read(node, result, place)
+        return found[0]
 
     def shapes(self, operand: str, result: str) -> tuple[Shape, Shape]:
         """Of an operand and a result."""

@@ -1,13 +1,18 @@
-"""How every op treats the positions of its operands: the table that proofs of shift and tile read.
+"""How an op treats the positions of its operands: what proofs of shift and tile need of its kinds.
 
-The reads of a graph say *where* an op looks; this table says *how*.  An op that is not in it ends
-every proof that reaches it: unknown is never taken for harmless.
+Kinds say how an op combines what it reads; what stands here by name is where constants stand
+(``_CONSTANTS``), which layers have weights per channel, and what is a theorem of its own or given
+up.  An op without a kind ends every proof that reaches it: unknown is never taken for harmless.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
+
+from fieldwise.graph.ir import Node
+from fieldwise.graph.kinds import EVERYTHING, Kind
 
 WholeTreatment = Literal["symmetric", "kept", "ordered"]
 ConstantPlaces = Literal["none", "broadcast", "trailing", "rows", "listed", "copied"]
@@ -26,7 +31,6 @@ class Treatment:
     averages:  what is the same everywhere stays so (copies, interpolation)
     channels:  positions along the channel dimension have weights of their own
     repeats:   along a dimension that no operand drives the result repeats itself
-    results:   how many results it is true of; None: all; the others hold positions
     """
 
     whole: WholeTreatment = "ordered"
@@ -34,7 +38,6 @@ class Treatment:
     averages: bool = False
     channels: bool = False
     repeats: bool = False
-    results: int | None = None
 
 
 POINTWISE = Treatment(constants="broadcast", repeats=True)
@@ -42,88 +45,66 @@ COPIES = Treatment(constants="copied", averages=True, repeats=True)
 POSITIONS = Treatment()
 """Results that say where something was found: the order of what is searched matters."""
 
-_POINTWISE = """
-    abs acos acosh add addcdiv addcmul angle asin asinh atan atan2 atanh bitwise_and
-    bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil celu clamp
-    clamp_max clamp_min clip complex conj_physical copysign cos cosh deg2rad digamma div
-    divide elu eq erf erfc erfinv exp exp2 expm1 fill fix float_power floor floor_divide fmax
-    fmin fmod frac frexp gcd ge gelu gelu_backward gt hardshrink hardsigmoid hardswish hardtanh
-    heaviside hypot i0 igamma igammac imag isfinite isinf isnan isneginf isposinf lcm ldexp le
-    leaky_relu lerp lgamma log log10 log1p log2 log_sigmoid logaddexp logaddexp2 logical_and
-    logical_not logical_or logical_xor logit logit_backward lt masked_fill maximum minimum mish
-    mul multiply mvlgamma nan_to_num native_dropout_backward ne neg negative nextafter not_equal
-    polar polygamma positive pow rad2deg real reciprocal relu relu6 remainder round rsqrt rsub
-    selu sgn sigmoid sigmoid_backward sign signbit silu silu_backward sin sinc sinh softplus
-    softshrink softsign special_airy_ai special_bessel_j0 special_bessel_j1 special_bessel_y0
-    special_bessel_y1 special_chebyshev_polynomial_t special_chebyshev_polynomial_u
-    special_chebyshev_polynomial_v special_chebyshev_polynomial_w special_entr special_erfcx
-    special_hermite_polynomial_h special_hermite_polynomial_he special_i0e special_i1
-    special_i1e special_laguerre_polynomial_l special_legendre_polynomial_p special_log_ndtr
-    special_modified_bessel_i0 special_modified_bessel_i1 special_modified_bessel_k0
-    special_modified_bessel_k1 special_ndtri special_scaled_modified_bessel_k0
-    special_scaled_modified_bessel_k1 special_shifted_chebyshev_polynomial_t
-    special_shifted_chebyshev_polynomial_u special_shifted_chebyshev_polynomial_v
-    special_shifted_chebyshev_polynomial_w special_spherical_bessel_j0 special_xlog1py
-    special_zeta sqrt square sub subtract tan tanh tanh_backward tanhshrink threshold
-    threshold_backward true_divide trunc where xlogy __ilshift__ __ixor__ __lshift__
-    __rshift__ __xor__ _conj _conj_physical
-"""
-_COPIES = """
-    alias as_strided channel_shuffle clone detach diagonal expand flip im2col index index_select
-    lift lift_fresh narrow pad permute pixel_shuffle pixel_unshuffle repeat repeat_interleave
-    reshape roll rot90 select slice split take tile to unbind unfold gather constant write dropout
-    alias_scatter as_strided_scatter expand_scatter permute_scatter reshape_scatter
-    split_scatter unbind_scatter diagonal_scatter unfold_scatter _neg_view view_as_complex
-"""
-_REDUCTIONS = """
-    mean sum amax amin nanmean nansum logsumexp prod all any linalg_vector_norm norm count_nonzero
-    var std var_mean std_mean aminmax _aminmax frobenius_norm msort pdist isin trace quantile
-    nanquantile hash_tensor
-"""
-_PICKS = "max min median nanmedian mode kthvalue"
-_PLAIN = """
-    col2im cumulative stft istft unfold_backward argmax argmin argsort affine_grid_generator
-    one_hot embedding glu linspace logspace
-"""
+_LISTED = frozenset({"cat", "stack", "slice_scatter", "select_scatter"})
+"""Copies whose constants stand beside each other, each along a part of one dimension."""
+_CONSTANTS: dict[str, ConstantPlaces] = {
+    **dict.fromkeys(("where", "masked_fill", "linalg_cross"), "broadcast"),
+    **dict.fromkeys(("bucketize", "searchsorted"), "rows"),
+    "layer_norm": "trailing",
+}
+"""Where the constants of some ops stand that are no copies and not element-wise."""
+_CHANNELS = frozenset({
+    "prelu", "group_norm", "instance_norm", "batch_norm", "conv", "conv_transpose", "encoder_layer",
+    "lstm", "gru", "rnn_tanh", "rnn_relu",
+})  # fmt: skip
+"""Layers with weights of their own for each channel."""
+_ENCODER = Treatment("kept", channels=True)
 
-TABLE: dict[str, Treatment] = {
-    **dict.fromkeys(_POINTWISE.split(), POINTWISE),
-    **dict.fromkeys(_COPIES.split(), COPIES),
-    **dict.fromkeys(
-        ("cat", "stack", "slice_scatter", "select_scatter"),
-        Treatment("ordered", "listed", averages=True),
-    ),
-    "copy": Treatment(repeats=True),
-    "block_diag": Treatment(),
-    "view_as_real": Treatment(averages=True),
-    **dict.fromkeys(_REDUCTIONS.split(), Treatment("symmetric")),
-    **dict.fromkeys(_PICKS.split(), Treatment("symmetric", "broadcast", repeats=True, results=1)),
-    **dict.fromkeys(("sort", "topk"), Treatment("symmetric", results=1)),
-    **dict.fromkeys(("bucketize", "searchsorted"), Treatment("ordered", "rows")),
-    "linalg_cross": Treatment("ordered", "broadcast"),
-    "prelu": Treatment(channels=True),
-    "softmax": Treatment("kept"),
-    "layer_norm": Treatment("kept", "trailing"),
-    "encoder_layer": Treatment("kept", channels=True),
-    "group_norm": Treatment("kept", channels=True),
-    "instance_norm": Treatment("kept", channels=True),
-    "renorm": Treatment("kept"),
-    "batch_norm": Treatment("kept", channels=True),
-    "conv": Treatment(channels=True),
-    "conv_transpose": Treatment(channels=True),
-    "max_pool": Treatment("symmetric", results=1),
-    "avg_pool": Treatment("symmetric"),
-    "adaptive_avg_pool": Treatment("symmetric", averages=True),
-    "adaptive_max_pool": Treatment("symmetric", averages=True, results=1),
-    **dict.fromkeys(
-        ("upsample_nearest", "upsample_linear", "upsample_bilinear", "upsample_trilinear",
-         "upsample_bicubic", "upsample_lanczos"),
-        Treatment(averages=True),
-    ),
-    **dict.fromkeys(_PLAIN.split(), Treatment()),
-    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), Treatment(channels=True)),
-}  # fmt: skip
-"""Canonical op name → how it treats positions."""
+
+def treatment(node: Node, position: int = 0) -> Treatment | None:
+    """How an op treats positions in one of its results, as the kinds of its reads say.
+
+    None where some kind is not known.
+
+    >>> from fieldwise.graph.ir import identity
+    >>> relu = Node("relu", ("x",), ("y",), ((replace(identity(0, 2), kind=ELEMENTWISE),),))
+    >>> treatment(relu) == POINTWISE
+    True
+    """
+    kinds = {read.kind for read in node.reads[position]}
+    if node.op == "encoder_layer":
+        return _ENCODER
+    if node.op in CONTRACTIONS:
+        return Treatment()
+    if not kinds:
+        return COPIES
+    if not all(kind.is_known for kind in kinds):
+        return None
+    told = {kind for kind in kinds if kind.combines != "asked"} or kinds
+    ways = {kind.combines for kind in told}
+    if "place" in ways:
+        return POSITIONS
+    if node.op in ("where", "masked_fill") or (ways == {"each"} and node.op not in _CHANNELS):
+        return POINTWISE
+    copies = ways <= {"one", "asked"}
+    return Treatment(
+        whole=_whole(told),
+        constants=_CONSTANTS.get(node.op, "none") if not copies else _of_copies(node),
+        averages=all(kind.keeps_equal or kind.geometry == EVERYTHING for kind in told),
+        channels=node.op in _CHANNELS,
+        repeats=copies,
+    )
+
+
+def _whole(kinds: Collection[Kind]) -> WholeTreatment:
+    if any(kind.keeps for kind in kinds):
+        return "kept"
+    return "symmetric" if all(kind.alike for kind in kinds) else "ordered"
+
+
+def _of_copies(node: Node) -> ConstantPlaces:
+    return "listed" if node.op in _LISTED else "copied"
+
 
 CONTRACTIONS = frozenset({
     "matmul", "linear", "einsum", "attention", "addbmm", "addr", "bilinear", "cdist",

@@ -216,7 +216,7 @@ def reads_of(op: TorchOp, call: OpCall) -> Reads:
     if rule is not None:
         return reads_with_lines(rule, call)
     if op.pointwise:
-        drawn = (DRAWN,) if op.draws else ()
+        drawn = (DRAWN,) if op.draws and call.args.get("training") is not False else ()
         reads = tuple(
             element_wise(number, shape, call.result, *drawn)
             for number, shape in enumerate(call.operands)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,18 +75,24 @@ def _copied(frame: Frame, layout: Layout) -> Layout:
     given = arguments(frame.node)
     if not any(moves(dim) for dim in layout) or not any(tensors(given)):
         return layout
-    in_table = is_tensor(given.get("self"))
-    for tensor, reads in _constant_reads(frame):
-        is_index = tensor is not given.get("self") and tensor is not given.get("src")
+    read = [*_constant_reads(frame)]
+    in_table = any(not _is_asked(reads) for _, reads in read)
+    for tensor, reads in read:
+        is_index = _is_asked(reads)
         if (in_table or not is_index) and not is_flat(constant(tensor, "")):
-            for read in reads:
-                rows = _rows(frame, constant(tensor, "a constant"), read)
+            for one in reads:
+                rows = _rows(frame, constant(tensor, "a constant"), one)
                 layout = (
                     _doubtfully(frame, layout, rows)
                     if is_index
                     else against(frame, layout, rows, "a constant")
                 )
     return layout
+
+
+def _is_asked(reads: Sequence[Read]) -> bool:
+    """Whether a constant only says which elements of others are taken."""
+    return all(read.kind.combines == "asked" for read in reads)
 
 
 def _constant_reads(frame: Frame) -> Iterator[tuple[Any, list[Read]]]:

@@ -9,7 +9,7 @@ from fieldwise.graph.calls import arguments
 from fieldwise.graph.constants import tensors
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Coord, Fixed, Node, Read, Separable, Whole, numel
-from fieldwise.graph.treatment import CONTRACTIONS, TABLE
+from fieldwise.graph.treatment import CONTRACTIONS, treatment
 
 
 def effort(graph: Graph, node: Node) -> int:
@@ -22,10 +22,10 @@ def effort(graph: Graph, node: Node) -> int:
 
 def _sums_products(node: Node) -> bool:
     """Whether each element is a sum of its own; unknown is not cheap."""
-    treatment = TABLE.get(node.op)
-    if treatment is None or node.op in CONTRACTIONS:
+    found = treatment(node)
+    if found is None or node.op in CONTRACTIONS:
         return True
-    return treatment.channels and treatment.whole == "ordered"
+    return found.channels and found.whole == "ordered"
 
 
 def _terms(graph: Graph, node: Node) -> int:

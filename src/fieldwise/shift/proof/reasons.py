@@ -119,7 +119,7 @@ ORDERED["einsum"] = ORDERED["matmul"]
 def undescribed(op: str) -> Fault:
     """What an op without a treatment is told: nothing is known of it."""
     why = f"'{op}' is not supported: how it treats positions is not described"
-    return Fault(why, "describe it in graph/treatment.py", known=False)
+    return Fault(why, "give its rule a kind (see fieldwise.graph.kinds)", known=False)
 
 
 PICKED = Fault("it picks a position of the axis", "reduce over the axis instead")

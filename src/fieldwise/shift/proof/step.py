@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fieldwise.graph.calls import arguments, drops_out, is_tensor, op_name
+from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.constants import constant
 from fieldwise.graph.ir import Ref
 from fieldwise.graph.treatment import (
@@ -15,9 +15,9 @@ from fieldwise.graph.treatment import (
     POINTWISE,
     POSITIONS,
     RANDOM,
-    TABLE,
     UNJUDGED,
     Treatment,
+    treatment,
 )
 from fieldwise.shift.proof.constants import with_constants
 from fieldwise.shift.proof.frame import Frame
@@ -83,14 +83,12 @@ def _stepped(frame: Frame) -> Layout:
 
 
 def _treatment(frame: Frame) -> Treatment:
-    treatment = TABLE.get(frame.node.op)
-    if treatment is None:
+    found = treatment(frame.node, frame.position)
+    if found is None:
         raise BreaksError(undescribed(frame.node.op))
-    if (treatment.results or 99) <= frame.position:
-        if "pool" in frame.node.op and _is_searched(frame):
-            raise BreaksError(ABSOLUTE)
-        return POSITIONS
-    return treatment
+    if found is POSITIONS and "pool" in frame.node.op and _is_searched(frame):
+        raise BreaksError(ABSOLUTE)
+    return found
 
 
 def _is_searched(frame: Frame) -> bool:
@@ -103,17 +101,17 @@ def _is_searched(frame: Frame) -> bool:
     return any(any(map(moves, layout[-plane:])) for layout in frame.layouts.values())
 
 
-def _treated(frame: Frame, treatment: Treatment) -> Layout:
-    layout = from_reads(frame, treatment)
+def _treated(frame: Frame, treated: Treatment) -> Layout:
+    layout = from_reads(frame, treated)
     if frame.node.op in WEIGHTED:
         check_weights(frame, layout)
-    if treatment.channels and not _is_statistic(frame) and _has_weights(frame):
+    if treated.channels and not _is_statistic(frame) and _has_weights(frame):
         channel = _channel(frame)
         if moves(layout[channel]):
             raise BreaksError(ordered(frame.node.op))
         own = stays(frame.result[channel])
         layout = (*layout[:channel], own, *layout[channel + 1 :])
-    return with_constants(frame, treatment, layout)
+    return with_constants(frame, treated, layout)
 
 
 def _is_statistic(frame: Frame) -> bool:
@@ -126,9 +124,8 @@ def is_random(frame: Frame) -> bool:
     op, given = frame.node.op, arguments(frame.node)
     if op in RANDOM:
         return True
-    if op == "dropout":
-        return drops_out(frame.node)
-    return bool(given.get("dropout_p") or (op.startswith("rrelu") and given.get("training")))
+    drawn = any(read.kind.draws for reads in frame.node.reads for read in reads)
+    return drawn or bool(given.get("dropout_p"))
 
 
 def _constant_result(frame: Frame) -> Layout:

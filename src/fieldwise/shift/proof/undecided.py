@@ -14,7 +14,7 @@ from typing import Any
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.constants import constant, is_flat, tensors
 from fieldwise.graph.ir import Node
-from fieldwise.graph.treatment import CONTRACTIONS, POINTWISE, TABLE
+from fieldwise.graph.treatment import CONTRACTIONS, POINTWISE, treatment
 from fieldwise.shift.proof.reasons import ABSOLUTE, ORDERED, PICKED
 from fieldwise.shift.proof.signal import Fault
 
@@ -67,9 +67,9 @@ def merged_faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
 
 def has_weights(node: Node) -> bool:
     """Whether a node multiplies by weights of its own, which count as generic."""
-    treatment = TABLE.get(node.op)
+    found = treatment(node)
     multiplies = node.op in CONTRACTIONS or node.op == "layer_norm"
-    if not multiplies and not (treatment is not None and treatment.channels):
+    if not multiplies and not (found is not None and found.channels):
         return False
     return any(constant(tensor, "").values is None for tensor in _constants(node))
 
@@ -87,14 +87,14 @@ def _may_undo(node: Node, shifted: int) -> bool:
     It cuts a part out, reads a dimension in any order, joins two values of which one may hold what
     the other lacks, or meets a constant that may take away what another one added.
     """
-    treatment = TABLE.get(node.op)
+    found = treatment(node)
     if node.op in _CUTS or node.op in _FIXED:
         return True
-    if treatment is not None and treatment.whole == "symmetric":
+    if found is not None and found.whole == "symmetric":
         return True
     if shifted > 1 and (node.op in _SUMS or node.op in _PUTS_BACK):
         return True
-    return treatment is POINTWISE and any(
+    return found is POINTWISE and any(
         not is_flat(constant(tensor, "")) for tensor in _constants(node)
     )
 

@@ -7,7 +7,7 @@ hold the same at positions that are paired.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,67 +15,78 @@ import numpy as np
 
 from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.rereading import reread_node
-from fieldwise.graph.calls import arguments, drops_out, is_same, is_tensor, op_name
+from fieldwise.graph.calls import arguments, is_same, is_tensor, op_name
 from fieldwise.graph.constants import Constant, constant, tensors
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Shape, Unknown, Whole
-from fieldwise.graph.treatment import TABLE, Treatment
+from fieldwise.graph.kinds import Kind
+from fieldwise.graph.treatment import (
+    CONTRACTIONS,
+    OTHERS,
+    POSITIONS,
+    UNJUDGED,
+    Treatment,
+    treatment,
+)
 from fieldwise.tile.crops.match import Match, Matches, single
 from fieldwise.tile.crops.steps import LostError
 
 _Pair = tuple[str, Any, Any]
 """A constant tensor's argument name, and the tensor at the one size and at the other."""
 
-_GEOMETRIC = frozenset(
-    "size output_size padding pad output_padding shape start end length step stride split_size "
-    "split_sizes scales scales_d scales_h scales_w scale_factors sizes".split()
-)
-_INTERPOLATED = (
-    "upsample_linear", "upsample_bilinear", "upsample_trilinear", "upsample_bicubic",
-    "upsample_lanczos",
-)  # fmt: skip
-
 
 def treatment_of(node: Node, position: int) -> Treatment:
     """How the op treats positions.  Raises LostError for one that is not supported."""
-    found = TABLE.get(node.op, _CONTRACTION if node.op in _CONTRACTED else None)
+    drawn = any(read.kind.draws for reads in node.reads for read in reads)
+    if node.op == "dropout" and drawn:
+        raise LostError("dropout is active; call model.eval()")
+    found = None if drawn or node.op in _REFUSED else treatment(node, position)
     if found is None:
         raise LostError(f"'{node.op}' is not supported: how it treats positions is not described")
-    if found.results is not None and found.results <= position:
+    if found is POSITIONS and position:
         raise LostError(
             f"result {position} of '{node.op}' is not supported: how it treats positions is not "
             f"described"
         )
-    if node.op == "dropout" and drops_out(node):
-        raise LostError("dropout is active; call model.eval()")
     return found
 
 
-_CONTRACTION = Treatment()
-_CONTRACTED = ("matmul", "linear", "einsum", "attention")
+_REFUSED = (OTHERS | UNJUDGED.keys()) - CONTRACTIONS
+"""Ops whose positions are theorems that are not told of crops, or about which nothing is said."""
 
 
-def check_settings(nodes: tuple[Node, Node], treatment: Treatment) -> None:
+def check_settings(nodes: tuple[Node, Node]) -> None:
     """Raise LostError where a setting of the op, tensors aside, differs at the two sizes."""
     given = tuple(arguments(node) for node in nodes)
-    for name in {*given[0], *given[1]} - _free(treatment, given[0]):
+    for name in _settings(nodes[0], {*given[0], *given[1]}):
         if not is_same(given[0].get(name), given[1].get(name), lambda *_: True):
             raise LostError(f"its argument '{name}' depends on the size of the image")
-    if nodes[0].op in _INTERPOLATED and not all(map(_reads_regularly, nodes)):
+    if any(map(_interpolates, _kinds(nodes[0]))) and not all(map(_reads_regularly, nodes)):
         raise LostError("it interpolates by a ratio that depends on the size of the image")
 
 
-def _free(treatment: Treatment, given: Mapping[str, Any]) -> set[str]:
-    """The arguments that say nothing beyond where the op looks."""
-    if treatment.averages:
-        return set(given) - {"value", "fill_value"}
-    return set() if treatment.constants == "broadcast" else set(given) & _GEOMETRIC
+def _settings(node: Node, given: Collection[str]) -> set[str]:
+    """The arguments that say more than where the op looks."""
+    kinds = _kinds(node)
+    return {name for kind in kinds for name in kind.settings(given)} if kinds else set(given)
+
+
+def _kinds(node: Node) -> set[Kind]:
+    return {read.kind for reads in node.reads for read in reads}
+
+
+def _interpolates(kind: Kind) -> bool:
+    """Whether it weighs neighbours by how far they are, which the reads do not tell."""
+    return kind.combines == "mean" and not kind.alike and bool(kind.geometry)
 
 
 def is_regular(node: Node) -> bool:
     """Whether a node reads through regular maps, and treats all positions of its result alike."""
-    if TABLE.get(node.op, _CONTRACTION).constants == "broadcast" and any(
-        max(tensor.shape, default=1) > 1 for _, tensor in tensors(arguments(node))
+    found = treatment(node)
+    if (
+        found is not None
+        and found.constants == "broadcast"
+        and any(max(tensor.shape, default=1) > 1 for _, tensor in tensors(arguments(node)))
     ):
         return False
     return _reads_regularly(node)
@@ -89,35 +100,35 @@ def _reads_regularly(node: Node) -> bool:
 # -------------------------------------------------------------------- constants
 
 
-def with_constants(nodes: tuple[Node, Node], treatment: Treatment, state: Matches) -> Matches:
+def with_constants(nodes: tuple[Node, Node], treated: Treatment, state: Matches) -> Matches:
     """The pairs of a result after the op's constants were compared.
 
     Raises LostError where a constant is not the same, or varies along more than one tiled axis.
     """
     pairs = list(_tensor_pairs(nodes))
-    if treatment.constants == "broadcast":
+    if treated.constants == "broadcast":
         for name, one, two in pairs:
             state = _against(state, _named(one, name), _named(two, name))
-    elif treatment.constants == "listed":
+    elif treated.constants == "listed":
         state = _beside(state, pairs)
-    elif treatment.averages and not _reads_anywhere(nodes[0]):
+    elif treated.averages and not _reads_anywhere(nodes[0]):
         state = _copied(state, pairs)
-    elif not treatment.averages or _reads_anywhere(nodes[0]):
+    elif not treated.averages or _reads_anywhere(nodes[0]):
         for name, one, two in pairs:
             if not _alike(one, two):
                 raise LostError(f"its constant '{name}' depends on the size of the image")
-    if treatment.channels and not _channel_is_same(nodes[0], state):
+    if treated.channels and not _channel_is_same(nodes[0], state):
         raise LostError(f"'{nodes[0].op}' gives every position its own weight")
     return state
 
 
-def reads_constants(node: Node, treatment: Treatment) -> bool:
+def reads_constants(node: Node, treated: Treatment) -> bool:
     """Whether it matters where its constants are read: they are neither broadcast nor listed.
 
     Where they only say where to look, or are weights of channels, the reads of the operands hold
     all that they say of positions.
     """
-    if treatment.constants in ("broadcast", "listed") or treatment.averages or treatment.channels:
+    if treated.constants in ("broadcast", "listed") or treated.averages or treated.channels:
         return False
     return any(True for _ in tensors(arguments(node)))
 

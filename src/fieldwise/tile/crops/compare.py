@@ -115,8 +115,8 @@ def _result(
         if node.op == "constant":
             return _constant(nodes, result)
         treatment = treatment_of(node, position)
-        check_settings(nodes, treatment)
-        repeats = treatment.constants == "broadcast" or node.op == "expand"
+        check_settings(nodes)
+        repeats = treatment.constants == "broadcast" or treatment.repeats
         state = through_reads(nodes, position, operands, shapes, result, repeats=repeats)
         state = with_constants(nodes, treatment, state)
         if reads_constants(nodes[0], treatment):
