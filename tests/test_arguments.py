@@ -111,7 +111,9 @@ def test_streamed_and_tiled_take_every_form_of_two_inputs(form: str):
     run_in_pieces(streamed(net, TWO[form], band=4, axis=3), net, TWO[form])
 
 
-@pytest.mark.parametrize("example", [(1, 1, 9), ((1, 1, 9),), torch.randn(1, 1, 9)], ids=str)
+@pytest.mark.parametrize(
+    "example", [(1, 1, 9), ((1, 1, 9),), torch.randn(1, 1, 9)], ids=["shape", "shapes", "tensor"]
+)
 def test_checks_take_shapes_for_which_they_draw_numbers(example):
     net = nn.Sequential(nn.Conv1d(1, 2, 3, padding=1), nn.BatchNorm1d(2)).eval()
     assert check_field(net, example).verdict == "exact"
