@@ -116,3 +116,11 @@ def test_the_help_says_how_a_factory_of_ones_own_is_written():
     for command in ("field", "fold", "shift", "tile", "diagram"):
         said = " ".join(CliRunner().invoke(app, [command, "--help"]).output.split())
         assert "(my_net:build calls build() of ./my_net.py)" in said
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_streams_that_are_closed_from_the_start_are_quiet(closed):
+    command = f"{sys.executable} -m fieldwise field 'layers:conv3 relu' {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "did not expect" not in done.stderr

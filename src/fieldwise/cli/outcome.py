@@ -28,8 +28,9 @@ def reported(*, debug: bool) -> Iterator[None]:
     """Turn what goes wrong inside into a sentence and an exit code; debug adds the traceback.
 
     An error of fieldwise is told as it is; any other exception by its type and first line.
-    A closed pipe ('| head') is quiet.
+    A closed pipe ('| head') is quiet, and so is a stream that was closed from the start ('>&-').
     """
+    _open_closed_streams()
     try:
         with interrupted_once():
             yield
@@ -97,6 +98,13 @@ def _remedy(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "the machine has too little memory for this; give a smaller --input."
     return "fieldwise did not expect this: please report it with what --debug prints."
+
+
+def _open_closed_streams() -> None:
+    """What Python has no stream for, since it was started without, goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _silence_stdout() -> None:

@@ -109,7 +109,10 @@ def test_json_holds_both_theorems_the_layers_and_the_measurement():
 def test_the_positions_out_of_reach_stand_beside_those_that_a_shift_carries():
     text = run("layers:conv3/2p1 conv3p1", "--input", "1x1x64x64", "--axis", "w")
     assert "2–30 of 32, carried 2–29" in text
-    assert "to repair 'zero padding': pad circularly: fieldwise.shift.circular" in text
+    assert (
+        "to repair 'zero padding': pad circularly: fieldwise.shift.circular, or --repair circular"
+        in text
+    )
     (axis,) = json.loads(
         run("layers:conv3/2p1 conv3p1", "--input", "1x1x64x64", "--axis", "3", "--format", "json")
     )["outputs"][0]["axes"]

@@ -48,7 +48,10 @@ def test_independent_first_breakers_are_all_named_and_nothing_downstream() -> No
         ("left", "zero padding"),
         ("right", "zero padding"),
     ]
-    assert found.broken_by[0].remedy == "pad circularly: fieldwise.shift.circular"
+    assert (
+        found.broken_by[0].remedy
+        == "pad circularly: fieldwise.shift.circular, or --repair circular"
+    )
 
 
 def test_longitude_may_be_periodic_where_latitude_is_not() -> None:

@@ -15,7 +15,7 @@ from tests.shift.proof.single import Op
 SIZE = 8
 SHAPE = (1, 2, SIZE, SIZE)
 RAMP = torch.arange(SIZE, dtype=torch.float64)
-CIRCULAR = "pad circularly: fieldwise.shift.circular"
+CIRCULAR = "pad circularly: fieldwise.shift.circular, or --repair circular"
 KEEP = "keep the whole axis"
 SAME_STRIDE = "give both branches the same stride and direction"
 ROWS = "it reads neighbours in a row-major index, across the ends of rows"

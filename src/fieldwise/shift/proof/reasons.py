@@ -11,7 +11,7 @@ from fieldwise.graph.ir import Along
 from fieldwise.graph.treatment import UNJUDGED
 from fieldwise.shift.proof.signal import Fault, Moving
 
-CIRCULAR = "pad circularly: fieldwise.shift.circular"
+CIRCULAR = "pad circularly: fieldwise.shift.circular, or --repair circular"
 _POOLS = ("max_pool", "avg_pool")
 
 
