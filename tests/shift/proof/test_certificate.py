@@ -230,3 +230,12 @@ def test_a_batch_norm_that_always_trains_has_no_interior() -> None:
 def test_an_axis_without_positions_is_refused() -> None:
     with pytest.raises(UsageError, match="Axis 3 of 'input' is empty; nothing can be shifted"):
         certify(nn.Softsign(), (1, 2, 8, 0))
+
+
+def test_a_value_that_no_module_returns_is_called_what_it_is_called_in_the_graph() -> None:
+    report = certify(
+        nn.Sequential(nn.Conv1d(1, 2, 3, padding=1, padding_mode="circular")), (1, 1, 8)
+    )
+    names = {value: found.name for value, found in report.by_value.items()}
+    assert names.pop("0/pad") == "0/pad"
+    assert all(isinstance(name, str) and name for name in names.values())

@@ -132,3 +132,17 @@ def test_to_ask_numbers_changes_neither_the_model_nor_the_random_state() -> None
     certify(model.eval(), (1, 2, 8))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+class Weighted(nn.Module):
+    """Positions weighed by entries of a table that a second input picks."""
+
+    def forward(self, x: Tensor, picks: Tensor) -> Tensor:
+        return x * RAMP[picks]
+
+
+def test_numbers_of_integer_inputs_are_those_of_the_example() -> None:
+    """Shuffled, for an index may be anything of the kind: a table of one entry weighs all alike."""
+    for picks, is_undecided in ((torch.full((8,), 5), True), (torch.arange(8), False)):
+        (found,) = certify(Weighted(), (torch.zeros(1, 1, 8), picks))["output"].axes
+        assert found.undecided is is_undecided
