@@ -219,5 +219,8 @@ ODD: dict[str, Callable[[Tensor], Tensor]] = {
     "a ramp on every channel of means": lambda x: (
         x * (x.mean(3).transpose(1, 2).reshape(1, N, N, 1) + RAMP).movedim(1, 2)
     ),
+    "a ramp in place of all of it": lambda x: x * torch.where(RAMP > RAMP.max(), x, RAMP),
+    "a mean put into a ramp nowhere": lambda x: x * RAMP.masked_fill(RAMP > RAMP.max(), x.mean()),
+    "ones in place of all of it": lambda x: x * torch.where(RAMP > RAMP.max(), x, RAMP / RAMP),
 }
 """Name → network."""
