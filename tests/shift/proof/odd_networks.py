@@ -219,11 +219,11 @@ ODD: dict[str, Callable[[Tensor], Tensor]] = {
     "a ramp on every channel of means": lambda x: (
         x * (x.mean(3).transpose(1, 2).reshape(1, N, N, 1) + RAMP).movedim(1, 2)
     ),
-    "a ramp in place of all of it": lambda x: x * torch.where(RAMP > RAMP.max(), x, RAMP),
+    "a ramp in place of all of it": lambda x: x * torch.where(RAMP.max() < RAMP, x, RAMP),
     "a norm with a bias for each column": lambda x: F.group_norm(
         x.transpose(1, 3), 1, None, RAMP
     ).transpose(1, 3),
-    "a mean put into a ramp nowhere": lambda x: x * RAMP.masked_fill(RAMP > RAMP.max(), x.mean()),
-    "ones in place of all of it": lambda x: x * torch.where(RAMP > RAMP.max(), x, RAMP / RAMP),
+    "a mean put into a ramp nowhere": lambda x: x * RAMP.masked_fill(RAMP.max() < RAMP, x.mean()),
+    "ones in place of all of it": lambda x: x * torch.where(RAMP.max() < RAMP, x, RAMP / RAMP),
 }
 """Name → network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from math import prod
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table
+from fieldwise.graph.ir import Along
 from fieldwise.shift.proof.combine import joined, reshaped
 from fieldwise.shift.proof.layout import (
     Dim,
@@ -21,6 +23,7 @@ from fieldwise.shift.proof.layout import (
     length,
     movers,
     period_of,
+    read_along,
     regular,
     size_of,
     stays,
@@ -33,6 +36,7 @@ from fieldwise.shift.proof.signal import (
     Moving,
     Same,
     SignalDigit,
+    Spectrum,
     Still,
 )
 
@@ -224,3 +228,33 @@ def test_a_table_is_the_regular_map_that_has_its_rows(is_whole: bool) -> None:
 def test_one_position_alone_does_not_vary() -> None:
     assert stays(1) == uniform(1)
     assert stays(2) != uniform(2)
+
+
+def test_what_is_read_as_it_is_keeps_all_its_parts() -> None:
+    dim: Dim = ((whole(4), Still(2)), (Same(3),), (whole(5),))
+    along = Along(1, AxisMap.window(1))
+    assert read_along(dim, along, size_of(dim), VOICE, averages=False) is dim
+
+
+def test_frequencies_beside_others_are_mixed_by_whatever_reads_them_elsewhere() -> None:
+    frequencies = Spectrum(4, Fraction(1), 4)
+    behind = Along(0, AxisMap.window(1, padding=-1))
+    alone = read_along(((frequencies,),), behind, 3, VOICE, averages=False)
+    assert alone == ((replace(frequencies, size=3, first=1),),)
+    for dim in (((frequencies,), (frequencies,)), ((frequencies, Still(2)),)):
+        with pytest.raises(BreaksError, match="mixes frequencies"):
+            read_along(dim, behind, size_of(dim) - 1, VOICE, averages=False)
+
+
+def test_a_table_may_be_regular_in_halves() -> None:
+    rows = (0, 3, 1, 2, 8, 11, 9, 10)
+    window = replace(whole(12), turn=None)
+    index, border = regular(Table(tuple(IndexSet(row, 1) for row in rows)), window, Border.DROP)
+    assert (index.period, index.advance, border) == (4, 8, Border.DROP)
+
+
+def test_digits_of_one_position_before_others_are_no_end_of_a_reshape() -> None:
+    layout = (((Still(1), whole(8)),),)
+    ((first,), (second,)) = reshaped(layout, (8,), (2, 4), VOICE)
+    assert [digit.size for digit in (*first, *second)] == [2, 4]
+    assert isinstance(first[0], Moving)
