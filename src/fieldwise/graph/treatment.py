@@ -66,7 +66,9 @@ def treatment(node: Node, position: int = 0) -> Treatment | None:
 
     None where some kind is not known.
 
+    >>> from dataclasses import replace
     >>> from fieldwise.graph.ir import identity
+    >>> from fieldwise.graph.kinds import ELEMENTWISE
     >>> relu = Node("relu", ("x",), ("y",), ((replace(identity(0, 2), kind=ELEMENTWISE),),))
     >>> treatment(relu) == POINTWISE
     True

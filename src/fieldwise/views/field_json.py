@@ -27,6 +27,7 @@ def data(
 def layer(row: Row) -> dict[str, Any]:
     """One row.
 
+    >>> from fractions import Fraction
     >>> axis = AxisField(2, 3, 3, Fraction(1, 2), -1, Fraction(0), 2)
     >>> entry = layer(Row("conv", "conv", "conv", (1, 4, 8), (axis,)))
     >>> entry["extent"], entry["stride"], entry["why"]
