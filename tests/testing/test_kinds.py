@@ -230,6 +230,13 @@ def test_a_call_of_which_nothing_is_claimed_is_not_checked() -> None:
         check_kinds(torch.linalg.cholesky, torch.eye(3))
 
 
+def test_a_claim_that_so_few_numbers_cannot_refute_is_not_checked() -> None:
+    """Three dice may fall alike twice; of a call that torch refuses nothing is compared either."""
+    with pytest.raises(AssertionError, match="Nothing was compared: no claim of dropout"):
+        check_kinds(torch.nn.functional.dropout, torch.rand(3))
+    assert check_kinds(torch.nn.functional.dropout, torch.rand(99)).compared == 1
+
+
 # -------------------------------------------------------------------- kinds of calls
 
 

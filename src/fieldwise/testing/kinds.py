@@ -32,7 +32,7 @@ from fieldwise.graph.ir import (
 )
 from fieldwise.graph.kinds import Kind
 from fieldwise.testing.outcome import Outcome, outcome_of, worst
-from fieldwise.testing.running import as_module, doubled
+from fieldwise.testing.running import as_module, doubled, is_whole
 
 ValuesByNumber = dict[int, Tensor]
 """Operands by number."""
@@ -41,7 +41,7 @@ ValuesByNumber = dict[int, Tensor]
 def check_kinds(op: Any, *inputs: Any) -> Outcome:
     """Hold what an op's rule claims of its reads against the op, a function of these tensors.
 
-    Raises AssertionError where a claim is false, or where none was made.
+    Raises AssertionError where a claim is false, and where none was made or could be tried.
 
     >>> check_kinds(lambda x: x.softmax(-1), torch.randn(2, 5)).verdict
     'exact'
@@ -59,12 +59,14 @@ def kinds_outcome(model: Any, inputs: Sequence[Tensor]) -> Outcome:
 
 
 def _judged(site: KindSite, kind: Kind) -> Outcome:
-    found = list(broken(site, kind))
-    node = site.node
-    where = f"{node.op} ({node.results[site.result]}), operand {site.operand}: "
+    node, tried = site.node, list(_tried(site, kind))
+    where = f"{node.op} ({node.results[site.result]}), operand {site.operand}"
+    found = [why for why in tried if why is not None]
     if found:
-        return Outcome("wrong", where + "; ".join(found), compared=1)
-    return Outcome("exact", compared=1)
+        return Outcome("wrong", f"{where}: {'; '.join(found)}", len(tried))
+    if not tried:
+        return Outcome("nothing", f"no claim of {where} could be tried on these numbers")
+    return Outcome("exact", compared=len(tried))
 
 
 @dataclass(frozen=True)
@@ -148,15 +150,24 @@ def sites(graph: Graph, inputs: Sequence[Tensor]) -> Iterator[KindSite]:
                     yield KindSite(graph, node, result, operand, others, beside)
 
 
-def broken(site: KindSite, kind: Kind) -> Iterator[str]:
+def broken(site: KindSite, kind: Kind) -> list[str]:
     """The laws of a kind that the op does not obey, each as a sentence."""
+    return [why for why in _tried(site, kind) if why is not None]
+
+
+Comparison = str | None
+"""What became of one comparison: why it failed, or None."""
+
+
+def _tried(site: KindSite, kind: Kind) -> Iterator[Comparison]:
+    """Every comparison that the laws of a kind ask for, and that can be made."""
     try:
         site(site.x)
     except (RuntimeError, IndexError, ValueError):
         return  # torch does not take other numbers here
     if kind.draws:
-        if site.x.numel() >= _MANY and _alike(site(site.x), site(site.x)):
-            yield "it draws nothing"
+        if site.x.numel() >= _MANY:
+            yield _unless(not _alike(site(site.x), site(site.x)), "it draws nothing")
         return
     laws = [_LAWS[kind.combines], _follows, _geometry]
     laws += [_symmetry] if kind.alike or kind.keeps else []
@@ -169,6 +180,10 @@ def broken(site: KindSite, kind: Kind) -> Iterator[str]:
             continue  # nor there: some ops look at their numbers
 
 
+def _unless(holds: bool | Tensor, why: str) -> Comparison:
+    return None if holds else why
+
+
 _MANY = 16
 _ANOTHER = 1 << 20
 """The seed of other numbers than those that stand in a site."""
@@ -176,7 +191,7 @@ _ANOTHER = 1 << 20
 # -------------------------------------------------------------------- how it combines
 
 
-def _one(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _one(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
     dice = torch.Generator().manual_seed(_ANOTHER)
     if not site.x.is_floating_point():
         return
@@ -185,67 +200,72 @@ def _one(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
     x, z = x.to(y.dtype).reshape(-1), z.to(y.dtype).reshape(-1)
     same, moved = y.reshape(-1, 1) == x, w.reshape(-1, 1) == z
     free = _equal(y, w).reshape(-1)
-    if not bool((free | (same & moved).any(1)).all()):
-        yield "an element is none of those of the operand, or another one for other numbers"
+    yield _unless(
+        (free | (same & moved).any(1)).all(),
+        "an element is none of those of the operand, or another one for other numbers",
+    )
 
 
-def _order(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _order(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
     if not site.x.is_floating_point():
         return
     dice = torch.Generator().manual_seed(_ANOTHER)
     y, w = site(site.x), site(_random(site.x, dice))
     picked = (y.reshape(-1, 1) == site.x.to(y.dtype).reshape(-1)).any(1)
-    if not bool((picked | _equal(y, w).reshape(-1)).all()):
-        yield "an element is none of those of the operand"
-    if not _alike(site.mapped(lambda _, t: _line(t)), _line(y)) and not _alike(y, w):
-        yield "it does not pass a scale and a shift"
+    fits = picked | _equal(y, w).reshape(-1)
+    yield _unless(fits.all(), "an element is none of those of the operand")
+    passes = _alike(site.mapped(lambda _, t: _line(t)), _line(y)) or _alike(y, w)
+    yield _unless(passes, "it does not pass a scale and a shift")
 
 
-def _mean(site: KindSite, kind: Kind) -> Iterator[str]:
+def _mean(site: KindSite, kind: Kind) -> Iterator[Comparison]:
     yield from _sum(site, kind)
-    if _numbers(site.x) and not _alike(site.mapped(lambda _, t: t + 3.0), site(site.x) + 3.0):
-        yield "it does not pass a shift"
+    if not is_whole(site.x):
+        moved = site.mapped(lambda _, t: t + 3.0)
+        yield _unless(_alike(moved, site(site.x) + 3.0), "it does not pass a shift")
 
 
-def _sum(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
-    if _numbers(site.x):
+def _sum(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
+    if not is_whole(site.x):
         yield from _affine(site, site.beside)
 
 
-def _product(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
-    if _numbers(site.x):
+def _product(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
+    if not is_whole(site.x):
         yield from _affine(site, (site.operand,))
 
 
-def _affine(site: KindSite, operands: tuple[int, ...]) -> Iterator[str]:
+def _affine(site: KindSite, operands: tuple[int, ...]) -> Iterator[Comparison]:
     dice = torch.Generator().manual_seed(_ANOTHER)
     one = {n: site.others[n] for n in operands}
     two = {n: _random(t, dice) for n, t in one.items()}
     nothing = site.at({n: torch.zeros_like(t) for n, t in one.items()})
     mixed = site.at({n: 2 * one[n] + 3 * two[n] for n in operands})
-    if not _alike(mixed + 4 * nothing, 2 * site.at(one) + 3 * site.at(two)):
-        yield "it is not linear"
+    wanted = 2 * site.at(one) + 3 * site.at(two)
+    yield _unless(_alike(mixed + 4 * nothing, wanted), "it is not linear")
 
 
-def _place(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _place(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
     y = site(site.x)
-    if y.is_floating_point() or y.is_complex():
-        yield "it gives no whole numbers"
-    elif y.numel() and not (y.min() >= 0 and y.max() < max(1, site.x.numel())):
-        yield "it gives no place"
-    elif site.x.is_floating_point() and not _alike(site(_line(site.x)), y):
-        yield "it gives another place after a scale and a shift"
+    yield _unless(is_whole(y), "it gives no whole numbers")
+    if not is_whole(y) or not y.numel():
+        return
+    within = y.min() >= 0 and y.max() < max(1, site.x.numel())
+    yield _unless(within, "it gives no place")
+    if within and site.x.is_floating_point():
+        again = site(_line(site.x))
+        yield _unless(_alike(again, y), "it gives another place after a scale and a shift")
 
 
-def _each(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _each(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
     if any(_several(coord, size) for coord, size in _coords(site)):
         yield "it reads several elements"
     for seed in (1, 2):
         flat = site.uniform(seed)
         y = flat(flat.x)
-        if y.numel() and not _alike(y, y.reshape(-1)[0].expand_as(y)):
-            yield "it does not treat all places alike"
-            return
+        if y.numel():
+            first = y.reshape(-1)[0].expand_as(y)
+            yield _unless(_alike(y, first), "it does not treat all places alike")
 
 
 def _coords(site: KindSite) -> Iterator[tuple[Coord, int]]:
@@ -261,11 +281,11 @@ def _several(coord: Coord, size: int) -> bool:
     return size > 1 and not (isinstance(coord, Fixed) and coord.indices.count == 1)
 
 
-def _nothing(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _nothing(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
     yield from ()
 
 
-_LAWS: Mapping[str, Callable[[KindSite, Kind], Iterator[str]]] = {
+_LAWS: Mapping[str, Callable[[KindSite, Kind], Iterator[Comparison]]] = {
     "one": _one, "order": _order, "mean": _mean, "sum": _sum, "product": _product,
     "place": _place, "each": _each, "asked": _nothing, "any": _nothing, "unknown": _nothing,
 }  # fmt: skip
@@ -273,7 +293,7 @@ _LAWS: Mapping[str, Callable[[KindSite, Kind], Iterator[str]]] = {
 # -------------------------------------------------------------------- dimensions
 
 
-def _follows(site: KindSite, kind: Kind) -> Iterator[str]:
+def _follows(site: KindSite, kind: Kind) -> Iterator[Comparison]:
     """Along what all reads follow, places are treated alike."""
     again = reread_node(site.node, site.graph)
     if again is None or kind.combines == "place":
@@ -295,8 +315,9 @@ def _follows(site: KindSite, kind: Kind) -> Iterator[str]:
     flat = site.uniform(1)
     y = flat(flat.x)
     for dim in followed:
-        if y.shape[dim] > 1 and not _alike(y, y.narrow(dim, 0, 1).expand_as(y)):
-            yield f"it does not treat the places of dimension {dim} alike"
+        if y.shape[dim] > 1:
+            same = _alike(y, y.narrow(dim, 0, 1).expand_as(y))
+            yield _unless(same, f"it does not treat the places of dimension {dim} alike")
 
 
 def _driven(read: Read, before: Shape, after: Shape) -> list[tuple[int, bool]] | None:
@@ -329,18 +350,19 @@ def _whole(site: KindSite) -> list[int]:
     return sorted(dim for dim in found if site.x.shape[dim] > 1)
 
 
-def _symmetry(site: KindSite, kind: Kind) -> Iterator[str]:
-    flat = replace(site.uniform(1), others={**site.uniform(1).others, site.operand: site.x})
+def _symmetry(site: KindSite, kind: Kind) -> Iterator[Comparison]:
+    flat = site.uniform(1)
+    flat = replace(flat, others={**flat.others, site.operand: site.x})
     y = flat(site.x)
     for dim in _whole(site):
         order = torch.randperm(site.x.shape[dim], generator=torch.Generator().manual_seed(1))
         moved = flat(site.x.index_select(dim, order))
         stays = kind.keeps and site.shape == tuple(site.x.shape)
-        if not _alike(moved, y.index_select(dim, order) if stays else y):
-            yield f"the order of dimension {dim} matters"
+        wanted = y.index_select(dim, order) if stays else y
+        yield _unless(_alike(moved, wanted), f"the order of dimension {dim} matters")
 
 
-def _joining(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _joining(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
     whole = _whole(site)
     for dim in whole:
         size = site.x.shape[dim] // 2
@@ -352,11 +374,11 @@ def _joining(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
         except RuntimeError:
             continue  # the call is made for one size alone
         together = site(torch.cat(halves, dim))
-        if not _alike(joined, together.to(joined.dtype)):
-            yield f"parts of dimension {dim} do not make the whole"
+        same = _alike(joined, together.to(joined.dtype))
+        yield _unless(same, f"parts of dimension {dim} do not make the whole")
 
 
-def _scanning(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
+def _scanning(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
     for read in site.reads:
         for step in _separable(read):
             for dim, coord in enumerate(step.coords):
@@ -364,14 +386,15 @@ def _scanning(site: KindSite, kind: Kind) -> Iterator[str]:  # noqa: ARG001
                     continue
                 first = site.x.shape[dim] // 2
                 made = site(site.x.narrow(dim, 0, first))
-                if not _alike(made, site(site.x).narrow(coord.dim, 0, first)):
-                    yield f"what comes later along dimension {dim} changes what comes first"
+                same = _alike(made, site(site.x).narrow(coord.dim, 0, first))
+                why = f"what comes later along dimension {dim} changes what comes first"
+                yield _unless(same, why)
 
 
 # -------------------------------------------------------------------- arguments
 
 
-def _geometry(site: KindSite, kind: Kind) -> Iterator[str]:
+def _geometry(site: KindSite, kind: Kind) -> Iterator[Comparison]:
     """With another value of an argument, and the same reads, it makes the same result."""
     if site.result or site.operand != site.beside[0]:
         return  # the same arguments again
@@ -381,9 +404,9 @@ def _geometry(site: KindSite, kind: Kind) -> Iterator[str]:
     for name in sorted(free):
         for other in _others(given[name]):
             again = _changed(site, name, other)
-            if again is not None and not _alike(again, y):
-                yield f"its argument '{name}' says more than where it looks"
-                break
+            if again is not None:
+                why = f"its argument '{name}' says more than where it looks"
+                yield _unless(_alike(again, y), why)
 
 
 def _changed(site: KindSite, name: str, value: Any) -> Tensor | None:
@@ -434,10 +457,6 @@ def _line(tensor: Tensor) -> Tensor:
     return tensor * 2 + 3
 
 
-def _numbers(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
 def _equal(one: Tensor, two: Tensor) -> Tensor:
     return (one == two) | (one.isnan() & two.isnan())
 
@@ -445,7 +464,7 @@ def _equal(one: Tensor, two: Tensor) -> Tensor:
 def _alike(one: Tensor, two: Tensor) -> bool:
     if one.shape != two.shape:
         return False
-    if not (_numbers(one) or _numbers(two)):
+    if is_whole(one) and is_whole(two):
         return bool((one == two).all())
     rounding = 1e-9 if one.dtype in (torch.float64, torch.complex128) else 1e-2
     return torch.allclose(one, two.to(one.dtype), rtol=rounding, atol=rounding, equal_nan=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -21,7 +22,7 @@ from fieldwise.graph.ir import Shape
 from fieldwise.tile.inputs import as_tensor, ordered
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ModelCall:
     """A model in eval mode, which is not changed, and an example of what it is called with.
 
@@ -41,7 +42,7 @@ class ModelCall:
         check_model(model)
         return cls(model, as_example(example, model))
 
-    @property
+    @cached_property
     def inputs(self) -> list[Tensor]:
         """The tensors of the example, each once."""
         return list({id(tensor): tensor for tensor in tensors_in(self.example)}.values())
@@ -51,7 +52,7 @@ class ModelCall:
         """The shapes of these tensors."""
         return [tuple(tensor.shape) for tensor in self.inputs]
 
-    @property
+    @cached_property
     def device(self) -> torch.device:
         """Where the model runs: on the device of its weights, or of the example if it has none."""
         tensors = chain(self.model.parameters(), self.model.buffers(), self.inputs)

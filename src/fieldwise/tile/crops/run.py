@@ -103,7 +103,7 @@ def _both(target: CropTarget, plan: TilePlan, given: Arguments) -> tuple[Runnabl
         return found[0] if len(found) == 1 else dict(zip(names, found, strict=True))
 
     def whole(*arrays: Any) -> Any:
-        return named(chosen(target.whole(given.holding(arrays)), plan.outputs))
+        return named(chosen(target.whole(given.holding(arrays), plan), plan.outputs))
 
     def pieces(*arrays: Any) -> Any:
         return named(_assembled(target, plan, given.holding(arrays)))
@@ -133,7 +133,7 @@ def _run(target: CropTarget, plan: TilePlan, given: Arguments) -> Iterator[tuple
 
 def _cropped(target: CropTarget, plan: TilePlan, tile: Tile, given: Arguments) -> list[Any]:
     crops = given.holding(_part(number, x, tile) for number, x in enumerate(given.arrays))
-    arrays = chosen(target.crop(crops), plan.outputs)
+    arrays = chosen(target.crop(crops, plan), plan.outputs)
     return [
         kept(array, tile, number, output)
         for number, (array, output) in enumerate(zip(arrays, plan.outputs, strict=True))

@@ -72,13 +72,13 @@ class AnyCallable:
         """The inputs as they are handed over."""
         return given
 
-    def whole(self, given: Arguments) -> Any:
+    def whole(self, given: Arguments, _: TilePlan) -> Any:
         """What is returned for copies of the inputs, since a callable may change them."""
         return given.holding(map(owned, given.arrays)).passed_to(self.call)
 
-    def crop(self, given: Arguments) -> Any:
+    def crop(self, given: Arguments, plan: TilePlan) -> Any:
         """What is returned for copies of crops of the inputs."""
-        return self.whole(given)
+        return self.whole(given, plan)
 
     def between_crops(self, _: TilePlan) -> AbstractContextManager[None]:
         """Nothing holds from the first crop of a run to the last."""
@@ -119,17 +119,14 @@ class PlannedModel:
         """The inputs as the model takes them."""
         return given.holding(self.call.cast(number, x) for number, x in enumerate(given.arrays))
 
-    def whole(self, given: Arguments) -> Any:
-        """What the model returns; it is kept as it was where any plan says that it writes."""
-        plans = self._plans.values()
-        draws = any(plan.draws for plan in plans) or not plans
-        writes = any(plan.writes for plan in plans) or not plans
-        return self.call.run(given.arrays, draws=draws, writes=writes)
+    def whole(self, given: Arguments, plan: TilePlan) -> Any:
+        """What the model returns; it is kept as it was where the plan says that it writes."""
+        return self.call.run(given.arrays, draws=plan.draws, writes=plan.writes)
 
-    def crop(self, given: Arguments) -> Any:
+    def crop(self, given: Arguments, plan: TilePlan) -> Any:
         """What the model returns for a crop.  Raises TileError where it fails."""
         try:
-            return self.whole(given)
+            return self.whole(given, plan)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
