@@ -27,8 +27,8 @@ def attach(package: str, file: str) -> Attached:
 
     def get(name: str) -> Any:
         if name not in homes:
-            told = f"module {package!r} has no attribute {name!r}"
-            raise AttributeError(told, name=name, obj=sys.modules[package])
+            text = f"module {package!r} has no attribute {name!r}"
+            raise AttributeError(text, name=name, obj=sys.modules[package])
         home = homes[name]
         if home == package:
             return import_module(f"{package}.{name}")

@@ -38,9 +38,8 @@ class Reason:
     remedy: str = ""
 
     def __str__(self) -> str:
-        told = f"'{self.module or 'the model itself'}' ({self.op}): {self.why}"
-        told = told if self.op else self.why
-        return f"{told}; {self.remedy}" if self.remedy else told
+        where = f"'{self.module or 'the model itself'}' ({self.op}): " if self.op else ""
+        return f"{where}{self.why}; {self.remedy}" if self.remedy else f"{where}{self.why}"
 
 
 class Refused(FieldwiseError):  # noqa: N818  (an answer, not a mistake)

@@ -7,7 +7,8 @@ from math import prod
 
 from fieldwise.axes import Border
 from fieldwise.folding.refusal import Stays
-from fieldwise.graph.calls import arguments, is_tensor, op_name
+from fieldwise.graph.calls import arguments, op_name
+from fieldwise.graph.constants import tensors
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Read, Ref, Separable, Shape
 
@@ -140,7 +141,7 @@ def _number(node: Node) -> float | None:
 
 def _writes_constants(graph: Graph, node: Node) -> bool:
     """Whether elements of a constant may stand in the result: one that decides nothing else."""
-    if not any(map(is_tensor, _listed(node))):
+    if not _has_constants(node):
         return False
     from fieldwise.capture.torch.rereading import reread_node
 
@@ -152,18 +153,14 @@ def _writes_constants(graph: Graph, node: Node) -> bool:
     )
 
 
-def _listed(node: Node) -> list[object]:
-    return [
-        item
-        for given in arguments(node).values()
-        for item in (given if isinstance(given, (list, tuple)) else (given,))
-    ]
+def _has_constants(node: Node) -> bool:
+    return any(True for _ in tensors(arguments(node)))
 
 
 def _is_filled(graph: Graph, node: Node) -> bool:
     """Whether some element of a result may be none that is read: by the reads, or by a mask."""
     masked = any(read.kind.combines == "asked" for reads in node.reads for read in reads)
-    masked = masked or any(map(is_tensor, _listed(node)))
+    masked = masked or _has_constants(node)
     return any(
         any(masked and read.kind.fill is not None for read in reads)
         or _leaves_out(graph, node, reads, graph.shape(name))

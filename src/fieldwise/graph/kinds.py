@@ -103,12 +103,11 @@ class Kind:
         return {*arguments} - self.geometry
 
 
-def _where(*names: str) -> frozenset[str]:
-    return frozenset(names)
-
-
-_LINES = _where("dim", "keepdim")
-_WINDOWS = _where("stride", "padding", "output_padding", "pad", "output_size")
+_LINES = frozenset({"dim", "keepdim"})
+_WINDOWS = frozenset({"stride", "padding", "output_padding", "pad", "output_size"})
+_SCALES = frozenset({
+    "output_size", "scales", "scales_d", "scales_h", "scales_w", "scale_factors",
+})  # fmt: skip
 
 UNKNOWN_KIND = Kind("unknown")
 """Of a rule that gives no kind: nothing is claimed, and nothing is taken for granted."""
@@ -120,10 +119,7 @@ COPY = Kind("one", geometry=EVERYTHING)
 FILLED = Kind("one", geometry=EVERYTHING, fill="value")
 REGROUPED = Kind("any", geometry=EVERYTHING)
 """Elements in another form (real and imaginary parts): where it looks is all that can be told."""
-INTERPOLATION = Kind(
-    "mean",
-    geometry=_where("output_size", "scales", "scales_d", "scales_h", "scales_w", "scale_factors"),
-)
+INTERPOLATION = Kind("mean", geometry=_SCALES)
 OVERLAPS = Kind("sum", geometry=EVERYTHING)
 """Elements that are added where several come to lie on one place."""
 LINEAR = Kind("sum")

@@ -82,17 +82,17 @@ def treatment(node: Node, position: int = 0) -> Treatment | None:
         return COPIES
     if not all(kind.is_known for kind in kinds):
         return None
-    told = {kind for kind in kinds if kind.combines != "asked"} or kinds
-    ways = {kind.combines for kind in told}
+    data = {kind for kind in kinds if kind.combines != "asked"} or kinds
+    ways = {kind.combines for kind in data}
     if "place" in ways:
         return POSITIONS
     if node.op in ("where", "masked_fill") or (ways == {"each"} and node.op not in _CHANNELS):
         return POINTWISE
     copies = ways <= {"one", "asked"}
     return Treatment(
-        whole=_whole(told),
+        whole=_whole(data),
         constants=_CONSTANTS.get(node.op, "none") if not copies else _of_copies(node),
-        averages=all(kind.keeps_equal or kind.geometry == EVERYTHING for kind in told),
+        averages=all(kind.keeps_equal or kind.geometry == EVERYTHING for kind in data),
         channels=node.op in _CHANNELS,
         repeats=copies,
     )

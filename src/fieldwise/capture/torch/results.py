@@ -113,10 +113,10 @@ def _conv2d(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Tensor | None:
-    rows = _row_major(x)
-    last = not rows and x.dim() == 4 and x.is_contiguous(memory_format=_LAST)
-    plain = x.dim() == 4 and (rows or (last and not x.is_contiguous()))
-    if not plain or not _row_major(weight) or x.dtype != weight.dtype:
+    if x.dim() != 4 or x.dtype != weight.dtype:
+        return None
+    last = not x.is_contiguous() and x.is_contiguous(memory_format=_LAST)
+    if not (last or _row_major(x)) or not _row_major(weight):
         return None
     if x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
         return None
