@@ -37,7 +37,7 @@ class OpCall:
     training: whether the innermost running module is in training mode
     renews:   whether the op's schema says that it makes new running statistics
     complex:  whether a result is complex
-    dtypes:   gives those of the operands and of the results; None where nobody knows
+    dtypes:   gives those of the operands and of the results; None where they are not known
     """
 
     op: str

@@ -44,7 +44,7 @@ class Frame:
         return tuple(map(stays, self.graph.shape(self.node.operands[number])))
 
 
-def read_whole(dim: Dim) -> None:
+def check_read_whole(dim: Dim) -> None:
     """Check that an op that reads all positions sees the same ones after a shift.
 
     Raises BreaksError where a window is not whole, or the signal unbounded.

@@ -17,7 +17,7 @@ from fieldwise.graph.ir import (
 from fieldwise.graph.treatment import Treatment
 from fieldwise.shift.proof.combine import joined, reshaped
 from fieldwise.shift.proof.constants import is_mixed
-from fieldwise.shift.proof.frame import Frame, read_whole
+from fieldwise.shift.proof.frame import Frame, check_read_whole
 from fieldwise.shift.proof.guards import is_window, joined_dim
 from fieldwise.shift.proof.layout import (
     Dim,
@@ -181,14 +181,14 @@ def _followed(
             raise BreaksError(ordered(frame.node.op))
         return coord
     if isinstance(coord, Whole) and treatment.whole == "kept" and shapes[0] == shapes[1]:
-        read_whole(dim)
+        check_read_whole(dim)
         return Along(number)
     if not moves(dim):
         return None
     if isinstance(coord, Whole):
         if treatment.whole == "ordered":
             raise BreaksError(ordered(frame.node.op))
-        read_whole(dim)
+        check_read_whole(dim)
     elif isinstance(coord, Fixed):
         _check_fixed(dim, coord.indices)
     elif isinstance(coord, Unknown):

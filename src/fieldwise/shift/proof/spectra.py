@@ -17,7 +17,7 @@ from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.constants import Constant, constant, tensors
 from fieldwise.graph.ir import Ref
 from fieldwise.shift.proof.combine import joined
-from fieldwise.shift.proof.frame import Frame, read_whole
+from fieldwise.shift.proof.frame import Frame, check_read_whole
 from fieldwise.shift.proof.layout import (
     Dim,
     Layout,
@@ -191,7 +191,7 @@ def _transformed(frame: Frame, dim: Dim, number: int, sign: int) -> Dim:
         return stays(after)
     if has_spectrum(dim):
         return ((_signal(frame, dim, number, sign),),)
-    read_whole(dim)
+    check_read_whole(dim)
     window = as_window(dim, frame.voice.about())
     assert isinstance(window, Moving)
     if not window.whole:

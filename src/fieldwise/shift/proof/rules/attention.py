@@ -10,7 +10,7 @@ import numpy as np
 from fieldwise.graph.calls import arguments, op_name
 from fieldwise.graph.constants import Constant, constant
 from fieldwise.graph.ir import Ref
-from fieldwise.shift.proof.frame import Frame, read_whole
+from fieldwise.shift.proof.frame import Frame, check_read_whole
 from fieldwise.shift.proof.layout import Layout, moves, period_of, size_of, stays
 from fieldwise.shift.proof.reasons import ORDERED, varies
 from fieldwise.shift.proof.rules.contraction import (
@@ -51,7 +51,7 @@ def attended(frame: Frame) -> Layout:
         scores = _masked(scores, mask, frame)
     elif given.get("attn_mask") is not None:
         scores = _with_mask(scores, given["attn_mask"], frame)
-    read_whole(scores[-1])
+    check_read_whole(scores[-1])
     weighed = Factor((*batch, "r", "c"), scores)
     return product([weighed, value], [*batch, "r", "o"], frame)
 

@@ -15,7 +15,7 @@ from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.constants import Constant, constant
 from fieldwise.graph.ir import Node, Ref
 from fieldwise.shift.proof.combine import joined
-from fieldwise.shift.proof.frame import Frame, read_whole
+from fieldwise.shift.proof.frame import Frame, check_read_whole
 from fieldwise.shift.proof.layout import (
     Dim,
     Layout,
@@ -78,7 +78,7 @@ def product(factors: Sequence[Factor], out: Sequence[Label], frame: Frame) -> La
             _check_constant(dims, factor, factors, frame)
     frame.met.append(period_of(tuple(dims.values())))
     for label in dims.keys() - set(out):
-        read_whole(dims[label])
+        check_read_whole(dims[label])
     return tuple(dims.get(label, uniform(1)) for label in out)
 
 

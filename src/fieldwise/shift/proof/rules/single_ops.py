@@ -10,7 +10,7 @@ from fieldwise.graph.ir import Ref, Separable, broadcast
 from fieldwise.graph.treatment import COPIES, POINTWISE
 from fieldwise.shift.proof.combine import joined
 from fieldwise.shift.proof.constants import against
-from fieldwise.shift.proof.frame import Frame, read_whole
+from fieldwise.shift.proof.frame import Frame, check_read_whole
 from fieldwise.shift.proof.layout import Layout, cropped, moves, period_of, stays, uniform
 from fieldwise.shift.proof.reads import from_reads, separable_step
 from fieldwise.shift.proof.rules.contraction import shape_of
@@ -87,7 +87,7 @@ def gated(frame: Frame) -> Layout:
 def histogram(frame: Frame) -> Layout:
     """histc counts values, wherever they are."""
     for dim in frame.layout(arguments(frame.node)["self"].operand):
-        read_whole(dim)
+        check_read_whole(dim)
     return tuple(map(stays, frame.result))
 
 
@@ -120,7 +120,7 @@ def paired(frame: Frame) -> Layout:
     if not reduced:
         return layout
     for dim in layout:
-        read_whole(dim)
+        check_read_whole(dim)
     return tuple(map(uniform, frame.result))
 
 
