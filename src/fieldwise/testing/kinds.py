@@ -155,11 +155,11 @@ def broken(site: KindSite, kind: Kind) -> list[str]:
     return [why for why in _tried(site, kind) if why is not None]
 
 
-Comparison = str | None
-"""What became of one comparison: why it failed, or None."""
+LawTrial = str | None
+"""What became of one comparison that a law asks for: why it failed, or None."""
 
 
-def _tried(site: KindSite, kind: Kind) -> Iterator[Comparison]:
+def _tried(site: KindSite, kind: Kind) -> Iterator[LawTrial]:
     """Every comparison that the laws of a kind ask for, and that can be made."""
     try:
         site(site.x)
@@ -180,7 +180,7 @@ def _tried(site: KindSite, kind: Kind) -> Iterator[Comparison]:
             continue  # nor there: some ops look at their numbers
 
 
-def _unless(holds: bool | Tensor, why: str) -> Comparison:
+def _unless(holds: bool | Tensor, why: str) -> LawTrial:
     return None if holds else why
 
 
@@ -191,7 +191,7 @@ _ANOTHER = 1 << 20
 # -------------------------------------------------------------------- how it combines
 
 
-def _one(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
+def _one(site: KindSite, kind: Kind) -> Iterator[LawTrial]:  # noqa: ARG001
     dice = torch.Generator().manual_seed(_ANOTHER)
     if not site.x.is_floating_point():
         return
@@ -206,7 +206,7 @@ def _one(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
     )
 
 
-def _order(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
+def _order(site: KindSite, kind: Kind) -> Iterator[LawTrial]:  # noqa: ARG001
     if not site.x.is_floating_point():
         return
     dice = torch.Generator().manual_seed(_ANOTHER)
@@ -218,24 +218,24 @@ def _order(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
     yield _unless(passes, "it does not pass a scale and a shift")
 
 
-def _mean(site: KindSite, kind: Kind) -> Iterator[Comparison]:
+def _mean(site: KindSite, kind: Kind) -> Iterator[LawTrial]:
     yield from _sum(site, kind)
     if not is_whole(site.x):
         moved = site.mapped(lambda _, t: t + 3.0)
         yield _unless(_alike(moved, site(site.x) + 3.0), "it does not pass a shift")
 
 
-def _sum(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
+def _sum(site: KindSite, kind: Kind) -> Iterator[LawTrial]:  # noqa: ARG001
     if not is_whole(site.x):
         yield from _affine(site, site.beside)
 
 
-def _product(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
+def _product(site: KindSite, kind: Kind) -> Iterator[LawTrial]:  # noqa: ARG001
     if not is_whole(site.x):
         yield from _affine(site, (site.operand,))
 
 
-def _affine(site: KindSite, operands: tuple[int, ...]) -> Iterator[Comparison]:
+def _affine(site: KindSite, operands: tuple[int, ...]) -> Iterator[LawTrial]:
     dice = torch.Generator().manual_seed(_ANOTHER)
     one = {n: site.others[n] for n in operands}
     two = {n: _random(t, dice) for n, t in one.items()}
@@ -245,7 +245,7 @@ def _affine(site: KindSite, operands: tuple[int, ...]) -> Iterator[Comparison]:
     yield _unless(_alike(mixed + 4 * nothing, wanted), "it is not linear")
 
 
-def _place(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
+def _place(site: KindSite, kind: Kind) -> Iterator[LawTrial]:  # noqa: ARG001
     y = site(site.x)
     yield _unless(is_whole(y), "it gives no whole numbers")
     if not is_whole(y) or not y.numel():
@@ -257,7 +257,7 @@ def _place(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
         yield _unless(_alike(again, y), "it gives another place after a scale and a shift")
 
 
-def _each(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
+def _each(site: KindSite, kind: Kind) -> Iterator[LawTrial]:  # noqa: ARG001
     if any(_several(coord, size) for coord, size in _coords(site)):
         yield "it reads several elements"
     for seed in (1, 2):
@@ -281,11 +281,11 @@ def _several(coord: Coord, size: int) -> bool:
     return size > 1 and not (isinstance(coord, Fixed) and coord.indices.count == 1)
 
 
-def _nothing(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
+def _nothing(site: KindSite, kind: Kind) -> Iterator[LawTrial]:  # noqa: ARG001
     yield from ()
 
 
-_LAWS: Mapping[str, Callable[[KindSite, Kind], Iterator[Comparison]]] = {
+_LAWS: Mapping[str, Callable[[KindSite, Kind], Iterator[LawTrial]]] = {
     "one": _one, "order": _order, "mean": _mean, "sum": _sum, "product": _product,
     "place": _place, "each": _each, "asked": _nothing, "any": _nothing, "unknown": _nothing,
 }  # fmt: skip
@@ -293,7 +293,7 @@ _LAWS: Mapping[str, Callable[[KindSite, Kind], Iterator[Comparison]]] = {
 # -------------------------------------------------------------------- dimensions
 
 
-def _follows(site: KindSite, kind: Kind) -> Iterator[Comparison]:
+def _follows(site: KindSite, kind: Kind) -> Iterator[LawTrial]:
     """Along what all reads follow, places are treated alike."""
     again = reread_node(site.node, site.graph)
     if again is None or kind.combines == "place":
@@ -350,7 +350,7 @@ def _whole(site: KindSite) -> list[int]:
     return sorted(dim for dim in found if site.x.shape[dim] > 1)
 
 
-def _symmetry(site: KindSite, kind: Kind) -> Iterator[Comparison]:
+def _symmetry(site: KindSite, kind: Kind) -> Iterator[LawTrial]:
     flat = site.uniform(1)
     flat = replace(flat, others={**flat.others, site.operand: site.x})
     y = flat(site.x)
@@ -362,7 +362,7 @@ def _symmetry(site: KindSite, kind: Kind) -> Iterator[Comparison]:
         yield _unless(_alike(moved, wanted), f"the order of dimension {dim} matters")
 
 
-def _joining(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
+def _joining(site: KindSite, kind: Kind) -> Iterator[LawTrial]:  # noqa: ARG001
     whole = _whole(site)
     for dim in whole:
         size = site.x.shape[dim] // 2
@@ -378,7 +378,7 @@ def _joining(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG00
         yield _unless(same, f"parts of dimension {dim} do not make the whole")
 
 
-def _scanning(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG001
+def _scanning(site: KindSite, kind: Kind) -> Iterator[LawTrial]:  # noqa: ARG001
     for read in site.reads:
         for step in _separable(read):
             for dim, coord in enumerate(step.coords):
@@ -394,7 +394,7 @@ def _scanning(site: KindSite, kind: Kind) -> Iterator[Comparison]:  # noqa: ARG0
 # -------------------------------------------------------------------- arguments
 
 
-def _geometry(site: KindSite, kind: Kind) -> Iterator[Comparison]:
+def _geometry(site: KindSite, kind: Kind) -> Iterator[LawTrial]:
     """With another value of an argument, and the same reads, it makes the same result."""
     if site.result or site.operand != site.beside[0]:
         return  # the same arguments again
