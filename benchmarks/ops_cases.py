@@ -11,6 +11,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -131,9 +132,26 @@ def _samples(op: Any) -> list[Any]:
     supported = op.supported_dtypes("cpu")
     dtype = next((d for d in (*DTYPES, *sorted(supported, key=str)) if d in supported), None)
     try:
-        return list(op.sample_inputs("cpu", dtype, requires_grad=False)) if dtype else []
+        with _undistracted():
+            return list(op.sample_inputs("cpu", dtype, requires_grad=False)) if dtype else []
     except IndexError:  # torch's own sampler fails without a GPU
         return []
+
+
+@contextmanager
+def _undistracted() -> Iterator[None]:
+    """Without what torch does for each sample that its own test suite alone needs.
+
+    It looks through the frames of all callers for a test case, and notes the frames of each seeding
+    for devices that are not there: under pytest this takes ten times as long as the samples.
+    """
+    from torch.testing._internal import common_utils
+
+    with (
+        patch.object(common_utils, "extract_test_fn", return_value=None),
+        patch("torch.manual_seed", torch.default_generator.manual_seed),
+    ):
+        yield
 
 
 def _chosen(samples: Sequence[Any], most: int) -> list[Any]:
