@@ -75,7 +75,7 @@ class FieldReport(Report):
     axes: tuple[int, ...]
     ignore_global: bool = False
     model: str | None = None
-    _closed: Mapping[str, Closed] = field(default_factory=dict, repr=False, compare=False)
+    _closed: Mapping[str, Closed] = field(kw_only=True, repr=False, compare=False)
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:

@@ -85,11 +85,11 @@ def matched(graph: Graph, globs: str | Sequence[str]) -> dict[str, str]:
     spelled = names(graph)
     chosen: dict[str, str] = {}
     for glob in listed_globs(globs):
-        found = {
-            value: next(name for name in known if _matches(name, glob))
+        fitting = (
+            (value, next((name for name in known if _matches(name, glob)), None))
             for value, known in spelled.items()
-            if any(_matches(name, glob) for name in known)
-        }
+        )
+        found = {value: name for value, name in fitting if name is not None}
         chosen = (found or {resolve(graph, glob): glob}) | chosen
     return {value: chosen[value] for value in graph.values if value in chosen}
 
