@@ -29,6 +29,7 @@ from fieldwise.capture.torch.tree import (
     named_tensors,
     tensors_in,
 )
+from fieldwise.collecting import uncollected
 from fieldwise.errors import OUR_FAULT, CaptureError, UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Ref, unknown
@@ -55,7 +56,7 @@ def capture(model: nn.Module, example: Any) -> Graph:
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     check_model(model)
-    with RECORDING:
+    with RECORDING, uncollected():
         return _captured(model, as_example(example, model))
 
 

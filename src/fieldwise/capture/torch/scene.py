@@ -15,7 +15,6 @@ from fieldwise.capture.torch.keeping import attributes, noted_grads, view_of
 from fieldwise.capture.torch.private import call_module, private
 from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.tree import named_modules, tensors_in
-from fieldwise.collecting import uncollected
 
 
 @contextmanager
@@ -24,7 +23,6 @@ def scene(model: nn.Module, state: NamedTensors, recorder: Recorder) -> Iterator
     with ExitStack() as stack:
         stack.callback(recorder.memory.clear)
         stack.callback(recorder.constants.restore)
-        stack.enter_context(uncollected())
         stack.enter_context(_uncompiled())
         own = stack.enter_context(private())
         recorder.constants.dice, own.call = own.dice, _followed(model, recorder)
