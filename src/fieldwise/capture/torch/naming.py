@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Call, Node, Read, Shape, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A node before its values have names."""
 
     op: str

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -61,8 +60,7 @@ from fieldwise.graph.ir import Call, Read, Ref, Shape, unknown
 _SPOKEN = {"_local_scalar_dense": "an if, a loop or item()"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Recorded:
+class _Recorded(NamedTuple):
     """A call as it is written down, and as it runs on the meta device.
 
     ``args`` and ``kwargs`` hold a ``Ref`` for each operand; ``constants`` are the other tensors.
@@ -160,7 +158,7 @@ class Recorder(DispatchMode):
     ) -> Any:
         if op.lends:
             args, kwargs = self._without_lenders(op, args, kwargs)
-        if not any(self.memory.entry(tensor) for tensor in tensors_of(args, kwargs)):
+        if not any(map(self.memory.entry, tensors_of(args, kwargs))):
             return self._constant(op, func, args, kwargs)
         if op.out:
             return self._record_out(op, func, args, kwargs)
@@ -168,9 +166,9 @@ class Recorder(DispatchMode):
             return self._record_inplace_view(op, func, args, kwargs)
         if op.name == "aten::as_strided":
             return self._record_strided(func, args, kwargs)
-        if op.rule is None and op.composite:
+        if op.composite and op.rule is None:
             deciding = [op.bind(args, kwargs).get(name) for name in op.sized_by]
-            if any(self.memory.entry(tensor) for tensor in tensors_of(deciding, {})):
+            if any(map(self.memory.entry, tensors_of(deciding, {}))):
                 raise self.refuse_data(op.plain)
             return self._decompose(op, func, args, kwargs)
         return self._record(op, func, args, kwargs)
@@ -388,7 +386,7 @@ class Recorder(DispatchMode):
             results=tuple(tuple(result.shape) for result in results),
             training=self.trace.frame.training,
             renews=op.renews,
-            complex=any(result.is_complex() for result in results),
+            complex=any(map(Tensor.is_complex, results)),
             dtypes=lambda: (
                 [self.trace.dtypes[value] for value in recorded.operands],
                 [*map(dtype_name, results)],

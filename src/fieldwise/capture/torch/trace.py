@@ -96,4 +96,4 @@ class Trace:
         for number, draft in enumerate(self.drafts):
             call = draft.source
             if call is not None and constants_of(call):
-                self.drafts[number] = replace(draft, source=changed(call, Tensor, change))
+                self.drafts[number] = draft._replace(source=changed(call, Tensor, change))
