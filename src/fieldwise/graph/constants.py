@@ -40,6 +40,10 @@ class Constant:
         values = None if self.values is None else self.values.reshape(tuple(shape))
         return Constant(tuple(shape), self.what, values)
 
+    def of_rank(self, rank: int) -> Constant:
+        """The same with dimensions of size 1 in front, as it is broadcast to a value of a rank."""
+        return self.as_dims((1,) * (rank - len(self.shape)) + self.shape)
+
     def by_rows(self) -> Constant:
         """Whether rows differ: what lies along the last dimension as one object."""
         if self.values is None:
@@ -68,7 +72,7 @@ class Constant:
 
     def uniform_along(self, dim: int) -> bool:
         """Whether it is the same at every index of a dimension."""
-        if self.shape[dim] == 1:
+        if self.shape[dim] <= 1:
             return True
         if self.values is None:
             return False

@@ -23,10 +23,6 @@ def _circulant() -> Tensor:
     return torch.stack([(1.7 * _index().double()).cos().roll(j) for j in range(16)], 1)
 
 
-def _strided_circulant() -> Tensor:
-    return _circulant()[:, ::2].contiguous()
-
-
 def _nearly_circulant() -> Tensor:
     return _circulant() + torch.diag(_index() / 16)
 
@@ -290,10 +286,6 @@ SINGLES_OF_OPS: dict[str, Single] = {
         _one_frequency_repeated, "single position", result_axis=None, interior=None
     ),
     # ---------------------------------------------------------------- constant matrices
-    "circulant matrix": holds(torch.matmul, other=_circulant, interior=None),
-    "strided circulant matrix": holds(
-        torch.matmul, other=_strided_circulant, period=2, interior=None
-    ),
     "nearly circulant matrix": broken(
         torch.matmul, "constant matrix", other=_nearly_circulant, interior=None
     ),

@@ -21,6 +21,7 @@ KERNEL = torch.randn(2, 2, 1, 3, dtype=torch.float64, generator=torch.Generator(
 MATRIX = torch.linalg.qr(
     torch.randn(SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 )[0]
+CIRCULANT = torch.stack([(1.7 * RAMP).cos().roll(j) for j in range(SIZE)], 1)
 
 
 def _written_flat(x: Tensor) -> Tensor:
@@ -37,6 +38,8 @@ UNDONE: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "a ramp added and taken away": (lambda x: (x + RAMP).mul(2) - 2 * RAMP, 3),
     "a ramp added before a mean": (lambda x: (x + RAMP).mean(3), 3),
     "positions picked and summed": (lambda x: sum(x[..., i] for i in range(SIZE)), 3),
+    "a circulant matrix": (lambda x: x @ CIRCULANT, 3),
+    "every other column of one": (lambda x: x @ CIRCULANT[:, ::2], 3),
     "a matrix and its inverse": (lambda x: (x @ MATRIX) @ MATRIX.t(), 3),
     "coordinates beside it, cut off again": (
         lambda x: torch.cat([x, RAMP.expand(1, 1, SIZE, SIZE)], 1)[:, :2], 3,

@@ -17,7 +17,6 @@ from fieldwise.shift.proof.layout import (
     cropped,
     has_spectrum,
     is_uniform,
-    length,
     movers_of,
     moves,
     size_of,
@@ -31,13 +30,14 @@ from fieldwise.shift.proof.signal import (
     Moving,
     Same,
     SignalDigit,
-    Spectrum,
     Still,
     Tell,
     cut,
+    length,
     merged,
     without_ones,
 )
+from fieldwise.shift.proof.spectrum import Spectrum
 from fieldwise.shift.proof.windows import met
 
 # -------------------------------------------------------------------- reshapes

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.constants import Constant, constant, is_flat, tensors
-from fieldwise.graph.ir import Along, Read, Reshape, Separable, Shape
+from fieldwise.graph.ir import Along, Node, Read, Ref, Reshape, Separable, Shape
 from fieldwise.graph.treatment import Treatment
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import Layout, moves, stays
 from fieldwise.shift.proof.reasons import varies
 from fieldwise.shift.proof.signal import BreaksError, Fault
-from fieldwise.shift.proof.variation import checked
+from fieldwise.shift.proof.variation import against
 
 
 def with_constants(frame: Frame, treatment: Treatment, layout: Layout) -> Layout:
@@ -25,12 +27,11 @@ def with_constants(frame: Frame, treatment: Treatment, layout: Layout) -> Layout
     given = arguments(frame.node)
     if treatment.constants == "broadcast":
         for name, tensor in tensors(given):
-            layout = against(frame, layout, _aligned(constant(tensor, name), len(layout)), name)
+            layout = with_constant(frame, layout, constant(tensor, name), name)
     elif treatment.constants == "trailing":
         for name in ("weight", "bias"):
             if is_tensor(given.get(name)):
-                known = _aligned(constant(given[name], name), len(layout))
-                layout = against(frame, layout, known, name)
+                layout = with_constant(frame, layout, constant(given[name], name), name)
     elif treatment.constants == "rows":
         layout = _looked_up(frame, layout)
     elif treatment.constants == "listed":
@@ -40,6 +41,19 @@ def with_constants(frame: Frame, treatment: Treatment, layout: Layout) -> Layout
     elif treatment.constants == "copied":
         layout = _copied(frame, layout)
     return layout
+
+
+def filling(node: Node) -> Constant | None:
+    """What fills a result that reads nothing; None where that is not known."""
+    given = arguments(node)
+    source = given.get("src", given.get("value", 0 if node.op == "zero" else None))
+    if node.op == "constant" and node.source is not None:
+        source = node.source.args[0]
+    if source is None or isinstance(source, Ref):
+        return None
+    if is_tensor(source):
+        return constant(source, "a constant")
+    return Constant((), "a constant", np.asarray(source))
 
 
 def listed(frame: Frame) -> Iterator[Any]:
@@ -62,7 +76,7 @@ def _looked_up(frame: Frame, layout: Layout) -> Layout:
             if len(known.shape) < 2:
                 continue
             known = known.by_rows()
-        layout = against(frame, layout, _aligned(known, len(layout)), name)
+        layout = with_constant(frame, layout, known, name)
     return layout
 
 
@@ -85,7 +99,7 @@ def _copied(frame: Frame, layout: Layout) -> Layout:
                 layout = (
                     _doubtfully(frame, layout, rows)
                     if is_index
-                    else against(frame, layout, rows, "a constant")
+                    else with_constant(frame, layout, rows, "a constant")
                 )
     return layout
 
@@ -139,13 +153,9 @@ def _places(known: Constant, step: Separable, after: Shape) -> list[int | None]:
 def _doubtfully(frame: Frame, layout: Layout, known: Constant) -> Layout:
     """Against indices: rows that differ in place may still hold the same."""
     try:
-        return against(frame, layout, known, "a constant")
+        return with_constant(frame, layout, known, "a constant")
     except BreaksError as broken:
         raise BreaksError(*(replace(fault, known=False) for fault in broken.faults)) from None
-
-
-def _aligned(known: Constant, rank: int) -> Constant:
-    return known.as_dims((1,) * (rank - len(known.shape)) + known.shape)
 
 
 def _beside(frame: Frame, layout: Layout, known: Constant, dim: int) -> Layout:
@@ -153,12 +163,12 @@ def _beside(frame: Frame, layout: Layout, known: Constant, dim: int) -> Layout:
     if len(known.shape) < len(layout):
         known = known.as_dims((*known.shape[:dim], 1, *known.shape[dim:]))
     own = stays(known.shape[dim])
-    found = against(frame, (*layout[:dim], own, *layout[dim + 1 :]), known, "a constant")
+    found = with_constant(frame, (*layout[:dim], own, *layout[dim + 1 :]), known, "a constant")
     return (*found[:dim], layout[dim], *found[dim + 1 :])
 
 
-def against(frame: Frame, layout: Layout, known: Constant, name: str) -> Layout:
-    """The layout of an element-wise op with a constant of its rank.
+def with_constant(frame: Frame, layout: Layout, known: Constant, name: str) -> Layout:
+    """The layout of an element-wise op with a constant, which is one of these arguments.
 
     Raises BreaksError where the constant varies along what moves.
     """
@@ -168,7 +178,4 @@ def against(frame: Frame, layout: Layout, known: Constant, name: str) -> Layout:
         what = name
     elif len(names) > 1:
         what = f"a constant made of '{names[0]}' and others"
-    fault = varies(frame.node.op, what)
-    return tuple(
-        checked(layout, known, period=frame.period, axis_size=frame.axis_size, fault=fault)
-    )
+    return against(frame, layout, known, varies(frame.node.op, what))

@@ -1,13 +1,23 @@
-"""What a step of the proof is made in, and how it reads a whole dimension."""
+"""What a step of the proof is made in, what it makes, and how it reads a whole dimension."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import lcm
+from typing import Any
 
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node
-from fieldwise.shift.proof.layout import Dim, Layout, Voice, has_spectrum, movers_of, stays
+from fieldwise.graph.ir import Node, Ref
+from fieldwise.shift.proof.layout import (
+    Dim,
+    Layout,
+    Voice,
+    has_spectrum,
+    movers_of,
+    period_of,
+    stays,
+)
 from fieldwise.shift.proof.signal import BreaksError, Fault
 
 
@@ -18,8 +28,6 @@ class Frame:
     layouts:   of the operands of the node, by operand number
     period:    at which all of them are known to move
     axis_size: of the shifted input axis
-    met:       periods of what is met on the way, and perhaps summed over
-    names:     of the signals met so far in the sweep (see ``signal_names``)
     """
 
     graph: Graph
@@ -29,8 +37,6 @@ class Frame:
     period: int
     axis_size: int
     voice: Voice
-    met: list[int] = field(default_factory=list)
-    names: dict[Hashable, int] = field(default_factory=dict)
 
     @property
     def result(self) -> tuple[int, ...]:
@@ -42,6 +48,28 @@ class Frame:
         if number in self.layouts:
             return self.layouts[number]
         return tuple(map(stays, self.graph.shape(self.node.operands[number])))
+
+    def shape_of(self, item: Any) -> tuple[int, ...]:
+        """The shape of an argument, an operand or a constant."""
+        if isinstance(item, Ref):
+            return self.graph.shape(self.node.operands[item.operand])
+        return tuple(item.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a step makes: the layout of the result, which moves under multiples of ``period``.
+
+    The period is also that of whatever was met on the way and is summed over.
+    """
+
+    layout: Layout
+    period: int
+
+    @classmethod
+    def of(cls, layout: Layout, *met: int) -> Made:
+        """A layout, and the periods of what else was met on the way to it."""
+        return cls(layout, lcm(period_of(layout), *met))
 
 
 def check_read_whole(dim: Dim) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import lcm, prod
+from math import lcm
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table
 from fieldwise.graph.ir import Along, Shape
@@ -21,13 +21,14 @@ from fieldwise.shift.proof.signal import (
     Moving,
     Same,
     SignalDigit,
-    Spectrum,
     Still,
     Tell,
     blamed,
+    length,
     merged,
     stretched,
 )
+from fieldwise.shift.proof.spectrum import Spectrum
 from fieldwise.shift.proof.windows import resized, side_by_side
 
 Dim = tuple[DigitGroup, ...]
@@ -99,11 +100,6 @@ def period_of(layout: Layout) -> int:
     return lcm(*(digit.period for digit in movers(layout)))
 
 
-def length(part: DigitGroup) -> int:
-    """The number of positions of a part."""
-    return prod(digit.size for digit in part)
-
-
 def size_of(dim: Dim) -> int:
     """The number of positions of a dimension."""
     return sum(map(length, dim))
@@ -144,10 +140,6 @@ def _frequencies(dim: Dim, index: AxisMap | Table, border: Border, after: int) -
     digit = dim[0][0]
     if len(dim) > 1 or len(dim[0]) > 1 or not isinstance(digit, Spectrum) or not index.is_single:
         raise BreaksError(Fault("it mixes frequencies", known=False))
-    plain = isinstance(index, AxisMap) and _is_shift(index) and border is Border.DROP
-    if plain and digit.order is None:
-        assert isinstance(index, AxisMap)
-        return ((replace(digit, size=after, first=digit.first + index.offsets[0].first),),)
     landed = (border.land(index(position), digit.size) for position in range(after))
     return ((digit.picked([one.first if one else None for one in landed]),),)
 

@@ -17,22 +17,20 @@ from fieldwise.graph.ir import (
 from fieldwise.graph.treatment import Treatment
 from fieldwise.shift.proof.combine import joined, reshaped
 from fieldwise.shift.proof.constants import is_mixed
-from fieldwise.shift.proof.frame import Frame, check_read_whole
+from fieldwise.shift.proof.frame import Frame, Made, check_read_whole
 from fieldwise.shift.proof.guards import is_window, joined_dim
 from fieldwise.shift.proof.layout import (
     Dim,
     Layout,
-    length,
     movers_of,
     moves,
-    period_of,
     read_along,
     stays,
     uniform,
 )
 from fieldwise.shift.proof.reasons import ORDERED, PICKED, ordered
-from fieldwise.shift.proof.signal import BreaksError, Fault, Moving
-from fieldwise.shift.proof.spectra import check_zeros, is_spectral
+from fieldwise.shift.proof.rules.spectra import check_zeros, is_spectral
+from fieldwise.shift.proof.signal import BreaksError, Fault, Moving, length
 
 Guard = dict[int, IndexSet]
 """Per result dimension the indices at which a read is at work; all where it says nothing."""
@@ -40,41 +38,44 @@ Guard = dict[int, IndexSet]
 _PARTS = 64
 
 
-def from_reads(frame: Frame, treatment: Treatment, *, mixed: bool | None = None) -> Layout:
+def from_reads(frame: Frame, treatment: Treatment, *, mixed: bool | None = None) -> Made:
     """What the reads of all operands make together."""
     guards: list[Guard] = []
     layouts: list[Layout] = []
+    periods: list[int] = []
     for read in frame.node.reads[frame.position]:
-        layout, parts = _of_read(frame, treatment, read)
-        layouts += [layout] * len(parts)
+        made, parts = _of_read(frame, treatment, read)
+        layouts += [made.layout] * len(parts)
         guards += parts
+        periods.append(made.period)
     if any(guards) and is_spectral(frame):
         guards = check_zeros(frame, layouts, guards)
     mixed = is_mixed(frame) if mixed is None else mixed
     driven = _driven(frame, treatment)
-    return tuple(
+    layout = tuple(
         joined_dim(frame, layouts, guards, dim, mixed=mixed)
         if dim in driven or treatment.repeats
         else stays(size)
         for dim, size in enumerate(frame.result)
     )
+    return Made.of(layout, *periods)
 
 
-def _of_read(frame: Frame, treatment: Treatment, read: Read) -> tuple[Layout, list[Guard]]:
+def _of_read(frame: Frame, treatment: Treatment, read: Read) -> tuple[Made, list[Guard]]:
     """What one read makes, and of which indices of the result: of those in any of the guards."""
-    layout, guards = frame.layout(read.operand), [Guard()]
+    made, guards = Made.of(frame.layout(read.operand)), [Guard()]
     before = frame.graph.shape(frame.node.operands[read.operand])
     for step, old, new in read.forward(before, frame.result):
         if isinstance(step, Reshape):
-            layout = reshaped(layout, old, new, frame.voice)
+            made = Made.of(reshaped(made.layout, old, new, frame.voice), made.period)
             guards = [part for guard in guards for part in _regrouped(guard, old, new)]
         else:
-            layout = separable_step(frame, treatment, layout, step, (old, new))
+            after = separable_step(frame, treatment, made.layout, step, (old, new))
+            made = Made.of(after.layout, after.period, made.period)
             guards = [_carried(guard, step, (old, new)) for guard in guards]
             if treatment.constants == "broadcast":
                 guards = [Guard()]
-        frame.met.append(period_of(layout))
-    return layout, guards
+    return made, guards
 
 
 def _regrouped(guard: Guard, before: Shape, after: Shape) -> list[Guard]:
@@ -128,40 +129,43 @@ def _driven(frame: Frame, treatment: Treatment) -> set[int]:
 
 def separable_step(
     frame: Frame, treatment: Treatment, layout: Layout, step: Separable, shapes: tuple[Shape, Shape]
-) -> Layout:
-    """The layout after one step of a read, between values of these two shapes.
+) -> Made:
+    """What one step of a read makes, between values of these two shapes.
 
     Raises BreaksError where what moves is read in a way that does not follow.
     """
-    after = shapes[1]
+    after, periods = shapes[1], list[int]()
     dims: dict[int, Dim] = {}
     for number, (dim, coord) in enumerate(zip(layout, step.coords, strict=True)):
         along = _followed(frame, treatment, dim, coord, number, shapes)
-        if along is not None and not _pools_all(frame, treatment, dim, along, after[along.dim]):
-            new = read_along(dim, along, after[along.dim], frame.voice, averages=treatment.averages)
-            known = dims.get(along.dim)
-            dims[along.dim] = new if known is None else joined(known, new, frame.voice, along.dim)
-    return tuple(dims.get(dim, uniform(size)) for dim, size in enumerate(after))
+        if along is None:
+            continue
+        if (period := _pools_all(treatment, dim, along, after[along.dim])) is not None:
+            periods.append(period)
+            continue
+        new = read_along(dim, along, after[along.dim], frame.voice, averages=treatment.averages)
+        known = dims.get(along.dim)
+        dims[along.dim] = new if known is None else joined(known, new, frame.voice, along.dim)
+    layout = tuple(dims.get(dim, uniform(size)) for dim, size in enumerate(after))
+    return Made.of(layout, *periods)
 
 
-def _pools_all(frame: Frame, treatment: Treatment, dim: Dim, along: Along, after: int) -> bool:
-    """Whether the only window of a symmetric op holds the same samples after some shift.
+def _pools_all(treatment: Treatment, dim: Dim, along: Along, after: int) -> int | None:
+    """The least shift after which the only window of a symmetric op holds the same samples.
 
-    A pool as wide as the axis does after every shift; one with gaps, after shifts by a gap.
+    A pool as wide as the axis holds them after every shift; one with gaps, after shifts by a gap.
+    None for all else.
     """
     if treatment.whole != "symmetric" or after != 1 or not dim:
-        return False
+        return None
     window = dim[0][0]
     if not isinstance(window, Moving):
-        return False
+        return None
     size, read = window.size, along.map(0)
     if not is_window(dim) or not window.whole or window.turn != size or read.clip(size) != read:
-        return False
+        return None
     gap = next(by for by in range(1, size + 1) if read.shift(by).modulo(size) == read)
-    if gap == size:
-        return False
-    frame.met.append((window.rate / gap).denominator)
-    return True
+    return None if gap == size else (window.rate / gap).denominator
 
 
 def _followed(

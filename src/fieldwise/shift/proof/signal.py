@@ -10,13 +10,14 @@ where an op reads the whole axis, must the window be ``whole``: clean, and a who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import gcd, prod
 from typing import Literal
 
 from fieldwise.axes import AxisMap, Border, IndexSet
+from fieldwise.shift.proof.spectrum import Spectrum
 
 Condition = Literal["dirty", "short", "long"]
 """Why a window is not whole: padding in it, less than a turn, or more than whole turns."""
@@ -108,52 +109,6 @@ class Moving:
     def step(self, period: int) -> int:
         """How far it moves when the input is shifted by ``period``, a multiple of its own."""
         return int(self.rate * period)
-
-
-@dataclass(frozen=True, slots=True)
-class Spectrum:
-    """Frequencies of a signal of ``turn`` positions, from ``first`` on: a shift turns their phases.
-
-    sign:  −1 where they are conjugated, and turn the other way
-    order: where they stand in another order, the frequency at each position; None for a zero,
-           which has any phase
-    """
-
-    size: int
-    rate: Fraction
-    turn: int
-    first: int = 0
-    sign: int = 1
-    order: tuple[int | None, ...] | None = None
-
-    def at(self, position: int) -> int | None:
-        """The frequency at a position."""
-        return self.first + position if self.order is None else self.order[position]
-
-    @property
-    def in_order(self) -> bool:
-        """Whether position k holds frequency k."""
-        return self.order is None and self.first % self.turn == 0
-
-    def picked(self, positions: Sequence[int | None]) -> Spectrum:
-        """The frequencies at these positions, in this order; zeros for None.
-
-        Frequencies k and k + turn have the same phases, so what was rolled and rolled back, or
-        mirrored twice, stands in its own order again.
-        """
-        found = tuple(
-            self.at(position) if position is not None and 0 <= position < self.size else None
-            for position in positions
-        )
-        known = ((place, k) for place, k in enumerate(found) if k is not None)
-        place, k = next(known, (0, 0))
-        first = (k - place) % self.turn
-        plain = all(k is None or (k - place - first) % self.turn == 0
-                    for place, k in enumerate(found))  # fmt: skip
-        if plain:
-            return replace(self, size=len(found), first=first, order=None)
-        order = tuple(None if k is None else k % self.turn for k in found)
-        return replace(self, size=len(found), first=0, order=order)
 
 
 SignalDigit = Same | Still | Moving | Spectrum
@@ -276,7 +231,7 @@ def merged(part: DigitGroup) -> SignalDigit | None:
     part = without_ones(part)
     if len(part) == 1:
         return part[0]
-    size, tail = _length(part), _length(part[1:])
+    size, tail = length(part), length(part[1:])
     moving = [digit for digit in part if isinstance(digit, Moving | Spectrum)]
     if not moving:
         uniform = all(isinstance(digit, Same) for digit in part)
@@ -304,5 +259,6 @@ def without_ones(part: DigitGroup) -> DigitGroup:
     return kept or (Same(1),)
 
 
-def _length(part: DigitGroup) -> int:
+def length(part: DigitGroup) -> int:
+    """The number of positions of a group."""
     return prod(digit.size for digit in part)

@@ -7,15 +7,16 @@ arguments and every operand, but for where the windows stand.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.ir import Along, Read, Ref, Separable
 from fieldwise.shift.proof.frame import Frame
-from fieldwise.shift.proof.layout import Dim, Layout, movers
-from fieldwise.shift.proof.signal import Moving, SignalDigit, Spectrum
+from fieldwise.shift.proof.layout import Layout, movers, size_of
+from fieldwise.shift.proof.signal import Moving, SignalDigit
+from fieldwise.shift.proof.spectrum import Spectrum
 
 _CUTS = frozenset(
     "slice narrow split index index_select roll pad repeat tile clone alias detach copy lift "
@@ -24,11 +25,39 @@ _CUTS = frozenset(
 _JOINS = frozenset({"cat", "slice_scatter"})
 
 
-def named(frame: Frame, layout: Layout) -> Layout:
-    """The layout with the names of its signals, which are what they were if it was only cut."""
-    if not any(movers(layout)) or _only_cuts(frame) or _only_joins(frame, layout):
-        return layout
-    return tuple(_named_dim(frame, dim, place) for place, dim in enumerate(layout))
+class SignalNames:
+    """The names of the signals that a sweep meets, a number each."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+
+    def named(self, frame: Frame, layout: Layout) -> Layout:
+        """The layout with the names of its signals, which stay what they were if it was only cut.
+
+        frame: the step that made it
+        """
+        if not any(movers(layout)) or _only_cuts(frame) or _only_joins(frame, layout):
+            return layout
+        return tuple(
+            tuple(
+                tuple(
+                    self._renamed(frame, digit, (place, number, depth))
+                    for depth, digit in enumerate(part)
+                )
+                for number, part in enumerate(dim)
+            )
+            for place, dim in enumerate(layout)
+        )
+
+    def _renamed(
+        self, frame: Frame, digit: SignalDigit, where: tuple[int, int, int]
+    ) -> SignalDigit:
+        if not isinstance(digit, Moving) or digit.origin[:1] == (frame.voice.name,):
+            return digit
+        if not (given := arguments(frame.node)):
+            return replace(digit, origin=(frame.voice.name, *where))
+        key = _done(frame, given, digit, where)
+        return replace(digit, origin=(self._numbers.setdefault(key, len(self._numbers)),))
 
 
 def _only_cuts(frame: Frame) -> bool:
@@ -68,44 +97,20 @@ def _passes_on(frame: Frame, read: Read) -> bool:
     return len(step.coords) == len(frame.result) and all(
         isinstance(coord, Along)
         and coord.dim == dim
-        and (any(movers((layout[dim],))) or coord.keeps(_size(layout[dim]), frame.result[dim]))
+        and (any(movers((layout[dim],))) or coord.keeps(size_of(layout[dim]), frame.result[dim]))
         for dim, coord in enumerate(step.coords)
     )
 
 
-def _size(dim: Dim) -> int:
-    return sum(_length(part) for part in dim)
-
-
-def _length(part: tuple[SignalDigit, ...]) -> int:
-    size = 1
-    for digit in part:
-        size *= digit.size
-    return size
-
-
-def _named_dim(frame: Frame, dim: Dim, place: int) -> Dim:
-    return tuple(
-        tuple(
-            _renamed(frame, digit, (place, number, depth)) if isinstance(digit, Moving) else digit
-            for depth, digit in enumerate(part)
-        )
-        for number, part in enumerate(dim)
-    )
-
-
-def _renamed(frame: Frame, digit: Moving, where: tuple[int, ...]) -> Moving:
-    if digit.origin and digit.origin[0] == frame.voice.name:
-        return digit
-    given = arguments(frame.node)
-    if not given:
-        return replace(digit, origin=(frame.voice.name, *where))
+def _done(
+    frame: Frame, given: Mapping[str, Any], digit: Moving, where: tuple[int, int, int]
+) -> Hashable:
+    """What was done to which signals, but for where their windows stand."""
     phase = digit.at % digit.grain if any(_is_table(value) for value in given.values()) else 0
-    key = (
+    return (
         phase, frame.node.op, frame.position, where[0], where[2], digit.origin,
         tuple((name, _argument(frame, value, digit.at)) for name, value in sorted(given.items())),
     )  # fmt: skip
-    return replace(digit, origin=(frame.names.setdefault(key, len(frame.names)),))
 
 
 def _is_table(value: Any) -> bool:

@@ -9,7 +9,7 @@ the reason.  Whether it breaks the value for good is asked of numbers too (``wit
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import lcm
 from typing import Any
@@ -18,29 +18,17 @@ from fieldwise.axes import Border
 from fieldwise.collecting import uncollected
 from fieldwise.errors import UsageError
 from fieldwise.graph.calls import arguments
-from fieldwise.graph.constants import constant
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Value
 from fieldwise.graph.names import aliases, names, resolve
 from fieldwise.graph.spatial import Axes, spatial_axes
-from fieldwise.shift.certificate import (
-    Certificate,
-    Certificates,
-)
-from fieldwise.shift.proof.frame import Frame
+from fieldwise.shift.certificate import Certificate, Certificates
+from fieldwise.shift.proof.frame import Frame, Made
 from fieldwise.shift.proof.generic_graph import generic_graph
-from fieldwise.shift.proof.layout import (
-    Layout,
-    Voice,
-    movers,
-    moves,
-    period_of,
-    source_layout,
-    stays,
-    uniform,
-)
+from fieldwise.shift.proof.layout import Layout, Voice, movers, moves, source_layout, stays
 from fieldwise.shift.proof.reasons import Reasons
 from fieldwise.shift.proof.signal import BreaksError, Fault
+from fieldwise.shift.proof.signal_names import SignalNames
 from fieldwise.shift.proof.states import Follows, Lost, ProofState
 from fieldwise.shift.proof.step import advanced, is_random
 from fieldwise.shift.proof.undecided import handed_on, has_weights, merged_faults
@@ -77,7 +65,7 @@ def certify(
             raise UsageError(f"Axis {axis} of '{source.name}' is empty; nothing can be shifted.")
     with uncollected():
         sweeps = {
-            axis: tuple(_sweep(graph, source, axis, circular=c) for c in (True, False))
+            axis: tuple(_Sweep(graph, source, axis, circular=c).run() for c in (True, False))
             for axis in chosen
         }
     called, spelled = _names(graph), names(graph)
@@ -150,55 +138,59 @@ def _dependent(graph: Graph, source: str) -> Iterator[str]:
 # -------------------------------------------------------------------- the sweep
 
 
-def _sweep(graph: Graph, source: Value, axis: int, *, circular: bool) -> Mapping[str, ProofState]:
-    states: dict[str, ProofState] = {
-        name: Follows(tuple(map(stays, graph.shape(name)))) for name in graph.inputs
-    }
-    states[source.name] = Follows(source_layout(source.shape, axis, circular=circular))
-    size, names = source.shape[axis], dict[Hashable, int]()
-    for node in graph.nodes:
-        for position, name in enumerate(node.results):
-            if name != source.name:
-                states[name] = _next(graph, node, position, states, size, names, circular=circular)
-    return states
+class _Sweep:
+    """One theorem along one axis of the source: what is known of every value.
 
+    circular: the input is periodic; else it is a window of an unbounded signal
+    """
 
-def _next(
-    graph: Graph,
-    node: Node,
-    position: int,
-    states: Mapping[str, ProofState],
-    size: int,
-    names: dict[Hashable, int],
-    *,
-    circular: bool,
-) -> ProofState:
-    read = dict.fromkeys(read.operand for read in node.reads[position])
-    operands = {number: states[node.operands[number]] for number in read}
-    known = handed_on(_inherited(operands.values()), node, _shifted(node, operands))
-    if any(isinstance(state, Lost) for state in operands.values()):
-        return Lost(known)
-    layouts = {n: state.layout for n, state in operands.items() if isinstance(state, Follows)}
-    before = lcm(*(state.period for state in operands.values() if isinstance(state, Follows)))
-    name = node.results[position]
-    reasons = Reasons(node.op, arguments(node), size)
-    voice = Voice(name, lambda *told: _placed(reasons(*told), name, node))
-    frame = Frame(graph, node, position, layouts, before, size, voice, names=names)
-    try:
-        layout = _layout(frame, layouts)
-        period = lcm(before, period_of(layout), *frame.met)
-        if circular and period % size == 0 and before % size:
-            raise BreaksError(
-                Fault(f"only a full turn of the axis is left, {period} of {size}", _LARGER)
-            )
-    except BreaksError as broken:
-        faults = (_placed(fault, name, node) for fault in broken.faults)
-        return Lost(merged_faults((*known, *faults)))
-    wraps = _wraps(node) or any(isinstance(o, Follows) and o.wraps for o in operands.values())
-    return Follows(layout, period, wraps)
+    def __init__(self, graph: Graph, source: Value, axis: int, *, circular: bool) -> None:
+        self.graph, self.source, self.axis, self.circular = graph, source, axis, circular
+        self.size = source.shape[axis]
+        self.names = SignalNames()
 
+    def run(self) -> Mapping[str, ProofState]:
+        """By value, in execution order."""
+        states: dict[str, ProofState] = {
+            name: Follows(tuple(map(stays, self.graph.shape(name)))) for name in self.graph.inputs
+        }
+        layout = source_layout(self.source.shape, self.axis, circular=self.circular)
+        states[self.source.name] = Follows(layout)
+        for node in self.graph.nodes:
+            for position, name in enumerate(node.results):
+                if name != self.source.name:
+                    states[name] = self._next(node, position, states)
+        return states
 
-_LARGER = "use a larger input"
+    def _next(self, node: Node, position: int, states: Mapping[str, ProofState]) -> ProofState:
+        read = dict.fromkeys(read.operand for read in node.reads[position])
+        operands = {number: states[node.operands[number]] for number in read}
+        known = handed_on(_inherited(operands.values()), node, _shifted(node, operands))
+        if any(isinstance(state, Lost) for state in operands.values()):
+            return Lost(known)
+        followed = {n: state for n, state in operands.items() if isinstance(state, Follows)}
+        before = lcm(*(state.period for state in followed.values()))
+        name = node.results[position]
+        reasons = Reasons(node.op, arguments(node), self.size)
+        voice = Voice(name, lambda *told: _placed(reasons(*told), name, node))
+        layouts = {number: state.layout for number, state in followed.items()}
+        frame = Frame(self.graph, node, position, layouts, before, self.size, voice)
+        try:
+            layout, period = self._followed(frame)
+        except BreaksError as broken:
+            faults = (_placed(fault, name, node) for fault in broken.faults)
+            return Lost(merged_faults((*known, *faults)))
+        wraps = _wraps(node) or any(state.wraps for state in followed.values())
+        return Follows(layout, period, wraps)
+
+    def _followed(self, frame: Frame) -> tuple[Layout, int]:
+        """The layout of a result, its signals named, and the period at which it moves."""
+        made = _made(frame)
+        period = lcm(frame.period, made.period)
+        if self.circular and period % self.size == 0 and frame.period % self.size:
+            why = f"only a full turn of the axis is left, {period} of {self.size}"
+            raise BreaksError(Fault(why, "use a larger input"))
+        return self.names.named(frame, made.layout), period
 
 
 def _wraps(node: Node) -> bool:
@@ -209,21 +201,15 @@ def _wraps(node: Node) -> bool:
     )
 
 
-def _layout(frame: Frame, layouts: Mapping[int, Layout]) -> Layout:
-    if frame.node.op == "constant" and frame.node.source is not None:
-        known = constant(frame.node.source.args[0], "a constant")
-        return tuple(
-            uniform(n) if known.uniform_along(dim) else stays(n)
-            for dim, n in enumerate(known.shape)
-        )
+def _made(frame: Frame) -> Made:
     if is_random(frame):
         raise BreaksError(Fault("it draws at random", "call model.eval()"))
-    if any(moves(dim) for layout in layouts.values() for dim in layout):
-        return advanced(frame)
     try:
         return advanced(frame)
     except BreaksError:
-        return tuple(map(stays, frame.result))
+        if any(moves(dim) for layout in frame.layouts.values() for dim in layout):
+            raise
+        return Made.of(tuple(map(stays, frame.result)))
 
 
 def _placed(fault: Fault, name: str, node: Node) -> Fault:

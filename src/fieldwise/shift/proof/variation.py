@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from math import gcd, lcm
@@ -11,42 +11,48 @@ import numpy as np
 
 from fieldwise.axes import IndexSet
 from fieldwise.graph.constants import Constant, Values
-from fieldwise.shift.proof.layout import Dim, length, period_of
-from fieldwise.shift.proof.signal import BreaksError, DigitGroup, Fault, Moving, Same, Still, blamed
+from fieldwise.shift.proof.frame import Frame
+from fieldwise.shift.proof.layout import Dim, Layout, movers_of, period_of
+from fieldwise.shift.proof.signal import (
+    BreaksError,
+    DigitGroup,
+    Fault,
+    Moving,
+    Same,
+    Still,
+    blamed,
+    length,
+)
 
 
-def checked(
-    dims: Sequence[Dim], known: Constant, *, period: int, axis_size: int, fault: Fault
-) -> list[Dim]:
-    """The dimensions after an op that combines them with a constant of their rank.
+def against(frame: Frame, layout: Layout, known: Constant, fault: Fault) -> Layout:
+    """The layout after an op that combines it with a constant, of its rank or less.
 
     Steps are coarsened to those under which the constant repeats; where the window is not whole,
-    it shrinks to where the constant is uniform.  Raises BreaksError where nothing is left.
+    it shrinks to where the constant is uniform.  Raises BreaksError, with the fault, where nothing
+    is left.
     """
-    found = [
-        dim if not varied or known.uniform_along(d) else _varied(dim)
-        for d, (dim, varied) in enumerate(zip(dims, (s > 1 for s in known.shape), strict=True))
-    ]
-    varying = [
-        d for d, size in enumerate(known.shape)
-        if size > 1 and any(_moves(part) for part in found[d])
-    ]  # fmt: skip
-    if not varying or all(known.uniform_along(d) for d in varying):
-        return found
+    known = known.of_rank(len(layout))
+    found = [dim if known.uniform_along(d) else _varied(dim) for d, dim in enumerate(layout)]
+    varying = [d for d, size in enumerate(known.shape) if size > 1 and any(movers_of(found[d]))]
+    if all(known.uniform_along(d) for d in varying):
+        return tuple(found)
     if known.values is None:
         raise BreaksError(fault)
-    period = lcm(period, period_of(tuple(found)))
+    period = lcm(frame.period, period_of(tuple(found)))
     for places in product(*(_parts(found[d]) for d in varying)):
         parts = [found[d][number] for d, (number, _, _) in zip(varying, places, strict=True)]
-        if not any(map(_moves, parts)):
+        if not any(movers_of(tuple(parts))):
             continue
         block = known.values
         for d, (_, start, stop) in zip(varying, places, strict=True):
             block = block.take(range(start, stop), d)
-        new = _against(parts, _by_digits(block, varying, parts), period, axis_size, fault)
+        new = _parts_against(
+            parts, _by_digits(block, varying, parts), period, frame.axis_size, fault
+        )
         for d, (number, _, _), part in zip(varying, places, new, strict=True):
             found[d] = (*found[d][:number], part, *found[d][number + 1 :])
-    return found
+    return tuple(found)
 
 
 def _varied(dim: Dim) -> Dim:
@@ -57,17 +63,12 @@ def _varied(dim: Dim) -> Dim:
     )
 
 
-def _moves(part: DigitGroup) -> bool:
-    return any(isinstance(digit, Moving) for digit in part)
-
-
-def _parts(dim: Dim) -> list[tuple[int, int, int]]:
+def _parts(dim: Dim) -> Iterator[tuple[int, int, int]]:
     """Per part its number and where it stands."""
-    out, place = [], 0
+    place = 0
     for number, part in enumerate(dim):
-        out.append((number, place, place + length(part)))
+        yield number, place, place + length(part)
         place += length(part)
-    return out
 
 
 def _by_digits(block: Values, varying: Sequence[int], parts: Sequence[DigitGroup]) -> Values:
@@ -76,7 +77,7 @@ def _by_digits(block: Values, varying: Sequence[int], parts: Sequence[DigitGroup
     return rest.reshape([*(digit.size for part in parts for digit in part), -1])
 
 
-def _against(
+def _parts_against(
     parts: Sequence[DigitGroup], block: Values, period: int, axis_size: int, fault: Fault
 ) -> list[DigitGroup]:
     digits = [digit for part in parts for digit in part]

@@ -8,8 +8,8 @@ from math import gcd
 
 from fieldwise.axes import IndexSet
 from fieldwise.shift.certificate import AxisCertificate, Breaker, Circular, Interior, Move
-from fieldwise.shift.proof.layout import Layout, has_spectrum, length, movers
-from fieldwise.shift.proof.signal import Fault, Moving
+from fieldwise.shift.proof.layout import Layout, has_spectrum, movers
+from fieldwise.shift.proof.signal import Fault, Moving, length
 from fieldwise.shift.proof.states import Follows, Lost, ProofState
 
 _FITS = "no circular padding is larger than the axis that it pads"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from math import lcm, prod
+from math import lcm
 
 from fieldwise.axes import AxisMap, Border
 from fieldwise.shift.proof.signal import (
@@ -13,12 +13,13 @@ from fieldwise.shift.proof.signal import (
     Fault,
     Moving,
     SignalDigit,
-    Spectrum,
     Still,
     Tell,
     blamed,
+    length,
     stretched,
 )
+from fieldwise.shift.proof.spectrum import Spectrum
 
 
 def resized(digit: SignalDigit, start: int, stop: int, tell: Tell) -> SignalDigit:
@@ -109,7 +110,7 @@ def _continued(left: DigitGroup, right: DigitGroup, tell: Tell) -> DigitGroup | 
         return (blamed(new, (one, two), tell), *left[1:])
     if any(isinstance(digit, Moving | Spectrum) for digit in (*left, *right)):
         return _rows(left, right, tell)
-    return (Still(_length(left) + _length(right)),)
+    return (Still(length(left) + length(right)),)
 
 
 def _rows(left: DigitGroup, right: DigitGroup, tell: Tell) -> DigitGroup | None:
@@ -128,7 +129,3 @@ def _rows(left: DigitGroup, right: DigitGroup, tell: Tell) -> DigitGroup | None:
         else:
             tail.append(Still(one.size))
     return (Still(size), *tail)
-
-
-def _length(part: DigitGroup) -> int:
-    return prod(digit.size for digit in part)

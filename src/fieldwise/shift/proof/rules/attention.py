@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from fieldwise.graph.calls import arguments, op_name
 from fieldwise.graph.constants import Constant, constant
 from fieldwise.graph.ir import Ref
-from fieldwise.shift.proof.frame import Frame, check_read_whole
-from fieldwise.shift.proof.layout import Layout, moves, period_of, size_of, stays
+from fieldwise.shift.proof.frame import Frame, Made, check_read_whole
+from fieldwise.shift.proof.layout import Layout, moves, size_of, stays
 from fieldwise.shift.proof.reasons import ORDERED, varies
 from fieldwise.shift.proof.rules.contraction import (
     Factor,
@@ -22,19 +22,17 @@ from fieldwise.shift.proof.rules.contraction import (
     rank_of,
 )
 from fieldwise.shift.proof.signal import BreaksError, Fault
-from fieldwise.shift.proof.variation import checked
+from fieldwise.shift.proof.variation import against
 
 
-def attended(frame: Frame) -> Layout:
-    """The layout of what attention makes of its operands.
+def attended(frame: Frame) -> Made:
+    """What attention makes of its operands.
 
     Raises BreaksError where a mask varies with the position, or it does not follow.
     """
     if op_name(frame.node) == "_native_multi_head_attention":
         return _fused(frame)
     given = arguments(frame.node)
-    if given.get("dropout_p"):
-        raise BreaksError(Fault("dropout is active", "call model.eval()"))
     rank = len(frame.result)
     ranks = {name: rank_of(given[name], frame) for name in ("query", "key", "value")}
     if rank < max(ranks.values()):
@@ -45,15 +43,27 @@ def attended(frame: Frame) -> Layout:
         for name, ends in (("query", "ri"), ("key", "ci"), ("value", "co"))
     )
     scores = product([query, key], [*batch, "r", "c"], frame)
+    layout, mask = scores.layout, given.get("attn_mask")
     if given["is_causal"]:
-        size = [size_of(dim) for dim in scores[-2:]]
-        mask = Constant((size[0], size[1]), "causal mask", np.tri(*size, dtype=bool))
-        scores = _masked(scores, mask, frame)
-    elif given.get("attn_mask") is not None:
-        scores = _with_mask(scores, given["attn_mask"], frame)
-    check_read_whole(scores[-1])
-    weighed = Factor((*batch, "r", "c"), scores)
-    return product([weighed, value], [*batch, "r", "o"], frame)
+        half = np.tri(size_of(layout[-2]), size_of(layout[-1]), dtype=bool)
+        causal = Constant(half.shape, "causal mask", half)
+        layout = against(frame, layout, causal, ORDERED["causal"])
+    elif isinstance(mask, Ref):
+        layout = added(layout, mask, frame)
+    elif mask is not None:
+        fault = varies("attention", "mask or bias")
+        layout = against(frame, layout, constant(mask, "mask or bias"), fault)
+    scores = Made.of(layout, scores.period)
+    return _weighed(scores, value, [*batch, "r", "c"], [*batch, "r", "o"], frame)
+
+
+def _weighed(
+    scores: Made, value: Factor, labels: Sequence[Label], out: Sequence[Label], frame: Frame
+) -> Made:
+    """Values summed up, in the weights that a softmax over the last label makes of scores."""
+    check_read_whole(scores.layout[-1])
+    made = product([Factor(tuple(labels), scores.layout), value], out, frame)
+    return Made.of(made.layout, made.period, scores.period)
 
 
 def _shared(factor: Factor, frame: Frame) -> Factor:
@@ -78,23 +88,7 @@ def _shared(factor: Factor, frame: Frame) -> Factor:
     return replace(factor, known=known)
 
 
-def _with_mask(scores: Layout, mask: Any, frame: Frame) -> Layout:
-    if isinstance(mask, Ref):
-        return added(scores, mask, frame)
-    return _masked(scores, constant(mask, "mask or bias"), frame)
-
-
-def _masked(scores: Layout, known: Constant, frame: Frame) -> Layout:
-    known = known.as_dims((1,) * (len(scores) - len(known.shape)) + known.shape)
-    fault = varies("attention", known.what)
-    if known.what == "causal mask":
-        fault = ORDERED["causal"]
-    new = tuple(checked(scores, known, period=frame.period, axis_size=frame.axis_size, fault=fault))
-    frame.met.append(period_of(new))
-    return new
-
-
-def _fused(frame: Frame) -> Layout:
+def _fused(frame: Frame) -> Made:
     """Projections and attention in one, of (batch, position, feature)."""
     given = arguments(frame.node)
     if given.get("mask") is not None:
@@ -107,12 +101,14 @@ def _fused(frame: Frame) -> Layout:
     for factor in (query, key, value):
         if not isinstance(factor.known, Constant) and moves(factor.known[-1]):
             raise BreaksError(ORDERED["linear"])
-    scores = product([query, key], ["batch", "r", "c"], frame)
-    mixed = product([Factor(("batch", "r", "c"), scores), value], ["batch", "r"], frame)
+    pairs = ["batch", "r", "c"]
+    scores = product([query, key], pairs, frame)
+    mixed = _weighed(scores, value, pairs, ["batch", "r"], frame)
+    layout: Layout = tuple(map(stays, frame.result))
     if frame.position == 0:
-        return (*mixed, stays(frame.result[-1]))
-    if len(frame.result) == 3:
-        return scores
-    if len(frame.result) == 4:
-        return (scores[0], stays(frame.result[1]), *scores[1:])
-    return tuple(map(stays, frame.result))
+        layout = (*mixed.layout, layout[-1])
+    elif len(layout) == 3:
+        layout = scores.layout
+    elif len(layout) == 4:
+        layout = (scores.layout[0], layout[1], *scores.layout[1:])
+    return Made.of(layout, mixed.period)

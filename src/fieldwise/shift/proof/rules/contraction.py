@@ -15,7 +15,7 @@ from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.constants import Constant, constant
 from fieldwise.graph.ir import Node, Ref
 from fieldwise.shift.proof.combine import joined
-from fieldwise.shift.proof.frame import Frame, check_read_whole
+from fieldwise.shift.proof.frame import Frame, Made, check_read_whole
 from fieldwise.shift.proof.layout import (
     Dim,
     Layout,
@@ -27,9 +27,8 @@ from fieldwise.shift.proof.layout import (
     uniform,
 )
 from fieldwise.shift.proof.reasons import ordered, varies
-from fieldwise.shift.proof.rules.circulant import turned
 from fieldwise.shift.proof.signal import BreaksError, Fault
-from fieldwise.shift.proof.variation import checked
+from fieldwise.shift.proof.variation import against
 
 Label = Hashable
 
@@ -42,25 +41,26 @@ class Factor:
     known: Layout | Constant
 
 
-def contracted(frame: Frame) -> Layout:
-    """The layout of the result of a sum of products.
+def contracted(frame: Frame) -> Made:
+    """What a sum of products makes.
 
     Raises BreaksError where it does not follow.
     """
     if frame.position or not (given := arguments(frame.node)):
         raise BreaksError(Fault(f"the call of '{frame.node.op}' is not recorded", known=False))
     factors, out = _TERMS.get(frame.node.op, _matrix_terms)(frame, given)
-    layout = product(factors, out, frame)
+    made = product(factors, out, frame)
+    layout = made.layout
     for name in _added_terms(frame.node, given):
         layout = added(layout, given.get(name), frame)
-    return layout
+    return Made.of(layout, made.period)
 
 
 # -------------------------------------------------------------------- products
 
 
-def product(factors: Sequence[Factor], out: Sequence[Label], frame: Frame) -> Layout:
-    """The layout of the sum of products over all labels that are not in ``out``.
+def product(factors: Sequence[Factor], out: Sequence[Label], frame: Frame) -> Made:
+    """The sum of products over all labels that are not in ``out``.
 
     Raises BreaksError where what is summed over does not move alike in all factors.
     """
@@ -72,25 +72,21 @@ def product(factors: Sequence[Factor], out: Sequence[Label], frame: Frame) -> La
     derived = [factor for factor in factors if not isinstance(factor.known, Constant)]
     for factor in derived:
         for place, label in enumerate(factor.labels):
-            dims[label] = _met(dims[label], factor, place, frame)
+            assert not isinstance(factor.known, Constant)
+            dims[label] = _with(dims[label], factor.known[place], frame, place)
     for factor in factors:
         if isinstance(factor.known, Constant):
             _check_constant(dims, factor, factors, frame)
-    frame.met.append(period_of(tuple(dims.values())))
     for label in dims.keys() - set(out):
         check_read_whole(dims[label])
-    return tuple(dims.get(label, uniform(1)) for label in out)
+    layout = tuple(dims.get(label, uniform(1)) for label in out)
+    return Made.of(layout, period_of(tuple(dims.values())))
 
 
 def _shape(factor: Factor) -> tuple[int, ...]:
     if isinstance(factor.known, Constant):
         return factor.known.shape
     return tuple(map(size_of, factor.known))
-
-
-def _met(dim: Dim, factor: Factor, place: int, frame: Frame) -> Dim:
-    assert not isinstance(factor.known, Constant)
-    return _with(dim, factor.known[place], frame, place)
 
 
 def _with(dim: Dim, other: Dim, frame: Frame, place: int) -> Dim:
@@ -114,19 +110,11 @@ def _check_constant(
         dims.update((label, stays(size_of(dims[label]))) for label in labels)
         return
     others = {label for other in factors if other is not factor for label in other.labels}
-    own = [label for label in labels if label not in others]
-    for label in own:
-        dims[label] = stays(size_of(dims[label]))
-    here = [dims[label] for label in labels]
-    new = turned(here, known, [labels.index(label) for label in own], frame)
-    if new is None:
-        new = checked(
-            here,
-            known,
-            period=frame.period,
-            axis_size=frame.axis_size,
-            fault=ordered(frame.node.op),
-        )
+    for label in labels:
+        if label not in others:
+            dims[label] = stays(size_of(dims[label]))
+    here = tuple(dims[label] for label in labels)
+    new = against(frame, here, known, ordered(frame.node.op))
     dims.update(zip(labels, new, strict=True))
 
 
@@ -139,14 +127,7 @@ def factor_of(item: Any, labels: Sequence[Label], frame: Frame) -> Factor:
 
 def rank_of(item: Any, frame: Frame) -> int:
     """The number of dimensions of an argument, an operand or a constant."""
-    return len(shape_of(item, frame))
-
-
-def shape_of(item: Any, frame: Frame) -> tuple[int, ...]:
-    """The shape of an argument, an operand or a constant."""
-    if isinstance(item, Ref):
-        return frame.graph.shape(frame.node.operands[item.operand])
-    return tuple(item.shape)
+    return len(frame.shape_of(item))
 
 
 # -------------------------------------------------------------------- the ops
@@ -256,16 +237,7 @@ def added(layout: Layout, item: Any, frame: Frame) -> Layout:
     """The layout after adding something that is broadcast to it."""
     if is_tensor(item):
         known = constant(item, "a bias")
-        known = known.as_dims((1,) * (len(layout) - len(known.shape)) + known.shape)
-        return tuple(
-            checked(
-                layout,
-                known,
-                period=frame.period,
-                axis_size=frame.axis_size,
-                fault=varies(frame.node.op, known.what),
-            )
-        )
+        return against(frame, layout, known.of_rank(len(layout)), varies(frame.node.op, known.what))
     if not isinstance(item, Ref):
         return layout
     other = frame.layout(item.operand)

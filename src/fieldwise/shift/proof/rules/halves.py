@@ -1,7 +1,8 @@
 """Two halves of what turns, joined by an op that does not mind their order: a turn half as long.
 
 y[i] = f(x[i], x[i + n/2]) repeats after n/2 where f is symmetric, so that folding the axis keeps
-the equivariance, although each half alone has lost it.
+the equivariance, although each half alone has lost it: sums of neighbours as of two samples
+(cumulative_trapezoid), samples that are overlapped and added.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from dataclasses import replace
 
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Ref
-from fieldwise.shift.proof.frame import Frame
-from fieldwise.shift.proof.layout import Dim, Layout, movers
+from fieldwise.shift.proof.frame import Frame, Made
+from fieldwise.shift.proof.layout import Dim, movers
 from fieldwise.shift.proof.signal import Moving
 
-_COMMUTES = frozenset(
+COMMUTES = frozenset(
     "add mul multiply maximum minimum fmax fmin logaddexp logaddexp2 hypot max min".split()
 )
+"""Ops of two operands that do not mind their order."""
 
 
-def folded(frame: Frame) -> Layout | None:
-    """The layout of two halves of one signal that are joined symmetrically; None for all else."""
+def folded(frame: Frame) -> Made | None:
+    """What becomes of two halves of one signal that are joined; None for all else."""
     given = arguments(frame.node)
-    if frame.node.op not in _COMMUTES or given.get("alpha", 1) != 1:
+    if given.get("alpha", 1) != 1:
         return None
     items = [given.get("self"), given.get("other")]
     if not all(isinstance(item, Ref) for item in items):
@@ -32,7 +34,7 @@ def folded(frame: Frame) -> Layout | None:
         return None
     pairs = enumerate(zip(one, two, strict=True))
     found = tuple(_half(a, b, (frame.voice.name, n)) for n, (a, b) in pairs)
-    return None if None in found else tuple(dim for dim in found if dim is not None)
+    return None if None in found else Made.of(tuple(dim for dim in found if dim is not None))
 
 
 def _half(one: Dim, two: Dim, origin: tuple[object, ...]) -> Dim | None:

@@ -15,9 +15,6 @@ from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import Layout, as_window, movers_of
 from fieldwise.shift.proof.signal import BreaksError, Fault, Moving
 
-WEIGHTED = frozenset(
-    f"upsample_{kind}" for kind in ("linear", "bilinear", "trilinear", "bicubic", "lanczos")
-)
 _EXACT = 1e-9
 _SLIDES = Fault(
     "its weights slide from position to position", "use a size in a simple ratio to the other"
@@ -35,7 +32,7 @@ def check_weights(frame: Frame, layout: Layout) -> None:
     if not isinstance(source, Ref):
         raise BreaksError(Fault(f"the call of '{frame.node.op}' is not recorded", known=False))
     before, scales = frame.layout(source.operand), _given_scales(given, len(layout) - 2)
-    sizes = frame.graph.shape(frame.node.operands[source.operand])
+    sizes = frame.shape_of(source)
     for place, (dim, size, scale) in enumerate(zip(before[2:], sizes[2:], scales, strict=True), 2):
         if dim == layout[place]:
             continue

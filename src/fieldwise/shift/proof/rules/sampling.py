@@ -1,4 +1,8 @@
-"""Sampling at a constant grid: where it looks is judged by the grid's values."""
+"""Sampling at a constant grid: where it looks is judged by the grid's values.
+
+``grid_sample`` with a grid that is made once: a fixed warp, a change of coordinates.  RAFT makes
+its grids of what it sees, which is refused here.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from fieldwise.axes import AxisMap, Border, IndexSet, Table, index_map
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.constants import Values, constant
 from fieldwise.graph.ir import Along, Ref
-from fieldwise.shift.proof.frame import Frame
-from fieldwise.shift.proof.layout import Dim, Layout, moves, read_along, stays
+from fieldwise.shift.proof.frame import Frame, Made
+from fieldwise.shift.proof.layout import Dim, moves, read_along, stays
 from fieldwise.shift.proof.signal import BreaksError, Fault
 
 _BILINEAR, _NEAREST, _BICUBIC = 0, 1, 2
@@ -20,8 +24,8 @@ _BORDERS = (Border.DROP, Border.CLAMP, Border.REFLECT)
 _EXACT = 1e-11
 
 
-def sampled(frame: Frame) -> Layout:
-    """The layout of grid_sample.
+def sampled(frame: Frame) -> Made:
+    """What grid_sample makes.
 
     Raises BreaksError where the grid derives from the input, or forms no regular pattern.
     """
@@ -42,19 +46,16 @@ def sampled(frame: Frame) -> Layout:
             if moves(found[place]):
                 raise BreaksError(Fault("it reads a diagonal of what moves", known=False))
             found[place] = new
-    return tuple(found)
+    return Made.of(tuple(found))
 
 
 def _along(
     frame: Frame, given: Mapping[str, Any], dim: Dim, number: int, grid: Values
 ) -> tuple[int, Dim]:
     """Which result dimension follows a dimension of the image, and how."""
-    size = frame.graph.shape(frame.node.operands[given["input"].operand])[number]
-    last = grid.shape[-1] - 1
-    coordinates = [_positions(grid[..., last - k], s, given) for k, s in enumerate(
-        frame.graph.shape(frame.node.operands[given["input"].operand])[2:]
-    )]  # fmt: skip
-    mine = coordinates[number - 2]
+    sizes, last = frame.shape_of(given["input"])[2:], grid.shape[-1] - 1
+    coordinates = [_positions(grid[..., last - k], size, given) for k, size in enumerate(sizes)]
+    mine, size = coordinates[number - 2], sizes[number - 2]
     varying = [axis for axis in range(mine.ndim) if not _uniform(mine, axis)]
     if len(varying) != 1 or not varying[0]:
         raise BreaksError(Fault("its grid bends what moves"))

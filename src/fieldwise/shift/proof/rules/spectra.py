@@ -1,8 +1,9 @@
 """Fourier transforms: a shift turns the phase of every frequency, and the inverse undoes that.
 
-Between a transform and its inverse a frequency may be scaled by anything that does not move, and
-dropped; nothing else keeps its phase.  Transformed back to m of n samples, frequency k still turns
-by k/n of a circle per sample, which is what it takes to move the m by m/n of one.
+Neural operators (FNO) are of this kind, and filters in the spectrum.  Between a transform and its
+inverse a frequency may be scaled by anything that does not move, and dropped; nothing else keeps
+its phase.  Transformed back to m of n samples, frequency k still turns by k/n of a circle per
+sample, which is what it takes to move the m by m/n of one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.constants import Constant, constant, tensors
 from fieldwise.graph.ir import Ref
 from fieldwise.shift.proof.combine import joined
-from fieldwise.shift.proof.frame import Frame, check_read_whole
+from fieldwise.shift.proof.constants import filling
+from fieldwise.shift.proof.frame import Frame, Made, check_read_whole
 from fieldwise.shift.proof.layout import (
     Dim,
     Layout,
@@ -28,7 +30,8 @@ from fieldwise.shift.proof.layout import (
     stays,
     uniform,
 )
-from fieldwise.shift.proof.signal import BreaksError, Fault, Moving, SignalDigit, Spectrum
+from fieldwise.shift.proof.signal import BreaksError, Fault, Moving
+from fieldwise.shift.proof.spectrum import Spectrum
 
 _SCALES = frozenset({"mul", "multiply", "matmul", "einsum", "linear"})
 _ADDS = frozenset({"add", "sub", "subtract"})
@@ -47,7 +50,21 @@ def is_spectral(frame: Frame) -> bool:
     return any(has_spectrum(dim) for layout in frame.layouts.values() for dim in layout)
 
 
-def check_phases(frame: Frame) -> None:
+def met_phases(frame: Frame) -> Made | None:
+    """What phases become that vanish, or turn round; None for an op that keeps them, or meets none.
+
+    Raises BreaksError where it may do anything else with them.
+    """
+    if not is_spectral(frame):
+        return None
+    layout = _turned_phases(frame)
+    if layout is not None:
+        return Made.of(layout)
+    _check_phases(frame)
+    return None
+
+
+def _check_phases(frame: Frame) -> None:
     """Check that an op keeps the phases of the frequencies that it is given.
 
     Raises BreaksError where it does not, or nobody has said so.
@@ -82,7 +99,7 @@ def _is_zero(known: Constant) -> bool:
     return known.values is not None and not known.values.any()
 
 
-def met_phases(frame: Frame) -> Layout | None:
+def _turned_phases(frame: Frame) -> Layout | None:
     """The layout where phases vanish, or turn round: magnitudes, X times its conjugate, conjugates.
 
     None for any other op.
@@ -90,16 +107,16 @@ def met_phases(frame: Frame) -> Layout | None:
     op, given = frame.node.op, arguments(frame.node)
     layouts = [frame.layout(ref.operand) for ref in _refs(given)]
     if op == "abs":
-        return without_phases(layouts[0])
+        return tuple(stays(size_of(dim)) if has_spectrum(dim) else dim for dim in layouts[0])
     if op in _CONJUGATES:
-        return tuple(tuple(tuple(map(_conjugated, part)) for part in dim) for dim in layouts[0])
+        return _conjugated(layouts[0])
     if op not in ("mul", "multiply") or len(layouts) != 2 or list(tensors(given)):
         return None
     one, two = layouts
     turned = [n for n, dim in enumerate(one) if has_spectrum(dim)]
     if len(one) != len(two) or not turned or len(one) != len(frame.result):
         return None
-    opposite = tuple(tuple(tuple(map(_conjugated, part)) for part in dim) for dim in two)
+    opposite = _conjugated(two)
     if any(one[n] != opposite[n] for n in turned) or any(
         has_spectrum(dim) for n, dim in enumerate(two) if n not in turned
     ):
@@ -121,13 +138,15 @@ def _spread(one: Dim, two: Dim) -> tuple[Dim, Dim]:
     )
 
 
-def without_phases(layout: Layout) -> Layout:
-    """The layout of magnitudes, which a shift leaves as they are."""
-    return tuple(stays(size_of(dim)) if has_spectrum(dim) else dim for dim in layout)
-
-
-def _conjugated(digit: SignalDigit) -> SignalDigit:
-    return replace(digit, sign=-digit.sign) if isinstance(digit, Spectrum) else digit
+def _conjugated(layout: Layout) -> Layout:
+    """The layout with frequencies that turn the other way."""
+    return tuple(
+        tuple(
+            tuple(replace(d, sign=-d.sign) if isinstance(d, Spectrum) else d for d in part)
+            for part in dim
+        )
+        for dim in layout
+    )
 
 
 def check_zeros(
@@ -149,15 +168,10 @@ def _holds_zeros(frame: Frame, name: str) -> bool:
     node = frame.graph.producer(name)
     if node is None:
         return False
-    if node.op == "constant" and node.source is not None:
-        return _is_zero(constant(node.source.args[0], ""))
-    given = arguments(node)
     if node.op in _CUTS:
         return all(_holds_zeros(frame, operand) for operand in node.operands)
-    if node.op not in ("fill", "zero", "copy") or any(node.reads):
-        return False
-    source = given.get("src", given.get("value", 0))
-    return _is_zero(constant(source, "")) if is_tensor(source) else source == 0
+    known = None if any(node.reads) else filling(node)
+    return known is not None and _is_zero(known)
 
 
 def _refs(given: dict[str, Any]) -> list[Ref]:
@@ -169,8 +183,8 @@ def _refs(given: dict[str, Any]) -> list[Ref]:
     return found
 
 
-def transformed(frame: Frame) -> Layout:
-    """The layout of a Fourier transform: of a signal the frequencies, of frequencies a signal.
+def transformed(frame: Frame) -> Made:
+    """What a Fourier transform makes: of a signal the frequencies, of frequencies a signal.
 
     Raises BreaksError where the axis is not whole, or frequencies are not where they belong.
     """
@@ -178,9 +192,11 @@ def transformed(frame: Frame) -> Layout:
     layout = frame.layout(frame.node.reads[frame.position][0].operand)
     dims = {dim % len(layout) for dim in given["dim"]}
     sign = 1 if name == "_fft_r2c" or given.get("forward") else -1
-    return tuple(
-        _transformed(frame, dim, number, sign) if number in dims else dim
-        for number, dim in enumerate(layout)
+    return Made.of(
+        tuple(
+            _transformed(frame, dim, number, sign) if number in dims else dim
+            for number, dim in enumerate(layout)
+        )
     )
 
 
