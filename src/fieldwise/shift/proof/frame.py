@@ -57,7 +57,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Advanced:
     """What a step makes: the layout of the result, which moves under multiples of ``period``.
 
     The period is also that of whatever was met on the way and is summed over.
@@ -67,7 +67,7 @@ class Made:
     period: int
 
     @classmethod
-    def of(cls, layout: Layout, *met: int) -> Made:
+    def of(cls, layout: Layout, *met: int) -> Advanced:
         """A layout, and the periods of what else was met on the way to it."""
         return cls(layout, lcm(period_of(layout), *met))
 

@@ -17,7 +17,7 @@ from fieldwise.graph.ir import (
 from fieldwise.graph.treatment import Treatment
 from fieldwise.shift.proof.combine import joined, reshaped
 from fieldwise.shift.proof.constants import is_mixed
-from fieldwise.shift.proof.frame import Frame, Made, check_read_whole
+from fieldwise.shift.proof.frame import Advanced, Frame, check_read_whole
 from fieldwise.shift.proof.guards import is_window, joined_dim
 from fieldwise.shift.proof.layout import (
     Dim,
@@ -38,7 +38,7 @@ Guard = dict[int, IndexSet]
 _PARTS = 64
 
 
-def from_reads(frame: Frame, treatment: Treatment, *, mixed: bool | None = None) -> Made:
+def from_reads(frame: Frame, treatment: Treatment, *, mixed: bool | None = None) -> Advanced:
     """What the reads of all operands make together."""
     guards: list[Guard] = []
     layouts: list[Layout] = []
@@ -58,20 +58,20 @@ def from_reads(frame: Frame, treatment: Treatment, *, mixed: bool | None = None)
         else stays(size)
         for dim, size in enumerate(frame.result)
     )
-    return Made.of(layout, *periods)
+    return Advanced.of(layout, *periods)
 
 
-def _of_read(frame: Frame, treatment: Treatment, read: Read) -> tuple[Made, list[Guard]]:
+def _of_read(frame: Frame, treatment: Treatment, read: Read) -> tuple[Advanced, list[Guard]]:
     """What one read makes, and of which indices of the result: of those in any of the guards."""
-    made, guards = Made.of(frame.layout(read.operand)), [Guard()]
+    made, guards = Advanced.of(frame.layout(read.operand)), [Guard()]
     before = frame.graph.shape(frame.node.operands[read.operand])
     for step, old, new in read.forward(before, frame.result):
         if isinstance(step, Reshape):
-            made = Made.of(reshaped(made.layout, old, new, frame.voice), made.period)
+            made = Advanced.of(reshaped(made.layout, old, new, frame.voice), made.period)
             guards = [part for guard in guards for part in _regrouped(guard, old, new)]
         else:
             after = separable_step(frame, treatment, made.layout, step, (old, new))
-            made = Made.of(after.layout, after.period, made.period)
+            made = Advanced.of(after.layout, after.period, made.period)
             guards = [_carried(guard, step, (old, new)) for guard in guards]
             if treatment.constants == "broadcast":
                 guards = [Guard()]
@@ -129,7 +129,7 @@ def _driven(frame: Frame, treatment: Treatment) -> set[int]:
 
 def separable_step(
     frame: Frame, treatment: Treatment, layout: Layout, step: Separable, shapes: tuple[Shape, Shape]
-) -> Made:
+) -> Advanced:
     """What one step of a read makes, between values of these two shapes.
 
     Raises BreaksError where what moves is read in a way that does not follow.
@@ -147,7 +147,7 @@ def separable_step(
         known = dims.get(along.dim)
         dims[along.dim] = new if known is None else joined(known, new, frame.voice, along.dim)
     layout = tuple(dims.get(dim, uniform(size)) for dim, size in enumerate(after))
-    return Made.of(layout, *periods)
+    return Advanced.of(layout, *periods)
 
 
 def _pools_all(treatment: Treatment, dim: Dim, along: Along, after: int) -> int | None:

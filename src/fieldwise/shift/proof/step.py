@@ -17,7 +17,7 @@ from fieldwise.graph.treatment import (
     treatment,
 )
 from fieldwise.shift.proof.constants import filling, with_constants
-from fieldwise.shift.proof.frame import Frame, Made
+from fieldwise.shift.proof.frame import Advanced, Frame
 from fieldwise.shift.proof.layout import moves, stays, uniform
 from fieldwise.shift.proof.reads import from_reads
 from fieldwise.shift.proof.reasons import ABSOLUTE, ordered, undescribed, unjudged
@@ -37,11 +37,11 @@ from fieldwise.shift.proof.rules.single_ops import (
 from fieldwise.shift.proof.rules.spectra import met_phases, transformed
 from fieldwise.shift.proof.signal import BreaksError
 
-Theorem = Callable[[Frame], Made | None]
+Theorem = Callable[[Frame], Advanced | None]
 """What is proven of an op; None where it does not apply."""
 
 
-def advanced(frame: Frame) -> Made:
+def advanced(frame: Frame) -> Advanced:
     """What a node makes of its operands, of which some may move.
 
     Raises BreaksError with the reason where nothing can be said of it.
@@ -52,7 +52,7 @@ def advanced(frame: Frame) -> Made:
     return met_phases(frame) or theorem(frame) or treated(frame)
 
 
-def treated(frame: Frame) -> Made:
+def treated(frame: Frame) -> Advanced:
     """What an op makes that treats positions as its kinds say.
 
     Raises BreaksError where they do not say it, or it does not follow.
@@ -75,7 +75,7 @@ def _is_searched(frame: Frame) -> bool:
     return any(any(map(moves, layout[-plane:])) for layout in frame.layouts.values())
 
 
-def _as_treated(frame: Frame, found: Treatment) -> Made:
+def _as_treated(frame: Frame, found: Treatment) -> Advanced:
     made = from_reads(frame, found)
     layout = made.layout
     if any(read.kind == INTERPOLATION for read in frame.node.reads[frame.position]):
@@ -86,7 +86,7 @@ def _as_treated(frame: Frame, found: Treatment) -> Made:
             raise BreaksError(ordered(frame.node.op))
         own = stays(frame.result[channel])
         layout = (*layout[:channel], own, *layout[channel + 1 :])
-    return Made.of(with_constants(frame, found, layout), made.period)
+    return Advanced.of(with_constants(frame, found, layout), made.period)
 
 
 def _is_statistic(frame: Frame) -> bool:
@@ -101,19 +101,19 @@ def is_random(frame: Frame) -> bool:
     )
 
 
-def _filled(frame: Frame) -> Made:
+def _filled(frame: Frame) -> Advanced:
     """What reads no operand is a constant, of which only what fills it is known."""
     known = filling(frame.node)
     if known is None:
-        return Made.of(tuple(map(stays, frame.result)))
+        return Advanced.of(tuple(map(stays, frame.result)))
     known = known.of_rank(len(frame.result))
-    return Made.of(tuple(
+    return Advanced.of(tuple(
         uniform(size) if known.uniform_along(dim) else stays(size)
         for dim, size in enumerate(frame.result)
     ))  # fmt: skip
 
 
-def _element_wise(frame: Frame) -> Made:
+def _element_wise(frame: Frame) -> Advanced:
     """Noise that is given besides is drawn in training only."""
     return _as_treated(frame, replace(POINTWISE, constants="none"))
 

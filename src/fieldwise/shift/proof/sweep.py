@@ -23,7 +23,7 @@ from fieldwise.graph.ir import Along, Node, Value
 from fieldwise.graph.names import aliases, names, resolve
 from fieldwise.graph.spatial import Axes, spatial_axes
 from fieldwise.shift.certificate import Certificate, Certificates
-from fieldwise.shift.proof.frame import Frame, Made
+from fieldwise.shift.proof.frame import Advanced, Frame
 from fieldwise.shift.proof.generic_graph import generic_graph
 from fieldwise.shift.proof.layout import Layout, Voice, movers, moves, source_layout, stays
 from fieldwise.shift.proof.reasons import Reasons
@@ -201,7 +201,7 @@ def _wraps(node: Node) -> bool:
     )
 
 
-def _made(frame: Frame) -> Made:
+def _made(frame: Frame) -> Advanced:
     if is_random(frame):
         raise BreaksError(Fault("it draws at random", "call model.eval()"))
     try:
@@ -209,7 +209,7 @@ def _made(frame: Frame) -> Made:
     except BreaksError:
         if any(moves(dim) for layout in frame.layouts.values() for dim in layout):
             raise
-        return Made.of(tuple(map(stays, frame.result)))
+        return Advanced.of(tuple(map(stays, frame.result)))
 
 
 def _placed(fault: Fault, name: str, node: Node) -> Fault:

@@ -10,7 +10,7 @@ import numpy as np
 from fieldwise.graph.calls import arguments, op_name
 from fieldwise.graph.constants import Constant, constant
 from fieldwise.graph.ir import Ref
-from fieldwise.shift.proof.frame import Frame, Made, check_read_whole
+from fieldwise.shift.proof.frame import Advanced, Frame, check_read_whole
 from fieldwise.shift.proof.layout import Layout, moves, size_of, stays
 from fieldwise.shift.proof.reasons import ORDERED, varies
 from fieldwise.shift.proof.rules.contraction import (
@@ -25,7 +25,7 @@ from fieldwise.shift.proof.signal import BreaksError, Fault
 from fieldwise.shift.proof.variation import against
 
 
-def attended(frame: Frame) -> Made:
+def attended(frame: Frame) -> Advanced:
     """What attention makes of its operands.
 
     Raises BreaksError where a mask varies with the position, or it does not follow.
@@ -53,17 +53,17 @@ def attended(frame: Frame) -> Made:
     elif mask is not None:
         fault = varies("attention", "mask or bias")
         layout = against(frame, layout, constant(mask, "mask or bias"), fault)
-    scores = Made.of(layout, scores.period)
+    scores = Advanced.of(layout, scores.period)
     return _weighed(scores, value, [*batch, "r", "c"], [*batch, "r", "o"], frame)
 
 
 def _weighed(
-    scores: Made, value: Factor, labels: Sequence[Label], out: Sequence[Label], frame: Frame
-) -> Made:
+    scores: Advanced, value: Factor, labels: Sequence[Label], out: Sequence[Label], frame: Frame
+) -> Advanced:
     """Values summed up, in the weights that a softmax over the last label makes of scores."""
     check_read_whole(scores.layout[-1])
     made = product([Factor(tuple(labels), scores.layout), value], out, frame)
-    return Made.of(made.layout, made.period, scores.period)
+    return Advanced.of(made.layout, made.period, scores.period)
 
 
 def _shared(factor: Factor, frame: Frame) -> Factor:
@@ -88,7 +88,7 @@ def _shared(factor: Factor, frame: Frame) -> Factor:
     return replace(factor, known=known)
 
 
-def _fused(frame: Frame) -> Made:
+def _fused(frame: Frame) -> Advanced:
     """Projections and attention in one, of (batch, position, feature)."""
     given = arguments(frame.node)
     if given.get("mask") is not None:
@@ -111,4 +111,4 @@ def _fused(frame: Frame) -> Made:
         layout = scores.layout
     elif len(layout) == 4:
         layout = (scores.layout[0], layout[1], *scores.layout[1:])
-    return Made.of(layout, mixed.period)
+    return Advanced.of(layout, mixed.period)

@@ -15,7 +15,7 @@ from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.constants import Constant, constant
 from fieldwise.graph.ir import Node, Ref
 from fieldwise.shift.proof.combine import joined
-from fieldwise.shift.proof.frame import Frame, Made, check_read_whole
+from fieldwise.shift.proof.frame import Advanced, Frame, check_read_whole
 from fieldwise.shift.proof.layout import (
     Dim,
     Layout,
@@ -41,7 +41,7 @@ class Factor:
     known: Layout | Constant
 
 
-def contracted(frame: Frame) -> Made:
+def contracted(frame: Frame) -> Advanced:
     """What a sum of products makes.
 
     Raises BreaksError where it does not follow.
@@ -53,13 +53,13 @@ def contracted(frame: Frame) -> Made:
     layout = made.layout
     for name in _added_terms(frame.node, given):
         layout = added(layout, given.get(name), frame)
-    return Made.of(layout, made.period)
+    return Advanced.of(layout, made.period)
 
 
 # -------------------------------------------------------------------- products
 
 
-def product(factors: Sequence[Factor], out: Sequence[Label], frame: Frame) -> Made:
+def product(factors: Sequence[Factor], out: Sequence[Label], frame: Frame) -> Advanced:
     """The sum of products over all labels that are not in ``out``.
 
     Raises BreaksError where what is summed over does not move alike in all factors.
@@ -80,7 +80,7 @@ def product(factors: Sequence[Factor], out: Sequence[Label], frame: Frame) -> Ma
     for label in dims.keys() - set(out):
         check_read_whole(dims[label])
     layout = tuple(dims.get(label, uniform(1)) for label in out)
-    return Made.of(layout, period_of(tuple(dims.values())))
+    return Advanced.of(layout, period_of(tuple(dims.values())))
 
 
 def _shape(factor: Factor) -> tuple[int, ...]:

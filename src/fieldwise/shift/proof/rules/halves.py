@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Ref
-from fieldwise.shift.proof.frame import Frame, Made
+from fieldwise.shift.proof.frame import Advanced, Frame
 from fieldwise.shift.proof.layout import Dim, movers
 from fieldwise.shift.proof.signal import Moving
 
@@ -21,7 +21,7 @@ COMMUTES = frozenset(
 """Ops of two operands that do not mind their order."""
 
 
-def folded(frame: Frame) -> Made | None:
+def folded(frame: Frame) -> Advanced | None:
     """What becomes of two halves of one signal that are joined; None for all else."""
     given = arguments(frame.node)
     if given.get("alpha", 1) != 1:
@@ -34,7 +34,7 @@ def folded(frame: Frame) -> Made | None:
         return None
     pairs = enumerate(zip(one, two, strict=True))
     found = tuple(_half(a, b, (frame.voice.name, n)) for n, (a, b) in pairs)
-    return None if None in found else Made.of(tuple(dim for dim in found if dim is not None))
+    return None if None in found else Advanced.of(tuple(dim for dim in found if dim is not None))
 
 
 def _half(one: Dim, two: Dim, origin: tuple[object, ...]) -> Dim | None:

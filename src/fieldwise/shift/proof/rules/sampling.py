@@ -15,7 +15,7 @@ from fieldwise.axes import AxisMap, Border, IndexSet, Table, index_map
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.constants import Values, constant
 from fieldwise.graph.ir import Along, Ref
-from fieldwise.shift.proof.frame import Frame, Made
+from fieldwise.shift.proof.frame import Advanced, Frame
 from fieldwise.shift.proof.layout import Dim, moves, read_along, stays
 from fieldwise.shift.proof.signal import BreaksError, Fault
 
@@ -24,7 +24,7 @@ _BORDERS = (Border.DROP, Border.CLAMP, Border.REFLECT)
 _EXACT = 1e-11
 
 
-def sampled(frame: Frame) -> Made:
+def sampled(frame: Frame) -> Advanced:
     """What grid_sample makes.
 
     Raises BreaksError where the grid derives from the input, or forms no regular pattern.
@@ -46,7 +46,7 @@ def sampled(frame: Frame) -> Made:
             if moves(found[place]):
                 raise BreaksError(Fault("it reads a diagonal of what moves", known=False))
             found[place] = new
-    return Made.of(tuple(found))
+    return Advanced.of(tuple(found))
 
 
 def _along(

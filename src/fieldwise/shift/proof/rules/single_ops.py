@@ -10,14 +10,14 @@ from fieldwise.graph.ir import Ref, Separable, broadcast
 from fieldwise.graph.treatment import COPIES, POINTWISE
 from fieldwise.shift.proof.combine import joined
 from fieldwise.shift.proof.constants import with_constant
-from fieldwise.shift.proof.frame import Frame, Made, check_read_whole
+from fieldwise.shift.proof.frame import Advanced, Frame, check_read_whole
 from fieldwise.shift.proof.layout import cropped, moves, stays, uniform
 from fieldwise.shift.proof.reads import from_reads, separable_step
 from fieldwise.shift.proof.rules.writes import BY_DATA, needs_reads, tables
 from fieldwise.shift.proof.signal import BreaksError, Fault
 
 
-def diagonal_matrix(frame: Frame) -> Made:
+def diagonal_matrix(frame: Frame) -> Advanced:
     """diag_embed: both dimensions of the diagonal move with what is put there."""
     given, rank = arguments(frame.node), len(frame.result)
     layout = frame.layout(given["self"].operand)
@@ -26,13 +26,13 @@ def diagonal_matrix(frame: Frame) -> Made:
         raise BreaksError(Fault("it puts what moves beside the diagonal of a matrix"))
     last = layout[-1] if moves(layout[-1]) else None
     rest = iter(layout[:-1])
-    return Made.of(tuple(
+    return Advanced.of(tuple(
         (last or stays(size)) if dim in places else next(rest)
         for dim, size in enumerate(frame.result)
     ))  # fmt: skip
 
 
-def _scattered(frame: Frame) -> Made:
+def _scattered(frame: Frame) -> Advanced:
     """scatter at an index that derives from the input: along the other dimensions position by
     position, so that these move with the index; a one-hot code is one.
     """
@@ -58,20 +58,20 @@ def _scattered(frame: Frame) -> Made:
             )
         elif is_tensor(item) and not is_flat(constant(item, "a constant")):
             raise BreaksError(BY_DATA)
-    return Made.of(layout)
+    return Advanced.of(layout)
 
 
-def triangle(frame: Frame) -> Made:
+def triangle(frame: Frame) -> Advanced:
     """tril and triu: zeros in the places that a constant mask says."""
     given = arguments(frame.node)
     layout = frame.layout(given["self"].operand)
     half = np.tril if frame.node.op == "tril" else np.triu
     mask = half(np.ones(frame.result[-2:], dtype=bool), given["diagonal"])
     known = Constant(mask.shape, "its mask", mask)
-    return Made.of(with_constant(frame, layout, known, "its mask"))
+    return Advanced.of(with_constant(frame, layout, known, "its mask"))
 
 
-def gated(frame: Frame) -> Made:
+def gated(frame: Frame) -> Advanced:
     """glu: the first half of a dimension, times a gate of the second half."""
     given = arguments(frame.node)
     layout = frame.layout(given["self"].operand)
@@ -79,17 +79,17 @@ def gated(frame: Frame) -> Made:
     half, tell = frame.result[dim], frame.voice.about()
     left, right = (cropped(layout[dim], start, start + half, tell) for start in (0, half))
     both = joined(left, right, frame.voice, dim)
-    return Made.of((*layout[:dim], both, *layout[dim + 1 :]))
+    return Advanced.of((*layout[:dim], both, *layout[dim + 1 :]))
 
 
-def histogram(frame: Frame) -> Made:
+def histogram(frame: Frame) -> Advanced:
     """histc counts values, wherever they are."""
     for dim in frame.layout(arguments(frame.node)["self"].operand):
         check_read_whole(dim)
-    return Made.of(tuple(map(stays, frame.result)))
+    return Advanced.of(tuple(map(stays, frame.result)))
 
 
-def paired(frame: Frame) -> Made:
+def paired(frame: Frame) -> Advanced:
     """Element-wise on several operands; then summed over everything, if so told."""
     given = arguments(frame.node)
     reduced = frame.node.op == "dist" or given["reduction"] != 0
@@ -109,15 +109,15 @@ def paired(frame: Frame) -> Made:
             periods.append(new.period)
     for item in filter(is_tensor, items):
         layout = with_constant(frame, layout, constant(item, "a constant"), "a constant")
-    made = Made.of(layout, *periods)
+    made = Advanced.of(layout, *periods)
     if not reduced:
         return made
     for dim in layout:
         check_read_whole(dim)
-    return Made.of(tuple(map(uniform, frame.result)), made.period)
+    return Advanced.of(tuple(map(uniform, frame.result)), made.period)
 
 
-def written(frame: Frame) -> Made:
+def written(frame: Frame) -> Advanced:
     """A write at indices: by its reads where they tell, else a choice between two tables."""
     if isinstance(arguments(frame.node).get("index"), Ref):
         return _scattered(frame)
@@ -127,10 +127,10 @@ def written(frame: Frame) -> Made:
     if by_reads:
         made = from_reads(frame, COPIES, mixed=any(not is_flat(known) for known in found))
     elif isinstance(source, Ref):
-        made = Made.of(frame.layout(source.operand))
+        made = Advanced.of(frame.layout(source.operand))
     else:
-        made = Made.of(tuple(map(uniform, frame.result)))
+        made = Advanced.of(tuple(map(uniform, frame.result)))
     layout = made.layout
     for known in found:
         layout = with_constant(frame, layout, known, known.what)
-    return Made.of(layout, made.period)
+    return Advanced.of(layout, made.period)

@@ -19,7 +19,7 @@ from fieldwise.graph.constants import Constant, constant, tensors
 from fieldwise.graph.ir import Ref
 from fieldwise.shift.proof.combine import joined
 from fieldwise.shift.proof.constants import filling
-from fieldwise.shift.proof.frame import Frame, Made, check_read_whole
+from fieldwise.shift.proof.frame import Advanced, Frame, check_read_whole
 from fieldwise.shift.proof.layout import (
     Dim,
     Layout,
@@ -50,7 +50,7 @@ def is_spectral(frame: Frame) -> bool:
     return any(has_spectrum(dim) for layout in frame.layouts.values() for dim in layout)
 
 
-def met_phases(frame: Frame) -> Made | None:
+def met_phases(frame: Frame) -> Advanced | None:
     """What phases become that vanish, or turn round; None for an op that keeps them, or meets none.
 
     Raises BreaksError where it may do anything else with them.
@@ -59,7 +59,7 @@ def met_phases(frame: Frame) -> Made | None:
         return None
     layout = _turned_phases(frame)
     if layout is not None:
-        return Made.of(layout)
+        return Advanced.of(layout)
     _check_phases(frame)
     return None
 
@@ -183,7 +183,7 @@ def _refs(given: dict[str, Any]) -> list[Ref]:
     return found
 
 
-def transformed(frame: Frame) -> Made:
+def transformed(frame: Frame) -> Advanced:
     """What a Fourier transform makes: of a signal the frequencies, of frequencies a signal.
 
     Raises BreaksError where the axis is not whole, or frequencies are not where they belong.
@@ -192,7 +192,7 @@ def transformed(frame: Frame) -> Made:
     layout = frame.layout(frame.node.reads[frame.position][0].operand)
     dims = {dim % len(layout) for dim in given["dim"]}
     sign = 1 if name == "_fft_r2c" or given.get("forward") else -1
-    return Made.of(
+    return Advanced.of(
         tuple(
             _transformed(frame, dim, number, sign) if number in dims else dim
             for number, dim in enumerate(layout)
