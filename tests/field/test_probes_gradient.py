@@ -283,3 +283,52 @@ def test_the_model_is_not_modified():
     after = model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+class Called(nn.Module):
+    """One call of the input."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+
+    def forward(self, x):
+        return self.call(x)
+
+
+@pytest.mark.parametrize(
+    ("call", "seen"),
+    [
+        (lambda x: F.layer_norm(x, (6,)), [0, 1, 2, 3, 4, 5]),
+        (lambda x: F.layer_norm(x[..., 2:3], (1,)).expand(x.shape), [2]),
+        (lambda x: x.log_softmax(-1), [0, 1, 2, 3, 4, 5]),
+        (lambda x: x[..., 1:3].softmax(-1).argmax(-1, keepdim=True).expand(x.shape), [1, 2]),
+        (lambda x: x.sign() * x.flip(-1).round(), [2, 3]),
+        (lambda x: x.topk(4, -1).indices + x.cumprod(-1)[..., 2:], [0, 1, 2, 3, 4, 5]),
+        (lambda x: x.cummax(-1).values, [0, 1, 2]),
+        (
+            lambda x: torch.fft.rfft(x[..., :3]).abs().sum(-1, keepdim=True).expand(x.shape),
+            [0, 1, 2],
+        ),
+        (
+            lambda x: torch.stft(x[0], 4, 2, window=torch.ones(4), return_complex=True).real,
+            [2, 3, 4, 5],
+        ),
+        (lambda x: F.glu(torch.cat([x, x.roll(1, -1)], -1), -1), [1, 2]),
+        (lambda x: F.one_hot(x.bool().long(), 2).sum(-1), [2]),
+    ],
+)
+def test_ops_whose_derivative_vanishes_or_fades_are_seen_through_where_they_look(call, seen):
+    probe = gradient_field(Called(call), torch.zeros(1, 1, 6), None, (2,))
+    assert probe.exact, probe.why
+    assert np.nonzero(probe.mask)[0].tolist() == seen
+
+
+def test_an_op_without_a_derivative_is_a_bound_and_says_so():
+    @torch.library.custom_op("fieldwise_probes::halved", mutates_args=())
+    def halved(x: torch.Tensor) -> torch.Tensor:
+        return x / 2
+
+    halved.register_fake(torch.empty_like)
+    seen = gradient_field(Called(halved), torch.zeros(1, 1, 6), None, (2,))
+    assert (seen.count, seen.exact, seen.why) == (6, False, "halved: it has no derivative")

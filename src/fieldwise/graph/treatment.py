@@ -53,7 +53,7 @@ _CONSTANTS: dict[str, ConstantPlaces] = {
     "layer_norm": "trailing",
 }
 """Where the constants of some ops stand that are no copies and not element-wise."""
-_CHANNELS = frozenset({
+CHANNELS = frozenset({
     "prelu", "group_norm", "instance_norm", "batch_norm", "conv", "conv_transpose", "encoder_layer",
     "lstm", "gru", "rnn_tanh", "rnn_relu",
 })  # fmt: skip
@@ -86,14 +86,14 @@ def treatment(node: Node, position: int = 0) -> Treatment | None:
     ways = {kind.combines for kind in data}
     if "place" in ways:
         return POSITIONS
-    if node.op in ("where", "masked_fill") or (ways == {"each"} and node.op not in _CHANNELS):
+    if node.op in ("where", "masked_fill") or (ways == {"each"} and node.op not in CHANNELS):
         return POINTWISE
     copies = ways <= {"one", "asked"}
     return Treatment(
         whole=_whole(data),
         constants=_CONSTANTS.get(node.op, "none") if not copies else _of_copies(node),
         averages=all(kind.keeps_equal or kind.geometry == EVERYTHING for kind in data),
-        channels=node.op in _CHANNELS,
+        channels=node.op in CHANNELS,
         repeats=copies,
     )
 

@@ -76,6 +76,14 @@ _MOVES = (
 )  # fmt: skip
 
 
+def may_say(node: Node) -> bool:
+    """Whether a node may put zeros or −inf into a value by a constant mask."""
+    if node.op in _ADDS:
+        assert node.source is not None
+        return any(map(_closes, constants_of(node.source)))
+    return node.op in _SAYS
+
+
 def _execution(node: Node, graph: Graph, known: Mapping[str, Tensor]) -> Execution | None:
     """The node's call; None where nothing can be known of its results."""
     source = node.source
@@ -103,7 +111,7 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def _closes(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and bool((tensor == -INF).any())
+    return not tensor.is_meta and tensor.is_floating_point() and bool((tensor == -INF).any())
 
 
 def _reads_by_data(node: Node) -> bool:

@@ -9,12 +9,12 @@ is 2e-197) and no product of gates overflows.
 
 The few surrogates whose taps may be negative (bicubic interpolation) get no harm from that either:
 each step starts from random numbers in [1, 2) on the mask, under which distinct taps cancel with
-probability zero.  Taps below 1e-9 count as zero: an interpolation that lands on a sample reads
-only that sample, whatever the rounding of its position.
+probability zero.  Taps below 1e-9 of the largest count as zero: an interpolation that lands on
+a sample reads only that sample, whatever the rounding of its position.
 
-Each step is evaluated where its operands are one.  Behind a constant mask they are zero or −inf
-where the mask has put that, so that attention, written by hand, does not look at what it hides:
-the surrogates are evaluated forwards, from the masks on, to know where that is.
+Each step is evaluated at generic operands.  Behind a constant mask they are zero or −inf where
+the mask has put that, so that attention, written by hand, does not look at what it hides: the
+surrogates are evaluated forwards, from the masks on, to know where that is.
 """
 
 from __future__ import annotations
@@ -29,21 +29,14 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.capture import capture
+from fieldwise.capture.torch.constant_parts import may_say
 from fieldwise.capture.torch.private import seeded
+from fieldwise.field.probes.operation import Operation, UnknownDependence, drawn, is_masked
 from fieldwise.field.probes.result import Probe
-from fieldwise.field.probes.surrogates import (
-    Operation,
-    UnknownDependence,
-    dense,
-    generic,
-    is_masked,
-    surrogate,
-    write_through,
-)
+from fieldwise.field.probes.surrogates import dense, surrogate, weighted, write_through
 from fieldwise.field.probes.units import select
-from fieldwise.graph.calls import constants_of
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Shape
+from fieldwise.graph.ir import Node
 from fieldwise.graph.names import resolve
 
 _ZERO = 1e-9
@@ -132,14 +125,24 @@ class GradientProbe:
             masks = [None if value == source else live.pop(value, None) for value in node.results]
             if not any(mask is not None and mask.any() for mask in masks):
                 continue
-            step = self._step(number)
-            if step.why is not None and step.why not in reasons:
-                reasons.append(step.why)
-            for operand, reached in zip(node.operands, step.pull(masks), strict=True):
+            pulled = self._pull(number, masks)
+            why = self._steps[number].why
+            if why is not None and why not in reasons:
+                reasons.append(why)
+            for operand, reached in zip(node.operands, pulled, strict=True):
                 if reached is not None:
                     live[operand] = live[operand] | reached if operand in live else reached
         nothing = torch.zeros(self.graph.shape(source), dtype=torch.bool)
         return live.get(source, nothing), reasons
+
+    def _pull(self, number: int, masks: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """What the step reaches; everything, where its derivative turns out to be missing."""
+        try:
+            return self._step(number).pull(masks)
+        except RuntimeError:
+            why = f"{self.graph.nodes[number].results[0]}: it has no derivative"
+            self._steps[number] = _dense_step(self.graph, self.graph.nodes[number], why)
+            return self._steps[number].pull(masks)
 
     def _step(self, number: int) -> _Step:
         if number not in self._steps:
@@ -149,21 +152,12 @@ class GradientProbe:
     def _follow_masks(self) -> None:
         """Evaluate the steps from constant masks on, as far as something is masked."""
         for number, node in enumerate(self.graph.nodes):
-            if any(name in self._masked for name in node.operands) or _masks(node):
+            if any(name in self._masked for name in node.operands) or may_say(node):
                 _, results = self._step(number).draws[0]
                 for name, result in zip(node.results, results, strict=False):
-                    if (masked := is_masked(result)).any():
-                        ones = torch.ones(result.shape, dtype=torch.float64)
-                        self._masked[name] = torch.where(masked, result.detach(), ones)
-
-
-def _masks(node: Node) -> bool:
-    """Whether the node may put zeros or −inf into a value by a constant mask."""
-    if node.op in ("add", "sub", "matmul"):
-        assert node.source is not None
-        constants = constants_of(node.source)
-        return any(bool((t == -torch.inf).any()) for t in constants if t.device.type != "meta")
-    return node.op in ("masked_fill", "where", "tril", "triu", "fill", "index_put")
+                    if (zero := is_masked(result)).any():
+                        values = torch.where(zero, result.detach(), _numbers(self.graph, name))
+                        self._masked[name] = values
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +173,7 @@ class _Step:
         dice = torch.Generator().manual_seed(0)
         for operands, results in self.draws:
             pairs = [
-                (result, mask * (1 + torch.rand(mask.shape, generator=dice, dtype=torch.float64)))
+                (result, mask * (1 + torch.rand(mask.shape, generator=dice, dtype=result.dtype)))
                 for result, mask in zip(results, masks, strict=False)
                 if mask is not None and result.requires_grad
             ]
@@ -194,35 +188,52 @@ class _Step:
             )
             for number, gradient in enumerate(found):
                 if gradient is not None:
-                    hit = gradient.abs() > _ZERO
+                    size = gradient.abs().nan_to_num()
+                    hit = size > _ZERO * size.max() if size.numel() else size > 0
                     before = reached[number]
                     reached[number] = hit if before is None else before | hit
         return reached
 
 
 def _prepare_step(graph: Graph, node: Node, masked: Mapping[str, Tensor]) -> _Step:
-    """The surrogate at operands of one, or zero and −inf where they are ``masked``."""
-    shapes = [graph.shape(name) for name in node.operands]
-    results = tuple(graph.shape(name) for name in node.results)
+    """The surrogate at generic operands, or at zero and −inf where they are ``masked``."""
     if not node.operands:
         return _Step((([], []),))
     assert node.source is not None
     with torch.enable_grad(), without_autocast(), seeded():
-        operands = [
-            masked.get(name, torch.ones(shape, dtype=torch.float64)).clone().requires_grad_()
-            for name, shape in zip(node.operands, shapes, strict=True)
-        ]
+        operands = _operands(graph, node, masked)
         if isinstance(node.source.target, WriteThrough):
             return _Step(((operands, [write_through(node.source.target, operands)]),))
-        operation = Operation.of(node.source, operands, results)
+        operation = _operation(graph, node, operands)
         try:
             return _Step(((operands, list(map(_cut, surrogate(operation)))),))
         except UnknownDependence as unknown:
             why = f"{node.results[0]}: {unknown}"
         try:
-            return _Step(tuple(_drawn(node, shapes, results) for _ in range(_DRAWS)), why)
-        except (RuntimeError, TypeError, IndexError, NotImplementedError):
-            return _Step(((operands, dense(operation)),), why)
+            return _Step(tuple(_drawn(graph, node) for _ in range(_DRAWS)), why)
+        except UnknownDependence:
+            return _dense_step(graph, node, why)
+
+
+def _dense_step(graph: Graph, node: Node, why: str) -> _Step:
+    operands = _operands(graph, node, {})
+    return _Step(((operands, dense(_operation(graph, node, operands))),), why)
+
+
+def _operands(graph: Graph, node: Node, masked: Mapping[str, Tensor]) -> list[Tensor]:
+    """Generic numbers where an operand varies."""
+    return [
+        (masked[name].clone() if name in masked else _numbers(graph, name)).requires_grad_()
+        for name in node.operands
+    ]
+
+
+def _numbers(graph: Graph, name: str) -> Tensor:
+    return drawn(graph.shape(name), getattr(torch, graph.values[name].dtype))
+
+
+def _operation(graph: Graph, node: Node, operands: Sequence[Tensor]) -> Operation:
+    return Operation.of(node, operands, tuple(graph.shape(name) for name in node.results))
 
 
 def _cut(result: Tensor) -> Tensor:
@@ -230,12 +241,10 @@ def _cut(result: Tensor) -> Tensor:
     return torch.where(is_masked(result), result.detach(), result)
 
 
-def _drawn(
-    node: Node, shapes: Sequence[Shape], results: tuple[Shape, ...]
-) -> tuple[list[Tensor], list[Tensor]]:
-    assert node.source is not None
-    operands = [(torch.rand(shape, dtype=torch.float64) + 0.5).requires_grad_() for shape in shapes]
-    found = generic(Operation.of(node.source, operands, results))
-    if not any(tensor.requires_grad for tensor in found):
-        raise RuntimeError("no result has a derivative")
-    return operands, found
+def _drawn(graph: Graph, node: Node) -> tuple[list[Tensor], list[Tensor]]:
+    """The op itself, nonlinear as it is, with generic weights."""
+    operands = _operands(graph, node, {})
+    results = list(weighted(_operation(graph, node, operands)))
+    if not any(tensor.requires_grad for tensor in results):
+        raise UnknownDependence("no result has a derivative")
+    return operands, results

@@ -62,7 +62,7 @@ _ADDED = {"addmm": ("mat1", "mat2"), "baddbmm": ("batch1", "batch2"), "addmv": (
 
 for _op, _factors in _ADDED.items():
 
-    @rule(_op, name="matmul")
+    @rule(_op, name="matmul", kind=PRODUCT)
     def _add_product(call: OpCall, factors: tuple[str, str] = _factors) -> Reads:
         return one(*_product(call, *factors), *_addend(call))
 
