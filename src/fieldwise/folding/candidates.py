@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from fieldwise.folding.affine import batchnorm_affine
-from fieldwise.folding.calls import Doubles, is_float, keeps_statistics, values
+from fieldwise.folding.calls import Doubles, keeps_statistics, values
 from fieldwise.folding.labels import Labels, channel_labels
 from fieldwise.folding.lines import FORMULAS, line_of
 from fieldwise.folding.passing import is_copy
-from fieldwise.graph.calls import arguments, is_tensor, op_name
+from fieldwise.graph.calls import arguments, is_tensor
+from fieldwise.graph.constants import tensors
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Ref
 
@@ -25,7 +25,7 @@ class Candidate:
 
     number: of its node in the graph
     labels: which coefficient belongs to which element of its result (see ``labels``)
-    scales, shifts: whether it does the one, the other or both
+    shifts: whether it shifts at all
     refusal: why it can never be folded, whatever its neighbours are
     forward_only: only the scale and shift at the end of the op can go, not the op (layer_norm)
     """
@@ -33,7 +33,6 @@ class Candidate:
     number: int
     node: Node
     labels: Labels
-    scales: bool = True
     shifts: bool = True
     refusal: str | None = None
     forward_only: bool = False
@@ -104,74 +103,19 @@ def _instance_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
 
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
-# -------------------------------------------------------------------- arithmetic
-
-
-def _arithmetic(graph: Graph, number: int, node: Node) -> Candidate | None:
-    """x ∘ c or c ∘ x with a number, or a constant that varies along one dimension at most."""
-    constant = _constant(node)
-    operand, result = graph.values[node.operands[0]], graph.values[node.results[0]]
-    shape = result.shape
-    if constant is None or operand.shape != shape or is_copy(node):
-        return None
-    if "float" not in operand.dtype or (node.op in _DIVIDING and not _is_nonzero(constant)):
-        return None
-    sizes = list(getattr(constant, "shape", ()))
-    if sum(size > 1 for size in sizes) > 1 or len(sizes) > len(shape):
-        return None
-    labels = np.arange(prod(sizes)).reshape([1] * (len(shape) - len(sizes)) + sizes)
-    name, first = op_name(node), isinstance(arguments(node)["self"], Ref)
-    if name.startswith("div") and (not first or arguments(node).get("rounding_mode") is not None):
-        return None
-    subtracted = (name == "sub" and not first) or (name == "rsub" and first)
-    scales = name in ("mul", "multiply", "div", "divide", "true_divide") or subtracted
-    return Candidate(number, node, labels, scales=scales, shifts=node.op in _ADDING)
-
-
-def _is_nonzero(constant: Any) -> bool:
-    return bool((constant != 0).all()) if is_tensor(constant) else constant != 0
-
-
-def _constant(node: Node) -> Any:
-    """The constant operand of a binary op, a tensor or a number; None where it has none."""
-    given = arguments(node)
-    pair = (given.get("self"), given.get("other"))
-    others = [item for item in pair if not isinstance(item, Ref)]
-    if len(others) != 1 or isinstance(others[0], (bool, complex)):
-        return None
-    real = isinstance(others[0], (int, float)) or (is_tensor(others[0]) and is_float(others[0]))
-    return others[0] if real else None
-
-
-def _arithmetic_coefficients(node: Node, size: int) -> tuple[Doubles, Doubles]:
-    given, name = arguments(node), op_name(node)
-    held = _constant(node)
-    constant = values(held).reshape(-1) if is_tensor(held) else np.array([float(held)])
-    first, alpha = isinstance(given["self"], Ref), float(given.get("alpha", 1))
-    one, zero = np.ones(size), np.zeros(size)
-    if name == "add":
-        return (one, alpha * constant) if first else (alpha * one, constant)
-    if name in ("sub", "subtract"):
-        return (one, -alpha * constant) if first else (-alpha * one, constant)
-    if name == "rsub":
-        return (-alpha * one, constant) if first else (one, -alpha * constant)
-    return (constant, zero) if name in ("mul", "multiply") else (1 / constant, zero)
-
-
-_DIVIDING = ("div", "divide")
-_ADDING = ("add", "sub", "rsub", "subtract")
-
 # -------------------------------------------------------------------- formulas
 
 
 def _formula(graph: Graph, number: int, node: Node) -> Candidate | None:
     """What is a line in its operand, with constants that vary along one dimension at most."""
-    line = line_of(node)
     operand, shape = graph.values[node.operands[0]], graph.shape(node.results[0])
-    if line is None or operand.shape != shape or "float" not in operand.dtype:
+    if operand.shape != shape or "float" not in operand.dtype or is_copy(node):
         return None
-    sizes = np.broadcast_shapes(np.shape(line.scale), np.shape(line.shift))
+    sizes = np.broadcast_shapes(*(tuple(item.shape) for _, item in tensors(arguments(node))))
     if sum(size > 1 for size in sizes) > 1 or len(sizes) > len(shape):
+        return None
+    line = line_of(node)
+    if line is None:
         return None
     labels = np.arange(prod(sizes)).reshape([1] * (len(shape) - len(sizes)) + list(sizes))
     return Candidate(number, node, labels, shifts=bool(np.any(line.shift)))
@@ -199,7 +143,6 @@ def _layer_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
         number,
         node,
         labels,
-        scales=is_tensor(weight),
         shifts=is_tensor(bias),
         forward_only=True,
     )
@@ -216,15 +159,11 @@ _DESCRIBE = {
     "batch_norm": _batch_norm,
     "instance_norm": _instance_norm,
     "layer_norm": _layer_norm,
-    **dict.fromkeys(("mul", "add", "sub", "div", "rsub", "multiply", "divide"), _arithmetic),
     **dict.fromkeys(FORMULAS, _formula),
 }
 _COEFFICIENTS = {
     "batch_norm": _batch_norm_coefficients,
     "instance_norm": _batch_norm_coefficients,
     "layer_norm": _layer_norm_coefficients,
-    **dict.fromkeys(
-        ("mul", "add", "sub", "div", "rsub", "multiply", "divide"), _arithmetic_coefficients
-    ),
     **dict.fromkeys(FORMULAS, _formula_coefficients),
 }

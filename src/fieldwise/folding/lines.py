@@ -93,19 +93,17 @@ def _lerp(given: Mapping[str, Any]) -> Any:
     return given["end"] * weight + given["self"] * (1 - weight)
 
 
-def _addcmul(given: Mapping[str, Any]) -> Any:
-    return given["tensor1"] * given["tensor2"] * given["value"] + given["self"]
-
-
-def _addcdiv(given: Mapping[str, Any]) -> Any:
-    return given["tensor1"] / given["tensor2"] * given["value"] + given["self"]
-
-
 FORMULAS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
-    "neg": lambda given: -given["self"],
-    "negative": lambda given: -given["self"],
+    "add": lambda given: given["self"] + given["other"] * given["alpha"],
+    "rsub": lambda given: given["other"] - given["self"] * given["alpha"],
+    **dict.fromkeys(("neg", "negative"), lambda given: -given["self"]),
+    **dict.fromkeys(
+        ("sub", "subtract"), lambda given: given["self"] - given["other"] * given["alpha"]
+    ),
+    **dict.fromkeys(("mul", "multiply"), lambda given: given["self"] * given["other"]),
+    **dict.fromkeys(("div", "divide", "true_divide"), lambda given: given["self"] / given["other"]),
     "lerp": _lerp,
-    "addcmul": _addcmul,
-    "addcdiv": _addcdiv,
+    "addcmul": lambda given: given["tensor1"] * given["tensor2"] * given["value"] + given["self"],
+    "addcdiv": lambda given: given["tensor1"] / given["tensor2"] * given["value"] + given["self"],
 }
-"""Ops beside the four of arithmetic, which ``candidates`` reads."""
+"""By op, what it computes of its arguments."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fieldwise.capture.torch.running import run
+from fieldwise.capture.torch.running import is_inexact, run
 from fieldwise.capture.torch.tree import tensors_in
 
 Tensors = tuple[Tensor, ...]
@@ -61,7 +61,7 @@ def observed(model: nn.Module, inputs: Any) -> Observed:
     with watch:
         run(model, inputs)
     rounded = bool(watch.made or watch.placed)
-    is_other = [_is_whole(tensor) if rounded else not is_number(tensor) for tensor in outputs]
+    is_other = [_is_whole(tensor) if rounded else not is_inexact(tensor) for tensor in outputs]
     return Observed(
         tree,
         tuple(as_real(t) for t, other in zip(outputs, is_other, strict=True) if not other),
@@ -72,14 +72,9 @@ def observed(model: nn.Module, inputs: Any) -> Observed:
 
 
 def _is_whole(tensor: Tensor) -> bool:
-    return not is_number(tensor) or (
+    return not is_inexact(tensor) or (
         tensor.is_floating_point() and tensor.numel() > 0 and torch.equal(tensor, tensor.round())
     )
-
-
-def is_number(tensor: Tensor) -> bool:
-    """Whether it holds real or complex numbers."""
-    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def as_real(tensor: Tensor) -> Tensor:
@@ -109,10 +104,10 @@ class _Watch(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        read = [as_real(tensor) for tensor in _tensors((args, kwargs)) if is_number(tensor)]
+        read = [as_real(tensor) for tensor in _tensors((args, kwargs)) if is_inexact(tensor)]
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        kinds = {is_number(tensor) for tensor in _tensors(result)}
+        kinds = {is_inexact(tensor) for tensor in _tensors(result)}
         if name.rstrip("_") in _ROUNDING:
             self.made.extend(read)
         elif False in kinds and not _is_factory(name):

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import running
-from fieldwise.capture.torch.running import doubled
+from fieldwise.capture.torch.running import doubled, is_inexact
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UnsuitableError
-from fieldwise.folding.observed import Observed, Tensors, alike, is_number, observed
+from fieldwise.folding.observed import Observed, Tensors, alike, observed
 from fieldwise.folding.report import Verification
 
 _MARGIN = 8.0
@@ -150,7 +150,7 @@ def _blindness(
     if not any(bool(tensor.isfinite().any()) for tensor in numbers) or any(map(_varies, numbers)):
         return None
     other = drawn(model, example, seed + 1)
-    if not any(is_number(tensor) for tensor in tensors_in(other)):
+    if not any(is_inexact(tensor) for tensor in tensors_in(other)):
         return None
     again = _in(torch.float64, model, other)
     if isinstance(again, str) or not _same(again.numbers, numbers):
@@ -198,7 +198,7 @@ def _varies(tensor: Tensor) -> bool:
 def _as(dtype: torch.dtype, tree: Any) -> Any:
     pairs = torch.complex128 if dtype == torch.float64 else torch.complex64
     return map_tensors(
-        lambda t: t.to(pairs if t.is_complex() else dtype) if is_number(t) else t, tree
+        lambda t: t.to(pairs if t.is_complex() else dtype) if is_inexact(t) else t, tree
     )
 
 
