@@ -39,8 +39,7 @@ INSIDE = {
     "capture": ("layer_kinds", "layer_limits", "layers", "torch", "graphs", "specs"),
     "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
     "tile": (
-        "amounts", "errors", "arrays", "inputs", "outputs", "call", "good_sizes", "samples",
-        "certificate",
+        "amounts", "errors", "arrays", "inputs", "outputs", "good_sizes", "samples", "certificate",
         "bands", "crops", "files", "jobs", "spread", "interop", "api",
     ),
 }  # fmt: skip

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import as_example, capture, check_model
+from fieldwise.capture.torch import check_model
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.folding.branches import Branches
 from fieldwise.folding.calls import values
@@ -23,7 +24,6 @@ from fieldwise.folding.rebuild import rebuilt
 from fieldwise.folding.report import Folded, FoldReport, Item, Verification
 from fieldwise.folding.verify import DoubleTruth, truth
 from fieldwise.folding.weights import Changed, changed_layers, pair_error
-from fieldwise.graph.graph import Graph
 
 FoundBans = dict[Ban, str]
 FoldOrMerge = Fold | Merge
@@ -46,10 +46,11 @@ class _Built:
 
 def fold_model(model: Any, example: Any, *, allow_graph: bool, merge: bool, checks: int) -> Folded:
     """See ``fieldwise.folding.fold``; no checks: not verified."""
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    example = _checked(model, example)
-    graph = capture(model, example)
-    folder = _Folder(model, example, graph, allow_graph=allow_graph, merge=merge)
+    if example is None:
+        check_model(model)
+        raise UsageError("Folding needs an example input, to follow the channels; pass one.")
+    call = ModelCall.of(getattr(model, "_orig_mod", model), example)  # what torch.compile wraps
+    folder = _Folder(call, allow_graph=allow_graph, merge=merge)
     built = folder.build({})
     verification = None
     if checks:
@@ -60,12 +61,10 @@ def fold_model(model: Any, example: Any, *, allow_graph: bool, merge: bool, chec
 class _Folder:
     """One model, folded again and again until what is folded is right."""
 
-    def __init__(
-        self, model: nn.Module, example: Any, graph: Graph, *, allow_graph: bool, merge: bool
-    ) -> None:
-        self.model, self.example, self.graph = model, example, graph
+    def __init__(self, call: ModelCall, *, allow_graph: bool, merge: bool) -> None:
+        self.call, self.graph = call, call.graph()
         self.allow_graph, self.merge = allow_graph, merge
-        self.modules = Modules(model, graph)
+        self.modules = Modules(call.model, self.graph)
         self.overflows: dict[str, str] = {}
         self.truths: list[DoubleTruth] = []
 
@@ -74,7 +73,7 @@ class _Folder:
         known, needs_graph = dict(bans), FoundBans()
         while True:
             made = plan(self.graph, known | needs_graph, merge=self.merge)
-            changed = self._changed(made)
+            changed = list(changed_layers(made).values())
             refused = self._overflowing(made, changed)
             impossible = self._impossible(made)
             if not refused and (self.allow_graph or not impossible):
@@ -85,9 +84,10 @@ class _Folder:
         possible = plan(self.graph, known, merge=self.merge) if needs_graph else made
         if impossible:
             names = self.modules.names
-            folded, layers = graph_module(self.graph, made, changed, self._output(), names)
+            output = self._truths(1)[0].tree
+            folded, layers = graph_module(self.graph, made, changed, output, names)
             return _Built(folded, made, possible, layers, made.ops_saved(made.merges))
-        copy, layers = rebuilt(self.modules, made, changed, self.example)
+        copy, layers = rebuilt(self.modules, made, changed, self.call.example)
         saved = made.ops_saved(Branches(self.modules, made).whole())
         return _Built(copy, made, possible, layers, saved)
 
@@ -113,16 +113,10 @@ class _Folder:
             }
         return found
 
-    def _changed(self, made: Plan) -> list[Changed]:
-        return list(changed_layers(made).values())
-
-    def _output(self) -> Any:
-        """A nested output of the model; its tensors are not looked at."""
-        return self._truths(1)[0].tree
-
     def _truths(self, count: int) -> list[DoubleTruth]:
         while len(self.truths) < count:
-            self.truths.append(truth(self.model, self.example, seed=len(self.truths)))
+            found = truth(self.call.model, self.call.example, seed=len(self.truths))
+            self.truths.append(found)
         return self.truths[:count]
 
     # ---------------------------------------------------------------- verification
@@ -160,7 +154,7 @@ class _Folder:
             warnings=(*self.overflows.values(), *hazards),
             ops_saved=built.ops_saved,
             by_graph=built.possible.size - made.size,
-            parameters_saved=_size(self.model) - _size(built.model),
+            parameters_saved=_size(self.call.model) - _size(built.model),
         )
 
 
@@ -172,13 +166,6 @@ def _errors(built: _Built) -> dict[int, float]:
         for number in one.takes():
             found[number] = max(error, found.get(number, 0.0))
     return found
-
-
-def _checked(model: Any, example: Any) -> Any:
-    check_model(model)
-    if example is None:
-        raise UsageError("Folding needs an example input, to follow the channels; pass one.")
-    return as_example(example, model)
 
 
 def _judged(reference: Sequence[DoubleTruth], model: nn.Module) -> Verification:

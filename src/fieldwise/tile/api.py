@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from torch import nn
 
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.graph.spatial import Axes
 from fieldwise.tile import crops
 from fieldwise.tile.bands import StreamedModel
 from fieldwise.tile.bands.programs import Streaming
-from fieldwise.tile.call import ModelCall
 from fieldwise.tile.crops import TiledCallable
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.targets import AnyCallable, PlannedModel

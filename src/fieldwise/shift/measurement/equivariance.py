@@ -20,7 +20,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import is_inexact
 from fieldwise.errors import UsageError, did_you_mean
 from fieldwise.graph.spatial import Axes
@@ -154,12 +153,12 @@ def measure(
     >>> measure(net, (1, 1, 16)).verdict
     'holds'
     """
-    subject = Subject(model, example, layers, randomise=randomise, seed=seed)
-    expectations = Expectations(capture(subject.model, subject.inputs))
+    subject = Subject.of(model, example, layers, randomise=randomise, seed=seed)
+    expectations = Expectations(subject.call.graph())
     found: dict[bool, list[Moved]] = {True: [], False: []}
     for along in expectations.chosen(axes if axis is None else axis):
         amount = _amount(expectations, shift, along)
-        after = subject.run(shifted(subject.inputs, amount, along, expectations.shape))
+        after = subject.run(shifted(subject.call.example, amount, along, expectations.shape))
         for (is_output, name), value in subject.reference.items():
             value_name = expectations.value(name, is_output=is_output)
             if value_name is None:

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.graph.spatial import Axes
 from fieldwise.shift.measurement.motion import Expectations, Motion
@@ -69,8 +68,8 @@ def lie_derivative(
     >>> of_conv.error < 1e-12 < 1e-2 < of_relu.error
     True
     """
-    subject = Subject(model, example, layers, randomise=randomise, seed=seed)
-    expectations = Expectations(capture(subject.model, subject.inputs))
+    subject = Subject.of(model, example, layers, randomise=randomise, seed=seed)
+    expectations = Expectations(subject.call.graph())
     found: dict[bool, list[Lie]] = {True: [], False: []}
     for along in expectations.chosen(axes if axis is None else axis):
         rates = _rates(subject, along, len(expectations.shape))
@@ -93,13 +92,13 @@ def _rates(subject: Subject, axis: int, rank: int) -> ReturnedValues:
     """d/dt of every value while the input is moved along ``axis``."""
     moving = [
         tensor
-        for tensor in tensors_in(subject.inputs)
+        for tensor in tensors_in(subject.call.example)
         if tensor.is_floating_point() and tensor.dim() == rank
     ]
 
     def values(*moved: Tensor) -> ReturnedValues:
         replaced = {id(old): new for old, new in zip(moving, moved, strict=True)}
-        found = subject.run(map_tensors(lambda t: replaced.get(id(t), t), subject.inputs))
+        found = subject.run(map_tensors(lambda t: replaced.get(id(t), t), subject.call.example))
         return {key: value for key, value in found.items() if value.is_floating_point()}
 
     tangents = tuple(derivative(tensor, axis) for tensor in moving)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import as_example, check_model
 from fieldwise.capture.torch.capture import check_made
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.running import InDouble, copied, doubled, is_inexact, run
 from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors, tensors_in
 from fieldwise.errors import UnsuitableError, UsageError, did_you_mean
@@ -25,57 +26,79 @@ _ROUNDING = 1e-11
 ReturnedValues = dict[tuple[bool, str], Tensor]
 
 
+@dataclass(frozen=True, eq=False)
 class Subject:
-    """A float64 copy of a model, its values on one input, and on an unrelated one."""
+    """What is measured: a float64 copy of a model on noise like its example, and what it returns.
 
-    def __init__(
-        self,
+    paths:     of the modules whose values are looked at
+    reference: what the model returns
+    unrelated: the same of another input
+    """
+
+    call: ModelCall
+    paths: tuple[str, ...]
+    reference: ReturnedValues
+    unrelated: ReturnedValues
+
+    @classmethod
+    def of(
+        cls,
         model: nn.Module,
         example: Any,
         layers: str | Sequence[str],
         *,
         randomise: bool,
         seed: int,
-    ) -> None:
-        check_model(model)
+    ) -> Subject:
+        """A copy of a model; ``randomise``: of which all weights and statistics are drawn.
+
+        layers: globs of module paths.  Raises UsageError for one that names no module, and where
+        the model does not run in float64.
+        """
+        given = ModelCall.of(model, example)
         check_made(named_state(model))
-        example = as_example(example, model)
-        self.model = generic(model, seed=seed) if randomise else doubled(copied(model).cpu()).eval()
-        self.paths = _chosen(self.model, layers)
-        self.inputs = noise(example, seed=seed)
+        copy = generic(model, seed=seed) if randomise else doubled(copied(model).cpu()).eval()
+        paths = _chosen(copy, layers)
+        call = ModelCall(copy, noise(given.example, seed=seed))
         if randomise:
-            settle(self.model, lambda: self.run(self.inputs))
-        self.reference = self.run(self.inputs)
-        self.unrelated = self.run(noise(example, seed=seed + 1))
+            settle(copy, lambda: returned(call, paths))
+        other = ModelCall(copy, noise(given.example, seed=seed + 1))
+        return cls(call, paths, returned(call, paths), returned(other, paths))
 
     def run(self, inputs: Any) -> ReturnedValues:
-        """The outputs, and what the chosen modules returned, copied; complex ones as pairs."""
-        returned: dict[str, list[list[Tensor]]] = defaultdict(list)
+        """What the model returns for other inputs."""
+        return returned(ModelCall(self.call.model, inputs), self.paths)
 
-        def keep(path: str) -> Any:
-            def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-                returned[path].append([tensor.clone() for tensor in tensors_in(output)])
 
-            return hook
+def returned(call: ModelCall, paths: Sequence[str]) -> ReturnedValues:
+    """The outputs of a run, and what the modules of these paths returned; complex ones as pairs.
 
-        hooks = [
-            self.model.get_submodule(path).register_forward_hook(keep(path)) for path in self.paths
-        ]
-        try:
-            with InDouble():
-                output = run(self.model, inputs)
-        except RuntimeError as error:
-            first = str(error).strip().splitlines()[0]
-            raise UnsuitableError(
-                f"The model failed in float64 ({first.rstrip('.')}); check the input's shape, and "
-                f"that the model runs in that precision, which a decision needs."
-            ) from error
-        finally:
-            for hook in hooks:
-                hook.remove()
-        values = {(True, name): tensor for name, tensor in named_tensors(output)}
-        values |= {(False, name): tensor for name, tensor in _spelled(returned)}
-        return {key: _as_pairs(value) for key, value in values.items()}
+    Raises UnsuitableError where the model does not run in float64.
+    """
+    found: dict[str, list[list[Tensor]]] = defaultdict(list)
+
+    def keep(path: str) -> Any:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            found[path].append([tensor.clone() for tensor in tensors_in(output)])
+
+        return hook
+
+    hooks = [call.model.get_submodule(path).register_forward_hook(keep(path)) for path in paths]
+    try:
+        with InDouble():
+            output = run(call.model, call.example)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0]
+        raise UnsuitableError(
+            f"The model failed in float64 ({first.rstrip('.')}); check the input's shape, and "
+            f"that the model runs in that precision, which a decision needs."
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    values = {(True, name): tensor for name, tensor in named_tensors(output)}
+    values |= {(False, name): tensor for name, tensor in _spelled(found)}
+    return {key: _as_pairs(value) for key, value in values.items()}
 
 
 def _as_pairs(value: Tensor) -> Tensor:

@@ -12,12 +12,12 @@ from typing import Any, Literal, overload
 
 import torch
 
+from fieldwise.capture.torch.inputs import as_tensor
 from fieldwise.tile.arrays import Interval
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows, RowSource
 from fieldwise.tile.bands.schedule import Schedule
 from fieldwise.tile.bands.sections import BandStep, Section
-from fieldwise.tile.inputs import as_tensor
 
 STEPS = 4
 """Steps from one state to the next."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.autocast import autocast_dtype
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import CaptureError, UsageError, check_choice
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
@@ -17,7 +18,6 @@ from fieldwise.tile.bands.compile import compile_program
 from fieldwise.tile.bands.passes import Pass, planned_passes
 from fieldwise.tile.bands.plan import StreamPlan, plan_of
 from fieldwise.tile.bands.program import Program
-from fieldwise.tile.call import ModelCall
 from fieldwise.tile.good_sizes import runs_on
 
 GlobalOps = Literal["refuse", "multipass"]

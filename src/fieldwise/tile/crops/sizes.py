@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
 from fieldwise.graph.spatial import Axes, chosen_axes, usual_axes
-from fieldwise.tile.call import ModelCall
 from fieldwise.tile.crops.memory import Rehearsal, peak_bytes
 from fieldwise.tile.errors import TileError
 from fieldwise.tile.good_sizes import near_sizes

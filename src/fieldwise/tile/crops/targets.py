@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from fieldwise.capture.torch.keeping import remembered
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import prepared
 from fieldwise.errors import UsageError
 from fieldwise.graph.spatial import Axes
 from fieldwise.tile.arrays import Shapes, owned
-from fieldwise.tile.call import ModelCall
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.planner import plan_tiles
 from fieldwise.tile.errors import TileError

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
 from fieldwise.graph.graph import Graph
@@ -24,7 +25,6 @@ from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import GlobalOps, Programs, Streaming
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows
 from fieldwise.tile.bands.sections import Section, sections_of, steps
-from fieldwise.tile.call import ModelCall
 from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState

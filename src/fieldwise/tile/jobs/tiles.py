@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node
 from fieldwise.tile.amounts import size_text
 from fieldwise.tile.arrays import as_numpy, numpy_dtype
-from fieldwise.tile.call import ModelCall
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.crops import TiledCallable, suggest_tile
 from fieldwise.tile.crops.parts import Tile

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.capture import capture
 from fieldwise.capture.torch.example import as_example
 from fieldwise.capture.torch.given import check_model
+from fieldwise.capture.torch.inputs import as_tensor, ordered
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
-from fieldwise.tile.inputs import as_tensor, ordered
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +83,12 @@ class ModelCall:
             for shape, like in zip(shapes, self.inputs, strict=True)
         )
 
-    def graph(self, shapes: Sequence[Shape]) -> Graph:
-        """The model captured on inputs of these shapes.  Raises CaptureError where it fails."""
-        return capture(self.model, self.resized(shapes))
+    def graph(self, shapes: Sequence[Shape] | None = None) -> Graph:
+        """The model captured on the example, or on inputs of these shapes.
+
+        Raises CaptureError where it fails.
+        """
+        return capture(self.model, self.example if shapes is None else self.resized(shapes))
 
     def cast(self, number: int, x: Any, *, own: bool = False) -> Tensor:
         """Input ``number`` as the model takes it; see ``inputs.as_tensor``."""
