@@ -10,7 +10,7 @@ from functools import cache
 from itertools import count
 from typing import Any
 
-from fieldwise.graph.ir import Call, Node, Ref
+from fieldwise.graph.ir import Args, Call, Kwargs, Node, Ref
 
 Leaves = type | tuple[type, ...]
 """The types of the leaves that are asked for."""
@@ -92,8 +92,8 @@ def _signature(operator: Any) -> tuple[tuple[str, ...], Mapping[str, Any]]:
 
 
 def change_arguments(
-    kinds: Leaves, change: Callable[[Any], Any], args: Iterable[Any], kwargs: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    kinds: Leaves, change: Callable[[Any], Any], args: Args, kwargs: Kwargs
+) -> tuple[Args, dict[str, Any]]:
     """The arguments of an op with every leaf of these types changed.
 
     >>> change_arguments(int, str, (1, [2, None]), {"bias": None, "groups": 3})
@@ -119,7 +119,7 @@ def changed(call: Call, kinds: Leaves, change: Callable[[Any], Any]) -> Call:
 
 def constants_of(call: Call) -> list[Any]:
     """The constant tensors of a call, in the order of its arguments."""
-    return _tensors((*call.args, *call.kwargs.values()))
+    return tensors_among((*call.args, *call.kwargs.values()))
 
 
 def opened(call: Call, first: int) -> tuple[Call, list[Any]]:
@@ -130,7 +130,8 @@ def opened(call: Call, first: int) -> tuple[Call, list[Any]]:
     return changed(call, kinds, lambda _: Ref(next(numbers))), constants
 
 
-def _tensors(values: Iterable[Any]) -> list[Any]:
+def tensors_among(values: Iterable[Any]) -> list[Any]:
+    """The constant tensors among arguments, or the tensors among results; lists flattened."""
     found: list[Any] = []
     for value in values:
         found += filter(is_tensor, value if isinstance(value, (list, tuple)) else (value,))
@@ -168,4 +169,4 @@ def replay(
     """
     args, kwargs = change_arguments(Ref, lambda ref: operands[ref.operand], call.args, call.kwargs)
     made = call.target(*args, **kwargs) if by is None else by(call.target, args, kwargs)
-    return _tensors((made,))
+    return tensors_among((made,))

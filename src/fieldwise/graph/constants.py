@@ -14,17 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldwise.graph.calls import is_tensor
+from fieldwise.graph.calls import tensors_among
 
 Values = NDArray[Any]
 
 
 def tensors(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The constant tensors among arguments, lists flattened."""
-    for name, value in given.items():
-        for item in value if isinstance(value, (list, tuple)) else (value,):
-            if is_tensor(item):
-                yield name, item
+    """The constant tensors among arguments, each with the name of its argument."""
+    return ((name, tensor) for name, value in given.items() for tensor in tensors_among((value,)))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -140,6 +140,12 @@ class Read:
         return (c for step in self.steps if isinstance(step, Separable) for c in step.coords)
 
 
+Args = tuple[Any, ...]
+"""What a call is given by position: anything that an op takes."""
+Kwargs = Mapping[str, Any]
+"""What a call is given by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """The call that a node came from, for the runtimes that execute it again.
@@ -148,8 +154,8 @@ class Call:
     """
 
     target: Any
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    args: Args = ()
+    kwargs: Kwargs = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

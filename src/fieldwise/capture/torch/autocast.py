@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.capture.torch.overloads import map_arguments
+from fieldwise.graph.ir import Args, Kwargs
 
 aten = torch.ops.aten
 
@@ -53,7 +55,7 @@ _KEYS = functools.reduce(
 # -------------------------------------------------------------------- what torch would do
 
 
-def is_cast(func: Any, device: torch.device) -> bool:
+def is_cast(func: OpOverload, device: torch.device) -> bool:
     """Whether autocast has a say in an op on a device."""
     return func.has_kernel_for_dispatch_key(_key(device))
 
@@ -66,13 +68,13 @@ def _key(device: torch.device) -> Any:
 
 
 def cast_call(
-    func: Any,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    func: OpOverload,
+    args: Args,
+    kwargs: Kwargs,
     *,
     device: torch.device,
     cast: Callable[[Tensor, torch.dtype], Tensor],
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+) -> tuple[Any, Args, dict[str, Any]]:
     """The op that autocast calls instead, and its arguments, those made by ``cast`` among them.
 
     torch is asked, on stand-ins that take no memory.  Raises what autocast raises.
@@ -101,9 +103,7 @@ def cast_call(
     return target, *map_arguments(meant, final_args, final_kwargs)
 
 
-def is_cast_within(
-    func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], device: torch.device
-) -> bool:
+def is_cast_within(func: OpOverload, args: Args, kwargs: Kwargs, device: torch.device) -> bool:
     """Whether autocast has a say in an op that a composite op is made of, on meta tensors."""
     watch = _Watch(device)
     try:
@@ -114,7 +114,7 @@ def is_cast_within(
     return watch.found
 
 
-def runs_whole(func: Any, args: tuple[Any, ...], device: torch.device) -> bool:
+def runs_whole(func: OpOverload, args: Args, device: torch.device) -> bool:
     """Whether the op is an LSTM that oneDNN runs, which is cast as a whole."""
     if func is not aten.lstm.input or device.type != "cpu":
         return False
@@ -134,7 +134,7 @@ class _Asked(DispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.stands_for: dict[int, tuple[Tensor, Tensor]] = {}
-        self.answer: tuple[Any, tuple[Any, ...], Mapping[str, Any]] | None = None
+        self.answer: tuple[Any, Args, Mapping[str, Any]] | None = None
 
     def stand_in(self, tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
         """A tensor that stands for another, in this dtype, without memory."""
@@ -142,7 +142,7 @@ class _Asked(DispatchMode):
         self.stands_for[id(new)] = new, tensor
         return new
 
-    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         if func in _CASTS:
             dtype = kwargs["dtype"] if "dtype" in kwargs else args[1]
             return self.stand_in(self.stands_for[id(args[0])][1], dtype, args[0].device)
@@ -160,7 +160,7 @@ class _Watch(DispatchMode):
         super().__init__()
         self.device, self.found = device, False
 
-    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         if is_cast(func, self.device):
             self.found = True
             raise _Answer

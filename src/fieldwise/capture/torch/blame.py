@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
@@ -13,9 +13,10 @@ import torch
 
 from fieldwise import errors
 from fieldwise.errors import CaptureError, fault
+from fieldwise.graph.ir import Args, Kwargs
 
 
-def ask_torch(func: Any, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
+def ask_torch(func: Any, args: Args, kwargs: Kwargs) -> Any:
     """Call an op for the model: an error that comes out of here is the model's."""
     return func(*args, **kwargs)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch._ops import OpOverload
 
 from fieldwise.capture.torch.overloads import TorchOp, out_of_place
 from fieldwise.graph.calls import replay
@@ -58,7 +59,7 @@ def constant(value: Tensor) -> Tensor:
     return value
 
 
-def functional(op: TorchOp, func: Any, args: Sequence[Any]) -> Any:
+def functional(op: TorchOp, func: OpOverload, args: Sequence[Any]) -> Any:
     """The op that computes what an in-place op writes; the op itself where it writes nothing.
 
     In place, the result has the dtype of what is written to; a twin would promote mixed dtypes.

@@ -32,7 +32,7 @@ from fieldwise.capture.torch.tree import (
 from fieldwise.collecting import uncollected
 from fieldwise.errors import OUR_FAULT, CaptureError, UsageError
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Ref, unknown
+from fieldwise.graph.ir import Args, Node, Ref, unknown
 from fieldwise.graph.verify import find_misfit, verify
 
 
@@ -168,7 +168,7 @@ def _home(state: NamedTensors, example: Any) -> torch.device:
     return next((t.device for _, t in tensors if not t.is_meta), torch.device("cpu"))
 
 
-def _inputs(recorder: Recorder, example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _inputs(recorder: Recorder, example: Any) -> tuple[Args, dict[str, Any]]:
     stand_ins: dict[int, Tensor] = {}
 
     def adopt(tensor: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ def _inputs(recorder: Recorder, example: Any) -> tuple[tuple[Any, ...], dict[str
     return _placed(map_tensors(adopt, example))
 
 
-def _placed(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _placed(inputs: Any) -> tuple[Args, dict[str, Any]]:
     """The positional and the keyword inputs that an example stands for."""
     if isinstance(inputs, Mapping):
         return (), dict(inputs)

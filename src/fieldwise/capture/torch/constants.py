@@ -6,18 +6,20 @@ its constants while it runs; whatever existed before the run is put back after i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from fieldwise.capture.torch.blame import ask_torch
 from fieldwise.capture.torch.memory import empty_twin, storage_key
 from fieldwise.capture.torch.overloads import TorchOp, map_arguments, on_device, tensors_of
 from fieldwise.capture.torch.private import Dice
 from fieldwise.capture.torch.trace import Trace
+from fieldwise.graph.ir import Args, Kwargs
 
 META = torch.device("meta")
 
@@ -29,10 +31,10 @@ NamedTensors = Sequence[tuple[str, Tensor]]
 class ConstantView:
     """The call that made a view of a constant, and the results it returned."""
 
-    func: Any
+    func: OpOverload
     base: Tensor
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+    args: Args
+    kwargs: Kwargs
     results: tuple[Tensor, ...]
 
     def with_alias(self, tensor: Tensor, alias: Tensor) -> ConstantView:
@@ -115,7 +117,7 @@ class Constants:
 
     # ---------------------------------------------------------------- running an op
 
-    def run(self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """An op on constants alone."""
         tensors = tensors_of(args, kwargs)
         meta = [tensor.is_meta for tensor in tensors]
@@ -125,7 +127,7 @@ class Constants:
             args, kwargs = map_arguments(self.twin, args, kwargs)
         if op.writes or op.updates:
             bound = op.bind(args, kwargs)
-            for target in tensors_of([bound[name] for name in (*op.writes, *op.updates)], {}):
+            for target in tensors_of([bound[name] for name in (*op.writes, *op.updates)]):
                 self._before_write(target)
                 if op.inplace_view:
                     self.before_reshape(target)
@@ -133,7 +135,7 @@ class Constants:
         self._note(func, args, kwargs, tensors, out)
         return out
 
-    def computed(self, op: TorchOp, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    def computed(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """What torch computes; random numbers are drawn from our generators.
 
         Memory that the model leaves unset (``torch.empty``) holds zeros, not what happened to lie
@@ -143,12 +145,14 @@ class Constants:
         out = call(func, args, kwargs)
         return out.zero_() if op.unset else out
 
-    def at_home(self, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def at_home(self, args: Args, kwargs: Kwargs) -> tuple[Any, dict[str, Any]]:
         """The arguments with the meta device, where the input is, replaced by the home device."""
         return on_device(self.home, args, kwargs, only=META)
 
-    def _note(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor], out: Any) -> None:
-        results = tuple(tensors_of((out,), {}))
+    def _note(
+        self, func: OpOverload, args: Args, kwargs: Kwargs, tensors: list[Tensor], out: Any
+    ) -> None:
+        results = tuple(tensors_of((out,)))
         names = self.names(tensors)
         bases = {storage_key(tensor): tensor for tensor in tensors}
         for result in results:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Args, Kwargs
 
 _LONGEST = 120
 
@@ -39,9 +40,7 @@ def _told(model: Any) -> str:
     return f"a {kind!r}; put what it computes into the forward of one"
 
 
-def find_misfit_of_inputs(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> str | None:
+def find_misfit_of_inputs(model: nn.Module, args: Args, kwargs: Kwargs) -> str | None:
     """What to say where forward does not take so many inputs, or inputs of these names; or None."""
     try:
         signature = inspect.signature(model.forward)

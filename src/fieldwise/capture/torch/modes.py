@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from fieldwise.graph.ir import Args, Kwargs
 
 
 class DispatchMode(TorchDispatchMode):
@@ -22,15 +24,15 @@ class DispatchMode(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+        self, func: OpOverload, types: Any, args: Args = (), kwargs: Any = None
     ) -> Any:
         return self.called(func, args, kwargs or {})
 
-    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """What the call gives; the mode is off meanwhile."""
         raise NotImplementedError
 
-    def taken_apart(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def taken_apart(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """What a composite operator gives, each operator within it handed to ``called``."""
         with self:
             return func.decompose(*args, **kwargs)

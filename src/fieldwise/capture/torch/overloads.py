@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from fieldwise.capture.torch.registry import OpCall, Reads, Rule, find_rule, one
 from fieldwise.capture.torch.scalars import reads_with_lines
 from fieldwise.graph.calls import change_arguments
-from fieldwise.graph.ir import element_wise, unknown
+from fieldwise.graph.ir import Args, Kwargs, element_wise, unknown
 from fieldwise.graph.kinds import COPY, DRAWN, ELEMENTWISE
 
 
@@ -70,19 +72,19 @@ class TorchOp:
         found = find_rule(self.name)
         return found[0] if found else self.plain
 
-    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def bind(self, args: Args, kwargs: Kwargs) -> dict[str, Any]:
         """Every argument by its name, defaults filled in."""
         bound = dict(self.defaults)
         bound.update(zip(self.arguments, args, strict=False))
         bound.update(kwargs)
         return bound
 
-    def written(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    def written(self, args: Args, kwargs: Kwargs) -> list[Tensor]:
         """The tensors that a call writes to."""
         if not self.writes:
             return []
         bound = self.bind(args, kwargs)
-        return tensors_of([bound[name] for name in self.writes], {})
+        return tensors_of([bound[name] for name in self.writes])
 
 
 _LIKE = (
@@ -108,7 +110,7 @@ _TAGGED_LATER = ("leaky_relu", "ldexp", "_conj_physical")
 
 
 @cache
-def describe(func: torch._ops.OpOverload) -> TorchOp:
+def describe(func: OpOverload) -> TorchOp:
     """The description of an overload."""
     arguments = func._schema.arguments
     writes = tuple(
@@ -143,7 +145,7 @@ def describe(func: torch._ops.OpOverload) -> TorchOp:
     )
 
 
-def _sized_by(func: torch._ops.OpOverload, plain: str) -> tuple[str, ...]:
+def _sized_by(func: OpOverload, plain: str) -> tuple[str, ...]:
     if plain in _SIZED_BY:
         return _SIZED_BY[plain]
     dynamic = torch.Tag.dynamic_output_shape in func.tags or func is torch.ops.aten.where.default
@@ -158,14 +160,14 @@ def _renews(schema: torch._C.FunctionSchema) -> bool:
 
 
 @cache
-def is_element_wise(func: torch._ops.OpOverload) -> bool:
+def is_element_wise(func: OpOverload) -> bool:
     """Whether torch says that an overload, or its out-of-place twin, is element-wise."""
     said = any(torch.Tag.pointwise in one.tags for one in (func, out_of_place(func)) if one)
     return said or func._schema.name.removeprefix("aten::").removesuffix("_") in _TAGGED_LATER
 
 
 @cache
-def without_out(func: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
+def without_out(func: OpOverload) -> OpOverload | None:
     """The overload that returns what this one writes to its ``out=`` arguments."""
     wanted = [(a.name, str(a.type)) for a in func._schema.arguments if not a.is_out]
     packet = func.overloadpacket
@@ -177,7 +179,7 @@ def without_out(func: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
 
 
 @cache
-def out_of_place(func: Any) -> Any:
+def out_of_place(func: OpOverload) -> Any:
     """The overload that returns what an in-place overload (add_) writes; None if there is none."""
     name = func._schema.name.split("::")[1]
     packet = getattr(getattr(torch.ops, func.namespace), name.removesuffix("_"), None)
@@ -196,7 +198,7 @@ def is_fill(op: TorchOp) -> bool:
     return bool(op.writes) and op.plain in _WRITES_ONLY
 
 
-def may_draw(op: TorchOp, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+def may_draw(op: TorchOp, args: Args, kwargs: Kwargs) -> bool:
     """Whether this call may draw random numbers; a dropout that is switched off does not."""
     if not op.draws:
         return False
@@ -235,7 +237,7 @@ def unknown_reads(call: OpCall, why: str) -> Reads:
 # -------------------------------------------------------------------- arguments of a call
 
 
-def tensors_of(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+def tensors_of(args: Iterable[Any], kwargs: Kwargs = MappingProxyType({})) -> list[Tensor]:
     """The tensors among the arguments of an op, which nests them one list deep."""
     found: list[Tensor] = []
     for value in (*args, *kwargs.values()):
@@ -248,7 +250,7 @@ def tensors_of(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
 
 def results_of(out: Any) -> tuple[Tensor, ...]:
     """The tensors among the results of an op."""
-    return (out,) if isinstance(out, Tensor) else tuple(tensors_of((out,), {}))
+    return (out,) if isinstance(out, Tensor) else tuple(tensors_of((out,)))
 
 
 map_arguments = partial(change_arguments, Tensor)
@@ -256,8 +258,8 @@ map_arguments = partial(change_arguments, Tensor)
 
 
 def split_arguments(
-    change: Callable[[Tensor], tuple[Any, Any]], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[tuple[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]:
+    change: Callable[[Tensor], tuple[Any, Any]], args: Args, kwargs: Kwargs
+) -> tuple[tuple[Args, dict[str, Any]], tuple[Args, dict[str, Any]]]:
     """The arguments twice, with every tensor changed into the one and the other of a pair."""
 
     def visit(value: Any) -> tuple[Any, Any]:
@@ -278,11 +280,11 @@ def split_arguments(
 
 def on_device(
     device: torch.device,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    args: Args,
+    kwargs: Kwargs,
     *,
     only: torch.device | None = None,
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+) -> tuple[Args, dict[str, Any]]:
     """The arguments with every device (only this one, if given) replaced."""
 
     def moved(found: torch.device) -> torch.device:

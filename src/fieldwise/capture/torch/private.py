@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
@@ -24,10 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 
 from fieldwise.capture.torch.blame import ask_torch
 from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.capture.torch.overloads import tensors_of
+from fieldwise.graph.ir import Args, Kwargs
 
 aten = torch.ops.aten
 
@@ -43,11 +45,11 @@ class Dice(DispatchMode):
         self._seed = seed
         self._generators: dict[torch.device, torch.Generator] = {}
 
-    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """The op, which draws from our generators if it draws."""
         return self.draw(func, args, kwargs) if draws(func) else func(*args, **kwargs)
 
-    def draw(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def draw(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """Call an op that may draw, with our generator where it was given none."""
         device = _device(args, kwargs)
         twin = _with_generator(func)
@@ -79,12 +81,12 @@ class Dice(DispatchMode):
         return self.generator(_CPU)
 
 
-def draws(func: Any) -> bool:
+def draws(func: OpOverload) -> bool:
     """Whether an op may draw random numbers."""
     return torch.Tag.nondeterministic_seeded in func.tags
 
 
-def _device(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.device:
+def _device(args: Args, kwargs: Kwargs) -> torch.device:
     tensors = tensors_of(args, kwargs)
     return kwargs.get("device") or (tensors[0].device if tensors else _CPU)
 
@@ -99,7 +101,7 @@ def _shared(device: torch.device) -> torch.Generator | None:
 
 
 @cache
-def _with_generator(func: Any) -> Any:
+def _with_generator(func: OpOverload) -> Any:
     """The overload that takes a generator beside what this one takes; None if there is none."""
     wanted = [a.name for a in func._schema.arguments]
     if "generator" in wanted:

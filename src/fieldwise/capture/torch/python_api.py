@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from fieldwise.capture.torch.blame import ask_torch
 from fieldwise.capture.torch.recorder import Recorder
+from fieldwise.graph.ir import Args, Kwargs
 
 
 class PythonApi(TorchFunctionMode):
@@ -27,9 +28,7 @@ class PythonApi(TorchFunctionMode):
         self.recorder = recorder
         self._kind = recorder.constants.home.type
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Args = (), kwargs: Any = None) -> Any:
         if torch.is_autocast_enabled(self._kind):
             with self.recorder.autocast():
                 return self._answered(func, args, kwargs or {})
@@ -37,7 +36,7 @@ class PythonApi(TorchFunctionMode):
             return self._answered(func, args, kwargs or {})
         return ask_torch(func, args, kwargs or {})
 
-    def _answered(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _answered(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         if func in _ANSWERS:
             return _ANSWERS[func](self.recorder, func, *args, **kwargs)
         return ask_torch(func, args, kwargs)

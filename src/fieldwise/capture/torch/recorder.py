@@ -9,12 +9,13 @@ are, the others are decomposed.  In-place ops and writes through views become ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 
 from fieldwise.capture.torch import rules as _rules  # noqa: F401  (fills the registry)
 from fieldwise.capture.torch.aliases import View
@@ -55,7 +56,7 @@ from fieldwise.capture.torch.registry import OpCall, Reads
 from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.capture.torch.trace import Trace
 from fieldwise.errors import OUR_FAULT, CaptureError
-from fieldwise.graph.ir import Call, Read, Ref, Shape, unknown
+from fieldwise.graph.ir import Args, Call, Kwargs, Read, Ref, Shape, unknown
 
 _SPOKEN = {"_local_scalar_dense": "an if, a loop or item()"}
 
@@ -68,14 +69,14 @@ class _Recorded(NamedTuple):
     and ``meta_kwargs``.
     """
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    args: Args
+    kwargs: Kwargs
     operands: tuple[int, ...]
     shapes: tuple[Shape, ...]
     constants: tuple[Tensor, ...]
     stand_ins: tuple[tuple[Tensor, Tensor], ...]
-    meta_args: tuple[Any, ...]
-    meta_kwargs: dict[str, Any]
+    meta_args: Args
+    meta_kwargs: Kwargs
 
     def call(self, target: Any) -> Call:
         """The call that a node keeps."""
@@ -130,7 +131,7 @@ class Recorder(DispatchMode):
 
     # ---------------------------------------------------------------- the dispatch
 
-    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """Stand-ins for the results of an op, which is recorded."""
         with torch._C.DisableTorchFunction():
             try:
@@ -146,16 +147,14 @@ class Recorder(DispatchMode):
                 raise
             return out
 
-    def _dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _dispatch(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         op = describe(func)
         self.trace.draws = self.trace.draws or may_draw(op, args, kwargs)
         if self._casting is not None and (is_cast(func, self.constants.home) or op.composite):
             return self._cast(op, func, args, kwargs)
         return self._dispatch_as_given(op, func, args, kwargs)
 
-    def _dispatch_as_given(
-        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _dispatch_as_given(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         if op.lends:
             args, kwargs = self._without_lenders(op, args, kwargs)
         if not any(map(self.memory.entry, tensors_of(args, kwargs))):
@@ -168,12 +167,12 @@ class Recorder(DispatchMode):
             return self._record_strided(func, args, kwargs)
         if op.composite and op.rule is None:
             deciding = [op.bind(args, kwargs).get(name) for name in op.sized_by]
-            if any(map(self.memory.entry, tensors_of(deciding, {}))):
+            if any(map(self.memory.entry, tensors_of(deciding))):
                 raise self.refuse_data(op.plain)
             return self._decompose(op, func, args, kwargs)
         return self._record(op, func, args, kwargs)
 
-    def _cast(self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _cast(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """An op under autocast: its arguments are cast, and so are those of the ops it is made of.
 
         What a composite op is made of is recorded only where some of that is cast.
@@ -190,9 +189,7 @@ class Recorder(DispatchMode):
         with self._casting_to(None):
             return self._dispatch(*call)
 
-    def _stays_whole(
-        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> bool:
+    def _stays_whole(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> bool:
         """Whether no op that a composite op is made of is cast, or it is taken apart anyway."""
         if op.rule is None and any(map(self.memory.entry, tensors_of(args, kwargs))):
             return True
@@ -206,9 +203,7 @@ class Recorder(DispatchMode):
         cast: Tensor = self._dispatch(torch.ops.aten.to.dtype, (tensor, dtype), {})
         return cast
 
-    def _constant(
-        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _constant(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         if op.writes and _loses_values(op, args, kwargs):
             return self._record(op, func, args, kwargs)
         if op.plain == "set" and _is_storage_on_meta(*args[1:2]) and not args[0].is_meta:
@@ -224,8 +219,8 @@ class Recorder(DispatchMode):
             raise
 
     def _without_lenders(
-        self, op: TorchOp, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self, op: TorchOp, args: Args, kwargs: Kwargs
+    ) -> tuple[Args, dict[str, Any]]:
         """Constants in place of derived tensors that only lend their shape, dtype and device."""
 
         def lent(value: Any) -> Any:
@@ -240,9 +235,7 @@ class Recorder(DispatchMode):
             {name: lent(v) if name in op.lends else v for name, v in kwargs.items()},
         )
 
-    def _decompose(
-        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _decompose(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """Record the ops that a composite op consists of; the op itself where that fails.
 
         Where torch insists that all tensors be on one device, constants count as derived.
@@ -269,7 +262,7 @@ class Recorder(DispatchMode):
 
     # ---------------------------------------------------------------- recording
 
-    def _record(self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _record(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         recorded = self._recorded(op, args, kwargs)
         out = self._run(op, func, recorded)
         results = results_of(out)
@@ -297,7 +290,7 @@ class Recorder(DispatchMode):
             self.memory.write(self._writable(target), value)
         return written[0] if isinstance(out, Tensor) else type(out)(written)
 
-    def _recorded(self, op: TorchOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Recorded:
+    def _recorded(self, op: TorchOp, args: Args, kwargs: Kwargs) -> _Recorded:
         numbers: dict[int, int] = {}
         constants: list[Tensor] = []
         stand_ins: list[tuple[Tensor, Tensor]] = []
@@ -326,7 +319,7 @@ class Recorder(DispatchMode):
         entry = self.memory.entry(tensor)
         return self.constants.twin(tensor) if entry is None else entry.tensor
 
-    def _run(self, op: TorchOp, func: Any, recorded: _Recorded) -> Any:
+    def _run(self, op: TorchOp, func: OpOverload, recorded: _Recorded) -> Any:
         if op.inspects:
             raise self.refuse_data(op.plain)
         try:
@@ -340,7 +333,7 @@ class Recorder(DispatchMode):
             raise self.refuse_data(op.plain)
         return self._run_on_zeros(op, func, recorded)
 
-    def _run_on_zeros(self, op: TorchOp, func: Any, recorded: _Recorded) -> Any:
+    def _run_on_zeros(self, op: TorchOp, func: OpOverload, recorded: _Recorded) -> Any:
         """The layout of the results of an op that has no kernel on the meta device."""
         constants = iter(recorded.constants)
 
@@ -362,7 +355,7 @@ class Recorder(DispatchMode):
         return map_arguments(empty_twin, (out,), {})[0][0]
 
     def _emit(
-        self, op: TorchOp, func: Any, recorded: _Recorded, results: tuple[Tensor, ...]
+        self, op: TorchOp, func: OpOverload, recorded: _Recorded, results: tuple[Tensor, ...]
     ) -> tuple[int, ...]:
         reads = self._reads(op, recorded, results)
         for tensor in recorded.constants:
@@ -404,7 +397,9 @@ class Recorder(DispatchMode):
             return unknown_reads(call, why)
         return reads
 
-    def _attach(self, func: Any, out: Any, recorded: _Recorded, values: tuple[int, ...]) -> None:
+    def _attach(
+        self, func: OpOverload, out: Any, recorded: _Recorded, values: tuple[int, ...]
+    ) -> None:
         """Remember the results: fresh memory, or views of an operand's."""
         for position, (result, value) in enumerate(zip(results_of(out), values, strict=True)):
             storage = self.memory.storage(result)
@@ -445,15 +440,13 @@ class Recorder(DispatchMode):
 
     # ---------------------------------------------------------------- ops that need more
 
-    def _record_strided(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _record_strided(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Tensor:
         """``x.as_strided(…)`` looks at the memory that x is a view of, not at x."""
         out = ask_torch(func, (self._stand_in(args[0]), *args[1:]), kwargs)
         self.memory.value_of(out)
         return out
 
-    def _record_out(
-        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _record_out(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """Compute, then copy into the ``out=`` arguments."""
         plain = without_out(func)
         if plain is None:
@@ -478,7 +471,7 @@ class Recorder(DispatchMode):
         self.constants.grow(target, shape)
 
     def _record_inplace_view(
-        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs
     ) -> Any:
         """``x.unsqueeze_(0)``: the tensor becomes a view of what it was."""
         if op.plain == "set":
@@ -486,7 +479,7 @@ class Recorder(DispatchMode):
         if op.plain in ("resize", "resize_as"):
             twin, given = torch.ops.aten.as_strided.default, self._resized(op, func, args, kwargs)
         else:
-            twin, given = out_of_place(func), (args[1:], kwargs)
+            twin, given = out_of_place(func), (args[1:], dict(kwargs))
         entry = self.memory.entry(self._dispatch(twin, (args[0], *given[0]), given[1]))
         assert entry is not None
         self._forget(args[0])
@@ -495,8 +488,8 @@ class Recorder(DispatchMode):
         return args[0]
 
     def _resized(
-        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs
+    ) -> tuple[Args, dict[str, Any]]:
         """``x.resize_(…)`` as an as_strided: its size, strides and offset."""
         tensor = self._stand_in(args[0])
         found = ask_torch(func, (empty_twin(tensor), *args[1:]), kwargs)
@@ -509,9 +502,7 @@ class Recorder(DispatchMode):
             )
         return (tuple(size), tuple(strides), offset), {}
 
-    def _record_set(
-        self, op: TorchOp, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Tensor:
+    def _record_set(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Tensor:
         """``x.set_(y)``: the tensor looks at the memory of another."""
         target: Tensor = args[0]
         if len(args) == 2 and isinstance(args[1], Tensor):
@@ -525,7 +516,7 @@ class Recorder(DispatchMode):
             self.rebind(torch.ops.aten.set_.source_Tensor, target, twin)
         return target
 
-    def rebind(self, func: Any, target: Tensor, source: Tensor) -> None:
+    def rebind(self, func: OpOverload, target: Tensor, source: Tensor) -> None:
         """``x.data = y``, ``x.set_(y)``: the tensor looks at the memory of another."""
         derived = self.memory.entry(source)
         self._forget(target)
@@ -547,7 +538,12 @@ class Recorder(DispatchMode):
 
 
 def _view(
-    op: TorchOp, func: Any, out: Any, recorded: _Recorded, reads: tuple[Read, ...], position: int
+    op: TorchOp,
+    func: OpOverload,
+    out: Any,
+    recorded: _Recorded,
+    reads: tuple[Read, ...],
+    position: int,
 ) -> View:
     """A view op of one operand, as a link of the chain from a storage to a tensor."""
     base = recorded.stand_ins[0][1]
@@ -575,7 +571,7 @@ def _parted(out: Any, shared: Tensor) -> Any:
     return map_arguments(lambda t: empty_twin(t) if t is shared else t, (out,), {})[0][0]
 
 
-def _loses_values(op: TorchOp, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _loses_values(op: TorchOp, args: Args, kwargs: Kwargs) -> bool:
     """Whether what has no values (it is on the meta device) is written into what has some."""
     written = op.written(args, kwargs)
     return not any(t.is_meta for t in written) and any(t.is_meta for t in tensors_of(args, kwargs))

@@ -7,19 +7,21 @@ returns None where it does not know, or where the op will fail, and torch is ask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from fieldwise.capture.torch.blame import ask_torch
+from fieldwise.graph.ir import Args, Kwargs
 
 aten = torch.ops.aten
 META = torch.device("meta")
 
 
-def run_on_meta(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def run_on_meta(func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
     """The op's results as tensors on the meta device.  An error of torch's is the model's."""
     found = shortcut(func, args, kwargs)
     if found is not None:
@@ -36,7 +38,7 @@ def _check_room(*kernel: int, results: Tensor) -> None:
     torch._check(fits, lambda: f"Kernel size {kernel} can't be greater than the padded input")
 
 
-def shortcut(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
+def shortcut(func: OpOverload, args: Args, kwargs: Kwargs) -> Tensor | None:
     """The result, if its layout is known without asking torch."""
     known = SHORTCUTS.get(func)
     return None if known is None else known(*args, **kwargs)

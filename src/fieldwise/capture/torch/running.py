@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from fieldwise.capture.torch.keeping import generators, kept
 from fieldwise.capture.torch.memory import is_strided
 from fieldwise.capture.torch.private import private, seeded
+from fieldwise.graph.ir import Kwargs
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -73,7 +74,7 @@ class InDouble(TorchFunctionMode):
         func: Any,
         types: Any,
         args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Kwargs | None = None,
     ) -> Any:
         """The call with complex dtypes widened, and so what it made of no tensor."""
         wide = [_widened(arg) for arg in args]

@@ -16,6 +16,7 @@ from fieldwise.axes.region import Shape
 from fieldwise.capture.torch.example import precision
 from fieldwise.capture.torch.exported import input_dtypes
 from fieldwise.errors import UsageError, close_names
+from fieldwise.graph.ir import Args, Kwargs
 
 _RANDOM_FILLS = frozenset(
     {
@@ -119,8 +120,8 @@ class _SkipRandomFills(TorchFunctionMode):
         self,
         func: Callable[..., Any],
         types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        args: Args = (),
+        kwargs: Kwargs | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         if func in _RANDOM_FILLS:

@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import _disable_current_modes
 
 from fieldwise.capture.torch.memory import storage_key
 from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.capture.torch.overloads import describe, map_arguments, tensors_of
 from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Args, Kwargs
 
 MAX_CONSTANT = 1 << 30
 """Bytes of constants that a program may make in one run, unless somebody allows more."""
@@ -38,7 +40,7 @@ class Allowance:
         self._name = name
         self._limit = self._left = limit
 
-    def charge(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def charge(self, func: OpOverload, args: Args, kwargs: Kwargs) -> None:
         """Count what a step on constants would write.
 
         Raises UsageError where that is more than is left, UnknownSizeError where it cannot be
@@ -53,7 +55,7 @@ class Allowance:
                 f"({func}); raise --max-constant if you trust it."
             )
 
-    def _written(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    def _written(self, func: OpOverload, args: Args, kwargs: Kwargs) -> int:
         with _disable_current_modes(), torch._C.DisableTorchFunction():
             bound = _by_value(func, args, kwargs)
             if bound is not None:
@@ -67,7 +69,7 @@ class Allowance:
                 raise self._unknown(func, error) from error
         return counted.nbytes
 
-    def _unknown(self, func: Any, error: Exception) -> UnknownSizeError:
+    def _unknown(self, func: OpOverload, error: Exception) -> UnknownSizeError:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return UnknownSizeError(
             f"{self._name!r} makes a constant by {func} whose size is not known beforehand "
@@ -85,11 +87,11 @@ class _Counted(DispatchMode):
         super().__init__()
         self.nbytes = 0
 
-    def called(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         if describe(func).composite:
             return self.taken_apart(func, args, kwargs)
         made = func(*args, **kwargs)
-        results = tensors_of((made,), {})
+        results = tensors_of((made,))
         if func._schema.is_mutable:
             self.nbytes += sum(result.numel() * result.element_size() for result in results)
             return made
@@ -102,7 +104,7 @@ class _Counted(DispatchMode):
         return made
 
 
-def check_count(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> None:
+def check_count(func: OpOverload, args: Args, kwargs: Kwargs, name: str) -> None:
     """Raise UsageError for a step that would give very many tensors."""
     if not any(
         "[]" in str(result.type) or "List" in str(result.type) for result in func._schema.returns
@@ -131,7 +133,7 @@ def twin(tensor: Tensor) -> Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
-def on_meta(func: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def on_meta(func: OpOverload, kwargs: Kwargs) -> dict[str, Any]:
     """The arguments with a device that holds no data, where the operator takes one."""
     takes = any(argument.name == "device" for argument in func._schema.arguments)
     return {**kwargs, "device": torch.device("meta")} if takes else dict(kwargs)
@@ -140,7 +142,7 @@ def on_meta(func: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 # -------------------------------------------------------------------- sizes that values decide
 
 
-def _by_value(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
+def _by_value(func: OpOverload, args: Args, kwargs: Kwargs) -> int | None:
     """At most how much an operator writes whose results are as large as values say."""
     op = describe(func)
     bound = _BY_VALUE.get(op.plain)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 
 from fieldwise.capture.torch.exported.allowance import (
     Allowance,
@@ -31,6 +32,7 @@ from fieldwise.capture.torch.exported.steps import (
 from fieldwise.capture.torch.overloads import map_arguments, tensors_of
 from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Args, Kwargs
 
 _MOST_MODULES = 20_000
 _GROWTH = 1024  # from inputs and weights to a value
@@ -111,7 +113,7 @@ class ExportedModule(Part):
             run.write(run.value(target, values), run.value(value, values))
         return program.returns.nested([run.value(one, values) for one in program.outputs])
 
-    def _given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    def _given(self, args: Args, kwargs: Kwargs) -> list[Any]:
         """The leaves of the inputs; what stands in the file may be left out."""
         program = self._exported.program
         leaves = program.takes.leaves((args, dict(kwargs)))
@@ -201,7 +203,7 @@ class ExportedRun:
                 stack.enter_context(region)
             return self.call(func, args, kwargs)
 
-    def call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def call(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """Call an operator."""
         return func(*args, **kwargs)
 
@@ -224,11 +226,11 @@ class ExportedRun:
 class _Rehearsal(ExportedRun):
     """A run on the meta device, of constants too."""
 
-    def call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def call(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """Call an operator where nothing is allocated."""
         args, kwargs = map_arguments(twin, args, on_meta(func, kwargs))
         made = run_on_meta(func, args, kwargs)
-        for tensor in tensors_of((made,), {}):
+        for tensor in tensors_of((made,)):
             nbytes = tensor.numel() * tensor.element_size()
             if nbytes > self.module._exported.largest:
                 raise UsageError(

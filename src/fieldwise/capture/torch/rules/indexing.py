@@ -21,6 +21,7 @@ from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import (
     WHOLE,
     Along,
+    Args,
     Coord,
     Fixed,
     Read,
@@ -277,7 +278,7 @@ class _Indices:
     dimension ``place``: where the first of them stood if they are neighbours, else in front.
     """
 
-    entries: tuple[Any, ...]
+    entries: Args
     shapes: tuple[Shape | None, ...]
 
     @property
