@@ -18,7 +18,6 @@ from fieldwise.graph.ir import (
     Coord,
     Read,
     Ref,
-    Separable,
     Unknown,
     separable,
 )
@@ -85,9 +84,7 @@ def _of_mask(call: OpCall) -> list[Read]:
 
 
 def _guarded(read: Read, where: Where) -> Read:
-    (step,) = read.steps
-    assert isinstance(step, Separable)
-    return Read(read.operand, (Separable(step.coords, where),))
+    return separable(read.operand, *read.coords(), where=where)
 
 
 def _several(keys: Coord, call: OpCall) -> Where:

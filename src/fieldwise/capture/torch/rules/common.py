@@ -30,6 +30,18 @@ def source(call: OpCall, name: str = "self") -> tuple[int, Shape]:
     return number, call.operands[number]
 
 
+def separably(call: OpCall, **coords: Sequence[Coord]) -> list[Read]:
+    """A read, by its coordinates, of each of these arguments that is an operand."""
+    numbers = ((call.operand(name), along) for name, along in coords.items())
+    return [separable(number, *along) for number, along in numbers if number is not None]
+
+
+def entirely(call: OpCall, *names: str, coord: Coord = WHOLE) -> list[Read]:
+    """Of each operand, or of those among these arguments, every dimension read alike."""
+    numbers = (n for name, n in call.derived() if not names or name in names)
+    return [separable(number, *[coord] * len(call.operands[number])) for number in numbers]
+
+
 def along_but(number: int, rank: int, changed: Mapping[int, Coord], where: Where = ()) -> Read:
     """The same index in every dimension but those in ``changed``.
 

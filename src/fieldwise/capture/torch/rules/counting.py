@@ -9,7 +9,7 @@ import numpy as np
 
 from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
-from fieldwise.capture.torch.rules.common import along_but
+from fieldwise.capture.torch.rules.common import along_but, entirely
 from fieldwise.capture.torch.rules.indexing import known_values
 from fieldwise.graph.ir import (
     WHOLE,
@@ -28,7 +28,7 @@ from fieldwise.graph.kinds import SYMMETRIC
 
 @rule("histc", kind=SYMMETRIC)
 def _histc(call: OpCall) -> Reads:
-    return one(*_whole(call, "self"))
+    return one(*entirely(call, "self"))
 
 
 @rule("histogram")
@@ -41,13 +41,13 @@ def _histogram(call: OpCall) -> Reads:
     spans, count = call.args.get("range", ()) is None, numel(call.shape("self"))
     settled = spans and 1 in (call["bins"], count) and not call["density"]
     counted = () if settled else ("self", "bins")
-    counts = tuple(_whole(call, *counted, "weight")) if count else ()
+    counts = tuple(entirely(call, *counted, "weight")) if count else ()
     if settled and call["bins"] % 2 == 0 and (number := call.operand("self")) is not None:
         rank = len(call.operands[number])
         counts += (unknown(number, rank, "the element lies between two bins"),)
     if (number := call.operand("bins")) is not None:
         return (counts, (identity(number, 1),))
-    return (counts, tuple(_whole(call, "self")) if spans else ())
+    return (counts, tuple(entirely(call, "self")) if spans else ())
 
 
 @rule("_histogramdd_from_bin_cts", "_histogramdd_from_bin_tensors", name="histogram")
@@ -61,7 +61,7 @@ def _histogram_of_rows(call: OpCall) -> Reads:
     counted = list(range(shape[-1]))
     if call.args.get("range", ()) is None and not call["density"]:
         counted = [dim for dim, bins in enumerate(call["bins"]) if bins > 1]
-    return one(*_columns(call, counted), *_whole(call, "weight"), *edges)
+    return one(*_columns(call, counted), *entirely(call, "weight"), *edges)
 
 
 @rule("_histogramdd_bin_edges", name="histogram")
@@ -100,7 +100,7 @@ def _segment_reduce(call: OpCall) -> Reads:
         call["axis"],
         known_values(call["lengths"]) if call["lengths"] is not None else None,
     )
-    reads = _whole(call, "lengths", "offsets", "indices")
+    reads = entirely(call, "lengths", "offsets", "indices")
     if (number := call.operand("data")) is not None:
         rows: Coord = Unknown("segment_reduce of segments that are data, or differ between rows")
         if lengths is not None and lengths.ndim == 1:
@@ -108,8 +108,3 @@ def _segment_reduce(call: OpCall) -> Reads:
             rows = Along(axis, index_map([IndexSet.range(*pair) for pair in pairwise(ends)]))
         reads.append(along_but(number, len(call.operands[number]), {axis: rows}))
     return one(*reads)
-
-
-def _whole(call: OpCall, *names: str) -> list[Read]:
-    numbers = (call.operand(name) for name in names)
-    return [separable(n, *[WHOLE] * len(call.operands[n])) for n in numbers if n is not None]

@@ -12,7 +12,13 @@ import numpy as np
 
 from fieldwise.axes import EMPTY, IndexSet, Table, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
-from fieldwise.capture.torch.rules.common import broadcasts, reduced
+from fieldwise.capture.torch.rules.common import (
+    broadcasts,
+    entirely,
+    per_result,
+    reduced,
+    separably,
+)
 from fieldwise.capture.torch.rules.indexing import known_values
 from fieldwise.graph.ir import (
     WHOLE,
@@ -138,7 +144,7 @@ def _linear_cross_entropy(call: OpCall) -> Reads:
         rank = len(call.operands[number])
         own = samples if name in ("input", "target") else ()
         reads.append(separable(number, *own, *[WHOLE] * (rank - len(own))))
-    return (tuple(reads),) * len(call.results)
+    return per_result(call, *reads)
 
 
 def _margins(call: OpCall) -> list[Read]:
@@ -174,13 +180,9 @@ def _ctc_loss(call: OpCall) -> Reads:
     if (number := call.operand("log_probs")) is not None:
         times = steps or Along(0, Table(tuple(IndexSet.range(0, n) for n in lengths or ())))
         reads.append(separable(number, times, Along(0), why))
-    if (number := call.operand("targets")) is not None:
-        padded = len(call.operands[number]) == 2
-        reads.append(separable(number, *((Along(0), WHOLE) if padded else (WHOLE,))))
-    for name in ("input_lengths", "target_lengths"):
-        if (number := call.operand(name)) is not None:
-            reads.append(separable(number, WHOLE))
-    return (tuple(reads),) * len(call.results)
+    padded = len(call.shape("targets")) == 2
+    reads += separably(call, targets=(Along(0), WHOLE) if padded else (WHOLE,))
+    return per_result(call, *reads, *entirely(call, "input_lengths", "target_lengths"))
 
 
 def _lengths(given: object) -> list[int] | None:

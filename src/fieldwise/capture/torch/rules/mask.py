@@ -15,7 +15,7 @@ import numpy as np
 from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, one, rule
 from fieldwise.capture.torch.rules.common import Where, broadcasts, source
-from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Ref, Separable, broadcast
+from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Ref, broadcast, separable
 from fieldwise.graph.kinds import COPY, Kind
 
 
@@ -44,30 +44,23 @@ def _filling(call: OpCall) -> Kind:
 
 @rule("masked_fill", kind=_filling, asks=("mask",))
 def _masked_fill(call: OpCall) -> Reads:
-    mask = _mask(call["mask"])
-    reads = broadcasts(call, "mask")
-    if (number := call.operand("self")) is not None:
-        reads += through(call, number, None if mask is None else ~mask)
-    if (number := call.operand("value")) is not None:
-        reads += through(call, number, mask)
-    return one(*reads)
+    return one(*_chosen(call, "mask", self=False, value=True))
 
 
 @rule("where", kind=_filling, asks=("condition",))
 def _where(call: OpCall) -> Reads:
-    condition = _mask(call["condition"])
-    reads = broadcasts(call, "condition")
-    if (number := call.operand("self")) is not None:
-        reads += through(call, number, condition)
-    if (number := call.operand("other")) is not None:
-        reads += through(call, number, None if condition is None else ~condition)
-    return one(*reads)
+    return one(*_chosen(call, "condition", self=True, other=False))
 
 
-def _mask(mask: Any) -> np.ndarray | None:
-    """A constant mask with values, as booleans."""
-    values = None if isinstance(mask, Ref) else constant_values(mask)
-    return None if values is None else values.astype(bool)
+def _chosen(call: OpCall, mask: str, **taken: bool) -> list[Read]:
+    """A mask, and each operand where it is taken: where a constant mask is true, or is false."""
+    given, reads = call[mask], broadcasts(call, mask)
+    values = None if isinstance(given, Ref) else constant_values(given)
+    for name, truth in taken.items():
+        if (number := call.operand(name)) is not None:
+            opened = None if values is None else values.astype(bool) == truth
+            reads += through(call, number, opened)
+    return reads
 
 
 def through(call: OpCall, number: int, opened: np.ndarray | None) -> list[Read]:
@@ -80,10 +73,9 @@ def through(call: OpCall, number: int, opened: np.ndarray | None) -> list[Read]:
 
 def guarded(call: OpCall, number: int, opened: np.ndarray, dims: Sequence[int]) -> list[Read]:
     """The operand, broadcast to the result, at the true places of a mask over some dimensions."""
-    (step,) = broadcast(number, call.operands[number], call.result).steps
-    assert isinstance(step, Separable)
+    coords = tuple(broadcast(number, call.operands[number], call.result).coords())
     guards = (tuple((dims[k], rest) for k, rest in where) for where in products(opened))
-    return [Read(number, (Separable(step.coords, where),)) for where in guards]
+    return [separable(number, *coords, where=where) for where in guards]
 
 
 def products(opened: np.ndarray, first: int = 0) -> Iterator[Where]:

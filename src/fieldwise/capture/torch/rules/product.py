@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fieldwise.axes import IndexSet, Table
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, one, rule
-from fieldwise.capture.torch.rules.common import along_but, broadcasts, per_result, source
+from fieldwise.capture.torch.rules.common import (
+    along_but,
+    broadcasts,
+    entirely,
+    per_result,
+    separably,
+    source,
+)
 from fieldwise.graph.ir import (
     AT_ZERO,
     WHOLE,
@@ -18,6 +25,7 @@ from fieldwise.graph.ir import (
     Shape,
     Unknown,
     separable,
+    straight,
 )
 from fieldwise.graph.kinds import PRODUCT, SUM, SYMMETRIC
 
@@ -27,25 +35,18 @@ from fieldwise.graph.kinds import PRODUCT, SUM, SYMMETRIC
 @rule("linear", kind=PRODUCT)
 def _linear(call: OpCall) -> Reads:
     """y[…, o] reads x[…, all]; a derived weight gives its row o."""
-    reads: list[Read] = []
-    if (number := call.operand("input")) is not None:
-        rank = len(call.operands[number])
-        reads.append(along_but(number, rank, {rank - 1: WHOLE}))
-    if (number := call.operand("weight")) is not None:
-        rows = [Along(len(call.result) - 1)] * (len(call.operands[number]) - 1)
-        reads.append(separable(number, *rows, WHOLE))
+    features: list[Coord] = [*straight(len(call.shape("input")) - 1), WHOLE]
+    row = [Along(len(call.result) - 1)] * (len(call.shape("weight")) - 1)
+    reads = separably(call, input=features, weight=(*row, WHOLE))
     return one(*reads, *broadcasts(call, "bias"))
 
 
 @rule("bilinear", kind=PRODUCT)
 def _bilinear(call: OpCall) -> Reads:
-    reads: list[Read] = []
     last = len(call.result) - 1
-    for name in ("input1", "input2"):
-        if (number := call.operand(name)) is not None:
-            reads.append(along_but(number, last + 1, {last: WHOLE}))
-    if (number := call.operand("weight")) is not None:
-        reads.append(separable(number, Along(last), WHOLE, WHOLE))
+    features: list[Coord] = [*straight(last), WHOLE]
+    weight = (Along(last), WHOLE, WHOLE)
+    reads = separably(call, input1=features, input2=features, weight=weight)
     return one(*reads, *broadcasts(call, "bias"))
 
 
@@ -70,20 +71,13 @@ for _op, _factors in _ADDED.items():
 @rule("addbmm", kind=PRODUCT)
 def _add_summed_products(call: OpCall) -> Reads:
     """The products of a batch of matrices, summed over the batch."""
-    reads = _addend(call)
-    for name, coords in (("batch1", (Along(0), WHOLE)), ("batch2", (WHOLE, Along(1)))):
-        if (number := call.operand(name)) is not None:
-            reads.append(separable(number, WHOLE, *coords))
-    return one(*reads)
+    row, column = (WHOLE, Along(0), WHOLE), (WHOLE, WHOLE, Along(1))
+    return one(*_addend(call), *separably(call, batch1=row, batch2=column))
 
 
 @rule("addr", kind=PRODUCT)
 def _add_outer(call: OpCall) -> Reads:
-    reads = _addend(call)
-    for dim, name in enumerate(("vec1", "vec2")):
-        if (number := call.operand(name)) is not None:
-            reads.append(separable(number, Along(dim)))
-    return one(*reads)
+    return one(*_addend(call), *separably(call, vec1=(Along(0),), vec2=(Along(1),)))
 
 
 def _addend(call: OpCall) -> list[Read]:
@@ -95,14 +89,9 @@ def _product(call: OpCall, left: str, right: str) -> list[Read]:
     """(…, n, k) @ (…, k, m), with vectors where torch allows them."""
     has_rows, has_columns = len(call.shape(left)) > 1, len(call.shape(right)) > 1
     batch = call.result[: len(call.result) - has_rows - has_columns]
-    reads: list[Read] = []
-    if (number := call.operand(left)) is not None:
-        row = (Along(len(batch)), WHOLE) if has_rows else (WHOLE,)
-        reads.append(batched(number, call.operands[number], batch, row))
-    if (number := call.operand(right)) is not None:
-        column = (WHOLE, Along(len(call.result) - 1)) if has_columns else (WHOLE,)
-        reads.append(batched(number, call.operands[number], batch, column))
-    return reads
+    row = (Along(len(batch)), WHOLE) if has_rows else (WHOLE,)
+    column = (WHOLE, Along(len(call.result) - 1)) if has_columns else (WHOLE,)
+    return batches(call, batch, {left: row, right: column})
 
 
 def contraction(call: OpCall) -> tuple[list[tuple[int | None, list[str]]], list[str]]:
@@ -130,6 +119,12 @@ def _pair(call: OpCall) -> tuple[str, str]:
     added = next((pair for pair in _ADDED.values() if pair[0] in call.args), None)
     left, right = added or (name for name in call.args if name in _FACTORS)
     return left, right
+
+
+def batches(call: OpCall, batch: Shape, tails: Mapping[str, Sequence[Coord]]) -> list[Read]:
+    """Each of these arguments that is an operand, ``batched``, with these last coordinates."""
+    numbers = ((call.operand(name), tail) for name, tail in tails.items())
+    return [batched(n, call.operands[n], batch, tail) for n, tail in numbers if n is not None]
 
 
 def batched(number: int, shape: Shape, batch: Shape, tail: Sequence[Coord]) -> Read:
@@ -161,11 +156,8 @@ def _cross(call: OpCall) -> Reads:
 def _cdist(call: OpCall) -> Reads:
     """Distance (i, j) reads row i of the one and row j of the other."""
     batch = call.result[:-2]
-    reads = []
-    for name, dim in (("x1", len(batch)), ("x2", len(batch) + 1)):
-        if (number := call.operand(name)) is not None:
-            reads.append(batched(number, call.operands[number], batch, (Along(dim), WHOLE)))
-    return one(*reads)
+    rows = {"x1": (Along(len(batch)), WHOLE), "x2": (Along(len(batch) + 1), WHOLE)}
+    return one(*batches(call, batch, rows))
 
 
 @rule("_pdist_forward", "pdist", name="pdist", kind=SYMMETRIC)
@@ -178,7 +170,7 @@ def _pdist(call: OpCall) -> Reads:
 
 @rule("dist", kind=SYMMETRIC)
 def _dist(call: OpCall) -> Reads:
-    return one(*(separable(n, *[WHOLE] * len(call.operands[n])) for _, n in call.derived()))
+    return one(*entirely(call))
 
 
 @rule("trace", kind=SUM)

@@ -11,7 +11,7 @@ from typing import Any
 
 from fieldwise.axes import IndexSet, Table
 from fieldwise.capture.torch.registry import Kinds, OpCall, Reads, rule
-from fieldwise.capture.torch.rules.common import Where, past
+from fieldwise.capture.torch.rules.common import Where, entirely, past, per_result
 from fieldwise.graph.ir import (
     WHOLE,
     Along,
@@ -42,10 +42,7 @@ def _recurrent(call: OpCall) -> Reads:
 def _packed(call: OpCall) -> Reads:
     """A packed sequence mixes time and batch in one dimension."""
     why = Unknown("a recurrent layer over a packed sequence")
-    reads = tuple(
-        separable(number, *[why] * len(call.operands[number])) for _, number in call.derived()
-    )
-    return (reads,) * len(call.results)
+    return per_result(call, *entirely(call, coord=why))
 
 
 def _output_reads(call: OpCall) -> Iterator[Read]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
-from fieldwise.capture.torch.rules.common import blocks, per_result
-from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Unknown, separable
+from fieldwise.capture.torch.rules.common import blocks, entirely, per_result, separably
+from fieldwise.graph.ir import WHOLE, Along, Coord, Unknown, separable
 from fieldwise.graph.kinds import ANY, LINEAR
 
 # -------------------------------------------------------------------- sampling on a grid
@@ -19,21 +19,14 @@ def _grid_sample(call: OpCall) -> Reads:
     """The image anywhere in space; the grid at the same position, with all its coordinates."""
     space = range(2, len(call.result))
     why = Unknown("grid_sample reads at positions that its grid holds")
-    reads = []
-    if (number := call.operand("input")) is not None:
-        reads.append(separable(number, Along(0), Along(1), *[why] * len(space)))
-    if (number := call.operand("grid")) is not None:
-        reads.append(separable(number, Along(0), *map(Along, space), WHOLE))
-    return one(*reads)
+    image: list[Coord] = [Along(0), Along(1), *[why] * len(space)]
+    return one(*separably(call, input=image, grid=[Along(0), *map(Along, space), WHOLE]))
 
 
 @rule("affine_grid_generator", kind=LINEAR)
 def _affine_grid(call: OpCall) -> Reads:
     """Coordinate k of every position is row k of the matrix applied to the position."""
-    number = call.operand("theta")
-    if number is None:
-        return one()
-    return one(separable(number, Along(0), Along(len(call.result) - 1), WHOLE))
+    return one(*separably(call, theta=(Along(0), Along(len(call.result) - 1), WHOLE)))
 
 
 # -------------------------------------------------------------------- torchvision
@@ -45,19 +38,14 @@ def _deform_conv2d(call: OpCall) -> Reads:
     why = Unknown("deform_conv2d reads at positions that its offsets hold")
     before, after = call.shape("input")[1], call.result[1]
     groups, offset_groups = call["groups"], call["offset_groups"]
-    reads: list[Read] = []
-    if (number := call.operand("input")) is not None:
-        reads.append(separable(number, Along(0), blocks(1, before, after, groups), why, why))
+    reads = separably(call, input=(Along(0), blocks(1, before, after, groups), why, why))
     for name in ("offset", "mask"):
         if (number := call.operand(name)) is not None and (name == "offset" or call["use_mask"]):
             taps = call.operands[number][1] // offset_groups
             channels = _offset_channels(before, after, groups, offset_groups, taps)
             reads.append(separable(number, Along(0), channels, Along(2), Along(3)))
-    if (number := call.operand("weight")) is not None:
-        reads.append(separable(number, Along(1), WHOLE, WHOLE, WHOLE))
-    if (number := call.operand("bias")) is not None:
-        reads.append(separable(number, Along(1)))
-    return one(*reads)
+    kernel = (Along(1), WHOLE, WHOLE, WHOLE)
+    return one(*reads, *separably(call, weight=kernel, bias=(Along(1),)))
 
 
 def _offset_channels(before: int, after: int, groups: int, offset_groups: int, taps: int) -> Coord:
@@ -87,15 +75,11 @@ def _ps_roi_align(call: OpCall) -> Reads:
 def _regions(call: OpCall, channels: Coord) -> Reads:
     """Any sample of any image of the batch; of the boxes the one in question."""
     why = Unknown(f"{call.op} reads the regions that its boxes hold")
-    reads = []
-    if (number := call.operand("input")) is not None:
-        reads.append(separable(number, why, channels, why, why))
-    if (number := call.operand("rois")) is not None:
-        reads.append(separable(number, Along(0), WHOLE))
-    return per_result(call, *reads)
+    boxes = (Along(0), WHOLE)
+    return per_result(call, *separably(call, input=(why, channels, why, why), rois=boxes))
 
 
 @rule("torchvision::nms")
 def _nms(call: OpCall) -> Reads:
     why = Unknown("nms keeps boxes by their scores and overlaps")
-    return one(*(separable(n, *[why] * len(call.operands[n])) for _, n in call.derived()))
+    return one(*entirely(call, coord=why))

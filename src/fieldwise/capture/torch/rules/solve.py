@@ -7,7 +7,6 @@ stands where is decided by the columns up to it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import Where, broadcasts, past, source
 from fieldwise.capture.torch.rules.indexing import known_values
 from fieldwise.capture.torch.rules.mask import products, visible
-from fieldwise.capture.torch.rules.product import batched, whole_matrices
+from fieldwise.capture.torch.rules.product import batched, batches, whole_matrices
 from fieldwise.graph.ir import (
     WHOLE,
     Along,
@@ -238,13 +237,10 @@ def _solve(call: OpCall) -> Reads:
 
 def _right_side(call: OpCall, name: str, *, left: bool, is_vector: bool = False) -> list[Read]:
     """A solution needs the whole column (XA = B: row) of the right-hand side that it is in."""
-    number = call.operand(name)
-    if number is None:
-        return []
     rank = len(call.results[0])
     tail: tuple[Coord, ...] = (WHOLE, Along(rank - 1)) if left else (Along(rank - 2), WHOLE)
     tail = (WHOLE,) if is_vector else tail
-    return [batched(number, call.operands[number], call.results[0][: rank - len(tail)], tail)]
+    return batches(call, call.results[0][: rank - len(tail)], {name: tail})
 
 
 @rule("linalg_lu_solve", name=_NAME)
@@ -261,9 +257,7 @@ def _lu_solve(call: OpCall) -> Reads:
     spans = _permuted_rest(call, dim) if flipped else [(Along(dim, future(call.result[dim])), ())]
     rest = [read for span in spans for read in _spread(call, "LU", *span)]
     reads += _of_triangle(call, "LU", rest, upper=not flipped, strict=flipped)
-    if (number := call.operand("pivots")) is not None:
-        reads.append(batched(number, call.operands[number], call.result[:-2], (WHOLE,)))
-    return one(*reads)
+    return one(*reads, *batches(call, call.result[:-2], {"pivots": (WHOLE,)}))
 
 
 def _permuted_rest(call: OpCall, dim: int) -> list[tuple[Coord, Where]]:
@@ -289,19 +283,14 @@ def _places(pivots: Sequence[int]) -> list[int]:
 def _ldl_solve(call: OpCall) -> Reads:
     why = Unknown("a factor of ldl_factor, of which one triangle is read")
     reads = _right_side(call, "B", left=True)
-    for name, tail in (("LD", (why, why)), ("pivots", (WHOLE,))):
-        if (number := call.operand(name)) is not None:
-            reads.append(batched(number, call.operands[number], call.result[:-2], tail))
-    return one(*reads)
+    return one(*reads, *batches(call, call.result[:-2], {"LD": (why, why), "pivots": (WHOLE,)}))
 
 
 @rule("cholesky_solve", name=_NAME)
 def _cholesky_solve(call: OpCall) -> Reads:
     """B is ``self``, its factor ``input2``; torch differentiates by both triangles of a factor."""
-    reads = _right_side(call, "self", left=True)
-    if (number := call.operand("input2")) is not None:
-        reads.append(batched(number, call.operands[number], call.result[:-2], (WHOLE, WHOLE)))
-    return one(*reads)
+    factor = batches(call, call.result[:-2], {"input2": (WHOLE, WHOLE)})
+    return one(*_right_side(call, "self", left=True), *factor)
 
 
 def _of_triangle(
@@ -319,13 +308,8 @@ def _of_triangle(
 
 def _spread(call: OpCall, name: str, span: Coord, where: Where = ()) -> list[Read]:
     """These rows and columns of a matrix, batches broadcast; nothing of a constant."""
-    number = call.operand(name)
-    if number is None:
-        return []
-    read = batched(number, call.operands[number], call.results[0][:-2], (span, span))
-    (step,) = read.steps
-    assert isinstance(step, Separable)
-    return [replace(read, steps=(Separable(step.coords, where),))]
+    spread = batches(call, call.results[0][:-2], {name: (span, span)})
+    return [separable(r.operand, *r.coords(), where=where) for r in spread]
 
 
 @rule("linalg_solve_triangular", name=_NAME)
@@ -358,10 +342,8 @@ def _substituted(
     span = Along(dim, past(size) if forwards else future(size))
     used = _spread(call, matrix, span)
     reads = _of_triangle(call, matrix, used, upper=upper, strict=call["unitriangular"])
-    if (number := call.operand(side)) is not None:
-        tail = (span, Along(rank - 1)) if left else (Along(rank - 2), span)
-        reads.append(batched(number, call.operands[number], call.results[0][:-2], tail))
-    return reads
+    tail = (span, Along(rank - 1)) if left else (Along(rank - 2), span)
+    return [*reads, *batches(call, call.results[0][:-2], {side: tail})]
 
 
 @rule("ormqr", name=_NAME)
@@ -380,10 +362,6 @@ def _apply_reflectors(call: OpCall) -> Reads:
         reflectors = Along(
             dim, Table(tuple(IndexSet.range(0, min(i + 1, number_of)) for i in sizes))
         )
-    for name, tail in (("self", (WHOLE, reflectors)), ("input2", (reflectors,))):
-        if (number := call.operand(name)) is None:
-            continue
-        read = batched(number, call.operands[number], call.result[:-2], tail)
-        below = name == "self"
-        reads += _of_triangle(call, name, [read], upper=False, strict=True) if below else [read]
-    return one(*reads)
+    below = batches(call, call.result[:-2], {"self": (WHOLE, reflectors)})
+    reads += _of_triangle(call, "self", below, upper=False, strict=True)
+    return one(*reads, *batches(call, call.result[:-2], {"input2": (reflectors,)}))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dims, one, rule
-from fieldwise.capture.torch.rules.common import along_but, source
+from fieldwise.capture.torch.rules.common import along_but, separably, source
 from fieldwise.capture.torch.rules.pad import BORDERS
-from fieldwise.graph.ir import WHOLE, Along, Coord, Fixed, Read, Shape, Unknown, separable
+from fieldwise.graph.ir import WHOLE, Along, Fixed, Unknown, straight
 from fieldwise.graph.kinds import LINEAR, PRODUCT, Kind
 
 
@@ -27,23 +27,20 @@ def _stft(call: OpCall) -> Reads:
 
     And the window itself, where that derives from the input.
     """
-    number, shape = _signal(call)
+    lead = len(call.shape("self")) - 1
     first, length, hop = _window(call)
     border = BORDERS["constant"]
     if call.args.get("center"):
         first, border = first - call["n_fft"] // 2, BORDERS[call["pad_mode"]]
     frames = AxisMap(hop, (IndexSet.range(first, first + length),))
-    lead = len(shape) - 1
-    reads = []
-    if number is not None:
-        reads.append(separable(number, *map(Along, range(lead)), Along(lead + 1, frames, border)))
-    return one(*reads, *_of_window(call, WHOLE))
+    samples = (*straight(lead), Along(lead + 1, frames, border))
+    return one(*separably(call, self=samples, window=(WHOLE,)))
 
 
 @rule("istft", kind=Kind("any", geometry=frozenset({"length"})))
 def _istft(call: OpCall) -> Reads:
     """(batch, frequency, frame) to (batch, sample): the frames whose windows overlap there."""
-    number, shape = _signal(call)
+    lead = len(call.shape("self")) - 2
     first, length, hop = _window(call)
     overlaps = AxisMap(
         1,
@@ -53,24 +50,11 @@ def _istft(call: OpCall) -> Reads:
         ),
     )
     trimmed = AxisMap.affine(1, call["n_fft"] // 2 if call["center"] else 0)
-    lead = len(shape) - 2
     half = Fixed(IndexSet.range(0, call["n_fft"] // 2 + 1))  # real samples need no more
     bins = WHOLE if call.args.get("return_complex") else half
-    reads = []
-    if number is not None:
-        frames = Along(lead, trimmed.then(overlaps))
-        reads.append(separable(number, *map(Along, range(lead)), bins, frames))
-    return one(*reads, *_of_window(call, Unknown("istft reads its window where frames overlap")))
-
-
-def _signal(call: OpCall) -> tuple[int | None, Shape]:
-    """The operand that is transformed, None where it is a constant, and its shape."""
-    return call.operand("self"), call.shape("self")
-
-
-def _of_window(call: OpCall, coord: Coord) -> list[Read]:
-    number = call.operand("window")
-    return [] if number is None else [separable(number, coord)]
+    spectrum = (*straight(lead), bins, Along(lead, trimmed.then(overlaps)))
+    window = Unknown("istft reads its window where frames overlap")
+    return one(*separably(call, self=spectrum, window=(window,)))
 
 
 def _window(call: OpCall) -> tuple[int, int, int]:

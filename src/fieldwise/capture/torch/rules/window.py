@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fieldwise.axes import AxisMap, Border, IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
-from fieldwise.capture.torch.rules.common import blocks, per_axis
+from fieldwise.capture.torch.rules.common import blocks, per_axis, separably
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, separable
 from fieldwise.graph.kinds import PRODUCT
 
@@ -68,17 +68,10 @@ def _either_convolution(call: OpCall) -> Reads:
 @rule("conv_tbc", name="conv", kind=PRODUCT)
 def _conv_time_first(call: OpCall) -> Reads:
     """(time, batch, channels), the kernel (taps, in, out)."""
-    reads: list[Read] = []
-    taps, pad = call.shape("weight")[0], call["pad"]
-    window = _Window(taps, 1, 1, pad, transposed=False)
-    if (number := call.operand("self")) is not None:
-        reads.append(separable(number, Along(0, window.map()), Along(1), WHOLE))
-    if (number := call.operand("weight")) is not None:
-        inside = window.taps_inside(0, call.shape("self")[0], call.result[0])
-        reads.append(separable(number, inside, WHOLE, Along(2)))
-    if (number := call.operand("bias")) is not None:
-        reads.append(separable(number, Along(2)))
-    return one(*reads)
+    window = _Window(call.shape("weight")[0], 1, 1, call["pad"], transposed=False)
+    inside = window.taps_inside(0, call.shape("self")[0], call.result[0])
+    signal, kernel = (Along(0, window.map()), Along(1), WHOLE), (inside, WHOLE, Along(2))
+    return one(*separably(call, self=signal, weight=kernel, bias=(Along(2),)))
 
 
 def _convolution(call: OpCall, *, transposed: bool) -> Reads:
@@ -89,9 +82,7 @@ def _convolution(call: OpCall, *, transposed: bool) -> Reads:
         reads.append(_input_read(call, number, channel, windows))
     if (number := call.operand("weight")) is not None:
         reads.append(_weight_read(call, number, channel, windows))
-    if (number := call.operand("bias")) is not None:
-        reads.append(separable(number, Along(channel)))
-    return one(*reads)
+    return one(*reads, *separably(call, bias=(Along(channel),)))
 
 
 def _windows(call: OpCall, *, transposed: bool) -> list[_Window]:
