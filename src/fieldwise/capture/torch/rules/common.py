@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from fieldwise.axes import AxisMap, IndexSet, Table
-from fieldwise.capture.torch.registry import OpCall, Reads
+from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import (
     WHOLE,
@@ -28,6 +28,12 @@ def source(call: OpCall, name: str = "self") -> tuple[int, Shape]:
     if number is None:
         raise CaptureError(f"The rule of {call.op} expects its argument '{name}' to be derived")
     return number, call.operands[number]
+
+
+def lined(call: OpCall) -> tuple[int, Shape, int]:
+    """The operand number, the shape and the dimension that an op works along."""
+    number, shape = source(call)
+    return number, shape, normal_dim(call["dim"], len(shape))
 
 
 def separably(call: OpCall, **coords: Sequence[Coord]) -> list[Read]:

@@ -16,7 +16,7 @@ import torch
 
 from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, normal_dim, one, rule
-from fieldwise.capture.torch.rules.common import along_but, broadcasts, source
+from fieldwise.capture.torch.rules.common import along_but, broadcasts, entirely, separably, source
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import (
     WHOLE,
@@ -34,6 +34,7 @@ from fieldwise.graph.ir import (
     identity,
     numel,
     separable,
+    straight,
 )
 from fieldwise.graph.kinds import ANY, COPY
 
@@ -83,9 +84,7 @@ def _index_select(call: OpCall) -> Reads:
         if values is not None:
             coord = Along(dim, _walk(values.reshape(-1), shape[dim]))
         reads.append(along_but(number, len(shape), {dim: coord}))
-    if (number := call.operand("index")) is not None:
-        reads.append(separable(number, *[Along(dim)] * len(call.operands[number])))
-    return one(*reads)
+    return one(*reads, *entirely(call, "index", coord=Along(dim)))
 
 
 @rule("gather", kind=COPY, asks=("index",))
@@ -94,9 +93,7 @@ def _gather(call: OpCall) -> Reads:
     dim = normal_dim(call["dim"], len(call.result))
     if (number := call.operand("self")) is not None:
         reads.append(_gathered(number, call.operands[number], dim, index))
-    if (number := call.operand("index")) is not None:
-        reads.append(identity(number, len(call.operands[number])))
-    return one(*reads)
+    return one(*reads, *separably(call, index=straight(len(call.shape("index")))))
 
 
 @rule("take_along_dim", name="gather", kind=COPY, asks=("indices",))
@@ -172,10 +169,8 @@ def _taken(call: OpCall, name: str) -> Reads:
 @rule("embedding", kind=COPY, asks=("indices",))
 def _embedding(call: OpCall) -> Reads:
     """Row indices[…] of the weight: the indices are read, each for a whole row."""
-    indices, reads = call["indices"], []
-    last = len(call.result) - 1
-    if (number := call.operand("indices")) is not None:
-        reads.append(separable(number, *(Along(dim) for dim in range(last))))
+    indices, last = call["indices"], len(call.result) - 1
+    reads = separably(call, indices=straight(last))
     if (number := call.operand("weight")) is not None:
         values = known_values(indices)
         if values is None:
@@ -190,9 +185,7 @@ def _embedding(call: OpCall) -> Reads:
 @rule("embedding_renorm")
 def _embedding_renorm(call: OpCall) -> Reads:
     """The rows that the indices name are scaled by their own norms."""
-    reads = []
-    if (number := call.operand("indices")) is not None:
-        reads.append(separable(number, *[WHOLE] * len(call.operands[number])))
+    reads = entirely(call, "indices")
     if (number := call.operand("self")) is not None:
         rows, named = call.result[0], known_values(call["indices"])
         used = range(rows) if named is None else named.reshape(-1).tolist()
@@ -210,24 +203,18 @@ def _embedding_bag(call: OpCall) -> Reads:
     at: Coord = Unknown("embedding_bag with offsets that depend on the data")
     if bags is not None:
         at = Along(0, index_map([IndexSet.range(*bag) for bag in bags]))
-    reads: list[Read] = []
-    for name in ("indices", "per_sample_weights"):
-        if (number := call.operand(name)) is not None:
-            reads.append(separable(number, at))
-    if (number := call.operand("offsets")) is not None:
-        reads.append(separable(number, Along(0, AxisMap(1, (IndexSet.range(0, 2),)))))
-    if (number := call.operand("weight")) is not None:
-        rows: Coord = _unknown(call["indices"], "embedding_bag")
-        values = known_values(call["indices"])
-        if values is not None and bags is not None:
-            chosen = (
-                set(values[slice(*bag)].tolist()) - {call.args.get("padding_idx")} for bag in bags
-            )
-            rows = Along(0, index_map([IndexSet.of(some) for some in chosen]))
-        reads.append(separable(number, rows, last))
+    ends = Along(0, AxisMap(1, (IndexSet.range(0, 2),)))
+    reads = separably(call, indices=(at,), per_sample_weights=(at,), offsets=(ends,))
+    rows: Coord = _unknown(call["indices"], "embedding_bag")
+    values = known_values(call["indices"])
+    if values is not None and bags is not None:
+        chosen = (
+            set(values[slice(*bag)].tolist()) - {call.args.get("padding_idx")} for bag in bags
+        )
+        rows = Along(0, index_map([IndexSet.of(some) for some in chosen]))
+    reads += separably(call, weight=(rows, last))
     why = Unknown("what embedding_bag keeps for its derivative")
-    numbers = (call.operand(name) for name in ("indices", "offsets"))
-    kept = tuple(separable(number, why) for number in numbers if number is not None)
+    kept = tuple(entirely(call, "indices", "offsets", coord=why))
     return (tuple(reads), *[kept] * (len(call.results) - 1))
 
 
@@ -263,8 +250,7 @@ def _masked_select(call: OpCall) -> Reads:
 
 @rule("nonzero", "nonzero_static", "_unsafe_masked_index")
 def _picked_by_data(call: OpCall) -> Reads:
-    why = f"{call.op} picks elements by their values"
-    return one(*(separable(n, *[Unknown(why)] * len(call.operands[n])) for _, n in call.derived()))
+    return one(*entirely(call, coord=Unknown(f"{call.op} picks elements by their values")))
 
 
 # -------------------------------------------------------------------- indexing by brackets

@@ -9,7 +9,14 @@ from typing import Any
 from fieldwise.axes import AxisMap, Border, IndexSet, index_map
 from fieldwise.capture.torch.aliases import overlay, strided_read
 from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, normal_dim, one, rule
-from fieldwise.capture.torch.rules.common import along_but, permuted, source
+from fieldwise.capture.torch.rules.common import (
+    along_but,
+    broadcasts,
+    entirely,
+    lined,
+    permuted,
+    source,
+)
 from fieldwise.graph.ir import (
     AT_ZERO,
     WHOLE,
@@ -22,7 +29,6 @@ from fieldwise.graph.ir import (
     Separable,
     Shape,
     Unknown,
-    broadcast,
     identity,
     numel,
     separable,
@@ -76,12 +82,6 @@ def _swapped(call: OpCall, one_dim: int, other_dim: int) -> Reads:
     if len(order) > 1:
         order[one_dim], order[other_dim] = order[other_dim], order[one_dim]
     return one(permuted(number, order))
-
-
-@rule("numpy_T", name="permute", kind=COPY)
-def _reversed_dims(call: OpCall) -> Reads:
-    number, shape = source(call)
-    return one(permuted(number, range(len(shape) - 1, -1, -1)))
 
 
 @rule("diagonal", "diagonal_copy", name="diagonal", kind=COPY)
@@ -171,15 +171,13 @@ def _view_as_complex(call: OpCall) -> Reads:
 
 @rule("select", "select_copy", name="select", kind=COPY)
 def _select(call: OpCall) -> Reads:
-    number, shape = source(call)
-    dim = normal_dim(call["dim"], len(shape))
+    number, shape, dim = lined(call)
     return one(_at(number, len(shape), dim, call["index"] % shape[dim]))
 
 
 @rule("unbind", "unbind_copy", name="unbind", kind=COPY)
 def _unbind(call: OpCall) -> Reads:
-    number, shape = source(call)
-    dim = normal_dim(call["dim"], len(shape))
+    number, shape, dim = lined(call)
     return tuple((_at(number, len(shape), dim, index),) for index in range(shape[dim]))
 
 
@@ -191,16 +189,14 @@ def _at(number: int, rank: int, dim: int, index: int) -> Read:
 
 @rule("slice", "slice_copy", name="slice", kind=COPY)
 def _slice(call: OpCall) -> Reads:
-    number, shape = source(call)
-    dim = normal_dim(call["dim"], len(shape))
+    number, shape, dim = lined(call)
     start, _, step = slice(call["start"], call["end"], call["step"]).indices(shape[dim])
     return one(_moved(number, len(shape), dim, AxisMap.affine(step, start)))
 
 
 @rule("narrow_copy", name="slice", kind=COPY)
 def _narrow(call: OpCall) -> Reads:
-    number, shape = source(call)
-    dim = normal_dim(call["dim"], len(shape))
+    number, shape, dim = lined(call)
     start = call["start"] % max(shape[dim], 1)
     return one(_moved(number, len(shape), dim, AxisMap.affine(1, start)))
 
@@ -212,8 +208,7 @@ def _narrow(call: OpCall) -> Reads:
     name="split", kind=COPY,
 )  # fmt: skip
 def _split(call: OpCall) -> Reads:
-    number, shape = source(call)
-    dim = normal_dim(call["dim"], len(shape))
+    number, shape, dim = lined(call)
     reads, start = [], 0
     for result in call.results:
         reads.append((_moved(number, len(shape), dim, AxisMap.affine(1, start)),))
@@ -287,8 +282,7 @@ def _stack(call: OpCall) -> Reads:
 
 @rule("expand", "expand_copy", "expand_as", "broadcast_to", name="expand", kind=COPY)
 def _expand(call: OpCall) -> Reads:
-    number = call.operand("self")
-    return one() if number is None else one(broadcast(number, call.operands[number], call.result))
+    return one(*broadcasts(call, "self"))
 
 
 @rule("repeat", "tile", kind=COPY)
@@ -313,10 +307,8 @@ def _repeated(dim: int, size: int, result: Shape) -> Coord:
 def _repeat_interleave(call: OpCall) -> Reads:
     """Which element stands at an index is counted from all repeats."""
     if "self" not in call.args:  # the indices themselves
-        return one(*(separable(number, WHOLE) for _, number in call.derived()))
-    reads = []
-    if (number := call.operand("repeats")) is not None:
-        reads.append(separable(number, *[WHOLE] * len(call.operands[number])))
+        return one(*entirely(call))
+    reads = entirely(call, "repeats")
     if (number := call.operand("self")) is not None:
         shape = call.operands[number]
         if call["dim"] is None:

@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fieldwise.axes import AxisMap, IndexSet
-from fieldwise.capture.torch.registry import Kinds, OpCall, Reads, normal_dim, rule
-from fieldwise.capture.torch.rules.common import along_but, blocks, broadcasts, source
+from fieldwise.capture.torch.registry import Kinds, OpCall, Reads, rule
+from fieldwise.capture.torch.rules.common import (
+    along_but,
+    blocks,
+    broadcasts,
+    lined,
+    separably,
+    source,
+)
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, separable
 from fieldwise.graph.kinds import ELEMENTWISE, NORMALISED, SYMMETRIC
@@ -57,8 +64,7 @@ def _group_norm(call: OpCall) -> Reads:
 @rule("renorm", kind=NORMALISED)
 def _renorm(call: OpCall) -> Reads:
     """Each slice along a dimension is scaled by its own norm."""
-    number, shape = source(call)
-    dim = normal_dim(call["dim"], len(shape))
+    number, shape, dim = lined(call)
     rest = {d: WHOLE for d in range(len(shape)) if d != dim}
     return ((along_but(number, len(shape), rest),),)
 
@@ -117,11 +123,9 @@ def _kept_statistics(call: OpCall, place: int) -> list[Read]:
     """The derived running statistic of which a result is the new one: the last two may be."""
     if place < max(3, len(call.results) - len(_STORED)):
         return []
-    number = call.operand(_STORED[place - len(call.results)])
-    return [] if number is None else [separable(number, Along(0))]
+    return separably(call, **{_STORED[place - len(call.results)]: (Along(0),)})
 
 
 def _per_channel(call: OpCall, names: Sequence[str]) -> list[Read]:
     """Those of these arguments that are derived: one value per channel."""
-    numbers = (call.operand(name) for name in names)
-    return [separable(number, Along(1)) for number in numbers if number is not None]
+    return separably(call, **dict.fromkeys(names, (Along(1),)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
-from fieldwise.capture.torch.rules.common import broadcasts, per_result, source
-from fieldwise.graph.ir import WHOLE, Along, Read, broadcast, identity, separable
+from fieldwise.capture.torch.rules.common import broadcasts, per_result, separably, source
+from fieldwise.graph.ir import WHOLE, Along, broadcast, identity, separable, straight
 from fieldwise.graph.kinds import ANY, COPY, DRAWN, ELEMENTWISE, SYMMETRIC, Kind
 
 
@@ -54,15 +54,14 @@ def _drawn(call: OpCall) -> Reads:
 @rule("multinomial", kind=Kind("place", draws=True))
 def _drawn_by_weight(call: OpCall) -> Reads:
     """Each draw of a row looks at all its weights."""
-    number, shape = source(call)
-    return one(separable(number, *map(Along, range(len(shape) - 1)), WHOLE))
+    rows = straight(len(call.shape("self")) - 1)
+    return one(*separably(call, self=[*rows, WHOLE]))
 
 
 @rule("contiguous", "to", "_to_copy", "type_as", name="to", kind=_converting)
 def _converted(call: OpCall) -> Reads:
     """Another tensor among the arguments only says to which type."""
-    number = call.operand("self")
-    return one() if number is None else one(identity(number, len(call.result)))
+    return one(*separably(call, self=straight(len(call.result))))
 
 
 def _dropping(call: OpCall) -> Kind:
@@ -75,14 +74,10 @@ def _dropping(call: OpCall) -> Kind:
     "dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout",
     name="dropout", kind=_dropping,
 )  # fmt: skip
-def _dropout(call: OpCall) -> Reads:
-    number, shape = source(call, "input" if "input" in call.args else "self")
-    return ((identity(number, len(shape)),), *[()] * (len(call.results) - 1))
-
-
 @rule("log_sigmoid", "log_sigmoid_forward", name="log_sigmoid", kind=ELEMENTWISE)
-def _log_sigmoid(call: OpCall) -> Reads:
-    number, shape = source(call)
+def _with_a_mask(call: OpCall) -> Reads:
+    """What is kept for the derivative beside the result reads nothing."""
+    number, shape = source(call, "input" if "input" in call.args else "self")
     return ((identity(number, len(shape)),), *[()] * (len(call.results) - 1))
 
 
@@ -90,9 +85,7 @@ def _log_sigmoid(call: OpCall) -> Reads:
 def _prelu(call: OpCall) -> Reads:
     """The slopes, where they derive from the input, belong to the channels."""
     rank = len(call.result)
-    reads: list[Read] = []
-    if (number := call.operand("self")) is not None:
-        reads.append(identity(number, rank))
+    reads = separably(call, self=straight(rank))
     if (number := call.operand("weight")) is not None:
         shape = call.operands[number]
         if shape == (1,):

@@ -143,10 +143,10 @@ def _cross(call: OpCall) -> Reads:
     """Component i multiplies the other two."""
     rank = len(call.result)
     dim = normal_dim(call["dim"], rank)
+    others = Along(dim, Table.of([[1, 2], [0, 2], [0, 1]]))
     reads = []
     for _, number in call.derived():
         shape = call.operands[number]
-        others = Along(dim, Table.of([[1, 2], [0, 2], [0, 1]]))
         rest = {d: AT_ZERO for d in range(rank) if shape[d] == 1 != call.result[d]}
         reads.append(along_but(number, rank, {**rest, dim: others}))
     return one(*reads)

@@ -20,6 +20,7 @@ from fieldwise.capture.torch.registry import (
 from fieldwise.capture.torch.rules.common import (
     along_but,
     broadcasts,
+    lined,
     past,
     reduced,
     source,
@@ -132,12 +133,6 @@ def _sorted(call: OpCall) -> Reads:
     return _whole_line(call, call["dim"])
 
 
-@rule("msort", kind=RANKED)
-def _sorted_rows(call: OpCall) -> Reads:
-    number, shape = source(call)
-    return one(along_but(number, len(shape), {0: WHOLE} if shape else {}))
-
-
 def _whole_line(call: OpCall, dim: int) -> Reads:
     """Every element reads its whole line along one dimension."""
     name = "input" if "input" in call.args else "self"
@@ -167,8 +162,7 @@ def _quantile(call: OpCall) -> Reads:
 @rule("glu", kind=ANY)
 def _glu(call: OpCall) -> Reads:
     """Element i of the first half times a gate of element i of the second half."""
-    number, shape = source(call)
-    dim = normal_dim(call["dim"], len(shape))
+    number, shape, dim = lined(call)
     pair = AxisMap(1, (IndexSet.of([0, call.result[dim]]),))
     return one(along_but(number, len(shape), {dim: Along(dim, pair)}))
 
@@ -177,8 +171,7 @@ def _glu(call: OpCall) -> Reads:
 @rule("cummax", "cummin", name="cumulative", kind=(RUNNING_EXTREME, PLACE))
 @rule("cumprod", "logcumsumexp", "_logcumsumexp", name="cumulative", kind=SCAN)
 def _cumulative(call: OpCall) -> Reads:
-    number, shape = source(call)
-    dim = normal_dim(call["dim"], len(shape))
+    number, shape, dim = lined(call)
     if not shape:
         return _chosen(call, along_but(number, 0, {}), 1)
     read = along_but(number, len(shape), {dim: Along(dim, past(shape[dim]))})

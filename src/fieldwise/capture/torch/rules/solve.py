@@ -198,19 +198,6 @@ def _lu_unpack(call: OpCall) -> Reads:
     return tuple(found)
 
 
-@rule("linalg_matrix_power", "matrix_power", name=_NAME)
-def _power(call: OpCall) -> Reads:
-    """The square reads a row and a column; other powers read everything."""
-    number, shape = source(call)
-    rank, exponent = len(shape), call["n"]
-    if exponent in (0, 1):
-        return one(identity(number, rank)) if exponent else one()
-    if exponent == 2:
-        row = _matrix(number, rank, Along(rank - 2), WHOLE)
-        return one(row, _matrix(number, rank, WHOLE, Along(rank - 1)))
-    return one(_matrix(number, rank, WHOLE, WHOLE))
-
-
 # -------------------------------------------------------------------- linear systems
 
 
