@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.calls import WriteThrough
-from fieldwise.capture.torch.overloads import describe, tensors_of
-from fieldwise.graph.calls import bind, changed, constants_of, operator_of, replay
+from fieldwise.capture.torch.overloads import tensors_of
+from fieldwise.graph.calls import bind, changed, constants_of, op_name, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Ref, Unknown
+from fieldwise.graph.kinds import Kind
 
 INF = float("inf")
 
@@ -37,8 +38,7 @@ class Execution:
     derived:   the names of the arguments that are operands
     run:       executes the call
     shape:     of the first result
-    moves:     the op only moves elements (or chooses among them)
-    pointwise: the op is element-wise
+    kinds:     how it combines what it reads
     """
 
     name: str
@@ -46,8 +46,7 @@ class Execution:
     derived: frozenset[str]
     run: Callable[[], list[Tensor]]
     shape: tuple[int, ...]
-    moves: bool
-    pointwise: bool
+    kinds: frozenset[Kind]
 
 
 def constant_parts(graph: Graph) -> dict[str, Tensor]:
@@ -58,7 +57,7 @@ def constant_parts(graph: Graph) -> dict[str, Tensor]:
             continue
         execution = _execution(node, graph, known)
         if execution is not None:
-            found = _RULES.get(execution.name, _other)(execution)
+            found = _RULES.get(execution.name, _of_kinds)(execution)
             for name, value in zip(node.results, found, strict=False):
                 if ((value == 0) | (value == -INF)).any():
                     known[name] = value.float()
@@ -68,12 +67,6 @@ def constant_parts(graph: Graph) -> dict[str, Tensor]:
 _ADDS = ("add", "sub", "matmul")
 _SAYS = (*_ADDS, "masked_fill", "where", "tril", "triu", "fill", "index_put")
 """What may say so first, by canonical name; −inf may stand in the addend of a matrix product."""
-
-_MOVES = (
-    "write", "clone", "cat", "stack", "repeat", "roll", "flip", "index", "index_put",
-    "_unsafe_index", "_unsafe_index_put", "index_select", "_to_copy", "lift", "fill", "copy",
-    "zero", "tril", "triu", "pad", "constant_pad_nd",
-)  # fmt: skip
 
 
 def may_say(node: Node) -> bool:
@@ -98,13 +91,11 @@ def _execution(node: Node, graph: Graph, known: Mapping[str, Tensor]) -> Executi
     operands = [_operand(name, graph, known) for name in node.operands]
     call = changed(source, (Ref, Tensor), partial(_filled, operands))
     run, shape = partial(replay, call), graph.shape(node.results[0])
+    kinds = frozenset(read.kind for reads in node.reads for read in reads)
     if isinstance(source.target, WriteThrough):
-        return Execution("write", {}, frozenset(), run, shape, moves=True, pointwise=False)
-    overload = operator_of(source.target)
-    op = describe(overload)
+        return Execution("write", {}, frozenset(), run, shape, kinds)
     derived = {name for name, arg in bind(source).items() if _refers(arg)}
-    moves = overload.is_view or op.plain in _MOVES
-    return Execution(op.plain, bind(call), frozenset(derived), run, shape, moves, op.pointwise)
+    return Execution(op_name(node), bind(call), frozenset(derived), run, shape, kinds)
 
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -142,19 +133,17 @@ def _filled(operands: Sequence[Tensor], item: Ref | Tensor) -> Tensor:
 # -------------------------------------------------------------------- what is known of a result
 
 
-def _other(call: Execution) -> list[Tensor]:
-    """A move, or an element-wise function of one tensor; else nothing is known."""
-    if call.moves:
+def _of_kinds(call: Execution) -> list[Tensor]:
+    """A copy, or a function of one element; of what data chooses nothing is known."""
+    ways = {kind.combines for kind in call.kinds}
+    if ways <= {"one"}:
         return call.run()
     tensors = tensors_of(tuple(call.args.values()), {})
-    if call.pointwise and len(tensors) == 1:
-        return [torch.where(tensors[0].isnan(), torch.nan, out) for out in call.run()]
-    return []
-
-
-def _chosen(call: Execution) -> list[Tensor]:
-    """What a mask that is data chooses is not known."""
-    return [] if {"mask", "condition"} & call.derived else call.run()
+    if ways != {"each"} or len(tensors) != 1:
+        return []
+    if any(kind.draws for kind in call.kinds):
+        return tensors
+    return [torch.where(tensors[0].isnan(), torch.nan, out) for out in call.run()]
 
 
 def _added(call: Execution) -> list[Tensor]:
@@ -190,15 +179,9 @@ def _softmax(call: Execution) -> list[Tensor]:
     return [weights.log() if "log" in call.name else weights]
 
 
-def _dropped_out(call: Execution) -> list[Tensor]:
-    return [call.args["input" if "input" in call.args else "self"]]
-
-
 _RULES: dict[str, Callable[[Execution], list[Tensor]]] = {
-    **dict.fromkeys(("masked_fill", "where"), _chosen),
     **dict.fromkeys(("add", "sub", "addmm", "baddbmm", "addbmm"), _added),
     **dict.fromkeys(("mul", "div"), _multiplied),
     **dict.fromkeys(("softmax", "_softmax", "_safe_softmax"), _softmax),
     **dict.fromkeys(("log_softmax", "_log_softmax"), _softmax),
-    **dict.fromkeys(("dropout", "native_dropout", "feature_dropout"), _dropped_out),
 }

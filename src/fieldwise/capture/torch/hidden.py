@@ -27,7 +27,6 @@ KnownValues = Mapping[str, np.ndarray]
 
 MANY_SUMS = "a masked product that is summed over several masked dimensions"
 
-_GUARDED = ("add", "sub", "mul", "div", "softmax", "matmul", "index_put")
 _PRODUCTS = ("matmul", "einsum")
 
 
@@ -45,9 +44,16 @@ def _seen(node: Node, graph: Graph, known: KnownValues) -> Node:
     reads = node.reads
     if node.op in _PRODUCTS and any(name in known for name in node.operands):
         reads = (tuple(_of_factors(node, graph, known)),)
-    if node.op in _GUARDED and node.results[0] in known:
+    if node.results[0] in known and _mixes(node):
         reads = (tuple(_of_varying(node, reads[0], known)), *reads[1:])
     return node if reads is node.reads else replace(node, reads=reads)
+
+
+def _mixes(node: Node) -> bool:
+    """Whether a result may be constant although what it reads varies: no copy is, but of writes."""
+    return node.op == "index_put" or any(
+        r.kind.combines not in ("one", "asked") for r in node.reads[0]
+    )
 
 
 # -------------------------------------------------------------------- constants read nothing
