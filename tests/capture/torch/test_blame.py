@@ -81,7 +81,7 @@ def test_a_fault_of_the_recorder_is_not_blamed_on_the_model(monkeypatch: pytest.
     monkeypatch.setattr(Trace, "emit", None)
     text = said(lambda x: x + 1, 3)
     assert text.startswith("fieldwise failed (in the model's own forward) with TypeError: 'None")
-    assert re.search(r" \(recorder\.py:\d+\): ", text)
+    assert re.search(r" \(recording\.py:\d+\): ", text)
     assert text.endswith(f": {OUR_FAULT}.")
 
 

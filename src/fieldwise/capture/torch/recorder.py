@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 
 from fieldwise.capture.torch import rules as _rules  # noqa: F401  (fills the registry)
-from fieldwise.capture.torch.aliases import View
 from fieldwise.capture.torch.autocast import (
     autocast_dtype,
     cast_call,
@@ -27,17 +26,9 @@ from fieldwise.capture.torch.autocast import (
     runs_whole,
     without_autocast,
 )
-from fieldwise.capture.torch.blame import (
-    ask_torch,
-    first_line,
-    is_ours,
-    our_fault,
-    running_line,
-)
-from fieldwise.capture.torch.calls import ResultPart, functional
-from fieldwise.capture.torch.constants import META, Constants, NamedTensors
-from fieldwise.capture.torch.memory import Entry, Memory, dtype_name, empty_twin
-from fieldwise.capture.torch.modes import DispatchMode
+from fieldwise.capture.torch.blame import ask_torch, is_ours, our_fault
+from fieldwise.capture.torch.constants import META, NamedTensors
+from fieldwise.capture.torch.memory import dtype_name, empty_twin
 from fieldwise.capture.torch.overloads import (
     TorchOp,
     describe,
@@ -45,53 +36,20 @@ from fieldwise.capture.torch.overloads import (
     may_draw,
     on_device,
     out_of_place,
-    reads_of,
     results_of,
-    split_arguments,
     tensors_of,
-    unknown_reads,
     without_out,
 )
-from fieldwise.capture.torch.registry import OpCall, Reads
-from fieldwise.capture.torch.results import run_on_meta
-from fieldwise.capture.torch.trace import Trace
-from fieldwise.errors import OUR_FAULT, CaptureError
-from fieldwise.graph.ir import Args, Call, Kwargs, Read, Ref, Shape, unknown
-
-_SPOKEN = {"_local_scalar_dense": "an if, a loop or item()"}
+from fieldwise.capture.torch.recording import CallRecorder
+from fieldwise.errors import CaptureError
+from fieldwise.graph.ir import Args, Kwargs
 
 
-class _Recorded(NamedTuple):
-    """A call as it is written down, and as it runs on the meta device.
-
-    ``args`` and ``kwargs`` hold a ``Ref`` for each operand; ``constants`` are the other tensors.
-    ``stand_ins`` holds each tensor among the arguments with what stands in for it in ``meta_args``
-    and ``meta_kwargs``.
-    """
-
-    args: Args
-    kwargs: Kwargs
-    operands: tuple[int, ...]
-    shapes: tuple[Shape, ...]
-    constants: tuple[Tensor, ...]
-    stand_ins: tuple[tuple[Tensor, Tensor], ...]
-    meta_args: Args
-    meta_kwargs: Kwargs
-
-    def call(self, target: Any) -> Call:
-        """The call that a node keeps."""
-        return Call(target, self.args, self.kwargs)
-
-
-class Recorder(DispatchMode):
+class Recorder(CallRecorder):
     """The dispatch mode that records; use ``capture``, which sets the scene around it."""
 
     def __init__(self, model: nn.Module, state: NamedTensors, home: torch.device) -> None:
-        super().__init__()
-        self.trace = Trace(training=model.training)
-        self.constants = Constants(state, home, self.trace)
-        self.memory = Memory(self.trace, self._rebuilt)
-        self.refusal: CaptureError | None = None
+        super().__init__(model, state, home)
         self._casting: torch.dtype | None = None
 
     def adopt(self, tensor: Tensor) -> Tensor:
@@ -101,19 +59,6 @@ class Recorder(DispatchMode):
         self.trace.inputs.append(value)
         self.memory.own(twin, value)
         return twin
-
-    def refuse(self, why: str) -> CaptureError:
-        """The error that ends the capture, even if the model should catch it."""
-        self.refusal = self.refusal or CaptureError(why)
-        return self.refusal
-
-    def refuse_data(self, what: str) -> CaptureError:
-        """The error for a model that looks at values."""
-        return self.refuse(
-            f"The model looks at values that depend on the input "
-            f"({_SPOKEN.get(what, what)}, {self.trace.frame}, {running_line()}); "
-            f"its structure then depends on the data and has no single graph."
-        )
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
@@ -260,184 +205,6 @@ class Recorder(DispatchMode):
         copy = tensor.clone()
         return self.memory.promote(copy, copy).tensor
 
-    # ---------------------------------------------------------------- recording
-
-    def _record(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
-        recorded = self._recorded(op, args, kwargs)
-        out = self._run(op, func, recorded)
-        results = results_of(out)
-        written = op.written(args, kwargs)
-        if not written:
-            if not results:
-                return out
-            made = set(map(id, results))
-            for given, meta in recorded.stand_ins:
-                if out is meta:
-                    return given
-                if id(meta) in made:
-                    out = _parted(out, meta)
-            for result in results if len(made) < len(results) else ():
-                if sum(other is result for other in results) > 1:
-                    out = _parted(out, result)
-            results = results_of(out)
-        values = self._emit(op, func, recorded, results)
-        if not written:
-            self._attach(func, out, recorded, values)
-            return out
-        if len(written) > len(results):
-            raise self.refuse(f"{op.name} ({self.trace.frame}) writes in a way that is not known.")
-        for target, value in zip(written, values, strict=False):
-            self.memory.write(self._writable(target), value)
-        return written[0] if isinstance(out, Tensor) else type(out)(written)
-
-    def _recorded(self, op: TorchOp, args: Args, kwargs: Kwargs) -> _Recorded:
-        numbers: dict[int, int] = {}
-        constants: list[Tensor] = []
-        stand_ins: list[tuple[Tensor, Tensor]] = []
-        shape_of = self.trace.shapes
-
-        def refer(tensor: Tensor) -> tuple[Any, Tensor]:
-            entry = self.memory.entry(tensor)
-            if entry is None:
-                constants.append(tensor)
-                twin = self.constants.twin(tensor)
-                stand_ins.append((tensor, twin))
-                return tensor, twin
-            value = self.memory.current(entry)
-            if tensor.shape != shape_of[value]:
-                self.memory.check(tensor)
-            stand_ins.append((tensor, entry.tensor))
-            return Ref(numbers.setdefault(value, len(numbers))), entry.tensor
-
-        call, meta = split_arguments(refer, args, kwargs)
-        if op.moves:
-            call, meta = self.constants.at_home(*call), on_device(META, *meta)
-        shapes = tuple(shape_of[value] for value in numbers)
-        return _Recorded(*call, tuple(numbers), shapes, tuple(constants), tuple(stand_ins), *meta)
-
-    def _stand_in(self, tensor: Tensor) -> Tensor:
-        entry = self.memory.entry(tensor)
-        return self.constants.twin(tensor) if entry is None else entry.tensor
-
-    def _run(self, op: TorchOp, func: OpOverload, recorded: _Recorded) -> Any:
-        if op.inspects:
-            raise self.refuse_data(op.plain)
-        try:
-            return run_on_meta(func, recorded.meta_args, recorded.meta_kwargs)
-        except (NotImplementedError, RuntimeError) as error:
-            by_data = op.sized_by and "meta" in str(error)
-            if not (by_data or isinstance(error, NotImplementedError)):
-                raise
-        deciding = op.bind(recorded.args, recorded.kwargs)
-        if any(_derives(deciding.get(name)) for name in op.sized_by):
-            raise self.refuse_data(op.plain)
-        return self._run_on_zeros(op, func, recorded)
-
-    def _run_on_zeros(self, op: TorchOp, func: OpOverload, recorded: _Recorded) -> Any:
-        """The layout of the results of an op that has no kernel on the meta device."""
-        constants = iter(recorded.constants)
-
-        def real(tensor: Tensor) -> Tensor:
-            if self.memory.entry(tensor) is None:
-                return next(constants)
-            return torch.zeros_like(tensor, device=self.constants.home)
-
-        given = map_arguments(real, recorded.meta_args, recorded.meta_kwargs)
-        try:
-            out = (
-                self.constants.dice.draw(func, *given) if op.draws else func(*given[0], **given[1])
-            )
-        except (NotImplementedError, RuntimeError) as error:
-            raise self.refuse(
-                f"The op {op.name} ({self.trace.frame}) cannot be recorded: torch cannot tell the "
-                f"shape of its result without computing it, and on zeros it fails: {error}"
-            ) from None
-        return map_arguments(empty_twin, (out,), {})[0][0]
-
-    def _emit(
-        self, op: TorchOp, func: OpOverload, recorded: _Recorded, results: tuple[Tensor, ...]
-    ) -> tuple[int, ...]:
-        reads = self._reads(op, recorded, results)
-        for tensor in recorded.constants:
-            self.constants.quote(tensor)
-        return self.trace.emit(
-            op.canonical,
-            recorded.operands,
-            reads,
-            tuple((tuple(result.shape), dtype_name(result)) for result in results),
-            recorded.call(functional(op, func, recorded.meta_args)),
-            tuple(sorted(self.constants.names(recorded.constants))),
-        )
-
-    def _reads(self, op: TorchOp, recorded: _Recorded, results: tuple[Tensor, ...]) -> Reads:
-        if not recorded.shapes:
-            return ((),) * len(results)
-        call = OpCall(
-            op=op.canonical,
-            args=op.bind(recorded.args, recorded.kwargs),
-            operands=recorded.shapes,
-            results=tuple(tuple(result.shape) for result in results),
-            training=self.trace.frame.training,
-            renews=op.renews,
-            complex=any(map(Tensor.is_complex, results)),
-            dtypes=lambda: (
-                [self.trace.dtypes[value] for value in recorded.operands],
-                [*map(dtype_name, results)],
-            ),
-        )
-        try:
-            reads = reads_of(op, call)
-        except CaptureError as error:
-            raise self.refuse(f"{error} ({self.trace.frame})") from None
-        except Exception as error:  # noqa: BLE001  (whatever fails in a rule)
-            why = f"the rule of {op.name} failed ({first_line(error)}; {OUR_FAULT})"
-            return unknown_reads(call, why)
-        if len(reads) != len(results):
-            why = f"the rule of {op.name} describes {len(reads)} results ({OUR_FAULT})"
-            return unknown_reads(call, why)
-        return reads
-
-    def _attach(
-        self, func: OpOverload, out: Any, recorded: _Recorded, values: tuple[int, ...]
-    ) -> None:
-        """Remember the results: fresh memory, or views of an operand's."""
-        for position, (result, value) in enumerate(zip(results_of(out), values, strict=True)):
-            storage = self.memory.storage(result)
-            if storage is None:
-                self.memory.own(result, value)
-                continue
-            entries = (self.memory.entry(meta) for _, meta in recorded.stand_ins)
-            base = next(entry for entry in entries if entry and entry.storage is storage)
-            reads = self.trace.drafts[-1].reads[position]
-            view = _view(describe(func), func, out, recorded, reads, position)
-            self.memory.attach(result, base, view, value)
-
-    def _writable(self, target: Tensor) -> Entry:
-        entry = self.memory.entry(target)
-        if entry is None:
-            self.trace.writes = self.trace.writes or not self.constants.is_made(target)
-            entry = self.memory.promote(target, self.constants.root(target))
-        return entry
-
-    def _rebuilt(self, tensor: Tensor) -> Entry:
-        """The entry of a view, taken earlier, of memory that has become derived since."""
-        made = self.constants.views.get(id(tensor))
-        if made is None or made.func is torch.ops.aten.as_strided.default:
-            return self.memory.window(tensor, self.trace.frame)
-        base = self.memory.entry(made.base)
-        assert base is not None
-        call = map_arguments(lambda t: Ref(0) if t is made.base else t, made.args, made.kwargs)
-        meta = map_arguments(self._stand_in, *on_device(META, made.args, made.kwargs))
-        stand_ins = tuple((t, self._stand_in(t)) for t in tensors_of(made.args, made.kwargs))
-        recorded = _Recorded(*call, (), (tuple(made.base.shape),), (), stand_ins, *meta)
-        op = describe(made.func)
-        out = self._run(op, made.func, recorded)
-        results = results_of(out)
-        position = next(n for n, result in enumerate(made.results) if result is tensor)
-        reads = self._reads(op, recorded, results)[position]
-        view = _view(op, made.func, out, recorded, reads, position)
-        return Entry(results[position], base.storage, (*base.chain, view))
-
     # ---------------------------------------------------------------- ops that need more
 
     def _record_strided(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Tensor:
@@ -535,40 +302,6 @@ class Recorder(DispatchMode):
         if not tensor.is_meta:
             self.constants.before_reshape(tensor)
         self.memory.forget(tensor)
-
-
-def _view(
-    op: TorchOp,
-    func: OpOverload,
-    out: Any,
-    recorded: _Recorded,
-    reads: tuple[Read, ...],
-    position: int,
-) -> View:
-    """A view op of one operand, as a link of the chain from a storage to a tensor."""
-    base = recorded.stand_ins[0][1]
-    result = results_of(out)[position]
-    why = f"a view by {op.name}"
-    return View(
-        op=op.canonical,
-        read=reads[0] if len(reads) == 1 else unknown(0, base.dim(), why),
-        before=tuple(base.shape),
-        after=tuple(result.shape),
-        dtype=dtype_name(result),
-        source=recorded.call(func if isinstance(out, Tensor) else ResultPart(func, position)),
-        casts=base.dtype != result.dtype,
-    )
-
-
-def _derives(argument: Any) -> bool:
-    """Whether an argument, or a part of it, is an operand."""
-    parts = argument if isinstance(argument, (list, tuple)) else (argument,)
-    return any(isinstance(part, Ref) for part in parts)
-
-
-def _parted(out: Any, shared: Tensor) -> Any:
-    """The results, with a tensor of its own for each that is this one, an operand or a result."""
-    return map_arguments(lambda t: empty_twin(t) if t is shared else t, (out,), {})[0][0]
 
 
 def _loses_values(op: TorchOp, args: Args, kwargs: Kwargs) -> bool:
