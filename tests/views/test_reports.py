@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import re
 import sys
 import xml.etree.ElementTree as ET
@@ -85,6 +87,19 @@ def test_a_report_is_plain_data_with_the_version_of_its_form(name: str, every):
     assert json.loads(every[name].to_json()) == found
     assert next(iter(found.items())) == ("schema", 1)
     assert len(found[reports.VIEWS[name].entry]) >= 1
+
+
+def pickled(report: Report) -> Report:
+    return pickle.loads(pickle.dumps(report))
+
+
+@pytest.mark.parametrize("again", [pickled, copy.copy, copy.deepcopy], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_can_be_pickled_and_copied(name: str, again, every):
+    found = again(every[name])
+    assert type(found) is type(every[name])
+    assert found.to_dict() == every[name].to_dict()
+    assert str(found) == str(every[name])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fieldwise.field.report import AxisField, Piece, Row
-from fieldwise.views.json import document, interval, number
+from fieldwise.views.json import document, entry, interval
 
 if TYPE_CHECKING:
     from fieldwise.field import FieldReport, UnitField
@@ -29,70 +29,53 @@ def layer(row: Row) -> dict[str, Any]:
 
     >>> from fractions import Fraction
     >>> axis = AxisField(2, 3, 3, Fraction(1, 2), -1, Fraction(0), 2)
-    >>> entry = layer(Row("conv", "conv", "conv", (1, 4, 8), (axis,)))
-    >>> entry["extent"], entry["stride"], entry["why"]
+    >>> found = layer(Row("conv", "conv", "conv", (1, 4, 8), (axis,)))
+    >>> found["extent"], found["stride"], found["why"]
     ([3], ['1/2'], None)
     """
-    entry: dict[str, Any] = {
-        "name": row.name,
-        "names": list(row.names),
-        "op": row.op,
-        "shape": list(row.shape),
-        **_axes(row.axes),
-        "full": [axis.full for axis in row.axes],
-        "products": row.products,
-        "exact": row.exact,
-        "why": row.why,
-    }
+    found = entry(row, "name", "names", "op", "shape") | _numbers(row)
     if any(axis.full_by for axis in row.axes):
-        entry["full_by"] = [axis.full_by for axis in row.axes]
+        found |= _per_axis(row.axes, "full_by")
     if any(axis.clipped is not None for axis in row.axes):
-        entry["clipped"] = [axis.clipped for axis in row.axes]
+        found |= _per_axis(row.axes, "clipped")
     if any(len(axis.context) > 1 for axis in row.axes):
-        entry["context"] = [
-            [[number(left), number(right)] for left, right in axis.context] for axis in row.axes
-        ]
+        found |= _per_axis(row.axes, "context")
     if row.misaligned is not None:
-        entry["misaligned"] = row.misaligned
+        found["misaligned"] = row.misaligned
     if row.at_this_size:
-        entry["at_this_size"] = True
+        found["at_this_size"] = True
     if row.pieces:
-        entry["pieces"] = [_piece(piece) for piece in row.pieces]
-    return entry | _more(row)
+        found["pieces"] = [_piece(piece) for piece in row.pieces]
+    return found | _more(row)
 
 
 def _piece(piece: Piece) -> dict[str, Any]:
-    return {
-        "units": [[interval(run) for run in side.runs()] for side in piece.units],
-        **_axes(piece.axes),
-        "full": [axis.full for axis in piece.axes],
-        "products": piece.products,
-        "exact": piece.exact,
-        "why": piece.why,
-    } | _more(piece)
+    units = [[interval(run) for run in side.runs()] for side in piece.units]
+    return {"units": units, **_numbers(piece), **_more(piece)}
+
+
+def _numbers(found: Row | Piece) -> dict[str, Any]:
+    """What a row and a piece say in any case."""
+    per_axis = _per_axis(found.axes, *_LOCAL, "full")
+    return per_axis | entry(found, "products", "exact", "why")
 
 
 def _more(found: Row | Piece) -> dict[str, Any]:
     """What a row and a piece say only where there is something to say."""
-    entry: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if any(axis.least is not None for axis in found.axes):
-        entry["least"] = [axis.least for axis in found.axes]
+        more |= _per_axis(found.axes, "least")
     if found.of_unit is not None:
-        entry["of_unit"] = list(found.of_unit)
+        more |= entry(found, "of_unit")
     if found.local is not None:
-        entry["local"] = _axes(found.local)
-    return entry
+        more["local"] = _per_axis(found.local, *_LOCAL)
+    return more
 
 
-def _axes(axes: Sequence[AxisField]) -> dict[str, Any]:
-    return {
-        "extent": [axis.extent for axis in axes],
-        "count": [axis.count for axis in axes],
-        "stride": [number(axis.stride) for axis in axes],
-        "start": [axis.start for axis in axes],
-        "centre": [number(axis.centre) for axis in axes],
-        "period": [axis.period for axis in axes],
-    }
+def _per_axis(axes: Sequence[AxisField], *names: str) -> dict[str, Any]:
+    """Per name, the numbers of all axes."""
+    entries = [entry(axis, *names) for axis in axes]
+    return {name: [one[name] for one in entries] for name in names}
 
 
 def _unit(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:
@@ -116,3 +99,6 @@ def _region(seen: UnitField) -> dict[str, Any]:
     if not seen.exact:
         region |= {"exact": False, "why": seen.why}
     return region
+
+
+_LOCAL = ("extent", "count", "stride", "start", "centre", "period")

@@ -4,47 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fieldwise.views.json import document, number
+from fieldwise.views.json import document, entry
 
 if TYPE_CHECKING:
-    from fieldwise.folding import FoldReport, Item
+    from fieldwise.folding import FoldReport
 
 
 def data(report: FoldReport, *, model: str | None) -> dict[str, Any]:
     """A report, with an entry per item."""
+    verified = report.verify
     return document(
         model=model,
-        candidates=report.candidates,
-        folded=report.folded,
-        refused=report.refused,
-        exact_possible=report.exact_possible,
-        ops_saved=report.ops_saved,
-        parameters_saved=report.parameters_saved,
-        items=[_item(item) for item in report.items],
-        verify=_verify(report),
+        **entry(report, *_COUNTS),
+        items=[entry(item, *_ITEM) for item in report.items],
+        verify=None if verified is None else entry(verified, *_VERIFIED),
         warnings=list(report.warnings),
     )
 
 
-def _item(item: Item) -> dict[str, Any]:
-    return {
-        "module": item.module,
-        "op": item.op,
-        "into": item.into,
-        "direction": item.direction,
-        "error": number(item.error),
-        "because": item.because,
-    }
-
-
-def _verify(report: FoldReport) -> dict[str, Any] | None:
-    if report.verify is None:
-        return None
-    return {
-        "max_abs": number(report.verify.max_abs),
-        "max_rel": number(report.verify.max_rel),
-        "unfolded_rel": number(report.verify.unfolded_rel),
-        "passed": report.verify.passed,
-        "compared": report.verify.compared,
-        "note": report.verify.note,
-    }
+_COUNTS = (
+    "candidates", "folded", "refused", "exact_possible", "ops_saved", "parameters_saved",
+)  # fmt: skip
+_ITEM = ("module", "op", "into", "direction", "error", "because")
+_VERIFIED = ("max_abs", "max_rel", "unfolded_rel", "passed", "compared", "note")

@@ -7,38 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
-from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-
-from fieldwise.views import tables
-
-if TYPE_CHECKING:
-    from fieldwise.field import FieldReport
-    from fieldwise.folding import FoldReport
-    from fieldwise.shift import Certificate, Certificates
-
-
-def field_report(report: FieldReport) -> str:
-    """A field report: one row per layer."""
-    return to_html(tables.field_report(report))
-
-
-def fold_report(report: FoldReport) -> str:
-    """A fold report: one row per affine op."""
-    return to_html(tables.fold_report(report))
-
-
-def certificates(found: Certificates) -> str:
-    """Certificates of translation equivariance: a row per value and axis, outputs first."""
-    return to_html(tables.certificates(found))
-
-
-def certificate(found: Certificate) -> str:
-    """The certificate of one value: a row per axis, under its number."""
-    return to_html(tables.certificate(found))
 
 
 def lines(result: object) -> str:

@@ -44,6 +44,22 @@ def number(value: Fraction | float | None) -> int | float | str | None:
     return value if value is not None and isfinite(value) else None
 
 
+def entry(found: object, *names: str) -> dict[str, Any]:
+    """These attributes of a value, as JSON has them; sequences become lists.
+
+    >>> from types import SimpleNamespace
+    >>> entry(SimpleNamespace(shape=(1, 3), scale=Fraction(1, 2), why=None), "shape", "scale")
+    {'shape': [1, 3], 'scale': '1/2'}
+    """
+    return {name: _value(getattr(found, name)) for name in names}
+
+
+def _value(found: Any) -> Any:
+    if isinstance(found, (list, tuple)):
+        return [_value(one) for one in found]
+    return number(found) if isinstance(found, (float, Fraction)) else found
+
+
 def interval(found: Sequence[int] | None) -> list[int] | None:
     """A range [start, stop) of positions, with inclusive ends.
 

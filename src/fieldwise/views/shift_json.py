@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fieldwise.views.json import document, interval, number
+from fieldwise.views.json import document, entry, interval, number
 
 if TYPE_CHECKING:
-    from fieldwise.shift import AxisCertificate, Certificate, Measurement, Moved, Repaired
+    from fieldwise.shift import AxisCertificate, Certificate, Measurement, Repaired
 
 
 def data(
@@ -38,58 +38,32 @@ def data(
 
 def measured(found: Measurement) -> dict[str, Any]:
     """A measurement by itself, with an entry per value and axis."""
-    return document(
-        verdict=found.verdict,
-        error=number(found.error),
-        eq_t=number(found.eq_t),
-        randomised=found.randomised,
-        up_to_roll=found.up_to_roll,
-        tolerance=found.tolerance,
-        seed=found.seed,
-        measured=_measured(found),
-    )
+    about = ("verdict", "error", "eq_t", "randomised", "up_to_roll", "tolerance", "seed")
+    return document(**entry(found, *about), measured=_measured(found))
 
 
 def value(certificate: Certificate, *, output: bool) -> dict[str, Any]:
     """The certificate of one value."""
     return {
-        "name": certificate.name,
-        "names": list(certificate.names),
-        "value": certificate.value,
-        "shape": list(certificate.shape),
+        **entry(certificate, "name", "names", "value", "shape"),
         "output": output,
-        "axes": [_axis_dict(axis) for axis in certificate.axes],
+        "axes": [_axis(axis) for axis in certificate.axes],
     }
 
 
-def _axis_dict(axis: AxisCertificate) -> dict[str, Any]:
-    circular, interior = axis.circular, axis.interior
+def _axis(axis: AxisCertificate) -> dict[str, Any]:
+    interior = axis.interior
     return {
-        "axis": axis.axis,
-        "size": axis.size,
-        "circular": {
-            "holds": circular.holds,
-            "period": circular.period,
-            "step": circular.step,
-            "conditions": list(circular.conditions),
-            "undecided": circular.undecided,
-        },
+        **entry(axis, "axis", "size"),
+        "circular": entry(axis.circular, "holds", "period", "step", "conditions", "undecided"),
         "interior": {
             "range": interval(interior.range),
             "empty": interior.empty,
             "carried": interval(interior.carried),
-            "period": interior.period,
-            "step": interior.step,
+            **entry(interior, "period", "step"),
         },
         "broken_by": [
-            {
-                "node": b.node,
-                "module": b.module,
-                "why": b.why,
-                "remedy": b.remedy,
-                "known": b.known,
-            }
-            for b in axis.broken_by
+            entry(breaker, "node", "module", "why", "remedy", "known") for breaker in axis.broken_by
         ],
     }
 
@@ -97,34 +71,19 @@ def _axis_dict(axis: AxisCertificate) -> dict[str, Any]:
 def _measured(measurement: Measurement | None) -> list[dict[str, Any]] | None:
     if measurement is None:
         return None
-    return [_moved(moved) for moved in (*measurement.outputs, *measurement.layers)]
-
-
-def _moved(moved: Moved) -> dict[str, Any]:
-    return {
-        "name": moved.name,
-        "axis": moved.axis,
-        "shift": float(moved.shift),
-        "error": number(moved.error),
-        "control": number(moved.control),
-        "eq_t": number(moved.eq_t),
-        "verdict": moved.verdict,
-        "note": moved.note,
-    }
+    return [entry(moved, *_MOVED) for moved in (*measurement.outputs, *measurement.layers)]
 
 
 def repair(repaired: Repaired) -> dict[str, Any]:
     """What a repair did, and whether it succeeded."""
-    changes = [
-        {"module": change.module, "op": change.op, "what": change.what}
-        for change in repaired.changes
-    ]
     before = repaired.before
     return {
         "done": repaired.done,
-        "error": number(repaired.measurement.error),
-        "eq_t": number(repaired.measurement.eq_t),
+        **entry(repaired.measurement, "error", "eq_t"),
         "eq_t_before": None if before is None else number(before.eq_t),
         "why_not": list(repaired.why_not),
-        "changes": changes,
+        "changes": [entry(change, "module", "op", "what") for change in repaired.changes],
     }
+
+
+_MOVED = ("name", "axis", "shift", "error", "control", "eq_t", "verdict", "note")

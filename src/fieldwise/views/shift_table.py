@@ -74,9 +74,9 @@ def _theorems(certificate: Certificate, axis: AxisCertificate) -> tuple[str, str
     within = "none"
     if interior.range is not None:
         start, stop = interior.range
-        within = f"{start}–{stop - 1} of {_length(certificate, axis)}"
+        within = f"{start}..{stop - 1} of {_length(certificate, axis)}"
         if interior.carried is not None:
-            within += f", carried {interior.carried[0]}–{interior.carried[1] - 1}"
+            within += f", carried {interior.carried[0]}..{interior.carried[1] - 1}"
     return proven, within, _breakers(axis)
 
 

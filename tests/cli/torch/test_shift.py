@@ -72,7 +72,7 @@ def test_zero_padding_is_named_with_the_columns_that_it_cannot_reach():
     text = run("layers:conv3/2p1 conv3p1", "--input", "1x1x64x64", "--axis", "w")
     row = next(line for line in text.splitlines() if line.startswith("output"))
     assert row.split()[1:3] == ["W", "broken"]
-    assert "2–30 of 32" in row
+    assert "2..30 of 32" in row
     assert "zero padding" in row
 
 
@@ -108,7 +108,7 @@ def test_json_holds_both_theorems_the_layers_and_the_measurement():
 
 def test_the_positions_out_of_reach_stand_beside_those_that_a_shift_carries():
     text = run("layers:conv3/2p1 conv3p1", "--input", "1x1x64x64", "--axis", "w")
-    assert "2–30 of 32, carried 2–29" in text
+    assert "2..30 of 32, carried 2..29" in text
     assert (
         "to repair 'zero padding': pad circularly: fieldwise.shift.circular, or --repair circular"
         in text

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
@@ -71,3 +74,19 @@ def functional(op: TorchOp, func: OpOverload, args: Sequence[Any]) -> Any:
     if twin is not None and (len(dtypes) == 1 or not op.pointwise):
         return twin
     return OutOfPlace(func, tuple(op.arguments.index(name) for name in op.writes))
+
+
+# -------------------------------------------------------------------- pickled calls
+
+
+def _operator(name: str) -> Any:
+    """The operator of torch of this name, as 'aten.conv2d.default'."""
+    return attrgetter(name)(torch.ops)
+
+
+def _by_name(operator: torch._ops.OpOverload) -> Any:
+    return _operator, (str(operator),)
+
+
+# torch gives its operators no pickle; the calls of a graph, and so the reports, hold them.
+copyreg.pickle(torch._ops.OpOverload, _by_name)
