@@ -35,9 +35,8 @@ class Report:
 
     def __contains__(self, item: object) -> bool:
         """Whether this is a row, or the name of one."""
-        if isinstance(item, str):
-            return any(item in _names(row) for row in self.rows)
-        return any(item == row for row in self.rows)
+        names = isinstance(item, str)
+        return any(item == row or (names and item in _names(row)) for row in self.rows)
 
     def __str__(self) -> str:
         return str(self._view().text(self))

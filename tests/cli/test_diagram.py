@@ -70,7 +70,7 @@ def test_the_suffix_says_how_it_is_written_and_two_runs_write_the_same(tmp_path,
         (["-o", "nowhere/fig.svg"], "There is no folder nowhere; make it first."),
         (["-o", "fig.svg", "--unit", "99"], "Unit 99 is outside 'conv3'"),
         (["-o", "fig.svg", "--layer", "cnv3"], "did you mean 'conv3'"),
-        (["-o", "fig.svg", "--axis", "9"], "axis 9 is none of them"),
+        (["-o", "fig.svg", "--axis", "9"], "--axis '9' is no axis of an input of 3 axes"),
         (["-o", "fig.svg", "--input", "1x1x4"], "does not fit"),
     ],
 )

@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,7 +23,16 @@ from fieldwise.cli import app
 from fieldwise.field import UnitField
 from fieldwise.reports import Report
 from fieldwise.shift import antialias, certify, circular, measure
-from fieldwise.tile import plan_tiles
+from fieldwise.tile import (
+    AxisLayout,
+    Checked,
+    Job,
+    Request,
+    job_model,
+    open_source,
+    plan_job,
+    plan_tiles,
+)
 from fieldwise.views import field_json, reports, shift_json
 from tests.views import reports as examples
 
@@ -36,10 +46,21 @@ def net() -> nn.Module:
     return nn.Sequential(*layers).eval()
 
 
+def job_in(folder: Path) -> Job:
+    np.save(folder / "in.npy", np.zeros((1, 16, 16), np.float32))
+    layout = AxisLayout.of("CHW")
+    source, spec = open_source(folder / "in.npy"), "layers:conv3p1 relu maxpool2/2"
+    request = Request(
+        job_model(spec, "1x1x16x16"), source, layout, folder / "out.npy", engine="halo", tile=8
+    )
+    return plan_job(request)
+
+
 @pytest.fixture(scope="module")
-def every() -> dict[str, Report]:
+def every(tmp_path_factory) -> dict[str, Report]:
     """A report of every type."""
     model = net()
+    job = job_in(tmp_path_factory.mktemp("job"))
     running = streamed(model, SHAPE, band=4)
     return {
         "FieldReport": receptive_fields(model, SHAPE),
@@ -51,10 +72,15 @@ def every() -> dict[str, Report]:
         "TilePlan": plan_tiles(model, SHAPE, tile=8),
         "StreamPlan": running.plan(SHAPE),
         "RunCertificate": running.verify(torch.randn(SHAPE)),
+        "JobPlan": job.plan,
+        "JobReport": job.report("net", job.verify()),
+        "Checked": Checked(Path("out.npy"), 2, ("Piece 1: it is not there.",)),
     }
 
 
 NAMES = list(reports.VIEWS)
+NAMELESS = {"TilePlan", "Certificate", "JobPlan", "JobReport", "Checked"}
+"""Reports whose rows have no names: tiles, axes, pieces, faults."""
 
 
 def test_every_type_of_report_has_a_view_and_an_example(every):
@@ -72,9 +98,7 @@ def test_a_report_is_a_list_of_its_rows(name: str, every):
     assert object() not in report
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in NAMES if name not in ("TilePlan", "Certificate")]
-)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NAMELESS])
 def test_a_report_knows_the_names_of_its_rows(name: str, every):
     report = every[name]
     for row in report:

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from fieldwise.cli.diagram import diagram
 from fieldwise.cli.field import field
 from fieldwise.cli.fold import fold
+from fieldwise.cli.options import renamed
 from fieldwise.cli.shift import shift
 from fieldwise.cli.tile import tile
 from fieldwise.version import __version__
 
+
+class _Commands(TyperGroup):
+    """The commands, whose usage errors are told in our words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
     name="fieldwise",
+    cls=_Commands,
     help="What every unit of a convolutional network sees, exactly.",
     add_completion=False,
     no_args_is_help=True,
@@ -25,8 +41,8 @@ app = typer.Typer(
 app.command()(diagram)
 app.command()(field)
 app.command()(fold)
-app.command()(shift)
-app.command()(tile)
+app.command(context_settings=renamed(axis="axes"))(shift)
+app.command(context_settings=renamed(along="axis", axes="layout"))(tile)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,51 +1,35 @@
-"""What several commands take and how they print: options by type, tables of any width."""
+"""What several commands read and print alike: sizes, axes, tables of any width, files written."""
 
 from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from fieldwise.errors import UsageError
-from fieldwise.written import ratio, shown
+from fieldwise.written import ratio, shown, whole_number
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-MODEL_FORMS = (
-    "torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory "
-    "(my_net:build calls build() of ./my_net.py), or a .pt2 exported program"
-)
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=f"{MODEL_FORMS}.")]
-OptionalModelName = Annotated[
-    str | None, typer.Argument(metavar="MODEL", help=f"{MODEL_FORMS}.", show_default=False)
-]
-MaxConstant = Annotated[
-    str | None,
-    typer.Option(
-        "--max-constant",
-        metavar="1GiB",
-        help="Of a .pt2 file: the most memory that constants which it makes or unpacks may take.",
-    ),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-
 _UNBOUNDED = 10_000
 
 
-def allowed_constants(text: str | None) -> int | None:
-    """The bytes of ``--max-constant``; None where it is not given."""
-    return None if text is None else parse_size(text)
+# -------------------------------------------------------------------- what is read
 
 
-def parse_size(text: str) -> int:
-    """Bytes from text.
+def parse_size(text: str | None) -> int | None:
+    """Bytes from text; None where nothing is given.
 
     >>> parse_size("2GiB"), parse_size("1.5 MB"), parse_size("4096")
     (2147483648, 1500000, 4096)
     """
+    if text is None:
+        return None
     found = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)(i?)b?\s*", text.lower())
     number = ratio(found[1]) if found else None
     if found is None or number is None:
@@ -54,9 +38,83 @@ def parse_size(text: str) -> int:
     return int(number * (1024 if found[3] else 1000) ** power)
 
 
+_LETTERS: Mapping[int, Mapping[str, int]] = {
+    2: {"T": 1},
+    3: {"W": 2, "T": 2},
+    4: {"H": 2, "W": 3},
+    5: {"D": 2, "T": 2, "H": 3, "W": 4},
+}
+"""Per rank of (batch, channels, *spatial), the letters of its spatial axes."""
+
+
+@dataclass(frozen=True, slots=True)
+class AxisNames:
+    """How the axes of an array of some rank are called: by letters and by numbers.
+
+    of:      what has these axes, for errors
+    letters: the axes that have a letter
+    first:   the first axis that may be named
+    """
+
+    of: str
+    rank: int
+    letters: Mapping[str, int]
+    first: int
+
+    @classmethod
+    def of_input(cls, shape: Sequence[int], *, spatial: bool = True) -> AxisNames:
+        """Those of an input; spatial: (batch, channels) may not be named."""
+        rank = len(shape)
+        of = f"an input of {rank} axes ({'x'.join(map(str, shape))})"
+        return cls(of, rank, _LETTERS.get(rank, {}), min(2, rank - 1) if spatial else 0)
+
+    def find(self, option: str, text: str) -> int:
+        """The axis that an option names; a negative number counts from the end.
+
+        Raises UsageError for one that there is not.
+
+        >>> names = AxisNames.of_input((1, 3, 8, 8))
+        >>> [names.find("--axis", text) for text in ("h", "3", "-1")]
+        [2, 3, 3]
+        """
+        number = self.letters.get(text.strip().upper(), whole_number(text))
+        if number is None or not self.first <= number + self.rank * (number < 0) < self.rank:
+            what = "spatial axis" if self.first else "axis"
+            choices = ", ".join([*self.letters, *map(str, range(self.first, self.rank))])
+            raise UsageError(
+                f"{option} {shown(text)} is no {what} of {self.of}; write one of {choices}."
+            )
+        return number % self.rank
+
+    def find_all(self, texts: Sequence[str] | None) -> tuple[int, ...] | None:
+        """The axes that ``--axes`` names, with commas between several; None where not given.
+
+        >>> AxisNames.of_input((1, 3, 8, 8)).find_all(["w,-2"])
+        (2, 3)
+        """
+        named = [name for text in texts or () for name in text.split(",")]
+        return tuple(sorted({self.find("--axes", name) for name in named})) or None
+
+
+# -------------------------------------------------------------------- what is printed
+
+
 def show(view: RenderableType) -> None:
     """Print a table: to the width of a terminal, and unbroken into files and pipes."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else _UNBOUNDED
     Console(width=width, soft_wrap=width is not None).print(view)
+
+
+def show_json(data: Mapping[str, Any]) -> None:
+    """Print the data of a report."""
+    from fieldwise.views import json
+
+    typer.echo(json.text(data))
+
+
+def note_files(paths: Iterable[object], *, err: bool) -> None:
+    """Say which files were written; err: on stderr, since stdout holds an answer of its own."""
+    for path in paths:
+        typer.echo(f"wrote {path}", err=err)

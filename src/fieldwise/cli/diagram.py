@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import MODEL_FORMS, Debug, MaxConstant, allowed_constants
+from fieldwise.cli.console import AxisNames, note_files, parse_size
+from fieldwise.cli.options import MODEL_FORMS, Debug, InputShape, MaxConstant
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.written import MAX_SIZE
@@ -39,16 +40,13 @@ def diagram(
     layer: Annotated[
         str | None, typer.Option(metavar="LAYER", help="The top row; by default the output.")
     ] = None,
-    shape: Annotated[
-        str | None,
-        typer.Option("--input", metavar="SHAPE", help="Input shape of the models, as 1x1x32."),
-    ] = None,
+    shape: InputShape = None,
     axis: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            metavar="N",
-            max=MAX_SIZE,
-            help="Input dimension to draw; by default the first spatial one.",
+            metavar="H",
+            help="The axis of the input to draw, by letter or number; by default the first "
+            "spatial one.",
         ),
     ] = None,
     max_constant: MaxConstant = None,
@@ -64,12 +62,13 @@ def diagram(
         from fieldwise.views.plot_canvas import check_path, save
 
         check_path(out)
-        most = allowed_constants(max_constant)
+        most = parse_size(max_constant)
         found = [_connections(spec, shape, layer, unit, axis, most) for spec in models]
         titles = [spec.removeprefix("layers:") for spec in models]
         save(connection_diagram(*found, titles=titles), out)
         for spec, network in zip(models, found, strict=True):
-            typer.echo(f"{spec}: {_said(network)}")
+            typer.echo(f"{spec}: {_sentence(network)}")
+        note_files([out], err=True)
 
 
 def _connections(
@@ -77,7 +76,7 @@ def _connections(
     shape: str | None,
     layer: str | None,
     unit: int | None,
-    axis: int | None,
+    axis: str | None,
     max_constant: int | None,
 ) -> Connections:
     with progress(f"building {spec}"):
@@ -86,10 +85,12 @@ def _connections(
 
         model = load_model(spec, shape, weights=False, max_constant=max_constant)
     with progress(f"analysing {spec}"):
-        return connections(model.source, model.example(), layer=layer, unit=unit, axis=axis)
+        names = AxisNames.of_input(model.shapes[0], spatial=False)
+        number = None if axis is None else names.find("--axis", axis)
+        return connections(model.source, model.example(), layer=layer, unit=unit, axis=number)
 
 
-def _said(network: Connections) -> str:
+def _sentence(network: Connections) -> str:
     seen, name = network.field, network.rows[-1].names[-1]
     if not seen:
         return f"unit {network.unit} of {name} sees nothing of the input"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import Debug, MaxConstant, ModelName, allowed_constants, show
+from fieldwise.cli.console import AxisNames, note_files, parse_size, show, show_json
+from fieldwise.cli.options import Axes, Debug, InputShape, Layers, MaxConstant, ModelName
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
@@ -39,16 +40,8 @@ class FieldFormat(StrEnum):
 
 def field(
     model: ModelName,
-    shape: Annotated[
-        str | None,
-        typer.Option(
-            "--input", metavar="SHAPE", help="Input shape, as 1x3x224x224; several: a comma."
-        ),
-    ] = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(metavar="GLOB", help="Only layers whose name matches; may be repeated."),
-    ] = None,
+    shape: InputShape = None,
+    layer: Layers = None,
     unit: Annotated[
         str | None,
         typer.Option(metavar="I,J", help="Also what this unit of each layer sees of this input."),
@@ -65,10 +58,7 @@ def field(
         bool,
         typer.Option("--ignore-global", help="Also the fields through the local paths alone."),
     ] = False,
-    axes: Annotated[
-        str | None,
-        typer.Option(metavar="2,3", help="Input dimensions that count as spatial."),
-    ] = None,
+    axes: Axes = None,
     style: Annotated[
         FieldFormat, typer.Option("--format", help="How to write the report.")
     ] = FieldFormat.table,
@@ -94,8 +84,7 @@ def field(
     with reported(debug=debug):
         if plot is not None:
             _check_picture(plot)
-        position = _integers("--unit", unit)
-        dimensions = _integers("--axes", axes)
+        position = _indices(unit)
         if method is Method.nan and wrt is not None:
             raise UsageError("--method nan measures fields in the input; omit --wrt.")
         loaded, report = _analyse(
@@ -104,8 +93,8 @@ def field(
             method,
             wrt=wrt,
             ignore_global=ignore_global,
-            axes=dimensions,
-            limit=max_constant,
+            axes=axes,
+            max_constant=parse_size(max_constant),
         )
         rows = _selected(report, layer or ())
         pulled = units = None
@@ -127,22 +116,24 @@ def _analyse(
     *,
     wrt: str | None,
     ignore_global: bool,
-    axes: tuple[int, ...] | None,
-    limit: str | None,
+    axes: Sequence[str] | None,
+    max_constant: int | None,
 ) -> tuple[Model, FieldReport]:
     with progress(f"building {spec}"):
         from fieldwise.capture import load_model
+        from fieldwise.capture.graphs import graph_of
         from fieldwise.field import receptive_fields
+        from fieldwise.graph.names import resolve
 
         kept = method is Method.nan
-        most = allowed_constants(limit)
-        model = load_model(spec, shape, weights=kept, max_constant=most)
+        model = load_model(spec, shape, weights=kept, max_constant=max_constant)
         if method is not Method.closed:
             model = model.runnable()
     with progress(f"analysing {spec}"):
-        report = receptive_fields(
-            model.source, model.example(), wrt=wrt, ignore_global=ignore_global, axes=axes
-        )
+        graph = graph_of(model.source, model.example())
+        counted = graph.shape(graph.inputs[0] if wrt is None else resolve(graph, wrt))
+        chosen = AxisNames.of_input(counted, spatial=False).find_all(axes)
+        report = receptive_fields(graph, wrt=wrt, ignore_global=ignore_global, axes=chosen)
     return model, report
 
 
@@ -232,6 +223,7 @@ def _draw(report: FieldReport, units: Mapping[str, UnitField], model: str, path:
     with progress(f"drawing {path}"):
         panels = [field_panel(report[name], seen) for name, seen in units.items()]
         save(field_figure(*panels, title=model), path)
+    note_files([path], err=True)
 
 
 def _write(
@@ -242,9 +234,9 @@ def _write(
     style: FieldFormat,
 ) -> None:
     if style is FieldFormat.json:
-        from fieldwise.views import field_json, json
+        from fieldwise.views import field_json
 
-        typer.echo(json.text(field_json.data(report, rows, model=model, units=units)))
+        show_json(field_json.data(report, rows, model=model, units=units))
     elif style is FieldFormat.csv:
         from fieldwise.views import csv
 
@@ -255,14 +247,15 @@ def _write(
         show(table.render(report, rows, model=model, units=units))
 
 
-def _integers(option: str, text: str | None) -> tuple[int, ...] | None:
+def _indices(text: str | None) -> tuple[int, ...] | None:
+    """What ``--unit`` names; None where it is not given."""
     if text is None:
         return None
     numbers = [whole_number(part) for part in text.split(",")]
     found = tuple(number for number in numbers if number is not None)
     if len(found) < len(numbers):
         raise UsageError(
-            f"{option} {shown(text)} is not a list of integers; write for example {option} 2,3."
+            f"--unit {shown(text)} is not a list of integers; write for example --unit 2,3."
         )
     return found
 

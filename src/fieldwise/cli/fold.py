@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import Debug, MaxConstant, ModelName, allowed_constants, show
+from fieldwise.cli.console import note_files, parse_size, show, show_json
+from fieldwise.cli.options import (
+    Debug,
+    Format,
+    InputShape,
+    MaxConstant,
+    ModelName,
+    ModelOut,
+    Style,
+)
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 
@@ -18,30 +25,11 @@ if TYPE_CHECKING:
 WRONG = 1
 
 
-class FoldFormat(StrEnum):
-    """How a report is written."""
-
-    table = "table"
-    json = "json"
-
-
 def fold(
     model: ModelName,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--out", metavar="OUT", help="Write OUT.safetensors and OUT.pt2; else report."
-        ),
-    ] = None,
-    shape: Annotated[
-        str | None,
-        typer.Option(
-            "--input", metavar="SHAPE", help="Input shape, as 1x3x224x224; several: a comma."
-        ),
-    ] = None,
-    style: Annotated[
-        FoldFormat, typer.Option("--format", help="How to write the report.")
-    ] = FoldFormat.table,
+    out: ModelOut = None,
+    shape: InputShape = None,
+    style: Style = Format.table,
     check: Annotated[
         int,
         typer.Option(
@@ -68,14 +56,14 @@ def fold(
 
     The folded model is compared with a float64 run of the unfolded one; a fold that makes it
     wrong is undone.  Exit code 1, and nothing written, where it is wrong nevertheless or where its
-    outputs leave nothing to compare; --check 0 takes it unchecked.
+    outputs leave nothing to compare; --check 0 takes it unchecked.  Nothing to fold is no failure.
     """
     with reported(debug=debug):
         with progress(f"building {model}"):
             from fieldwise.capture import load_model
             from fieldwise.folding import fold as fold_model
 
-            most = allowed_constants(max_constant)
+            most = parse_size(max_constant)
             loaded = load_model(model, shape, max_constant=most).runnable()
         example = loaded.example()
         with progress(f"folding {model}"):
@@ -88,20 +76,27 @@ def fold(
                 checks=max(check, 1),
             )
         _write(folded.report, loaded.name, style)
-        if folded.report.verify is not None and not folded.report.verify.passed:
+        if _is_refused(folded.report):
             raise typer.Exit(WRONG)
         if out is not None:
             from fieldwise.folding.save import save
 
             with progress(f"writing {out}"):
-                save(folded.model, example, out)
+                paths = save(folded.model, example, out)
+            note_files(paths, err=style is Format.json)
 
 
-def _write(report: FoldReport, model: str, style: FoldFormat) -> None:
-    if style is FoldFormat.json:
-        from fieldwise.views import fold_json, json
+def _is_refused(report: FoldReport) -> bool:
+    """Whether the result is wrong, or changed and not checked."""
+    found = report.verify
+    return found is not None and (found.passed is False or (not found.passed and report.folded > 0))
 
-        typer.echo(json.text(fold_json.data(report, model=model)))
+
+def _write(report: FoldReport, model: str, style: Format) -> None:
+    if style is Format.json:
+        from fieldwise.views import fold_json
+
+        show_json(fold_json.data(report, model=model))
     else:
         from fieldwise.views import fold_table
 

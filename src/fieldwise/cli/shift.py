@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fieldwise.cli.console import Debug, MaxConstant, ModelName, allowed_constants, show
+from fieldwise.cli.console import AxisNames, note_files, parse_size, show, show_json
+from fieldwise.cli.options import (
+    Axes,
+    Debug,
+    Format,
+    InputShape,
+    Layers,
+    MaxConstant,
+    ModelName,
+    ModelOut,
+    Style,
+)
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
-from fieldwise.written import shown
 
 if TYPE_CHECKING:
     from fieldwise.capture import Model
@@ -24,13 +34,6 @@ if TYPE_CHECKING:
     from fieldwise.shift.repair.periodic import Valid
 
 FAILED = 1
-
-
-class ShiftFormat(StrEnum):
-    """How a report is written."""
-
-    table = "table"
-    json = "json"
 
 
 class Padding(StrEnum):
@@ -50,22 +53,9 @@ class Repair(StrEnum):
 
 def shift(
     model: ModelName,
-    shape: Annotated[
-        str | None,
-        typer.Option(
-            "--input", metavar="SHAPE", help="Input shape, as 1x3x224x224; several: a comma."
-        ),
-    ] = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(metavar="GLOB", help="Also layers whose name matches; may be repeated."),
-    ] = None,
-    axis: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="H", help="Only this axis: D or T, H, W, or its number; may be repeated."
-        ),
-    ] = None,
+    shape: InputShape = None,
+    layer: Layers = None,
+    axes: Axes = None,
     wrt: Annotated[
         str | None,
         typer.Option(metavar="INPUT", help="Of several inputs, the one that is shifted."),
@@ -85,13 +75,8 @@ def shift(
         bool,
         typer.Option("--wrap-valid", help="With periodic boundaries, windows without padding too."),
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", metavar="OUT", help="Write OUT.safetensors and OUT.pt2."),
-    ] = None,
-    style: Annotated[
-        ShiftFormat, typer.Option("--format", help="How to write the report.")
-    ] = ShiftFormat.table,
+    out: ModelOut = None,
+    style: Style = Format.table,
     max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
@@ -110,17 +95,17 @@ def shift(
         with progress(f"building {model}"):
             from fieldwise.capture import load_model
 
-            most = allowed_constants(max_constant)
+            most = parse_size(max_constant)
             loaded = load_model(model, shape, max_constant=most).runnable()
         example = loaded.example()
         assert example is not None
-        axes = _axes(axis, _shifted_shape(loaded, example, wrt))
-        how = _Periodic(axes, "wrap" if wrap_valid else "keep")
+        chosen = AxisNames.of_input(_shifted_shape(loaded, example, wrt)).find_all(axes)
+        how = _Periodic(chosen, "wrap" if wrap_valid else "keep")
         source, repaired = _prepared(loaded.source, example, padding, repair, how)
         with progress(f"proving {model}"):
             from fieldwise.shift import certify
 
-            certificates = certify(source, example, wrt=wrt, axes=axes)
+            certificates = certify(source, example, wrt=wrt, axes=chosen)
         alone = len(loaded.shapes) == 1
         report = _Report(
             loaded.name,
@@ -136,7 +121,11 @@ def shift(
         if report.disagreements or (repaired is not None and not repaired.done):
             raise typer.Exit(FAILED)
         if out is not None:
-            _save(source, example, out)
+            from fieldwise.folding.save import save
+
+            with progress(f"writing {out}"):
+                paths = save(source, example, out)
+            note_files(paths, err=style is Format.json)
 
 
 def _check(padding: Padding, repair: Repair | None, out: Path | None, *, wrap_valid: bool) -> None:
@@ -163,28 +152,6 @@ def _shifted_shape(model: Model, example: Any, wrt: str | None) -> Sequence[int]
         named = (f"{name} ({'x'.join(map(str, graph.shape(name)))})" for name in graph.inputs)
         raise UsageError(f"--wrt {wrt!r} is no input; the inputs are {', '.join(named)}.")
     return graph.shape(wrt)
-
-
-_AXES = {
-    2: {"T": 1},
-    3: {"W": 2, "T": 2},
-    4: {"H": 2, "W": 3},
-    5: {"D": 2, "T": 2, "H": 3, "W": 4},
-}
-
-
-def _axes(names: Sequence[str] | None, shape: Sequence[int]) -> tuple[int, ...] | None:
-    if not names:
-        return None
-    rank = len(shape)
-    axes = _AXES.get(rank, {}) | {str(axis): axis for axis in range(min(2, rank - 1), rank)}
-    for name in names:
-        if name.upper() not in axes:
-            raise UsageError(
-                f"--axis {shown(name)} is no spatial axis of an input of {rank} axes "
-                f"({'x'.join(map(str, shape))}); write one of {', '.join(axes)}."
-            )
-    return tuple(sorted({axes[name.upper()] for name in names}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,13 +241,13 @@ class _Report:
         return contradictions((*self.certificates.outputs, *self.layers), self.measurement)
 
 
-def _write(report: _Report, style: ShiftFormat) -> None:
+def _write(report: _Report, style: Format) -> None:
     found = report.certificates
     shape = found.graph.shape(found.input)
-    if style is ShiftFormat.json:
-        from fieldwise.views import json, shift_json
+    if style is Format.json:
+        from fieldwise.views import shift_json
 
-        document = shift_json.data(
+        data = shift_json.data(
             found.outputs,
             report.layers,
             model=report.name,
@@ -290,7 +257,7 @@ def _write(report: _Report, style: ShiftFormat) -> None:
             repaired=report.repaired,
             disagreements=report.disagreements,
         )
-        typer.echo(json.text(document))
+        show_json(data)
     else:
         from fieldwise.views import shift_table
 
@@ -307,10 +274,3 @@ def _write(report: _Report, style: ShiftFormat) -> None:
         )
     for sentence in report.disagreements:
         typer.echo(f"contradiction: {sentence}", err=True)
-
-
-def _save(model: Any, example: Any, out: Path) -> None:
-    from fieldwise.folding.save import save
-
-    with progress(f"writing {out}"):
-        save(model, example, out)

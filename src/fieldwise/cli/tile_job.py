@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from fieldwise.cli.console import AxisNames, parse_size
 from fieldwise.cli.outcome import INTERRUPTED
 from fieldwise.cli.progress import progress
+from fieldwise.cli.tile_options import InputOptions, ModelOptions, PieceOptions, parse_scale
 from fieldwise.errors import UsageError
-from fieldwise.written import ratio, shown
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -29,12 +29,13 @@ def planned(
     spec: str,
     source: Path,
     out: Path,
-    axes: str | None,
-    along: str | None,
-    model: dict[str, Any],
-    options: dict[str, Any],
+    building: ModelOptions,
+    reading: InputOptions,
+    pieces: PieceOptions,
 ) -> Job:
     """The job, planned; nothing is computed or written yet."""
+    asked, scale = pieces.asked(), parse_scale(reading.scale)
+    axes, shape = reading.layout, building.shape
     with progress(f"building {spec}"):
         from fieldwise.tile.files import AxisLayout, guess_axes, open_source, readings
         from fieldwise.tile.jobs import (
@@ -49,27 +50,33 @@ def planned(
         if source.resolve() in (out.resolve(), *out.resolve().parents):
             raise UsageError(f"{str(out)!r} is the input itself or lies in it; name another OUT.")
         if 0 in array.shape:
-            told = "x".join(map(str, array.shape))
-            raise UsageError(f"{str(source)!r} is empty: its shape is {told}; there is no result.")
+            size = "x".join(map(str, array.shape))
+            raise UsageError(f"{str(source)!r} is empty: its shape is {size}; there is no result.")
         if axes is not None and len(axes) != len(array.shape):
             raise UsageError(
-                f"--axes {axes} has {len(axes)} letters and {str(source)!r} "
+                f"--layout {axes} has {len(axes)} letters and {str(source)!r} "
                 f"{len(array.shape)} dimensions; give one letter for each."
             )
-        if axes is None and model["shape"] is None and not has_usual_shape(spec):
+        if axes is None and shape is None and not has_usual_shape(spec):
             axes = taken_reading(spec, readings(array.shape, hint=array.axes))
-        if axes is not None and model["shape"] is None:
-            model["shape"] = "x".join(map(str, AxisLayout.of(axes).model_shape(array.shape)))
-        built = job_model(spec, **model)
+        if axes is not None and shape is None:
+            shape = "x".join(map(str, AxisLayout.of(axes).model_shape(array.shape)))
+        built = job_model(
+            spec,
+            shape,
+            weights=building.weights,
+            dtype=building.dtype,
+            max_constant=parse_size(building.max_constant),
+        )
         axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
         layout = AxisLayout.of(axes, rank=len(built.shape))
     if array.note is not None:
         warn(array.note)
     if built.random:
         warn(f"{spec!r} has random weights; --weights FILE.safetensors loads trained ones")
-    dim = _FIRST_SPATIAL if along is None else _dim_of(along, layout)
+    dim = _FIRST_SPATIAL if pieces.axis is None else _dim_of(pieces.axis, layout)
     with progress(f"planning {spec}"):
-        return plan_job(Request(built, array, layout, out, along=dim, **options))
+        return plan_job(Request(built, array, layout, out, along=dim, scale=scale, **asked))
 
 
 def run(job: Job, journal: Journal, client: Client | None) -> None:
@@ -91,11 +98,9 @@ def run(job: Job, journal: Journal, client: Client | None) -> None:
         done, number = len(journal.done), len(job.plan.pieces)
         remedy = "--resume goes on from there" if journal.helps else "--resume begins again"
         dropped = "" if client is None else "; what workers are still at is dropped"
-        told = f"Interrupted; {done} of {number} pieces are on disk, and {remedy}{dropped}."
-        typer.echo(told, err=True)
+        what = f"{done} of {number} pieces are on disk, and {remedy}{dropped}"
+        typer.echo(f"Interrupted; {what}.", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    for file in job.files:
-        typer.echo(f"wrote {file.path}")
 
 
 @contextmanager
@@ -145,40 +150,11 @@ def warn(text: str) -> None:
     typer.echo(f"warning: {text}", err=True)
 
 
-def said(job: Job, model: str, source: Path) -> str:
-    """The plan, as text."""
-    from fieldwise.views import tile as view
-
-    return view.render(
-        job.plan,
-        model=model,
-        source=f"{source} ({job.request.layout.axes})",
-        results=[f"{file.path} ({file.axes})" for file in job.files],
-    )
-
-
-def _dim_of(along: str, layout: AxisLayout) -> int:
-    axis = layout.axes.find(along.upper()) if len(along) == 1 else -1
-    if axis < 0 or layout.dims[axis] < _FIRST_SPATIAL:
-        spatial = [a for a, dim in zip(layout.axes, layout.dims, strict=True) if dim > 1]
-        raise UsageError(f"--along {along} is no spatial axis of IN; use {' or '.join(spatial)}.")
-    return layout.dims[axis]
-
-
-def parse_scale(text: str) -> float:
-    """A factor from a decimal number or a fraction.
-
-    >>> parse_scale("1/4"), parse_scale("0.5")
-    (0.25, 0.5)
-    """
-    number = ratio(text)
-    if number is None or not number or not _LEAST <= abs(number) <= _MOST:
-        raise UsageError(
-            f"--scale {shown(text)} is no number, or 0, or beyond 1e-30 to 1e30; write for example "
-            "1/255."
-        )
-    return float(number)
+def _dim_of(axis: str, layout: AxisLayout) -> int:
+    """The dimension of the model's input that ``--axis`` names."""
+    places = zip(layout.axes, layout.dims, strict=True)
+    letters = {letter: dim for letter, dim in places if dim >= _FIRST_SPATIAL}
+    return AxisNames("IN", layout.rank, letters, _FIRST_SPATIAL).find("--axis", axis)
 
 
 _FIRST_SPATIAL = 2
-_LEAST, _MOST = Fraction(1, 10**30), Fraction(10**30)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
-from fieldwise.views import csv, field_json, fold_json, shift_json, tables, tile_json
+from fieldwise.views import csv, field_json, fold_json, shift_json, tables, tile, tile_json
 from fieldwise.views import html as markup
 from fieldwise.views import json as writer
 from fieldwise.views.json import document
@@ -21,6 +21,7 @@ from fieldwise.views.json import document
 if TYPE_CHECKING:
     from fieldwise.field import FieldReport
     from fieldwise.shift import Certificate, Certificates, Repaired
+    from fieldwise.tile import Checked
 
 _WIDTH = 10_000
 
@@ -29,31 +30,36 @@ _WIDTH = 10_000
 class ReportView:
     """How a type of reports is shown.
 
-    table: for a rich console; None where the report says itself, line by line
+    table: for a rich console; None for one that is shown line by line
     data:  plain data
     entry: the field of the data that has an entry per row
     flat:  the rows as flat records; by default the entries, with 'outer.inner' for what is nested
+    lines: what is shown where there is no table; by default as the report says itself
     """
 
     data: Callable[[Any], dict[str, Any]]
     entry: str
     table: Callable[[Any], RenderableType] | None = None
     flat: Callable[[Any], list[dict[str, Any]]] | None = None
+    lines: Callable[[Any], str] = str
 
 
 def text(report: Any) -> str:
-    """The table as text, unbroken however wide it is."""
-    draw = _view(report).table
-    assert draw is not None, "a report without a table prints itself"
+    """The table as text, unbroken however wide it is, or the lines."""
+    view = _view(report)
+    if view.table is None:
+        return view.lines(report)
     page = io.StringIO()
-    Console(file=page, width=_WIDTH, soft_wrap=True).print(draw(report))
+    Console(file=page, width=_WIDTH, soft_wrap=True).print(view.table(report))
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
 def html(report: Any) -> str:
-    """The table as HTML, or what the report says of itself."""
-    draw = _view(report).table
-    return markup.lines(report) if draw is None else markup.to_html(draw(report))
+    """The table or the lines as HTML."""
+    view = _view(report)
+    if view.table is None:
+        return markup.lines(view.lines(report))
+    return markup.to_html(view.table(report))
 
 
 def data(report: Any) -> dict[str, Any]:
@@ -122,6 +128,10 @@ def _repair_data(found: Repaired) -> dict[str, Any]:
     return document(**shift_json.repair(found))
 
 
+def _fault_records(found: Checked) -> list[dict[str, Any]]:
+    return [{"fault": fault} for fault in found.faults]
+
+
 VIEWS = {
     "FieldReport": ReportView(_field_data, "layers", tables.field_report, _field_records),
     "FoldReport": ReportView(partial(fold_json.data, model=None), "items", tables.fold_report),
@@ -134,4 +144,7 @@ VIEWS = {
     "TilePlan": ReportView(tile_json.tile_plan, "tiles"),
     "StreamPlan": ReportView(tile_json.stream_plan, "kept"),
     "RunCertificate": ReportView(tile_json.run_certificate, "outputs"),
+    "JobPlan": ReportView(tile_json.job_plan, "pieces", lines=tile.job_plan),
+    "JobReport": ReportView(tile_json.job, "pieces", lines=tile.job),
+    "Checked": ReportView(tile_json.checked, "faults", flat=_fault_records),
 }

@@ -1,4 +1,4 @@
-"""The plan of a tiling job, and the check of a description, for people."""
+"""A tiling job, and the check of a description, as lines of text for people."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ from fieldwise.tile.amounts import size_text
 
 if TYPE_CHECKING:
     from fieldwise.tile.interop.bioimageio import AxisCheck
-    from fieldwise.tile.jobs import JobPlan
+    from fieldwise.tile.jobs import JobPlan, JobReport
 
 _LETTERS = {3: "NCL", 4: "NCHW", 5: "NCDHW", 6: "NCTDHW"}
 
 
-def render(plan: JobPlan, *, model: str, source: str, results: Sequence[str]) -> str:
-    """The plan as lines of text; source and results say where the arrays are."""
-    lines = [
-        model,
+def job_plan(plan: JobPlan) -> str:
+    """The plan of a job as lines of text."""
+    return "\n".join(_lines(plan, "job", "the input", [f"'{out.name}'" for out in plan.outputs]))
+
+
+def job(report: JobReport) -> str:
+    """A job as lines of text: the files that it reads and writes, and its plan."""
+    source, *results = (f"{file.path} ({file.axes})" for file in (report.source, *report.results))
+    return "\n".join(_lines(report.plan, report.model, source, results))
+
+
+def _lines(plan: JobPlan, title: str, source: str, results: Sequence[str]) -> list[str]:
+    return [
+        title,
         f"  reads   {source}, {'x'.join(map(str, plan.shape))}",
         *(
             f"  writes  {path}, {'x'.join(map(str, out.shape))} {out.dtype}"
@@ -28,8 +38,8 @@ def render(plan: JobPlan, *, model: str, source: str, results: Sequence[str]) ->
         f"  pieces  {_pieces(plan)}",
         f"  memory  at most {size_text(plan.peak_bytes)} for rows and weights; torch itself and "
         "the workspace of its kernels come on top",
+        *(f"  note    {note}" for note in plan.notes),
     ]
-    return "\n".join([*lines, *(f"  note    {note}" for note in plan.notes)])
 
 
 def _step(plan: JobPlan) -> str:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 from fieldwise.views.json import document, entry, interval
 
 if TYPE_CHECKING:
-    from fieldwise.tile import RunCertificate, StreamPlan, Tile, TilePlan
+    from fieldwise.tile import (
+        AxisCheck,
+        Checked,
+        JobFile,
+        JobPlan,
+        JobReport,
+        RunCertificate,
+        StreamPlan,
+        Tile,
+        TilePlan,
+    )
 
 
 def tile_plan(plan: TilePlan) -> dict[str, Any]:
@@ -54,14 +64,71 @@ def stream_plan(plan: StreamPlan) -> dict[str, Any]:
 
 def run_certificate(found: RunCertificate) -> dict[str, Any]:
     """How equal a run from pieces is, with an entry per output."""
-    return document(
+    return document(**_run_certificate(found))
+
+
+def _run_certificate(found: RunCertificate) -> dict[str, Any]:
+    return {
         **entry(found, "kind", "shapes"),
-        outputs=[entry(one, *_EQUALITY) for one in found.outputs],
-        double=[entry(one, *_EQUALITY) for one in found.double],
-        single_because=found.single_because or None,
+        "outputs": [entry(one, *_EQUALITY) for one in found.outputs],
+        "double": [entry(one, *_EQUALITY) for one in found.double],
+        "single_because": found.single_because or None,
+    }
+
+
+def job_plan(plan: JobPlan) -> dict[str, Any]:
+    """The plan of a job, with an entry per piece."""
+    return document(**_job_plan(plan))
+
+
+def job(report: JobReport) -> dict[str, Any]:
+    """A job, with an entry per piece."""
+    certificate = report.certificate
+    return document(
+        model=report.model,
+        source=_file(report.source),
+        results=list(map(_file, report.results)),
+        certificate=None if certificate is None else _run_certificate(certificate),
+        done=report.done,
+        **_job_plan(report.plan),
     )
+
+
+def _file(file: JobFile) -> dict[str, Any]:
+    return {"path": str(file.path), "axes": file.axes}
+
+
+def _job_plan(plan: JobPlan) -> dict[str, Any]:
+    return {
+        **entry(plan, "engine", "along", "step", "shape"),
+        "outputs": [
+            {**entry(output, "name", "shape", "dim"), "dtype": str(output.dtype)}
+            for output in plan.outputs
+        ],
+        "axes": [entry(axis, *_AXIS) for axis in plan.axes],
+        **entry(plan, "reread", "peak_bytes", "notes"),
+        "pieces": [
+            {
+                "number": piece.number,
+                "reads": list(map(interval, piece.reads)),
+                "writes": [list(map(interval, box)) for box in piece.writes],
+            }
+            for piece in plan.pieces
+        ],
+    }
+
+
+def checked(found: Checked) -> dict[str, Any]:
+    """A result held against its journal."""
+    return document(path=str(found.path), **entry(found, "pieces", "faults"))
+
+
+def description(checks: Sequence[AxisCheck], *, model: str, source: str) -> dict[str, Any]:
+    """What a description declares beside what the network needs, an entry per output and axis."""
+    return document(model=model, source=source, axes=[entry(one, *_CHECK) for one in checks])
 
 
 _AXIS = ("axis", "size", "tile", "grid", "halo", "border")
 _OUTPUT = ("name", "shape", "dtype", "dims", "scales")
 _EQUALITY = ("name", "kind", "error", "scale", "floor", "why")
+_CHECK = ("output", "axis", "halo", "needed", "good", "step", "grid", "wrong")

@@ -69,7 +69,7 @@ def run(*args, code=0):
 
 
 def test_zero_padding_is_named_with_the_columns_that_it_cannot_reach():
-    text = run("layers:conv3/2p1 conv3p1", "--input", "1x1x64x64", "--axis", "w")
+    text = run("layers:conv3/2p1 conv3p1", "--input", "1x1x64x64", "--axes", "w")
     row = next(line for line in text.splitlines() if line.startswith("output"))
     assert row.split()[1:3] == ["W", "broken"]
     assert "2..30 of 32" in row
@@ -107,14 +107,14 @@ def test_json_holds_both_theorems_the_layers_and_the_measurement():
 
 
 def test_the_positions_out_of_reach_stand_beside_those_that_a_shift_carries():
-    text = run("layers:conv3/2p1 conv3p1", "--input", "1x1x64x64", "--axis", "w")
+    text = run("layers:conv3/2p1 conv3p1", "--input", "1x1x64x64", "--axes", "w")
     assert "2..30 of 32, carried 2..29" in text
     assert (
         "to repair 'zero padding': pad circularly: fieldwise.shift.circular, or --repair circular"
         in text
     )
     (axis,) = json.loads(
-        run("layers:conv3/2p1 conv3p1", "--input", "1x1x64x64", "--axis", "3", "--format", "json")
+        run("layers:conv3/2p1 conv3p1", "--input", "1x1x64x64", "--axes", "3", "--format", "json")
     )["outputs"][0]["axes"]
     assert axis["interior"] == {
         "range": [2, 30], "empty": False, "carried": [2, 29], "period": 2, "step": 1,
@@ -125,7 +125,7 @@ def test_the_positions_out_of_reach_stand_beside_those_that_a_shift_carries():
 
 
 def test_what_nobody_described_is_undecided_not_broken():
-    text = run("shift_nets:unknown", *SHAPE, "--axis", "W")
+    text = run("shift_nets:unknown", *SHAPE, "--axes", "W")
     assert "undecided" in text
     assert "broken  " not in text
 
@@ -140,12 +140,12 @@ def test_what_nobody_described_is_undecided_not_broken():
     ],
 )
 def test_axes_have_names_by_the_rank_of_the_input(net, shape, axis, row):
-    text = run(f"shift_nets:{net}", "--input", shape, "--axis", axis)
+    text = run(f"shift_nets:{net}", "--input", shape, "--axes", axis)
     assert next(line for line in text.splitlines() if line.startswith("output")).startswith(row)
 
 
 def test_of_several_inputs_one_is_shifted_and_named():
-    shapes = ("--input", "1x3x8x8,1x1x8x8", "--axis", "W")
+    shapes = ("--input", "1x3x8x8,1x1x8x8", "--axes", "W")
     first = run("shift_nets:Two", *shapes)
     assert "shifted: input0" in first
     assert "mask  " not in first
@@ -166,7 +166,7 @@ def test_several_inputs_are_repaired_and_measured_together():
 
 
 def test_errors_of_layers_are_measured_beside_those_of_outputs():
-    text = run("shift_nets:padded", *SHAPE, "--measure", "--layer", "0", "--axis", "H")
+    text = run("shift_nets:padded", *SHAPE, "--measure", "--layer", "0", "--axes", "H")
     measured = text[text.index("measured") :].splitlines()[1:]
     assert [line.split()[0] for line in measured] == ["output", "0"]
     assert all(line.split()[-1] == "broken" for line in measured)
@@ -179,7 +179,7 @@ def test_an_exported_program_is_not_repaired_but_says_what_to_repair():
 
 
 def test_a_repair_that_fails_says_what_is_in_the_way():
-    text = run("shift_nets:valid", *SHAPE, "--repair", "circular", "--axis", "W", code=1)
+    text = run("shift_nets:valid", *SHAPE, "--repair", "circular", "--axes", "W", code=1)
     assert "nothing to change was found" in text
     assert (
         "in the way: 0 breaks axis 3: a valid convolution shortens the axis "
@@ -218,7 +218,7 @@ def test_a_proof_that_a_measurement_contradicts_is_told_with_exit_code_1(monkeyp
         (("--repair", "circular", "--padding", "circular"), "omit --padding"),
         (("--layer", "nowhere"), "nowhere"),
         (("--measure", "--layer", "0/*"), "0/"),
-        (("--axis", "1"), "no spatial axis"),
+        (("--axes", "1"), "no spatial axis"),
     ],
 )
 def test_odd_options_are_refused_with_the_remedy(options, why):
@@ -241,9 +241,9 @@ def test_a_repair_that_cannot_succeed_ends_with_exit_code_1_and_writes_nothing(t
 
 
 def test_an_axis_that_the_input_lacks_is_a_usage_error():
-    said = run("shift_nets:padded", *SHAPE, "--axis", "D", code=2)
+    said = run("shift_nets:padded", *SHAPE, "--axes", "D", code=2)
     assert said == (
-        "error: --axis 'D' is no spatial axis of an input of 4 axes (1x3x8x8); "
+        "error: --axes 'D' is no spatial axis of an input of 4 axes (1x3x8x8); "
         "write one of H, W, 2, 3.\n"
     )
 

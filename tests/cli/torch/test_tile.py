@@ -48,7 +48,7 @@ def whole(name, x):
         return getattr(job_nets, name)().eval()(torch.from_numpy(x)[None])
 
 
-UNET = ("job_nets:unet", "in.npy", "out.npy", "--axes", "CHW")
+UNET = ("job_nets:unet", "in.npy", "out.npy", "--layout", "CHW")
 
 
 def test_a_file_becomes_what_the_model_makes_of_the_whole():
@@ -188,7 +188,7 @@ def test_a_plan_is_printed_and_nothing_else_happens(tmp_path):
 
 def test_channels_last_in_tiff_out_zarr():
     tifffile.imwrite("in.tif", np.moveaxis(image(3, 600, 30), 0, -1), photometric="minisblack")
-    run("job_nets:unet", "in.tif", "out.zarr", "--axes", "HWC")
+    run("job_nets:unet", "in.tif", "out.zarr", "--layout", "HWC")
     found = zarr.open_array("out.zarr")
     assert found.metadata.dimension_names == ("H", "W", "C")
     wanted = whole("unet", image(3, 600, 30))[0].numpy()
@@ -243,11 +243,11 @@ def test_what_of_a_file_is_not_read_is_said():
 
 def test_volumes_and_signals_work_alike():
     np.save("v.npy", image(50, 9, 8))
-    run("job_nets:volume", "v.npy", "v.zarr", "--axes", "DHW", "--band", 4)
+    run("job_nets:volume", "v.npy", "v.zarr", "--layout", "DHW", "--band", 4)
     wanted = whole("volume", image(50, 9, 8)[None])[0].numpy()
     np.testing.assert_allclose(zarr.open_array("v.zarr")[:], wanted, atol=1e-6)
     np.save("a.npy", image(2, 3000))
-    run("job_nets:audio", "a.npy", "b.npy", "--axes", "CL")
+    run("job_nets:audio", "a.npy", "b.npy", "--layout", "CL")
     np.testing.assert_allclose(np.load("b.npy"), whole("audio", image(2, 3000))[0], atol=1e-6)
 
 
@@ -283,7 +283,7 @@ def test_integers_are_cast_and_scaled_as_asked():
 
 def test_bands_may_follow_another_axis():
     np.save("in.npy", image(3, 30, 600))
-    told = run(*UNET, "--along", "W", "--band", 16)
+    told = run(*UNET, "--axis", "W", "--band", 16)
     assert "16 rows of W" in told
     wanted = whole("unet", image(3, 30, 600))[0].numpy()
     np.testing.assert_allclose(np.load("out.npy"), wanted, atol=1e-6)
@@ -294,7 +294,7 @@ def test_shorter_pieces_are_more_of_them():
 
 
 def test_several_outputs_go_to_several_files():
-    told = run("job_nets:several", "in.npy", "out.npy", "--axes", "CHW")
+    told = run("job_nets:several", "in.npy", "out.npy", "--layout", "CHW")
     assert "wrote out.mask.npy" in told
     wanted = whole("several", image(3, 600, 30))
     np.testing.assert_allclose(np.load("out.mask.npy"), wanted["mask"][0], atol=1e-6)
@@ -389,10 +389,10 @@ def test_a_scheduler_that_is_not_there_leaves_a_finished_result_and_its_journal(
         (["job_nets:unet", "in.npy"], "Name IN and OUT"),
         ([*UNET, "--check-bioimageio", "rdf.yaml"], "the place of IN and OUT"),
         (["job_nets:unet", "--check-bioimageio", "gone.yaml"], "Cannot read 'gone.yaml'"),
-        ([*UNET, "--along", "C"], "no spatial axis of IN; use H or W"),
-        ([*UNET[:3], "--axes", "CH"], "has 2 letters and 'in.npy' 3 dimensions"),
-        ([*UNET[:3], "--axes", "HWC"], "The model failed"),
-        (["job_nets:either", "cube.npy", "out.npy"], "as CHW and as HWC; give --axes"),
+        ([*UNET, "--axis", "C"], "no spatial axis of IN; write one of H, W, 2, 3"),
+        ([*UNET[:3], "--layout", "CH"], "has 2 letters and 'in.npy' 3 dimensions"),
+        ([*UNET[:3], "--layout", "HWC"], "The model failed"),
+        (["job_nets:either", "cube.npy", "out.npy"], "as CHW and as HWC; give --layout"),
         (["job_nets:unet", "odd.npy", "out.npy"], "failed on input 1x3x61x31"),
         (["job_nets:unet", "empty.npy", "out.npy"], "'empty.npy' is empty: its shape is 3x0x30"),
         (["job_nets:unet", "scalar.npy", "out.npy"], "one of 1 to 5 dimensions is needed"),
@@ -402,7 +402,7 @@ def test_a_scheduler_that_is_not_there_leaves_a_finished_result_and_its_journal(
         ([*UNET[:3], "--input", "1x4x8x8"], "No layout fits the input's shape 3x600x30"),
         (["job_nets:unet", "gone.npy", "out.npy"], "There is no file 'gone.npy'"),
         (["job_nets:unet", "in.npy", "in.npy"], "is the input itself"),
-        (["job_nets:unet", "in.npy", "out.png", "--axes", "CHW"], "names no format"),
+        (["job_nets:unet", "in.npy", "out.png", "--layout", "CHW"], "names no format"),
         ([*UNET, "--dask", "tcp://127.0.0.1:9", "--overwrite"], "no dask scheduler"),
     ],
 )

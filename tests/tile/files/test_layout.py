@@ -74,7 +74,7 @@ def test_what_the_file_says_decides_between_readings():
 
 
 def test_several_readings_are_a_question_not_a_guess():
-    with pytest.raises(UsageError, match=r"CHW and HWC both fit .* 3x40x3 .*give --axes"):
+    with pytest.raises(UsageError, match=r"CHW and HWC both fit .* 3x40x3 .*give --layout"):
         guess_axes((3, 40, 3), model=(1, 3, 8, 8))
     with pytest.raises(UsageError, match="No layout fits"):
         guess_axes((4, 40, 40), model=(1, 3, 8, 8))

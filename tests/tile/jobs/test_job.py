@@ -292,7 +292,7 @@ def processes():
 )
 def test_a_killed_process_is_resumed_with_the_same_bytes(tmp_path, processes, out, pieces):
     np.save(tmp_path / "in.npy", image(3, 3000, 100))
-    pieces = (*pieces, "--axes", "CHW")
+    pieces = (*pieces, "--layout", "CHW")
 
     def started(name: str, *options: str):
         arguments = ["job_nets:unet", "in.npy", name, *pieces, *options]
@@ -328,7 +328,7 @@ def test_a_killed_process_is_resumed_with_the_same_bytes(tmp_path, processes, ou
 def test_of_jobs_started_at_once_one_wins(tmp_path, processes):
     np.save(tmp_path / "in.npy", image(3, 3000, 100))
     together = processes.Barrier(4)
-    arguments = ["job_nets:unet", "in.npy", "out.npy", "--axes", "CHW"]
+    arguments = ["job_nets:unet", "in.npy", "out.npy", "--layout", "CHW"]
     started = [
         processes.Process(target=command_line, args=(str(tmp_path), arguments, together))
         for _ in range(4)
@@ -408,7 +408,7 @@ def test_a_changed_plan_or_setting_refuses_to_resume(tmp_path, monkeypatch):
     out = tmp_path / "out.npy"
     begun(out, monkeypatch)
     assert refused(out, band=16).startswith("The plan has changed")
-    assert refused(out, scale=0.5).startswith("A setting (--axes")
+    assert refused(out, scale=0.5).startswith("A setting (--layout")
 
 
 def test_an_input_that_changes_meanwhile_is_told(tmp_path):

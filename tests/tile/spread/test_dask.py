@@ -388,7 +388,7 @@ def test_a_client_that_ends_and_a_worker_that_was_stopped_change_nothing_of_the_
     late = next(iter(cluster.nthreads()))
     (pid,) = cluster.run(os.getpid, workers=[late]).values()
     cluster.run(held_back, str(go), workers=[late])
-    arguments = ["job_nets:other", "in.npy", "out.zarr", "--axes", "CHW"]
+    arguments = ["job_nets:other", "in.npy", "out.zarr", "--layout", "CHW"]
     code = (
         "import sys; from tests.tile.jobs.cases import *; command_line(sys.argv[1], sys.argv[2:])"
     )

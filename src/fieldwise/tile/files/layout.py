@@ -199,7 +199,7 @@ def guess_axes(shape: Sequence[int], *, model: Sequence[int], hint: str | None =
     what = "No layout fits" if not fitting else f"{' and '.join(fitting)} both fit"
     raise UsageError(
         f"{what} the input's shape {'x'.join(map(str, shape))} and the model's {channels} "
-        f"channels; give --axes, for example --axes {_example(rank)}."
+        f"channels; give --layout, for example --layout {_example(rank)}."
     )
 
 

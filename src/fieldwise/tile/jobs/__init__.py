@@ -8,6 +8,8 @@ from fieldwise.tile.jobs.models import JobModel as JobModel
 from fieldwise.tile.jobs.models import job_model as job_model
 from fieldwise.tile.jobs.reading import has_usual_shape as has_usual_shape
 from fieldwise.tile.jobs.reading import taken_reading as taken_reading
+from fieldwise.tile.jobs.report import JobFile as JobFile
+from fieldwise.tile.jobs.report import JobReport as JobReport
 from fieldwise.tile.jobs.request import Request as Request
 from fieldwise.tile.jobs.trust import Checked as Checked
 from fieldwise.tile.jobs.trust import check_result as check_result

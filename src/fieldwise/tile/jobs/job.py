@@ -20,6 +20,7 @@ from fieldwise.tile.jobs.fingerprint import (
 from fieldwise.tile.jobs.journal import Journal, has_journal, journal_path
 from fieldwise.tile.jobs.paths import result_paths
 from fieldwise.tile.jobs.records import Done
+from fieldwise.tile.jobs.report import JobFile, JobReport
 from fieldwise.tile.jobs.request import Request
 from fieldwise.tile.jobs.results import Results, rows_of
 from fieldwise.tile.jobs.run import Advance, run_job, write_piece
@@ -111,6 +112,15 @@ class Job:
         Raises MismatchError where they differ by more than the arithmetic explains.
         """
         return self.work.verify(self.request.view())
+
+    def report(self, model: str, certificate: RunCertificate | None = None) -> JobReport:
+        """What it will do, of a model that is called so; nothing of it is done yet.
+
+        certificate: what ``verify`` has found
+        """
+        source = JobFile(self.request.source.path, self.request.layout.axes)
+        results = tuple(JobFile(file.path, file.axes) for file in self.files)
+        return JobReport(model, source, results, self.plan, certificate)
 
     def write(self, piece: int, folder: Path) -> Done:
         """Compute one piece into new files in a folder, which are named and shaped as the results.

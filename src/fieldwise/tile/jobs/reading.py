@@ -34,9 +34,10 @@ def taken_reading(spec: str, readings: Mapping[str, Shape]) -> str:
 
     Raises UsageError where the model runs on none, or on several of as many dimensions.
     """
-    told = ", ".join(readings) or "one of 1 to 5 dimensions is needed"
+    tried = ", ".join(readings) or "one of 1 to 5 dimensions is needed"
     failed = UsageError(
-        f"{spec!r} fails on the input however it is read ({told}); give --axes, and it is said why."
+        f"{spec!r} fails on the input however it is read ({tried}); give --layout, and the reason "
+        f"is named."
     )
     if not readings:
         raise failed
@@ -50,7 +51,7 @@ def taken_reading(spec: str, readings: Mapping[str, Shape]) -> str:
         raise failed
     if len(fitting) > 1:
         what = f"{spec!r} runs on the input read as {' and as '.join(fitting)}"
-        raise UsageError(f"{what}; give --axes, for example --axes {fitting[0]}.")
+        raise UsageError(f"{what}; give --layout, for example --layout {fitting[0]}.")
     return fitting[0]
 
 

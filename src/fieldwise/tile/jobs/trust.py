@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fieldwise.errors import UsageError
+from fieldwise.reports import Report
 from fieldwise.tile.files import FileView, NewFile
 from fieldwise.tile.jobs.digests import Stored, fault
 from fieldwise.tile.jobs.journal import Journal, journal_path, read_journal
@@ -51,14 +52,25 @@ def distrust(
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A result held against its journal.
+class Checked(Report):
+    """A result held against its journal; a row per fault.
 
+    path:   where the result is, as it was named
     pieces: how many it has; faults: a sentence for each that is missing or not as it was written
     """
 
+    path: Path
     pieces: int
     faults: tuple[str, ...]
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """What is wrong."""
+        return self.faults
+
+    def __str__(self) -> str:
+        pieces = "1 piece" if self.pieces == 1 else f"{self.pieces} pieces"
+        return "\n".join(self.faults) or f"{self.path}: {pieces}, all as written"
 
 
 def check_result(out: Path) -> Checked:
@@ -81,7 +93,7 @@ def check_result(out: Path) -> Checked:
         try:
             stored = _stored(record.files, files)
         except UsageError as error:
-            return Checked(pieces, (*faults, str(error)))
+            return Checked(out, pieces, (*faults, str(error)))
         for number, done in sorted(record.done.items()):
             why = fault(stored, done.wrote)
             if why is not None:
@@ -89,7 +101,7 @@ def check_result(out: Path) -> Checked:
     missing = pieces - len(record.done)
     if missing:
         faults.append(f"{missing} of {pieces} pieces are not done; --resume computes them.")
-    return Checked(pieces, tuple(faults))
+    return Checked(out, pieces, tuple(faults))
 
 
 def _stored(records: Sequence[FileRecord], files: Sequence[NewFile]) -> list[Stored]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fieldwise.graph.ir import Node
+from fieldwise.reports import Report
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.crops.parts import AxisPlan
 from fieldwise.tile.jobs.checkpoint import Checkpoint
@@ -62,8 +63,8 @@ class JobPiece:
 
 
 @dataclass(frozen=True, slots=True)
-class JobPlan:
-    """What a job will do, before it runs.
+class JobPlan(Report):
+    """What a job will do, before it runs; a row per piece.
 
     engine:    'stream' or 'halo'
     along:     the model's dimension that bands follow, or the first that is tiled
@@ -86,6 +87,11 @@ class JobPlan:
     peak_bytes: int
     notes: tuple[str, ...] = ()
     axes: tuple[AxisPlan, ...] = ()
+
+    @property
+    def rows(self) -> tuple[JobPiece, ...]:
+        """The pieces."""
+        return self.pieces
 
     def fingerprint(self) -> Mapping[str, Any]:
         """What must be the same for two runs to make the same bytes, as plain data."""

@@ -1,0 +1,102 @@
+"""Options that several commands take, said once; groups of options that stand as one parameter."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+MODEL_FORMS = (
+    "torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory "
+    "(my_net:build calls build() of ./my_net.py), or a .pt2 exported program"
+)
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=f"{MODEL_FORMS}.")]
+OptionalModelName = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help=f"{MODEL_FORMS}.", show_default=False)
+]
+InputShape = Annotated[
+    str | None,
+    typer.Option("--input", metavar="SHAPE", help="Input shape, as 1x3x224x224; several: a comma."),
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option("--layer", metavar="GLOB", help="Layers whose name matches; may be repeated."),
+]
+Axes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--axes",
+        metavar="H,W",
+        help="Only these axes of the input: D or T, H, W, or their numbers, -1 for the last.",
+    ),
+]
+ModelOut = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", metavar="OUT", help="Write OUT.safetensors and OUT.pt2."),
+]
+MaxConstant = Annotated[
+    str | None,
+    typer.Option(
+        "--max-constant",
+        metavar="1GiB",
+        help="Of a .pt2 file: the most memory that constants which it makes or unpacks may take.",
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+class Format(StrEnum):
+    """How a report is written."""
+
+    table = "table"
+    json = "json"
+
+
+Style = Annotated[Format, typer.Option("--format", help="How to write the report.")]
+
+
+def renamed(**names: str) -> dict[str, Any]:
+    """The settings of a command whose options are also known by older names: old='new'."""
+    return {"token_normalize_func": lambda name: names.get(name, name)}
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as typer takes it: the fields of a parameter that is a dataclass are options.
+
+    A group is frozen data with an annotated option per field.
+    """
+    own = inspect.signature(command, eval_str=True)
+    groups: dict[str, Any] = {
+        name: parameter.annotation
+        for name, parameter in own.parameters.items()
+        if is_dataclass(parameter.annotation)
+    }
+
+    @wraps(command)
+    def flat(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        command(**given)
+
+    found: list[inspect.Parameter] = []
+    for name, parameter in own.parameters.items():
+        plain = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        found += _options(groups[name]) if name in groups else [plain]
+    flat.__signature__ = own.replace(parameters=found)  # type: ignore[attr-defined]
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in found}
+    return flat
+
+
+def _options(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(field.name, kind, default=field.default, annotation=hints[field.name])
+        for field in fields(group)
+    ]

@@ -1,0 +1,230 @@
+"""The options of ``fieldwise tile``, in groups that say which options fit together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fieldwise.cli.console import parse_size
+from fieldwise.cli.options import MaxConstant
+from fieldwise.errors import UsageError
+from fieldwise.written import MAX_SIZE, ratio, shown
+
+
+class EngineChoice(StrEnum):
+    """How pieces are computed."""
+
+    stream = "stream"
+    halo = "halo"
+
+
+class GlobalOpsChoice(StrEnum):
+    """What is done with layers that need the whole input."""
+
+    refuse = "refuse"
+    multipass = "multipass"
+
+
+class Type(StrEnum):
+    """What the input is cast to and the model computes in."""
+
+    float16 = "float16"
+    float32 = "float32"
+    float64 = "float64"
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What is checked in place of a run."""
+
+    check_bioimageio: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="rdf.yaml",
+            help="In place of IN and OUT: compare the halo and step that a bioimage.io model "
+            "description declares with those that MODEL needs.",
+        ),
+    ] = None
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT",
+            help="In place of MODEL, IN and OUT: compare a result with what its journal says that "
+            "was written.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How the model is built."""
+
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights for the model, a .safetensors file."),
+    ] = None
+    dtype: Annotated[
+        Type | None,
+        typer.Option(
+            help="Cast the input to this, without scaling, and compute in it; by default the "
+            "type of the weights."
+        ),
+    ] = None
+    shape: Annotated[
+        str | None,
+        typer.Option("--input", metavar="SHAPE", help="A usual input shape, as 1x3x224x224."),
+    ] = None
+    max_constant: MaxConstant = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """How the input is read."""
+
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHW",
+            help="What the axes of IN are: N batch, C channels, and T, D or Z, H or Y, W, X or L.",
+        ),
+    ] = None
+    scale: Annotated[
+        str, typer.Option(metavar="1/255", help="Multiply the input by this after the cast.")
+    ] = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class PieceOptions:
+    """How the work is cut into pieces."""
+
+    engine: Annotated[
+        EngineChoice,
+        typer.Option(
+            help="stream: band by band, each layer keeping the rows that the next band needs; "
+            "halo: the model as it is on overlapping crops."
+        ),
+    ] = EngineChoice.stream
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="2GiB", help="At most this much for rows and weights."),
+    ] = None
+    axis: Annotated[
+        str | None,
+        typer.Option(
+            metavar="H",
+            help="The axis that bands follow: a letter of --layout, or its number in the model's "
+            "input; by default the first spatial one.",
+        ),
+    ] = None
+    band: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, max=MAX_SIZE, help="Input rows per step of stream; by default 64."
+        ),
+    ] = None
+    piece: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=MAX_SIZE,
+            help="Input rows per piece of stream, at least: fewer, and a crash costs less, but "
+            "more is computed twice.",
+        ),
+    ] = None
+    side: Annotated[
+        int | None,
+        typer.Option(
+            "--tile",
+            metavar="N",
+            min=1,
+            max=MAX_SIZE,
+            help="Samples from tile to tile of halo; by default 512.",
+        ),
+    ] = None
+    global_ops: Annotated[
+        GlobalOpsChoice,
+        typer.Option(
+            help="Layers that need the whole input (global means, group norm): refuse, or go "
+            "through the input once more for each in sequence (stream, on one machine)."
+        ),
+    ] = GlobalOpsChoice.refuse
+
+    def check(self) -> None:
+        """Raise UsageError for options of the other engine."""
+        halo = self.engine is EngineChoice.halo
+        if halo and (self.band or self.axis or self.piece):
+            raise UsageError("--band, --axis and --piece belong to --engine stream; give --tile.")
+        if halo and self.global_ops is GlobalOpsChoice.multipass:
+            raise UsageError("--global-ops multipass belongs to --engine stream.")
+        if not halo and self.side:
+            raise UsageError("--tile belongs to --engine halo; give --band.")
+
+    def asked(self) -> dict[str, Any]:
+        """What a job is asked for, by the names of ``Request``."""
+        return {
+            "engine": self.engine.value,
+            "band": self.band,
+            "piece": self.piece,
+            "tile": self.side,
+            "memory": parse_size(self.memory),
+            "global_ops": self.global_ops.value,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What is done with the plan."""
+
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan and end.")] = False
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where an interrupted run has stopped, if one has."),
+    ] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin again, even if OUT exists.")
+    ] = False
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="First compare pieces with the whole on a corner of IN that has seams.",
+        ),
+    ] = False
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--dask",
+            metavar="ADDRESS",
+            help="Compute on the workers of this dask scheduler; IN and OUT must lie on a file "
+            "system that all machines see under the same names.",
+        ),
+    ] = None
+
+    def check(self) -> None:
+        """Raise UsageError for options that contradict each other."""
+        if self.resume and self.overwrite:
+            raise UsageError("--resume keeps what is done and --overwrite drops it; give one.")
+
+
+def parse_scale(text: str) -> float:
+    """A factor from a decimal number or a fraction.
+
+    >>> parse_scale("1/4"), parse_scale("0.5")
+    (0.25, 0.5)
+    """
+    number = ratio(text)
+    if number is None or not number or not _LEAST <= abs(number) <= _MOST:
+        raise UsageError(
+            f"--scale {shown(text)} is no number, or 0, or beyond 1e-30 to 1e30; write for example "
+            "1/255."
+        )
+    return float(number)
+
+
+_LEAST, _MOST = Fraction(1, 10**30), Fraction(10**30)

@@ -1,0 +1,41 @@
+"""What a job does and did, for whoever asked for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fieldwise.reports import Report
+from fieldwise.tile.certificate import RunCertificate
+from fieldwise.tile.jobs.work import JobPiece, JobPlan
+
+
+@dataclass(frozen=True, slots=True)
+class JobFile:
+    """A file of a job, and what its axes are, in letters."""
+
+    path: Path
+    axes: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport(Report):
+    """A job: where it reads and writes, its plan, and how far it is; a row per piece.
+
+    model:       as the job was given it
+    source:      what is read; results: where each output goes
+    certificate: how equal pieces are to the whole, where they were compared
+    done:        how many pieces are on disk
+    """
+
+    model: str
+    source: JobFile
+    results: tuple[JobFile, ...]
+    plan: JobPlan
+    certificate: RunCertificate | None = None
+    done: int = 0
+
+    @property
+    def rows(self) -> tuple[JobPiece, ...]:
+        """The pieces."""
+        return self.plan.pieces
