@@ -46,6 +46,15 @@ def ratio(text: str) -> Fraction | None:
     return (-above if found["sign"] == "-" else above) / below
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A number of things; several: how more than one are called, by default with an s.
+
+    >>> counted(1, "input"), counted(0, "input"), counted(2, "axis", "axes")
+    ('1 input', '0 inputs', '2 axes')
+    """
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
+
+
 def shown(text: str, length: int = 60) -> str:
     """A text in quotes, for a message: its beginning, where it is long.
 

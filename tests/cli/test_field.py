@@ -101,8 +101,34 @@ def test_fields_can_be_asked_with_respect_to_a_layer():
     assert layers("layers:conv5 conv3", "--wrt", "conv5")["conv3"]["extent"] == [3]
 
 
-def test_one_axis_can_be_asked_for():
-    assert layers("layers:conv3x5", "--axes", "3")["conv3x5"]["extent"] == [5]
+@pytest.mark.parametrize("axes", ["3", "-1", "W", "w"])
+def test_one_axis_can_be_asked_for(axes):
+    assert layers("layers:conv3x5", "--axes", axes)["conv3x5"]["extent"] == [5]
+
+
+@pytest.mark.parametrize("axes", [["H,W"], ["2,-1"], ["W", "--axes", "H"], ["h,3"]])
+def test_several_axes_are_letters_or_numbers(axes):
+    assert layers("layers:conv3x5", "--axes", *axes)["conv3x5"]["extent"] == [3, 5]
+
+
+def test_axes_are_those_of_the_value_whose_samples_are_counted():
+    found = layers("layers:conv3x5 conv3x5", "--wrt", "conv3x5", "--axes", "W")
+    assert found["conv3x5#2"]["extent"] == [5]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["field", CHAIN, "--format", "xml"], "'xml' is not one of 'table', 'json', 'csv'"),
+        (["fold", CHAIN, "--format", "csv"], "'csv' is not one of 'table', 'json'"),
+        (["shift", CHAIN, "--repair", "all"], "'all' is not one of 'circular', 'antialias', "),
+        (["tile", CHAIN, "--engine", "both"], "'both' is not one of 'stream', 'halo'"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_told_the_others_without_jargon(args, said):
+    error = run(*args, code=2)
+    assert said in error
+    assert "Value error" not in error
 
 
 def test_the_version_is_shown():
@@ -127,7 +153,8 @@ def test_the_version_is_shown():
         ([CHAIN, "--unit=-1"], "-1"),
         ([CHAIN, "--unit", "1,2"], "1"),
         ([CHAIN, "--layer", "conv3", "--unit", "999"], "999"),
-        ([CHAIN, "--axes", "7"], "7"),
+        ([CHAIN, "--axes", "7"], "--axes '7' is no axis of an input of 3 axes (1x1x"),
+        ([CHAIN, "--axes", "H"], "write one of W, T, 0, 1, 2"),
         ([CHAIN, "--method", "nan", "--wrt", "conv3"], "--method nan measures fields in the input"),
         (["model.onnx"], "is an ONNX file, and fieldwise does not read those yet"),
         (["model.pth"], "is a pickle, which can run any code when it is loaded"),

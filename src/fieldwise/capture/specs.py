@@ -32,7 +32,8 @@ _LAYERS = "layers:"
 _MAX_RANK = 32
 _ZOOS = ("torchvision", "timm", "layers")
 _FORMS = "torchvision:NAME, timm:NAME, layers:..., package.module:factory or FILE.pt2"
-_PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar"}
+PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar"}
+"""Suffixes of files that are unpickled where they are loaded; we load none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ timm:resnet50, or one of layers:..., package.module:factory or FILE.pt2.
     if spec.startswith(_LAYERS):
         return _layers(spec, shapes)
     suffix = Path(spec).suffix.lower()
-    if suffix in _PICKLES:
+    if suffix in PICKLES:
         raise UsageError(
             f"{spec!r} is a pickle, which can run any code when it is loaded, and fieldwise never "
             "loads one; write the model with torch.export.save to a .pt2 file, or name a "

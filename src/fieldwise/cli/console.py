@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fieldwise.errors import UsageError
-from fieldwise.written import ratio, shown, whole_number
+from fieldwise.written import counted, ratio, shown, whole_number
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -65,7 +65,7 @@ class AxisNames:
     def of_input(cls, shape: Sequence[int], *, spatial: bool = True) -> AxisNames:
         """Those of an input; spatial: (batch, channels) may not be named."""
         rank = len(shape)
-        of = f"an input of {rank} axes ({'x'.join(map(str, shape))})"
+        of = f"an input of {counted(rank, 'axis', 'axes')} ({'x'.join(map(str, shape))})"
         return cls(of, rank, _LETTERS.get(rank, {}), min(2, rank - 1) if spatial else 0)
 
     def find(self, option: str, text: str) -> int:

@@ -11,7 +11,7 @@ from fieldwise.cli.console import AxisNames, note_files, parse_size
 from fieldwise.cli.options import MODEL_FORMS, Debug, InputShape, MaxConstant
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
-from fieldwise.written import MAX_SIZE
+from fieldwise.written import MAX_SIZE, counted
 
 if TYPE_CHECKING:
     from fieldwise.field.unit_connections import Connections
@@ -96,8 +96,7 @@ def _sentence(network: Connections) -> str:
         return f"unit {network.unit} of {name} sees nothing of the input"
     bound = "" if network.exact else "at most "
     extent = "the whole input" if network.full else network.unbounded.extent
-    samples = "sample" if seen.count == 1 else "samples"
     return (
-        f"unit {network.unit} of {name} sees {bound}{seen.count} {samples}, "
+        f"unit {network.unit} of {name} sees {bound}{counted(seen.count, 'sample')}, "
         f"{seen.first} to {seen.last}; receptive field {extent}"
     )

@@ -15,6 +15,7 @@ from fieldwise.cli.outcome import INTERRUPTED
 from fieldwise.cli.progress import progress
 from fieldwise.cli.tile_options import InputOptions, ModelOptions, PieceOptions, parse_scale
 from fieldwise.errors import UsageError
+from fieldwise.written import counted
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -54,8 +55,8 @@ def planned(
             raise UsageError(f"{str(source)!r} is empty: its shape is {size}; there is no result.")
         if axes is not None and len(axes) != len(array.shape):
             raise UsageError(
-                f"--layout {axes} has {len(axes)} letters and {str(source)!r} "
-                f"{len(array.shape)} dimensions; give one letter for each."
+                f"--layout {axes} has {counted(len(axes), 'letter')} and {str(source)!r} "
+                f"{counted(len(array.shape), 'dimension')}; give one letter for each."
             )
         if axes is None and shape is None and not has_usual_shape(spec):
             axes = taken_reading(spec, readings(array.shape, hint=array.axes))
@@ -72,6 +73,10 @@ def planned(
         layout = AxisLayout.of(axes, rank=len(built.shape))
     if array.note is not None:
         warn(array.note)
+    if reading.layout is None and "N" in axes and "C" not in axes:
+        samples = counted(array.shape[axes.index("N")], "sample")
+        what = f"{samples} of one channel each; --layout says what its axes are instead"
+        warn(f"{str(source)!r} is read as {axes}, {what}")
     if built.random:
         warn(f"{spec!r} has random weights; --weights FILE.safetensors loads trained ones")
     dim = _FIRST_SPATIAL if pieces.axis is None else _dim_of(pieces.axis, layout)

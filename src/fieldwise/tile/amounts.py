@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import ceil
+
 
 def size_text(nbytes: int) -> str:
     """Bytes with a unit.
@@ -13,3 +16,17 @@ def size_text(nbytes: int) -> str:
     while amount >= 1024 and len(units) > 1:
         amount, units = amount / 1024, units[1:]
     return f"{amount:.1f} {units[0]}" if units[0] != "B" else f"{nbytes} B"
+
+
+def enough_text(nbytes: int) -> str:
+    """The least amount that is enough, in tenths of a unit, as ``--memory`` takes it.
+
+    >>> enough_text(512), enough_text((3 << 20) + 1)
+    ('512B', '3.1MiB')
+    """
+    if nbytes < 1024:
+        return f"{nbytes}B"
+    power, units = 1, "KMGT"
+    while nbytes >= 1024 ** (power + 1) and power < len(units):
+        power += 1
+    return f"{ceil(Fraction(10 * nbytes, 1024**power)) / 10}{units[power - 1]}iB"

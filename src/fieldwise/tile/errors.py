@@ -69,7 +69,14 @@ class TileError(TilingError):
 
 
 class BudgetError(TileError):
-    """No crop is so small that it fits the memory that is given."""
+    """No crop is so small that it fits the memory that is given.
+
+    tile: the least tile that there is, which does not fit
+    """
+
+    def __init__(self, text: str = "", tile: tuple[int, ...] = ()) -> None:
+        super().__init__(text)
+        self.tile = tile
 
 
 _PASSES = (

@@ -8,6 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fieldwise.written import counted
+
 if TYPE_CHECKING:
     from fieldwise.folding import FoldReport, Item, Verification
 
@@ -33,22 +35,24 @@ def _cells(item: Item, *, reasons: bool) -> tuple[str, ...]:
 
 
 def _totals(report: FoldReport) -> list[str]:
+    ops, parameters = report.ops_saved, report.parameters_saved
     lines = [
         f"{report.folded} of {report.candidates} affine ops and parallel branches folded: "
-        f"{report.ops_saved} ops and {report.parameters_saved} parameters fewer"
+        f"{counted(ops, 'op')} and {counted(parameters, 'parameter')} fewer"
     ]
     more = report.exact_possible - report.folded
     if more:
         lines.append(f"{more} more in a graph module: --allow-graph")
     found = report.verify
     if found is not None:
-        lines.append(_verdict(found))
+        lines.append(_verdict(found, changed=report.folded > 0))
     return lines
 
 
-def _verdict(found: Verification) -> str:
+def _verdict(found: Verification, *, changed: bool) -> str:
     if found.passed is None:
-        return f"not checked: {found.note} (--check 0 takes it as it is)"
+        remedy = " (--check 0 takes it as it is)" if changed else ""
+        return f"not checked: {found.note}{remedy}"
     verdict = "right" if found.passed else "WRONG"
     note = "" if found.note is None else f"; {found.note}"
     return (

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from fieldwise.axes import IndexSet
 from fieldwise.field.report import AxisField, Piece, Row
+from fieldwise.written import counted
 
 if TYPE_CHECKING:
     from fieldwise.field import FieldReport, UnitField
@@ -45,7 +46,8 @@ def render(
         for piece in row.pieces[:_SHOWN]:
             table.add_row(*(Text(_cell(column, piece)) for column in columns))
         if len(row.pieces) > _SHOWN:
-            table.add_row(Text(f"  and {len(row.pieces) - _SHOWN} more kinds of units"))
+            more = counted(len(row.pieces) - _SHOWN, "more kind", "more kinds")
+            table.add_row(Text(f"  and {more} of units"))
     shape = "x".join(map(str, report.input.shape))
     footnotes = [Text(f"[{number}] {why}") for number, why in enumerate(reasons, 1)]
     return Group(Text(f"{model}, {report.input.name} {shape}", "bold"), table, *footnotes)

@@ -36,6 +36,12 @@ class Dead(nn.Sequential):
 
 def dead():
     return Dead(*plain()[:2])
+
+def unfoldable():
+    return Dead(nn.Conv2d(3, 4, 3))
+
+def refused():
+    return Dead(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4))
 """
 SHAPE = ("--input", "1x3x8x8")
 
@@ -82,7 +88,8 @@ def test_what_stays_tells_its_reason_and_the_remedy():
 
 
 def test_the_written_files_are_the_folded_model(tmp_path):
-    run("fold_nets:plain", *SHAPE, "-o", "out/net")
+    told = run("fold_nets:plain", *SHAPE, "-o", "out/net")
+    assert told.splitlines()[-2:] == ["wrote out/net.safetensors", "wrote out/net.pt2"]
     state = load_file(tmp_path / "out" / "net.safetensors")
     assert list(state) == ["0.bias", "0.weight"]
     program = torch.export.load(tmp_path / "out" / "net.pt2").module()
@@ -126,3 +133,18 @@ def test_where_nothing_is_left_to_compare_it_is_not_checked_and_not_written(tmp_
     assert not (tmp_path / "out").exists()
     run("fold_nets:dead", *SHAPE, "-o", "out/net", "--check", "0")
     assert (tmp_path / "out" / "net.safetensors").exists()
+
+
+@pytest.mark.parametrize("net", ["unfoldable", "refused"])
+def test_nothing_to_fold_is_no_failure_even_where_nothing_can_be_compared(net, tmp_path):
+    told = run(f"fold_nets:{net}", *SHAPE, "-o", "same")
+    assert "\n0 of " in told
+    assert "not checked: its outputs are the same numbers whatever the input\n" in told
+    assert (tmp_path / "same.pt2").exists()
+
+
+def test_data_on_stdout_is_not_mixed_with_the_names_of_files():
+    arguments = ["fold", "fold_nets:plain", *SHAPE, "-o", "net", "--format", "json"]
+    result = CliRunner().invoke(app, arguments)
+    assert json.loads(result.stdout)["folded"] == 1
+    assert result.stderr == "wrote net.safetensors\nwrote net.pt2\n"

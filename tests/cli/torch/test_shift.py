@@ -229,6 +229,7 @@ def test_a_repaired_copy_is_measured_and_written(tmp_path):
     text = run("shift_nets:padded", *SHAPE, "--repair", "circular", "-o", "periodic")
     assert "0: conv2d: zero padding" in text
     assert "repaired: error" in text
+    assert text.splitlines()[-2:] == ["wrote periodic.safetensors", "wrote periodic.pt2"]
     assert set(load_file(tmp_path / "periodic.safetensors")) == {"0.weight", "0.bias"}
     again = run("periodic.pt2", *SHAPE)
     assert again.count("every 2: moves by 1") == 2
@@ -246,6 +247,14 @@ def test_an_axis_that_the_input_lacks_is_a_usage_error():
         "error: --axes 'D' is no spatial axis of an input of 4 axes (1x3x8x8); "
         "write one of H, W, 2, 3.\n"
     )
+
+
+@pytest.mark.parametrize(
+    "axes", [("--axes", "H,W"), ("--axes", "-2,3"), ("--axis", "H", "--axis", "w")]
+)
+def test_axes_are_letters_or_numbers_and_the_older_option_is_understood(axes):
+    found = json.loads(run("shift_nets:padded", *SHAPE, *axes, "--format", "json"))
+    assert [axis["axis"] for axis in found["outputs"][0]["axes"]] == [2, 3]
 
 
 def test_an_output_file_needs_a_repair():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -102,6 +104,18 @@ def test_the_largest_tile_that_fits_is_taken():
     assert "at most 3." in told or "at most 4.0 MiB" in told
 
 
+@pytest.mark.parametrize(
+    "cut", ["", "--band 32", "--piece 300", "--engine halo", "--engine halo --tile 64"]
+)
+def test_too_little_memory_is_told_the_least_that_works(cut):
+    job = (*UNET, *cut.split(), "--plan")
+    least = run(*job, "--memory", "1KB", code=2).split("(")[-1].split(" is enough")[0]
+    amount, unit = re.fullmatch(r"([0-9.]+)(KiB|MiB)", least).groups()
+    assert "memory  at most" in run(*job, "--memory", least)
+    less = f"{0.98 * float(amount):.2f}{unit}"
+    assert "is enough" in run(*job, "--memory", less, code=2)
+
+
 def test_a_job_can_be_compared_with_the_whole_first():
     for engine in (["--band", 16], ["--engine", "halo", "--tile", 32]):
         told = run(*UNET, *engine, "--verify", "--overwrite")
@@ -124,7 +138,7 @@ def test_layers_that_need_the_whole_input_get_a_pass_of_their_own_where_asked():
     gated = ("job_nets:gated", *UNET[1:])
     assert "'1' (group_norm)" in run(*gated, code=1)
     told = run(*gated, "--global-ops", "multipass", "--verify", "--piece", 100)
-    assert "the input is gone through 1 times more, for '1' (group_norm)" in told
+    assert "the input is gone through 1 time more, for '1' (group_norm)" in told
     wanted = whole("gated", image(3, 600, 30))[0].numpy()
     found = np.load("out.npy")
     np.testing.assert_allclose(found, wanted, atol=1e-5)
@@ -312,6 +326,52 @@ def test_weights_are_loaded_from_a_file():
     assert "lacks inner.bias, deep.weight" in run(
         *UNET, "--overwrite", "--weights", "w.safetensors", code=2
     )
+
+
+@pytest.mark.parametrize("name", ["w.pth", "W.PT", "w.ckpt", "weights"])
+def test_a_pickle_is_named_as_one_and_never_loaded(name):
+    import job_nets
+
+    torch.save(job_nets.other().state_dict(), name)
+    said = run(*UNET, "--weights", name, code=2)
+    assert f"'{name}' is a pickle, which can run any code when it is loaded" in said
+    assert "write its weights again: safetensors.torch.save_file" in said
+    assert not Path("out.npy").exists()
+
+
+def test_a_file_of_something_else_is_no_pickle():
+    Path("w.safetensors").write_bytes(b"hello, this is text")
+    assert "is no readable safetensors file" in run(*UNET, "--weights", "w.safetensors", code=2)
+
+
+def test_channels_that_are_read_as_a_batch_are_noted():
+    arguments = ["tile", "job_nets:gray", "in.npy", "out.npy", "--plan"]
+    noted = "'in.npy' is read as NHW, 3 samples of one channel each; --layout says what"
+    assert noted in CliRunner().invoke(app, arguments).stderr
+    assert CliRunner().invoke(app, [*arguments, "--layout", "NHW"]).stderr == ""
+    np.save("in.npy", image(60, 30))
+    assert CliRunner().invoke(app, arguments).stderr == ""
+
+
+def test_axes_may_be_numbers_of_the_models_input_and_have_older_spellings():
+    np.save("in.npy", image(3, 30, 600))
+    wanted = run(*UNET, "--axis", "W", "--plan")
+    assert "rows of W" in wanted
+    for spelling in (["--axis", "3"], ["--axis", "-1"], ["--axis", "w"], ["--along", "W"]):
+        assert run(*UNET[:3], "--axes", "CHW", *spelling, "--plan") == wanted
+
+
+def test_a_plan_a_run_and_a_check_are_data_where_asked():
+    planned = json.loads(run(*UNET, "--band", 16, "--plan", "--format", "json"))
+    assert list(planned)[:3] == ["schema", "model", "source"]
+    assert planned["source"] == {"path": "in.npy", "axes": "CHW"}
+    assert (planned["engine"], planned["done"], planned["certificate"]) == ("stream", 0, None)
+    assert planned["pieces"][0]["writes"] == [[[0, 0], [0, 1], [0, 199], [0, 29]]]
+    done = json.loads(run(*UNET, "--band", 16, "--verify", "--format", "json"))
+    assert {**planned, "done": 3, "certificate": done["certificate"]} == done
+    assert done["certificate"]["outputs"][0]["name"] == "output"
+    checked = json.loads(run("--check", "out.npy", "--format", "json"))
+    assert checked == {"schema": 1, "path": "out.npy", "pieces": 3, "faults": []}
 
 
 def test_random_weights_are_said_to_be_random():

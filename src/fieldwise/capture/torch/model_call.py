@@ -20,6 +20,7 @@ from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
+from fieldwise.written import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,8 @@ class ModelCall:
     def check_count(self, count: int) -> None:
         """Raise UsageError where so many inputs are fewer, or more, than the example has."""
         if count != len(self.inputs):
-            raise UsageError(f"The model takes {len(self.inputs)} inputs and was given {count}.")
+            wanted = counted(len(self.inputs), "input")
+            raise UsageError(f"The model takes {wanted} and was given {count}.")
 
     def resized(self, shapes: Sequence[Sequence[int]]) -> Any:
         """The example with tensors of these shapes, without data.

@@ -33,6 +33,7 @@ from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.bands.schedule import Dependence, Wiring
 from fieldwise.tile.bands.statistics import KnownStatistics, statistic
 from fieldwise.tile.errors import Blocked, StreamError, fault, reason
+from fieldwise.written import counted
 
 
 def compile_program(
@@ -107,8 +108,8 @@ class _Compiler:
         shape = self.graph.shape(name)
         if not -len(shape) <= axis < len(shape):
             raise UsageError(
-                f"The input '{name}' has {len(shape)} dimensions and none numbered {axis}; "
-                f"choose an axis from {-len(shape)} to {len(shape) - 1}."
+                f"The input '{name}' has {counted(len(shape), 'dimension')} and none numbered "
+                f"{axis}; choose an axis from {-len(shape)} to {len(shape) - 1}."
             )
         self.inputs.append(self._value(name, axis % len(shape)))
 

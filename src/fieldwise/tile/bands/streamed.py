@@ -22,6 +22,7 @@ from fieldwise.tile.bands.sections import steps
 from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.inputs import check_readable
 from fieldwise.tile.outputs import as_is
+from fieldwise.written import counted
 
 Band = tuple[str, int, int, Tensor]
 
@@ -140,7 +141,7 @@ class StreamedModel(Programs):
             check_readable(number, x, like=like)
             if len(x.shape) != like.dim():
                 raise UsageError(
-                    f"Input {number} has {len(x.shape)} dimensions and the example has "
+                    f"Input {number} has {counted(len(x.shape), 'dimension')} and the example has "
                     f"{like.dim()}; add or drop the batch dimension."
                 )
         return given

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fieldwise.tile.arrays import Interval
+from fieldwise.written import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class AxisPlan:
     pieces: tuple[AxisTile, ...]
 
     def __str__(self) -> str:
-        tiles = "1 tile" if len(self.pieces) == 1 else f"{len(self.pieces)} tiles"
+        tiles = counted(len(self.pieces), "tile")
         return (
             f"{tiles} of {self.tile} of {self.size}; grid {self.grid}, halo "
             f"{self.halo[0]} before and {self.halo[1]} behind, {self.border}"

@@ -17,6 +17,7 @@ from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.prove import TiledAxis, prove
 from fieldwise.tile.crops.sizes import Sizes
 from fieldwise.tile.errors import TileError, fault
+from fieldwise.written import counted
 
 
 def plan_tiles(
@@ -107,7 +108,9 @@ def _tiles(tile: int | Sequence[int], found: Geometry, image: Sequence[int]) -> 
     """One tile per axis, on the grid.  Raises TileError with the nearest good sizes."""
     tiles = _listed(tile, len(image))
     if len(tiles) != len(image):
-        raise UsageError(f"{len(image)} axes are tiled and {len(tiles)} tile sizes were given.")
+        axes = counted(len(image), "axis is", "axes are")
+        given = counted(len(tiles), "tile size was", "tile sizes were")
+        raise UsageError(f"{axes} tiled and {given} given.")
     for one, axis, grid, by, size in zip(
         tiles, found.axes, found.grid, found.grid_by, image, strict=True
     ):

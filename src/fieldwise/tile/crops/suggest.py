@@ -45,7 +45,7 @@ def suggest_tile(
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     if not low:
-        raise BudgetError(_too_little(sizes, found, memory))
+        raise BudgetError(_too_little(sizes, found, memory), _tile(sizes, found, 1))
     return _tile(sizes, found, low)
 
 

@@ -15,7 +15,7 @@ from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
-from fieldwise.tile.amounts import size_text
+from fieldwise.tile.amounts import enough_text, size_text
 from fieldwise.tile.arrays import as_numpy, numpy_dtype
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import clipped, drive, reading, state_at_start
@@ -28,6 +28,7 @@ from fieldwise.tile.bands.sections import Section, sections_of, steps
 from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState
+from fieldwise.written import counted
 
 Grains = Callable[[Output], int]
 """The rows that the file of an output takes at a time."""
@@ -155,9 +156,7 @@ def stream_work(
     waiting = sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
     rows = program.values[program.wiring.inputs[0]].rows or 0
     programs = [*(one.program for one in passes), program]
-    band, peak, state = _chosen_band(
-        programs, rows, band, None if memory is None else memory - held - waiting
-    )
+    band, peak, state = _chosen_band(programs, rows, band, memory, held + waiting)
     sections = sections_of(program, band, [grains(out) for out in outputs], rows=section)
     pieces = tuple(_piece(program, outputs, n, one) for n, one in enumerate(sections))
     read = sum(one.reads[0][1] - one.reads[0][0] for one in sections)
@@ -196,9 +195,13 @@ def _pieces_of(run: Programs, shape: Shape) -> Callable[[Any], dict[str, Any]]:
 
 
 def _chosen_band(
-    programs: Sequence[Program], rows: int, band: int | None, memory: int | None
+    programs: Sequence[Program], rows: int, band: int | None, memory: int | None, held: int
 ) -> tuple[int, int, int]:
     """The band that was asked for or the widest that fits, its peak memory, and its state's.
+
+    held: what is there beside it, whatever the band: weights, and results that wait
+
+    Raises UsageError where ``memory`` is not enough, with the least that is.
 
     What is kept between steps is there twice once it is saved (see ``Engine.suspend``), until the
     next step.
@@ -208,15 +211,14 @@ def _chosen_band(
         plans = [plan_of(program, wanted) for program in programs]
         state = max(plan.state_bytes for plan in plans)
         peak = max(plan.peak_bytes + plan.state_bytes for plan in plans)
-        if memory is None or peak <= memory:
+        if memory is None or peak + held <= memory:
             return wanted, peak, state
         if band is not None or wanted == 1:
-            width = "1 row" if wanted == 1 else f"{wanted} rows"
             narrower = "" if wanted == 1 else "a narrower --band, "
             raise UsageError(
-                f"A band of {width} needs {size_text(peak)} beside the weights, and "
-                f"{size_text(max(memory, 0))} are left; give more --memory, {narrower}or use "
-                "--engine halo."
+                f"A band of {counted(wanted, 'row')} needs {size_text(peak)} beside the weights, "
+                f"and {size_text(max(memory - held, 0))} are left; give more --memory "
+                f"({enough_text(peak + held)} is enough), {narrower}or use --engine halo."
             )
         wanted //= 2
 
@@ -246,14 +248,15 @@ def _box(shape: Sequence[int], dim: int, rows: tuple[int, int]) -> Box:
 
 def _notes(program: Program, passes: Sequence[Pass], standing: int) -> tuple[str, ...]:
     notes = [
-        f"where an unfinished piece stands is kept beside the result, in about "
-        f"{size_text(standing)}, every few seconds"
+        f"every few seconds the state of an unfinished piece is saved beside the result, for "
+        f"--resume; it takes about {size_text(standing)}"
     ]
     if passes:
         first = passes[0].nodes[0]
         notes.append(
-            f"before the first piece the input is gone through {len(passes)} times more, for "
-            f"'{first.module}' ({first.op}) and the like"
+            f"before the first piece the input is gone through "
+            f"{counted(len(passes), 'time')} more, for '{first.module}' ({first.op}) and "
+            "the like"
         )
     carrying = [
         op.node.module or op.node.op

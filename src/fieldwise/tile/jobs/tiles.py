@@ -15,7 +15,7 @@ from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node
-from fieldwise.tile.amounts import size_text
+from fieldwise.tile.amounts import enough_text, size_text
 from fieldwise.tile.arrays import as_numpy, numpy_dtype
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.crops import TiledCallable, suggest_tile
@@ -70,7 +70,7 @@ def crop_work(
     """
     example = torch.empty(tuple(shape), dtype=dtype, device="meta")
     held = sum(tensor.nbytes for _, tensor in named_state(model))
-    run, plan = _chosen(model, example, tile, None if memory is None else memory - held)
+    run, plan = _chosen(model, example, tile, memory, held)
     tiles = tuple(plan.tiles())
     outputs = tuple(_output(plan, number) for number in range(len(plan.outputs)))
     pieces = tuple(_piece(plan, number, one) for number, one in enumerate(tiles))
@@ -83,9 +83,11 @@ def crop_work(
 
 
 def _chosen(
-    model: nn.Module, example: Tensor, tile: int | None, memory: int | None
+    model: nn.Module, example: Tensor, tile: int | None, memory: int | None, held: int
 ) -> tuple[TiledCallable, TilePlan]:
-    """The tile that was asked for, or the largest that fits, planned.
+    """The tile that was asked for, or the largest that fits beside what is held, planned.
+
+    Raises UsageError where ``memory`` is not enough, with the least that is.
 
     Which crops there will be is known of a plan only, so what was suggested is made smaller where
     the plan has a crop that does not fit.
@@ -93,29 +95,31 @@ def _chosen(
     if tile is not None or memory is None:
         wanted: tuple[int, ...] | int = tile or TILE
     else:
-        wanted = _suggested(model, example, max(memory, 0))
+        wanted = _suggested(model, example, memory - held)
     while True:
         run = TiledCallable(PlannedModel(ModelCall(model, example), wanted))
         plan = run.plan(example.shape)
-        if memory is None or plan.crop_bytes <= memory:
+        if memory is None or plan.crop_bytes + held <= memory:
             return run, plan
+        now = tuple(axis.tile for axis in plan.axes)
         smaller = tuple(_smaller(axis.tile, axis.grid) for axis in plan.axes)
-        if tile is not None or smaller == wanted:
-            tiles = " x ".join(str(axis.tile) for axis in plan.axes)
+        if tile is not None or smaller == now:
+            tiles = " x ".join(map(str, now))
+            smaller_too = "" if smaller == now else ", or a smaller --tile"
             raise UsageError(
                 f"Tiles of {tiles} need {size_text(plan.crop_bytes)} beside the weights, and "
-                f"{size_text(max(memory, 0))} are left; give more --memory, or a smaller --tile."
+                f"{size_text(max(memory - held, 0))} are left; give more --memory "
+                f"({enough_text(plan.crop_bytes + held)} is enough){smaller_too}."
             )
         wanted = smaller
 
 
 def _suggested(model: nn.Module, example: Tensor, memory: int) -> tuple[int, ...]:
+    """The largest tile that fits, or the least one, where the plan says whether it does."""
     try:
-        return suggest_tile(model, example, memory=memory)
+        return suggest_tile(model, example, memory=max(memory, 0))
     except BudgetError as error:
-        raise UsageError(
-            f"Beside the weights {size_text(memory)} are left; give more --memory. {error}"
-        ) from error
+        return error.tile
 
 
 def _smaller(tile: int, grid: int) -> int:

@@ -16,6 +16,7 @@ from fieldwise.tile.jobs.paths import result_paths
 from fieldwise.tile.jobs.records import FileRecord, Wrote
 from fieldwise.tile.jobs.run import saved_state, written_by
 from fieldwise.tile.jobs.work import JobPiece, JobPlan
+from fieldwise.written import counted
 
 
 def distrust(
@@ -69,8 +70,8 @@ class Checked(Report):
         return self.faults
 
     def __str__(self) -> str:
-        pieces = "1 piece" if self.pieces == 1 else f"{self.pieces} pieces"
-        return "\n".join(self.faults) or f"{self.path}: {pieces}, all as written"
+        intact = f"{self.path}: {counted(self.pieces, 'piece')}, all as written"
+        return "\n".join(self.faults) or intact
 
 
 def check_result(out: Path) -> Checked:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from fieldwise.capture.specs import PICKLES
 from fieldwise.errors import UsageError
 
 
@@ -26,6 +27,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
     try:
         state = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
+        if _is_pickle(path):
+            raise UsageError(
+                f"{str(path)!r} is a pickle, which can run any code when it is loaded, and "
+                "fieldwise never loads one; if you trust it, write its weights again: "
+                f"safetensors.torch.save_file(torch.load({str(path)!r}), "
+                f"{str(path.with_suffix('.safetensors'))!r})."
+            ) from error
         raise UsageError(
             f"{str(path)!r} is no readable safetensors file ({error}); write the weights with "
             "safetensors.torch.save_model."
@@ -43,3 +51,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 f"{str(path)!r} {what} {', '.join(names[:3])}{more}; give this model's weights."
             )
     model.load_state_dict(state)
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file that is no safetensors file is a pickle, by its name or by its beginning."""
+    if path.suffix.lower() in PICKLES:
+        return True
+    with path.open("rb") as file:
+        head = file.read(4)
+    return path.suffix.lower() != ".pt2" and head.startswith((b"PK\x03\x04", b"\x80"))

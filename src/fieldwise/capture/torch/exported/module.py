@@ -33,6 +33,7 @@ from fieldwise.capture.torch.overloads import map_arguments, tensors_of
 from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Args, Kwargs
+from fieldwise.written import counted
 
 _MOST_MODULES = 20_000
 _GROWTH = 1024  # from inputs and weights to a value
@@ -122,7 +123,7 @@ class ExportedModule(Part):
         given = list(_flat((args, dict(kwargs))))
         wanted = [one for one in program.inputs if one.sizes is not None]
         if len(given) != len(wanted):
-            raise ValueError(f"{self._exported.name!r} takes {len(wanted)} inputs")
+            raise ValueError(f"{self._exported.name!r} takes {counted(len(wanted), 'input')}")
         tensors = iter(given)
         return [one.usual if one.sizes is None else next(tensors) for one in program.inputs]
 
