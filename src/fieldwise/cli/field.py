@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fieldwise.cli.console import AxisNames, note_files, parse_size, show, show_json
-from fieldwise.cli.options import Axes, Debug, InputShape, Layers, MaxConstant, ModelName
+from fieldwise.cli.options import AxesOption, Debug, InputShape, Layers, MaxConstant, ModelName
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
@@ -58,7 +58,7 @@ def field(
         bool,
         typer.Option("--ignore-global", help="Also the fields through the local paths alone."),
     ] = False,
-    axes: Axes = None,
+    axes: AxesOption = None,
     style: Annotated[
         FieldFormat, typer.Option("--format", help="How to write the report.")
     ] = FieldFormat.table,

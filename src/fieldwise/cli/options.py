@@ -28,7 +28,7 @@ Layers = Annotated[
     list[str] | None,
     typer.Option("--layer", metavar="GLOB", help="Layers whose name matches; may be repeated."),
 ]
-Axes = Annotated[
+AxesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--axes",

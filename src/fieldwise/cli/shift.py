@@ -12,7 +12,7 @@ import typer
 
 from fieldwise.cli.console import AxisNames, note_files, parse_size, show, show_json
 from fieldwise.cli.options import (
-    Axes,
+    AxesOption,
     Debug,
     Format,
     InputShape,
@@ -55,7 +55,7 @@ def shift(
     model: ModelName,
     shape: InputShape = None,
     layer: Layers = None,
-    axes: Axes = None,
+    axes: AxesOption = None,
     wrt: Annotated[
         str | None,
         typer.Option(metavar="INPUT", help="Of several inputs, the one that is shifted."),
