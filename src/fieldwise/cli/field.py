@@ -105,6 +105,7 @@ def field(
         if plot is not None:
             _draw(report, _pictured(report, rows, units, every=bool(layer)), loaded.name, plot)
         _write(report, rows, loaded.name, units, style)
+        note_files([] if plot is None else [plot], err=True)
         if position is not None and pulled is not None:
             _refuse_bounds(pulled)
 
@@ -223,7 +224,6 @@ def _draw(report: FieldReport, units: Mapping[str, UnitField], model: str, path:
     with progress(f"drawing {path}"):
         panels = [field_panel(report[name], seen) for name, seen in units.items()]
         save(field_figure(*panels, title=model), path)
-    note_files([path], err=True)
 
 
 def _write(
