@@ -1,11 +1,12 @@
 """Every op and module of torch, on torch's own samples, by every verb.
 
     python benchmarks/ops.py [GLOB ...] [--verb field,shift,streamed,tiled] [--samples 4]
-                             [--workers 2] [--seconds 20] [--results FILE]
+                             [--workers 2] [--seconds 20] [--results FILE] [--page]
 
 Each answer is held against a measurement of the op itself (see ``fieldwise.testing``).  A whole run
-writes docs/ops.md: op by verb, totals by verdict, and every wrong answer and bare exception.  With
-a FILE of results a run goes on where an earlier one was stopped, and the page is written of all.
+writes docs/ops.csv, a row per case, and of it docs/ops.md: op by verb with the kinds of what the op
+reads, totals by verdict, and every wrong answer and bare exception.  With a FILE of results a run
+goes on where an earlier one was stopped.  ``--page`` runs nothing and writes the page of the CSV.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import signal
 import sys
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import date
 from fnmatch import fnmatchcase
@@ -269,10 +270,49 @@ def run(ops: Sequence[str], settings: Settings, workers: int) -> Iterator[list[R
 
 
 def write(results: Sequence[Result], ops: int) -> None:
-    """docs/ops.csv (what is not exact) and docs/ops.md, of so many ops and modules in all."""
-    rows = sorted(results, key=lambda r: (r.case, VERBS.index(r.verb) if r.verb in VERBS else 9))
-    _save(DOCS / "ops.csv", [row for row in rows if row.verdict in (*_TOLD, *FAILED)])
-    (DOCS / "ops.md").write_text(markdown(rows, ops), encoding="utf-8")
+    """docs/ops.csv, a row per case, and docs/ops.md of so many ops and modules in all."""
+    cases: dict[str, dict[str, Result]] = defaultdict(dict)
+    for result in results:
+        cases[result.case][result.verb] = result
+    with (DOCS / "ops.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("case", *VERBS, "why"))
+        for case, found in sorted(cases.items()):
+            verdicts = (found[verb].verdict if verb in found else "" for verb in VERBS)
+            writer.writerow((case, *verdicts, _SEPARATOR.join(_whys(found.values()))))
+    write_page(ops, f"on {date.today()}, {_versions()}")
+
+
+def _whys(results: Iterable[Result]) -> Iterator[str]:
+    """What stands beside verdicts that are not what one would wish for."""
+    for result in sorted(results, key=lambda result: VERBS.index(result.verb)):
+        if result.verdict in (*_TOLD, *FAILED):
+            yield f"{result.verb}: {result.why}"
+
+
+_SEPARATOR = " | "
+
+
+def write_page(ops: int, when: str) -> None:
+    """docs/ops.md, of docs/ops.csv."""
+    text = markdown(list(written_results()), ops, when)
+    (DOCS / "ops.md").write_text(text, encoding="utf-8")
+
+
+def _when() -> str:
+    """The day and the versions of the run that the page speaks of."""
+    page = (DOCS / "ops.md").read_text(encoding="utf-8")
+    return page.partition("benchmarks/ops.py` ")[2].partition(": ")[0]
+
+
+def written_results() -> Iterator[Result]:
+    """The results that docs/ops.csv holds."""
+    with (DOCS / "ops.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            whys = dict(part.split(": ", 1) for part in row["why"].split(_SEPARATOR) if part)
+            for verb in VERBS:
+                if row[verb]:
+                    yield Result(row["case"], verb, row[verb], whys.get(verb, ""))
 
 
 _MEANINGS = {
@@ -292,12 +332,12 @@ _TOLD = ("bound", "unknown", "undecided", "degenerate")
 FAILED = ("wrong", "bare", "crashed", "hung", "slow", "unchecked")
 
 
-def markdown(results: Sequence[Result], ops: int) -> str:
+def markdown(results: Sequence[Result], ops: int, when: str) -> str:
     """Totals, what failed, and a table of op by verb."""
     lines = [
         "# Every op of torch",
         "",
-        f"`python benchmarks/ops.py` on {date.today()}, {_versions()}: torch's own sample inputs "
+        f"`python benchmarks/ops.py` {when}: torch's own sample inputs "
         f"for {len({r.op for r in results})} of {ops} ops and modules, "
         f"{len({r.case for r in results})} cases, each held against a measurement of the op itself "
         f"(see `fieldwise.testing`).",
@@ -319,7 +359,39 @@ def markdown(results: Sequence[Result], ops: int) -> str:
         ]
         lines += [f"| {r.case} | {r.verb} | {r.verdict} | {_cell(r.why[:160])} |" for r in failed]
         lines += [""]
-    return "\n".join([*lines, "## Op by verb", "", *_table(results), ""])
+    return "\n".join([*lines, "## Op by verb", "", _KINDS, "", *_table(results), ""])
+
+
+_KINDS = """\
+*kinds*: how the op combines what it reads, as its rule claims (see `fieldwise.graph.kinds`);
+several where it has operands, results or steps of several kinds."""
+
+
+def kinds(op: str) -> str:
+    """The kinds of what an op reads in torch's first sample of it."""
+    from benchmarks.ops_cases import sources
+    from fieldwise.capture.torch import capture
+    from fieldwise.errors import FieldwiseError
+
+    found: dict[str, None] = {}
+    for case in sources()[op](1):
+        if case.apart or case.name.endswith((":in-place", ":method")):
+            continue
+        try:
+            graph = capture(case.model, case.inputs)
+        except FieldwiseError:
+            continue
+        reads = (read for node in graph.nodes for result in node.reads for read in result)
+        found |= dict.fromkeys(_in_words(read.kind) for read in reads)
+    return "; ".join(sorted(found))
+
+
+def _in_words(kind: Any) -> str:
+    """'mean (alike, joins)'."""
+    claims = [
+        claim for claim in ("alike", "keeps", "joins", "scans", "draws") if getattr(kind, claim)
+    ]
+    return kind.combines + (f" ({', '.join(claims)})" if claims else "")
 
 
 def _cell(text: str) -> str:
@@ -345,10 +417,10 @@ def _table(results: Sequence[Result]) -> list[str]:
     cells: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     for result in results:
         cells[result.op][result.verb][result.verdict] += 1
-    lines = ["| op | " + " | ".join(verbs) + " |", "| --- |" + " --- |" * len(verbs)]
+    lines = ["| op | kinds | " + " | ".join(verbs) + " |", "| --- | --- |" + " --- |" * len(verbs)]
     for op, found in sorted(cells.items()):
         told = (", ".join(f"{v} {n}" for v, n in found[verb].most_common()) for verb in verbs)
-        lines.append(f"| {op} | " + " | ".join(told) + " |")
+        lines.append(f"| {op} | {kinds(op)} | " + " | ".join(told) + " |")
     return lines
 
 
@@ -368,8 +440,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=int, default=20, help="of processor time, per answer")
     parser.add_argument("--failures", type=Path, help="a folder for a list of failures per verb")
     parser.add_argument("--results", type=Path, help="a CSV file of all results, to go on with")
+    parser.add_argument("--page", action="store_true", help="write the page of docs/ops.csv alone")
     given = parser.parse_args(arguments)
     from benchmarks.ops_cases import sources
+
+    if given.page:
+        write_page(len(sources()), _when())
+        return 0
 
     verbs = tuple(given.verb.split(","))
     results = _kept(given.results) if given.results else []
