@@ -59,8 +59,11 @@ class OpCall:
 
     def shape(self, name: str) -> Shape:
         """The shape of a tensor argument, operand or constant."""
-        value = self.args[name]
-        return self.operands[value.operand] if isinstance(value, Ref) else tuple(value.shape)
+        return self.shape_of(self.args[name])
+
+    def shape_of(self, item: Ref | torch.Tensor) -> Shape:
+        """The shape of a tensor among the arguments (of one in a list)."""
+        return self.operands[item.operand] if isinstance(item, Ref) else tuple(item.shape)
 
     def derived(self) -> tuple[tuple[str, int], ...]:
         """The arguments that are operands: (argument name, operand number), lists flattened."""
@@ -72,8 +75,8 @@ class OpCall:
         return tuple(found)
 
     def constant(self, name: str) -> np.ndarray | None:
-        """The values of a constant tensor argument; None where the model holds no values."""
-        return constant_values(self.args[name])
+        """The values of a constant tensor argument; None where there are none to look at."""
+        return known_values(self.args[name])
 
     @property
     def result(self) -> Shape:
@@ -89,9 +92,9 @@ class OpCall:
         return _holds(given[number], made[0])
 
 
-def constant_values(tensor: torch.Tensor) -> np.ndarray | None:
-    """A constant tensor's values, or None where it lives on the meta device."""
-    if tensor.device.type == "meta":
+def known_values(tensor: Ref | torch.Tensor) -> np.ndarray | None:
+    """A constant tensor's values; None for an operand, and where it lives on the meta device."""
+    if isinstance(tensor, Ref) or tensor.device.type == "meta":
         return None
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()

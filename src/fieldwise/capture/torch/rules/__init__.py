@@ -3,6 +3,7 @@
 from fieldwise.capture.torch.rules import attention as attention
 from fieldwise.capture.torch.rules import counting as counting
 from fieldwise.capture.torch.rules import indexing as indexing
+from fieldwise.capture.torch.rules import joins as joins
 from fieldwise.capture.torch.rules import layout as layout
 from fieldwise.capture.torch.rules import losses as losses
 from fieldwise.capture.torch.rules import mask as mask

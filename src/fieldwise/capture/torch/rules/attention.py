@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table
-from fieldwise.capture.torch.registry import Kinds, OpCall, Reads, constant_values, one, rule
+from fieldwise.capture.torch.registry import Kinds, OpCall, Reads, known_values, one, rule
 from fieldwise.capture.torch.rules.common import Where, source
 from fieldwise.capture.torch.rules.mask import visible
 from fieldwise.capture.torch.rules.product import batched
@@ -118,7 +118,7 @@ def _visible(call: OpCall) -> list[tuple[Coord, Where]]:
     mask = call["attn_mask"]
     if mask is None or isinstance(mask, Ref):
         return [(WHOLE, ())]
-    values = constant_values(mask)
+    values = known_values(mask)
     if values is None:
         return [(Unknown("an attention mask on the meta device, which has no values"), ())]
     opened = values if values.dtype == bool else ~np.isneginf(values)

@@ -8,9 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from fieldwise.axes import IndexSet, index_map
-from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
+from fieldwise.capture.torch.registry import OpCall, Reads, known_values, one, rule
 from fieldwise.capture.torch.rules.common import along_but, entirely
-from fieldwise.capture.torch.rules.indexing import known_values
 from fieldwise.graph.ir import (
     WHOLE,
     Along,
@@ -96,10 +95,8 @@ def _bincount(call: OpCall) -> Reads:
 @rule("segment_reduce")
 def _segment_reduce(call: OpCall) -> Reads:
     """Segment s reduces the rows from where the one before ends, counted along an axis."""
-    axis, lengths = (
-        call["axis"],
-        known_values(call["lengths"]) if call["lengths"] is not None else None,
-    )
+    axis, lengths = call["axis"], call["lengths"]
+    lengths = None if lengths is None else known_values(lengths)
     reads = entirely(call, "lengths", "offsets", "indices")
     if (number := call.operand("data")) is not None:
         rows: Coord = Unknown("segment_reduce of segments that are data, or differ between rows")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table, index_map
-from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, normal_dim, one, rule
+from fieldwise.capture.torch.registry import OpCall, Reads, known_values, normal_dim, one, rule
 from fieldwise.capture.torch.rules.common import along_but, broadcasts, entirely, separably, source
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import (
@@ -40,11 +40,6 @@ from fieldwise.graph.kinds import ANY, COPY
 
 _DATA = "{} with indices that depend on the data"
 _META = "{} with constant indices whose values are on the meta device"
-
-
-def known_values(index: Any) -> np.ndarray | None:
-    """The indices, where they are a constant with values."""
-    return None if isinstance(index, Ref) else constant_values(index)
 
 
 def _unknown(index: Any, op: str) -> Unknown:
@@ -338,7 +333,7 @@ def indices_of(call: OpCall, rank: int) -> _Indices | None:
 def _shape(call: OpCall, entry: Any) -> Shape | None:
     if entry is None:
         return None
-    return call.operands[entry.operand] if isinstance(entry, Ref) else tuple(entry.shape)
+    return call.shape_of(entry)
 
 
 @rule("index", "_unsafe_index", name="index", kind=COPY, asks=("indices",))

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from torch import Tensor
 
 from fieldwise.axes import EMPTY, IndexSet, Table, index_map
-from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
+from fieldwise.capture.torch.registry import OpCall, Reads, known_values, one, rule
 from fieldwise.capture.torch.rules.common import (
     broadcasts,
     entirely,
@@ -19,7 +20,6 @@ from fieldwise.capture.torch.rules.common import (
     reduced,
     separably,
 )
-from fieldwise.capture.torch.rules.indexing import known_values
 from fieldwise.graph.ir import (
     WHOLE,
     Along,
@@ -185,10 +185,8 @@ def _ctc_loss(call: OpCall) -> Reads:
     return per_result(call, *reads, *entirely(call, "input_lengths", "target_lengths"))
 
 
-def _lengths(given: object) -> list[int] | None:
-    if isinstance(given, Ref):
-        return None
-    if isinstance(given, (list, tuple)):
+def _lengths(given: Ref | Tensor | Sequence[int]) -> list[int] | None:
+    if not isinstance(given, (Ref, Tensor)):
         return list(given)
     values = known_values(given)
     return None if values is None else values.reshape(-1).tolist()

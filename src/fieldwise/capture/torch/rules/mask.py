@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from fieldwise.axes import IndexSet, index_map
-from fieldwise.capture.torch.registry import OpCall, Reads, constant_values, one, rule
+from fieldwise.capture.torch.registry import OpCall, Reads, known_values, one, rule
 from fieldwise.capture.torch.rules.common import Where, broadcasts, source
-from fieldwise.graph.ir import WHOLE, Along, Coord, Read, Ref, broadcast, separable
+from fieldwise.graph.ir import WHOLE, Along, Coord, Read, broadcast, separable
 from fieldwise.graph.kinds import COPY, Kind
 
 
@@ -55,7 +55,7 @@ def _where(call: OpCall) -> Reads:
 def _chosen(call: OpCall, mask: str, **taken: bool) -> list[Read]:
     """A mask, and each operand where it is taken: where a constant mask is true, or is false."""
     given, reads = call[mask], broadcasts(call, mask)
-    values = None if isinstance(given, Ref) else constant_values(given)
+    values = known_values(given)
     for name, truth in taken.items():
         if (number := call.operand(name)) is not None:
             opened = None if values is None else values.astype(bool) == truth

@@ -269,10 +269,7 @@ def _parse(call: OpCall) -> tuple[list[list[str]], list[str]]:
     equation = call["equation"].replace(" ", "")
     left, arrow, right = equation.partition("->")
     written = left.split(",")
-    ranks = [
-        len(call.operands[item.operand]) if isinstance(item, Ref) else item.dim()
-        for item in call["tensors"]
-    ]
+    ranks = [len(call.shape_of(item)) for item in call["tensors"]]
     named = (len(term.replace("...", "")) for term in written)
     hidden = [rank - count for rank, count in zip(ranks, named, strict=True)]
     terms = [_labels(term, count) for term, count in zip(written, hidden, strict=True)]

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table, index_map
-from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, one, rule
-from fieldwise.capture.torch.rules.common import Where, along_but, earlier
-from fieldwise.capture.torch.rules.indexing import indices_of, inside, known_values, line_along
+from fieldwise.capture.torch.registry import OpCall, Reads, known_values, normal_dim, one, rule
+from fieldwise.capture.torch.rules.common import Where, along_but, earlier, entirely, separably
+from fieldwise.capture.torch.rules.indexing import indices_of, inside, line_along
 from fieldwise.capture.torch.rules.mask import guarded, through
 from fieldwise.graph.ir import (
     AT_ZERO,
-    WHOLE,
     Along,
     Coord,
     Read,
@@ -26,9 +25,9 @@ from fieldwise.graph.ir import (
     Shape,
     Unknown,
     broadcast,
-    identity,
     numel,
     separable,
+    straight,
 )
 from fieldwise.graph.kinds import ANY, COPY, FILLED, LINEAR, Kind
 
@@ -92,8 +91,7 @@ def _index_put(call: OpCall) -> Reads:
         ]
         lines = np.ravel_multi_index(at, written.shape)
         return one(*reads, _put(call, number, used, lines))
-    why = Unknown(_NO_GRID.format(call.op))
-    return one(*reads, separable(number, *[why] * len(call.operands[number])))
+    return one(*reads, *entirely(call, "values", coord=Unknown(_NO_GRID.format(call.op))))
 
 
 def _put(call: OpCall, number: int, used: Sequence[int], places: np.ndarray) -> Read:
@@ -117,8 +115,7 @@ def _at_position(call: OpCall, dim: int, values: np.ndarray) -> Along:
 
 
 def _added_to(call: OpCall) -> list[Read]:
-    number = call.operand("self")
-    return [] if number is None else [identity(number, len(call.result))]
+    return separably(call, self=straight(len(call.result)))
 
 
 def _kept(call: OpCall, dim: int, values: np.ndarray, extent: Shape | None = None) -> list[Read]:
@@ -181,10 +178,9 @@ def _indexed_write(call: OpCall, *, replaces: bool) -> Reads:
     reads = _kept(call, dim, values) if replaces else _added_to(call)
     if (number := call.operand("source")) is not None:
         reads.append(along_but(number, len(call.result), {dim: _at_position(call, dim, values)}))
-    if (number := call.operand("value")) is not None:
+    for read in entirely(call, "value"):
         written = IndexSet.of((values.reshape(-1) % call.result[dim]).tolist())
-        alike = [WHOLE] * len(call.operands[number])
-        reads.append(separable(number, *alike, where=((dim, written),)))
+        reads.append(separable(read.operand, *read.coords(), where=((dim, written),)))
     return one(*reads)
 
 
@@ -310,7 +306,5 @@ for _axes in (2, 3):
 
 def _max_pool_backward_by_data(call: OpCall, axes: int) -> Reads:
     why = Unknown("max_pool_backward with indices that depend on the data")
-    numbers = (call.operand(name) for name in ("grad_output", "indices"))
-    rank = len(call.result)
-    space: dict[int, Coord] = dict.fromkeys(range(rank - axes, rank), why)
-    return one(*(along_but(number, rank, space) for number in numbers if number is not None))
+    coords: list[Coord] = [*straight(len(call.result) - axes), *[why] * axes]
+    return one(*separably(call, grad_output=coords, indices=coords))

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fieldwise.axes import IndexSet, Table
-from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
+from fieldwise.capture.torch.registry import OpCall, Reads, known_values, one, rule
 from fieldwise.capture.torch.rules.common import Where, broadcasts, past, source
-from fieldwise.capture.torch.rules.indexing import known_values
 from fieldwise.capture.torch.rules.mask import products, visible
 from fieldwise.capture.torch.rules.product import batched, batches, whole_matrices
 from fieldwise.graph.ir import (
