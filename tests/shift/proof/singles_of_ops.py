@@ -285,6 +285,15 @@ SINGLES_OF_OPS: dict[str, Single] = {
     "a frequency that is repeated": broken(
         _one_frequency_repeated, "single position", result_axis=None, interior=None
     ),
+    # ---------------------------------------------------------------- blocks beside zeros
+    "a block beside one that stays": holds(
+        lambda x: torch.block_diag(x[0, 0], x[0, 1].square().mean().view(1, 1)),
+        result_axis=1, parts=(0, 16), interior=None,
+    ),
+    "a block beside ones, and what they are multiplied with": broken(
+        lambda x: torch.block_diag(torch.ones(4, 4), torch.ones(12, 12), x[0, 0])[:16, :16] * x[0],
+        "varies along the axis", shape=(1, 2, 16, 16), interior=None,
+    ),
     # ---------------------------------------------------------------- constant matrices
     "nearly circulant matrix": broken(
         torch.matmul, "constant matrix", other=_nearly_circulant, interior=None

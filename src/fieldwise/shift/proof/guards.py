@@ -16,6 +16,7 @@ from math import lcm
 from operator import and_
 
 from fieldwise.axes import IndexSet
+from fieldwise.graph.calls import constants_of
 from fieldwise.shift.proof.combine import joined
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import (
@@ -29,8 +30,9 @@ from fieldwise.shift.proof.layout import (
     period_of,
     size_of,
     stays,
+    uniform,
 )
-from fieldwise.shift.proof.signal import BreaksError, DigitGroup, Fault, Moving, Still, blamed
+from fieldwise.shift.proof.signal import BreaksError, DigitGroup, Fault, Moving, blamed
 from fieldwise.shift.proof.windows import side_by_side
 
 GuardSets = Mapping[int, IndexSet]
@@ -126,8 +128,14 @@ def _in_cell(
     for start, stop, readers in runs:
         pieces = [cropped(dims[n], start, stop, tell) for n in readers]
         name = place + len(frame.result) * (start + 1)
-        parts += _all_joined(frame, pieces, name) if pieces else ((Still(stop - start),),)
+        parts += _all_joined(frame, pieces, name) if pieces else _blank(frame, stop - start)
     return side_by_side(parts, tell)
+
+
+def _blank(frame: Frame, size: int) -> Dim:
+    """Places at which no read is at work: alike, where no constants but one fill stand there."""
+    source = frame.node.source
+    return stays(size) if source is None or constants_of(source) else uniform(size)
 
 
 def _all_joined(frame: Frame, dims: Sequence[Dim], place: int) -> Dim:

@@ -92,7 +92,7 @@ def has_spectrum(dim: Dim) -> bool:
 
 def is_uniform(dim: Dim) -> bool:
     """Whether nothing varies along a dimension."""
-    return all(isinstance(digit, Same) for part in dim for digit in part)
+    return len(dim) == 1 and all(isinstance(digit, Same) for digit in dim[0])
 
 
 def period_of(layout: Layout) -> int:
@@ -140,6 +140,10 @@ def _frequencies(dim: Dim, index: AxisMap | Table, border: Border, after: int) -
     digit = dim[0][0]
     if len(dim) > 1 or len(dim[0]) > 1 or not isinstance(digit, Spectrum) or not index.is_single:
         raise BreaksError(Fault("it mixes frequencies", known=False))
+    plain = isinstance(index, AxisMap) and _is_shift(index) and border is Border.DROP
+    if plain and digit.order is None:
+        assert isinstance(index, AxisMap)
+        return ((replace(digit, size=after, first=digit.first + index.offsets[0].first),),)
     landed = (border.land(index(position), digit.size) for position in range(after))
     return ((digit.picked([one.first if one else None for one in landed]),),)
 

@@ -12,6 +12,7 @@ from fieldwise.shift.proof.signal import (
     DigitGroup,
     Fault,
     Moving,
+    Same,
     SignalDigit,
     Still,
     Tell,
@@ -110,6 +111,8 @@ def _continued(left: DigitGroup, right: DigitGroup, tell: Tell) -> DigitGroup | 
         return (blamed(new, (one, two), tell), *left[1:])
     if any(isinstance(digit, Moving | Spectrum) for digit in (*left, *right)):
         return _rows(left, right, tell)
+    if isinstance(one, Same) or isinstance(two, Same):
+        return None
     return (Still(length(left) + length(right)),)
 
 
