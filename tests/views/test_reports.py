@@ -8,6 +8,7 @@ import pickle
 import re
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,8 +22,11 @@ from fieldwise import fold, receptive_fields, streamed
 from fieldwise.capture import load_model
 from fieldwise.cli import app
 from fieldwise.field import UnitField
+from fieldwise.field.unit_connections import connections
 from fieldwise.reports import Report
 from fieldwise.shift import antialias, certify, circular, measure
+from fieldwise.shift.measurement.beside_proof import contradictions
+from fieldwise.shift.repair import periodic_copy
 from fieldwise.tile import (
     AxisLayout,
     Checked,
@@ -202,6 +206,32 @@ def test_an_entry_has_the_name_that_was_asked_for_and_lists_the_others(asked: st
     for entry in (field_json.layer(row), shift_json.value(certificate, output=False)):
         assert entry["name"] == asked
         assert sorted(entry["names"]) == ["stages", "stages.1"]
+
+
+@pytest.mark.parametrize("asked", ["stages", "stages.1"])
+def test_a_single_answer_has_the_name_that_was_asked_for(asked: str):
+    model = Stages().eval()
+    report = receptive_fields(model, SHAPE)
+    assert report.find(asked).name == report[asked].row.name == asked
+    assert report[asked].at(3, 3) == report["stages.1"].at(3, 3)
+    assert certify(model, SHAPE)[asked].name == asked
+    assert connections(model, SHAPE, layer=asked).rows[-1].names[-1] == asked
+    measured = measure(model, SHAPE, shift=2, layers=asked)
+    assert {moved.name for moved in measured.layers} == {asked}
+
+
+@pytest.mark.parametrize(("one", "other"), [("stages", "stages.1"), ("stages.1", "stages")])
+def test_a_contradiction_is_found_whatever_name_either_goes_by(one: str, other: str):
+    model = Stages().eval()
+    certificate = certify(periodic_copy(model, SHAPE), SHAPE)[one]
+    measured = measure(model, SHAPE, shift=2, layers=other)
+    assert certificate.along(2).circular.holds is False
+    proven = replace(certificate, axes=tuple(map(proved, certificate.axes)))
+    assert len(contradictions((proven,), measured)) == len(measured.layers) == 2
+
+
+def proved(axis):
+    return replace(axis, circular=replace(axis.circular, holds=True, period=1))
 
 
 def test_a_glob_asks_for_what_it_matches():

@@ -137,13 +137,16 @@ class FieldReport(Report):
         return True
 
     def find(self, name: str) -> Row:
-        """The row of a value or module path.  Raises UsageError, with close names."""
+        """The row of a value or module path, under that name.
+
+        Raises UsageError for an unknown one, with close names.
+        """
         if not isinstance(name, str):
             raise UsageError(f"A value is asked for by its name, not by {name!r}.")
         value = resolve(self.graph, name)
         if value not in self._by_name:
             raise UsageError(f"'{name}' does not depend on '{self.input.name}'.")
-        return self._by_name[value]
+        return _called(self._by_name[value], name)
 
     def select(self, globs: str | Sequence[str]) -> tuple[Row, ...]:
         """The rows whose name or module path matches a glob.  Raises UsageError if none does.

@@ -21,6 +21,7 @@ from fieldwise.field.analysis import FieldReport, receptive_fields
 from fieldwise.field.pull import pull
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Read
+from fieldwise.graph.names import resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +119,13 @@ def connections(
     report = receptive_fields(model, example, axes=None if axis is None else (axis,))
     if len(report.axes) > 1:
         report = receptive_fields(report.graph, axes=report.axes[:1])
-    name = report.find(report.graph.outputs[0] if layer is None else layer).name
+    asked = report.find(report.graph.outputs[0] if layer is None else layer)
+    name = resolve(report.graph, asked.name)
     wanted = _ancestors(report.graph, name)
     dims = {row.name: _dim(report, row.name) for row in report.rows if row.name in wanted}
-    return _Network(report, report.graph, dims).seen_by(name, unit)
+    found = _Network(report, report.graph, dims).seen_by(name, unit)
+    *below, top = found.rows
+    return replace(found, rows=(*below, replace(top, names=(*top.names[:-1], asked.name))))
 
 
 _Use = tuple[str, int, str, int]

@@ -5,7 +5,6 @@ from fieldwise.shift.certificate import Certificates as Certificates
 from fieldwise.shift.certificate import Circular as Circular
 from fieldwise.shift.certificate import Interior as Interior
 from fieldwise.shift.certificate import Move as Move
-from fieldwise.shift.certificate import to_dict as to_dict
 from fieldwise.shift.exercise import circular_conv as circular_conv
 from fieldwise.shift.exercise import commutes as commutes
 from fieldwise.shift.exercise import translate as translate

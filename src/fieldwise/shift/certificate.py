@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from fieldwise.errors import UsageError
 from fieldwise.graph.graph import Graph
@@ -176,11 +175,14 @@ class Certificates(Report):
         return self.outputs + self.layers
 
     def __getitem__(self, name: str) -> Certificate:
-        """The certificate of a value or module.  Raises UsageError for an unknown one."""
+        """The certificate of a value or module, under that name.
+
+        Raises UsageError for an unknown one.
+        """
         value = resolve(self.graph, name)
         if value not in self.by_value:
             raise UsageError(f"'{name}' does not depend on '{self.input}'.")
-        return self.by_value[value]
+        return replace(self.by_value[value], name=name)
 
     def select(self, globs: str | Sequence[str]) -> tuple[Certificate, ...]:
         """Those whose value or module path matches a glob.  Raises UsageError if none does.
@@ -192,8 +194,3 @@ class Certificates(Report):
             for value, name in matched(self.graph, globs).items()
             if value in self.by_value
         )
-
-
-def to_dict(certificate: Certificate) -> dict[str, Any]:
-    """A certificate as plain data, as ``Certificate.to_dict`` gives it."""
-    return certificate.to_dict()

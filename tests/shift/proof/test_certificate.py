@@ -10,7 +10,7 @@ from torch import nn
 
 from fieldwise.capture.torch import capture
 from fieldwise.errors import UsageError
-from fieldwise.shift import certify, to_dict
+from fieldwise.shift import certify
 
 
 def conv(**options) -> nn.Conv2d:
@@ -152,7 +152,7 @@ def test_circular_padding_alone_must_not_be_larger_than_its_axis(layer, is_condi
 
 
 def test_a_certificate_is_plain_data_for_json() -> None:
-    (axis, _) = to_dict(certify(Heads(), (1, 2, 8, 12)).outputs[1])["axes"]
+    (axis, _) = certify(Heads(), (1, 2, 8, 12)).outputs[1].to_dict()["axes"]
     assert json.loads(json.dumps(axis)) == {
         "axis": 2,
         "size": 8,

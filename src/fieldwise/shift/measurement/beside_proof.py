@@ -30,8 +30,9 @@ def contradictions(
 ) -> tuple[str, ...]:
     """What is proven to hold and measured to be broken, a sentence each: a fault in fieldwise."""
     proven = {
-        (certificate.name, axis.axis): axis.circular.period
+        (name, axis.axis): axis.circular.period
         for certificate in certificates
+        for name in (certificate.name, *certificate.names)
         for axis in certificate.axes
         if axis.circular.holds
     }
