@@ -77,10 +77,6 @@ def draws(inputs: Inputs, *, seed: int = 0) -> Iterator[Inputs]:
             yield tuple(draw(x, x.shape, dice) for x in inputs)
 
 
-Draw = Callable[[Tensor, Sequence[int], torch.Generator], Tensor]
-"""Makes values of the dtype of a tensor, in a shape; of integers and truth values, its own."""
-
-
 def resampled(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:
     """Values in the range of those of ``x``, hardly any like another."""
     values = x.detach().reshape(-1)
