@@ -256,9 +256,9 @@ def _described(
     flat: bool,
 ) -> AxisField:
     """The numbers of a map, for all units or for those at some positions."""
-    seen = index.offsets
+    seen = index.offsets[:units] if sized else index.offsets
     if positions is not None and index.period > 1:
-        seen = tuple(seen[phase] for phase in positions.modulo(index.period))
+        seen = tuple(index.offsets[phase] for phase in positions.modulo(index.period))
     at = 0 if positions is None else positions.first
     middle = units // 2 if positions is None else _member(positions, positions.count // 2)
     first = index(at)

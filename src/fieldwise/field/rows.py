@@ -74,7 +74,8 @@ def summarise(closed: Closed, axes: Sequence[int], source: Shape, *, with_local:
         return _of_all(scene, seen, beside)
     found = cells(seen, beside, layout, dims)
     if found is None:
-        return _of_the_middle(scene, seen, beside)
+        guarded = any(product.where for product in (*seen, *beside))
+        return (_of_the_middle if guarded else _of_all)(scene, seen, beside)
     if len(found) < 2:
         cell = found[0] if found else Cell(whole(layout, dims), seen, beside)
         return _of_all(scene, cell.products, cell.local)

@@ -19,7 +19,7 @@ MANY = "more rectangles than can be told, of many units"
 LIMITS = (DIAGONAL, MIXED, CUTS, UNLIKE, MANY)
 """Reasons why the closed form is only a bound where pulling single units is still exact."""
 
-_FEW, _EACH = 256, 4
+_FEW, _EACH = 512, 4
 """So many products are always kept, and so many for each unit that guards tell apart."""
 MOST = 1 << 13
 """More products than these are never kept."""
