@@ -79,3 +79,24 @@ def test_a_window_that_is_read_by_the_data_is_a_bound_and_says_why() -> None:
     (axis,) = row.axes
     assert (row.exact, axis.extent, axis.stride) == (False, 4, 1)
     assert row.why == "gather with indices that depend on the data"
+
+
+def test_a_few_hundred_rectangles_are_told_one_by_one() -> None:
+    class Rectangles(nn.Module):
+        """From wide and low to narrow and high: no rectangle covers another one."""
+
+        def __init__(self, number: int) -> None:
+            super().__init__()
+            dilations = [(i, number - i) for i in range(1, number)]
+            self.branches = nn.ModuleList(
+                nn.Conv2d(1, 1, 3, dilation=d, padding=d) for d in dilations
+            )
+            self.join = nn.Conv2d(number - 1, 1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.join(torch.cat([branch(x) for branch in self.branches], 1))
+
+    row = receptive_fields(Rectangles(300).eval(), (1, 1, 8, 8))["output"].row
+    assert (row.products, row.extent, row.stride) == (299, (599, 599), (1, 1))
+    assert row.exact
+    assert not row.at_this_size
