@@ -1,4 +1,4 @@
-"""Where an unfinished piece stands, in one small file that is replaced as a whole.
+"""The state of an unfinished piece, in one small file that is replaced as a whole.
 
 It is a help, not a record: without it, or where it is damaged or of another run, a resumed job
 computes the piece, or the pass, from its start.
