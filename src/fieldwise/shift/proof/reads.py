@@ -63,7 +63,7 @@ def from_reads(frame: Frame, treatment: Treatment, *, mixed: bool | None = None)
 
 def _of_read(frame: Frame, treatment: Treatment, read: Read) -> tuple[Advanced, list[Guard]]:
     """What one read makes, and of which indices of the result: of those in any of the guards."""
-    made, guards = Advanced.of(frame.layout(read.operand)), [Guard()]
+    made, guards = Advanced(frame.layout(read.operand), frame.period), [Guard()]
     before = frame.graph.shape(frame.node.operands[read.operand])
     for step, old, new in read.forward(before, frame.result):
         if isinstance(step, Reshape):
