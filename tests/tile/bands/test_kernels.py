@@ -169,6 +169,20 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "product with a constant": lambda x: torch.einsum(
         "bchw,wv->bchv", x, torch.arange(40, dtype=x.dtype).view(8, 5)
     ),
+    "rows weighted by einsum": lambda x: torch.einsum("bchw,h->bchw", x, _MASK[0]),
+    "distances": lambda x: torch.cdist(x.transpose(1, 2)[..., :3, :], _KEYS.transpose(1, 2)),
+    "a form of two inputs": lambda x: F.bilinear(x, x.flip(3), _KEYS[0, :, :8, :8]),
+    "cross product": lambda x: torch.linalg.cross(x, x.flip(3), dim=1),
+    "cross product with constants": lambda x: torch.linalg.cross(x, _KEYS, dim=1),
+    "order of columns": lambda x: x.argsort(3) + x.argsort(1, descending=True),
+    "buckets": lambda x: torch.bucketize(x, torch.linspace(-2, 2, 9, dtype=x.dtype)),
+    "buckets of each row": lambda x: torch.searchsorted(_MASK[:, :9].sort(-1)[0], x[0, 0]),
+    "one of a list": lambda x: x * torch.isin(x.round(), torch.ones(1, dtype=x.dtype)),
+    "classes": lambda x: F.one_hot(x.argmax(3), 8),
+    "looked up": lambda x: F.embedding(x.argmax(3), _MASK),
+    "unreduced loss": lambda x: F.smooth_l1_loss(x, _KEYS, reduction="none"),
+    "unreduced loss of two": lambda x: F.huber_loss(x, x.flip(1), reduction="none"),
+    "windows that roll around in columns": lambda x: F.unfold(x[:, :, :, :4], (1, 2))[..., :4],
     "space to depth by views": _space_to_depth,
     "channels shuffled by views": lambda x: (
         x.repeat(1, 2, 1, 1)
@@ -228,10 +242,6 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
         "count from the first row",
     ),
     "one row": (lambda x: x[:, :, 3], "picks fixed rows"),
-    "rows weighted by einsum": (
-        lambda x: torch.einsum("bchw,h->bchw", x, torch.arange(20, dtype=x.dtype)),
-        "other numbers for each row",
-    ),
     "causal attention to constants": (
         lambda x: F.scaled_dot_product_attention(x, _KEYS.float(), _KEYS.float(), is_causal=True),
         r"\(attention\): it treats rows by their position",
@@ -240,8 +250,8 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
         lambda x: F.conv1d(x[0], torch.ones(20, 1, 3), groups=20),
         r"\(conv\): it cannot be run on fewer rows",
     ),
-    "one window of all rows": (lambda x: x.unfold(2, 20, 1), "one window of all rows"),
-    "no executor": (lambda x: x.triu(), "running this op on a band of rows is not supported"),
+    "one window of all rows": (lambda x: x.unfold(2, 20, 1), "gives as many rows whatever"),
+    "a triangle": (lambda x: x.triu(), r"\(triu\): it treats rows by their position"),
     "rows written at a list": (_rows_put, "at places of the streamed axis"),
     "kernel from the data": (lambda x: F.conv2d(x, x[:, :, :3, :3]), r"\(conv\)"),
     "diagonal": (lambda x: x.diagonal(dim1=2, dim2=3), "diagonal"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,10 +11,9 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.capture.torch.autocast import as_recorded
-from fieldwise.capture.torch.overloads import is_element_wise
 from fieldwise.collecting import uncollected
 from fieldwise.errors import Reason, UsageError
-from fieldwise.graph.calls import arguments, changed, constants_of, operator_of, replay
+from fieldwise.graph.calls import arguments, changed, constants_of, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Call, Node, Read, Ref, Reshape, Shape, numel
 from fieldwise.graph.live import live_values
@@ -25,7 +24,7 @@ from fieldwise.tile.bands.kernels import (
     Rows,
     Site,
     find_maker,
-    pointwise,
+    replayed,
 )
 from fieldwise.tile.bands.kernels.layout import reshaped
 from fieldwise.tile.bands.program import Op, Program, Streamed
@@ -339,17 +338,11 @@ class _Compiler:
 
 
 def _executor(site: Site) -> Executor:
-    """The executor of a site.  Raises Blocked where there is none."""
-    target = operator_of(site.call.target)
-    if target is not None and is_element_wise(target):
-        return pointwise(site)
+    """The kernel of a site's op, else its call made again.  Raises Blocked where neither goes."""
     (*_, read) = site.node.reads[site.result] or (None,)
     if read is not None and read.steps == (Reshape(),) and site.node.op == "reshape":
         return reshaped(site)
-    maker: Callable[[Site], Executor] | None = find_maker(site.node.op)
-    if maker is None:
-        raise Blocked("running this op on a band of rows is not supported")
-    return maker(site)
+    return (find_maker(site.node.op) or replayed)(site)
 
 
 _UNCUT = ("conv", "max_pool", "avg_pool", "unfold", "reshape", "pixel_unshuffle")

@@ -186,6 +186,11 @@ def _with_elements(shape: Shape) -> Shape:
     return tuple(size or 1 for size in shape)
 
 
+def _driving(step: Separable) -> set[int]:
+    """The dimensions of the result that some dimension of what is read follows."""
+    return {coord.dim for coord in step.coords if isinstance(coord, Along)}
+
+
 def place_along(read: Read, dim: int, result: Shape) -> int | None:
     """The operand dimension of which row i of result dimension ``dim`` reads index i alone.
 
@@ -193,8 +198,8 @@ def place_along(read: Read, dim: int, result: Shape) -> int | None:
 
     Raises Blocked where a row reads otherwise, or where rows are told apart by their position.
     """
-    step = read.single
-    if step is None:
+    *before, step = read.steps
+    if not isinstance(step, Separable) or (before and dim in _driving(step)):
         raise Blocked("it is not known which rows of a constant it reads")
     if any(place == dim for place, _ in step.where):
         raise Blocked("it treats rows by their position along the axis")

@@ -7,10 +7,10 @@ from fieldwise.tile.bands.kernels import pool as _pool  # noqa: F401
 from fieldwise.tile.bands.kernels import recurrent as _recurrent  # noqa: F401
 from fieldwise.tile.bands.kernels import resample as _resample  # noqa: F401
 from fieldwise.tile.bands.kernels import writing as _writing  # noqa: F401
-from fieldwise.tile.bands.kernels.passing import pointwise as pointwise
 from fieldwise.tile.bands.kernels.registry import Executor as Executor
 from fieldwise.tile.bands.kernels.registry import KernelRun as KernelRun
 from fieldwise.tile.bands.kernels.registry import Link as Link
 from fieldwise.tile.bands.kernels.registry import Rows as Rows
 from fieldwise.tile.bands.kernels.registry import Site as Site
 from fieldwise.tile.bands.kernels.registry import find_maker as find_maker
+from fieldwise.tile.bands.kernels.replayed import replayed as replayed

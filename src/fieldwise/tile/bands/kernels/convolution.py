@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name
-from fieldwise.tile.bands.kernels.passing import passing
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
+from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
 
 
@@ -66,7 +66,7 @@ def _conv(site: Site) -> Executor:
         raise Blocked("conv_tbc cannot be run on a band; use conv1d")
     number, link = site.only("input")
     if not _is_spatial(site):
-        return passing(site)
+        return replayed(site)
     window = KernelWindow.of(site)
     convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[len(window.stride) - 1]
     padding, explicit = window.others()
@@ -95,7 +95,7 @@ def _is_spatial(site: Site) -> bool:
 def _conv_transpose(site: Site) -> Executor:
     number, link = site.only("input")
     if not _is_spatial(site):
-        return passing(site)
+        return replayed(site)
     window = KernelWindow.of(site)
     axes, axis, dim = len(window.stride), window.axis, site.dim
     convolve = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[axes - 1]

@@ -85,22 +85,6 @@ def _parts(site: Site, dim: int) -> list[_Part]:
     return parts
 
 
-@executor("stack")
-def _stack(site: Site) -> Executor:
-    dim = site.given["dim"] % len(site.shape)
-    inner, endless = site.dim - (dim < site.dim), site.endless
-    parts = [
-        _Part(item.operand if isinstance(item, Ref) else item, 0, site.rows)
-        for item in site.given["tensors"]
-    ]
-    parts = [part.uniform(inner, endless=endless) for part in parts]
-
-    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        return (torch.stack([part.rows(rows, inner, lo, hi) for part in parts], dim),)
-
-    return Executor(run)
-
-
 # -------------------------------------------------------------------- padding
 
 

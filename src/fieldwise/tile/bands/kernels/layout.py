@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from fieldwise.axes import Border
-from fieldwise.graph.calls import replay
 from fieldwise.graph.ir import Along, Coord, Ref
 from fieldwise.tile.bands.follow import Regroup
 from fieldwise.tile.bands.kernels.constants import POSITIONAL
-from fieldwise.tile.bands.kernels.passing import passing
 from fieldwise.tile.bands.kernels.registry import Executor, KernelRun, Link, Rows, Site, executor
+from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
 
 
@@ -46,33 +45,6 @@ def _expand(site: Site) -> Executor:
     return Executor(lambda rows, lo, hi: (rows.inside(number, lo, hi).expand(site.band(hi - lo)),))
 
 
-@executor("pixel_shuffle", "pixel_unshuffle")
-def _shuffled(site: Site) -> Executor:
-    """Operand row i holds the result rows from i·m/n on."""
-    number, link = site.only("self")
-    before, after = link.shape[link.dim], site.rows
-
-    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        start, stop = link.reach.span(lo, hi)
-        (y,) = replay(site.call, [rows.inside(number, start, stop)])
-        return (y.narrow(site.dim, lo - start * after // before, hi - lo),)
-
-    return Executor(run)
-
-
-@executor("unfold")
-def _unfold(site: Site) -> Executor:
-    """Windows as data (Tensor.unfold); it pads nothing."""
-    number, link = site.only("self")
-    if site.given["dimension"] % len(link.shape) != link.dim:
-        return passing(site)
-    if site.dim != link.dim:
-        raise Blocked("it is one window of all rows, which are its taps")
-    return Executor(
-        lambda rows, lo, hi: replay(site.call, [rows.inside(number, *link.reach.span(lo, hi))])
-    )
-
-
 # -------------------------------------------------------------------- picking rows
 
 
@@ -86,7 +58,7 @@ def _picked(site: Site) -> Executor:
     if site.node.op == "index" and _entries(site, link)[link.dim] is not None:
         return Executor(_index_rows(site, number, link))
     if link.keeps(site.rows):
-        return passing(site)
+        return replayed(site)
     raise Blocked("it picks rows and changes other axes at once")
 
 

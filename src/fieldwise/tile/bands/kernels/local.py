@@ -9,19 +9,20 @@ would read them, while one whose values vary from row to row (a mask) is cut wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
+from fieldwise.capture.torch.overloads import on_device
 from fieldwise.capture.torch.rereading import reread
-from fieldwise.capture.torch.results import run_on_meta
+from fieldwise.capture.torch.results import META, run_on_meta
 from fieldwise.graph.calls import constants_of, opened, replay
-from fieldwise.graph.ir import Call, Read, Unknown
+from fieldwise.graph.ir import Call, Read, Shape, Unknown
 from fieldwise.tile.bands.follow import follow, place_along
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
-from fieldwise.tile.bands.kernels.registry import KernelRun, Link, Rows, Site
+from fieldwise.tile.bands.kernels.registry import KernelRun, Link, Rows, Site, without_data
 from fieldwise.tile.errors import Blocked
 
 
@@ -44,6 +45,14 @@ class _Constant:
         if site.endless and tensor.shape[dim] > 1:
             raise Blocked(POSITIONAL)
         return cls(tensor, dim)
+
+    def with_rows(self, rows: int) -> Tensor:
+        """The same with so many rows, without data."""
+        return (
+            self.tensor.to("meta")
+            if self.dim is None
+            else without_data(self.tensor.shape, self.dim, rows, self.tensor.dtype)
+        )
 
     def rows(self, lo: int, hi: int) -> Tensor:
         """What of it belongs to the rows [lo, hi)."""
@@ -124,10 +133,11 @@ def _opened(site: Site) -> tuple[Call, list[_Constant]]:
         mine = [read for read in reads if read.operand == number]
         if link is not None and not all(_keeps_rows(site, link, read) for read in mine):
             raise Blocked("a row of its result reads other rows than itself")
+    asks = all(read.kind.combines == "asked" for read in reads if read.operand < len(shapes))
     constants = list[_Constant]()
     for number, tensor in enumerate(found.constants, start=len(shapes)):
         mine = [read for read in reads if read.operand == number]
-        if any(isinstance(coord, Unknown) for read in mine for coord in read.coords()):
+        if not asks and any(isinstance(coord, Unknown) for r in mine for coord in r.coords()):
             raise Blocked("it is not known which rows of a constant it reads")
         constants.append(_Constant.of(site, tensor, _place(site, mine)))
     return found.call, constants
@@ -157,25 +167,23 @@ def _check_one_row_fewer(site: Site, call: Call, constants: Sequence[_Constant])
     fewer = site.rows - 1
     if fewer < 1:
         return
-    given = [
-        None if link is None else _meta([*link.shape], link.dim, fewer, link.dtype)
-        for link in site.links
-    ]
-    given += [
-        _meta([*constant.tensor.shape], constant.dim, fewer, constant.tensor.dtype)
-        for constant in constants
-    ]
-    try:
-        made = replay(call, given, by=run_on_meta)
-    except (RuntimeError, IndexError, ValueError, TypeError) as why:
-        first = str(why).strip().splitlines()[0][:120]
-        raise Blocked(f"it cannot be run on fewer rows than it was made for ({first})") from None
-    shape = tuple(made[min(site.result, len(made) - 1)].shape)
-    if shape != tuple(site.band(fewer)):
+    given = site.without_data(fewer - site.rows)
+    given += [constant.with_rows(fewer) for constant in constants]
+    if shapes_of(call, given)[site.result] != tuple(site.band(fewer)):
         raise Blocked("it gives as many rows whatever it is given")
 
 
-def _meta(shape: list[int], dim: int | None, rows: int, dtype: torch.dtype) -> Tensor:
-    if dim is not None:
-        shape[dim] = rows
-    return torch.empty(shape, dtype=dtype, device="meta")
+def shapes_of(call: Call, given: Sequence[Tensor | None]) -> list[Shape]:
+    """The shapes of what a call makes of tensors without data.
+
+    Raises Blocked where torch refuses to make it.
+    """
+    try:
+        return [tuple(one.shape) for one in replay(call, given, by=_on_meta)]
+    except (RuntimeError, IndexError, ValueError, TypeError) as why:
+        first = str(why).strip().splitlines()[0][:120]
+        raise Blocked(f"it cannot be run on fewer rows than it was made for ({first})") from None
+
+
+def _on_meta(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    return run_on_meta(target, *on_device(META, args, kwargs))

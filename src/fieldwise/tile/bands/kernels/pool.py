@@ -13,8 +13,8 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name
 from fieldwise.tile.bands.kernels.convolution import per_axis
-from fieldwise.tile.bands.kernels.passing import passing
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Link, Rows, Site, executor
+from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
 
 
@@ -48,7 +48,7 @@ def _axes(site: Site) -> int:
 @executor("max_pool")
 def _max_pool(site: Site) -> Executor:
     if _spatial_axis(site) < 0:
-        return _row_major(passing(site)) if _is_unbatched_volume(site) else passing(site)
+        return _row_major(replayed(site)) if _is_unbatched_volume(site) else replayed(site)
     number, link, axis, options = _arguments(site)
     axes = len(options["kernel_size"])
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[axes - 1]
@@ -99,7 +99,7 @@ class _RowMajor:
 def _avg_pool(site: Site) -> Executor:
     """Windows are summed with zeros; a window that counts fewer rows than it has is scaled up."""
     if _spatial_axis(site) < 0:
-        return passing(site)
+        return replayed(site)
     number, link, axis, options = _arguments(site)
     axes = len(options["kernel_size"])
     pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[axes - 1]
@@ -132,7 +132,7 @@ def _adaptive_pool(site: Site) -> Executor:
     """Row by row: the windows of an adaptive pool differ in length."""
     axes, axis = _axes(site), _spatial_axis(site)
     if axis < 0:
-        return passing(site)
+        return replayed(site)
     number, link = site.only("self")
     if site.result:
         raise Blocked("the positions of its maxima are used, and these count from the first row")

@@ -11,8 +11,8 @@ from fieldwise.axes import Border
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.graph.calls import op_name, rebind, replay
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform
-from fieldwise.tile.bands.kernels.passing import passing
 from fieldwise.tile.bands.kernels.registry import Executor, KernelRun, Link, Rows, Site, executor
+from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
@@ -68,7 +68,7 @@ def _samples(site: Site, number: int) -> KernelRun:
 def _cumulative(site: Site) -> Executor:
     number, link = site.only("self")
     if link.keeps(site.rows):
-        return passing(site)
+        return replayed(site)
     name = op_name(site.node)
     if name not in ("cumsum", "cumprod"):
         raise Blocked(f"{name} along the streamed axis cannot be run on a band yet")

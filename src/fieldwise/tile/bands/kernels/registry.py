@@ -31,9 +31,20 @@ class Link:
     reach: RowReach
     dtype: torch.dtype = torch.float32
 
+    @property
+    def rows(self) -> int:
+        """Rows of the operand."""
+        return self.shape[self.dim]
+
     def keeps(self, rows: int) -> bool:
         """Whether each of the result's ``rows`` rows is the operand's row of the same number."""
-        return self.map.is_identity and self.shape[self.dim] == rows
+        return self.map.is_identity and self.rows == rows
+
+
+def without_data(shape: Shape, dim: int | None, rows: int, dtype: torch.dtype) -> Tensor:
+    """A tensor on the meta device, with so many rows along one dimension if that is given."""
+    sizes = [rows if place == dim else size for place, size in enumerate(shape)]
+    return torch.empty(sizes, dtype=dtype, device="meta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +76,45 @@ class Site:
         return self.shape[self.dim]
 
     @property
+    def streamed(self) -> list[tuple[int, Link]]:
+        """The streamed operands, by number."""
+        return [(number, link) for number, link in enumerate(self.links) if link is not None]
+
+    @property
     def endless(self) -> bool:
         """Whether the total length is not known; then ``rows`` means nothing."""
-        return any(link is not None and link.reach.size is None for link in self.links)
+        return any(link.reach.size is None for _, link in self.streamed)
 
     def only(self, name: str) -> tuple[int, Link]:
         """The operand that argument ``name`` is, where it is the only streamed one.
 
         Raises Blocked otherwise.
         """
-        streamed = [number for number, link in enumerate(self.links) if link is not None]
         given = self.given.get(name)
-        if not isinstance(given, Ref) or streamed != [given.operand]:
+        if not isinstance(given, Ref) or [n for n, _ in self.streamed] != [given.operand]:
             raise Blocked(f"another argument than '{name}' depends on the input")
-        link = self.links[streamed[0]]
-        assert link is not None
-        return streamed[0], link
+        return self.streamed[0]
 
     def single(self) -> tuple[int, Link]:
         """The only streamed operand.  Raises Blocked where there are several."""
-        found = [(number, link) for number, link in enumerate(self.links) if link is not None]
-        if len(found) != 1:
+        if len(self.streamed) != 1:
             raise Blocked("several of its arguments depend on the input")
-        return found[0]
+        return self.streamed[0]
 
     def operands(self, rows: Rows, lo: int, hi: int) -> list[Tensor | None]:
         """The same rows of every streamed operand, None for the others."""
         return [
             None if link is None else rows.inside(number, lo, hi)
             for number, link in enumerate(self.links)
+        ]
+
+    def without_data(self, more: int) -> list[Tensor | None]:
+        """The streamed operands without data, with so many rows more; None for the others."""
+        return [
+            None
+            if link is None
+            else without_data(link.shape, link.dim, link.rows + more, link.dtype)
+            for link in self.links
         ]
 
     def band(self, rows: int) -> list[int]:

@@ -17,7 +17,6 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name
 from fieldwise.tile.bands.kernels.layout import take
-from fieldwise.tile.bands.kernels.passing import passing
 from fieldwise.tile.bands.kernels.registry import (
     ENDLESS,
     Executor,
@@ -27,6 +26,7 @@ from fieldwise.tile.bands.kernels.registry import (
     Site,
     executor,
 )
+from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
@@ -63,7 +63,7 @@ class _Resize:
           "upsample_bicubic")  # fmt: skip
 def _upsample(site: Site) -> Executor:
     if site.dim < _SPATIAL:
-        return passing(site)
+        return replayed(site)
     number, link = site.only("input" if "input" in site.given else "self")
     resize = _Resize.of(site)
     if resize.name.endswith("_aa"):

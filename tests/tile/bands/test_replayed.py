@@ -1,0 +1,146 @@
+"""Ops that nobody gave a kernel: what their reads and kinds say is enough to stream them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fieldwise.axes import AxisMap, Border
+from fieldwise.capture.torch import registry
+from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
+from fieldwise.capture.torch.rules.common import along_but, source
+from fieldwise.errors import Refused
+from fieldwise.graph.ir import Along
+from fieldwise.graph.kinds import ANY, DRAWN, PLACE, UNKNOWN_KIND, Kind
+from fieldwise.testing import check_streamed
+from fieldwise.tile import streamed
+
+
+@torch.library.custom_op("replayed::combed", mutates_args=())
+def combed(x: Tensor, taps: list[int], stride: int, copies: int) -> Tensor:
+    """Of each ``stride``-th row the cubes of the rows at ``taps`` around it, ``copies`` times."""
+    reach = max(map(abs, taps))
+    padded = torch.nn.functional.pad(x, (0, 0, reach, reach))
+    rows = x.shape[-2]
+    found = sum(padded[..., reach + tap : reach + tap + rows : stride, :] ** 3 for tap in taps)
+    return found.repeat_interleave(copies, -2)
+
+
+@combed.register_fake
+def _(x: Tensor, taps: list[int], stride: int, copies: int) -> Tensor:
+    return x.new_empty(*x.shape[:-2], -(-x.shape[-2] // stride) * copies, x.shape[-1])
+
+
+@torch.library.custom_op("replayed::mirrored", mutates_args=())
+def mirrored(x: Tensor, other: Tensor) -> Tensor:
+    """The product of a row and of the other's next but one, which is reflected at the end."""
+    rows = torch.arange(x.shape[-2]) + 2
+    last = x.shape[-2] - 1
+    return x * other[..., last - (last - rows).abs(), :]
+
+
+@mirrored.register_fake
+def _(x: Tensor, other: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _rows(call: OpCall, name: str, index: AxisMap, border: Border = Border.DROP) -> Reads:
+    number, shape = source(call, name)
+    row = len(shape) - 2
+    return one(along_but(number, len(shape), {row: Along(row, index, border)}))
+
+
+def _combed(call: OpCall) -> Reads:
+    reads = None
+    for tap in call["taps"]:
+        index = AxisMap.affine(call["stride"], tap)
+        reads = index if reads is None else reads.union(index)
+    assert reads is not None
+    return _rows(call, "x", AxisMap(reads.advance, reads.offsets * call["copies"]))
+
+
+def _mirrored(call: OpCall) -> Reads:
+    ((itself,),) = _rows(call, "x", AxisMap.affine(1))
+    ((next_but_one,),) = _rows(call, "other", AxisMap.affine(1, 2), Border.REFLECT)
+    return one(itself, next_but_one)
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The two ops with rules of this kind."""
+    given: Kind = getattr(request, "param", ANY)
+    rule("replayed::combed", kind=given)(_combed)
+    rule("replayed::mirrored", kind=given)(_mirrored)
+    yield
+    for name in ("combed", "mirrored"):
+        del registry._RULES[f"replayed::{name}"]
+
+
+class Net(nn.Module):
+    """One of the ops between convolutions."""
+
+    def __init__(self, taps: list[int] | None, stride: int = 1, copies: int = 1) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 1, 3, padding=1)
+        self.taps, self.stride, self.copies = taps, stride, copies
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        if self.taps is None:
+            return self.last(mirrored(x, x.sin()))
+        return self.last(combed(x, self.taps, self.stride, self.copies))
+
+
+NETS = {
+    "rows beside": Net([-1, 2]),
+    "every second row": Net([-3, 1], stride=2),
+    "each row thrice": Net([-1, 0], copies=3),
+    "each third row twice": Net([-2, 1, 2], stride=3, copies=2),
+    "rows ahead only": Net([4]),
+    "rows behind only": Net([-4], stride=2),
+    "each row by itself": Net([0]),
+}
+
+
+@pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS)
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_an_op_with_reads_and_a_kind_streams(net: Net, axis: int) -> None:
+    image = torch.randn(1, 1, 23, 14, generator=torch.Generator().manual_seed(1))
+    assert check_streamed(net, image, axis=axis).verdict == "exact"
+
+
+@pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_two_operands_are_read_together(axis: int) -> None:
+    image = torch.randn(1, 1, 23, 14, generator=torch.Generator().manual_seed(1))
+    assert check_streamed(Net(None), image, axis=axis).verdict == "exact"
+
+
+@pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (UNKNOWN_KIND, "running this op on a band of rows is not supported"),
+        (DRAWN, "it draws random numbers"),
+        (PLACE, "it tells places, which count from the first row"),
+    ],
+    indirect=["kind"],
+)
+def test_what_a_kind_does_not_claim_is_refused(why: str) -> None:
+    image = torch.empty(1, 1, 23, 14)
+    with pytest.raises(Refused, match=r"\(combed\): " + why):
+        streamed(Net([-1, 2]), image).plan(image.shape)
+
+
+@pytest.mark.usefixtures("kind")
+def test_rows_of_a_stream_without_an_end_are_those_of_the_whole() -> None:
+    net, image = Net([-3, 1], stride=2), torch.randn(1, 1, 40, 8)
+    session = streamed(net, image[:, :, :16]).session()
+    with torch.no_grad():
+        found = [session.push(image[:, :, at : at + 5]) for at in range(0, 40, 5)]
+        found.append(session.close())
+        torch.testing.assert_close(torch.cat(found, -2), net(image))
