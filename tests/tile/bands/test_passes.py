@@ -101,6 +101,11 @@ OTHER_AXES = {
     "a mean of columns": lambda x: x - F.adaptive_avg_pool1d(x, 1),
     "a mean of rows and columns": lambda x: x - x.mean((1, 2), keepdim=True),
     "areas of columns": lambda x: F.interpolate(x, size=3, mode="area"),
+    "the largest row, whose number is not asked for": lambda x: x - x.max(1, keepdim=True)[0],
+    "the largest of a pool": lambda x: x - F.adaptive_max_pool1d(x.mT, 1).mT,
+    "the least and the largest": lambda x: torch.sub(*x.aminmax(dim=1, keepdim=True)) * x,
+    "length of columns": lambda x: F.normalize(x, dim=1),
+    "whether any row is large": lambda x: x * (x > 2).any(1, keepdim=True),
     "instance norm": lambda x: F.instance_norm(x),
     "batch norm of its own": lambda x: F.batch_norm(x, None, None, training=True),
     "native group norm with its statistics": lambda x: torch.cat(
@@ -122,6 +127,13 @@ def test_groups_of_channels_along_the_streamed_axis_are_refused():
     run = streamed(Function(lambda x: F.group_norm(x, 4)).eval(), torch.empty(1, 32, 6), axis=-2,
                    global_ops="multipass")  # fmt: skip
     with pytest.raises(StreamError, match=r"\(group_norm\): a row of its result reads other rows"):
+        run.plan((1, 32, 6))
+
+
+def test_the_number_of_the_largest_row_is_not_summed_up():
+    run = streamed(Function(lambda x: x.max(1)).eval(), torch.empty(1, 32, 6), axis=-2,
+                   global_ops="multipass")  # fmt: skip
+    with pytest.raises(StreamError, match=r"\(max\): .*\n.*neither be streamed nor summed up"):
         run.plan((1, 32, 6))
 
 

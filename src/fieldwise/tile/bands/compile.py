@@ -30,7 +30,7 @@ from fieldwise.tile.bands.kernels.layout import reshaped
 from fieldwise.tile.bands.program import Op, Program, Streamed
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.bands.schedule import Dependence, Wiring
-from fieldwise.tile.bands.statistics import KnownStatistics, statistic
+from fieldwise.tile.bands.statistics import KnownStatistics, statistic_of
 from fieldwise.tile.errors import Blocked, StreamError, fault, reason
 from fieldwise.written import counted
 
@@ -120,7 +120,7 @@ class _Compiler:
         if self.known is not None:
             found = {n: self.known.values[n] for n in node.results if n in self.known.values}
             self.fixed.update((name, value) for name, value in found.items() if name in live)
-            if node.results[0] in found:
+            if found and all(n in found or n not in live for n in node.results):
                 return
         if all(name in self.fixed for name in node.operands):
             if self.supposed.intersection(node.operands):
@@ -209,15 +209,14 @@ class _Compiler:
 
         What can be summed up is supposed to be known; what else keeps the rows, to be streamed.
         """
-        shape = self.graph.shape(node.operands[0])
-        shapes = [self.graph.shape(name) for name in node.results]
-        one = statistic(node, dim, shape, shapes)
+        one = statistic_of(self.graph, node, dim)
         self.summable = self.summable and one is not None
         if one is not None and not one.normalises:
             self._suppose_known(node.results)
             return
         rows = self.graph.shape(self._first_streamed(node))[dim]
-        for name, found in zip(node.results, shapes, strict=True):
+        for name in node.results:
+            found = self.graph.shape(name)
             if len(found) > dim and found[dim] == rows:
                 self._value(name, dim)
             else:

@@ -25,7 +25,7 @@ from fieldwise.tile.bands.statistics import (
     PartialSums,
     Statistic,
     planned,
-    statistic,
+    statistic_of,
 )
 from fieldwise.tile.errors import StreamError, reason
 
@@ -50,7 +50,7 @@ class Pass:
     def statistics(self) -> list[Statistic]:
         """What is summed up for each node, of no rows yet."""
         return [
-            _required(_statistic(self.graph, node, self.program.values[value].dim))
+            _required(statistic_of(self.graph, node, self.program.values[value].dim))
             for value, node in self.summed
         ]
 
@@ -117,7 +117,7 @@ def next_pass(
     refusals = []
     for node, why, dim in blocked:
         has_not_helped = node.results[0] in {*known.values, *known.affine}
-        if has_not_helped or _statistic(graph, node, dim) is None:
+        if has_not_helped or statistic_of(graph, node, dim) is None:
             refusals.append(reason(node, why))
         else:
             summed.setdefault(node.operands[0], []).append(node)
@@ -206,11 +206,6 @@ def _joined(parts: Iterable[KnownStatistics]) -> KnownStatistics:
     for one in parts:
         known = known.joined(one)
     return known
-
-
-def _statistic(graph: Graph, node: Node, dim: int) -> Statistic | None:
-    shapes = [graph.shape(name) for name in node.results]
-    return statistic(node, dim, graph.shape(node.operands[0]), shapes)
 
 
 def _required(one: Statistic | None) -> Statistic:

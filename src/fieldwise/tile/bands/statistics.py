@@ -6,7 +6,7 @@ formulae and a pairwise algorithm for computing sample variances" (1979), Eq. 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Protocol
@@ -14,9 +14,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fieldwise.graph.calls import arguments, replay
+from fieldwise.graph.calls import arguments, rebind, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Coord, Node, Shape, Whole
+from fieldwise.graph.live import live_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,24 @@ def planned(one: Statistic, graph: Graph, device: torch.device) -> KnownStatisti
     return KnownStatistics(zeros, {name: (unit, unit)})
 
 
-def statistic(node: Node, dim: int, shape: Shape, results: Sequence[Shape]) -> Statistic | None:
+def statistic_of(graph: Graph, node: Node, dim: int) -> Statistic | None:
+    """The statistic of a node of a graph whose only operand is streamed along ``dim``, or None."""
+    live = live_values(graph)
+    wanted = [number for number, name in enumerate(node.results) if name in live]
+    shapes = [graph.shape(name) for name in node.results]
+    return statistic(node, dim, graph.shape(node.operands[0]), shapes, wanted)
+
+
+def statistic(
+    node: Node,
+    dim: int,
+    shape: Shape,
+    results: Sequence[Shape],
+    wanted: Sequence[int] | None = None,
+) -> Statistic | None:
     """The statistic of a node whose only operand has this shape and is streamed along ``dim``.
+
+    wanted: the results that are used, by number; all of them by default
 
     None where the node is none that can be summed up, or where its results read less than all of
     the streamed axis: then what one band gives says nothing of the others.  Where the operand has
@@ -93,8 +110,9 @@ def statistic(node: Node, dim: int, shape: Shape, results: Sequence[Shape]) -> S
         or not _reads_whole(node, dim, shape[dim], results)
     ):
         return None
-    if node.op in _COMBINED and len(results) == 1:
-        return _Combined(node, dim, results[0])
+    wanted = range(len(results)) if wanted is None else wanted
+    if all(read.kind.joins for number in wanted for read in node.reads[number]):
+        return _Joined.of(node, dim, shape, results, tuple(wanted))
     if node.op in ("var", "std", "var_mean", "std_mean"):
         return _Spread(node, results)
     groups = _groups(node, shape) if len(results) <= _NORMALISED else None
@@ -145,59 +163,91 @@ def _same_shape(one: Tensor, other: Shape) -> None:
 # -------------------------------------------------------------------- reductions
 
 
-_COMBINED: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mean": torch.add, "adaptive_avg_pool": torch.add, "sum": torch.add, "prod": torch.mul,
-    "amax": torch.maximum, "max": torch.maximum, "adaptive_max_pool": torch.maximum,
-    "amin": torch.minimum, "min": torch.minimum, "logsumexp": torch.logaddexp,
-    "all": torch.logical_and, "any": torch.logical_or,
-}  # fmt: skip
-_WEIGHTED = ("mean", "adaptive_avg_pool")
-
-
 @dataclass(slots=True)
-class _Combined:
-    """A reduction: the call on each band, combined; means weighted by their rows."""
+class _Joined:
+    """A reduction that makes the whole of its own parts: means are weighted by their rows.
+
+    kept:  the shape of what is reduced, with one index in each dimension that is read whole
+    wanted: the results that are summed up, by number
+    """
 
     node: Node
     dim: int
-    shape: Shape
-    total: Tensor | None = None
+    kept: Shape
+    results: Sequence[Shape]
+    wanted: tuple[int, ...]
+    totals: tuple[Tensor, ...] = ()
     rows: int = 0
     dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def of(
+        cls, node: Node, dim: int, shape: Shape, results: Sequence[Shape], wanted: tuple[int, ...]
+    ) -> _Joined | None:
+        """None where the call cannot be made of a part of the rows (a pool as long as all)."""
+        first = node.reads[wanted[0]][0].single
+        assert first is not None
+        assert node.source is not None
+        kept = tuple(
+            1 if _is_whole(coord, size, results[wanted[0]]) else size
+            for coord, size in zip(first.coords, shape, strict=True)
+        )
+        row = torch.empty([1 if d == dim else n for d, n in enumerate(shape)], device="meta")
+        try:
+            made = replay(node.source, [row])
+        except (RuntimeError, IndexError, ValueError, TypeError):
+            return None
+        alike = all(tuple(made[number].shape) == tuple(results[number]) for number in wanted)
+        return cls(node, dim, kept, results, wanted) if alike else None
 
     @property
     def normalises(self) -> bool:
         """See Statistic."""
         return False
 
+    def _combines(self, number: int) -> str:
+        return self.node.reads[number][0].kind.combines
+
     def add(self, rows: Tensor) -> None:
         """See Statistic."""
         assert self.node.source is not None
-        (found,) = replay(self.node.source, [rows])
-        _same_shape(found, self.shape)
-        dtype, count = found.dtype, rows.shape[self.dim]
-        if found.is_floating_point():
-            found = found.double()
-        found = found * count if self.node.op in _WEIGHTED else found
-        self.join((dtype, count, (found,)))
+        made, count = replay(self.node.source, [rows]), rows.shape[self.dim]
+        found = []
+        for number in self.wanted:
+            part = made[number].double() if made[number].is_floating_point() else made[number]
+            found.append(part * count if self._combines(number) == "mean" else part)
+        self.join((made[self.wanted[0]].dtype, count, tuple(found)))
 
     def part(self) -> PartialSums:
         """See Statistic."""
-        assert self.total is not None
-        return self.dtype, self.rows, (self.total,)
+        return self.dtype, self.rows, self.totals
 
     def join(self, part: PartialSums) -> None:
         """See Statistic."""
-        self.dtype, count, (found,) = part
-        _same_shape(found, self.shape)
-        self.total = found if self.total is None else _COMBINED[self.node.op](self.total, found)
+        self.dtype, count, found = part
+        for number, one in zip(self.wanted, found, strict=True):
+            _same_shape(one, self.results[number])
+        if self.totals:
+            found = tuple(map(self._joined, self.wanted, self.totals, found))
+        self.totals = found
         self.rows += count
+
+    def _joined(self, number: int, total: Tensor, part: Tensor) -> Tensor:
+        if self._combines(number) in ("mean", "sum"):
+            return total + part
+        assert self.node.source is not None
+        both = torch.cat([total.reshape(self.kept), part.reshape(self.kept)], self.dim)
+        wide = {"dtype": None} if "dtype" in arguments(self.node) else {}
+        return replay(rebind(self.node.source, wide), [both])[number]
 
     def known(self) -> KnownStatistics:
         """See Statistic."""
-        assert self.total is not None
-        value = self.total / self.rows if self.node.op in _WEIGHTED else self.total
-        return KnownStatistics({self.node.results[0]: value.to(self.dtype)})
+        return KnownStatistics({
+            self.node.results[number]: (
+                total / self.rows if self._combines(number) == "mean" else total
+            ).to(self.dtype)
+            for number, total in zip(self.wanted, self.totals, strict=True)
+        })  # fmt: skip
 
 
 # -------------------------------------------------------------------- moments

@@ -84,7 +84,7 @@ def _check_one_period_more(
         raise Blocked("it gives as many rows whatever it is given")
     found = reread(site.call, operands=shapes, results=results)
     if found is None or not _reads_alike(site, found, shapes, results[site.result]):
-        raise Blocked("which rows it reads depends on how many there are")
+        raise Blocked(f"{_OTHER_ROWS}, and which depends on how many there are")
 
 
 def _reads_alike(
