@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.axes import Border
-from fieldwise.graph.calls import op_name
+from fieldwise.graph.calls import op_name, rebind, replay
 from fieldwise.tile.bands.kernels.convolution import per_axis
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Link, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
@@ -136,15 +136,13 @@ def _adaptive_pool(site: Site) -> Executor:
     number, link = site.only("self")
     if site.result:
         raise Blocked("the positions of its maxima are used, and these count from the first row")
-    average = site.node.op == "adaptive_avg_pool"
-    pool = _ADAPTIVE[average][axes - 1]
-    sizes = list(site.shape[len(site.shape) - axes :])
+    sizes = site.shape[-axes:]
     before, after = link.shape[link.dim], site.rows
     even = before % after == 0
 
     def pooled(x: Tensor, rows: int) -> Tensor:
         sizes_here = [rows if place == axis else size for place, size in enumerate(sizes)]
-        return pool(x, sizes_here)
+        return replay(rebind(site.call, {"output_size": sizes_here}), {number: x})[0]
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         if even:
@@ -154,9 +152,3 @@ def _adaptive_pool(site: Site) -> Executor:
         return (torch.cat(parts, site.dim),)
 
     return Executor(run)
-
-
-_ADAPTIVE: dict[bool, tuple[Callable[..., Tensor], ...]] = {
-    True: (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d),
-    False: (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d),
-}

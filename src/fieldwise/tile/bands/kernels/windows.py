@@ -114,17 +114,20 @@ def _is_guarded(read: Read, dim: int) -> bool:
 
 
 def _reach(site: Site, index: AxisMap, border: Border) -> RowReach:
-    """The rows of a window, and those back to where its period begins.
+    """The rows of a window and those back to where its period begins; where one reads
+    ahead, as many more, so that at the end of the input there is a whole window.
 
     Raises Blocked where that is nothing for the first row or the last.
     """
+    ((_, link), *_) = site.streamed
+    advance = index.advance
+    beyond = -(-max(0, *(offsets.last for offsets in index.offsets)) // advance)
 
     def opened(offsets: IndexSet) -> IndexSet:
-        turn = min(offsets.first // index.advance, 0)
-        return IndexSet.range(turn * index.advance, max(offsets.last, 0) + 1)
+        turn = min(offsets.first // advance, 0) - beyond
+        return IndexSet.range(turn * advance, max(offsets.last, 0) + 1)
 
-    ((_, link), *_) = site.streamed
-    wide = AxisMap(index.advance, tuple(map(opened, index.offsets)))
+    wide = AxisMap(advance, tuple(map(opened, index.offsets)))
     reach = RowReach.of(wide, border, size=link.rows, count=site.rows)
     for row in (0, site.rows - 1):
         start, stop = reach.span(row, row + 1)
