@@ -310,10 +310,9 @@ class _Compiler:
         size = operand.shape[operand.dim]
         cuts = node.op not in _UNCUT or bool(arguments(node).get("transposed"))
         reach = RowReach.of(found.map, found.border, size=size, count=rows, cuts=cuts)
-        if self.endless and node.op not in _CARRY_STATE:
-            reach = reach.opened()
-        elif self.endless:
-            reach = replace(reach, size=None, count=None)
+        if self.endless:
+            scans = any(read.kind.scans for read in reads)
+            reach = replace(reach, size=None, count=None) if scans else reach.opened()
         return Link(operand.dim, operand.shape, found.map, reach, operand.dtype), found.dim
 
     def _add_op(
@@ -345,6 +344,5 @@ def _executor(site: Site) -> Executor:
 
 
 _UNCUT = ("conv", "max_pool", "avg_pool", "unfold", "reshape", "pixel_unshuffle")
-_CARRY_STATE = ("lstm", "gru", "rnn_tanh", "rnn_relu", "cumulative")
 _WHOLE = "Until it is repaired, run the model on the whole input."
 _REMEDY = "Stream another axis, cut these layers off, or run the model on the whole input."

@@ -116,7 +116,7 @@ def statistic(
     if node.op in ("var", "std", "var_mean", "std_mean"):
         return _Spread(node, results)
     groups = _groups(node, shape) if len(results) <= _NORMALISED else None
-    return None if groups is None else _Norm(node, groups, shape, results)
+    return None if groups is None else _Norm(node, results, groups, shape)
 
 
 _NORMALISED = 3
@@ -302,13 +302,30 @@ class _Moments:
 
 
 @dataclass(slots=True)
-class _Spread:
-    """Variance or standard deviation, maybe with the mean."""
+class _OfMoments:
+    """What follows from the moments of all rows.
+
+    results: the shapes of the node's results
+    """
 
     node: Node
-    shapes: Sequence[Shape]
-    moments: _Moments = field(default_factory=_Moments)
-    dtype: torch.dtype = torch.float32
+    results: Sequence[Shape]
+    moments: _Moments = field(default_factory=_Moments, kw_only=True)
+    dtype: torch.dtype = field(default=torch.float32, kw_only=True)
+
+    def part(self) -> PartialSums:
+        """See Statistic."""
+        return self.dtype, *self.moments.parts()
+
+    def join(self, part: PartialSums) -> None:
+        """See Statistic."""
+        self.dtype, count, (mean, squares) = part
+        self.moments.merge(count, mean, squares)
+
+
+@dataclass(slots=True)
+class _Spread(_OfMoments):
+    """Variance or standard deviation, maybe with the mean."""
 
     @property
     def normalises(self) -> bool:
@@ -321,35 +338,22 @@ class _Spread:
         self.moments.add(rows, dims if dims else range(rows.dim()))
         self.dtype = rows.dtype
 
-    def part(self) -> PartialSums:
-        """See Statistic."""
-        return self.dtype, *self.moments.parts()
-
-    def join(self, part: PartialSums) -> None:
-        """See Statistic."""
-        self.dtype, count, (mean, squares) = part
-        self.moments.merge(count, mean, squares)
-
     def known(self) -> KnownStatistics:
         """See Statistic."""
         given = arguments(self.node)
         correction: Any = given.get("correction", given.get("unbiased", True))
         mean, variance = self.moments.found(1.0 if correction is None else float(correction))
         spread = variance.sqrt() if self.node.op.startswith("std") else variance
-        found = zip(self.node.results, (spread, mean), self.shapes, strict=False)
+        found = zip(self.node.results, (spread, mean), self.results, strict=False)
         return KnownStatistics({name: t.reshape(shape).to(self.dtype) for name, t, shape in found})
 
 
 @dataclass(slots=True)
-class _Norm:
+class _Norm(_OfMoments):
     """Group, instance or batch norm with the statistics of its own input, as scale and shift."""
 
-    node: Node
     groups: int
     shape: Shape
-    results: Sequence[Shape]
-    moments: _Moments = field(default_factory=_Moments)
-    dtype: torch.dtype = torch.float32
 
     @property
     def normalises(self) -> bool:
@@ -363,15 +367,6 @@ class _Norm:
             self.moments.add(rows.reshape(rows.shape[0], self.groups, -1), [2])
         else:
             self.moments.add(rows, [dim for dim in range(rows.dim()) if dim != 1])
-
-    def part(self) -> PartialSums:
-        """See Statistic."""
-        return self.dtype, *self.moments.parts()
-
-    def join(self, part: PartialSums) -> None:
-        """See Statistic."""
-        self.dtype, count, (mean, squares) = part
-        self.moments.merge(count, mean, squares)
 
     def known(self) -> KnownStatistics:
         """See Statistic."""

@@ -10,8 +10,7 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.graph.calls import op_name, rebind, replay
-from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform
-from fieldwise.tile.bands.kernels.registry import Executor, KernelRun, Link, Rows, Site, executor
+from fieldwise.tile.bands.kernels.registry import Executor, Link, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
@@ -30,7 +29,7 @@ def _recurrent(site: Site) -> Executor:
     if given["train"] and given["dropout"]:
         raise Blocked("it draws random numbers; call model.eval() first")
     if link.keeps(site.rows):
-        return Executor(_samples(site, number))
+        return replayed(site)
     if given["bidirectional"]:
         raise Blocked("it runs in both directions")
 
@@ -41,27 +40,6 @@ def _recurrent(site: Site) -> Executor:
         return (out,)
 
     return Executor(run, reaches=_row_by_row(number, link, site.rows), ordered=True)
-
-
-def _samples(site: Site, number: int) -> KernelRun:
-    """The streamed axis holds the samples, each with its own initial state."""
-    given = site.given["hx"]
-    states = [if_uniform(state, 1) for state in (given if isinstance(given, list) else [given])]
-    if site.endless and any(state.shape[1] > 1 for state in states):
-        raise Blocked(POSITIONAL)
-
-    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        here = [
-            (state if state.shape[1] == 1 else state.narrow(1, lo, hi - lo))
-            .expand(-1, hi - lo, -1)
-            .contiguous()
-            for state in states
-        ]
-        hidden = here if isinstance(given, list) else here[0]
-        call = rebind(site.call, {"hx": hidden})
-        return replay(call, {number: rows.inside(number, lo, hi)})[:1]
-
-    return run
 
 
 @executor("cumulative")
