@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -13,8 +13,8 @@ from fieldwise.capture.torch import registry
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import along_but, source
 from fieldwise.errors import Refused
-from fieldwise.graph.ir import Along
-from fieldwise.graph.kinds import ANY, DRAWN, PLACE, UNKNOWN_KIND, Kind
+from fieldwise.graph.ir import WHOLE, Along, separable
+from fieldwise.graph.kinds import ANY, DRAWN, EXTREME, PLACE, TOTAL, UNKNOWN_KIND, Kind
 from fieldwise.testing import check_streamed
 from fieldwise.tile import streamed
 
@@ -144,3 +144,79 @@ def test_rows_of_a_stream_without_an_end_are_those_of_the_whole() -> None:
         found = [session.push(image[:, :, at : at + 5]) for at in range(0, 40, 5)]
         found.append(session.close())
         torch.testing.assert_close(torch.cat(found, -2), net(image))
+
+
+# ------------------------------------------------------------------------------ totals
+
+
+@torch.library.custom_op("replayed::turned", mutates_args=())
+def turned(x: Tensor, least: bool) -> Tensor:
+    """The extremes of all rows, channels before samples and the columns from the right."""
+    return (x.amin(2) if least else x.amax(2)).transpose(0, 1).flip(2).contiguous()
+
+
+@turned.register_fake
+def _(x: Tensor, least: bool) -> Tensor:
+    return x.new_empty(x.shape[1], x.shape[0], x.shape[3])
+
+
+class Turned(nn.Module):
+    """What is left of each row without the extreme of its column."""
+
+    def __init__(self, least: bool) -> None:
+        super().__init__()
+        self.least = least
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = torch.ops.replayed.turned(x, self.least)
+        return x - found.transpose(0, 1).flip(2)[:, :, None]
+
+
+@pytest.fixture
+def turning(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The op with a rule of this kind."""
+
+    def reads(call: OpCall) -> Reads:
+        right = AxisMap.affine(-1, call.result[2] - 1)
+        return one(separable(0, Along(1), Along(0), WHOLE, Along(2, right)))
+
+    rule("replayed::turned", kind=request.param)(reads)
+    yield
+    del registry._RULES["replayed::turned"]
+
+
+@pytest.mark.parametrize("turning", [EXTREME], indirect=True)
+@pytest.mark.parametrize("least", [True, False])
+@pytest.mark.usefixtures("turning")
+def test_extremes_are_joined_wherever_the_op_puts_them(least: bool):
+    x = torch.randn(2, 3, 37, 5, dtype=torch.float64)
+    model = Turned(least).double()
+    found = streamed(model, x, axis=2, band=8, global_ops="multipass")(x)
+    assert torch.equal(found, model(x))
+
+
+@pytest.mark.parametrize("turning", [TOTAL], indirect=True)
+@pytest.mark.usefixtures("turning")
+def test_totals_that_an_op_puts_elsewhere_are_refused():
+    x = torch.randn(2, 3, 37, 5)
+    with pytest.raises(Refused, match="turned"):
+        streamed(Turned(False), x, axis=2, band=8, global_ops="multipass")(x)
+
+
+class Function(nn.Module):
+    """A function of a tensor."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize("size", [(1, 4), (1, 1)])
+def test_a_pool_of_all_rows_and_of_windows_of_columns_is_joined(size: tuple[int, int]):
+    x = torch.randn(1, 3, 37, 20, dtype=torch.float64)
+    model = Function(lambda y: y.sum(3, keepdim=True) + nn.functional.adaptive_max_pool2d(y, size))
+    found = streamed(model, x, axis=2, band=8, global_ops="multipass")(x)
+    assert torch.allclose(found, model(x), rtol=0, atol=1e-12)

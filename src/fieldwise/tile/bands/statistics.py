@@ -6,7 +6,7 @@ formulae and a pairwise algorithm for computing sample variances" (1979), Eq. 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fieldwise.graph.calls import arguments, rebind, replay
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Coord, Node, Shape, Whole
+from fieldwise.graph.ir import Along, Call, Coord, Node, Shape, Whole
 from fieldwise.graph.live import live_values
 
 
@@ -39,6 +39,9 @@ class KnownStatistics:
 
 PartialSums = tuple[torch.dtype, int, tuple[Tensor, ...]]
 """Of some rows: their type, a count, and what is summed up of them, as tensors."""
+
+
+_Join = Callable[[Tensor, Tensor], Tensor]
 
 
 class Statistic(Protocol):
@@ -167,8 +170,9 @@ def _same_shape(one: Tensor, other: Shape) -> None:
 class _Joined:
     """A reduction that makes the whole of its own parts: means are weighted by their rows.
 
-    kept:  the shape of what is reduced, with one index in each dimension that is read whole
+    kept:   the shape of what is reduced, with one index in each dimension that is read whole
     wanted: the results that are summed up, by number
+    joins:  how the parts of each of them are put together; None for the call on both parts
     """
 
     node: Node
@@ -176,6 +180,7 @@ class _Joined:
     kept: Shape
     results: Sequence[Shape]
     wanted: tuple[int, ...]
+    joins: Mapping[int, _Join | None]
     totals: tuple[Tensor, ...] = ()
     rows: int = 0
     dtype: torch.dtype = torch.float32
@@ -184,21 +189,31 @@ class _Joined:
     def of(
         cls, node: Node, dim: int, shape: Shape, results: Sequence[Shape], wanted: tuple[int, ...]
     ) -> _Joined | None:
-        """None where the call cannot be made of a part of the rows (a pool as long as all)."""
-        first = node.reads[wanted[0]][0].single
-        assert first is not None
+        """None where the call cannot be made of a part of the rows (a pool as long as all), and
+        where it is not known how its parts are put together.
+        """
         assert node.source is not None
-        kept = tuple(
-            1 if _is_whole(coord, size, results[wanted[0]]) else size
-            for coord, size in zip(first.coords, shape, strict=True)
-        )
+        if not wanted or not all(node.reads[number] for number in wanted):
+            return None
+        kept = _kept(node, shape, results, wanted[0])
         row = torch.empty([1 if d == dim else n for d, n in enumerate(shape)], device="meta")
         try:
             made = replay(node.source, [row])
         except (RuntimeError, IndexError, ValueError, TypeError):
             return None
         alike = all(tuple(made[number].shape) == tuple(results[number]) for number in wanted)
-        return cls(node, dim, kept, results, wanted) if alike else None
+        if not alike:
+            return None
+        joins: dict[int, _Join | None] = {}
+        for number in wanted:
+            way = node.reads[number][0].kind.combines
+            join: _Join | None = torch.add if way in ("mean", "sum") else None
+            if way == "order":
+                join = _extreme(node.source, shape, dim, number)
+            if join is None and (way == "order" or not _in_order(node, shape, results, number)):
+                return None
+            joins[number] = join
+        return cls(node, dim, kept, results, wanted, joins)
 
     @property
     def normalises(self) -> bool:
@@ -233,8 +248,8 @@ class _Joined:
         self.rows += count
 
     def _joined(self, number: int, total: Tensor, part: Tensor) -> Tensor:
-        if self._combines(number) in ("mean", "sum"):
-            return total + part
+        if (join := self.joins[number]) is not None:
+            return join(total, part)
         assert self.node.source is not None
         both = torch.cat([total.reshape(self.kept), part.reshape(self.kept)], self.dim)
         wide = {"dtype": None} if "dtype" in arguments(self.node) else {}
@@ -248,6 +263,39 @@ class _Joined:
             ).to(self.dtype)
             for number, total in zip(self.wanted, self.totals, strict=True)
         })  # fmt: skip
+
+
+def _kept(node: Node, shape: Shape, results: Sequence[Shape], number: int) -> Shape:
+    """The shape of the operand with one index in each dimension that is read whole."""
+    step = node.reads[number][0].single
+    assert step is not None
+    return tuple(
+        1 if _is_whole(coord, size, results[number]) else size
+        for coord, size in zip(step.coords, shape, strict=True)
+    )
+
+
+def _in_order(node: Node, shape: Shape, results: Sequence[Shape], number: int) -> bool:
+    """Whether a result holds its elements in the order of those that are not read whole."""
+    step = node.reads[number][0].single
+    assert step is not None
+    kept = _kept(node, shape, results, number)
+    alongs = [coord for coord, size in zip(step.coords, kept, strict=True) if size > 1]
+    dims = [coord.dim for coord in alongs if isinstance(coord, Along) and coord.map.is_identity]
+    return len(dims) == len(alongs) and dims == sorted(dims) and prod(kept) == prod(results[number])
+
+
+def _extreme(call: Call, shape: Shape, dim: int, number: int) -> _Join | None:
+    """Whether a call that chooses by value takes the larger of two rows, or the smaller."""
+    rows = torch.zeros([2 if d == dim else size for d, size in enumerate(shape)])
+    rows.narrow(dim, 1, 1).fill_(1)
+    try:
+        chosen = replay(call, [rows])[number]
+    except (RuntimeError, IndexError, ValueError, TypeError):
+        return None
+    if (chosen == 1).all():
+        return torch.maximum
+    return torch.minimum if (chosen == 0).all() else None
 
 
 # -------------------------------------------------------------------- moments
