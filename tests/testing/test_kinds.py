@@ -29,7 +29,10 @@ COMPOSED = ("Transformer",)
 
 @cache
 def all_sites() -> tuple[tuple[str, KindSite], ...]:
-    """Every result and operand of the ops in torch's samples, one sample each."""
+    """Every result and operand of the ops in torch's samples.
+
+    One sample of each op, and three of the few that look up where to read.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return tuple(_sites())
@@ -37,11 +40,14 @@ def all_sites() -> tuple[tuple[str, KindSite], ...]:
 
 def _sites() -> Iterator[tuple[str, KindSite]]:
     ones = set[str]()  # element-wise: a sample in one form is enough
+    asking = set[str]()
     for name, make in sources().items():
         if any(word in name for word in COMPOSED):
             continue
-        for case in make(1):
+        for case in make(3):
             if case.apart or case.name.endswith((":in-place", ":method")) or name in ones:
+                continue
+            if "#0:" not in case.name and name not in asking:
                 continue
             try:
                 graph = capture(case.model, case.inputs)
@@ -49,6 +55,7 @@ def _sites() -> Iterator[tuple[str, KindSite]]:
                 continue
             for site in sites(graph, case.inputs):
                 ones |= {name} if site.kind.combines == "each" else set()
+                asking |= {name} if site.kind.combines == "asked" else set()
                 yield case.name, site
 
 
@@ -64,7 +71,7 @@ def test_every_claim_is_true_of_torchs_own_samples() -> None:
 def test_the_samples_show_every_way_to_combine_and_every_claim() -> None:
     kinds = [site.kind for _, site in all_sites()]
     ways = Counter(kind.combines for kind in kinds)
-    assert {way for way, count in ways.items() if count >= 10} == {
+    assert {way for way, count in ways.items() if count >= 20} == {
         "one", "order", "mean", "sum", "product", "place", "each", "asked", "any",
     }  # fmt: skip
     assert all(
