@@ -19,6 +19,15 @@ class UsageError(FieldwiseError):
     """A request that makes no sense: an unknown name, a wrong shape, a unit outside the map."""
 
 
+def op_in(module: str, op: str) -> str:
+    """An op and the module that it is in, for a sentence; '' is the model itself.
+
+    >>> op_in("layer1.se", "mean"), op_in("", "amax")
+    ("'layer1.se' (mean)", "'the model itself' (amax)")
+    """
+    return f"'{module or 'the model itself'}' ({op})"
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One thing that stands in the way of what was asked for.
@@ -38,7 +47,7 @@ class Reason:
     remedy: str = ""
 
     def __str__(self) -> str:
-        where = f"'{self.module or 'the model itself'}' ({self.op}): " if self.op else ""
+        where = f"{op_in(self.module, self.op)}: " if self.op else ""
         return f"{where}{self.why}; {self.remedy}" if self.remedy else f"{where}{self.why}"
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from fieldwise.errors import op_in
 from fieldwise.graph.ir import Node
 from fieldwise.reports import Report
 from fieldwise.tile.amounts import size_text
@@ -68,7 +69,7 @@ class StreamPlan(Report):
             steps=sum(plan.steps for plan in plans),
             state_bytes=max(plan.state_bytes for plan in plans),
             peak_bytes=max(plan.peak_bytes for plan in plans),
-            passes=tuple(tuple(f"'{n.module}' ({n.op})" for n in group) for group in nodes),
+            passes=tuple(tuple(op_in(n.module, n.op) for n in group) for group in nodes),
         )
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import named_state
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, op_in
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.amounts import enough_text, size_text
@@ -255,8 +255,7 @@ def _notes(program: Program, passes: Sequence[Pass], standing: int) -> tuple[str
         first = passes[0].nodes[0]
         notes.append(
             f"before the first piece the input is gone through "
-            f"{counted(len(passes), 'time')} more, for '{first.module}' ({first.op}) and "
-            "the like"
+            f"{counted(len(passes), 'time')} more, for {op_in(first.module, first.op)} and the like"
         )
     carrying = [
         op.node.module or op.node.op
