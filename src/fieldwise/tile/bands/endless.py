@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from fieldwise.errors import Reason
-from fieldwise.graph.calls import is_same
+from fieldwise.graph.calls import bind, is_same, operator_of, tensors_among
+from fieldwise.graph.ir import Call
 from fieldwise.tile.bands.program import Op, Program
 from fieldwise.tile.errors import StreamError, reason
 from fieldwise.tile.outputs import constants_of
@@ -45,12 +46,32 @@ def _patterns(program: Program, number: int) -> list[object]:
 
 
 def _same_arguments(one: Op, other: Op) -> bool:
-    """Whether the calls agree in all that their reads do not tell."""
+    """Whether the calls agree in all that their reads do not tell: in settings and in tensors."""
     mine, theirs = one.node.source, other.node.source
-    if one.node.op in _SIZED or mine is None or theirs is None:
+    if mine is None or theirs is None:
         return True
-    given, again = ([*call.args, *sorted(call.kwargs.items())] for call in (mine, theirs))
-    return is_same(given, again, _equal_rows)
+    given, again = _by_name(mine), _by_name(theirs)
+    kinds = {read.kind for reads in one.node.reads for read in reads}
+    geometry = set(given) - {name for kind in kinds for name in kind.settings(given)}
+    return given.keys() == again.keys() and all(
+        _same_tensors(given[name], again[name])
+        if kinds and name in geometry
+        else is_same(given[name], again[name], _equal_rows)
+        for name in given
+    )
+
+
+def _by_name(call: Call) -> dict[str, object]:
+    """The arguments of a call by name; by number where it has no schema."""
+    if operator_of(call.target) is not None:
+        return bind(call)
+    return {**{str(place): item for place, item in enumerate(call.args)}, **call.kwargs}
+
+
+def _same_tensors(one: object, other: object) -> bool:
+    """Whether the constant tensors of two arguments are the same."""
+    pairs = zip(tensors_among([one]), tensors_among([other]), strict=False)
+    return all(_equal_rows(*pair) for pair in pairs)
 
 
 def _equal_rows(one: Tensor, other: Tensor) -> bool:
@@ -63,11 +84,6 @@ def _equal_rows(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one, other)
 
 
-_SIZED = frozenset(
-    "reshape expand slice split repeat tile index_select index adaptive_avg_pool "
-    "adaptive_max_pool upsample_nearest upsample_linear upsample_bilinear upsample_trilinear "
-    "upsample_bicubic".split()
-)
 _REMEDY = (
     "Announce the length, session(length=...), or what it will be a multiple of, "
     "session(multiple=...)."

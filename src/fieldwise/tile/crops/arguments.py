@@ -51,7 +51,11 @@ def treatment_of(node: Node, position: int) -> Treatment:
     return found
 
 
-_REFUSED = (OTHERS | UNJUDGED.keys()) - CONTRACTIONS
+_BY_READS = {
+    "fft", "tril", "triu", "index_fill", "index_put", "index_copy", "index_add", "diag_embed",
+}  # fmt: skip
+"""Theorems of shifts of which a crop needs none: it stays where it is, and reads tell the rest."""
+_REFUSED = (OTHERS | UNJUDGED.keys()) - CONTRACTIONS - _BY_READS
 """Ops whose positions are theorems that are not told of crops, or about which nothing is said."""
 
 

@@ -3,6 +3,7 @@
 from fieldwise.tile.bands.kernels import convolution as _convolution  # noqa: F401
 from fieldwise.tile.bands.kernels import joining as _joining  # noqa: F401
 from fieldwise.tile.bands.kernels import layout as _layout  # noqa: F401
+from fieldwise.tile.bands.kernels import overlap as _overlap  # noqa: F401
 from fieldwise.tile.bands.kernels import pool as _pool  # noqa: F401
 from fieldwise.tile.bands.kernels import recurrent as _recurrent  # noqa: F401
 from fieldwise.tile.bands.kernels import resample as _resample  # noqa: F401

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name
+from fieldwise.tile.bands.kernels.layout import laid
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
@@ -114,14 +115,7 @@ def _conv_transpose(site: Site) -> Executor:
             window.dilation,
         )  # fmt: skip
         at = start * stride - crop
-        low, high = max(lo, at), min(hi, at + y.shape[dim])
-        parts = [
-            _bias_rows(site, window, x, low - lo),
-            y.narrow(dim, low - at, high - low),
-            _bias_rows(site, window, x, hi - high),
-        ]
-        parts = [part for part in parts if part.shape[dim]]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim),)
+        return (laid(y, dim, at, lo, hi, lambda count: _bias_rows(site, window, x, count)),)
 
     return Executor(run)
 

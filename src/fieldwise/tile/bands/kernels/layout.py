@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -140,6 +140,21 @@ def take(rows: Rows, number: int, link: Link, picks: Sequence[int]) -> Tensor:
         return x[(slice(None),) * link.dim + (slice(None, None, step),)]
     index = torch.tensor([pick - start for pick in picks], device=x.device)
     return x.index_select(link.dim, index)
+
+
+def laid(
+    block: Tensor, dim: int, at: int, lo: int, hi: int, blank: Callable[[int], Tensor]
+) -> Tensor:
+    """Rows [lo, hi) of which a block holds those from row ``at`` on; ``blank(n)`` gives others.
+
+    >>> laid(torch.ones(3), 0, 5, 4, 7, torch.zeros)
+    tensor([0., 1., 1.])
+    """
+    end = at + block.shape[dim]
+    low, high = (max(lo, at), min(hi, end)) if at < hi and lo < end else (hi, hi)
+    parts = [blank(low - lo), block.narrow(dim, max(low - at, 0), high - low), blank(hi - high)]
+    parts = [part for part in parts if part.shape[dim]]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 @executor("roll")

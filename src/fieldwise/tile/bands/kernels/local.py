@@ -167,7 +167,7 @@ def _check_one_row_fewer(site: Site, call: Call, constants: Sequence[_Constant])
     fewer = site.rows - 1
     if fewer < 1:
         return
-    given = site.without_data(fewer - site.rows)
+    given = site.with_rows(fewer)
     given += [constant.with_rows(fewer) for constant in constants]
     if shapes_of(call, given)[site.result] != tuple(site.band(fewer)):
         raise Blocked("it gives as many rows whatever it is given")

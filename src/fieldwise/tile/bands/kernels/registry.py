@@ -108,12 +108,10 @@ class Site:
             for number, link in enumerate(self.links)
         ]
 
-    def without_data(self, more: int) -> list[Tensor | None]:
-        """The streamed operands without data, with so many rows more; None for the others."""
+    def with_rows(self, rows: int) -> list[Tensor | None]:
+        """The streamed operands without data, with so many rows; None for the others."""
         return [
-            None
-            if link is None
-            else without_data(link.shape, link.dim, link.rows + more, link.dtype)
+            None if link is None else without_data(link.shape, link.dim, rows, link.dtype)
             for link in self.links
         ]
 

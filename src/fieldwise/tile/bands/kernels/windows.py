@@ -37,6 +37,7 @@ def windowed(site: Site) -> Executor:
     call, constants = opened(site.call, len(site.links))
     _check_one_period_more(site, call, constants, index)
     reach = _reach(site, index, border)
+    _check_first_row_alone(site, call, constants, reach)
     period, advance = index.period, index.advance
 
     def made(given: Sequence[Tensor | None], start: int, lo: int, hi: int) -> Tensor:
@@ -77,7 +78,7 @@ def _check_one_period_more(
     site: Site, call: Call, constants: Sequence[Tensor], index: AxisMap
 ) -> None:
     """Raise Blocked where the call on one period of rows more is not known to do the same."""
-    given = site.without_data(index.advance)
+    given = site.with_rows(site.streamed[0][1].rows + index.advance)
     shapes = [() if one is None else tuple(one.shape) for one in given]
     results = shapes_of(call, [*given, *(constant.to("meta") for constant in constants)])
     if results[site.result] != tuple(site.band(site.rows + index.period)):
@@ -85,6 +86,15 @@ def _check_one_period_more(
     found = reread(site.call, operands=shapes, results=results)
     if found is None or not _reads_alike(site, found, shapes, results[site.result]):
         raise Blocked(f"{_OTHER_ROWS}, and which depends on how many there are")
+
+
+def _check_first_row_alone(
+    site: Site, call: Call, constants: Sequence[Tensor], reach: RowReach
+) -> None:
+    """Raise Blocked where the call cannot be made on no more than what the first row reads."""
+    start, stop = reach.span(0, 1)
+    given = site.with_rows(stop - start)
+    shapes_of(call, [*given, *(constant.to("meta") for constant in constants)])
 
 
 def _reads_alike(
