@@ -154,7 +154,7 @@ def _root(square: Array) -> Array:
     return square**0.5
 
 
-def _rational_root(square: Any) -> Any:
+def _rational_root(square: float | Fraction) -> float | Fraction:
     if not isinstance(square, (int, Fraction)):
         return sqrt(square)
     root = Fraction(isqrt(square.numerator), isqrt(square.denominator))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,24 +9,24 @@ from fieldwise.errors import UsageError
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Ref, identity
+from fieldwise.graph.tensors import TensorLike
 
 Doubles = NDArray[np.float64]
 
 
-def is_float(tensor: Any) -> bool:
+def is_float(tensor: TensorLike) -> bool:
     """Whether a constant tensor holds real numbers."""
-    return bool(tensor.dtype.is_floating_point)
+    return tensor.dtype.is_floating_point
 
 
-def values(tensor: Any) -> Doubles:
+def values(tensor: TensorLike) -> Doubles:
     """A constant tensor as a float64 array.
 
     Raises UsageError for one without values.
     """
-    if tensor.device.type == "meta":
+    if tensor.is_meta:
         raise UsageError("The model is on the meta device and has no weights to fold; load them.")
-    array: Doubles = tensor.detach().double().cpu().numpy()
-    return array
+    return tensor.detach().double().cpu().numpy()
 
 
 def keeps_statistics(graph: Graph, node: Node) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import count
-from typing import Any
+from typing import Any, TypeGuard
 
 from fieldwise.graph.ir import Args, Call, Kwargs, Node, Ref
+from fieldwise.graph.tensors import TensorLike
 
 Leaves = type | tuple[type, ...]
 """The types of the leaves that are asked for."""
@@ -37,13 +38,13 @@ def op_name(node: Node) -> str:
     return (node.source is not None and target_name(node.source.target)) or node.op
 
 
-def target_name(target: Any) -> str:
+def target_name(target: object) -> str:
     """The same of what a call runs; empty where that has no schema."""
     found = operator_of(target)
     return "" if found is None else found._schema.name.split("::")[-1].rstrip("_")
 
 
-def operator_of(target: Any) -> Any:
+def operator_of(target: object) -> Any:
     """What a call runs, without a wrapper that keeps it from writing to its arguments.
 
     None where it has no schema.
@@ -52,7 +53,7 @@ def operator_of(target: Any) -> Any:
     return found if hasattr(found, "_schema") else None
 
 
-def is_tensor(item: object) -> bool:
+def is_tensor(item: object) -> TypeGuard[TensorLike]:
     """Whether an argument is a constant tensor."""
     return not isinstance(item, Ref) and hasattr(item, "requires_grad")
 
@@ -69,7 +70,7 @@ def bind(call: Call) -> dict[str, Any]:
     return {**defaults, **dict(zip(names, call.args, strict=False)), **call.kwargs}
 
 
-def rebind(call: Call, changes: Mapping[str, Any]) -> Call:
+def rebind(call: Call, changes: Kwargs) -> Call:
     """The same call, of an op with a schema, with other arguments of these names."""
     given, args, kwargs = bind(call) | dict(changes), [], {}
     for argument in operator_of(call.target)._schema.arguments:
@@ -81,7 +82,7 @@ def rebind(call: Call, changes: Mapping[str, Any]) -> Call:
 
 
 @cache
-def _signature(operator: Any) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+def _signature(operator: Any) -> tuple[tuple[str, ...], Kwargs]:
     """The names of an operator's arguments, and what those are by default that have a default."""
     given = operator._schema.arguments
     defaults = {a.name: a.default_value for a in given if a.has_default_value()}
@@ -117,7 +118,7 @@ def changed(call: Call, kinds: Leaves, change: Callable[[Any], Any]) -> Call:
     return Call(call.target, *change_arguments(kinds, change, call.args, call.kwargs))
 
 
-def constants_of(call: Call) -> list[Any]:
+def constants_of(call: Call) -> list[TensorLike]:
     """The constant tensors of a call, in the order of its arguments."""
     return tensors_among((*call.args, *call.kwargs.values()))
 
@@ -130,15 +131,15 @@ def opened(call: Call, first: int) -> tuple[Call, list[Any]]:
     return changed(call, kinds, lambda _: Ref(next(numbers))), constants
 
 
-def tensors_among(values: Iterable[Any]) -> list[Any]:
+def tensors_among(values: Iterable[object]) -> list[TensorLike]:
     """The constant tensors among arguments, or the tensors among results; lists flattened."""
-    found: list[Any] = []
+    found: list[TensorLike] = []
     for value in values:
         found += filter(is_tensor, value if isinstance(value, (list, tuple)) else (value,))
     return found
 
 
-def is_same(one: Any, other: Any, tensors: Callable[[Any, Any], bool]) -> bool:
+def is_same(one: object, other: object, tensors: Callable[[Any, Any], bool]) -> bool:
     """Whether two arguments are the same, constant tensors in the judgement of ``tensors``.
 
     >>> is_same([Ref(0), (1, 2)], [Ref(0), [1, 2]], lambda *_: False)

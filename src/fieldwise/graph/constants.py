@@ -6,20 +6,18 @@ so does one without values (a model on the meta device).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fieldwise.graph.calls import tensors_among
+from fieldwise.graph.ir import Kwargs
+from fieldwise.graph.tensors import TensorLike, Values
 
-Values = NDArray[Any]
 
-
-def tensors(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def tensors(given: Kwargs) -> Iterator[tuple[str, TensorLike]]:
     """The constant tensors among arguments, each with the name of its argument."""
     return ((name, tensor) for name, value in given.items() for tensor in tensors_among((value,)))
 
@@ -76,10 +74,10 @@ class Constant:
         return bool((self.values == self.values.take([0], dim)).all())
 
 
-def constant(tensor: Any, what: str) -> Constant:
+def constant(tensor: TensorLike, what: str) -> Constant:
     """A constant tensor as an array."""
     shape = tuple(tensor.shape)
-    generic = type(tensor).__name__ == "Parameter" or tensor.device.type == "meta"
+    generic = type(tensor).__name__ == "Parameter" or tensor.is_meta
     if generic:
         return Constant(shape, what, None)
     if str(tensor.dtype) == "torch.bfloat16":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from fieldwise.capture.torch.tree import is_nest, items_of
 
 Interval = tuple[int, int]
 """[start, stop)."""
@@ -17,30 +19,47 @@ Interval = tuple[int, int]
 Shapes = tuple[tuple[int, ...], ...]
 """Of the inputs of a run, in the order of the example."""
 
+Numbers = NDArray[np.generic]
+"""A numpy array, of whatever type."""
 
-def as_numpy(rows: Tensor) -> np.ndarray[Any, Any]:
+ArrayOrTensor = Tensor | Numbers
+"""What is read: a tensor of a tensor, else a numpy array."""
+
+
+class Readable(Protocol):
+    """What a run is given: numpy arrays, tensors, dask arrays, files, of which parts are read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole."""
+
+    def __getitem__(self, index: tuple[slice, ...], /) -> Readable:
+        """A part, as an array or a tensor."""
+
+
+def as_numpy(rows: Tensor) -> Numbers:
     """A tensor as numpy has it; bfloat16, which it lacks, as float32."""
     rows = rows.detach().cpu()
     return (rows.float() if rows.dtype is torch.bfloat16 else rows).numpy()
 
 
-def numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
+def numpy_dtype(dtype: torch.dtype) -> np.dtype[np.generic]:
     """The type that ``as_numpy`` gives."""
     return as_numpy(torch.empty(0, dtype=dtype)).dtype
 
 
-def owned(array: Any) -> Any:
+def owned(array: object) -> ArrayOrTensor:
     """A copy, which may be changed."""
     return array.clone() if isinstance(array, Tensor) else np.array(array)
 
 
-def any_dask(arrays: Iterable[Any]) -> bool:
+def any_dask(arrays: Iterable[object]) -> bool:
     """Whether one of them is a dask array.  Does not import dask: who has one has it imported."""
     dask = sys.modules.get("dask.array")
     return dask is not None and any(isinstance(array, dask.Array) for array in arrays)
 
 
-def read(source: Any, reads: Mapping[int, tuple[Interval, ...]]) -> Any:
+def read(source: Readable, reads: Mapping[int, tuple[Interval, ...]]) -> ArrayOrTensor:
     """A crop: these intervals per axis, side by side; a tensor of a tensor, else a numpy array.
 
     >>> read(np.arange(10), {0: ((0, 2), (8, 10))})
@@ -52,7 +71,7 @@ def read(source: Any, reads: Mapping[int, tuple[Interval, ...]]) -> Any:
     double = next((axis for axis, found in reads.items() if len(found) > 1), None)
     if double is not None:
         rest = {axis: found for axis, found in reads.items() if axis != double}
-        parts = [read(source, {**rest, double: (one,)}) for one in reads[double]]
+        parts: list[Any] = [read(source, {**rest, double: (one,)}) for one in reads[double]]
         return (
             torch.cat(parts, double)
             if isinstance(source, Tensor)
@@ -62,7 +81,7 @@ def read(source: Any, reads: Mapping[int, tuple[Interval, ...]]) -> Any:
     return crop if isinstance(crop, Tensor) else np.asarray(crop)
 
 
-def named_arrays(tree: Any) -> list[tuple[str, Any]]:
+def named_arrays(tree: object) -> list[tuple[str, Readable]]:
     """The arrays or tensors of a nested result, with the keys that lead to them.
 
     >>> [name for name, _ in named_arrays([np.ones(2), np.ones(3)])]
@@ -71,23 +90,9 @@ def named_arrays(tree: Any) -> list[tuple[str, Any]]:
     return list(_arrays(tree, ""))
 
 
-def _arrays(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    items = None if isinstance(tree, (Tensor, np.ndarray)) else _items(tree)
-    if items is not None:
-        for key, item in items:
+def _arrays(tree: Any, prefix: str) -> Iterator[tuple[str, Readable]]:
+    if is_nest(tree) and not isinstance(tree, (Tensor, np.ndarray)):
+        for key, item in items_of(tree):
             yield from _arrays(item, f"{prefix}.{key}" if prefix else str(key))
     elif len(getattr(tree, "shape", ())):
         yield prefix or "output", tree
-
-
-def _items(tree: Any) -> Iterable[tuple[Any, Any]] | None:
-    """What a nesting holds, with its keys; None for what is none, whatever attributes it has."""
-    if isinstance(tree, Mapping):
-        return tree.items()
-    if hasattr(tree, "_fields"):
-        return zip(tree._fields, tree, strict=True)
-    if isinstance(tree, (list, tuple)):
-        return enumerate(tree)
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        return ((field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree))
-    return None

@@ -19,21 +19,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fieldwise.capture.torch.running import in_double
 from fieldwise.errors import Refused
+from fieldwise.graph.tensors import Values
 from fieldwise.reports import Report
-from fieldwise.tile.arrays import as_numpy, named_arrays
+from fieldwise.tile.arrays import ArrayOrTensor, as_numpy, named_arrays
 from fieldwise.tile.samples import drawn_like
 
 EqualityKind = Literal["bit-identical", "noise", "float64", "not checked"]
-Runnable = Callable[..., Any]
+Runnable = Callable[..., object]
 
 DOUBLE = 1e-12
 """The most that two float64 runs may differ by, relative to the largest value."""
@@ -117,7 +117,7 @@ class RunCertificate(Report):
 
 
 def verify(
-    run: Runnable, whole: Runnable, *inputs: Any, double: tuple[Runnable, Runnable] | None = None
+    run: Runnable, whole: Runnable, *given: object, double: tuple[Runnable, Runnable] | None = None
 ) -> RunCertificate:
     """Run both on the same random inputs, in the range of those given, and tell how equal they are.
 
@@ -130,7 +130,7 @@ def verify(
     compared with the whole on 2x3: bit-identical
       'output' is bit-identical
     """
-    inputs = tuple(drawn_like(x) for x in inputs)
+    inputs = [drawn_like(x) for x in given]
     at_once = whole(*inputs)
     wanted, steps = _arrays(at_once), [_step(found) for _, found in named_arrays(at_once)]
     found = _arrays(run(*inputs))
@@ -157,7 +157,7 @@ def verify(
     return RunCertificate(shapes, tuple(_judged(found, wanted, floors, slack)), precise, why)
 
 
-_Named = Sequence[tuple[str, NDArray[Any]]]
+_Named = Sequence[tuple[str, Values]]
 
 
 def _judged(
@@ -175,7 +175,7 @@ def _judged(
 
 
 def _equality(
-    name: str, found: NDArray[Any], wanted: NDArray[Any], floor: float | None, slack: float
+    name: str, found: Values, wanted: Values, floor: float | None, slack: float
 ) -> Equality:
     if found.shape != wanted.shape:
         raise MismatchError(
@@ -201,7 +201,7 @@ def _equality(
     )
 
 
-def _blind(wanted: NDArray[Any], allowed: float) -> str | None:
+def _blind(wanted: Values, allowed: float) -> str | None:
     """Why wrong pieces would give as good an output; None where they would not."""
     finite = wanted[np.isfinite(wanted)]
     if not wanted.size:
@@ -215,7 +215,7 @@ def _blind(wanted: NDArray[Any], allowed: float) -> str | None:
     return None
 
 
-def _difference(found: NDArray[Any], wanted: NDArray[Any]) -> tuple[float, tuple[int, ...]]:
+def _difference(found: Values, wanted: Values) -> tuple[float, tuple[int, ...]]:
     """The largest difference and where it is; NaN on one side only counts as infinite."""
     if not wanted.size:
         return 0.0, ()
@@ -228,7 +228,7 @@ def _difference(found: NDArray[Any], wanted: NDArray[Any]) -> tuple[float, tuple
     return float(apart[place]), tuple(map(int, place))
 
 
-def _scale(array: NDArray[Any]) -> float:
+def _scale(array: Values) -> float:
     finite = np.abs(array[np.isfinite(array)]) if array.size else array
     return float(finite.max()) if finite.size else 0.0
 
@@ -237,7 +237,7 @@ def _scale(array: NDArray[Any]) -> float:
 
 
 def _floors(
-    whole: Runnable, inputs: Sequence[Any], wanted: _Named, exact: _Named | None
+    whole: Runnable, inputs: Sequence[ArrayOrTensor], wanted: _Named, exact: _Named | None
 ) -> list[float]:
     """Per output, how far the arithmetic itself leaves it open."""
     others = [exact] if exact is not None else []
@@ -250,7 +250,7 @@ def _floors(
     ]
 
 
-def _on_other_threads(whole: Runnable, inputs: Sequence[Any]) -> Any:
+def _on_other_threads(whole: Runnable, inputs: Sequence[ArrayOrTensor]) -> object:
     """The same, computed by another number of torch's threads, in another order."""
     with _THREADS:
         threads = torch.get_num_threads()
@@ -265,7 +265,7 @@ _THREADS = threading.Lock()
 """Held while the number of torch's threads, which the process has one of, is another."""
 
 
-def _jittered(x: Any) -> Any:
+def _jittered(x: ArrayOrTensor) -> ArrayOrTensor:
     """The input with every other last bit changed."""
     array = np.asarray(x.cpu() if isinstance(x, Tensor) else x)
     if array.dtype.kind not in "fc":
@@ -276,7 +276,7 @@ def _jittered(x: Any) -> Any:
     return torch.from_numpy(moved).to(x.device) if isinstance(x, Tensor) else moved
 
 
-def _doubled(x: Any) -> Any:
+def _doubled(x: ArrayOrTensor) -> ArrayOrTensor:
     if isinstance(x, Tensor):
         return in_double(x)
     array = np.asarray(x)
@@ -284,15 +284,15 @@ def _doubled(x: Any) -> Any:
     return array if wide is None else array.astype(wide)
 
 
-def _arrays(tree: Any) -> _Named:
+def _arrays(tree: object) -> _Named:
     return [(name, _array(found)) for name, found in named_arrays(tree)]
 
 
-def _array(found: Any) -> NDArray[Any]:
+def _array(found: object) -> Values:
     return as_numpy(found) if isinstance(found, Tensor) else np.asarray(found)
 
 
-def _step(found: Any) -> float:
+def _step(found: object) -> float:
     """The distance of neighbouring numbers of a dtype, relative to their size."""
     if isinstance(found, Tensor):
         return torch.finfo(found.dtype).eps if found.dtype.is_floating_point else 0.0

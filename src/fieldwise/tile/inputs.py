@@ -7,7 +7,6 @@ numbers (their imaginary parts would be), a dask array of which nobody knows the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from fieldwise.errors import UsageError
 
 
-def check_readable(number: int, x: Any, *, like: Tensor | None = None) -> None:
+def check_readable(number: int, x: object, *, like: Tensor | None = None) -> None:
     """Whether input ``number`` can be read as it is; ``like`` has the dtype that the model takes.
 
     Raises UsageError, with what to do about it.

@@ -12,7 +12,9 @@ from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Ref
 
 
-def structured(structure: Any, results: Sequence[Any], given: Callable[[Tensor], Any]) -> Any:
+def structured(
+    structure: object, results: Sequence[object], given: Callable[[Tensor], object]
+) -> Any:
     """A model's output (see ``Graph.structure``) with ``results`` in their places.
 
     given: the form in which a tensor is handed back that does not depend on the input; it gets a
@@ -32,13 +34,13 @@ def structured(structure: Any, results: Sequence[Any], given: Callable[[Tensor],
                 f"or dataclasses."
             )
 
-    def leaf(found: Ref | Tensor) -> Any:
+    def leaf(found: Ref | Tensor) -> object:
         return results[found.operand] if isinstance(found, Ref) else given(found.detach().clone())
 
     return map_leaves(leaf, structure, (Ref, Tensor))
 
 
-def constants_of(structure: Any) -> list[Tensor]:
+def constants_of(structure: object) -> list[Tensor]:
     """The tensors of a model's output that do not depend on its input."""
     found: list[Tensor] = []
     map_leaves(found.append, structure, Tensor)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fieldwise.tile.arrays import as_numpy
+from fieldwise.tile.arrays import ArrayOrTensor, as_numpy
 
 
-def drawn_like(x: Any) -> Any:
+def drawn_like(x: object) -> ArrayOrTensor:
     """Random numbers of the shape, dtype and range of an array or tensor, always the same.
 
     Floats of which all are equal, or none is finite, are drawn from a range as wide as their size;
@@ -28,7 +29,7 @@ def drawn_like(x: Any) -> Any:
     return _drawn(np.asarray(x))
 
 
-def _drawn(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _drawn(array: NDArray[Any]) -> NDArray[Any]:
     random = np.random.default_rng(0)
     if array.dtype.kind == "c":
         parts = [_drawn(np.ascontiguousarray(part)) for part in (array.real, array.imag)]

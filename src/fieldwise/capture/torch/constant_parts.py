@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.overloads import tensors_of
-from fieldwise.graph.calls import bind, changed, constants_of, op_name, replay
+from fieldwise.graph.calls import bind, changed, op_name, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Ref, Unknown
 from fieldwise.graph.kinds import Kind
@@ -73,7 +73,7 @@ def may_say(node: Node) -> bool:
     """Whether a node may put zeros or −inf into a value by a constant mask."""
     if node.op in _ADDS:
         assert node.source is not None
-        return any(map(_closes, constants_of(node.source)))
+        return any(map(_closes, tensors_of(node.source.args, node.source.kwargs)))
     return node.op in _SAYS
 
 
@@ -82,7 +82,7 @@ def _execution(node: Node, graph: Graph, known: Mapping[str, Tensor]) -> Executi
     source = node.source
     if source is None or not all(graph.values[name].dtype in _FLOATS for name in node.operands):
         return None
-    constants = constants_of(source)
+    constants = tensors_of(source.args, source.kwargs)
     if any(tensor.is_meta for tensor in constants) or _reads_by_data(node):
         return None
     adds = node.op in _ADDS and not any(name in known for name in node.operands)

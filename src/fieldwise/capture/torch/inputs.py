@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from fieldwise.errors import UsageError
 
+T = TypeVar("T")
 
-def ordered(example: Any, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+
+def ordered(example: object, inputs: Sequence[T], named: Mapping[str, T]) -> list[T]:
     """The inputs in the order of the example.
 
     Raises UsageError for names that the example does not have: what is meant is not guessed.
@@ -39,7 +41,9 @@ def ordered(example: Any, inputs: Sequence[Any], named: Mapping[str, Any]) -> li
     return [named[name] for name in example]
 
 
-def as_tensor(rows: Any, device: torch.device, dtype: torch.dtype, *, own: bool = False) -> Tensor:
+def as_tensor(
+    rows: object, device: torch.device, dtype: torch.dtype, *, own: bool = False
+) -> Tensor:
     """Rows of an input, of any byte order, as the model takes them.
 
     own: as memory of its own, which may be changed, or be kept when the user changes the input
@@ -48,7 +52,7 @@ def as_tensor(rows: Any, device: torch.device, dtype: torch.dtype, *, own: bool 
     return given.to(device, dtype, copy=own)
 
 
-def _native(rows: Any) -> NDArray[Any]:
+def _native(rows: object) -> NDArray[Any]:
     """As torch reads it: contiguous, writable, of this machine's byte order.
 
     >>> _native(np.ones(2, ">f4")).dtype.isnative, _native(np.ones(2, np.longdouble)).dtype.name
@@ -61,5 +65,5 @@ def _native(rows: Any) -> NDArray[Any]:
     return array.astype(dtype, copy=not array.flags.writeable)
 
 
-def _told(names: Mapping[str, Any]) -> str:
+def _told(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)

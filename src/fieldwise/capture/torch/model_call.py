@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.capture import capture
 from fieldwise.capture.torch.example import as_example
 from fieldwise.capture.torch.given import check_model
-from fieldwise.capture.torch.inputs import as_tensor, ordered
+from fieldwise.capture.torch.inputs import T, as_tensor, ordered
 from fieldwise.capture.torch.running import copied, doubled, forward, in_double
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
@@ -59,7 +59,7 @@ class ModelCall:
         tensors = chain(self.model.parameters(), self.model.buffers(), self.inputs)
         return next((t.device for t in tensors if not t.is_meta), torch.device("cpu"))
 
-    def ordered(self, given: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+    def ordered(self, given: Sequence[T], named: Mapping[str, T]) -> list[T]:
         """The given inputs in the order of the example's.
 
         Raises UsageError for names that the example does not have, and for too few or too many.
@@ -92,11 +92,11 @@ class ModelCall:
         """
         return capture(self.model, self.example if shapes is None else self.resized(shapes))
 
-    def cast(self, number: int, x: Any, *, own: bool = False) -> Tensor:
+    def cast(self, number: int, x: object, *, own: bool = False) -> Tensor:
         """Input ``number`` as the model takes it; see ``inputs.as_tensor``."""
         return as_tensor(x, self.device, self.inputs[number].dtype, own=own)
 
-    def run(self, given: Iterable[Any], *, draws: bool = True, writes: bool = True) -> Any:
+    def run(self, given: Iterable[object], *, draws: bool = True, writes: bool = True) -> Any:
         """What the model returns for copies of the given inputs; see ``running.forward``."""
         inputs = self._nested(self.cast(number, x, own=True) for number, x in enumerate(given))
         return forward(self.model, inputs, draws=draws, writes=writes)
@@ -109,7 +109,7 @@ class ModelCall:
         """The same model; the data of the example stay behind."""
         return ModelCall(self.model, self.resized(self.shapes))
 
-    def _nested(self, tensors: Iterable[Any]) -> Any:
+    def _nested(self, tensors: Iterable[object]) -> Any:
         """Tensors in the places of the example's."""
         twins = {id(like): x for like, x in zip(self.inputs, tensors, strict=True)}
         return map_tensors(lambda tensor: twins[id(tensor)], self.example)

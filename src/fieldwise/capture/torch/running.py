@@ -15,6 +15,7 @@ from fieldwise.capture.torch.keeping import generators, kept
 from fieldwise.capture.torch.memory import is_strided
 from fieldwise.capture.torch.private import private, seeded
 from fieldwise.graph.ir import Kwargs
+from fieldwise.graph.tensors import TensorLike
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -39,9 +40,9 @@ def doubled(model: nn.Module) -> nn.Module:
     return model._apply(in_double)
 
 
-def is_inexact(tensor: Tensor) -> bool:
+def is_inexact(tensor: TensorLike) -> bool:
     """Whether it holds real or complex numbers, rather than integers or truth values."""
-    return tensor.is_floating_point() or tensor.is_complex()
+    return tensor.dtype.is_floating_point or tensor.dtype.is_complex
 
 
 def in_double(tensor: Tensor) -> Tensor:

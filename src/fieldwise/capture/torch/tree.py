@@ -33,7 +33,7 @@ def tensors_in(tree: Any) -> Iterator[Tensor]:
     if isinstance(tree, Tensor):
         yield tree
         return
-    for _, item in _items(tree):
+    for _, item in items_of(tree):
         yield from tensors_in(item)
 
 
@@ -41,7 +41,7 @@ def _spelled(tree: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(tree, Tensor):
         yield prefix or "output", tree
         return
-    for key, item in _items(tree):
+    for key, item in items_of(tree):
         yield from _spelled(item, f"{prefix}.{key}" if prefix else str(key))
 
 
@@ -58,8 +58,8 @@ def find_hidden(tree: Any) -> Iterator[tuple[Any, Tensor | None]]:
         return
     if isinstance(tree, Iterator):
         yield tree, None
-    elif _is_nest(tree):
-        for _, item in _items(tree):
+    elif is_nest(tree):
+        for _, item in items_of(tree):
             yield from find_hidden(item)
     else:
         inside = tree if isinstance(tree, (set, frozenset)) else getattr(tree, "__dict__", {})
@@ -68,12 +68,14 @@ def find_hidden(tree: Any) -> Iterator[tuple[Any, Tensor | None]]:
             yield tree, tensor
 
 
-def _is_nest(tree: Any) -> bool:
+def is_nest(tree: object) -> bool:
+    """Whether it is a nesting that is known here."""
     known = isinstance(tree, (Mapping, list, tuple)) or dataclasses.is_dataclass(tree)
     return known and not isinstance(tree, type)
 
 
-def _items(tree: Any) -> Iterator[tuple[Any, Any]]:
+def items_of(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """What a nesting holds, with its keys; nothing of what is none."""
     if isinstance(tree, Mapping):
         yield from tree.items()
     elif hasattr(tree, "_fields"):
@@ -103,9 +105,9 @@ def map_leaves(change: Callable[[Any], Any], tree: Any, kinds: type | tuple[type
     """
     if isinstance(tree, kinds):
         return change(tree)
-    if not _is_nest(tree):
+    if not is_nest(tree):
         return tree
-    changed = {key: map_leaves(change, item, kinds) for key, item in _items(tree)}
+    changed = {key: map_leaves(change, item, kinds) for key, item in items_of(tree)}
     if isinstance(tree, Mapping):
         return _like_mapping(tree, changed)
     if hasattr(tree, "_fields"):

@@ -87,7 +87,7 @@ class Operation:
 
 def as_given(tensor: Tensor) -> Tensor:
     """A constant as it is, in double precision; a weight without values is generic."""
-    if tensor.device.type == "meta":
+    if tensor.is_meta:
         return generic(tensor)
     return tensor.cpu().double() if tensor.is_floating_point() else tensor.cpu()
 
@@ -95,11 +95,11 @@ def as_given(tensor: Tensor) -> Tensor:
 def generic(tensor: Tensor) -> Tensor:
     """Random weights in place of those given, but −inf where a constant mask holds it."""
     if not (tensor.is_floating_point() or tensor.is_complex()):
-        if tensor.device.type == "meta":
+        if tensor.is_meta:
             raise UnknownDependence("indices on the meta device")
         return tensor.cpu()
     weights = drawn(tensor.shape, torch.float64)
-    if tensor.device.type == "meta" or tensor.is_complex():
+    if tensor.is_meta or tensor.is_complex():
         return weights
     return torch.where(tensor.cpu() == -torch.inf, -torch.inf, weights)
 

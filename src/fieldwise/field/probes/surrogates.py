@@ -122,7 +122,7 @@ def _sum(op: Operation) -> Sequence[Tensor]:
     (total,) = _combined(op)
     for name, sign in (("self", 1), ("other", 1 if op.op == "add" else -1)):
         addend = torch.as_tensor(op.args[name])
-        if not addend.requires_grad and addend.device.type != "meta":
+        if not addend.requires_grad and not addend.is_meta:
             total = total + torch.where(addend.cpu() * sign == -INF, -INF, 0.0)
     return (total,)
 
@@ -136,7 +136,7 @@ def _assigned(op: Operation) -> Sequence[Tensor]:
 def _chosen(op: Operation) -> Sequence[Tensor]:
     """A mask that is data lets everything through."""
     mask = op.args["condition" if "condition" in op.args else "mask"]
-    if mask.requires_grad or mask.device.type == "meta":
+    if mask.requires_grad or mask.is_meta:
         return (_added([_finite(tensor) for tensor in _spread(op)]),)
     return op.run(as_given)
 

@@ -35,7 +35,7 @@ def _behind_constants(graph: Graph, model: Any) -> set[str]:
     drawable = {
         name
         for name, tensor in model.named_parameters(remove_duplicate=False)
-        if is_inexact(tensor) and tensor.device.type != "meta"
+        if is_inexact(tensor) and not tensor.is_meta
     }
     found = set[str]()
     for node in graph.nodes:

@@ -10,7 +10,8 @@ from math import gcd, lcm
 import numpy as np
 
 from fieldwise.axes import IndexSet
-from fieldwise.graph.constants import Constant, Values
+from fieldwise.graph.constants import Constant
+from fieldwise.graph.tensors import Values
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import Dim, Layout, movers_of, period_of
 from fieldwise.shift.proof.signal import (

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fieldwise.errors import CaptureError
-from fieldwise.tile.arrays import Shapes, read
+from fieldwise.tile.arrays import ArrayOrTensor, Readable, Shapes, read
 from fieldwise.tile.bands.input_rows import telling_rows
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.errors import StreamError
@@ -51,7 +50,7 @@ def _along_only(compiled: Compiled, shapes: Shapes, axis: int, band: int) -> Sha
     return small
 
 
-def corners(inputs: Sequence[Any], shapes: Shapes) -> list[Any]:
+def corners(inputs: Sequence[Readable], shapes: Shapes) -> list[ArrayOrTensor]:
     """The first corner of each input, of these shapes: tensors or numpy arrays."""
     return [
         read(x, {dim: ((0, size),) for dim, size in enumerate(shape)})

@@ -14,11 +14,11 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.delayed import delayed
+from dask.delayed import Delayed, delayed
 from torch import Tensor
 
 from fieldwise.graph.ir import Shape
-from fieldwise.tile.arrays import as_numpy, numpy_dtype
+from fieldwise.tile.arrays import Numbers, Readable, as_numpy, numpy_dtype
 from fieldwise.tile.bands.drive import state_at_start
 from fieldwise.tile.bands.legs import Leg, legs_of, run_leg
 from fieldwise.tile.bands.passes import PassParts
@@ -29,11 +29,11 @@ from fieldwise.tile.bands.run import BandState
 from fieldwise.tile.bands.sections import sections_of
 from fieldwise.tile.outputs import structured
 
-LegTask = Callable[..., tuple[Any, ...]]
+LegTask = Callable[..., tuple[object, ...]]
 """From a recipe, findings, a state and rows of each input: the state after a leg, and results."""
 
 
-def streamed_array(run: Programs, *arrays: Any, section: int | None = None) -> Any:
+def streamed_array(run: Programs, *given: Readable, section: int | None = None) -> Any:
     """What a streamed model gives for dask arrays, as dask arrays; nothing is computed yet.
 
     section: input rows that are streamed in one go, at least; by default long enough that what
@@ -44,15 +44,15 @@ def streamed_array(run: Programs, *arrays: Any, section: int | None = None) -> A
 
     Raises StreamError and UsageError as ``run`` itself does.
     """
-    arrays = tuple(_as_dask(array) for array in arrays)
+    arrays = [_as_dask(array) for array in given]
     shapes = tuple(array.shape for array in arrays)
     planned = run.planned(shapes)
     program = planned.program
     recipe = delayed(Recipe.of(run.streaming, shapes), traverse=False)
-    findings: Any = delayed(START, traverse=False)
+    findings = delayed(START, traverse=False)
     for one in planned.passes:
-        given = (recipe, findings, arrays, section, run.band)
-        parts = [part for _, part, *_ in _legs(one.program, _summed, 1, *given)]
+        legs = _legs(one.program, _summed, 1, recipe, findings, arrays, section, run.band)
+        parts = [part for _, (part,) in legs]
         findings = delayed(Recipe.found)(recipe, findings, _joined(recipe, findings, parts))
     results = _streamed(program, recipe, findings, arrays, section, run.band)
     for place, _, like in program.fixed:
@@ -61,15 +61,24 @@ def streamed_array(run: Programs, *arrays: Any, section: int | None = None) -> A
     return structured(program.structure, results, lambda x: da.from_array(as_numpy(x)))
 
 
-def _as_dask(array: Any) -> Any:
+def _as_dask(array: Readable) -> da.Array:
     """An input as a dask array; beside dask arrays there may be others."""
     return da.asarray(as_numpy(array) if isinstance(array, Tensor) else array)
 
 
-def _streamed(program: Program, *given: Any) -> list[Any]:
+def _streamed(
+    program: Program,
+    recipe: Delayed,
+    findings: Delayed,
+    arrays: Sequence[da.Array],
+    section: int | None,
+    band: int,
+) -> list[da.Array]:
     """The outputs that are streamed, as dask arrays."""
-    parts: list[list[Any]] = [[] for _ in program.wiring.outputs]
-    for leg, *found in _legs(program, _computed, len(parts), *given):
+    parts: list[list[da.Array]] = [[] for _ in program.wiring.outputs]
+    for leg, found in _legs(
+        program, _computed, len(parts), recipe, findings, arrays, section, band
+    ):
         for number, (rows, value) in enumerate(zip(leg.rows, found, strict=True)):
             if rows[0] < rows[1]:
                 parts[number].append(_lazy(program, number, rows, value))
@@ -84,12 +93,12 @@ def _legs(
     program: Program,
     task: LegTask,
     results: int,
-    recipe: Any,
-    findings: Any,
-    arrays: Sequence[Any],
+    recipe: Delayed,
+    findings: Delayed,
+    arrays: Sequence[da.Array],
     section: int | None,
     band: int,
-) -> Iterator[tuple[Any, ...]]:
+) -> Iterator[tuple[Leg, list[Delayed]]]:
     """Each leg of a program, and the delayed results of its task."""
     if not program.wiring.outputs:
         return
@@ -97,7 +106,7 @@ def _legs(
     rows = max(max(a.chunks[dim]) for a, dim in zip(arrays, dims, strict=True))
     grains = [1] * len(program.wiring.outputs)
     for one in sections_of(program, band, grains, rows=section):
-        state: Any = delayed(state_at_start(program, one), traverse=False)
+        state = delayed(state_at_start(program, one), traverse=False)
         for leg in legs_of(program, one, band, rows):
             blocks = [
                 array[(slice(None),) * dim + (slice(*reads),)]
@@ -106,10 +115,10 @@ def _legs(
             state, *found = delayed(partial(task, leg), nout=results + 1)(
                 recipe, findings, state, *blocks
             )
-            yield leg, *found
+            yield leg, found
 
 
-def _joined(recipe: Any, findings: Any, parts: Sequence[Any]) -> Any:
+def _joined(recipe: Delayed, findings: Delayed, parts: Sequence[Delayed]) -> Delayed:
     """The sums of all legs, a few at a time."""
     while len(parts) > 1:
         groups = [parts[at : at + _FEW] for at in range(0, len(parts), _FEW)]
@@ -121,25 +130,25 @@ def _joined(recipe: Any, findings: Any, parts: Sequence[Any]) -> Any:
 
 
 def _computed(
-    leg: Leg, recipe: Recipe, findings: Findings, state: BandState, *blocks: Any
-) -> tuple[Any, ...]:
+    leg: Leg, recipe: Recipe, findings: Findings, state: BandState, *blocks: Readable
+) -> tuple[object, ...]:
     after, found = run_leg(recipe.program(findings), recipe.device, leg, state, blocks)
     return (after, *(np.empty(0) if rows is None else as_numpy(rows) for rows in found))
 
 
 def _summed(
-    leg: Leg, recipe: Recipe, findings: Findings, state: BandState, *blocks: Any
+    leg: Leg, recipe: Recipe, findings: Findings, state: BandState, *blocks: Readable
 ) -> tuple[BandState, PassParts]:
     after, found = run_leg(recipe.pass_program(findings), recipe.device, leg, state, blocks)
     return after, recipe.parts(findings, found)
 
 
-def _fixed(recipe: Recipe, findings: Findings, place: int) -> np.ndarray[Any, Any]:
+def _fixed(recipe: Recipe, findings: Findings, place: int) -> Numbers:
     program = recipe.program(findings)
     return next(as_numpy(result) for at, _, result in program.fixed if at == place)
 
 
-def _lazy(program: Program, number: int, rows: tuple[int, int], value: Any) -> Any:
+def _lazy(program: Program, number: int, rows: tuple[int, int], value: Delayed) -> da.Array:
     kind = program.values[program.wiring.outputs[number]]
     shape: Shape = tuple(
         rows[1] - rows[0] if dim == kind.dim else size for dim, size in enumerate(kind.shape)

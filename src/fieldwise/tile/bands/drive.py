@@ -8,12 +8,12 @@ the rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
 
 from fieldwise.capture.torch.inputs import as_tensor
-from fieldwise.tile.arrays import Interval
+from fieldwise.tile.arrays import Interval, Readable
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows, RowSource
 from fieldwise.tile.bands.schedule import Schedule
@@ -47,7 +47,7 @@ def drive(
 
 
 def reading(
-    program: Program, device: torch.device, arrays: Sequence[Any], starts: Sequence[int] = ()
+    program: Program, device: torch.device, arrays: Sequence[Readable], starts: Sequence[int] = ()
 ) -> RowSource:
     """The source that reads the inputs of a program from arrays, or from parts of them.
 

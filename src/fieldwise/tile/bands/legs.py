@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fieldwise.tile.arrays import Interval
+from fieldwise.tile.arrays import Interval, Readable
 from fieldwise.tile.bands.drive import clipped, drive, reading
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.run import BandState, Engine
@@ -72,7 +71,7 @@ def _leg(program: Program, section: Section, taken: Sequence[tuple[BandStep, lis
 
 
 def run_leg(
-    program: Program, device: torch.device, leg: Leg, state: BandState, blocks: Sequence[Any]
+    program: Program, device: torch.device, leg: Leg, state: BandState, blocks: Sequence[Readable]
 ) -> tuple[BandState, list[Tensor | None]]:
     """The state after a leg, and its rows of each output (None: it gives none).
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
-from fieldwise.tile.arrays import as_numpy
+from fieldwise.tile.arrays import ArrayOrTensor, Readable, as_numpy
 from fieldwise.tile.bands.drive import drive, reading
 from fieldwise.tile.bands.endless import agree
 from fieldwise.tile.bands.kernels.registry import ENDLESS
@@ -69,7 +69,7 @@ class Session:
         """The most memory that rows have taken so far."""
         return self._engine.peak
 
-    def push(self, chunk: Any) -> Any:
+    def push(self, chunk: Readable) -> Any:
         """The new rows of every output that this chunk makes certain (maybe none).
 
         They come in the structure of the model's output, with what is constant in it.
@@ -112,7 +112,7 @@ class Session:
         results = [self._joined(value, found[value]) for value in self._program.outputs]
         return self._program.structured(results, as_numpy if self._numpy else as_is)
 
-    def _joined(self, value: int, pieces: list[Tensor]) -> Any:
+    def _joined(self, value: int, pieces: list[Tensor]) -> ArrayOrTensor:
         kind = self._program.values[value]
         if not pieces:
             shape = [0 if dim == kind.dim else n for dim, n in enumerate(kind.shape)]
@@ -120,7 +120,7 @@ class Session:
         joined = torch.cat(pieces, kind.dim)
         return as_numpy(joined) if self._numpy else joined
 
-    def _fitting(self, chunk: Any) -> Tensor:
+    def _fitting(self, chunk: Readable) -> Tensor:
         check_readable(0, chunk, like=self._example)
         if len(chunk.shape) != len(self._shape) or self._sized(chunk.shape[self._dim]) != tuple(
             chunk.shape

@@ -95,7 +95,7 @@ class SavedPasses(Protocol):
     def load(self) -> Any:
         """What was saved last, or None."""
 
-    def offer(self, data: Callable[[], Any]) -> None:
+    def offer(self, data: Callable[[], object]) -> None:
         """Save what ``data`` gives, if it is time to."""
 
 
@@ -159,7 +159,7 @@ def run_passes(
     finished, unfinished = ([], None) if saved is None else saved
     earlier = iter(list(finished))
 
-    def offer(data: Callable[[], Any]) -> None:
+    def offer(data: Callable[[], object]) -> None:
         if checkpoint is not None:
             checkpoint.offer(data)
 
@@ -196,7 +196,7 @@ def _last_program(graph: Graph, axis: int, found: Callable[[Pass], KnownStatisti
     return compile_program(graph, axis, known=known, made=made)
 
 
-def _unfinished(finished: Sequence[PassParts], state: BandState, sums: PassSums) -> Any:
+def _unfinished(finished: Sequence[PassParts], state: BandState, sums: PassSums) -> object:
     """What is saved within a pass, as plain data."""
     return finished, (state.plain(), sums.parts())
 

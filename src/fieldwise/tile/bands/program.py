@@ -59,9 +59,9 @@ class Program:
     output_names: tuple[str, ...]
     outputs: tuple[int, ...]
     fixed: tuple[tuple[int, str, Tensor], ...] = ()
-    structure: Any = None
+    structure: object = None
 
-    def structured(self, results: Sequence[Any], given: Callable[[Tensor], Any]) -> Any:
+    def structured(self, results: Sequence[object], given: Callable[[Tensor], object]) -> Any:
         """What the model returns: ``results`` of the streamed outputs, and what else there is.
 
         given: the form in which a tensor is handed back that was not streamed

@@ -14,6 +14,7 @@ from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import CaptureError, UsageError, check_choice
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
+from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.compile import compile_program
 from fieldwise.tile.bands.passes import Pass, planned_passes
 from fieldwise.tile.bands.plan import StreamPlan, plan_of
@@ -128,7 +129,7 @@ class Programs:
                 raise CaptureError(f"{error}{runs_on(shapes, self.call.graph)}") from error
         return self._captured[1]
 
-    def whole(self, *given: Any) -> Any:
+    def whole(self, *given: Readable) -> Any:
         """The model at once, as it returns its outputs."""
         shapes = tuple(tuple(x.shape) for x in given)
         return self.call.run(given, writes=self.graph(shapes).writes)

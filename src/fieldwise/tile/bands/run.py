@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.tile.bands.buffers import Buffer
+from fieldwise.tile.bands.kernels.registry import Carried
 from fieldwise.tile.bands.program import Op, Program
 from fieldwise.tile.bands.schedule import Schedule, Task
 from fieldwise.tile.errors import StreamError, fault, reason
@@ -23,6 +23,11 @@ RowSource = Callable[[int, int, int], Tensor]
 
 OutputRows = tuple[int, int, Tensor]
 """New rows of an output: its value's number, the first row, and the rows."""
+
+PlainState = tuple[
+    int, tuple[int, ...], Mapping[int, tuple[int, Tensor]], tuple[Carried, ...] | None
+]
+"""A ``BandState`` as numbers, tensors, tuples and dicts: steps, done, held, carried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +42,15 @@ class BandState:
 
     done: tuple[int, ...]
     held: Mapping[int, tuple[int, Tensor]] = field(default_factory=dict)
-    carried: tuple[dict[str, Any], ...] | None = None
+    carried: tuple[Carried, ...] | None = None
     steps: int = 0
 
-    def plain(self) -> Any:
-        """As numbers, tensors, tuples and dicts."""
+    def plain(self) -> PlainState:
+        """As plain data, to be saved."""
         return self.steps, self.done, dict(self.held), self.carried
 
     @classmethod
-    def of(cls, plain: Any) -> BandState:
+    def of(cls, plain: PlainState) -> BandState:
         """From what ``plain`` gives."""
         steps, done, held, carried = plain
         return cls(tuple(done), dict(held), carried, steps)
@@ -71,7 +76,7 @@ class Engine:
     def _go_on(self, state: BandState) -> None:
         self.schedule.go_on(state.done)
         self.buffers = [Buffer(value, self.device) for value in self.program.values]
-        self.states: list[dict[str, Any]] = [dict(one) for one in state.carried or ()]
+        self.states: list[Carried] = [dict(one) for one in state.carried or ()]
         self.states = self.states or [{} for _ in self.program.ops]
         self.steps = state.steps
         for value, (lo, rows) in state.held.items():
@@ -188,7 +193,7 @@ class _OperandRows:
 
     __slots__ = ("_buffers", "_op", "state")
 
-    def __init__(self, op: Op, buffers: Sequence[Buffer], state: dict[str, Any]) -> None:
+    def __init__(self, op: Op, buffers: Sequence[Buffer], state: Carried) -> None:
         self._op, self._buffers, self.state = op, buffers, state
 
     def inside(self, operand: int, start: int, stop: int) -> Tensor:

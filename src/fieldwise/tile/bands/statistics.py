@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -389,7 +389,7 @@ class _Spread(_OfMoments):
     def known(self) -> KnownStatistics:
         """See Statistic."""
         given = arguments(self.node)
-        correction: Any = given.get("correction", given.get("unbiased", True))
+        correction = given.get("correction", given.get("unbiased", True))
         mean, variance = self.moments.found(1.0 if correction is None else float(correction))
         spread = variance.sqrt() if self.node.op.startswith("std") else variance
         found = zip(self.node.results, (spread, mean), self.results, strict=False)

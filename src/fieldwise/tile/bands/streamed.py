@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
-from fieldwise.tile.arrays import any_dask, as_numpy
+from fieldwise.tile.arrays import Readable, any_dask, as_numpy
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import drive, reading
 from fieldwise.tile.bands.live import Session
@@ -38,7 +38,7 @@ class StreamedModel(Programs):
         self._verify, self.certificates = verify, dict[tuple[Shape, ...], RunCertificate]()
         self._planned = set[tuple[Shape, ...]]()
 
-    def __call__(self, *inputs: Any, **named: Any) -> Any:
+    def __call__(self, *inputs: Readable, **named: Readable) -> Any:
         """The outputs for a large input: a numpy array, a tensor, anything with shape and slices.
 
         They come in the structure in which the model returns them, constants and other leaves
@@ -55,7 +55,7 @@ class StreamedModel(Programs):
             return streamed_array(self, *given)
         return self._assembled(self.prepared(given), given)
 
-    def _assembled(self, program: Program, given: Sequence[Any]) -> Any:
+    def _assembled(self, program: Program, given: Sequence[Readable]) -> Any:
         found: dict[int, Tensor] = {}
         for value in program.wiring.outputs:
             kind = program.values[value]
@@ -68,7 +68,7 @@ class StreamedModel(Programs):
             return program.structured(results, as_is)
         return program.structured([as_numpy(result) for result in results], as_numpy)
 
-    def bands(self, *inputs: Any, **named: Any) -> Iterator[Band]:
+    def bands(self, *inputs: Readable, **named: Readable) -> Iterator[Band]:
         """The outputs piece by piece: (name, first row, one more than the last row, rows)."""
         given = self._given(inputs, named)
         program = self.prepared(given)
@@ -78,7 +78,7 @@ class StreamedModel(Programs):
                 if output == value:
                     yield name, lo, hi, rows
 
-    def verify(self, *inputs: Any, **named: Any) -> RunCertificate:
+    def verify(self, *inputs: Readable, **named: Readable) -> RunCertificate:
         """Compare with the whole on the inputs' first corner: the same network and bands there.
 
         The corner has all borders, an interior and seams of bands; it is the whole input where
@@ -101,7 +101,7 @@ class StreamedModel(Programs):
             double=(double._plain, double.whole),
         )
 
-    def _plain(self, *given: Any) -> Any:
+    def _plain(self, *given: Readable) -> Any:
         """A run that is not verified; the inputs are in the order of the example."""
         return self._assembled(self.prepared(given), given)
 
@@ -118,7 +118,7 @@ class StreamedModel(Programs):
 
     # ---------------------------------------------------------------- one run
 
-    def prepared(self, given: Sequence[Any]) -> Program:
+    def prepared(self, given: Sequence[Readable]) -> Program:
         """The program that gives the outputs of these inputs, after all passes that it needs."""
         shapes = tuple(tuple(x.shape) for x in given)
         self.peak_bytes = 0
@@ -129,13 +129,13 @@ class StreamedModel(Programs):
             self._planned.add(shapes)
         return run_passes(self.graph(shapes), self.axis, lambda one, _: self._run(one, given))
 
-    def _run(self, program: Program, given: Sequence[Any]) -> Iterator[OutputRows]:
+    def _run(self, program: Program, given: Sequence[Readable]) -> Iterator[OutputRows]:
         engine = Engine(program, self.device)
         bands = steps(program, engine.schedule, self.band)
         yield from drive(engine, bands, reading(program, self.device, given))
         self.peak_bytes = max(self.peak_bytes, engine.peak)
 
-    def _given(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+    def _given(self, inputs: Sequence[Readable], named: Mapping[str, Readable]) -> list[Readable]:
         given = self.call.ordered(inputs, named)
         for number, (x, like) in enumerate(zip(given, self.call.inputs, strict=True)):
             check_readable(number, x, like=like)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from fieldwise.graph.constants import Constant, constant, tensors
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Shape, Unknown, Whole
 from fieldwise.graph.kinds import Kind
+from fieldwise.graph.tensors import TensorLike
 from fieldwise.graph.treatment import (
     CONTRACTIONS,
     OTHERS,
@@ -31,7 +31,7 @@ from fieldwise.graph.treatment import (
 from fieldwise.tile.crops.match import Match, Matches, single
 from fieldwise.tile.crops.steps import LostError
 
-_Pair = tuple[str, Any, Any]
+_Pair = tuple[str, TensorLike, TensorLike]
 """A constant tensor's argument name, and the tensor at the one size and at the other."""
 
 
@@ -165,7 +165,7 @@ def _reads_anywhere(node: Node) -> bool:
     return any(isinstance(coord, (Whole, Unknown)) for coord in node.coords())
 
 
-def _tensor_pairs(nodes: tuple[Node, Node]) -> Iterator[tuple[str, Any, Any]]:
+def _tensor_pairs(nodes: tuple[Node, Node]) -> Iterator[_Pair]:
     given = tuple(arguments(node) for node in nodes)
     for name in given[0]:
         one, two = (
@@ -177,14 +177,14 @@ def _tensor_pairs(nodes: tuple[Node, Node]) -> Iterator[tuple[str, Any, Any]]:
                 yield name, left, right
 
 
-def _named(tensor: Any, name: str) -> Constant:
+def _named(tensor: TensorLike, name: str) -> Constant:
     return constant(tensor, name)
 
 
-def _alike(one: Any, two: Any) -> bool:
+def _alike(one: TensorLike, two: TensorLike) -> bool:
     if one is two:
         return True
-    if one.shape != two.shape or "meta" in (one.device.type, two.device.type):
+    if one.shape != two.shape or one.is_meta or two.is_meta:
         return False
     left, right = (np.asarray(constant(tensor, "").values) for tensor in (one, two))
     return np.array_equal(left, right)

@@ -13,7 +13,7 @@ import torch
 from dask.delayed import delayed
 from torch import Tensor
 
-from fieldwise.tile.arrays import Interval, as_numpy, numpy_dtype
+from fieldwise.tile.arrays import Interval, Numbers, Readable, as_numpy, numpy_dtype
 from fieldwise.tile.crops.outputs import returned
 from fieldwise.tile.crops.parts import Tile
 from fieldwise.tile.crops.plan import TilePlan
@@ -22,14 +22,14 @@ from fieldwise.tile.crops.plan import TilePlan
 class CropByCrop(Protocol):
     """What a run on crops is asked for (see ``TiledCallable``)."""
 
-    def plan_for(self, *inputs: Any, **named: Any) -> TilePlan:
+    def plan_for(self, *inputs: Readable, **named: Readable) -> TilePlan:
         """The plan for such inputs."""
 
-    def crop(self, tile: Tile, *inputs: Any, **named: Any) -> list[Any]:
+    def crop(self, tile: Tile, *inputs: Readable, **named: Readable) -> list[Readable]:
         """What one tile gives, per output."""
 
 
-def tiled_array(run: CropByCrop, *arrays: Any, **named: Any) -> Any:
+def tiled_array(run: CropByCrop, *given: Readable, **named: Readable) -> Any:
     """What a tiled model gives for dask arrays, as dask arrays; nothing is computed yet.
 
     Each tile is a task of its own, which reads exactly its crop: nothing is added at the borders.
@@ -37,11 +37,11 @@ def tiled_array(run: CropByCrop, *arrays: Any, **named: Any) -> Any:
 
     Raises TileError and UsageError as ``run`` itself does.
     """
-    plan = run.plan_for(*arrays, **named)
-    arrays = (*arrays, *named.values())
+    plan = run.plan_for(*given, **named)
+    arrays = (*given, *named.values())
     called = delayed(run, traverse=False)
     inputs = _Inputs([tuple(array.shape) for array in arrays], tuple(named))
-    found: list[list[Any]] = [[] for _ in plan.outputs]
+    found: list[list[da.Array]] = [[] for _ in plan.outputs]
     for tile in plan.tiles():
         crops = [_crop(array, tile.reads) for array in arrays]
         pieces = delayed(partial(_tile, tile, inputs), nout=len(plan.outputs))(called, *crops)
@@ -66,10 +66,10 @@ class _Crop:
     """The crop of one tile in place of the whole input: it has the whole's shape and those rows."""
 
     shape: tuple[int, ...]
-    values: Any
+    values: Readable
     reads: Mapping[int, tuple[Interval, ...]]
 
-    def __getitem__(self, index: tuple[slice, ...]) -> Any:
+    def __getitem__(self, index: tuple[slice, ...]) -> Readable:
         return self.values[tuple(self._place(axis, one) for axis, one in enumerate(index))]
 
     def _place(self, axis: int, one: slice) -> slice:
@@ -81,7 +81,7 @@ class _Crop:
         return one
 
 
-def _crop(array: Any, reads: Mapping[int, tuple[Interval, ...]]) -> Any:
+def _crop(array: Readable, reads: Mapping[int, tuple[Interval, ...]]) -> Readable:
     for axis, intervals in reads.items():
         parts = [array[(slice(None),) * axis + (slice(*one),)] for one in intervals]
         array = parts[0] if len(parts) == 1 else da.concatenate(parts, axis=axis)
@@ -96,7 +96,7 @@ class _Inputs:
     names: tuple[str, ...]
 
 
-def _tile(tile: Tile, inputs: _Inputs, run: CropByCrop, *crops: Any) -> Any:
+def _tile(tile: Tile, inputs: _Inputs, run: CropByCrop, *crops: Readable) -> tuple[Numbers, ...]:
     whole = [_Crop(shape, c, tile.reads) for shape, c in zip(inputs.shapes, crops, strict=True)]
     positional = len(whole) - len(inputs.names)
     named = dict(zip(inputs.names, whole[positional:], strict=True))
@@ -104,7 +104,7 @@ def _tile(tile: Tile, inputs: _Inputs, run: CropByCrop, *crops: Any) -> Any:
     return tuple(as_numpy(x) if isinstance(x, Tensor) else np.asarray(x) for x in found)
 
 
-def _assembled(parts: Sequence[Any], counts: Sequence[int], dims: Sequence[int]) -> Any:
+def _assembled(parts: Sequence[da.Array], counts: Sequence[int], dims: Sequence[int]) -> da.Array:
     """Tiles in row-major order as one array."""
     for count, dim in zip(reversed(counts), reversed(dims), strict=True):
         rows = range(0, len(parts), count)

@@ -11,10 +11,10 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,7 +22,7 @@ from fieldwise.capture.torch.private import private
 from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_state, tensors_in
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Value
+from fieldwise.graph.ir import Args, Kwargs, Value
 
 
 class Rehearsal:
@@ -33,7 +33,7 @@ class Rehearsal:
         with FakeCopyMode(self._mode):
             self._model = copied(model)
 
-    def peak_bytes(self, inputs: Any) -> int:
+    def peak_bytes(self, inputs: object) -> int:
         """The most that inputs, results and everything between take at once, weights excepted.
 
         inputs: meta tensors, nested as the model takes them
@@ -85,8 +85,8 @@ class _Alive(TorchDispatchMode):
         self.held -= self._sizes.pop(key)
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self, func: OpOverload, types: object, args: Args = (), kwargs: Kwargs | None = None
+    ) -> object:
         made = func(*args, **(kwargs or {}))
         self.count(tensors_in(made))
         return made

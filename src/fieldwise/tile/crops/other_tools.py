@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class ToolSettings:
 
     tool: str
     call: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     exact: bool
     why: tuple[str, ...] = ()
 
@@ -64,7 +64,7 @@ class ToolSettings:
         return f"{self.call}({told})  # {verdict}"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return f"<array {'x'.join(map(str, value.shape))}>" if hasattr(value, "shape") else repr(value)
 
 
@@ -106,7 +106,7 @@ def as_torchio(plan: Tiling) -> ToolSettings:
     margins = [_margin(axis) for axis in plan.axes]
     patch = [axis.tile + 2 * margin for axis, margin in zip(plan.axes, margins, strict=True)]
     flat = 3 - len(patch)
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "patch_size": (*patch, *[1] * flat),
         "patch_overlap": (*(2 * margin for margin in margins), *[0] * flat),
         "padding_mode": None,
@@ -128,7 +128,7 @@ def as_dask(plan: Tiling) -> ToolSettings:
     sides = {axis.axis: _sides(axis) for axis in plan.axes}
     same = all(s == 1 for output in plan.outputs for s in output.scales) and not _cut(plan)
     rank = len(plan.shapes[0])
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "chunks": tuple(
             next((axis.tile for axis in plan.axes if axis.axis == dim), -1) for dim in range(rank)
         ),
@@ -158,8 +158,8 @@ def as_dask(plan: Tiling) -> ToolSettings:
 
 def as_bioimageio(plan: Tiling) -> ToolSettings:
     """For the axes of a model description: sizes and halos as multiples of the grid."""
-    inputs: dict[int, Any] = {}
-    outputs: dict[str, dict[int, Any]] = {output.name: {} for output in plan.outputs}
+    inputs: dict[int, object] = {}
+    outputs: dict[str, dict[int, object]] = {output.name: {} for output in plan.outputs}
     why = [*_uneven(plan), *_wrapped(plan)]
     for place, axis in enumerate(plan.axes):
         margin = _margin(axis)
@@ -179,7 +179,7 @@ def as_bioimageio(plan: Tiling) -> ToolSettings:
 
 
 def _settings(
-    tool: str, call: str, settings: Mapping[str, Any], why: Sequence[str]
+    tool: str, call: str, settings: Mapping[str, object], why: Sequence[str]
 ) -> ToolSettings:
     return ToolSettings(tool, call, settings, not why, tuple(why))
 

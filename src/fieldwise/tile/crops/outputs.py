@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.arrays import named_arrays
+from fieldwise.tile.arrays import Readable, named_arrays
 from fieldwise.tile.crops.parts import OutputPlan, Tile
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.outputs import structured
 
 
-def chosen(tree: Any, outputs: Sequence[OutputPlan]) -> list[Any]:
+def chosen(tree: object, outputs: Sequence[OutputPlan]) -> list[Readable]:
     """The planned outputs among what a call returned, by name, or in order where names differ.
 
     Raises UsageError where there are too few.
@@ -30,7 +30,7 @@ def chosen(tree: Any, outputs: Sequence[OutputPlan]) -> list[Any]:
     return [array for _, array in found[: len(outputs)]]
 
 
-def kept(array: Any, tile: Tile, number: int, output: OutputPlan) -> Any:
+def kept(array: Readable, tile: Tile, number: int, output: OutputPlan) -> Readable:
     """What is kept of output ``number`` of a crop.
 
     Raises UsageError where it has another shape than the planned network's.
@@ -55,7 +55,7 @@ def _cut(tile: Tile, number: int, output: OutputPlan) -> Iterator[tuple[slice, i
         yield tile.keeps[number][dim], tile.shapes[number][dim]
 
 
-def returned(plan: TilePlan, results: Sequence[Any], given: Callable[[Tensor], Any]) -> Any:
+def returned(plan: TilePlan, results: Sequence[object], given: Callable[[Tensor], object]) -> Any:
     """The outputs of a plan as the planned model returns them.
 
     given: the form in which a tensor is handed back that does not depend on the input

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import product
 from math import prod
-from typing import Any
 
 from fieldwise.reports import Report
 from fieldwise.tile.amounts import size_text
@@ -49,7 +48,7 @@ class TilePlan(Report):
     whole_bytes: int
     recompute: float
     proven: bool = True
-    structure: Any = field(default=None, compare=False, repr=False)
+    structure: object = field(default=None, compare=False, repr=False)
     draws: bool = field(default=True, compare=False, repr=False)
     writes: bool = field(default=True, compare=False, repr=False)
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
+from torch import nn
+
 from fieldwise.collecting import uncollected
 from fieldwise.errors import CaptureError, FieldwiseError, Reason, UsageError
 from fieldwise.graph.graph import Graph
@@ -21,7 +23,7 @@ from fieldwise.written import counted
 
 
 def plan_tiles(
-    model: Any, size: Any, *, tile: int | Sequence[int], axes: Axes | None = None
+    model: nn.Module, size: object, *, tile: int | Sequence[int], axes: Axes | None = None
 ) -> TilePlan:
     """The plan by which tiles give exactly what the whole image gives.
 
@@ -51,7 +53,9 @@ def plan_tiles(
         raise TileError("No tiling was planned", [Reason("", "plan", fault(error))]) from error
 
 
-def _planned(model: Any, size: Any, tile: int | Sequence[int], axes: Axes | None) -> TilePlan:
+def _planned(
+    model: nn.Module, size: object, tile: int | Sequence[int], axes: Axes | None
+) -> TilePlan:
     sizes = Sizes.of(model, size, axes)
     whole = sizes.whole()
     if any(0 in whole.shape(name) for name in whole.inputs):

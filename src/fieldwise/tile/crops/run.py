@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldwise.tile.arrays import Shapes, any_dask, as_numpy, read
+from fieldwise.tile.arrays import ArrayOrTensor, Readable, Shapes, any_dask, as_numpy, read
 from fieldwise.tile.certificate import RunCertificate, Runnable, verify
 from fieldwise.tile.crops.outputs import chosen, kept, returned
 from fieldwise.tile.crops.parts import Tile
@@ -37,11 +37,11 @@ class TiledCallable:
         """
         return self.target.plan(*shapes)
 
-    def plan_for(self, *inputs: Any, **named: Any) -> TilePlan:
+    def plan_for(self, *inputs: Readable, **named: Readable) -> TilePlan:
         """The plan for such inputs, given as in a call."""
         return self.plan(*self.target.ordered(inputs, named).shapes)
 
-    def __call__(self, *inputs: Any, **named: Any) -> Any:
+    def __call__(self, *inputs: Readable, **named: Readable) -> Any:
         """The outputs for a large input: anything with shape, dtype and slices.
 
         They come in the structure in which the planned model returns them, constants and other
@@ -61,7 +61,7 @@ class TiledCallable:
             plan, _assembled(self.target, plan, given), lambda x: _as(x, tensor=tensors)
         )
 
-    def verify(self, *inputs: Any, **named: Any) -> RunCertificate:
+    def verify(self, *inputs: Readable, **named: Readable) -> RunCertificate:
         """Compare with the whole: on the inputs' first corner, as small as shows all of the plan.
 
         Both are run on random numbers in the range of what is there.
@@ -82,14 +82,16 @@ class TiledCallable:
             double=None if double is None else _both(double, plan, given),
         )
 
-    def pieces(self, *inputs: Any, **named: Any) -> Iterator[tuple[str, tuple[slice, ...], Any]]:
+    def pieces(
+        self, *inputs: Readable, **named: Readable
+    ) -> Iterator[tuple[str, tuple[slice, ...], Any]]:
         """The outputs piece by piece: (name, where it goes in the whole output, array)."""
         given = self.target.ordered(inputs, named)
         plan = self.plan(*given.shapes)
         for number, tile, array in _run(self.target, plan, given):
             yield plan.outputs[number].name, tile.writes[number], array
 
-    def crop(self, tile: Tile, *inputs: Any, **named: Any) -> list[Any]:
+    def crop(self, tile: Tile, *inputs: Readable, **named: Readable) -> list[Any]:
         """What one tile gives, per output: for those who schedule tiles themselves."""
         given = self.target.ordered(inputs, named)
         return _cropped(self.target, self.plan(*given.shapes), tile, given)
@@ -98,20 +100,20 @@ class TiledCallable:
 def _both(target: CropTarget, plan: TilePlan, given: Arguments) -> tuple[Runnable, Runnable]:
     """A run from pieces, and one at once, of arrays in the places of the given ones."""
 
-    def named(found: Sequence[Any]) -> Any:
+    def named(found: Sequence[object]) -> object:
         names = [output.name for output in plan.outputs]
         return found[0] if len(found) == 1 else dict(zip(names, found, strict=True))
 
-    def whole(*arrays: Any) -> Any:
+    def whole(*arrays: Readable) -> object:
         return named(chosen(target.whole(given.holding(arrays), plan), plan.outputs))
 
-    def pieces(*arrays: Any) -> Any:
+    def pieces(*arrays: Readable) -> object:
         return named(_assembled(target, plan, given.holding(arrays)))
 
     return pieces, whole
 
 
-def _assembled(target: CropTarget, plan: TilePlan, given: Arguments) -> list[Any]:
+def _assembled(target: CropTarget, plan: TilePlan, given: Arguments) -> list[ArrayOrTensor]:
     """The planned outputs, each put together from its pieces."""
     tensors = isinstance(given.arrays[0], Tensor)
     found: list[Any] = [None] * len(plan.outputs)
@@ -124,14 +126,16 @@ def _assembled(target: CropTarget, plan: TilePlan, given: Arguments) -> list[Any
     return found
 
 
-def _run(target: CropTarget, plan: TilePlan, given: Arguments) -> Iterator[tuple[int, Tile, Any]]:
+def _run(
+    target: CropTarget, plan: TilePlan, given: Arguments
+) -> Iterator[tuple[int, Tile, Readable]]:
     for tile in plan.tiles():
         arrays = _cropped(target, plan, tile, given)
         while arrays:
             yield len(plan.outputs) - len(arrays), tile, arrays.pop(0)
 
 
-def _cropped(target: CropTarget, plan: TilePlan, tile: Tile, given: Arguments) -> list[Any]:
+def _cropped(target: CropTarget, plan: TilePlan, tile: Tile, given: Arguments) -> list[Readable]:
     crops = given.holding(_part(number, x, tile) for number, x in enumerate(given.arrays))
     arrays = chosen(target.crop(crops, plan), plan.outputs)
     return [
@@ -140,7 +144,7 @@ def _cropped(target: CropTarget, plan: TilePlan, tile: Tile, given: Arguments) -
     ]
 
 
-def _part(number: int, x: Any, tile: Tile) -> Any:
+def _part(number: int, x: Readable, tile: Tile) -> ArrayOrTensor:
     """What a tile reads of an input.  Raises UsageError where it is not all there."""
     sizes = {axis: sum(hi - lo for lo, hi in found) for axis, found in tile.reads.items()}
     crop = read(x, tile.reads)
@@ -148,14 +152,14 @@ def _part(number: int, x: Any, tile: Tile) -> Any:
     return crop
 
 
-def _empty_like(array: Any, shape: Sequence[int], *, tensor: bool) -> Any:
-    if tensor:
-        like = _as(array, tensor=True)
+def _empty_like(array: object, shape: Sequence[int], *, tensor: bool) -> ArrayOrTensor:
+    like = _as(array, tensor=tensor)
+    if isinstance(like, Tensor):
         return torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
-    return np.empty(tuple(shape), dtype=_as(array, tensor=False).dtype)
+    return np.empty(tuple(shape), dtype=like.dtype)
 
 
-def _as(array: Any, *, tensor: bool) -> Any:
+def _as(array: object, *, tensor: bool) -> ArrayOrTensor:
     if tensor:
         return array.detach() if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
     return as_numpy(array) if isinstance(array, Tensor) else np.asarray(array)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from torch import nn
 
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import CaptureError, UsageError
@@ -30,7 +31,7 @@ class Sizes:
     _rehearsal: Rehearsal | None = None
 
     @classmethod
-    def of(cls, model: Any, size: Any, axes: Axes | None) -> Sizes:
+    def of(cls, model: nn.Module, size: object, axes: Axes | None) -> Sizes:
         """Raises UsageError where the inputs do not have one size in common."""
         call = ModelCall.of(model, size)
         shapes = call.shapes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from torch import nn
 
 from fieldwise.errors import CaptureError
 from fieldwise.graph.spatial import Axes
@@ -13,7 +13,7 @@ from fieldwise.tile.errors import BudgetError
 
 
 def suggest_tile(
-    model: Any, size: Any, *, memory: int, axes: Axes | None = None
+    model: nn.Module, size: object, *, memory: int, axes: Axes | None = None
 ) -> tuple[int, ...]:
     """The largest tile, alike along all axes, whose crops hold at most ``memory`` bytes at once.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
@@ -14,7 +13,7 @@ from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import prepared
 from fieldwise.errors import UsageError
 from fieldwise.graph.spatial import Axes
-from fieldwise.tile.arrays import Shapes, owned
+from fieldwise.tile.arrays import Readable, Shapes, owned
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.planner import plan_tiles
 from fieldwise.tile.errors import TileError
@@ -25,7 +24,7 @@ from fieldwise.tile.inputs import check_readable
 class Arguments:
     """The inputs of a run in the order of a plan's shapes; ``names`` are those of the last ones."""
 
-    arrays: tuple[Any, ...]
+    arrays: tuple[Readable, ...]
     names: tuple[str, ...] = ()
 
     @property
@@ -33,11 +32,11 @@ class Arguments:
         """The shapes of the inputs."""
         return tuple(tuple(x.shape) for x in self.arrays)
 
-    def holding(self, arrays: Iterable[Any]) -> Arguments:
+    def holding(self, arrays: Iterable[Readable]) -> Arguments:
         """Other arrays in the same places."""
         return replace(self, arrays=tuple(arrays))
 
-    def passed_to(self, call: Callable[..., Any]) -> Any:
+    def passed_to(self, call: Callable[..., object]) -> object:
         """What ``call`` returns for them."""
         positional = len(self.arrays) - len(self.names)
         named = dict(zip(self.names, self.arrays[positional:], strict=True))
@@ -48,10 +47,10 @@ class Arguments:
 class AnyCallable:
     """A callable and the plan of the network that it runs; what it raises is its own."""
 
-    call: Callable[..., Any]
+    call: Callable[..., object]
     planned: TilePlan
 
-    def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
+    def ordered(self, inputs: Sequence[Readable], named: Mapping[str, Readable]) -> Arguments:
         """The inputs of a run.  Raises UsageError for what cannot be read."""
         given = Arguments((*inputs, *named.values()), tuple(named))
         for number, x in enumerate(given.arrays):
@@ -72,11 +71,11 @@ class AnyCallable:
         """The inputs as they are handed over."""
         return given
 
-    def whole(self, given: Arguments, _: TilePlan) -> Any:
+    def whole(self, given: Arguments, _: TilePlan) -> object:
         """What is returned for copies of the inputs, since a callable may change them."""
         return given.holding(map(owned, given.arrays)).passed_to(self.call)
 
-    def crop(self, given: Arguments, plan: TilePlan) -> Any:
+    def crop(self, given: Arguments, plan: TilePlan) -> object:
         """What is returned for copies of crops of the inputs."""
         return self.whole(given, plan)
 
@@ -100,7 +99,7 @@ class PlannedModel:
     axes: Axes | None = None
     _plans: dict[Shapes, TilePlan] = field(default_factory=dict)
 
-    def ordered(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
+    def ordered(self, inputs: Sequence[Readable], named: Mapping[str, Readable]) -> Arguments:
         """The inputs of a run in the order of the example."""
         given = Arguments(tuple(self.call.ordered(inputs, named)))
         for number, (x, like) in enumerate(zip(given.arrays, self.call.inputs, strict=True)):
@@ -119,11 +118,11 @@ class PlannedModel:
         """The inputs as the model takes them."""
         return given.holding(self.call.cast(number, x) for number, x in enumerate(given.arrays))
 
-    def whole(self, given: Arguments, plan: TilePlan) -> Any:
+    def whole(self, given: Arguments, plan: TilePlan) -> object:
         """What the model returns; it is kept as it was where the plan says that it writes."""
         return self.call.run(given.arrays, draws=plan.draws, writes=plan.writes)
 
-    def crop(self, given: Arguments, plan: TilePlan) -> Any:
+    def crop(self, given: Arguments, plan: TilePlan) -> object:
         """What the model returns for a crop.  Raises TileError where it fails."""
         try:
             return self.whole(given, plan)

@@ -50,7 +50,7 @@ class Checkpoint:
         is_ours = isinstance(found, tuple) and len(found) == 2 and found[0] == self.run
         return found[1] if is_ours else None
 
-    def offer(self, data: Callable[[], Any]) -> None:
+    def offer(self, data: Callable[[], object]) -> None:
         """Save what ``data`` gives, if computing has gone on for long enough since the last time.
 
         All of it or nothing, whenever the process is killed.  Where it cannot be written (a full
@@ -75,7 +75,7 @@ class Checkpoint:
     def _fresh(self) -> Path:
         return fresh_name(self.path)
 
-    def _write(self, data: Any) -> None:
+    def _write(self, data: object) -> None:
         with replacing(self.path) as file:
             digested = _Digested(file)
             torch.save((self.run, data), cast("IO[bytes]", digested))

@@ -13,8 +13,9 @@ import numpy as np
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table, index_map
 from fieldwise.graph.calls import arguments, is_tensor
-from fieldwise.graph.constants import Values, constant
+from fieldwise.graph.constants import constant
 from fieldwise.graph.ir import Along, Ref
+from fieldwise.graph.tensors import Values
 from fieldwise.shift.proof.frame import Advanced, Frame
 from fieldwise.shift.proof.layout import Dim, moves, read_along, stays
 from fieldwise.shift.proof.signal import BreaksError, Fault

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from fieldwise.graph.calls import arguments, is_tensor
-from fieldwise.graph.constants import Constant, Values, constant
+from fieldwise.graph.constants import Constant, constant
 from fieldwise.graph.ir import Ref, Unknown
+from fieldwise.graph.tensors import Values
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import movers, size_of
 from fieldwise.shift.proof.signal import BreaksError, Fault

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
@@ -129,7 +128,7 @@ def _bias_rows(site: Site, window: KernelWindow, like: Tensor, rows: int) -> Ten
     return spread.to(like.dtype).expand(shape)
 
 
-def per_axis(value: Any, axes: int, default: int) -> tuple[int, ...]:
+def per_axis(value: int | Sequence[int] | None, axes: int, default: int) -> tuple[int, ...]:
     """A torch size argument, once per spatial axis."""
     if value is None or (not isinstance(value, int) and len(value) == 0):
         return (default,) * axes
@@ -139,7 +138,7 @@ def per_axis(value: Any, axes: int, default: int) -> tuple[int, ...]:
 
 
 def _padding(
-    padding: Any, kernel: Sequence[int], dilation: Sequence[int]
+    padding: str | int | Sequence[int], kernel: Sequence[int], dilation: Sequence[int]
 ) -> tuple[tuple[int, int], ...]:
     """'same' puts an odd sample at the end, as torch does."""
     if padding == "valid":

@@ -9,17 +9,17 @@ would read them, while one whose values vary from row to row (a mask) is cut wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
+from torch._ops import OpOverload
 
-from fieldwise.capture.torch.overloads import on_device
+from fieldwise.capture.torch.overloads import on_device, tensors_of
 from fieldwise.capture.torch.rereading import reread
 from fieldwise.capture.torch.results import META, run_on_meta
 from fieldwise.graph.calls import constants_of, opened, replay
-from fieldwise.graph.ir import Call, Read, Shape, Unknown
+from fieldwise.graph.ir import Args, Call, Kwargs, Read, Shape, Unknown
 from fieldwise.tile.bands.follow import follow, place_along
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.bands.kernels.registry import KernelRun, Link, Rows, Site, without_data
@@ -83,7 +83,10 @@ def element_wise(site: Site) -> KernelRun:
     Raises Blocked where a row of an operand is not the result's.
     """
     rows_read_themselves(site)
-    aligned = [_Constant.of(site, t, _aligned(site, t)) for t in constants_of(site.call)]
+    aligned = [
+        _Constant.of(site, t, _aligned(site, t))
+        for t in tensors_of(site.call.args, site.call.kwargs)
+    ]
     if all(constant.dim is None for constant in aligned):
         return lambda rows, lo, hi: replay(site.call, site.operands(rows, lo, hi))
     return _run(site, opened(site.call, len(site.links))[0], aligned)
@@ -185,5 +188,5 @@ def shapes_of(call: Call, given: Sequence[Tensor | None]) -> list[Shape]:
         raise Blocked(f"it cannot be run on fewer rows than it was made for ({first})") from None
 
 
-def _on_meta(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def _on_meta(target: OpOverload, args: Args, kwargs: Kwargs) -> object:
     return run_on_meta(target, *on_device(META, args, kwargs))

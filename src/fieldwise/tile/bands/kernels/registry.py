@@ -120,11 +120,15 @@ class Site:
         return [rows if dim == self.dim else size for dim, size in enumerate(self.shape)]
 
 
+Carried = dict[str, Any]
+"""What a node keeps from one band to the next: tensors, or lists of them."""
+
+
 class Rows(Protocol):
     """The rows of a node's operands, by operand number, and what the node carries along."""
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Carried:
         """What the node keeps from one band to the next."""
 
     def inside(self, operand: int, start: int, stop: int) -> Tensor:

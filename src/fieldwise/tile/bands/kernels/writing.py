@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -22,8 +21,8 @@ def _slice_scatter(site: Site) -> Executor:
     write = site.call.target
     if not isinstance(write, WriteThrough) or target_name(write.view.target) != "slice":
         raise Blocked("it writes through a view in a way that is not known")
-    given: list[Any] = [*write.view.args]
-    _, dim, begin, end, step = given + [None, 0, None, None, 1][len(given) :]
+    given = write.view.args
+    _, dim, begin, end, step = given + (None, 0, None, None, 1)[len(given) :]
     dim %= len(site.shape)
     start, stop, step = slice(begin, end, step).indices(site.shape[dim])
     along = dim == site.dim

@@ -1,0 +1,60 @@
+"""What torch-free code asks of a constant tensor."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+Values = NDArray[Any]
+"""The elements of a constant tensor, of any type."""
+
+
+class TensorLike(Protocol):
+    """A tensor of torch, or anything that can be asked the same."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+
+    @property
+    def ndim(self) -> int:
+        """How many these are."""
+
+    @property
+    def dtype(self) -> ElementType:
+        """The type of its elements."""
+
+    @property
+    def is_meta(self) -> bool:
+        """Whether it has no values."""
+
+    def numel(self) -> int:
+        """How many elements it has."""
+
+    def detach(self) -> TensorLike:
+        """The same, apart from any derivative."""
+
+    def cpu(self) -> TensorLike:
+        """The same where numpy can read it."""
+
+    def float(self) -> TensorLike:
+        """The same in float32."""
+
+    def double(self) -> TensorLike:
+        """The same in float64."""
+
+    def numpy(self) -> Values:
+        """The same as an array."""
+
+
+class ElementType(Protocol):
+    """The type of a tensor's elements."""
+
+    @property
+    def is_floating_point(self) -> bool:
+        """Whether these are real numbers."""
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether these are complex numbers."""
