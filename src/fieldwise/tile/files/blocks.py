@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldwise.tile.files.protocol import Source
 
@@ -22,7 +22,7 @@ class BlockRows:
     def __init__(self, source: Source, axis: int) -> None:
         self.source, self.axis = source, axis
         self.rows = source.chunks[axis] if source.chunks else 1
-        self._kept: dict[int, np.ndarray[Any, Any]] = {}
+        self._kept: dict[int, NDArray[np.generic]] = {}
 
     @property
     def path(self) -> Path:
@@ -35,7 +35,7 @@ class BlockRows:
         return self.source.shape
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """As stored."""
         return self.source.dtype
 
@@ -58,7 +58,7 @@ class BlockRows:
         """That of the source."""
         return self.source.identity()
 
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.generic]:
         lo, hi, _ = index[self.axis].indices(self.shape[self.axis])
         whole = all(
             one.indices(size) == (0, size, 1)
@@ -85,7 +85,7 @@ class BlockRows:
             return 0
         return 2 * self.rows * prod(self.shape) // self.shape[self.axis] * self.dtype.itemsize
 
-    def _block(self, number: int) -> np.ndarray[Any, Any]:
+    def _block(self, number: int) -> NDArray[np.generic]:
         return self.source[self._region(number * self.rows, (number + 1) * self.rows)]
 
     def _region(self, lo: int, hi: int) -> tuple[slice, ...]:

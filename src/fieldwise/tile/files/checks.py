@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fieldwise.errors import UsageError
 
 
-def check_kind(path: Path, dtype: np.dtype[Any]) -> None:
+def check_kind(path: Path, dtype: np.dtype[np.generic]) -> None:
     """Raise UsageError unless the elements are real numbers."""
     if dtype.kind not in "biuf":
         raise UsageError(
@@ -20,7 +19,7 @@ def check_kind(path: Path, dtype: np.dtype[Any]) -> None:
         )
 
 
-def check_chunks(path: Path, chunks: Sequence[int], dtype: np.dtype[Any]) -> None:
+def check_chunks(path: Path, chunks: Sequence[int], dtype: np.dtype[np.generic]) -> None:
     """Raise UsageError where a chunk, which is read whole, would fill the memory."""
     nbytes = prod(chunks) * dtype.itemsize
     if min(chunks, default=1) < 1 or nbytes > MAX_CHUNK:

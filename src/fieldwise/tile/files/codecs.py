@@ -7,18 +7,24 @@ declares.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from zarr.abc.codec import BytesBytesCodec
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.files.checks import first_line
-from fieldwise.tile.files.unpacking import UNPACKING, unpacked, unpacked_limit
+from fieldwise.tile.files.unpacking import UNPACKING, Config, unpacked, unpacked_limit
+
+if TYPE_CHECKING:
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer
+    from zarr.core.common import JSON
+    from zarr.types import AnyArray
 
 _KEEPING = frozenset(
     "bytes endian transpose sharding_indexed shuffle delta fixedscaleoffset astype bitround "
@@ -27,7 +33,7 @@ _KEEPING = frozenset(
 """Codecs that give as much as they are given, but for the width of an element or a checksum."""
 
 
-def bounded(path: Path, array: Any) -> Any:
+def bounded(path: Path, array: AnyArray) -> AnyArray:
     """The array just opened, made to unpack chunks only as far as they are of their size.
 
     Raises UsageError where it names a codec that is not read, or has too many chunks per shard.
@@ -38,9 +44,9 @@ def bounded(path: Path, array: Any) -> Any:
         raise UsageError(f"{str(path)!r} cannot be read: {first_line(error)}.") from error
 
 
-def _bounded(array: Any) -> Any:
+def _bounded(array: AnyArray) -> AnyArray:
     metadata, inner = array.metadata, array._async_array
-    pipeline = inner.codec_pipeline
+    pipeline: Any = inner.codec_pipeline
     if metadata.zarr_format == 2:
         limit = unpacked_limit(prod(array.chunks) * np.dtype(array.dtype).itemsize)
         filters = tuple(_bounded_v2(one, limit) for one in metadata.filters or ())
@@ -55,7 +61,7 @@ def _bounded(array: Any) -> Any:
     return array
 
 
-def _check_shards(array: Any) -> None:
+def _check_shards(array: AnyArray) -> None:
     if array.shards is not None:
         count = prod(-(-n // m) for n, m in zip(array.shards, array.chunks, strict=True))
         if count > _CHUNKS:
@@ -65,7 +71,7 @@ def _check_shards(array: Any) -> None:
             )
 
 
-def _checked(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(name: str, settings: Config) -> dict[str, Any]:
     """A codec's settings and 'id'.  Raises ValueError for one that is not read."""
     config = {**settings, "id": name.removeprefix("numcodecs.")}
     if config["id"] not in UNPACKING | _KEEPING:
@@ -90,14 +96,14 @@ class _BoundedNumcodec:
     """A codec of ``numcodecs``, its configuration, and what it may give."""
 
     codec: Any
-    config: Mapping[str, Any]
+    config: Config
     limit: int
 
-    def encode(self, buf: Any) -> Any:
+    def encode(self, buf: Any) -> object:
         """As the codec does."""
         return self.codec.encode(buf)
 
-    def decode(self, buf: Any, out: Any = None) -> Any:
+    def decode(self, buf: Any, out: Any = None) -> object:
         """As the codec does.  Raises ValueError where there would be too much."""
         found = unpacked(self.config, buf, self.limit)
         return self.codec.decode(buf, out) if found is None else found
@@ -108,7 +114,7 @@ class _BoundedNumcodec:
 
 def _bounded_all(codecs: Iterable[Any]) -> Iterator[Any]:
     for codec in codecs:
-        about: Mapping[str, Any] = codec.to_dict()
+        about = codec.to_dict()
         config = _checked(about["name"], about.get("configuration", {}))
         if config["id"] == "sharding_indexed":
             _ = tuple(_bounded_all(codec.index_codecs))
@@ -127,7 +133,7 @@ class _Bounded(BytesBytesCodec):
     config: tuple[tuple[str, Any], ...]
     is_fixed_size = False
 
-    async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Any:
         nbytes = prod(chunk_spec.shape) * chunk_spec.dtype.to_native_dtype().itemsize
         data, limit = chunk_bytes.as_numpy_array(), unpacked_limit(nbytes)
         found = await asyncio.to_thread(unpacked, dict(self.config), data, limit)
@@ -135,18 +141,18 @@ class _Bounded(BytesBytesCodec):
             return chunk_spec.prototype.buffer.from_bytes(found)
         return next(iter(await self.codec.decode([(chunk_bytes, chunk_spec)])))
 
-    async def _encode_single(self, chunk_data: Any, chunk_spec: Any) -> Any:
+    async def _encode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer | None:
         return next(iter(await self.codec.encode([(chunk_data, chunk_spec)])))
 
-    def evolve_from_array_spec(self, array_spec: Any) -> _Bounded:
+    def evolve_from_array_spec(self, array_spec: ArraySpec) -> _Bounded:
         """With the codec as it is for such an array."""
         return replace(self, codec=self.codec.evolve_from_array_spec(array_spec))
 
-    def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         """As the codec does."""
         return self.codec.compute_encoded_size(input_byte_length, chunk_spec)
 
-    def to_dict(self) -> Any:
+    def to_dict(self) -> dict[str, JSON]:
         """As the codec does."""
         return self.codec.to_dict()
 

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class NewFile:
 
     path: Path
     shape: Shape
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     axes: str
     grain: Shape
 
@@ -40,7 +40,7 @@ class NewFile:
         cls,
         path: Path,
         shape: Shape,
-        dtype: np.dtype[Any],
+        dtype: np.dtype[np.generic],
         axes: str,
         steps: Steps | None = None,
     ) -> NewFile:
@@ -152,7 +152,7 @@ def open_source(path: Path) -> Source:
         ) from error
 
 
-def _format_of(path: Path) -> Any:
+def _format_of(path: Path) -> ModuleType:
     try:
         return import_module(f"fieldwise.tile.files.{_module_of(path)}")
     except ModuleNotFoundError as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
@@ -67,12 +67,12 @@ class AxisLayout:
         """The shape of the file, of this shape in the model."""
         return tuple(shape[dim] for dim in self.dims)
 
-    def to_model(self, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def to_model(self, block: NDArray[np.generic]) -> NDArray[np.generic]:
         """A block of the file with the model's dimensions."""
         order = sorted(range(len(self.dims)), key=lambda axis: self.dims[axis])
         return block.transpose(order).reshape(self.model_shape(block.shape))
 
-    def to_file(self, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def to_file(self, block: NDArray[np.generic]) -> NDArray[np.generic]:
         """A block of the model's with the axes of the file."""
         order = sorted(range(len(self.dims)), key=lambda axis: self.dims[axis])
         kept = block.reshape([block.shape[self.dims[axis]] for axis in order])
@@ -124,11 +124,11 @@ class ModelView:
         return self.layout.model_shape(self.source.shape)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """Of the file."""
         return self.source.dtype
 
-    def __getitem__(self, index: slice | tuple[slice, ...]) -> np.ndarray[Any, Any]:
+    def __getitem__(self, index: slice | tuple[slice, ...]) -> NDArray[np.generic]:
         given = index if isinstance(index, tuple) else (index,)
         whole = (*given, *(slice(None),) * (self.layout.rank - len(given)))
         block = self.source[tuple(whole[dim] for dim in self.layout.dims)]
@@ -148,11 +148,11 @@ class FileView:
         return self.sink.path
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """Of the file."""
         return self.sink.dtype
 
-    def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
+    def write(self, start: Sequence[int], block: NDArray[np.generic]) -> None:
         """Write a block that begins at this index of the model's result.
 
         Raises UsageError where the disk does not take it.
@@ -165,7 +165,7 @@ class FileView:
         with writing(self.sink.path):
             self.sink.flush()
 
-    def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.generic]:
         """What was written there.  Raises DamagedError where that is missing or not whole."""
         layout = self.layout
         return layout.to_model(self.sink.read(layout.file_shape(start), layout.file_shape(stop)))

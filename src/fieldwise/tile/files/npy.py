@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.files.checks import check_kind
@@ -60,11 +60,11 @@ class NpySource:
         return self.array.shape
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """As stored."""
         return self.array.dtype
 
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.generic]:
         with reading(self.path) as handle:
             return self.array.read(handle, index)
 
@@ -86,11 +86,11 @@ class NpySink:
         return self.file.path
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """See protocol.Sink."""
         return self.array.dtype
 
-    def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
+    def write(self, start: Sequence[int], block: NDArray[np.generic]) -> None:
         """See protocol.Sink."""
         self.array.write(self.file.handle, start, block)
 
@@ -98,7 +98,7 @@ class NpySink:
         """See protocol.Sink."""
         self.file.sync()
 
-    def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.generic]:
         """See protocol.Sink."""
         try:
             region = [slice(*ends) for ends in zip(start, stop, strict=True)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
 
@@ -32,7 +33,7 @@ class PlannedFile(Protocol):
         ...
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """Of the array."""
         ...
 
@@ -69,7 +70,7 @@ class Source(Protocol):
         ...
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """As stored."""
         ...
 
@@ -88,7 +89,7 @@ class Source(Protocol):
         """What of the file is not read, or not as it looks; None where nothing is to be said."""
         ...
 
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]: ...
+    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.generic]: ...
 
     def identity(self) -> str:
         """Text that changes when the content does."""
@@ -108,11 +109,11 @@ class Sink(Protocol):
         ...
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """As stored."""
         ...
 
-    def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
+    def write(self, start: Sequence[int], block: NDArray[np.generic]) -> None:
         """Write a block that begins at this index."""
         ...
 
@@ -120,7 +121,7 @@ class Sink(Protocol):
         """Return when all that was written is on disk, not in a cache of the system."""
         ...
 
-    def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.generic]:
         """What was written there.  Raises DamagedError where that is missing or not whole."""
         ...
 

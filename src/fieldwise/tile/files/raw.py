@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
 
@@ -45,7 +45,7 @@ class RawArray:
     """
 
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     offset: int
     fortran: bool = False
 
@@ -54,7 +54,7 @@ class RawArray:
         """Where it ends in the file."""
         return self.offset + prod(self.shape) * self.dtype.itemsize
 
-    def read(self, handle: int, index: Sequence[slice]) -> np.ndarray[Any, Any]:
+    def read(self, handle: int, index: Sequence[slice]) -> NDArray[np.generic]:
         """A region of it.  Raises EOFError where the file ends before, and OSError."""
         region = self._region(index)
         found = np.empty([hi - lo for lo, hi in region], self.dtype)
@@ -63,7 +63,7 @@ class RawArray:
             _read_at(handle, into[start : start + nbytes], self.offset + offset)
         return found.transpose() if self.fortran else found
 
-    def write(self, handle: int, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
+    def write(self, handle: int, start: Sequence[int], block: NDArray[np.generic]) -> None:
         """Write a block that begins at this index.  Raises OSError."""
         region = self._region([slice(at, at + n) for at, n in zip(start, block.shape, strict=True)])
         values = np.ascontiguousarray(block.transpose() if self.fortran else block, self.dtype)

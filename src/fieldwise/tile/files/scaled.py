@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldwise.tile.files.layout import ModelView
 
@@ -15,7 +15,7 @@ class Scaled:
     """A view with every element cast, then multiplied in that type."""
 
     view: ModelView
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     scale: float
 
     @property
@@ -23,6 +23,6 @@ class Scaled:
         """As the model sees it."""
         return self.view.shape
 
-    def __getitem__(self, index: slice | tuple[slice, ...]) -> np.ndarray[Any, Any]:
+    def __getitem__(self, index: slice | tuple[slice, ...]) -> NDArray[np.generic]:
         rows = self.view[index].astype(self.dtype, copy=False)
         return rows if self.scale == 1 else rows * self.dtype.type(self.scale)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.storage import LocalStore
 
 from fieldwise.tile.files.checks import MAX_CHUNK
 from fieldwise.tile.files.unpacking import unpacked_limit
 
+if TYPE_CHECKING:
+    from zarr.core.buffer import Buffer, BufferPrototype
+
 
 class Folder(LocalStore):
     """A folder.  Reading raises ValueError for a file that is too large."""
 
-    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
         """What is stored under a key, or None."""
         path = self.root / key
         nbytes = _asked(byte_range, path.stat().st_size) if path.is_file() else 0
@@ -24,7 +32,7 @@ class Folder(LocalStore):
         return await super().get(key, prototype, byte_range)
 
 
-def _asked(part: Any, size: int) -> int:
+def _asked(part: ByteRequest | None, size: int) -> int:
     """How many bytes of a file of this size are asked for."""
     if isinstance(part, RangeByteRequest):
         return min(part.end, size) - part.start

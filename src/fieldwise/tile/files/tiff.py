@@ -16,10 +16,11 @@ from functools import cached_property
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.files.checks import check_chunks, check_kind, first_line
@@ -28,6 +29,9 @@ from fieldwise.tile.files.grain import Steps, fitting
 from fieldwise.tile.files.protocol import DamagedError, PlannedFile
 from fieldwise.tile.files.raw import RawArray, reading, write_at
 from fieldwise.tile.files.tiff_pages import bound_tiles
+
+if TYPE_CHECKING:
+    from zarr.types import AnyArray
 
 _TILE = 256
 _BIG = (1 << 32) - (1 << 25)
@@ -132,7 +136,7 @@ class TiffSource:
 
     path: Path
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     axes: str | None
     raw: RawArray | None
     note: str | None = None
@@ -143,16 +147,16 @@ class TiffSource:
         return tuple(self.tiles.chunks) if self.raw is None else None
 
     @cached_property
-    def tiles(self) -> Any:
+    def tiles(self) -> AnyArray:
         """The file as an array that reads the tiles it is asked for."""
         import zarr
 
         with tifffile.TiffFile(self.path) as file:
             series = file.series[0].levels[0]
             bound_tiles(series.keyframe)
-            return zarr.open(series.aszarr(level=0), mode="r")
+            return zarr.open_array(series.aszarr(level=0), mode="r")
 
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.generic]:
         if self.raw is not None:
             with reading(self.path) as handle:
                 return self.raw.read(handle, index)
@@ -164,7 +168,7 @@ class TiffSource:
                 "file again."
             ) from error
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return open_source, (self.path,)
 
     def identity(self) -> str:
@@ -177,16 +181,16 @@ class TiffSink:
     """A tiled TIFF file to write to (see protocol.Sink); offsets: where each tile lies."""
 
     file: OwnFile
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     grain: tuple[int, ...]
-    offsets: np.ndarray[Any, Any]
+    offsets: NDArray[np.int64]
 
     @property
     def path(self) -> Path:
         """See protocol.Sink."""
         return self.file.path
 
-    def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
+    def write(self, start: Sequence[int], block: NDArray[np.generic]) -> None:
         """See protocol.Sink."""
         for offset, place in self._tiles(start, block.shape):
             part = block[place]
@@ -198,7 +202,7 @@ class TiffSink:
         """See protocol.Sink."""
         self.file.sync()
 
-    def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.generic]:
         """See protocol.Sink."""
         block = np.empty([hi - lo for lo, hi in zip(start, stop, strict=True)], self.dtype)
         for offset, place in self._tiles(start, block.shape):
@@ -213,9 +217,9 @@ class TiffSink:
     def frame(self) -> str:
         """See protocol.Sink: all that is between its tiles."""
         digest, size, at = hashlib.sha256(), os.fstat(self.file.handle).st_size, 0
-        for offset in (*sorted(self.offsets.flat), size):
-            digest.update(os.pread(self.file.handle, max(int(offset) - at, 0), at))
-            at = int(offset) + self._tile_bytes
+        for offset in (*sorted(map(int, self.offsets.flat)), size):
+            digest.update(os.pread(self.file.handle, max(offset - at, 0), at))
+            at = offset + self._tile_bytes
         return digest.hexdigest()
 
     @property

@@ -34,7 +34,7 @@ def bound_tiles(page: Any) -> None:
     plain.compression, plain.fillorder = tifffile.COMPRESSION.NONE, 1
     vars(plain).pop("decode", None)
 
-    def decode(data: bytes | None, *place: Any, **options: Any) -> Any:
+    def decode(data: bytes | None, *place: object, **options: object) -> object:
         if data is not None:
             packed = data if page.fillorder == 1 else data.translate(_MIRRORED)
             data = unpack(packed, limit)
@@ -47,7 +47,7 @@ def _bound_pictures(page: Any, limit: int) -> None:
     """Refuse tiles that are pictures of their own and state that they are larger."""
     stated, unpack = _STATED[page.compression], page.decode
 
-    def decode(data: bytes | None, *place: Any, **options: Any) -> Any:
+    def decode(data: bytes | None, *place: object, **options: object) -> object:
         if data is not None and prod(stated(data)) * page.dtype.itemsize > limit:
             raise too_much(limit)
         return unpack(data, *place, **options)

@@ -10,9 +10,15 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fieldwise.tile.files.checks import MAX_CHUNK
+
+if TYPE_CHECKING:
+    Stream = zlib._Decompress | bz2.BZ2Decompressor | lzma.LZMADecompressor
+
+Config = Mapping[str, Any]
+"""A codec as ``numcodecs`` writes it: its 'id' and its settings."""
 
 
 def unpacked_limit(nbytes: int) -> int:
@@ -23,10 +29,8 @@ def unpacked_limit(nbytes: int) -> int:
     return min(8 * nbytes, MAX_CHUNK) + _ROOM
 
 
-def unpacked(config: Mapping[str, Any], data: Any, limit: int) -> bytes | None:
+def unpacked(config: Config, data: Any, limit: int) -> bytes | None:
     """What a codec makes of data, at most ``limit`` bytes; None: the codec may unpack it itself.
-
-    config: of the codec, as ``numcodecs`` writes it: its 'id' and its settings
 
     Raises ValueError where it would be more, or cannot be unpacked.
 
@@ -53,7 +57,7 @@ def too_much(limit: int) -> ValueError:
 # -------------------------------------------------------------------- streams
 
 
-def _lzma(config: Mapping[str, Any]) -> lzma.LZMADecompressor:
+def _lzma(config: Config) -> lzma.LZMADecompressor:
     form, filters = config.get("format", lzma.FORMAT_XZ), config.get("filters")
     if form != lzma.FORMAT_RAW:
         return lzma.LZMADecompressor(form, memlimit=MAX_CHUNK)
@@ -62,7 +66,7 @@ def _lzma(config: Mapping[str, Any]) -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(form, filters=filters)
 
 
-_OPENED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+_OPENED: Mapping[str, Callable[[Config], Stream]] = {
     "zlib": lambda _: zlib.decompressobj(),
     "gzip": lambda _: zlib.decompressobj(wbits=31),
     "bz2": lambda _: bz2.BZ2Decompressor(),
@@ -70,12 +74,15 @@ _OPENED: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
 }
 
 
-def _streamed(opened: Callable[[], Any], packed: memoryview, limit: int, *, single: bool) -> bytes:
+def _streamed(
+    opened: Callable[[], Stream], packed: memoryview, limit: int, *, single: bool
+) -> bytes:
     """One stream after the other, as the codecs read them; what follows and is none is passed over.
 
     single: only the first
     """
-    found, left, rest = list[bytes](), limit, packed
+    found, left = list[bytes](), limit
+    rest: bytes | memoryview = packed
     for _ in range(_STREAMS):
         stream = opened()
         try:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from fieldwise.errors import UsageError
@@ -22,6 +23,9 @@ from fieldwise.tile.files.disk import folder_identity, sync_directory, sync_file
 from fieldwise.tile.files.grain import Steps, fitting
 from fieldwise.tile.files.protocol import DamagedError, PlannedFile
 from fieldwise.tile.files.store import Folder
+
+if TYPE_CHECKING:
+    from zarr.types import AnyArray
 
 _CHUNK = 1 << 20
 """Elements of a chunk, at most."""
@@ -88,7 +92,7 @@ class ZarrSource:
     """A zarr array to read from (see protocol.Source)."""
 
     path: Path
-    array: Any
+    array: AnyArray
     note: str | None = None
 
     @property
@@ -97,7 +101,7 @@ class ZarrSource:
         return tuple(self.array.shape)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """As stored."""
         return np.dtype(self.array.dtype)
 
@@ -113,7 +117,7 @@ class ZarrSource:
         """As stored."""
         return tuple(self.array.chunks)
 
-    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.generic]:
         try:
             return np.asarray(self.array[index])
         except Exception as error:
@@ -122,7 +126,7 @@ class ZarrSource:
                 "array again."
             ) from error
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return open_source, (self.path,)
 
     def identity(self) -> str:
@@ -135,15 +139,15 @@ class ZarrSink:
     """A zarr array to write to (see protocol.Sink)."""
 
     path: Path
-    array: Any
+    array: AnyArray
     _written: set[tuple[int, ...]] = field(default_factory=set)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.generic]:
         """See protocol.Sink."""
         return np.dtype(self.array.dtype)
 
-    def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
+    def write(self, start: Sequence[int], block: NDArray[np.generic]) -> None:
         """See protocol.Sink."""
         ends = [at + n for at, n in zip(start, block.shape, strict=True)]
         region = tuple(slice(*pair) for pair in zip(start, ends, strict=True))
@@ -160,7 +164,7 @@ class ZarrSink:
             sync_directory(folder)
         self._written.clear()
 
-    def read(self, start: Sequence[int], stop: Sequence[int]) -> np.ndarray[Any, Any]:
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.generic]:
         """See protocol.Sink: chunk by chunk, each of which has a file."""
         found = np.empty([hi - lo for lo, hi in zip(start, stop, strict=True)], self.array.dtype)
         for chunk in self.chunks_of(start, stop):
@@ -192,7 +196,7 @@ class ZarrSink:
         )
         return product(*touched)
 
-    def _part(self, chunk: tuple[int, ...], region: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+    def _part(self, chunk: tuple[int, ...], region: tuple[slice, ...]) -> NDArray[np.generic]:
         file = self.chunk_file(chunk)
         if not file.is_file():
             raise DamagedError(f"the chunk {str(file)!r} is missing")
@@ -216,14 +220,14 @@ def move_chunks(
         target.note(chunk)
 
 
-def _opened(path: Path) -> Any:
-    found: Any = zarr.open(Folder(path, read_only=True), mode="r")
+def _opened(path: Path) -> AnyArray:
+    found = zarr.open(Folder(path, read_only=True), mode="r")
     if isinstance(found, zarr.Group):
-        names = sorted(name for name, _ in found.arrays())
-        if len(names) != 1:
-            said = ", ".join(str(path / name) for name in names[:4]) or "none is there"
+        arrays = dict(found.arrays())
+        if len(arrays) != 1:
+            said = ", ".join(str(path / name) for name in sorted(arrays)[:4]) or "none is there"
             raise UsageError(f"{str(path)!r} is a group of zarr arrays; name one of them: {said}.")
-        found = found[names[0]]
+        (found,) = arrays.values()
     check_kind(path, found.dtype)
     check_chunks(path, found.chunks, found.dtype)
     return bounded(path, found)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from fieldwise.errors import UsageError
+from fieldwise.tile.arrays import Numbers
 from fieldwise.tile.files import FileView
 from fieldwise.tile.files.protocol import DamagedError
 from fieldwise.tile.jobs.records import Wrote
@@ -27,7 +27,7 @@ _AT_ONCE = 1 << 22
 class Digest:
     """The digest of blocks that follow one another along a dimension."""
 
-    def __init__(self, dim: int, dtype: np.dtype[Any], value: int = 0) -> None:
+    def __init__(self, dim: int, dtype: np.dtype[np.generic], value: int = 0) -> None:
         try:
             from google_crc32c import extend
         except ImportError as error:
@@ -37,7 +37,7 @@ class Digest:
         self.dim, self.dtype, self.value = dim, dtype.newbyteorder("<"), value
         self._extend = extend
 
-    def add(self, block: np.ndarray[Any, Any]) -> None:
+    def add(self, block: Numbers) -> None:
         """Take in the next rows."""
         rows = np.moveaxis(block, self.dim, 0).astype(self.dtype, copy=False)
         self.value = self._extend(self.value, rows.tobytes())

@@ -8,7 +8,6 @@ import platform
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ class Identity:
     plan: str
     settings: str
 
-    def changed(self, before: Mapping[str, Any]) -> str | None:
+    def changed(self, before: Mapping[str, object]) -> str | None:
         """What is different from an earlier job, for people; None where nothing is.
 
         The plan and the code follow the input, so they are named only where they alone differ.
@@ -69,7 +68,7 @@ def digest_of_plan(plan: JobPlan) -> str:
     return digest_of_data(plan.fingerprint())
 
 
-def digest_of_data(data: Any) -> str:
+def digest_of_data(data: object) -> str:
     """A digest of plain data."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
@@ -100,7 +99,7 @@ def _add_call(add: Add, call: Call) -> None:
         _add_value(add, value)
 
 
-def _add_value(add: Add, value: Any) -> None:
+def _add_value(add: Add, value: object) -> None:
     if isinstance(value, Tensor):
         _add_tensor(add, value)
     elif isinstance(value, (list, tuple)):
@@ -121,7 +120,7 @@ def _add_tensor(add: Add, tensor: Tensor) -> None:
     add(flat.view(torch.uint8).numpy().data)
 
 
-def _named(value: Any) -> str:
+def _named(value: object) -> str:
     """A text without addresses, the same in every process."""
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"

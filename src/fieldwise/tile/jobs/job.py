@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.certificate import RunCertificate
@@ -43,7 +42,7 @@ class Job:
     results: Results
     identity: Identity
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return _planned_again, (self.request, self.identity)
 
     @property
@@ -208,6 +207,6 @@ def _planned_again(request: Request, identity: Identity) -> Job:
     return job
 
 
-def _settings(asked: Request, files: Sequence[NewFile]) -> Any:
+def _settings(asked: Request, files: Sequence[NewFile]) -> list[object]:
     formats = [[file.grain, file.axes, file.path.suffix] for file in files]
     return [asked.layout.axes, str(asked.model.dtype), asked.scale, formats]

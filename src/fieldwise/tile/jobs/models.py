@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +31,7 @@ class JobModel:
     random: bool
     made_from: tuple[str, str | None, Path | None, str | None, int | None]
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return _again, self.made_from
 
 

@@ -32,7 +32,7 @@ class Done:
     piece: int
     wrote: tuple[Wrote, ...]
 
-    def plain(self) -> Mapping[str, Any]:
+    def plain(self) -> Mapping[str, object]:
         """For a line of JSON."""
         return {"piece": self.piece, "wrote": [[one.box, one.digest] for one in self.wrote]}
 
@@ -91,7 +91,7 @@ class Record:
     end: int = 0
 
 
-def line(record: Mapping[str, Any]) -> bytes:
+def line(record: Mapping[str, object]) -> bytes:
     """A line of a journal."""
     return json.dumps(record).encode() + b"\n"
 
@@ -164,7 +164,7 @@ def _box(plain: Any) -> Box:
     return tuple((_count(lo), _count(hi)) for lo, hi in plain)
 
 
-def _count(plain: Any) -> int:
+def _count(plain: object) -> int:
     if type(plain) is not int or plain < 0:
         raise TypeError(f"{plain!r} is no count")
     return plain

@@ -42,7 +42,7 @@ class Request:
     scale: float = 1.0
     global_ops: GlobalOps = "refuse"
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         """Another process may work in another folder, so paths are absolute."""
         asked = {one.name: getattr(self, one.name) for one in fields(self)}
         source, out = (Path(os.path.abspath(path)) for path in (self.source.path, self.out))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from fieldwise.tile.arrays import Numbers, Readable
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.digests import Digest
 from fieldwise.tile.jobs.journal import Journal
@@ -23,7 +24,7 @@ Advance = Callable[[int], None]
 class Target(Protocol):
     """Where an output goes, with the model's dimensions (see io.FileView)."""
 
-    def write(self, start: Sequence[int], block: np.ndarray[Any, Any]) -> None:
+    def write(self, start: Sequence[int], block: Numbers) -> None:
         """Write a block that begins at this index."""
         ...
 
@@ -34,7 +35,7 @@ class Target(Protocol):
 
 def run_job(
     work: Work,
-    source: Any,
+    source: Readable,
     targets: Sequence[Target],
     journal: Journal,
     *,
@@ -66,7 +67,7 @@ def run_job(
 def write_piece(
     work: Work,
     piece: JobPiece,
-    source: Any,
+    source: Readable,
     targets: Sequence[Target],
     *,
     grains: Sequence[int],
@@ -180,7 +181,7 @@ def _joined(blocks: Sequence[Block], dim: int) -> Block:
     return number, start, np.concatenate([values for _, _, values in blocks], axis=dim)
 
 
-def _plain(piece: JobPiece, state: PieceState, targets: Sequence[Target]) -> Any:
+def _plain(piece: JobPiece, state: PieceState, targets: Sequence[Target]) -> object:
     """The state of a piece as plain data, once all that it has written is on disk."""
     for target in targets:
         target.flush()

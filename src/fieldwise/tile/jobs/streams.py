@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from fieldwise.errors import UsageError, op_in
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.amounts import enough_text, size_text
-from fieldwise.tile.arrays import as_numpy, numpy_dtype
+from fieldwise.tile.arrays import Numbers, Readable, as_numpy, numpy_dtype
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import clipped, drive, reading, state_at_start
 from fieldwise.tile.bands.passes import Pass, run_passes
@@ -61,7 +60,7 @@ class StreamWork:
         """Where it is computed."""
         return self.streaming.call.device
 
-    def prepared(self, source: Any, checkpoint: Checkpoint | None = None) -> StreamWork:
+    def prepared(self, source: Readable, checkpoint: Checkpoint | None = None) -> StreamWork:
         """See work.Work: the passes are gone through."""
         if not self.passes:
             return self
@@ -74,7 +73,7 @@ class StreamWork:
         axis = self.streaming.axis
         return replace(self, program=run_passes(self.graph, axis, go_through, checkpoint))
 
-    def verify(self, source: Any) -> RunCertificate:
+    def verify(self, source: Readable) -> RunCertificate:
         """See work.Work: sections and bands as narrow as they may be, so that there are seams."""
         run = Programs(self.streaming)
         (shape,) = telling_shapes(
@@ -92,7 +91,7 @@ class StreamWork:
         )
 
     def blocks(
-        self, piece: JobPiece, source: Any, saved: PieceState | None = None
+        self, piece: JobPiece, source: Readable, saved: PieceState | None = None
     ) -> Iterator[Block | PieceState]:
         """See work.Work."""
         section, program = self.sections[piece.number], self.program
@@ -104,7 +103,11 @@ class StreamWork:
                 yield self._block(*rows)
 
     def _driven(
-        self, program: Program, source: Any, state: BandState | None, section: Section | None = None
+        self,
+        program: Program,
+        source: Readable,
+        state: BandState | None,
+        section: Section | None = None,
     ) -> Iterator[OutputRows | BandState]:
         engine = Engine(program, self.device, state)
         bands = steps(program, engine.schedule, self.plan.step, section, engine.steps)
@@ -168,10 +171,10 @@ def stream_work(
     return StreamWork(streaming, planned.graph, program, len(passes), sections, plan)
 
 
-def _pieces_of(run: Programs, shape: Shape) -> Callable[[Any], dict[str, Any]]:
+def _pieces_of(run: Programs, shape: Shape) -> Callable[[Readable], dict[str, Numbers]]:
     """A whole result put together from the shortest pieces; outputs by name."""
 
-    def pieces(x: Any) -> dict[str, Any]:
+    def pieces(x: Readable) -> dict[str, Numbers]:
         work = stream_work(
             run.call.model,
             shape,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +15,15 @@ from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Node
 from fieldwise.tile.amounts import enough_text, size_text
-from fieldwise.tile.arrays import as_numpy, numpy_dtype
+from fieldwise.tile.arrays import Readable, as_numpy, numpy_dtype
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.crops import TiledCallable, suggest_tile
 from fieldwise.tile.crops.parts import Tile
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.targets import PlannedModel
 from fieldwise.tile.errors import BudgetError
-from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output
+from fieldwise.tile.jobs.checkpoint import Checkpoint
+from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState
 
 TILE = 512
 
@@ -37,15 +37,20 @@ class CropWork:
     plan: JobPlan
     nodes: tuple[Node, ...]
 
-    def prepared(self, source: Any, checkpoint: Any = None) -> CropWork:  # noqa: ARG002
+    def prepared(self, source: Readable, checkpoint: Checkpoint | None = None) -> CropWork:  # noqa: ARG002
         """See work.Work: a crop needs to know nothing else."""
         return self
 
-    def verify(self, source: Any) -> RunCertificate:
+    def verify(self, source: Readable) -> RunCertificate:
         """See work.Work."""
         return self.run.verify(source)
 
-    def blocks(self, piece: JobPiece, source: Any, saved: Any = None) -> Iterator[Block]:  # noqa: ARG002
+    def blocks(
+        self,
+        piece: JobPiece,
+        source: Readable,
+        saved: PieceState | None = None,  # noqa: ARG002
+    ) -> Iterator[Block]:
         """See work.Work: a crop is computed in one go."""
         tile = self.tiles[piece.number]
         for number, found in enumerate(self.run.crop(tile, source)):

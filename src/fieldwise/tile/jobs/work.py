@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from fieldwise.graph.ir import Node
 from fieldwise.reports import Report
+from fieldwise.tile.arrays import Numbers, Readable
+from fieldwise.tile.bands.run import PlainState
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.crops.parts import AxisPlan
 from fieldwise.tile.jobs.checkpoint import Checkpoint
@@ -20,7 +22,7 @@ from fieldwise.tile.jobs.checkpoint import Checkpoint
 Box = tuple[tuple[int, int], ...]
 """Per dimension of the model's input or output, [lo, hi)."""
 
-Block = tuple[int, tuple[int, ...], np.ndarray[Any, Any]]
+Block = tuple[int, tuple[int, ...], Numbers]
 """The number of an output, the index at which the block begins, and its values."""
 
 
@@ -33,7 +35,7 @@ class PieceState:
     ends:    per output, where its written rows end, and their digest
     """
 
-    at: Any
+    at: PlainState
     waiting: tuple[Block, ...] = ()
     written: int = 0
     ends: tuple[tuple[int, int], ...] = ()
@@ -48,7 +50,7 @@ class Output:
 
     name: str
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     dim: int
     steps: tuple[int | None, ...]
 
@@ -93,7 +95,7 @@ class JobPlan(Report):
         """The pieces."""
         return self.pieces
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Mapping[str, object]:
         """What must be the same for two runs to make the same bytes, as plain data."""
         return {
             "engine": self.engine,
@@ -118,14 +120,14 @@ class Work(Protocol):
         """What will be done."""
         ...
 
-    def prepared(self, source: Any, checkpoint: Checkpoint | None = None) -> Work:
+    def prepared(self, source: Readable, checkpoint: Checkpoint | None = None) -> Work:
         """The same work, once what it must know of the whole source has been found out.
 
         checkpoint: where it may save what it has found so far
         """
         ...
 
-    def verify(self, source: Any) -> RunCertificate:
+    def verify(self, source: Readable) -> RunCertificate:
         """Compare the pieces with the whole on a corner of the source.
 
         Raises MismatchError where they differ by more than the arithmetic explains.
@@ -133,7 +135,7 @@ class Work(Protocol):
         ...
 
     def blocks(
-        self, piece: JobPiece, source: Any, saved: PieceState | None = None
+        self, piece: JobPiece, source: Readable, saved: PieceState | None = None
     ) -> Iterator[Block | PieceState]:
         """Compute a piece from a source with the model's dimensions, or go on from a saved state.
 

@@ -20,6 +20,8 @@ from fieldwise.written import ratio as ratio_of
 from fieldwise.written import shown
 
 AxisKind = Literal["batch", "channel", "space"]
+Plain = Mapping[str, Any]
+"""What the file holds by name, of whatever type: it is looked at before it is believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def read_description(path: Path) -> Description:
         ) from error
 
 
-def described(data: Mapping[str, Any]) -> Description:
+def described(data: Plain) -> Description:
     """The tensors of a description as plain data.
 
     >>> found = described({
@@ -121,7 +123,7 @@ def described(data: Mapping[str, Any]) -> Description:
     return Description(inputs, outputs, names)
 
 
-def _settled(inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _settled(inputs: Sequence[Plain]) -> list[Plain]:
     """The inputs with the sizes that refer to another axis replaced by what they refer to.
 
     Format 0.5: such a size is the other's, times its scale over the axis's own, plus an offset.
@@ -133,7 +135,7 @@ def _settled(inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         for axis in one["axes"]
     }
 
-    def settled(axis: Mapping[str, Any]) -> Mapping[str, Any]:
+    def settled(axis: Plain) -> Plain:
         size = axis.get("size")
         if not isinstance(size, Mapping) or "axis_id" not in size:
             return axis
@@ -150,7 +152,7 @@ def _settled(inputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     ]
 
 
-def _scale(axis: Mapping[str, Any]) -> Fraction:
+def _scale(axis: Plain) -> Fraction:
     given = axis.get("scale", 1)
     found = None if isinstance(given, bool) else ratio_of(str(given))
     if found is None or not 1 / _MAX <= found <= _MAX:
@@ -158,21 +160,21 @@ def _scale(axis: Mapping[str, Any]) -> Fraction:
     return found
 
 
-def _shaped(inputs: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+def _shaped(inputs: Sequence[Plain]) -> Sequence[Plain]:
     for one in inputs:
         if isinstance(one["axes"], str) and "shape" not in one:
             raise ValueError(f"the input {_told(one.get('name'))} has no shape")
     return inputs
 
 
-def _tensor(data: Mapping[str, Any]) -> Tensor:
+def _tensor(data: Plain) -> Tensor:
     axes = data["axes"]
     if isinstance(axes, str):
         return _lettered(axes, data)
     return tuple(map(_axis, axes))
 
 
-def _lettered(axes: str, data: Mapping[str, Any]) -> Tensor:
+def _lettered(axes: str, data: Plain) -> Tensor:
     """Format 0.3 and 0.4."""
     shape, count = data.get("shape"), len(axes)
     least, step = [1] * count, [0] * count
@@ -188,7 +190,7 @@ def _lettered(axes: str, data: Mapping[str, Any]) -> Tensor:
     )
 
 
-def _numbers(what: str, values: Any, count: int) -> list[int]:
+def _numbers(what: str, values: object, count: int) -> list[int]:
     if not isinstance(values, list) or len(values) != count:
         raise ValueError(f"the {what} {_told(values)} is not one number for each of {count} axes")
     return [_whole(what, value) for value in values]
@@ -204,7 +206,7 @@ def _whole(what: str, value: Any) -> int:
     return int(number)
 
 
-def _told(value: Any) -> str:
+def _told(value: object) -> str:
     """A value as a message names it."""
     text = _short().repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
@@ -217,7 +219,7 @@ def _short() -> Repr:
     return found
 
 
-def _axis(data: Mapping[str, Any]) -> Axis:
+def _axis(data: Plain) -> Axis:
     """Format 0.5."""
     if data["type"] not in _TYPES:
         raise ValueError(f"an axis of type {_told(data['type'])} is none of {', '.join(_TYPES)}")
@@ -234,7 +236,7 @@ def _axis(data: Mapping[str, Any]) -> Axis:
     return Axis(name, kind, least, step if kind == "space" else 0, halo)
 
 
-def _sizes(size: Any) -> tuple[int, int]:
+def _sizes(size: object) -> tuple[int, int]:
     """The least size, and by what it grows."""
     if isinstance(size, Mapping):
         return _whole("min", size.get("min", 1)), _whole("step", size.get("step", 0))

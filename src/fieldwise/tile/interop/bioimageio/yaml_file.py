@@ -52,7 +52,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is not annotated
         self.depth, self.values = 0, 0
         self.sizes: dict[int, int] = {}
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
         """See Composer; raises TooLargeError."""
         is_alias, before = self.check_event(yaml.AliasEvent), self.values
         self.depth += 1
