@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.blame import first_line, is_ours, line_of, needs_data, our_fault
 from fieldwise.capture.torch.constants import NamedTensors
-from fieldwise.capture.torch.example import as_example
+from fieldwise.capture.torch.example import as_example, placed
 from fieldwise.capture.torch.given import check_model, describe_module, find_misfit_of_inputs
 from fieldwise.capture.torch.hidden import without_hidden
 from fieldwise.capture.torch.keeping import RECORDING
@@ -32,7 +32,7 @@ from fieldwise.capture.torch.tree import (
 from fieldwise.collecting import uncollected
 from fieldwise.errors import OUR_FAULT, CaptureError, UsageError
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Args, Node, Ref, unknown
+from fieldwise.graph.ir import Args, Kwargs, Node, Ref, unknown
 from fieldwise.graph.verify import find_misfit, verify
 
 
@@ -168,7 +168,7 @@ def _home(state: NamedTensors, example: Any) -> torch.device:
     return next((t.device for _, t in tensors if not t.is_meta), torch.device("cpu"))
 
 
-def _inputs(recorder: Recorder, example: Any) -> tuple[Args, dict[str, Any]]:
+def _inputs(recorder: Recorder, example: Any) -> tuple[Args, Kwargs]:
     stand_ins: dict[int, Tensor] = {}
 
     def adopt(tensor: Tensor) -> Tensor:
@@ -176,14 +176,7 @@ def _inputs(recorder: Recorder, example: Any) -> tuple[Args, dict[str, Any]]:
             stand_ins[id(tensor)] = recorder.adopt(tensor)
         return stand_ins[id(tensor)]
 
-    return _placed(map_tensors(adopt, example))
-
-
-def _placed(inputs: Any) -> tuple[Args, dict[str, Any]]:
-    """The positional and the keyword inputs that an example stands for."""
-    if isinstance(inputs, Mapping):
-        return (), dict(inputs)
-    return (inputs, {}) if type(inputs) is tuple else ((inputs,), {})
+    return placed(map_tensors(adopt, example))
 
 
 def _input_names(count: int, example: Any) -> list[str]:
@@ -208,7 +201,7 @@ def _failure(recorder: Recorder, model: nn.Module, example: Any, error: Exceptio
             f"{f'at {at} ' if at else ''}({first_line(error)}). Describe the part before it, or "
             f"the part behind it."
         )
-    args, kwargs = _placed(example)
+    args, kwargs = placed(example)
     if not frame.path and (misfit := find_misfit_of_inputs(model, args, kwargs)):
         return f"The model failed on input {shapes}: {misfit}"
     return (

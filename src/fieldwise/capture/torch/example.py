@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Args, Kwargs
 
 
 def as_example(example: Any, model: Any = None) -> Any:
@@ -42,6 +43,13 @@ def as_inputs(example: Any, model: Any = None) -> Any:
         return torch.randn(tensor.shape, dtype=torch.float64, generator=dice).to(tensor.dtype)
 
     return map_tensors(drawn, as_example(example, model))
+
+
+def placed(inputs: object) -> tuple[Args, Kwargs]:
+    """The positional and the keyword inputs that an example stands for."""
+    if isinstance(inputs, Mapping):
+        return (), inputs
+    return (inputs, {}) if type(inputs) is tuple else ((inputs,), {})
 
 
 def meta_tensor(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:

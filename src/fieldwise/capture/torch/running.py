@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fieldwise.capture.torch.example import placed
 from fieldwise.capture.torch.keeping import generators, kept
 from fieldwise.capture.torch.memory import is_strided
 from fieldwise.capture.torch.private import private, seeded
@@ -110,12 +111,11 @@ def forward(model: nn.Module, inputs: Any, *, draws: bool = True, writes: bool =
     draws:  whether it may draw random numbers at all; every op of those that do costs a little more
     writes: whether it may write into its parameters, whose content is put back then
     """
+    args, kwargs = placed(inputs)
     with (
         kept(model, parameters=writes),
         private() as own,
         own.dice if draws else nullcontext(),
         torch.no_grad(),
     ):
-        if isinstance(inputs, Mapping):
-            return model(**inputs)
-        return model(*inputs) if type(inputs) is tuple else model(inputs)
+        return model(*args, **kwargs)

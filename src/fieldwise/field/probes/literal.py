@@ -5,18 +5,17 @@ It is what people compute, and it is *not* the receptive field; ``unit_gradient`
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import as_inputs
-from fieldwise.field.probes.units import first_input, layer_output, select, with_first_input
+from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.field.probes.units import layer_output, select, varied
 
 
 def unit_gradient(
     model: nn.Module,
-    example: Any,
+    example: object,
     unit: tuple[int, ...],
     *,
     layer: str | None = None,
@@ -44,11 +43,10 @@ def unit_gradient(
     >>> unit_gradient(conv, torch.zeros(1, 1, 5), (1,)).tolist()
     [0.0, 2.0, 0.0, 3.0, 0.0]
     """
-    example = as_inputs(example, model)
-    original = first_input(example)
-    leaf = original.detach().clone().requires_grad_()
+    call = ModelCall(model, as_inputs(example, model))
+    leaf = call.inputs[0].detach().clone().requires_grad_()
     with torch.enable_grad():
-        value = layer_output(model, with_first_input(example, leaf.clone()), layer)
+        value = layer_output(varied(call, leaf.clone()), layer)
         total = select(value, unit, channel=channel, dims=dims, layer=layer or "output").sum()
         if not total.requires_grad:
             return torch.zeros(leaf.shape[2:], dtype=leaf.dtype)

@@ -23,16 +23,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import as_inputs
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.field.probes.result import Probe
-from fieldwise.field.probes.units import first_input, layer_output, select, with_first_input
+from fieldwise.field.probes.units import layer_output, select, varied
 
 _BATCH = 32
 
@@ -59,7 +59,7 @@ class NanVerdict:
 
 def nan_check(
     model: nn.Module,
-    example: Any,
+    example: object,
     layer: str | None,
     unit: tuple[int, ...],
     lo: Sequence[int],
@@ -79,7 +79,7 @@ def nan_check(
     >>> nan_check(net, torch.rand(1, 1, 12), None, (2,), (1,), (5,))
     NanVerdict(clean_outside=(False,), dirty_first=(False,), dirty_last=(True,))
     """
-    dirty = _Runs(model, example, layer, unit, channel, dims)
+    dirty = _Runs(ModelCall(model, as_inputs(example, model)), layer, unit, channel, dims)
     clean, first, last = [], [], []
     for axis, (start, stop) in enumerate(zip(lo, hi, strict=True)):
         outside = [*range(start), *range(stop + 1, dirty.sizes[axis])]
@@ -91,7 +91,7 @@ def nan_check(
 
 def nan_field(
     model: nn.Module,
-    example: Any,
+    example: object,
     layer: str | None,
     unit: tuple[int, ...],
     *,
@@ -111,7 +111,7 @@ def nan_field(
     >>> nan_field(conv, torch.rand(1, 1, 12), None, (3,), per_sample=True).count
     3
     """
-    dirty = _Runs(model, example, layer, unit, channel, dims)
+    dirty = _Runs(ModelCall(model, as_inputs(example, model)), layer, unit, channel, dims)
     find = dirty.each if per_sample else dirty.hull
     lines = [find(axis) for axis in range(len(dirty.sizes))]
     mask = np.ones(dirty.sizes, dtype=bool)
@@ -128,15 +128,13 @@ class _Runs:
 
     def __init__(
         self,
-        model: nn.Module,
-        example: Any,
+        call: ModelCall,
         layer: str | None,
         unit: tuple[int, ...],
         channel: int | None,
         dims: tuple[int, ...] | None,
     ) -> None:
-        self._model, self._example, self._layer = model, as_inputs(example, model), layer
-        self._clean = first_input(self._example).detach()
+        self._call, self._layer, self._clean = call, layer, call.inputs[0].detach()
         self._unit: Callable[[Tensor], Tensor] = lambda value: select(
             value, unit, channel=channel, dims=dims, layer=layer or "output"
         )
@@ -185,8 +183,7 @@ class _Runs:
 
     def _run(self, image: Tensor) -> Tensor:
         with torch.no_grad(), _NNPACK, torch.backends.nnpack.flags(enabled=False):
-            inputs = with_first_input(self._example, image)
-            unit = self._unit(layer_output(self._model, inputs, self._layer))
+            unit = self._unit(layer_output(varied(self._call, image), self._layer))
         if not (unit.is_floating_point() or unit.is_complex()):
             kind = str(unit.dtype).removeprefix("torch.")
             raise UsageError(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from threading import get_ident
-from typing import Any
 
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.example import placed
 from fieldwise.capture.torch.keeping import kept
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import seeded
-from fieldwise.capture.torch.tree import tensors_in
+from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
 
 
@@ -45,7 +45,7 @@ def select(
         raise UsageError(
             f"Unit {tuple(unit)} lies outside '{layer}', whose units are {across} samples."
         )
-    index: list[Any] = [slice(None)] * rank
+    index = [slice(None)] * rank
     for dim, place in zip(kept, unit, strict=True):
         index[dim] = slice(place, place + 1)
     if channel is not None:
@@ -58,16 +58,17 @@ def select(
     return value[tuple(index)]
 
 
-def layer_output(model: nn.Module, inputs: Any, layer: str | None) -> Tensor:
+def layer_output(call: ModelCall, layer: str | None) -> Tensor:
     """One forward run; the first tensor that ``layer`` returned, copied before others write to it.
 
     ``layer`` is a module's path, with '#2' for its second run, or None for the model's own output.
     The model and the random state are afterwards as they were.
     """
+    model, (args, kwargs) = call.model, placed(call.example)
     path, run = (None, 1) if layer is None else _run_of(model, layer)
     found: list[Tensor] = []
 
-    def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+    def keep(_module: nn.Module, _args: object, output: object) -> None:
         if get_ident() == thread:
             found.extend(tensor.clone() for tensor in list(tensors_in(output))[:1])
 
@@ -75,7 +76,7 @@ def layer_output(model: nn.Module, inputs: Any, layer: str | None) -> Tensor:
     with kept(model), seeded(), ExitStack() as stack:
         if path is not None:
             stack.callback(model.get_submodule(path).register_forward_hook(keep).remove)
-        output = _forward(model, inputs)
+        output = model(*args, **kwargs)
     if path is None:
         return next(tensors_in(output))
     if len(found) < run:
@@ -86,26 +87,11 @@ def layer_output(model: nn.Module, inputs: Any, layer: str | None) -> Tensor:
     return found[run - 1]
 
 
-def first_input(example: Any) -> Tensor:
-    """The tensor of the example that the probes vary."""
-    return next(tensors_in(example))
-
-
-def with_first_input(example: Any, replacement: Tensor) -> Any:
-    """The example with its first tensor replaced."""
-    if isinstance(example, Tensor):
-        return replacement
-    if isinstance(example, Mapping):
-        key = next(key for key, item in example.items() if isinstance(item, Tensor))
-        return {**example, key: replacement}
-    number = next(n for n, item in enumerate(example) if isinstance(item, Tensor))
-    return (*example[:number], replacement, *example[number + 1 :])
-
-
-def _forward(model: nn.Module, inputs: Any) -> Any:
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+def varied(call: ModelCall, first: Tensor) -> ModelCall:
+    """The model with another first input, the one that the probes vary."""
+    given = call.inputs[0]
+    inputs = map_tensors(lambda tensor: first if tensor is given else tensor, call.example)
+    return ModelCall(call.model, inputs)
 
 
 def _run_of(model: nn.Module, layer: str) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from math import prod
 
 import torch
@@ -18,6 +18,7 @@ from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fieldwise.capture.torch.example import placed
 from fieldwise.capture.torch.private import private
 from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_state, tensors_in
@@ -41,14 +42,11 @@ class Rehearsal:
         state = [tensor for _, tensor in named_state(self._model)]
         device = next((tensor.device for tensor in state), torch.device("cpu"))
         with private(), self._mode, torch.no_grad():
-            given = map_tensors(_empty_on(device), inputs)
+            args, kwargs = placed(map_tensors(_empty_on(device), inputs))
             alive = _Alive(state)
-            alive.count(tensors_in(given))
+            alive.count(tensors_in((args, kwargs)))
             with alive:
-                if isinstance(given, Mapping):
-                    self._model(**given)
-                else:
-                    self._model(*given) if type(given) is tuple else self._model(given)
+                self._model(*args, **kwargs)
         return alive.peak
 
 

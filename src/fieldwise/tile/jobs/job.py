@@ -167,7 +167,7 @@ def plan_job(request: Request) -> Job:
         steps = [output.steps[dim] for dim in place.dims]
         return NewFile.of(path, place.file_shape(output.shape), output.dtype, place.axes, steps)
 
-    module, dtype = asked.model.module, asked.model.dtype
+    module, dtype = asked.model.call.model, asked.model.dtype
     work: Work
     if asked.engine == "halo":
         work = crop_work(module, shape, dtype=dtype, tile=asked.tile, memory=asked.memory)

@@ -10,9 +10,12 @@ import torch
 from torch import nn
 
 from fieldwise.capture import load_model
+from fieldwise.capture.torch.example import meta_tensor
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import seeded
 from fieldwise.errors import UsageError
 from fieldwise.graph import Graph
+from fieldwise.graph.ir import Shape
 from fieldwise.tile.jobs.weights import load_weights
 
 
@@ -20,16 +23,24 @@ from fieldwise.tile.jobs.weights import load_weights
 class JobModel:
     """A model with one input; pickled as what it was made from (see ``job_model``).
 
-    shape:  of its usual input; dtype: what its input is cast to
+    call:   with an input of its usual shape, of the type to which inputs are cast, without data
     random: whether nobody gave it weights
     made_from: the arguments of ``job_model``
     """
 
-    module: nn.Module
-    shape: tuple[int, ...]
-    dtype: torch.dtype
+    call: ModelCall
     random: bool
     made_from: tuple[str, str | None, Path | None, str | None, int | None]
+
+    @property
+    def shape(self) -> Shape:
+        """Of its usual input."""
+        return self.call.shapes[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What its input is cast to."""
+        return self.call.inputs[0].dtype
 
     def __reduce__(self) -> tuple[object, ...]:
         return _again, self.made_from
@@ -64,7 +75,8 @@ def job_model(
     where = None if weights is None else weights.resolve()
     named = os.path.abspath(spec) if os.path.isfile(spec) else spec
     made_from = (named, shape, where, dtype, max_constant)
-    return JobModel(module, loaded.shapes[0], usual, random, made_from)
+    example = meta_tensor(loaded.shapes[0], usual)
+    return JobModel(ModelCall(module, example), random, made_from)
 
 
 def dtype_of_weights(module: nn.Module) -> torch.dtype | None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError, op_in
@@ -143,7 +144,7 @@ def stream_work(
     Raises StreamError where a layer needs the whole axis and may not have it, and UsageError where
     ``memory`` is not enough for the narrowest band, and for an output without the streamed axis.
     """
-    example = torch.empty(tuple(shape), dtype=dtype, device="meta")
+    example = meta_tensor(shape, dtype)
     streaming = Streaming(ModelCall(model, example), axis, band or BAND, global_ops)
     planned = Programs(streaming).planned((tuple(shape),))
     passes, program = planned.passes, planned.program

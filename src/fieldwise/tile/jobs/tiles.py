@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
@@ -73,7 +74,7 @@ def crop_work(
 
     Raises TileError where no tiling is exact, and UsageError where ``memory`` is not enough.
     """
-    example = torch.empty(tuple(shape), dtype=dtype, device="meta")
+    example = meta_tensor(shape, dtype)
     held = sum(tensor.nbytes for _, tensor in named_state(model))
     run, plan = _chosen(model, example, tile, memory, held)
     tiles = tuple(plan.tiles())
