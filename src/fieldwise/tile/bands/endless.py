@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fieldwise.capture.torch.overloads import tensors_of
 from fieldwise.errors import Reason
-from fieldwise.graph.calls import bind, is_same, operator_of, tensors_among
+from fieldwise.graph.calls import bind, is_same, operator_of
 from fieldwise.graph.ir import Call
 from fieldwise.tile.bands.program import Op, Program
 from fieldwise.tile.errors import StreamError, reason
@@ -70,7 +71,7 @@ def _by_name(call: Call) -> dict[str, object]:
 
 def _same_tensors(one: object, other: object) -> bool:
     """Whether the constant tensors of two arguments are the same."""
-    pairs = zip(tensors_among([one]), tensors_among([other]), strict=False)
+    pairs = zip(tensors_of([one]), tensors_of([other]), strict=False)
     return all(_equal_rows(*pair) for pair in pairs)
 
 
