@@ -31,6 +31,7 @@ class Law:
     live:   whether it is streamed without knowing the length; else the words of its refusal
     passes: whether it needs passes
     tile:   of what size tiles give the whole; else the words of their refusal
+    multiple: what its length is a multiple of
     """
 
     function: Function
@@ -40,6 +41,7 @@ class Law:
     live: bool | str = True
     passes: bool = False
     tile: int | str = 4
+    multiple: int = 1
 
     @property
     def model(self) -> nn.Module:

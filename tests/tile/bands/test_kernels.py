@@ -258,8 +258,8 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "rows as the samples of a layer that drops": (
         lambda x: _DROPPING(x[0].transpose(0, 1))[0], r"\(lstm\): it draws random numbers",
     ),
-    "tokens of columns": (
-        lambda x: x.transpose(2, 3).flatten(2), "in front of the rows of the streamed axis",
+    "rows mixed with columns": (
+        lambda x: x.transpose(2, 3).reshape(1, 3, 5, 32), "mixes the rows of the streamed axis",
     ),
 }  # fmt: skip
 

@@ -15,8 +15,9 @@ from fieldwise.tile.bands import StreamedModel
 from fieldwise.tile.errors import StreamError
 from tests.tile.bands.laws import Law
 from tests.tile.bands.overlaps import OVERLAPS
+from tests.tile.bands.videos import VIDEOS
 
-LAWS = OVERLAPS
+LAWS = OVERLAPS | VIDEOS
 IN_ONE_PASS = {name: law for name, law in LAWS.items() if not law.passes}
 EVERY = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 SESSIONS = pytest.mark.parametrize("law", IN_ONE_PASS.values(), ids=IN_ONE_PASS)
@@ -37,7 +38,7 @@ def _run(law: Law, band: int = 64) -> StreamedModel:
 
 
 def _pushed(law: Law, sizes: list[int], length: int | None) -> Tensor:
-    session, x = _run(law).session(length=length), law.example
+    session, x = _run(law).session(length=length, multiple=law.multiple), law.example
     pieces = [session.push(chunk) for chunk in x.split(sizes, law.axis)]
     pieces.append(session.close())
     shape = _whole(law).shape
@@ -88,3 +89,18 @@ def test_tiles_give_the_whole_or_are_refused(law: Law):
         return
     assert len(run.plan(law.shape)) > 1
     _close(run(law.example), law)
+
+
+FOLDED = Law(lambda x: x.transpose(0, 1).flatten(0, 1).sin(), (24, 2, 5), 0)
+
+
+def test_an_output_with_the_axis_folded_away_comes_whole():
+    _close(_run(FOLDED, 5)(FOLDED.example), FOLDED)
+
+
+def test_an_output_with_the_axis_folded_away_is_not_handed_on_row_by_row():
+    told = r"the streamed axis is folded into dimension 0.*\n.*unflatten\(0, \(b, t\)\)"
+    with pytest.raises(StreamError, match=told):
+        _run(FOLDED).session()
+    with pytest.raises(StreamError, match=told):
+        next(_run(FOLDED).bands(FOLDED.example))

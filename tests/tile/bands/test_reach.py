@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table
 from fieldwise.tile.bands.buffers import _runs
-from fieldwise.tile.bands.follow import Regroup
+from fieldwise.tile.bands.follow import AxisPlace, Regroup
 from fieldwise.tile.bands.reach import RowReach, land
 from fieldwise.tile.errors import Blocked
 
@@ -118,13 +121,37 @@ def test_both_ends_of_a_mirrored_interval_land_inside() -> None:
     [((1, 6, 4), (1, 24), 1), ((2, 24), (2, 4, 6), 1), ((6, 4), (8, 3), 0)],
 )
 def test_a_regrouped_row_reads_the_rows_that_hold_its_elements(before, after, dim) -> None:
-    group = Regroup.of(before, after, dim)
+    group = Regroup.of(before, after, AxisPlace(dim))
     rows = group.map()
-    for row in range(after[group.after]):
+    for row in range(group.after.rows(after)):
         held = {e // group.inner for e in range(row * group.outer, (row + 1) * group.outer)}
         assert set(rows(row)) == held
 
 
-def test_a_reshape_that_buries_the_axis_is_refused() -> None:
-    with pytest.raises(Blocked, match="in front of the rows"):
-        Regroup.of((1, 3, 6, 4), (1, 3, 24), 3)
+@pytest.mark.parametrize(
+    ("before", "after", "axis", "found"),
+    [
+        ((1, 3, 6, 4), (1, 3, 24), AxisPlace(3), AxisPlace(2, 6)),
+        ((2, 8, 3, 5), (16, 15), AxisPlace(1), AxisPlace(0, 2)),
+        ((16, 15), (2, 8, 3, 5), AxisPlace(0, 2), AxisPlace(1)),
+        ((2, 3, 8, 5), (6, 40), AxisPlace(2), AxisPlace(1)),
+        ((4, 12, 5), (2, 24, 5), AxisPlace(0, 2), AxisPlace(1)),
+        ((2, 24, 5), (4, 12, 5), AxisPlace(1, 2), AxisPlace(1)),
+        ((2, 6, 4), (4, 12), AxisPlace(1), AxisPlace(0, 2)),
+        ((2, 6, 4), (48,), AxisPlace(1), AxisPlace(0, 2)),
+    ],
+)
+def test_a_reshaped_axis_is_where_its_elements_are(before, after, axis, found) -> None:
+    group = Regroup.of(before, after, axis)
+    assert group.after == found
+    numbers = torch.arange(prod(before))
+    for row in range(found.rows(after)):
+        held = set(found.cut(numbers.reshape(after), row, row + 1).flatten().tolist())
+        read = group.map()(row)
+        given = axis.cut(numbers.reshape(before), read.first, read.last + 1).flatten().tolist()
+        assert held <= set(given)
+
+
+def test_a_reshape_that_mixes_the_axis_with_what_is_before_it_is_refused() -> None:
+    with pytest.raises(Blocked, match="mixes the rows of the streamed axis"):
+        Regroup.of((2, 3), (3, 2), AxisPlace(1))

@@ -15,10 +15,11 @@ from fieldwise.collecting import uncollected
 from fieldwise.errors import Reason, UsageError
 from fieldwise.graph.calls import arguments, changed, constants_of, replay
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Call, Node, Read, Ref, Reshape, Shape, numel
+from fieldwise.graph.ir import Call, Node, Read, Ref, Reshape, Shape
 from fieldwise.graph.live import live_values
-from fieldwise.tile.bands.follow import by_operand, follow_all
+from fieldwise.tile.bands.follow import AxisPlace, by_operand, follow_all
 from fieldwise.tile.bands.kernels import (
+    FOLDED,
     Executor,
     Link,
     Rows,
@@ -63,8 +64,8 @@ def compile_program(
 
 def blocking(
     graph: Graph, axis: int, known: KnownStatistics, made: Made | None
-) -> list[tuple[Node, str, int]]:
-    """The nodes in the way of a program, the reason, and the streamed dimension of the operand."""
+) -> list[tuple[Node, str, AxisPlace]]:
+    """The nodes in the way of a program, the reason, and where the axis lies in the operand."""
     return _compiled(graph, axis, False, known, made).blocked
 
 
@@ -82,8 +83,8 @@ def _compiled(
     return compiler
 
 
-Made = dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[tuple[int, Site, Executor]]]
-"""By id of the node, its results and the streamed dimension of each operand: how it is run."""
+Made = dict[tuple[int, tuple[int, ...], tuple[AxisPlace, ...]], list[tuple[int, Site, Executor]]]
+"""By id of the node, its results and where the axis lies in each operand: how it is run."""
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ class _Compiler:
     ops: list[Op] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     dependences: list[Dependence] = field(default_factory=list)
-    blocked: list[tuple[Node, str, int]] = field(default_factory=list)
+    blocked: list[tuple[Node, str, AxisPlace]] = field(default_factory=list)
     supposed: set[str] = field(default_factory=set)
     summable: bool = True
 
@@ -110,7 +111,7 @@ class _Compiler:
                 f"The input '{name}' has {counted(len(shape), 'dimension')} and none numbered "
                 f"{axis}; choose an axis from {-len(shape)} to {len(shape) - 1}."
             )
-        self.inputs.append(self._value(name, axis % len(shape)))
+        self.inputs.append(self._value(name, AxisPlace(axis % len(shape))))
 
     def add(self, node: Node, live: Container[str]) -> None:
         """Make a node an op, compute it now if nothing streamed reaches it, or note why not."""
@@ -144,10 +145,10 @@ class _Compiler:
 
     def _note(self, node: Node, why: str) -> None:
         """Note what is in the way, and go on behind it."""
-        dim = self.values[self.numbers[self._first_streamed(node)]].dim
-        self.blocked.append((node, why, dim))
+        axis = self.values[self.numbers[self._first_streamed(node)]].axis
+        self.blocked.append((node, why, axis))
         if self.known is None:
-            self._suppose(node, dim)
+            self._suppose(node, axis)
         else:
             self.lost.update(node.results)
 
@@ -182,13 +183,9 @@ class _Compiler:
 
     # ---------------------------------------------------------------- one node
 
-    def _value(self, name: str, dim: int) -> int:
-        value = self.graph.values[name]
-        rows = None if self.endless else value.shape[dim]
-        dtype = getattr(torch, value.dtype)
+    def _value(self, name: str, axis: AxisPlace) -> int:
         self.numbers[name] = len(self.values)
-        row_bytes = numel(value.shape[:dim] + value.shape[dim + 1 :]) * dtype.itemsize
-        self.values.append(Streamed(name, value.shape, dtype, dim, rows, row_bytes))
+        self.values.append(Streamed.of(name, self.graph.values[name], axis, endless=self.endless))
         return self.numbers[name]
 
     def _compute(self, node: Node) -> None:
@@ -204,21 +201,21 @@ class _Compiler:
             refusals = [reason(node, fault(error))]
             raise StreamError("The model was not streamed", refusals, _WHOLE) from error
 
-    def _suppose(self, node: Node, dim: int) -> None:
+    def _suppose(self, node: Node, axis: AxisPlace) -> None:
         """Go on behind a node that is in the way, to name those behind it that would be too.
 
         What can be summed up is supposed to be known; what else keeps the rows, to be streamed.
         """
-        one = statistic_of(self.graph, node, dim)
+        one = statistic_of(self.graph, node, axis)
         self.summable = self.summable and one is not None
         if one is not None and not one.normalises:
             self._suppose_known(node.results)
             return
-        rows = self.graph.shape(self._first_streamed(node))[dim]
+        size = self.graph.shape(self._first_streamed(node))[axis.dim]
         for name in node.results:
             found = self.graph.shape(name)
-            if len(found) > dim and found[dim] == rows:
-                self._value(name, dim)
+            if len(found) > axis.dim and found[axis.dim] == size:
+                self._value(name, axis)
             else:
                 self.lost.add(name)
 
@@ -251,7 +248,7 @@ class _Compiler:
             x = rows.inside(0, lo, hi)
             return (torch.addcmul(cut(shift, lo, hi), x, cut(scale, lo, hi)).to(x.dtype),)
 
-        value = self._value(node.results[0], kind.dim)
+        value = self._value(node.results[0], kind.axis)
         self.ops.append(Op(node, run, {0: source}, ((0, value),)))
         self.dependences.append(Dependence((value,), ((source, reach),)))
 
@@ -261,15 +258,15 @@ class _Compiler:
         apart = [[entry] for entry in made if not entry[2].whole]
         for group in ([together] if together else []) + apart:
             _, site, executor = group[0]
-            self._add_op(node, site, executor, [(result, site.dim) for result, site, _ in group])
+            self._add_op(node, site, executor, [(result, site.axis) for result, site, _ in group])
 
     def _made_of(self, node: Node, wanted: Sequence[int]) -> list[tuple[int, Site, Executor]]:
         """How each result is run; made once for all programs where every operand is streamed."""
         fixed = {n: self.fixed[name] for n, name in enumerate(node.operands) if name in self.fixed}
         if fixed:
             return self._newly_made(node, wanted, fixed)
-        dims = tuple(self.values[self.numbers[name]].dim for name in node.operands)
-        key = (id(node), tuple(wanted), dims)
+        axes = tuple(self.values[self.numbers[name]].axis for name in node.operands)
+        key = (id(node), tuple(wanted), axes)
         if key not in self.made:
             self.made[key] = self._newly_made(node, wanted, fixed)
         return self.made[key]
@@ -286,39 +283,39 @@ class _Compiler:
             raise Blocked("a constant of it was made on the meta device, and has no values")
         shape = self.graph.shape(node.results[result])
         links = list[Link | None]()
-        dims = set[int]()
+        axes = set[AxisPlace]()
         reads = by_operand(node.reads[result])
         for number, name in enumerate(node.operands):
             if name in self.fixed:
                 links.append(None)
                 continue
-            link, dim = self._link(node, shape, number, reads.get(number, []))
+            link, axis = self._link(node, shape, number, reads.get(number, []))
             links.append(link)
-            dims.add(dim)
-        if len(dims) > 1:
+            axes.add(axis)
+        if len(axes) > 1:
             raise Blocked("it relates rows of its operands to each other, as attention does")
         shapes = tuple(map(self.graph.shape, node.results))
-        site = Site(node, call, result, shape, dims.pop(), tuple(links), shapes)
+        site = Site(node, call, result, shape, axes.pop(), tuple(links), shapes)
         return site, _executor(site)
 
     def _link(
         self, node: Node, shape: Shape, number: int, reads: Sequence[Read]
-    ) -> tuple[Link, int]:
-        operand = self.values[self.numbers[node.operands[number]]]
-        found = follow_all(reads, operand.dim, operand.shape, shape)
-        rows = shape[found.dim]
-        size = operand.shape[operand.dim]
+    ) -> tuple[Link, AxisPlace]:
+        name = node.operands[number]
+        operand, full = self.values[self.numbers[name]], self.graph.shape(name)
+        found = follow_all(reads, operand.axis, full, shape)
+        rows, size = found.axis.rows(shape), operand.axis.rows(full)
         cuts = node.op not in _UNCUT or bool(arguments(node).get("transposed"))
         reach = RowReach.of(found.map, found.border, size=size, count=rows, cuts=cuts)
         if self.endless:
             scans = any(read.kind.scans for read in reads)
             reach = replace(reach, size=None, count=None) if scans else reach.opened()
-        return Link(operand.dim, operand.shape, found.map, reach, operand.dtype), found.dim
+        return Link(operand.axis, full, found.map, reach, operand.dtype), found.axis
 
     def _add_op(
-        self, node: Node, site: Site, executor: Executor, results: Sequence[tuple[int, int]]
+        self, node: Node, site: Site, executor: Executor, results: Sequence[tuple[int, AxisPlace]]
     ) -> None:
-        places = tuple((n, self._value(node.results[n], dim)) for n, dim in results)
+        places = tuple((n, self._value(node.results[n], axis)) for n, axis in results)
         operands = {
             number: self.numbers[name]
             for number, name in enumerate(node.operands)
@@ -340,7 +337,8 @@ def _executor(site: Site) -> Executor:
     (*_, read) = site.node.reads[site.result] or (None,)
     if read is not None and read.steps == (Reshape(),) and site.node.op == "reshape":
         return reshaped(site)
-    return (find_maker(site.node.op) or replayed)(site)
+    maker = None if site.is_folded and site.node.op not in FOLDED else find_maker(site.node.op)
+    return (maker or replayed)(site)
 
 
 _UNCUT = ("conv", "max_pool", "avg_pool", "unfold", "reshape", "pixel_unshuffle")

@@ -82,11 +82,11 @@ def _streamed(
         for number, (rows, value) in enumerate(zip(leg.rows, found, strict=True)):
             if rows[0] < rows[1]:
                 parts[number].append(_lazy(program, number, rows, value))
-    joined = {
-        value: da.concatenate(parts[number], axis=program.values[value].dim)
-        for number, value in enumerate(program.wiring.outputs)
-    }
-    return [joined[value] for value in program.outputs]
+    joined = {}
+    for number, output in enumerate(program.wiring.outputs):
+        kind = program.values[output]
+        joined[output] = da.concatenate(parts[number], axis=kind.dim).reshape(kind.whole)
+    return [joined[output] for output in program.outputs]
 
 
 def _legs(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd, prod
 
+from torch import Tensor
+
 from fieldwise.axes import AxisMap, Border, IndexSet, Table, index_map
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.graph.ir import (
@@ -21,26 +23,55 @@ from fieldwise.tile.errors import Blocked
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
-    """The result dimension that carries the streamed axis, and how its rows read the operand's."""
+class AxisPlace:
+    """Where the streamed axis lies in a value: the trailing digit of a dimension, or all of it.
+
+    lead: the size of what the dimension holds in front of the axis (b of (b t)); else 1
+
+    >>> AxisPlace(0, 2).rows((12, 3, 8, 8)), AxisPlace(0, 2).sized((12, 3, 8, 8), 4)
+    (6, (8, 3, 8, 8))
+    """
 
     dim: int
+    lead: int = 1
+
+    def rows(self, shape: Shape) -> int:
+        """Rows of a value of this shape."""
+        return shape[self.dim] // self.lead
+
+    def sized(self, shape: Shape, rows: int) -> Shape:
+        """The shape with so many rows."""
+        return (*shape[: self.dim], rows * self.lead, *shape[self.dim + 1 :])
+
+    def cut(self, x: Tensor, lo: int, hi: int) -> Tensor:
+        """Rows [lo, hi)."""
+        if self.lead == 1:
+            return x.narrow(self.dim, lo, hi - lo)
+        apart = x.unflatten(self.dim, (self.lead, -1)).narrow(self.dim + 1, lo, hi - lo)
+        return apart.flatten(self.dim, self.dim + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Where a result carries the streamed axis, and how its rows read the operand's."""
+
+    axis: AxisPlace
     map: AxisMap | Table = IDENTITY
     border: Border = Border.DROP
 
 
-def follow(read: Read, dim: int, operand: Shape, result: Shape) -> Followed:
-    """Follow dimension ``dim`` of an operand through a read.
+def follow(read: Read, axis: AxisPlace, operand: Shape, result: Shape) -> Followed:
+    """Follow the axis of an operand through a read.
 
     Raises Blocked, with the reason, where no result dimension carries it on in row order.
     """
-    found = Followed(dim)
+    found = Followed(axis)
     for step, before, after in read.forward(operand, result):
         if isinstance(step, Reshape):
-            group = Regroup.of(before, after, found.dim)
+            group = Regroup.of(before, after, found.axis)
             found = _then(found, Followed(group.after, group.map()), after)
         else:
-            found = _then(found, _along(step, found.dim), after)
+            found = _then(found, _along(step, found.axis, before, after), after)
     return found
 
 
@@ -52,22 +83,22 @@ def by_operand(reads: Sequence[Read]) -> dict[int, list[Read]]:
     return found
 
 
-def follow_all(reads: Sequence[Read], dim: int, operand: Shape, result: Shape) -> Followed:
-    """Follow dimension ``dim`` of an operand through all of its reads together.
+def follow_all(reads: Sequence[Read], axis: AxisPlace, operand: Shape, result: Shape) -> Followed:
+    """Follow the axis of an operand through all of its reads together.
 
     Raises Blocked where they lead to different dimensions or end.
     """
     if not reads:
         if operand == result:
-            return Followed(dim)
+            return Followed(axis)
         raise Blocked("it takes an operand for its shape only")
-    found = [follow(read, dim, operand, result) for read in reads]
-    if len({(one.dim, one.border) for one in found}) > 1:
+    found = [follow(read, axis, operand, result) for read in reads]
+    if len({(one.axis, one.border) for one in found}) > 1:
         raise Blocked("it reads the same operand in different ways")
     joined = found[0].map
     for one in found[1:]:
-        joined = _union(joined, one.map, result[found[0].dim])
-    return Followed(found[0].dim, joined, found[0].border)
+        joined = _union(joined, one.map, found[0].axis.rows(result))
+    return Followed(found[0].axis, joined, found[0].border)
 
 
 def _union(one: AxisMap | Table, other: AxisMap | Table, rows: int) -> AxisMap | Table:
@@ -78,12 +109,17 @@ def _union(one: AxisMap | Table, other: AxisMap | Table, rows: int) -> AxisMap |
     return Table(tuple(one(row) | other(row) for row in range(rows)))
 
 
-def _along(step: Separable, dim: int) -> Followed:
+def _along(step: Separable, axis: AxisPlace, before: Shape, after: Shape) -> Followed:
+    dim = axis.dim
     coord = step.coords[dim]
     if isinstance(coord, Along):
         if any(isinstance(c, Along) and c.dim == coord.dim for c in _others(step, dim)):
             raise Blocked("it takes a diagonal through the streamed axis")
-        return Followed(coord.dim, coord.map, coord.border)
+        if axis.lead == 1:
+            return Followed(AxisPlace(coord.dim), coord.map, coord.border)
+        if not coord.keeps(before[dim], after[coord.dim]):
+            raise Blocked("it reads across a dimension into which the streamed axis is folded")
+        return Followed(AxisPlace(coord.dim, axis.lead))
     if isinstance(coord, Unknown):
         raise Blocked(f"which rows it reads is not known: {coord.why}")
     if isinstance(coord, Fixed):
@@ -101,7 +137,7 @@ def _then(found: Followed, step: Followed, after: Shape) -> Followed:
     if step.border is not Border.DROP and moved:
         raise Blocked("it pads rows that it has picked before")
     border = step.border if not moved else found.border
-    return Followed(step.dim, _composed(step.map, found.map, after[step.dim]), border)
+    return Followed(step.axis, _composed(step.map, found.map, step.axis.rows(after)), border)
 
 
 def _composed(outer: AxisMap | Table, inner: AxisMap | Table, rows: int) -> AxisMap | Table:
@@ -119,49 +155,50 @@ def _composed(outer: AxisMap | Table, inner: AxisMap | Table, rows: int) -> Axis
 class Regroup:
     """The part of a reshape that the streamed axis takes part in.
 
-    lead:   elements before the group; before, after: the dimensions that carry the axis
+    lead:   elements before the group; after: where the result carries the axis
     inner, outer: elements of the group per row of the operand, and per row of the result
     size:   rows of the operand
     """
 
     lead: int
-    before: int
-    after: int
+    after: AxisPlace
     inner: int
     outer: int
     size: int
 
     @classmethod
-    def of(cls, before: Shape, after: Shape, dim: int) -> Regroup:
-        """The finest group of dimensions that exchange elements with ``dim``.
+    def of(cls, before: Shape, after: Shape, axis: AxisPlace) -> Regroup:
+        """The finest group of dimensions that exchange elements with the axis.
 
-        Raises Blocked where the axis does not lead its group: then rows are no interval there.
+        Raises Blocked where a result's dimension ends within what stands before the axis.
 
-        >>> Regroup.of((1, 8, 6, 5), (1, 8, 30), 2)
-        Regroup(lead=8, before=2, after=2, inner=5, outer=1, size=6)
+        >>> Regroup.of((1, 8, 6, 5), (1, 8, 30), AxisPlace(2))
+        Regroup(lead=8, after=AxisPlace(dim=2, lead=1), inner=5, outer=1, size=6)
+        >>> Regroup.of((2, 6, 3), (12, 3), AxisPlace(1)).after
+        AxisPlace(dim=0, lead=2)
         """
-        if before[dim] <= 1:
+        rows = axis.rows(before)
+        if rows <= 1:
             raise Blocked("a reshape of a streamed axis that has one row at most")
         before, after = _with_elements(before), _with_elements(after)
         if prod(before) != prod(after):
             raise Blocked("a reshape without elements, which may stand anywhere")
-        lead = prod(before[:dim])
-        place, reached = 0, 1
-        while place < len(after) and (reached < lead or after[place] == 1):
-            reached *= after[place]
+        lead = prod(before[: axis.dim]) * axis.lead
+        place, passed = 0, 1
+        while passed * after[place] <= lead:
+            passed *= after[place]
             place += 1
-        if reached != lead or place == len(after):
-            raise Blocked(
-                "a reshape puts other positions in front of the rows of the streamed axis"
-            )
-        group, stop = before[dim], dim + 1
-        reached, end = after[place], place + 1
+        if lead % passed or after[place] % (lead // passed):
+            raise Blocked("a reshape mixes the rows of the streamed axis with what is before them")
+        found = AxisPlace(place, lead // passed)
+        group, stop = rows, axis.dim + 1
+        reached, end = found.rows(after), place + 1
         while group != reached:
             if group < reached:
                 group, stop = group * before[stop], stop + 1
             else:
                 reached, end = reached * after[end], end + 1
-        return cls(lead, dim, place, group // before[dim], group // after[place], before[dim])
+        return cls(lead, found, group // rows, group // found.rows(after), rows)
 
     @property
     def rows(self) -> int:

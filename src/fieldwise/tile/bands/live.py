@@ -44,6 +44,7 @@ class Session:
             self._program = self._endless(multiple) if length is None else self._of(length)
         except StreamError as error:
             raise error.in_one_pass() from error.__cause__
+        self._program.check_rows_apart()
         self._engine = Engine(self._program, self._device)
         self._available = self._chunk_start = 0
         self._chunk = torch.empty(0)

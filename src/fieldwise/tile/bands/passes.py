@@ -50,7 +50,7 @@ class Pass:
     def statistics(self) -> list[Statistic]:
         """What is summed up for each node, of no rows yet."""
         return [
-            _required(statistic_of(self.graph, node, self.program.values[value].dim))
+            _required(statistic_of(self.graph, node, self.program.values[value].axis))
             for value, node in self.summed
         ]
 
@@ -115,9 +115,9 @@ def next_pass(
     blocked = blocking(graph, axis, known, made)
     summed: dict[str, list[Node]] = {}
     refusals = []
-    for node, why, dim in blocked:
+    for node, why, place in blocked:
         has_not_helped = node.results[0] in {*known.values, *known.affine}
-        if has_not_helped or statistic_of(graph, node, dim) is None:
+        if has_not_helped or statistic_of(graph, node, place) is None:
             refusals.append(reason(node, why))
         else:
             summed.setdefault(node.operands[0], []).append(node)

@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fieldwise.graph.ir import Node, Shape
+from fieldwise.errors import Reason
+from fieldwise.graph.ir import Node, Shape, Value, numel
+from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.kernels import KernelRun
 from fieldwise.tile.bands.schedule import Wiring
+from fieldwise.tile.errors import StreamError
 from fieldwise.tile.outputs import structured
 
 
@@ -19,7 +22,11 @@ from fieldwise.tile.outputs import structured
 class Streamed:
     """A value that is computed row by row: its shape at the real size and its streamed dimension.
 
-    ``rows`` is None while the total length is not known; ``row_bytes`` is the memory of one row.
+    In ``shape`` rows have a dimension of their own, ``dim``.  Where the axis is the trailing digit
+    of a dimension (time folded into the batch), that stands there as two: ``lead``, and the rows.
+
+    rows:      None while the total length is not known
+    row_bytes: the memory of one row
     """
 
     name: str
@@ -28,6 +35,38 @@ class Streamed:
     dim: int
     rows: int | None
     row_bytes: int
+    lead: int = 1
+
+    @classmethod
+    def of(cls, name: str, value: Value, axis: AxisPlace, *, endless: bool) -> Streamed:
+        """A value of a graph whose axis lies there."""
+        shape, dim = value.shape, axis.dim
+        rows, dtype = shape[dim] // axis.lead, getattr(torch, value.dtype)
+        if axis.lead > 1:
+            shape, dim = (*shape[:dim], axis.lead, rows, *shape[dim + 1 :]), dim + 1
+        row_bytes = numel((*shape[:dim], *shape[dim + 1 :])) * dtype.itemsize
+        return cls(name, shape, dtype, dim, None if endless else rows, row_bytes, axis.lead)
+
+    @property
+    def axis(self) -> AxisPlace:
+        """Where the streamed axis lies in the value as the graph has it."""
+        return AxisPlace(self.dim - (self.lead > 1), self.lead)
+
+    @property
+    def whole(self) -> Shape:
+        """The shape of the value as the graph has it."""
+        if self.lead == 1:
+            return self.shape
+        size = self.lead * self.shape[self.dim]
+        return (*self.shape[: self.dim - 1], size, *self.shape[self.dim + 1 :])
+
+    def folded(self, rows: Tensor) -> Tensor:
+        """Rows, or the whole, as the graph has them."""
+        return rows.flatten(self.dim - 1, self.dim) if self.lead > 1 else rows
+
+    def unfolded(self, rows: Tensor) -> Tensor:
+        """The opposite."""
+        return rows.unflatten(self.dim - 1, (self.lead, -1)) if self.lead > 1 else rows
 
     def band(self, rows: int) -> list[int]:
         """The shape of so many of its rows."""
@@ -61,6 +100,18 @@ class Program:
     fixed: tuple[tuple[int, str, Tensor], ...] = ()
     structure: object = None
 
+    def check_rows_apart(self) -> None:
+        """Raise StreamError where rows of an output cannot be handed on one after the other."""
+        folded = [
+            Reason("", "output", f"in '{name}' the streamed axis is folded into dimension "
+                   f"{self.values[value].axis.dim}, behind others")
+            for name, value in zip(self.output_names, self.outputs, strict=True)
+            if self.values[value].lead > 1
+        ]  # fmt: skip
+        if folded:
+            what = "The rows of the result cannot be handed on as they come"
+            raise StreamError(what, folded, _UNFOLD)
+
     def structured(self, results: Sequence[object], given: Callable[[Tensor], object]) -> Any:
         """What the model returns: ``results`` of the streamed outputs, and what else there is.
 
@@ -70,3 +121,9 @@ class Program:
         for place, _, result in self.fixed:
             found.insert(place, given(result.clone()))
         return structured(self.structure, found, given)
+
+
+_UNFOLD = (
+    "Let the model give the axis a dimension of its own, as in unflatten(0, (b, t)), or take the "
+    "whole result at once: streamed(model, example)(x)."
+)

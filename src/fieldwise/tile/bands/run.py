@@ -154,8 +154,8 @@ class Engine:
         try:
             found = op.run(operands, task.lo, task.hi)
             made = list(found) if len(found) == 1 else [found[place] for place, _ in op.results]
-            for tensor, value in zip(made, task.values, strict=True):
-                self._check(op, value, tensor, task.hi - task.lo)
+            pairs = zip(made, task.values, strict=True)
+            made = [self._checked(op, value, rows, task.hi - task.lo) for rows, value in pairs]
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -166,15 +166,16 @@ class Engine:
             ) from error
         return made
 
-    def _check(self, op: Op, value: int, made: Tensor, rows: int) -> None:
+    def _checked(self, op: Op, value: int, made: Tensor, rows: int) -> Tensor:
         """A band of another shape than planned would be a wrong result: never let it pass."""
         planned = self.program.values[value]
-        shape = planned.band(rows)
+        made, shape = planned.unfolded(made), planned.band(rows)
         if list(made.shape) != shape:
             raise RuntimeError(
                 f"'{planned.name}' ({op.node.op}) came out as {tuple(made.shape)} instead of "
                 f"{tuple(shape)}"
             )
+        return made
 
 
 def _channels_last(rows: Tensor) -> Tensor:
@@ -198,10 +199,12 @@ class _OperandRows:
 
     def inside(self, operand: int, start: int, stop: int) -> Tensor:
         """Rows that exist."""
-        return self._buffers[self._op.operands[operand]].inside(start, stop)
+        buffer = self._buffers[self._op.operands[operand]]
+        return buffer.value.folded(buffer.inside(start, stop))
 
     def padded(
         self, operand: int, start: int, stop: int, border: Border, fill: float = 0.0
     ) -> Tensor:
         """Rows of which some may not exist."""
-        return self._buffers[self._op.operands[operand]].padded(start, stop, border, fill)
+        buffer = self._buffers[self._op.operands[operand]]
+        return buffer.value.folded(buffer.padded(start, stop, border, fill))

@@ -18,6 +18,7 @@ from fieldwise.graph.calls import arguments, rebind, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Call, Coord, Node, Shape, Whole
 from fieldwise.graph.live import live_values
+from fieldwise.tile.bands.follow import AxisPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,14 @@ def planned(one: Statistic, graph: Graph, device: torch.device) -> KnownStatisti
     return KnownStatistics(zeros, {name: (unit, unit)})
 
 
-def statistic_of(graph: Graph, node: Node, dim: int) -> Statistic | None:
-    """The statistic of a node of a graph whose only operand is streamed along ``dim``, or None."""
+def statistic_of(graph: Graph, node: Node, axis: AxisPlace) -> Statistic | None:
+    """The statistic of a node of a graph whose only operand has its axis there, or None."""
+    if axis.lead > 1:
+        return None
     live = live_values(graph)
     wanted = [number for number, name in enumerate(node.results) if name in live]
     shapes = [graph.shape(name) for name in node.results]
-    return statistic(node, dim, graph.shape(node.operands[0]), shapes, wanted)
+    return statistic(node, axis.dim, graph.shape(node.operands[0]), shapes, wanted)
 
 
 def statistic(

@@ -63,7 +63,7 @@ class StreamedModel(Programs):
         for value, lo, rows in self._run(program, given):
             dim = program.values[value].dim
             found[value].narrow(dim, lo, rows.shape[dim]).copy_(rows)
-        results = [found[value] for value in program.outputs]
+        results = [program.values[value].folded(found[value]) for value in program.outputs]
         if isinstance(given[0], Tensor):
             return program.structured(results, as_is)
         return program.structured([as_numpy(result) for result in results], as_numpy)
@@ -72,6 +72,7 @@ class StreamedModel(Programs):
         """The outputs piece by piece: (name, first row, one more than the last row, rows)."""
         given = self._given(inputs, named)
         program = self.prepared(given)
+        program.check_rows_apart()
         for value, lo, rows in self._run(program, given):
             hi = lo + rows.shape[program.values[value].dim]
             for name, output in zip(program.output_names, program.outputs, strict=True):

@@ -148,6 +148,7 @@ def stream_work(
     streaming = Streaming(ModelCall(model, example), axis, band or BAND, global_ops)
     planned = Programs(streaming).planned((tuple(shape),))
     passes, program = planned.passes, planned.program
+    program.check_rows_apart()
     if program.fixed:
         named = ", ".join(f"'{name}'" for _, name, _ in program.fixed)
         raise UsageError(

@@ -8,6 +8,7 @@ from fieldwise.tile.bands.kernels import pool as _pool  # noqa: F401
 from fieldwise.tile.bands.kernels import recurrent as _recurrent  # noqa: F401
 from fieldwise.tile.bands.kernels import resample as _resample  # noqa: F401
 from fieldwise.tile.bands.kernels import writing as _writing  # noqa: F401
+from fieldwise.tile.bands.kernels.registry import FOLDED as FOLDED
 from fieldwise.tile.bands.kernels.registry import Executor as Executor
 from fieldwise.tile.bands.kernels.registry import KernelRun as KernelRun
 from fieldwise.tile.bands.kernels.registry import Link as Link

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from fieldwise.tile.bands.follow import AxisPlace
+
 POSITIONAL = "a constant that differs from row to row lies along the axis, whose length is unknown"
 
 
@@ -18,8 +20,8 @@ def if_uniform(constant: Tensor, dim: int) -> Tensor:
     return row if bool((constant == row).all()) else constant
 
 
-def rows_from(constant: Tensor, dim: int, lo: int, hi: int) -> Tensor:
+def rows_from(constant: Tensor, axis: AxisPlace, lo: int, hi: int) -> Tensor:
     """Rows [lo, hi) of a constant, which may hold one row that stands for all."""
-    if constant.shape[dim] > 1:
-        return constant.narrow(dim, lo, hi - lo)
-    return constant.expand([hi - lo if place == dim else -1 for place in range(constant.dim())])
+    if constant.shape[axis.dim] > 1:
+        return axis.cut(constant, lo, hi)
+    return constant.expand(axis.sized((-1,) * constant.dim(), hi - lo))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fieldwise.graph.calls import op_name
 from fieldwise.graph.ir import Ref
+from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Rows, Site, executor
 from fieldwise.tile.errors import Blocked
@@ -29,7 +30,7 @@ class _Part:
     def rows(self, rows: Rows, dim: int, lo: int, hi: int) -> Tensor:
         """Its own rows [lo, hi)."""
         if isinstance(self.source, Tensor):
-            return rows_from(self.source, dim, lo, hi)
+            return rows_from(self.source, AxisPlace(dim), lo, hi)
         return rows.inside(self.source, lo, hi)
 
     def uniform(self, dim: int, *, endless: bool) -> _Part:

@@ -22,7 +22,7 @@ def reshaped(site: Site) -> Executor:
     number, link = site.single()
     if link.shape == site.shape:
         return Executor(lambda rows, lo, hi: (rows.inside(number, lo, hi),))
-    group = Regroup.of(link.shape, site.shape, link.dim)
+    group = Regroup.of(link.shape, site.shape, link.axis)
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         start, stop = link.reach.span(lo, hi)

@@ -10,7 +10,7 @@ would read them, while one whose values vary from row to row (a mask) is cut wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 from torch._ops import OpOverload
@@ -20,7 +20,7 @@ from fieldwise.capture.torch.rereading import reread
 from fieldwise.capture.torch.results import META, run_on_meta
 from fieldwise.graph.calls import constants_of, opened, replay
 from fieldwise.graph.ir import Args, Call, Kwargs, Read, Shape, Unknown
-from fieldwise.tile.bands.follow import follow, place_along
+from fieldwise.tile.bands.follow import AxisPlace, follow, place_along
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.bands.kernels.registry import KernelRun, Link, Rows, Site, without_data
 from fieldwise.tile.errors import Blocked
@@ -28,13 +28,13 @@ from fieldwise.tile.errors import Blocked
 
 @dataclass(frozen=True, slots=True)
 class _Constant:
-    """A constant of a call, and the dimension that lies along the rows of the result, if any.
+    """A constant of a call, and where it lies along the rows of the result, if it does.
 
     Where its rows are all alike it holds one of them.
     """
 
     tensor: Tensor
-    dim: int | None
+    axis: AxisPlace | None
 
     @classmethod
     def of(cls, site: Site, tensor: Tensor, dim: int | None) -> _Constant:
@@ -44,19 +44,19 @@ class _Constant:
         tensor = if_uniform(tensor, dim)
         if site.endless and tensor.shape[dim] > 1:
             raise Blocked(POSITIONAL)
-        return cls(tensor, dim)
+        return cls(tensor, replace(site.axis, dim=dim))
 
     def with_rows(self, rows: int) -> Tensor:
         """The same with so many rows, without data."""
         return (
             self.tensor.to("meta")
-            if self.dim is None
-            else without_data(self.tensor.shape, self.dim, rows, self.tensor.dtype)
+            if self.axis is None
+            else without_data(self.axis.sized(tuple(self.tensor.shape), rows), self.tensor.dtype)
         )
 
     def rows(self, lo: int, hi: int) -> Tensor:
         """What of it belongs to the rows [lo, hi)."""
-        return self.tensor if self.dim is None else rows_from(self.tensor, self.dim, lo, hi)
+        return self.tensor if self.axis is None else rows_from(self.tensor, self.axis, lo, hi)
 
 
 def local(site: Site, *, dense: bool = False) -> KernelRun:
@@ -87,7 +87,7 @@ def element_wise(site: Site) -> KernelRun:
         _Constant.of(site, t, _aligned(site, t))
         for t in tensors_of(site.call.args, site.call.kwargs)
     ]
-    if all(constant.dim is None for constant in aligned):
+    if all(constant.axis is None for constant in aligned):
         return lambda rows, lo, hi: replay(site.call, site.operands(rows, lo, hi))
     return _run(site, opened(site.call, len(site.links))[0], aligned)
 
@@ -114,7 +114,8 @@ def _run(
 def _aligned(site: Site, constant: Tensor) -> int | None:
     """The dimension of a broadcast constant that lies along the rows of the result, if any."""
     dim = site.dim - len(site.shape) + constant.dim()
-    return dim if dim >= 0 and constant.shape[dim] == site.rows > 1 else None
+    size = site.shape[site.dim]
+    return dim if dim >= 0 and constant.shape[dim] == size and site.rows > 1 else None
 
 
 # -------------------------------------------------------------------- what the rule says
@@ -150,8 +151,8 @@ def _keeps_rows(site: Site, link: Link, read: Read) -> bool:
     """Whether a row of the result reads the operand's row of the same number, values unknown."""
     if len(read.steps) == 1:
         return place_along(read, site.dim, site.shape) == link.dim or site.rows == 1
-    found = follow(read, link.dim, link.shape, site.shape)
-    return found.dim == site.dim and found.map.is_identity
+    found = follow(read, link.axis, link.shape, site.shape)
+    return found.axis == site.axis and found.map.is_identity
 
 
 def _place(site: Site, reads: Sequence[Read]) -> int | None:
@@ -172,7 +173,7 @@ def _check_one_row_fewer(site: Site, call: Call, constants: Sequence[_Constant])
         return
     given = site.with_rows(fewer)
     given += [constant.with_rows(fewer) for constant in constants]
-    if shapes_of(call, given)[site.result] != tuple(site.band(fewer)):
+    if shapes_of(call, given)[site.result] != site.band(fewer):
         raise Blocked("it gives as many rows whatever it is given")
 
 

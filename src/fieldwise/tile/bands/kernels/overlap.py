@@ -33,8 +33,8 @@ def _fold(site: Site) -> Executor:
     )
     extents = [step * (taps - 1) + 1 for step, taps in zip(dilation, kernel, strict=True)]
     uncropped = [0 if place == axis else side for place, side in enumerate(padding)]
-    beside = site.shape[-1 - axis] + 2 * padding[1 - axis] - extents[1 - axis]
-    columns = beside // stride[1 - axis] + 1
+    lines = site.shape[-1 - axis] + 2 * padding[1 - axis] - extents[1 - axis]
+    columns = 1 if axis else lines // stride[1] + 1
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         start, stop = (end // columns for end in link.reach.span(lo, hi))

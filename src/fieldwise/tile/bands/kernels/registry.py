@@ -17,34 +17,39 @@ from torch import Tensor
 from fieldwise.axes import AxisMap, Border, Table
 from fieldwise.graph.calls import bind
 from fieldwise.graph.ir import Call, Node, Ref, Shape
+from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How a streamed operand reaches a result: its own streamed dimension, its shape, its rows."""
+    """How a streamed operand reaches a result: where its axis lies, its shape, its rows."""
 
-    dim: int
+    axis: AxisPlace
     shape: Shape
     map: AxisMap | Table
     reach: RowReach
     dtype: torch.dtype = torch.float32
 
     @property
+    def dim(self) -> int:
+        """The dimension of the operand in which its rows lie."""
+        return self.axis.dim
+
+    @property
     def rows(self) -> int:
         """Rows of the operand."""
-        return self.shape[self.dim]
+        return self.axis.rows(self.shape)
 
     def keeps(self, rows: int) -> bool:
         """Whether each of the result's ``rows`` rows is the operand's row of the same number."""
         return self.map.is_identity and self.rows == rows
 
 
-def without_data(shape: Shape, dim: int | None, rows: int, dtype: torch.dtype) -> Tensor:
-    """A tensor on the meta device, with so many rows along one dimension if that is given."""
-    sizes = [rows if place == dim else size for place, size in enumerate(shape)]
-    return torch.empty(sizes, dtype=dtype, device="meta")
+def without_data(shape: Shape, dtype: torch.dtype) -> Tensor:
+    """A tensor on the meta device."""
+    return torch.empty(shape, dtype=dtype, device="meta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Site:
     """A node as executors see it.
 
     result: which of the node's results is asked for; ``shape`` is its shape
-    dim:    the dimension of the result that is streamed
+    axis:   where the streamed axis lies in the result
     links:  per operand of the node, None where it is not streamed (it is a constant of the call)
     shapes: of all results of the node
     """
@@ -61,7 +66,7 @@ class Site:
     call: Call
     result: int
     shape: Shape
-    dim: int
+    axis: AxisPlace
     links: tuple[Link | None, ...]
     shapes: tuple[Shape, ...] = ()
 
@@ -71,9 +76,19 @@ class Site:
         return bind(self.call)
 
     @property
+    def dim(self) -> int:
+        """The dimension of the result in which its rows lie."""
+        return self.axis.dim
+
+    @property
     def rows(self) -> int:
         """Rows of the result."""
-        return self.shape[self.dim]
+        return self.axis.rows(self.shape)
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether in some tensor rows share a dimension with what stands before them."""
+        return any(axis.lead > 1 for axis in (self.axis, *(k.axis for _, k in self.streamed)))
 
     @property
     def streamed(self) -> list[tuple[int, Link]]:
@@ -111,13 +126,13 @@ class Site:
     def with_rows(self, rows: int) -> list[Tensor | None]:
         """The streamed operands without data, with so many rows; None for the others."""
         return [
-            None if link is None else without_data(link.shape, link.dim, rows, link.dtype)
+            None if link is None else without_data(link.axis.sized(link.shape, rows), link.dtype)
             for link in self.links
         ]
 
-    def band(self, rows: int) -> list[int]:
+    def band(self, rows: int) -> Shape:
         """The shape of the result with this many rows."""
-        return [rows if dim == self.dim else size for dim, size in enumerate(self.shape)]
+        return self.axis.sized(self.shape, rows)
 
 
 Carried = dict[str, Any]
@@ -159,6 +174,9 @@ class Executor:
 
 
 ENDLESS = 1 << 60
+
+FOLDED = ("reshape", "expand", "col2im")
+"""Ops whose makers know rows that share a dimension with what stands before them."""
 
 Maker = Callable[[Site], Executor]
 _MAKERS: dict[str, Maker] = {}

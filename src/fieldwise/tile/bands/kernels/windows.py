@@ -42,7 +42,8 @@ def windowed(site: Site) -> Executor:
 
     def made(given: Sequence[Tensor | None], start: int, lo: int, hi: int) -> Tensor:
         result = replay(call, [*given, *constants])[site.result]
-        return result.narrow(site.dim, lo - start // advance * period, hi - lo)
+        first = start // advance * period
+        return site.axis.cut(result, lo - first, hi - first)
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         start, stop = reach.span(lo, hi)
@@ -81,7 +82,7 @@ def _check_one_period_more(
     given = site.with_rows(site.streamed[0][1].rows + index.advance)
     shapes = [() if one is None else tuple(one.shape) for one in given]
     results = shapes_of(call, [*given, *(constant.to("meta") for constant in constants)])
-    if results[site.result] != tuple(site.band(site.rows + index.period)):
+    if results[site.result] != site.band(site.rows + index.period):
         raise Blocked("it gives as many rows whatever it is given")
     found = reread(site.call, operands=shapes, results=results)
     if found is None or not _reads_alike(site, found, shapes, results[site.result]):
@@ -111,8 +112,8 @@ def _reads_alike(
         mine = reads.get(number, [])
         if any(_is_guarded(read, site.dim) for read in mine):
             raise Blocked("it treats rows by their position along the axis")
-        again = follow_all(mine, link.dim, tuple(shapes[number]), result)
-        if (again.dim, again.map, again.border) != (site.dim, link.map, link.reach.border):
+        again = follow_all(mine, link.axis, tuple(shapes[number]), result)
+        if (again.axis, again.map, again.border) != (site.axis, link.map, link.reach.border):
             return False
     return True
 

@@ -103,7 +103,7 @@ def _rows(rows: Rows, site: Site, given: object, lo: int, hi: int) -> Tensor:
     assert isinstance(given, Tensor)
     if given.dim() != len(site.shape):
         return given
-    return rows_from(given, site.dim, lo, hi)
+    return rows_from(given, site.axis, lo, hi)
 
 
 def _whole(rows: Rows, site: Site, base: object, like: Tensor, lo: int, hi: int) -> Tensor:
