@@ -16,7 +16,8 @@ from math import prod
 from fieldwise.axes.axis_map import AxisMap
 from fieldwise.axes.borders import Border
 from fieldwise.axes.index_set import IndexSet
-from fieldwise.axes.table import Table
+from fieldwise.axes.table import Table, Within
+from fieldwise.axes.tailed import AnySet
 
 DigitSizes = tuple[int, ...]
 
@@ -51,7 +52,7 @@ def substituted(
     border: Border,
     after: int,
     limits: IndexSet | None,
-) -> tuple[AxisMap, bool]:
+) -> tuple[AxisMap[AnySet], bool]:
     """Digit ``position`` read through ``index`` from a new digit of size ``after``.
 
     ``limits`` are the values of the digit that count; None for all of them.  Returns the map
@@ -59,13 +60,12 @@ def substituted(
     digit through a table, or within limits).
     """
     tail = prod(sizes[position + 1 :])
-    regular = position == 0 and isinstance(index, AxisMap) and limits is None
-    if regular:
-        assert isinstance(index, AxisMap)
+    law = index.law if isinstance(index, Within) else index
+    if position == 0 and isinstance(law, AxisMap) and limits is None:
         offsets = tuple(
-            offset.scale(tail).shift(rest) for offset in index.offsets for rest in range(tail)
+            offset.scale(tail).shift(rest) for offset in law.offsets for rest in range(tail)
         )
-        return AxisMap(index.advance * tail, offsets), False
+        return AxisMap(law.advance * tail, offsets), False
     rows: list[IndexSet] = []
     for new in range(after):
         landed = border.land(index(new), sizes[position])

@@ -163,6 +163,8 @@ class IndexSet:
     # ---------------------------------------------------------------- set algebra
 
     def __or__(self, other: IndexSet) -> IndexSet:
+        if not isinstance(other, IndexSet):
+            return NotImplemented
         if not self.bits:
             return other
         if not other.bits:
@@ -172,11 +174,15 @@ class IndexSet:
         return IndexSet(other.base, other.bits | self.bits << (self.base - other.base))
 
     def __and__(self, other: IndexSet) -> IndexSet:
+        if not isinstance(other, IndexSet):
+            return NotImplemented
         if self.base < other.base:
             return IndexSet(other.base, self.bits >> (other.base - self.base) & other.bits)
         return IndexSet(self.base, other.bits >> (self.base - other.base) & self.bits)
 
     def __sub__(self, other: IndexSet) -> IndexSet:
+        if not isinstance(other, IndexSet):
+            return NotImplemented
         shared = self & other
         if not shared.bits:
             return self
@@ -191,9 +197,14 @@ class IndexSet:
             return False
         return not self.bits & ~(other.bits >> (self.base - other.base))
 
+    def __xor__(self, other: IndexSet) -> IndexSet:
+        if not isinstance(other, IndexSet):
+            return NotImplemented
+        return (self - other) | (other - self)
+
     def isdisjoint(self, other: IndexSet) -> bool:
         """Whether the two sets share no index."""
-        return not (self & other).bits
+        return not self & other
 
     # ---------------------------------------------------------------- moving it
 
@@ -303,6 +314,12 @@ class IndexSet:
         if base + bits.bit_length() > size:
             bits &= (1 << max(size - base, 0)) - 1
         return self if bits == self.bits else IndexSet(base, bits)
+
+    def between(self, low: int, high: int) -> IndexSet:
+        """Its indices in [low, high)."""
+        if not self.bits or (low <= self.base and self.base + self.bits.bit_length() <= high):
+            return self
+        return self.shift(-low).clip(high - low).shift(low)
 
     def modulo(self, size: int) -> IndexSet:
         """{i mod size}, size positive.

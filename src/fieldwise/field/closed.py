@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fieldwise.axes import AxisMap, Lattice
+from fieldwise.axes import AnySet, AxisMap
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.field.products import DigitLayout, Guards, Product, Track, over
 from fieldwise.field.state import MOST, ValueState, joined, untold
@@ -108,7 +108,7 @@ def _empty(state: ValueState, before: Shape, after: Shape) -> ValueState:
 
 
 def _full_by(state: ValueState, axis: int, name: str, operands: Sequence[Closed]) -> str | None:
-    if not any(isinstance(product.tracks[axis].map, Lattice) for product in state.products):
+    if not any(product.tracks[axis].map.is_global for product in state.products):
         return None
     return next((o.full_by[axis] for o in operands if o.full_by[axis] is not None), name)
 
@@ -136,9 +136,11 @@ def _rates_differ(state: ValueState) -> bool:
     return False
 
 
-def _over_same_digits(tracks: Sequence[Track], layout: DigitLayout) -> Iterator[AxisMap | None]:
+def _over_same_digits(
+    tracks: Sequence[Track], layout: DigitLayout
+) -> Iterator[AxisMap[AnySet] | None]:
     """The bounded tracks as maps over the same digits; None for one that cannot be."""
-    bounded = [track for track in tracks if isinstance(track.map, AxisMap)]
+    bounded = [track for track in tracks if not track.map.is_global]
     widest = max((track.digits for track in bounded), key=len, default=())
     for track in bounded:
         yield over(track, widest, layout)

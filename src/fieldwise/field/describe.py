@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import islice, pairwise
 from math import gcd, prod
 
-from fieldwise.axes import EMPTY, AxisMap, IndexSet, Lattice
+from fieldwise.axes import EMPTY, AnySet, AxisMap, IndexSet, Tailed
 from fieldwise.axes.digits import subindex
 from fieldwise.field.pieces import is_written_out, length
 from fieldwise.field.products import Digit, DigitLayout, Product, Track, over
@@ -54,7 +54,7 @@ def fields(
     found = []
     for position, axis in enumerate(scene.axes):
         tracks = [product.tracks[position] for product in products]
-        if any(isinstance(track.map, Lattice) for track in tracks):
+        if any(track.map.is_global for track in tracks):
             found.append(AxisField(axis, full=True, full_by=scene.full_by[position]))
         elif not tracks:
             found.append(AxisField(axis, extent=0, count=0, clipped=0))
@@ -73,14 +73,18 @@ def of_one(
     for position, axis in enumerate(scene.axes):
         size = scene.source[axis]
         tracks = [product.tracks[position] for product in products]
-        if any(isinstance(track.map, Lattice) for track in tracks):
+        if any(track.map.is_global for track in tracks):
             found.append(AxisField(axis, full=True, full_by=scene.full_by[position]))
             continue
-        seen = EMPTY
+        seen: AnySet = EMPTY
         for track in tracks:
-            seen = seen | evaluated(track, places, scene.layout, size)
+            seen = seen | _evaluated(track, places, scene.layout)
         clipped = seen.clip(size).extent
-        found.append(AxisField(axis, extent=seen.extent, count=seen.count, clipped=clipped))
+        if isinstance(seen, Tailed):
+            past, future = bool(seen.left), bool(seen.right)
+            found.append(AxisField(axis, clipped=clipped, past=past, future=future))
+        else:
+            found.append(AxisField(axis, extent=seen.extent, count=seen.count, clipped=clipped))
     return tuple(found)
 
 
@@ -92,21 +96,25 @@ def combined(parts: Sequence[tuple[AxisField, ...]]) -> tuple[AxisField, ...]:
     found = []
     for sides in zip(*parts, strict=True):
         first = sides[0]
-        bounded = [side for side in sides if not side.full]
+        past, future = any(side.past for side in sides), any(side.future for side in sides)
+        bounded = [side for side in sides if not (side.full or side.past or side.future)]
         extents = [side.extent for side in bounded if side.extent is not None]
         lows = [side.extent if side.least is None else side.least for side in bounded]
         known = len(extents) == len(bounded)
         full = next((side for side in sides if side.full), None)
+        ends = full is None and not past and not future
         numbers = [low for low in lows if low is not None]
-        largest = max(extents) if known and full is None else None
+        largest = max(extents) if known and ends else None
         least = min(numbers) if known and numbers else None
         found.append(
             AxisField(
                 first.axis,
                 extent=largest,
                 least=None if least == largest else least,
-                count=_largest([side.count for side in bounded]) if full is None else None,
-                clipped=_largest([side.clipped for side in bounded]) if full is None else None,
+                count=_largest([side.count for side in bounded]) if ends else None,
+                clipped=_largest([side.clipped for side in sides]) if full is None else None,
+                past=past and full is None,
+                future=future and full is None,
                 full=full is not None,
                 full_by=None if full is None else full.full_by,
             )
@@ -147,28 +155,27 @@ def _bounded(
     return _described(axis, union, units, positions, size, sized=sized, flat=flat)
 
 
-def _over(track: Track, digits: tuple[Digit, ...], layout: DigitLayout) -> AxisMap | None:
+def _over(track: Track, digits: tuple[Digit, ...], layout: DigitLayout) -> AxisMap[AnySet] | None:
     """``over``, where the map is not too long to be told."""
-    assert isinstance(track.map, AxisMap)
     if track.digits == digits:
         return track.map
     others = prod(layout[dim][place][0] for dim, place in digits[1:])
     return None if track.map.period * others > _LONG else over(track, digits, layout)
 
 
-def _united(maps: Sequence[AxisMap]) -> AxisMap | None:
-    union: AxisMap | None = maps[0]
+def _united(maps: Sequence[AxisMap[AnySet]]) -> AxisMap[AnySet] | None:
+    union: AxisMap[AnySet] | None = maps[0]
     for index in maps[1:]:
         union = None if union is None else union.union(index)
     return union
 
 
 @lru_cache(maxsize=1 << 8)
-def _written_out(maps: tuple[AxisMap, ...], units: int, size: int) -> AxisMap:
+def _written_out(maps: tuple[AxisMap[AnySet], ...], units: int, size: int) -> AxisMap[AnySet]:
     """What all of them read, unit by unit; the advance is never taken."""
     rows = []
     for unit in range(units):
-        seen = EMPTY
+        seen: AnySet = EMPTY
         for index in maps:
             seen = seen | index(unit)
         rows.append(seen)
@@ -214,7 +221,7 @@ def _flattened(products: Sequence[Product]) -> set[tuple[Digit, ...]]:
     return found
 
 
-def _stride(index: AxisMap, at: int, *, flat: bool) -> Fraction | None:
+def _stride(index: AxisMap[AnySet], at: int, *, flat: bool) -> Fraction | None:
     """How far the field moves from one unit to the next, from one row or column where flattened.
 
     Row i // 16 moves on with every sixteenth unit, column i mod 16 comes round again and again.
@@ -223,7 +230,7 @@ def _stride(index: AxisMap, at: int, *, flat: bool) -> Fraction | None:
     return _step_of_blocks(index, at) if follows_blocks else index.rate
 
 
-def _step_of_blocks(index: AxisMap, at: int) -> Fraction | None:
+def _step_of_blocks(index: AxisMap[AnySet], at: int) -> Fraction | None:
     """How far a block of units that see the same is from the next; None where that is not even.
 
     Behind an upsampling several blocks make one step, which then is that of a block on average.
@@ -236,7 +243,7 @@ def _step_of_blocks(index: AxisMap, at: int) -> Fraction | None:
     changes = (n for n, (row, after) in enumerate(pairwise(rows), 1) if row != after)
     blocks = rows[:: gcd(index.period, *changes)]
     for period in range(1, len(blocks) // 2 + 1):
-        step = blocks[period].base - blocks[0].base
+        step = (blocks[period].first or 0) - (blocks[0].first or 0)
         pairs = zip(blocks, blocks[period:], strict=False)
         even = all(later == block.shift(step) for block, later in pairs)
         if even and index.advance * period in (0, step * len(blocks)):
@@ -247,7 +254,7 @@ def _step_of_blocks(index: AxisMap, at: int) -> Fraction | None:
 @lru_cache(maxsize=1 << 12)
 def _described(
     axis: int,
-    index: AxisMap,
+    index: AxisMap[AnySet],
     units: int,
     positions: IndexSet | None,
     size: int,
@@ -262,22 +269,27 @@ def _described(
     at = 0 if positions is None else positions.first
     middle = units // 2 if positions is None else _member(positions, positions.count // 2)
     first = index(at)
+    start, last = (first.first, first.last) if first else (None, None)
+    finite = [offset for offset in seen if isinstance(offset, IndexSet)]
+    ends = len(finite) == len(seen)
     found = AxisField(
         axis=axis,
-        extent=max(offset.extent for offset in seen),
-        count=max(offset.count for offset in seen),
+        extent=max(offset.extent for offset in finite) if ends else None,
+        count=max(offset.count for offset in finite) if ends else None,
         stride=None
         if positions is not None and positions.count == 1
         else _stride(index, at, flat=flat),
-        start=first.first if first else None,
-        centre=Fraction(first.first + first.last, 2) if first else None,
+        start=start,
+        centre=None if start is None or last is None else Fraction(start + last, 2),
         period=index.period,
         clipped=index(middle).clip(size).extent,
         map=index,
+        past=any(isinstance(offset, Tailed) and bool(offset.left) for offset in seen),
+        future=any(isinstance(offset, Tailed) and bool(offset.right) for offset in seen),
     )
-    least = min(offset.extent for offset in seen)
+    least = min((offset.extent for offset in finite), default=None) if ends else None
     least_known = None if least == found.extent else least
-    if sized and is_written_out(index, units):
+    if sized and index.bounded is not None and is_written_out(index.bounded, units):
         return replace(found, stride=None, period=None, least=least_known)
     return found if positions is None else replace(found, least=least_known)
 
@@ -305,9 +317,12 @@ def places_of(unit: Mapping[int, int], layout: DigitLayout) -> dict[Digit, int]:
 def evaluated(
     track: Track, places: Mapping[Digit, int], layout: DigitLayout, size: int
 ) -> IndexSet:
-    """What one unit sees along a track, unclipped; ``size`` is the source axis's."""
-    if isinstance(track.map, Lattice):
-        return track.map.within(size)
+    """What one unit sees along a track, unclipped unless it never ends; ``size`` is the axis's."""
+    seen = _evaluated(track, places, layout)
+    return seen.clip(size) if isinstance(seen, Tailed) else seen
+
+
+def _evaluated(track: Track, places: Mapping[Digit, int], layout: DigitLayout) -> AnySet:
     index = 0
     for dim, place in track.digits:
         index = index * layout[dim][place][0] + places[dim, place]

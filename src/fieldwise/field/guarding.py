@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from math import lcm
 
-from fieldwise.axes import EMPTY, AxisMap, Border, IndexSet, Region, Table
+from fieldwise.axes import EMPTY, AnySet, AxisMap, Border, IndexSet, Region, Table
 from fieldwise.field.products import DigitLayout, Guards, Product, Track, guards, over
 from fieldwise.graph.ir import Along, Coord, Fixed, Shape
 
@@ -107,7 +107,7 @@ def regular(product: Product, layout: DigitLayout) -> Product:
     for dim, indices in product.where:
         step = _step(indices, layout[dim][0][0]) if len(layout[dim]) == 1 else None
         for axis, track in enumerate(product.tracks):
-            if step and track.digits == ((dim, 0),) and isinstance(track.map, AxisMap):
+            if step and track.digits == ((dim, 0),):
                 residue = IndexSet(indices.first, 1)
                 new = Track(track.digits, only(track.map, step, residue))
                 product = _moved(product, axis, new, dim)
@@ -131,7 +131,7 @@ def _moved(product: Product, axis: int, track: Track, dim: int) -> Product:
     )
 
 
-def only(index: AxisMap, modulus: int, residues: IndexSet) -> AxisMap:
+def only(index: AxisMap[AnySet], modulus: int, residues: IndexSet) -> AxisMap[AnySet]:
     """The map that reads nothing but at indices whose remainder is one of these.
 
     >>> print(only(AxisMap.window(3), 2, IndexSet(0, 1)))

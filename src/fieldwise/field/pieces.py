@@ -139,9 +139,9 @@ def _regular_runs(product: Product, layout: DigitLayout) -> list[Product]:
     parts = [product] if product.sized else []
     for axis, track in enumerate(product.tracks if product.sized else ()):
         dim = _own_dimension(track.digits, layout)
-        if dim is None or not isinstance(track.map, AxisMap):
+        if dim is None or track.map.bounded is None:
             continue
-        runs = _runs(track.map, length(layout, dim))
+        runs = _runs(track.map.bounded, length(layout, dim))
         parts = [run for part in parts for run in _cut(part, axis, dim, runs)]
     return parts or [product]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
-from fieldwise.axes import AxisMap, IndexSet, Lattice
+from fieldwise.axes import AnySet, AxisMap, IndexSet
 from fieldwise.axes.digits import subindex, summed_out
 
 Digit = tuple[int, int]
@@ -27,7 +27,7 @@ class Track:
     """One source axis as seen by a unit: these digits of the unit, through this map."""
 
     digits: tuple[Digit, ...]
-    map: AxisMap | Lattice
+    map: AxisMap[AnySet]
 
 
 Guards = tuple[tuple[int, IndexSet], ...]
@@ -220,10 +220,6 @@ def _guards_cover(large: Guards, small: Guards) -> bool:
 
 
 def _track_covers(large: Track, small: Track, layout: DigitLayout) -> bool:
-    if isinstance(large.map, Lattice):
-        return large.map.covers(small.map)
-    if isinstance(small.map, Lattice):
-        return False
     if large.digits == small.digits:
         return large.map.covers(small.map)
     shared = aligned(large, small, layout)
@@ -232,16 +228,15 @@ def _track_covers(large: Track, small: Track, layout: DigitLayout) -> bool:
 
 def aligned(
     one: Track, two: Track, layout: DigitLayout
-) -> tuple[tuple[Digit, ...], AxisMap, AxisMap] | None:
+) -> tuple[tuple[Digit, ...], AxisMap[AnySet], AxisMap[AnySet]] | None:
     """Both tracks over the same digits, where one's digits contain the other's in order."""
     digits = one.digits if len(one.digits) >= len(two.digits) else two.digits
     first, second = over(one, digits, layout), over(two, digits, layout)
     return None if first is None or second is None else (digits, first, second)
 
 
-def over(track: Track, digits: tuple[Digit, ...], layout: DigitLayout) -> AxisMap | None:
+def over(track: Track, digits: tuple[Digit, ...], layout: DigitLayout) -> AxisMap[AnySet] | None:
     """The track's map as a function of the index over more digits; None if that cannot be."""
-    assert isinstance(track.map, AxisMap)
     if track.digits == digits:
         return track.map
     keep = tuple(place for place, digit in enumerate(digits) if digit in track.digits)
@@ -255,7 +250,7 @@ def lean(track: Track, layout: DigitLayout) -> Track:
     """The track without the digits on which its map does not depend."""
     digits, index = track.digits, track.map
     for position in reversed(range(len(digits))):
-        if len(digits) == 1 or isinstance(index, Lattice):
+        if len(digits) == 1:
             break
         sizes = tuple(layout[dim][place][0] for dim, place in digits)
         found = _without_digit(index, sizes, position)
@@ -265,7 +260,9 @@ def lean(track: Track, layout: DigitLayout) -> Track:
 
 
 @lru_cache(maxsize=1024)
-def _without_digit(index: AxisMap, sizes: tuple[int, ...], position: int) -> AxisMap | None:
+def _without_digit(
+    index: AxisMap[AnySet], sizes: tuple[int, ...], position: int
+) -> AxisMap[AnySet] | None:
     """The map over the other digits, where this one makes no difference."""
     others = tuple(place for place in range(len(sizes)) if place != position)
     rest = summed_out(sizes, position, IndexSet(0, 1)).then(index)
@@ -290,10 +287,6 @@ def _joined(one: Product, two: Product, layout: DigitLayout) -> Product | None:
 
 
 def _joined_tracks(one: Track, two: Track, layout: DigitLayout) -> Track | None:
-    if isinstance(one.map, Lattice) and isinstance(two.map, Lattice):
-        return Track((), one.map.union(two.map))
-    if isinstance(one.map, Lattice) or isinstance(two.map, Lattice):
-        return None
     shared = aligned(one, two, layout)
     if shared is None:
         return None

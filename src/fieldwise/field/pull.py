@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fieldwise.axes import Border, IndexSet, Region
+from fieldwise.axes import Border, IndexSet, Region, Within
 from fieldwise.axes.region import Sides
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Coord, Fixed, Read, Separable, Shape, Unknown
@@ -163,7 +163,8 @@ def _pull_axis(coord: Coord, product: Sides, size: int) -> tuple[IndexSet, bool]
         outputs = product[coord.dim]
         read = outputs if coord.map.is_identity else coord.map.pull(outputs)
         landed = coord.border.land(read, size)
-        return landed, landed is read or landed == read
+        ends = not isinstance(coord.map, Within)
+        return landed, ends and (landed is read or landed == read)
     if isinstance(coord, Fixed):
         return coord.indices.clip(size), True
     return IndexSet.range(0, size), True

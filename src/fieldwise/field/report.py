@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fieldwise.axes import AxisMap, IndexSet
+from fieldwise.axes import AnySet, AxisMap, IndexSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,9 @@ class AxisField:
     """The closed form of a value's field along one input axis.
 
     axis:    the input dimension it speaks of
-    extent:  last − first + 1, the largest over the phases; None on a full axis
-    count:   samples without the holes, the largest over the phases
+    extent:  last − first + 1, the largest over the phases; None on a full axis, and where a field
+             has no first or no last index
+    count:   samples without the holes, the largest over the phases; None likewise
     stride:  how far the field moves in the input when the unit moves by one
     start:   first input index of unit 0 (negative: in the padding)
     centre:  middle of unit 0's field
@@ -27,7 +28,9 @@ class AxisField:
     full_by: the name of the first value that did
     clipped: extent of the middle unit's field inside this input (the extent itself knows no
              border)
-    map:     the closed form itself, where the axis is bounded
+    past:    it sees all that came before (a recurrent layer, a running sum), at any input size
+    future:  it sees all that comes
+    map:     the closed form itself, where the axis is not full
     least:   the smallest extent of a unit, where units differ and no period says how (a
              concatenation along the axis, a running sum): ``extent`` is then the largest, and
              ``stride`` and ``period`` are None; of a piece's units also where a period says how
@@ -43,24 +46,47 @@ class AxisField:
     full: bool = False
     full_by: str | None = None
     clipped: int | None = None
-    map: AxisMap | None = None
+    map: AxisMap[AnySet] | None = None
     least: int | None = None
+    past: bool = False
+    future: bool = False
 
     @property
-    def context(self) -> tuple[tuple[Fraction, Fraction], ...]:
+    def context(self) -> tuple[tuple[Fraction | None, Fraction | None], ...]:
         """Per phase, the samples (left, right) of the unit's own position that it sees.
 
-        One (size, stride, start) triple is not the answer for networks that upsample.
+        One (size, stride, start) triple is not the answer for networks that upsample.  None stands
+        where there is no end.
         """
         if self.map is None or self.stride != self.map.rate:
             return ()
         rate = self.map.rate
         return tuple(
-            (rate * phase - offset.first, offset.last - rate * phase)
+            (_ahead(rate * phase, offset.first, -1), _ahead(rate * phase, offset.last, 1))
             if offset
             else (Fraction(0), Fraction(0))
             for phase, offset in enumerate(self.map.offsets)
         )
+
+    @property
+    def look_ahead(self) -> Fraction | None:
+        """How far it sees beyond the unit's own position; None where that has no bound.
+
+        Negative where it lags behind.  A stream has to wait for as many samples.
+        """
+        ahead = [right for _, right in self.context]
+        known = [right for right in ahead if right is not None]
+        return max(known) if known and len(known) == len(ahead) else None
+
+    @property
+    def causal(self) -> bool:
+        """Whether it sees nothing beyond the unit's own position."""
+        ahead = self.look_ahead
+        return ahead is not None and ahead <= 0
+
+
+def _ahead(position: Fraction, index: int | None, sign: int) -> Fraction | None:
+    return None if index is None else sign * (index - position)
 
 
 @dataclass(frozen=True, slots=True)

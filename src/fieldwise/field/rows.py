@@ -163,7 +163,7 @@ def _of_the_middle(scene: Scene, products: Sequence[Product], beside: Sequence[P
 
 
 def _has_no_numbers(field: AxisField) -> bool:
-    return field.extent is None and not field.full
+    return field.extent is None and not (field.full or field.past or field.future)
 
 
 def _why(products: Sequence[Product]) -> str | None:

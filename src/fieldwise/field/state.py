@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from fieldwise.axes import FULL, AxisMap
+from fieldwise.axes import FULL, AnySet, AxisMap
 from fieldwise.axes.digits import regroup
 from fieldwise.field.products import Digit, DigitLayout, Product, Track, antichain, over
 from fieldwise.field.tabled import tabled
@@ -138,7 +138,9 @@ def _merged(track: Track, dim: int, layout: DigitLayout) -> Track | None:
     return Track((*track.digits[:start], (dim, -1), *track.digits[stop:]), index)
 
 
-def _over_mixed(track: Track, digits: tuple[Digit, ...], layout: DigitLayout) -> AxisMap | None:
+def _over_mixed(
+    track: Track, digits: tuple[Digit, ...], layout: DigitLayout
+) -> AxisMap[AnySet] | None:
     """``over`` where some dimensions are merged already: those count as one digit."""
     whole = tuple(
         ((_length(parts), 0),) if (dim, -1) in track.digits else parts

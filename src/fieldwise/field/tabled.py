@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from fieldwise.axes import EMPTY, FULL, AxisMap, IndexSet
+from fieldwise.axes import EMPTY, FULL, AnySet, AxisMap, IndexSet
 from fieldwise.field.products import DigitLayout, Guards, Product, Track
 
 _Key = tuple[object, ...]
@@ -48,15 +48,14 @@ def _keys(product: Product, layout: DigitLayout) -> Iterator[_Key]:
         for axis, track in enumerate(product.tracks):
             others = (*product.tracks[:axis], *product.tracks[axis + 1 :])
             alone = not any(d == dim for other in others for d, _ in other.digits)
-            if alone and track.digits in ((), ((dim, 0),)) and isinstance(track.map, AxisMap):
+            if alone and track.digits in ((), ((dim, 0),)) and not track.map.is_global:
                 yield dim, axis, rest, others, product.why
 
 
 def _as_one(products: Sequence[Product], dim: int, axis: int, units: int, size: int) -> Product:
-    rows = [EMPTY] * units
+    rows: list[AnySet] = [EMPTY] * units
     for product in products:
         index = product.tracks[axis].map
-        assert isinstance(index, AxisMap)
         for unit in _guard(product.where, dim):
             rows[unit] = rows[unit] | index(unit)
     first = products[0]

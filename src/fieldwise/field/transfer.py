@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import chain
 from math import prod
 
-from fieldwise.axes import FULL, AxisMap, IndexSet, Lattice
+from fieldwise.axes import FULL, AnySet, AxisMap, IndexSet
 from fieldwise.axes.digits import regroup, substituted, summed_out
 from fieldwise.axes.region import groups_of
 from fieldwise.field.guarding import landings, merged, narrow, pushed, regular, reshaped
@@ -254,7 +254,6 @@ def _track(
     for position in reversed(range(len(digits))):
         dim, place = digits[position]
         coord = scene.coords[dim]
-        assert isinstance(index, AxisMap)
         if isinstance(coord, Along):
             if scene.keeps(coord, dim):
                 digits[position] = (coord.dim, place)
@@ -272,11 +271,11 @@ def _track(
         if position == 0 and not isinstance(coord, Fixed):
             swept = True
             if len(digits) == 1 and values is None and not sized:
-                return _Moved(_swept(index), swept, sized, why)
+                everything = AxisMap.constant(index.swept())
+                return _Moved(Track((), everything), swept, sized, why)
             sized = True
         index = summed_out(tuple(lengths), position, values).then(index)
         del digits[position], lengths[position]
-    assert isinstance(index, AxisMap)
     if not digits:
         index = AxisMap.constant(index(0))
     if swept and not digits and index.pull(IndexSet(0, 1)).clip(source).count == source:
@@ -299,13 +298,9 @@ resample back and forth by odd factors multiply them without end)."""
 
 
 @lru_cache(maxsize=1 << 10)
-def _written_out(index: AxisMap, units: int, source: int) -> AxisMap:
+def _written_out(index: AxisMap[AnySet], units: int, source: int) -> AxisMap[AnySet]:
     """The map for these units alone; the advance is never taken."""
     return AxisMap(source, tuple(index(unit) for unit in range(units)))
-
-
-def _swept(index: AxisMap) -> Track:
-    return Track((), Lattice.swept(index))
 
 
 # -------------------------------------------------------------------- axes that share digits
@@ -355,7 +350,7 @@ def _joint_sweep(scene: _Scene, product: Product, dims: set[int]) -> list[Produc
         maps = [product.tracks[axis].map for axis in axes]
         indices = dict(product.where).get(dim, range(scene.before[dim]))
         rows = {
-            tuple(m(index).clip(scene.sizes[axis]) for m, axis in zip(maps, axes, strict=True))  # type: ignore[operator]
+            tuple(m(index).clip(scene.sizes[axis]) for m, axis in zip(maps, axes, strict=True))
             for index in indices
         }
         swept = [dict(zip(axes, sides, strict=True)) for sides in _as_products(rows) if all(sides)]

@@ -319,7 +319,8 @@ class _Network:
     def _places(self, name: str) -> tuple[Fraction, Fraction]:
         """(start, stride): the mean centre over the phases, or spread evenly."""
         size = self._size(name)
-        index = self.report.find(name).axes[0].map
+        closed = self.report.find(name).axes[0].map
+        index = None if closed is None else closed.bounded
         if index is not None and self.dims[name] is not None and index.rate:
             last = self.report.unbounded(name, (size - 1,))
             if last and _hull(last) == index(size - 1):

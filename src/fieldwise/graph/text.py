@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fieldwise.axes import AxisMap, Border, IndexSet
+from fieldwise.axes import AnySet, AxisMap, Border, Tailed, Within
 from fieldwise.graph.ir import (
     Along,
     Coord,
@@ -127,12 +127,13 @@ def _coord(coord: Coord) -> str:
     if not isinstance(coord, Along):
         return "?"
     border = "" if coord.border is Border.DROP else f"~{coord.border.value}"
-    if not isinstance(coord.map, AxisMap):
+    law = coord.map.law if isinstance(coord.map, Within) else coord.map
+    if not isinstance(law, AxisMap):
         return f"table(i{coord.dim}){border}"
-    return _map(coord.map, f"i{coord.dim}") + border
+    return _map(law, f"i{coord.dim}") + border
 
 
-def _map(axis_map: AxisMap, index: str) -> str:
+def _map(axis_map: AxisMap[AnySet], index: str) -> str:
     factor = {1: "", -1: "-"}.get(axis_map.advance, str(axis_map.advance))
     if axis_map.period > 1:
         phases = "|".join(_abridged([_set(offset) for offset in axis_map.offsets]))
@@ -141,12 +142,14 @@ def _map(axis_map: AxisMap, index: str) -> str:
     offset = axis_map.offsets[0]
     if axis_map.advance == 0:
         return _set(offset)
-    if offset.count != 1:
+    if isinstance(offset, Tailed) or offset.count != 1:
         return f"{factor}{index}+{_set(offset)}"
     return f"{factor}{index}{offset.first:+d}" if offset.first else f"{factor}{index}"
 
 
-def _set(indices: IndexSet) -> str:
+def _set(indices: AnySet) -> str:
+    if isinstance(indices, Tailed):
+        return str(indices)
     runs = [str(lo) if hi == lo + 1 else f"{lo}..{hi - 1}" for lo, hi in indices.runs()]
     return f"{{{', '.join(_abridged(runs))}}}"
 

@@ -171,9 +171,9 @@ def _verify_coord(coord: Coord, dim: int, before: Shape, after: Shape) -> None:
         return
     if not 0 <= coord.dim < len(after):
         raise GraphError(f"follows dimension {coord.dim}, which the shape {after} lacks.")
-    if isinstance(coord.map, Table) and len(coord.map.rows) != after[coord.dim]:
+    if isinstance(coord.map, Table) and len(coord.map) != after[coord.dim]:
         raise GraphError(
-            f"has a table of {len(coord.map.rows)} rows for dimension {coord.dim} of {after}."
+            f"has a table of {len(coord.map)} rows for dimension {coord.dim} of {after}."
         )
 
 

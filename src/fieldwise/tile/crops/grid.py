@@ -67,9 +67,10 @@ def _strides(closed: Closed, place: int) -> Iterator[int]:
     """How many input samples each field moves by, at least, in whole steps."""
     for product in closed.state.products:
         track = product.tracks[place]
-        if track.digits and isinstance(track.map, AxisMap) and track.map.advance:
+        index = track.map.bounded
+        if track.digits and index is not None and index.advance:
             tail = (closed.state.layout[dim][at][0] for dim, at in track.digits[1:])
-            yield abs((_rate(track.map, sized=product.sized) * prod(tail)).numerator) or 1
+            yield abs((_rate(index, sized=product.sized) * prod(tail)).numerator) or 1
 
 
 def _rate(index: AxisMap, *, sized: bool) -> Fraction:
@@ -135,8 +136,8 @@ def _leading(track: Track, layout: DigitLayout) -> int | None:
 def _halos(forms: Sequence[Closed], number: int) -> Iterator[tuple[int, int]]:
     for closed in forms:
         for product in closed.state.products:
-            index = product.tracks[number].map
-            if isinstance(index, AxisMap) and any(index.offsets):
+            index = product.tracks[number].map.bounded
+            if index is not None and any(index.offsets):
                 yield _halo(index, sized=product.sized)
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table
+from fieldwise.axes import EMPTY, AxisMap, IndexSet
 from fieldwise.capture.torch.registry import Kinds, OpCall, Reads, known_values, one, rule
-from fieldwise.capture.torch.rules.common import Where, source
+from fieldwise.capture.torch.rules.common import Where, past, source
 from fieldwise.capture.torch.rules.mask import visible
 from fieldwise.capture.torch.rules.product import batched
 from fieldwise.graph.ir import (
@@ -113,8 +113,7 @@ def _visible(call: OpCall) -> list[tuple[Coord, Where]]:
     queries, keys = call.result[-2], call.shape("key")[-2]
     dim = len(call.result) - 2
     if call["is_causal"]:
-        past = (IndexSet.range(0, min(i + 1, keys)) for i in range(queries))
-        return [(Along(dim, Table(tuple(past))), ())]
+        return [(Along(dim, past(queries, of=keys)), ())]
     mask = call["attn_mask"]
     if mask is None or isinstance(mask, Ref):
         return [(WHOLE, ())]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fieldwise.axes import AxisMap, IndexSet, Table
+from fieldwise.axes import AxisMap, IndexSet, Within, since, until
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import (
@@ -108,9 +108,14 @@ def earlier(number: int, shape: Shape, result: Shape) -> list[Read]:
     return reads or [spread]
 
 
-def past(size: int, *, itself: bool = True) -> Table:
-    """Index i → all indices before it, and ``itself``."""
-    return Table(tuple(IndexSet.range(0, i + itself) for i in range(size)))
+def past(size: int, *, itself: bool = True, of: int | None = None) -> Within:
+    """Index i → all indices before it, and ``itself``; ``of`` an axis of another size."""
+    return Within(AxisMap(1, (until(0 if itself else -1),)), size, size if of is None else of)
+
+
+def future(size: int, *, itself: bool = True) -> Within:
+    """Index i → all indices after it, and ``itself``."""
+    return Within(AxisMap(1, (since(0 if itself else 1),)), size, size)
 
 
 def per_result(call: OpCall, *reads: Read) -> Reads:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fieldwise.axes import IndexSet, Table
 from fieldwise.capture.torch.registry import Kinds, OpCall, Reads, rule
-from fieldwise.capture.torch.rules.common import Where, entirely, past, per_result
+from fieldwise.capture.torch.rules.common import Where, entirely, future, past, per_result
 from fieldwise.graph.ir import (
     WHOLE,
     Along,
@@ -68,7 +68,7 @@ def _seen(call: OpCall, time: int, steps: int, direction: int) -> Coord:
     if call["bidirectional"] and call["num_layers"] > 1:
         return WHOLE
     if direction:
-        return Along(time, Table(tuple(IndexSet.range(t, steps) for t in range(steps))))
+        return Along(time, future(steps))
     return Along(time, past(steps))
 
 

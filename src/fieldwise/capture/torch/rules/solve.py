@@ -12,7 +12,7 @@ import numpy as np
 
 from fieldwise.axes import IndexSet, Table
 from fieldwise.capture.torch.registry import OpCall, Reads, known_values, one, rule
-from fieldwise.capture.torch.rules.common import Where, broadcasts, past, source
+from fieldwise.capture.torch.rules.common import Where, broadcasts, future, past, source
 from fieldwise.capture.torch.rules.mask import products, visible
 from fieldwise.capture.torch.rules.product import batched, batches, whole_matrices
 from fieldwise.graph.ir import (
@@ -44,11 +44,6 @@ def _triangle(
     everywhere = np.ones(size, dtype=bool)
     opened = np.triu(everywhere, int(strict)) if upper else np.tril(everywhere, -int(strict))
     return list(products(opened, first))
-
-
-def future(size: int) -> Table:
-    """Index i → itself and all indices after it."""
-    return Table(tuple(IndexSet.range(i, size) for i in range(size)))
 
 
 @rule("linalg_pinv", name=_NAME)
