@@ -6,7 +6,9 @@ from itertools import chain, combinations
 
 import pytest
 
-from fieldwise.axes import FULL, AxisMap, IndexSet, Lattice
+from fieldwise.axes import IndexSet
+from fieldwise.axes.lattice import ALL as EVERYTHING
+from fieldwise.axes.lattice import Lattice
 
 SPAN = range(-60, 60)
 MODULI = range(1, 7)
@@ -34,7 +36,7 @@ def test_a_lattice_holds_what_was_written_at_the_least_modulus():
         assert members(lattice) == held
         for smaller in range(1, lattice.modulus):
             assert any((index in held) != (index % smaller in held) for index in range(60))
-        assert (lattice == FULL) == (len(held) == len(SPAN))
+        assert (lattice == EVERYTHING) == (len(held) == len(SPAN))
 
 
 @pytest.mark.parametrize("modulus", [7, 8, 9, 12, 30])
@@ -44,40 +46,32 @@ def test_every_multiple_of_a_modulus_is_reduced_to_it(modulus: int):
         assert Lattice(few * modulus, written) == Lattice(modulus, IndexSet.of([0]))
 
 
-def test_union_and_order_are_those_of_sets():
+def test_moved_and_scaled_lattices_hold_the_moved_and_scaled_indices():
+    for lattice in SOME:
+        held = members(lattice)
+        for by in range(-5, 6):
+            assert members(lattice.shift(by)) == {i for i in SPAN if (i - by) % 60 in held}
+        for factor in (-3, -1, 2):
+            scaled = lattice.scale(factor)
+            assert all((i in scaled) == (i % factor == 0 and i // factor in lattice) for i in SPAN)
+
+
+def test_quotients_are_the_turns_at_which_an_index_is_held():
+    for lattice in SOME:
+        for step in (1, 2, 3, 5):
+            for remainder in range(-3, 4):
+                found = lattice.quotients(step, remainder)
+                assert all((q in found) == (q * step + remainder in lattice) for q in SPAN)
+
+
+def test_sums_of_two_lattices_go_by_the_common_measure():
     for one in SOME:
         for two in SOME:
-            assert members(one.union(two)) == members(one) | members(two)
-            assert one.covers(two) == (members(two) <= members(one))
+            sums = {(a + b) % 60 for a in members(one) for b in members(two)}
+            assert {i for i in range(60) if i in one.plus(two)} == sums
 
 
-def test_a_lattice_covers_a_map_whose_every_read_it_holds():
-    maps = [
-        AxisMap(advance, (first, second))
-        for advance in (-4, -1, 0, 2, 3, 6)
-        for first in (IndexSet(), IndexSet.of([0]), IndexSet.of([1, 3]))
-        for second in (IndexSet.of([0]), IndexSet.of([2]), IndexSet.of([5]))
-    ]
+def test_between_two_indices_are_those_there():
     for lattice in SOME:
-        for one in maps:
-            read = {index for output in range(24) for index in one(output)}
-            holds = all(index % lattice.modulus in lattice.residues for index in read)
-            assert lattice.covers(one) == holds, (lattice, one)
-
-
-def test_within_a_size_are_its_indices_there():
-    for lattice in SOME:
-        for size in (0, 1, 2, 5, 12):
-            assert set(lattice.within(size)) == members(lattice) & set(range(size))
-
-
-def test_what_all_units_read_is_a_lattice_unless_the_map_stands_still():
-    for advance in (-6, -2, -1, 1, 3, 4):
-        for offsets in ((IndexSet.of([0]),), (IndexSet.of([0, 1]), IndexSet.of([5]))):
-            one = AxisMap(advance, offsets)
-            read = {index for output in range(-200, 200) for index in one(output)}
-            swept = Lattice.swept(one)
-            assert isinstance(swept, Lattice)
-            assert members(swept) == read & set(SPAN)
-    still = AxisMap(0, (IndexSet.of([0]), IndexSet.of([3])))
-    assert Lattice.swept(still) == AxisMap.constant(IndexSet.of([0, 3]))
+        for low, high in ((0, 0), (0, 12), (-7, 5), (3, 4), (5, 2)):
+            assert set(lattice.between(low, high)) == members(lattice) & set(range(low, high))
