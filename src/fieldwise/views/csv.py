@@ -77,7 +77,12 @@ def _of_unit(found: Row | Piece) -> dict[str, Any]:
 
 def _axis(axis: AxisField, prefix: str) -> dict[str, Any]:
     line = {f"{prefix}{name}_{axis.axis}": _text(getattr(axis, name)) for name in _PER_AXIS}
-    return line if axis.least is None else line | {f"{prefix}least_{axis.axis}": axis.least}
+    if axis.least is not None:
+        line[f"{prefix}least_{axis.axis}"] = axis.least
+    if axis.past or axis.future:
+        more = {name: _text(getattr(axis, name)) for name in ("past", "future", "look_ahead")}
+        line |= {f"{prefix}{name}_{axis.axis}": text for name, text in more.items()}
+    return line
 
 
 def _unit(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:

@@ -65,6 +65,8 @@ def _more(found: Row | Piece) -> dict[str, Any]:
     more: dict[str, Any] = {}
     if any(axis.least is not None for axis in found.axes):
         more |= _per_axis(found.axes, "least")
+    if any(axis.past or axis.future for axis in found.axes):
+        more |= _per_axis(found.axes, "past", "future", "look_ahead")
     if found.of_unit is not None:
         more |= entry(found, "of_unit")
     if found.local is not None:

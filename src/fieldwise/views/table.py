@@ -103,6 +103,7 @@ def _columns(units: Mapping[str, UnitField] | None, reasons: Sequence[str]) -> l
         ("count", "right", lambda row: _count(row.axes)),
         ("stride", "right", lambda row: _joined(axis.stride for axis in row.axes)),
         ("start", "right", lambda row: _joined(axis.start for axis in row.axes)),
+        ("look-ahead", "right", lambda row: _look_ahead(row.axes)),
         ("products", "right", lambda row: str(row.products) if row.products > 1 else ""),
     ]
     columns += [
@@ -130,13 +131,22 @@ def _extent(axes: Sequence[AxisField]) -> str:
 
 def _range(axis: AxisField) -> int | str | None:
     """The extent, from the least to the largest where units differ."""
-    largest = "all" if axis.full else axis.extent
+    largest: int | str | None = "all" if axis.full else axis.extent
+    if axis.past or axis.future:
+        largest = "all of the past" if axis.past else "all of the future"
     return largest if axis.least is None else f"{axis.least}..{largest}"
+
+
+def _look_ahead(axes: Sequence[AxisField]) -> str:
+    """Only where a field has no beginning: what is left to say of its extent."""
+    if not any(axis.past for axis in axes):
+        return ""
+    return _joined(axis.look_ahead for axis in axes)
 
 
 def _clipped(axes: Sequence[AxisField]) -> str:
     """Only where the input is too small to hold the extent."""
-    if all(axis.clipped is None or axis.clipped == axis.extent for axis in axes):
+    if all(axis.clipped is None or axis.clipped == axis.extent or axis.past for axis in axes):
         return ""
     return _joined(axis.clipped for axis in axes)
 
