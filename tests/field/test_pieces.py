@@ -63,7 +63,7 @@ LINES = {
     "a running sum of a part": lambda x, a, b: torch.cat([b, a.cumsum(2)], 2),
     "a stack, read in turns": lambda x, a, b: torch.stack([a, x], 3).flatten(2),
     "a where with a constant mask": lambda x, a, b: torch.where(torch.arange(24) < 9, a, x),
-    "a sum of different strides at this size": lambda x, a, b: a[..., :12].cumsum(2) + b,
+    "a sum of different strides at this size": lambda x, a, b: a[..., [0, *range(2, 13)]] + b,
     "zeros before it": lambda x, a, b: torch.cat([torch.zeros(1, 1, 5), a], 2),
     "a concatenation, convolved": lambda x, a, b: F.avg_pool1d(torch.cat([a, b], 2), 3, 3),
     "a concatenation, convolved and padded": lambda x, a, b: F.avg_pool1d(
@@ -118,6 +118,11 @@ def _speaks_for_all(report: FieldReport, row: Row) -> None:
         units = list(_units(report, row, part))
         for axis in part.axes:
             seen = [axis.map(unit) if axis.map else IndexSet() for unit in units]
+            if axis.past:
+                assert axis.extent is None
+                assert all(one.first is None for one in seen)
+                assert axis.look_ahead == seen[0].last - axis.stride * units[0]
+                continue
             assert max(one.extent for one in seen) == axis.extent
             if row.pieces or axis.period is None:
                 low = axis.extent if axis.least is None else axis.least
@@ -130,7 +135,8 @@ def _speaks_for_all(report: FieldReport, row: Row) -> None:
         if row.pieces:
             lows = [axis.extent if axis.least is None else axis.least for axis in part.axes]
             together = [axis.extent if axis.least is None else axis.least for axis in row.axes]
-            assert all(low >= least for low, least in zip(lows, together, strict=True))
+            ends = [(low, least) for low, least in zip(lows, together, strict=True) if low]
+            assert all(low >= least for low, least in ends)
 
 
 @pytest.mark.parametrize("kind", LINES)
@@ -241,11 +247,24 @@ def test_a_unit_that_was_pulled_is_named() -> None:
     assert row.of_unit == (32,)
 
 
-def test_a_recurrent_row_has_the_extents_of_its_first_and_its_last_unit() -> None:
+def test_a_recurrent_row_sees_all_of_the_past_at_any_size() -> None:
     model = nn.LSTM(1, 2, batch_first=True)
-    row = receptive_fields(model.eval(), (1, 30, 1), axes=(1,)).find("lstm[0]")
+    rows = [
+        receptive_fields(model.eval(), (1, size, 1), axes=(1,)).find("lstm[0]") for size in (8, 30)
+    ]
+    for row in rows:
+        (axis,) = row.axes
+        assert (axis.past, axis.look_ahead, axis.stride, axis.causal) == (True, 0, 1, True)
+        assert (axis.extent, axis.count, axis.start) == (None, None, None)
+        assert not row.at_this_size
+    assert rows[0].axes[0].map == rows[1].axes[0].map
+
+
+def test_all_of_the_past_at_two_strides_has_no_one_map() -> None:
+    row = _report(lambda x, a, b: a[..., :12].cumsum(2) + b, (1, 1, 24)).rows[-1]
     (axis,) = row.axes
-    assert (axis.least, axis.extent, axis.start, axis.stride) == (1, 30, 0, None)
+    assert (axis.past, axis.future, axis.full) == (True, False, False)
+    assert (axis.map, axis.extent, axis.stride, row.misaligned) == (None, None, None, "add")
 
 
 def test_a_value_whose_units_differ_on_local_paths_alone_does_not_depend_on_the_size():

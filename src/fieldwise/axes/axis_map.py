@@ -117,6 +117,16 @@ class AxisMap(Generic[S]):
         return cast("AxisMap", self) if finite else None
 
     @cached_property
+    def past(self) -> bool:
+        """Whether an output reads without a beginning."""
+        return any(isinstance(offset, Tailed) and bool(offset.left) for offset in self.offsets)
+
+    @cached_property
+    def future(self) -> bool:
+        """Whether an output reads without an end."""
+        return any(isinstance(offset, Tailed) and bool(offset.right) for offset in self.offsets)
+
+    @cached_property
     def is_global(self) -> bool:
         """Whether an output reads without end on either side."""
         return any(isinstance(o, Tailed) and o.left and o.right for o in self.offsets)

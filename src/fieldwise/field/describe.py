@@ -150,7 +150,8 @@ def _bounded(
     if union is None and sized and units <= _WRITTEN:
         union = _written_out(tuple(known), units, size)
     if union is None:
-        return AxisField(axis)
+        past, future = (any(getattr(index, end) for index in known) for end in ("past", "future"))
+        return AxisField(axis, past=past, future=future)
     positions = None if part is None else _positions(digits, part, layout)
     return _described(axis, union, units, positions, size, sized=sized, flat=flat)
 
@@ -284,8 +285,8 @@ def _described(
         period=index.period,
         clipped=index(middle).clip(size).extent,
         map=index,
-        past=any(isinstance(offset, Tailed) and bool(offset.left) for offset in seen),
-        future=any(isinstance(offset, Tailed) and bool(offset.right) for offset in seen),
+        past=index.past,
+        future=index.future,
     )
     least = min((offset.extent for offset in finite), default=None) if ends else None
     least_known = None if least == found.extent else least
