@@ -12,7 +12,7 @@ from functools import cache, reduce
 import islpy
 from hypothesis import reject
 
-from fieldwise.axes import AxisMap, Border, IndexSet, Region
+from fieldwise.axes import AnySet, AxisMap, Border, IndexSet, Region
 from fieldwise.axes.lattice import Lattice
 
 
@@ -67,6 +67,26 @@ def lattice(one: Lattice) -> islpy.Set:
     return islpy.Set(
         f"{{ [i] : exists q, o : i = {one.modulus} q + o and {among('o', one.residues)} }}"
     )
+
+
+def any_set(one: AnySet) -> islpy.Set:
+    """A finite set, or a window with its tails."""
+    if isinstance(one, IndexSet):
+        return index_set(one)
+    left = lattice(one.left).intersect(islpy.Set(f"{{ [i] : i < {one.low} }}"))
+    right = lattice(one.right).intersect(islpy.Set(f"{{ [i] : i >= {one.high} }}"))
+    return index_set(one.window).union(left).union(right)
+
+
+def affine(factor: int, by: int) -> islpy.Map:
+    """{ i → factor · i + by }."""
+    return islpy.Map(f"{{ [i] -> [{factor} i + {by}] }}")
+
+
+def sums(one: islpy.Set, two: islpy.Set) -> islpy.Set:
+    """{ a + b }."""
+    pairs = one.flat_product(two)
+    return pairs.apply(islpy.Map("{ [a, b] -> [a + b] }"))
 
 
 def border(kind: Border, size: int) -> islpy.Map:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations, product
+from operator import and_, or_
 
 import islpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fieldwise.axes import AxisMap, Border, IndexSet, Region
+from fieldwise.axes import AnySet, AxisMap, Border, IndexSet, Region
 from fieldwise.axes.digits import subindex, substituted, summed_out
 from fieldwise.axes.lattice import Lattice
+from fieldwise.axes.tailed import issubset, minkowski, tailed
 from tests.axes import isl
 from tests.strategies import (
     axis_maps,
@@ -210,32 +212,58 @@ def test_borders_are_those_of_isl(kind, size, indices, samples, start, length):
     assert found.is_equal(sources.intersect(window))
 
 
-def as_set(swept: Lattice | AxisMap) -> islpy.Set:
-    return isl.lattice(swept) if isinstance(swept, Lattice) else isl.of(swept).range()
-
-
-@thousand
-@given(axis_maps(max_period=5))
+@hundred
+@given(axis_maps())
 def test_what_all_units_read_together_is_the_range_in_isl(one: AxisMap):
-    assert as_set(Lattice.swept(one)).is_equal(isl.of(one).range())
+    assert isl.any_set(one.swept()).is_equal(isl.of(one).range())
 
 
 lattices = st.builds(
     lambda modulus, residues: Lattice(modulus, residues.modulo(modulus)),
     st.integers(1, 12),
-    index_sets.filter(bool),
+    index_sets,
+)
+few_residues = st.builds(
+    lambda modulus, residues: Lattice(modulus, residues.modulo(modulus)),
+    st.integers(1, 6),
+    index_sets,
+)
+any_sets = st.builds(
+    lambda left, low, window, size, right: tailed(
+        left, low, window.between(low, low + size), low + size, right
+    ),
+    few_residues,
+    st.integers(-8, 8),
+    index_sets,
+    st.integers(0, 12),
+    few_residues,
 )
 
 
 @hundred
-@given(lattices, lattices, axis_maps(), st.integers(0, 40))
-def test_lattices_are_sets_of_isl(one: Lattice, two: Lattice, moving: AxisMap, size: int):
+@given(lattices, lattices, st.integers(-20, 20), st.integers(0, 40))
+def test_lattices_are_sets_of_isl(one: Lattice, two: Lattice, low: int, size: int):
     mine, theirs = isl.lattice(one), isl.lattice(two)
-    assert isl.lattice(one.union(two)).is_equal(mine.union(theirs))
-    assert one.covers(two) == theirs.is_subset(mine)
-    assert one.covers(moving) == isl.of(moving).range().is_subset(mine)
-    inside = islpy.Set(f"{{ [i] : 0 <= i < {size} }}")
-    assert isl.index_set(one.within(size)).is_equal(mine.intersect(inside))
+    for how, wanted in ((or_, mine.union(theirs)), (and_, mine.intersect(theirs))):
+        assert isl.lattice(one.combined(two, how)).is_equal(wanted)
+    assert isl.lattice(one.plus(two)).is_equal(isl.sums(mine, theirs))
+    inside = islpy.Set(f"{{ [i] : {low} <= i < {low + size} }}")
+    assert isl.index_set(one.between(low, low + size)).is_equal(mine.intersect(inside))
+
+
+@hundred
+@given(any_sets, any_sets, st.integers(-9, 9), st.integers(1, 5))
+def test_sets_that_never_end_are_sets_of_isl(one: AnySet, two: AnySet, by: int, step: int):
+    mine, theirs = isl.any_set(one), isl.any_set(two)
+    assert isl.any_set(one | two).is_equal(mine.union(theirs))
+    assert isl.any_set(one & two).is_equal(mine.intersect(theirs))
+    assert isl.any_set(one - two).is_equal(mine.subtract(theirs))
+    assert issubset(one, two) == mine.is_subset(theirs)
+    assert (one == two) == mine.is_equal(theirs)
+    assert isl.any_set(one.shift(by)).is_equal(mine.apply(isl.affine(1, by)))
+    assert isl.any_set(one.scale(by)).is_equal(mine.apply(isl.affine(by, 0)))
+    assert isl.any_set(one.quotients(step, by)).is_equal(mine.apply(isl.affine(step, by).reverse()))
+    assert isl.any_set(minkowski(one, two)).is_equal(isl.sums(mine, theirs))
 
 
 # -------------------------------------------------------------------- digits
