@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from types import SimpleNamespace
 
-from fieldwise.axes import AxisMap, IndexSet
+from fieldwise.axes import AxisMap, IndexSet, until
 from fieldwise.field import UnitField
 from fieldwise.field.report import AxisField, Piece, Row
 from fieldwise.graph import Value
@@ -73,6 +73,15 @@ UNITS = {
     "conv1": UnitField((3, 4), (64, 64), ((IndexSet.range(2, 5), IndexSet.range(3, 6)),)),
     "dilated": UnitField((0, 0), (64, 64), ()),
 }
+
+PAST = row(
+    "lstm",
+    (
+        AxisField(axis=2, past=True, stride=Fraction(4), period=1, map=AxisMap(4, (until(2),))),
+        axis(3, 1),
+    ),
+    op="lstm",
+)
 
 PIECED = row(
     "head",
