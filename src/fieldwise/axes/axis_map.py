@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
 from math import gcd, lcm
 from operator import or_
 from typing import Generic, cast
@@ -301,9 +301,7 @@ class AxisMap(Generic[S]):
         >>> AxisMap.window(1, stride=2).swept()
         Tailed{… by 2…}
         """
-        union: AnySet = EMPTY
-        for offset in self.offsets:
-            union = or_(union, offset)
+        union: AnySet = reduce(or_, self.offsets)
         if self.advance == 0 or not union:
             return union
         turns = lattice(Lattice(abs(self.advance), IndexSet(0, 1)))

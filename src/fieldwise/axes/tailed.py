@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from math import lcm
 from operator import and_, or_, sub
 
@@ -211,11 +212,8 @@ def minkowski(one: AnySet, two: AnySet) -> AnySet:
     """
     if isinstance(one, IndexSet) and isinstance(two, IndexSet):
         return one.minkowski(two)
-    found: AnySet = EMPTY
-    for mine in _parts(one):
-        for yours in _parts(two):
-            found = found | _sum(mine, yours)
-    return found
+    sums = [_sum(mine, yours) for mine in _parts(one) for yours in _parts(two)]
+    return reduce(or_, sums) if sums else EMPTY
 
 
 def issubset(one: AnySet, two: AnySet) -> bool:
@@ -230,9 +228,11 @@ def issubset(one: AnySet, two: AnySet) -> bool:
 
 
 def _parts(whole: AnySet) -> list[AnySet]:
-    """A set as a union of its tails and its window."""
+    """A set as a union of its tails and its window; a lattice is one part."""
     if isinstance(whole, IndexSet):
         return [whole] if whole else []
+    if whole.is_lattice:
+        return [whole]
     parts: list[AnySet] = [whole.window] if whole.window else []
     if whole.left:
         parts.append(Tailed(whole.left, whole.low, EMPTY, whole.low, NONE))
@@ -242,14 +242,20 @@ def _parts(whole: AnySet) -> list[AnySet]:
 
 
 def _sum(one: AnySet, two: AnySet) -> AnySet:
-    """Of two parts: finite sets, or tails alone."""
+    """Of two parts: finite sets, tails alone, or lattices."""
     if isinstance(one, IndexSet):
         return one.minkowski(two) if isinstance(two, IndexSet) else _sum(two, one)
-    if isinstance(two, Tailed) and bool(one.left) != bool(two.left):
-        return lattice((one.left or one.right).plus(two.left or two.right))
+    tail = two if isinstance(two, IndexSet) else two.left or two.right
+    if one.is_lattice or (isinstance(two, Tailed) and _both_ways(one, two)):
+        return lattice((one.left or one.right).plus(tail))
     if one.right:
         return _sum_of_left(one.scale(-1), two.scale(-1)).scale(-1)
     return _sum_of_left(one, two)
+
+
+def _both_ways(one: Tailed, two: Tailed) -> bool:
+    """Whether these parts never end on either side together."""
+    return two.is_lattice or bool(one.left) != bool(two.left)
 
 
 def _sum_of_left(one: AnySet, two: AnySet) -> AnySet:
