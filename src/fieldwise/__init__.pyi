@@ -25,12 +25,14 @@ from fieldwise.shift import Measurement as Measurement
 from fieldwise.shift import Repaired as Repaired
 from fieldwise.shift import certify as certify
 from fieldwise.tile import BudgetError as BudgetError
+from fieldwise.tile import LatencyReport as LatencyReport
 from fieldwise.tile import MismatchError as MismatchError
 from fieldwise.tile import StreamedModel as StreamedModel
 from fieldwise.tile import StreamError as StreamError
 from fieldwise.tile import StreamPlan as StreamPlan
 from fieldwise.tile import TileError as TileError
 from fieldwise.tile import TilePlan as TilePlan
+from fieldwise.tile import latency as latency
 from fieldwise.tile import plan_tiles as plan_tiles
 from fieldwise.tile import streamed as streamed
 from fieldwise.tile import suggest_tile as suggest_tile

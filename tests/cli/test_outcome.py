@@ -101,7 +101,9 @@ def test_an_exit_asked_for_passes_through(capsys):
     assert ending(typer.Exit(1), capsys) == (1, "")
 
 
-@pytest.mark.parametrize("command", [[], ["field"], ["fold"], ["shift"], ["tile"], ["diagram"]])
+@pytest.mark.parametrize(
+    "command", [[], ["field"], ["fold"], ["shift"], ["stream"], ["tile"], ["diagram"]]
+)
 def test_the_short_option_for_help_is_the_long_one(command):
     short, long = (
         CliRunner().invoke(app, [*command, option], prog_name="fieldwise")
@@ -113,7 +115,7 @@ def test_the_short_option_for_help_is_the_long_one(command):
 
 
 def test_the_help_says_how_a_factory_of_ones_own_is_written():
-    for command in ("field", "fold", "shift", "tile", "diagram"):
+    for command in ("field", "fold", "shift", "stream", "tile", "diagram"):
         said = " ".join(CliRunner().invoke(app, [command, "--help"]).output.split())
         assert "(my_net:build calls build() of ./my_net.py)" in said
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from fieldwise import fold, receptive_fields, streamed
+from fieldwise import fold, latency, receptive_fields, streamed
 from fieldwise.capture import load_model
 from fieldwise.cli import app
 from fieldwise.field import UnitField
@@ -75,6 +75,7 @@ def every(tmp_path_factory) -> dict[str, Report]:
         "Repaired": circular(model, SHAPE),
         "TilePlan": plan_tiles(model, SHAPE, tile=8),
         "StreamPlan": running.plan(SHAPE),
+        "LatencyReport": latency(nn.Sequential(nn.Conv1d(1, 2, 3), nn.GroupNorm(1, 2)), (1, 1, 8)),
         "RunCertificate": running.verify(torch.randn(SHAPE)),
         "JobPlan": job.plan,
         "JobReport": job.report("net", job.verify()),

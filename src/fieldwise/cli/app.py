@@ -12,6 +12,7 @@ from fieldwise.cli.field import field
 from fieldwise.cli.fold import fold
 from fieldwise.cli.options import renamed
 from fieldwise.cli.shift import shift
+from fieldwise.cli.stream import stream
 from fieldwise.cli.tile import tile
 from fieldwise.version import __version__
 
@@ -42,6 +43,7 @@ app.command()(diagram)
 app.command()(field)
 app.command()(fold)
 app.command(context_settings=renamed(axis="axes"))(shift)
+app.command()(stream)
 app.command(context_settings=renamed(along="axis", axes="layout"))(tile)
 
 

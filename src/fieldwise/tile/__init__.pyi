@@ -1,7 +1,10 @@
+from fieldwise.tile.api import latency as latency
 from fieldwise.tile.api import plan_tiles as plan_tiles
 from fieldwise.tile.api import streamed as streamed
 from fieldwise.tile.api import suggest_tile as suggest_tile
 from fieldwise.tile.api import tiled as tiled
+from fieldwise.tile.bands.latency_report import LatencyReport as LatencyReport
+from fieldwise.tile.bands.latency_report import OutputLatency as OutputLatency
 from fieldwise.tile.bands.live import Session as Session
 from fieldwise.tile.bands.plan import Kept as Kept
 from fieldwise.tile.bands.plan import StreamPlan as StreamPlan

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any, Literal
 
 from torch import nn
 
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
-from fieldwise.graph.spatial import Axes
+from fieldwise.graph.spatial import Axes, chosen_axes, usual_axes
 from fieldwise.tile import crops
 from fieldwise.tile.bands import StreamedModel
-from fieldwise.tile.bands.programs import Streaming
+from fieldwise.tile.bands.latency_report import LatencyReport, latency_report
+from fieldwise.tile.bands.programs import Programs, Streaming
 from fieldwise.tile.crops import TiledCallable
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.targets import AnyCallable, PlannedModel
@@ -122,6 +124,60 @@ def tiled(
         )
     target = PlannedModel(ModelCall.of(model, example), tile, axes)
     return TiledCallable(target, verify=verify)
+
+
+def latency(
+    model: nn.Module, example: Any, *, axis: int | None = None, rate: float | Fraction | None = None
+) -> LatencyReport:
+    """What a stream of live data takes: look-ahead and latency of every output, state and cost.
+
+    model:   in eval mode; it is not changed
+    example: its only input, or the shape of it; sizes do not matter
+    axis:    of the input, that goes on; by default the first spatial one
+    rate:    input samples per second, for durations and for operations per second
+
+    Nothing is run.  What is in the way of streaming is in the report, with the remedy.
+
+    Raises UsageError for several inputs, and for a rate where it is not clear which axis is time;
+    CaptureError where the model cannot be recorded.
+
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv1d(1, 2, 5, padding=2), nn.ConvTranspose1d(2, 1, 4, 2, 1))
+    >>> print(latency(net, (1, 1, 40), rate=16000))
+    latency, input 1x1x40 along axis 2, 16000 samples per second
+    output  causal  rows per sample   looks ahead      sees back       latency  notes
+    output  no                    2  5/2 (0.156 ms)  3 (0.188 ms)  3 (0.188 ms)
+    streams  chunks of any size; the total length need not be known
+    grid     1 samples
+    state    48 B between chunks
+    cost     52 FLOP per sample, 832 kFLOP/s
+    """
+    call = ModelCall.of(model, example)
+    return latency_report(
+        Programs(Streaming(call, _live_axis(call, axis, rate), 1, "refuse")),
+        rate=None if rate is None else _positive(rate),
+    )
+
+
+def _live_axis(call: ModelCall, axis: int | None, rate: object) -> int:
+    rank = call.inputs[0].dim() if call.inputs else 0
+    if axis is not None:
+        return chosen_axes(axis, rank)[0]
+    usual = usual_axes(rank)
+    if not usual:
+        raise UsageError("The input has no axis along which it could go on.")
+    if rate is not None and len(usual) > 1:
+        raise UsageError(
+            f"A rate counts samples along one axis, and this input has {len(usual)} spatial ones; "
+            "say which is time: axis=2 (--axis 2)."
+        )
+    return usual[0]
+
+
+def _positive(rate: float | Fraction) -> Fraction:
+    if not 0 < rate < float("inf"):
+        raise UsageError(f"A rate is a number of samples per second above 0, got {rate}.")
+    return Fraction(rate)
 
 
 def plan_tiles(

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
-from fieldwise.views import csv, field_json, fold_json, shift_json, tables, tile, tile_json
+from fieldwise.views import (
+    csv,
+    field_json,
+    fold_json,
+    latency,
+    shift_json,
+    tables,
+    tile,
+    tile_json,
+)
 from fieldwise.views import html as markup
 from fieldwise.views import json as writer
 from fieldwise.views.json import document
@@ -146,5 +155,6 @@ VIEWS = {
     "RunCertificate": ReportView(tile_json.run_certificate, "outputs"),
     "JobPlan": ReportView(tile_json.job_plan, "pieces", lines=tile.job_plan),
     "JobReport": ReportView(tile_json.job, "pieces", lines=tile.job),
+    "LatencyReport": ReportView(latency.data, "outputs", latency.render),
     "Checked": ReportView(tile_json.checked, "faults", flat=_fault_records),
 }

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import CaptureError, UsageError
 from fieldwise.tile import streamed
 from fieldwise.tile.bands import StreamError
 from tests.tile.bands.networks import Chomped, Recurrent, UNet, WaveNet, WaveUNet, upsampled
@@ -192,3 +192,25 @@ def test_the_latency_of_every_output_is_what_single_samples_wait(options):
                 waited[name] = max(waited[name], at - rows[name] * samples[name])
                 rows[name] += 1
     assert session.latency == waited
+
+
+def test_a_length_at_which_the_model_does_not_run_is_none_that_a_session_waits_for():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(1, 2, 4, 4), nn.ConvTranspose1d(2, 1, 4, 4))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.inner(x)
+
+    net, x = Net().eval(), torch.randn(1, 1, 48)
+    pieces = pushed(streamed(net, x[..., :20], axis=-1).session(), x, 2, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(pieces, 2), net(x))
+    session = streamed(net, x[..., :20], axis=-1).session()
+    session.push(x[..., :47])
+    with pytest.raises(CaptureError, match="It runs on 1x1x44 or 1x1x48"):
+        session.close()

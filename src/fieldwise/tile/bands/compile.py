@@ -327,7 +327,7 @@ class _Compiler:
             for number, link in enumerate(site.links)
             if link is not None
         )
-        self.ops.append(Op(node, executor.run, operands, places))
+        self.ops.append(Op(node, executor.run, operands, places, executor.carried_bytes))
         values = tuple(value for _, value in places)
         self.dependences.append(Dependence(values, reads, executor.ordered))
 

@@ -18,12 +18,12 @@ def latency(wiring: Wiring, value: int) -> int:
     0 for a causal network without strides.  It is measured at the start, and over one period of
     the network far from it.
     """
-    rates = _rates(wiring)
-    rows = min(max(ceil(period(wiring) * rates[value]), 1), _MOST_ROWS)
+    found = rates(wiring)
+    rows = min(max(ceil(period(wiring) * found[value]), 1), _MOST_ROWS)
     first = _needed(wiring, value, 0)
-    far = (ceil(2 * first * rates[value]) // rows + 1) * rows
+    far = (ceil(2 * first * found[value]) // rows + 1) * rows
     waits = (
-        _needed(wiring, value, row) - 1 - int(row / rates[value])
+        _needed(wiring, value, row) - 1 - int(row / found[value])
         for start in (0, far)
         for row in range(start, start + rows)
         if row < (wiring.rows[value] or row + 1)
@@ -33,7 +33,7 @@ def latency(wiring: Wiring, value: int) -> int:
 
 def period(wiring: Wiring) -> int:
     """After how many input samples every value has a whole number of rows: the total stride."""
-    return lcm(*(rate.denominator for rate in _rates(wiring)))
+    return lcm(*(rate.denominator for rate in rates(wiring)))
 
 
 def _needed(wiring: Wiring, value: int, row: int) -> int:
@@ -50,14 +50,14 @@ def _needed(wiring: Wiring, value: int, row: int) -> int:
     return bisect_left(range(most + 1), True, key=given)
 
 
-def _rates(wiring: Wiring) -> list[Fraction]:
+def rates(wiring: Wiring) -> list[Fraction]:
     """Rows of each value per input sample."""
-    rates = [Fraction(1)] * len(wiring.rows)
+    found = [Fraction(1)] * len(wiring.rows)
     for op in wiring.ops:
         value, reach = op.operands[0]
         for result in op.results:
             if reach.advance > 0:
-                rates[result] = rates[value] * Fraction(len(reach.stops), reach.advance)
+                found[result] = found[value] * Fraction(len(reach.stops), reach.advance)
             else:
-                rates[result] = rates[value] * Fraction(reach.count or 1, reach.size or 1)
-    return rates
+                found[result] = found[value] * Fraction(reach.count or 1, reach.size or 1)
+    return found

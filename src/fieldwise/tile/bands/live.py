@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import ArrayOrTensor, Readable, as_numpy
 from fieldwise.tile.bands.drive import drive, reading
@@ -31,10 +31,10 @@ from fieldwise.tile.outputs import as_is
 class Session:
     """One stream of live data; made by ``StreamedModel.session``."""
 
-    def __init__(self, programs: Programs, *, length: int | None, multiple: int) -> None:
+    def __init__(self, programs: Programs, *, length: int | None, multiple: int | None) -> None:
         if length is not None and length < 0:
             raise UsageError(f"A stream has a length of 0 or more, got {length}.")
-        if multiple < 1:
+        if multiple is not None and multiple < 1:
             raise UsageError(f"A length is a multiple of 1 or more, got {multiple}.")
         self._programs, self._length = programs, length
         self._example, self._device = programs.single_input(), programs.device
@@ -49,6 +49,11 @@ class Session:
         self._available = self._chunk_start = 0
         self._chunk = torch.empty(0)
         self._closed = self._numpy = False
+
+    @property
+    def program(self) -> Program:
+        """What is run: without a right end where the length was not announced."""
+        return self._program
 
     @property
     def latency(self) -> dict[str, int]:
@@ -69,6 +74,11 @@ class Session:
     def peak_bytes(self) -> int:
         """The most memory that rows have taken so far."""
         return self._engine.peak
+
+    @property
+    def state_bytes(self) -> int:
+        """What is kept until the next chunk: rows, and what recurrent layers carry along."""
+        return self._engine.state().nbytes
 
     def push(self, chunk: Readable) -> Any:
         """The new rows of every output that this chunk makes certain (maybe none).
@@ -148,8 +158,24 @@ class Session:
 
     # ---------------------------------------------------------------- no length known
 
-    def _endless(self, multiple: int) -> Program:
+    def _endless(self, multiple: int | None) -> Program:
         """The program without a right end, if it is the same at three lengths.
+
+        Where nothing is said of the lengths, they are those at which the model runs: any, or the
+        multiples of its total stride.
+        """
+        if multiple is not None:
+            return self._alike(multiple)
+        try:
+            return self._alike(1)
+        except CaptureError:
+            stride = period(self._of(self._shape[self._dim]).wiring)
+            if stride == 1:
+                raise
+            return self._alike(stride)
+
+    def _alike(self, multiple: int) -> Program:
+        """The program, if it is the same at three lengths that are multiples of a number.
 
         The second is a little longer than the example, the third by the whole total stride, so
         that every value has more rows.

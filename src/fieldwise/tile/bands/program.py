@@ -75,12 +75,16 @@ class Streamed:
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """A node of the graph as it is run: operand number → value, and where its results go."""
+    """A node of the graph as it is run: operand number → value, and where its results go.
+
+    carried_bytes: of the state that it hands on to the next band
+    """
 
     node: Node
     run: KernelRun
     operands: Mapping[int, int]
     results: tuple[tuple[int, int], ...]
+    carried_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

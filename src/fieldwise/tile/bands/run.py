@@ -45,6 +45,14 @@ class BandState:
     carried: tuple[Carried, ...] | None = None
     steps: int = 0
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of the rows and of what is carried."""
+        tensors = [rows for _, rows in self.held.values()]
+        for one in (one for state in self.carried or () for one in state.values()):
+            tensors += one if isinstance(one, (list, tuple)) else [one]
+        return sum(tensor.nbytes for tensor in tensors)
+
     def plain(self) -> PlainState:
         """As plain data, to be saved."""
         return self.steps, self.done, dict(self.held), self.carried

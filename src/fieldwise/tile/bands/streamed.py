@@ -106,11 +106,12 @@ class StreamedModel(Programs):
         """A run that is not verified; the inputs are in the order of the example."""
         return self._assembled(self.prepared(given), given)
 
-    def session(self, *, length: int | None = None, multiple: int = 1) -> Session:
+    def session(self, *, length: int | None = None, multiple: int | None = None) -> Session:
         """A stream of live data: chunks in, and each output row as soon as it is certain.
 
         length:   the total length, where it is known; then nothing is refused for want of it
-        multiple: what the total length will be a multiple of
+        multiple: what the total length will be a multiple of; by default what it has to be for
+                  the model to run: of anything, or of its total stride
 
         Raises StreamError for a network whose rows depend on the total length where that is not
         announced (TensorFlow's SAME, corners aligned, circular padding, a position table).

@@ -10,16 +10,25 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.graph.calls import op_name, rebind, replay
-from fieldwise.tile.bands.kernels.registry import Executor, Link, Rows, Site, executor
+from fieldwise.graph.ir import numel
+from fieldwise.tile.bands.kernels.registry import (
+    Executor,
+    KernelRun,
+    Link,
+    Rows,
+    Site,
+    executor,
+)
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
 
-def _row_by_row(number: int, link: Link, rows: int) -> tuple[tuple[int, RowReach], ...]:
-    """The state stands for the past, so that a row reads only itself."""
-    reach = RowReach.of(IDENTITY, Border.DROP, size=rows, count=rows)
-    return ((number, reach if link.reach.size is not None else reach.opened()),)
+def _carrying(site: Site, number: int, link: Link, run: KernelRun, carried: int) -> Executor:
+    """The state, of so many bytes, stands for the past, so that a row reads only itself."""
+    reach = RowReach.of(IDENTITY, Border.DROP, size=site.rows, count=site.rows)
+    reach = reach if link.reach.size is not None else reach.opened()
+    return Executor(run, reaches=((number, reach),), ordered=True, carried_bytes=carried)
 
 
 @executor("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -39,7 +48,8 @@ def _recurrent(site: Site) -> Executor:
         rows.state["hidden"] = last if isinstance(state, (list, tuple)) else last[0]
         return (out,)
 
-    return Executor(run, reaches=_row_by_row(number, link, site.rows), ordered=True)
+    states = sum(map(numel, site.shapes[1:])) * link.dtype.itemsize
+    return _carrying(site, number, link, run, states)
 
 
 @executor("cumulative")
@@ -59,4 +69,4 @@ def _cumulative(site: Site) -> Executor:
         rows.state["last"] = y.narrow(site.dim, hi - lo - 1, 1).clone()
         return (y,)
 
-    return Executor(run, reaches=_row_by_row(number, link, site.rows), ordered=True)
+    return _carrying(site, number, link, run, numel(tuple(site.band(1))) * link.dtype.itemsize)

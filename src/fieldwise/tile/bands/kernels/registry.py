@@ -165,12 +165,14 @@ class Executor:
     reaches: replaces the reach of some operands (by number) where the op needs more rows
     ordered: every row must be computed, from the first on (the op carries a state along)
     whole:   all results of the node are computed at once; else only the one of the site
+    carried_bytes: of the state that it hands on to the next band
     """
 
     run: KernelRun
     reaches: tuple[tuple[int, RowReach], ...] = ()
     ordered: bool = False
     whole: bool = False
+    carried_bytes: int = 0
 
 
 ENDLESS = 1 << 60

@@ -1,0 +1,223 @@
+"""What streaming a model takes: how far it looks ahead, how long a row waits, state and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal
+
+from fieldwise.errors import CaptureError, Reason, UsageError, did_you_mean
+from fieldwise.field import receptive_fields
+from fieldwise.field.report import AxisField, Row
+from fieldwise.graph.flops import flops
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Shape
+from fieldwise.reports import Report
+from fieldwise.tile.bands.latency import latency, period, rates
+from fieldwise.tile.bands.live import Session
+from fieldwise.tile.bands.plan import plan_of_pushes
+from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.programs import Programs
+from fieldwise.tile.errors import StreamError
+
+Lengths = Literal["any", "multiple", "announced", "refused"]
+"""Which total lengths a session takes without being told: any, multiples of a number, none until
+it is announced; or there is no session."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLatency:
+    """When the rows of one output come, in input samples.
+
+    name:       of the output
+    per_sample: rows of it per input sample
+    look_ahead: how far a row sees beyond its own position; None where that has no bound, or is
+                not known (see ``why``)
+    past:       how far it sees back; None likewise, and where it sees all of the past
+    latency:    how many samples after its own first one a row comes, at most: what it sees ahead,
+                and what strides and mirrored starts wait for; None where it is not streamed
+    why:        what makes the look-ahead unbounded or unknown, or None
+    """
+
+    name: str
+    per_sample: Fraction
+    look_ahead: Fraction | None
+    past: Fraction | None
+    latency: int | None
+    why: str | None = None
+
+    @property
+    def causal(self) -> bool:
+        """Whether no row is known to see anything beyond its own position."""
+        if self.look_ahead is None:
+            return self.latency == 0
+        return self.look_ahead <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyReport(Report):
+    """What a stream of live data takes, an entry per output; made by ``latency``.
+
+    input, shape: the value that is streamed, and its shape in the example
+    axis:     of it, along which it is streamed
+    outputs:  the rows of the report
+    lengths:  which total lengths need not be announced: 'any', 'multiple' (of ``grid``), or
+              'announced' (it must be); 'refused' where the model cannot be streamed
+    grid:     after so many input samples every value has a whole number of rows
+    state_bytes: what is kept between two chunks of ``grid`` samples
+    flops_per_sample: operations per input sample, in the long run
+    reasons, remedy: what is in the way of a stream whose length nobody knows, and what helps
+    rate:     input samples per second, where that was given
+    model:    the name of the model as the command was given it
+    """
+
+    input: str
+    shape: Shape
+    axis: int
+    outputs: tuple[OutputLatency, ...]
+    lengths: Lengths
+    grid: int | None = None
+    state_bytes: int | None = None
+    flops_per_sample: Fraction | None = None
+    reasons: tuple[Reason, ...] = ()
+    remedy: str = ""
+    rate: Fraction | None = None
+    model: str | None = None
+
+    @property
+    def rows(self) -> tuple[OutputLatency, ...]:
+        """The outputs."""
+        return self.outputs
+
+    def __getitem__(self, name: str) -> OutputLatency:
+        """The row of an output.  Raises UsageError for an unknown one."""
+        for row in self.outputs:
+            if row.name == name:
+                return row
+        known = [row.name for row in self.outputs]
+        otherwise = f"there are {', '.join(known)}."
+        raise UsageError(f"No output '{name}'; {did_you_mean(name, known, otherwise=otherwise)}")
+
+    @property
+    def flops_per_second(self) -> Fraction | None:
+        """Operations per second of signal, where the rate is known."""
+        if self.rate is None or self.flops_per_sample is None:
+            return None
+        return self.rate * self.flops_per_sample
+
+    def milliseconds(self, samples: Fraction | int | None) -> Fraction | None:
+        """How long so many input samples take, where the rate is known."""
+        return None if self.rate is None or samples is None else 1000 * samples / self.rate
+
+
+def latency_report(run: Programs, *, rate: Fraction | None = None) -> LatencyReport:
+    """The report of a model on its example; what is in the way is in it, and raises nothing.
+
+    Raises CaptureError where the model cannot be recorded, UsageError where it takes several
+    inputs.
+    """
+    shape = tuple(run.single_input().shape)
+    graph = run.graph((shape,))
+    axis = run.axis % len(shape)
+    found = LatencyReport(
+        graph.inputs[0], shape, axis, tuple(_seen(graph, axis)), "refused", rate=rate
+    )
+    try:
+        program = run.program((shape,))
+    except StreamError as error:
+        return replace(found, reasons=error.reasons, remedy=error.in_one_pass().remedy)
+    found = replace(found, grid=period(program.wiring))
+    lengths, program, refused = _longest_lived(run, program)
+    if refused is not None:
+        found = replace(found, reasons=refused.reasons, remedy=refused.remedy)
+    return replace(
+        found,
+        lengths=lengths,
+        outputs=tuple(_timed(row, program) for row in found.outputs),
+        state_bytes=_state_bytes(program),
+        flops_per_sample=_flops_per_sample(graph, program),
+    )
+
+
+def _longest_lived(
+    run: Programs, announced: Program
+) -> tuple[Lengths, Program, StreamError | None]:
+    """The program of the session that need be told least, and why not less."""
+    grid = period(announced.wiring)
+    first: StreamError | None = None
+    kinds: tuple[tuple[Lengths, int], ...] = (("any", 1), ("multiple", grid))
+    for lengths, multiple in kinds[: 1 + (grid > 1)]:
+        try:
+            return lengths, Session(run, length=None, multiple=multiple).program, first
+        except CaptureError:
+            continue  # of such a length there is no whole
+        except StreamError as error:
+            first = first or error
+    return "announced", announced, first
+
+
+# -------------------------------------------------------------------- what rows see
+
+
+def _seen(graph: Graph, axis: int) -> Iterator[OutputLatency]:
+    """What the rows of each output see, as the field analysis has it."""
+    fields = receptive_fields(graph, axes=axis)
+    by_name = {row.name: row for row in fields.rows}
+    for name, value in zip(graph.output_names, graph.outputs, strict=True):
+        if value in by_name:
+            yield _of_field(name, by_name[value])
+
+
+def _of_field(name: str, row: Row) -> OutputLatency:
+    parts = [piece.axes[0] for piece in row.pieces] or [row.axes[0]]
+    full = next((part.full_by or part.axis for part in parts if part.full), None)
+    ahead, past = _furthest(parts, 1), _furthest(parts, 0)
+    why = row.why
+    if full is not None:
+        why = f"'{full}' sees the whole axis"
+    elif ahead is None and why is None:
+        why = "no closed form of the rows that it sees"
+    stride = row.axes[0].stride
+    return OutputLatency(name, 1 / stride if stride else Fraction(1), ahead, past, None, why)
+
+
+def _furthest(parts: list[AxisField], side: int) -> Fraction | None:
+    """How far the rows see to one side, the most of all; None where that is not known."""
+    sides = [[phase[side] for phase in part.context] for part in parts]
+    return max(map(max, sides)) if all(sides) else None
+
+
+# -------------------------------------------------------------------- what a session does
+
+
+def _timed(row: OutputLatency, program: Program) -> OutputLatency:
+    if row.name not in program.output_names:
+        return row
+    value = program.outputs[program.output_names.index(row.name)]
+    return replace(
+        row, per_sample=rates(program.wiring)[value], latency=latency(program.wiring, value)
+    )
+
+
+def _state_bytes(program: Program) -> int:
+    """Rows that are kept between chunks of the grid, and what ops carry along."""
+    grid = period(program.wiring)
+    waiting = max((latency(program.wiring, value) for value in program.wiring.outputs), default=0)
+    plan = plan_of_pushes(program, grid, pushes=4 + 4 * (waiting // grid + 1))
+    return plan.state_bytes + sum(op.carried_bytes for op in program.ops)
+
+
+def _flops_per_sample(graph: Graph, program: Program) -> Fraction:
+    """The operations of all streamed nodes: per row of the result, times its rows per sample."""
+    per_sample = rates(program.wiring)
+    counted = {id(op.node): op for op in program.ops}
+    return sum(
+        (
+            Fraction(flops(op.node, graph.values), max(kind.shape[kind.dim], 1)) * per_sample[value]
+            for op in counted.values()
+            for _, value in op.results[:1]
+            for kind in (program.values[value],)
+        ),
+        start=Fraction(0),
+    )

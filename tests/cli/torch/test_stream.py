@@ -1,0 +1,89 @@
+"""``fieldwise stream``: what a stream takes, as a table and as data; the exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from fieldwise.cli import app
+
+NETS = """
+import torch
+from torch import nn
+from tests.tile.bands.decoders import decoder
+
+def codec():
+    torch.manual_seed(0)
+    return decoder()
+
+def normed():
+    return nn.Sequential(nn.Conv1d(1, 2, 3), nn.GroupNorm(1, 2))
+"""
+CODEC = ("stream_nets:codec", "--input", "1x3x40")
+
+
+@pytest.fixture(autouse=True)
+def _nets(tmp_path, monkeypatch):
+    (tmp_path / "stream_nets.py").write_text(NETS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "stream_nets", raising=False)
+
+
+def run(*args, code=0):
+    result = CliRunner().invoke(app, ["stream", *args])
+    assert result.exit_code == code, result.output + result.stderr
+    return result.stdout if code != 2 else result.stderr
+
+
+def test_the_table_tells_samples_and_milliseconds():
+    title, head, row, *lines = run(*CODEC, "--rate", "16000/8").splitlines()
+    assert title == "stream_nets:codec, input 1x3x40 along axis 2, 2000 samples per second"
+    assert (
+        head.split() == "output causal rows per sample looks ahead sees back latency notes".split()
+    )
+    assert row.split() == "output no 8 53/8 (3.312 ms) 61/8 (3.812 ms) 7 (3.5 ms)".split()
+    assert lines[0] == "streams  chunks of any size; the total length need not be known"
+    assert lines[1] == "grid     1 samples"
+    assert lines[2].startswith("state    ")
+    assert lines[3].endswith("FLOP/s")
+
+
+def test_without_a_rate_nothing_is_said_in_seconds():
+    told = run(*CODEC)
+    assert " ms" not in told
+    assert "/s" not in told
+
+
+def test_the_document_has_the_numbers():
+    found = json.loads(run(*CODEC, "--rate", "2000", "--format", "json"))
+    assert (found["schema"], found["model"], found["axis"]) == (1, "stream_nets:codec", 2)
+    (output,) = found["outputs"]
+    assert (output["look_ahead"], output["look_ahead_ms"]) == ("53/8", 3.3125)
+    assert (output["latency"], output["latency_ms"]) == (7, 3.5)
+    assert found["flops_per_second"] == 2000 * found["flops_per_sample"]
+
+
+def test_a_model_that_cannot_be_streamed_says_why_and_ends_with_one():
+    told = run("stream_nets:normed", "--input", "1x1x40", code=1)
+    assert "'1' sees the whole axis" in told
+    assert "  '1' (group_norm): every result reads the whole streamed axis" in told
+    assert told.splitlines()[-1].startswith("A session sees its input once")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("torchvision:resnet18", "--rate", "30"), "2 spatial ones; say which is time"),
+        ((*CODEC, "--rate", "fast"), "--rate 'fast' is no number of samples per second"),
+        ((*CODEC, "--rate", "0"), "--rate '0' is no number of samples per second"),
+        ((*CODEC, "--axis", "7"), "--axis '7' is no axis of an input of 3 axes (1x3x40)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[-1],
+)
+def test_what_makes_no_sense_is_told_in_a_sentence(args, said):
+    (line,) = run(*args, code=2).splitlines()
+    assert said in line
