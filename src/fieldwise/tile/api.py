@@ -145,12 +145,12 @@ def latency(
     >>> net = nn.Sequential(nn.Conv1d(1, 2, 5, padding=2), nn.ConvTranspose1d(2, 1, 4, 2, 1))
     >>> print(latency(net, (1, 1, 40), rate=16000))
     latency, input 1x1x40 along axis 2, 16000 samples per second
-    output  causal  rows per sample   looks ahead      sees back       latency  notes
+    output  causal  rows per sample     looks ahead     sees back       latency  notes
     output  no                    2  5/2 (0.156 ms)  3 (0.188 ms)  3 (0.188 ms)
     streams  chunks of any size; the total length need not be known
-    grid     1 samples
-    state    48 B between chunks
-    cost     52 FLOP per sample, 832 kFLOP/s
+    grid     1 sample
+    state    24 B between chunks
+    cost     36 FLOP per sample, 576 kFLOP/s
     """
     call = ModelCall.of(model, example)
     return latency_report(

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fieldwise.tile.amounts import size_text
 from fieldwise.views.json import document, entry, number
+from fieldwise.written import counted
 
 if TYPE_CHECKING:
     from fieldwise.tile import LatencyReport, OutputLatency
@@ -71,7 +72,7 @@ def _lines(report: LatencyReport) -> Iterator[str]:
         yield "cannot be streamed along this axis:"
     else:
         yield f"streams  {_LENGTHS[report.lengths].format(grid=report.grid)}"
-        yield f"grid     {report.grid} samples"
+        yield f"grid     {counted(report.grid or 1, 'sample')}"
         yield f"state    {size_text(report.state_bytes or 0)} between chunks"
         yield f"cost     {_cost(report)}"
         if report.reasons:

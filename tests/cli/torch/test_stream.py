@@ -45,9 +45,9 @@ def test_the_table_tells_samples_and_milliseconds():
     assert (
         head.split() == "output causal rows per sample looks ahead sees back latency notes".split()
     )
-    assert row.split() == "output no 8 53/8 (3.312 ms) 61/8 (3.812 ms) 7 (3.5 ms)".split()
+    assert row.split() == "output no 8 17/2 (4.25 ms) 75/8 (4.688 ms) 9 (4.5 ms)".split()
     assert lines[0] == "streams  chunks of any size; the total length need not be known"
-    assert lines[1] == "grid     1 samples"
+    assert lines[1] == "grid     1 sample"
     assert lines[2].startswith("state    ")
     assert lines[3].endswith("FLOP/s")
 
@@ -62,8 +62,8 @@ def test_the_document_has_the_numbers():
     found = json.loads(run(*CODEC, "--rate", "2000", "--format", "json"))
     assert (found["schema"], found["model"], found["axis"]) == (1, "stream_nets:codec", 2)
     (output,) = found["outputs"]
-    assert (output["look_ahead"], output["look_ahead_ms"]) == ("53/8", 3.3125)
-    assert (output["latency"], output["latency_ms"]) == (7, 3.5)
+    assert (output["look_ahead"], output["look_ahead_ms"]) == ("17/2", 4.25)
+    assert (output["latency"], output["latency_ms"]) == (9, 4.5)
     assert found["flops_per_second"] == 2000 * found["flops_per_sample"]
 
 
