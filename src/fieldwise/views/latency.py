@@ -53,7 +53,7 @@ def _cells(report: LatencyReport, row: OutputLatency) -> tuple[str, ...]:
         "yes" if row.causal else "no",
         str(row.per_sample),
         _samples(report, row.look_ahead),
-        _samples(report, row.past),
+        "all" if row.all_past else _samples(report, row.past),
         _samples(report, row.latency),
         row.why or "",
     )
@@ -124,7 +124,17 @@ def data(report: LatencyReport) -> dict[str, Any]:
 
 
 def _output(report: LatencyReport, row: OutputLatency) -> dict[str, Any]:
-    found = entry(row, "name", "causal", "per_sample", "look_ahead", "past", "latency", "why")
+    found = entry(
+        row,
+        "name",
+        "causal",
+        "per_sample",
+        "look_ahead",
+        "past",
+        "all_past",
+        "latency",
+        "why",
+    )
     for name in ("look_ahead", "latency"):
         duration = report.milliseconds(getattr(row, name))
         found[f"{name}_ms"] = number(None if duration is None else float(duration))

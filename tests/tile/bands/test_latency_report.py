@@ -58,8 +58,9 @@ def test_a_row_waits_for_what_it_sees_and_no_longer_than_a_session_lets_it_wait(
         for _ in range(session.push(x[..., at : at + 1]).shape[2]):
             waited, rows = max(waited, at - int(rows / row.per_sample)), rows + 1
     assert row.latency == waited
-    if row.look_ahead is not None:
-        assert row.latency >= math.floor(row.look_ahead)
+    assert row.look_ahead is not None
+    assert row.latency >= math.floor(row.look_ahead)
+    assert row.all_past == ("recurrent" in make.__name__)
 
 
 @pytest.mark.parametrize("make", WIDTHS, ids=lambda f: f.__name__)
@@ -98,7 +99,8 @@ def test_a_causal_network_is_said_to_be_causal():
 def test_a_network_that_carries_all_of_the_past_is_causal_and_streams_at_any_length():
     report = latency(Recurrent().eval(), (1, 2, 40))
     assert report.lengths == "any"
-    assert [(row.causal, row.latency) for row in report] == [(True, 0)]
+    assert [(row.causal, row.look_ahead, row.latency) for row in report] == [(True, 0, 0)]
+    assert report["output"].all_past
 
 
 def test_what_needs_the_length_is_named_with_the_remedy():

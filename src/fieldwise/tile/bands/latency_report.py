@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -34,7 +34,8 @@ class OutputLatency:
     per_sample: rows of it per input sample
     look_ahead: how far a row sees beyond its own position; None where that has no bound, or is
                 not known (see ``why``)
-    past:       how far it sees back; None likewise, and where it sees all of the past
+    past:       how far it sees back; None likewise
+    all_past:   whether it sees all that came before
     latency:    how many samples after its own first one a row comes, at most: what it sees ahead,
                 and what strides and mirrored starts wait for; None where it is not streamed
     why:        what makes the look-ahead unbounded or unknown, or None
@@ -44,7 +45,8 @@ class OutputLatency:
     per_sample: Fraction
     look_ahead: Fraction | None
     past: Fraction | None
-    latency: int | None
+    all_past: bool = False
+    latency: int | None = None
     why: str | None = None
 
     @property
@@ -171,21 +173,33 @@ def _seen(graph: Graph, axis: int) -> Iterator[OutputLatency]:
 
 def _of_field(name: str, row: Row) -> OutputLatency:
     parts = [piece.axes[0] for piece in row.pieces] or [row.axes[0]]
-    full = next((part.full_by or part.axis for part in parts if part.full), None)
-    ahead, past = _furthest(parts, 1), _furthest(parts, 0)
-    why = row.why
-    if full is not None:
-        why = f"'{full}' sees the whole axis"
-    elif ahead is None and why is None:
-        why = "no closed form of the rows that it sees"
     stride = row.axes[0].stride
-    return OutputLatency(name, 1 / stride if stride else Fraction(1), ahead, past, None, why)
+    return OutputLatency(
+        name,
+        per_sample=1 / stride if stride else Fraction(1),
+        look_ahead=_largest([part.look_ahead for part in parts]),
+        past=_largest([left for part in parts for left, _ in part.context or ((None, None),)]),
+        all_past=any(part.past for part in parts),
+        why=row.why or _unbounded(parts),
+    )
 
 
-def _furthest(parts: list[AxisField], side: int) -> Fraction | None:
-    """How far the rows see to one side, the most of all; None where that is not known."""
-    sides = [[phase[side] for phase in part.context] for part in parts]
-    return max(map(max, sides)) if all(sides) else None
+def _unbounded(parts: Sequence[AxisField]) -> str | None:
+    """Why rows have no look-ahead, if they have none."""
+    for part in parts:
+        if part.full:
+            return f"'{part.full_by}' sees the whole axis"
+        if part.future:
+            return "it sees all that comes"
+        if part.look_ahead is None:
+            return "no closed form of the rows that it sees"
+    return None
+
+
+def _largest(numbers: Sequence[Fraction | None]) -> Fraction | None:
+    """The largest; None where one is not known."""
+    known = [number for number in numbers if number is not None]
+    return max(known) if known and len(known) == len(numbers) else None
 
 
 # -------------------------------------------------------------------- what a session does
