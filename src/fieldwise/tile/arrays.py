@@ -37,8 +37,10 @@ class Readable(Protocol):
         """A part, as an array or a tensor."""
 
 
-def as_numpy(rows: Tensor) -> Numbers:
-    """A tensor as numpy has it; bfloat16, which it lacks, as float32."""
+def as_numpy(rows: object) -> Numbers:
+    """Tensors and other arrays as numpy has them; bfloat16, which it lacks, as float32."""
+    if not isinstance(rows, Tensor):
+        return np.asarray(rows)
     rows = rows.detach().cpu()
     return (rows.float() if rows.dtype is torch.bfloat16 else rows).numpy()
 

@@ -285,11 +285,7 @@ def _doubled(x: ArrayOrTensor) -> ArrayOrTensor:
 
 
 def _arrays(tree: object) -> _Named:
-    return [(name, _array(found)) for name, found in named_arrays(tree)]
-
-
-def _array(found: object) -> Values:
-    return as_numpy(found) if isinstance(found, Tensor) else np.asarray(found)
+    return [(name, as_numpy(found)) for name, found in named_arrays(tree)]
 
 
 def _step(found: object) -> float:

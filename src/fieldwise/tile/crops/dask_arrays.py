@@ -8,10 +8,8 @@ from functools import partial
 from typing import Any, Protocol
 
 import dask.array as da
-import numpy as np
 import torch
 from dask.delayed import delayed
-from torch import Tensor
 
 from fieldwise.tile.arrays import Interval, Numbers, Readable, as_numpy, numpy_dtype
 from fieldwise.tile.crops.outputs import returned
@@ -101,7 +99,7 @@ def _tile(tile: Tile, inputs: _Inputs, run: CropByCrop, *crops: Readable) -> tup
     positional = len(whole) - len(inputs.names)
     named = dict(zip(inputs.names, whole[positional:], strict=True))
     found = run.crop(tile, *whole[:positional], **named)
-    return tuple(as_numpy(x) if isinstance(x, Tensor) else np.asarray(x) for x in found)
+    return tuple(map(as_numpy, found))
 
 
 def _assembled(parts: Sequence[da.Array], counts: Sequence[int], dims: Sequence[int]) -> da.Array:

@@ -162,4 +162,4 @@ def _empty_like(array: object, shape: Sequence[int], *, tensor: bool) -> ArrayOr
 def _as(array: object, *, tensor: bool) -> ArrayOrTensor:
     if tensor:
         return array.detach() if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
-    return as_numpy(array) if isinstance(array, Tensor) else np.asarray(array)
+    return as_numpy(array)

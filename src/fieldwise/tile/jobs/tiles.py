@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,8 +54,7 @@ class CropWork:
         """See work.Work: a crop is computed in one go."""
         tile = self.tiles[piece.number]
         for number, found in enumerate(self.run.crop(tile, source)):
-            values = as_numpy(found) if isinstance(found, Tensor) else np.asarray(found)
-            yield number, tuple(lo for lo, _ in piece.writes[number]), values
+            yield number, tuple(lo for lo, _ in piece.writes[number]), as_numpy(found)
 
 
 def crop_work(

@@ -13,15 +13,7 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name, rebind, replay
 from fieldwise.tile.bands.kernels.convolution import per_axis
-from fieldwise.tile.bands.kernels.registry import (
-    ENDLESS,
-    Carried,
-    Executor,
-    Link,
-    Rows,
-    Site,
-    executor,
-)
+from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Link, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
 
@@ -91,7 +83,7 @@ class _RowMajor:
     rows: Rows
 
     @property
-    def state(self) -> Carried:
+    def state(self) -> dict[str, Any]:
         return self.rows.state
 
     def inside(self, operand: int, start: int, stop: int) -> Tensor:
