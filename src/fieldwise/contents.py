@@ -11,9 +11,8 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-Attached = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]
+Attached = tuple[Callable[[str], object], Callable[[], list[str]], list[str]]
 
 
 def attach(package: str, file: str) -> Attached:
@@ -25,7 +24,7 @@ def attach(package: str, file: str) -> Attached:
     """
     homes = dict(_imports(Path(file).with_suffix(".pyi")))
 
-    def get(name: str) -> Any:
+    def get(name: str) -> object:
         if name not in homes:
             text = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(text, name=name, obj=sys.modules[package])

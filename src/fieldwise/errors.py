@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 
 class FieldwiseError(Exception):
@@ -61,12 +60,12 @@ class Refused(FieldwiseError):  # noqa: N818  (an answer, not a mistake)
         super().__init__(text)
         self.reasons = tuple(reasons) or (Reason("", "", text),)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Handed to another process as it is, whatever its class is made from."""
         return _unpickled, (type(self), self.args, self.__dict__)
 
 
-def _unpickled(kind: type[Refused], args: tuple[str, ...], state: dict[str, Any]) -> Refused:
+def _unpickled(kind: type[Refused], args: tuple[str, ...], state: dict[str, object]) -> Refused:
     error = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error

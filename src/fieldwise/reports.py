@@ -69,7 +69,7 @@ class Report:
         return import_module("fieldwise.views.reports")
 
 
-def _names(row: Any) -> tuple[str, ...]:
+def _names(row: object) -> tuple[str, ...]:
     """By what a row can be asked for."""
     own = [getattr(row, name, None) for name in ("name", "module")]
     return (*(name for name in own if name is not None), *getattr(row, "names", ()))

@@ -8,7 +8,7 @@ from fieldwise.errors import UsageError
 from fieldwise.graph.graph import Graph
 
 
-def graph_of(model: Any, example: Any) -> Graph:
+def graph_of(model: Any, example: object) -> Graph:
     """The model itself if it is a ``Graph``; else its capture on an example input, or its shape.
 
     Raises CaptureError where the model cannot be recorded, UsageError without an example.

@@ -214,7 +214,7 @@ def _from_factory(spec: str) -> nn.Module:
     return model.eval()
 
 
-def _import(spec: str, path: str) -> Any:
+def _import(spec: str, path: str) -> object:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:

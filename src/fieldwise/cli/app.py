@@ -20,7 +20,7 @@ from fieldwise.version import __version__
 class _Commands(TyperGroup):
     """The commands, whose usage errors are told in our words."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Any) -> object:
         """Run the command that was named."""
         try:
             return super().invoke(ctx)

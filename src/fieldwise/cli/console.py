@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -107,7 +107,7 @@ def show(view: RenderableType) -> None:
     Console(width=width, soft_wrap=width is not None).print(view)
 
 
-def show_json(data: Mapping[str, Any]) -> None:
+def show_json(data: Mapping[str, object]) -> None:
     """Print the data of a report."""
     from fieldwise.views import json
 

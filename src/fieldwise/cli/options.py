@@ -61,7 +61,7 @@ class Format(StrEnum):
 Style = Annotated[Format, typer.Option("--format", help="How to write the report.")]
 
 
-def renamed(**names: str) -> dict[str, Any]:
+def renamed(**names: str) -> dict[str, object]:
     """The settings of a command whose options are also known by older names: old='new'."""
     return {"token_normalize_func": lambda name: names.get(name, name)}
 
@@ -79,7 +79,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     }
 
     @wraps(command)
-    def flat(**given: Any) -> None:
+    def flat(**given: object) -> None:
         for name, group in groups.items():
             given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
         command(**given)

@@ -141,7 +141,7 @@ def _check(padding: Padding, repair: Repair | None, out: Path | None, *, wrap_va
         raise UsageError("--repair circular makes the boundaries periodic; omit --padding.")
 
 
-def _shifted_shape(model: Model, example: Any, wrt: str | None) -> Sequence[int]:
+def _shifted_shape(model: Model, example: object, wrt: str | None) -> Sequence[int]:
     """Of the input that is shifted."""
     if wrt is None:
         return model.shapes[0]
@@ -161,14 +161,14 @@ class _Periodic:
     axes: tuple[int, ...] | None
     valid: Valid
 
-    def repaired(self, model: Any, example: Any) -> Repaired:
+    def repaired(self, model: Any, example: object) -> Repaired:
         """The periodic copy, proven and measured."""
         from fieldwise.shift.repair import circular
 
         with progress("making the boundaries periodic"):
             return circular(model, example, axes=self.axes, valid=self.valid)
 
-    def copy(self, model: Any, example: Any) -> Any:
+    def copy(self, model: Any, example: object) -> object:
         """The periodic copy alone."""
         from fieldwise.shift.repair import periodic_copy
 
@@ -177,7 +177,7 @@ class _Periodic:
 
 
 def _prepared(
-    model: Any, example: Any, padding: Padding, repair: Repair | None, periodic: _Periodic
+    model: Any, example: object, padding: Padding, repair: Repair | None, periodic: _Periodic
 ) -> tuple[Any, Repaired | None]:
     """The model that is judged, and the repair that it comes from."""
     if repair is Repair.circular:
@@ -200,7 +200,7 @@ def _prepared(
 
 def _measured(
     model: Any,
-    example: Any,
+    example: object,
     certificates: Certificates,
     layers: Sequence[str] | None,
     *,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import index as as_integer
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 from fieldwise.axes import IndexSet, Region
 from fieldwise.axes.region import Sides
@@ -27,8 +27,8 @@ from fieldwise.reports import Report
 
 
 def receptive_fields(
-    model: Any,
-    example: Any = None,
+    model: object,
+    example: object = None,
     *,
     wrt: str | None = None,
     ignore_global: bool = False,

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
-from typing import Any
 
 from fieldwise.axes import EMPTY, IndexSet, Region
 from fieldwise.errors import UsageError
@@ -89,8 +88,8 @@ class Connections:
 
 
 def connections(
-    model: Any,
-    example: Any = None,
+    model: object,
+    example: object = None,
     *,
     layer: str | None = None,
     unit: int | None = None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from fieldwise.folding.report import Folded
@@ -12,7 +10,7 @@ from fieldwise.folding.run import fold_model
 
 def fold(
     model: nn.Module,
-    example: Any,
+    example: object,
     *,
     allow_graph: bool = False,
     merge: bool = True,

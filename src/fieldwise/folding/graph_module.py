@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
@@ -43,7 +43,7 @@ class GraphModule(nn.Module):
     """
 
     def __init__(
-        self, graph: Graph, steps: Sequence[ReplayStep], tree: Any, names: Mapping[int, str]
+        self, graph: Graph, steps: Sequence[ReplayStep], tree: object, names: Mapping[int, str]
     ) -> None:
         super().__init__()
         self._inputs = graph.inputs
@@ -77,7 +77,7 @@ class GraphModule(nn.Module):
         self._held[id(tensor)] = name
         return name
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> object:
         """Execute the calls; arguments are those of the captured model.
 
         What autocast does to the model it did when that was captured.
@@ -104,7 +104,7 @@ class GraphModule(nn.Module):
 
 
 def graph_module(
-    graph: Graph, made: Plan, changed: Iterable[Changed], tree: Any, names: Mapping[int, str]
+    graph: Graph, made: Plan, changed: Iterable[Changed], tree: object, names: Mapping[int, str]
 ) -> tuple[GraphModule, tuple[tuple[Changed, Tensor, Tensor | None], ...]]:
     """The folded graph as a module, and the rounded weights of every changed layer."""
     steps = [
@@ -178,7 +178,7 @@ def _with_weights(layer: Layer, node: Node, weight: Tensor, bias: Tensor | None)
     return _call(node, {"weight": weight, "bias": bias})
 
 
-def _call(node: Node, changes: Mapping[str, Any]) -> ReplayStep:
+def _call(node: Node, changes: Mapping[str, object]) -> ReplayStep:
     """The node's call with some arguments changed."""
     assert node.source is not None
     return ReplayStep(rebind(node.source, changes), node.operands, node.results)

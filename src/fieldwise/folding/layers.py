@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fieldwise.folding.calls import is_float, keeps_statistics
 from fieldwise.folding.refusal import Stays
 from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Ref
+from fieldwise.graph.ir import Kwargs, Node, Ref
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +28,8 @@ class Layer:
     number: int
     node: Node
     kind: str
-    weight: Any
-    bias: Any
+    weight: Tensor
+    bias: Tensor | None
     into: int
     out: int
     groups: int = 1
@@ -114,7 +118,7 @@ def check_forward(layer: Layer, *, shifts: bool) -> None:
         raise Stays(f"'{layer.name}' pads with zeros, which a shift would have to reach")
 
 
-def _each(value: Any, axes: int) -> tuple[int, ...]:
+def _each(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
     if isinstance(value, int):
         return (value,) * axes
     given = tuple(value)
@@ -171,7 +175,7 @@ def _batch_norm(graph: Graph, number: int, node: Node) -> Layer | None:
     return Layer(number, node, "batch_norm", given["weight"], given.get("bias"), 1, 1)
 
 
-def _constant(node: Node, given: dict[str, Any], *names: str) -> None:
+def _constant(node: Node, given: Kwargs, *names: str) -> None:
     for name in names:
         if isinstance(given.get(name), Ref):
             raise Stays(f"the {name} of '{node.results[0]}' derives from the input")

@@ -14,7 +14,7 @@ import numpy as np
 
 from fieldwise.folding.calls import Doubles, is_float, values
 from fieldwise.graph.calls import arguments, is_tensor, op_name
-from fieldwise.graph.ir import Node, Ref
+from fieldwise.graph.ir import Kwargs, Node, Ref
 
 Coefficient = float | Doubles
 
@@ -27,8 +27,8 @@ class Line:
     Line(scale=-2.0, shift=3.0)
     """
 
-    scale: Any = 1.0
-    shift: Any = 0.0
+    scale: Coefficient = 1.0
+    shift: Coefficient = 0.0
 
     __array_ufunc__ = None  # an array leaves it to the line
 
@@ -69,31 +69,31 @@ def line_of(node: Node) -> Line | None:
     return found if isinstance(found, Line) else None
 
 
-def _is_known(item: Any) -> bool:
+def _is_known(item: object) -> bool:
     real = isinstance(item, (Ref, int, float)) and not isinstance(item, bool)
     return item is None or real or (is_tensor(item) and is_float(item))
 
 
-def _term(item: Any) -> Any:
+def _term(item: object) -> object:
     if isinstance(item, Ref):
         return Line()
     return values(item) if is_tensor(item) else item
 
 
-def _constant(item: Any) -> Any:
+def _constant(item: object) -> Any:
     if isinstance(item, Line):
         raise TypeError("A product or a sum of lines is not looked at.")
     return item
 
 
-def _lerp(given: Mapping[str, Any]) -> Any:
+def _lerp(given: Kwargs) -> object:
     weight = given["weight"]
     if isinstance(given["self"], Line):
         return given["self"] * (1 - weight) + given["end"] * weight
     return given["end"] * weight + given["self"] * (1 - weight)
 
 
-FORMULAS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+FORMULAS: Mapping[str, Callable[[Kwargs], object]] = {
     "add": lambda given: given["self"] + given["other"] * given["alpha"],
     "rsub": lambda given: given["other"] - given["self"] * given["alpha"],
     **dict.fromkeys(("neg", "negative"), lambda given: -given["self"]),

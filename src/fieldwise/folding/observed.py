@@ -6,17 +6,18 @@ every ``argmax`` where it was.  So the real numbers that such are made of on the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fieldwise.capture.torch.running import is_inexact, run
 from fieldwise.capture.torch.tree import tensors_in
+from fieldwise.graph.ir import Args, Kwargs
 
 Tensors = tuple[Tensor, ...]
 
@@ -34,7 +35,7 @@ class Observed:
             scale what they read
     """
 
-    tree: Any
+    tree: object
     values: Tensors
     others: Tensors = ()
     made: Tensors = ()
@@ -51,7 +52,7 @@ class Observed:
         return (*self.values, *self.made, *self.placed)
 
 
-def observed(model: nn.Module, inputs: Any) -> Observed:
+def observed(model: nn.Module, inputs: object) -> Observed:
     """Run a model; a second time, where some of its outputs are whole numbers."""
     tree = run(model, inputs)
     outputs = [*tensors_in(tree)]
@@ -98,11 +99,11 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(
         self,
-        func: Any,
+        func: OpOverload,
         types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+        args: Args = (),
+        kwargs: Kwargs | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         read = [as_real(tensor) for tensor in _tensors((args, kwargs)) if is_inexact(tensor)]
         result = func(*args, **kwargs)
@@ -115,7 +116,7 @@ class _Watch(TorchDispatchMode):
         return result
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
+def _tensors(tree: object) -> Iterator[Tensor]:
     return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
 
 

@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from fieldwise.folding.candidates import Candidate, candidates
 from fieldwise.folding.labels import Labels, per_channel, pulled, pushed
@@ -77,7 +76,7 @@ class _Planner:
         self.why: dict[int, dict[Direction, str]] = defaultdict(dict)
         self.through_norms = False
         self.rises = False
-        self.refused: dict[Any, str] = {}
+        self.refused: dict[object, str] = {}
         self.refused_with = 0
 
     def run(self) -> Plan:

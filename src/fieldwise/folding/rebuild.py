@@ -8,7 +8,6 @@ control flow of the user's classes stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from fieldwise.folding.weights import Changed, norm_parameters
 
 
 def rebuilt(
-    modules: Modules, made: Plan, changed: Iterable[Changed], example: Any
+    modules: Modules, made: Plan, changed: Iterable[Changed], example: object
 ) -> tuple[nn.Module, tuple[tuple[Changed, Tensor, Tensor | None], ...]]:
     """A changed copy of the model; per layer, its rounded weight and bias."""
     copy = copied(modules.model)
@@ -77,7 +76,7 @@ def _change(
     return weight, bias
 
 
-def _written(model: nn.Module, paths: set[str], example: Any) -> set[str]:
+def _written(model: nn.Module, paths: set[str], example: object) -> set[str]:
     """Which of these modules return a tensor that the model writes to later, as in y += z.
 
     Seen by the tensors' version counters, in a run of a copy on the meta device.
@@ -85,7 +84,7 @@ def _written(model: nn.Module, paths: set[str], example: Any) -> set[str]:
     copy = copied(model).to("meta")
     returned: list[tuple[str, Tensor, int]] = []
 
-    def remember(path: str) -> Callable[[nn.Module, Any, Tensor], None]:
+    def remember(path: str) -> Callable[[nn.Module, object, Tensor], None]:
         return lambda _module, _args, out: returned.append((path, out, out._version))
 
     for path in paths:

@@ -18,7 +18,7 @@ from fieldwise.graph.calls import arguments
 from fieldwise.graph.ir import Node
 
 
-def slot(module: nn.Module, tensor: Any) -> str | None:
+def slot(module: nn.Module, tensor: object) -> str | None:
     """The name under which a module holds this very tensor as a Parameter."""
     found = (name for name, held in module._parameters.items() if held is tensor)
     return next(found, None)

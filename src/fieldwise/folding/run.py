@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +43,9 @@ class _Built:
     ops_saved: int
 
 
-def fold_model(model: Any, example: Any, *, allow_graph: bool, merge: bool, checks: int) -> Folded:
+def fold_model(
+    model: nn.Module, example: object, *, allow_graph: bool, merge: bool, checks: int
+) -> Folded:
     """See ``fieldwise.folding.fold``; no checks: not verified."""
     if example is None:
         check_model(model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +11,7 @@ from fieldwise.errors import UnsuitableError, UsageError
 from fieldwise.folding.verify import drawn
 
 
-def save(model: nn.Module, example: Any, out: Path) -> tuple[Path, Path]:
+def save(model: nn.Module, example: object, out: Path) -> tuple[Path, Path]:
     """Write ``out``.safetensors (the state_dict) and ``out``.pt2 (torch.export); their paths.
 
     Nothing is pickled into the first; tied weights are written once per name.
@@ -63,5 +62,5 @@ def _beside(out: Path, suffix: str) -> Path:
     return stem.with_name(stem.name + suffix)
 
 
-def _positional(inputs: Any) -> tuple[Any, ...]:
+def _positional(inputs: object) -> tuple[object, ...]:
     return inputs if type(inputs) is tuple else (inputs,)

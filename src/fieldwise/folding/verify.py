@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +43,9 @@ class DoubleTruth:
     blind:        why a comparison would say nothing, however it came out
     """
 
-    inputs: Any
+    inputs: object
     exact: Tensors
-    tree: Any
+    tree: object
     unfolded_rel: float
     others: Tensors = ()
     made: Tensors = ()
@@ -86,7 +85,7 @@ class DoubleTruth:
         return error | places
 
 
-def truth(model: nn.Module, example: Any, *, seed: int = 0) -> DoubleTruth:
+def truth(model: nn.Module, example: object, *, seed: int = 0) -> DoubleTruth:
     """Run copies of a model on inputs drawn from the example's statistics."""
     inputs = drawn(model, example, seed)
     own = observed(copied(model), inputs)
@@ -111,7 +110,7 @@ def truth(model: nn.Module, example: Any, *, seed: int = 0) -> DoubleTruth:
     )  # fmt: skip
 
 
-def _in(dtype: torch.dtype, model: nn.Module, inputs: Any) -> Observed | str:
+def _in(dtype: torch.dtype, model: nn.Module, inputs: object) -> Observed | str:
     """A run in another precision, or why there is none."""
     try:
         copy = copied(model)
@@ -141,7 +140,7 @@ def _where_finite(exact: Observed, own: Observed) -> Observed:
 
 
 def _blindness(
-    model: nn.Module, example: Any, exact: Observed, relative: float, seed: int
+    model: nn.Module, example: object, exact: Observed, relative: float, seed: int
 ) -> str | None:
     """Why a wrong model would look the same as a right one."""
     if _MARGIN * relative >= _USELESS:
@@ -169,7 +168,7 @@ def copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def drawn(model: nn.Module, example: Any, seed: int) -> Any:
+def drawn(model: nn.Module, example: object, seed: int) -> object:
     """Inputs like the example: its own values in another order, so that they stay in range.
 
     Where the example holds no values, or one throughout, they are normal; integers are kept.
@@ -195,7 +194,7 @@ def _varies(tensor: Tensor) -> bool:
     return bool((finite != finite[:1]).any())
 
 
-def _as(dtype: torch.dtype, tree: Any) -> Any:
+def _as(dtype: torch.dtype, tree: object) -> object:
     pairs = torch.complex128 if dtype == torch.float64 else torch.complex64
     return map_tensors(
         lambda t: t.to(pairs if t.is_complex() else dtype) if is_inexact(t) else t, tree

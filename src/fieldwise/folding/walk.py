@@ -21,7 +21,7 @@ def walked(first: Walk[T]) -> T:
     >>> walked(depth(100_000))
     100000
     """
-    stack: list[Walk[Any]] = [first]
+    stack: list[Walk[object]] = [first]
     found: Any = None
     error: Exception | None = None
     while stack:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from fieldwise.graph.ir import Node, Shape, Value
 from fieldwise.graph.text import graph_lines
@@ -30,7 +29,7 @@ class Graph:
     values: Mapping[str, Value]
     scopes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     output_names: tuple[str, ...] = ()
-    structure: Any = field(default=None, compare=False, repr=False)
+    structure: object = field(default=None, compare=False, repr=False)
     draws: bool = field(default=True, compare=False, repr=False)
     writes: bool = field(default=True, compare=False, repr=False)
 

@@ -76,7 +76,7 @@ def circular_conv(values: Samples, kernel: Samples, *, stride: int | Sequence[in
                 f"The stride {by} does not divide the axis of {size} samples; "
                 f"a periodic result needs one that does."
             )
-    starts: tuple[Any, ...] = (slice(None), *(slice(None, None, by) for by in strides))
+    starts = (slice(None), *(slice(None, None, by) for by in strides))
     result = np.zeros_like(values[starts].sum(0) * kernel.reshape(-1)[:1].sum())
     for tap in product(*map(range, kernel.shape[1:])):
         read = translate(values, [-k for k in tap])[starts]

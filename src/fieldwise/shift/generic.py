@@ -51,7 +51,7 @@ def redrawn(model: nn.Module, names: Collection[str], *, seed: int = 0) -> nn.Mo
     return result
 
 
-def settle(model: nn.Module, run: Callable[[], Any]) -> None:
+def settle(model: nn.Module, run: Callable[[], object]) -> None:
     """Let a generic model scale what it is given, as a trained one does.
 
     Statistics that were drawn blindly let activations grow from layer to layer, until a softmax
@@ -65,7 +65,7 @@ def settle(model: nn.Module, run: Callable[[], Any]) -> None:
     True
     """
 
-    def fit(module: Any, args: tuple[Any, ...]) -> None:
+    def fit(module: Any, args: tuple[Tensor, ...]) -> None:
         power = args[0].abs().square().mean() if args else 0.0
         if power:
             module.running_mean *= power**0.5

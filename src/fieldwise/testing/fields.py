@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -32,7 +31,7 @@ _UNITS = 6
 
 
 def field_outcome(
-    model: Any,
+    model: object,
     inputs: Inputs,
     *,
     variants: Sequence[nn.Module] = (),
@@ -176,7 +175,7 @@ def _pairs(pattern: np.ndarray, truth: Truth, name: str, number: int) -> str:
     return f"{', '.join(told)} ({int(pattern.sum())} in all)"
 
 
-def _place(index: int, shape: Any) -> str:
+def _place(index: int, shape: Sequence[int]) -> str:
     return ",".join(str(int(i)) for i in np.unravel_index(index, tuple(shape))) or "()"
 
 
@@ -231,7 +230,7 @@ def _unit(report: FieldReport, value: str, unit: tuple[int, ...]) -> Outcome:
 # -------------------------------------------------------------------- for users
 
 
-def check_field(model: nn.Module, *inputs: Any) -> Outcome:
+def check_field(model: nn.Module, *inputs: object) -> Outcome:
     """Hold the fields of a model against what is measured on it.
 
     Every output element is asked which input elements it depends on; the answer is compared with
@@ -247,7 +246,7 @@ def check_field(model: nn.Module, *inputs: Any) -> Outcome:
     return field_outcome(doubled(as_module(model)), in_full(model, inputs)).required()
 
 
-def check_reads(op: Any, *inputs: Any) -> Outcome:
+def check_reads(op: object, *inputs: object) -> Outcome:
     """Hold the rule of an op, given as a function of tensors, against what is measured on it.
 
     The same as ``check_field``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +15,7 @@ from fieldwise.testing.tiles import unlike
 _DRAWS = 3
 
 
-def fold_outcome(model: Any, inputs: Inputs) -> Outcome:
+def fold_outcome(model: object, inputs: Inputs) -> Outcome:
     """Whether a model folded without fieldwise's own check gives what the unfolded one gives.
 
     A model of which nothing is folded is 'refused', with the reasons for what stays.
@@ -50,7 +49,7 @@ def fold_outcome(model: Any, inputs: Inputs) -> Outcome:
     return Outcome("exact", f"{folded.report.folded} folded", compared)
 
 
-def check_fold(model: nn.Module, *inputs: Any) -> Outcome:
+def check_fold(model: nn.Module, *inputs: object) -> Outcome:
     """Hold a folded copy of a model against the model, in double precision.
 
     Raises AssertionError where they differ, and where nothing was compared.

@@ -38,7 +38,7 @@ ValuesByNumber = dict[int, Tensor]
 """Operands by number."""
 
 
-def check_kinds(op: Any, *inputs: Any) -> Outcome:
+def check_kinds(op: object, *inputs: object) -> Outcome:
     """Hold what an op's rule claims of its reads against the op, a function of these tensors.
 
     Raises AssertionError where a claim is false, and where none was made or could be tried.
@@ -409,7 +409,7 @@ def _geometry(site: KindSite, kind: Kind) -> Iterator[LawTrial]:
                 yield _unless(_alike(again, y), why)
 
 
-def _changed(site: KindSite, name: str, value: Any) -> Tensor | None:
+def _changed(site: KindSite, name: str, value: object) -> Tensor | None:
     """The result with another value of an argument; None where it reads otherwise then."""
     source = site.node.source
     assert source is not None
@@ -423,7 +423,7 @@ def _changed(site: KindSite, name: str, value: Any) -> Tensor | None:
     return y if same and tuple(y.shape) == site.shape else None
 
 
-def _others(value: Any) -> Iterator[Any]:
+def _others(value: object) -> Iterator[object]:
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, (int, float)):

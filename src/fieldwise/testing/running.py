@@ -19,11 +19,11 @@ Inputs = tuple[Tensor, ...]
 class Function(nn.Module):
     """A function of tensors, as a module."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., object]) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Tensor) -> object:
         """What the function gives."""
         return self.function(*inputs)
 
@@ -34,7 +34,7 @@ def as_module(model: Any) -> nn.Module:
     return module.eval()
 
 
-def doubled(tree: Any) -> Any:
+def doubled(tree: object) -> Any:
     """The same in double precision: float64 and complex128; other tensors as they are.
 
     >>> doubled((torch.ones(1), torch.ones(1, dtype=torch.int32)))[1].dtype
@@ -45,7 +45,7 @@ def doubled(tree: Any) -> Any:
     return map_tensors(in_double, tree)
 
 
-def in_full(model: Any, inputs: tuple[Any, ...]) -> Inputs:
+def in_full(model: object, inputs: tuple[object, ...]) -> Inputs:
     """What is checked on, in double precision: the inputs, with numbers in place of shapes.
 
     >>> [x.shape for x in in_full(abs, ((1, 3), torch.ones(2)))]
@@ -63,7 +63,7 @@ def run(model: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
         return {name: out.detach() for name, out in named_tensors(answer(model, inputs))}
 
 
-def answer(model: nn.Module, inputs: Inputs) -> Any:
+def answer(model: nn.Module, inputs: Inputs) -> object:
     """What the model returns, on copies of the inputs."""
     return model(*(x.clone() for x in inputs))
 

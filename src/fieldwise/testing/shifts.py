@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +38,7 @@ Runs = list[Tensor]
 """One output, per draw."""
 
 
-def shift_outcome(model: Any, inputs: Inputs, axis: int) -> Outcome:
+def shift_outcome(model: object, inputs: Inputs, axis: int) -> Outcome:
     """How both theorems along an axis of the first input compare with shifted inputs."""
     module = as_module(model)
     try:
@@ -277,7 +276,7 @@ def _equal(wanted: Iterable[Tensor], found: Runs) -> bool:
     return all(same(one, two) for one, two in zip(wanted, found, strict=True))
 
 
-def check_shift(model: nn.Module, *inputs: Any, axis: int = -1) -> Outcome:
+def check_shift(model: nn.Module, *inputs: object, axis: int = -1) -> Outcome:
     """Hold both theorems along an axis of the first input against shifted inputs.
 
     What is certified must hold; what is said to be broken by a known layer must be seen to be so.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from fieldwise.tile import streamed, tiled
 
 
 def streamed_outcome(
-    model: Any,
+    model: object,
     inputs: Inputs,
     axis: int,
     *,
@@ -29,14 +29,14 @@ def streamed_outcome(
     module = as_module(model)
     sizes = bands or dict.fromkeys((1, 2, inputs[0].shape[axis]))
 
-    def run(band: int) -> Any:
+    def run(band: int) -> object:
         made = streamed(module, inputs, axis=axis, band=band, global_ops=global_ops)
         return made(*(x.clone() for x in inputs))
 
     return _against_whole(module, inputs, {f"bands of {band}": band for band in sizes}, run)
 
 
-def tiled_outcome(model: Any, inputs: Inputs, axis: int) -> Outcome:
+def tiled_outcome(model: object, inputs: Inputs, axis: int) -> Outcome:
     """Whether two tiles, or as many as the network's grid asks for, give what the whole gives."""
     module = as_module(model)
     size = inputs[0].shape[axis]
@@ -45,7 +45,7 @@ def tiled_outcome(model: Any, inputs: Inputs, axis: int) -> Outcome:
         if not tile:
             continue
 
-        def run(step: int) -> Any:
+        def run(step: int) -> object:
             made = tiled(module, inputs, tile=step, axes=[axis % inputs[0].dim()])
             return made(*(x.clone() for x in inputs))
 
@@ -56,7 +56,7 @@ def tiled_outcome(model: Any, inputs: Inputs, axis: int) -> Outcome:
 
 
 def _against_whole(
-    module: nn.Module, inputs: Inputs, pieces: Mapping[str, int], run: Callable[[int], Any]
+    module: nn.Module, inputs: Inputs, pieces: Mapping[str, int], run: Callable[[int], object]
 ) -> Outcome:
     with torch.no_grad():
         whole = answer(module, inputs)
@@ -76,7 +76,7 @@ def _against_whole(
     return worst(found)
 
 
-def unlike(found: Any, wanted: Any) -> str | None:
+def unlike(found: object, wanted: object) -> str | None:
     """In what two answers differ, beyond rounding; None where they are alike."""
     if _form(found) != _form(wanted):
         return f"the outputs come as {_form(found)}, not as {_form(wanted)}"
@@ -91,7 +91,7 @@ def unlike(found: Any, wanted: Any) -> str | None:
     return None
 
 
-def _form(tree: Any) -> Any:
+def _form(tree: object) -> object:
     """The nesting of an answer: keys and kinds, without the tensors."""
     if isinstance(tree, Mapping):
         return {key: _form(item) for key, item in tree.items()}
@@ -104,7 +104,7 @@ def _form(tree: Any) -> Any:
 
 def check_streamed(
     model: nn.Module,
-    *inputs: Any,
+    *inputs: object,
     axis: int = -2,
     global_ops: Literal["refuse", "multipass"] = "refuse",
 ) -> Outcome:
@@ -120,6 +120,6 @@ def check_streamed(
     return streamed_outcome(module, given, axis, global_ops=global_ops).required()
 
 
-def check_tiled(model: nn.Module, *inputs: Any, axis: int = -1) -> Outcome:
+def check_tiled(model: nn.Module, *inputs: object, axis: int = -1) -> Outcome:
     """Hold a run in tiles along an axis against the whole; raises as ``check_streamed`` does."""
     return tiled_outcome(doubled(as_module(model)), in_full(model, inputs), axis).required()

@@ -214,7 +214,7 @@ def _some(size: int, most: int) -> np.ndarray:
     return np.array([0, *sorted(inner), size - 1])
 
 
-def _others(x: Tensor, index: Any, size: float, discrete: bool) -> Iterator[Any]:
+def _others(x: Tensor, index: Any, size: float, discrete: bool) -> Iterator[object]:
     """Other values to put in a place, so much larger or smaller."""
     value = x[index]
     if x.dtype is torch.bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -22,7 +22,7 @@ from fieldwise.tile.crops.targets import AnyCallable, PlannedModel
 
 def streamed(
     model: nn.Module,
-    example: Any,
+    example: object,
     *,
     axis: int = -2,
     band: int = 64,
@@ -68,8 +68,8 @@ def streamed(
 
 
 def tiled(
-    model: Callable[..., Any],
-    example: Any,
+    model: Callable[..., object],
+    example: object,
     *,
     tile: int | Sequence[int] | None = None,
     axes: Axes | None = None,
@@ -127,7 +127,7 @@ def tiled(
 
 
 def latency(
-    model: nn.Module, example: Any, *, axis: int | None = None, rate: float | Fraction | None = None
+    model: nn.Module, example: object, *, axis: int | None = None, rate: float | Fraction | None = None
 ) -> LatencyReport:
     """What a stream of live data takes: look-ahead and latency of every output, state and cost.
 
@@ -181,7 +181,7 @@ def _positive(rate: float | Fraction) -> Fraction:
 
 
 def plan_tiles(
-    model: Any, size: Any, *, tile: int | Sequence[int], axes: Axes | None = None
+    model: nn.Module, size: object, *, tile: int | Sequence[int], axes: Axes | None = None
 ) -> TilePlan:
     """The plan by which tiles of a large input give exactly what the whole gives, as data.
 
@@ -192,7 +192,7 @@ def plan_tiles(
 
 
 def suggest_tile(
-    model: nn.Module, size: Any, *, memory: int, axes: Axes | None = None
+    model: nn.Module, size: object, *, memory: int, axes: Axes | None = None
 ) -> tuple[int, ...]:
     """The largest tile, alike along all axes, whose crops hold at most ``memory`` bytes at once.
 

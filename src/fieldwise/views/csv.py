@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fieldwise.field.report import AxisField, Piece, Row
 from fieldwise.views.table import spelled
@@ -34,13 +34,13 @@ def render(rows: Sequence[Row], *, units: Mapping[str, UnitField] | None = None)
 
 def records(
     rows: Sequence[Row], *, units: Mapping[str, UnitField] | None = None
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The lines as records; one per row, and one per kind of its units."""
     return [line for row in rows for line in (_line(row, units), *_pieces(row))]
 
 
-def _line(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:
-    line: dict[str, Any] = {
+def _line(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, object]:
+    line: dict[str, object] = {
         "name": row.name,
         "op": row.op,
         "shape": "x".join(map(str, row.shape)),
@@ -59,10 +59,10 @@ def _line(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:
     return line | _of_unit(row) | _unit(row, units)
 
 
-def _pieces(row: Row) -> Iterator[dict[str, Any]]:
+def _pieces(row: Row) -> Iterator[dict[str, object]]:
     """A line per kind of units."""
     for piece in row.pieces:
-        line: dict[str, Any] = {"name": row.name, "units": spelled(piece.units)}
+        line: dict[str, object] = {"name": row.name, "units": spelled(piece.units)}
         for axis in piece.axes:
             line |= _axis(axis, "")
         line |= {"products": piece.products, "exact": _text(piece.exact), "why": piece.why}
@@ -71,11 +71,11 @@ def _pieces(row: Row) -> Iterator[dict[str, Any]]:
         yield line | _of_unit(piece)
 
 
-def _of_unit(found: Row | Piece) -> dict[str, Any]:
+def _of_unit(found: Row | Piece) -> dict[str, object]:
     return {} if found.of_unit is None else {"of_unit": "x".join(map(str, found.of_unit))}
 
 
-def _axis(axis: AxisField, prefix: str) -> dict[str, Any]:
+def _axis(axis: AxisField, prefix: str) -> dict[str, object]:
     line = {f"{prefix}{name}_{axis.axis}": _text(getattr(axis, name)) for name in _PER_AXIS}
     if axis.least is not None:
         line[f"{prefix}least_{axis.axis}"] = axis.least
@@ -85,11 +85,11 @@ def _axis(axis: AxisField, prefix: str) -> dict[str, Any]:
     return line
 
 
-def _unit(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:
+def _unit(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, object]:
     found = (units or {}).get(row.name)
     if found is None:
         return {}
-    line: dict[str, Any] = {
+    line: dict[str, object] = {
         "unit": "x".join(map(str, found.unit)),
         "region_count": found.count,
     }
@@ -99,5 +99,5 @@ def _unit(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:
     return line
 
 
-def _text(value: Any) -> Any:
+def _text(value: object) -> object:
     return str(value).lower() if isinstance(value, bool) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fieldwise.views.diagram_layout import DiagramLayout, Dot, Label, Mark, Stroke, arrange
 from fieldwise.views.plot_canvas import FAINT, GROUND, INK, MEDIUM, STRONG, new_figure
@@ -83,13 +83,13 @@ def _key(axes: Axes, marks: Collection[Mark]) -> None:
         x += 0.45 + len(meaning) * 0.07
 
 
-_LINES: dict[str, dict[str, Any]] = {
+_LINES: dict[str, dict[str, object]] = {
     "seen": {"color": STRONG, "linewidth": 1.3, "zorder": 2},
     "faint": {"color": FAINT, "linewidth": 0.7, "zorder": 1},
     "zero": {"color": STRONG, "linewidth": 1.0, "linestyle": (0, (2, 2)), "zorder": 2},
     "bracket": {"color": INK, "linewidth": 1.5, "zorder": 2, "capstyle": "projecting"},
 }
-_DOTS: dict[str, dict[str, Any]] = {
+_DOTS: dict[str, dict[str, object]] = {
     "seen": {"facecolor": STRONG, "edgecolor": STRONG},
     "plain": {"facecolor": FAINT, "edgecolor": MEDIUM, "linewidth": 0.6},
     "padding": {"facecolor": GROUND, "edgecolor": MEDIUM, "linewidth": 0.8},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fieldwise.field.report import AxisField, Piece, Row
 from fieldwise.views.json import document, entry, interval
@@ -18,13 +18,13 @@ def data(
     *,
     model: str | None,
     units: Mapping[str, UnitField] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """These rows of a report; ``units`` adds what units see, by the names of their rows."""
     layers = [layer(row) | _unit(row, units) for row in rows]
     return document(model=model, input={"shape": list(report.input.shape)}, layers=layers)
 
 
-def layer(row: Row) -> dict[str, Any]:
+def layer(row: Row) -> dict[str, object]:
     """One row.
 
     >>> from fractions import Fraction
@@ -49,20 +49,20 @@ def layer(row: Row) -> dict[str, Any]:
     return found | _more(row)
 
 
-def _piece(piece: Piece) -> dict[str, Any]:
+def _piece(piece: Piece) -> dict[str, object]:
     units = [[interval(run) for run in side.runs()] for side in piece.units]
     return {"units": units, **_numbers(piece), **_more(piece)}
 
 
-def _numbers(found: Row | Piece) -> dict[str, Any]:
+def _numbers(found: Row | Piece) -> dict[str, object]:
     """What a row and a piece say in any case."""
     per_axis = _per_axis(found.axes, *_LOCAL, "full")
     return per_axis | entry(found, "products", "exact", "why")
 
 
-def _more(found: Row | Piece) -> dict[str, Any]:
+def _more(found: Row | Piece) -> dict[str, object]:
     """What a row and a piece say only where there is something to say."""
-    more: dict[str, Any] = {}
+    more: dict[str, object] = {}
     if any(axis.least is not None for axis in found.axes):
         more |= _per_axis(found.axes, "least")
     if any(axis.past or axis.future for axis in found.axes):
@@ -74,13 +74,13 @@ def _more(found: Row | Piece) -> dict[str, Any]:
     return more
 
 
-def _per_axis(axes: Sequence[AxisField], *names: str) -> dict[str, Any]:
+def _per_axis(axes: Sequence[AxisField], *names: str) -> dict[str, object]:
     """Per name, the numbers of all axes."""
     entries = [entry(axis, *names) for axis in axes]
     return {name: [one[name] for one in entries] for name in names}
 
 
-def _unit(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:
+def _unit(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, object]:
     if units is None:
         return {}
     found = units.get(row.name)
@@ -89,8 +89,8 @@ def _unit(row: Row, units: Mapping[str, UnitField] | None) -> dict[str, Any]:
     return {"unit": list(found.unit), "region": _region(found)}
 
 
-def _region(seen: UnitField) -> dict[str, Any]:
-    region: dict[str, Any] = {
+def _region(seen: UnitField) -> dict[str, object]:
+    region: dict[str, object] = {
         "lo": list(seen.lo) if seen.count else None,
         "hi": list(seen.hi) if seen.count else None,
         "count": seen.count,

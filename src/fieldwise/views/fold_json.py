@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fieldwise.views.json import document, entry
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fieldwise.folding import FoldReport
 
 
-def data(report: FoldReport, *, model: str | None) -> dict[str, Any]:
+def data(report: FoldReport, *, model: str | None) -> dict[str, object]:
     """A report, with an entry per item."""
     verified = report.verify
     return document(

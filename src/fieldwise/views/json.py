@@ -16,12 +16,12 @@ SCHEMA = 1
 """The version of the form; a field that changes its meaning or goes makes it a new one."""
 
 
-def document(**fields: Any) -> dict[str, Any]:
+def document(**fields: object) -> dict[str, object]:
     """The data of a report, which begins with the version of its form."""
     return {"schema": SCHEMA, **fields}
 
 
-def text(data: Mapping[str, Any]) -> str:
+def text(data: Mapping[str, object]) -> str:
     """Data as JSON, with a line for every entry of a list of entries.
 
     >>> print(text({"schema": 1, "items": [{"name": "a"}, {"name": "b"}]}))
@@ -44,7 +44,7 @@ def number(value: Fraction | float | None) -> int | float | str | None:
     return value if value is not None and isfinite(value) else None
 
 
-def entry(found: object, *names: str) -> dict[str, Any]:
+def entry(found: object, *names: str) -> dict[str, object]:
     """These attributes of a value, as JSON has them; sequences become lists.
 
     >>> from types import SimpleNamespace
@@ -54,7 +54,7 @@ def entry(found: object, *names: str) -> dict[str, Any]:
     return {name: _value(getattr(found, name)) for name in names}
 
 
-def _value(found: Any) -> Any:
+def _value(found: object) -> object:
     if isinstance(found, (list, tuple)):
         return [_value(one) for one in found]
     return number(found) if isinstance(found, (float, Fraction)) else found

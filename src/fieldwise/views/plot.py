@@ -204,7 +204,7 @@ def _key(figure: Figure, panels: Sequence[FieldPanel]) -> None:
     from matplotlib.patches import Patch
 
     overlaps = any(len(panel.seen.products) > 1 for panel in panels)
-    marks: list[Any] = [
+    marks: list[object] = [
         Patch(
             facecolor=STRONG, label="seen" + (" (darker: by several products)" if overlaps else "")
         ),

@@ -6,7 +6,7 @@ matplotlib is imported where a figure is made, never on import.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fieldwise.errors import UsageError
 
@@ -51,7 +51,7 @@ def save(figure: Figure, path: Path) -> None:
     check_path(path)
     from matplotlib import rc_context
 
-    undated: dict[str, dict[str, Any]] = {
+    undated: dict[str, dict[str, object]] = {
         ".svg": {"Date": None},
         ".pdf": {"CreationDate": None},
     }

@@ -130,7 +130,7 @@ def _arrow(
     )  # fmt: skip
 
 
-def _share(value: Any, values: Any) -> Any:
+def _share(value: object, values: Any) -> Any:
     low, high = values.min(), values.max()
     return (value - low) / (high - low) if high > low else 0.0
 
@@ -138,7 +138,7 @@ def _share(value: Any, values: Any) -> Any:
 # -------------------------------------------------------------------- two axes
 
 
-def _images(values: Any, moved: Any, deltas: tuple[int, ...]) -> Figure:
+def _images(values: Any, moved: object, deltas: tuple[int, ...]) -> Figure:
     height = 1.6 + min(3.4 * values.shape[0] / values.shape[1], 6.0)
     figure = new_figure(WIDTH, height)
     figure.set_layout_engine("constrained", rect=(0, 0.4 / height, 1, 1 - 0.4 / height))

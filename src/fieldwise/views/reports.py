@@ -49,11 +49,11 @@ class ReportView:
     data: Callable[[Any], dict[str, Any]]
     entry: str
     table: Callable[[Any], RenderableType] | None = None
-    flat: Callable[[Any], list[dict[str, Any]]] | None = None
+    flat: Callable[[Any], list[dict[str, object]]] | None = None
     lines: Callable[[Any], str] = str
 
 
-def text(report: Any) -> str:
+def text(report: object) -> str:
     """The table as text, unbroken however wide it is, or the lines."""
     view = _view(report)
     if view.table is None:
@@ -63,7 +63,7 @@ def text(report: Any) -> str:
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
-def html(report: Any) -> str:
+def html(report: object) -> str:
     """The table or the lines as HTML."""
     view = _view(report)
     if view.table is None:
@@ -71,17 +71,17 @@ def html(report: Any) -> str:
     return markup.to_html(view.table(report))
 
 
-def data(report: Any) -> dict[str, Any]:
+def data(report: object) -> dict[str, object]:
     """The report as plain data."""
     return _view(report).data(report)
 
 
-def json(report: Any) -> str:
+def json(report: object) -> str:
     """The data as JSON text."""
     return writer.text(data(report))
 
 
-def records(report: Any) -> list[dict[str, Any]]:
+def records(report: object) -> list[dict[str, object]]:
     """The rows as flat records."""
     view = _view(report)
     if view.flat is not None:
@@ -89,11 +89,11 @@ def records(report: Any) -> list[dict[str, Any]]:
     return [dict(_flattened(entry, "")) for entry in view.data(report)[view.entry]]
 
 
-def _view(report: Any) -> ReportView:
+def _view(report: object) -> ReportView:
     return VIEWS[type(report).__name__]
 
 
-def _flattened(entry: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _flattened(entry: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
     for key, value in entry.items():
         if isinstance(value, Mapping):
             yield from _flattened(value, f"{prefix}{key}.")
@@ -104,40 +104,40 @@ def _flattened(entry: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any
 # -------------------------------------------------------------------- of each type
 
 
-def _field_data(report: FieldReport) -> dict[str, Any]:
+def _field_data(report: FieldReport) -> dict[str, object]:
     return field_json.data(report, tables.shown(report), model=report.model)
 
 
-def _field_records(report: FieldReport) -> list[dict[str, Any]]:
+def _field_records(report: FieldReport) -> list[dict[str, object]]:
     return csv.records(tables.shown(report))
 
 
-def _certificates_data(found: Certificates) -> dict[str, Any]:
+def _certificates_data(found: Certificates) -> dict[str, object]:
     shape = found.graph.shape(found.input)
     return shift_json.data(found.outputs, found.layers, model=None, source=found.input, shape=shape)
 
 
-def _records_of_axes(found: Certificates) -> list[dict[str, Any]]:
+def _records_of_axes(found: Certificates) -> list[dict[str, object]]:
     """A record per value and axis."""
     return [record for one in found.rows for record in _axis_records(one)]
 
 
-def _axis_records(found: Certificate) -> list[dict[str, Any]]:
+def _axis_records(found: Certificate) -> list[dict[str, object]]:
     axes = shift_json.value(found, output=False)["axes"]
     return [{"name": found.name, **dict(_flattened(axis, ""))} for axis in axes]
 
 
-def _certificate_data(found: Certificate) -> dict[str, Any]:
+def _certificate_data(found: Certificate) -> dict[str, object]:
     entry = shift_json.value(found, output=False)
     del entry["output"]
     return document(**entry)
 
 
-def _repair_data(found: Repaired) -> dict[str, Any]:
+def _repair_data(found: Repaired) -> dict[str, object]:
     return document(**shift_json.repair(found))
 
 
-def _fault_records(found: Checked) -> list[dict[str, Any]]:
+def _fault_records(found: Checked) -> list[dict[str, object]]:
     return [{"fault": fault} for fault in found.faults]
 
 

@@ -21,7 +21,7 @@ def data(
     measurement: Measurement | None = None,
     repaired: Repaired | None = None,
     disagreements: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The certificates, with an entry per value, the outputs first."""
     return document(
         model=model,
@@ -36,7 +36,7 @@ def data(
     )
 
 
-def measured(found: Measurement) -> dict[str, Any]:
+def measured(found: Measurement) -> dict[str, object]:
     """A measurement by itself, with an entry per value and axis."""
     about = ("verdict", "error", "eq_t", "randomised", "up_to_roll", "tolerance", "seed")
     return document(**entry(found, *about), measured=_measured(found))
@@ -51,7 +51,7 @@ def value(certificate: Certificate, *, output: bool) -> dict[str, Any]:
     }
 
 
-def _axis(axis: AxisCertificate) -> dict[str, Any]:
+def _axis(axis: AxisCertificate) -> dict[str, object]:
     interior = axis.interior
     return {
         **entry(axis, "axis", "size"),
@@ -68,13 +68,13 @@ def _axis(axis: AxisCertificate) -> dict[str, Any]:
     }
 
 
-def _measured(measurement: Measurement | None) -> list[dict[str, Any]] | None:
+def _measured(measurement: Measurement | None) -> list[dict[str, object]] | None:
     if measurement is None:
         return None
     return [entry(moved, *_MOVED) for moved in (*measurement.outputs, *measurement.layers)]
 
 
-def repair(repaired: Repaired) -> dict[str, Any]:
+def repair(repaired: Repaired) -> dict[str, object]:
     """What a repair did, and whether it succeeded."""
     before = repaired.before
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fieldwise.views.json import document, entry, interval
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
 
 
-def tile_plan(plan: TilePlan) -> dict[str, Any]:
+def tile_plan(plan: TilePlan) -> dict[str, object]:
     """A plan of tiles, with an entry per crop."""
     return document(
         **entry(plan, "shapes"),
@@ -32,7 +32,7 @@ def tile_plan(plan: TilePlan) -> dict[str, Any]:
     )
 
 
-def _tile(plan: TilePlan, tile: Tile) -> dict[str, Any]:
+def _tile(plan: TilePlan, tile: Tile) -> dict[str, object]:
     return {
         "reads": [[interval(found) for found in tile.reads[axis.axis]] for axis in plan.axes],
         "keeps": [
@@ -52,7 +52,7 @@ def _ranges(
     return [interval(slices[dim].indices(shape[dim])[:2]) for dim in dims]
 
 
-def stream_plan(plan: StreamPlan) -> dict[str, Any]:
+def stream_plan(plan: StreamPlan) -> dict[str, object]:
     """The plan of a streamed run, with an entry per value that is kept."""
     return document(
         **entry(plan, "band", "steps"),
@@ -62,12 +62,12 @@ def stream_plan(plan: StreamPlan) -> dict[str, Any]:
     )
 
 
-def run_certificate(found: RunCertificate) -> dict[str, Any]:
+def run_certificate(found: RunCertificate) -> dict[str, object]:
     """How equal a run from pieces is, with an entry per output."""
     return document(**_run_certificate(found))
 
 
-def _run_certificate(found: RunCertificate) -> dict[str, Any]:
+def _run_certificate(found: RunCertificate) -> dict[str, object]:
     return {
         **entry(found, "kind", "shapes"),
         "outputs": [entry(one, *_EQUALITY) for one in found.outputs],
@@ -76,12 +76,12 @@ def _run_certificate(found: RunCertificate) -> dict[str, Any]:
     }
 
 
-def job_plan(plan: JobPlan) -> dict[str, Any]:
+def job_plan(plan: JobPlan) -> dict[str, object]:
     """The plan of a job, with an entry per piece."""
     return document(**_job_plan(plan))
 
 
-def job(report: JobReport) -> dict[str, Any]:
+def job(report: JobReport) -> dict[str, object]:
     """A job, with an entry per piece."""
     certificate = report.certificate
     return document(
@@ -94,11 +94,11 @@ def job(report: JobReport) -> dict[str, Any]:
     )
 
 
-def _file(file: JobFile) -> dict[str, Any]:
+def _file(file: JobFile) -> dict[str, object]:
     return {"path": str(file.path), "axes": file.axes}
 
 
-def _job_plan(plan: JobPlan) -> dict[str, Any]:
+def _job_plan(plan: JobPlan) -> dict[str, object]:
     return {
         **entry(plan, "engine", "along", "step", "shape"),
         "outputs": [
@@ -118,12 +118,12 @@ def _job_plan(plan: JobPlan) -> dict[str, Any]:
     }
 
 
-def checked(found: Checked) -> dict[str, Any]:
+def checked(found: Checked) -> dict[str, object]:
     """A result held against its journal."""
     return document(path=str(found.path), **entry(found, "pieces", "faults"))
 
 
-def description(checks: Sequence[AxisCheck], *, model: str, source: str) -> dict[str, Any]:
+def description(checks: Sequence[AxisCheck], *, model: str, source: str) -> dict[str, object]:
     """What a description declares beside what the network needs, an entry per output and axis."""
     return document(model=model, source=source, axes=[entry(one, *_CHECK) for one in checks])
 

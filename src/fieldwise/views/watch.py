@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fieldwise.errors import UsageError
+
+if TYPE_CHECKING:
+    from fieldwise.tile.arrays import Readable
 
 Show = Callable[[float], None]
 """Takes the fraction that has been read."""
@@ -24,7 +27,7 @@ class Watched:
         self.shape, self.dtype = tuple(array.shape), array.dtype
         self._shown = -1
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: slice | tuple[slice, ...]) -> Any:
         found = self._array[index]
         percent = int(100 * fraction(index if isinstance(index, tuple) else (index,), self.shape))
         if percent != self._shown:
@@ -33,7 +36,7 @@ class Watched:
         return found
 
 
-def watched(array: Any, *, show: Show | None = None) -> Any:
+def watched(array: Readable, *, show: Show | None = None) -> Watched:
     """The same array for ``streamed``, ``tiled`` and whatever else reads slices one after another.
 
     array: anything with shape, dtype and slices; results are those for an array that is no tensor
@@ -57,7 +60,7 @@ def watched(array: Any, *, show: Show | None = None) -> Any:
     return Watched(array, show or _display())
 
 
-def fraction(index: Sequence[Any], shape: Sequence[int]) -> float:
+def fraction(index: Sequence[object], shape: Sequence[int]) -> float:
     """How far the end of a box is from the beginning of an array, in row-major order.
 
     >>> fraction((slice(None), slice(4, 8), slice(0, 5)), (2, 8, 10))

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
@@ -33,7 +32,7 @@ def as_recorded() -> Iterator[None]:
         yield
 
 
-def without_autocast() -> Any:
+def without_autocast() -> AbstractContextManager[None]:
     """A context in which autocast, switched on or not, casts nothing."""
     return torch._C._ExcludeDispatchKeyGuard(_KEYS)
 
@@ -61,7 +60,7 @@ def is_cast(func: OpOverload, device: torch.device) -> bool:
 
 
 @functools.cache
-def _key(device: torch.device) -> Any:
+def _key(device: torch.device) -> torch._C.DispatchKey:
     members = torch._C.DispatchKey.__members__
     named = {name.lower(): key for name, key in members.items()}
     return named.get(f"autocast{device.type}", torch._C.DispatchKey.AutocastCPU)
@@ -74,7 +73,7 @@ def cast_call(
     *,
     device: torch.device,
     cast: Callable[[Tensor, torch.dtype], Tensor],
-) -> tuple[Any, Args, dict[str, Any]]:
+) -> tuple[OpOverload, Args, dict[str, object]]:
     """The op that autocast calls instead, and its arguments, those made by ``cast`` among them.
 
     torch is asked, on stand-ins that take no memory.  Raises what autocast raises.
@@ -134,7 +133,7 @@ class _Asked(DispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.stands_for: dict[int, tuple[Tensor, Tensor]] = {}
-        self.answer: tuple[Any, Args, Mapping[str, Any]] | None = None
+        self.answer: tuple[OpOverload, Args, Mapping[str, object]] | None = None
 
     def stand_in(self, tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
         """A tensor that stands for another, in this dtype, without memory."""
@@ -142,7 +141,7 @@ class _Asked(DispatchMode):
         self.stands_for[id(new)] = new, tensor
         return new
 
-    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         if func in _CASTS:
             dtype = kwargs["dtype"] if "dtype" in kwargs else args[1]
             return self.stand_in(self.stands_for[id(args[0])][1], dtype, args[0].device)
@@ -160,7 +159,7 @@ class _Watch(DispatchMode):
         super().__init__()
         self.device, self.found = device, False
 
-    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         if is_cast(func, self.device):
             self.found = True
             raise _Answer

@@ -21,10 +21,10 @@ from fieldwise.graph.ir import Call
 class OutOfPlace:
     """An in-place op that leaves its arguments alone: it writes to copies and returns them."""
 
-    op: Callable[..., Any]
+    op: Callable[..., object]
     written: tuple[int, ...]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: object) -> object:
         """Run the op on copies of what it writes to."""
         copied = [a.clone() if n in self.written else a for n, a in enumerate(args)]
         return self.op(*copied, **kwargs)
@@ -49,10 +49,10 @@ class WriteThrough:
 class ResultPart:
     """One of the results of a view op that has several (split, unbind)."""
 
-    op: Callable[..., Any]
+    op: Callable[..., Sequence[object]]
     position: int
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: object) -> object:
         """That result alone."""
         return self.op(*args, **kwargs)[self.position]
 
@@ -62,7 +62,7 @@ def constant(value: Tensor) -> Tensor:
     return value
 
 
-def functional(op: TorchOp, func: OpOverload, args: Sequence[Any]) -> Any:
+def functional(op: TorchOp, func: OpOverload, args: Sequence[object]) -> Callable[..., object]:
     """The op that computes what an in-place op writes; the op itself where it writes nothing.
 
     In place, the result has the dtype of what is written to; a twin would promote mixed dtypes.
@@ -79,7 +79,7 @@ def functional(op: TorchOp, func: OpOverload, args: Sequence[Any]) -> Any:
 # -------------------------------------------------------------------- pickled calls
 
 
-def _operator(name: str) -> Any:
+def _operator(name: str) -> object:
     """The operator of torch of this name, as 'aten.conv2d.default'."""
     return attrgetter(name)(torch.ops)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +35,7 @@ from fieldwise.graph.ir import Args, Kwargs, Node, Ref, unknown
 from fieldwise.graph.verify import find_misfit, verify
 
 
-def capture(model: nn.Module, example: Any) -> Graph:
+def capture(model: nn.Module, example: object) -> Graph:
     """Record one run of ``model`` on inputs like ``example``; no arithmetic is done.
 
     ``example`` is a tensor, a tuple of positional inputs or a dict of keyword inputs, or shapes in
@@ -60,7 +59,7 @@ def capture(model: nn.Module, example: Any) -> Graph:
         return _captured(model, as_example(example, model))
 
 
-def _captured(model: nn.Module, example: Any) -> Graph:
+def _captured(model: nn.Module, example: object) -> Graph:
     state = named_state(model)
     _check(state, example)
     recorder = Recorder(model, state, _home(state, example))
@@ -89,7 +88,7 @@ def _captured(model: nn.Module, example: Any) -> Graph:
         raise our_fault(error, "after the model ran") from error
 
 
-def _finished(trace: Trace, example: Any, outputs: Sequence[tuple[str, int]]) -> Graph:
+def _finished(trace: Trace, example: object, outputs: Sequence[tuple[str, int]]) -> Graph:
     names = _input_names(len(trace.inputs), example)
     inputs = list(zip(names, trace.inputs, strict=True))
     graph = finish(trace.drafts, trace.shapes, trace.dtypes, inputs, outputs, trace.scopes)
@@ -119,12 +118,12 @@ def _without_misfits(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(map(fitting, graph.nodes)))
 
 
-def _outputs(recorder: Recorder, output: Any) -> tuple[list[tuple[str, int]], Any]:
+def _outputs(recorder: Recorder, output: object) -> tuple[list[tuple[str, int]], object]:
     """The values among what a model returned, by name, and what it returned with these numbered."""
     names = (name for name, _ in named_tensors(output))
     found: list[tuple[str, int]] = []
 
-    def place(tensor: Tensor) -> Any:
+    def place(tensor: Tensor) -> object:
         name, value = next(names), recorder.memory.value_of(tensor)
         if value is None:
             return tensor
@@ -135,7 +134,7 @@ def _outputs(recorder: Recorder, output: Any) -> tuple[list[tuple[str, int]], An
     return found, map_tensors(place, output)
 
 
-def _nothing_found(output: Any) -> str:
+def _nothing_found(output: object) -> str:
     """Why no output is described: there is none, or it is where outputs are not looked for."""
     for holder, tensor in find_hidden(output):
         if tensor is None or tensor.is_meta:
@@ -154,7 +153,7 @@ def check_made(state: NamedTensors) -> None:
         )
 
 
-def _check(state: NamedTensors, example: Any) -> None:
+def _check(state: NamedTensors, example: object) -> None:
     """Refuse what cannot be recorded, whatever the model does."""
     check_made(state)
     for name, tensor in named_tensors(example, "input"):
@@ -162,13 +161,13 @@ def _check(state: NamedTensors, example: Any) -> None:
             raise CaptureError(f"The input '{name}' is not a plain dense tensor; give it as one.")
 
 
-def _home(state: NamedTensors, example: Any) -> torch.device:
+def _home(state: NamedTensors, example: object) -> torch.device:
     """Where the model makes its own tensors: on the device of the input, or of the weights."""
     tensors = chain(named_tensors(example), state)
     return next((t.device for _, t in tensors if not t.is_meta), torch.device("cpu"))
 
 
-def _inputs(recorder: Recorder, example: Any) -> tuple[Args, Kwargs]:
+def _inputs(recorder: Recorder, example: object) -> tuple[Args, Kwargs]:
     stand_ins: dict[int, Tensor] = {}
 
     def adopt(tensor: Tensor) -> Tensor:
@@ -179,7 +178,7 @@ def _inputs(recorder: Recorder, example: Any) -> tuple[Args, Kwargs]:
     return placed(map_tensors(adopt, example))
 
 
-def _input_names(count: int, example: Any) -> list[str]:
+def _input_names(count: int, example: object) -> list[str]:
     if isinstance(example, Mapping):
         names = {id(tensor): name for name, tensor in reversed(list(named_tensors(example)))}
         first = dict.fromkeys(names[id(tensor)] for tensor in tensors_in(example))
@@ -187,7 +186,7 @@ def _input_names(count: int, example: Any) -> list[str]:
     return ["input"] if count == 1 else [f"input{number}" for number in range(count)]
 
 
-def _failure(recorder: Recorder, model: nn.Module, example: Any, error: Exception) -> str:
+def _failure(recorder: Recorder, model: nn.Module, example: object, error: Exception) -> str:
     trace = recorder.trace
     frame = trace.fault if trace.error is error and trace.fault else trace.frame
     where = f" {frame}" if frame.path else ""

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.overloads import tensors_of
 from fieldwise.graph.calls import bind, changed, op_name, replay
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Ref, Unknown
+from fieldwise.graph.ir import Kwargs, Node, Ref, Unknown
 from fieldwise.graph.kinds import Kind
 
 INF = float("inf")
@@ -42,7 +41,7 @@ class Execution:
     """
 
     name: str
-    args: Mapping[str, Any]
+    args: Kwargs
     derived: frozenset[str]
     run: Callable[[], list[Tensor]]
     shape: tuple[int, ...]
@@ -117,7 +116,7 @@ def _varying(shape: Sequence[int]) -> Tensor:
     return torch.full(tuple(shape), torch.nan)
 
 
-def _refers(arg: Any) -> bool:
+def _refers(arg: object) -> bool:
     return isinstance(arg, Ref) or (isinstance(arg, (list, tuple)) and any(map(_refers, arg)))
 
 

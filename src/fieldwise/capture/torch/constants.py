@@ -117,7 +117,7 @@ class Constants:
 
     # ---------------------------------------------------------------- running an op
 
-    def run(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def run(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """An op on constants alone."""
         tensors = tensors_of(args, kwargs)
         meta = [tensor.is_meta for tensor in tensors]
@@ -135,7 +135,7 @@ class Constants:
         self._note(func, args, kwargs, tensors, out)
         return out
 
-    def computed(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def computed(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """What torch computes; random numbers are drawn from our generators.
 
         Memory that the model leaves unset (``torch.empty``) holds zeros, not what happened to lie
@@ -145,12 +145,12 @@ class Constants:
         out = call(func, args, kwargs)
         return out.zero_() if op.unset else out
 
-    def at_home(self, args: Args, kwargs: Kwargs) -> tuple[Any, dict[str, Any]]:
+    def at_home(self, args: Args, kwargs: Kwargs) -> tuple[Any, dict[str, object]]:
         """The arguments with the meta device, where the input is, replaced by the home device."""
         return on_device(self.home, args, kwargs, only=META)
 
     def _note(
-        self, func: OpOverload, args: Args, kwargs: Kwargs, tensors: list[Tensor], out: Any
+        self, func: OpOverload, args: Args, kwargs: Kwargs, tensors: list[Tensor], out: object
     ) -> None:
         results = tuple(tensors_of((out,)))
         names = self.names(tensors)

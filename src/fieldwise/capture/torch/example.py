@@ -15,7 +15,7 @@ from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Args, Kwargs
 
 
-def as_example(example: Any, model: Any = None) -> Any:
+def as_example(example: object, model: object = None) -> object:
     """The example input: tensors, or tensors without data in place of shapes.
 
     example: a tensor, a tuple of positional or a dict of keyword inputs; or a shape (a tuple or
@@ -33,7 +33,7 @@ def as_example(example: Any, model: Any = None) -> Any:
     return _made(example, precision(model))
 
 
-def as_inputs(example: Any, model: Any = None) -> Any:
+def as_inputs(example: object, model: object = None) -> object:
     """The example input for a run: where shapes were given, normally distributed numbers."""
     dice = torch.Generator().manual_seed(0)
 
@@ -57,7 +57,7 @@ def meta_tensor(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Ten
     return torch.empty(tuple(shape), device="meta", dtype=dtype)
 
 
-def precision(model: Any) -> torch.dtype:
+def precision(model: object) -> torch.dtype:
     """The dtype of the first floating parameter or buffer; float32 where there is none.
 
     >>> precision(nn.Linear(1, 1).bfloat16()), precision(nn.ReLU())
@@ -69,7 +69,7 @@ def precision(model: Any) -> torch.dtype:
     return next((t.dtype for t in state if t.is_floating_point()), torch.float32)
 
 
-def _made(example: Any, dtype: torch.dtype) -> Any:
+def _made(example: Any, dtype: torch.dtype) -> object:
     """A tensor for every shape; what is none stays."""
     if _is_shape(example):
         sizes = tuple(int(size) for size in example)
@@ -88,7 +88,7 @@ def _made(example: Any, dtype: torch.dtype) -> Any:
     return example
 
 
-def _is_shape(example: Any) -> bool:
+def _is_shape(example: object) -> bool:
     return isinstance(example, (tuple, list)) and all(
         isinstance(size, Integral) and not isinstance(size, bool) for size in example
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
 
 from torch import nn
 
@@ -14,7 +13,7 @@ from fieldwise.graph.ir import Args, Kwargs
 _LONGEST = 120
 
 
-def check_model(model: Any) -> None:
+def check_model(model: object) -> None:
     """Raise UsageError, with the remedy, where a model is no torch module.
 
     >>> check_model(nn.ReLU)
@@ -27,7 +26,7 @@ one of it: ReLU(...).
         raise UsageError(f"A model is a torch.nn.Module, and this is {_told(model)}.")
 
 
-def _told(model: Any) -> str:
+def _told(model: object) -> str:
     kind = type(model).__name__
     if isinstance(model, type):
         return f"the class {model.__name__!r}; make one of it: {model.__name__}(...)"

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
@@ -26,7 +27,7 @@ RECORDING = threading.RLock()
 
 
 @contextmanager
-def kept(model: Any, *, parameters: bool = True) -> Iterator[None]:
+def kept(model: object, *, parameters: bool = True) -> Iterator[None]:
     """Put attributes of modules, content of buffers and gradients of parameters back at the end.
 
     So are the attributes of objects that modules hold, and the generators from which they draw.
@@ -42,7 +43,7 @@ def kept(model: Any, *, parameters: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def remembered(model: Any, *, parameters: bool = True) -> Iterator[None]:
+def remembered(model: object, *, parameters: bool = True) -> Iterator[None]:
     """Inside, ``kept`` costs little each time: what the model was is noted once."""
     with _entered(model, holders=1, parameters=parameters):
         yield
@@ -64,7 +65,7 @@ _kept: dict[int, _Kept] = {}
 
 @contextmanager
 def _entered(
-    model: Any, *, runs: int = 0, holders: int = 0, parameters: bool = False
+    model: object, *, runs: int = 0, holders: int = 0, parameters: bool = False
 ) -> Iterator[None]:
     if not isinstance(model, nn.Module):
         yield
@@ -153,9 +154,9 @@ class _Held:
 
     empty: list[Any] = field(default_factory=list)
     filled: list[Any] = field(default_factory=list)
-    generators: list[Any] = field(default_factory=list)
+    generators: list[object] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
-    arrays: list[Any] = field(default_factory=list)
+    arrays: list[NDArray[np.generic]] = field(default_factory=list)
 
 
 def _held(model: nn.Module) -> _Held:
@@ -193,7 +194,7 @@ def _held(model: nn.Module) -> _Held:
     return found
 
 
-def generators(model: nn.Module) -> list[Any]:
+def generators(model: nn.Module) -> list[object]:
     """The random generators that modules hold."""
     return _held(model).generators
 
@@ -230,7 +231,7 @@ _PROCESS = (torch.default_generator, random._inst, np.random.mtrand._rand)
 _LIBRARIES = frozenset((*sys.stdlib_module_names, "torch", "numpy"))
 
 
-def _noted_generator(generator: Any) -> Callable[[], None]:
+def _noted_generator(generator: object) -> Callable[[], None]:
     """What is returned puts a generator back, if it is none of the process."""
     if any(generator is shared for shared in _PROCESS):
         return _nothing
@@ -244,7 +245,7 @@ def _noted_generator(generator: Any) -> Callable[[], None]:
     return lambda: getattr(generator, write)(state)
 
 
-def _noted_array(array: np.ndarray[Any, Any]) -> Callable[[], None]:
+def _noted_array(array: NDArray[np.generic]) -> Callable[[], None]:
     if isinstance(array, np.memmap) or array.dtype.hasobject or not array.flags.writeable:
         return _nothing
     content = array.copy()

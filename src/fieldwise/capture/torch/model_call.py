@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +31,10 @@ class ModelCall:
     """
 
     model: nn.Module
-    example: Any
+    example: object
 
     @classmethod
-    def of(cls, model: nn.Module, example: Any) -> ModelCall:
+    def of(cls, model: nn.Module, example: object) -> ModelCall:
         """A call whose example may also be a shape, or shapes (see ``as_example``).
 
         Raises UsageError for what is no model, or no example.
@@ -74,7 +73,7 @@ class ModelCall:
             wanted = counted(len(self.inputs), "input")
             raise UsageError(f"The model takes {wanted} and was given {count}.")
 
-    def resized(self, shapes: Sequence[Sequence[int]]) -> Any:
+    def resized(self, shapes: Sequence[Sequence[int]]) -> object:
         """The example with tensors of these shapes, without data.
 
         Raises UsageError for too few or too many shapes.
@@ -96,7 +95,7 @@ class ModelCall:
         """Input ``number`` as the model takes it; see ``inputs.as_tensor``."""
         return as_tensor(x, self.device, self.inputs[number].dtype, own=own)
 
-    def run(self, given: Iterable[object], *, draws: bool = True, writes: bool = True) -> Any:
+    def run(self, given: Iterable[object], *, draws: bool = True, writes: bool = True) -> object:
         """What the model returns for copies of the given inputs; see ``running.forward``."""
         inputs = self._nested(self.cast(number, x, own=True) for number, x in enumerate(given))
         return forward(self.model, inputs, draws=draws, writes=writes)
@@ -109,7 +108,7 @@ class ModelCall:
         """The same model; the data of the example stay behind."""
         return ModelCall(self.model, self.resized(self.shapes))
 
-    def _nested(self, tensors: Iterable[object]) -> Any:
+    def _nested(self, tensors: Iterable[object]) -> object:
         """Tensors in the places of the example's."""
         twins = {id(like): x for like, x in zip(self.inputs, tensors, strict=True)}
         return map_tensors(lambda tensor: twins[id(tensor)], self.example)

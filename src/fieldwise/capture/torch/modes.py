@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -24,15 +22,15 @@ class DispatchMode(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(
-        self, func: OpOverload, types: Any, args: Args = (), kwargs: Any = None
-    ) -> Any:
+        self, func: OpOverload, types: object, args: Args = (), kwargs: Kwargs | None = None
+    ) -> object:
         return self.called(func, args, kwargs or {})
 
-    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """What the call gives; the mode is off meanwhile."""
         raise NotImplementedError
 
-    def taken_apart(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def taken_apart(self, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """What a composite operator gives, each operator within it handed to ``called``."""
         with self:
             return func.decompose(*args, **kwargs)

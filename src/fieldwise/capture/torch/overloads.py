@@ -45,7 +45,7 @@ class TorchOp:
     name: str
     plain: str
     arguments: tuple[str, ...]
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, object]
     writes: tuple[str, ...]
     updates: tuple[str, ...]
     draws: bool
@@ -72,7 +72,7 @@ class TorchOp:
         found = find_rule(self.name)
         return found[0] if found else self.plain
 
-    def bind(self, args: Args, kwargs: Kwargs) -> dict[str, Any]:
+    def bind(self, args: Args, kwargs: Kwargs) -> dict[str, object]:
         """Every argument by its name, defaults filled in."""
         bound = dict(self.defaults)
         bound.update(zip(self.arguments, args, strict=False))
@@ -237,7 +237,7 @@ def unknown_reads(call: OpCall, why: str) -> Reads:
 # -------------------------------------------------------------------- arguments of a call
 
 
-def tensors_of(args: Iterable[Any], kwargs: Kwargs = MappingProxyType({})) -> list[Tensor]:
+def tensors_of(args: Iterable[object], kwargs: Kwargs = MappingProxyType({})) -> list[Tensor]:
     """The tensors among the arguments of an op, which nests them one list deep."""
     found: list[Tensor] = []
     for value in (*args, *kwargs.values()):
@@ -248,7 +248,7 @@ def tensors_of(args: Iterable[Any], kwargs: Kwargs = MappingProxyType({})) -> li
     return found
 
 
-def results_of(out: Any) -> tuple[Tensor, ...]:
+def results_of(out: object) -> tuple[Tensor, ...]:
     """The tensors among the results of an op."""
     return (out,) if isinstance(out, Tensor) else tuple(tensors_of((out,)))
 
@@ -258,11 +258,11 @@ map_arguments = partial(change_arguments, Tensor)
 
 
 def split_arguments(
-    change: Callable[[Tensor], tuple[Any, Any]], args: Args, kwargs: Kwargs
-) -> tuple[tuple[Args, dict[str, Any]], tuple[Args, dict[str, Any]]]:
+    change: Callable[[Tensor], tuple[object, object]], args: Args, kwargs: Kwargs
+) -> tuple[tuple[Args, dict[str, object]], tuple[Args, dict[str, object]]]:
     """The arguments twice, with every tensor changed into the one and the other of a pair."""
 
-    def visit(value: Any) -> tuple[Any, Any]:
+    def visit(value: object) -> tuple[object, object]:
         if isinstance(value, Tensor):
             return change(value)
         if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
@@ -284,7 +284,7 @@ def on_device(
     kwargs: Kwargs,
     *,
     only: torch.device | None = None,
-) -> tuple[Args, dict[str, Any]]:
+) -> tuple[Args, dict[str, object]]:
     """The arguments with every device (only this one, if given) replaced."""
 
     def moved(found: torch.device) -> torch.device:

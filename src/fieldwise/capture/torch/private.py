@@ -45,7 +45,7 @@ class Dice(DispatchMode):
         self._seed = seed
         self._generators: dict[torch.device, torch.Generator] = {}
 
-    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """The op, which draws from our generators if it draws."""
         return self.draw(func, args, kwargs) if draws(func) else func(*args, **kwargs)
 
@@ -101,7 +101,7 @@ def _shared(device: torch.device) -> torch.Generator | None:
 
 
 @cache
-def _with_generator(func: OpOverload) -> Any:
+def _with_generator(func: OpOverload) -> OpOverload | None:
     """The overload that takes a generator beside what this one takes; None if there is none."""
     wanted = [a.name for a in func._schema.arguments]
     if "generator" in wanted:
@@ -116,7 +116,7 @@ def _with_generator(func: OpOverload) -> Any:
 
 
 def _like(fill: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def drawn(dice: Dice, like: Tensor, *bounds: Any, **kwargs: Any) -> Tensor:
+    def drawn(dice: Dice, like: Tensor, *bounds: object, **kwargs: Any) -> Tensor:
         made = torch.empty_like(like, **kwargs)
         span = (0, *bounds)[-2:] if bounds else ()
         return fill(made, *span, generator=dice.generator(made.device))
@@ -132,7 +132,7 @@ def _dropout(dice: Dice, x: Tensor, p: float, train: bool | None) -> tuple[Tenso
 
 
 _CPU = torch.device("cpu")
-_DRAWN: dict[Any, Callable[..., Any]] = {
+_DRAWN: dict[OpOverload, Callable[..., object]] = {
     aten.native_dropout.default: _dropout,
     aten.rand_like.default: _like(Tensor.uniform_),
     aten.randn_like.default: _like(Tensor.normal_),
@@ -153,7 +153,7 @@ class Private:
 
     def __init__(self, seed: int | None) -> None:
         self.dice = Dice(seed)
-        self.call: Callable[..., Any] | None = None
+        self.call: Callable[..., object] | None = None
         self._seed = seed
         self._dtypes: tuple[torch.dtype, torch.dtype] | None = None
 
@@ -171,7 +171,7 @@ class Private:
             own.set_state(_NUMPY.get_state())
         return own
 
-    def own(self, module: Any, name: str) -> Callable[..., Any]:
+    def own(self, module: object, name: str) -> Callable[..., object]:
         """Our own function in place of this one."""
         if module is nn.Module:
             return self.call or _SHARED[module, name]
@@ -182,7 +182,7 @@ class Private:
         if name.startswith("set_default"):
             return functools.partial(self._set_default, _SHARED[module, name])
         generator = self.dice.generator(_CPU)
-        functions: dict[str, Callable[..., Any]] = {
+        functions: dict[str, Callable[..., object]] = {
             "manual_seed": self.dice.manual_seed,
             "seed": lambda: self.dice.manual_seed(random.getrandbits(63)).initial_seed(),
             "initial_seed": generator.initial_seed,
@@ -191,7 +191,7 @@ class Private:
         }
         return functions[name]
 
-    def _set_default(self, function: Callable[..., Any], kind: Any) -> None:
+    def _set_default(self, function: Callable[..., object], kind: object) -> None:
         before = torch.get_default_dtype() if self._dtypes is None else self._dtypes[0]
         function(kind)
         self._dtypes = before, torch.get_default_dtype()
@@ -202,7 +202,7 @@ class Private:
             _SHARED[torch, "set_default_dtype"](self._dtypes[0])
 
 
-def call_module(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+def call_module(module: nn.Module, *args: object, **kwargs: object) -> object:
     """Run the hooks and the forward of a module."""
     return _SHARED[nn.Module, "_call_impl"](module, *args, **kwargs)
 
@@ -260,11 +260,11 @@ def _replace(change: int) -> None:
                 setattr(*place, _SHARED[place])
 
 
-def _either(module: Any, name: str) -> Callable[..., Any]:
+def _either(module: object, name: str) -> Callable[..., object]:
     """The function of the process, or our own on a thread that is inside."""
 
     @functools.wraps(getattr(module, name))
-    def either(*args: Any, **kwargs: Any) -> Any:
+    def either(*args: object, **kwargs: object) -> object:
         stack = getattr(_thread, "stack", None)
         function = stack[-1].own(module, name) if stack else _SHARED[module, name]
         return function(*args, **kwargs)
@@ -281,7 +281,7 @@ def _methods(module: ModuleType, shared: object) -> Iterator[tuple[ModuleType, s
 
 _PYTHON: random.Random = random._inst
 _NUMPY: np.random.RandomState = np.random.mtrand._rand
-_SHARED: dict[tuple[Any, str], Callable[..., Any]] = {
+_SHARED: dict[tuple[object, str], Callable[..., object]] = {
     (module, name): getattr(module, name)
     for module, name in (
         *_methods(random, _PYTHON),

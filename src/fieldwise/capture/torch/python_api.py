@@ -28,7 +28,9 @@ class PythonApi(TorchFunctionMode):
         self.recorder = recorder
         self._kind = recorder.constants.home.type
 
-    def __torch_function__(self, func: Any, types: Any, args: Args = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: object, types: object, args: Args = (), kwargs: Kwargs | None = None
+    ) -> object:
         if torch.is_autocast_enabled(self._kind):
             with self.recorder.autocast():
                 return self._answered(func, args, kwargs or {})
@@ -36,25 +38,27 @@ class PythonApi(TorchFunctionMode):
             return self._answered(func, args, kwargs or {})
         return ask_torch(func, args, kwargs or {})
 
-    def _answered(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    def _answered(self, func: object, args: Args, kwargs: Kwargs) -> object:
         if func in _ANSWERS:
             return _ANSWERS[func](self.recorder, func, *args, **kwargs)
         return ask_torch(func, args, kwargs)
 
 
-def _device(recorder: Recorder, func: Any, tensor: Tensor) -> torch.device:
+def _device(recorder: Recorder, func: object, tensor: Tensor) -> torch.device:
     device = ask_torch(func, (tensor,), {})
     return recorder.constants.home if device.type == "meta" else device
 
 
 def _is_on(kind: str) -> Callable[..., bool]:
-    def answer(recorder: Recorder, func: Any, tensor: Tensor) -> bool:
+    def answer(recorder: Recorder, func: object, tensor: Tensor) -> bool:
         return _device(recorder, Tensor.device.__get__, tensor).type == kind
 
     return answer
 
 
-def _new_tensor(recorder: Recorder, func: Any, tensor: Tensor, data: Any, **options: Any) -> Tensor:
+def _new_tensor(
+    recorder: Recorder, func: object, tensor: Tensor, data: object, **options: object
+) -> Tensor:
     options.setdefault("dtype", tensor.dtype)
     options.setdefault("device", _device(recorder, Tensor.device.__get__, tensor))
     return ask_torch(torch.tensor, (data,), options)
@@ -65,19 +69,21 @@ def _set_data(recorder: Recorder, func: Any, tensor: Tensor, data: Tensor) -> No
         recorder.rebind(func, tensor, data)
 
 
-def _values(recorder: Recorder, func: Any, tensor: Tensor, *args: Any, **options: Any) -> Any:
+def _values(recorder: Recorder, func: Any, tensor: Tensor, *args: Any, **options: object) -> object:
     if recorder.memory.entry(tensor) is not None:
         raise recorder.refuse_data(func.__name__)
     return ask_torch(func, (tensor, *args), options)
 
 
-def _indexed(recorder: Recorder, func: Any, tensor: Tensor, index: Any, *value: Any) -> Any:
+def _indexed(
+    recorder: Recorder, func: object, tensor: Tensor, index: Any, *value: object
+) -> object:
     """Lists of indices keep their values: torch would make tensors of them where the operand is.
 
     A constant mask becomes the indices where it is true, as torch has it, whose number is known.
     """
     several = _stands_for_a_tuple(index)
-    plain: list[Any] = []
+    plain: list[object] = []
     for item in map(_as_tensor, index if several else (index,)):
         if isinstance(item, Tensor) and item.dtype is torch.bool and item.dim():
             known = recorder.memory.entry(item) is None and not item.is_meta
@@ -88,7 +94,7 @@ def _indexed(recorder: Recorder, func: Any, tensor: Tensor, index: Any, *value: 
     return ask_torch(func, (tensor, plain[0] if single else tuple(plain), *value), {})
 
 
-def _stands_for_a_tuple(index: Any) -> bool:
+def _stands_for_a_tuple(index: object) -> bool:
     """As torch decides: a tuple, or a short list that holds more than numbers (x[[[0], [1]]])."""
     if not isinstance(index, list):
         return isinstance(index, tuple)
@@ -96,14 +102,14 @@ def _stands_for_a_tuple(index: Any) -> bool:
     return len(index) < _SHORT and any(isinstance(item, holds) for item in index)
 
 
-def _as_tensor(index: Any) -> Any:
+def _as_tensor(index: object) -> object:
     if not isinstance(index, (list, tuple, range)) or not _is_numbers(index):
         return index
     dtype = None if len(index) else torch.long
     return ask_torch(torch.tensor, (index,), {"dtype": dtype})
 
 
-def _is_numbers(index: Any) -> bool:
+def _is_numbers(index: object) -> bool:
     if isinstance(index, (list, tuple, range)):
         return all(map(_is_numbers, index))
     if isinstance(index, Tensor):
@@ -115,7 +121,7 @@ _SHORT = 32
 
 
 _Tensor: Any = Tensor  # whose attributes torch hands over as the functions that get and set them
-_ANSWERS: dict[Any, Callable[..., Any]] = {
+_ANSWERS: dict[object, Callable[..., object]] = {
     _Tensor.device.__get__: _device,
     _Tensor.is_cpu.__get__: _is_on("cpu"),
     _Tensor.is_cuda.__get__: _is_on("cuda"),

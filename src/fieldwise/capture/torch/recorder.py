@@ -76,7 +76,7 @@ class Recorder(CallRecorder):
 
     # ---------------------------------------------------------------- the dispatch
 
-    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """Stand-ins for the results of an op, which is recorded."""
         with torch._C.DisableTorchFunction():
             try:
@@ -99,7 +99,9 @@ class Recorder(CallRecorder):
             return self._cast(op, func, args, kwargs)
         return self._dispatch_as_given(op, func, args, kwargs)
 
-    def _dispatch_as_given(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def _dispatch_as_given(
+        self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs
+    ) -> object:
         if op.lends:
             args, kwargs = self._without_lenders(op, args, kwargs)
         if not any(map(self.memory.entry, tensors_of(args, kwargs))):
@@ -117,7 +119,7 @@ class Recorder(CallRecorder):
             return self._decompose(op, func, args, kwargs)
         return self._record(op, func, args, kwargs)
 
-    def _cast(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def _cast(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """An op under autocast: its arguments are cast, and so are those of the ops it is made of.
 
         What a composite op is made of is recorded only where some of that is cast.
@@ -148,7 +150,7 @@ class Recorder(CallRecorder):
         cast: Tensor = self._dispatch(torch.ops.aten.to.dtype, (tensor, dtype), {})
         return cast
 
-    def _constant(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def _constant(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         if op.writes and _loses_values(op, args, kwargs):
             return self._record(op, func, args, kwargs)
         if op.plain == "set" and _is_storage_on_meta(*args[1:2]) and not args[0].is_meta:
@@ -165,10 +167,10 @@ class Recorder(CallRecorder):
 
     def _without_lenders(
         self, op: TorchOp, args: Args, kwargs: Kwargs
-    ) -> tuple[Args, dict[str, Any]]:
+    ) -> tuple[Args, dict[str, object]]:
         """Constants in place of derived tensors that only lend their shape, dtype and device."""
 
-        def lent(value: Any) -> Any:
+        def lent(value: object) -> object:
             if not isinstance(value, Tensor) or self.memory.entry(value) is None:
                 return value
             home = self.constants.home
@@ -180,7 +182,7 @@ class Recorder(CallRecorder):
             {name: lent(v) if name in op.lends else v for name, v in kwargs.items()},
         )
 
-    def _decompose(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def _decompose(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """Record the ops that a composite op consists of; the op itself where that fails.
 
         Where torch insists that all tensors be on one device, constants count as derived.
@@ -213,7 +215,7 @@ class Recorder(CallRecorder):
         self.memory.value_of(out)
         return out
 
-    def _record_out(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def _record_out(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """Compute, then copy into the ``out=`` arguments."""
         plain = without_out(func)
         if plain is None:
@@ -239,7 +241,7 @@ class Recorder(CallRecorder):
 
     def _record_inplace_view(
         self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs
-    ) -> Any:
+    ) -> object:
         """``x.unsqueeze_(0)``: the tensor becomes a view of what it was."""
         if op.plain == "set":
             return self._record_set(op, func, args, kwargs)
@@ -256,7 +258,7 @@ class Recorder(CallRecorder):
 
     def _resized(
         self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs
-    ) -> tuple[Args, dict[str, Any]]:
+    ) -> tuple[Args, dict[str, object]]:
         """``x.resize_(…)`` as an as_strided: its size, strides and offset."""
         tensor = self._stand_in(args[0])
         found = ask_torch(func, (empty_twin(tensor), *args[1:]), kwargs)
@@ -310,6 +312,6 @@ def _loses_values(op: TorchOp, args: Args, kwargs: Kwargs) -> bool:
     return not any(t.is_meta for t in written) and any(t.is_meta for t in tensors_of(args, kwargs))
 
 
-def _is_storage_on_meta(source: Any = None) -> bool:
+def _is_storage_on_meta(source: object = None) -> bool:
     storages = (torch.UntypedStorage, torch.TypedStorage)
     return isinstance(source, storages) and source.device == META

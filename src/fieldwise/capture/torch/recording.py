@@ -55,7 +55,7 @@ class _Recorded(NamedTuple):
     meta_args: Args
     meta_kwargs: Kwargs
 
-    def call(self, target: Any) -> Call:
+    def call(self, target: object) -> Call:
         """The call that a node keeps."""
         return Call(target, self.args, self.kwargs)
 
@@ -85,7 +85,7 @@ class CallRecorder(DispatchMode):
 
     # ---------------------------------------------------------------- recording
 
-    def _record(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def _record(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         recorded = self._recorded(op, args, kwargs)
         out = self._run(op, func, recorded)
         results = results_of(out)
@@ -119,7 +119,7 @@ class CallRecorder(DispatchMode):
         stand_ins: list[tuple[Tensor, Tensor]] = []
         shape_of = self.trace.shapes
 
-        def refer(tensor: Tensor) -> tuple[Any, Tensor]:
+        def refer(tensor: Tensor) -> tuple[object, Tensor]:
             entry = self.memory.entry(tensor)
             if entry is None:
                 constants.append(tensor)
@@ -156,7 +156,7 @@ class CallRecorder(DispatchMode):
             raise self.refuse_data(op.plain)
         return self._run_on_zeros(op, func, recorded)
 
-    def _run_on_zeros(self, op: TorchOp, func: OpOverload, recorded: _Recorded) -> Any:
+    def _run_on_zeros(self, op: TorchOp, func: OpOverload, recorded: _Recorded) -> object:
         """The layout of the results of an op that has no kernel on the meta device."""
         constants = iter(recorded.constants)
 
@@ -221,7 +221,7 @@ class CallRecorder(DispatchMode):
         return reads
 
     def _attach(
-        self, func: OpOverload, out: Any, recorded: _Recorded, values: tuple[int, ...]
+        self, func: OpOverload, out: object, recorded: _Recorded, values: tuple[int, ...]
     ) -> None:
         """Remember the results: fresh memory, or views of an operand's."""
         for position, (result, value) in enumerate(zip(results_of(out), values, strict=True)):
@@ -265,7 +265,7 @@ class CallRecorder(DispatchMode):
 def _view(
     op: TorchOp,
     func: OpOverload,
-    out: Any,
+    out: object,
     recorded: _Recorded,
     reads: tuple[Read, ...],
     position: int,
@@ -285,12 +285,12 @@ def _view(
     )
 
 
-def _derives(argument: Any) -> bool:
+def _derives(argument: object) -> bool:
     """Whether an argument, or a part of it, is an operand."""
     parts = argument if isinstance(argument, (list, tuple)) else (argument,)
     return any(isinstance(part, Ref) for part in parts)
 
 
-def _parted(out: Any, shared: Tensor) -> Any:
+def _parted(out: object, shared: Tensor) -> object:
     """The results, with a tensor of its own for each that is this one, an operand or a result."""
     return map_arguments(lambda t: empty_twin(t) if t is shared else t, (out,), {})[0][0]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fieldwise.graph.ir import Read, Ref, Shape
+from fieldwise.graph.ir import Kwargs, Read, Ref, Shape
 from fieldwise.graph.kinds import UNKNOWN_KIND, Kind
 
 Reads = tuple[tuple[Read, ...], ...]
@@ -41,7 +41,7 @@ class OpCall:
     """
 
     op: str
-    args: dict[str, Any]
+    args: Kwargs
     operands: tuple[Shape, ...]
     results: tuple[Shape, ...]
     training: bool = False

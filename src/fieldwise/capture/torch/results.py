@@ -8,7 +8,6 @@ returns None where it does not know, or where the op will fail, and torch is ask
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ aten = torch.ops.aten
 META = torch.device("meta")
 
 
-def run_on_meta(func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+def run_on_meta(func: OpOverload, args: Args, kwargs: Kwargs) -> object:
     """The op's results as tensors on the meta device.  An error of torch's is the model's."""
     found = shortcut(func, args, kwargs)
     if found is not None:
@@ -57,16 +56,16 @@ def _like(x: Tensor) -> Tensor:
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=META)
 
 
-def _unary(x: Tensor, *options: Any, **named: Any) -> Tensor | None:
+def _unary(x: Tensor, *options: object, **named: object) -> Tensor | None:
     return _like(x) if x.is_floating_point() else None
 
 
-def _unary_in_place(x: Tensor, *options: Any, **named: Any) -> Tensor | None:
+def _unary_in_place(x: Tensor, *options: object, **named: object) -> Tensor | None:
     """The operand itself, if it may be written to: no two of its elements share memory."""
     return x if x.is_floating_point() and _dense(x) else None
 
 
-def _binary(x: Any, y: Any, **options: Any) -> Tensor | None:
+def _binary(x: object, y: object, **options: object) -> Tensor | None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         return None
     if not isinstance(y, Tensor):
@@ -75,7 +74,7 @@ def _binary(x: Any, y: Any, **options: Any) -> Tensor | None:
     return None if wide is None else _like(wide)
 
 
-def _binary_in_place(x: Tensor, y: Any, **options: Any) -> Tensor | None:
+def _binary_in_place(x: Tensor, y: object, **options: object) -> Tensor | None:
     if isinstance(y, Tensor):
         return x if _wider(x, y) is x else None
     return None if isinstance(y, complex) else _unary_in_place(x)
@@ -160,14 +159,14 @@ def _roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor 
     return _like(x) if fits and _dense(x) else None
 
 
-def _batch_norm(x: Tensor, *options: Any) -> Tensor | None:
+def _batch_norm(x: Tensor, *options: object) -> Tensor | None:
     per_channel = [option for option in options if isinstance(option, Tensor)]
     fits = x.dim() > 1 and all(option.shape == x.shape[1:2] for option in per_channel)
     return _like(x) if fits and _dense(x) else None
 
 
 def _layer_norm(
-    x: Tensor, shape: Sequence[int], weight: Tensor | None = None, *options: Any
+    x: Tensor, shape: Sequence[int], weight: Tensor | None = None, *options: object
 ) -> Tensor | None:
     fits = tuple(x.shape[x.dim() - len(shape) :]) == tuple(shape)
     same = weight is None or (weight.dtype == x.dtype and tuple(weight.shape) == tuple(shape))
@@ -196,8 +195,8 @@ def _attention(
     value: Tensor,
     mask: Tensor | None = None,
     dropout: float = 0.0,
-    *options: Any,
-    **named: Any,
+    *options: object,
+    **named: object,
 ) -> Tensor | None:
     """The CPU's kernel keeps the query's layout; torch's own answer is that of another kernel.
 
@@ -254,7 +253,7 @@ _UNARY = (
 )  # fmt: skip
 """One operand, and numbers; the result has its dtype where that is floating."""
 _BINARY = ("add", "sub", "mul", "div")
-SHORTCUTS: dict[Any, Callable[..., Tensor | None]] = {
+SHORTCUTS: dict[OpOverload, Callable[..., Tensor | None]] = {
     aten.conv2d.default: _conv2d,
     aten.adaptive_avg_pool2d.default: _adaptive_avg_pool2d,
     aten.batch_norm.default: _batch_norm,

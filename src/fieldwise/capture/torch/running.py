@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -28,7 +28,7 @@ def copied(model: nn.Module) -> nn.Module:
     """
     model = getattr(model, "_orig_mod", model)
     own = (one for one in generators(model) if isinstance(one, torch.Generator))
-    memo: dict[int, Any] = {id(one): one.clone_state() for one in own}
+    memo: dict[int, object] = {id(one): one.clone_state() for one in own}
     for module in model.modules():
         for held in (*vars(module).values(), *module._buffers.values()):
             if isinstance(held, Tensor) and not (held.is_leaf and is_strided(held)):
@@ -73,11 +73,11 @@ class InDouble(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Any,
-        types: Any,
-        args: Sequence[Any] = (),
+        func: Callable[..., Any],
+        types: object,
+        args: Sequence[object] = (),
         kwargs: Kwargs | None = None,
-    ) -> Any:
+    ) -> object:
         """The call with complex dtypes widened, and so what it made of no tensor."""
         wide = [_widened(arg) for arg in args]
         named = {name: _widened(arg) for name, arg in (kwargs or {}).items()}
@@ -89,18 +89,18 @@ class InDouble(TorchFunctionMode):
         return in_double(result) if is_made else result
 
 
-def _widened(argument: Any) -> Any:
+def _widened(argument: object) -> object:
     is_complex = isinstance(argument, torch.dtype) and argument.is_complex
     return torch.complex128 if is_complex else argument
 
 
-def run(model: nn.Module, inputs: Any) -> Any:
+def run(model: nn.Module, inputs: object) -> object:
     """A forward run from the same random state each time; see ``forward``."""
     with seeded():
         return forward(model, inputs)
 
 
-def forward(model: nn.Module, inputs: Any, *, draws: bool = True, writes: bool = True) -> Any:
+def forward(model: nn.Module, inputs: object, *, draws: bool = True, writes: bool = True) -> object:
     """One run without gradients, on a tensor, a tuple or a mapping; the model is kept as it was.
 
     So are the generators of the process: what the model seeds and draws comes from copies of them.

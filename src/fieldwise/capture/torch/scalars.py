@@ -7,7 +7,6 @@ sees lines there, so that it need not know of scalars; what it says is told of t
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor
 
@@ -50,12 +49,12 @@ def _is_scalar(call: OpCall, name: str) -> bool:
     return isinstance(call.args.get(name), (Ref, Tensor)) and not call.shape(name)
 
 
-def _counts(dims: Any) -> bool:
+def _counts(dims: object) -> bool:
     """Whether an argument names a dimension."""
     return isinstance(dims, int) or (isinstance(dims, (list, tuple)) and len(dims) > 0)
 
 
-def _as_line(arg: Any) -> Any:
+def _as_line(arg: object) -> object:
     return arg.reshape(1) if isinstance(arg, Tensor) else arg
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any
 
 import torch
 from torch import nn
@@ -55,12 +54,12 @@ def _uncompiled() -> Iterator[None]:
 # -------------------------------------------------------------------- module paths
 
 
-def _followed(model: nn.Module, recorder: Recorder) -> Callable[..., Any]:
+def _followed(model: nn.Module, recorder: Recorder) -> Callable[..., object]:
     """What a module that is called on this thread runs: the trace is told of it, hooks and all."""
     paths = {id(module): path for path, module in named_modules(model)}
     trace, value_of = recorder.trace, recorder.memory.value_of
 
-    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def call(module: nn.Module, *args: object, **kwargs: object) -> object:
         path = paths.get(id(module))
         trace.enter(path, training=module.training)
         try:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fieldwise.graph.names import distinct
 
 
-def named_tensors(tree: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def named_tensors(tree: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """The tensors of a nested output with the keys that lead to them, joined by dots.
 
     No name stands for two tensors: where other keys spell the same name, '#2' is put behind it.
@@ -28,7 +28,7 @@ def named_tensors(tree: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     yield from zip(names, (tensor for _, tensor in found), strict=True)
 
 
-def tensors_in(tree: Any) -> Iterator[Tensor]:
+def tensors_in(tree: object) -> Iterator[Tensor]:
     """The tensors of a nested output, in the order of ``named_tensors``."""
     if isinstance(tree, Tensor):
         yield tree
@@ -37,7 +37,7 @@ def tensors_in(tree: Any) -> Iterator[Tensor]:
         yield from tensors_in(item)
 
 
-def _spelled(tree: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def _spelled(tree: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(tree, Tensor):
         yield prefix or "output", tree
         return
@@ -45,7 +45,7 @@ def _spelled(tree: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
         yield from _spelled(item, f"{prefix}.{key}" if prefix else str(key))
 
 
-def find_hidden(tree: Any) -> Iterator[tuple[Any, Tensor | None]]:
+def find_hidden(tree: object) -> Iterator[tuple[object, Tensor | None]]:
     """What a nested output holds that no nesting known here shows: (holder, tensor).
 
     A tensor in a set or in an attribute of an object; None for an iterator, which has yet to run.
@@ -74,7 +74,7 @@ def is_nest(tree: object) -> bool:
     return known and not isinstance(tree, type)
 
 
-def items_of(tree: Any) -> Iterator[tuple[Any, Any]]:
+def items_of(tree: Any) -> Iterator[tuple[Any, object]]:
     """What a nesting holds, with its keys; nothing of what is none."""
     if isinstance(tree, Mapping):
         yield from tree.items()
@@ -86,7 +86,7 @@ def items_of(tree: Any) -> Iterator[tuple[Any, Any]]:
         yield from ((f.name, getattr(tree, f.name)) for f in dataclasses.fields(tree))
 
 
-def map_tensors(change: Callable[[Tensor], Any], tree: Any) -> Any:
+def map_tensors(change: Callable[[Tensor], object], tree: object) -> Any:
     """The same nesting with every tensor changed; other leaves are kept.
 
     >>> import torch
@@ -96,7 +96,9 @@ def map_tensors(change: Callable[[Tensor], Any], tree: Any) -> Any:
     return map_leaves(change, tree, Tensor)
 
 
-def map_leaves(change: Callable[[Any], Any], tree: Any, kinds: type | tuple[type, ...]) -> Any:
+def map_leaves(
+    change: Callable[[Any], object], tree: object, kinds: type | tuple[type, ...]
+) -> object:
     """The same nesting, of the same types, with every leaf of these kinds changed.
 
     >>> from collections import defaultdict
@@ -118,13 +120,13 @@ def map_leaves(change: Callable[[Any], Any], tree: Any, kinds: type | tuple[type
         filled = copy.copy(tree)
         filled[:] = changed.values()
         return filled
-    twin: Any = copy.copy(tree)
+    twin = copy.copy(tree)
     for name, value in changed.items():
         object.__setattr__(twin, name, value)
     return twin
 
 
-def _like_mapping(tree: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:
+def _like_mapping(tree: Mapping[object, object], changed: dict[object, object]) -> object:
     """A mapping of the same type (with its default factory, or its attributes).
 
     An attribute that is one of its items is changed with it.

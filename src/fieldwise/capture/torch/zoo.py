@@ -47,7 +47,7 @@ def torchvision_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
     if name.lower() not in models.list_models():
         raise unknown_model("torchvision", name, models.list_models())
     accepted = inspect.signature(models.get_model_builder(name)).parameters
-    options: dict[str, Any] = {"weights": None}
+    options: dict[str, object] = {"weights": None}
     if "weights_backbone" in accepted:
         options["weights_backbone"] = None
     with warnings.catch_warnings():
@@ -75,7 +75,7 @@ def timm_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
     return model, ((1, *size),)
 
 
-def example_inputs(shapes: Sequence[Shape], model: Any) -> tuple[torch.Tensor, ...]:
+def example_inputs(shapes: Sequence[Shape], model: object) -> tuple[torch.Tensor, ...]:
     """Tensors of these shapes, standing for inputs.
 
     They are of the types that an exported program was exported with, or of the model's precision.
@@ -118,11 +118,11 @@ def uninitialised() -> Iterator[None]:
 class _SkipRandomFills(TorchFunctionMode):
     def __torch_function__(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., object],
         types: Sequence[type],
         args: Args = (),
         kwargs: Kwargs | None = None,
-    ) -> Any:
+    ) -> object:
         kwargs = kwargs or {}
         if func in _RANDOM_FILLS:
             filled = args[0] if args else kwargs["tensor"]

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +44,7 @@ _DRAWS = 4
 
 def gradient_field(
     model: nn.Module,
-    example: Any,
+    example: object,
     layer: str | None,
     unit: tuple[int, ...],
     *,
@@ -68,7 +67,7 @@ class GradientProbe:
     ``example`` is as for ``capture``; the model is not modified, its weights are not looked at.
     """
 
-    def __init__(self, model: nn.Module, example: Any) -> None:
+    def __init__(self, model: nn.Module, example: object) -> None:
         self._prepare(capture(model, example))
 
     @classmethod

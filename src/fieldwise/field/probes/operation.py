@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.graph.calls import bind, changed, op_name, rebind, replay
-from fieldwise.graph.ir import Call, Node, Ref, Shape
+from fieldwise.graph.ir import Call, Kwargs, Node, Ref, Shape
 from fieldwise.graph.kinds import Kind
 
 
@@ -35,7 +34,7 @@ class Operation:
     op: str
     name: str
     call: Call
-    args: dict[str, Any]
+    args: Kwargs
     shapes: tuple[Shape, ...]
     reads: tuple[bool, ...]
     kinds: frozenset[Kind]
@@ -70,7 +69,7 @@ class Operation:
             raise UnknownDependence(f"{self.name} with parameters that depend on the input")
         return first
 
-    def run(self, constants: Callable[[Tensor], Tensor], **changes: Any) -> list[Tensor]:
+    def run(self, constants: Callable[[Tensor], Tensor], **changes: object) -> list[Tensor]:
         """The tensors that the op makes of its operands, of other constants and arguments."""
 
         def change(tensor: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -203,7 +202,7 @@ def _axes(op: Operation) -> int:
     return int(op.name.partition("pool")[2][0])
 
 
-def _per_axis(value: Any, axes: int) -> tuple[int, ...]:
+def _per_axis(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
     """A size argument, once per spatial axis."""
     if isinstance(value, int):
         return (value,) * axes

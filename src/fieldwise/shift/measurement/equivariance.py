@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd, inf, isfinite
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +116,7 @@ class Measurement(Report):
 
 def measure(
     model: nn.Module,
-    example: Any,
+    example: object,
     *,
     shift: Amount | Mapping[int, Amount] | None = None,
     axes: Axes | None = None,
@@ -318,7 +318,7 @@ def _rolled_alike(value: Tensor, wanted: Tensor, dim: int) -> Tensor:
     return min(rolls, key=lambda rolled: float((rolled - wanted).abs().max()))
 
 
-def _exact(shift: Amount) -> Any:
+def _exact(shift: Amount) -> Amount:
     return int(shift) if shift == int(shift) else shift
 
 

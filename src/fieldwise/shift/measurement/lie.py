@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +44,7 @@ class Lie:
 
 def lie_derivative(
     model: nn.Module,
-    example: Any,
+    example: object,
     *,
     axes: Axes | None = None,
     axis: Axes | None = None,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +43,7 @@ class Subject:
     def of(
         cls,
         model: nn.Module,
-        example: Any,
+        example: object,
         layers: str | Sequence[str],
         *,
         randomise: bool,
@@ -65,7 +64,7 @@ class Subject:
         other = ModelCall(copy, noise(given.example, seed=seed + 1))
         return cls(call, paths, returned(call, paths), returned(other, paths))
 
-    def run(self, inputs: Any) -> ReturnedValues:
+    def run(self, inputs: object) -> ReturnedValues:
         """What the model returns for other inputs."""
         return returned(ModelCall(self.call.model, inputs), self.paths)
 
@@ -77,8 +76,8 @@ def returned(call: ModelCall, paths: Sequence[str]) -> ReturnedValues:
     """
     found: dict[str, list[list[Tensor]]] = defaultdict(list)
 
-    def keep(path: str) -> Any:
-        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+    def keep(path: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(_module: nn.Module, _args: object, output: object) -> None:
             found[path].append([tensor.clone() for tensor in tensors_in(output)])
 
         return hook
@@ -105,7 +104,7 @@ def _as_pairs(value: Tensor) -> Tensor:
     return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
 
 
-def noise(example: Any, *, seed: int) -> Any:
+def noise(example: object, *, seed: int) -> object:
     """The like of an example, standard normal in float64 or complex128; integers are kept."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -167,7 +166,7 @@ def _spelled(returned: Mapping[str, list[list[Tensor]]]) -> list[tuple[str, Tens
     return found
 
 
-def shifted(inputs: Any, amount: Amount, axis: int, shape: tuple[int, ...]) -> Any:
+def shifted(inputs: object, amount: Amount, axis: int, shape: tuple[int, ...]) -> object:
     """Every real or complex tensor of the inputs' rank moved by ``amount`` along ``axis``."""
 
     def shift(tensor: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.constants import Constant, constant, is_flat, tensors
 from fieldwise.graph.ir import Along, Node, Read, Ref, Reshape, Separable, Shape
+from fieldwise.graph.tensors import TensorLike
 from fieldwise.graph.treatment import Treatment
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import Layout, moves, stays
@@ -56,7 +56,7 @@ def filling(node: Node) -> Constant | None:
     return Constant((), "a constant", np.asarray(source))
 
 
-def listed(frame: Frame) -> Iterator[Any]:
+def listed(frame: Frame) -> Iterator[TensorLike]:
     """The constant tensors that stand beside what derives from the input."""
     for name, tensor in tensors(arguments(frame.node)):
         if name in ("tensors", "self", "src") and tensor.numel():
@@ -109,7 +109,7 @@ def _is_asked(reads: Sequence[Read]) -> bool:
     return all(read.kind.combines == "asked" for read in reads)
 
 
-def _constant_reads(frame: Frame) -> Iterator[tuple[Any, list[Read]]]:
+def _constant_reads(frame: Frame) -> Iterator[tuple[TensorLike, list[Read]]]:
     """Every constant tensor of the call, and how the result reads it.
 
     Raises BreaksError where the rule of the op cannot tell.

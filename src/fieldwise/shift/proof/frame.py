@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import lcm
-from typing import Any
 
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Ref
+from fieldwise.graph.tensors import TensorLike
 from fieldwise.shift.proof.layout import (
     Dim,
     Layout,
@@ -49,7 +49,7 @@ class Frame:
             return self.layouts[number]
         return tuple(map(stays, self.graph.shape(self.node.operands[number])))
 
-    def shape_of(self, item: Any) -> tuple[int, ...]:
+    def shape_of(self, item: Ref | TensorLike) -> tuple[int, ...]:
         """The shape of an argument, an operand or a constant."""
         if isinstance(item, Ref):
             return self.graph.shape(self.node.operands[item.operand])

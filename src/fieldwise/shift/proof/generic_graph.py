@@ -15,7 +15,7 @@ from fieldwise.graph.constants import tensors
 from fieldwise.graph.graph import Graph
 
 
-def generic_graph(model: Any, example: Any) -> Graph:
+def generic_graph(model: Any, example: object) -> Graph:
     """As ``capture.graphs.graph_of``, which records a module; a ``Graph`` stays as it is."""
     graph = graph_of(model, example)
     if isinstance(model, Graph) or not hasattr(model, "named_parameters"):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fieldwise.axes import AxisMap, Border
-from fieldwise.graph.ir import Along
+from fieldwise.graph.ir import Along, Kwargs
 from fieldwise.graph.treatment import UNJUDGED
 from fieldwise.shift.proof.signal import Fault, Moving
 
@@ -24,7 +22,7 @@ class Reasons:
     """
 
     op: str
-    given: Mapping[str, Any]
+    given: Kwargs
     axis_size: int
 
     def __call__(self, condition: str, moving: Moving, along: Along | None) -> Fault:

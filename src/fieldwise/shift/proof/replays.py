@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -158,7 +157,7 @@ class _Constants:
             raise ValueError(f"the call of '{node.op}' is not recorded")
         return changed(node.source, _WIDENED, self._widened)
 
-    def _widened(self, item: Any) -> Any:
+    def _widened(self, item: Tensor | torch.device | torch.dtype) -> object:
         """A tensor, dtype or device in double precision, on the CPU; parameters are generic."""
         if isinstance(item, Tensor):
             return self._constant(item)

@@ -7,12 +7,11 @@ arguments and every operand, but for where the windows stand.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from fieldwise.graph.calls import arguments, is_tensor
-from fieldwise.graph.ir import Along, Read, Ref, Separable
+from fieldwise.graph.ir import Along, Kwargs, Read, Ref, Separable
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import Layout, movers, size_of
 from fieldwise.shift.proof.signal import Moving, SignalDigit
@@ -102,9 +101,7 @@ def _passes_on(frame: Frame, read: Read) -> bool:
     )
 
 
-def _done(
-    frame: Frame, given: Mapping[str, Any], digit: Moving, where: tuple[int, int, int]
-) -> Hashable:
+def _done(frame: Frame, given: Kwargs, digit: Moving, where: tuple[int, int, int]) -> Hashable:
     """What was done to which signals, but for where their windows stand."""
     phase = digit.at % digit.grain if any(_is_table(value) for value in given.values()) else 0
     return (
@@ -113,13 +110,13 @@ def _done(
     )  # fmt: skip
 
 
-def _is_table(value: Any) -> bool:
+def _is_table(value: object) -> bool:
     """Whether a constant may differ between positions, so that it matters where a window stands."""
     items = value if isinstance(value, (list, tuple)) else [value]
     return any(is_tensor(item) and item.numel() > 1 for item in items)
 
 
-def _argument(frame: Frame, value: Any, at: int) -> Hashable:
+def _argument(frame: Frame, value: object, at: int) -> Hashable:
     if isinstance(value, Ref):
         return _operand(frame, value.operand, at)
     if is_tensor(value):

@@ -9,10 +9,9 @@ the reason.  Whether it breaks the value for good is asked of numbers too (``wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import lcm
-from typing import Any
 
 from fieldwise.axes import Border
 from fieldwise.collecting import uncollected
@@ -36,8 +35,8 @@ from fieldwise.shift.proof.verdict import axis_certificate, is_claimed
 
 
 def certify(
-    model: Any,
-    example: Any = None,
+    model: object,
+    example: object = None,
     *,
     wrt: str | None = None,
     axes: Axes | None = None,
@@ -97,7 +96,7 @@ def _refuted(
     source: Value,
     states: Mapping[int, Mapping[str, ProofState]],
     values: Sequence[str],
-    example: Any,
+    example: object,
 ) -> frozenset[tuple[str, int]]:
     """The values that would be called broken, and the axes, of which numbers show the contrary.
 
@@ -227,7 +226,7 @@ def _shifted(node: Node, operands: Mapping[int, ProofState]) -> int:
     })  # fmt: skip
 
 
-def _inherited(states: Any) -> Iterator[Fault]:
+def _inherited(states: Iterable[ProofState]) -> Iterator[Fault]:
     """What has been broken already, among the operands of a node."""
     for state in states:
         if isinstance(state, Lost):

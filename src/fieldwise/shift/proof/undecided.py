@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.constants import constant, is_flat, tensors
 from fieldwise.graph.ir import Node
+from fieldwise.graph.tensors import TensorLike
 from fieldwise.graph.treatment import CONTRACTIONS, POINTWISE, treatment
 from fieldwise.shift.proof.reasons import ABSOLUTE, ORDERED, PICKED
 from fieldwise.shift.proof.signal import Fault
@@ -99,5 +99,5 @@ def _may_undo(node: Node, shifted: int) -> bool:
     )
 
 
-def _constants(node: Node) -> Iterator[Any]:
+def _constants(node: Node) -> Iterator[TensorLike]:
     return (tensor for _, tensor in tensors(arguments(node)))

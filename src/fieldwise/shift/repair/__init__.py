@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 
@@ -26,7 +25,7 @@ from fieldwise.shift.repair.report import Repaired as Repaired
 
 def circular(
     model: nn.Module,
-    example: Any,
+    example: object,
     *,
     axes: Axes | None = None,
     interpolation: Interpolation = "wrap",
@@ -63,7 +62,7 @@ def circular(
 
 def periodic_copy(
     model: nn.Module,
-    example: Any,
+    example: object,
     *,
     axes: Axes | None = None,
     interpolation: Interpolation = "wrap",
@@ -77,7 +76,7 @@ def periodic_copy(
     return copy
 
 
-def antialias(model: nn.Module, example: Any, *, taps: int = 3, shift: int = 1) -> Repaired:
+def antialias(model: nn.Module, example: object, *, taps: int = 3, shift: int = 1) -> Repaired:
     """A copy that blurs before it subsamples (Zhang 2019), measured before and after.
 
     Strided convolutions and pools become dense ones and a binomial low-pass at their stride.  The
@@ -105,7 +104,7 @@ def antialias(model: nn.Module, example: Any, *, taps: int = 3, shift: int = 1) 
     return Repaired(copy, changes(copy, example), after, before)
 
 
-def polyphase(model: nn.Module, example: Any, *, valid: Valid = "keep") -> Repaired:
+def polyphase(model: nn.Module, example: object, *, valid: Valid = "keep") -> Repaired:
     """A copy that keeps the strongest polyphase component at every stride (Chaman 2021).
 
     With the periodic boundaries that this needs, and which it makes, the copy is exactly invariant
@@ -136,7 +135,9 @@ def polyphase(model: nn.Module, example: Any, *, valid: Valid = "keep") -> Repai
     return Repaired(copy, changes(copy, example), measurement, proof=reasons)
 
 
-def _checked(copy: nn.Module, example: Any, chosen: Sequence[bool], shift: int | None) -> Repaired:
+def _checked(
+    copy: nn.Module, example: object, chosen: Sequence[bool], shift: int | None
+) -> Repaired:
     """The one place where an exact repair is judged: by measurement and by proof.
 
     Several inputs are shifted together, where a certificate is about one.
@@ -150,15 +151,15 @@ def _checked(copy: nn.Module, example: Any, chosen: Sequence[bool], shift: int |
     return Repaired(copy, changes(copy, example), measurement, proof=proof)
 
 
-def _rank(example: Any) -> int:
+def _rank(example: object) -> int:
     return next(tensor.dim() for tensor in tensors_in(example))
 
 
-def _first_axis(example: Any) -> int:
+def _first_axis(example: object) -> int:
     return min(2, _rank(example) - 1)
 
 
-def _spatial_axes(example: Any, axes: Axes | None) -> tuple[bool, ...]:
+def _spatial_axes(example: object, axes: Axes | None) -> tuple[bool, ...]:
     first, rank = _first_axis(example), _rank(example)
     chosen = () if axes is None else chosen_axes(axes, rank)
     for axis in chosen:

@@ -18,16 +18,16 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fieldwise.capture.torch import capture, check_model
 from fieldwise.capture.torch.running import copied
+from fieldwise.graph.ir import Args, Kwargs
 from fieldwise.shift.repair.calls import AnyFunction, FunctionCall, known_call
 from fieldwise.shift.repair.forwards import check, made_class, recipe
 from fieldwise.shift.repair.report import Change
@@ -37,7 +37,7 @@ class AdaptedRun(ABC):
     """One run of an adapted model: sees every known call, and may keep what the run decided."""
 
     @abstractmethod
-    def rewrite(self, call: FunctionCall) -> Any:
+    def rewrite(self, call: FunctionCall) -> object:
         """What to compute instead of ``call.run()``."""
 
 
@@ -139,7 +139,7 @@ def listening() -> Iterator[Heard]:
         _ACTIVE.heard = None
 
 
-def changes(model: nn.Module, example: Any) -> tuple[Change, ...]:
+def changes(model: nn.Module, example: object) -> tuple[Change, ...]:
     """What an adapted model rewrites in one run in eval mode, without any arithmetic.
 
     Raises CaptureError where the model cannot be recorded.
@@ -175,8 +175,8 @@ class _Mode(TorchFunctionMode):
         self,
         func: AnyFunction,
         types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+        args: Args = (),
+        kwargs: Kwargs | None = None,
+    ) -> object:
         call = known_call(func, args, kwargs or {})
         return func(*args, **(kwargs or {})) if call is None else self._session.rewrite(call)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import reduce
 from math import comb, prod
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
@@ -46,7 +45,7 @@ class Antialiased(Adaptation):
 class _Session(AdaptedRun):
     taps: int
 
-    def rewrite(self, call: FunctionCall) -> Any:
+    def rewrite(self, call: FunctionCall) -> object:
         """Strided windows; pools that return indices are left alone."""
         found = strided(call)
         if found is None or call.gives_indices:

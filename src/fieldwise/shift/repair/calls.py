@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
+
+from fieldwise.graph.ir import Args, Kwargs
 
 AnyFunction = Callable[..., Any]
 Family = dict[AnyFunction, int]
@@ -62,17 +64,17 @@ class FunctionCall:
     """A call of a known function: its arguments by name, those that were given."""
 
     func: AnyFunction
-    given: Mapping[str, Any]
+    given: Kwargs
 
     def __getitem__(self, name: str) -> Any:
         return self.given[name]
 
-    def get(self, name: str, default: Any) -> Any:
+    def get(self, name: str, default: object) -> Any:
         """An argument, or what it is where it was not given (None counts as not given)."""
         found = self.given.get(name)
         return default if found is None else found
 
-    def sizes(self, name: str, count: int, default: Any) -> tuple[int, ...]:
+    def sizes(self, name: str, count: int, default: object) -> tuple[int, ...]:
         """An argument that holds one integer per spatial axis, or one for all.
 
         >>> FunctionCall(torch.conv2d, {"stride": 2}).sizes("stride", 2, 1)
@@ -90,7 +92,7 @@ class FunctionCall:
         """Whether it is a pool that also returns where in its operand the maxima stand."""
         return self.func in _INDEXED or bool(self.get("return_indices", False))
 
-    def but(self, **changes: Any) -> FunctionCall:
+    def but(self, **changes: object) -> FunctionCall:
         """The same call with some arguments changed."""
         return replace(self, given={**self.given, **changes})
 
@@ -100,9 +102,7 @@ class FunctionCall:
         return self.func(given.pop("input"), **given)
 
 
-def known_call(
-    func: AnyFunction, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> FunctionCall | None:
+def known_call(func: AnyFunction, args: Args, kwargs: Kwargs) -> FunctionCall | None:
     """The call with its arguments by name; None for a function that is not one of these.
 
     >>> call = known_call(F.pad, (torch.zeros(2), (1, 1)), {"mode": "constant"})

@@ -29,7 +29,7 @@ class Prefixed(Protocol):
         """What stands before the names of the classes."""
 
 
-Running = Callable[[Any, nn.Module], AbstractContextManager[None]]
+Running = Callable[[object, nn.Module], AbstractContextManager[None]]
 
 
 def check(path: str, module: nn.Module) -> None:
@@ -53,7 +53,7 @@ def check(path: str, module: nn.Module) -> None:
         )
 
 
-def _keeps_modules(forward: Any) -> bool:
+def _keeps_modules(forward: object) -> bool:
     """Whether a function reaches modules or tensors that a deep copy does not replace."""
     if not isinstance(forward, types.FunctionType):
         return False
@@ -72,7 +72,7 @@ def made_class(origin: Any, adaptations: tuple[Prefixed, ...], running: Running)
     """
     prefix = "".join(adaptation.prefix for adaptation in reversed(adaptations))
 
-    def reduce(self: nn.Module, protocol: Any) -> Any:
+    def reduce(self: nn.Module, protocol: Any) -> object:
         """Classes made here cannot be imported: pickle what they are made from."""
         make, _, *state = cast("tuple[Any, ...]", nn.Module.__reduce_ex__(self, protocol))
         assert make is copyreg.__newobj__  # type: ignore[attr-defined]
@@ -88,13 +88,13 @@ def made_class(origin: Any, adaptations: tuple[Prefixed, ...], running: Running)
     return type(prefix + origin.__name__, (origin,), members)
 
 
-def recipe(made: Any) -> tuple[Any, tuple[Any, ...]]:
+def recipe(made: type[nn.Module]) -> tuple[Any, tuple[Any, ...]]:
     """The class that can be imported, and the adaptations from the innermost on."""
     found: tuple[Any, tuple[Any, ...]] = vars(made).get("_made_from", (made, ()))
     return found
 
 
-def _blank(origin: Any, adaptations: tuple[Prefixed, ...], running: Running) -> Any:
+def _blank(origin: Any, adaptations: tuple[Prefixed, ...], running: Running) -> object:
     """An empty instance, for pickle and deepcopy to fill."""
     made = made_class(origin, adaptations, running)
     return made.__new__(made)
@@ -105,7 +105,7 @@ class _Forward:
 
     def __init__(self, origin: Any, adaptations: Sequence[Prefixed], running: Running) -> None:
         @functools.wraps(origin.forward)
-        def forward(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        def forward(module: nn.Module, *args: object, **kwargs: object) -> object:
             with self._entered(module):
                 return origin.forward(module, *args, **kwargs)
 
@@ -113,7 +113,7 @@ class _Forward:
         self._adaptations = tuple(reversed(adaptations))
         self._running = running
 
-    def __get__(self, module: nn.Module | None, owner: Any = None) -> Any:
+    def __get__(self, module: nn.Module | None, owner: object = None) -> object:
         if module is None:
             return self._of_class
         own = vars(module).get("forward")
@@ -121,13 +121,13 @@ class _Forward:
             return types.MethodType(self._of_class, module)
 
         @functools.wraps(own)
-        def forward(*args: Any, **kwargs: Any) -> Any:
+        def forward(*args: object, **kwargs: object) -> object:
             with self._entered(module):
                 return own(*args, **kwargs)
 
         return forward
 
-    def __set__(self, module: nn.Module, forward: Any) -> None:
+    def __set__(self, module: nn.Module, forward: object) -> None:
         vars(module)["forward"] = forward
 
     def __delete__(self, module: nn.Module) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from torch import nn
 
@@ -78,7 +78,7 @@ class Periodic(Adaptation):
         return by_place(rank, spatial) if fits and rank >= spatial else nowhere(rank)
 
 
-PeriodicRule = Callable[..., Any]
+PeriodicRule = Callable[..., object]
 
 _WINDOWED = CONV | MAX_POOL | AVG_POOL | UNFOLD | FOLD | TRANSPOSED
 _FAMILIES: tuple[tuple[dict[AnyFunction, int], PeriodicRule], ...] = (
@@ -98,7 +98,7 @@ _RULES = {function: rule for family, rule in _FAMILIES for function in family}
 class _Session(AdaptedRun):
     periodic: Periodic
 
-    def rewrite(self, call: FunctionCall) -> Any:
+    def rewrite(self, call: FunctionCall) -> object:
         """By the rule for its function; every function that is known has one."""
         interpolation = self.periodic.interpolation
         if call.func in INTERPOLATE and interpolation == "clamp":
@@ -122,7 +122,7 @@ def _key(call: FunctionCall) -> tuple[str, int]:
     return call.func.__name__, call["input"].dim()
 
 
-def learn_layouts(model: nn.Module, example: Any, periodic: Periodic) -> None:
+def learn_layouts(model: nn.Module, example: object, periodic: Periodic) -> None:
     """Tell every module of an adapted model which dimensions of its operands are spatial axes.
 
     Calls of one function on operands of one rank that disagree within a module are left to their

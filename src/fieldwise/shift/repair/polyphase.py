@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,7 +75,7 @@ class _Session(AdaptedRun):
     steps: dict[AxisSizes, tuple[AxisSizes, Tensor]] = field(default_factory=dict)
     padded: dict[int, tuple[Tensor, Tensor, AxisSizes]] = field(default_factory=dict)
 
-    def rewrite(self, call: FunctionCall) -> Any:
+    def rewrite(self, call: FunctionCall) -> object:
         """Strided windows are sampled adaptively, upsampling is put back into place."""
         if call.func in PAD:
             return self._pad(call)

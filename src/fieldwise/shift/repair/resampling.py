@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil, gcd
-from typing import Any
 
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from fieldwise.shift.repair.calls import TRANSPOSED, FunctionCall
 from fieldwise.shift.repair.windows import Wraps
 
 
-def transposed(call: FunctionCall, wraps: Wraps) -> Any:
+def transposed(call: FunctionCall, wraps: Wraps) -> object:
     """Wrap, and cut out of the result what stands where the original does.
 
     Output i is Σ x[j]·w[i + p − s·j]; with q samples wrapped on both sides and no padding it is
@@ -56,7 +55,7 @@ def _turned(size: int, length: int, stride: int, padding: int, reach: int) -> in
     )
 
 
-def fold(call: FunctionCall, wraps: Wraps) -> Any:
+def fold(call: FunctionCall, wraps: Wraps) -> object:
     """Wrap the plane of patches, fold it onto a larger one, and cut out the original's place.
 
     wraps: of the two axes of the result; the operand has one dimension for both
@@ -89,7 +88,7 @@ _TAPS = {"linear": 1, "bilinear": 1, "trilinear": 1, "bicubic": 2}
 _SPATIAL = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 
 
-def interpolate(call: FunctionCall, wraps: Wraps, *, half_pixel: bool = False) -> Any:
+def interpolate(call: FunctionCall, wraps: Wraps, *, half_pixel: bool = False) -> object:
     """Wrap by a length that the scale maps to whole samples, resize, and cut that off again.
 
     Nearest interpolation looks nowhere beyond the border.  With align_corners the positions

@@ -7,7 +7,6 @@ off.  What does not look beyond the border is computed as before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
@@ -20,7 +19,7 @@ Wraps = Sequence[bool]
 """Per dimension of the operand, whether it is a periodic axis."""
 
 
-def conv(call: FunctionCall, wraps: Wraps, *, cover: bool = False) -> Any:
+def conv(call: FunctionCall, wraps: Wraps, *, cover: bool = False) -> object:
     """Wrap as far as the padding reached; to ``cover``, as far as a window per stride needs."""
     axes = CONV[call.func]
     along = wraps[-axes:]
@@ -41,7 +40,7 @@ def conv(call: FunctionCall, wraps: Wraps, *, cover: bool = False) -> Any:
     return call.but(input=value, padding=tuple(before for before, _ in kept)).run()
 
 
-def pool(call: FunctionCall, wraps: Wraps, *, cover: bool = False) -> Any:
+def pool(call: FunctionCall, wraps: Wraps, *, cover: bool = False) -> object:
     """Wrap to the left as far as the padding, to the right as far as the last window reaches.
 
     To ``cover``, as far as a window per stride needs.  A pool that returns indices into what it
@@ -85,7 +84,7 @@ def _cover(size: int, kernel: int, stride: int, dilation: int, pads: Pads) -> Pa
     return pads[0], span - stride - pads[0]
 
 
-def unfold(call: FunctionCall, wraps: Wraps) -> Any:
+def unfold(call: FunctionCall, wraps: Wraps) -> object:
     """Wrap as far as the padding reached."""
     along = wraps[-2:]
     padding = call.sizes("padding", 2, 0)
@@ -97,7 +96,7 @@ def unfold(call: FunctionCall, wraps: Wraps) -> Any:
     return call.but(input=wrapped(call["input"], chosen(pads, along)), padding=kept).run()
 
 
-def pad(call: FunctionCall, wraps: Wraps) -> Any:
+def pad(call: FunctionCall, wraps: Wraps) -> object:
     """What it adds along periodic axes is the other side; what it cuts off, it cuts off."""
     value: Tensor = call["input"]
     mode = call.get("mode", "constant")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,7 +86,7 @@ class _Counted(DispatchMode):
         super().__init__()
         self.nbytes = 0
 
-    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         if describe(func).composite:
             return self.taken_apart(func, args, kwargs)
         made = func(*args, **kwargs)
@@ -114,7 +113,7 @@ def check_count(func: OpOverload, args: Args, kwargs: Kwargs, name: str) -> None
         raise UsageError(f"{name!r} cuts a tensor into more than {_LONGEST:,} by {func}.")
 
 
-def _count(bound: Mapping[str, Any]) -> int:
+def _count(bound: Kwargs) -> int:
     """At most how many tensors a step gives, by what it cuts and into what."""
     for name in ("chunks", "sections", "indices"):
         if isinstance(bound.get(name), int):
@@ -133,7 +132,7 @@ def twin(tensor: Tensor) -> Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
-def on_meta(func: OpOverload, kwargs: Kwargs) -> dict[str, Any]:
+def on_meta(func: OpOverload, kwargs: Kwargs) -> dict[str, object]:
     """The arguments with a device that holds no data, where the operator takes one."""
     takes = any(argument.name == "device" for argument in func._schema.arguments)
     return {**kwargs, "device": torch.device("meta")} if takes else dict(kwargs)
@@ -151,17 +150,17 @@ def _by_value(func: OpOverload, args: Args, kwargs: Kwargs) -> int | None:
     return bound(op.bind(args, kwargs))
 
 
-def _positions(bound: Mapping[str, Any]) -> int:
+def _positions(bound: Kwargs) -> int:
     return bound["self"].numel() * max(bound["self"].dim(), 1) * _INDEX
 
 
-def _selected(bound: Mapping[str, Any]) -> int:
+def _selected(bound: Kwargs) -> int:
     values = bound["self"]
     shape = torch.broadcast_shapes(values.shape, bound["mask"].shape)
     return math.prod(shape) * values.element_size()
 
 
-def _repeated(bound: Mapping[str, Any]) -> int | None:
+def _repeated(bound: Kwargs) -> int | None:
     repeats, values = bound["repeats"], bound.get("self")
     if not isinstance(repeats, Tensor):
         return None
@@ -171,14 +170,14 @@ def _repeated(bound: Mapping[str, Any]) -> int | None:
     return most * values.numel() * values.element_size()
 
 
-def _classes(bound: Mapping[str, Any]) -> int:
+def _classes(bound: Kwargs) -> int:
     values, classes = bound["self"], bound["num_classes"]
     if classes < 0:
         classes = int(values.max()) + 1 if values.numel() else 0
     return values.numel() * classes * _INDEX
 
 
-def _indexed(bound: Mapping[str, Any]) -> int | None:
+def _indexed(bound: Kwargs) -> int | None:
     indices = [index for index in bound["indices"] if index is not None]
     if not any(index.dtype in (torch.bool, torch.uint8) for index in indices):
         return None
@@ -187,7 +186,7 @@ def _indexed(bound: Mapping[str, Any]) -> int | None:
 
 
 _INDEX = 8  # bytes
-_BY_VALUE: Mapping[str, Callable[[Mapping[str, Any]], int | None]] = {
+_BY_VALUE: Mapping[str, Callable[[Kwargs], int | None]] = {
     "nonzero": _positions,
     "argwhere": _positions,
     "masked_select": _selected,

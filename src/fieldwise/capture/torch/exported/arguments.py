@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import torch
 
@@ -67,7 +66,7 @@ def _symbolic(value: Field, scope: Mapping[str, Template]) -> Template:
     return plain(kind, inner)
 
 
-def plain(kind: str, value: Field) -> Any:
+def plain(kind: str, value: Field) -> object:
     """A number, a text, a type or None."""
     return _PLAIN[kind](value)
 
@@ -97,7 +96,7 @@ def _device(value: Field) -> torch.device:
     return _CPU
 
 
-_PLAIN: Mapping[str, Callable[[Field], Any]] = {
+_PLAIN: Mapping[str, Callable[[Field], object]] = {
     "as_none": lambda value: None,
     "as_int": Field.integer,
     "as_float": Field.number,
@@ -112,7 +111,7 @@ _PLAIN: Mapping[str, Callable[[Field], Any]] = {
 CONSTANTS = ("as_none", "as_int", "as_float", "as_bool", "as_string")
 """What an input may be that is no tensor."""
 
-_PLAIN_LISTS: Mapping[str, Callable[[Field], Any]] = {
+_PLAIN_LISTS: Mapping[str, Callable[[Field], object]] = {
     "as_ints": Field.integer,
     "as_floats": Field.number,
     "as_bools": Field.flag,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 
@@ -110,7 +109,7 @@ class GraphReader:
                 self.define(result, value)
 
 
-def _autocast(settings: list[Any]) -> tuple[Autocast, ...]:
+def _autocast(settings: list[object]) -> tuple[Autocast, ...]:
     device, dtype, enabled = [*settings, None, None, None][:3]
     if device not in ("cpu", "cuda") or type(enabled) is not bool:
         raise malformed("an autocast region")
@@ -119,7 +118,7 @@ def _autocast(settings: list[Any]) -> tuple[Autocast, ...]:
     return (Autocast(device, dtype, enabled),)
 
 
-_REGIONS: Mapping[str, Callable[[list[Any]], tuple[Autocast, ...]]] = {
+_REGIONS: Mapping[str, Callable[[list[object]], tuple[Autocast, ...]]] = {
     "torch.ops.higher_order.wrap_with_set_grad_enabled": lambda settings: (),
     "torch.ops.higher_order.wrap_with_autocast": _autocast,
 }

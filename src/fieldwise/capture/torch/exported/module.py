@@ -43,7 +43,7 @@ META = torch.device("meta")
 class Part(nn.Module):
     """A module of an exported program: its parameters and buffers, and the runs it is told."""
 
-    def forward(self, *inputs: Any, block: ModuleBlock, run: ExportedRun) -> Any:
+    def forward(self, *inputs: object, block: ModuleBlock, run: ExportedRun) -> object:
         """One run, given by its parent; what it makes and others use."""
         values = dict(zip(block.inputs, inputs, strict=True))
         run.through(block, values)
@@ -66,7 +66,7 @@ class Exported:
     limit: int
     largest: int
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Exported:
+    def __deepcopy__(self, memo: dict[int, object]) -> Exported:
         return self
 
 
@@ -81,7 +81,7 @@ class ExportedModule(Part):
         super().__init__()
         self._exported = exported
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: object, **kwargs: object) -> object:
         """What the program computes, nested as it was exported."""
         inputs = self._given(args, kwargs)
         self._check_sizes(inputs)
@@ -107,14 +107,14 @@ class ExportedModule(Part):
             if isinstance(error, UsageError) and not isinstance(error, UnknownSizeError):
                 raise
 
-    def _computed(self, run: ExportedRun, values: dict[str, Any]) -> Any:
+    def _computed(self, run: ExportedRun, values: dict[str, object]) -> object:
         program = self._exported.program
         run.through(self._exported.block, values)
         for target, value in program.mutations:
             run.write(run.value(target, values), run.value(value, values))
         return program.returns.nested([run.value(one, values) for one in program.outputs])
 
-    def _given(self, args: Args, kwargs: Kwargs) -> list[Any]:
+    def _given(self, args: Args, kwargs: Kwargs) -> list[object]:
         """The leaves of the inputs; what stands in the file may be left out."""
         program = self._exported.program
         leaves = program.takes.leaves((args, dict(kwargs)))
@@ -146,7 +146,7 @@ class ExportedModule(Part):
                 if (low is not None and actual < low) or (high is not None and actual > high):
                     raise self._unfit(tensor, f"sizes {low} to {high} along axis {dim}")
 
-    def _unfit(self, given: Any, wanted: str) -> ValueError:
+    def _unfit(self, given: object, wanted: str) -> ValueError:
         told = (
             "x".join(map(str, given.shape)) if isinstance(given, Tensor) else type(given).__name__
         )
@@ -156,7 +156,7 @@ class ExportedModule(Part):
         )
 
 
-def input_dtypes(model: Any) -> tuple[torch.dtype, ...] | None:
+def input_dtypes(model: object) -> tuple[torch.dtype, ...] | None:
     """The types of the tensors that an exported program takes; None for another model."""
     if not isinstance(model, ExportedModule):
         return None
@@ -171,7 +171,7 @@ class ExportedRun:
         self.name = module._exported.name
         self.allowance = Allowance(self.name, module._exported.limit)
 
-    def through(self, block: ModuleBlock, values: dict[str, Any]) -> None:
+    def through(self, block: ModuleBlock, values: dict[str, object]) -> None:
         """All steps of a block; ``values`` are those that it is given, and becomes what is left."""
         for item in block.items:
             work = item.work
@@ -186,7 +186,7 @@ class ExportedRun:
             for name in item.drops:
                 del values[name]
 
-    def step(self, step: ExportedStep, item: BlockItem, values: Mapping[str, Any]) -> Any:
+    def step(self, step: ExportedStep, item: BlockItem, values: Mapping[str, object]) -> object:
         """What one step gives."""
         args = tuple(self.value(one, values) for one in step.args)
         kwargs = {name: self.value(one, values) for name, one in step.kwargs.items()}
@@ -204,15 +204,15 @@ class ExportedRun:
                 stack.enter_context(region)
             return self.call(func, args, kwargs)
 
-    def call(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def call(self, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """Call an operator."""
         return func(*args, **kwargs)
 
-    def write(self, target: Any, value: Any) -> None:
+    def write(self, target: Any, value: object) -> None:
         """What the program leaves in a buffer."""
         target.copy_(value)
 
-    def value(self, template: Any, values: Mapping[str, Any]) -> Any:
+    def value(self, template: object, values: Mapping[str, object]) -> object:
         """What a template stands for."""
         if isinstance(template, MadeValue):
             return values[template.name]
@@ -227,7 +227,7 @@ class ExportedRun:
 class _Rehearsal(ExportedRun):
     """A run on the meta device, of constants too."""
 
-    def call(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
+    def call(self, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """Call an operator where nothing is allocated."""
         args, kwargs = map_arguments(twin, args, on_meta(func, kwargs))
         made = run_on_meta(func, args, kwargs)
@@ -240,11 +240,11 @@ class _Rehearsal(ExportedRun):
                 )
         return made
 
-    def write(self, target: Any, value: Any) -> None:
+    def write(self, target: object, value: object) -> None:
         """Nothing is written."""
 
 
-def _bind(results: ResultNames, made: Any, values: dict[str, Any]) -> None:
+def _bind(results: ResultNames, made: Any, values: dict[str, object]) -> None:
     if isinstance(results, str):
         values[results] = made
     elif results is not None:
@@ -252,7 +252,7 @@ def _bind(results: ResultNames, made: Any, values: dict[str, Any]) -> None:
             _bind(part, one, values)
 
 
-def _flat(tree: Any) -> Iterator[Any]:
+def _flat(tree: object) -> Iterator[object]:
     if isinstance(tree, Mapping):
         tree = tree.values()
     elif not isinstance(tree, list | tuple):
@@ -319,7 +319,10 @@ def _part(parts: dict[str, nn.Module], path: str) -> nn.Module:
 
 
 def _states(program: ExportedProgram) -> Iterator[str]:
-    waiting: list[Any] = [*program.outputs, *(part for pair in program.mutations for part in pair)]
+    waiting: list[object] = [
+        *program.outputs,
+        *(part for pair in program.mutations for part in pair),
+    ]
     for step in program.steps:
         waiting += [*step.args, *step.kwargs.values()]
     while waiting:

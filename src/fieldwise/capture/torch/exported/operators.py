@@ -26,7 +26,6 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
 
 import torch
 from torch import nn
@@ -35,7 +34,7 @@ from fieldwise.capture.torch import rules as _rules  # noqa: F401  (fills the re
 from fieldwise.capture.torch.exported.refusal import foreign
 from fieldwise.capture.torch.overloads import TorchOp, describe, is_fill, out_of_place
 
-Callee = Callable[..., Any]
+Callee = Callable[..., object]
 
 _NAMESPACES = ("aten", "prims", "torchvision")
 _ARGUMENTS = {
@@ -62,10 +61,10 @@ class Operator:
         """The operator of torch; None for arithmetic."""
         return self.function if isinstance(self.function, torch._ops.OpOverload) else None
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return find_operator, (self.target,)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Operator:
+    def __deepcopy__(self, memo: dict[int, object]) -> Operator:
         return self
 
 
@@ -190,7 +189,7 @@ _OPERATORS = ("__and__", "__or__", "__xor__", "__lshift__", "__rshift__")
 """What Python's operators on tensors are called."""
 
 
-def _has_words(room: Any, name: str) -> bool:
+def _has_words(room: object, name: str) -> bool:
     found = getattr(room, name, None)
     return callable(found) and bool(getattr(found, "__doc__", None))
 
@@ -203,7 +202,7 @@ def _is_sparse(op: TorchOp) -> bool:
     return "sparse" in op.plain
 
 
-def _kind(kind: Any) -> str:
+def _kind(kind: object) -> str:
     """What an argument is, or a list of, or one of these or None."""
     while hasattr(kind, "getElementType"):
         kind = kind.getElementType()
@@ -216,7 +215,7 @@ def _kind(kind: Any) -> str:
 def _bounded(function: Callee) -> Callee:
     """The function, for numbers of at most 64 bits."""
 
-    def compute(*numbers: Any) -> Any:
+    def compute(*numbers: object) -> object:
         if not all(isinstance(number, int | float) for number in numbers):
             raise TypeError("arithmetic on sizes takes numbers")
         found = function(*numbers)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from fieldwise.capture.torch.exported.arguments import (
     CONSTANTS,
@@ -99,7 +98,7 @@ def _check_expressions(document: Field) -> None:
         Size.parse(text)
 
 
-def _expressions(root: Any) -> Iterator[str]:
+def _expressions(root: object) -> Iterator[str]:
     waiting = [root]
     while waiting:
         value = waiting.pop()
@@ -186,7 +185,7 @@ def _input(graph: Field, argument: Field, number: int) -> Input:
     return Input(f"input {number}", None, _constant(argument))
 
 
-def _constant(value: Field) -> Any:
+def _constant(value: Field) -> object:
     kind, inner = value.choice()
     if kind not in CONSTANTS:
         raise foreign(kind)

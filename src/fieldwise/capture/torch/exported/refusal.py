@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class UnreadableError(Exception):
     """Why a file is refused: what follows its name in the sentence of a ``UsageError``."""
 
 
-def foreign(found: Any) -> UnreadableError:
+def foreign(found: object) -> UnreadableError:
     """Something that is none of the operators, sizes and containers that fieldwise reads.
 
     >>> str(foreign("os.system"))[:43]

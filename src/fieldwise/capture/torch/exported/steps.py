@@ -27,7 +27,7 @@ class ExportedState:
     path: str
 
 
-Template = Any
+Template = object
 """What an argument is made of: ``MadeValue``, ``ExportedState``, plain values, lists of these."""
 
 ResultNames = str | None | tuple["ResultNames", ...]

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +65,7 @@ class _Storages:
         self._folder = folder
         self._pattern = pattern
         self._storages: dict[str, torch.UntypedStorage] = {}
-        self._tensors: dict[Any, Tensor] = {}
+        self._tensors: dict[object, Tensor] = {}
 
     def tensors(self, config: str) -> dict[str, Tensor]:
         entries = Field.parse(self._archive.read(config, _CONFIG), config)["config"]

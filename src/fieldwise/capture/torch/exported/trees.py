@@ -51,11 +51,11 @@ class Tree:
         """How many leaves it has."""
         return 1 if self.kind is None else sum(part.count for part in self.parts)
 
-    def nested(self, leaves: list[Any]) -> Any:
+    def nested(self, leaves: list[object]) -> object:
         """The containers around these leaves, of which there are ``count``."""
         return self._fill(iter(leaves))
 
-    def _fill(self, leaves: Iterator[Any]) -> Any:
+    def _fill(self, leaves: Iterator[object]) -> object:
         if self.kind is None:
             return next(leaves)
         parts = [part._fill(leaves) for part in self.parts]
@@ -63,14 +63,14 @@ class Tree:
             return self.kind(zip(self.keys, parts, strict=True))
         return self.kind(parts)
 
-    def leaves(self, value: Any) -> list[Any] | None:
+    def leaves(self, value: object) -> list[object] | None:
         """The leaves of a value that is nested like this; None for another."""
         if self.kind is None:
             return [value]
         items = self._items(value)
         if items is None:
             return None
-        found: list[Any] = []
+        found: list[object] = []
         for part, item in zip(self.parts, items, strict=True):
             inner = part.leaves(item)
             if inner is None:
@@ -78,7 +78,7 @@ class Tree:
             found += inner
         return found
 
-    def _items(self, value: Any) -> list[Any] | None:
+    def _items(self, value: Any) -> list[object] | None:
         if self.kind in (dict, OrderedDict):
             fits = isinstance(value, Mapping) and set(value) == set(self.keys)
             return [value[key] for key in self.keys] if fits else None

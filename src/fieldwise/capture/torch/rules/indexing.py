@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ _DATA = "{} with indices that depend on the data"
 _META = "{} with constant indices whose values are on the meta device"
 
 
-def _unknown(index: Any, op: str) -> Unknown:
+def _unknown(index: object, op: str) -> Unknown:
     return Unknown((_DATA if isinstance(index, Ref) else _META).format(op))
 
 
@@ -110,7 +109,7 @@ def _take_along_dim(call: OpCall) -> Reads:
     return one(*reads, *broadcasts(call, "indices"))
 
 
-def _gathered(number: int, shape: Shape, dim: int, index: Any) -> Read:
+def _gathered(number: int, shape: Shape, dim: int, index: Ref | torch.Tensor) -> Read:
     values = known_values(index)
     if values is None:
         return along_but(number, len(shape), {dim: _unknown(index, "gather")})
@@ -318,7 +317,7 @@ def indices_of(call: OpCall, rank: int) -> _Indices | None:
 
     None where a mask derives from the input or has no values.
     """
-    entries: list[Any] = []
+    entries: list[Ref | torch.Tensor | None] = []
     for item in call["indices"]:
         if not isinstance(item, torch.Tensor) or item.dtype not in (torch.bool, torch.uint8):
             entries.append(item)
@@ -330,7 +329,7 @@ def indices_of(call: OpCall, rank: int) -> _Indices | None:
     return _Indices(tuple(entries), tuple(_shape(call, entry) for entry in entries))
 
 
-def _shape(call: OpCall, entry: Any) -> Shape | None:
+def _shape(call: OpCall, entry: Ref | torch.Tensor | None) -> Shape | None:
     if entry is None:
         return None
     return call.shape_of(entry)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+import torch
 
 from fieldwise.axes import AxisMap, Border, IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, known_values, normal_dim, one, rule
@@ -129,7 +130,7 @@ def _repeat_interleave(call: OpCall) -> Reads:
     return one(*reads)
 
 
-def _interleaved(repeats: Any, dim: int, size: int) -> Coord:
+def _interleaved(repeats: int | Ref | torch.Tensor, dim: int, size: int) -> Coord:
     if isinstance(repeats, int):
         return Along(dim, AxisMap(1, (IndexSet(0, 1),) * repeats))
     times = known_values(repeats)

@@ -6,11 +6,11 @@ that derives from the input is data and closes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, known_values, one, rule
@@ -29,7 +29,7 @@ def _triu(call: OpCall) -> Reads:
     return _triangle(call, np.triu)
 
 
-def _triangle(call: OpCall, half: Any) -> Reads:
+def _triangle(call: OpCall, half: Callable[..., NDArray[np.bool_]]) -> Reads:
     number, shape = source(call)
     opened = half(np.ones(shape[-2:], dtype=bool), call["diagonal"])
     return one(*through(call, number, opened))

@@ -7,7 +7,6 @@ states: (layer · directions + direction, batch, feature).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from fieldwise.axes import IndexSet, Table
 from fieldwise.capture.torch.registry import Kinds, OpCall, Reads, rule
@@ -95,6 +94,6 @@ def _state_reads(call: OpCall) -> Iterator[Read]:
 
 
 def _states(call: OpCall) -> list[int]:
-    given: Any = call["hx"]
+    given = call["hx"]
     states = given if isinstance(given, (list, tuple)) else [given]
     return list(dict.fromkeys(state.operand for state in states if isinstance(state, Ref)))

@@ -7,13 +7,13 @@ turn, so that the sum is over the same pairs in another order.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.constants import Constant, constant
-from fieldwise.graph.ir import Node, Ref
+from fieldwise.graph.ir import Kwargs, Node, Ref
+from fieldwise.graph.tensors import TensorLike
 from fieldwise.shift.proof.combine import joined
 from fieldwise.shift.proof.frame import Advanced, Frame, check_read_whole
 from fieldwise.shift.proof.layout import (
@@ -118,14 +118,14 @@ def _check_constant(
     dims.update(zip(labels, new, strict=True))
 
 
-def factor_of(item: Any, labels: Sequence[Label], frame: Frame) -> Factor:
+def factor_of(item: Ref | TensorLike, labels: Sequence[Label], frame: Frame) -> Factor:
     """The factor that an argument is, an operand or a constant."""
     if isinstance(item, Ref):
         return Factor(tuple(labels), frame.layout(item.operand))
     return Factor(tuple(labels), constant(item, "a constant factor"))
 
 
-def rank_of(item: Any, frame: Frame) -> int:
+def rank_of(item: Ref | TensorLike, frame: Frame) -> int:
     """The number of dimensions of an argument, an operand or a constant."""
     return len(frame.shape_of(item))
 
@@ -133,7 +133,7 @@ def rank_of(item: Any, frame: Frame) -> int:
 # -------------------------------------------------------------------- the ops
 
 
-def _linear_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor], list[Label]]:
+def _linear_terms(frame: Frame, given: Kwargs) -> tuple[list[Factor], list[Label]]:
     rank, rows = rank_of(given["input"], frame), rank_of(given["weight"], frame)
     batch = list(range(rank - 1))
     weight: list[Label] = ["out", "in"] if rows == 2 else ["in"]
@@ -144,7 +144,7 @@ def _linear_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor],
     ], out
 
 
-def _matrix_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor], list[Label]]:
+def _matrix_terms(frame: Frame, given: Kwargs) -> tuple[list[Factor], list[Label]]:
     """(…, n, k) @ (…, k, m), with vectors where torch allows them."""
     names = _ADDED.get(op_name(frame.node)) or [name for name in given if name in _FACTORS]
     left, right = (given[name] for name in names)
@@ -159,7 +159,7 @@ def _matrix_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor],
     ], out
 
 
-def _einsum_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor], list[Label]]:
+def _einsum_terms(frame: Frame, given: Kwargs) -> tuple[list[Factor], list[Label]]:
     equation = given["equation"].replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
@@ -180,7 +180,7 @@ def _letters(term: str, hidden: int) -> list[Label]:
     return [*before, *(range(-hidden, 0) if dots else ()), *after]
 
 
-def _summed_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor], list[Label]]:
+def _summed_terms(frame: Frame, given: Kwargs) -> tuple[list[Factor], list[Label]]:
     """addbmm: the products of a batch of matrices, summed over the batch."""
     return [
         factor_of(given["batch1"], ["batch", "row", "sum"], frame),
@@ -188,14 +188,14 @@ def _summed_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor],
     ], ["row", "column"]
 
 
-def _outer_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor], list[Label]]:
+def _outer_terms(frame: Frame, given: Kwargs) -> tuple[list[Factor], list[Label]]:
     return [
         factor_of(given["vec1"], ["row"], frame),
         factor_of(given["vec2"], ["column"], frame),
     ], ["row", "column"]
 
 
-def _bilinear_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor], list[Label]]:
+def _bilinear_terms(frame: Frame, given: Kwargs) -> tuple[list[Factor], list[Label]]:
     batch: list[Label] = list(range(rank_of(given["input1"], frame) - 1))
     return [
         factor_of(given["input1"], [*batch, "left"], frame),
@@ -204,7 +204,7 @@ def _bilinear_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor
     ], [*batch, "out"]
 
 
-def _distance_terms(frame: Frame, given: Mapping[str, Any]) -> tuple[list[Factor], list[Label]]:
+def _distance_terms(frame: Frame, given: Kwargs) -> tuple[list[Factor], list[Label]]:
     """Distances of rows are no products, but pair and sum over features alike."""
     ranks = [rank_of(given[name], frame) for name in ("x1", "x2")]
     batches = [list(range(2 - rank, 0)) for rank in ranks]
@@ -226,14 +226,14 @@ _FACTORS = ("self", "other", "mat2", "vec", "tensor")
 _ADDED = {"addmm": ("mat1", "mat2"), "baddbmm": ("batch1", "batch2"), "addmv": ("mat", "vec")}
 
 
-def _added_terms(node: Node, given: Mapping[str, Any]) -> tuple[str, ...]:
+def _added_terms(node: Node, given: Kwargs) -> tuple[str, ...]:
     """What is added to the product; times zero it is not read."""
     if node.op not in ("linear", "bilinear", "addbmm", "addr") and op_name(node) not in _ADDED:
         return ()
     return ("bias", "self") if given.get("beta", 1) else ("bias",)
 
 
-def added(layout: Layout, item: Any, frame: Frame) -> Layout:
+def added(layout: Layout, item: object, frame: Frame) -> Layout:
     """The layout after adding something that is broadcast to it."""
     if is_tensor(item):
         known = constant(item, "a bias")

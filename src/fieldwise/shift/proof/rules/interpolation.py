@@ -6,11 +6,8 @@ one to the next: three of nine samples at a scale of 0.34 are read three apart, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from fieldwise.graph.calls import arguments
-from fieldwise.graph.ir import Ref
+from fieldwise.graph.ir import Kwargs, Ref
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import Layout, as_window, movers_of
 from fieldwise.shift.proof.signal import BreaksError, Fault, Moving
@@ -44,7 +41,7 @@ def check_weights(frame: Frame, layout: Layout) -> None:
                 raise BreaksError(_SLIDES)
 
 
-def _given_scales(given: Mapping[str, Any], axes: int) -> list[float | None]:
+def _given_scales(given: Kwargs, axes: int) -> list[float | None]:
     """Per axis the scale that was asked for."""
     if "scale_factors" in given:
         return list(given["scale_factors"] or [None] * axes)

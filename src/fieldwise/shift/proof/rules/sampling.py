@@ -6,15 +6,12 @@ its grids of what it sees, which is refused here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from fieldwise.axes import AxisMap, Border, IndexSet, Table, index_map
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.constants import constant
-from fieldwise.graph.ir import Along, Ref
+from fieldwise.graph.ir import Along, Kwargs, Ref
 from fieldwise.graph.tensors import Values
 from fieldwise.shift.proof.frame import Advanced, Frame
 from fieldwise.shift.proof.layout import Dim, moves, read_along, stays
@@ -50,9 +47,7 @@ def sampled(frame: Frame) -> Advanced:
     return Advanced.of(tuple(found))
 
 
-def _along(
-    frame: Frame, given: Mapping[str, Any], dim: Dim, number: int, grid: Values
-) -> tuple[int, Dim]:
+def _along(frame: Frame, given: Kwargs, dim: Dim, number: int, grid: Values) -> tuple[int, Dim]:
     """Which result dimension follows a dimension of the image, and how."""
     sizes, last = frame.shape_of(given["input"])[2:], grid.shape[-1] - 1
     coordinates = [_positions(grid[..., last - k], size, given) for k, size in enumerate(sizes)]
@@ -70,7 +65,7 @@ def _along(
     return axis + 1, read_along(dim, along, len(line), frame.voice, averages=True)
 
 
-def _positions(coordinate: Values, size: int, given: Mapping[str, Any]) -> Values:
+def _positions(coordinate: Values, size: int, given: Kwargs) -> Values:
     """Coordinates in [−1, 1] as positions among samples."""
     if given["align_corners"]:
         return (coordinate + 1) / 2 * (size - 1)
@@ -81,7 +76,7 @@ def _uniform(values: Values, axis: int) -> bool:
     return bool((abs(values - values.take([0], axis)) < _EXACT).all())
 
 
-def _regular(line: Values, size: int, given: Mapping[str, Any]) -> AxisMap | Table:
+def _regular(line: Values, size: int, given: Kwargs) -> AxisMap | Table:
     """The map of a line of positions that repeats with a whole number of samples.
 
     Where all lie on samples, or alike between them, within the axis, it need not be in order.

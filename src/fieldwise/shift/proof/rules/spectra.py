@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 from fieldwise.axes import IndexSet
 from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.constants import Constant, constant, tensors
-from fieldwise.graph.ir import Ref
+from fieldwise.graph.ir import Kwargs, Ref
 from fieldwise.shift.proof.combine import joined
 from fieldwise.shift.proof.constants import filling
 from fieldwise.shift.proof.frame import Advanced, Frame, check_read_whole
@@ -89,7 +88,7 @@ def _check_phases(frame: Frame) -> None:
         raise BreaksError(Fault(f"'{op}' may not keep the phases of a spectrum", known=False))
 
 
-def _keeps(given: dict[str, Any]) -> bool:
+def _keeps(given: Kwargs) -> bool:
     """Whether ``where`` puts zeros for what it drops."""
     others = [given[name] for name in ("self", "other") if not isinstance(given[name], Ref)]
     return len(others) == 1 and is_tensor(others[0]) and _is_zero(constant(others[0], ""))
@@ -174,7 +173,7 @@ def _holds_zeros(frame: Frame, name: str) -> bool:
     return known is not None and _is_zero(known)
 
 
-def _refs(given: dict[str, Any]) -> list[Ref]:
+def _refs(given: Kwargs) -> list[Ref]:
     found = []
     for value in given.values():
         for item in value if isinstance(value, (list, tuple)) else (value,):

@@ -6,7 +6,6 @@ Where what is written derives from the input, the reads of the node say where it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from operator import setitem
 from typing import Any
 
@@ -14,8 +13,8 @@ import numpy as np
 
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.constants import Constant, constant
-from fieldwise.graph.ir import Ref, Unknown
-from fieldwise.graph.tensors import Values
+from fieldwise.graph.ir import Kwargs, Ref, Unknown
+from fieldwise.graph.tensors import TensorLike, Values
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import movers, size_of
 from fieldwise.shift.proof.signal import BreaksError, Fault
@@ -78,29 +77,29 @@ def tables(frame: Frame, *, by_reads: bool) -> list[Constant]:
     return found
 
 
-def _combines(op: str, given: Mapping[str, Any]) -> bool:
+def _combines(op: str, given: Kwargs) -> bool:
     """Whether what was there before matters where something is written."""
     if op in ("index_add", "scatter_add"):
         return True
     return bool(given.get("accumulate") or given.get("reduce"))
 
 
-def _indices(given: Mapping[str, Any]) -> list[Any]:
+def _indices(given: Kwargs) -> list[TensorLike | None]:
     found = given.get("indices", given.get("index"))
     return list(found) if isinstance(found, (list, tuple)) else [found]
 
 
-def _is_line(given: Mapping[str, Any]) -> bool:
+def _is_line(given: Kwargs) -> bool:
     """Whether one dimension is indexed by one line of indices."""
     used = [index for index in _indices(given) if index is not None]
     return len(used) == 1 and len(used[0].shape) == 1
 
 
-def _written(given: Mapping[str, Any]) -> Any:
+def _written(given: Kwargs) -> object:
     return next((given[name] for name in _WRITTEN if given.get(name) is not None), None)
 
 
-def _placed(frame: Frame, given: Mapping[str, Any], values: Values | bool, into: Values) -> Values:
+def _placed(frame: Frame, given: Kwargs, values: Values | bool, into: Values) -> Values:
     """``into`` with the values written to it, or added where the op adds."""
     indices = [None if index is None else constant(index, "").values for index in _indices(given)]
     if any(known is None and index is not None
@@ -124,7 +123,7 @@ def _written_along(
 ) -> Values:
     """``into`` with the values written where the index says along one dimension."""
     if frame.node.op.startswith("index"):
-        places: list[Any] = [slice(None)] * into.ndim
+        places: list[object] = [slice(None)] * into.ndim
         places[dim] = index.reshape(-1)
         _put(frame, into, tuple(places), values)
         return into
@@ -135,7 +134,7 @@ def _written_along(
     return into
 
 
-def _put(frame: Frame, into: Values, places: tuple[Any, ...], values: Values | bool) -> None:
+def _put(frame: Frame, into: Values, places: tuple[object, ...], values: Values | bool) -> None:
     """Write values to these places, or add them there where the op adds."""
     put: Any = np.add.at if _combines(frame.node.op, arguments(frame.node)) else setitem
     put(into, places, values)
