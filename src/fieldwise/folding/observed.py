@@ -6,14 +6,13 @@ every ``argmax`` where it was.  So the real numbers that such are made of on the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from fieldwise.capture.torch.running import is_inexact, run
 from fieldwise.capture.torch.tree import tensors_in
@@ -105,19 +104,15 @@ class _Watch(TorchDispatchMode):
         kwargs: Kwargs | None = None,
     ) -> object:
         kwargs = kwargs or {}
-        read = [as_real(tensor) for tensor in _tensors((args, kwargs)) if is_inexact(tensor)]
+        read = [as_real(tensor) for tensor in tensors_in((args, kwargs)) if is_inexact(tensor)]
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        kinds = {is_inexact(tensor) for tensor in _tensors(result)}
+        kinds = {is_inexact(tensor) for tensor in tensors_in(result)}
         if name.rstrip("_") in _ROUNDING:
             self.made.extend(read)
         elif False in kinds and not _is_factory(name):
             (self.placed if True in kinds else self.made).extend(read)
         return result
-
-
-def _tensors(tree: object) -> Iterator[Tensor]:
-    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
 
 
 def _is_factory(name: str) -> bool:

@@ -40,13 +40,6 @@ def structured(
     return map_leaves(leaf, structure, (Ref, Tensor))
 
 
-def constants_of(structure: object) -> list[Tensor]:
-    """The tensors of a model's output that do not depend on its input."""
-    found: list[Tensor] = []
-    map_leaves(found.append, structure, Tensor)
-    return found
-
-
 def as_is(tensor: Tensor) -> Tensor:
     """The form in which tensors are handed back as tensors."""
     return tensor

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.overloads import tensors_of
+from fieldwise.capture.torch.tree import tensors_in
 from fieldwise.errors import Reason
 from fieldwise.graph.calls import bind, is_same, operator_of
 from fieldwise.graph.ir import Call
 from fieldwise.tile.bands.program import Op, Program
 from fieldwise.tile.errors import StreamError, reason
-from fieldwise.tile.outputs import constants_of
 
 
 def agree(one: Program, other: Program) -> None:
@@ -39,7 +39,7 @@ def agree(one: Program, other: Program) -> None:
 
 def _constants(program: Program) -> list[Tensor]:
     """What is handed back beside rows."""
-    return [*(result for _, _, result in program.fixed), *constants_of(program.structure)]
+    return [*(result for _, _, result in program.fixed), *tensors_in(program.structure)]
 
 
 def _patterns(program: Program, number: int) -> list[object]:

@@ -25,31 +25,25 @@ class PlannedFile(Protocol):
     @property
     def path(self) -> Path:
         """Where it is to be."""
-        ...
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the array."""
-        ...
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
         """Of the array."""
-        ...
 
     @property
     def axes(self) -> str:
         """One letter per dimension."""
-        ...
 
     @property
     def grain(self) -> tuple[int, ...]:
         """Per dimension, the multiples at which blocks begin."""
-        ...
 
     def not_begun(self, why: str) -> UsageError:
         """The error for a file that is not the one that was made."""
-        ...
 
 
 class Source(Protocol):
@@ -62,38 +56,31 @@ class Source(Protocol):
     @property
     def path(self) -> Path:
         """Where it is."""
-        ...
 
     @property
     def shape(self) -> tuple[int, ...]:
         """As stored."""
-        ...
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
         """As stored."""
-        ...
 
     @property
     def axes(self) -> str | None:
         """See above."""
-        ...
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
         """See above."""
-        ...
 
     @property
     def note(self) -> str | None:
         """What of the file is not read, or not as it looks; None where nothing is to be said."""
-        ...
 
     def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.generic]: ...
 
     def identity(self) -> str:
         """Text that changes when the content does."""
-        ...
 
 
 class Sink(Protocol):
@@ -106,25 +93,19 @@ class Sink(Protocol):
     @property
     def path(self) -> Path:
         """Where it is."""
-        ...
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
         """As stored."""
-        ...
 
     def write(self, start: Sequence[int], block: NDArray[np.generic]) -> None:
         """Write a block that begins at this index."""
-        ...
 
     def flush(self) -> None:
         """Return when all that was written is on disk, not in a cache of the system."""
-        ...
 
     def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.generic]:
         """What was written there.  Raises DamagedError where that is missing or not whole."""
-        ...
 
     def frame(self) -> str:
         """A digest of all that says how the elements are stored: headers, not the elements."""
-        ...

@@ -26,11 +26,9 @@ class Target(Protocol):
 
     def write(self, start: Sequence[int], block: Numbers) -> None:
         """Write a block that begins at this index."""
-        ...
 
     def flush(self) -> None:
         """Return when all that was written is on disk."""
-        ...
 
 
 def run_job(

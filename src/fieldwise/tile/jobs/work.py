@@ -113,26 +113,22 @@ class Work(Protocol):
     @property
     def nodes(self) -> Iterable[Node]:
         """The recorded calls that decide what is computed."""
-        ...
 
     @property
     def plan(self) -> JobPlan:
         """What will be done."""
-        ...
 
     def prepared(self, source: Readable, checkpoint: Checkpoint | None = None) -> Work:
         """The same work, once what it must know of the whole source has been found out.
 
         checkpoint: where it may save what it has found so far
         """
-        ...
 
     def verify(self, source: Readable) -> RunCertificate:
         """Compare the pieces with the whole on a corner of the source.
 
         Raises MismatchError where they differ by more than the arithmetic explains.
         """
-        ...
 
     def blocks(
         self, piece: JobPiece, source: Readable, saved: PieceState | None = None
@@ -142,4 +138,3 @@ class Work(Protocol):
         Blocks come in order along the outputs' dimension and lie within ``piece.writes``.  Between
         them come states from which the piece can be gone on with, to the same bytes.
         """
-        ...
