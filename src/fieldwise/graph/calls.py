@@ -27,12 +27,6 @@ def arguments(node: Node) -> dict[str, Any]:
     return {} if call is None or operator_of(call.target) is None else bind(call)
 
 
-def drops_out(node: Node) -> bool:
-    """Whether a dropout draws: torch takes a flag that is None, or that an op lacks, for yes."""
-    given = arguments(node)
-    return given.get("train", given.get("training")) is not False and given.get("p") != 0
-
-
 def op_name(node: Node) -> str:
     """The name of the op that a node's call runs, without namespace and overload ('conv2d')."""
     return (node.source is not None and target_name(node.source.target)) or node.op
