@@ -1,7 +1,5 @@
 from fieldwise.tile.api import latency as latency
-from fieldwise.tile.api import plan_tiles as plan_tiles
 from fieldwise.tile.api import streamed as streamed
-from fieldwise.tile.api import suggest_tile as suggest_tile
 from fieldwise.tile.api import tiled as tiled
 from fieldwise.tile.bands.latency_report import LatencyReport as LatencyReport
 from fieldwise.tile.bands.latency_report import OutputLatency as OutputLatency
@@ -19,7 +17,9 @@ from fieldwise.tile.crops.parts import AxisTile as AxisTile
 from fieldwise.tile.crops.parts import OutputPlan as OutputPlan
 from fieldwise.tile.crops.parts import Tile as Tile
 from fieldwise.tile.crops.plan import TilePlan as TilePlan
+from fieldwise.tile.crops.planner import plan_tiles as plan_tiles
 from fieldwise.tile.crops.run import TiledCallable as TiledCallable
+from fieldwise.tile.crops.suggest import suggest_tile as suggest_tile
 from fieldwise.tile.errors import BudgetError as BudgetError
 from fieldwise.tile.errors import StreamError as StreamError
 from fieldwise.tile.errors import TileError as TileError

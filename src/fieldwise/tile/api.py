@@ -11,11 +11,12 @@ from torch import nn
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.graph.spatial import Axes, chosen_axes, usual_axes
-from fieldwise.tile import crops
 from fieldwise.tile.bands import StreamedModel
 from fieldwise.tile.bands.latency_report import LatencyReport, latency_report
 from fieldwise.tile.bands.programs import Programs, Streaming
 from fieldwise.tile.crops import TiledCallable
+from fieldwise.tile.crops import plan_tiles as plan_tiles
+from fieldwise.tile.crops import suggest_tile as suggest_tile
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.targets import AnyCallable, PlannedModel
 
@@ -127,7 +128,11 @@ def tiled(
 
 
 def latency(
-    model: nn.Module, example: object, *, axis: int | None = None, rate: float | Fraction | None = None
+    model: nn.Module,
+    example: object,
+    *,
+    axis: int | None = None,
+    rate: float | Fraction | None = None,
 ) -> LatencyReport:
     """What a stream of live data takes: look-ahead and latency of every output, state and cost.
 
@@ -178,24 +183,3 @@ def _positive(rate: float | Fraction) -> Fraction:
     if not 0 < rate < float("inf"):
         raise UsageError(f"A rate is a number of samples per second above 0, got {rate}.")
     return Fraction(rate)
-
-
-def plan_tiles(
-    model: nn.Module, size: object, *, tile: int | Sequence[int], axes: Axes | None = None
-) -> TilePlan:
-    """The plan by which tiles of a large input give exactly what the whole gives, as data.
-
-    size: the shape of the large input, or (meta) tensors of it; see ``tiled`` for the rest, and
-          ``fieldwise.tile.crops.plan`` for what a plan holds
-    """
-    return crops.plan_tiles(model, size, tile=tile, axes=axes)
-
-
-def suggest_tile(
-    model: nn.Module, size: object, *, memory: int, axes: Axes | None = None
-) -> tuple[int, ...]:
-    """The largest tile, alike along all axes, whose crops hold at most ``memory`` bytes at once.
-
-    Raises TileError where the least tile needs more, and for what ``plan_tiles`` refuses.
-    """
-    return crops.suggest_tile(model, size, memory=memory, axes=axes)
