@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fieldwise.folding.calls import is_float, keeps_statistics
 from fieldwise.folding.refusal import Stays
-from fieldwise.graph.calls import arguments, is_tensor, op_name
+from fieldwise.graph.calls import arguments, is_tensor, op_name, per_axis
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Kwargs, Node, Ref
 
@@ -72,7 +71,7 @@ def is_pointwise(layer: Layer) -> bool:
 
 def strides(layer: Layer) -> tuple[int, ...]:
     """How far apart the outputs of a convolution read, per axis."""
-    return _each(arguments(layer.node).get("stride", 1), layer.weight.ndim - 2)
+    return per_axis(arguments(layer.node).get("stride", 1), layer.weight.ndim - 2)
 
 
 def spans(layer: Layer) -> tuple[int, ...]:
@@ -86,12 +85,12 @@ def offsets(layer: Layer) -> tuple[tuple[int, ...], ...]:
     """Per axis and tap of a convolution: output i reads input stride · i + offset, or zero."""
     given = arguments(layer.node)
     kernel = tuple(layer.weight.shape[2:])
-    dilation = _each(given.get("dilation", 1), len(kernel))
+    dilation = per_axis(given.get("dilation", 1), len(kernel))
     padding = given.get("padding", 0)
     if padding == "same":
         pads = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
     else:
-        pads = _each(0 if padding == "valid" else padding, len(kernel))
+        pads = per_axis(0 if padding == "valid" else padding, len(kernel))
     return tuple(
         tuple(d * tap - p for tap in range(k))
         for k, d, p in zip(kernel, dilation, pads, strict=True)
@@ -116,13 +115,6 @@ def check_forward(layer: Layer, *, shifts: bool) -> None:
             raise Stays(f"'{layer.name}' is a transposed convolution: its taps overlap unevenly")
     elif pads_zeros(layer):
         raise Stays(f"'{layer.name}' pads with zeros, which a shift would have to reach")
-
-
-def _each(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
-    if isinstance(value, int):
-        return (value,) * axes
-    given = tuple(value)
-    return given * axes if len(given) == 1 else given
 
 
 def _convolution(graph: Graph, number: int, node: Node) -> Layer:

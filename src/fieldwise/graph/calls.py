@@ -83,6 +83,19 @@ def _signature(operator: Any) -> tuple[tuple[str, ...], Kwargs]:
     return tuple(a.name for a in given), defaults
 
 
+def per_axis(value: int | Sequence[int] | None, axes: int, default: int = 0) -> tuple[int, ...]:
+    """A torch size argument, once per spatial axis.
+
+    >>> per_axis(2, 3), per_axis([2], 2), per_axis([], 2, default=1)
+    ((2, 2, 2), (2, 2), (1, 1))
+    """
+    if value is None or (not isinstance(value, int) and len(value) == 0):
+        return (default,) * axes
+    if isinstance(value, int):
+        return (value,) * axes
+    return tuple(value) * axes if len(value) == 1 else tuple(value)
+
+
 # -------------------------------------------------------------------- by leaf
 
 

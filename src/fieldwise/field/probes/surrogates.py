@@ -35,6 +35,7 @@ from fieldwise.field.probes.operation import (
     generic,
     is_masked,
 )
+from fieldwise.graph.calls import per_axis
 from fieldwise.graph.ir import Shape
 from fieldwise.graph.kinds import EVERYTHING
 from fieldwise.graph.treatment import CHANNELS
@@ -183,7 +184,7 @@ def _max_pool(op: Operation) -> Sequence[Tensor]:
     axes, image, args = _axes(op), _finite(op.only()), op.args
     stride = args["stride"] or args["kernel_size"]
     given = (args["kernel_size"], stride, args["padding"], args["dilation"])
-    settings = zip(*(_per_axis(value, axes) for value in given), strict=True)
+    settings = zip(*(per_axis(value, axes) for value in given), strict=True)
     for axis, (kernel, stride, padding, dilation) in enumerate(settings, -axes):
         size, reach = op.shape[axis], dilation * (kernel - 1) + 1
         behind = max(0, (size - 1) * stride + reach - padding - image.shape[axis])
@@ -200,13 +201,6 @@ def _adaptive_max_pool(op: Operation) -> Sequence[Tensor]:
 
 def _axes(op: Operation) -> int:
     return int(op.name.partition("pool")[2][0])
-
-
-def _per_axis(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
-    """A size argument, once per spatial axis."""
-    if isinstance(value, int):
-        return (value,) * axes
-    return tuple(value) * axes if len(value) == 1 else tuple(value)
 
 
 def _normalised(op: Operation) -> Sequence[Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fieldwise.axes import AxisMap, IndexSet, Within, since, until
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim
 from fieldwise.errors import CaptureError
+from fieldwise.graph.calls import per_axis as per_axis
 from fieldwise.graph.ir import (
     WHOLE,
     Along,
@@ -121,19 +122,6 @@ def future(size: int, *, itself: bool = True) -> Within:
 def per_result(call: OpCall, *reads: Read) -> Reads:
     """The same reads for every result of the op."""
     return (reads,) * len(call.results)
-
-
-def per_axis(value: int | Sequence[int] | None, axes: int, default: int = 0) -> tuple[int, ...]:
-    """A torch size argument, once per spatial axis.
-
-    >>> per_axis(2, 3), per_axis([2], 2), per_axis([], 2, default=1)
-    ((2, 2, 2), (2, 2), (1, 1))
-    """
-    if value is None or (not isinstance(value, int) and len(value) == 0):
-        return (default,) * axes
-    if isinstance(value, int):
-        return (value,) * axes
-    return tuple(value) * axes if len(value) == 1 else tuple(value)
 
 
 def blocks(dim: int, before: int, after: int, groups: int) -> Coord:

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.axes import Border
-from fieldwise.graph.calls import op_name
+from fieldwise.graph.calls import op_name, per_axis
 from fieldwise.tile.bands.kernels.layout import laid
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
@@ -126,15 +126,6 @@ def _bias_rows(site: Site, window: KernelWindow, like: Tensor, rows: int) -> Ten
         return like.new_zeros(shape)
     spread = window.bias.reshape(-1, *[1] * len(window.stride))
     return spread.to(like.dtype).expand(shape)
-
-
-def per_axis(value: int | Sequence[int] | None, axes: int, default: int) -> tuple[int, ...]:
-    """A torch size argument, once per spatial axis."""
-    if value is None or (not isinstance(value, int) and len(value) == 0):
-        return (default,) * axes
-    if isinstance(value, int):
-        return (value,) * axes
-    return tuple(value) * axes if len(value) == 1 else tuple(value)
 
 
 def _padding(

@@ -10,8 +10,7 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.axes import AxisMap, IndexSet
-from fieldwise.graph.calls import rebind, replay
-from fieldwise.tile.bands.kernels.convolution import per_axis
+from fieldwise.graph.calls import per_axis, rebind, replay
 from fieldwise.tile.bands.kernels.layout import laid
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed

@@ -11,8 +11,7 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.axes import Border
-from fieldwise.graph.calls import op_name, rebind, replay
-from fieldwise.tile.bands.kernels.convolution import per_axis
+from fieldwise.graph.calls import op_name, per_axis, rebind, replay
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Link, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
