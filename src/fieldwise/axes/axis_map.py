@@ -265,7 +265,8 @@ class AxisMap(Generic[S]):
         """
         read: AnySet = EMPTY
         for turns, offset in zip(outputs.dealt(len(self.offsets)), self.offsets, strict=True):
-            read = read | minkowski(turns.scale(self.advance), offset)
+            if turns:
+                read = read | minkowski(turns.scale(self.advance), offset)
         return cast("S", read)
 
     def push(self, inputs: IndexSet, size: int) -> IndexSet:
@@ -325,8 +326,10 @@ def _compose(outer: AxisMap[AnySet], inner: AxisMap[AnySet]) -> AxisMap[AnySet]:
 def _read(inner: AxisMap[AnySet], middle: AnySet) -> AnySet:
     """``inner.pull``, quicker where the indices are no more than the phases, or few."""
     period, advance, offsets = len(inner.offsets), inner.advance, inner.offsets
-    if isinstance(middle, Tailed) or middle.count > 8 * max(4, period) or inner.bounded is None:
+    if isinstance(middle, Tailed) or middle.count > 8 * max(4, period):
         return inner.pull(middle)
+    if inner.bounded is None:
+        return reduce(or_, {inner(index) for index in middle}, EMPTY)
     parts = []
     for index in middle:
         quotient, phase = divmod(index, period)

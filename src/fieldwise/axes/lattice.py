@@ -62,6 +62,8 @@ class Lattice:
 
     def shift(self, by: int) -> Lattice:
         """{i + by}."""
+        if by % self.modulus == 0:
+            return self
         return Lattice(self.modulus, self.residues.shift(by).modulo(self.modulus))
 
     def scale(self, factor: int) -> Lattice:

@@ -86,7 +86,7 @@ class Tailed:
     # ---------------------------------------------------------------- set algebra
 
     def __or__(self, other: AnySet) -> AnySet:
-        return _combined(self, other, or_)
+        return _combined(self, other, or_) if other else self
 
     __ror__ = __or__
 

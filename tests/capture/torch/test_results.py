@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import permutations, product
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fieldwise.capture.torch.results import SHORTCUTS, run_on_meta, shortcut
 
@@ -79,6 +80,26 @@ def calls() -> Iterator[tuple[Any, tuple[Any, ...]]]:
         yield aten.conv2d.default, (x, last)
         yield aten.conv2d.default, (x, torch.ones(6, 3, 2, 3).to(memory_format=torch.channels_last))
     yield from ((aten.scaled_dot_product_attention.default, args) for args in attended())
+    yield from recurrent()
+
+
+def recurrent() -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Layers of each sort over sequences in three layouts, of one step and of more."""
+    sorts = ((nn.LSTM, aten.lstm.input), (nn.GRU, aten.gru.input), (nn.RNN, aten.rnn_tanh.input))
+    sorts += ((partial(nn.RNN, nonlinearity="relu"), aten.rnn_relu.input),)
+    options = product((1, 2), (False, True), (False, True))
+    for (sort, func), (layers, both, first) in product(sorts, options):
+        layer = sort(4, 3, layers, bidirectional=both, batch_first=first)
+        parameters = tuple(weight.detach() for weight in layer._flat_weights)
+        state = torch.zeros(layers * (1 + both), 2 if first else 7, 3)
+        states = (state, state) if sort is nn.LSTM else state
+        for x in (torch.ones(2, 7, 4), torch.ones(7, 2, 4).transpose(0, 1)):
+            yield func, (x, states, parameters, True, layers, 0.0, False, both, first)
+        x, one = torch.ones(2, 4, 7).mT, state[:, :1].contiguous()
+        lone = (one, one) if sort is nn.LSTM else one
+        yield func, (x, states, parameters, True, layers, 0.0, False, both, first)
+        x = torch.ones(1, 9, 4) if first else torch.ones(9, 1, 4)
+        yield func, (x, lone, parameters, True, layers, 0.0, False, both, first)
 
 
 def unary() -> Iterator[Any]:
@@ -129,7 +150,7 @@ def test_a_shortcut_gives_the_layout_that_the_cpu_gives_or_none():
         if found is not None:
             taken.add(func)
             assert _layout(found) == _layout(wanted), (func, [_layout(a) for a in args])
-            assert found.is_meta
+            assert all(result.is_meta for result in _tensors(found))
     assert taken == set(SHORTCUTS) - {
         aten._softmax_backward_data.default,
         aten._log_softmax_backward_data.default,
@@ -151,7 +172,13 @@ def _meta(value: Any) -> Any:
     return value
 
 
+def _tensors(value: Any) -> tuple[Tensor, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
 def _layout(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_layout(item) for item in value]
     if not isinstance(value, Tensor):
         return value
     strides = [stride for stride, size in zip(value.stride(), value.shape, strict=True) if size > 1]

@@ -8,6 +8,7 @@ returns None where it does not know, or where the op will fail, and torch is ask
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from fieldwise.graph.ir import Args, Kwargs
 
 aten = torch.ops.aten
 META = torch.device("meta")
+Layouts = Tensor | tuple[Tensor, ...]
+"""Tensors on the meta device: one result, or several."""
 
 
 def run_on_meta(func: OpOverload, args: Args, kwargs: Kwargs) -> object:
@@ -37,8 +40,8 @@ def _check_room(*kernel: int, results: Tensor) -> None:
     torch._check(fits, lambda: f"Kernel size {kernel} can't be greater than the padded input")
 
 
-def shortcut(func: OpOverload, args: Args, kwargs: Kwargs) -> Tensor | None:
-    """The result, if its layout is known without asking torch."""
+def shortcut(func: OpOverload, args: Args, kwargs: Kwargs) -> Layouts | None:
+    """The result, or results, if their layout is known without asking torch."""
     known = SHORTCUTS.get(func)
     return None if known is None else known(*args, **kwargs)
 
@@ -237,6 +240,18 @@ def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
     return _contiguous((*first.shape[:dim], size, *first.shape[dim + 1 :]), first.dtype)
 
 
+def _recurrent(func: OpOverload, x: Tensor, hx: object, *options: object) -> Layouts | None:
+    """A recurrent layer's results from two steps: torch takes every step apart."""
+    time = 1 if options[-1] else 0
+    if x.dim() != 3 or x.shape[time] <= 2:
+        return None
+    few, *states = ask_torch(func, (x.narrow(time, 0, 2), hx, *options), {})
+    shape = [*few.shape[:time], x.shape[time], *few.shape[time + 1 :]]
+    slowest_first = sorted(range(3), key=few.stride, reverse=True)
+    dense = _contiguous([shape[dim] for dim in slowest_first], few.dtype)
+    return dense.permute([slowest_first.index(dim) for dim in range(3)]), *states
+
+
 def _softmax_backward(grad: Tensor, softmax: Tensor, dim: int, dtype: torch.dtype) -> Tensor | None:
     """torch's own answer on the meta device is in ``dtype``, but that of its kernels is not."""
     return None if dtype is torch.float16 else _contiguous(grad.shape, grad.dtype)
@@ -246,6 +261,7 @@ _CONVOLUTIONS = (
     aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
     aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding,
 )  # fmt: skip
+_RECURRENT = (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
 _UNARY = (
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardtanh",
     "hardswish", "hardsigmoid", "softplus", "sigmoid", "tanh", "exp", "sqrt", "rsqrt", "neg", "abs",
@@ -253,7 +269,7 @@ _UNARY = (
 )  # fmt: skip
 """One operand, and numbers; the result has its dtype where that is floating."""
 _BINARY = ("add", "sub", "mul", "div")
-SHORTCUTS: dict[OpOverload, Callable[..., Tensor | None]] = {
+SHORTCUTS: dict[OpOverload, Callable[..., Layouts | None]] = {
     aten.conv2d.default: _conv2d,
     aten.adaptive_avg_pool2d.default: _adaptive_avg_pool2d,
     aten.batch_norm.default: _batch_norm,
@@ -263,6 +279,7 @@ SHORTCUTS: dict[OpOverload, Callable[..., Tensor | None]] = {
     aten.scaled_dot_product_attention.default: _attention,
     aten.cat.default: _cat,
     aten.roll.default: _roll,
+    **{func: partial(_recurrent, func) for func in _RECURRENT},
     aten._softmax_backward_data.default: _softmax_backward,
     aten._log_softmax_backward_data.default: _softmax_backward,
     **{getattr(aten, name).default: _unary for name in _UNARY},
