@@ -76,7 +76,7 @@ def test_the_samples_show_every_way_to_combine_and_every_claim() -> None:
     }  # fmt: skip
     assert all(
         any(getattr(kind, claim) for kind in kinds)
-        for claim in ("alike", "keeps", "joins", "scans", "geometry", "fill")
+        for claim in ("alike", "keeps", "joins", "scans", "geometry", "fill", "channel")
     )
 
 
@@ -85,7 +85,7 @@ UNCLAIMED = {
     "bincount", "segment_reduce", "nonzero", "nonzero_static", "_unsafe_masked_index",
     "embedding_bag", "embedding_renorm", "softmax_backward", "max_pool_backward", "max_unpool",
     "fractional_max_pool", "deform_conv2d", "roi_align", "roi_pool", "ps_roi_align",
-    "ps_roi_pool", "nms", "encoder_layer",
+    "ps_roi_pool", "nms",
 }  # fmt: skip
 """Ops with a rule of which nobody says how they combine what they read."""
 
@@ -153,6 +153,11 @@ FALSE: dict[str, tuple[Callable[[Tensor], object], Kind, str]] = {
     ),
     "a correction is no geometry": (
         lambda x: x.std(1, correction=0), Kind("any", geometry="everything"), "'correction'",
+    ),
+    "weights along another dimension": (
+        lambda x: torch.nn.functional.batch_norm(x, torch.arange(6.0), torch.ones(6)),
+        Kind("each", channel=0),
+        "places of dimension 1 have weights",
     ),
     "what is padded with is no geometry": (
         lambda x: torch.constant_pad_nd(x, [1, 1], 2.0), COPY, "'value'",

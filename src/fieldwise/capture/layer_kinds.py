@@ -135,8 +135,8 @@ POINTWISE = (
 """The element-wise functions, by the name of their operation."""
 
 KINDS = {
-    "conv": LayerKind("conv", _CONV, mixes=True, combines=PRODUCT),
-    "dwconv": LayerKind("conv", _CONV, combines=PRODUCT),
+    "conv": LayerKind("conv", _CONV, mixes=True, combines=PRODUCT.per_channel(1)),
+    "dwconv": LayerKind("conv", _CONV, combines=PRODUCT.per_channel(1)),
     "tconv": LayerKind(
         "conv_transpose",
         _TRANSPOSED,
@@ -144,7 +144,7 @@ KINDS = {
         _transposed_length,
         _strides,
         mixes=True,
-        combines=PRODUCT,
+        combines=PRODUCT.per_channel(1),
     ),
     "maxpool": LayerKind("max_pool", _POOL, combines=POOLED_EXTREME),
     "avgpool": LayerKind("avg_pool", _POOL - {"dilation"}, combines=POOLED_SUM),
@@ -159,7 +159,7 @@ KINDS = {
         combines=INTERPOLATION,
     ),
     "globalpool": LayerKind("adaptive_avg_pool", whole=True, combines=POOLED_MEAN),
-    "bn": LayerKind("batch_norm"),
+    "bn": LayerKind("batch_norm", combines=ELEMENTWISE.per_channel(1)),
     **{name: LayerKind(name) for name in POINTWISE},
 }
 """Every layer name."""

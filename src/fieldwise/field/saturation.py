@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fieldwise.field.analysis import FieldReport
 from fieldwise.field.report import AxisField, Row
-from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Along, Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,6 @@ class Unproductive:
     skipping: tuple[str, ...]
 
 
-_WIDENING = ("conv", "max_pool", "avg_pool", "conv_transpose")
-
-
 def unproductive(report: FieldReport) -> Unproductive:
     """Which layers widen a field that already covers the input, and which skip inputs."""
     sizes = [report.input.shape[axis] for axis in report.axes]
@@ -33,18 +30,24 @@ def unproductive(report: FieldReport) -> Unproductive:
     saturated = [
         row.name
         for row in report.rows
-        if row.op in _WIDENING
-        and _covers(rows[_operand(report.graph, row.name)], sizes)
-        and row.axes != rows[_operand(report.graph, row.name)].axes
+        if (node := report.graph.producer(row.name)) is not None
+        and _weighs_windows(node)
+        and _covers(rows[node.operands[0]], sizes)
+        and row.axes != rows[node.operands[0]].axes
     ]
     skipping = [row.name for row in report.rows if any(_skips(axis) for axis in row.axes)]
     return Unproductive(tuple(saturated), tuple(skipping))
 
 
-def _operand(graph: Graph, name: str) -> str:
-    node = graph.producer(name)
-    assert node is not None
-    return node.operands[0]
+def _weighs_windows(node: Node) -> bool:
+    """Whether it makes one of each window of neighbours, as convolutions and pools do."""
+    return any(
+        isinstance(coord, Along) and not coord.map.is_identity
+        for reads in node.reads
+        for read in reads
+        if read.kind.combines == "product" or read.kind.alike
+        for coord in read.coords()
+    )
 
 
 def _covers(row: Row, sizes: Sequence[int]) -> bool:

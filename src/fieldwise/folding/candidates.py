@@ -109,7 +109,7 @@ _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 def _formula(graph: Graph, number: int, node: Node) -> Candidate | None:
     """What is a line in its operand, with constants that vary along one dimension at most."""
     operand, shape = graph.values[node.operands[0]], graph.shape(node.results[0])
-    if operand.shape != shape or "float" not in operand.dtype or is_copy(node):
+    if operand.shape != shape or "float" not in operand.dtype or is_copy(graph, node):
         return None
     sizes = np.broadcast_shapes(*(tuple(item.shape) for _, item in tensors(arguments(node))))
     if sum(size > 1 for size in sizes) > 1 or len(sizes) > len(shape):

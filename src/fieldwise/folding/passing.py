@@ -37,7 +37,7 @@ def factor_of(
     The shift is then divided by what is returned; None for an op that takes neither past.  Raises
     Stays with the reason for one that takes only some affine ops past.
     """
-    if is_copy(node):
+    if is_copy(graph, node):
         return 1.0
     if (number := _number(node)) is not None:
         if shifts and not number:
@@ -91,25 +91,23 @@ def check_gaps(graph: Graph, node: Node, *, shifts: bool) -> None:
         raise Stays(f"'{name}' has zeros between its parts, which a shift does not pass")
 
 
-def is_copy(node: Node) -> bool:
+def is_copy(graph: Graph, node: Node) -> bool:
     """Whether an op returns what it is given (x + 0, from sums that start at nothing)."""
-    if node.op in _ADDING:
+    if node.op in ("add", "sub"):
         return _adds_nothing(node)
     if node.op in ("mul", "div"):
         return _number(node) == 1 and isinstance(arguments(node).get("self"), Ref)
-    return node.op in _KEEPING and all(_is_copied(read) for read in node.reads[0])
+    (reads, *_) = node.reads
+    return len(reads) == 1 and _is_copied(graph, node, reads[0])
 
 
-_KEEPING = ("clone", "alias", "detach", "dropout")
-"""Ops that return the type that they are given, too."""
-_ADDING = ("add", "sub")
-
-
-def _is_copied(read: Read) -> bool:
-    """Whether what is read is handed on, element by element."""
+def _is_copied(graph: Graph, node: Node, read: Read) -> bool:
+    """Whether what is read is the result, element by element and in its own type."""
     step = read.single
-    plain = step is not None and not step.where and step.is_identity
-    return plain and read.kind.combines == "one"
+    if read.kind.combines != "one" or step is None or step.where or not step.is_identity:
+        return False
+    given, made = graph.values[node.operands[read.operand]], graph.values[node.results[0]]
+    return (given.shape, given.dtype) == (made.shape, made.dtype)
 
 
 def _adds_nothing(node: Node) -> bool:
@@ -159,7 +157,7 @@ def _has_constants(node: Node) -> bool:
 
 def _is_filled(graph: Graph, node: Node) -> bool:
     """Whether some element of a result may be none that is read: by the reads, or by a mask."""
-    masked = any(read.kind.combines == "asked" for reads in node.reads for read in reads)
+    masked = any(kind.combines == "asked" for kind in node.kinds)
     masked = masked or _has_constants(node)
     return any(
         any(masked and read.kind.fill is not None for read in reads)

@@ -331,7 +331,7 @@ class _Planner:
     def _reads_twice(self, node: Node, used: Sequence[str]) -> bool:
         """Whether results share elements, so that each of them would have these scaled."""
         made = sum(numel(self.graph.shape(name)) for name in used)
-        copied = all(read.kind.combines == "one" for reads in node.reads for read in reads)
+        copied = all(kind.combines == "one" for kind in node.kinds)
         return len(used) > 1 and (not copied or made > numel(self.graph.shape(node.operands[0])))
 
     def _rises(self) -> bool:

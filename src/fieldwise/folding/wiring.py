@@ -108,7 +108,7 @@ class GraphWiring:
 
     def is_copy(self, number: int) -> bool:
         """Whether a node hands on what it is given."""
-        return number in self.gone or is_copy(self.graph.nodes[number])
+        return number in self.gone or is_copy(self.graph, self.graph.nodes[number])
 
     def source(self, number: int) -> str:
         """The value that a copy is a copy of."""

@@ -191,6 +191,11 @@ class Node:
         """The coordinates of all its reads."""
         return (coord for reads in self.reads for read in reads for coord in read.coords())
 
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of all its reads."""
+        return frozenset(read.kind for reads in self.reads for read in reads)
+
 
 # -------------------------------------------------------------------- making reads
 

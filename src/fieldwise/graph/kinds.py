@@ -14,7 +14,7 @@ operand x of the read, and x[S(i)] are the elements that index i reads.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Combines = Literal[
@@ -57,6 +57,9 @@ class Kind:
               from them once the reads are known; ``EVERYTHING``: all but ``fill``.  All others
               are settings
     fill:     the argument that holds what stands where nothing is read; zero where there is none
+    channel:  the dimension of the result along which each place has weights of its own, which are
+              other tensors of the call (the channels of a convolution, the features of an LSTM);
+              along no other one do weights differ
     """
 
     combines: Combines = "any"
@@ -67,6 +70,7 @@ class Kind:
     draws: bool = False
     geometry: frozenset[str] | Literal["everything"] = frozenset()
     fill: str | None = None
+    channel: int | None = None
 
     @property
     def is_known(self) -> bool:
@@ -91,6 +95,10 @@ class Kind:
     def asked(self) -> Kind:
         """Of the arguments that decide what is done with those of this kind."""
         return Kind("asked", draws=self.draws, geometry=self.geometry, fill=self.fill)
+
+    def per_channel(self, dim: int) -> Kind:
+        """The same with weights of its own for each place of a dimension of the result."""
+        return replace(self, channel=dim)
 
     def settings(self, arguments: Iterable[str]) -> set[str]:
         """The arguments that say more than where the op looks.

@@ -1,8 +1,8 @@
 """How an op treats the positions of its operands: what proofs of shift and tile need of its kinds.
 
-Kinds say how an op combines what it reads; what stands here by name is where constants stand
-(``_CONSTANTS``), which layers have weights per channel, and what is a theorem of its own or given
-up.  An op without a kind ends every proof that reaches it: unknown is never taken for harmless.
+Kinds say how an op combines what it reads; what stands here by name is a theorem of its own or
+given up.  An op without a kind ends every proof that reaches it: unknown is never taken for
+harmless.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fieldwise.graph.ir import Node
 from fieldwise.graph.kinds import EVERYTHING, Kind
 
 WholeTreatment = Literal["symmetric", "kept", "ordered"]
-ConstantPlaces = Literal["none", "broadcast", "trailing", "rows", "listed", "copied"]
+ConstantPlaces = Literal["broadcast", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,40 +25,28 @@ class Treatment:
     whole:     what is done with a dimension that is read whole: 'symmetric': its order does not
                matter (a mean); 'kept': the result has it too, and position i is position i and
                something symmetric (a softmax); 'ordered': every position has its own weight
-    constants: where constant tensors stand: 'broadcast' against the result, along the
-               'trailing' dimensions, in 'rows' that are looked up, 'listed' beside each other
-               (cat), or 'copied' to where the op's rule says
+    constants: where constant tensors stand: 'broadcast' against the result, or where they are
+               'read', as the op's rule says once it is asked for them too
     averages:  what is the same everywhere stays so (copies, interpolation)
-    channels:  positions along the channel dimension have weights of their own
+    channel:   the dimension of the result whose positions have weights of their own; the op's
+               constants are these weights
     repeats:   along a dimension that no operand drives the result repeats itself
     """
 
     whole: WholeTreatment = "ordered"
-    constants: ConstantPlaces = "none"
+    constants: ConstantPlaces = "read"
     averages: bool = False
-    channels: bool = False
+    channel: int | None = None
     repeats: bool = False
 
 
 POINTWISE = Treatment(constants="broadcast", repeats=True)
-COPIES = Treatment(constants="copied", averages=True, repeats=True)
+COPIES = Treatment(averages=True, repeats=True)
 POSITIONS = Treatment()
 """Results that say where something was found: the order of what is searched matters."""
 
-_LISTED = frozenset({"cat", "stack", "slice_scatter", "select_scatter"})
-"""Copies whose constants stand beside each other, each along a part of one dimension."""
-_CONSTANTS: dict[str, ConstantPlaces] = {
-    **dict.fromkeys(("where", "masked_fill", "linalg_cross"), "broadcast"),
-    **dict.fromkeys(("bucketize", "searchsorted"), "rows"),
-    "layer_norm": "trailing",
-}
-"""Where the constants of some ops stand that are no copies and not element-wise."""
-CHANNELS = frozenset({
-    "prelu", "group_norm", "instance_norm", "batch_norm", "conv", "conv_transpose", "encoder_layer",
-    "lstm", "gru", "rnn_tanh", "rnn_relu",
-})  # fmt: skip
-"""Layers with weights of their own for each channel."""
-_ENCODER = Treatment("kept", channels=True)
+_MASKED = frozenset({"where", "masked_fill"})
+"""Masks, a theorem: their places say which operand is copied, and constant ones stand by value."""
 
 
 def treatment(node: Node, position: int = 0) -> Treatment | None:
@@ -74,8 +62,6 @@ def treatment(node: Node, position: int = 0) -> Treatment | None:
     True
     """
     kinds = {read.kind for read in node.reads[position]}
-    if node.op == "encoder_layer":
-        return _ENCODER
     if node.op in CONTRACTIONS:
         return Treatment()
     if not kinds:
@@ -84,17 +70,16 @@ def treatment(node: Node, position: int = 0) -> Treatment | None:
         return None
     data = {kind for kind in kinds if kind.combines != "asked"} or kinds
     ways = {kind.combines for kind in data}
+    channel = next((kind.channel for kind in data if kind.channel is not None), None)
     if "place" in ways:
         return POSITIONS
-    if node.op in ("where", "masked_fill") or (ways == {"each"} and node.op not in CHANNELS):
+    if node.op in _MASKED or (ways == {"each"} and channel is None):
         return POINTWISE
-    copies = ways <= {"one", "asked"}
     return Treatment(
         whole=_whole(data),
-        constants=_CONSTANTS.get(node.op, "none") if not copies else _of_copies(node),
         averages=all(kind.keeps_equal or kind.geometry == EVERYTHING for kind in data),
-        channels=node.op in CHANNELS,
-        repeats=copies,
+        channel=channel,
+        repeats=ways <= {"one", "asked"},
     )
 
 
@@ -102,10 +87,6 @@ def _whole(kinds: Collection[Kind]) -> WholeTreatment:
     if any(kind.keeps for kind in kinds):
         return "kept"
     return "symmetric" if all(kind.alike for kind in kinds) else "ordered"
-
-
-def _of_copies(node: Node) -> ConstantPlaces:
-    return "listed" if node.op in _LISTED else "copied"
 
 
 CONTRACTIONS = frozenset({

@@ -294,30 +294,37 @@ _LAWS: Mapping[str, Callable[[KindSite, Kind], Iterator[LawTrial]]] = {
 
 
 def _follows(site: KindSite, kind: Kind) -> Iterator[LawTrial]:
-    """Along what all reads follow, places are treated alike."""
-    again = reread_node(site.node, site.graph)
-    if again is None or kind.combines == "place":
-        return
-    reads = again.reads[site.result]
-    if any(step.where for read in reads for step in _separable(read)):
-        return
-    shapes = [*map(site.graph.shape, site.node.operands)]
-    shapes += [tuple(constant.shape) for constant in again.constants]
-    if any(isinstance(coord, Unknown) for read in reads for coord in read.coords()):
-        return
-    driven = [_driven(read, shapes[read.operand], site.shape) for read in reads]
-    if None in driven:
-        return
-    followed = {dim for pairs in driven for dim, plain in pairs or () if plain}
-    followed -= {dim for pairs in driven for dim, plain in pairs or () if not plain}
-    if not followed:
-        return
+    """Along what all reads follow, places are treated alike; weights differ along one alone."""
     flat = site.uniform(1)
     y = flat(flat.x)
+    followed = _followed(site) if kind.combines != "place" else set[int]()
     for dim in followed:
-        if y.shape[dim] > 1:
-            same = _alike(y, y.narrow(dim, 0, 1).expand_as(y))
-            yield _unless(same, f"it does not treat the places of dimension {dim} alike")
+        same = _alike(y, y.narrow(dim, 0, 1).expand_as(y))
+        yield _unless(same, f"it does not treat the places of dimension {dim} alike")
+    if kind.channel is not None:
+        weighed = site.at({n: flat.others[n] for n in site.others})
+        for dim in followed - {kind.channel}:
+            same = _alike(weighed, weighed.narrow(dim, 0, 1).expand_as(weighed))
+            yield _unless(same, f"the places of dimension {dim} have weights of their own")
+
+
+def _followed(site: KindSite) -> set[int]:
+    """The dimensions of more than one index that all reads follow, those of constants too."""
+    again = reread_node(site.node, site.graph)
+    if again is None:
+        return set()
+    reads = again.reads[site.result]
+    unknown = any(isinstance(coord, Unknown) for read in reads for coord in read.coords())
+    if unknown or any(step.where for read in reads for step in _separable(read)):
+        return set()
+    shapes = [*map(site.graph.shape, site.node.operands)]
+    shapes += [tuple(constant.shape) for constant in again.constants]
+    driven = [_driven(read, shapes[read.operand], site.shape) for read in reads]
+    if None in driven:
+        return set()
+    plain = {dim for pairs in driven for dim, plain in pairs or () if plain}
+    plain -= {dim for pairs in driven for dim, plain in pairs or () if not plain}
+    return {dim for dim in plain if site.shape[dim] > 1}
 
 
 def _driven(read: Read, before: Shape, after: Shape) -> list[tuple[int, bool]] | None:

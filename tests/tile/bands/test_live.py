@@ -79,6 +79,22 @@ def test_what_depends_on_the_length_is_refused_until_the_length_is_announced():
         torch.testing.assert_close(torch.cat(pieces, 2), model(x))
 
 
+def test_columns_that_are_chosen_by_the_length_are_noticed():
+    class Chosen(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            first = x.shape[2] % 5
+            return x[..., first : first + 4] * 2
+
+    x = torch.randn(1, 1, 64, 16)
+    run = streamed(Chosen(), x, axis=2)
+    with pytest.raises(
+        StreamError, match=r"\(slice\): what it computes depends on the total length"
+    ):
+        run.session()
+    pieces = pushed(run.session(length=64), x, 2, 9)
+    torch.testing.assert_close(torch.cat(pieces, 2), Chosen()(x))
+
+
 def test_a_number_that_is_computed_from_the_length_is_noticed():
     class Scaled(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def _execution(node: Node, graph: Graph, known: Mapping[str, Tensor]) -> Executi
     operands = [_operand(name, graph, known) for name in node.operands]
     call = changed(source, (Ref, Tensor), partial(_filled, operands))
     run, shape = partial(replay, call), graph.shape(node.results[0])
-    kinds = frozenset(read.kind for reads in node.reads for read in reads)
+    kinds = node.kinds
     if isinstance(source.target, WriteThrough):
         return Execution("write", {}, frozenset(), run, shape, kinds)
     derived = {name for name, arg in bind(source).items() if _refers(arg)}

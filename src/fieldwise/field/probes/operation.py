@@ -48,7 +48,7 @@ class Operation:
             return operands[item.operand] if isinstance(item, Ref) else item.detach()
 
         filled = changed(node.source, (Ref, Tensor), fill)
-        kinds = frozenset(read.kind for reads in node.reads for read in reads)
+        kinds = node.kinds
         reads = tuple(map(bool, node.reads))
         return cls(node.op, op_name(node), filled, bind(filled), shapes, reads, kinds)
 

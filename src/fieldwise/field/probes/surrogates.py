@@ -38,7 +38,6 @@ from fieldwise.field.probes.operation import (
 from fieldwise.graph.calls import per_axis
 from fieldwise.graph.ir import Shape
 from fieldwise.graph.kinds import EVERYTHING
-from fieldwise.graph.treatment import CHANNELS
 
 INF = torch.inf
 
@@ -93,7 +92,7 @@ def _finite(tensor: Tensor) -> Tensor:
 
 def _combined(op: Operation) -> Sequence[Tensor]:
     """The sum of the operands; a function of one operand has its own value at zero and −inf."""
-    if op.op in CHANNELS:
+    if any(kind.channel is not None for kind in op.kinds):
         op.only()
     total = _added(_spread(op))
     if len(list(tensors_in(op.args))) == 1 and (masked := is_masked(op.only())).any():

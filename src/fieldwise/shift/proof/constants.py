@@ -13,7 +13,7 @@ from fieldwise.graph.ir import Along, Node, Read, Ref, Reshape, Separable, Shape
 from fieldwise.graph.tensors import TensorLike
 from fieldwise.graph.treatment import Treatment
 from fieldwise.shift.proof.frame import Frame
-from fieldwise.shift.proof.layout import Layout, moves, stays
+from fieldwise.shift.proof.layout import Layout, moves
 from fieldwise.shift.proof.reasons import varies
 from fieldwise.shift.proof.signal import BreaksError, Fault
 from fieldwise.shift.proof.variation import against
@@ -24,23 +24,11 @@ def with_constants(frame: Frame, treatment: Treatment, layout: Layout) -> Layout
 
     Raises BreaksError where one varies along what moves.
     """
-    given = arguments(frame.node)
     if treatment.constants == "broadcast":
-        for name, tensor in tensors(given):
+        for name, tensor in tensors(arguments(frame.node)):
             layout = with_constant(frame, layout, constant(tensor, name), name)
-    elif treatment.constants == "trailing":
-        for name in ("weight", "bias"):
-            if is_tensor(given.get(name)):
-                layout = with_constant(frame, layout, constant(given[name], name), name)
-    elif treatment.constants == "rows":
-        layout = _looked_up(frame, layout)
-    elif treatment.constants == "listed":
-        for tensor in listed(frame):
-            dim = given["dim"] % len(layout)
-            layout = _beside(frame, layout, constant(tensor, "a constant"), dim)
-    elif treatment.constants == "copied":
-        layout = _copied(frame, layout)
-    return layout
+        return layout
+    return _where_read(frame, layout)
 
 
 def filling(node: Node) -> Constant | None:
@@ -56,51 +44,29 @@ def filling(node: Node) -> Constant | None:
     return Constant((), "a constant", np.asarray(source))
 
 
-def listed(frame: Frame) -> Iterator[TensorLike]:
-    """The constant tensors that stand beside what derives from the input."""
-    for name, tensor in tensors(arguments(frame.node)):
-        if name in ("tensors", "self", "src") and tensor.numel():
-            yield tensor
-
-
 def is_mixed(frame: Frame) -> bool:
-    """Whether constants that vary stand where no operand is read."""
-    return any(not is_flat(constant(tensor, "")) for tensor in listed(frame))
+    """Whether constants that vary may stand where no operand is read."""
+    return any(not is_flat(constant(tensor, "")) for _, tensor in tensors(arguments(frame.node)))
 
 
-def _looked_up(frame: Frame, layout: Layout) -> Layout:
-    """Boundaries belong to what is looked up in them, by rows where there are several."""
-    for name, tensor in tensors(arguments(frame.node)):
-        known = constant(tensor, name)
-        if name in ("sorted_sequence", "boundaries", "sorter"):
-            if len(known.shape) < 2:
-                continue
-            known = known.by_rows()
-        layout = with_constant(frame, layout, known, name)
-    return layout
+def _where_read(frame: Frame, layout: Layout) -> Layout:
+    """Constants that stand where the rule of the op reads them, once it is asked for them too.
 
-
-def _copied(frame: Frame, layout: Layout) -> Layout:
-    """A constant that is copied, or looked up at what derives from the input.
-
-    Where a row of it belongs to a position of the result, as the rule of the op says once it is
-    asked for its constants too, it matters whether rows differ.
+    Where a row of one belongs to a position of the result, it matters whether rows differ.
     """
-    given = arguments(frame.node)
-    if not any(moves(dim) for dim in layout) or not any(tensors(given)):
+    names = {id(tensor): name for name, tensor in tensors(arguments(frame.node))}
+    if not names or not any(moves(dim) for dim in layout):
         return layout
     read = [*_constant_reads(frame)]
     in_table = any(not _is_asked(reads) for _, reads in read)
     for tensor, reads in read:
         is_index = _is_asked(reads)
-        if (in_table or not is_index) and not is_flat(constant(tensor, "")):
-            for one in reads:
-                rows = _rows(frame, constant(tensor, "a constant"), one)
-                layout = (
-                    _doubtfully(frame, layout, rows)
-                    if is_index
-                    else with_constant(frame, layout, rows, "a constant")
-                )
+        if (is_index and not in_table) or not tensor.numel() or is_flat(constant(tensor, "")):
+            continue
+        known = constant(tensor, names[id(tensor)])
+        against = _doubtfully if is_index else with_constant
+        for one in reads:
+            layout = against(frame, layout, _rows(frame, known, one), known.what)
     return layout
 
 
@@ -129,6 +95,8 @@ _UNKNOWN_READS = Fault("how it reads its constants is not known", known=False)
 def _rows(frame: Frame, known: Constant, read: Read) -> Constant:
     """A constant in the rank of the result: which positions of it are given the same row.
 
+    Along a dimension of which it fills some indices (cat), all that it holds is one row.
+
     Raises BreaksError where positions and rows do not correspond one by one.
     """
     for step, before, after in read.forward(known.shape, frame.result):
@@ -141,30 +109,23 @@ def _rows(frame: Frame, known: Constant, read: Read) -> Constant:
 
 def _places(known: Constant, step: Separable, after: Shape) -> list[int | None]:
     """Per dimension after a step the one of the constant that it is."""
-    places: dict[int, int] = {}
+    places, filled = dict[int, int](), dict(step.where)
     for number, coord in enumerate(step.coords):
-        if isinstance(coord, Along) and not known.uniform_along(number):
+        if not isinstance(coord, Along) or coord.dim in filled:
+            continue
+        if not known.uniform_along(number):
             if not coord.keeps(known.shape[number], after[coord.dim]):
                 raise BreaksError(_UNKNOWN_READS)
             places[coord.dim] = number
     return [places.get(dim) for dim in range(len(after))]
 
 
-def _doubtfully(frame: Frame, layout: Layout, known: Constant) -> Layout:
+def _doubtfully(frame: Frame, layout: Layout, known: Constant, name: str) -> Layout:
     """Against indices: rows that differ in place may still hold the same."""
     try:
-        return with_constant(frame, layout, known, "a constant")
+        return with_constant(frame, layout, known, name)
     except BreaksError as broken:
         raise BreaksError(*(replace(fault, known=False) for fault in broken.faults)) from None
-
-
-def _beside(frame: Frame, layout: Layout, known: Constant, dim: int) -> Layout:
-    """A constant that fills some indices of ``dim``: it matters how it varies along the others."""
-    if len(known.shape) < len(layout):
-        known = known.as_dims((*known.shape[:dim], 1, *known.shape[dim:]))
-    own = stays(known.shape[dim])
-    found = with_constant(frame, (*layout[:dim], own, *layout[dim + 1 :]), known, "a constant")
-    return (*found[:dim], layout[dim], *found[dim + 1 :])
 
 
 def with_constant(frame: Frame, layout: Layout, known: Constant, name: str) -> Layout:

@@ -25,7 +25,7 @@ def _sums_products(node: Node) -> bool:
     found = treatment(node)
     if found is None or node.op in CONTRACTIONS:
         return True
-    return found.channels and found.whole == "ordered"
+    return found.channel is not None and found.whole == "ordered"
 
 
 def _terms(graph: Graph, node: Node) -> int:

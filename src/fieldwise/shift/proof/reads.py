@@ -50,7 +50,8 @@ def from_reads(frame: Frame, treatment: Treatment, *, mixed: bool | None = None)
         periods.append(made.period)
     if any(guards) and is_spectral(frame):
         guards = check_zeros(frame, layouts, guards)
-    mixed = is_mixed(frame) if mixed is None else mixed
+    if mixed is None:
+        mixed = any(guards) and is_mixed(frame)
     driven = _driven(frame, treatment)
     layout = tuple(
         joined_dim(frame, layouts, guards, dim, mixed=mixed)

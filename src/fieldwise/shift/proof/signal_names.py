@@ -12,16 +12,11 @@ from dataclasses import replace
 
 from fieldwise.graph.calls import arguments, is_tensor
 from fieldwise.graph.ir import Along, Kwargs, Read, Ref, Separable
+from fieldwise.graph.treatment import POINTWISE, treatment
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import Layout, movers, size_of
 from fieldwise.shift.proof.signal import Moving, SignalDigit
 from fieldwise.shift.proof.spectrum import Spectrum
-
-_CUTS = frozenset(
-    "slice narrow split index index_select roll pad repeat tile clone alias detach copy lift "
-    "lift_fresh".split()
-)
-_JOINS = frozenset({"cat", "slice_scatter"})
 
 
 class SignalNames:
@@ -62,7 +57,7 @@ class SignalNames:
 def _only_cuts(frame: Frame) -> bool:
     """Whether the node only moves, cuts or continues the one window of its operand."""
     reads = frame.node.reads[frame.position]
-    if frame.node.op not in _CUTS or len(reads) != 1:
+    if not _copies(frame) or len(reads) != 1:
         return False
     return _passes_on(frame, reads[0]) and not _guarded(reads[0])
 
@@ -70,7 +65,7 @@ def _only_cuts(frame: Frame) -> bool:
 def _only_joins(frame: Frame, layout: Layout) -> bool:
     """Whether the node puts pieces of one signal side by side again, and nothing else."""
     reads, found = frame.node.reads[frame.position], list(movers(layout))
-    if frame.node.op not in _JOINS or len(found) != 1:
+    if not _copies(frame) or len(found) != 1:
         return False
     return all(
         _passes_on(frame, read)
@@ -78,6 +73,13 @@ def _only_joins(frame: Frame, layout: Layout) -> bool:
         and next(movers(frame.layout(read.operand))).origin == found[0].origin
         for read in reads
     )
+
+
+def _copies(frame: Frame) -> bool:
+    """Whether every element of the result is one of an operand, at a place that no mask decides."""
+    node, position = frame.node, frame.position
+    copied = all(read.kind.combines == "one" for read in node.reads[position])
+    return copied and treatment(node, position) is not POINTWISE
 
 
 def _guarded(read: Read) -> list[int]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
-from fieldwise.graph.calls import arguments, is_tensor, op_name
+from fieldwise.graph.calls import op_name
 from fieldwise.graph.kinds import INTERPOLATION
 from fieldwise.graph.treatment import (
     CONTRACTIONS,
@@ -80,25 +79,17 @@ def _as_treated(frame: Frame, found: Treatment) -> Advanced:
     layout = made.layout
     if any(read.kind == INTERPOLATION for read in frame.node.reads[frame.position]):
         check_weights(frame, layout)
-    if found.channels and not _is_statistic(frame) and _has_weights(frame):
-        channel = _channel(frame)
-        if moves(layout[channel]):
-            raise BreaksError(ordered(frame.node.op))
-        own = stays(frame.result[channel])
-        layout = (*layout[:channel], own, *layout[channel + 1 :])
-    return Advanced.of(with_constants(frame, found, layout), made.period)
-
-
-def _is_statistic(frame: Frame) -> bool:
-    """Whether it is a mean or a deviation that a norm returns besides, before any weights."""
-    return frame.position > 0 and "norm" in frame.node.op
+    if (channel := found.channel) is None:
+        return Advanced.of(with_constants(frame, found, layout), made.period)
+    if moves(layout[channel]):
+        raise BreaksError(ordered(frame.node.op))
+    own = stays(frame.result[channel])
+    return Advanced.of((*layout[:channel], own, *layout[channel + 1 :]), made.period)
 
 
 def is_random(frame: Frame) -> bool:
     """Whether the op answers differently each time."""
-    return frame.node.op in RANDOM or any(
-        read.kind.draws for reads in frame.node.reads for read in reads
-    )
+    return frame.node.op in RANDOM or any(kind.draws for kind in frame.node.kinds)
 
 
 def _filled(frame: Frame) -> Advanced:
@@ -115,7 +106,7 @@ def _filled(frame: Frame) -> Advanced:
 
 def _element_wise(frame: Frame) -> Advanced:
     """Noise that is given besides is drawn in training only."""
-    return _as_treated(frame, replace(POINTWISE, constants="none"))
+    return from_reads(frame, POINTWISE)
 
 
 def _given_up(frame: Frame) -> None:
@@ -145,30 +136,3 @@ THEOREMS: Mapping[str, Theorem] = {
     "triu": triangle,
 }
 """By op, what is proven of it where how it treats positions does not say it all."""
-
-
-# -------------------------------------------------------------------- channels
-
-
-def _channel(frame: Frame) -> int:
-    """The dimension whose positions have weights of their own."""
-    given, rank = arguments(frame.node), len(frame.result)
-    if (
-        frame.node.op == "encoder_layer"
-        or op_name(frame.node) == "conv_tbc"
-        or "batch_first" in given
-    ):
-        return rank - 1
-    if frame.node.op.startswith("conv") and isinstance(given.get("stride"), (list, tuple)):
-        return rank + 1 - len(frame.shape_of(given["weight"]))
-    return min(1, rank - 1)
-
-
-def _has_weights(frame: Frame) -> bool:
-    """Whether the op has weights per channel (a norm may have none, and a PReLU one for all)."""
-    given = arguments(frame.node)
-    if frame.node.op == "prelu" and is_tensor(given.get("weight")):
-        return bool(given["weight"].numel() > 1)
-    if "norm" not in frame.node.op:
-        return True
-    return any(given.get(name) is not None for name in ("weight", "bias", "running_mean"))

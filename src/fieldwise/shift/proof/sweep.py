@@ -164,7 +164,7 @@ class _Sweep:
     def _next(self, node: Node, position: int, states: Mapping[str, ProofState]) -> ProofState:
         read = dict.fromkeys(read.operand for read in node.reads[position])
         operands = {number: states[node.operands[number]] for number in read}
-        known = handed_on(_inherited(operands.values()), node, _shifted(node, operands))
+        known = handed_on(_inherited(operands.values()), node, self.graph, _shifted(node, operands))
         if any(isinstance(state, Lost) for state in operands.values()):
             return Lost(known)
         followed = {n: state for n, state in operands.items() if isinstance(state, Follows)}

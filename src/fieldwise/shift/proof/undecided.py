@@ -9,47 +9,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
+from fieldwise.axes import AxisMap, Border
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.constants import constant, is_flat, tensors
-from fieldwise.graph.ir import Node
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Along, Coord, Fixed, Node, Separable, Shape
 from fieldwise.graph.tensors import TensorLike
 from fieldwise.graph.treatment import CONTRACTIONS, POINTWISE, treatment
 from fieldwise.shift.proof.reasons import ABSOLUTE, ORDERED, PICKED
 from fieldwise.shift.proof.signal import Fault
 
-_LOOKS_UP = frozenset(
-    "gather take index index_select embedding one_hot scatter scatter_add scatter_reduce "
-    "index_put index_add index_copy max_unpool".split()
-)
-_PUTS_BACK = frozenset("cat stack write slice_scatter select_scatter".split())
 
-
-def _inherited(fault: Fault, op: str) -> Fault:
-    """A fault as it is told of what an op makes of a broken operand.
+def _inherited(fault: Fault, node: Node) -> Fault:
+    """A fault as it is told of what a node makes of a broken operand.
 
     Positions do not move with the axis, but what is looked up at them may do so again; and what was
     picked one by one may be put side by side again.
     """
-    looked_up = op in _LOOKS_UP and fault.why in (ABSOLUTE.why, ORDERED["argmax"].why)
-    put_back = op in _PUTS_BACK and fault.why == PICKED.why
-    return replace(fault, known=False) if looked_up or put_back else fault
+    if fault.why in (ABSOLUTE.why, ORDERED["argmax"].why):
+        doubt = any(kind.combines in ("asked", "unknown") for kind in node.kinds)
+    else:
+        doubt = fault.why == PICKED.why and _puts_together(node)
+    return replace(fault, known=False) if doubt else fault
 
 
-def handed_on(faults: Iterable[Fault], node: Node, shifted: int) -> tuple[Fault, ...]:
+def handed_on(faults: Iterable[Fault], node: Node, graph: Graph, shifted: int) -> tuple[Fault, ...]:
     """The faults of a node's operands as they are told of its result.
 
     shifted: how many of its operands a shift of the input changes
     """
     weights = has_weights(node)
-    doubt = not weights and _may_undo(node, shifted)
+    doubt = not weights and _may_undo(node, graph, shifted)
     return merged_faults(
         replace(
             fault,
             known=fault.known and (fault.settled or not doubt),
             settled=fault.settled or weights,
         )
-        for fault in (_inherited(fault, node.op) for fault in faults)
+        for fault in (_inherited(fault, node) for fault in faults)
     )
 
 
@@ -68,35 +67,72 @@ def merged_faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
 def has_weights(node: Node) -> bool:
     """Whether a node multiplies by weights of its own, which count as generic."""
     found = treatment(node)
-    multiplies = node.op in CONTRACTIONS or node.op == "layer_norm"
-    if not multiplies and not (found is not None and found.channels):
+    if node.op not in CONTRACTIONS and (
+        found is None or (found.channel is None and found.whole != "kept")
+    ):
         return False
     return any(constant(tensor, "").values is None for tensor in _constants(node))
 
 
-_CUTS = frozenset(
-    "slice narrow select split unbind index index_select gather take diagonal unfold".split()
-)
-_FIXED = frozenset({"fft", "cumulative", *CONTRACTIONS})
 _SUMS = frozenset("add sub subtract rsub lerp addcmul addcdiv where maximum minimum".split())
+"""What makes of two values one in which each may hold what the other lacks: a theorem, since kinds
+say of these no more than that they are element by element."""
 
 
-def _may_undo(node: Node, shifted: int) -> bool:
+def _may_undo(node: Node, graph: Graph, shifted: int) -> bool:
     """Whether a node may make of what is broken something that is not.
 
-    It cuts a part out, reads a dimension in any order, joins two values of which one may hold what
-    the other lacks, or meets a constant that may take away what another one added.
+    It cuts a part out or puts it elsewhere, sums a dimension up, joins two values of which one may
+    hold what the other lacks, or meets a constant that may take away what another one added.
     """
     found = treatment(node)
-    if node.op in _CUTS or node.op in _FIXED:
+    if node.op in CONTRACTIONS or (found is not None and found.whole == "symmetric"):
         return True
-    if found is not None and found.whole == "symmetric":
+    if any(kind.scans for kind in node.kinds) or _rearranges(node, graph):
         return True
-    if shifted > 1 and (node.op in _SUMS or node.op in _PUTS_BACK):
+    if shifted > 1 and (node.op in _SUMS or _puts_together(node)):
         return True
     return found is POINTWISE and any(
         not is_flat(constant(tensor, "")) for tensor in _constants(node)
     )
+
+
+def _puts_together(node: Node) -> bool:
+    """Whether it copies to some indices of its result and leaves others to other parts."""
+    return any(
+        isinstance(step, Separable) and step.where
+        for reads in node.reads
+        for read in reads
+        for step in read.steps
+        if read.kind.combines == "one"
+    )
+
+
+def _rearranges(node: Node, graph: Graph) -> bool:
+    """Whether it copies some indices of its operand and not others, or in another order."""
+    return any(
+        isinstance(step, Separable)
+        and not step.where
+        and not all(map(partial(_holds_all, after), step.coords, before))
+        for name, reads in zip(node.results, node.reads, strict=True)
+        for read in reads
+        if read.kind.combines == "one"
+        for step, before, after in read.forward(
+            graph.shape(node.operands[read.operand]), graph.shape(name)
+        )
+    )
+
+
+def _holds_all(after: Shape, coord: Coord, before: int) -> bool:
+    """Whether a result of this shape holds every index of what is read, one after the other."""
+    if isinstance(coord, Fixed):
+        return coord.indices.count == before
+    if not isinstance(coord, Along) or not isinstance(coord.map, AxisMap):
+        return False
+    if not coord.map.is_single or (coord.map.period, coord.map.advance) != (1, 1):
+        return False
+    first = 0 if coord.border is Border.WRAP else coord.map(0).first
+    return first <= 0 and first + after[coord.dim] >= before
 
 
 def _constants(node: Node) -> Iterator[TensorLike]:

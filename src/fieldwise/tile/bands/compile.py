@@ -342,5 +342,7 @@ def _executor(site: Site) -> Executor:
 
 
 _UNCUT = ("conv", "max_pool", "avg_pool", "unfold", "reshape", "pixel_unshuffle")
+"""Kernels that make a row of every window that fits: how many rows an op makes of a longer operand
+is a fact of the op, which its reads at one size do not tell."""
 _WHOLE = "Until it is repaired, run the model on the whole input."
 _REMEDY = "Stream another axis, cut these layers off, or run the model on the whole input."

@@ -9,7 +9,7 @@ from fieldwise.capture.torch.overloads import tensors_of
 from fieldwise.capture.torch.tree import tensors_in
 from fieldwise.errors import Reason
 from fieldwise.graph.calls import bind, is_same, operator_of
-from fieldwise.graph.ir import Call
+from fieldwise.graph.ir import Call, Separable
 from fieldwise.tile.bands.program import Op, Program
 from fieldwise.tile.errors import StreamError, reason
 
@@ -26,7 +26,8 @@ def agree(one: Program, other: Program) -> None:
         if mine.node.op != theirs.node.op or mine.operands != theirs.operands:
             differing.append(reason(mine.node, "it is another op at another length"))
             break
-        if _patterns(one, number) != _patterns(other, number) or not _same_arguments(mine, theirs):
+        alike = all(told(one, number) == told(other, number) for told in (_patterns, _across))
+        if not alike or not _same_arguments(mine, theirs):
             differing.append(reason(mine.node, "what it computes depends on the total length"))
     pairs = zip(_constants(one), _constants(other), strict=False)
     if not all(mine.shape == theirs.shape and torch.equal(mine, theirs) for mine, theirs in pairs):
@@ -46,13 +47,29 @@ def _patterns(program: Program, number: int) -> list[object]:
     return [(value, reach.pattern) for value, reach in program.wiring.ops[number].operands]
 
 
+def _across(program: Program, number: int) -> list[object]:
+    """How an op reads along all dimensions but the streamed one, which patterns tell."""
+    op = program.ops[number]
+    streamed = {program.values[value].dim for _, value in op.results}
+    found: list[object] = []
+    for read in (read for reads in op.node.reads for read in reads):
+        value = op.operands.get(read.operand)
+        dim = None if value is None else program.values[value].dim
+        first, rest = read.steps[0], read.steps[1:]
+        if isinstance(first, Separable):
+            coords = [coord for place, coord in enumerate(first.coords) if place != dim]
+            found.append((coords, [pair for pair in first.where if pair[0] not in streamed]))
+        found.append((type(first), rest))
+    return found
+
+
 def _same_arguments(one: Op, other: Op) -> bool:
     """Whether the calls agree in all that their reads do not tell: in settings and in tensors."""
     mine, theirs = one.node.source, other.node.source
     if mine is None or theirs is None:
         return True
     given, again = _by_name(mine), _by_name(theirs)
-    kinds = {read.kind for reads in one.node.reads for read in reads}
+    kinds = one.node.kinds
     geometry = set(given) - {name for kind in kinds for name in kind.settings(given)}
     return given.keys() == again.keys() and all(
         _same_tensors(given[name], again[name])

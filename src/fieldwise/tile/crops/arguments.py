@@ -7,14 +7,15 @@ hold the same at positions that are paired.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.capture.torch.rereading import reread_node
-from fieldwise.graph.calls import arguments, is_same, is_tensor, op_name
+from fieldwise.graph.calls import arguments, is_same, is_tensor
 from fieldwise.graph.constants import Constant, constant, tensors
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Shape, Unknown, Whole
@@ -37,9 +38,9 @@ _Pair = tuple[str, TensorLike, TensorLike]
 
 def treatment_of(node: Node, position: int) -> Treatment:
     """How the op treats positions.  Raises LostError for one that is not supported."""
-    drawn = any(read.kind.draws for reads in node.reads for read in reads)
-    if node.op == "dropout" and drawn:
-        raise LostError("dropout is active; call model.eval()")
+    drawn = any(kind.draws for kind in node.kinds)
+    if drawn and not {"train", "training"}.isdisjoint(arguments(node)):
+        raise LostError(f"{node.op} is active; call model.eval()")
     found = None if drawn or node.op in _REFUSED else treatment(node, position)
     if found is None:
         raise LostError(f"'{node.op}' is not supported: how it treats positions is not described")
@@ -65,18 +66,14 @@ def check_settings(nodes: tuple[Node, Node]) -> None:
     for name in _settings(nodes[0], {*given[0], *given[1]}):
         if not is_same(given[0].get(name), given[1].get(name), lambda *_: True):
             raise LostError(f"its argument '{name}' depends on the size of the image")
-    if any(map(_interpolates, _kinds(nodes[0]))) and not all(map(_reads_regularly, nodes)):
+    if any(map(_interpolates, nodes[0].kinds)) and not all(map(_reads_regularly, nodes)):
         raise LostError("it interpolates by a ratio that depends on the size of the image")
 
 
 def _settings(node: Node, given: Collection[str]) -> set[str]:
     """The arguments that say more than where the op looks."""
-    kinds = _kinds(node)
+    kinds = node.kinds
     return {name for kind in kinds for name in kind.settings(given)} if kinds else set(given)
-
-
-def _kinds(node: Node) -> set[Kind]:
-    return {read.kind for reads in node.reads for read in reads}
 
 
 def _interpolates(kind: Kind) -> bool:
@@ -104,8 +101,12 @@ def _reads_regularly(node: Node) -> bool:
 # -------------------------------------------------------------------- constants
 
 
-def with_constants(nodes: tuple[Node, Node], treated: Treatment, state: Matches) -> Matches:
+def with_constants(
+    nodes: tuple[Node, Node], position: int, graph: Graph, treated: Treatment, state: Matches
+) -> Matches:
     """The pairs of a result after the op's constants were compared.
+
+    graph: of the crop
 
     Raises LostError where a constant is not the same, or varies along more than one tiled axis.
     """
@@ -113,26 +114,54 @@ def with_constants(nodes: tuple[Node, Node], treated: Treatment, state: Matches)
     if treated.constants == "broadcast":
         for name, one, two in pairs:
             state = _against(state, _named(one, name), _named(two, name))
-    elif treated.constants == "listed":
-        state = _beside(state, pairs)
-    elif treated.averages and not _reads_anywhere(nodes[0]):
-        state = _copied(state, pairs)
-    elif not treated.averages or _reads_anywhere(nodes[0]):
-        for name, one, two in pairs:
-            if not _alike(one, two):
-                raise LostError(f"its constant '{name}' depends on the size of the image")
-    if treated.channels and not _channel_is_same(nodes[0], state):
+    elif pairs:
+        places = _places(nodes[0], position, graph) if treated.repeats else {}
+        for pair in pairs:
+            state = _standing(state, pair, places.get(id(pair[1]), "anywhere"))
+    if treated.channel is not None and not all(d.is_same for d in state[treated.channel]):
         raise LostError(f"'{nodes[0].op}' gives every position its own weight")
     return state
 
 
+_Place = Literal["asked", "beside", "anywhere"]
+"""Where a constant stands: it says where others are read, beside what is tiled, or anywhere."""
+
+
+def _places(node: Node, position: int, graph: Graph) -> dict[int, _Place]:
+    """Where each constant of an op that copies stands, as its rule says, by its id."""
+    again = None if _reads_anywhere(node) else reread_node(node, graph)
+    found: dict[int, _Place] = {}
+    for number, tensor in enumerate(again.constants if again else (), len(node.operands)):
+        assert again is not None
+        reads = [read for read in again.reads[position] if read.operand == number]
+        if all(read.kind.combines == "asked" for read in reads):
+            found[id(tensor)] = "asked"
+        elif not any(isinstance(coord, (Whole, Unknown)) for r in reads for coord in r.coords()):
+            found[id(tensor)] = "beside"
+    return found
+
+
+def _standing(state: Matches, pair: _Pair, place: _Place) -> Matches:
+    """The pairs of a result after one constant of it was compared.
+
+    One that says where others are read is in the reads; what stands beside what is tiled, or is
+    written over it, is compared in place; of all else (a table) there must be one.
+    """
+    name, one, two = pair
+    if place == "beside":
+        return _beside(state, pair)
+    if place == "anywhere" and not _alike(one, two):
+        raise LostError(f"its constant '{name}' depends on the size of the image")
+    return state
+
+
 def reads_constants(node: Node, treated: Treatment) -> bool:
-    """Whether it matters where its constants are read: they are neither broadcast nor listed.
+    """Whether it matters where its constants are read: they are neither broadcast nor copied.
 
     Where they only say where to look, or are weights of channels, the reads of the operands hold
     all that they say of positions.
     """
-    if treated.constants in ("broadcast", "listed") or treated.averages or treated.channels:
+    if treated.constants == "broadcast" or treated.averages or treated.channel is not None:
         return False
     return any(True for _ in tensors(arguments(node)))
 
@@ -247,54 +276,21 @@ def _paired(match: Match, both: tuple[Constant, Constant], dim: int) -> Match:
     return Match.of(match.crop, match.whole, found)
 
 
-_WHERE = ("index", "indices", "repeats")
-_WRITTEN = ("src", "source", "value", "values")
+def _beside(state: Matches, pair: _Pair) -> Matches:
+    """A constant beside what derives from the input (in a concatenation, under an assignment).
 
-
-def _copied(state: Matches, pairs: Sequence[_Pair]) -> Matches:
-    """Constants of an op that copies: those that say where are in its reads, the others in results.
-
-    What is written is compared as if it stood beside what is tiled; what is looked up must be the
-    same table.
-    """
-    state = _beside(state, [pair for pair in pairs if pair[0] in _WRITTEN])
-    for name, one, two in pairs:
-        if name not in (*_WHERE, *_WRITTEN) and not _alike(one, two):
-            raise LostError(f"its constant '{name}' depends on the size of the image")
-    return state
-
-
-def _beside(state: Matches, pairs: Sequence[_Pair]) -> Matches:
-    """Constants beside what derives from the input (in a concatenation, under an assignment).
-
-    They must be equal, or uniform: then a position that holds the constant in both images holds
+    It must be equal, or uniform: then a position that holds the constant in both images holds
     the same in both.
     """
-    for name, one, two in pairs:
-        known = _named(one, name), _named(two, name)
-        if one.numel() == two.numel() == 0:
-            continue
-        values = [c.values for c in known if c.values is not None and c.values.size]
-        flat = (
-            len(values) == 2 and len({value for v in values for value in (v.min(), v.max())}) == 1
-        )
-        if not flat and not _alike(one, two):
-            raise LostError(f"its constant '{name}' depends on the size of the image")
-        if not flat and any(not d.is_same for dim in state for d in dim):
-            raise LostError(
-                f"it puts '{name}', which may vary along the axis, beside what is tiled"
-            )
+    name, one, two = pair
+    if one.numel() == two.numel() == 0:
+        return state
+    values = [v for tensor in (one, two) if (v := _named(tensor, name).values) is not None]
+    full = [v for v in values if v.size]
+    if len(full) == 2 and len({edge for v in full for edge in (v.min(), v.max())}) == 1:
+        return state
+    if not _alike(one, two):
+        raise LostError(f"its constant '{name}' depends on the size of the image")
+    if any(not d.is_same for dim in state for d in dim):
+        raise LostError(f"it puts '{name}', which may vary along the axis, beside what is tiled")
     return state
-
-
-def _channel_is_same(node: Node, state: Matches) -> bool:
-    """Whether the dimension whose positions have weights of their own is whole in the crop."""
-    given, rank = arguments(node), len(state)
-    channel = min(1, rank - 1)
-    if op_name(node) == "conv_tbc" or "batch_first" in given:
-        channel = rank - 1
-    elif node.op.startswith("conv") and isinstance(given.get("stride"), (list, tuple)):
-        weight = given["weight"]
-        if is_tensor(weight):
-            channel = rank - (len(weight.shape) - 2) - 1
-    return all(digit.is_same for digit in state[channel])

@@ -118,7 +118,7 @@ def _result(
         check_settings(nodes)
         repeats = treatment.constants == "broadcast" or treatment.repeats
         state = through_reads(nodes, position, operands, shapes, result, repeats=repeats)
-        state = with_constants(nodes, treatment, state)
+        state = with_constants(nodes, position, graphs[0], treatment, state)
         if reads_constants(nodes[0], treatment):
             nodes, more = with_constant_reads(nodes, position, graphs)
             operands += [same(one) for one in more]

@@ -21,7 +21,7 @@ from fieldwise.graph.ir import (
     Unknown,
     separable,
 )
-from fieldwise.graph.kinds import ANY, WEIGHTED
+from fieldwise.graph.kinds import ANY, NORMALISED, WEIGHTED
 
 
 def _weighing(call: OpCall) -> Kinds:
@@ -144,7 +144,7 @@ def _multi_head_attention(call: OpCall) -> Reads:
     return (reads(Along(1)), *(reads(Along(len(w) - 2)) if len(w) > 1 else () for w in weights))
 
 
-@rule("_transformer_encoder_layer_fwd", name="encoder_layer")
+@rule("_transformer_encoder_layer_fwd", name="encoder_layer", kind=NORMALISED.per_channel(2))
 def _encoder_layer(call: OpCall) -> Reads:
     number, _ = source(call, "src")
     return one(separable(number, Along(0), _all_positions(call["mask"]), WHOLE))

@@ -24,20 +24,31 @@ from fieldwise.graph.kinds import ELEMENTWISE, NORMALISED, SYMMETRIC
 
 _AFFINE = ("weight", "bias")
 _STORED = ("running_mean", "running_var")
-_NORM = (NORMALISED, SYMMETRIC)
-"""What is normalised, and the statistics that may be returned besides."""
 
 
 def _normalising(call: OpCall) -> Kinds:
+    """What is normalised, and the statistics that may be returned besides."""
+    kind = NORMALISED.per_channel(1) if _is_given(call, _AFFINE) else NORMALISED
+    return (kind, SYMMETRIC)
+
+
+def _normalising_or_each(call: OpCall) -> Kinds:
     """Element by element with stored statistics."""
     taken = call.args.get("use_input_stats")
     taken = _takes_batch_statistics(call) if taken is None else taken
-    return _NORM if taken else ELEMENTWISE
+    if taken:
+        return _normalising(call)
+    return ELEMENTWISE.per_channel(1) if _is_given(call, (*_AFFINE, *_STORED)) else ELEMENTWISE
+
+
+def _is_given(call: OpCall, names: Sequence[str]) -> bool:
+    return any(call.args.get(name) is not None for name in names)
 
 
 @rule(
-    "layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm", name="layer_norm", kind=_NORM
-)
+    "layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm",
+    name="layer_norm", kind=(NORMALISED, SYMMETRIC),
+)  # fmt: skip
 def _layer_norm(call: OpCall) -> Reads:
     """Statistics over the last dimensions; they may be results too."""
     number, shape = source(call, "input")
@@ -47,7 +58,7 @@ def _layer_norm(call: OpCall) -> Reads:
     return ((read, *broadcasts(call, "weight", "bias")), *[(read,)] * (len(call.results) - 1))
 
 
-@rule("group_norm", "native_group_norm", name="group_norm", kind=_NORM)
+@rule("group_norm", "native_group_norm", name="group_norm", kind=_normalising)
 def _group_norm(call: OpCall) -> Reads:
     """Statistics over a group of channels and all positions."""
     number, shape = source(call, "input")
@@ -69,7 +80,7 @@ def _renorm(call: OpCall) -> Reads:
     return ((along_but(number, len(shape), rest),),)
 
 
-@rule("instance_norm", kind=_normalising)
+@rule("instance_norm", kind=_normalising_or_each)
 def _instance_norm(call: OpCall) -> Reads:
     number, shape = source(call, "input")
     taken = call["use_input_stats"]
@@ -83,7 +94,7 @@ def _instance_norm(call: OpCall) -> Reads:
     "_native_batch_norm_legit_no_training", "_native_batch_norm_legit_functional",
     "cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_impl_index", "_batch_norm_no_update",
     "_batch_norm_with_update", "_batch_norm_with_update_functional",
-    name="batch_norm", kind=_normalising,
+    name="batch_norm", kind=_normalising_or_each,
 )  # fmt: skip
 def _batch_norm(call: OpCall) -> Reads:
     """Per channel affine with stored statistics; else the statistics of batch and space.

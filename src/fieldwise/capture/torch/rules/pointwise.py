@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import broadcasts, per_result, separably, source
-from fieldwise.graph.ir import WHOLE, Along, broadcast, identity, separable, straight
+from fieldwise.graph.ir import WHOLE, Along, broadcast, identity, numel, separable, straight
 from fieldwise.graph.kinds import ANY, COPY, DRAWN, ELEMENTWISE, SYMMETRIC, Kind
 
 
@@ -81,7 +81,14 @@ def _with_a_mask(call: OpCall) -> Reads:
     return ((identity(number, len(shape)),), *[()] * (len(call.results) - 1))
 
 
-@rule("prelu", "_prelu_kernel", name="prelu", kind=ELEMENTWISE)
+def _sloping(call: OpCall) -> Kind:
+    """One slope for all, or one for each channel."""
+    if numel(call.shape("weight")) == 1:
+        return ELEMENTWISE
+    return ELEMENTWISE.per_channel(min(1, len(call.result) - 1))
+
+
+@rule("prelu", "_prelu_kernel", name="prelu", kind=_sloping)
 def _prelu(call: OpCall) -> Reads:
     """The slopes, where they derive from the input, belong to the channels."""
     rank = len(call.result)

@@ -25,9 +25,12 @@ from fieldwise.graph.kinds import ANY, SCAN
 
 
 def _scanning(call: OpCall) -> Kinds:
-    """The last states are functions of all that came before."""
+    """The last states are functions of all that came before; each feature has its own weights."""
     both = call["bidirectional"] or "batch_sizes" in call.args
-    return ANY if both else (SCAN, ANY)
+    return tuple(
+        (ANY if both or place else SCAN).per_channel(len(shape) - 1)
+        for place, shape in enumerate(call.results)
+    )
 
 
 @rule("lstm", "gru", "rnn_tanh", "rnn_relu", kind=_scanning)

@@ -13,7 +13,7 @@ from fieldwise.axes import AxisMap, Border, IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import blocks, per_axis, separably
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, separable
-from fieldwise.graph.kinds import PRODUCT
+from fieldwise.graph.kinds import PRODUCT, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +48,30 @@ class _Window:
         return Along(dim, index_map(rows))
 
 
-@rule("conv1d", "conv2d", "conv3d", "_convolution_mode", name="conv", kind=PRODUCT)
+def _weighing(call: OpCall) -> Kind:
+    """Each channel of the result has a kernel of its own."""
+    return PRODUCT.per_channel(_channel(call))
+
+
+@rule("conv1d", "conv2d", "conv3d", "_convolution_mode", name="conv", kind=_weighing)
 def _conv(call: OpCall) -> Reads:
     return _convolution(call, transposed=False)
 
 
 @rule(
-    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", name="conv_transpose", kind=PRODUCT
-)
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    name="conv_transpose", kind=_weighing,
+)  # fmt: skip
 def _conv_transpose(call: OpCall) -> Reads:
     return _convolution(call, transposed=True)
 
 
-@rule("convolution", "_convolution", name="conv", kind=PRODUCT)
+@rule("convolution", "_convolution", name="conv", kind=_weighing)
 def _either_convolution(call: OpCall) -> Reads:
     return _convolution(call, transposed=call["transposed"])
 
 
-@rule("conv_tbc", name="conv", kind=PRODUCT)
+@rule("conv_tbc", name="conv", kind=PRODUCT.per_channel(2))
 def _conv_time_first(call: OpCall) -> Reads:
     """(time, batch, channels), the kernel (taps, in, out)."""
     window = _Window(call.shape("weight")[0], 1, 1, call["pad"], transposed=False)
@@ -76,13 +82,18 @@ def _conv_time_first(call: OpCall) -> Reads:
 
 def _convolution(call: OpCall, *, transposed: bool) -> Reads:
     windows = _windows(call, transposed=transposed)
-    channel = len(call.result) - len(windows) - 1
+    channel = _channel(call)
     reads: list[Read] = []
     if (number := call.operand("input")) is not None:
         reads.append(_input_read(call, number, channel, windows))
     if (number := call.operand("weight")) is not None:
         reads.append(_weight_read(call, number, channel, windows))
     return one(*reads, *separably(call, bias=(Along(channel),)))
+
+
+def _channel(call: OpCall) -> int:
+    """There may be no batch before the channels."""
+    return len(call.result) - len(call.shape("weight")) + 1
 
 
 def _windows(call: OpCall, *, transposed: bool) -> list[_Window]:
