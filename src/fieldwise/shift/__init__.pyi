@@ -9,7 +9,6 @@ from fieldwise.shift.exercise import circular_conv as circular_conv
 from fieldwise.shift.exercise import commutes as commutes
 from fieldwise.shift.exercise import translate as translate
 from fieldwise.shift.measurement.equivariance import Measurement as Measurement
-from fieldwise.shift.measurement.equivariance import Moved as Moved
 from fieldwise.shift.measurement.equivariance import measure as measure
 from fieldwise.shift.measurement.lie import Lie as Lie
 from fieldwise.shift.measurement.lie import lie_derivative as lie_derivative
@@ -17,6 +16,7 @@ from fieldwise.shift.measurement.metrics import Consistency as Consistency
 from fieldwise.shift.measurement.metrics import consistency as consistency
 from fieldwise.shift.measurement.metrics import eq_t as eq_t
 from fieldwise.shift.measurement.motion import Motion as Motion
+from fieldwise.shift.measurement.moved import Moved as Moved
 from fieldwise.shift.proof.sweep import certify as certify
 from fieldwise.shift.repair import Change as Change
 from fieldwise.shift.repair import Repaired as Repaired

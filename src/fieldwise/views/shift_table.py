@@ -11,7 +11,8 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from fieldwise.shift import AxisCertificate, Breaker, Certificate
-    from fieldwise.shift.measurement.equivariance import Measurement, Moved
+    from fieldwise.shift.measurement.equivariance import Measurement
+    from fieldwise.shift.measurement.moved import Moved
     from fieldwise.shift.repair import Repaired
 
 _NAMES = {3: "W", 4: "HW", 5: "DHW"}

@@ -202,7 +202,7 @@ def test_repaired_strides_are_written_and_read_again(repair, tmp_path):
 
 
 def test_a_proof_that_a_measurement_contradicts_is_told_with_exit_code_1(monkeypatch):
-    monkeypatch.setattr("fieldwise.shift.measurement.equivariance.TOLERANCE", -1.0)
+    monkeypatch.setattr("fieldwise.shift.measurement.moved.TOLERANCE", -1.0)
     result = CliRunner().invoke(
         app, ["shift", "shift_nets:strided", *SHAPE, "--padding", "circular", "--measure"]
     )

@@ -22,7 +22,14 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.graph.spatial import Axes
 from fieldwise.shift.measurement.motion import Expectations, Motion
-from fieldwise.shift.measurement.subject import ReturnedValues, Subject, rms, scale
+from fieldwise.shift.measurement.subject import (
+    ReturnedValues,
+    Subject,
+    Watched,
+    judged,
+    rms,
+    scale,
+)
 from fieldwise.shift.measurement.translations import derivative
 
 
@@ -69,22 +76,23 @@ def lie_derivative(
     """
     subject = Subject.of(model, example, layers, randomise=randomise, seed=seed)
     expectations = Expectations(subject.call.graph())
-    found: dict[bool, list[Lie]] = {True: [], False: []}
-    for along in expectations.chosen(axes if axis is None else axis):
-        rates = _rates(subject, along, len(expectations.shape))
-        for (is_output, name), value in subject.reference.items():
-            value_name = expectations.value(name, is_output=is_output)
-            motion = None if value_name is None else expectations.motion(value_name, along)
-            if value_name is None or motion is None or not value.is_floating_point():
-                continue
-            other = subject.unrelated[is_output, name]
-            motion, size = scale(value, other, motion, expectations.spatial(value_name))
-            rate = rates[is_output, name]
-            departure = rms(rate - _wanted(value, motion))
-            found[is_output].append(
-                Lie(name, along, _over(departure, size), _over(rms(rate), size))
-            )
-    return (*found[True], *found[False])
+
+    def run(along: int) -> ReturnedValues:
+        return _rates(subject, along, len(expectations.shape))
+
+    def judge(watched: Watched, rates: ReturnedValues) -> Lie | None:
+        motion = expectations.motion(watched.of, watched.axis)
+        if motion is None or not watched.value.is_floating_point():
+            return None
+        spatial = expectations.spatial(watched.of)
+        motion, size = scale(watched.value, watched.unrelated, motion, spatial)
+        rate = rates[watched.key]
+        departure = rms(rate - _wanted(watched.value, motion))
+        return Lie(watched.name, watched.axis, _over(departure, size), _over(rms(rate), size))
+
+    along = expectations.chosen(axes if axis is None else axis)
+    outputs, others = judged(subject, expectations, along, run, judge)
+    return (*outputs, *others)
 
 
 def _rates(subject: Subject, axis: int, rank: int) -> ReturnedValues:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +18,13 @@ from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors
 from fieldwise.errors import UnsuitableError, UsageError, did_you_mean
 from fieldwise.graph.names import listed_globs
 from fieldwise.shift.generic import generic, settle
-from fieldwise.shift.measurement.motion import Motion
+from fieldwise.shift.measurement.motion import Expectations, Motion
 from fieldwise.shift.measurement.translations import Amount, translated
 
 _ROUNDING = 1e-11
 
 ReturnedValues = dict[tuple[bool, str], Tensor]
+Judgement = TypeVar("Judgement")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,50 @@ class Subject:
     def run(self, inputs: object) -> ReturnedValues:
         """What the model returns for other inputs."""
         return returned(ModelCall(self.call.model, inputs), self.paths)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Watched:
+    """A value to be looked at along one axis of the input.
+
+    key: whether it is an output, and its name; of: the graph's name for it
+    """
+
+    key: tuple[bool, str]
+    of: str
+    axis: int
+    value: Tensor
+    unrelated: Tensor
+
+    @property
+    def name(self) -> str:
+        """Of the output, or the path of the module that returned it."""
+        return self.key[1]
+
+
+def judged(
+    subject: Subject,
+    expectations: Expectations,
+    axes: Sequence[int],
+    run: Callable[[int], ReturnedValues],
+    judge: Callable[[Watched, ReturnedValues], Judgement | None],
+) -> tuple[list[Judgement], list[Judgement]]:
+    """What is judged of outputs and of layers, axis by axis: of all that the shifted input changes.
+
+    run: gives what becomes of the values along an axis; judge: None for a value that is left out
+    """
+    outputs, layers = list[Judgement](), list[Judgement]()
+    for axis in axes:
+        after = run(axis)
+        for key, value in subject.reference.items():
+            is_output, name = key
+            of = expectations.value(name, is_output=is_output)
+            if of is None:
+                continue
+            found = judge(Watched(key, of, axis, value, subject.unrelated[key]), after)
+            if found is not None:
+                (outputs if is_output else layers).append(found)
+    return outputs, layers
 
 
 def returned(call: ModelCall, paths: Sequence[str]) -> ReturnedValues:

@@ -15,9 +15,9 @@ from fieldwise.axes import AxisMap, Border
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.constants import constant, is_flat, tensors
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Coord, Fixed, Node, Separable, Shape
+from fieldwise.graph.ir import Along, Coord, Fixed, Node, Separable, Shape, Whole
 from fieldwise.graph.tensors import TensorLike
-from fieldwise.graph.treatment import CONTRACTIONS, POINTWISE, treatment
+from fieldwise.graph.treatment import CONTRACTIONS, POINTWISE, Treatment, treatment
 from fieldwise.shift.proof.reasons import ABSOLUTE, ORDERED, PICKED
 from fieldwise.shift.proof.signal import Fault
 
@@ -86,7 +86,7 @@ def _may_undo(node: Node, graph: Graph, shifted: int) -> bool:
     hold what the other lacks, or meets a constant that may take away what another one added.
     """
     found = treatment(node)
-    if node.op in CONTRACTIONS or (found is not None and found.whole == "symmetric"):
+    if node.op in CONTRACTIONS or (found is not None and _sums_up(node, found)):
         return True
     if any(kind.scans for kind in node.kinds) or _rearranges(node, graph):
         return True
@@ -95,6 +95,14 @@ def _may_undo(node: Node, graph: Graph, shifted: int) -> bool:
     return found is POINTWISE and any(
         not is_flat(constant(tensor, "")) for tensor in _constants(node)
     )
+
+
+def _sums_up(node: Node, found: Treatment) -> bool:
+    """Whether it makes one of what several indices hold, without weights that are its own."""
+    if found.whole == "symmetric":
+        return True
+    weighs = found.whole == "kept" or found.channel is not None
+    return not weighs and any(isinstance(coord, Whole) for coord in node.coords())
 
 
 def _puts_together(node: Node) -> bool:

@@ -63,10 +63,8 @@ def blurred(value: Tensor, found: Strided, taps: int) -> Tensor:
     axes = len(found.strides)
     reach = [taps // 2 if stride > 1 else 0 for stride in found.strides]
     pads = [
-        (before, max(0, (result - 1) * stride + 1 + before - size))
-        for before, result, stride, size in zip(
-            reach, found.results, found.strides, value.shape[-axes:], strict=True
-        )
+        (before, max(0, (window.count - 1) * window.stride + 1 + before - size))
+        for before, window, size in zip(reach, found.windows, value.shape[-axes:], strict=True)
     ]
     short = any(max(p) >= size for p, size in zip(pads, value.shape[-axes:], strict=True))
     sides = [side for both in reversed(pads) for side in both]

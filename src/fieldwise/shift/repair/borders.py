@@ -1,4 +1,4 @@
-"""Tensors continued periodically beyond their borders, and how far windows reach."""
+"""Tensors continued periodically beyond their borders."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
-
-from fieldwise.shift.repair.calls import FunctionCall
 
 Pads = tuple[int, int]
 
@@ -58,32 +56,6 @@ def cropped(value: Tensor, cuts: Mapping[int, Pads]) -> Tensor:
     for dim, (start, length) in cuts.items():
         value = value.narrow(dim, start, length)
     return value
-
-
-def windows(size: int, span: int, stride: int, pads: Pads, *, ceils: bool = False) -> int:
-    """How many windows fit; in ceil mode one may reach beyond the padding, but not start there.
-
-    >>> windows(112, 3, 2, (0, 0), ceils=True), windows(112, 3, 2, (1, 1))
-    (56, 56)
-    """
-    room = size + sum(pads) - span
-    if not ceils:
-        return room // stride + 1
-    count = -(-room // stride) + 1
-    return count - ((count - 1) * stride >= size + pads[0])
-
-
-def conv_padding(call: FunctionCall, count: int) -> list[Pads]:
-    """What a convolution adds before and after, per spatial axis."""
-    padding = call.get("padding", 0)
-    if padding == "valid":
-        return [(0, 0)] * count
-    if padding == "same":
-        kernel = call["weight"].shape[2:]
-        dilation = call.sizes("dilation", count, 1)
-        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        return [(total // 2, total - total // 2) for total in totals]
-    return [(p, p) for p in call.sizes("padding", count, 0)]
 
 
 def chosen(pads: Sequence[Pads], along: Sequence[bool]) -> dict[int, Pads]:

@@ -82,7 +82,7 @@ class _Session(AdaptedRun):
         if call.func in INTERPOLATE or call.func in TRANSPOSED:
             return self._upsampled(call)
         found = strided(call)
-        if found is None or len(found.sizes) != self.spatial:
+        if found is None or len(found.windows) != self.spatial:
             return call.run()
         if call.gives_indices:
             raise UnsuitableError(
@@ -103,7 +103,7 @@ class _Session(AdaptedRun):
 
     def _sampled(self, found: Strided) -> Tensor:
         value: Tensor = found.call["input"]
-        before = found.before
+        before = tuple(window.pads[0] for window in found.windows)
         kept = self.padded.get(id(value))
         if kept is not None:
             _, value, more = kept
@@ -114,8 +114,8 @@ class _Session(AdaptedRun):
         value = wrapped(
             value,
             {
-                dim: (pad, max(0, span - 1 - pad))
-                for dim, pad, span in zip(dims, before, found.spans, strict=True)
+                dim: (pad, max(0, window.span - 1 - pad))
+                for dim, pad, window in zip(dims, before, found.windows, strict=True)
             },
         )
         dense: Tensor = found.dense().but(input=value, padding=0).run()
@@ -173,9 +173,8 @@ class _Session(AdaptedRun):
 
 def _check(found: Strided, sizes: AxisSizes, *, valid: bool) -> None:
     name = found.call.func.__name__
-    for axis, (size, stride, result) in enumerate(
-        zip(sizes, found.strides, found.results, strict=True), 2
-    ):
+    for axis, (size, window) in enumerate(zip(sizes, found.windows, strict=True), 2):
+        stride, result = window.stride, window.count
         if size % stride:
             raise UnsuitableError(
                 f"The operand of '{name}'{where()} has size {size} along axis {axis}, which is not "

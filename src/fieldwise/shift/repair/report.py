@@ -8,7 +8,8 @@ from typing import Any
 
 from fieldwise.reports import Report
 from fieldwise.shift.certificate import Breaker, Certificates
-from fieldwise.shift.measurement.equivariance import Measurement, Moved
+from fieldwise.shift.measurement.equivariance import Measurement
+from fieldwise.shift.measurement.moved import Moved
 from fieldwise.shift.proof.reasons import CIRCULAR
 
 

@@ -12,8 +12,9 @@ import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.shift.repair.adapt import note
-from fieldwise.shift.repair.borders import Pads, chosen, conv_padding, windows, wrapped
-from fieldwise.shift.repair.calls import AVG_POOL, CONV, MAX_POOL, FunctionCall
+from fieldwise.shift.repair.borders import Pads, chosen, wrapped
+from fieldwise.shift.repair.calls import AVG_POOL, CONV, MAX_POOL, UNFOLD, FunctionCall
+from fieldwise.shift.repair.geometry import sliding_windows
 
 Wraps = Sequence[bool]
 """Per dimension of the operand, whether it is a periodic axis."""
@@ -21,23 +22,12 @@ Wraps = Sequence[bool]
 
 def conv(call: FunctionCall, wraps: Wraps, *, cover: bool = False) -> object:
     """Wrap as far as the padding reached; to ``cover``, as far as a window per stride needs."""
-    axes = CONV[call.func]
-    along = wraps[-axes:]
-    own = pads = conv_padding(call, axes)
+    windows = sliding_windows(call, CONV[call.func])
+    own = pads = [window.pads for window in windows]
     if cover:
-        stride, dilation = (call.sizes(name, axes, 1) for name in ("stride", "dilation"))
-        value: Tensor = call["input"]
-        geometry = zip(value.shape[-axes:], call["weight"].shape[2:], stride, dilation, strict=True)
-        pads = [_cover(*one, both) for one, both in zip(geometry, own, strict=True)]
-    if not any(wrap and any(both) for wrap, both in zip(along, pads, strict=True)):
-        return call.run()
-    note(call.func, _told("zero padding" if own == pads else "valid windows", along, pads))
-    value = wrapped(call["input"], chosen(pads, along))
-    kept = [(0, 0) if wrap else both for wrap, both in zip(along, own, strict=True)]
-    if any(before != after for before, after in kept):
-        value = F.pad(value, [side for both in reversed(kept) for side in both])
-        kept = [(0, 0)] * len(along)
-    return call.but(input=value, padding=tuple(before for before, _ in kept)).run()
+        pads = [window.covering(window.pads) for window in windows]
+    what = "zero padding" if own == pads else "valid windows"
+    return _run_wrapped(call, wraps, own, pads, what)
 
 
 def pool(call: FunctionCall, wraps: Wraps, *, cover: bool = False) -> object:
@@ -46,54 +36,40 @@ def pool(call: FunctionCall, wraps: Wraps, *, cover: bool = False) -> object:
     To ``cover``, as far as a window per stride needs.  A pool that returns indices into what it
     padded is left alone.
     """
-    axes = (MAX_POOL | AVG_POOL)[call.func]
-    along = wraps[-axes:]
-    before = call.sizes("padding", axes, 0)
-    kernel = call.sizes("kernel_size", axes, None)
-    stride = call.sizes("stride", axes, kernel)
-    dilation = call.sizes("dilation", axes, 1)
-    value: Tensor = call["input"]
-    ceils = bool(call.get("ceil_mode", False))
-    pads = []
-    for size, k, s, d, p in zip(value.shape[-axes:], kernel, stride, dilation, before, strict=True):
-        span = d * (k - 1) + 1
-        count = windows(size, span, s, (p, p), ceils=ceils)
-        both = p, max(0, (count - 1) * s + span - size - p)
-        pads.append(_cover(size, k, s, d, both) if cover else both)
-    beyond = any(wrap and any(both) for wrap, both in zip(along, pads, strict=True))
-    if not beyond or call.gives_indices or (ceils and not all(along)):
+    windows = sliding_windows(call, (MAX_POOL | AVG_POOL)[call.func])
+    if call.gives_indices or (windows[0].ceils and not all(wraps[-len(windows) :])):
         return call.run()
-    note(call.func, _told("padding", along, pads))
-    value = wrapped(value, chosen(pads, along))
-    kept = tuple(0 if wrap else p for wrap, p in zip(along, before, strict=True))
-    return call.but(input=value, padding=kept, ceil_mode=False).run()
-
-
-def _cover(size: int, kernel: int, stride: int, dilation: int, pads: Pads) -> Pads:
-    """Padding, on the right, for as many windows as there are strides in the axis.
-
-    As it is where the stride does not divide the size, and for a window over the whole axis.
-
-    >>> _cover(8, 3, 2, 1, (0, 0)), _cover(8, 3, 2, 1, (1, 1)), _cover(8, 8, 1, 1, (0, 0))
-    ((0, 1), (1, 1), (0, 0))
-    """
-    span = dilation * (kernel - 1) + 1
-    count = windows(size, span, stride, pads)
-    if size % stride or count * stride >= size or count <= 1:
-        return pads
-    return pads[0], span - stride - pads[0]
+    pads = [window.covering(window.reach) if cover else window.reach for window in windows]
+    own = [window.pads for window in windows]
+    return _run_wrapped(call, wraps, own, pads, "padding", ceil_mode=False)
 
 
 def unfold(call: FunctionCall, wraps: Wraps) -> object:
     """Wrap as far as the padding reached."""
-    along = wraps[-2:]
-    padding = call.sizes("padding", 2, 0)
-    pads = [(p, p) for p in padding]
-    if not any(wrap and p for wrap, p in zip(along, padding, strict=True)):
+    own = [window.pads for window in sliding_windows(call, UNFOLD[call.func])]
+    return _run_wrapped(call, wraps, own, own, "zero padding")
+
+
+def _run_wrapped(
+    call: FunctionCall,
+    wraps: Wraps,
+    own: Sequence[Pads],
+    pads: Sequence[Pads],
+    what: str,
+    **changes: object,
+) -> object:
+    """The call, its operand wrapped by ``pads`` along periodic axes in place of its own padding."""
+    along = wraps[-len(pads) :]
+    if not any(wrap and any(both) for wrap, both in zip(along, pads, strict=True)):
         return call.run()
-    note(call.func, _told("zero padding", along, pads))
-    kept = tuple(0 if wrap else p for wrap, p in zip(along, padding, strict=True))
-    return call.but(input=wrapped(call["input"], chosen(pads, along)), padding=kept).run()
+    note(call.func, _told(what, along, pads))
+    value = wrapped(call["input"], chosen(pads, along))
+    kept = [(0, 0) if wrap else both for wrap, both in zip(along, own, strict=True)]
+    if any(before != after for before, after in kept):
+        value = F.pad(value, [side for both in reversed(kept) for side in both])
+        kept = [(0, 0)] * len(along)
+    padding = tuple(before for before, _ in kept)
+    return call.but(input=value, padding=padding, **changes).run()
 
 
 def pad(call: FunctionCall, wraps: Wraps) -> object:
