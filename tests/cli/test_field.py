@@ -131,6 +131,23 @@ def test_a_choice_that_there_is_not_is_told_the_others_without_jargon(args, said
     assert "Value error" not in error
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["fold", CHAIN, "--check", "x"], "'x' is no whole number from 0 to 1000."),
+        (["fold", CHAIN, "--check", "-3"], "'-3' is no whole number from 0 to 1000."),
+        (["diagram", CHAIN, "-o", "x.svg", "--unit", "1.5"], "'1.5' is no whole number."),
+        (["tile", CHAIN, "a", "b", "--band", "0"], "'0' is no whole number of 1 or more."),
+        (["tile", CHAIN, "a", "b", "--piece", "1e9"], "'1e9' is no whole number of 1 or more."),
+        (["tile", CHAIN, "a", "b", "--tile", ""], "'' is no whole number of 1 or more."),
+    ],
+)
+def test_a_number_that_is_none_is_told_the_bounds_in_our_words(args, said):
+    error = run(*args, code=2)
+    assert f"Invalid value for '{args[-2]}': {said}" in error
+    assert "Input should" not in error
+
+
 def test_the_version_is_shown():
     assert run("--version") == f"fieldwise {__version__}\n"
 

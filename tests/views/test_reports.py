@@ -37,7 +37,8 @@ from fieldwise.tile import (
     plan_job,
     plan_tiles,
 )
-from fieldwise.views import field_json, reports, shift_json
+from fieldwise.tile.interop.bioimageio import AxisCheck
+from fieldwise.views import field_json, reports, shift_json, tile_json
 from tests.views import reports as examples
 
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
@@ -270,6 +271,8 @@ def written(every) -> dict[str, set[str]]:
     full = field_json.data(examples.report(*rows), rows, model="net", units=units)
     found = {name: fields_of(report.to_dict()) for name, report in every.items()}
     found["FieldReport"] |= fields_of(full)
+    check = AxisCheck("y", "x", 4, 8, 8, 16, 16, ("its halo is too small",))
+    found["AxisCheck"] = fields_of(tile_json.description([check], model="net", source="rdf.yaml"))
     certificates = certify(net(), SHAPE)
     better = antialias(net(), SHAPE)
     found["Certificates"] |= fields_of(
@@ -293,4 +296,4 @@ def test_the_page_describes_every_field_that_is_written_and_no_other(every):
     page = documented()
     for name, fields in written(every).items():
         assert page[name] == fields, name
-    assert set(page) == set(NAMES)
+    assert set(page) == {*NAMES, "AxisCheck"}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fieldwise.cli.console import AxisNames, note_files, parse_size
-from fieldwise.cli.options import MODEL_FORMS, Debug, InputShape, MaxConstant
+from fieldwise.cli.options import MODEL_FORMS, Debug, InputShape, MaxConstant, whole
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
-from fieldwise.written import MAX_SIZE, counted
+from fieldwise.written import counted
 
 if TYPE_CHECKING:
     from fieldwise.field.unit_connections import Connections
@@ -33,7 +33,7 @@ def diagram(
         int | None,
         typer.Option(
             metavar="I",
-            max=MAX_SIZE,
+            parser=whole(),
             help="Whose connections stand out; by default the middle unit.",
         ),
     ] = None,

@@ -15,6 +15,7 @@ from fieldwise.cli.options import (
     ModelName,
     ModelOut,
     Style,
+    whole,
 )
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
@@ -33,7 +34,9 @@ def fold(
     check: Annotated[
         int,
         typer.Option(
-            metavar="N", min=0, max=1000, help="Compare on N random inputs; 0: do not compare."
+            metavar="N",
+            parser=whole(0, 1000),
+            help="Compare on N random inputs; 0: do not compare.",
         ),
     ] = 1,
     allow_graph: Annotated[

@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from fieldwise.written import MAX_SIZE, shown, whole_number
+
 MODEL_FORMS = (
     "torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory "
     "(my_net:build calls build() of ./my_net.py), or a .pt2 exported program"
@@ -59,6 +61,26 @@ class Format(StrEnum):
 
 
 Style = Annotated[Format, typer.Option("--format", help="How to write the report.")]
+
+
+def whole(least: int = -MAX_SIZE, most: int = MAX_SIZE) -> Callable[[str], int]:
+    """What reads an option that is a whole number within bounds.
+
+    It raises typer.BadParameter, in our words, for anything else.
+
+    >>> whole(1)("64")
+    64
+    """
+    wanted = f"from {least} to {most}" if most < MAX_SIZE else f"of {least} or more"
+
+    def read(text: str) -> int:
+        number = whole_number(str(text))
+        if number is None or not least <= number <= most:
+            bounds = "" if least == -MAX_SIZE else f" {wanted}"
+            raise typer.BadParameter(f"{shown(str(text))} is no whole number{bounds}.")
+        return number
+
+    return read
 
 
 def renamed(**names: str) -> dict[str, object]:

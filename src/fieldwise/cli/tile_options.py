@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from fieldwise.cli.console import parse_size
-from fieldwise.cli.options import MaxConstant
+from fieldwise.cli.options import MaxConstant, whole
 from fieldwise.errors import UsageError
-from fieldwise.written import MAX_SIZE, ratio, shown
+from fieldwise.written import ratio, shown
 
 
 class EngineChoice(StrEnum):
@@ -124,15 +124,14 @@ class PieceOptions:
     band: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, max=MAX_SIZE, help="Input rows per step of stream; by default 64."
+            metavar="N", parser=whole(1), help="Input rows per step of stream; by default 64."
         ),
     ] = None
     piece: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            min=1,
-            max=MAX_SIZE,
+            parser=whole(1),
             help="Input rows per piece of stream, at least: fewer, and a crash costs less, but "
             "more is computed twice.",
         ),
@@ -142,8 +141,7 @@ class PieceOptions:
         typer.Option(
             "--tile",
             metavar="N",
-            min=1,
-            max=MAX_SIZE,
+            parser=whole(1),
             help="Samples from tile to tile of halo; by default 512.",
         ),
     ] = None

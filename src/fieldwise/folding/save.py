@@ -58,6 +58,8 @@ def _beside(out: Path, suffix: str) -> Path:
     >>> _beside(Path("nets/folded.pt2"), ".safetensors").name
     'folded.safetensors'
     """
+    if not out.name:
+        raise UsageError(f"'{out}' names no file; write for example -o nets/folded.")
     stem = out.with_suffix("") if out.suffix in (".safetensors", ".pt2") else out
     return stem.with_name(stem.name + suffix)
 
