@@ -155,7 +155,7 @@ FALSE: dict[str, tuple[Callable[[Tensor], object], Kind, str]] = {
         lambda x: x.std(1, correction=0), Kind("any", geometry="everything"), "'correction'",
     ),
     "weights along another dimension": (
-        lambda x: torch.nn.functional.batch_norm(x, torch.arange(6.0), torch.ones(6)),
+        lambda x: torch.nn.functional.batch_norm(x, *torch.rand(2, 6, dtype=torch.float64)),
         Kind("each", channel=0),
         "places of dimension 1 have weights",
     ),

@@ -23,7 +23,13 @@ from fieldwise.shift.measurement.moved import (
     Moved,
     reconsidered,
 )
-from fieldwise.shift.measurement.subject import ReturnedValues, Subject, Watched, judged, shifted
+from fieldwise.shift.measurement.subject import (
+    MeasuredValue,
+    ReturnedValues,
+    Subject,
+    judge_values,
+    shifted,
+)
 from fieldwise.shift.measurement.translations import Amount
 
 
@@ -127,16 +133,16 @@ def measure(
         moved = shifted(subject.call.example, amounts[along], along, expectations.shape)
         return subject.run(moved)
 
-    def judge(watched: Watched, after: ReturnedValues) -> Moved:
-        given, amount = (motions or {}).get(watched.name), amounts[watched.axis]
-        return _judged(watched, after, expectations, given, amount, up_to_roll=up_to_roll)
+    def judge(measured: MeasuredValue, after: ReturnedValues) -> Moved:
+        given, amount = (motions or {}).get(measured.name), amounts[measured.axis]
+        return _judged(measured, after, expectations, given, amount, up_to_roll=up_to_roll)
 
-    outputs, others = judged(subject, expectations, chosen, run, judge)
+    outputs, others = judge_values(subject, expectations, chosen, run, judge)
     return Measurement(tuple(outputs), tuple(others), seed, randomise, up_to_roll)
 
 
 def _judged(
-    watched: Watched,
+    measured: MeasuredValue,
     after: ReturnedValues,
     expectations: Expectations,
     given: Motion | None,
@@ -145,12 +151,12 @@ def _judged(
     up_to_roll: bool,
 ) -> Moved:
     """One value against where it should be: as given, or in the likeliest way that holds."""
-    size, value = expectations.shape[watched.axis], watched.value
-    expected = (given,) if given else expectations.motions(watched.of, watched.axis)
-    spatial, turn = expectations.spatial(watched.of), amount % size == 0
-    three = [_numbers(each) for each in (value, after[watched.key], watched.unrelated)]
+    size, value = expectations.shape[measured.axis], measured.value
+    expected = (given,) if given else expectations.motions(measured.of, measured.axis)
+    spatial, turn = expectations.spatial(measured.of), amount % size == 0
+    three = [_numbers(each) for each in (value, after[measured.key], measured.unrelated)]
     cases = [
-        Case(watched.name, watched.axis, amount, motion, spatial, turn, up_to_roll)
+        Case(measured.name, measured.axis, amount, motion, spatial, turn, up_to_roll)
         for motion in expected
     ]
     found = [case.judge(*three) for case in cases]

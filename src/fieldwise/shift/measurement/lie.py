@@ -23,10 +23,10 @@ from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.graph.spatial import Axes
 from fieldwise.shift.measurement.motion import Expectations, Motion
 from fieldwise.shift.measurement.subject import (
+    MeasuredValue,
     ReturnedValues,
     Subject,
-    Watched,
-    judged,
+    judge_values,
     rms,
     scale,
 )
@@ -80,18 +80,18 @@ def lie_derivative(
     def run(along: int) -> ReturnedValues:
         return _rates(subject, along, len(expectations.shape))
 
-    def judge(watched: Watched, rates: ReturnedValues) -> Lie | None:
-        motion = expectations.motion(watched.of, watched.axis)
-        if motion is None or not watched.value.is_floating_point():
+    def judge(measured: MeasuredValue, rates: ReturnedValues) -> Lie | None:
+        motion = expectations.motion(measured.of, measured.axis)
+        if motion is None or not measured.value.is_floating_point():
             return None
-        spatial = expectations.spatial(watched.of)
-        motion, size = scale(watched.value, watched.unrelated, motion, spatial)
-        rate = rates[watched.key]
-        departure = rms(rate - _wanted(watched.value, motion))
-        return Lie(watched.name, watched.axis, _over(departure, size), _over(rms(rate), size))
+        spatial = expectations.spatial(measured.of)
+        motion, size = scale(measured.value, measured.unrelated, motion, spatial)
+        rate = rates[measured.key]
+        departure = rms(rate - _wanted(measured.value, motion))
+        return Lie(measured.name, measured.axis, _over(departure, size), _over(rms(rate), size))
 
     along = expectations.chosen(axes if axis is None else axis)
-    outputs, others = judged(subject, expectations, along, run, judge)
+    outputs, others = judge_values(subject, expectations, along, run, judge)
     return (*outputs, *others)
 
 

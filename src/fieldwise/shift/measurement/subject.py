@@ -72,7 +72,7 @@ class Subject:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Watched:
+class MeasuredValue:
     """A value to be looked at along one axis of the input.
 
     key: whether it is an output, and its name; of: the graph's name for it
@@ -90,12 +90,12 @@ class Watched:
         return self.key[1]
 
 
-def judged(
+def judge_values(
     subject: Subject,
     expectations: Expectations,
     axes: Sequence[int],
     run: Callable[[int], ReturnedValues],
-    judge: Callable[[Watched, ReturnedValues], Judgement | None],
+    judge: Callable[[MeasuredValue, ReturnedValues], Judgement | None],
 ) -> tuple[list[Judgement], list[Judgement]]:
     """What is judged of outputs and of layers, axis by axis: of all that the shifted input changes.
 
@@ -109,7 +109,7 @@ def judged(
             of = expectations.value(name, is_output=is_output)
             if of is None:
                 continue
-            found = judge(Watched(key, of, axis, value, subject.unrelated[key]), after)
+            found = judge(MeasuredValue(key, of, axis, value, subject.unrelated[key]), after)
             if found is not None:
                 (outputs if is_output else layers).append(found)
     return outputs, layers
