@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fieldwise.errors import Refused
 from fieldwise.tile import streamed, tiled
 from fieldwise.tile.bands import StreamedModel
 from fieldwise.tile.errors import StreamError
+from tests.tile.bands.attentions import ATTENTIONS, INF
 from tests.tile.bands.laws import Law
 from tests.tile.bands.overlaps import OVERLAPS
 from tests.tile.bands.videos import VIDEOS
 
-LAWS = OVERLAPS | VIDEOS
+LAWS = OVERLAPS | VIDEOS | ATTENTIONS
 IN_ONE_PASS = {name: law for name, law in LAWS.items() if not law.passes}
 EVERY = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 SESSIONS = pytest.mark.parametrize("law", IN_ONE_PASS.values(), ids=IN_ONE_PASS)
@@ -104,3 +107,56 @@ def test_an_output_with_the_axis_folded_away_is_not_handed_on_row_by_row():
         _run(FOLDED).session()
     with pytest.raises(StreamError, match=told):
         next(_run(FOLDED).bands(FOLDED.example))
+
+
+def _mixed(x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    seen = torch.ones(x.shape[1], x.shape[1]).tril().bool()
+    scores = change((x @ x.transpose(1, 2)).masked_fill(~seen, -INF))
+    return scores @ x
+
+
+RELATED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "no mask": (lambda x: (x @ x.transpose(1, 2)).softmax(-1) @ x, "reads the whole streamed axis"),
+    "scores alone": (lambda x: x @ x.transpose(1, 2), "an output holds what is made of them"),
+    "a finite mask": (
+        lambda x: (x @ x.transpose(1, 2) - 100 * torch.ones(24, 24).triu(1)).softmax(-1) @ x,
+        "reads the whole streamed axis",
+    ),
+    "a mask after the softmax": (
+        lambda x: _mixed(x, lambda y: y.softmax(-1).triu(-3)),
+        "a softmax weighs rows that no mask hides from it",
+    ),
+    "scores in another order": (
+        lambda x: _mixed(x, lambda y: y.softmax(-1).flip(1)), "up to a sum that a mask limits",
+    ),
+    "scores of a norm": (
+        lambda x: F.layer_norm((x @ x.transpose(1, 2)).tril(), (24,)).tril() @ x,
+        "up to a sum that a mask limits",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "why"), RELATED.values(), ids=RELATED)
+def test_pairs_of_rows_are_refused_with_the_reason(function: Callable[[Tensor], Tensor], why: str):
+    law = Law(function, (2, 24, 8), 1)
+    with pytest.raises(StreamError, match=rf"as attention does, and .*{why}"):
+        _run(law).plan(law.shape)
+
+
+def test_rows_that_see_nothing_are_what_the_op_makes_of_them():
+    def ahead(x: Tensor) -> Tensor:
+        seen = torch.ones(x.shape[1], x.shape[1]).triu(3).bool()
+        return F.scaled_dot_product_attention(x, x, x, attn_mask=seen)
+
+    law = Law(ahead, (2, 24, 8), 1)
+    for band in (1, 5, 64):
+        torch.testing.assert_close(_run(law, band)(law.example), _whole(law), equal_nan=True)
+
+
+def test_the_plan_says_what_grows_and_what_does_not():
+    plans = {mask: _run(ATTENTIONS[f"fused, {mask}"], 2).plan((2, 48, 8)) for mask in
+             ("causal", "window")}  # fmt: skip
+    grown, kept = (max(one.rows for one in plan.kept) for plan in plans.values())
+    assert (grown, kept) == (46, 4)
+    assert "(attention) reads all of its past, which grows by 128 B a row" in str(plans["causal"])
+    assert "grows" not in str(plans["window"])

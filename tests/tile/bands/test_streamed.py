@@ -12,11 +12,10 @@ from tests.field.networks import (
     CATALOGUE,
     Attention,
     BidirectionalLstm,
-    FusedAttention,
     SqueezeExcitation,
 )
 
-GLOBAL = {SqueezeExcitation, Attention, FusedAttention, BidirectionalLstm}
+GLOBAL = {SqueezeExcitation, Attention, BidirectionalLstm}
 CASES = [(kind, shape) for kind, shape in CATALOGUE.items() if kind not in GLOBAL]
 TOLERANCE = 1e-12
 

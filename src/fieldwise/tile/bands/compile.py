@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -32,6 +32,16 @@ from fieldwise.tile.bands.program import Op, Program, Streamed
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.bands.schedule import Dependence, Wiring
 from fieldwise.tile.bands.statistics import KnownStatistics, statistic_of
+from fieldwise.tile.bands.weighing import (
+    RELATES,
+    PairNode,
+    Weighing,
+    WeightedSum,
+    gone_on,
+    is_product,
+    paired,
+    summed,
+)
 from fieldwise.tile.errors import Blocked, StreamError, fault, reason
 from fieldwise.written import counted
 
@@ -102,6 +112,7 @@ class _Compiler:
     dependences: list[Dependence] = field(default_factory=list)
     blocked: list[tuple[Node, str, AxisPlace]] = field(default_factory=list)
     supposed: set[str] = field(default_factory=set)
+    weighings: dict[str, Weighing] = field(default_factory=dict)
     summable: bool = True
 
     def add_input(self, name: str, axis: int) -> None:
@@ -131,6 +142,8 @@ class _Compiler:
             return
         try:
             self._add(node, live)
+        except RelatesError:
+            self._pair(node)
         except Blocked as why:
             self._note(node, str(why))
         except Exception as error:  # noqa: BLE001  (told as what it is: a fault of ours)
@@ -138,7 +151,9 @@ class _Compiler:
 
     def _add(self, node: Node, live: Container[str]) -> None:
         wanted = [n for n, name in enumerate(node.results) if name in live]
-        if self.known is not None and node.results[0] in self.known.affine:
+        if any(name in self.weighings for name in node.operands):
+            self._add_weighed(node)
+        elif self.known is not None and node.results[0] in self.known.affine:
             self._add_affine(node, *self.known.affine[node.results[0]], wanted)
         else:
             self._add_streamed(node, wanted)
@@ -154,6 +169,9 @@ class _Compiler:
 
     def finish(self) -> Program:
         """The program.  Raises StreamError where something is in the way."""
+        for value in self.graph.outputs:
+            if value in self.weighings:
+                self._give_up(self.weighings[value], "an output holds what is made of them")
         pairs = list(zip(self.graph.output_names, self.graph.outputs, strict=True))
         fixed = tuple(
             (place, name, self.fixed[value])
@@ -252,6 +270,63 @@ class _Compiler:
         self.ops.append(Op(node, run, {0: source}, ((0, value),)))
         self.dependences.append(Dependence((value,), ((source, reach),)))
 
+    # ---------------------------------------------------------------- pairs of rows
+
+    def _pair(self, node: Node) -> None:
+        """Begin with a product of rows with rows; a sum that a mask limits may end it."""
+        try:
+            self.weighings[node.results[0]] = paired(self._place(node))
+        except Blocked:
+            self._note(node, RELATES)
+
+    def _add_weighed(self, node: Node) -> None:
+        """Go on with what is made of pairs, or sum it over one of the two."""
+        place = self._place(node)
+        try:
+            if is_product(node):
+                self._add_sum(summed(place))
+            else:
+                self.weighings[node.results[0]] = gone_on(place)
+        except Blocked as why:
+            for found in place.weighings.values():
+                self._give_up(found, str(why))
+            if place.axes and self.known is None:
+                self._suppose(node, next(iter(place.axes.values())))
+            else:
+                self.lost.update(node.results)
+
+    def _give_up(self, found: Weighing, why: str) -> None:
+        """Note why what is made of pairs is not summed up; all of it is lost."""
+        same = [name for name, one in self.weighings.items() if one.first is found.first]
+        if same:
+            self._note(found.first, f"{RELATES}, and {why}")
+        for name in same:
+            del self.weighings[name]
+        self.lost.update(same)
+
+    def _place(self, node: Node) -> PairNode:
+        streamed = (name for name in node.operands if name in self.numbers)
+        axes = {name: self.values[self.numbers[name]].axis for name in streamed}
+        pairs = {n: self.weighings[n] for n in node.operands if n in self.weighings}
+        return PairNode(self.graph, node, self._call(node), axes, pairs)
+
+    def _add_sum(self, found: WeightedSum) -> None:
+        if self.endless:
+            raise Blocked("which rows its mask hides depends on the total length")
+        node = found.final.node
+        sources = [self.numbers[one.name] for one in found.outside]
+        value = self._value(node.results[0], found.axis)
+        self.ops.append(Op(node, found.run, dict(enumerate(sources)), ((0, value),)))
+        reaches = found.reaches()
+        reads = tuple(zip(sources, reaches, strict=True))
+        self.dependences.append(Dependence((value,), reads))
+
+    def _call(self, node: Node) -> Call:
+        """The call of a node, with what is known of its operands."""
+        assert node.source is not None
+        fixed = {n: self.fixed[name] for n, name in enumerate(node.operands) if name in self.fixed}
+        return changed(node.source, Ref, lambda ref: fixed.get(ref.operand, ref))
+
     def _add_streamed(self, node: Node, wanted: Sequence[int]) -> None:
         made = self._made_of(node, wanted)
         together = [entry for entry in made if entry[2].whole]
@@ -262,20 +337,16 @@ class _Compiler:
 
     def _made_of(self, node: Node, wanted: Sequence[int]) -> list[tuple[int, Site, Executor]]:
         """How each result is run; made once for all programs where every operand is streamed."""
-        fixed = {n: self.fixed[name] for n, name in enumerate(node.operands) if name in self.fixed}
-        if fixed:
-            return self._newly_made(node, wanted, fixed)
+        if any(name in self.fixed for name in node.operands):
+            return self._newly_made(node, wanted)
         axes = tuple(self.values[self.numbers[name]].axis for name in node.operands)
         key = (id(node), tuple(wanted), axes)
         if key not in self.made:
-            self.made[key] = self._newly_made(node, wanted, fixed)
+            self.made[key] = self._newly_made(node, wanted)
         return self.made[key]
 
-    def _newly_made(
-        self, node: Node, wanted: Sequence[int], fixed: Mapping[int, Tensor]
-    ) -> list[tuple[int, Site, Executor]]:
-        assert node.source is not None
-        call = changed(node.source, Ref, lambda ref: fixed.get(ref.operand, ref))
+    def _newly_made(self, node: Node, wanted: Sequence[int]) -> list[tuple[int, Site, Executor]]:
+        call = self._call(node)
         return [(result, *self._made(node, call, result)) for result in wanted]
 
     def _made(self, node: Node, call: Call, result: int) -> tuple[Site, Executor]:
@@ -293,7 +364,7 @@ class _Compiler:
             links.append(link)
             axes.add(axis)
         if len(axes) > 1:
-            raise Blocked("it relates rows of its operands to each other, as attention does")
+            raise RelatesError(RELATES)
         shapes = tuple(map(self.graph.shape, node.results))
         site = Site(node, call, result, shape, axes.pop(), tuple(links), shapes)
         return site, _executor(site)
@@ -330,6 +401,10 @@ class _Compiler:
         self.ops.append(Op(node, executor.run, operands, places, executor.carried_bytes))
         values = tuple(value for _, value in places)
         self.dependences.append(Dependence(values, reads, executor.ordered))
+
+
+class RelatesError(Blocked):
+    """Raised where the rows of a result's operands lie along different dimensions of it."""
 
 
 def _executor(site: Site) -> Executor:

@@ -41,7 +41,8 @@ class StreamPlan(Report):
     band:       input rows per step; steps: how many of them
     kept:       values that are kept between steps, the largest first
     held_whole: values that must be there whole before what follows can begin (what reads
-                backwards or around the far end), with the op that asks for it
+                backwards or around the far end), or of which nothing is forgotten, with the op
+                that asks for it
     passes:     the layers for whose sake the input is gone through once more, per pass
     state_bytes: the most that is kept between steps
     peak_bytes: the most that is there at once, inputs and rows at hand included; weights, whole
@@ -177,7 +178,10 @@ def _held_whole(program: Program) -> tuple[tuple[str, str], ...]:
     found = {}
     for op, dependence in zip(program.ops, program.wiring.ops, strict=True):
         for value, reach in dependence.operands:
+            kind, asked = program.values[value], f"'{op.node.results[0]}' ({op.node.op})"
             if reach.holds_whole:
-                name = program.values[value].name
-                found[name] = f"'{op.node.results[0]}' ({op.node.op}) reads its far end early"
+                found[kind.name] = f"{asked} reads its far end early"
+            elif reach.grows:
+                more = size_text(kind.row_bytes)
+                found[kind.name] = f"{asked} reads all of its past, which grows by {more} a row"
     return tuple(found.items())

@@ -101,6 +101,14 @@ class RowReach:
             return True
         return self.border is Border.WRAP and (self.over > 0 or self.first(0) < 0)
 
+    @property
+    def grows(self) -> bool:
+        """Whether later and later rows all read back to the same row: nothing is forgotten."""
+        if self.advance or self.count is None or self.count < 2:
+            return False
+        last = self.count - 1
+        return self.first(last) == self.first(0) and self.stop(0) < self.stop(last)
+
     # ---------------------------------------------------------------- one row
 
     def first(self, row: int) -> int:
