@@ -17,6 +17,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fieldwise.axes.region import Shape
@@ -214,7 +215,7 @@ def _from_factory(spec: str) -> nn.Module:
     return model.eval()
 
 
-def _import(spec: str, path: str) -> object:
+def _import(spec: str, path: str) -> ModuleType:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
@@ -234,7 +235,7 @@ def _import(spec: str, path: str) -> object:
         ) from error
 
 
-def _attribute(spec: str, module: Any, attribute: str) -> Any:
+def _attribute(spec: str, module: ModuleType, attribute: str) -> Any:
     found = module
     for name in attribute.split("."):
         if not hasattr(found, name):
