@@ -42,8 +42,8 @@ class FileRecord:
     """A file of the results, as it was made.
 
     output:     the name of the model's output; dim: its dimension that pieces follow
-    axes, dims, rank: see io.Layout; grain: see io.Sink
-    frame:      see io.Sink: how its elements are stored
+    axes, dims, rank: see files.layout.AxisLayout; grain: see files.protocol.Sink
+    frame:      see files.protocol.Sink: how its elements are stored
     """
 
     output: str

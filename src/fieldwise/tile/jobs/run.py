@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from fieldwise.tile.arrays import Numbers, Readable
+from fieldwise.tile.arrays import Readable
+from fieldwise.tile.files.layout import FileView
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.digests import Digest
 from fieldwise.tile.jobs.journal import Journal
@@ -21,20 +22,10 @@ Advance = Callable[[int], None]
 """Called with the number of bytes of the results that were written since the last call."""
 
 
-class Target(Protocol):
-    """Where an output goes, with the model's dimensions (see io.FileView)."""
-
-    def write(self, start: Sequence[int], block: Numbers) -> None:
-        """Write a block that begins at this index."""
-
-    def flush(self) -> None:
-        """Return when all that was written is on disk."""
-
-
 def run_job(
     work: Work,
     source: Readable,
-    targets: Sequence[Target],
+    targets: Sequence[FileView],
     journal: Journal,
     *,
     grains: Sequence[int],
@@ -66,7 +57,7 @@ def write_piece(
     work: Work,
     piece: JobPiece,
     source: Readable,
-    targets: Sequence[Target],
+    targets: Sequence[FileView],
     *,
     grains: Sequence[int],
     advance: Advance = lambda _: None,
@@ -179,7 +170,7 @@ def _joined(blocks: Sequence[Block], dim: int) -> Block:
     return number, start, np.concatenate([values for _, _, values in blocks], axis=dim)
 
 
-def _plain(piece: JobPiece, state: PieceState, targets: Sequence[Target]) -> object:
+def _plain(piece: JobPiece, state: PieceState, targets: Sequence[FileView]) -> object:
     """The state of a piece as plain data, once all that it has written is on disk."""
     for target in targets:
         target.flush()
