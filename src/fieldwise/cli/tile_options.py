@@ -28,6 +28,8 @@ class GlobalOpsChoice(StrEnum):
 
     refuse = "refuse"
     multipass = "multipass"
+    materialise = "materialise"
+    auto = "auto"
 
 
 class Type(StrEnum):
@@ -148,8 +150,10 @@ class PieceOptions:
     global_ops: Annotated[
         GlobalOpsChoice,
         typer.Option(
-            help="Layers that need the whole input (global means, group norm): refuse, or go "
-            "through the input once more for each in sequence (stream, on one machine)."
+            help="Layers that need the whole input (global means, group norm, attention): refuse; "
+            "go through the input once more for each in sequence, for what can be summed up "
+            "(multipass); keep what they read beside OUT and run them once (materialise); or keep "
+            "what costs less than computing it again (auto). On one machine, by stream."
         ),
     ] = GlobalOpsChoice.refuse
 
@@ -158,8 +162,8 @@ class PieceOptions:
         halo = self.engine is EngineChoice.halo
         if halo and (self.band or self.axis or self.piece):
             raise UsageError("--band, --axis and --piece belong to --engine stream; give --tile.")
-        if halo and self.global_ops is GlobalOpsChoice.multipass:
-            raise UsageError("--global-ops multipass belongs to --engine stream.")
+        if halo and self.global_ops is not GlobalOpsChoice.refuse:
+            raise UsageError(f"--global-ops {self.global_ops} belongs to --engine stream.")
         if not halo and self.side:
             raise UsageError("--tile belongs to --engine halo; give --band.")
 

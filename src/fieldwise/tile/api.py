@@ -27,7 +27,7 @@ def streamed(
     *,
     axis: int = -2,
     band: int = 64,
-    global_ops: Literal["refuse", "multipass"] = "refuse",
+    global_ops: Literal["refuse", "multipass", "materialise", "auto"] = "refuse",
     verify: bool = False,
 ) -> StreamedModel:
     """A callable that computes what the model does, band by band along one axis.

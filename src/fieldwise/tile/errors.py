@@ -9,7 +9,18 @@ from fieldwise.graph.ir import Node
 
 
 class Blocked(Exception):  # noqa: N818  (never leaves the compiler, which turns it into a Reason)
-    """Raised where one op cannot be run on a band of rows; the text is the reason."""
+    """Raised where one op cannot be run on a band of rows; the text is the reason.
+
+    even_whole: nor would it help to have its operands whole
+    """
+
+    def __init__(self, why: str, *, even_whole: bool = False) -> None:
+        super().__init__(why)
+        self.even_whole = even_whole
+
+
+DRAWS = "it draws random numbers; call model.eval() first"
+"""Of an op that answers differently each time: no way to run it gives what the whole gave."""
 
 
 def fault(error: Exception) -> str:
@@ -49,19 +60,34 @@ class StreamError(TilingError):
 
     remedy:   what to do
     passable: whether further passes over the input get past all that is in the way
+    keepable: whether passes that keep what these layers read do
     """
 
     def __init__(
-        self, what: str, reasons: Sequence[Reason], remedy: str, *, passable: bool = False
+        self,
+        what: str,
+        reasons: Sequence[Reason],
+        remedy: str,
+        *,
+        passable: bool = False,
+        keepable: bool = False,
     ) -> None:
-        self.what, self.remedy, self.passable = what, remedy, passable
-        super().__init__(what, reasons, f"{remedy}\n{_PASSES}" if passable else remedy)
+        self.what, self.remedy, self.passable, self.keepable = what, remedy, passable, keepable
+        option = _PASSES if passable else _KEPT if keepable else ""
+        super().__init__(what, reasons, f"{remedy}\n{option}".strip())
+
+    def that_is_keepable(self) -> StreamError:
+        """The same where ``global_ops='auto'`` was tried and does it."""
+        return StreamError(
+            self.what, self.reasons, self.remedy, passable=self.passable, keepable=True
+        )
 
     def in_one_pass(self) -> StreamError:
         """The same where the input goes by once, so that further passes are no remedy."""
-        if not self.passable:
+        if not (self.passable or self.keepable):
             return self
-        return StreamError(self.what, self.reasons, f"{self.remedy}\n{_ONCE}")
+        once = _ONCE.format("multipass" if self.passable else "auto")
+        return StreamError(self.what, self.reasons, f"{self.remedy}\n{once}")
 
 
 class TileError(TilingError):
@@ -83,5 +109,6 @@ _PASSES = (
     "Or give each of them a pass over the input of its own: global_ops='multipass' "
     "(--global-ops multipass)."
 )
-_ONCE = "A session sees its input once; with all of it at hand, global_ops='multipass' does these."
+_KEPT = "Or keep what they read and run each of them once: global_ops='auto' (--global-ops auto)."
+_ONCE = "A session sees its input once; with all of it at hand, global_ops='{}' does these."
 _SHOWN = 12

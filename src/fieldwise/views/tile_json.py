@@ -58,7 +58,7 @@ def stream_plan(plan: StreamPlan) -> dict[str, object]:
         **entry(plan, "band", "steps"),
         kept=[entry(kept, "name", "rows", "of", "nbytes") for kept in plan.kept],
         held_whole=[{"name": name, "why": why} for name, why in plan.held_whole],
-        **entry(plan, "passes", "state_bytes", "peak_bytes"),
+        **entry(plan, "passes", "state_bytes", "peak_bytes", "kept_bytes", "work"),
     )
 
 

@@ -115,11 +115,13 @@ ONE_PIECE = {"band": 16, "piece": 5000}
 
 
 @pytest.mark.usefixtures("at_every_halt")
-@pytest.mark.parametrize("out", OUTS)
 @pytest.mark.parametrize(
-    ("net", "options"),
-    [("several", {}), ("gated", {"global_ops": "multipass"})],
-    ids=["one pass", "two passes"],
+    ("out", "net", "options"),
+    [
+        *((out, "several", {}) for out in OUTS),
+        *((out, "gated", {"global_ops": "multipass"}) for out in OUTS),
+        (OUTS[0], "attends", {"global_ops": "materialise"}),
+    ],
 )
 def test_a_piece_that_ends_at_any_step_is_gone_on_with_to_the_same_bytes(
     tmp_path, monkeypatch, out, net, options
@@ -288,14 +290,19 @@ def processes():
 
 
 @pytest.mark.parametrize(
-    ("out", "pieces"), [*((out, ()) for out in OUTS), ("one.zarr", ("--piece", "5000"))]
+    ("net", "out", "pieces"),
+    [
+        *(("unet", out, ()) for out in OUTS),
+        ("unet", "one.zarr", ("--piece", "5000")),
+        ("attends", "kept.npy", ("--global-ops", "materialise")),
+    ],
 )
-def test_a_killed_process_is_resumed_with_the_same_bytes(tmp_path, processes, out, pieces):
+def test_a_killed_process_is_resumed_with_the_same_bytes(tmp_path, processes, net, out, pieces):
     np.save(tmp_path / "in.npy", image(3, 3000, 100))
     pieces = (*pieces, "--layout", "CHW")
 
     def started(name: str, *options: str):
-        arguments = ["job_nets:unet", "in.npy", name, *pieces, *options]
+        arguments = [f"job_nets:{net}", "in.npy", name, *pieces, *options]
         process = processes.Process(target=command_line, args=(str(tmp_path), arguments))
         process.start()
         return process
@@ -469,3 +476,25 @@ def test_little_memory_makes_narrow_bands_and_too_little_is_told(tmp_path):
     assert tight.step < roomy.step
     with pytest.raises(UsageError, match="give more --memory"):
         planned(tmp_path / "in.npy", tmp_path / "out.npy", memory=1000)
+
+
+def test_where_kept_values_are_gone_or_changed_the_passes_begin_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("fieldwise.tile.jobs.checkpoint.LEAST", 0.0)
+    options = {"global_ops": "materialise", **ONE_PIECE}
+    whole = planned(tmp_path / "in.npy", tmp_path / "whole.npy", "attends", **options)
+    carried_out(whole)
+    for number, spoil in enumerate(
+        (lambda kept: kept.unlink(), lambda kept: kept.write_bytes(b""))
+    ):
+        out = tmp_path / f"{number}.npy"
+        with monkeypatch.context() as patch:
+            crashing(patch, 14)
+            with pytest.raises(CrashError):
+                carried_out(planned(tmp_path / "in.npy", out, "attends", **options))
+        folder = out.with_name(f"{out.name}.journal.passes.kept")
+        assert any(folder.iterdir())
+        for kept in folder.iterdir():
+            spoil(kept)
+        carried_out(planned(tmp_path / "in.npy", out, "attends", **options), resume=True)
+        assert content(out) == content(tmp_path / "whole.npy")
+        assert not folder.exists()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -28,10 +30,11 @@ from fieldwise.tile.bands.kernels import (
     replayed,
 )
 from fieldwise.tile.bands.kernels.layout import reshaped
+from fieldwise.tile.bands.known import Known, stand_in
 from fieldwise.tile.bands.program import Op, Program, Streamed
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.bands.schedule import Dependence, Wiring
-from fieldwise.tile.bands.statistics import KnownStatistics, statistic_of
+from fieldwise.tile.bands.statistics import statistic_of
 from fieldwise.tile.bands.weighing import (
     RELATES,
     PairNode,
@@ -51,15 +54,15 @@ def compile_program(
     axis: int,
     *,
     endless: bool = False,
-    known: KnownStatistics | None = None,
+    known: Known | None = None,
     targets: Sequence[str] | None = None,
     made: Made | None = None,
 ) -> Program:
     """The program that computes a graph band by band along ``axis`` of its inputs.
 
     endless: the total length is not known: no right end, nothing that depends on it
-    known:   what earlier passes have found of layers that read the whole axis; outputs that
-             follow from that alone are in ``Program.fixed``
+    known:   what earlier passes have found and kept; outputs that follow from what is known alone
+             are in ``Program.fixed``
     targets: values to compute in place of the outputs
     made:    what programs of the same graph have made of its nodes, to be used again
 
@@ -72,24 +75,47 @@ def compile_program(
     return _compiled(graph, axis, endless, known, made).finish()
 
 
-def blocking(
-    graph: Graph, axis: int, known: KnownStatistics, made: Made | None
-) -> list[tuple[Node, str, AxisPlace]]:
-    """The nodes in the way of a program, the reason, and where the axis lies in the operand."""
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """A node in the way of a program, and why.
+
+    streamed: its operands that are streamed, and where the axis lies in them
+    whole:    those of them that would have to be there whole for the others to be streamed; empty
+              where that does not help
+    """
+
+    node: Node
+    why: str
+    streamed: Mapping[str, AxisPlace]
+    whole: tuple[str, ...] = ()
+
+    @property
+    def axis(self) -> AxisPlace:
+        """Where the axis lies in the first operand that is streamed."""
+        return next(iter(self.streamed.values()))
+
+
+def blocking(graph: Graph, axis: int, known: Known, made: Made | None) -> list[Obstacle]:
+    """The nodes in the way of a program."""
     return _compiled(graph, axis, False, known, made).blocked
 
 
 @uncollected()
 def _compiled(
-    graph: Graph, axis: int, endless: bool, known: KnownStatistics | None, made: Made | None
+    graph: Graph, axis: int, endless: bool, known: Known | None, made: Made | None
 ) -> _Compiler:
-    compiler = _Compiler(graph, endless, known, {} if made is None else made)
-    for name in graph.inputs:
-        compiler.add_input(name, axis)
-    live = live_values(graph)
-    for node in graph.nodes:
+    rest = graph if known is None or known.is_nothing else known.rest(graph)
+    live = live_values(rest)
+    compiler = _Compiler(graph, axis, endless, known, {} if made is None else made, live)
+    known = known or Known()
+    for name in rest.inputs:
+        if name in known.values and name not in known.kept:
+            compiler.fixed[name] = known.values[name]
+        else:
+            compiler.add_input(name, known.kept.get(name, axis))
+    for node in rest.nodes:
         if any(result in live for result in node.results):
-            compiler.add(node, live)
+            compiler.add(node)
     return compiler
 
 
@@ -100,9 +126,11 @@ Made = dict[tuple[int, tuple[int, ...], tuple[AxisPlace, ...]], list[tuple[int, 
 @dataclass(slots=True)
 class _Compiler:
     graph: Graph
+    axis: int
     endless: bool
-    known: KnownStatistics | None
+    known: Known | None
     made: Made
+    live: Container[str]
     values: list[Streamed] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
     fixed: dict[str, Tensor] = field(default_factory=dict)
@@ -110,12 +138,15 @@ class _Compiler:
     ops: list[Op] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     dependences: list[Dependence] = field(default_factory=list)
-    blocked: list[tuple[Node, str, AxisPlace]] = field(default_factory=list)
+    blocked: list[Obstacle] = field(default_factory=list)
     supposed: set[str] = field(default_factory=set)
     weighings: dict[str, Weighing] = field(default_factory=dict)
     summable: bool = True
 
-    def add_input(self, name: str, axis: int) -> None:
+    def add_input(self, name: str, axis: int | AxisPlace) -> None:
+        if isinstance(axis, AxisPlace):
+            self.inputs.append(self._value(name, axis))
+            return
         shape = self.graph.shape(name)
         if not -len(shape) <= axis < len(shape):
             raise UsageError(
@@ -124,33 +155,35 @@ class _Compiler:
             )
         self.inputs.append(self._value(name, AxisPlace(axis % len(shape))))
 
-    def add(self, node: Node, live: Container[str]) -> None:
+    def add(self, node: Node) -> None:
         """Make a node an op, compute it now if nothing streamed reaches it, or note why not."""
         if any(name in self.lost for name in node.operands):
             self.lost.update(node.results)
             return
         if self.known is not None:
             found = {n: self.known.values[n] for n in node.results if n in self.known.values}
-            self.fixed.update((name, value) for name, value in found.items() if name in live)
-            if found and all(n in found or n not in live for n in node.results):
+            self.fixed.update((name, value) for name, value in found.items() if name in self.live)
+            if found and all(n in found or n not in self.live for n in node.results):
                 return
         if all(name in self.fixed for name in node.operands):
-            if self.supposed.intersection(node.operands):
+            if self.supposed.intersection(node.operands) or (self.known and self.known.plan):
                 self._suppose_known(node.results)
             else:
                 self._compute(node)
             return
         try:
-            self._add(node, live)
+            self._add(node)
         except RelatesError:
-            self._pair(node)
+            if not self._add_beside_whole(node):
+                self._pair(node)
         except Blocked as why:
-            self._note(node, str(why))
+            if why.even_whole or not self._add_beside_whole(node):
+                self._note(node, str(why), helps=not why.even_whole)
         except Exception as error:  # noqa: BLE001  (told as what it is: a fault of ours)
-            self._note(node, fault(error))
+            self._note(node, fault(error), helps=False)
 
-    def _add(self, node: Node, live: Container[str]) -> None:
-        wanted = [n for n, name in enumerate(node.results) if name in live]
+    def _add(self, node: Node) -> None:
+        wanted = [n for n, name in enumerate(node.results) if name in self.live]
         if any(name in self.weighings for name in node.operands):
             self._add_weighed(node)
         elif self.known is not None and node.results[0] in self.known.affine:
@@ -158,12 +191,61 @@ class _Compiler:
         else:
             self._add_streamed(node, wanted)
 
-    def _note(self, node: Node, why: str) -> None:
-        """Note what is in the way, and go on behind it."""
-        axis = self.values[self.numbers[self._first_streamed(node)]].axis
-        self.blocked.append((node, why, axis))
+    def _wanted_whole(self, node: Node) -> tuple[str, ...]:
+        """The operands of fewest bytes that have to be there whole for a node to be run."""
+        wanted = [n for n, name in enumerate(node.results) if name in self.live]
+        streamed = dict.fromkeys(name for name in node.operands if name in self.numbers)
+        for left in sorted(streamed, key=lambda name: -self._nbytes(name)):
+            others = [name for name in streamed if name != left]
+            with (
+                suppress(Blocked),
+                self._fixing({name: stand_in(self.graph.values[name]) for name in others}),
+            ):
+                self._made_of(node, wanted)
+                return tuple(others)
+        return tuple(streamed)
+
+    def _add_beside_whole(self, node: Node) -> bool:
+        """Make a node an op if the operands that it needs whole are, and others are streamed."""
+        if self.known is None or not any(name in self.known.values for name in node.operands):
+            return False
+        names = self._wanted_whole(node)
+        if not all(name in self.known.values for name in names):
+            return False
+        with self._fixing({name: self.known.values[name] for name in names}):
+            if all(name in self.fixed for name in node.operands):
+                return False
+            self._add(node)
+        return True
+
+    @contextmanager
+    def _fixing(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """Take values for whole that are streamed elsewhere."""
+        self.fixed.update(values)
+        try:
+            yield
+        finally:
+            for name in values:
+                del self.fixed[name]
+
+    def _nbytes(self, name: str) -> int:
+        kind = self.values[self.numbers[name]]
+        return kind.row_bytes * kind.shape[kind.dim]
+
+    def _note(self, node: Node, why: str, *, helps: bool = True) -> None:
+        """Note what is in the way, and go on behind it.
+
+        helps: whether it may help to have operands whole
+        """
+        whole = self._wanted_whole(node) if helps and self.known is not None else ()
+        streamed = {
+            name: self.values[self.numbers[name]].axis
+            for name in node.operands
+            if name in self.numbers
+        }
+        self.blocked.append(Obstacle(node, why, streamed, whole))
         if self.known is None:
-            self._suppose(node, axis)
+            self._suppose(node, self.blocked[-1].axis)
         else:
             self.lost.update(node.results)
 
@@ -178,7 +260,7 @@ class _Compiler:
             for place, (name, value) in enumerate(pairs)
             if value in self.fixed
         )
-        refusals = [reason(node, why) for node, why, _ in self.blocked]
+        refusals = [reason(one.node, one.why) for one in self.blocked]
         if len(fixed) == len(pairs) and self.known is None and not refusals:
             refusals = [Reason("", "output", f"'{name}' is a constant") for _, name, _ in fixed]
         if refusals:
@@ -196,8 +278,15 @@ class _Compiler:
         names = tuple(name for name, _ in pairs)
         return Program(
             tuple(self.values), tuple(self.ops), wiring, names, outputs, fixed,
-            self.graph.structure,
+            self.graph.structure, self._scale(),
         )  # fmt: skip
+
+    def _scale(self) -> Fraction:
+        """See Program: 1 where all that is read is the model's own input."""
+        if self.known is None or not self.known.kept or not self.inputs:
+            return Fraction(1)
+        own = max(self.graph.shape(name)[self.axis] for name in self.graph.inputs)
+        return Fraction(max(self.values[value].rows or 0 for value in self.inputs), own or 1)
 
     # ---------------------------------------------------------------- one node
 
@@ -239,8 +328,7 @@ class _Compiler:
 
     def _suppose_known(self, names: Sequence[str]) -> None:
         for name in names:
-            value = self.graph.values[name]
-            self.fixed[name] = torch.zeros(value.shape, dtype=getattr(torch, value.dtype))
+            self.fixed[name] = stand_in(self.graph.values[name])
         self.supposed.update(names)
 
     def _first_streamed(self, node: Node) -> str:
@@ -351,7 +439,9 @@ class _Compiler:
 
     def _made(self, node: Node, call: Call, result: int) -> tuple[Site, Executor]:
         if any(tensor.is_meta for tensor in constants_of(call)):
-            raise Blocked("a constant of it was made on the meta device, and has no values")
+            raise Blocked(
+                "a constant of it was made on the meta device, and has no values", even_whole=True
+            )
         shape = self.graph.shape(node.results[result])
         links = list[Link | None]()
         axes = set[AxisPlace]()

@@ -1,51 +1,75 @@
-"""Layers that read the whole axis, exactly: one more pass over the input for each in sequence.
+"""Layers that read the whole axis, exactly: passes over the input, each up to the next such layer.
 
-A pass streams up to the first layers that read the whole axis and sums up what they need to know;
-the next goes on with it.
+A pass ends at values of which the whole is wanted.  What can be summed up is summed up; where
+values may be kept, a layer that needs all of an operand finds it there whole, and the next pass
+starts from what was kept instead of from the input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from math import prod
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.autocast import as_recorded
+from fieldwise.graph.calls import replay
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node
-from fieldwise.tile.bands.compile import Made, blocking, compile_program
+from fieldwise.graph.ir import Node, Read
+from fieldwise.graph.live import live_values
+from fieldwise.tile.bands.compile import Made, Obstacle, blocking, compile_program
+from fieldwise.tile.bands.effort import efforts
+from fieldwise.tile.bands.follow import AxisPlace, by_operand, follow_all
+from fieldwise.tile.bands.keeping import cheapest
+from fieldwise.tile.bands.known import Known
+from fieldwise.tile.bands.plan import StreamPlan, plan_of
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.run import BandState, OutputRows
-from fieldwise.tile.bands.statistics import (
-    KnownStatistics,
-    PartialSums,
-    Statistic,
-    planned,
-    statistic_of,
-)
-from fieldwise.tile.errors import StreamError, reason
+from fieldwise.tile.bands.statistics import PartialSums, Statistic, planned, statistic_of
+from fieldwise.tile.bands.store import Store
+from fieldwise.tile.errors import Blocked, StreamError, reason
 
 PassParts = tuple[PartialSums | None, ...]
 """What was summed up of some rows, for every node of a pass; None where it was given none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """One pass over the input.
+class WholeRun:
+    """A node that is run once, on whole operands.
 
-    program: up to the values that are summed up
+    streamed: those of its operands that are gathered for it
+    kept:     the results whose rows are read later, and where the axis lies; others are known whole
+    """
+
+    node: Node
+    streamed: Mapping[str, AxisPlace]
+    kept: Mapping[str, AxisPlace]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over the input, or over what was kept of it.
+
+    program: up to the values of which the whole is wanted, and those that are kept
     summed:  the nodes that need to know the whole of a value of the program, and the value's number
-    nodes:   the same nodes in the order of the graph
+    nodes:   all nodes for whose sake it is made, in the order of the graph
+    whole:   values that are known whole from then on
+    runs:    nodes that are run then
+    kept:    values whose rows are read again later, and where the axis lies
     """
 
     graph: Graph
     program: Program
     summed: tuple[tuple[int, Node], ...]
     nodes: tuple[Node, ...]
+    whole: tuple[str, ...] = ()
+    runs: tuple[WholeRun, ...] = ()
+    kept: Mapping[str, AxisPlace] = field(default_factory=dict)
 
     def statistics(self) -> list[Statistic]:
         """What is summed up for each node, of no rows yet."""
@@ -53,6 +77,50 @@ class Pass:
             _required(statistic_of(self.graph, node, self.program.values[value].axis))
             for value, node in self.summed
         ]
+
+    @property
+    def gathered(self) -> Mapping[int, str]:
+        """The values of the program, by number, of which all rows are gathered."""
+        operands = {name for one in self.runs for name in one.streamed}
+        names = {*self.whole, *self.kept, *operands}
+        values = self.program.values
+        return {v: values[v].name for v in self.program.wiring.outputs if values[v].name in names}
+
+    def after(self, known: Known, sums: Known, store: Store) -> Known:
+        """What is known after the pass.
+
+        known: before it; sums: what it has summed up; store: holds what it has gathered
+        """
+        kept = dict(self.kept)
+        for one in self.runs:
+            kept.update(one.kept)
+        constants = [n for one in self.runs for n in one.node.results if n not in one.kept]
+        values = {name: store.find(self.graph, name) for name in (*self.whole, *constants)}
+        past = frozenset(op.node.results[0] for op in self.program.ops)
+        return known.joined(sums).joined(Known(values, {}, kept, past)).needed(self.graph)
+
+    def plan(self, band: int) -> StreamPlan:
+        """What it keeps between its steps, and what is there at once where a node is run whole."""
+        plan = plan_of(self.program, band)
+        nodes = [one.node for one in self.runs]
+        least = max((_nbytes(self.graph, [*n.operands, *n.results]) for n in nodes), default=0)
+        return replace(plan, peak_bytes=max(plan.peak_bytes, least))
+
+
+def kept_bytes(graph: Graph, passes: Iterable[Pass]) -> int:
+    """The most that is kept between passes, or gathered in one beside what it reads."""
+    known, most = Known(plan=True), 0
+    for one in passes:
+        before = {*known.kept, *one.gathered.values()}
+        after = one.after(known, _supposed(one), Store())
+        most = max(most, _nbytes(graph, before), _nbytes(graph, {*before, *after.kept}))
+        known = after
+    return most
+
+
+def _nbytes(graph: Graph, names: Iterable[str]) -> int:
+    kinds = [graph.values[name] for name in set(names)]
+    return sum(prod(kind.shape) * getattr(torch, kind.dtype).itemsize for kind in kinds)
 
 
 class PassSums:
@@ -84,9 +152,162 @@ class PassSums:
         pairs = zip(self._statistics, self._given, strict=True)
         return tuple(summed.part() if is_given else None for summed, is_given in pairs)
 
-    def known(self) -> KnownStatistics:
+    def known(self) -> Known:
         """What is known of the nodes after the last row."""
         return _joined(summed.known() for summed in self._statistics)
+
+
+# -------------------------------------------------------------------- planned
+
+
+@dataclass(frozen=True)
+class PassPlanner:
+    """Plans the passes over the inputs of a graph, each from what is known before it.
+
+    price: of keeping a byte, in 1024ths of an operation; None where nothing is kept
+    """
+
+    graph: Graph
+    axis: int
+    price: int | None = None
+    made: Made = field(default_factory=dict)
+
+    @cached_property
+    def efforts(self) -> Mapping[str, int]:
+        """What each node costs."""
+        return {name: effort << 10 for name, effort in efforts(self.graph).items()}
+
+    def next(self, known: Known) -> Pass | None:
+        """The next pass; None where nothing is in the way any more.
+
+        Raises StreamError, which names what can neither be streamed nor found in a pass.
+        """
+        obstacles = blocking(self.graph, self.axis, known, self.made)
+        if not obstacles:
+            return None
+        summed: dict[str, list[Node]] = {}
+        whole: dict[str, AxisPlace] = {}
+        runs: list[WholeRun] = []
+        refusals = []
+        for one in obstacles:
+            if self._is_summed(one, known):
+                summed.setdefault(one.node.operands[0], []).append(one.node)
+            elif self.price is None or not one.whole or one.node.source is None:
+                refusals.append(reason(one.node, one.why))
+            elif len(one.whole) < len(one.streamed):
+                whole.update({name: one.streamed[name] for name in one.whole})
+            else:
+                runs.append(WholeRun(one.node, one.streamed, _row_axes(self.graph, one)))
+        if refusals:
+            raise StreamError(
+                "The model cannot be streamed along this axis",
+                refusals,
+                _NO_SUM if self.price is None else _NO_WAY,
+            )
+        nodes = tuple(one.node for one in obstacles)
+        found = self._made_pass(known, summed, whole, runs, nodes)
+        return found if self.price is None else self._keeping(found, known, summed)
+
+    def last(self, known: Known) -> Program:
+        """The program that gives the outputs, after all passes."""
+        return compile_program(self.graph, self.axis, known=known, made=self.made)
+
+    def _is_summed(self, one: Obstacle, known: Known) -> bool:
+        has_not_helped = one.node.results[0] in {*known.values, *known.affine}
+        return not has_not_helped and statistic_of(self.graph, one.node, one.axis) is not None
+
+    def _made_pass(
+        self,
+        known: Known,
+        summed: Mapping[str, Sequence[Node]],
+        whole: Mapping[str, AxisPlace],
+        runs: Sequence[WholeRun],
+        nodes: tuple[Node, ...],
+        kept: Mapping[str, AxisPlace] | None = None,
+    ) -> Pass:
+        kept = {**whole, **(kept or {})}
+        gathered = [*kept, *(name for one in runs for name in one.streamed)]
+        missing = [name for name in gathered if name not in known.kept]
+        targets = list(dict.fromkeys([*summed, *missing]))
+        program = compile_program(
+            self.graph, self.axis, known=known, targets=targets, made=self.made
+        )
+        numbers = {program.values[value].name: value for value in program.wiring.outputs}
+        pairs = tuple((numbers[name], node) for name, group in summed.items() for node in group)
+        return Pass(self.graph, program, pairs, nodes, tuple(whole), tuple(runs), kept)
+
+    def _keeping(self, one: Pass, known: Known, summed: Mapping[str, Sequence[Node]]) -> Pass:
+        """A pass that also keeps what later passes read, as far as that costs least."""
+        assert self.price is not None
+        after = one.after(known, _supposed(one), Store())
+        made = {value for op in one.program.ops for _, value in op.results}
+        values = [one.program.values[value] for value in made]
+        price = {v.name: v.row_bytes * v.shape[v.dim] * self.price for v in values}
+        names = cheapest(after.rest(self.graph), after.past, price, self.efforts)
+        axes = {value.name: value.axis for value in values}
+        kept = {name: axes[name] for name in names}
+        whole = {name: one.kept[name] for name in one.whole}
+        return self._made_pass(known, summed, whole, one.runs, one.nodes, kept)
+
+
+def planned_passes(planner: PassPlanner) -> tuple[list[Pass], Program]:
+    """All passes and the last program, as far as they are known before anything runs.
+
+    Raises StreamError as ``PassPlanner.next`` does.
+    """
+    passes, known = list[Pass](), Known(plan=True)
+    while (one := planner.next(known)) is not None:
+        passes.append(one)
+        known = one.after(known, _supposed(one), Store())
+    return passes, planner.last(known)
+
+
+def _supposed(one: Pass) -> Known:
+    """What stands in for what a pass will sum up."""
+    return _joined(planned(summed, one.graph, torch.device("cpu")) for summed in one.statistics())
+
+
+def _row_axes(graph: Graph, one: Obstacle) -> dict[str, AxisPlace]:
+    """The results of a node of which rows are read later, and where the axis lies in them."""
+    live = live_values(graph)
+    pairs = zip(one.node.results, one.node.reads, strict=True)
+    found = {name: _row_axis(graph, one, name, reads) for name, reads in pairs if name in live}
+    return {name: axis for name, axis in found.items() if axis is not None}
+
+
+def _row_axis(graph: Graph, one: Obstacle, result: str, reads: Sequence[Read]) -> AxisPlace | None:
+    """Where the rows of an operand lead, or where as many lie as it has."""
+    shape = graph.shape(result)
+    for number, found in by_operand(reads).items():
+        name = one.node.operands[number]
+        if name in one.streamed:
+            axis, operand = one.streamed[name], graph.shape(name)
+            size = operand[axis.dim]
+            with suppress(Blocked):
+                axis = follow_all(found, axis, operand, shape).axis
+            if axis.dim < len(shape) and shape[axis.dim] == size > 1:
+                return axis
+    return None
+
+
+# -------------------------------------------------------------------- carried out
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A program, and what its inputs are read from, in the order of the wiring."""
+
+    program: Program
+    arrays: tuple[Any, ...]
+
+    @classmethod
+    def of(
+        cls, program: Program, graph: Graph, given: Sequence[Any], kept: Mapping[str, Any]
+    ) -> Prepared:
+        """A program of a graph whose inputs are given; other values are kept."""
+        arrays = {**kept, **dict(zip(graph.inputs, given, strict=True))}
+        names = [program.values[value].name for value in program.wiring.inputs]
+        return cls(program, tuple(arrays[name] for name in names))
 
 
 class SavedPasses(Protocol):
@@ -95,114 +316,126 @@ class SavedPasses(Protocol):
     def load(self) -> Any:
         """What was saved last, or None."""
 
-    def offer(self, data: Callable[[], object]) -> None:
-        """Save what ``data`` gives, if it is time to."""
+    def offer(self, data: Callable[[], Any], *, now: bool = False) -> None:
+        """Save what ``data`` gives, if it is time to, or ``now``."""
 
 
-PassDriver = Callable[[Program, BandState | None], Iterable[OutputRows | BandState]]
-"""Goes through the input with a program, from its start or from a saved state; see ``drive``."""
-
-
-def next_pass(
-    graph: Graph, axis: int, known: KnownStatistics, made: Made | None = None
-) -> Pass | None:
-    """The pass that sums up what can be summed up by now; None where nothing is left to sum up.
-
-    made: what earlier passes of the graph have made of its nodes (see ``compile_program``)
-
-    Raises StreamError, which names what can be neither streamed nor summed up.
-    """
-    blocked = blocking(graph, axis, known, made)
-    summed: dict[str, list[Node]] = {}
-    refusals = []
-    for node, why, place in blocked:
-        has_not_helped = node.results[0] in {*known.values, *known.affine}
-        if has_not_helped or statistic_of(graph, node, place) is None:
-            refusals.append(reason(node, why))
-        else:
-            summed.setdefault(node.operands[0], []).append(node)
-    if refusals:
-        remedy = "These layers can neither be streamed nor summed up over several passes."
-        raise StreamError("The model cannot be streamed along this axis", refusals, remedy)
-    if not summed:
-        return None
-    program = compile_program(graph, axis, known=known, targets=list(summed), made=made)
-    groups = zip(program.outputs, summed.values(), strict=True)
-    pairs = tuple((value, node) for value, group in groups for node in group)
-    return Pass(graph, program, pairs, tuple(node for node, _, _ in blocked))
-
-
-def planned_passes(graph: Graph, axis: int, device: torch.device) -> tuple[list[Pass], Program]:
-    """All passes and the last program, as far as they are known before anything runs.
-
-    Raises StreamError as next_pass does.
-    """
-    passes: list[Pass] = []
-
-    def supposed(one: Pass) -> KnownStatistics:
-        passes.append(one)
-        return _joined(planned(summed, graph, device) for summed in one.statistics())
-
-    return passes, _last_program(graph, axis, supposed)
+PassDriver = Callable[[Prepared, BandState | None], Iterable[OutputRows | BandState]]
+"""Goes through the inputs of a program, from its start or from a saved state; see ``drive``."""
 
 
 def run_passes(
-    graph: Graph, axis: int, go_through: PassDriver, checkpoint: SavedPasses | None = None
-) -> Program:
-    """The program that gives the outputs, after all passes over the input.
+    planner: PassPlanner,
+    given: Sequence[Any],
+    go_through: PassDriver,
+    store: Store,
+    checkpoint: SavedPasses | None = None,
+) -> Prepared:
+    """The program that gives the outputs, after all passes over the inputs.
 
-    checkpoint: what an interrupted run has summed up is taken from there, and saved there
+    given:      the inputs of the graph
+    store:      where values are kept
+    checkpoint: what an interrupted run has found is taken from there, and saved there
 
-    Raises StreamError as next_pass does.
+    Raises StreamError as ``PassPlanner.next`` does.
     """
-    saved = None if checkpoint is None else checkpoint.load()
-    finished, unfinished = ([], None) if saved is None else saved
-    earlier = iter(list(finished))
+    run = _Run(planner.graph, given, go_through, store, checkpoint)
+    known = Known()
+    while (one := planner.next(known)) is not None:
+        known = run.passed(one, known)
+    return Prepared.of(planner.last(known), planner.graph, given, store.values)
 
-    def offer(data: Callable[[], object]) -> None:
-        if checkpoint is not None:
-            checkpoint.offer(data)
 
-    def found(one: Pass) -> KnownStatistics:
-        nonlocal unfinished
+class _Run:
+    """The passes of one run; a pass that gathers rows is gone on with only where it has ended."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        given: Sequence[Any],
+        go_through: PassDriver,
+        store: Store,
+        checkpoint: SavedPasses | None,
+    ) -> None:
+        self._graph, self._given, self._go_through = graph, given, go_through
+        self._store, self._checkpoint = store, checkpoint
+        saved = None if checkpoint is None else checkpoint.load()
+        self._unfinished: Any
+        finished, self._unfinished, manifest = saved or ([], None, {})
+        if not store.adopt(manifest):
+            finished, self._unfinished = [], None
+        self._finished, self._earlier = list(finished), list(finished)
+
+    def passed(self, one: Pass, known: Known) -> Known:
+        """What is known after a pass."""
         sums = PassSums(one)
-        parts = next(earlier, None)
-        if parts is not None:
-            sums.join(parts)
-            return sums.known()
+        if self._earlier:
+            sums.join(self._earlier.pop(0))
+            return one.after(known, sums.known(), self._store)
+        self._go(one, known, sums)
+        self._finished.append(sums.parts())
+        after = one.after(known, sums.known(), self._store)
+        needed = {*after.kept, *after.values}
+        keeps = bool(one.gathered or one.runs)
+        self._save(lambda: (self._finished, None, self._store.manifest(needed)), now=keeps)
+        self._store.keep(needed)
+        return after
+
+    def _go(self, one: Pass, known: Known, sums: PassSums) -> None:
+        """Go through the input once."""
+        kept = self._store.values
+        gathered = {value: name for value, name in one.gathered.items() if name not in kept}
+        for value, name in gathered.items():
+            self._store.begin(name, self._graph.values[name], one.program.values[value].axis)
         state = None
-        if unfinished is not None:
-            state = BandState.of(unfinished[0])
-            sums.join(unfinished[1])
-            unfinished = None
-        for part in go_through(one.program, state):
+        if self._unfinished is not None:
+            state = BandState.of(self._unfinished[0])
+            sums.join(self._unfinished[1])
+            self._unfinished = None
+        summed = {value for value, _ in one.summed}
+        prepared = Prepared.of(one.program, self._graph, self._given, self._store.values)
+        for part in self._go_through(prepared, state):
             if isinstance(part, BandState):
-                offer(partial(_unfinished, finished, part, sums))
-            else:
-                value, _, rows = part
+                if not gathered:
+                    self._save(partial(_unfinished, self._finished, part, sums, self._store))
+                continue
+            value, lo, rows = part
+            if value in summed:
                 sums.add(value, rows)
-        finished.append(sums.parts())
-        offer(lambda: (finished, None))
-        return sums.known()
+            if value in gathered:
+                self._store.write(gathered[value], lo, rows)
+        for run in one.runs:
+            whole = {name: self._store.find(self._graph, name) for name in run.streamed}
+            results = run_whole(run, known, whole)
+            for name, result in zip(run.node.results, results, strict=True):
+                self._store.put(name, result, run.kept.get(name))
 
-    return _last_program(graph, axis, found)
-
-
-def _last_program(graph: Graph, axis: int, found: Callable[[Pass], KnownStatistics]) -> Program:
-    """The program after all passes; ``found`` tells what a pass finds out."""
-    known, made = KnownStatistics(), Made()
-    while (one := next_pass(graph, axis, known, made)) is not None:
-        known = known.joined(found(one))
-    return compile_program(graph, axis, known=known, made=made)
+    def _save(self, data: Callable[[], Any], now: bool = False) -> None:
+        if self._checkpoint is not None:
+            self._checkpoint.offer(data, now=now)
 
 
-def _unfinished(finished: Sequence[PassParts], state: BandState, sums: PassSums) -> object:
+def run_whole(run: WholeRun, known: Known, gathered: Mapping[str, Tensor]) -> list[Tensor]:
+    """The results of a node, of operands that were gathered or are known."""
+    node = run.node
+    assert node.source is not None
+    operands = [
+        (gathered if name in run.streamed else known.values)[name].contiguous()
+        for name in node.operands
+    ]
+    with as_recorded():
+        return list(replay(node.source, operands))
+
+
+def _unfinished(
+    finished: Sequence[PassParts], state: BandState, sums: PassSums, store: Store
+) -> Any:
     """What is saved within a pass, as plain data."""
-    return finished, (state.plain(), sums.parts())
+    return finished, (state.plain(), sums.parts()), store.manifest(store.values)
 
 
-def _joined(parts: Iterable[KnownStatistics]) -> KnownStatistics:
-    known = KnownStatistics()
+def _joined(parts: Iterable[Known]) -> Known:
+    known = Known()
     for one in parts:
         known = known.joined(one)
     return known
@@ -211,3 +444,7 @@ def _joined(parts: Iterable[KnownStatistics]) -> KnownStatistics:
 def _required(one: Statistic | None) -> Statistic:
     assert one is not None
     return one
+
+
+_NO_SUM = "These layers can neither be streamed nor summed up over several passes."
+_NO_WAY = "These layers can neither be streamed nor be run once on all that they read."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fieldwise.errors import op_in
@@ -45,8 +45,11 @@ class StreamPlan(Report):
                 that asks for it
     passes:     the layers for whose sake the input is gone through once more, per pass
     state_bytes: the most that is kept between steps
-    peak_bytes: the most that is there at once, inputs and rows at hand included; weights, whole
-                inputs and outputs, and the workspace of torch's own kernels are not counted
+    peak_bytes: the most that is there at once, inputs and rows at hand included, and what a layer
+                reads whole; weights, whole inputs and outputs, and the workspace of torch's own
+                kernels are not counted
+    kept_bytes: the most that is kept between passes, in memory or in files
+    work:       operations of all passes over those of one forward pass
     """
 
     band: int
@@ -56,17 +59,28 @@ class StreamPlan(Report):
     state_bytes: int
     peak_bytes: int
     passes: tuple[tuple[str, ...], ...] = ()
+    kept_bytes: int = 0
+    work: float = 1.0
 
     @property
     def rows(self) -> tuple[Kept, ...]:
         """The values that are kept between steps."""
         return self.kept
 
-    def after(self, passes: Sequence[StreamPlan], nodes: Sequence[Sequence[Node]]) -> StreamPlan:
+    def after(
+        self,
+        passes: Sequence[StreamPlan],
+        nodes: Sequence[Sequence[Node]],
+        *,
+        kept_bytes: int,
+        work: float,
+    ) -> StreamPlan:
         """This plan as the last of several passes, each for the sake of some nodes."""
         plans = [*passes, self]
         return replace(
             self,
+            kept_bytes=kept_bytes,
+            work=work,
             steps=sum(plan.steps for plan in plans),
             state_bytes=max(plan.state_bytes for plan in plans),
             peak_bytes=max(plan.peak_bytes for plan in plans),
@@ -79,6 +93,9 @@ class StreamPlan(Report):
             f"between steps, at most {size_text(self.peak_bytes)} at once"
         ]
         lines += [f"  {one}" for one in self.kept]
+        if self.passes:
+            kept = f"; {size_text(self.kept_bytes)} kept between passes" if self.kept_bytes else ""
+            lines.append(f"  {self.work:.2f} times the operations of one forward pass{kept}")
         for number, nodes in enumerate(self.passes, start=1):
             lines.append(f"  pass {number} of {len(self.passes) + 1} is for {', '.join(nodes)}")
         lines += [f"  {name} is held whole: {why}" for name, why in self.held_whole]
@@ -89,6 +106,11 @@ def plan_of(program: Program, band: int) -> StreamPlan:
     """Go through the schedule of a run without running it."""
     tally = _Tally(program, band)
     return tally.plan(steps(program, tally.schedule, band))
+
+
+def work_of(program: Program, efforts: Mapping[str, int]) -> int:
+    """The operations of a run, of those of its nodes by their first results."""
+    return sum(efforts[op.node.results[0]] for op in program.ops)
 
 
 def plan_of_pushes(program: Program, chunk: int, *, pushes: int) -> StreamPlan:

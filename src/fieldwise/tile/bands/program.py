@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 from typing import Any
 
 import torch
@@ -94,6 +96,7 @@ class Program:
     output_names, outputs: of the outputs that are streamed
     fixed: the others: place among the model's outputs, name, result
     structure: of the model's output (see ``Graph.structure``)
+    scale: rows of the longest input per row of the model's longest input
     """
 
     values: tuple[Streamed, ...]
@@ -103,6 +106,11 @@ class Program:
     outputs: tuple[int, ...]
     fixed: tuple[tuple[int, str, Tensor], ...] = ()
     structure: object = None
+    scale: Fraction = Fraction(1)
+
+    def scaled(self, rows: int) -> int:
+        """So many rows of the model's input, in rows of the inputs of this program."""
+        return max(ceil(rows * self.scale), min(rows, 1))
 
     def check_rows_apart(self) -> None:
         """Raise StreamError where rows of an output cannot be handed on one after the other."""

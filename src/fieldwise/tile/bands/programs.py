@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -16,12 +16,17 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.compile import compile_program
-from fieldwise.tile.bands.passes import Pass, planned_passes
-from fieldwise.tile.bands.plan import StreamPlan, plan_of
+from fieldwise.tile.bands.effort import efforts
+from fieldwise.tile.bands.passes import Pass, PassPlanner, kept_bytes, planned_passes
+from fieldwise.tile.bands.plan import StreamPlan, plan_of, work_of
 from fieldwise.tile.bands.program import Program
+from fieldwise.tile.errors import StreamError
 from fieldwise.tile.good_sizes import runs_on
 
-GlobalOps = Literal["refuse", "multipass"]
+GlobalOps = Literal["refuse", "multipass", "materialise", "auto"]
+
+PRICES: Mapping[GlobalOps, int | None] = {"multipass": None, "materialise": 1, "auto": 8 << 10}
+"""Of keeping a byte between passes, in 1024ths of an operation; None: nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,9 @@ class Streaming:
 
     axis: of the inputs, along which bands are cut
     band: input rows per step
-    global_ops: 'refuse' layers that read the whole axis, or sum up what they need in further
-          passes over the input ('multipass')
+    global_ops: 'refuse' layers that read the whole axis; sum up what they need in further passes
+          over the input ('multipass'); keep what they read and run them once ('materialise'); or
+          keep what costs less than computing it again ('auto')
     """
 
     call: ModelCall
@@ -48,7 +54,11 @@ class Streaming:
     @property
     def is_multipass(self) -> bool:
         """Whether layers may have passes of their own."""
-        return self.global_ops == "multipass"
+        return self.global_ops != "refuse"
+
+    def planner(self, graph: Graph) -> PassPlanner:
+        """What plans the passes over the inputs of a graph."""
+        return PassPlanner(graph, self.axis, PRICES[self.global_ops])
 
     def doubled(self) -> Streaming:
         """The same of a copy of the model in float64."""
@@ -72,8 +82,13 @@ class Planned:
         last = plan_of(self.program, band)
         if not self.passes:
             return last
-        plans = [plan_of(one.program, band) for one in self.passes]
-        return last.after(plans, [one.nodes for one in self.passes])
+        plans = [one.plan(band) for one in self.passes]
+        programs = [*(one.program for one in self.passes), self.program]
+        costs = efforts(self.graph)
+        work = sum(work_of(program, costs) for program in programs) / max(sum(costs.values()), 1)
+        kept = kept_bytes(self.graph, self.passes)
+        nodes = [one.nodes for one in self.passes]
+        return last.after(plans, nodes, kept_bytes=kept, work=work)
 
 
 class Programs:
@@ -83,6 +98,7 @@ class Programs:
         self.streaming, self.call = streaming, streaming.call
         self.axis, self.band = streaming.axis, streaming.band
         self._captured: tuple[object, Graph] | None = None
+        self._planner: PassPlanner | None = None
         self._last: tuple[object, Program] | None = None
 
     @property
@@ -99,8 +115,28 @@ class Programs:
         graph = self.graph(shapes)
         if not self.streaming.is_multipass:
             return Planned(graph, (), self.program(shapes))
-        passes, program = planned_passes(graph, self.axis, self.device)
+        try:
+            passes, program = planned_passes(self.planner(shapes))
+        except StreamError as error:
+            raise self._with_option(error, graph) from error.__cause__
         return Planned(graph, tuple(passes), program)
+
+    def _with_option(self, error: StreamError, graph: Graph) -> StreamError:
+        """A refusal that says whether keeping values would help, which is tried."""
+        if error.passable or PRICES.get(self.streaming.global_ops) is not None:
+            return error
+        try:
+            planned_passes(replace(self.streaming, global_ops="auto").planner(graph))
+        except StreamError:
+            return error
+        return error.that_is_keepable()
+
+    def planner(self, shapes: tuple[Shape, ...]) -> PassPlanner:
+        """What plans the passes over inputs of these shapes; the last one is kept."""
+        graph = self.graph(shapes)
+        if self._planner is None or self._planner.graph is not graph:
+            self._planner = self.streaming.planner(graph)
+        return self._planner
 
     def program(self, shapes: tuple[Shape, ...], *, endless: bool = False) -> Program:
         """The program for inputs of these shapes, captured at that size.
@@ -112,7 +148,11 @@ class Programs:
         """
         key = (shapes, endless, autocast_dtype(self.device))
         if self._last is None or self._last[0] != key:
-            made = compile_program(self.graph(shapes), self.axis, endless=endless)
+            graph = self.graph(shapes)
+            try:
+                made = compile_program(graph, self.axis, endless=endless)
+            except StreamError as error:
+                raise self._with_option(error, graph) from error.__cause__
             self._last = (key, made)
         return self._last[1]
 

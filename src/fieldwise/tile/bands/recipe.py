@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import uuid4
 
 import torch
 from torch import Tensor
 
+from fieldwise.capture.torch.inputs import as_tensor
 from fieldwise.graph.ir import Shape
-from fieldwise.tile.bands.compile import compile_program
-from fieldwise.tile.bands.passes import Pass, PassParts, PassSums, next_pass
+from fieldwise.tile.arrays import as_numpy
+from fieldwise.tile.bands.known import Known
+from fieldwise.tile.bands.passes import Pass, PassParts, PassSums, run_whole
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs, Streaming
-from fieldwise.tile.bands.statistics import KnownStatistics
+from fieldwise.tile.bands.store import Store
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,10 @@ class Findings:
     """What the passes so far have found; the token is another one whenever it is found again."""
 
     token: str
-    known: KnownStatistics
+    known: Known
 
 
-START = Findings("", KnownStatistics())
+START = Findings("", Known())
 """Before the first pass."""
 
 
@@ -68,6 +71,12 @@ class Recipe:
                 sums.add(value, taken)
         return _on(torch.device("cpu"), sums.parts())
 
+    def gathered(self, findings: Findings, rows: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Those rows of outputs of the next pass's program that are gathered."""
+        one = self._pass(findings)
+        pairs = zip(one.program.wiring.outputs, rows, strict=True)
+        return [taken if value in one.gathered else None for value, taken in pairs]
+
     def joined(self, findings: Findings, parts: Sequence[PassParts]) -> PassParts:
         """The sums of stretches of rows that follow one another, in their order."""
         sums = PassSums(self._pass(findings))
@@ -75,11 +84,23 @@ class Recipe:
             sums.join(one)
         return sums.parts()
 
-    def found(self, findings: Findings, parts: PassParts) -> Findings:
-        """What is known after a pass, from the sums of all rows."""
-        sums = PassSums(self._pass(findings))
+    def run_whole(self, findings: Findings, number: int, operands: Mapping[str, Any]) -> list[Any]:
+        """The results of a node that the next pass runs on whole operands."""
+        one = self._pass(findings)
+        found = run_whole(one.runs[number], findings.known, self._tensors(one, operands))
+        return [as_numpy(result) for result in found]
+
+    def found(self, findings: Findings, parts: PassParts, whole: Mapping[str, Any]) -> Findings:
+        """What is known after a pass, from the sums of all rows, and what was gathered whole."""
+        one = self._pass(findings)
+        sums = PassSums(one)
         sums.join(_on(self.device, parts))
-        return Findings(uuid4().hex, findings.known.joined(sums.known()))
+        store = Store(self._tensors(one, whole))
+        return Findings(uuid4().hex, one.after(findings.known, sums.known(), store))
+
+    def _tensors(self, one: Pass, arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+        kinds = {name: getattr(torch, one.graph.values[name].dtype) for name in arrays}
+        return {n: as_tensor(array, self.device, kinds[n]) for n, array in arrays.items()}
 
     def _pass(self, findings: Findings) -> Pass:
         made = self._made(findings).made
@@ -101,9 +122,8 @@ class Recipe:
     def _make(self, run: Programs, findings: Findings) -> Pass | Program:
         if not self.streaming.is_multipass:
             return run.program(self.shapes)
-        graph = run.graph(self.shapes)
-        one = next_pass(graph, run.axis, findings.known)
-        return one or compile_program(graph, run.axis, known=findings.known)
+        planner = run.planner(self.shapes)
+        return planner.next(findings.known) or planner.last(findings.known)
 
 
 @dataclass(frozen=True)

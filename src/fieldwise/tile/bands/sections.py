@@ -46,7 +46,9 @@ def sections_of(
     """
     total = max(program.values[value].rows or 0 for value in program.wiring.inputs)
     if rows is None:
-        rows = max(OVERLAP * shared_rows(program), 4 * band)
+        rows = max(OVERLAP * shared_rows(program), 4 * program.scaled(band))
+    else:
+        rows = program.scaled(rows)
     cuts = _cuts(program, max(total // max(rows, 1), 1), grains)
     return tuple(_section(program, lo, hi) for lo, hi in pairwise(cuts))
 
@@ -63,9 +65,10 @@ def steps(
     wiring = program.wiring
     sizes = [program.values[value].rows or 0 for value in wiring.inputs]
     counts = [program.values[value].rows or 0 for value in wiring.outputs]
-    longest = max(1, *sizes)
+    longest = max([1, *sizes])
     start = 0 if section is None else section.reads[sizes.index(max(sizes))][0]
     ends = counts if section is None else [hi for _, hi in section.rows]
+    band = program.scaled(band)
     most = [-(-band * count // longest) for count in counts]
     at = start + done * band
     while True:

@@ -19,24 +19,7 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Call, Coord, Node, Shape, Whole
 from fieldwise.graph.live import live_values
 from fieldwise.tile.bands.follow import AxisPlace
-
-
-@dataclass(frozen=True, slots=True)
-class KnownStatistics:
-    """What earlier passes have found, by name of the first result of the node that reads it.
-
-    values: results that do not have the streamed axis any more
-    affine: (scale, shift) in place of a norm, in no less than single precision; they have the rank
-            of what is normalised
-    """
-
-    values: Mapping[str, Tensor] = field(default_factory=dict)
-    affine: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def joined(self, other: KnownStatistics) -> KnownStatistics:
-        """All that either knows."""
-        return KnownStatistics({**self.values, **other.values}, {**self.affine, **other.affine})
-
+from fieldwise.tile.bands.known import Known
 
 PartialSums = tuple[torch.dtype, int, tuple[Tensor, ...]]
 """Of some rows: their type, a count, and what is summed up of them, as tensors."""
@@ -65,11 +48,11 @@ class Statistic(Protocol):
     def join(self, part: PartialSums) -> None:
         """Take into account what was summed up of the rows that come next."""
 
-    def known(self) -> KnownStatistics:
+    def known(self) -> Known:
         """What is known of the node after the last row."""
 
 
-def planned(one: Statistic, graph: Graph, device: torch.device) -> KnownStatistics:
+def planned(one: Statistic, graph: Graph, device: torch.device) -> Known:
     """What stands in for what a statistic will find, as long as only the plan is wanted."""
     values = [(name, graph.values[name]) for name in one.node.results]
     zeros = {
@@ -77,11 +60,11 @@ def planned(one: Statistic, graph: Graph, device: torch.device) -> KnownStatisti
         for name, value in values
     }
     if not one.normalises:
-        return KnownStatistics(zeros)
+        return Known(zeros)
     ((name, value), *_) = values
     unit = torch.ones([1] * len(value.shape), device=device)
     del zeros[name]
-    return KnownStatistics(zeros, {name: (unit, unit)})
+    return Known(zeros, {name: (unit, unit)})
 
 
 def statistic_of(graph: Graph, node: Node, axis: AxisPlace) -> Statistic | None:
@@ -258,9 +241,9 @@ class _Joined:
         wide = {"dtype": None} if "dtype" in arguments(self.node) else {}
         return replay(rebind(self.node.source, wide), [both])[number]
 
-    def known(self) -> KnownStatistics:
+    def known(self) -> Known:
         """See Statistic."""
-        return KnownStatistics({
+        return Known({
             self.node.results[number]: (
                 total / self.rows if self._combines(number) == "mean" else total
             ).to(self.dtype)
@@ -389,14 +372,14 @@ class _Spread(_OfMoments):
         self.moments.add(rows, dims if dims else range(rows.dim()))
         self.dtype = rows.dtype
 
-    def known(self) -> KnownStatistics:
+    def known(self) -> Known:
         """See Statistic."""
         given = arguments(self.node)
         correction = given.get("correction", given.get("unbiased", True))
         mean, variance = self.moments.found(1.0 if correction is None else float(correction))
         spread = variance.sqrt() if self.node.op.startswith("std") else variance
         found = zip(self.node.results, (spread, mean), self.results, strict=False)
-        return KnownStatistics({name: t.reshape(shape).to(self.dtype) for name, t, shape in found})
+        return Known({name: t.reshape(shape).to(self.dtype) for name, t, shape in found})
 
 
 @dataclass(slots=True)
@@ -419,7 +402,7 @@ class _Norm(_OfMoments):
         else:
             self.moments.add(rows, [dim for dim in range(rows.dim()) if dim != 1])
 
-    def known(self) -> KnownStatistics:
+    def known(self) -> Known:
         """See Statistic."""
         mean, variance = self.moments.found()
         samples, channels = (self.shape[0] if self.groups else 1), self.shape[1]
@@ -436,4 +419,4 @@ class _Norm(_OfMoments):
         shift = -mean * scale if bias is None else bias.double() - mean * scale
         spread_out = [samples, channels, *[1] * (len(self.shape) - 2)]
         affine = tuple(t.reshape(spread_out).to(_wide(self.dtype)) for t in (scale, shift))
-        return KnownStatistics(values, {self.node.results[0]: (affine[0], affine[1])})
+        return Known(values, {self.node.results[0]: (affine[0], affine[1])})

@@ -14,11 +14,11 @@ from fieldwise.tile.arrays import Readable, any_dask, as_numpy
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import drive, reading
 from fieldwise.tile.bands.live import Session
-from fieldwise.tile.bands.passes import run_passes
-from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.passes import Prepared, run_passes
 from fieldwise.tile.bands.programs import Programs, Streaming
 from fieldwise.tile.bands.run import Engine, OutputRows
 from fieldwise.tile.bands.sections import steps
+from fieldwise.tile.bands.store import Store
 from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.inputs import check_readable
 from fieldwise.tile.outputs import as_is
@@ -53,14 +53,16 @@ class StreamedModel(Programs):
             from fieldwise.tile.bands.dask_arrays import streamed_array
 
             return streamed_array(self, *given)
-        return self._assembled(self.prepared(given), given)
+        return self._assembled(given)
 
-    def _assembled(self, program: Program, given: Sequence[Readable]) -> Any:
+    def _assembled(self, given: Sequence[Readable]) -> Any:
+        prepared = self.prepared(given)
+        program = prepared.program
         found: dict[int, Tensor] = {}
         for value in program.wiring.outputs:
             kind = program.values[value]
             found[value] = torch.empty(kind.shape, dtype=kind.dtype, device=self.device)
-        for value, lo, rows in self._run(program, given):
+        for value, lo, rows in self._run(prepared):
             dim = program.values[value].dim
             found[value].narrow(dim, lo, rows.shape[dim]).copy_(rows)
         results = [program.values[value].folded(found[value]) for value in program.outputs]
@@ -71,9 +73,10 @@ class StreamedModel(Programs):
     def bands(self, *inputs: Readable, **named: Readable) -> Iterator[Band]:
         """The outputs piece by piece: (name, first row, one more than the last row, rows)."""
         given = self._given(inputs, named)
-        program = self.prepared(given)
+        prepared = self.prepared(given)
+        program = prepared.program
         program.check_rows_apart()
-        for value, lo, rows in self._run(program, given):
+        for value, lo, rows in self._run(prepared):
             hi = lo + rows.shape[program.values[value].dim]
             for name, output in zip(program.output_names, program.outputs, strict=True):
                 if output == value:
@@ -104,7 +107,7 @@ class StreamedModel(Programs):
 
     def _plain(self, *given: Readable) -> Any:
         """A run that is not verified; the inputs are in the order of the example."""
-        return self._assembled(self.prepared(given), given)
+        return self._assembled(given)
 
     def session(self, *, length: int | None = None, multiple: int | None = None) -> Session:
         """A stream of live data: chunks in, and each output row as soon as it is certain.
@@ -120,21 +123,22 @@ class StreamedModel(Programs):
 
     # ---------------------------------------------------------------- one run
 
-    def prepared(self, given: Sequence[Readable]) -> Program:
+    def prepared(self, given: Sequence[Readable]) -> Prepared:
         """The program that gives the outputs of these inputs, after all passes that it needs."""
         shapes = tuple(tuple(x.shape) for x in given)
         self.peak_bytes = 0
         if not self.streaming.is_multipass:
-            return self.program(shapes)
+            return Prepared(self.program(shapes), tuple(given))
         if shapes not in self._planned:
             self.plan(*shapes)
             self._planned.add(shapes)
-        return run_passes(self.graph(shapes), self.axis, lambda one, _: self._run(one, given))
+        return run_passes(self.planner(shapes), given, lambda one, _: self._run(one), Store())
 
-    def _run(self, program: Program, given: Sequence[Readable]) -> Iterator[OutputRows]:
+    def _run(self, prepared: Prepared) -> Iterator[OutputRows]:
+        program = prepared.program
         engine = Engine(program, self.device)
         bands = steps(program, engine.schedule, self.band)
-        yield from drive(engine, bands, reading(program, self.device, given))
+        yield from drive(engine, bands, reading(program, self.device, prepared.arrays))
         self.peak_bytes = max(self.peak_bytes, engine.peak)
 
     def _given(self, inputs: Sequence[Readable], named: Mapping[str, Readable]) -> list[Readable]:

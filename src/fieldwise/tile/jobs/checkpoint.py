@@ -11,6 +11,7 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
 from typing import IO, Any, BinaryIO, cast
 
 import torch
@@ -50,14 +51,14 @@ class Checkpoint:
         is_ours = isinstance(found, tuple) and len(found) == 2 and found[0] == self.run
         return found[1] if is_ours else None
 
-    def offer(self, data: Callable[[], object]) -> None:
-        """Save what ``data`` gives, if computing has gone on for long enough since the last time.
+    def offer(self, data: Callable[[], object], *, now: bool = False) -> None:
+        """Save what ``data`` gives ``now``, or if computing has gone on long since the last time.
 
         All of it or nothing, whenever the process is killed.  Where it cannot be written (a full
         disk), nothing is saved: the results matter more.
         """
         begun = time.monotonic()
-        if begun - self._last < max(self._least, _SHARE * self._cost):
+        if not now and begun - self._last < max(self._least, _SHARE * self._cost):
             return
         try:
             self._write(data())
@@ -70,6 +71,12 @@ class Checkpoint:
         """Forget it, and what a killed process has left of the next one."""
         self.path.unlink(missing_ok=True)
         self._fresh.unlink(missing_ok=True)
+        rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where values are kept that are too large for it; gone with it."""
+        return self.path.with_name(self.path.name + ".kept")
 
     @property
     def _fresh(self) -> Path:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,14 +19,16 @@ from fieldwise.tile.amounts import enough_text, size_text
 from fieldwise.tile.arrays import Numbers, Readable, as_numpy, numpy_dtype
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import clipped, drive, reading, state_at_start
-from fieldwise.tile.bands.passes import Pass, run_passes
+from fieldwise.tile.bands.passes import Prepared, run_passes
 from fieldwise.tile.bands.plan import plan_of
 from fieldwise.tile.bands.program import Program
-from fieldwise.tile.bands.programs import GlobalOps, Programs, Streaming
+from fieldwise.tile.bands.programs import GlobalOps, Planned, Programs, Streaming
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows
 from fieldwise.tile.bands.sections import Section, sections_of, steps
+from fieldwise.tile.bands.store import Store
 from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.jobs.checkpoint import Checkpoint
+from fieldwise.tile.jobs.kept import FileStore
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState
 from fieldwise.written import counted
 
@@ -42,6 +44,7 @@ class StreamWork:
 
     program: gives the outputs, once the passes are gone through
     passes:  how often the input is gone through before the first piece
+    kept:    what these have kept for the pieces to read
     """
 
     streaming: Streaming
@@ -50,6 +53,7 @@ class StreamWork:
     passes: int
     sections: tuple[Section, ...]
     plan: JobPlan
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -66,13 +70,10 @@ class StreamWork:
         if not self.passes:
             return self
 
-        def go_through(
-            program: Program, state: BandState | None
-        ) -> Iterator[OutputRows | BandState]:
-            return self._driven(program, source, state)
-
-        axis = self.streaming.axis
-        return replace(self, program=run_passes(self.graph, axis, go_through, checkpoint))
+        store = Store() if checkpoint is None else FileStore(checkpoint.folder)
+        planner = self.streaming.planner(self.graph)
+        found = run_passes(planner, [source], self._driven, store, checkpoint)
+        return replace(self, program=found.program, kept=store.values)
 
     def verify(self, source: Readable) -> RunCertificate:
         """See work.Work: sections and bands as narrow as they may be, so that there are seams."""
@@ -97,22 +98,20 @@ class StreamWork:
         """See work.Work."""
         section, program = self.sections[piece.number], self.program
         state = state_at_start(program, section) if saved is None else BandState.of(saved.at)
-        for part in self._driven(program, source, state, section):
+        prepared = Prepared.of(program, self.graph, [source], self.kept)
+        for part in self._driven(prepared, state, section):
             if isinstance(part, BandState):
                 yield PieceState(part.plain())
             elif (rows := clipped(program, part, section.rows)) is not None:
                 yield self._block(*rows)
 
     def _driven(
-        self,
-        program: Program,
-        source: Readable,
-        state: BandState | None,
-        section: Section | None = None,
+        self, prepared: Prepared, state: BandState | None, section: Section | None = None
     ) -> Iterator[OutputRows | BandState]:
+        program = prepared.program
         engine = Engine(program, self.device, state)
         bands = steps(program, engine.schedule, self.plan.step, section, engine.steps)
-        return drive(engine, bands, reading(program, self.device, [source]), suspends=True)
+        return drive(engine, bands, reading(program, self.device, prepared.arrays), suspends=True)
 
     def _block(self, value: int, lo: int, rows: Tensor) -> Block:
         dim = self.program.values[value].dim
@@ -159,15 +158,14 @@ def stream_work(
     outputs = tuple(_output(program, value) for value in program.wiring.outputs)
     held = beside + sum(tensor.nbytes for _, tensor in named_state(model))
     waiting = sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
-    rows = program.values[program.wiring.inputs[0]].rows or 0
-    programs = [*(one.program for one in passes), program]
-    band, peak, state = _chosen_band(programs, rows, band, memory, held + waiting)
+    rows = shape[axis]
+    band, peak, state = _chosen_band(planned, rows, band, memory, held + waiting)
     sections = sections_of(program, band, [grains(out) for out in outputs], rows=section)
-    pieces = tuple(_piece(program, outputs, n, one) for n, one in enumerate(sections))
-    read = sum(one.reads[0][1] - one.reads[0][0] for one in sections)
+    pieces = tuple(_piece(planned, outputs, n, one) for n, one in enumerate(sections))
     plan = JobPlan(
         "stream", axis % len(shape), band, tuple(shape), outputs, pieces,
-        max(read / rows, 1.0), peak + held + waiting, _notes(program, passes, state + waiting),
+        _reread(program, sections), peak + held + waiting,
+        _notes(planned, band, state + waiting),
     )  # fmt: skip
     streaming = replace(streaming, band=band)
     return StreamWork(streaming, planned.graph, program, len(passes), sections, plan)
@@ -200,7 +198,7 @@ def _pieces_of(run: Programs, shape: Shape) -> Callable[[Readable], dict[str, Nu
 
 
 def _chosen_band(
-    programs: Sequence[Program], rows: int, band: int | None, memory: int | None, held: int
+    planned: Planned, rows: int, band: int | None, memory: int | None, held: int
 ) -> tuple[int, int, int]:
     """The band that was asked for or the widest that fits, its peak memory, and its state's.
 
@@ -213,7 +211,7 @@ def _chosen_band(
     """
     wanted = min(band or BAND, rows)
     while True:
-        plans = [plan_of(program, wanted) for program in programs]
+        plans = [plan_of(planned.program, wanted), *(one.plan(wanted) for one in planned.passes)]
         state = max(plan.state_bytes for plan in plans)
         peak = max(plan.peak_bytes + plan.state_bytes for plan in plans)
         if memory is None or peak + held <= memory:
@@ -239,19 +237,33 @@ def _row_bytes(out: Output) -> int:
     return int(np.prod(out.shape)) // out.shape[out.dim] * out.dtype.itemsize
 
 
-def _piece(program: Program, outputs: Sequence[Output], number: int, section: Section) -> JobPiece:
-    value = program.values[program.wiring.inputs[0]]
+def _reread(program: Program, sections: Sequence[Section]) -> float:
+    """Rows that all sections read of the longest input, over those that it has."""
+    rows = [program.values[value].rows or 0 for value in program.wiring.inputs]
+    longest = rows.index(max(rows))
+    read = sum(one.reads[longest][1] - one.reads[longest][0] for one in sections)
+    return max(read / rows[longest], 1.0)
+
+
+def _piece(planned: Planned, outputs: Sequence[Output], number: int, section: Section) -> JobPiece:
+    """A piece; where it reads only what was kept, that stems from all of the input."""
+    program, (name,) = planned.program, planned.graph.inputs
     writes = tuple(
         _box(out.shape, out.dim, rows) for out, rows in zip(outputs, section.rows, strict=True)
     )
-    return JobPiece(number, _box(value.shape, value.dim, section.reads[0]), writes)
+    reads = tuple((0, size) for size in planned.graph.shape(name))
+    for read, rows in zip(program.wiring.inputs, section.reads, strict=True):
+        if (value := program.values[read]).name == name:
+            reads = _box(value.shape, value.dim, rows)
+    return JobPiece(number, reads, writes)
 
 
 def _box(shape: Sequence[int], dim: int, rows: tuple[int, int]) -> Box:
     return tuple(rows if d == dim else (0, size) for d, size in enumerate(shape))
 
 
-def _notes(program: Program, passes: Sequence[Pass], standing: int) -> tuple[str, ...]:
+def _notes(planned: Planned, band: int, standing: int) -> tuple[str, ...]:
+    program, passes = planned.program, planned.passes
     notes = [
         f"every few seconds the state of an unfinished piece is saved beside the result, for "
         f"--resume; it takes about {size_text(standing)}"
@@ -262,6 +274,13 @@ def _notes(program: Program, passes: Sequence[Pass], standing: int) -> tuple[str
             f"before the first piece the input is gone through "
             f"{counted(len(passes), 'time')} more, for {op_in(first.module, first.op)} and the like"
         )
+        plan = planned.plan(band)
+        kept = (
+            f", and at most {size_text(plan.kept_bytes)} beside the result"
+            if plan.kept_bytes
+            else ""
+        )
+        notes.append(f"that takes {plan.work:.2f} times the operations of one forward pass{kept}")
     carrying = [
         op.node.module or op.node.op
         for op, dependence in zip(program.ops, program.wiring.ops, strict=True)

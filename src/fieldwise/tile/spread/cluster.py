@@ -71,8 +71,8 @@ def run_on_cluster(
     that was on a worker that died is computed by another one.  However this ends, nothing that a
     worker is still at gets into the result.
 
-    Raises UsageError where the result is not zarr, for ``global_ops='multipass'``, where a machine
-    sees other files, and where the cluster fails.
+    Raises UsageError where the result is not zarr, where ``global_ops`` asks for passes, where a
+    machine sees other files, and where the cluster fails.
     """
     _check_kind(job)
     check_input = job.watch()
@@ -101,7 +101,7 @@ def run_on_cluster(
 def _check_kind(job: Job) -> None:
     if any(".zarr" not in (part.suffix for part in (f.path, *f.path.parents)) for f in job.files):
         raise UsageError("Several machines write one result only if it is zarr; name OUT.zarr.")
-    if job.request.global_ops == "multipass":
+    if job.request.global_ops != "refuse":
         raise UsageError(
             "Passes over the whole input are not shared between machines; run the job on one "
             "machine, or leave --global-ops out."

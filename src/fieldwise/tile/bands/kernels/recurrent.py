@@ -21,7 +21,7 @@ from fieldwise.tile.bands.kernels.registry import (
 )
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.bands.reach import RowReach
-from fieldwise.tile.errors import Blocked
+from fieldwise.tile.errors import DRAWS, Blocked
 
 
 def _carrying(site: Site, number: int, link: Link, run: KernelRun, carried: int) -> Executor:
@@ -36,7 +36,7 @@ def _recurrent(site: Site) -> Executor:
     number, link = site.only("input")
     given = site.given
     if given["train"] and given["dropout"]:
-        raise Blocked("it draws random numbers; call model.eval() first")
+        raise Blocked(DRAWS, even_whole=True)
     if link.keeps(site.rows):
         return replayed(site)
     if given["bidirectional"]:

@@ -14,7 +14,7 @@ from fieldwise.graph.calls import operator_of
 from fieldwise.tile.bands.kernels.local import element_wise, local
 from fieldwise.tile.bands.kernels.registry import Executor, Site
 from fieldwise.tile.bands.kernels.windows import windowed
-from fieldwise.tile.errors import Blocked
+from fieldwise.tile.errors import DRAWS, Blocked
 
 
 def replayed(site: Site) -> Executor:
@@ -27,7 +27,7 @@ def replayed(site: Site) -> Executor:
     target = operator_of(site.call.target)
     op = describe(target) if isinstance(target, OpOverload) else None
     if any(kind.draws for kind in kinds) or (not kinds and op is not None and _draws(op, site)):
-        raise Blocked("it draws random numbers; call model.eval() first")
+        raise Blocked(DRAWS, even_whole=True)
     if not all(kind.is_known for kind in kinds):
         raise Blocked("running this op on a band of rows is not supported")
     if not all(link.keeps(site.rows) for _, link in site.streamed):
