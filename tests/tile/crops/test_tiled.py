@@ -27,6 +27,7 @@ from tests.field.networks import (
     SqueezeExcitation,
     TransposedUNet,
 )
+from tests.tile.bands.laws import Net
 
 GLOBAL = {SqueezeExcitation, Attention, FusedAttention, Lstm, BidirectionalLstm}
 LOCAL = sorted(set(CATALOGUE) - GLOBAL - {ShiftedWindows}, key=lambda kind: kind.__name__)
@@ -310,3 +311,24 @@ def test_a_run_leaves_the_functions_of_the_process_in_place_also_where_the_model
     with pytest.raises(TileError, match="fails on a crop"):
         run(x)
     assert torch.manual_seed is before
+
+
+def _put(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, :, [0, 17, 5]] = 2.0
+    return y
+
+
+WRITES = (
+    _put,
+    lambda x: x.index_fill(2, torch.tensor([0, 17, 5]), 2.0),
+    lambda x: x.index_copy(2, torch.tensor([0, 17, 5]), torch.ones(2, 3, 3)),
+    lambda x: x.index_add(2, torch.tensor([0, 17, 5]), torch.ones(2, 3, 3)),
+)
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_writes_at_places_of_the_image_are_not_tiled(write):
+    """A crop has other positions there."""
+    with pytest.raises(TileError, match="not supported: how it treats positions"):
+        tiled(Net(write), torch.empty(2, 3, 40), tile=4, axes=[2]).plan((2, 3, 40))

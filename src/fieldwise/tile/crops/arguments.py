@@ -52,11 +52,7 @@ def treatment_of(node: Node, position: int) -> Treatment:
     return found
 
 
-_BY_READS = {
-    "fft", "tril", "triu", "index_fill", "index_put", "index_copy", "index_add", "diag_embed",
-}  # fmt: skip
-"""Theorems of shifts of which a crop needs none: it stays where it is, and reads tell the rest."""
-_REFUSED = (OTHERS | UNJUDGED.keys()) - CONTRACTIONS - _BY_READS
+_REFUSED = (OTHERS | UNJUDGED.keys()) - CONTRACTIONS - {"fft"}
 """Ops whose positions are theorems that are not told of crops, or about which nothing is said."""
 
 
