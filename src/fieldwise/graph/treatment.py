@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from fieldwise.graph.ir import Node
@@ -61,8 +62,12 @@ def treatment(node: Node, position: int = 0) -> Treatment | None:
     >>> treatment(relu) == POINTWISE
     True
     """
-    kinds = {read.kind for read in node.reads[position]}
-    if node.op in CONTRACTIONS:
+    return _of_kinds(node.op, frozenset([read.kind for read in node.reads[position]]))
+
+
+@lru_cache(maxsize=1 << 12)
+def _of_kinds(op: str, kinds: frozenset[Kind]) -> Treatment | None:
+    if op in CONTRACTIONS:
         return Treatment()
     if not kinds:
         return COPIES
@@ -73,7 +78,7 @@ def treatment(node: Node, position: int = 0) -> Treatment | None:
     channel = next((kind.channel for kind in data if kind.channel is not None), None)
     if "place" in ways:
         return POSITIONS
-    if node.op in _MASKED or (ways == {"each"} and channel is None):
+    if op in _MASKED or (ways == {"each"} and channel is None):
         return POINTWISE
     return Treatment(
         whole=_whole(data),

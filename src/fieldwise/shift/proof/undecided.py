@@ -40,6 +40,8 @@ def handed_on(faults: Iterable[Fault], node: Node, graph: Graph, shifted: int) -
 
     shifted: how many of its operands a shift of the input changes
     """
+    if not (faults := tuple(faults)):
+        return ()
     weights = has_weights(node)
     doubt = not weights and _may_undo(node, graph, shifted)
     return merged_faults(
