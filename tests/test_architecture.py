@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "__init__": FOUNDATION | RESULTS | {"capture", "testing"},
 }
 INSIDE = {
-    "capture": ("layer_kinds", "layer_limits", "layers", "torch", "graphs", "specs"),
+    "capture": ("layer_kinds", "layer_limits", "layer_list", "layers", "torch", "graphs", "specs"),
     "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
     "tile": (
         "amounts", "errors", "arrays", "inputs", "outputs", "good_sizes", "samples", "certificate",

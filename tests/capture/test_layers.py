@@ -6,12 +6,8 @@ import pytest
 
 from fieldwise.axes import AxisMap, Border
 from fieldwise.capture.layer_kinds import KINDS
-from fieldwise.capture.layers import (
-    default_input,
-    layer_names,
-    layers_graph,
-    parse_layers,
-)
+from fieldwise.capture.layer_list import layer_names, parse_layers
+from fieldwise.capture.layers import default_input, layers_graph
 from fieldwise.errors import UsageError
 from fieldwise.graph import WHOLE, Along
 

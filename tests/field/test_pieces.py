@@ -286,3 +286,15 @@ def test_a_value_whose_units_differ_on_local_paths_alone_does_not_depend_on_the_
     assert row.at_this_size is False
     assert len(row.pieces) == 2
     assert report["cat"].row.at_this_size is True
+
+
+def test_units_that_see_nothing_are_among_those_of_a_row() -> None:
+    """What is written over by a mask, every other time, leaves a row of units without a field."""
+
+    class Masked(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.masked_scatter(torch.tensor([True, False] * 4), torch.zeros(8))
+
+    report = receptive_fields(Masked(), (1, 1, 8))
+    assert report.rows[-1].extent == (1,)
+    assert [bool(report["output"].at(unit).products) for unit in range(8)] == [False, True] * 4

@@ -20,7 +20,8 @@ from fieldwise.errors import FieldwiseError
 from fieldwise.graph.ir import Along, identity, separable
 from fieldwise.graph.kinds import ANY, COPY, ELEMENTWISE, MEAN, PRODUCT, SUM, UNKNOWN_KIND, Kind
 from fieldwise.testing import check_kinds
-from fieldwise.testing.kinds import KindSite, broken, sites
+from fieldwise.testing.kind_sites import KindSite, sites
+from fieldwise.testing.kinds import broken
 from fieldwise.testing.running import as_module
 
 COMPOSED = ("Transformer",)

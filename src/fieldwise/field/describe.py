@@ -244,12 +244,17 @@ def _step_of_blocks(index: AxisMap[AnySet], at: int) -> Fraction | None:
     changes = (n for n, (row, after) in enumerate(pairwise(rows), 1) if row != after)
     blocks = rows[:: gcd(index.period, *changes)]
     for period in range(1, len(blocks) // 2 + 1):
-        step = (blocks[period].first or 0) - (blocks[0].first or 0)
+        step = _start(blocks[period]) - _start(blocks[0])
         pairs = zip(blocks, blocks[period:], strict=False)
         even = all(later == block.shift(step) for block, later in pairs)
         if even and index.advance * period in (0, step * len(blocks)):
             return Fraction(step, period)
     return Fraction(index.advance, len(blocks)) if index.advance else None
+
+
+def _start(block: AnySet) -> int:
+    """Where a block begins; 0 for one that is empty, or goes on for ever."""
+    return (block.first or 0) if block else 0
 
 
 @lru_cache(maxsize=1 << 12)

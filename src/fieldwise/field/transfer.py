@@ -9,11 +9,11 @@ from itertools import chain
 from math import prod
 
 from fieldwise.axes import FULL, AnySet, AxisMap, IndexSet
-from fieldwise.axes.digits import regroup, substituted, summed_out
-from fieldwise.axes.region import groups_of
-from fieldwise.field.guarding import landings, merged, narrow, pushed, regular, reshaped
-from fieldwise.field.products import ByGuard, Digit, DigitLayout, Product, Track, guards, lean
-from fieldwise.field.state import CUTS, DIAGONAL, ValueState, bound, collapse, descent, untold
+from fieldwise.axes.digits import substituted, summed_out
+from fieldwise.field.guarding import landings, narrow, pushed, regular
+from fieldwise.field.products import ByGuard, DigitLayout, Product, Track, guards
+from fieldwise.field.regrouping import regrouped
+from fieldwise.field.state import DIAGONAL, ValueState, collapse, descent, untold
 from fieldwise.graph.ir import Along, Coord, Fixed, Read, Separable, Shape, Step, Unknown, Whole
 
 
@@ -28,7 +28,7 @@ def transfer(
         if not step.where and before == after and step.is_identity:
             return state
         return _separable(state, step, before, after, beside)
-    return state if before == after else _reshaped(state, before, after)
+    return state if before == after else regrouped(state, before, after)
 
 
 class Narrowed:
@@ -377,73 +377,3 @@ def _with_constants(
         whole = side.count == sizes[axis]
         tracks[axis] = Track((), FULL if whole else AxisMap.constant(side))
     return replace(product, tracks=tuple(tracks), sized=True)
-
-
-# -------------------------------------------------------------------- reshapes
-
-
-def _reshaped(state: ValueState, before: Shape, after: Shape) -> ValueState:
-    groups = groups_of(before, after)
-    clumsy = [dim for old, new in groups if _cut(state, old, new, after) is None for dim in old]
-    state = collapse(state, clumsy)
-    layout: list[tuple[tuple[int, int], ...]] = [()] * len(after)
-    moved: dict[Digit, tuple[Digit, ...]] = {}
-    for old, new in groups:
-        _move_group(state, old, new, after, layout, moved)
-    target = tuple(layout)
-
-    def change(product: Product) -> list[Product]:
-        product = merged(product, groups, state.layout)
-        for axis, track in enumerate(product.tracks):
-            if all(digit in moved for digit in track.digits):
-                digits = tuple(new for digit in track.digits for new in moved[digit])
-                new = Track(digits, track.map)
-                if len(digits) > len(track.digits):
-                    new = lean(new, target)
-                tracks = (*product.tracks[:axis], new)
-                product = replace(product, tracks=(*tracks, *product.tracks[axis + 1 :]))
-            else:
-                product = bound(product, axis, CUTS)
-        return [
-            replace(product, where=where)
-            for where in reshaped(product.where, groups, before, after)
-        ]
-
-    return state.changed(target, change)
-
-
-def _cut(
-    state: ValueState, old: range, new: range, after: Shape
-) -> list[list[tuple[int, int]]] | None:
-    """The digits of a group of dimensions, regrouped; None where borders do not nest."""
-    sizes = [size for dim in old for size, _ in state.layout[dim]]
-    return regroup(sizes, after[new.start : new.stop])
-
-
-def _move_group(
-    state: ValueState,
-    old: range,
-    new: range,
-    after: Shape,
-    layout: list[tuple[tuple[int, int], ...]],
-    moved: dict[Digit, tuple[Digit, ...]],
-) -> None:
-    """Enter a group's new digits; digits that cannot be carried over stay out of ``moved``."""
-    names = [(dim, place) for dim in old for place in range(len(state.layout[dim]))]
-    if len(old) == len(new) == 1:
-        layout[new[0]] = state.layout[old[0]]
-        moved.update({(dim, place): ((new[0], place),) for dim, place in names})
-        return
-    cut = _cut(state, old, new, after)
-    if cut is None:
-        stems = descent(digit for dim in old for digit in state.layout[dim])
-        for dim in new:
-            layout[dim] = ((after[dim], stems),)
-        return
-    parts: dict[Digit, list[Digit]] = {name: [] for name in names}
-    for dim, taken in zip(new, cut, strict=True):
-        digits = tuple((size, state.layout[names[n][0]][names[n][1]][1]) for n, size in taken)
-        layout[dim] = digits or ((after[dim], 0),)
-        for place, (n, _) in enumerate(taken):
-            parts[names[n]].append((dim, place))
-    moved.update({name: tuple(places) for name, places in parts.items()})

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fieldwise.capture.layer_kinds import POINTWISE
-from fieldwise.capture.layers import layer_names, layers_graph, parse_layers
+from fieldwise.capture.layer_list import layer_names, parse_layers
+from fieldwise.capture.layers import layers_graph
 from fieldwise.capture.torch.from_layers import layers_module
 from fieldwise.errors import UsageError
 from fieldwise.graph import WHOLE

@@ -9,7 +9,8 @@ from math import prod
 
 from torch import nn
 
-from fieldwise.capture.layers import LayerSpec, Shape, layer_names, layers_graph, parse_layers
+from fieldwise.capture.layer_list import LayerSpec, layer_names, parse_layers
+from fieldwise.capture.layers import Shape, layers_graph
 from fieldwise.errors import UsageError
 
 
