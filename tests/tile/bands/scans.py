@@ -13,6 +13,7 @@ from tests.tile.bands.laws import Law, laws
 LINE, IMAGE = (2, 3, 40), (1, 3, 24, 16)
 POSITIONAL = "differs from row to row|depends on the total length"
 NOT_TILED = "reads? the whole axis"
+UNTOLD = "how it treats positions is not described"
 
 
 def resized(x: Tensor, size: tuple[int, int], mode: str) -> Tensor:
@@ -34,24 +35,27 @@ SCANS = {
             lambda x: torch.add(*x.round().cummin(2)), LINE, 2, tile=NOT_TILED, live=POSITIONAL
         ),
         totals_of_exponentials=Law(lambda x: x.logcumsumexp(2), LINE, 2, tile=NOT_TILED),
-        lower_triangle=Law(lambda x: x.tril(-2), (1, 2, 24, 20), 2),
-        upper_triangle=Law(lambda x: x.triu(3), (1, 2, 20, 24), 2),
-        triangle_of_columns=Law(lambda x: x.triu(-2), (2, 20, 24), 2, live=POSITIONAL),
-        triangle_across=Law(lambda x: x.triu(1), (24, 2, 5, 6), 0),
+        lower_triangle=Law(lambda x: x.tril(-2), (1, 2, 24, 20), 2, tile=UNTOLD),
+        upper_triangle=Law(lambda x: x.triu(3), (1, 2, 20, 24), 2, tile=UNTOLD, live=POSITIONAL),
+        triangle_of_columns=Law(
+            lambda x: x.triu(-2), (2, 20, 24), 2, tile=UNTOLD
+        ),
+        triangle_across=Law(lambda x: x.triu(1), (24, 2, 5, 6), 0, tile=UNTOLD),
         places_that_are_filled=Law(
-            lambda x: x.index_fill(2, torch.tensor([0, -1, 17, 5]), 2.0), LINE, 2, live=POSITIONAL
+            lambda x: x.index_fill(2, torch.tensor([0, -1, 17, 5]), 2.0), LINE, 2,
+            live=POSITIONAL, tile=UNTOLD,
         ),
         places_that_are_written=Law(
             lambda x: written(x, slice(None), slice(None), torch.tensor([3, 0, -4, 3])), LINE, 2,
-            live=POSITIONAL,
+            live=POSITIONAL, tile=UNTOLD,
         ),
         places_across_that_are_written=Law(
             lambda x: written(x, slice(None), torch.tensor([[0], [2]]), torch.tensor([7, 30])),
-            LINE, 2, live=POSITIONAL,
+            LINE, 2, live=POSITIONAL, tile=UNTOLD,
         ),
         places_of_a_mask=Law(
             lambda x: written(x, slice(None), slice(None), torch.arange(40) % 7 == 2), LINE, 2,
-            live="|", multiple=40,
+            live=POSITIONAL, tile="picks index|not described",
         ),
         factors_by_position=Law(
             lambda x: x * (torch.arange(x.shape[2]) % 5 < 3), LINE, 2, live=POSITIONAL

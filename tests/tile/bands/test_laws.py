@@ -18,9 +18,10 @@ from fieldwise.tile.errors import StreamError
 from tests.tile.bands.attentions import ATTENTIONS, INF
 from tests.tile.bands.laws import Law
 from tests.tile.bands.overlaps import OVERLAPS
+from tests.tile.bands.scans import SCANS
 from tests.tile.bands.videos import VIDEOS
 
-LAWS = OVERLAPS | VIDEOS | ATTENTIONS
+LAWS = OVERLAPS | VIDEOS | ATTENTIONS | SCANS
 IN_ONE_PASS = {name: law for name, law in LAWS.items() if not law.passes}
 EVERY = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 SESSIONS = pytest.mark.parametrize("law", IN_ONE_PASS.values(), ids=IN_ONE_PASS)
@@ -160,3 +161,10 @@ def test_the_plan_says_what_grows_and_what_does_not():
     assert (grown, kept) == (46, 4)
     assert "(attention) reads all of its past, which grows by 128 B a row" in str(plans["causal"])
     assert "grows" not in str(plans["window"])
+
+
+def test_a_slice_of_so_many_rows_is_no_stream_without_an_end():
+    law = Law(lambda x: x[:, :, :5].sin(), (1, 2, 24), 2)
+    with pytest.raises(StreamError, match="depends on the total length"):
+        _run(law).session()
+    _close(_pushed(law, [1] * 24, 24), law)

@@ -27,7 +27,7 @@ def agree(one: Program, other: Program) -> None:
             differing.append(reason(mine.node, "it is another op at another length"))
             break
         alike = all(told(one, number) == told(other, number) for told in (_patterns, _across))
-        if not alike or not _same_arguments(mine, theirs):
+        if not alike or _ends_early(one, other, number) or not _same_arguments(mine, theirs):
             differing.append(reason(mine.node, "what it computes depends on the total length"))
     pairs = zip(_constants(one), _constants(other), strict=False)
     if not all(mine.shape == theirs.shape and torch.equal(mine, theirs) for mine, theirs in pairs):
@@ -45,6 +45,18 @@ def _constants(program: Program) -> list[Tensor]:
 
 def _patterns(program: Program, number: int) -> list[object]:
     return [(value, reach.pattern) for value, reach in program.wiring.ops[number].operands]
+
+
+def _ends_early(one: Program, other: Program, number: int) -> bool:
+    """Whether there are fewer rows at the other length than the first has promised.
+
+    Fewer than a period of them are what a stride leaves over.
+    """
+    pairs = zip(one.wiring.ops[number].operands, other.wiring.ops[number].operands, strict=True)
+    return any(
+        mine.certain(theirs.seen[0]) >= theirs.seen[1] + len(mine.stops)
+        for (_, mine), (_, theirs) in pairs
+    )
 
 
 def _across(program: Program, number: int) -> list[object]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -57,10 +58,11 @@ def _cumulative(site: Site) -> Executor:
     number, link = site.only("self")
     if link.keeps(site.rows):
         return replayed(site)
-    name = op_name(site.node)
-    if name not in ("cumsum", "cumprod"):
-        raise Blocked(f"{name} along the streamed axis cannot be run on a band yet")
-    joined = torch.add if name == "cumsum" else torch.mul
+    if op_name(site.node) in _RANKED:
+        return _running_extreme(site, number, link)
+    joined = _JOINED.get(op_name(site.node))
+    if joined is None:
+        raise Blocked(f"{op_name(site.node)} along the streamed axis cannot be run on a band yet")
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         (y,) = replay(site.call, [rows.inside(number, lo, hi)])
@@ -70,3 +72,31 @@ def _cumulative(site: Site) -> Executor:
         return (y,)
 
     return _carrying(site, number, link, run, numel(tuple(site.band(1))) * link.dtype.itemsize)
+
+
+def _running_extreme(site: Site, number: int, link: Link) -> Executor:
+    """Extremes so far and where they are, with the last of either in front of a band."""
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        x = rows.inside(number, lo, hi)
+        if "last" not in rows.state:
+            values, places = replay(site.call, [x])
+            places = places + lo
+        else:
+            value, place = rows.state["last"]
+            found = replay(site.call, [torch.cat([value, x], site.dim)])
+            values, places = (one.narrow(site.dim, 1, hi - lo) for one in found)
+            places = torch.where(places == 0, place, places - 1 + lo)
+        last = (one.narrow(site.dim, hi - lo - 1, 1).clone() for one in (values, places))
+        rows.state["last"] = tuple(last)
+        return values, places
+
+    states = numel(tuple(site.band(1))) * (link.dtype.itemsize + torch.int64.itemsize)
+    return replace(_carrying(site, number, link, run, states), whole=True)
+
+
+_JOINED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cumsum": torch.add, "cumprod": torch.mul, "logcumsumexp": torch.logaddexp,
+}  # fmt: skip
+"""How a running total goes on from the last one of the rows before."""
+_RANKED = ("cummax", "cummin")

@@ -28,7 +28,6 @@ from fieldwise.tile.bands.kernels.registry import (
 )
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.bands.reach import RowReach
-from fieldwise.tile.errors import Blocked
 
 _SCALES = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}
 
@@ -67,7 +66,8 @@ def _upsample(site: Site) -> Executor:
     number, link = site.only("input" if "input" in site.given else "self")
     resize = _Resize.of(site)
     if resize.name.endswith("_aa"):
-        raise Blocked("antialiased interpolation cannot be run on a band yet")
+        reach = _wider(link, site.rows, by=1)
+        return Executor(_antialiased(site, number, link, resize, reach), reaches=((number, reach),))
     factor = _power_of_two(site, link, resize)
     if factor:
         return Executor(_native(site, number, link, resize, factor))
@@ -146,6 +146,54 @@ def _weighted(site: Site, number: int, link: Link, resize: _Resize, reach: RowRe
         return (y,)
 
     return run
+
+
+def _antialiased(
+    site: Site, number: int, link: Link, resize: _Resize, reach: RowReach
+) -> KernelRun:
+    """Operand rows around each row, weighted by a filter that is as wide as the step.
+
+    Weights of rows beyond the ends are left out, and the others sum to one (ATen
+    UpSampleKernel.cpp, ``compute_indices_weights_aa``).
+    """
+    size, dim = link.rows, site.dim
+    end = size if link.reach.size is not None else ENDLESS
+    taps, cubic = (_AA_TAPS[site.node.op], site.node.op == "upsample_bicubic")
+    step = _step(resize, size, site.rows, cubic=True)
+    wide = max(step, 1.0)
+    support = taps / 2 * wide
+    spread = [-1 if place == dim else 1 for place in range(len(site.shape))]
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        start, stop = reach.span(lo, hi)
+        x = resize(rows.inside(number, start, stop), stop - start, None)
+        center = (torch.arange(lo, hi, dtype=torch.float64, device=x.device) + 0.5) * step
+        first = (center - support + 0.5).long().clamp(min=0)
+        last = (center + support + 0.5).long().clamp(max=end)
+        index = first[:, None] + torch.arange(int(2 * support) + 2, device=x.device)
+        weights = _filter((index - center[:, None] + 0.5) / wide, cubic=cubic)
+        weights = weights.where(index < last[:, None], 0.0)
+        weights = (weights / weights.sum(1, keepdim=True)).to(x.dtype)
+        index = (index - start).clamp(0, stop - start - 1)
+        y = torch.zeros_like(x.index_select(dim, index[:, 0]))
+        for at, weight in zip(index.unbind(1), weights.unbind(1), strict=True):
+            y.add_(x.index_select(dim, at) * weight.reshape(spread))
+        return (y,)
+
+    return run
+
+
+_AA_TAPS = {"upsample_bilinear": 2, "upsample_bicubic": 4}
+
+
+def _filter(x: Tensor, *, cubic: bool) -> Tensor:
+    """The weight of a row so many steps away: a triangle, or Keys' cubic with a = −0.5."""
+    x, zero = x.abs(), torch.zeros_like(x)
+    if not cubic:
+        return (1 - x).clamp(min=0)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, zero))
 
 
 def _step(resize: _Resize, before: int, after: int, *, cubic: bool) -> float:

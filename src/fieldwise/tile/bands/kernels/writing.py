@@ -1,17 +1,19 @@
-"""Writes into a slice of a value (x[:, 1:4] = y), as the functional call that was recorded."""
+"""Writes at places of a value (x[:, 1:4] = y, triangles), as the functional call recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.calls import WriteThrough
-from fieldwise.graph.calls import target_name
+from fieldwise.graph.calls import rebind, replay, target_name
 from fieldwise.graph.ir import Ref
 from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
 from fieldwise.tile.bands.kernels.local import local_beside
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
+from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
 
 
@@ -56,10 +58,83 @@ def _index_put(site: Site) -> Executor:
     if any(isinstance(index, Ref) for index in indices):
         raise Blocked("where it writes depends on the data")
     if site.dim < len(indices) and indices[site.dim] is not None:
-        raise Blocked("it writes at places of the streamed axis")
+        return _put_rows(site)
     if isinstance(values, Tensor) and values.numel() > 1:
         raise Blocked("how the constant that it writes lies along the rows is not known")
     return Executor(local_beside(site), whole=True)
+
+
+def _put_rows(site: Site) -> Executor:
+    """Writes of one number at constant places of the streamed axis: those in the band."""
+    number, _ = site.only("self")
+    values = site.given["values"]
+    if site.endless:
+        raise Blocked(POSITIONAL)
+    if not isinstance(values, Tensor) or values.numel() != 1:
+        raise Blocked("it writes several values at places of the streamed axis")
+    dims, entries = _places(site.given["indices"])
+    rows_of = entries[dims.index(site.dim)] % site.rows
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        inside = (rows_of >= lo) & (rows_of < hi)
+        index: list[Tensor | None] = [None] * len(site.shape)
+        for dim, entry in zip(dims, entries, strict=True):
+            index[dim] = (rows_of - lo if dim == site.dim else entry)[inside]
+        given = {"indices": index, "self": rows.inside(number, lo, hi)}
+        return replay(rebind(site.call, given))
+
+    return Executor(run)
+
+
+def _places(indices: Sequence[Tensor | None]) -> tuple[list[int], list[Tensor]]:
+    """The dimensions that are indexed and, for each, the indices one after the other."""
+    found: list[tuple[int, Tensor]] = []
+    dim = 0
+    for entry in indices:
+        is_mask = entry is not None and entry.dtype in (torch.bool, torch.uint8)
+        parts = entry.nonzero(as_tuple=True) if is_mask and entry is not None else [entry]
+        found += [(dim + n, part) for n, part in enumerate(parts) if part is not None]
+        dim += len(parts)
+    flat = torch.broadcast_tensors(*(part for _, part in found))
+    return [dim for dim, _ in found], [part.flatten() for part in flat]
+
+
+@executor("index_fill")
+def _index_fill(site: Site) -> Executor:
+    """Fills constant places of the streamed axis with one number: those in the band."""
+    if site.given["dim"] % len(site.shape) != site.dim:
+        return replayed(site)
+    number, _ = site.only("self")
+    if isinstance(site.given["index"], Ref):
+        raise Blocked("where it writes depends on the data")
+    if site.endless:
+        raise Blocked(POSITIONAL)
+    index = site.given["index"] % site.rows
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        inside = index[(index >= lo) & (index < hi)] - lo
+        return replay(rebind(site.call, {"index": inside}), {number: rows.inside(number, lo, hi)})
+
+    return Executor(run)
+
+
+# -------------------------------------------------------------------- triangles
+
+
+@executor("tril", "triu")
+def _triangle(site: Site) -> Executor:
+    """The diagonal moves with the rows, and against the columns."""
+    place = site.dim - len(site.shape)
+    if place not in (-2, -1):
+        return replayed(site)
+    number, _ = site.only("self")
+    diagonal, step = site.given["diagonal"], 1 if place == -2 else -1
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        call = rebind(site.call, {"diagonal": diagonal + step * lo})
+        return replay(call, {number: rows.inside(number, lo, hi)})
+
+    return Executor(run)
 
 
 @executor("select_scatter")
