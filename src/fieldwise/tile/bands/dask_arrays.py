@@ -97,7 +97,7 @@ def _passed(
     return delayed(Recipe.found)(recipe, findings, _joined(recipe, findings, sums), whole), kept
 
 
-def _as_dask(array: Any) -> Any:
+def _as_dask(array: object) -> da.Array:
     """An input as a dask array; beside dask arrays there may be others."""
     return da.asarray(as_numpy(array) if isinstance(array, Tensor) else array)
 

@@ -6,7 +6,7 @@ computes something counts one per element of its results.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -17,7 +17,7 @@ from fieldwise.capture.torch.overloads import on_device
 from fieldwise.capture.torch.results import META
 from fieldwise.graph.calls import constants_of, replay
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Shape
+from fieldwise.graph.ir import Args, Kwargs, Node, Shape
 from fieldwise.tile.bands.kernels.registry import without_data
 
 
@@ -43,7 +43,7 @@ def _effort(graph: Graph, node: Node, counter: Any) -> int:
     return elements + int(counter.get_total_flops() - before)
 
 
-def _on_meta(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def _on_meta(target: Callable[..., object], args: Args, kwargs: Kwargs) -> object:
     args, kwargs = on_device(META, args, kwargs)
     return target(*args, **kwargs)
 

@@ -302,7 +302,7 @@ class Prepared:
 
     @classmethod
     def of(
-        cls, program: Program, graph: Graph, given: Sequence[Any], kept: Mapping[str, Any]
+        cls, program: Program, graph: Graph, given: Sequence[object], kept: Mapping[str, object]
     ) -> Prepared:
         """A program of a graph whose inputs are given; other values are kept."""
         arrays = {**kept, **dict(zip(graph.inputs, given, strict=True))}
@@ -316,7 +316,7 @@ class SavedPasses(Protocol):
     def load(self) -> Any:
         """What was saved last, or None."""
 
-    def offer(self, data: Callable[[], Any], *, now: bool = False) -> None:
+    def offer(self, data: Callable[[], object], *, now: bool = False) -> None:
         """Save what ``data`` gives, if it is time to, or ``now``."""
 
 
@@ -326,7 +326,7 @@ PassDriver = Callable[[Prepared, BandState | None], Iterable[OutputRows | BandSt
 
 def run_passes(
     planner: PassPlanner,
-    given: Sequence[Any],
+    given: Sequence[object],
     go_through: PassDriver,
     store: Store,
     checkpoint: SavedPasses | None = None,
@@ -352,7 +352,7 @@ class _Run:
     def __init__(
         self,
         graph: Graph,
-        given: Sequence[Any],
+        given: Sequence[object],
         go_through: PassDriver,
         store: Store,
         checkpoint: SavedPasses | None,
@@ -410,7 +410,7 @@ class _Run:
             for name, result in zip(run.node.results, results, strict=True):
                 self._store.put(name, result, run.kept.get(name))
 
-    def _save(self, data: Callable[[], Any], now: bool = False) -> None:
+    def _save(self, data: Callable[[], object], now: bool = False) -> None:
         if self._checkpoint is not None:
             self._checkpoint.offer(data, now=now)
 
@@ -429,7 +429,7 @@ def run_whole(run: WholeRun, known: Known, gathered: Mapping[str, Tensor]) -> li
 
 def _unfinished(
     finished: Sequence[PassParts], state: BandState, sums: PassSums, store: Store
-) -> Any:
+) -> object:
     """What is saved within a pass, as plain data."""
     return finished, (state.plain(), sums.parts()), store.manifest(store.values)
 

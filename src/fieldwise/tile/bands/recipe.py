@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import uuid4
 
 import torch
@@ -84,13 +83,15 @@ class Recipe:
             sums.join(one)
         return sums.parts()
 
-    def run_whole(self, findings: Findings, number: int, operands: Mapping[str, Any]) -> list[Any]:
+    def run_whole(
+        self, findings: Findings, number: int, operands: Mapping[str, object]
+    ) -> list[object]:
         """The results of a node that the next pass runs on whole operands."""
         one = self._pass(findings)
         found = run_whole(one.runs[number], findings.known, self._tensors(one, operands))
         return [as_numpy(result) for result in found]
 
-    def found(self, findings: Findings, parts: PassParts, whole: Mapping[str, Any]) -> Findings:
+    def found(self, findings: Findings, parts: PassParts, whole: Mapping[str, object]) -> Findings:
         """What is known after a pass, from the sums of all rows, and what was gathered whole."""
         one = self._pass(findings)
         sums = PassSums(one)
@@ -98,7 +99,7 @@ class Recipe:
         store = Store(self._tensors(one, whole))
         return Findings(uuid4().hex, one.after(findings.known, sums.known(), store))
 
-    def _tensors(self, one: Pass, arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _tensors(self, one: Pass, arrays: Mapping[str, object]) -> dict[str, Tensor]:
         kinds = {name: getattr(torch, one.graph.values[name].dtype) for name in arrays}
         return {n: as_tensor(array, self.device, kinds[n]) for n, array in arrays.items()}
 

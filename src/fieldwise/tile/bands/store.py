@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,10 +60,10 @@ class Store:
 
     # ---------------------------------------------------------------- from run to run
 
-    def manifest(self, names: Collection[str]) -> Mapping[str, Any]:  # noqa: ARG002
+    def manifest(self, names: Collection[str]) -> Mapping[str, object]:  # noqa: ARG002
         """What another process needs to find these values again; nothing where none could."""
         return {}
 
-    def adopt(self, manifest: Mapping[str, Any]) -> bool:
+    def adopt(self, manifest: Mapping[str, object]) -> bool:
         """Take over what an earlier run has kept; False, and nothing, where it is not all there."""
         return not manifest
