@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-RUNTIME = ("torch", "zoo", "plot", "tile")
+RUNTIME = ("torch", "onnx", "zoo", "plot", "tile")
 
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -1,24 +1,79 @@
-"""``fieldwise stream``: what a stream of live data takes, and what is in the way of one."""
+"""``fieldwise stream``: what a stream of live data takes, and the stream itself, handed on."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import AxisNames, parse_size, show
-from fieldwise.cli.options import Debug, Format, InputShape, MaxConstant, ModelName, Style
+from fieldwise.cli.console import AxisNames, note_files, parse_size, show
+from fieldwise.cli.options import (
+    Debug,
+    Format,
+    InputShape,
+    MaxConstant,
+    ModelName,
+    Style,
+    grouped,
+)
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
-from fieldwise.written import ratio, shown
+from fieldwise.written import MAX_SIZE, ratio, shown
+
+if TYPE_CHECKING:
+    from fieldwise.capture.specs import Model
 
 REFUSED = 1
 
 
+@dataclass(frozen=True, slots=True)
+class EmitOptions:
+    """How the stream is handed on."""
+
+    emit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.onnx",
+            help="Write the stream as programs that run without fieldwise: OUT is a step, beside "
+            "it are OUT.start, OUT.finish and OUT.json; .onnx or .pt2.",
+        ),
+    ] = None
+    chunk: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=MAX_SIZE,
+            help="Input samples per step of --emit, a multiple of the grid; by default about 64.",
+        ),
+    ] = None
+    rest: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, max=MAX_SIZE, help="Samples after the last step of --emit."
+        ),
+    ] = 0
+
+    def check(self) -> None:
+        """Raise UsageError for what belongs to --emit, and for a file of another kind."""
+        if self.emit is None:
+            if self.chunk is not None or self.rest:
+                raise UsageError("--chunk and --rest belong to --emit OUT.onnx.")
+            return
+        if self.emit.suffix not in (".onnx", ".pt2"):
+            raise UsageError(
+                f"--emit {shown(str(self.emit))} has no suffix of a file that a stream is written "
+                "to; end it in .onnx or .pt2."
+            )
+
+
+@grouped
 def stream(
+    emission: EmitOptions,
     model: ModelName,
     shape: InputShape = None,
     axis: Annotated[
@@ -42,10 +97,12 @@ def stream(
 ) -> None:
     """What a stream of live data takes: look-ahead, latency, state and cost of every output.
 
-    Exit code 1 where the model cannot be streamed along this axis; the report says what is in the
-    way.
+    --emit writes the stream as programs that run without fieldwise, once they have been compared
+    with the whole.  Exit code 1 where the model cannot be streamed along this axis, where its
+    stream cannot be emitted, and where that comparison fails.
     """
     with reported(debug=debug):
+        emission.check()
         per_second = None if rate is None else parse_rate(rate)
         with progress(f"building {model}"):
             from fieldwise.capture import load_model
@@ -69,6 +126,28 @@ def stream(
             show(view.render(report))
         if report.lengths == "refused":
             raise typer.Exit(REFUSED)
+        if emission.emit is not None:
+            _emit(loaded, report.axis, emission, style)
+
+
+def _emit(loaded: Model, axis: int, emission: EmitOptions, style: Format) -> None:
+    from fieldwise.tile import MismatchError, StreamError, streamed
+
+    assert emission.emit is not None
+    try:
+        with progress(f"emitting {loaded.name}"):
+            run = streamed(loaded.module, loaded.example(), axis=axis)
+            emitted = run.emit(chunk=emission.chunk, rest=emission.rest)
+            certificate = emitted.verify()
+    except (StreamError, MismatchError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(REFUSED) from None
+    if style is Format.table:
+        typer.echo(emitted)
+        typer.echo(certificate)
+    with progress(f"writing {emission.emit}"):
+        paths = emitted.save(emission.emit)
+    note_files(paths, err=style is Format.json)
 
 
 def parse_rate(text: str) -> Fraction:

@@ -1,6 +1,9 @@
 from fieldwise.tile.api import latency as latency
 from fieldwise.tile.api import streamed as streamed
 from fieldwise.tile.api import tiled as tiled
+from fieldwise.tile.bands.emitted import EmittedOutput as EmittedOutput
+from fieldwise.tile.bands.emitted import EmittedState as EmittedState
+from fieldwise.tile.bands.emitted import EmittedStream as EmittedStream
 from fieldwise.tile.bands.latency_report import LatencyReport as LatencyReport
 from fieldwise.tile.bands.latency_report import OutputLatency as OutputLatency
 from fieldwise.tile.bands.live import Session as Session

@@ -21,6 +21,12 @@ def codec():
 
 def normed():
     return nn.Sequential(nn.Conv1d(1, 2, 3), nn.GroupNorm(1, 2))
+
+def aligned():
+    return nn.Upsample(scale_factor=2, mode="linear", align_corners=True)
+
+def pooled():
+    return nn.AvgPool1d(3)
 """
 CODEC = ("stream_nets:codec", "--input", "1x3x40")
 
@@ -87,3 +93,66 @@ def test_a_model_that_cannot_be_streamed_says_why_and_ends_with_one():
 def test_what_makes_no_sense_is_told_in_a_sentence(args, said):
     (line,) = run(*args, code=2).splitlines()
     assert said in line
+
+
+# -------------------------------------------------------------------- the stream handed on
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_stream_is_written_once_it_has_been_compared_with_the_whole(tmp_path):
+    told = run(*CODEC, "--emit", "out/net.pt2", "--chunk", "10", "--rest", "5")
+    lines = told.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("start takes"))
+    assert lines[at].startswith("start takes 10 samples, each step 10, finish 5; ")
+    assert lines[at + 1] == "  output: 12 rows, 80 per step, 108 at the end; 8.5 samples late"
+    assert lines[at + 2].startswith("compared with the whole on 1x3x45: ")
+    names = ("net.start.pt2", "net.pt2", "net.finish.pt2", "net.json")
+    assert lines[-4:] == [f"wrote out/{name}" for name in names]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    assert json.loads((tmp_path / "out" / "net.json").read_text())["rest"] == 5
+
+
+def test_with_a_document_on_stdout_the_files_are_named_on_stderr():
+    result = CliRunner().invoke(
+        app, ["stream", *CODEC, "--emit", "net.pt2", "--chunk", "8", "--format", "json"]
+    )
+    assert json.loads(result.stdout)["lengths"] == "any"
+    assert result.stderr.splitlines()[-1] == "wrote net.json"
+
+
+def test_a_model_that_is_refused_is_not_emitted(tmp_path):
+    run("stream_nets:normed", "--input", "1x1x40", "--emit", "net.onnx", code=1)
+    result = CliRunner().invoke(
+        app, ["stream", "stream_nets:aligned", "--input", "1x1x40", "--emit", "net.onnx"]
+    )
+    assert result.exit_code == 1
+    assert "Announce the length" in result.stderr
+    assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == [".py"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (
+            ("--emit", "net.pth"),
+            "--emit 'net.pth' has no suffix of a file that a stream",
+        ),
+        (("--chunk", "8"), "--chunk and --rest belong to --emit OUT.onnx"),
+        (("--rest", "8"), "--chunk and --rest belong to --emit OUT.onnx"),
+    ],
+    ids=" ".join,
+)
+def test_an_emission_that_makes_no_sense_is_told_in_a_sentence(args, said):
+    (line,) = run(*CODEC, *args, code=2).splitlines()
+    assert said in line
+
+
+def test_a_chunk_off_the_grid_is_told_the_nearest_that_are_on_it():
+    result = CliRunner().invoke(
+        app,
+        ["stream", "stream_nets:pooled", "--input", "1x1x48", "--emit", "a.pt2", "--chunk", "7"],
+    )
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("no multiple of the grid 3, after which every layer has a whole number of "
+                         "rows; use 6 or 9.")  # fmt: skip

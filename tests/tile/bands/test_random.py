@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fieldwise.errors import CaptureError
-from fieldwise.tile import streamed
+from fieldwise.tile import latency, streamed
 from fieldwise.tile.bands import StreamedModel, StreamError
 from tests.field.random_networks import Drawn, networks
 
@@ -110,6 +110,47 @@ def test_pushed_in_chunks_is_whole(part: int, known: bool) -> None:
 
     agree()
     assert outcomes["streamed"] > outcomes["refused"]
+
+
+def _emitted_is_whole(part: int, examples: int) -> None:
+    outcomes: Counter[str] = Counter()
+
+    @seed(part)
+    @settings(EXAMPLES, max_examples=examples)
+    @given(networks(), st.data())
+    def agree(drawn: Drawn, data: st.DataObject) -> None:
+        axis = data.draw(st.integers(2, len(drawn.shape) - 1), label="axis")
+        torch.manual_seed(0)
+        run = streamed(drawn.model.double(), torch.empty(drawn.shape), axis=axis)
+        grid = latency(drawn.model, torch.empty(drawn.shape), axis=axis).grid
+        try:
+            chunk = (grid or 1) * data.draw(st.integers(1, 3), label="chunk")
+            rest = data.draw(st.integers(0, 3), label="rest") * (grid or 1)
+            emitted = run.emit(chunk=chunk, rest=rest)
+        except (StreamError, CaptureError):
+            outcomes["refused"] += 1
+            return
+        shape = list(drawn.shape)
+        shape[axis] = emitted.first + data.draw(st.integers(0, 3)) * chunk + rest
+        x, wanted = _whole(drawn, shape)
+        (found,) = emitted.run(x)
+        _assert_close(found, wanted)
+        assert "fieldwise" not in emitted.step.code
+        outcomes["emitted"] += 1
+
+    agree()
+    assert outcomes["emitted"] > outcomes["refused"]
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_an_emitted_stream_is_whole(part: int) -> None:
+    _emitted_is_whole(part, 25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2, 6))
+def test_many_more_emitted_streams_are_whole(part: int) -> None:
+    _emitted_is_whole(part, 100)
 
 
 def _pushed(

@@ -13,6 +13,7 @@ from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import Readable, any_dask, as_numpy
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import drive, reading
+from fieldwise.tile.bands.emitted import EmittedStream
 from fieldwise.tile.bands.live import Session
 from fieldwise.tile.bands.passes import Prepared, run_passes
 from fieldwise.tile.bands.programs import Programs, Streaming
@@ -120,6 +121,23 @@ class StreamedModel(Programs):
         announced (TensorFlow's SAME, corners aligned, circular padding, a position table).
         """
         return Session(self, length=length, multiple=multiple)
+
+    def emit(self, *, chunk: int | None = None, rest: int = 0) -> EmittedStream:
+        """The stream as three plain modules of torch ops, to be run and exported without fieldwise.
+
+        chunk: input samples per step, a multiple of the total stride; by default about a band
+        rest:  samples after the last step, by default none
+
+        The modules have constant shapes: ``start`` takes the first samples, ``step`` a chunk and
+        the states, ``finish`` the rest and the states.  Other dimensions are the example's.  Their
+        weights are the model's own, under their own names.
+
+        Raises UsageError for a chunk off the grid; StreamError for what a session refuses without
+        a length, and where what is kept grows for ever.
+        """
+        from fieldwise.tile.bands.emit import emit_stream
+
+        return emit_stream(self, chunk=chunk, rest=rest)
 
     # ---------------------------------------------------------------- one run
 

@@ -1,0 +1,346 @@
+"""A stream as three modules that run without fieldwise, what they take and give, their files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.errors import FieldwiseError, UnsuitableError, UsageError
+from fieldwise.graph.ir import Shape
+from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.programs import Programs
+from fieldwise.tile.certificate import RunCertificate, verify
+from fieldwise.tile.outputs import as_is
+
+Part = Literal["start", "step", "finish"]
+PARTS: tuple[Part, ...] = ("start", "step", "finish")
+RunPart = Callable[[Part, Sequence[Tensor]], Sequence[Tensor]]
+"""Runs a part on its inputs: the module itself, or whoever reads its file."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmittedState:
+    """A tensor that is kept between steps: whose rows it holds, its shape and type."""
+
+    name: str
+    shape: Shape
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class EmittedOutput:
+    """The rows of an output that each part gives, along its dimension ``dim``.
+
+    delay: by how many input samples it lags behind what has been pushed, in the steady state
+    """
+
+    name: str
+    dim: int
+    start: int
+    step: int
+    finish: int
+    delay: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class EmittedFrom:
+    """What a stream was made of.
+
+    run:     the streamed model; program: of it, without an end
+    doubled: makes the same stream in float64
+    """
+
+    run: Programs
+    program: Program
+    doubled: Callable[[], EmittedStream]
+
+
+@dataclass(frozen=True)
+class EmittedStream:
+    """A stream handed on as torch modules of constant shapes; made by ``StreamedModel.emit``.
+
+    start:  the first ``first`` samples → outputs and states
+    step:   the next ``chunk`` samples and the states → outputs and states, again and again
+    finish: the last ``rest`` samples (no such input where that is 0) and the states → outputs
+    dim, shape, dtype: the streamed dimension of the input, its shape in a step, and its type
+    outputs, states: in the order in which the parts give and take them
+    """
+
+    start: nn.Module
+    step: nn.Module
+    finish: nn.Module
+    dim: int
+    shape: Shape
+    dtype: torch.dtype
+    first: int
+    rest: int
+    outputs: tuple[EmittedOutput, ...]
+    states: tuple[EmittedState, ...]
+    source: EmittedFrom = field(repr=False, compare=False)
+
+    @property
+    def chunk(self) -> int:
+        """Input samples per step."""
+        return self.shape[self.dim]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What a host has to know, as plain data; docs/tile.md describes it."""
+        return {
+            "schema": 1,
+            "axis": self.dim,
+            "shape": list(self.shape),
+            "dtype": _type_name(self.dtype),
+            "first": self.first,
+            "chunk": self.chunk,
+            "rest": self.rest,
+            "outputs": [
+                {
+                    "name": one.name,
+                    "axis": one.dim,
+                    "rows": {part: getattr(one, part) for part in PARTS},
+                    "delay": float(one.delay),
+                }
+                for one in self.outputs
+            ],
+            "states": [
+                {"name": one.name, "shape": list(one.shape), "dtype": _type_name(one.dtype)}
+                for one in self.states
+            ],
+        }
+
+    def __str__(self) -> str:
+        nbytes = sum(one.dtype.itemsize * torch.Size(one.shape).numel() for one in self.states)
+        lines = [
+            f"start takes {self.first} samples, each step {self.chunk}, finish {self.rest}; "
+            f"{len(self.states)} states of {nbytes} B"
+        ]
+        lines += [
+            f"  {one.name}: {one.start} rows, {one.step} per step, {one.finish} at the end; "
+            f"{float(one.delay):g} samples late"
+            for one in self.outputs
+        ]
+        return "\n".join(lines)
+
+    # ---------------------------------------------------------------- run
+
+    def run(self, x: Tensor, *, by: RunPart | None = None) -> list[Tensor]:
+        """The outputs for a whole signal, part by part.
+
+        by: runs a part on its inputs; by default the module itself
+
+        Raises UsageError for a signal whose length is none of start, steps and finish.
+        """
+        by = by or self._run_part
+        found: list[list[Tensor]] = [[] for _ in self.outputs]
+        states: Sequence[Tensor] = ()
+        for part, samples in self._cut(x):
+            made = by(part, [*samples, *states])
+            states = made[len(found) :]
+            for rows, one in zip(found, made, strict=False):
+                rows.append(one)
+        return [torch.cat(rows, one.dim) for rows, one in zip(found, self.outputs, strict=True)]
+
+    def verify(self, *, steps: int = 3, by: RunPart | None = None) -> RunCertificate:
+        """Compare start, ``steps`` steps and finish with the whole, on random numbers.
+
+        by: runs a part on its inputs (whoever reads its file); by default the module itself, and
+            then in float64 too
+
+        Raises MismatchError where they differ by more than the arithmetic explains.
+        """
+        run = self.source.run
+        length = self.first + steps * self.chunk + self.rest
+        example = run.single_input()
+        given = _repeated(example, self.dim, length)
+
+        def structured(stream: EmittedStream, x: Tensor) -> object:
+            results = stream.run(x, by=by)
+            return stream.source.program.structured(results, as_is)
+
+        if by is not None:
+            return verify(partial(structured, self), run.whole, given)
+        double = self.source.doubled()
+        pair = (partial(structured, double), double.source.run.whole)
+        return verify(partial(structured, self), run.whole, given, double=pair)
+
+    def advance(self, chunk: Tensor, states: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """One step: the new rows of every output, and the states after it.
+
+        Raises UsageError for a chunk of another shape, and for states that are not of this stream.
+        """
+        if tuple(chunk.shape) != self.shape:
+            raise UsageError(
+                f"A step takes {_sizes(self.shape)} samples, and was given {_sizes(chunk.shape)}."
+            )
+        self._check(states)
+        made = self._run_part("step", [chunk, *states])
+        count = len(self.outputs)
+        return [*made[:count]], [*made[count:]]
+
+    def _check(self, states: Sequence[Tensor]) -> None:
+        if len(states) != len(self.states):
+            raise UsageError(
+                f"This stream has {len(self.states)} states, and was given {len(states)}; pass on "
+                "those that start and step have given."
+            )
+        for number, (given, own) in enumerate(zip(states, self.states, strict=True)):
+            if (tuple(given.shape), given.dtype) != (own.shape, own.dtype):
+                raise UsageError(
+                    f"State {number} of this stream ('{own.name}') is {_sizes(own.shape)} "
+                    f"{_type_name(own.dtype)}, and was given as {_sizes(given.shape)} "
+                    f"{_type_name(given.dtype)}; pass on those that its own start and step have "
+                    "given."
+                )
+
+    def _run_part(self, part: Part, given: Sequence[Tensor]) -> Sequence[Tensor]:
+        with torch.no_grad():
+            return tuple(getattr(self, part)(*given))
+
+    def _cut(self, x: Tensor) -> Iterator[tuple[Part, list[Tensor]]]:
+        """The parts that a signal goes through, each with its samples, if it takes any."""
+        length = x.shape[self.dim]
+        steps, over = divmod(length - self.first - self.rest, self.chunk)
+        if steps < 0 or over:
+            least = self.first + self.rest
+            raise UsageError(
+                f"A signal of this stream has {least} samples and a multiple of {self.chunk} more, "
+                f"this one has {length}; emit it with another rest."
+            )
+        sizes = [self.first, *[self.chunk] * steps, *[self.rest] * (self.rest > 0)]
+        pieces = iter(x.split(sizes, self.dim))
+        yield "start", [next(pieces)]
+        yield from (("step", [next(pieces)]) for _ in range(steps))
+        yield "finish", list(pieces)
+
+    # ---------------------------------------------------------------- files
+
+    def inputs(self, part: Part) -> list[Tensor]:
+        """Zeros in the shapes of what a part takes."""
+        sizes = {"start": self.first, "step": self.chunk, "finish": self.rest}
+        shape = [sizes[part] if dim == self.dim else n for dim, n in enumerate(self.shape)]
+        samples = [torch.zeros(shape, dtype=self.dtype, device=self.source.run.device)] * (
+            sizes[part] > 0
+        )
+        states = () if part == "start" else self.states
+        return [
+            *samples,
+            *(
+                torch.zeros(one.shape, dtype=one.dtype, device=self.source.run.device)
+                for one in states
+            ),
+        ]
+
+    def names(self, part: Part) -> tuple[list[str], list[str]]:
+        """What the inputs and outputs of a part are called in an ONNX file."""
+        count = range(len(self.states))
+        given = [] if part == "finish" and not self.rest else ["samples"]
+        given += [] if part == "start" else [f"state_{n}" for n in count]
+        made = [one.name for one in self.outputs]
+        return given, made if part == "finish" else [*made, *(f"next_{n}" for n in count)]
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts that do anything: a causal stream may end without a finish."""
+        ends = any(one.finish for one in self.outputs)
+        return [part for part in PARTS if part != "finish" or ends]
+
+    def save(self, out: str | Path) -> list[Path]:
+        """Write the step as OUT, start and finish beside it (OUT.start.onnx), and OUT.json.
+
+        A .pt2 is an exported program of torch, an .onnx one of ONNX; the finish is left out where
+        nothing comes out of it.  Returns the paths.
+
+        Raises UsageError for another suffix and for packages that are not installed,
+        UnsuitableError where torch cannot write a part.
+        """
+        out = Path(out)
+        writer = _WRITERS.get(out.suffix)
+        if writer is None:
+            raise UsageError(
+                f"'{out.name}' has no suffix of a file that a stream is written to; end it in "
+                ".onnx or .pt2."
+            )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        paths = {part: file_of(out, part) for part in self.parts}
+        data = {**self.metadata, "files": {part: path.name for part, path in paths.items()}}
+        text = json.dumps(data, indent=1)
+        for part, path in paths.items():
+            try:
+                writer(self, part, path, text)
+            except FieldwiseError:
+                raise
+            except Exception as error:
+                first = (str(error).strip().splitlines() or [""])[0]
+                raise UnsuitableError(
+                    f"torch cannot write the {part} of this stream as {out.suffix} "
+                    f"({type(error).__name__}: {first[:200]})."
+                ) from error
+        described = out.with_suffix(".json")
+        described.write_text(f"{text}\n", encoding="utf-8")
+        return [*paths.values(), described]
+
+
+def _repeated(example: Tensor, dim: int, length: int) -> Tensor:
+    """The example again and again, up to a length; zeros where it has no data."""
+    if example.is_meta or not example.shape[dim]:
+        shape = [length if place == dim else size for place, size in enumerate(example.shape)]
+        return torch.zeros(shape, dtype=example.dtype)
+    return example.index_select(dim, torch.arange(length) % example.shape[dim])
+
+
+def file_of(out: Path, part: Part) -> Path:
+    """Where a part is written: the step to OUT itself.
+
+    >>> str(file_of(Path("net.onnx"), "start")), str(file_of(Path("net.onnx"), "step"))
+    ('net.start.onnx', 'net.onnx')
+    """
+    return out if part == "step" else out.with_name(f"{out.stem}.{part}{out.suffix}")
+
+
+def _exported(stream: EmittedStream, part: Part) -> torch.export.ExportedProgram:
+    with torch.no_grad():
+        return torch.export.export(getattr(stream, part), tuple(stream.inputs(part)), strict=False)
+
+
+def _write_pt2(stream: EmittedStream, part: Part, path: Path, metadata: str) -> None:
+    extra = {"fieldwise.json": metadata}
+    torch.export.save(_exported(stream, part), path, extra_files=extra)
+
+
+def _write_onnx(stream: EmittedStream, part: Part, path: Path, metadata: str) -> None:
+    given, made = stream.names(part)
+    program = _exported(stream, part)
+    try:
+        written = torch.onnx.export(
+            program, input_names=given, output_names=made, dynamo=True, verbose=False
+        )
+    except ImportError as error:
+        raise UsageError(
+            f"Writing ONNX needs {error.name}; install it with pip install 'fieldwise[onnx]'."
+        ) from error
+    assert written is not None
+    written.model.metadata_props["fieldwise"] = metadata
+    written.save(str(path))
+
+
+_WRITERS: Mapping[str, Callable[[EmittedStream, Part, Path, str], None]] = {
+    ".pt2": _write_pt2,
+    ".onnx": _write_onnx,
+}
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "a single number"
+
+
+def _type_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
