@@ -20,9 +20,9 @@ from fieldwise.tile.bands.programs import Programs
 from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.outputs import as_is
 
-Part = Literal["start", "step", "finish"]
-PARTS: tuple[Part, ...] = ("start", "step", "finish")
-RunPart = Callable[[Part, Sequence[Tensor]], Sequence[Tensor]]
+StreamPart = Literal["start", "step", "finish"]
+PARTS: tuple[StreamPart, ...] = ("start", "step", "finish")
+RunPart = Callable[[StreamPart, Sequence[Tensor]], Sequence[Tensor]]
 """Runs a part on its inputs: the module itself, or whoever reads its file."""
 
 
@@ -201,11 +201,11 @@ class EmittedStream:
                     "given."
                 )
 
-    def _run_part(self, part: Part, given: Sequence[Tensor]) -> Sequence[Tensor]:
+    def _run_part(self, part: StreamPart, given: Sequence[Tensor]) -> Sequence[Tensor]:
         with torch.no_grad():
             return tuple(getattr(self, part)(*given))
 
-    def _cut(self, x: Tensor) -> Iterator[tuple[Part, list[Tensor]]]:
+    def _cut(self, x: Tensor) -> Iterator[tuple[StreamPart, list[Tensor]]]:
         """The parts that a signal goes through, each with its samples, if it takes any."""
         length = x.shape[self.dim]
         steps, over = divmod(length - self.first - self.rest, self.chunk)
@@ -223,7 +223,7 @@ class EmittedStream:
 
     # ---------------------------------------------------------------- files
 
-    def inputs(self, part: Part) -> list[Tensor]:
+    def inputs(self, part: StreamPart) -> list[Tensor]:
         """Zeros in the shapes of what a part takes."""
         sizes = {"start": self.first, "step": self.chunk, "finish": self.rest}
         shape = [sizes[part] if dim == self.dim else n for dim, n in enumerate(self.shape)]
@@ -239,7 +239,7 @@ class EmittedStream:
             ),
         ]
 
-    def names(self, part: Part) -> tuple[list[str], list[str]]:
+    def names(self, part: StreamPart) -> tuple[list[str], list[str]]:
         """What the inputs and outputs of a part are called in an ONNX file."""
         count = range(len(self.states))
         given = [] if part == "finish" and not self.rest else ["samples"]
@@ -248,7 +248,7 @@ class EmittedStream:
         return given, made if part == "finish" else [*made, *(f"next_{n}" for n in count)]
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[StreamPart]:
         """The parts that do anything: a causal stream may end without a finish."""
         ends = any(one.finish for one in self.outputs)
         return [part for part in PARTS if part != "finish" or ends]
@@ -297,7 +297,7 @@ def _repeated(example: Tensor, dim: int, length: int) -> Tensor:
     return example.index_select(dim, torch.arange(length) % example.shape[dim])
 
 
-def file_of(out: Path, part: Part) -> Path:
+def file_of(out: Path, part: StreamPart) -> Path:
     """Where a part is written: the step to OUT itself.
 
     >>> str(file_of(Path("net.onnx"), "start")), str(file_of(Path("net.onnx"), "step"))
@@ -306,17 +306,17 @@ def file_of(out: Path, part: Part) -> Path:
     return out if part == "step" else out.with_name(f"{out.stem}.{part}{out.suffix}")
 
 
-def _exported(stream: EmittedStream, part: Part) -> torch.export.ExportedProgram:
+def _exported(stream: EmittedStream, part: StreamPart) -> torch.export.ExportedProgram:
     with torch.no_grad():
         return torch.export.export(getattr(stream, part), tuple(stream.inputs(part)), strict=False)
 
 
-def _write_pt2(stream: EmittedStream, part: Part, path: Path, metadata: str) -> None:
+def _write_pt2(stream: EmittedStream, part: StreamPart, path: Path, metadata: str) -> None:
     extra = {"fieldwise.json": metadata}
     torch.export.save(_exported(stream, part), path, extra_files=extra)
 
 
-def _write_onnx(stream: EmittedStream, part: Part, path: Path, metadata: str) -> None:
+def _write_onnx(stream: EmittedStream, part: StreamPart, path: Path, metadata: str) -> None:
     given, made = stream.names(part)
     program = _exported(stream, part)
     try:
@@ -332,7 +332,7 @@ def _write_onnx(stream: EmittedStream, part: Part, path: Path, metadata: str) ->
     written.save(str(path))
 
 
-_WRITERS: Mapping[str, Callable[[EmittedStream, Part, Path, str], None]] = {
+_WRITERS: Mapping[str, Callable[[EmittedStream, StreamPart, Path, str], None]] = {
     ".pt2": _write_pt2,
     ".onnx": _write_onnx,
 }
