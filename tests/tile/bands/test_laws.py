@@ -18,10 +18,11 @@ from fieldwise.tile.errors import StreamError
 from tests.tile.bands.attentions import ATTENTIONS, INF
 from tests.tile.bands.laws import Law
 from tests.tile.bands.overlaps import OVERLAPS
+from tests.tile.bands.pools import POOLS
 from tests.tile.bands.scans import SCANS
 from tests.tile.bands.videos import VIDEOS
 
-LAWS = OVERLAPS | VIDEOS | ATTENTIONS | SCANS
+LAWS = OVERLAPS | VIDEOS | ATTENTIONS | SCANS | POOLS
 IN_ONE_PASS = {name: law for name, law in LAWS.items() if not law.passes}
 EVERY = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 SESSIONS = pytest.mark.parametrize("law", IN_ONE_PASS.values(), ids=IN_ONE_PASS)
@@ -168,3 +169,11 @@ def test_a_slice_of_so_many_rows_is_no_stream_without_an_end():
     with pytest.raises(StreamError, match="depends on the total length"):
         _run(law).session()
     _close(_pushed(law, [1] * 24, 24), law)
+
+
+def test_a_pool_that_is_needed_whole_is_refused_in_one_pass_with_the_remedy():
+    law = POOLS["style"]
+    run = streamed(law.model, law.example, axis=2)
+    told = r"\(avg_pool\): every result reads the whole streamed axis\n(.*\n)*.*global_ops="
+    with pytest.raises(StreamError, match=told):
+        run.plan(law.shape)

@@ -177,7 +177,10 @@ class _Compiler:
             if not self._add_beside_whole(node):
                 self._pair(node)
         except Blocked as why:
-            if why.even_whole or not self._add_beside_whole(node):
+            pool = self._summed_before(node)
+            if pool is not None:
+                self._add_behind(pool, node)
+            elif why.even_whole or not self._add_beside_whole(node):
                 self._note(node, str(why), helps=not why.even_whole)
         except Exception as error:  # noqa: BLE001  (told as what it is: a fault of ours)
             self._note(node, fault(error), helps=False)
@@ -190,6 +193,36 @@ class _Compiler:
             self._add_affine(node, *self.known.affine[node.results[0]], wanted)
         else:
             self._add_streamed(node, wanted)
+
+    def _summed_before(self, node: Node) -> Node | None:
+        """What can be summed up instead, where a node needs one row that is made of all: a pool
+        as long as the axis.
+        """
+        names = [name for name in node.operands if self._has_one_row(name)]
+        while names:
+            name = names.pop()
+            maker = next((one for one in self.graph.nodes if name in one.results), None)
+            streamed = [one for one in maker.operands if one in self.numbers] if maker else []
+            if maker and streamed:
+                axis = self.values[self.numbers[streamed[0]]].axis
+                if statistic_of(self.graph, maker, axis) is not None:
+                    return maker
+            names += filter(self._has_one_row, streamed)
+        return None
+
+    def _has_one_row(self, name: str) -> bool:
+        kind = self.values[self.numbers[name]] if name in self.numbers else None
+        return kind is not None and not self.endless and kind.shape[kind.dim] == 1
+
+    def _add_behind(self, pool: Node, node: Node) -> None:
+        """Note a pool instead of a node that needs its one row, and go on behind either."""
+        if all(one.node is not pool for one in self.blocked):
+            self._note(pool, "every result reads the whole streamed axis")
+        if self.known is None:
+            self._suppose_known([name for name in node.operands if self._has_one_row(name)])
+            self.add(node)
+        else:
+            self.lost.update(node.results)
 
     def _wanted_whole(self, node: Node) -> tuple[str, ...]:
         """The operands of fewest bytes that have to be there whole for a node to be run."""

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fieldwise.graph.calls import arguments, rebind, replay
+from fieldwise.graph.calls import arguments, op_name, per_axis, rebind, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Call, Coord, Node, Shape, Whole
 from fieldwise.graph.live import live_values
@@ -175,8 +175,8 @@ class _Joined:
     def of(
         cls, node: Node, dim: int, shape: Shape, results: Sequence[Shape], wanted: tuple[int, ...]
     ) -> _Joined | None:
-        """None where the call cannot be made of a part of the rows (a pool as long as all), and
-        where it is not known how its parts are put together.
+        """None where the call cannot be made of a part of the rows, and where it is not known how
+        its parts are put together.
         """
         assert node.source is not None
         if not wanted or not all(node.reads[number] for number in wanted):
@@ -184,7 +184,7 @@ class _Joined:
         kept = _kept(node, shape, results, wanted[0])
         row = torch.empty([1 if d == dim else n for d, n in enumerate(shape)], device="meta")
         try:
-            made = replay(node.source, [row])
+            made = replay(_of_rows(node, dim, len(shape), 1), [row])
         except (RuntimeError, IndexError, ValueError, TypeError):
             return None
         alike = all(tuple(made[number].shape) == tuple(results[number]) for number in wanted)
@@ -195,7 +195,7 @@ class _Joined:
             way = node.reads[number][0].kind.combines
             join: _Join | None = torch.add if way in ("mean", "sum") else None
             if way == "order":
-                join = _extreme(node.source, shape, dim, number)
+                join = _extreme(_of_rows(node, dim, len(shape), 2), shape, dim, number)
             if join is None and (way == "order" or not _in_order(node, shape, results, number)):
                 return None
             joins[number] = join
@@ -211,8 +211,8 @@ class _Joined:
 
     def add(self, rows: Tensor) -> None:
         """See Statistic."""
-        assert self.node.source is not None
-        made, count = replay(self.node.source, [rows]), rows.shape[self.dim]
+        count = rows.shape[self.dim]
+        made = replay(_of_rows(self.node, self.dim, rows.dim(), count), [rows])
         found = []
         for number in self.wanted:
             part = made[number].double() if made[number].is_floating_point() else made[number]
@@ -249,6 +249,19 @@ class _Joined:
             ).to(self.dtype)
             for number, total in zip(self.wanted, self.totals, strict=True)
         })  # fmt: skip
+
+
+def _of_rows(node: Node, dim: int, rank: int, rows: int) -> Call:
+    """The call on so many rows: a pool as long as the axis is one as long as they are."""
+    given = arguments(node)
+    assert node.source is not None
+    if "kernel_size" not in given:
+        return node.source
+    axes = int(op_name(node).partition("pool")[2][0])
+    kernel = list(per_axis(given["kernel_size"], axes))
+    if dim >= rank - axes:
+        kernel[dim - (rank - axes)] = rows
+    return rebind(node.source, {"kernel_size": kernel})
 
 
 def _kept(node: Node, shape: Shape, results: Sequence[Shape], number: int) -> Shape:
