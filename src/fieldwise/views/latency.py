@@ -55,8 +55,14 @@ def _cells(report: LatencyReport, row: OutputLatency) -> tuple[str, ...]:
         _samples(report, row.look_ahead),
         "all" if row.all_past else _samples(report, row.past),
         _samples(report, row.latency),
-        row.why or "",
+        _note(row),
     )
+
+
+def _note(row: OutputLatency) -> str:
+    if row.why is not None or row.latency is None or row.at_start is None:
+        return row.why or ""
+    return f"{row.at_start} at the start" if row.at_start > row.latency else ""
 
 
 def _samples(report: LatencyReport, samples: Fraction | int | None) -> str:
@@ -133,6 +139,7 @@ def _output(report: LatencyReport, row: OutputLatency) -> dict[str, Any]:
         "past",
         "all_past",
         "latency",
+        "at_start",
         "why",
     )
     for name in ("look_ahead", "latency"):

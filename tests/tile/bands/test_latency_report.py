@@ -53,11 +53,14 @@ def test_a_row_waits_for_what_it_sees_and_no_longer_than_a_session_lets_it_wait(
     session = streamed(model, x, axis=-1).session(
         multiple=report.grid if report.lengths == "multiple" else 1
     )
-    waited, rows = 0, 0
+    waited, late, rows = 0, 0, 0
     for at in range(LENGTH):
         for _ in range(session.push(x[..., at : at + 1]).shape[2]):
-            waited, rows = max(waited, at - int(rows / row.per_sample)), rows + 1
-    assert row.latency == waited
+            own = int(rows / row.per_sample)
+            waited, rows = max(waited, at - own), rows + 1
+            late = max(late, at - own) if own > LENGTH // 2 else late
+    assert row.latency == late
+    assert max(row.latency, row.at_start) == waited == session.latency["output"]
     assert row.look_ahead is not None
     assert row.latency >= math.floor(row.look_ahead)
     assert row.all_past == ("recurrent" in make.__name__)
@@ -124,6 +127,18 @@ def test_a_stride_that_sizes_must_be_multiples_of_is_the_grid():
 
     report = latency(Cropped().eval(), (1, 1, 40))
     assert (report.lengths, report.grid) == ("multiple", 4)
+
+
+def test_what_the_first_rows_wait_for_is_told_apart():
+    class Mirrored(nn.Conv1d):
+        """Causal, with the first samples mirrored."""
+
+        def forward(self, x):
+            return super().forward(nn.functional.pad(x, (6, 0), mode="reflect"))
+
+    report = latency(Mirrored(1, 1, 7).eval(), (1, 1, 40))
+    assert [(row.causal, row.latency, row.at_start) for row in report] == [(True, 0, 6)]
+    assert "6 at the start" in str(report)
 
 
 def test_a_layer_that_needs_everything_is_named_and_what_is_behind_it_sees_everything():

@@ -15,20 +15,37 @@ def latency(wiring: Wiring, value: int) -> int:
     """The most samples after sample ⌊r·rate⌋, its own first one, that row r of a value waits for.
 
     That is the right half of its receptive field, with what strides and mirrored starts wait for;
-    0 for a causal network without strides.  It is measured at the start, and over one period of
-    the network far from it.
+    0 for a causal network without strides.
     """
-    found = rates(wiring)
-    rows = min(max(ceil(period(wiring) * found[value]), 1), _MOST_ROWS)
+    return max(waits(wiring, value))
+
+
+def waits(wiring: Wiring, value: int) -> tuple[int, int]:
+    """The same at the start, over one period of the network, and over one far from it.
+
+    At the start a row may wait for longer: for what is mirrored there.
+    """
+    per_sample = rates(wiring)[value]
+    rows = min(max(ceil(period(wiring) * per_sample), 1), _MOST_ROWS)
     first = _needed(wiring, value, 0)
-    far = (ceil(2 * first * found[value]) // rows + 1) * rows
-    waits = (
-        _needed(wiring, value, row) - 1 - int(row / found[value])
-        for start in (0, far)
-        for row in range(start, start + rows)
-        if row < (wiring.rows[value] or row + 1)
-    )
-    return max(*waits, 0)
+    far = (ceil(2 * first * per_sample) // rows + 1) * rows
+    at_start = _longest(wiring, value, 0, rows)
+    size = wiring.rows[value]
+    if size is not None and size <= far:
+        return at_start, at_start
+    return at_start, _longest(wiring, value, far, far + rows)
+
+
+def _longest(wiring: Wiring, value: int, start: int, stop: int) -> int:
+    """The longest that one of these rows waits; those that come together wait for the same."""
+    per_sample = rates(wiring)[value]
+    stop = min(stop, wiring.rows[value] or stop)
+    longest = 0
+    while start < stop:
+        samples = _needed(wiring, value, start)
+        longest = max(longest, samples - 1 - int(start / per_sample))
+        start = max(Schedule(wiring).ready([samples])[value], start + 1)
+    return longest
 
 
 def period(wiring: Wiring) -> int:

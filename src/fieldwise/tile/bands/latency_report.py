@@ -14,7 +14,7 @@ from fieldwise.graph.flops import flops
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
 from fieldwise.reports import Report
-from fieldwise.tile.bands.latency import latency, period, rates
+from fieldwise.tile.bands.latency import latency, period, rates, waits
 from fieldwise.tile.bands.live import Session
 from fieldwise.tile.bands.plan import plan_of_pushes
 from fieldwise.tile.bands.program import Program
@@ -36,8 +36,9 @@ class OutputLatency:
                 not known (see ``why``)
     past:       how far it sees back; None likewise
     all_past:   whether it sees all that came before
-    latency:    how many samples after its own first one a row comes, at most: what it sees ahead,
-                and what strides and mirrored starts wait for; None where it is not streamed
+    latency:    how many samples after its own first one a row comes, at most, in the long run: what
+                it sees ahead, and what strides wait for; None where it is not streamed
+    at_start:   the same of the first rows, which may wait for what is mirrored there
     why:        what makes the look-ahead unbounded or unknown, or None
     """
 
@@ -47,6 +48,7 @@ class OutputLatency:
     past: Fraction | None
     all_past: bool = False
     latency: int | None = None
+    at_start: int | None = None
     why: str | None = None
 
     @property
@@ -209,9 +211,9 @@ def _timed(row: OutputLatency, program: Program) -> OutputLatency:
     if row.name not in program.output_names:
         return row
     value = program.outputs[program.output_names.index(row.name)]
-    return replace(
-        row, per_sample=rates(program.wiring)[value], latency=latency(program.wiring, value)
-    )
+    at_start, latency = waits(program.wiring, value)
+    per_sample = rates(program.wiring)[value]
+    return replace(row, per_sample=per_sample, latency=latency, at_start=at_start)
 
 
 def _state_bytes(program: Program) -> int:
