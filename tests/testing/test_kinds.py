@@ -265,6 +265,7 @@ def _written(x: Tensor) -> Tensor:
 
 
 IMAGE = torch.rand(1, 2, 6, 6)
+GRID = torch.rand(1, 6, 6, 2) * 2 - 1
 CALLS: dict[str, tuple[Callable[[Tensor], object], str]] = {
     "a pool without padding": (lambda x: torch.nn.functional.avg_pool2d(x, 2), "mean"),
     "padding that is counted": (
@@ -288,6 +289,9 @@ CALLS: dict[str, tuple[Callable[[Tensor], object], str]] = {
     "a norm with its own": (lambda x: torch.nn.functional.instance_norm(x), "any"),
     "a dropout that is off": (lambda x: torch.native_dropout(x, 0.5, False)[0], "one"),
     "a write through a view": (_written, "one"),
+    "a constant grid": (
+        lambda x: torch.nn.functional.grid_sample(x, GRID), "sum",
+    ),
 }  # fmt: skip
 
 

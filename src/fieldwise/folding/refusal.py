@@ -1,8 +1,9 @@
 """Why an affine op stays where it is.
 
-Reasons are given where they are found: ``labels`` where its channels cannot be followed, ``passing``
-where an op on the way does not let it pass, ``layers`` where no layer can take it, ``planner``
-where the op itself is none that can be taken, ``modules`` where the module cannot be changed.
+Reasons are given where they are found: in ``labels`` where its channels cannot be followed, in
+``passing`` where an op on the way does not let it pass, in ``layers`` where no layer can take it,
+in ``planner`` where it is itself none that can be taken, in ``modules`` where its module cannot be
+changed.
 """
 
 from __future__ import annotations

@@ -5,15 +5,20 @@ from __future__ import annotations
 from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import blocks, entirely, per_result, separably
-from fieldwise.graph.ir import WHOLE, Along, Coord, Unknown, separable
-from fieldwise.graph.kinds import ANY, LINEAR
+from fieldwise.graph.ir import WHOLE, Along, Coord, Ref, Unknown, separable
+from fieldwise.graph.kinds import ANY, LINEAR, Kind
 
 # -------------------------------------------------------------------- sampling on a grid
 
 
+def _sampling(call: OpCall) -> Kind:
+    """A constant grid gives every place weights that depend on the place alone."""
+    return ANY if isinstance(call["grid"], Ref) else LINEAR
+
+
 @rule(
     "grid_sampler", "grid_sampler_2d", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback",
-    name="grid_sample", kind=ANY,
+    name="grid_sample", kind=_sampling, asks=("grid",),
 )  # fmt: skip
 def _grid_sample(call: OpCall) -> Reads:
     """The image anywhere in space; the grid at the same position, with all its coordinates."""
