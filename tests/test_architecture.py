@@ -150,7 +150,7 @@ def name_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_room_imports_only_what_stands_before_it(path: Path):
+def test_a_room_imports_only_what_stands_before_it(path):
     room = room_of(path)
     allowed = MAY_IMPORT[room] | EVERYONE_MAY_IMPORT | {room}
     inner = (name.split(".") for name in imports(parsed(path)))
@@ -159,7 +159,7 @@ def test_a_room_imports_only_what_stands_before_it(path: Path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_framework_is_imported_only_in_its_rooms(path: Path):
+def test_a_framework_is_imported_only_in_its_rooms(path):
     """Code that opens the door to a framework, within a function of capture, may ask for it."""
     tree = parsed(path)
     found = imports_at_import(tree) if room_of(path) == "capture" else imports_when_run(tree)
@@ -172,7 +172,7 @@ def test_every_room_is_in_the_table():
 
 
 @pytest.mark.parametrize("room", INSIDE)
-def test_a_part_of_a_room_imports_only_what_stands_before_it(room: str):
+def test_a_part_of_a_room_imports_only_what_stands_before_it(room):
     parts = INSIDE[room]
     inside = [path for path in MODULES if room_of(path) == room]
     for path in inside:
@@ -196,7 +196,7 @@ def test_a_type_has_a_name_of_its_own():
 
 
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
-def test_every_file_that_a_page_names_exists(page: str):
+def test_every_file_that_a_page_names_exists(page):
     """By the end of its path, as the tables of ARCHITECTURE.md name files of one room."""
     root = SOURCE.parents[1]
     named = set(re.findall(r"`([a-z_/]+\.py)`", (root / page).read_text(encoding="utf-8")))

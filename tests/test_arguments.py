@@ -85,28 +85,28 @@ def run_in_pieces(made, net, example) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_form_of_one_input_gives_the_same_answer(verb: str):
+def test_every_form_of_one_input_gives_the_same_answer(verb):
     net, ask = one(), VERBS[verb]
     wanted = ask(net, ONE["a tensor"])
     assert [name for name, example in ONE.items() if ask(net, example) != wanted] == []
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "gradient probe"])
-def test_every_form_of_two_inputs_gives_the_same_answer(verb: str):
+def test_every_form_of_two_inputs_gives_the_same_answer(verb):
     net, ask = two(), VERBS[verb]
     wanted = ask(net, TWO["tensors"])
     assert [name for name, example in TWO.items() if ask(net, example) != wanted] == []
 
 
 @pytest.mark.parametrize("form", ONE)
-def test_streamed_and_tiled_take_every_form_of_one_input(form: str):
+def test_streamed_and_tiled_take_every_form_of_one_input(form):
     net = one()
     run_in_pieces(streamed(net, ONE[form], band=4), net, ONE[form])
     run_in_pieces(tiled(net, ONE[form], tile=8), net, ONE[form])
 
 
 @pytest.mark.parametrize("form", TWO)
-def test_streamed_and_tiled_take_every_form_of_two_inputs(form: str):
+def test_streamed_and_tiled_take_every_form_of_two_inputs(form):
     net = two()
     run_in_pieces(streamed(net, TWO[form], band=4, axis=3), net, TWO[form])
 
@@ -175,7 +175,7 @@ AXES = {
 
 
 @pytest.mark.parametrize("verb", AXES)
-def test_axes_are_one_or_several_from_either_end(verb: str):
+def test_axes_are_one_or_several_from_either_end(verb):
     ask = AXES[verb]
     for axes in (3, -1, (3,), [-1], (3, -1), np.int64(3)):
         assert ask(axes) == [3], axes
@@ -185,7 +185,7 @@ def test_axes_are_one_or_several_from_either_end(verb: str):
 
 @pytest.mark.parametrize("verb", AXES)
 @pytest.mark.parametrize("axes", [4, -5, (2, 9)])
-def test_an_axis_that_the_input_lacks_is_refused_alike(verb: str, axes):
+def test_an_axis_that_the_input_lacks_is_refused_alike(verb, axes):
     with pytest.raises(UsageError, match=r"axes 0 to 3; axis -?\d is none of them"):
         AXES[verb](axes)
 

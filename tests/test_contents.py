@@ -37,13 +37,13 @@ def stub_of(room: ModuleType) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_room_shows_what_its_stub_says_and_nothing_else(name: str):
+def test_a_room_shows_what_its_stub_says_and_nothing_else(name):
     room = TABLES[name]
     assert dir(room) == sorted(room.__all__) == sorted(stub_of(room))
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_name_of_a_stub_can_be_imported(name: str):
+def test_every_name_of_a_stub_can_be_imported(name):
     room = TABLES[name]
     for one, home in stub_of(room).items():
         found = getattr(room, one)
@@ -54,14 +54,14 @@ def test_every_name_of_a_stub_can_be_imported(name: str):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_no_name_is_that_of_a_module_which_would_take_its_place(name: str):
+def test_no_name_is_that_of_a_module_which_would_take_its_place(name):
     room = TABLES[name]
     modules = {module.name for module in pkgutil.iter_modules(room.__path__)}
     assert {one for one, home in stub_of(room).items() if home != name} & modules == set()
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_help_describes_every_name(name: str):
+def test_help_describes_every_name(name):
     page = pydoc.plain(pydoc.render_doc(TABLES[name]))
     assert [one for one in TABLES[name].__all__ if one not in page] == []
 
@@ -93,7 +93,7 @@ def classes_in(hint: Any) -> Iterator[type]:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_what_a_function_takes_and_returns_can_be_annotated_by_name(name: str):
+def test_what_a_function_takes_and_returns_can_be_annotated_by_name(name):
     offered = {id(getattr(room, one)) for room in ROOMS for one in vars(room)}
     offered |= {id(getattr(room, one)) for room in TABLES.values() for one in room.__all__}
     functions = [getattr(TABLES[name], one) for one in TABLES[name].__all__]
@@ -103,12 +103,12 @@ def test_what_a_function_takes_and_returns_can_be_annotated_by_name(name: str):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_no_name_hides_one_of_python(name: str):
+def test_no_name_hides_one_of_python(name):
     assert set(TABLES[name].__all__) & set(vars(builtins)) == set()
 
 
 @pytest.mark.slow
-def test_a_type_checker_knows_the_names(tmp_path: Path):
+def test_a_type_checker_knows_the_names(tmp_path):
     program = tmp_path / "user.py"
     program.write_text(
         "import fieldwise\n"

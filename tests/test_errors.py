@@ -54,7 +54,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("verb", REFUSALS)
-def test_what_a_verb_refuses_is_caught_by_one_class_and_says_why(verb: str):
+def test_what_a_verb_refuses_is_caught_by_one_class_and_says_why(verb):
     with pytest.raises(Refused) as refused:
         REFUSALS[verb]()
     assert refused.value.reasons
@@ -120,7 +120,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_an_unknown_name_is_told_its_close_ones(name: str):
+def test_an_unknown_name_is_told_its_close_ones(name):
     call, close = UNKNOWN[name]
     with pytest.raises(UsageError, match=f"did you mean {close}"):
         call()

@@ -64,7 +64,7 @@ class Seeding(nn.Module):
 
 
 @every_verb
-def test_generators_are_afterwards_as_they_were(verb) -> None:
+def test_generators_are_afterwards_as_they_were(verb):
     model = Seeding().eval()
     torch.manual_seed(3)
     np.random.seed(3)
@@ -93,5 +93,5 @@ class Deep(nn.Module):
 
 @pytest.mark.slow
 @every_verb
-def test_two_thousand_residual_adds_are_not_too_deep(verb) -> None:
+def test_two_thousand_residual_adds_are_not_too_deep(verb):
     assert verb(Deep().eval()) is not None

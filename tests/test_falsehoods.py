@@ -66,12 +66,12 @@ def rank_error() -> float:
         return float((tiled(model, X, tile=(8, 16))(X) - model(X)).abs().max())
 
 
-def test_which_rank_is_meant_is_no_place_to_look() -> None:
+def test_which_rank_is_meant_is_no_place_to_look():
     with pytest.raises(TileError, match="its argument 'k' depends on the size of the image"):
         rank_error()
 
 
-def test_with_a_false_kind_tiles_of_a_rank_would_be_wrong(claimed) -> None:
+def test_with_a_false_kind_tiles_of_a_rank_would_be_wrong(claimed):
     claimed("aten::kthvalue", COPY)
     assert rank_error() > 0.1
 
@@ -82,11 +82,11 @@ def proven() -> tuple[int | None, int]:
     return width.circular.period, width.circular.step
 
 
-def test_a_sorted_axis_does_not_move() -> None:
+def test_a_sorted_axis_does_not_move():
     assert proven()[0] is None
 
 
-def test_with_a_false_kind_a_sorted_axis_would_be_proven_to_move(claimed) -> None:
+def test_with_a_false_kind_a_sorted_axis_would_be_proven_to_move(claimed):
     claimed("aten::sort", Kind("one", alike=True, geometry="everything"))
     assert proven() == (1, 1)
     model = Sorted().eval()

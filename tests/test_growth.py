@@ -88,8 +88,8 @@ def counted(analysis: Callable[[nn.Module, Graph], None], model: nn.Module) -> i
 
 @pytest.mark.parametrize("analysis", [certificate, row, one_unit, tiles, bands, folds])
 def test_a_dense_list_costs_as_many_calls_as_it_has_reads(
-    analysis: Callable[[nn.Module, Graph], None],
-) -> None:
+    analysis,
+):
     """The part of the count that grows with the third power, from its third difference."""
     counted(analysis, DenseList(6).eval())  # what is looked up once is looked up now
     calls = [counted(analysis, DenseList(layers).eval()) for layers in (12, 24, 36, 48)]
@@ -100,8 +100,8 @@ def test_a_dense_list_costs_as_many_calls_as_it_has_reads(
 
 @pytest.mark.parametrize("analysis", [certificate, row, one_unit, tiles, bands])
 def test_a_chain_costs_as_many_calls_as_it_has_ops(
-    analysis: Callable[[nn.Module, Graph], None],
-) -> None:
+    analysis,
+):
     """The part of the count that grows with the square, from its second difference."""
     counted(analysis, Chain(6))
     calls = [counted(analysis, Chain(length)) for length in (30, 60, 90)]

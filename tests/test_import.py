@@ -44,7 +44,7 @@ def run_python(program: str) -> str:
         ".cli",
     ],
 )
-def test_importing_a_package_imports_no_framework(package: str):
+def test_importing_a_package_imports_no_framework(package):
     found = run_python(
         f"import sys, fieldwise{package}; print(*set(sys.modules) & set({FRAMEWORKS}))"
     )

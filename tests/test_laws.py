@@ -29,7 +29,7 @@ def captured(drawn: Drawn):
 @seed(1)
 @SOME
 @given(networks())
-def test_a_network_that_was_captured_is_captured_alike(drawn: Drawn) -> None:
+def test_a_network_that_was_captured_is_captured_alike(drawn):
     first = captured(drawn)
     second = captured(drawn)
     assert first == second
@@ -50,7 +50,7 @@ def normed_networks(draw: st.DrawFn) -> Drawn:
     return Drawn(nn.Sequential(*layers).eval(), drawn.shape)
 
 
-def test_a_folded_model_folds_no_further() -> None:
+def test_a_folded_model_folds_no_further():
     """Of random networks with batch norms, of which many do fold."""
     gone = []
 
@@ -77,7 +77,7 @@ def test_a_folded_model_folds_no_further() -> None:
     ],
     ids=["pooled", "resampled", "transposed"],
 )
-def test_crops_of_crops_give_the_whole(layers) -> None:
+def test_crops_of_crops_give_the_whole(layers):
     """Each crop of a plan is itself computed crop by crop, with smaller tiles."""
     model = nn.Sequential(*layers).double().eval()
     x = torch.randn(1, 4, 72, dtype=torch.float64)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fieldwise.axes import AnySet, AxisMap, Border, IndexSet, Region
+from fieldwise.axes import AxisMap, Border, IndexSet, Region
 from fieldwise.axes.digits import subindex, substituted, summed_out
 from fieldwise.axes.lattice import Lattice
 from fieldwise.axes.tailed import issubset, minkowski, tailed
@@ -66,7 +66,7 @@ def test_all_compositions_of_single_reads_in_the_small_scope_are_those_of_isl():
 
 @thousand
 @given(axis_maps(max_period=5), axis_maps(max_period=5))
-def test_composition_is_that_of_isl(outer: AxisMap, inner: AxisMap):
+def test_composition_is_that_of_isl(outer, inner):
     composed = outer.then(inner)
     expected = isl.of(outer).apply_range(isl.of(inner))
     assert isl.equal(isl.of(composed), expected, composed.period)
@@ -74,7 +74,7 @@ def test_composition_is_that_of_isl(outer: AxisMap, inner: AxisMap):
 
 @hundred
 @given(st.lists(axis_maps(max_period=3), min_size=3, max_size=5))
-def test_a_chain_of_maps_is_that_of_isl(chain: list[AxisMap]):
+def test_a_chain_of_maps_is_that_of_isl(chain):
     composed, relation = chain[0], isl.of(chain[0])
     for one in chain[1:]:
         composed, relation = composed.then(one), relation.apply_range(isl.of(one))
@@ -112,13 +112,13 @@ def test_the_least_period_of_every_map_in_the_small_scope_is_that_of_isl():
 
 @hundred
 @given(axis_maps(max_period=6), st.integers(1, 3))
-def test_the_least_period_is_that_of_isl(one: AxisMap, turns: int):
+def test_the_least_period_is_that_of_isl(one, turns):
     check_period(one.advance * turns, one.phases(one.period * turns))
 
 
 @thousand
 @given(axis_maps(), axis_maps())
-def test_maps_are_equal_exactly_when_isl_says_so(one: AxisMap, two: AxisMap):
+def test_maps_are_equal_exactly_when_isl_says_so(one, two):
     assert (one == two) == isl.of(one).is_equal(isl.of(two))
 
 
@@ -127,7 +127,7 @@ def test_maps_are_equal_exactly_when_isl_says_so(one: AxisMap, two: AxisMap):
 
 @thousand
 @given(pairs_of_equal_rate())
-def test_union_at_equal_rates_is_that_of_isl(pair: tuple[AxisMap, AxisMap]):
+def test_union_at_equal_rates_is_that_of_isl(pair):
     one, two = pair
     union = one.union(two)
     assert union is not None
@@ -136,14 +136,14 @@ def test_union_at_equal_rates_is_that_of_isl(pair: tuple[AxisMap, AxisMap]):
 
 @thousand
 @given(st.one_of(st.tuples(axis_maps(), axis_maps()), pairs_of_equal_rate()))
-def test_covers_is_inclusion_in_isl(pair: tuple[AxisMap, AxisMap]):
+def test_covers_is_inclusion_in_isl(pair):
     one, two = pair
     assert one.covers(two) == isl.of(two).is_subset(isl.of(one))
 
 
 @hundred
 @given(axis_maps(), axis_maps())
-def test_where_union_gives_none_no_period_of_isl_exists(one: AxisMap, two: AxisMap):
+def test_where_union_gives_none_no_period_of_isl_exists(one, two):
     if one.union(two) is None:
         both = isl.of(one).union(isl.of(two))
         for period in range(1, 13):
@@ -157,14 +157,14 @@ def test_where_union_gives_none_no_period_of_isl_exists(one: AxisMap, two: AxisM
 
 @thousand
 @given(axis_maps(max_period=5), index_sets)
-def test_pull_is_the_image_in_isl(one: AxisMap, outputs: IndexSet):
+def test_pull_is_the_image_in_isl(one, outputs):
     image = isl.index_set(outputs).apply(isl.of(one))
     assert isl.index_set(one.pull(outputs)).is_equal(image)
 
 
 @thousand
 @given(axis_maps(max_period=5), index_sets, st.integers(0, 30))
-def test_push_is_the_preimage_in_isl(one: AxisMap, inputs: IndexSet, size: int):
+def test_push_is_the_preimage_in_isl(one, inputs, size):
     preimage = isl.index_set(inputs).apply(isl.of(one).reverse())
     known = islpy.Set(f"{{ [i] : 0 <= i < {size} }}")
     assert isl.index_set(one.push(inputs, size)).is_equal(preimage.intersect(known))
@@ -192,7 +192,7 @@ def test_set_arithmetic_is_that_of_isl(one, two, factor, step, remainder):
 
 @pytest.mark.parametrize("kind", Border)
 @pytest.mark.parametrize("size", range(1, 7))
-def test_a_border_lands_each_index_where_isl_does(kind: Border, size: int):
+def test_a_border_lands_each_index_where_isl_does(kind, size):
     relation = isl.border(kind, size)
     for index in range(-3 * size - 4, 4 * size + 4):
         one = IndexSet.of([index])
@@ -214,7 +214,7 @@ def test_borders_are_those_of_isl(kind, size, indices, samples, start, length):
 
 @hundred
 @given(axis_maps())
-def test_what_all_units_read_together_is_the_range_in_isl(one: AxisMap):
+def test_what_all_units_read_together_is_the_range_in_isl(one):
     assert isl.any_set(one.swept()).is_equal(isl.of(one).range())
 
 
@@ -242,7 +242,7 @@ any_sets = st.builds(
 
 @hundred
 @given(lattices, lattices, st.integers(-20, 20), st.integers(0, 40))
-def test_lattices_are_sets_of_isl(one: Lattice, two: Lattice, low: int, size: int):
+def test_lattices_are_sets_of_isl(one, two, low, size):
     mine, theirs = isl.lattice(one), isl.lattice(two)
     for how, wanted in ((or_, mine.union(theirs)), (and_, mine.intersect(theirs))):
         assert isl.lattice(one.combined(two, how)).is_equal(wanted)
@@ -253,7 +253,7 @@ def test_lattices_are_sets_of_isl(one: Lattice, two: Lattice, low: int, size: in
 
 @hundred
 @given(any_sets, any_sets, st.integers(-9, 9), st.integers(1, 5))
-def test_sets_that_never_end_are_sets_of_isl(one: AnySet, two: AnySet, by: int, step: int):
+def test_sets_that_never_end_are_sets_of_isl(one, two, by, step):
     mine, theirs = isl.any_set(one), isl.any_set(two)
     assert isl.any_set(one | two).is_equal(mine.union(theirs))
     assert isl.any_set(one & two).is_equal(mine.intersect(theirs))

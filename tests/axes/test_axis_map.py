@@ -37,7 +37,7 @@ def test_a_map_without_offset_sets_is_refused():
 
 
 @given(axis_maps(), st.integers(1, 4))
-def test_a_map_written_with_a_longer_period_is_the_same_map(axis_map: AxisMap, turns: int):
+def test_a_map_written_with_a_longer_period_is_the_same_map(axis_map, turns):
     longer = AxisMap(axis_map.advance * turns, axis_map.phases(axis_map.period * turns))
     assert longer == axis_map
     assert hash(longer) == hash(axis_map)
@@ -45,12 +45,12 @@ def test_a_map_written_with_a_longer_period_is_the_same_map(axis_map: AxisMap, t
 
 
 @given(axis_maps(), axis_maps())
-def test_maps_are_equal_exactly_when_they_read_the_same(one: AxisMap, two: AxisMap):
+def test_maps_are_equal_exactly_when_they_read_the_same(one, two):
     assert (one == two) == (rows(one) == rows(two))
 
 
 @given(axis_maps(max_period=6))
-def test_no_period_smaller_than_the_one_kept_would_do(axis_map: AxisMap):
+def test_no_period_smaller_than_the_one_kept_would_do(axis_map):
     for period in range(1, axis_map.period):
         steps = {
             axis_map(i + period).first - axis_map(i).first
@@ -63,7 +63,7 @@ def test_no_period_smaller_than_the_one_kept_would_do(axis_map: AxisMap):
 
 
 @pytest.mark.parametrize("advance", [-2, 1, 2])
-def test_maps_that_read_nothing_anywhere_are_one_map(advance: int):
+def test_maps_that_read_nothing_anywhere_are_one_map(advance):
     nothing = AxisMap(advance, (IndexSet(),))
     assert nothing == AxisMap.constant(IndexSet())
     assert nothing.start is None
@@ -71,7 +71,7 @@ def test_maps_that_read_nothing_anywhere_are_one_map(advance: int):
 
 
 @given(axis_maps())
-def test_the_properties_are_those_of_the_rows(axis_map: AxisMap):
+def test_the_properties_are_those_of_the_rows(axis_map):
     read = [axis_map(index) for index in SPAN]
     assert axis_map.extent == max(row.extent for row in read)
     assert axis_map.count == max(row.count for row in read)
@@ -121,13 +121,13 @@ def composed(outer: AxisMap, inner: AxisMap, index: int) -> set[int]:
 
 
 @given(axis_maps(), axis_maps())
-def test_then_reads_through_both_maps(outer: AxisMap, inner: AxisMap):
+def test_then_reads_through_both_maps(outer, inner):
     both = outer.then(inner)
     assert rows(both) == [composed(outer, inner, index) for index in SPAN]
 
 
 @given(axis_maps(), st.sets(st.integers(-50, 50), min_size=33), axis_maps())
-def test_then_reads_through_wide_maps(outer: AxisMap, wide, inner: AxisMap):
+def test_then_reads_through_wide_maps(outer, wide, inner):
     outer = AxisMap(outer.advance, (*outer.offsets, IndexSet.of(wide)))
     both = outer.then(inner)
     assert all(set(both(i)) == composed(outer, inner, i) for i in range(-8, 8))
@@ -149,13 +149,13 @@ def test_union_reads_what_either_map_reads(pair):
 
 
 @given(axis_maps(), axis_maps())
-def test_union_is_none_exactly_where_the_rates_of_two_maps_differ(one: AxisMap, two: AxisMap):
+def test_union_is_none_exactly_where_the_rates_of_two_maps_differ(one, two):
     assume(any(one.offsets) and any(two.offsets))
     assert (one.union(two) is None) == (one.rate != two.rate)
 
 
 @given(axis_maps())
-def test_a_map_that_reads_nothing_adds_nothing_to_a_union(axis_map: AxisMap):
+def test_a_map_that_reads_nothing_adds_nothing_to_a_union(axis_map):
     nothing = AxisMap.constant(IndexSet())
     assert axis_map.union(nothing) == nothing.union(axis_map) == axis_map
 
@@ -178,18 +178,18 @@ def test_a_union_covers_its_parts(pair):
 
 
 @given(axis_maps(), index_sets)
-def test_pull_gathers_the_rows(axis_map: AxisMap, outputs: IndexSet):
+def test_pull_gathers_the_rows(axis_map, outputs):
     assert set(axis_map.pull(outputs)) == {i for output in outputs for i in axis_map(output)}
 
 
 @given(axis_maps(), index_sets, st.integers(0, 30))
-def test_push_finds_the_rows_that_touch(axis_map: AxisMap, inputs: IndexSet, size: int):
+def test_push_finds_the_rows_that_touch(axis_map, inputs, size):
     expected = {i for i in range(size) if set(axis_map(i)) & set(inputs)}
     assert set(axis_map.push(inputs, size)) == expected
 
 
 @given(axis_maps(), st.integers(0, 12))
-def test_reach_spans_everything_read(axis_map: AxisMap, size: int):
+def test_reach_spans_everything_read(axis_map, size):
     read = {i for output in range(size) for i in axis_map(output)}
     assert axis_map.reach(size) == (range(min(read), max(read) + 1) if read else range(0))
 
@@ -232,7 +232,7 @@ def test_ten_strided_layers_have_numbers_beyond_sixty_four_bits():
         (AxisMap.transposed(3, stride=2), "2q+r -> 1q+{-1..0} | {0}"),
     ],
 )
-def test_the_print_is_the_definition(axis_map: AxisMap, text: str):
+def test_the_print_is_the_definition(axis_map, text):
     assert str(axis_map) == text
 
 
@@ -244,7 +244,7 @@ def phases(count: int) -> AxisMap:
 @pytest.mark.parametrize(
     "axis_map", [IDENTITY, AxisMap.window(3, stride=2), AxisMap.transposed(3, stride=2)]
 )
-def test_the_repr_is_the_construction(axis_map: AxisMap):
+def test_the_repr_is_the_construction(axis_map):
     sets = ", ".join(map(repr, axis_map.offsets)) + ("," if axis_map.period == 1 else "")
     assert repr(axis_map) == f"AxisMap(advance={axis_map.advance}, offsets=({sets}))"
 

@@ -38,13 +38,13 @@ def test_the_words_for_borders_are_those_of_a_graphs_text():
 
 @pytest.mark.parametrize("border", Border)
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_every_single_index_lands_where_numpy_pads_from(border: Border, size: int):
+def test_every_single_index_lands_where_numpy_pads_from(border, size):
     for index in range(-PADDING, size + PADDING):
         assert set(border.land(IndexSet.of([index]), size)) == landing(border, index, size)
 
 
 @given(borders, index_sets, sizes)
-def test_a_set_lands_where_its_members_land(border: Border, indices: IndexSet, size: int):
+def test_a_set_lands_where_its_members_land(border, indices, size):
     expected = {sample for index in indices for sample in landing(border, index, size)}
     assert set(border.land(indices, size)) == expected
 
@@ -68,7 +68,7 @@ def test_every_single_sample_is_read_by_the_indices_that_land_on_it(border, size
 
 
 @given(borders, index_sets)
-def test_nothing_lands_on_an_empty_axis(border: Border, indices: IndexSet):
+def test_nothing_lands_on_an_empty_axis(border, indices):
     assert not border.land(indices, 0)
     assert not border.sources(indices, 0, range(-5, 5))
 

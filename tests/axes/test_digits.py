@@ -37,7 +37,7 @@ def changed(digits: Digits, position: int, value: int) -> Digits:
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_the_index_over_some_digits_is_written_by_these_digits(sizes: Digits):
+def test_the_index_over_some_digits_is_written_by_these_digits(sizes):
     for count in range(1, len(sizes) + 1):
         for keep in combinations(range(len(sizes)), count):
             found, kept = subindex(sizes, keep), tuple(sizes[k] for k in keep)

@@ -40,7 +40,7 @@ def test_a_lattice_holds_what_was_written_at_the_least_modulus():
 
 
 @pytest.mark.parametrize("modulus", [7, 8, 9, 12, 30])
-def test_every_multiple_of_a_modulus_is_reduced_to_it(modulus: int):
+def test_every_multiple_of_a_modulus_is_reduced_to_it(modulus):
     for few in (1, 2, 3):
         written = IndexSet.range(0, few * modulus, modulus)
         assert Lattice(few * modulus, written) == Lattice(modulus, IndexSet.of([0]))

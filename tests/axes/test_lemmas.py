@@ -150,7 +150,7 @@ def folded(index, landed, *, period, turn, mirror):
 
 @pytest.mark.parametrize("sides", ["same", "opposite"])
 @pytest.mark.parametrize("kind", ["reflect", "symmetric"])
-def test_a_mirrored_index_lands_on_one_sample_only(kind: str, sides: str):
+def test_a_mirrored_index_lands_on_one_sample_only(kind, sides):
     """Reflect: mirrored at samples, period 2n − 2; symmetric: between samples, period 2n.
 
     Two landings of one index, by x or by its mirror image each, differ or add up by whole periods.
@@ -166,7 +166,7 @@ def test_a_mirrored_index_lands_on_one_sample_only(kind: str, sides: str):
 
 
 @pytest.mark.parametrize("kind", ["reflect", "symmetric"])
-def test_a_mirrored_border_leaves_what_lies_inside(kind: str):
+def test_a_mirrored_border_leaves_what_lies_inside(kind):
     period, mirror = (2 * n - 2, 0) if kind == "reflect" else (2 * n, -1)
     prove(
         [n >= 2, x >= 0, x < n, y >= 0, y < n, folded(x, y, period=period, turn=t, mirror=mirror)],

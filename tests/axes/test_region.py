@@ -39,7 +39,7 @@ def reshapes(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], Region]
 
 
 @given(shapes.flatmap(lambda shape: st.lists(regions(shape), max_size=3)))
-def test_of_keeps_every_member_of_every_product(parts: list[Region]):
+def test_of_keeps_every_member_of_every_product(parts):
     every = [sides for part in parts for sides in part.products]
     assert members(Region.of(every)) == {index for part in parts for index in members(part)}
 
@@ -153,7 +153,7 @@ def test_a_cross_is_two_products_and_keeps_its_corners_out():
     assert (0, 0) not in members(cross)
 
 
-def test_many_products_are_reduced_as_few_are() -> None:
+def test_many_products_are_reduced_as_few_are():
     """Beyond 64 products covers and joins are looked up: the same union, as an antichain."""
     dice = random.Random(0)
     for width in (1, 3, 9):

@@ -11,31 +11,31 @@ from tests.strategies import index_sets, tables
 
 
 @given(tables, st.integers(-3, 12))
-def test_a_table_reads_its_rows_and_nothing_beyond_them(table: Table, index: int):
+def test_a_table_reads_its_rows_and_nothing_beyond_them(table, index):
     inside = 0 <= index < len(table.rows)
     assert table(index) == (table.rows[index] if inside else IndexSet())
 
 
 @given(tables, index_sets)
-def test_pull_gathers_the_rows(table: Table, outputs: IndexSet):
+def test_pull_gathers_the_rows(table, outputs):
     expected = {i for output in outputs for i in table(output)}
     assert set(table.pull(outputs)) == expected
 
 
 @given(tables, index_sets, st.integers(0, 10))
-def test_push_finds_the_rows_that_touch(table: Table, inputs: IndexSet, size: int):
+def test_push_finds_the_rows_that_touch(table, inputs, size):
     expected = {i for i in range(size) if set(table(i)) & set(inputs)}
     assert set(table.push(inputs, size)) == expected
 
 
 @given(tables, st.integers(0, 10))
-def test_reach_spans_everything_read(table: Table, size: int):
+def test_reach_spans_everything_read(table, size):
     read = {i for output in range(size) for i in table(output)}
     assert table.reach(size) == (range(min(read), max(read) + 1) if read else range(0))
 
 
 @given(tables)
-def test_a_table_is_single_when_no_row_has_two_indices(table: Table):
+def test_a_table_is_single_when_no_row_has_two_indices(table):
     assert table.is_single == all(row.count <= 1 for row in table.rows)
     assert not table.is_identity
 
@@ -46,18 +46,18 @@ def test_two_neighbours_are_not_a_single_index():
 
 
 @pytest.mark.parametrize("index", [0, 3, -2])
-def test_one_row_alone_is_taken_to_move_with_the_output(index: int):
+def test_one_row_alone_is_taken_to_move_with_the_output(index):
     assert index_map([IndexSet.of([index])]) == AxisMap.affine(1, index)
 
 
 @given(tables)
-def test_index_map_reads_the_same_as_its_rows(table: Table):
+def test_index_map_reads_the_same_as_its_rows(table):
     found = index_map(table.rows)
     assert all(found(index) == row for index, row in enumerate(table.rows))
 
 
 @given(st.integers(-3, 3), index_sets, st.integers(2, 8))
-def test_rows_that_advance_evenly_become_an_axis_map(step: int, first: IndexSet, count: int):
+def test_rows_that_advance_evenly_become_an_axis_map(step, first, count):
     rows = [first.shift(step * index) for index in range(count)]
     found = index_map(rows)
     assert isinstance(found, AxisMap)

@@ -39,7 +39,7 @@ def held(indices: AnySet, span: range = NEAR) -> set[int]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_sets_are_combined_and_moved_as_their_members_are(seed: int):
+def test_sets_are_combined_and_moved_as_their_members_are(seed):
     random = Random(seed)
     for _ in range(60):
         one, two = a_set(random), a_set(random)
@@ -61,7 +61,7 @@ def test_sets_are_combined_and_moved_as_their_members_are(seed: int):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_sums_of_sets_are_the_sums_of_their_members(seed: int):
+def test_sums_of_sets_are_the_sums_of_their_members(seed):
     random = Random(seed)
     for _ in range(20):
         one, two = a_set(random), a_set(random)
@@ -81,7 +81,7 @@ def test_ends_are_the_outermost_members_or_nothing():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_maps_read_and_are_read_backwards_as_their_sets_say(seed: int):
+def test_maps_read_and_are_read_backwards_as_their_sets_say(seed):
     random = Random(seed)
     for _ in range(12):
         outer, inner = a_map(random), a_map(random)
@@ -113,7 +113,7 @@ def test_maps_written_in_other_phases_are_equal():
 
 @pytest.mark.parametrize("outputs", [0, 1, 5])
 @pytest.mark.parametrize("law", [until(0), until(-1), since(1), until(0).scale(2)])
-def test_within_an_axis_a_map_is_its_table(outputs: int, law: AnySet):
+def test_within_an_axis_a_map_is_its_table(outputs, law):
     within = Within(AxisMap(1, (law,)), outputs, 4)
     table = Table(within.rows)
     assert len(within) == len(table) == outputs

@@ -38,7 +38,7 @@ def _units(report: FieldReport, name: str) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_pull_agrees_with_gradients_and_the_closed_form_with_both_inside(part: int) -> None:
+def test_pull_agrees_with_gradients_and_the_closed_form_with_both_inside(part):
     """For sampled units of every value of 4 × 130 networks, channels apart for one of them."""
 
     @settings(

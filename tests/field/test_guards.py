@@ -26,7 +26,7 @@ def _report(function) -> FieldReport:
     return receptive_fields(Op(function).eval(), torch.empty(1, 2, 12))
 
 
-def test_a_mean_over_crops_reads_the_crops_and_not_the_whole_axis() -> None:
+def test_a_mean_over_crops_reads_the_crops_and_not_the_whole_axis():
     report = _report(lambda y: torch.cat([y[..., :3], y[..., 9:]], 2).mean(2, keepdim=True))
     row = report.rows[-1]
     assert (row.exact, row.full, row.at_this_size) == (True, (False,), True)
@@ -36,7 +36,7 @@ def test_a_mean_over_crops_reads_the_crops_and_not_the_whole_axis() -> None:
         row.name, (0,)).mask).all()  # fmt: skip
 
 
-def test_a_padded_channel_sees_nothing_and_does_not_spread_into_space() -> None:
+def test_a_padded_channel_sees_nothing_and_does_not_spread_into_space():
     """Zeros between the samples, made by padding a new dimension: as transposed convolutions."""
 
     def spread(y: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def test_a_padded_channel_sees_nothing_and_does_not_spread_into_space() -> None:
     assert [axis.map(unit).count for unit in (12, 13, 14, 15)] == [3, 0, 0, 3]
 
 
-def test_interleaved_branches_have_a_period_of_two() -> None:
+def test_interleaved_branches_have_a_period_of_two():
     report = _report(lambda y: torch.stack([y, F.max_pool1d(y, 3, 1, 1)], -1).flatten(2))
     (axis,) = report.rows[-1].axes
     assert (axis.period, axis.extent, report.rows[-1].at_this_size) == (2, 5, False)

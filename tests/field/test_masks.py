@@ -61,7 +61,7 @@ def derivative(model: nn.Module, example: Tensor, position: int) -> np.ndarray:
 
 @pytest.mark.parametrize("mask", [PAST, NEAR], ids=["past", "near"])
 @pytest.mark.parametrize("how", HOWS)
-def test_four_answers_agree_on_what_a_hand_written_mask_hides(how: str, mask: Tensor) -> None:
+def test_four_answers_agree_on_what_a_hand_written_mask_hides(how, mask):
     torch.manual_seed(0)
     model = Attention(mask, how).double().eval()
     example = torch.zeros(1, 2, LENGTH, dtype=torch.float64)
@@ -80,13 +80,13 @@ def test_four_answers_agree_on_what_a_hand_written_mask_hides(how: str, mask: Te
         np.testing.assert_array_equal(seen.mask(), derivative(model, example, position))
 
 
-def test_the_row_of_masked_attention_is_exact_at_this_size_and_not_full() -> None:
+def test_the_row_of_masked_attention_is_exact_at_this_size_and_not_full():
     report = receptive_fields(Attention(NEAR, "filled").eval(), torch.zeros(1, 2, LENGTH))
     row = report.rows[-1]
     assert (row.exact, row.at_this_size, row.full, row.extent) == (True, True, (False,), (5,))
 
 
-def test_a_finite_mask_hides_nothing_and_marks_nothing() -> None:
+def test_a_finite_mask_hides_nothing_and_marks_nothing():
     """Swin adds −100: the weights are small, not zero, so all is seen."""
 
     class Finite(Attention):
@@ -102,7 +102,7 @@ def test_a_finite_mask_hides_nothing_and_marks_nothing() -> None:
     assert probe.field(None, (0,), dims=(1,)).mask.all()
 
 
-def test_a_mask_over_two_summed_dimensions_is_a_bound_and_says_so() -> None:
+def test_a_mask_over_two_summed_dimensions_is_a_bound_and_says_so():
     class Both(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             weights = x[:, :1, :1].expand(x.shape).tril()
@@ -138,7 +138,7 @@ def _random(tokens: int, share: float) -> Tensor:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
-def test_an_arbitrary_mask_is_exact_for_every_token(share: float) -> None:
+def test_an_arbitrary_mask_is_exact_for_every_token(share):
     report = receptive_fields(Blocks(_random(40, share)).eval(), (1, 1, 40))
     probe, name = GradientProbe.of_graph(report.graph), report.graph.outputs[0]
     assert report.find(name).exact
@@ -152,8 +152,8 @@ def test_an_arbitrary_mask_is_exact_for_every_token(share: float) -> None:
 
 @pytest.mark.parametrize("share", [0.02, 0.2])
 def test_an_arbitrary_mask_over_an_image_is_a_bound_of_all_and_exact_for_the_middle(
-    share: float,
-) -> None:
+    share,
+):
     report = receptive_fields(Blocks(_random(100, share), image=True).eval(), (1, 1, 20, 20))
     name = report.graph.outputs[0]
     measured = GradientProbe.of_graph(report.graph).field(name, (50,), dims=(1,))
@@ -166,7 +166,7 @@ def test_an_arbitrary_mask_over_an_image_is_a_bound_of_all_and_exact_for_the_mid
 
 
 @pytest.mark.parametrize("image", [False, True])
-def test_what_is_kept_of_a_mask_grows_with_the_tokens_and_not_with_their_pairs(image: bool) -> None:
+def test_what_is_kept_of_a_mask_grows_with_the_tokens_and_not_with_their_pairs(image):
     tokens = 144
     shape = (1, 1, 24, 24) if image else (1, 1, tokens)
     report = receptive_fields(Blocks(_random(tokens, 0.2), image=image).eval(), shape)

@@ -140,7 +140,7 @@ def _speaks_for_all(report: FieldReport, row: Row) -> None:
 
 
 @pytest.mark.parametrize("kind", LINES)
-def test_along_a_line_every_unit_sees_what_its_part_of_the_row_says(kind: str) -> None:
+def test_along_a_line_every_unit_sees_what_its_part_of_the_row_says(kind):
     report = _report(LINES[kind], (1, 1, 24))
     row = report.find(report.graph.outputs[0])
     assert row.exact
@@ -149,7 +149,7 @@ def test_along_a_line_every_unit_sees_what_its_part_of_the_row_says(kind: str) -
 
 
 @pytest.mark.parametrize("kind", PLANES)
-def test_of_flattened_planes_every_unit_sees_what_its_part_of_the_row_says(kind: str) -> None:
+def test_of_flattened_planes_every_unit_sees_what_its_part_of_the_row_says(kind):
     report = _report(PLANES[kind], (1, 1, 16, 16))
     row = report.find(report.graph.outputs[0])
     assert row.exact
@@ -157,7 +157,7 @@ def test_of_flattened_planes_every_unit_sees_what_its_part_of_the_row_says(kind:
     _speaks_for_all(report, row)
 
 
-def test_a_concatenation_has_a_range_of_extents_and_neither_stride_nor_start() -> None:
+def test_a_concatenation_has_a_range_of_extents_and_neither_stride_nor_start():
     report = _report(LINES["a concatenation"], (1, 1, 24))
     (axis,) = report.rows[-1].axes
     assert (axis.extent, axis.least, axis.stride, axis.start) == (7, 3, None, None)
@@ -167,7 +167,7 @@ def test_a_concatenation_has_a_range_of_extents_and_neither_stride_nor_start() -
     assert [piece.axes[0].start for piece in report.rows[-1].pieces] == [-1, -3]
 
 
-def test_of_flattened_levels_every_stride_is_that_of_rows_and_columns() -> None:
+def test_of_flattened_levels_every_stride_is_that_of_rows_and_columns():
     row = _report(PLANES["two levels of a head"], (1, 1, 16, 16)).rows[-1]
     assert [[axis.stride for axis in piece.axes] for piece in row.pieces] == [[2, 2], [4, 4]]
     tokens = _report(PLANES["a class token before the others"], (1, 1, 16, 16)).rows[-1]
@@ -178,14 +178,14 @@ def test_of_flattened_levels_every_stride_is_that_of_rows_and_columns() -> None:
     assert [[axis.stride for axis in piece.axes] for piece in anchored.pieces] == [[2, 2], [4, 4]]
 
 
-def test_an_axis_along_which_all_units_are_alike_keeps_its_stride_and_start() -> None:
+def test_an_axis_along_which_all_units_are_alike_keeps_its_stride_and_start():
     report = _report(lambda x, a, b: torch.cat([a, a.flip(2)], 2), (1, 1, 16, 16))
     rows, columns = report.rows[-1].axes
     assert (rows.stride, rows.start) == (None, None)
     assert (columns.stride, columns.start, columns.map) == (2, -1, report.find("three").axes[1].map)
 
 
-def test_a_frame_of_zeros_is_one_kind_of_units_in_two_rectangles() -> None:
+def test_a_frame_of_zeros_is_one_kind_of_units_in_two_rectangles():
     def framed(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
         out = torch.zeros(1, 1, 8, 8)
         out[..., 2:6, 2:6] = a[..., 2:6, 2:6]
@@ -198,13 +198,13 @@ def test_a_frame_of_zeros_is_one_kind_of_units_in_two_rectangles() -> None:
     assert sum(side[0].count * side[1].count for side in (p.units for p in row.pieces)) == 64
 
 
-def test_units_that_see_everything_beside_others_are_told_apart() -> None:
+def test_units_that_see_everything_beside_others_are_told_apart():
     row = _report(lambda x, a, b: torch.cat([a, x.mean(2, keepdim=True)], 2), (1, 1, 24)).rows[-1]
     assert (row.axes[0].full, row.axes[0].extent, row.axes[0].least) == (True, None, 3)
     assert [piece.axes[0].full for piece in row.pieces] == [False, True]
 
 
-def test_units_of_very_many_kinds_have_a_range_alone() -> None:
+def test_units_of_very_many_kinds_have_a_range_alone():
     """More than 64 kinds along a line are listed, unit by unit."""
 
     def mixed(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ def test_units_of_very_many_kinds_have_a_range_alone() -> None:
     _agrees(report, row)
 
 
-def test_where_no_form_is_short_the_row_says_of_which_unit_it_speaks() -> None:
+def test_where_no_form_is_short_the_row_says_of_which_unit_it_speaks():
     """Twelve pixels on a diagonal cut a plane into 169 parts: only the middle one is described."""
 
     def diagonal(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -236,7 +236,7 @@ def test_where_no_form_is_short_the_row_says_of_which_unit_it_speaks() -> None:
     assert report[row.name].at(6, 6).count == 9
 
 
-def test_a_unit_that_was_pulled_is_named() -> None:
+def test_a_unit_that_was_pulled_is_named():
     """Tokens mixed along a diagonal have no closed form: the row is that of the middle one."""
 
     def diagonal(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -247,7 +247,7 @@ def test_a_unit_that_was_pulled_is_named() -> None:
     assert row.of_unit == (32,)
 
 
-def test_a_recurrent_row_sees_all_of_the_past_at_any_size() -> None:
+def test_a_recurrent_row_sees_all_of_the_past_at_any_size():
     model = nn.LSTM(1, 2, batch_first=True)
     rows = [
         receptive_fields(model.eval(), (1, size, 1), axes=(1,)).find("lstm[0]") for size in (8, 30)
@@ -260,7 +260,7 @@ def test_a_recurrent_row_sees_all_of_the_past_at_any_size() -> None:
     assert rows[0].axes[0].map == rows[1].axes[0].map
 
 
-def test_all_of_the_past_at_two_strides_has_no_one_map() -> None:
+def test_all_of_the_past_at_two_strides_has_no_one_map():
     row = _report(lambda x, a, b: a[..., :12].cumsum(2) + b, (1, 1, 24)).rows[-1]
     (axis,) = row.axes
     assert (axis.past, axis.future, axis.full) == (True, False, False)
@@ -288,7 +288,7 @@ def test_a_value_whose_units_differ_on_local_paths_alone_does_not_depend_on_the_
     assert report["cat"].row.at_this_size is True
 
 
-def test_units_that_see_nothing_are_among_those_of_a_row() -> None:
+def test_units_that_see_nothing_are_among_those_of_a_row():
     """What is written over by a mask, every other time, leaves a row of units without a field."""
 
     class Masked(nn.Module):

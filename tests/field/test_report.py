@@ -29,7 +29,7 @@ def report() -> FieldReport:
     return receptive_fields(model.eval(), (1, 1, 8, 8))
 
 
-def test_a_report_holds_its_rows_and_knows_their_names_and_modules(report: FieldReport) -> None:
+def test_a_report_holds_its_rows_and_knows_their_names_and_modules(report):
     assert list(report) == list(report.rows)
     assert len(report) == 3
     assert all(row in report for row in report)
@@ -39,20 +39,20 @@ def test_a_report_holds_its_rows_and_knows_their_names_and_modules(report: Field
 
 
 def test_a_value_that_does_not_depend_on_the_source_is_not_in_the_report(
-    report: FieldReport,
-) -> None:
+    report,
+):
     later = receptive_fields(report.graph, wrt="1")
     assert "0" not in later
     assert "1" in later
 
 
-def test_a_row_is_asked_for_by_a_name(report: FieldReport) -> None:
+def test_a_row_is_asked_for_by_a_name(report):
     with pytest.raises(UsageError, match="A value is asked for by its name, not by 3"):
         report[3]
 
 
 @pytest.mark.parametrize("index", [np.int64(3), np.uint8(3), torch.tensor(3)])
-def test_a_unit_is_named_by_integers_of_any_type(report: FieldReport, index) -> None:
+def test_a_unit_is_named_by_integers_of_any_type(report, index):
     found = report["0"].at(index, 3, channel=np.int64(1))
     assert found == report["0"].at(3, 3, channel=1)
     assert type(found.unit[0]) is int
@@ -69,7 +69,7 @@ def test_a_unit_is_named_by_integers_of_any_type(report: FieldReport, index) -> 
         ((3,), "'0' has 6x6 units; name one by 2 indices, not 1."),
     ],
 )
-def test_what_names_no_unit_is_refused_with_the_reason(report, unit, message: str) -> None:
+def test_what_names_no_unit_is_refused_with_the_reason(report, unit, message):
     with pytest.raises(UsageError) as caught:
         report["0"].at(*unit)
     assert message in str(caught.value)
@@ -85,7 +85,7 @@ def test_what_names_no_unit_is_refused_with_the_reason(report, unit, message: st
         lambda x: x[:, :, :0].reshape(1, -1),
     ],
 )
-def test_a_value_without_elements_and_what_is_made_of_it_sees_nothing(function) -> None:
+def test_a_value_without_elements_and_what_is_made_of_it_sees_nothing(function):
     report = receptive_fields(Op(function), (1, 2, 8))
     name = report.graph.outputs[0]
     assert report.find(name).extent == (0,)
@@ -94,7 +94,7 @@ def test_a_value_without_elements_and_what_is_made_of_it_sees_nothing(function) 
         assert report[name].at(*unit).count == 0
 
 
-def test_a_layer_is_saturated_only_where_all_its_units_saw_everything() -> None:
+def test_a_layer_is_saturated_only_where_all_its_units_saw_everything():
     model = Op(lambda x: torch.cat([x, x.mean(2, keepdim=True)], 2))
     layers = nn.Sequential(model, nn.Conv1d(2, 2, 3))
     assert unproductive(receptive_fields(layers.eval(), (1, 2, 8))).saturated == ()

@@ -81,7 +81,7 @@ def example(name: str, steps: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_the_scans_compute_what_they_say() -> None:
+def test_the_scans_compute_what_they_say():
     x = example("Blelloch", 16)
     sums = x.cumsum(-1)
     torch.testing.assert_close(SCANS["Brent-Kung"](x), sums)
@@ -94,15 +94,13 @@ def test_the_scans_compute_what_they_say() -> None:
 
 
 @pytest.mark.parametrize("name", SCANS)
-def test_every_step_of_a_scan_written_in_place_sees_what_derivatives_see(name: str) -> None:
+def test_every_step_of_a_scan_written_in_place_sees_what_derivatives_see(name):
     assert check_field(SCANS[name], example(name, 16)).verdict == "exact"
 
 
 @pytest.mark.parametrize("steps", [64, 512])
 @pytest.mark.parametrize("name", SCANS)
-def test_a_scan_costs_a_few_calls_per_pair_of_levels_and_a_row_per_step(
-    name: str, steps: int
-) -> None:
+def test_a_scan_costs_a_few_calls_per_pair_of_levels_and_a_row_per_step(name, steps):
     x = example(name, steps)
     graph = capture(SCANS[name], x)
     assert len(graph.nodes) <= 30 * log2(steps) ** 2

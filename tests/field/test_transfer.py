@@ -47,7 +47,7 @@ def resampled(x: Tensor, *factors: float) -> Tensor:
     ],
     ids=["rows cut", "windows cut", "some tokens", "tokens in a row", "long", "longer"],
 )
-def test_every_unit_sees_what_its_gradient_reaches(function, shape: tuple[int, ...]) -> None:
+def test_every_unit_sees_what_its_gradient_reaches(function, shape):
     """Reshapes across rows, pairs of rows and columns, and periods longer than the axis."""
     found = report(function, *shape)
     row = found.rows[-1]
@@ -59,7 +59,7 @@ def test_every_unit_sees_what_its_gradient_reaches(function, shape: tuple[int, .
         assert (found[row.name].at(*index).mask() == probe.field(row.name, index).mask).all()
 
 
-def test_of_some_tokens_the_rows_are_told_and_the_columns_are_all() -> None:
+def test_of_some_tokens_the_rows_are_told_and_the_columns_are_all():
     """A mean over the first two rows, read as one line."""
     found = report(lambda x: x.flatten(2)[..., :12].mean(2, keepdim=True), 1, 1, 4, 6)
     row = found.rows[-1]
@@ -68,7 +68,7 @@ def test_of_some_tokens_the_rows_are_told_and_the_columns_are_all() -> None:
     assert row.axes[0].map(0) == IndexSet.range(0, 2)
 
 
-def test_a_window_that_is_read_by_the_data_is_a_bound_and_says_why() -> None:
+def test_a_window_that_is_read_by_the_data_is_a_bound_and_says_why():
     """Which element of its window is read is not known, and the window is."""
 
     def picked(x: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def test_a_window_that_is_read_by_the_data_is_a_bound_and_says_why() -> None:
     assert row.why == "gather with indices that depend on the data"
 
 
-def test_a_few_hundred_rectangles_are_told_one_by_one() -> None:
+def test_a_few_hundred_rectangles_are_told_one_by_one():
     class Rectangles(nn.Module):
         """From wide and low to narrow and high: no rectangle covers another one."""
 

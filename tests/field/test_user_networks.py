@@ -39,7 +39,7 @@ def _units(report: FieldReport, name: str) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("network", EXACT, ids=lambda network: network.__name__)
-def test_every_value_has_the_field_that_gradients_find(network: type[nn.Module]) -> None:
+def test_every_value_has_the_field_that_gradients_find(network):
     _, report = _report(network)
     probe = GradientProbe.of_graph(report.graph)
     for row in report.rows:
@@ -52,7 +52,7 @@ def test_every_value_has_the_field_that_gradients_find(network: type[nn.Module])
 
 
 @pytest.mark.parametrize("network", EXACT, ids=lambda network: network.__name__)
-def test_the_closed_form_of_the_middle_unit_is_what_it_sees(network: type[nn.Module]) -> None:
+def test_the_closed_form_of_the_middle_unit_is_what_it_sees(network):
     """Cut off at the border of the input; none of these networks folds padding back into it."""
     _, report = _report(network)
     for row in report.rows:
@@ -72,7 +72,7 @@ def _cut_off(report: FieldReport, products: tuple[Sides, ...]) -> Region:
 
 
 @pytest.mark.parametrize("network", EXACT, ids=lambda network: network.__name__)
-def test_nan_finds_the_ends_of_the_field_in_the_unmodified_model(network: type[nn.Module]) -> None:
+def test_nan_finds_the_ends_of_the_field_in_the_unmodified_model(network):
     model, report = _report(network)
     name = report.graph.outputs[0]
     unit = _middle(report, name)
@@ -82,7 +82,7 @@ def test_nan_finds_the_ends_of_the_field_in_the_unmodified_model(network: type[n
 
 
 @pytest.mark.parametrize("network", DATA_DEPENDENT, ids=lambda network: network.__name__)
-def test_what_looks_where_data_says_is_a_bound_with_a_reason(network: type[nn.Module]) -> None:
+def test_what_looks_where_data_says_is_a_bound_with_a_reason(network):
     _, report = _report(network)
     row = report.rows[-1]
     assert not row.exact
@@ -103,9 +103,7 @@ def test_what_looks_where_data_says_is_a_bound_with_a_reason(network: type[nn.Mo
         (user_networks.AxialAttention, [1, None], [1, None]),
     ],
 )
-def test_their_fields_have_a_form_that_does_not_depend_on_the_input_size(
-    network: type[nn.Module], extent: list[int | None], stride: list[float | None]
-) -> None:
+def test_their_fields_have_a_form_that_does_not_depend_on_the_input_size(network, extent, stride):
     _, report = _report(network)
     row = report.rows[-1]
     assert (list(row.extent), list(row.stride)) == (extent, stride)

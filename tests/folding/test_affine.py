@@ -129,9 +129,7 @@ CHANNELS = [(4, 8), (4, 4), (8, 4)]
 @pytest.mark.parametrize("channels", CHANNELS, ids=["widening", "square", "narrowing"])
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
 @pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no bias"])
-def test_batchnorm_after_a_convolution_folds_exactly(
-    geometry: Geometry, channels: tuple[int, int], with_bias: bool
-) -> None:
+def test_batchnorm_after_a_convolution_folds_exactly(geometry, channels, with_bias):
     rng = np.random.default_rng(0)
     before, after = channels
     x = rationals(rng, before, *SIZES[geometry.rank])
@@ -164,9 +162,7 @@ UNPADDED = {
 @pytest.mark.parametrize("channels", CHANNELS, ids=["widening", "square", "narrowing"])
 @pytest.mark.parametrize("geometry", UNPADDED.values(), ids=UNPADDED)
 @pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no bias"])
-def test_an_affine_before_an_unpadded_convolution_folds_exactly(
-    geometry: Geometry, channels: tuple[int, int], with_bias: bool
-) -> None:
+def test_an_affine_before_an_unpadded_convolution_folds_exactly(geometry, channels, with_bias):
     rng = np.random.default_rng(1)
     before, after = channels
     x = rationals(rng, before, *(size + 2 for size in SIZES[geometry.rank]))
@@ -185,7 +181,7 @@ def test_an_affine_before_an_unpadded_convolution_folds_exactly(
 @pytest.mark.parametrize(
     "geometry", [g for g in GEOMETRIES.values() if any(g.padding)], ids=lambda g: str(g.kernel)
 )
-def test_a_scale_alone_moves_through_zero_padding(geometry: Geometry) -> None:
+def test_a_scale_alone_moves_through_zero_padding(geometry):
     rng = np.random.default_rng(2)
     x = rationals(rng, 4, *SIZES[geometry.rank])
     weight, scale = weights(rng, geometry, 4, 4), rationals(rng, 4)
@@ -200,7 +196,7 @@ def test_a_scale_alone_moves_through_zero_padding(geometry: Geometry) -> None:
 
 
 @pytest.mark.parametrize("transposed", [False, True], ids=["linear", "matrix on the right"])
-def test_a_linear_layer_is_a_convolution_without_axes(transposed: bool) -> None:
+def test_a_linear_layer_is_a_convolution_without_axes(transposed):
     rng = np.random.default_rng(3)
     x, bias = rationals(rng, 3), rationals(rng, 5)
     weight = rationals(rng, 3, 5) if transposed else rationals(rng, 5, 3)
@@ -216,7 +212,7 @@ def test_a_linear_layer_is_a_convolution_without_axes(transposed: bool) -> None:
     assert (apply(x, *folded_before) == apply(before[0] * x + before[1], weight, bias)).all()
 
 
-def test_two_affines_fold_one_after_the_other() -> None:
+def test_two_affines_fold_one_after_the_other():
     rng = np.random.default_rng(4)
     weight, bias = rationals(rng, 4, 3, 2), rationals(rng, 4)
     first, second = rationals(rng, 2, 4), rationals(rng, 2, 4)
@@ -231,7 +227,7 @@ def test_two_affines_fold_one_after_the_other() -> None:
 # -------------------------------------------------------------------------------- BatchNorm
 
 
-def test_the_affine_of_batchnorm_is_its_definition() -> None:
+def test_the_affine_of_batchnorm_is_its_definition():
     rng = np.random.default_rng(5)
     gamma, beta, mean, z = (rationals(rng, 7) for _ in range(4))
     sigma = rationals(rng, 7, least=1)
@@ -239,19 +235,19 @@ def test_the_affine_of_batchnorm_is_its_definition() -> None:
     assert (scale * z + shift == gamma * (z - mean) / sigma + beta).all()
 
 
-def test_without_learned_parameters_gamma_is_one_and_beta_zero() -> None:
+def test_without_learned_parameters_gamma_is_one_and_beta_zero():
     mean, var = np.array([3.0, -1.0]), np.array([3.0, 8.0])
     scale, shift = batchnorm_affine(None, None, mean, var, 1.0)
     assert (scale.tolist(), shift.tolist()) == ([0.5, 1 / 3], [-1.5, 1 / 3])
 
 
-def test_an_irrational_sigma_is_refused_in_exact_arithmetic() -> None:
+def test_an_irrational_sigma_is_refused_in_exact_arithmetic():
     two = np.array([Fraction(2)])
     with pytest.raises(UsageError, match="eps = 2 has no rational square root; choose a square"):
         batchnorm_affine(two, two, two, two, Fraction(0))
 
 
-def test_numbers_that_are_not_rational_may_stand_in_an_object_array() -> None:
+def test_numbers_that_are_not_rational_may_stand_in_an_object_array():
     one = np.array([1.0], dtype=object)
     assert batchnorm_affine(one, one, one, np.array([3.0], dtype=object), 1.0)[0] == 0.5
 
@@ -259,7 +255,7 @@ def test_numbers_that_are_not_rational_may_stand_in_an_object_array() -> None:
 # ------------------------------------------------------------------------- floats and torch
 
 
-def test_large_mean_and_bias_cancel_in_float64() -> None:
+def test_large_mean_and_bias_cancel_in_float64():
     """mean = bias = 1e4 with variance 1e-3: the folded bias is α + Γb = β + Γ (b − μ)."""
     mean = bias = np.array([1e4])
     scale, shift = batchnorm_affine(np.ones(1), np.ones(1), mean, np.array([1e-3]), 0.0)
@@ -289,7 +285,7 @@ def torch_cases(draw: st.DrawFn) -> tuple[Geometry, int, int, int]:
 
 @settings(max_examples=60)
 @given(torch_cases())
-def test_torch_tensors_fold_like_arrays(case: tuple[Geometry, int, int, int]) -> None:
+def test_torch_tensors_fold_like_arrays(case):
     geometry, before, after, seed = case
     generator = torch.Generator().manual_seed(seed)
 
@@ -330,7 +326,7 @@ def torch_convolution(geometry: Geometry) -> Callable[..., torch.Tensor]:
 # -------------------------------------------------------------------------------- refusals
 
 
-def test_a_scale_of_other_channels_is_refused_with_both_numbers() -> None:
+def test_a_scale_of_other_channels_is_refused_with_both_numbers():
     message = r"The scale has shape \(3,\), but a weight of shape \(4, 2, 3\) makes 4 channels"
     with pytest.raises(UsageError, match=message):
         fold_affine(np.ones((4, 2, 3)), None, np.ones(3), np.ones(4))
@@ -344,11 +340,11 @@ def test_a_scale_of_other_channels_is_refused_with_both_numbers() -> None:
         fold_affine_before(np.ones((4, 2, 3)), None, np.ones(4), np.ones(2))
 
 
-def test_the_channels_of_grouped_weights_are_counted_over_all_groups() -> None:
+def test_the_channels_of_grouped_weights_are_counted_over_all_groups():
     with pytest.raises(UsageError, match=r"makes 6 channels; .* check groups and transposed"):
         fold_affine(np.ones((4, 3, 5)), None, np.ones(3), np.ones(3), groups=2, transposed=True)
 
 
-def test_groups_that_do_not_divide_the_rows_are_refused() -> None:
+def test_groups_that_do_not_divide_the_rows_are_refused():
     with pytest.raises(UsageError, match="3 groups do not divide the 4 rows"):
         fold_affine(np.ones((4, 3, 5)), None, np.ones(4), np.ones(4), groups=3)

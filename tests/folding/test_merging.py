@@ -103,7 +103,7 @@ PAIRS: dict[str, tuple[nn.Module, nn.Module, Tensor]] = {
 
 @pytest.mark.parametrize("allow_graph", [False, True], ids=["modules", "graph"])
 @pytest.mark.parametrize("name", PAIRS)
-def test_a_branch_merges(name: str, allow_graph: bool) -> None:
+def test_a_branch_merges(name, allow_graph):
     big, small, example = PAIRS[name]
     found = folded(pair(big, small), example, allow_graph=allow_graph)
     assert merges(found) == {"small": "big"}
@@ -111,12 +111,12 @@ def test_a_branch_merges(name: str, allow_graph: bool) -> None:
     assert found.report.parameters_saved == sum(one.numel() for one in small.parameters())
 
 
-def test_a_subtracted_branch_merges_with_the_other_sign() -> None:
+def test_a_subtracted_branch_merges_with_the_other_sign():
     for combine in (torch.sub, lambda big, small: small - big):
         assert merges(folded(pair(conv(padding=1), conv(1), combine))) == {"small": "big"}
 
 
-def test_a_subtracted_convolution_takes_what_it_is_subtracted_from() -> None:
+def test_a_subtracted_convolution_takes_what_it_is_subtracted_from():
     model = Net(lambda net, x: (x.sin() - net.big(x.sin())).relu(), big=conv(padding=1))
     assert ops(folded(model, allow_graph=True).model)["sub"] == 1
     model = Net(lambda net, x: ((y := x.sin()) - net.big(y)).relu(), big=conv(padding=1))
@@ -137,9 +137,7 @@ def equally_long(draw: st.DrawFn) -> list[tuple[int, int, int]]:
 
 @given(equally_long(), st.tuples(*[st.sampled_from([1, 2, 4])] * 2), st.integers(1, 2))
 @settings(max_examples=60, deadline=None)
-def test_whatever_the_kernels_the_function_stays(
-    windows: list[tuple[int, int, int]], groups: tuple[int, int], stride: int
-) -> None:
+def test_whatever_the_kernels_the_function_stays(windows, groups, stride):
     one, two = (
         nn.Conv1d(4, 4, k, stride=stride, padding=p, dilation=d, groups=g)
         for (k, d, p), g in zip(windows, groups, strict=True)
@@ -163,19 +161,19 @@ APART = {
 
 
 @pytest.mark.parametrize("name", APART)
-def test_a_branch_stays_apart(name: str) -> None:
+def test_a_branch_stays_apart(name):
     big, small, words = APART[name]
     found = folded(pair(big, small), allow_graph=True)
     assert merges(found) == ({} if words is None else {"small": None})
     assert words is None or words in reasons(found)["small"]
 
 
-def test_branches_of_different_values_stay_apart() -> None:
+def test_branches_of_different_values_stay_apart():
     model = Net(lambda net, x: net.big(x) + net.small(x.cos()), big=conv(padding=1), small=conv(1))
     assert merges(folded(model, allow_graph=True)) == {}
 
 
-def test_a_branch_that_is_read_elsewhere_stays_apart() -> None:
+def test_a_branch_that_is_read_elsewhere_stays_apart():
     model = Net(
         lambda net, x: net.big(x) + (y := net.small(x)) + y.abs(),
         big=conv(padding=1),
@@ -184,7 +182,7 @@ def test_a_branch_that_is_read_elsewhere_stays_apart() -> None:
     assert merges(folded(model, allow_graph=True)) == {}
 
 
-def test_a_convolution_that_runs_elsewhere_takes_no_branch() -> None:
+def test_a_convolution_that_runs_elsewhere_takes_no_branch():
     model = Net(
         lambda net, x: (net.big(x) + net.small(x)).relu() + net.big(x.cos()),
         big=conv(padding=1),
@@ -193,7 +191,7 @@ def test_a_convolution_that_runs_elsewhere_takes_no_branch() -> None:
     assert "'big' runs 2 times" in reasons(folded(model))["small"]
 
 
-def test_a_weight_that_is_read_elsewhere_stays() -> None:
+def test_a_weight_that_is_read_elsewhere_stays():
     model = Net(
         lambda net, x: (net.big(x) + net.small(x)).relu() + net.lone(x).mul(net.small.weight.sum()),
         big=conv(padding=1),
@@ -205,7 +203,7 @@ def test_a_weight_that_is_read_elsewhere_stays() -> None:
     assert found.report.verify.passed
 
 
-def test_merging_can_be_left_out() -> None:
+def test_merging_can_be_left_out():
     found = folded(pair(norm(conv(padding=1)), conv(1)), merge=False)
     assert merges(found) == {}
     assert found.report.folded == 1
@@ -229,7 +227,7 @@ def rep_vgg(
     return nn.Sequential(conv(), block)
 
 
-def test_a_block_that_only_adds_is_one_convolution_and_what_follows() -> None:
+def test_a_block_that_only_adds_is_one_convolution_and_what_follows():
     found = folded(rep_vgg())
     assert ops(found.model) == {"conv": 2, "relu": 1}
     assert list(found.model.state_dict()) == [
@@ -240,14 +238,14 @@ def test_a_block_that_only_adds_is_one_convolution_and_what_follows() -> None:
     assert found.report.folded == found.report.exact_possible == 5
 
 
-def test_what_follows_may_branch_inside() -> None:
+def test_what_follows_may_branch_inside():
     gate = Block(lambda net, x: x * net.fc(x.mean((2, 3), keepdim=True)).sigmoid(), fc=conv(1))
     found = folded(rep_vgg(lambda net, y: net.act(net.gate(y)), gate=gate))
     assert list(dict(found.model[1].named_children())) == ["big", "gate", "act"]
     assert type(found.model[1].gate) is Block
 
 
-def test_blocks_merge_into_blocks_around_them() -> None:
+def test_blocks_merge_into_blocks_around_them():
     inner = rep_vgg(lambda net, y: y)[1]
     outer = Block(lambda net, x: x + net.scale(net.inner(x) - net.norm(x)), inner=inner, norm=bn(),
                   scale=norm(conv(1, groups=4)))  # fmt: skip
@@ -268,8 +266,8 @@ def test_blocks_merge_into_blocks_around_them() -> None:
     ],
 )
 def test_a_forward_that_does_more_stays_and_a_branch_gives_zeros(
-    tail: Callable[..., Tensor],
-) -> None:
+    tail,
+):
     found = folded(rep_vgg(tail))
     block = found.model[1]
     assert type(block) is Block
@@ -281,7 +279,7 @@ def test_a_forward_that_does_more_stays_and_a_branch_gives_zeros(
     assert again.report.folded == again.report.exact_possible == found.report.exact_possible
 
 
-def test_watched_branches_keep_their_modules() -> None:
+def test_watched_branches_keep_their_modules():
     model, seen = rep_vgg(), []
     model[1].small.register_forward_hook(lambda module, args, out: seen.append(out.shape))
     found = folded(model)
@@ -291,7 +289,7 @@ def test_watched_branches_keep_their_modules() -> None:
     assert seen == [(2, 4, 7, 6)]
 
 
-def test_zeros_that_are_written_to_have_memory() -> None:
+def test_zeros_that_are_written_to_have_memory():
     def run(net: Net, x: Tensor) -> Tensor:
         y = net.small(x)
         y += net.big(x)
@@ -301,7 +299,7 @@ def test_zeros_that_are_written_to_have_memory() -> None:
     assert found.model.small.dense
 
 
-def test_zeros_that_are_written_to_behind_a_batchnorm_have_memory() -> None:
+def test_zeros_that_are_written_to_behind_a_batchnorm_have_memory():
     def run(net: Net, x: Tensor) -> Tensor:
         y = net.drop(net.small(x))
         y += net.big(x)
@@ -311,7 +309,7 @@ def test_zeros_that_are_written_to_behind_a_batchnorm_have_memory() -> None:
     assert found.model.small[0].dense
 
 
-def test_what_a_graph_module_could_do_is_counted_with_all_that_follows() -> None:
+def test_what_a_graph_module_could_do_is_counted_with_all_that_follows():
     def run(net: Net, x: Tensor) -> Tensor:
         return (net.big(x) * net.scale(x).new_full((4, 1, 1), 2.0) + net.small(x)).relu()
 
@@ -321,7 +319,7 @@ def test_what_a_graph_module_could_do_is_counted_with_all_that_follows() -> None
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_zeros_have_the_shape_of_the_branch(name: str) -> None:
+def test_zeros_have_the_shape_of_the_branch(name):
     _, small, example = PAIRS[name]
     big = PAIRS[name][0]
     found = folded(pair(big, small), example)
@@ -329,7 +327,7 @@ def test_zeros_have_the_shape_of_the_branch(name: str) -> None:
     assert not found.model.small(example).any()
 
 
-def test_a_conv_with_a_computed_weight_takes_and_is_taken() -> None:
+def test_a_conv_with_a_computed_weight_takes_and_is_taken():
     one, two = (nn.utils.parametrizations.weight_norm(conv(k, padding=k // 2)) for k in (3, 1))
     found = folded(pair(one, two))
     assert merges(found) == {"small": "big"}
@@ -339,7 +337,7 @@ def test_a_conv_with_a_computed_weight_takes_and_is_taken() -> None:
 # --------------------------------------------------------------------------------- the checks
 
 
-def test_a_merge_that_makes_the_model_wrong_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merge_that_makes_the_model_wrong_is_undone(monkeypatch):
     rebuilt = running.rebuilt
 
     def spoiled(*given: Any) -> Any:
@@ -354,7 +352,7 @@ def test_a_merge_that_makes_the_model_wrong_is_undone(monkeypatch: pytest.Monkey
     assert "undone" in reasons(found)["small.0"]
 
 
-def test_a_sum_beyond_half_precision_is_refused() -> None:
+def test_a_sum_beyond_half_precision_is_refused():
     model = pair(conv(padding=1), conv(1)).eval()
     with torch.no_grad():
         for module, value in ((model.big, 4e4), (model.small, 4e4)):
@@ -364,7 +362,7 @@ def test_a_sum_beyond_half_precision_is_refused() -> None:
     assert "channel 0 of 'big' would reach 8e+04" in (report.items[0].because or "")
 
 
-def test_an_item_holds_the_error_of_the_merged_kernel() -> None:
+def test_an_item_holds_the_error_of_the_merged_kernel():
     model = rep_vgg().eval()
     items = fold(model, IMAGE.float()).report.items
     assert all(item.error is not None and 0 < item.error < 1e-6 for item in items)
@@ -372,9 +370,7 @@ def test_an_item_holds_the_error_of_the_merged_kernel() -> None:
 
 @pytest.mark.parametrize("tail", [lambda net, y: net.act(y), lambda net, y: net.act(y) * 2])
 @pytest.mark.parametrize("allow_graph", [False, True], ids=["modules", "graph"])
-def test_as_many_ops_are_saved_as_the_report_says(
-    tail: Callable[..., Tensor], allow_graph: bool
-) -> None:
+def test_as_many_ops_are_saved_as_the_report_says(tail, allow_graph):
     model = rep_vgg(tail)
     found = folded(model, allow_graph=allow_graph)
     before, after = (sum(ops(one).values()) for one in (model, found.model))

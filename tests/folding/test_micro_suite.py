@@ -105,7 +105,7 @@ def bitwise_equal(one: Tensor, two: Tensor) -> bool:
 
 @either_way
 @every_case
-def test_the_folded_model_computes_the_same(case: Case, allow_graph: bool) -> None:
+def test_the_folded_model_computes_the_same(case, allow_graph):
     seen = outcome(case, allow_graph)
     tolerance = case.tolerance if case.low is None else 4 * torch.finfo(case.low).eps
     wide = [tensor.double() for tensor in seen.found]
@@ -117,7 +117,7 @@ def test_the_folded_model_computes_the_same(case: Case, allow_graph: bool) -> No
 
 @either_way
 @every_case
-def test_the_verdicts_are_as_expected(case: Case, allow_graph: bool) -> None:
+def test_the_verdicts_are_as_expected(case, allow_graph):
     seen = outcome(case, allow_graph)
     verdicts = {**case.verdicts, **(case.with_graph if allow_graph else {})}
     for item in seen.result.report.items:
@@ -130,14 +130,14 @@ def test_the_verdicts_are_as_expected(case: Case, allow_graph: bool) -> None:
 
 @either_way
 @every_case
-def test_the_original_is_bitwise_unchanged(case: Case, allow_graph: bool) -> None:
+def test_the_original_is_bitwise_unchanged(case, allow_graph):
     seen = outcome(case, allow_graph)
     assert same(seen.before, snapshot(seen.model))
 
 
 @either_way
 @every_case
-def test_the_folded_model_shares_no_memory_with_the_original(case: Case, allow_graph: bool) -> None:
+def test_the_folded_model_shares_no_memory_with_the_original(case, allow_graph):
     seen = outcome(case, allow_graph)
     original = {tensor.data_ptr() for tensor in tensors_of(seen.model)}
     assert not original & {tensor.data_ptr() for tensor in tensors_of(seen.result.model)}
@@ -145,7 +145,7 @@ def test_the_folded_model_shares_no_memory_with_the_original(case: Case, allow_g
 
 @either_way
 @every_case
-def test_as_many_batchnorms_run_as_the_report_says(case: Case, allow_graph: bool) -> None:
+def test_as_many_batchnorms_run_as_the_report_says(case, allow_graph):
     seen = outcome(case, allow_graph)
     _, example = built(case)
     running = sum(node.op == "batch_norm" for node in capture(seen.result.model, example).nodes)
@@ -154,7 +154,7 @@ def test_as_many_batchnorms_run_as_the_report_says(case: Case, allow_graph: bool
 
 
 @pytest.mark.parametrize("case", FAILING, ids=lambda case: case.name)
-def test_what_cannot_be_captured_is_refused_in_a_sentence(case: Case) -> None:
+def test_what_cannot_be_captured_is_refused_in_a_sentence(case):
     model, example = built(case)
     with pytest.raises(FieldwiseError, match=case.error):
         fold(model, example)
@@ -163,7 +163,7 @@ def test_what_cannot_be_captured_is_refused_in_a_sentence(case: Case) -> None:
 @pytest.mark.parametrize(
     "case", [c for c in RUNNING if c.low in (None, torch.float32)], ids=lambda case: case.name
 )
-def test_folding_a_folded_model_finds_nothing_more(case: Case) -> None:
+def test_folding_a_folded_model_finds_nothing_more(case):
     seen = outcome(case, False)
     _, example = built(case)
     again = fold(seen.result.model, example).report

@@ -126,14 +126,14 @@ NO_LINES = {
 
 @pytest.mark.parametrize("name", BY_PLACE)
 @pytest.mark.parametrize("rises", [True, False])
-def test_what_picks_by_place_or_averages_takes_any_affine_op_past(name, rises) -> None:
+def test_what_picks_by_place_or_averages_takes_any_affine_op_past(name, rises):
     assert [
         one.folded for one in folded(BY_PLACE[name], rises=rises) if one.op == "batch_norm"
     ] == [True]
 
 
 @pytest.mark.parametrize("name", BY_ORDER)
-def test_what_picks_by_order_takes_positive_scales_past(name) -> None:
+def test_what_picks_by_order_takes_positive_scales_past(name):
     (item,) = folded(BY_ORDER[name])
     assert item.folded
     (item,) = folded(BY_ORDER[name], rises=False)
@@ -141,7 +141,7 @@ def test_what_picks_by_order_takes_positive_scales_past(name) -> None:
 
 
 @pytest.mark.parametrize("name", ["cumsum", "sum", "tril"])
-def test_what_sums_takes_a_scale_past_and_no_shift(name) -> None:
+def test_what_sums_takes_a_scale_past_and_no_shift(name):
     def summed(y: Tensor) -> Tensor:
         return {"cumsum": y.cumsum(2), "sum": y.sum(2, keepdim=True), "tril": y.tril()}[name]
 
@@ -152,7 +152,7 @@ def test_what_sums_takes_a_scale_past_and_no_shift(name) -> None:
 
 
 @pytest.mark.parametrize("name", ZEROS)
-def test_beside_zeros_no_shift_passes(name) -> None:
+def test_beside_zeros_no_shift_passes(name):
     items = folded(ZEROS[name], allow_graph=True)
     assert not items[-1].folded
     assert any(
@@ -161,30 +161,30 @@ def test_beside_zeros_no_shift_passes(name) -> None:
 
 
 @pytest.mark.parametrize("name", ONES)
-def test_beside_other_numbers_no_scale_passes(name) -> None:
+def test_beside_other_numbers_no_scale_passes(name):
     items = folded(ONES[name], allow_graph=True)
     assert not items[-1].folded
     assert "with a constant that a scale would change" in (items[-1].because or "")
 
 
 @pytest.mark.parametrize("name", NOT)
-def test_what_does_neither_takes_nothing_past(name) -> None:
+def test_what_does_neither_takes_nothing_past(name):
     items = folded(NOT[name], allow_graph=True)
     assert not items[-1].folded
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_an_op_that_is_a_line_in_what_it_reads_folds_itself(name) -> None:
+def test_an_op_that_is_a_line_in_what_it_reads_folds_itself(name):
     assert [item.folded for item in folded(LINES[name], allow_graph=True)] == [True, True]
 
 
 @pytest.mark.parametrize("name", NO_LINES)
-def test_an_op_that_is_no_line_does_not(name) -> None:
+def test_an_op_that_is_no_line_does_not(name):
     items = folded(NO_LINES[name], allow_graph=True)
     assert not any(item.folded for item in items if item.op != "mul")
 
 
-def test_a_walk_goes_as_deep_as_it_likes_and_hands_on_what_is_raised() -> None:
+def test_a_walk_goes_as_deep_as_it_likes_and_hands_on_what_is_raised():
     def down(left: int) -> Walk[int]:
         if not left:
             raise KeyError("the bottom")
@@ -239,7 +239,7 @@ class Deep(nn.Module):
         ),
     ],
 )
-def test_two_thousand_steps_are_no_deeper_than_two(step, folds) -> None:
+def test_two_thousand_steps_are_no_deeper_than_two(step, folds):
     report = fold(Deep(step).eval(), torch.randn(1, 1, 6)).report
     assert report.verify is not None
     assert report.verify.passed is not False

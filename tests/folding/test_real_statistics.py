@@ -61,22 +61,22 @@ def found(crepe: Crepe) -> Folded:
     return fold(crepe, SOUND, checks=2)
 
 
-def test_a_batchnorm_behind_a_relu_never_goes_back(found: Folded) -> None:
+def test_a_batchnorm_behind_a_relu_never_goes_back(found):
     assert all(item.direction in (None, "forward") for item in found.report.items)
 
 
-def test_the_last_batchnorm_goes_through_the_maximum_into_the_classifier(found: Folded) -> None:
+def test_the_last_batchnorm_goes_through_the_maximum_into_the_classifier(found):
     went = {item.module: item.into for item in found.report.items if item.folded}
     assert went == {"conv6_BN": "classifier"}
 
 
-def test_the_others_stay_because_of_what_is_padded(found: Folded) -> None:
+def test_the_others_stay_because_of_what_is_padded(found):
     stays = {item.module: item.because for item in found.report.items if not item.folded}
     assert list(stays) == [f"conv{number}_BN" for number in range(1, 6)]
     assert all("relu" in why and "pads with zeros" in why for why in stays.values() if why)
 
 
-def test_the_folded_model_is_as_right_as_the_unfolded_one(crepe: Crepe, found: Folded) -> None:
+def test_the_folded_model_is_as_right_as_the_unfolded_one(crepe, found):
     assert found.report.verify is not None
     assert found.report.verify.passed
     exact, sound = copy.deepcopy(crepe).double(), SOUND.double()
@@ -84,7 +84,7 @@ def test_the_folded_model_is_as_right_as_the_unfolded_one(crepe: Crepe, found: F
         assert difference([fold(exact, sound).model(sound)], [exact(sound)]) < 1e-13
 
 
-def test_folding_by_the_order_of_definition_is_wrong_here(crepe: Crepe) -> None:
+def test_folding_by_the_order_of_definition_is_wrong_here(crepe):
     wrong = copy.deepcopy(crepe)
     for number in range(1, len(WIDTHS)):
         conv, norm = (getattr(wrong, f"conv{number}{end}") for end in ("", "_BN"))
@@ -94,7 +94,7 @@ def test_folding_by_the_order_of_definition_is_wrong_here(crepe: Crepe) -> None:
         assert difference([wrong(SOUND)], [crepe(SOUND)]) > 0.1
 
 
-def test_a_negative_scale_does_not_go_through_a_maximum(crepe: Crepe) -> None:
+def test_a_negative_scale_does_not_go_through_a_maximum(crepe):
     other = copy.deepcopy(crepe)
     with torch.no_grad():
         other.conv6_BN.weight[5].neg_()

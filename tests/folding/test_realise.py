@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -47,7 +46,7 @@ def folded(model: nn.Module, example: Any = IMAGE, **options: Any) -> Folded:
     return found
 
 
-def test_the_user_s_class_and_attributes_stay() -> None:
+def test_the_user_s_class_and_attributes_stay():
     found = folded(Block()).model
     assert type(found) is Block
     assert (found.note, found.version) == ("mine", 3)
@@ -55,13 +54,13 @@ def test_the_user_s_class_and_attributes_stay() -> None:
     assert found.bn.num_features == 4
 
 
-def test_a_new_bias_stands_where_the_state_dict_expects_it() -> None:
+def test_a_new_bias_stands_where_the_state_dict_expects_it():
     assert list(folded(Block()).model.state_dict()) == [
         "conv.weight", "conv.bias", "head.weight", "head.bias",
     ]  # fmt: skip
 
 
-def test_hooks_stay_on_what_takes_the_place() -> None:
+def test_hooks_stay_on_what_takes_the_place():
     seen: list[Tensor] = []
     block = Block()
     block.bn.register_forward_hook(lambda module, args, out: seen.append(out))
@@ -72,12 +71,12 @@ def test_hooks_stay_on_what_takes_the_place() -> None:
     assert len(seen) == 2
 
 
-def test_parameters_keep_whether_they_want_gradients() -> None:
+def test_parameters_keep_whether_they_want_gradients():
     found = folded(Block().requires_grad_(False)).model
     assert not any(parameter.requires_grad for parameter in found.parameters())
 
 
-def test_the_class_of_a_parametrised_original_is_left_alone() -> None:
+def test_the_class_of_a_parametrised_original_is_left_alone():
     block = Block(parametrizations.weight_norm(nn.Conv2d(3, 4, 3)))
     found = folded(block).model
     assert type(found.conv) is nn.Conv2d
@@ -86,13 +85,13 @@ def test_the_class_of_a_parametrised_original_is_left_alone() -> None:
     assert block.conv.weight.shape == (4, 3, 3, 3)
 
 
-def test_a_computed_weight_keeps_its_padding() -> None:
+def test_a_computed_weight_keeps_its_padding():
     found = folded(Block(ScaledStdConv2dSame(3, 4, 3, stride=2))).model
     assert isinstance(found.conv, SameConv)
     assert found.conv.stride == (2, 2)
 
 
-def test_what_is_written_to_later_is_a_copy() -> None:
+def test_what_is_written_to_later_is_a_copy():
     class Written(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -108,7 +107,7 @@ def test_what_is_written_to_later_is_a_copy() -> None:
     assert isinstance(found.model.skip, Copy)
 
 
-def test_a_number_made_of_the_input_s_size_stays() -> None:
+def test_a_number_made_of_the_input_s_size_stays():
     class Sized(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x / torch.tensor(float(x.shape[-1]), dtype=x.dtype)
@@ -130,13 +129,13 @@ def arithmetic() -> nn.Module:
     return Scaled()
 
 
-def test_arithmetic_in_a_forward_names_the_remedy() -> None:
+def test_arithmetic_in_a_forward_names_the_remedy():
     report = folded(arithmetic()).report
     assert "allow_graph=True makes a graph module" in (report.items[0].because or "")
     assert (report.folded, report.exact_possible) == (0, 1)
 
 
-def test_the_remedy_works() -> None:
+def test_the_remedy_works():
     found = folded(arithmetic(), allow_graph=True)
     assert found.report.items[0].into == "conv"
     assert list(found.model.state_dict()) == ["conv_weight", "conv_bias"]
@@ -145,7 +144,7 @@ def test_the_remedy_works() -> None:
 @pytest.mark.parametrize(
     "output", [lambda y: {"a": [y, y.relu()], "n": 3}, lambda y: (y, (y.sin(),)), lambda y: [y]]
 )
-def test_a_graph_module_returns_what_the_model_returns(output: Callable[[Tensor], Any]) -> None:
+def test_a_graph_module_returns_what_the_model_returns(output):
     class Nested(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -161,32 +160,32 @@ def test_a_graph_module_returns_what_the_model_returns(output: Callable[[Tensor]
     torch.testing.assert_close(found, expected)
 
 
-def test_a_model_in_training_mode_is_refused() -> None:
+def test_a_model_in_training_mode_is_refused():
     with pytest.raises(CaptureError, match="eval"):
         fold(Block().double().train(), IMAGE)
 
 
-def test_what_is_no_module_is_refused() -> None:
+def test_what_is_no_module_is_refused():
     with pytest.raises(UsageError, match="of weights"):
         fold({}, IMAGE)  # type: ignore[arg-type]
 
 
-def test_weights_without_values_are_refused() -> None:
+def test_weights_without_values_are_refused():
     with pytest.raises(UsageError, match="has no weights to fold"):
         fold(Block().to("meta").eval(), (1, 3, 9, 9))
 
 
-def test_weights_keep_their_memory_format() -> None:
+def test_weights_keep_their_memory_format():
     block = Block().to(memory_format=torch.channels_last)
     found = folded(block).model
     assert found.conv.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_of_a_compiled_model_what_was_compiled_is_folded() -> None:
+def test_of_a_compiled_model_what_was_compiled_is_folded():
     assert type(folded(torch.compile(Block())).model) is Block
 
 
-def test_a_model_that_cannot_be_copied_is_refused_with_the_cause() -> None:
+def test_a_model_that_cannot_be_copied_is_refused_with_the_cause():
     block = Block().eval()
     block.lock = threading.Lock()
     with pytest.raises(UsageError, match=r"cannot be copied \(cannot pickle '_thread.lock'"):

@@ -28,18 +28,18 @@ def net(**options: float) -> nn.Sequential:
 # -------------------------------------------------------------------- the inputs
 
 
-def test_inputs_are_the_example_s_values_in_another_order() -> None:
+def test_inputs_are_the_example_s_values_in_another_order():
     found = drawn(net(), IMAGE, seed=0)
     assert not torch.equal(found, IMAGE)
     assert torch.equal(found.flatten().sort().values, IMAGE.flatten().sort().values)
 
 
 @pytest.mark.parametrize("example", [torch.zeros(2, 3), torch.empty(2, 3, device="meta")])
-def test_an_example_without_news_gives_normal_inputs(example: Tensor) -> None:
+def test_an_example_without_news_gives_normal_inputs(example):
     assert drawn(net(), example, seed=0).unique().numel() == 6
 
 
-def test_integers_are_kept() -> None:
+def test_integers_are_kept():
     tokens = torch.arange(5)
     assert torch.equal(drawn(net(), tokens, seed=0), tokens)
 
@@ -47,25 +47,25 @@ def test_integers_are_kept() -> None:
 # -------------------------------------------------------------------- the judgement
 
 
-def test_a_model_is_as_right_as_itself() -> None:
+def test_a_model_is_as_right_as_itself():
     found = truth(net(), IMAGE).judge(net())
     assert found.passed
     assert found.max_rel == found.unfolded_rel < 1e-6
 
 
-def test_a_wrong_model_fails() -> None:
+def test_a_wrong_model_fails():
     other = net()
     other[0].bias.data += 1e-3
     assert not truth(net(), IMAGE).judge(other).passed
 
 
-def test_a_model_that_returns_nan_fails() -> None:
+def test_a_model_that_returns_nan_fails():
     other = net()
     other[0].bias.data[0] = torch.nan
     assert not truth(net(), IMAGE).judge(other).passed
 
 
-def test_outputs_near_zero_are_judged_by_a_floor() -> None:
+def test_outputs_near_zero_are_judged_by_a_floor():
     exact = (torch.zeros(3, dtype=torch.float64),)
     nearly = DoubleTruth(IMAGE, exact, torch.zeros(3), 0.0)
     assert nearly.judge(lambda x: torch.full((3,), 1e-13)).passed  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def test_outputs_near_zero_are_judged_by_a_floor() -> None:
 # -------------------------------------------------------------------- undoing
 
 
-def test_a_fold_that_makes_the_model_wrong_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fold_that_makes_the_model_wrong_is_undone(monkeypatch):
     model, rebuilt = net(), running.rebuilt
 
     def spoiled(*given):
@@ -92,7 +92,7 @@ def test_a_fold_that_makes_the_model_wrong_is_undone(monkeypatch: pytest.MonkeyP
     assert report.verify.passed
 
 
-def test_a_model_that_looks_at_its_modules_keeps_them() -> None:
+def test_a_model_that_looks_at_its_modules_keeps_them():
     class Curious(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -108,7 +108,7 @@ def test_a_model_that_looks_at_its_modules_keeps_them() -> None:
 
 
 @pytest.mark.parametrize("guilty", [{3}, {0, 7}, {2, 3, 4}])
-def test_halving_finds_the_culprits(guilty: set[int]) -> None:
+def test_halving_finds_the_culprits(guilty):
     folds = [SimpleNamespace(number=number) for number in range(8)]
 
     def passes(undone) -> bool:
@@ -117,14 +117,14 @@ def test_halving_finds_the_culprits(guilty: set[int]) -> None:
     assert {fold.number for fold in _culprits(folds, passes)} == guilty
 
 
-def test_without_a_check_nothing_is_verified() -> None:
+def test_without_a_check_nothing_is_verified():
     assert fold(net(), IMAGE, verify=False).report.verify is None
 
 
 # -------------------------------------------------------------------- warnings
 
 
-def test_a_tiny_variance_is_a_warning_with_the_channel() -> None:
+def test_a_tiny_variance_is_a_warning_with_the_channel():
     model = net(running_var=1e-12)
     model[1].eps = 1e-12
     report = fold(model, IMAGE).report
@@ -133,7 +133,7 @@ def test_a_tiny_variance_is_a_warning_with_the_channel() -> None:
     assert "quantisation" in report.warnings[1]
 
 
-def test_an_overflow_is_not_folded_and_a_warning_names_the_channel() -> None:
+def test_an_overflow_is_not_folded_and_a_warning_names_the_channel():
     model = net(running_var=1e-12)
     model[1].eps = 1e-12
     model[1].weight.data.fill_(1e-3)
@@ -189,7 +189,7 @@ BLIND = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_right_model_is_right_and_a_spoiled_one_wrong_whatever_it_ends_in(end) -> None:
+def test_a_right_model_is_right_and_a_spoiled_one_wrong_whatever_it_ends_in(end):
     model = Ends(ENDS[end]).eval()
     report = fold(model, IMAGE).report
     assert report.folded == 1
@@ -202,7 +202,7 @@ def test_a_right_model_is_right_and_a_spoiled_one_wrong_whatever_it_ends_in(end)
 
 
 @pytest.mark.parametrize("end", BLIND)
-def test_where_a_wrong_model_would_look_the_same_nothing_is_checked(end) -> None:
+def test_where_a_wrong_model_would_look_the_same_nothing_is_checked(end):
     make, why = BLIND[end]
     report = fold(Ends(make).eval(), IMAGE).report
     assert report.folded == 1
@@ -211,7 +211,7 @@ def test_where_a_wrong_model_would_look_the_same_nothing_is_checked(end) -> None
     assert why in (report.verify.note or "")
 
 
-def test_places_whose_numbers_a_fold_scales_are_compared_themselves() -> None:
+def test_places_whose_numbers_a_fold_scales_are_compared_themselves():
     class Pooled(Ends):
         def forward(self, x: Tensor) -> object:
             pooled, places = nn.functional.max_pool2d(self.conv(x), 2, return_indices=True)
@@ -224,7 +224,7 @@ def test_places_whose_numbers_a_fold_scales_are_compared_themselves() -> None:
     assert truth(model, IMAGE).judge(spoiled(model)).verdict == "wrong"
 
 
-def test_numbers_that_the_model_s_own_precision_does_not_give_are_left_out() -> None:
+def test_numbers_that_the_model_s_own_precision_does_not_give_are_left_out():
     model = Ends(lambda y: torch.cat([y, torch.exp(y + 100)])).eval()
     found = truth(model, IMAGE)
     assert found.judge(model).verdict == "right"
@@ -232,7 +232,7 @@ def test_numbers_that_the_model_s_own_precision_does_not_give_are_left_out() -> 
     assert found.judge(spoiled(model)).verdict == "wrong"
 
 
-def test_a_model_that_does_not_run_in_float64_is_compared_with_itself_and_says_so() -> None:
+def test_a_model_that_does_not_run_in_float64_is_compared_with_itself_and_says_so():
     model = Ends(lambda y: y @ torch.ones(6, 2)).eval()
     report = fold(model, IMAGE).report
     assert report.verify is not None
@@ -243,7 +243,7 @@ def test_a_model_that_does_not_run_in_float64_is_compared_with_itself_and_says_s
     assert truth(model, IMAGE).judge(spoiled(model)).verdict == "wrong"
 
 
-def test_a_model_whose_own_precision_says_nothing_is_not_checked() -> None:
+def test_a_model_whose_own_precision_says_nothing_is_not_checked():
     model = Ends(lambda y: (y * 1e8).sin()).eval()
     found = truth(model, IMAGE).judge(model)
     assert found.verdict == "not checked"

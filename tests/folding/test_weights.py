@@ -50,20 +50,20 @@ def changed(factor: float = 1.0) -> list[Changed]:
     return found
 
 
-def test_the_new_weights_give_what_the_layers_gave_one_after_the_other() -> None:
+def test_the_new_weights_give_what_the_layers_gave_one_after_the_other():
     for layer in changed():
         assert pair_error(layer, layer.weight, layer.bias) < 1e-12
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1.0, 1e3])
-def test_the_error_of_rounded_weights_is_relative_to_the_outputs(factor: float) -> None:
+def test_the_error_of_rounded_weights_is_relative_to_the_outputs(factor):
     for layer in changed(factor):
         assert layer.bias is not None
         found = pair_error(layer, layer.weight * (1 + 1e-3), layer.bias * (1 + 1e-3))
         assert found == pytest.approx(1e-3)
 
 
-def test_a_bias_that_differs_is_part_of_the_error() -> None:
+def test_a_bias_that_differs_is_part_of_the_error():
     for layer in changed():
         assert layer.bias is not None
         assert pair_error(layer, layer.weight, layer.bias + 1) > 0.01

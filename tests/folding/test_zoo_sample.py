@@ -61,7 +61,7 @@ GOAL = 0.93
 
 
 @pytest.mark.parametrize("sample", SAMPLE, ids=lambda sample: sample.spec)
-def test_what_can_be_folded_is_and_the_function_stays(sample: Sample) -> None:
+def test_what_can_be_folded_is_and_the_function_stays(sample):
     model, example = random_model(sample.spec, sample.shape)
     expected = outputs(model, example)
     for allow_graph, stays in ((False, sample.stays), (True, sample.by_graph)):
@@ -72,7 +72,7 @@ def test_what_can_be_folded_is_and_the_function_stays(sample: Sample) -> None:
     assert folded.report.folded == folded.report.exact_possible
 
 
-def test_outside_densenets_the_sample_meets_the_goal() -> None:
+def test_outside_densenets_the_sample_meets_the_goal():
     outside = [sample for sample in SAMPLE if "densenet" not in sample.spec]
     ops = sum(sample.ops for sample in outside)
     assert 1 - sum(sample.by_graph for sample in outside) / ops >= GOAL

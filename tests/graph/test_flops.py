@@ -42,7 +42,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_products_take_what_torch_counts(name: str):
+def test_products_take_what_torch_counts(name):
     model, shape = CASES[name]
     x = torch.randn(shape)
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -38,7 +38,7 @@ def graph() -> Graph:
     )
 
 
-def test_a_value_has_its_own_name_and_those_of_what_returned_it(graph: Graph):
+def test_a_value_has_its_own_name_and_those_of_what_returned_it(graph):
     assert aliases(graph) == {
         "stem.relu#2": ("stem",),
         "block/split": ("block[0]",),
@@ -58,7 +58,7 @@ def test_a_value_has_its_own_name_and_those_of_what_returned_it(graph: Graph):
         ("out.logits", "mul"),
     ],
 )
-def test_every_name_stands_for_one_value(graph: Graph, name: str, value: str):
+def test_every_name_stands_for_one_value(graph, name, value):
     assert resolve(graph, name) == value
 
 
@@ -72,9 +72,7 @@ def test_every_name_stands_for_one_value(graph: Graph, name: str, value: str):
         ("loss", "Module 'loss' returned nothing that depends on the input."),
     ],
 )
-def test_a_name_that_stands_for_no_one_value_is_refused_with_better_ones(
-    graph: Graph, name: str, text: str
-):
+def test_a_name_that_stands_for_no_one_value_is_refused_with_better_ones(graph, name, text):
     with pytest.raises(UsageError, match=re.escape(text)):
         resolve(graph, name)
 
@@ -91,23 +89,21 @@ def test_a_name_that_stands_for_no_one_value_is_refused_with_better_ones(
         (["out.*"], ["mul"]),
     ],
 )
-def test_globs_choose_values_in_the_order_of_the_graph(
-    graph: Graph, globs: list[str], values: list[str]
-):
+def test_globs_choose_values_in_the_order_of_the_graph(graph, globs, values):
     assert matching(graph, globs) == tuple(values)
 
 
-def test_a_glob_that_matches_nothing_is_refused(graph: Graph):
+def test_a_glob_that_matches_nothing_is_refused(graph):
     with pytest.raises(UsageError, match=r"called 'stem\.pool\*'"):
         matching(graph, ["mul", "stem.pool*"])
 
 
-def test_an_output_key_yields_to_the_name_of_a_value(graph: Graph):
+def test_an_output_key_yields_to_the_name_of_a_value(graph):
     shadowed = dataclasses.replace(graph, output_names=("stem.conv", "stem", "x"))
     assert resolve(shadowed, "stem.conv") == "stem.conv"
     assert resolve(shadowed, "stem") == "stem.relu#2"
 
 
-def test_a_graph_without_output_keys_has_none(graph: Graph):
+def test_a_graph_without_output_keys_has_none(graph):
     assert resolve(dataclasses.replace(graph, output_names=()), "stem") == "stem.relu#2"
     assert "mul" not in aliases(dataclasses.replace(graph, output_names=()))

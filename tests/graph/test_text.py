@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ GOLDEN = Path(__file__).with_name("golden")
 
 
 @pytest.mark.parametrize("network", [residual, every_kind_of_read])
-def test_a_network_prints_one_line_per_node(network: Callable[[], Graph]):
+def test_a_network_prints_one_line_per_node(network):
     expected = (GOLDEN / f"{network.__name__}.txt").read_text(encoding="utf-8")
     assert to_text(network()) + "\n" == expected
 

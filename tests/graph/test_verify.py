@@ -25,7 +25,7 @@ def with_read(read: Read) -> Graph:
 
 
 @pytest.mark.parametrize("graph", [residual(), every_kind_of_read()], ids=["residual", "every"])
-def test_a_well_formed_graph_passes(graph: Graph):
+def test_a_well_formed_graph_passes(graph):
     verify(graph)
 
 
@@ -98,7 +98,7 @@ def test_a_well_formed_graph_passes(graph: Graph):
         ),
     ],
 )
-def test_a_graph_that_hangs_together_badly_is_refused_by_name(graph: Graph, message: str):
+def test_a_graph_that_hangs_together_badly_is_refused_by_name(graph, message):
     with pytest.raises(GraphError) as error:
         verify(graph)
     assert str(error.value) == message
@@ -167,7 +167,7 @@ ALONG = tuple(Along(dim) for dim in range(4))
         ),
     ],
 )
-def test_a_read_that_does_not_fit_its_shapes_is_refused_by_name(read: Read, message: str):
+def test_a_read_that_does_not_fit_its_shapes_is_refused_by_name(read, message):
     with pytest.raises(GraphError) as error:
         verify(with_read(read))
     assert str(error.value) == f"Node 'act' (relu), value 'act': {message}"

@@ -9,7 +9,7 @@ from benchmarks.ops import DOCS, FAILED, _totals, kinds, written_results
 PAGE = (DOCS / "ops.md").read_text(encoding="utf-8")
 
 
-def test_the_page_holds_the_totals_and_the_failures_of_the_file() -> None:
+def test_the_page_holds_the_totals_and_the_failures_of_the_file():
     results = list(written_results())
     assert "\n".join(_totals(results)) in PAGE
     for failed in (result for result in results if result.verdict in FAILED):
@@ -27,6 +27,6 @@ def test_the_page_holds_the_totals_and_the_failures_of_the_file() -> None:
         ("gather", "one"),
     ],
 )
-def test_the_page_says_how_an_op_combines_what_it_reads(op: str, claimed: str) -> None:
+def test_the_page_says_how_an_op_combines_what_it_reads(op, claimed):
     assert kinds(op) == claimed
     assert f"| {op} | {claimed} | " in PAGE

@@ -36,7 +36,7 @@ def skip_elsewhere(lacks: bool, reason: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "verb", "verdict"), SAMPLE, ids=map("-".join, SAMPLE))
-def test_an_op_on_a_sample_of_torch(name: str, verb: str, verdict: str) -> None:
+def test_an_op_on_a_sample_of_torch(name, verb, verdict):
     op = name.split("#")[0]
     skip_elsewhere(op not in sources(), f"torch {TORCH} has no samples of {op}")
     found = judge(cases(op)[name], verb)
@@ -45,7 +45,7 @@ def test_an_op_on_a_sample_of_torch(name: str, verb: str, verdict: str) -> None:
     assert found.compared > 0
 
 
-def test_the_sample_is_of_many_ops_and_every_verb() -> None:
+def test_the_sample_is_of_many_ops_and_every_verb():
     assert len(SAMPLE) == 300
     assert len({name.split("#")[0] for name, _, _ in SAMPLE}) > 150
     assert {verb for _, verb, _ in SAMPLE} == {"field", "shift", "streamed", "tiled", "fold"}

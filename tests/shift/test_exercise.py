@@ -30,35 +30,35 @@ def cases(draw: st.DrawFn, *, strided: bool = False):
 
 
 @given(WIDE, WIDE, st.integers(1, 10**6))
-def test_a_sum_may_be_reduced_before_or_after_it_is_taken(a: int, b: int, size: int) -> None:
+def test_a_sum_may_be_reduced_before_or_after_it_is_taken(a, b, size):
     assert (a % size + b) % size == (a + b) % size
 
 
 @given(WIDE, st.integers(1, 1000), st.integers(1, 10**6))
-def test_a_common_factor_may_be_taken_out_of_a_modulo(a: int, factor: int, size: int) -> None:
+def test_a_common_factor_may_be_taken_out_of_a_modulo(a, factor, size):
     assert (a * factor) % (size * factor) == (a % size) * factor
 
 
 @given(WIDE, st.integers(1, 50), WIDE, st.integers(1, 10**6))
-def test_the_index_of_the_proof_may_be_reduced_early(m: int, tau: int, by: int, size: int) -> None:
+def test_the_index_of_the_proof_may_be_reduced_early(m, tau, by, size):
     early = ((m + tau - 1) % size - by) % size
     assert early == (m + tau - 1 - by) % size == ((m - by) % size + (tau - 1)) % size
 
 
 @given(cases())
-def test_translating_a_convolution_is_convolving_what_is_translated(case) -> None:
+def test_translating_a_convolution_is_convolving_what_is_translated(case):
     values, kernel, shift, _ = case
     assert commutes(values, kernel, shift)
 
 
 @given(cases(strided=True))
-def test_a_stride_multiplies_the_shift(case) -> None:
+def test_a_stride_multiplies_the_shift(case):
     values, kernel, shift, strides = case
     assert commutes(values, kernel, shift, stride=strides)
 
 
 @given(cases(strided=True))
-def test_the_convolution_is_the_sum_of_the_formula(case) -> None:
+def test_the_convolution_is_the_sum_of_the_formula(case):
     values, kernel, _, strides = case
     found = circular_conv(values, kernel, stride=strides)
     for place in product(*map(range, found.shape)):
@@ -73,7 +73,7 @@ def test_the_convolution_is_the_sum_of_the_formula(case) -> None:
 
 
 @given(cases())
-def test_translations_form_a_group(case) -> None:
+def test_translations_form_a_group(case):
     values, _, shift, _ = case
     there = translate(values, shift)
     assert np.array_equal(translate(there, [-by for by in shift]), values)
@@ -81,7 +81,7 @@ def test_translations_form_a_group(case) -> None:
     assert np.array_equal(there, np.roll(values, shift, range(1, values.ndim)))
 
 
-def test_the_convolution_is_that_of_torch_with_circular_padding_behind() -> None:
+def test_the_convolution_is_that_of_torch_with_circular_padding_behind():
     rng = np.random.default_rng(0)
     values, kernel = rng.normal(size=(3, 8, 9)), rng.normal(size=(3, 3, 5))
     padded = torch.nn.functional.pad(torch.from_numpy(values)[None], (0, 4, 0, 2), mode="circular")
@@ -89,7 +89,7 @@ def test_the_convolution_is_that_of_torch_with_circular_padding_behind() -> None
     assert np.allclose(circular_conv(values, kernel), wanted[0, 0].numpy())
 
 
-def test_zero_padding_does_not_commute() -> None:
+def test_zero_padding_does_not_commute():
     """The control: the same check can fail."""
     values, kernel = np.arange(1, 6), np.array([1, 2, 3])
     assert not np.array_equal(
@@ -113,6 +113,6 @@ def test_zero_padding_does_not_commute() -> None:
         (lambda: circular_conv(np.ones((2, 4)), np.ones((1, 3))), "as many channels, in front"),
     ],
 )
-def test_what_cannot_be_done_is_said(call, text: str) -> None:
+def test_what_cannot_be_done_is_said(call, text):
     with pytest.raises(UsageError, match=text):
         call()

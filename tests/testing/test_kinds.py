@@ -60,7 +60,7 @@ def _sites() -> Iterator[tuple[str, KindSite]]:
                 yield case.name, site
 
 
-def test_every_claim_is_true_of_torchs_own_samples() -> None:
+def test_every_claim_is_true_of_torchs_own_samples():
     false = [
         (name, site.node.op, site.kind.combines, why)
         for name, site in all_sites()
@@ -69,7 +69,7 @@ def test_every_claim_is_true_of_torchs_own_samples() -> None:
     assert false == []
 
 
-def test_the_samples_show_every_way_to_combine_and_every_claim() -> None:
+def test_the_samples_show_every_way_to_combine_and_every_claim():
     kinds = [site.kind for _, site in all_sites()]
     ways = Counter(kind.combines for kind in kinds)
     assert {way for way, count in ways.items() if count >= 20} == {
@@ -91,7 +91,7 @@ UNCLAIMED = {
 """Ops with a rule of which nobody says how they combine what they read."""
 
 
-def test_the_rules_that_claim_nothing_are_these() -> None:
+def test_the_rules_that_claim_nothing_are_these():
     own = rules.__name__
     found = {
         name
@@ -167,12 +167,12 @@ FALSE: dict[str, tuple[Callable[[Tensor], object], Kind, str]] = {
 
 
 @pytest.mark.parametrize("name", FALSE)
-def test_a_false_claim_is_noticed(name: str) -> None:
+def test_a_false_claim_is_noticed(name):
     op, kind, why = FALSE[name]
     assert any(why in found for found in sized(op, kind, 4, 6))
 
 
-def test_a_product_of_two_is_no_sum() -> None:
+def test_a_product_of_two_is_no_sum():
     inputs = (SEVERAL, SEVERAL + 1)
     graph = capture(as_module(torch.matmul), inputs)
     for site in sites(graph, inputs):
@@ -180,7 +180,7 @@ def test_a_product_of_two_is_no_sum() -> None:
         assert "it is not linear" in list(broken(site, SUM))
 
 
-def test_two_directions_are_no_scan() -> None:
+def test_two_directions_are_no_scan():
     gru = torch.nn.GRU(3, 2, bidirectional=True).double().eval()
     x = torch.rand(6, 1, 3, dtype=torch.float64)
     graph = capture(gru, (x,))
@@ -231,19 +231,19 @@ def _beside(call: OpCall) -> Reads:
     )
 
 
-def test_a_rule_of_somebody_else_is_held_to_its_claim() -> None:
+def test_a_rule_of_somebody_else_is_held_to_its_claim():
     assert check_kinds(lambda x: beside(x), torch.rand(2, 5)).verdict == "exact"
     with pytest.raises(AssertionError, match="does not treat all places alike"):
         check_kinds(lambda x: ramp(x), torch.rand(2, 5))
     assert "dimension 1 alike" in "".join(sized(ramp, ANY, 2, 5))
 
 
-def test_a_call_of_which_nothing_is_claimed_is_not_checked() -> None:
+def test_a_call_of_which_nothing_is_claimed_is_not_checked():
     with pytest.raises(AssertionError, match="Nothing was compared"):
         check_kinds(torch.linalg.cholesky, torch.eye(3))
 
 
-def test_a_claim_that_so_few_numbers_cannot_refute_is_not_checked() -> None:
+def test_a_claim_that_so_few_numbers_cannot_refute_is_not_checked():
     """Three dice may fall alike twice; of a call that torch refuses nothing is compared either."""
     with pytest.raises(AssertionError, match="Nothing was compared: no claim of dropout"):
         check_kinds(torch.nn.functional.dropout, torch.rand(3))
@@ -296,24 +296,24 @@ CALLS: dict[str, tuple[Callable[[Tensor], object], str]] = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_kind_is_made_from_the_call(name: str) -> None:
+def test_a_kind_is_made_from_the_call(name):
     op, combines = CALLS[name]
     assert kind_of(op, IMAGE).combines == combines
 
 
-def test_places_and_values_of_one_call_are_of_two_kinds() -> None:
+def test_places_and_values_of_one_call_are_of_two_kinds():
     graph = capture(as_module(lambda x: x.max(1)), (IMAGE,))
     assert [reads[0].kind.combines for reads in graph.nodes[0].reads] == ["order", "place"]
 
 
-def test_an_index_asks_where_its_table_is_copied() -> None:
+def test_an_index_asks_where_its_table_is_copied():
     graph = capture(
         as_module(lambda x, i: x.gather(1, i)), (IMAGE, torch.zeros(1, 1, 6, 6, dtype=torch.long))
     )
     assert [read.kind.combines for read in graph.nodes[0].reads[0]] == ["one", "asked"]
 
 
-def test_reads_are_equal_where_they_read_the_same() -> None:
+def test_reads_are_equal_where_they_read_the_same():
     plain = identity(0, 2)
     assert replace(plain, kind=COPY) == replace(plain, kind=MEAN) == plain
     assert plain.kind is UNKNOWN_KIND

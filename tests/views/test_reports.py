@@ -95,7 +95,7 @@ def test_every_type_of_report_has_a_view_and_an_example(every):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_report_is_a_list_of_its_rows(name: str, every):
+def test_a_report_is_a_list_of_its_rows(name, every):
     report = every[name]
     assert len(report) == len(report.rows) == len(list(report)) > 0
     assert list(report) == list(report.rows)
@@ -105,14 +105,14 @@ def test_a_report_is_a_list_of_its_rows(name: str, every):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NAMELESS])
-def test_a_report_knows_the_names_of_its_rows(name: str, every):
+def test_a_report_knows_the_names_of_its_rows(name, every):
     report = every[name]
     for row in report:
         assert getattr(row, "name", getattr(row, "module", None)) in report
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_report_is_plain_data_with_the_version_of_its_form(name: str, every):
+def test_a_report_is_plain_data_with_the_version_of_its_form(name, every):
     found = every[name].to_dict()
     assert json.loads(every[name].to_json()) == found
     assert next(iter(found.items())) == ("schema", 1)
@@ -125,7 +125,7 @@ def pickled(report: Report) -> Report:
 
 @pytest.mark.parametrize("again", [pickled, copy.copy, copy.deepcopy], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_report_can_be_pickled_and_copied(name: str, again, every):
+def test_a_report_can_be_pickled_and_copied(name, again, every):
     found = again(every[name])
     assert type(found) is type(every[name])
     assert found.to_dict() == every[name].to_dict()
@@ -133,7 +133,7 @@ def test_a_report_can_be_pickled_and_copied(name: str, again, every):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_shows_a_report_without_an_extension(name: str, every):
+def test_a_notebook_shows_a_report_without_an_extension(name, every):
     markup = every[name]._repr_html_()
     shown = "".join(ET.fromstring(markup).itertext())
     for word in re.findall(r"[\w.]+", str(every[name])):
@@ -141,7 +141,7 @@ def test_a_notebook_shows_a_report_without_an_extension(name: str, every):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rows_become_flat_records_for_pandas(name: str, every, monkeypatch):
+def test_rows_become_flat_records_for_pandas(name, every, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=list))
     records = every[name].to_pandas()
     assert len(records) >= 1
@@ -201,7 +201,7 @@ class Stages(nn.Module):
 
 
 @pytest.mark.parametrize("asked", ["stages", "stages.1"])
-def test_an_entry_has_the_name_that_was_asked_for_and_lists_the_others(asked: str):
+def test_an_entry_has_the_name_that_was_asked_for_and_lists_the_others(asked):
     model = Stages().eval()
     (row,) = receptive_fields(model, SHAPE).select(asked)
     (certificate,) = certify(model, SHAPE).select(asked)
@@ -211,7 +211,7 @@ def test_an_entry_has_the_name_that_was_asked_for_and_lists_the_others(asked: st
 
 
 @pytest.mark.parametrize("asked", ["stages", "stages.1"])
-def test_a_single_answer_has_the_name_that_was_asked_for(asked: str):
+def test_a_single_answer_has_the_name_that_was_asked_for(asked):
     model = Stages().eval()
     report = receptive_fields(model, SHAPE)
     assert report.find(asked).name == report[asked].row.name == asked
@@ -223,7 +223,7 @@ def test_a_single_answer_has_the_name_that_was_asked_for(asked: str):
 
 
 @pytest.mark.parametrize(("one", "other"), [("stages", "stages.1"), ("stages.1", "stages")])
-def test_a_contradiction_is_found_whatever_name_either_goes_by(one: str, other: str):
+def test_a_contradiction_is_found_whatever_name_either_goes_by(one, other):
     model = Stages().eval()
     certificate = certify(periodic_copy(model, SHAPE), SHAPE)[one]
     measured = measure(model, SHAPE, shift=2, layers=other)

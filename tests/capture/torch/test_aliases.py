@@ -517,7 +517,7 @@ def activations_in_place(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_graph_computes_what_eager_torch_does_when_it_writes_to(name: str):
+def test_the_graph_computes_what_eager_torch_does_when_it_writes_to(name):
     function, shape = CASES[name]
     torch.manual_seed(0)
     is_replayed(function, torch.randn(shape))
@@ -528,7 +528,7 @@ INEXACT = {"the_real_part_of_a_complex_tensor", "indexed_writes"}
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_the_graph_depends_on_what_changes_the_output_after_writes_to(name: str):
+def test_the_graph_depends_on_what_changes_the_output_after_writes_to(name):
     function, shape = CASES[name]
     graph = capture(Net(function), torch.empty(shape))
     assert bool(marks(graph)) == (name in INEXACT), marks(graph)

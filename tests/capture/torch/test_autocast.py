@@ -117,9 +117,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 @pytest.mark.parametrize("around", [None, HALF, torch.float16])
 @pytest.mark.parametrize("name", CASES)
-def test_the_graph_computes_what_the_model_does_under_autocast(
-    name: str, around: torch.dtype | None
-):
+def test_the_graph_computes_what_the_model_does_under_autocast(name, around):
     make, shape = CASES[name]
     torch.manual_seed(0)
     model, x = make().eval(), ramp(*shape)
@@ -197,9 +195,7 @@ class Inside(nn.Module):
 
 @pytest.mark.parametrize("make", [_net, Inside])
 @pytest.mark.parametrize("around", [None, HALF])
-def test_every_verb_gives_what_the_model_gives_under_autocast(
-    make: Callable[[], nn.Module], around: torch.dtype | None
-):
+def test_every_verb_gives_what_the_model_gives_under_autocast(make, around):
     model, x = make(), ramp(1, 1, 48)
     stream, tiles = (
         fieldwise.streamed(model, x, axis=2, band=8),

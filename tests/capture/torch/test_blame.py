@@ -66,7 +66,7 @@ def test_what_a_broken_rule_says_is_unknown_and_please_report():
 
 
 @pytest.mark.parametrize("rule", [_raises, _forgets_a_result])
-def test_a_broken_rule_of_a_scalar_is_marked_as_well(rule: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_broken_rule_of_a_scalar_is_marked_as_well(rule, monkeypatch):
     monkeypatch.setitem(_RULES, "aten::cumsum", ("cumsum", rule))
     graph = capture(Net(lambda x: x * torch.cumsum(x.sum(), 0)), torch.ones(2, 5))
     assert len(_reasons(graph)) == 1
@@ -77,7 +77,7 @@ def test_a_broken_rule_of_a_scalar_is_marked_as_well(rule: Any, monkeypatch: pyt
 # -------------------------------------------------------------------- the recorder
 
 
-def test_a_fault_of_the_recorder_is_not_blamed_on_the_model(monkeypatch: pytest.MonkeyPatch):
+def test_a_fault_of_the_recorder_is_not_blamed_on_the_model(monkeypatch):
     monkeypatch.setattr(Trace, "emit", None)
     text = said(lambda x: x + 1, 3)
     assert text.startswith("fieldwise failed (in the model's own forward) with TypeError: 'None")
@@ -86,7 +86,7 @@ def test_a_fault_of_the_recorder_is_not_blamed_on_the_model(monkeypatch: pytest.
 
 
 def test_a_model_that_catches_a_fault_of_the_recorder_is_not_recorded(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch,
 ):
     def careless(x: Tensor) -> Tensor:
         try:
@@ -98,14 +98,14 @@ def test_a_model_that_catches_a_fault_of_the_recorder_is_not_recorded(
     assert OUR_FAULT in said(careless, 3)
 
 
-def test_a_fault_behind_the_forward_is_not_blamed_on_the_model(monkeypatch: pytest.MonkeyPatch):
+def test_a_fault_behind_the_forward_is_not_blamed_on_the_model(monkeypatch):
     monkeypatch.setattr(naming, "_names", None)
     text = said(lambda x: x + 1, 3)
     assert text.startswith("fieldwise failed (after the model ran) with TypeError")
     assert OUR_FAULT in text
 
 
-def test_a_record_that_differs_from_what_torch_gives_is_a_fault(monkeypatch: pytest.MonkeyPatch):
+def test_a_record_that_differs_from_what_torch_gives_is_a_fault(monkeypatch):
     whole = Recorder._recorded
 
     def shorter(self: Recorder, *args: Any) -> Any:
@@ -121,9 +121,7 @@ def test_a_record_that_differs_from_what_torch_gives_is_a_fault(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("dtype", "shape"), [("float64", (3,)), ("float32", (2,)), ("float32", (3, 1))]
 )
-def test_every_result_is_compared_with_what_torch_gives(
-    dtype: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-):
+def test_every_result_is_compared_with_what_torch_gives(dtype, shape, monkeypatch):
     emit = Trace.emit
 
     def wrong(self: Trace, op: Any, operands: Any, reads: Any, types: Any, *rest: Any) -> Any:
@@ -148,7 +146,7 @@ def test_every_result_is_compared_with_what_torch_gives(
         lambda x: x.clone().t_().squeeze_(9),
     ],
 )
-def test_a_fault_of_the_model_is_told_as_its_own(model: Any):
+def test_a_fault_of_the_model_is_told_as_its_own(model):
     assert said(model, 3, 4).startswith("The model failed on input 3x4: ")
 
 
@@ -188,7 +186,7 @@ def _to_numpy(x: Tensor) -> Any:
 @pytest.mark.parametrize(
     "model", [_branches, _asserts, _asserts_in_torch, _loops, _selects, _to_numpy]
 )
-def test_a_look_at_values_is_told_with_file_and_line(model: Callable[..., Any]):
+def test_a_look_at_values_is_told_with_file_and_line(model):
     text = said(model, 3)
     line = inspect.getsourcelines(model)[1] + 1
     assert f", in the model's own forward, {__file__}:{line});" in text

@@ -32,7 +32,7 @@ TIMM = {
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
-def test_a_torchvision_network_is_replayed(name: str):
+def test_a_torchvision_network_is_replayed(name):
     torch.manual_seed(0)
     options = {"init_weights": True} if name == "googlenet" else {}
     model = torchvision.models.get_model(name, weights=None, **options).eval()
@@ -41,7 +41,7 @@ def test_a_torchvision_network_is_replayed(name: str):
 
 
 @pytest.mark.parametrize("name", TIMM)
-def test_a_timm_network_is_replayed(name: str):
+def test_a_timm_network_is_replayed(name):
     torch.manual_seed(0)
     size = TIMM[name]
     is_replayed(timm.create_model(name).eval(), torch.randn(2, 3, size, size), tolerance=1e-5)
@@ -104,7 +104,7 @@ def test_a_network_whose_output_ignores_its_input_is_refused():
     ],
     ids=["tuple", "dict", "dict in another order"],
 )
-def test_several_inputs_come_as_a_tuple_or_by_keyword(example: Any):
+def test_several_inputs_come_as_a_tuple_or_by_keyword(example):
     class Two(nn.Module):
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             return x * 2 + y
@@ -132,7 +132,7 @@ def test_the_same_tensor_twice_is_one_input():
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 8), (1, 2, 4, 4, 4), (2, 2, 5, 6)])
-def test_data_may_have_any_number_of_axes_and_any_batch(shape: tuple[int, ...]):
+def test_data_may_have_any_number_of_axes_and_any_batch(shape):
     layer = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}[len(shape)](2, 4, 3, padding=1)
     is_replayed(nn.Sequential(layer, nn.ReLU(inplace=True)), torch.randn(shape))
 
@@ -150,14 +150,14 @@ def test_memory_formats_are_kept():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.complex64])
-def test_other_dtypes_are_kept(dtype: torch.dtype):
+def test_other_dtypes_are_kept(dtype):
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).to(dtype)
     graph = is_replayed(model, torch.randn(2, 3).to(dtype), tolerance=1e-2)
     assert {value.dtype for value in graph.values.values()} == {str(dtype)[6:]}
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])
-def test_a_model_without_values_is_recorded(device: str):
+def test_a_model_without_values_is_recorded(device):
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)).eval()
     graph = capture(model, torch.empty(1, 3, 8, 8, device=device))
@@ -253,7 +253,7 @@ def test_compiled_modules_and_functions_run_uncompiled():
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
-def test_checkpointed_parts_are_recorded(reentrant: bool):
+def test_checkpointed_parts_are_recorded(reentrant):
     def run(self: Any, x: Tensor) -> Tensor:
         return checkpoint(self.conv, x, use_reentrant=reentrant)
 
@@ -301,7 +301,7 @@ def test_heads_are_viewed_as_features_again_where_attention_keeps_their_layout()
     ],
     ids=["weight_norm", "spectral_norm", "new weight_norm", "new spectral_norm", "orthogonal"],
 )
-def test_reparametrised_layers_are_recorded_as_their_layer(layer: nn.Module):
+def test_reparametrised_layers_are_recorded_as_their_layer(layer):
     layer = layer.eval()
     graph = capture(layer, torch.randn(1, 2, 8))
     assert [node.op for node in graph.nodes] == ["conv"]
@@ -356,7 +356,7 @@ def test_a_windowed_spectrum_is_recorded_and_marked_by_nothing():
 
 
 @pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
-def test_recurrent_layers_are_recorded(layer: type[nn.Module]):
+def test_recurrent_layers_are_recorded(layer):
     is_replayed(layer(3, 4, 2, batch_first=True, bidirectional=True), torch.randn(2, 5, 3))
 
 
@@ -417,7 +417,7 @@ class Picky(nn.Module):
         lambda x: x.sum().int().item() + x,
     ],
 )
-def test_a_model_that_looks_at_values_is_refused_by_module(look: Any):
+def test_a_model_that_looks_at_values_is_refused_by_module(look):
     with pytest.raises(CaptureError) as caught:
         capture(Picky(look).eval(), torch.randn(2, 3))
     text = str(caught.value)
@@ -476,7 +476,7 @@ def test_what_the_model_raises_is_told_with_the_module_and_the_input():
 @pytest.mark.parametrize(("layer", "shape"), [(nn.Conv1d, (1, 2, 4)), (nn.Conv2d, (2, 6, 4)),
                                               (nn.Conv3d, (1, 2, 5, 5, 4))])  # fmt: skip
 @pytest.mark.parametrize("padding", [0, "valid"])
-def test_a_kernel_that_is_wider_than_its_input_is_refused(layer: type, shape: Any, padding: Any):
+def test_a_kernel_that_is_wider_than_its_input_is_refused(layer, shape, padding):
     with pytest.raises(CaptureError, match=r"The model failed .*(be greater than|is too small)"):
         capture(layer(2, 3, 5, padding=padding), torch.empty(shape))
 

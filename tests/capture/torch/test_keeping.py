@@ -70,7 +70,7 @@ def _verbs() -> dict[str, Callable[[nn.Module, Tensor], Any]]:
 
 
 @pytest.mark.parametrize("verb", _verbs())
-def test_a_model_that_stores_what_it_made_is_kept_and_can_be_trained(verb: str):
+def test_a_model_that_stores_what_it_made_is_kept_and_can_be_trained(verb):
     model = Caching().eval()
     _window.cache_clear()
     _verbs()[verb](model, ramp(1, 1, 40))
@@ -166,7 +166,7 @@ def test_a_remembered_model_is_put_back_after_each_run():
         (nn.TransformerEncoderLayer(8, 2, batch_first=True).eval(), False),
     ],
 )
-def test_a_graph_tells_whether_a_run_may_draw(model: nn.Module, draws: bool):
+def test_a_graph_tells_whether_a_run_may_draw(model, draws):
     x = torch.zeros(1, 3, 8, 8) if isinstance(model, nn.Conv2d) else torch.zeros(1, 8, 8)
     assert capture(model, x).draws is draws
 
@@ -214,7 +214,7 @@ class Remembering(nn.Module):
 
 
 @pytest.mark.parametrize("verb", _verbs())
-def test_objects_and_generators_that_modules_hold_are_as_they_were(verb: str):
+def test_objects_and_generators_that_modules_hold_are_as_they_were(verb):
     torch.manual_seed(0)
     model, x = Remembering().eval(), ramp(1, 1, 40)
     twin = copy.deepcopy(model)
@@ -240,7 +240,7 @@ class DoubleByDefault(nn.Module):
 
 
 @pytest.mark.parametrize("verb", ["measure", "fold", "run", "gradient"])
-def test_a_default_dtype_that_a_model_sets_is_put_back(verb: str):
+def test_a_default_dtype_that_a_model_sets_is_put_back(verb):
     _verbs()[verb](DoubleByDefault().eval(), ramp(1, 1, 8))
     assert torch.get_default_dtype() is torch.float32
 
@@ -263,7 +263,7 @@ class Scribbling(nn.Module):
 
 
 @pytest.mark.parametrize("verb", _verbs())
-def test_what_is_written_into_tensors_and_arrays_that_modules_hold_is_undone(verb: str):
+def test_what_is_written_into_tensors_and_arrays_that_modules_hold_is_undone(verb):
     model, x = Scribbling().eval(), ramp(1, 1, 40)
     found = _verbs()[verb](model, x)
     if verb in ("streamed", "tiled", "run"):
@@ -287,7 +287,7 @@ def test_planning_tiles_of_a_model_that_draws_neither_draws_nor_says_a_word(capf
 
 
 @pytest.mark.parametrize("verb", ["field", "certify", "measure", "fold", "streamed", "tiled"])
-def test_a_model_that_has_never_run_is_told_to_run_first(verb: str):
+def test_a_model_that_has_never_run_is_told_to_run_first(verb):
     model = nn.Sequential(nn.LazyConv1d(2, 3)).eval()
     with pytest.raises(CaptureError, match="run it once on a real input first"):
         _verbs()[verb](model, ramp(1, 1, 40))
@@ -322,7 +322,7 @@ def test_a_model_that_writes_into_its_weights_gives_and_keeps_what_one_run_would
 
 
 @pytest.mark.parametrize("verb", _verbs())
-def test_no_verb_leaves_what_a_run_wrote_into_the_weights(verb: str):
+def test_no_verb_leaves_what_a_run_wrote_into_the_weights(verb):
     model = nn.Sequential(Halving(), nn.BatchNorm1d(2)).eval()
     weight = model[0].conv.weight.detach().clone()
     found = _verbs()[verb](model, ramp(1, 1, 40))
@@ -344,7 +344,7 @@ class Turning(nn.Module):
 
 
 @pytest.mark.parametrize("verb", ["capture", "field", "fold", "certify", "run"])
-def test_square_weights_that_are_turned_are_turned_back(verb: str):
+def test_square_weights_that_are_turned_are_turned_back(verb):
     model, x = Turning().eval(), ramp(1, 1, 4)
     _verbs()[verb](model, x)
     assert model.linear.weight.stride() == (4, 1)
@@ -360,7 +360,7 @@ UNUSUAL: dict[str, Callable[[], Tensor]] = {
 @pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
 @pytest.mark.parametrize("verb", _verbs())
 @pytest.mark.parametrize("kind", UNUSUAL)
-def test_a_module_may_hold_tensors_without_strides(kind: str, verb: str):
+def test_a_module_may_hold_tensors_without_strides(kind, verb):
     model = nn.Sequential(nn.Conv1d(1, 2, 3, padding=1))
     model.kept = UNUSUAL[kind]()
     if kind == "sparse":

@@ -182,7 +182,7 @@ def test_statistics_of_constants_do_not_move():
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt(), SystemExit(1)])
-def test_a_run_that_is_cut_short_leaves_nothing_behind(error: BaseException):
+def test_a_run_that_is_cut_short_leaves_nothing_behind(error):
     def stop(self: Any, x: Tensor) -> Tensor:
         self.runs += 1
         self.cache = self.inner(x)
@@ -238,7 +238,7 @@ def test_global_state_that_the_model_changes_is_put_back():
 
 
 @pytest.mark.parametrize("around", [torch.inference_mode, torch.no_grad, torch.enable_grad])
-def test_a_capture_may_run_under_any_grad_mode(around: Any):
+def test_a_capture_may_run_under_any_grad_mode(around):
     model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(inplace=True))
     with around(), untouched(model):
         is_replayed(model, ramp(2, 3))

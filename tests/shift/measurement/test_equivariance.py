@@ -33,7 +33,7 @@ def motion_of(case: Single) -> Motion:
 
 
 @pytest.mark.parametrize("name", HOLDING)
-def test_an_op_that_holds_holds_at_its_period_and_not_below(name: str):
+def test_an_op_that_holds_holds_at_its_period_and_not_below(name):
     case = HOLDING[name]
     motions = {"output": motion_of(case)}
     size = case.shape[case.axis]
@@ -43,14 +43,14 @@ def test_an_op_that_holds_holds_at_its_period_and_not_below(name: str):
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_an_op_that_breaks_equivariance_is_broken_at_every_shift(name: str):
+def test_an_op_that_breaks_equivariance_is_broken_at_every_shift(name):
     case = BROKEN[name]
     for shift in (1, 2, 4, 8):
         assert measure(case.make(), case.shape, shift=shift, axis=case.axis).verdict == "broken"
 
 
 @pytest.mark.parametrize("name", ["transpose", "flip", "nearest x2", "softmax over the axis"])
-def test_how_a_value_moves_is_found_without_being_told(name: str):
+def test_how_a_value_moves_is_found_without_being_told(name):
     case = SINGLES[name]
     found = measure(case.make(), case.shape, shift=case.period, axis=case.axis)
     assert found.verdict == "holds"
@@ -193,14 +193,14 @@ def test_a_model_that_insists_on_float32_is_refused():
 
 
 @given(st.integers(-20, 20), st.integers(1, 9))
-def test_whole_translations_are_indexed_modulo_the_size(amount: int, size: int):
+def test_whole_translations_are_indexed_modulo_the_size(amount, size):
     value = torch.arange(float(size))
     moved = translated(value, amount, 0)
     assert all(moved[(i + amount) % size] == value[i] for i in range(size))
 
 
 @given(st.floats(-3, 3), st.floats(-3, 3), st.integers(1, 4))
-def test_translations_of_odd_axes_add_up(one: float, two: float, half: int):
+def test_translations_of_odd_axes_add_up(one, two, half):
     value = torch.randn(2 * half + 1, dtype=torch.float64)
     both = translated(translated(value, one, 0), two, 0)
     assert torch.allclose(both, translated(value, one + two, 0), atol=1e-9)
@@ -246,7 +246,7 @@ class Ends(nn.Module):
     ],
     ids=["argmax", "comparison", "integers", "complex", "one of two"],
 )
-def test_integers_truth_values_and_complex_numbers_are_measured_too(end) -> None:
+def test_integers_truth_values_and_complex_numbers_are_measured_too(end):
     assert measure(Ends(end, "circular"), (1, 1, 32)).verdict == "holds"
     assert measure(Ends(end, "zeros"), (1, 1, 32)).verdict == "broken"
 
@@ -255,7 +255,7 @@ def test_integers_truth_values_and_complex_numbers_are_measured_too(end) -> None
     "end", [lambda y: y[:, :0], lambda y: y * torch.nan, lambda y: (y > 1e9).long()],
     ids=["empty", "no number", "constant"],
 )  # fmt: skip
-def test_where_nothing_can_be_measured_there_is_no_evidence(end) -> None:
+def test_where_nothing_can_be_measured_there_is_no_evidence(end):
     assert measure(Ends(end, "zeros"), (1, 1, 32)).verdict == "no evidence"
 
 
@@ -289,7 +289,7 @@ IN_ONE = {
 
 
 @pytest.mark.parametrize("name", IN_ONE)
-def test_rows_in_a_flattened_map_are_seen_to_move(name: str):
+def test_rows_in_a_flattened_map_are_seen_to_move(name):
     """Along H whole rows move, along W positions within each row."""
     flat, dim, (planes, rows) = IN_ONE[name]
     down, across = measure(Tokens("circular", flat), (1, 1, 8, 12)).outputs
@@ -305,7 +305,7 @@ def test_rows_in_a_flattened_map_are_seen_to_move(name: str):
     ("flat", "where"),
     [(with_class, "1 to 96 of dimension 1"), (lambda y: y.mT @ y, "0 to 11 of dimension 2 and")],
 )
-def test_a_roll_that_no_motion_expresses_is_not_called_broken(flat, where: str):
+def test_a_roll_that_no_motion_expresses_is_not_called_broken(flat, where):
     """A class token stays beside what moves; a matrix of all pairs moves along both dimensions."""
     found = measure(Tokens("circular", flat), (1, 1, 8, 12), axis=3)["output"]
     assert (found.verdict, where in found.note) == ("no evidence", True), found

@@ -83,7 +83,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_generic_weights_show_what_own_weights_hide(name: str):
+def test_generic_weights_show_what_own_weights_hide(name):
     torch.manual_seed(0)
     net = Hidden(*CASES[name])
     assert measure(net, SHAPE, axis=3, shift=1, randomise=False).verdict != "broken"
@@ -121,7 +121,7 @@ def test_bfloat16_rounds_the_error_away_and_float64_does_not():
 
 
 @pytest.mark.parametrize("name", ["efficientformer_l1", "efficientformerv2_s0"])
-def test_biases_that_start_at_zero_deep_in_a_network_are_seen(name: str):
+def test_biases_that_start_at_zero_deep_in_a_network_are_seen(name):
     net = timm.create_model(name).eval()
     found = measure(net, (1, 3, 224, 224), axis=3, shift=32)
     assert found.verdict == "broken"

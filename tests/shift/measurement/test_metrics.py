@@ -73,7 +73,7 @@ CONV = {"kernel_size": 3, "padding": 1}
 
 
 @pytest.mark.parametrize("size", [15, 16])
-def test_an_exactly_equivariant_conv_has_no_lie_derivative(size: int):
+def test_an_exactly_equivariant_conv_has_no_lie_derivative(size):
     (found,) = lie_derivative(nn.Conv1d(1, 2, padding_mode="circular", **CONV), (1, 1, size))
     assert found.error < 1e-12
     assert found.speed > 0.1
@@ -82,7 +82,7 @@ def test_an_exactly_equivariant_conv_has_no_lie_derivative(size: int):
 @pytest.mark.parametrize(
     "name", ["identity", "flip", "transpose", "roll", "x - mean", "FFT low-pass", "circular conv"]
 )
-def test_linear_ops_that_hold_at_every_shift_have_none(name: str):
+def test_linear_ops_that_hold_at_every_shift_have_none(name):
     case = SINGLES[name]
     (found,) = lie_derivative(case.make(), case.shape, axis=case.axis)
     assert found.error < 1e-12
@@ -90,7 +90,7 @@ def test_linear_ops_that_hold_at_every_shift_have_none(name: str):
 
 
 @pytest.mark.parametrize("name", ["zero-padded conv", "position embedding", "linear over the axis"])
-def test_ops_that_break_equivariance_have_one(name: str):
+def test_ops_that_break_equivariance_have_one(name):
     case = SINGLES[name]
     (found,) = lie_derivative(case.make(), case.shape, axis=case.axis)
     assert found.error > 1e-2

@@ -35,14 +35,14 @@ class Rolled(nn.Module):
         return x.roll(1, 2)
 
 
-def test_every_output_has_its_own_periods_and_axes() -> None:
+def test_every_output_has_its_own_periods_and_axes():
     joined, ring = certify(Heads(), (1, 2, 8, 12)).outputs
     assert (joined.name, ring.name) == ("joined", "ring")
     assert [axis.circular.period for axis in ring.axes] == [1, 2]
     assert not any(axis.circular.holds for axis in joined.axes)
 
 
-def test_independent_first_breakers_are_all_named_and_nothing_downstream() -> None:
+def test_independent_first_breakers_are_all_named_and_nothing_downstream():
     found = certify(Heads(), (1, 2, 8, 12))["after"].along(3)
     assert [(b.module, b.why) for b in found.broken_by] == [
         ("left", "zero padding"),
@@ -54,7 +54,7 @@ def test_independent_first_breakers_are_all_named_and_nothing_downstream() -> No
     )
 
 
-def test_longitude_may_be_periodic_where_latitude_is_not() -> None:
+def test_longitude_may_be_periodic_where_latitude_is_not():
     model = nn.Sequential(
         nn.CircularPad2d((1, 1, 0, 0)), nn.ZeroPad2d((0, 0, 1, 1)), nn.Conv2d(2, 2, 3)
     )
@@ -63,7 +63,7 @@ def test_longitude_may_be_periodic_where_latitude_is_not() -> None:
     assert (longitude.circular.period, longitude.circular.step) == (1, 1)
 
 
-def test_values_are_asked_for_by_name_and_by_glob() -> None:
+def test_values_are_asked_for_by_name_and_by_glob():
     found = certify(Heads(), (1, 2, 8, 12))
     assert [c.name for c in found.select(["left", "ri*t"])] == ["left", "right"]
     with pytest.raises(UsageError, match="No value or module is called 'middle'"):
@@ -74,7 +74,7 @@ def test_values_are_asked_for_by_name_and_by_glob() -> None:
         certify(Heads(), (1, 2, 8, 12), axes=[4])
 
 
-def test_an_op_that_is_not_supported_breaks_the_proof_and_is_named() -> None:
+def test_an_op_that_is_not_supported_breaks_the_proof_and_is_named():
     class Backward(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.ops.aten.glu_backward(x, torch.cat([x, x], 1), 1)
@@ -88,20 +88,20 @@ def test_an_op_that_is_not_supported_breaks_the_proof_and_is_named() -> None:
     assert axis.undecided
 
 
-def test_what_is_broken_for_a_known_reason_is_decided() -> None:
+def test_what_is_broken_for_a_known_reason_is_decided():
     axis = certify(Heads(), (1, 2, 8, 12)).outputs[0].axes[1]
     assert all(breaker.known for breaker in axis.broken_by)
     assert not axis.undecided
 
 
-def test_a_full_turn_of_the_axis_proves_nothing() -> None:
+def test_a_full_turn_of_the_axis_proves_nothing():
     axis = certify(nn.AvgPool2d(4), (1, 2, 4, 8)).outputs[0].along(2)
     assert axis.circular.step == 0
     strided = certify(nn.Conv2d(2, 2, 4, stride=4), (1, 2, 4, 8)).outputs[0].along(2)
     assert "only a full turn of the axis is left, 4 of 4" in strided.broken_by[0].why
 
 
-def test_a_second_input_stays_where_it_is() -> None:
+def test_a_second_input_stays_where_it_is():
     class Sum(nn.Module):
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return x + y
@@ -110,7 +110,7 @@ def test_a_second_input_stays_where_it_is() -> None:
     assert "does not move" in axis.broken_by[0].why
 
 
-def test_the_input_that_is_shifted_is_asked_for_by_name() -> None:
+def test_the_input_that_is_shifted_is_asked_for_by_name():
     class Second(nn.Module):
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return x.mean((2, 3), keepdim=True) * y[..., :-1]
@@ -122,7 +122,7 @@ def test_the_input_that_is_shifted_is_asked_for_by_name() -> None:
     assert [axis.circular.step for axis in second.axes] == [1, None]
 
 
-def test_values_that_do_not_depend_on_the_input_have_no_certificate() -> None:
+def test_values_that_do_not_depend_on_the_input_have_no_certificate():
     class Beside(nn.Module):
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return x.mean(2, keepdim=True) * torch.ops.aten.glu_backward(y[:, :1], y, 1)
@@ -144,14 +144,14 @@ def test_values_that_do_not_depend_on_the_input_have_no_certificate() -> None:
     ],
     ids=["circular", "zeros along the other axis", "rolled"],
 )
-def test_circular_padding_alone_must_not_be_larger_than_its_axis(layer, is_conditional) -> None:
+def test_circular_padding_alone_must_not_be_larger_than_its_axis(layer, is_conditional):
     model = nn.Sequential(layer, nn.Conv2d(2, 2, (3 if is_conditional else 1, 1)))
     circular = certify(model, (1, 2, 8, 12)).outputs[0].along(2).circular
     assert circular.holds
     assert bool(circular.conditions) == is_conditional
 
 
-def test_a_certificate_is_plain_data_for_json() -> None:
+def test_a_certificate_is_plain_data_for_json():
     (axis, _) = certify(Heads(), (1, 2, 8, 12)).outputs[1].to_dict()["axes"]
     assert json.loads(json.dumps(axis)) == {
         "axis": 2,
@@ -184,7 +184,7 @@ class Biased(nn.Module):
 
 
 @pytest.mark.parametrize("around", [False, True])
-def test_a_learnt_table_that_is_zero_today_counts_as_generic(around: bool) -> None:
+def test_a_learnt_table_that_is_zero_today_counts_as_generic(around):
     model = Biased(around=around)
     found = certify(model, torch.zeros(1, 3, 12)).outputs[0].along(2)
     assert found.circular.holds is around
@@ -192,14 +192,14 @@ def test_a_learnt_table_that_is_zero_today_counts_as_generic(around: bool) -> No
     assert [breaker.node for breaker in found.broken_by] == ([] if around else ["add"])
 
 
-def test_the_interior_of_rows_side_by_side_is_counted_in_positions_of_a_row() -> None:
+def test_the_interior_of_rows_side_by_side_is_counted_in_positions_of_a_row():
     """Four planes of 8 × 6 in one line: what moves with H moves by six positions."""
     model = nn.Sequential(nn.Conv3d(1, 1, (1, 3, 3), padding=(0, 1, 1)), nn.Flatten())
     interior = certify(model, (1, 1, 4, 8, 6), axes=[3]).outputs[0].along(3).interior
     assert (interior.range, interior.step, interior.carried) == ((6, 42), 6, (6, 36))
 
 
-def test_the_interior_of_a_flip_is_carried_backwards() -> None:
+def test_the_interior_of_a_flip_is_carried_backwards():
     class Flipped(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.flip(3)
@@ -221,18 +221,18 @@ class _Training(nn.Module):
         return torch.ops.aten._batch_norm_with_update(x[..., 1:-1], *state, 0.1, 1e-5)[0]
 
 
-def test_a_batch_norm_that_always_trains_has_no_interior() -> None:
+def test_a_batch_norm_that_always_trains_has_no_interior():
     axis = certify(_Training().eval(), (1, 3, 16)).outputs[0].axes[0]
     assert axis.interior.range is None
     assert not axis.circular.holds
 
 
-def test_an_axis_without_positions_is_refused() -> None:
+def test_an_axis_without_positions_is_refused():
     with pytest.raises(UsageError, match="Axis 3 of 'input' is empty; nothing can be shifted"):
         certify(nn.Softsign(), (1, 2, 8, 0))
 
 
-def test_a_value_that_no_module_returns_is_called_what_it_is_called_in_the_graph() -> None:
+def test_a_value_that_no_module_returns_is_called_what_it_is_called_in_the_graph():
     report = certify(
         nn.Sequential(nn.Conv1d(1, 2, 3, padding=1, padding_mode="circular")), (1, 1, 8)
     )

@@ -49,7 +49,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("network", "example"), CASES)
-def test_a_complex_network_is_measured_and_repaired_in_double_precision(network, example) -> None:
+def test_a_complex_network_is_measured_and_repaired_in_double_precision(network, example):
     model = network().eval()
     (before,) = measure(model, example).outputs
     (after,) = circular(model, example).measurement.outputs
@@ -57,14 +57,14 @@ def test_a_complex_network_is_measured_and_repaired_in_double_precision(network,
     assert after.error < 1e-13
 
 
-def test_complex_parameters_are_drawn_in_both_parts() -> None:
+def test_complex_parameters_are_drawn_in_both_parts():
     weight = generic(nn.ParameterList([nn.Parameter(torch.zeros(3, 4, dtype=torch.cfloat))]))[0]
     assert weight.dtype == torch.complex128
     assert (weight.real != 0).all()
     assert (weight.imag != 0).all()
 
 
-def test_tiles_of_a_complex_network_are_compared_in_double_precision_too() -> None:
+def test_tiles_of_a_complex_network_are_compared_in_double_precision_too():
     x = torch.randn(1, 2, 24, dtype=torch.cfloat)
     found = tiled(nn.Sequential(Conv()).eval(), x, tile=8).verify(x)
     assert found.double

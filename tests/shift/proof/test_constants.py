@@ -88,7 +88,7 @@ VARIES: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 
 
 @pytest.mark.parametrize("name", HOLDS)
-def test_a_constant_that_is_alike_where_it_is_copied_holds(name: str) -> None:
+def test_a_constant_that_is_alike_where_it_is_copied_holds(name):
     function, axis, period = HOLDS[name]
     x = _drawn(*SHAPE)
     assert certify(Op(function), x, axes=[axis]).outputs[0].axes[0].circular.period == period
@@ -96,7 +96,7 @@ def test_a_constant_that_is_alike_where_it_is_copied_holds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIES)
-def test_a_constant_that_varies_where_it_is_copied_is_never_said_to_hold(name: str) -> None:
+def test_a_constant_that_varies_where_it_is_copied_is_never_said_to_hold(name):
     """Neither theorem: no roll, and no position out of reach of the edges, moves as it should."""
     function, axis = VARIES[name]
     x = _drawn(*SHAPE)

@@ -34,7 +34,7 @@ class Op(nn.Module):
         lambda x: F.avg_pool1d(x.flatten(2), 1, ROWS // 4).view(1, 1, 8, 4),
     ],
 )
-def test_whole_rows_moved_along_a_flat_line_are_not_said_to_break_it(function) -> None:
+def test_whole_rows_moved_along_a_flat_line_are_not_said_to_break_it(function):
     x = torch.zeros(1, 1, ROWS, ROWS)
     axes = certify(Op(function).eval(), x).outputs[0].axes
     for axis, moved in zip(axes, measure(Op(function).eval(), x).outputs, strict=True):
@@ -49,7 +49,7 @@ def zeroed_in_rows(x: Tensor) -> Tensor:
     return found
 
 
-def test_whole_rows_written_through_a_flat_line_are_not_said_to_break_the_columns() -> None:
+def test_whole_rows_written_through_a_flat_line_are_not_said_to_break_the_columns():
     x = torch.zeros(1, 1, ROWS, ROWS)
     (axis,) = certify(Op(zeroed_in_rows), x, axes=[3]).outputs[0].axes
     assert measure(Op(zeroed_in_rows), x, axis=3).verdict == "holds"
@@ -64,8 +64,8 @@ def test_whole_rows_written_through_a_flat_line_are_not_said_to_break_the_column
     ],
 )  # fmt: skip
 def test_what_is_zeroed_along_a_flat_line_moves_as_brute_force_finds(
-    count: int, stride: int, offset: int, rows: int | None, columns: int | None
-) -> None:
+    count, stride, offset, rows, columns
+):
     """Whole rows, every other column, part of a row, a diagonal; the period along either axis."""
 
     def zeroed(x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def test_what_is_zeroed_along_a_flat_line_moves_as_brute_force_finds(
         assert not shift_outcome(Op(zeroed), (x,), axis).failed
 
 
-def test_more_blocks_than_are_looked_at_one_by_one_are_undecided() -> None:
+def test_more_blocks_than_are_looked_at_one_by_one_are_undecided():
     """A diagonal of 80 leaves 80 blocks beside it."""
 
     def zeroed(x: Tensor) -> Tensor:
@@ -105,20 +105,20 @@ def test_more_blocks_than_are_looked_at_one_by_one_are_undecided() -> None:
         lambda x: torch.fft.fft(x, dim=2).abs(),
     ],
 )
-def test_a_measurement_tries_every_way_in_which_a_value_may_move(function) -> None:
+def test_a_measurement_tries_every_way_in_which_a_value_may_move(function):
     """A stride in rows of a flat line, or of what has a stride and stays, is no other answer."""
     x = torch.zeros(1, 1, ROWS, ROWS)
     assert certify(Op(function), x, axes=[2]).outputs[0].axes[0].circular.period == 1
     assert measure(Op(function), x, axis=2).verdict == "holds"
 
 
-def test_values_without_elements_are_no_error_in_a_reshape() -> None:
+def test_values_without_elements_are_no_error_in_a_reshape():
     found = certify(Op(lambda x: x.unflatten(1, (1, 0))), torch.zeros(4, 0), axes=(0,))
     circular = found.outputs[0].along(0).circular
     assert circular.holds or circular.undecided
 
 
-def test_the_sums_of_an_attention_kernel_are_undecided() -> None:
+def test_the_sums_of_an_attention_kernel_are_undecided():
     def attended(x: Tensor) -> Tensor:
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         return kernel(x, x, x)[1]

@@ -55,16 +55,14 @@ def both(found: Certificates) -> list[AxisCertificate]:
     return list(found.outputs[0].axes)
 
 
-def test_the_interior_of_vgg16_at_640_is_columns_3_to_16_and_a_shift_by_32_keeps_3_to_15() -> None:
+def test_the_interior_of_vgg16_at_640_is_columns_3_to_16_and_a_shift_by_32_keeps_3_to_15():
     for axis in both(certified(made("vgg16").features, 640)):
         assert axis.interior.range == (3, 17)
         assert axis.interior.carried == (3, 16)
         assert (axis.interior.period, axis.interior.step) == (32, 1)
 
 
-def test_the_interior_of_resnet18_at_896_is_columns_7_to_21_and_a_shift_by_32_keeps_7_to_20() -> (
-    None
-):
+def test_the_interior_of_resnet18_at_896_is_columns_7_to_21_and_a_shift_by_32_keeps_7_to_20():
     certificate = certified(made("resnet18"), 896)["layer4"]
     for axis in certificate.axes:
         assert axis.interior.range == (7, 22)
@@ -76,7 +74,7 @@ def test_the_interior_of_resnet18_at_896_is_columns_7_to_21_and_a_shift_by_32_ke
     "name",
     ["vgg16", "resnet50", "convnext_tiny", "mobilenet_v3_large", "efficientnet_b0", "densenet121"],
 )
-def test_a_circular_network_is_exact_for_multiples_of_32(name: str) -> None:
+def test_a_circular_network_is_exact_for_multiples_of_32(name):
     model = circular(made(name))
     model = model.features if hasattr(model, "features") else nn.Sequential(*model.children())[:-2]
     for axis in both(certified(model, 96)):
@@ -87,13 +85,13 @@ def test_a_circular_network_is_exact_for_multiples_of_32(name: str) -> None:
         )
 
 
-def test_the_classes_of_a_circular_network_do_not_change_at_all() -> None:
+def test_the_classes_of_a_circular_network_do_not_change_at_all():
     for axis in both(certified(circular(made("mobilenet_v3_large")), 96)):
         assert (axis.circular.period, axis.circular.step) == (32, 0)
         assert axis.interior.empty
 
 
-def test_resnet18_at_100_is_exact_up_to_layer1_and_loses_the_size_in_layer2() -> None:
+def test_resnet18_at_100_is_exact_up_to_layer1_and_loses_the_size_in_layer2():
     found = certified(circular(made("resnet18")), 100)
     assert {axis.circular.period for axis in found["layer1"].axes} == {4}
     for axis in found["layer2"].axes:
@@ -102,7 +100,7 @@ def test_resnet18_at_100_is_exact_up_to_layer1_and_loses_the_size_in_layer2() ->
         assert all("25 is not a multiple of the stride 2" in b.why for b in axis.broken_by)
 
 
-def test_vit_is_broken_by_its_position_embedding_alone() -> None:
+def test_vit_is_broken_by_its_position_embedding_alone():
     model = timm.create_model("vit_tiny_patch16_224").eval()
     for axis in both(certified(model, 224)):
         assert [breaker.why for breaker in axis.broken_by] == [
@@ -114,7 +112,7 @@ def test_vit_is_broken_by_its_position_embedding_alone() -> None:
         assert (axis.circular.period, axis.circular.step) == (16, 0)
 
 
-def test_swin_is_broken_by_its_masks_and_without_them_exact_at_224_on_448() -> None:
+def test_swin_is_broken_by_its_masks_and_without_them_exact_at_224_on_448():
     model = timm.create_model("swin_tiny_patch4_window7_224", img_size=448).eval()
     found = both(certified(model, 448))
     assert all("attn_mask" in breaker.why for axis in found for breaker in axis.broken_by)
@@ -126,18 +124,18 @@ def test_swin_is_broken_by_its_masks_and_without_them_exact_at_224_on_448() -> N
         assert (axis.circular.period, axis.circular.step) == (224, 0), axis.broken_by
 
 
-def test_deeplab_is_broken_by_its_clamped_interpolation_alone() -> None:
+def test_deeplab_is_broken_by_its_clamped_interpolation_alone():
     model = made("deeplabv3_resnet50", weights=None, weights_backbone=None)
     for axis in certified(circular(model), 320).outputs[0].axes:
         assert ["clamped" in breaker.why for breaker in axis.broken_by] == [True]
 
 
-def test_tf_efficientnet_is_broken_by_asymmetric_same_padding() -> None:
+def test_tf_efficientnet_is_broken_by_asymmetric_same_padding():
     for axis in both(certified(circular(made("tf_efficientnet_b0", timm)), 96)):
         assert [(b.module, "asymmetric" in b.why) for b in axis.broken_by] == [("conv_stem", True)]
 
 
-def test_a_feature_pyramid_moves_at_32_and_its_extra_pool_at_64() -> None:
+def test_a_feature_pyramid_moves_at_32_and_its_extra_pool_at_64():
     model = load_model("torchvision:fasterrcnn_resnet50_fpn", "1x3x64x256", weights=False)
     periodic = circular(model.source)
     found = [output.along(3).circular for output in certify(periodic, model.example()).outputs]

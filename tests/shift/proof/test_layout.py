@@ -116,7 +116,7 @@ SHAPES: tuple[Shape, ...] = (
 
 
 @pytest.mark.parametrize("before", [(2, 6), (4, 3), (12,), (6, 1, 2)])
-def test_a_reshape_of_a_layout_says_what_is_so(before: Shape) -> None:
+def test_a_reshape_of_a_layout_says_what_is_so(before):
     """Of values with at most one dimension that moves; most are followed."""
     followed = refused = 0
     for layout in product(*(_dims(size) if size > 1 else [uniform(1)] for size in before)):
@@ -136,7 +136,7 @@ def test_a_reshape_of_a_layout_says_what_is_so(before: Shape) -> None:
 
 
 @pytest.mark.parametrize("size", [4, 6])
-def test_two_dimensions_that_are_joined_are_what_both_of_them_are(size: int) -> None:
+def test_two_dimensions_that_are_joined_are_what_both_of_them_are(size):
     followed = refused = 0
     for one, two in product(_dims(size), _dims(size)):
         try:
@@ -159,7 +159,7 @@ def test_two_dimensions_that_are_joined_are_what_both_of_them_are(size: int) -> 
     assert followed > refused
 
 
-def test_a_crop_of_a_dimension_holds_what_stood_there() -> None:
+def test_a_crop_of_a_dimension_holds_what_stood_there():
     """Whole rows of digits, or single positions; of several parts each as far as it is inside."""
     token: DigitGroup = (Same(1),)
     for dim in [
@@ -184,7 +184,7 @@ def test_a_crop_of_a_dimension_holds_what_stood_there() -> None:
                 start += length(part)
 
 
-def test_of_several_parts_the_longest_that_moves_is_the_window() -> None:
+def test_of_several_parts_the_longest_that_moves_is_the_window():
     """The rest is dirty, for the reason of the op, or since there are several signals."""
     token: DigitGroup = (Still(2),)
     one = as_window((token, (whole(6),)), told)
@@ -204,7 +204,7 @@ TAPS = ((0,), (1,), (0, 1), (-1, 2), ())
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
-def test_a_table_is_the_regular_map_that_has_its_rows(is_whole: bool) -> None:
+def test_a_table_is_the_regular_map_that_has_its_rows(is_whole):
     """On a whole window up to turns of it: a table that wraps around is regular there."""
     size = 8
     window = whole(size) if is_whole else Moving(size, Fraction(1), None, IndexSet(0, 1), ("x",))
@@ -225,18 +225,18 @@ def test_a_table_is_the_regular_map_that_has_its_rows(is_whole: bool) -> None:
             regular(Table(tuple(IndexSet(row, 1) for row in rows)), window, Border.DROP)
 
 
-def test_one_position_alone_does_not_vary() -> None:
+def test_one_position_alone_does_not_vary():
     assert stays(1) == uniform(1)
     assert stays(2) != uniform(2)
 
 
-def test_what_is_read_as_it_is_keeps_all_its_parts() -> None:
+def test_what_is_read_as_it_is_keeps_all_its_parts():
     dim: Dim = ((whole(4), Still(2)), (Same(3),), (whole(5),))
     along = Along(1, AxisMap.window(1))
     assert read_along(dim, along, size_of(dim), VOICE, averages=False) is dim
 
 
-def test_frequencies_beside_others_are_mixed_by_whatever_reads_them_elsewhere() -> None:
+def test_frequencies_beside_others_are_mixed_by_whatever_reads_them_elsewhere():
     frequencies = Spectrum(4, Fraction(1), 4)
     behind = Along(0, AxisMap.window(1, padding=-1))
     alone = read_along(((frequencies,),), behind, 3, VOICE, averages=False)
@@ -246,14 +246,14 @@ def test_frequencies_beside_others_are_mixed_by_whatever_reads_them_elsewhere() 
             read_along(dim, behind, size_of(dim) - 1, VOICE, averages=False)
 
 
-def test_a_table_may_be_regular_in_halves() -> None:
+def test_a_table_may_be_regular_in_halves():
     rows = (0, 3, 1, 2, 8, 11, 9, 10)
     window = replace(whole(12), turn=None)
     index, border = regular(Table(tuple(IndexSet(row, 1) for row in rows)), window, Border.DROP)
     assert (index.period, index.advance, border) == (4, 8, Border.DROP)
 
 
-def test_digits_of_one_position_before_others_are_no_end_of_a_reshape() -> None:
+def test_digits_of_one_position_before_others_are_no_end_of_a_reshape():
     layout = (((Still(1), whole(8)),),)
     ((first,), (second,)) = reshaped(layout, (8,), (2, 4), VOICE)
     assert [digit.size for digit in (*first, *second)] == [2, 4]

@@ -32,7 +32,7 @@ class _Model(nn.Module):
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_proof_of_an_odd_network_is_what_brute_force_finds(name: str) -> None:
+def test_a_proof_of_an_odd_network_is_what_brute_force_finds(name):
     """Every multiple of the period moves it as said, and no less; what is broken never moves."""
     torch.manual_seed(3)
     model, x = _Model(ODD[name]), torch.randn(SHAPE, dtype=torch.float64)
@@ -49,21 +49,21 @@ def test_a_proof_of_an_odd_network_is_what_brute_force_finds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNDECIDED)
-def test_what_holds_and_is_not_proven_is_left_undecided(name: str) -> None:
+def test_what_holds_and_is_not_proven_is_left_undecided(name):
     """It is said at which node, and that it is not known; a rule that mends it is noticed here."""
     axis = certify(_Model(ODD[name]), SHAPE, axes=[3]).outputs[0].axes[0]
     assert axis.undecided
     assert axis.broken_by
 
 
-def test_a_border_that_is_written_from_the_other_side_is_periodic() -> None:
+def test_a_border_that_is_written_from_the_other_side_is_periodic():
     """Two slice assignments are what many a model pads with."""
     model = _Model(ODD["slices written from the other side"])
     assert certify(model, SHAPE, axes=[3]).outputs[0].axes[0].circular.period == 1
 
 
 @pytest.mark.parametrize("name", ["a difference of neighbours", "the last column alone"])
-def test_pieces_that_nothing_can_make_one_are_called_broken(name: str) -> None:
+def test_pieces_that_nothing_can_make_one_are_called_broken(name):
     """A doubt that is cast on everything would say nothing."""
     assert not certify(_Model(ODD[name]), SHAPE, axes=[3]).outputs[0].axes[0].undecided
 

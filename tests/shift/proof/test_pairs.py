@@ -105,7 +105,7 @@ def pairs(one: str) -> Iterator[tuple[str, Function]]:
 
 
 @pytest.mark.parametrize("one", OPS)
-def test_the_proof_of_a_pair_of_ops_is_what_brute_force_finds(one: str) -> None:
+def test_the_proof_of_a_pair_of_ops_is_what_brute_force_finds(one):
     """What is proven holds, what is called broken is; what holds at less than said is listed."""
     x = torch.randn(SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     undecided, earlier = set(), set()

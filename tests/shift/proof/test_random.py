@@ -23,7 +23,7 @@ UNDESCRIBED = ("is not supported",)
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_the_prover_and_brute_force_agree_on_random_networks(part: int) -> None:
+def test_the_prover_and_brute_force_agree_on_random_networks(part):
     """Period, control shifts and interior, along one axis, for 4 × 80 networks."""
     seen: Counter[str] = Counter()
 
@@ -178,7 +178,7 @@ def _stepping(moves: tuple[Move, ...], step: int) -> list[Move]:
     ]
 
 
-def test_a_network_is_not_changed_by_certifying_it() -> None:
+def test_a_network_is_not_changed_by_certifying_it():
     """The proof looks at the graph alone."""
     model = nn.Conv2d(1, 1, 3, padding=1)
     before = model.weight.clone()

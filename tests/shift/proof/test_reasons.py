@@ -179,12 +179,12 @@ def _breakers(function: Callable[[Tensor], Tensor]) -> list[tuple[str, str | Non
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_reason_is_told_with_what_helps(name: str) -> None:
+def test_a_reason_is_told_with_what_helps(name):
     function, reasons = KNOWN[name]
     assert [(why, remedy) for why, remedy, _ in _breakers(function)] == reasons
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_where_the_proof_ends_for_want_of_knowledge_nothing_is_known(name: str) -> None:
+def test_where_the_proof_ends_for_want_of_knowledge_nothing_is_known(name):
     function, reason = UNKNOWN[name]
     assert _breakers(function)[0] == (reason, None, False)

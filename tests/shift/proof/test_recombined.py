@@ -89,7 +89,7 @@ class Program(nn.Module):
         return values[-1]
 
 
-def test_no_verdict_on_what_is_taken_apart_and_put_together_is_wrong() -> None:
+def test_no_verdict_on_what_is_taken_apart_and_put_together_is_wrong():
     """What is proven holds, and what is called broken is."""
     seen: Counter[str] = Counter()
     dice = random.Random(3)

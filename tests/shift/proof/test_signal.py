@@ -13,7 +13,6 @@ from fieldwise.shift.proof.signal import (
     Fault,
     Moving,
     Same,
-    SignalDigit,
     Spectrum,
     Still,
     blamed,
@@ -42,7 +41,7 @@ def told(condition: Condition, new: Moving) -> Fault:
         ((Same(1), Same(1)), Same(1)),
     ],
 )
-def test_digits_that_do_not_move_are_alike_only_where_all_of_them_are(digits, whole: SignalDigit):
+def test_digits_that_do_not_move_are_alike_only_where_all_of_them_are(digits, whole):
     assert merged(digits) == whole
 
 
@@ -91,7 +90,7 @@ def test_what_is_doubted_has_the_faults_of_before_and_none_is_known():
 
 
 @pytest.mark.parametrize(("first", "is_in_order"), [(0, True), (8, True), (-8, True), (4, False)])
-def test_frequencies_stand_in_order_up_to_whole_turns(first: int, is_in_order: bool) -> None:
+def test_frequencies_stand_in_order_up_to_whole_turns(first, is_in_order):
     spectrum = Spectrum(8, Fraction(1), 8, first=first)
     assert spectrum.in_order is is_in_order
     assert spectrum.picked(range(8)).in_order is is_in_order

@@ -11,7 +11,7 @@ from tests.shift.proof.singles import SINGLES, Single
 
 
 @pytest.mark.parametrize("name", SINGLES)
-def test_a_single_op_has_the_verdict_known_by_hand(name: str) -> None:
+def test_a_single_op_has_the_verdict_known_by_hand(name):
     """Period, step, interior, and of what breaks it the reason."""
     single = SINGLES[name]
     found = _certified(single)
@@ -25,7 +25,7 @@ def test_a_single_op_has_the_verdict_known_by_hand(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n, s in SINGLES.items() if s.step])
-def test_the_moves_of_a_certificate_carry_the_output_where_the_network_does(name: str) -> None:
+def test_the_moves_of_a_certificate_carry_the_output_where_the_network_does(name):
     """In float64, for every multiple of the period."""
     single = SINGLES[name]
     model, x = single.make().double(), torch.randn(single.shape, dtype=torch.float64)

@@ -62,7 +62,7 @@ PROVEN, UNDECIDED = (True, False, "holds"), (False, True, "broken")
 )
 def test_a_spectral_layer_in_two_dimensions_is_proven_where_the_shift_is_undone(
     back, shape, expected
-) -> None:
+):
     assert _verdicts(SpectralConv(back), shape) == expected
 
 
@@ -77,7 +77,7 @@ def test_a_spectral_layer_in_two_dimensions_is_proven_where_the_shift_is_undone(
         lambda f: f.flip(-1).roll(1, -1).flip(-1).roll(1, -1),
     ],
 )
-def test_frequencies_that_are_put_back_keep_their_phases(there_and_back) -> None:
+def test_frequencies_that_are_put_back_keep_their_phases(there_and_back):
     model = Op(lambda x: torch.fft.ifft(there_and_back(torch.fft.fft(x))).real)
     assert _verdicts(model, (1, 2, 8)) == [PROVEN]
 
@@ -92,6 +92,6 @@ def test_frequencies_that_are_put_back_keep_their_phases(there_and_back) -> None
         lambda f: f + f.roll(1, -1),
     ],
 )
-def test_frequencies_in_another_place_are_never_said_to_hold(elsewhere) -> None:
+def test_frequencies_in_another_place_are_never_said_to_hold(elsewhere):
     model = Op(lambda x: torch.fft.ifft(elsewhere(torch.fft.fft(x))).real)
     assert _verdicts(model, (1, 2, 8)) == [UNDECIDED]

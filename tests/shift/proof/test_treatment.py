@@ -48,21 +48,21 @@ def claimed() -> set[str]:
     return {name for name, rule in registry._RULES.values() if hasattr(rule, "__wrapped__")}
 
 
-def test_every_op_with_a_rule_is_described_or_given_up_with_a_reason() -> None:
+def test_every_op_with_a_rule_is_described_or_given_up_with_a_reason():
     described = claimed() | CONTRACTIONS | OTHERS | RANDOM | UNJUDGED.keys()
     assert recorded() - described == set()
 
 
-def test_every_element_wise_op_is_described() -> None:
+def test_every_element_wise_op_is_described():
     for name in element_wise() - OTHERS - RANDOM - SPEAKS.keys():
         read = replace(identity(0, 1), kind=ELEMENTWISE)
         assert treatment(Node(name, ("x",), ("y",), ((read,),))) is POINTWISE, name
 
 
-def test_an_op_without_a_kind_is_not_described() -> None:
+def test_an_op_without_a_kind_is_not_described():
     assert treatment(Node("odd", ("x",), ("y",), ((identity(0, 1),),))) is None
 
 
 @pytest.mark.parametrize(("one", "two"), [(OTHERS, UNJUDGED), (RANDOM, UNJUDGED), (OTHERS, RANDOM)])
-def test_no_op_is_described_twice(one: set[str], two: set[str]) -> None:
+def test_no_op_is_described_twice(one, two):
     assert not set(one) & set(two)

@@ -76,7 +76,7 @@ UNDONE: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 
 
 @pytest.mark.parametrize("name", UNDONE)
-def test_what_is_undone_further_down_is_not_said_to_be_broken(name: str) -> None:
+def test_what_is_undone_further_down_is_not_said_to_be_broken(name):
     function, axis = UNDONE[name]
     x = torch.randn(SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     found = certify(Op(function), x, axes=[axis]).outputs[0].axes[0]
@@ -98,7 +98,7 @@ CONVOLVED: dict[str, tuple[nn.Module, bool]] = {
 
 
 @pytest.mark.parametrize("name", CONVOLVED)
-def test_what_zero_padding_does_to_a_mean_depends_on_what_is_between(name: str) -> None:
+def test_what_zero_padding_does_to_a_mean_depends_on_what_is_between(name):
     """The borders of a full convolution hold what is left of every sample."""
     model, breaks = CONVOLVED[name]
     model, x = model.double(), torch.randn(1, 2, SIZE, dtype=torch.float64)
@@ -118,7 +118,7 @@ STAYS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", STAYS)
-def test_what_nothing_undoes_stays_broken(name: str) -> None:
+def test_what_nothing_undoes_stays_broken(name):
     """A doubt that is cast on everything would say nothing."""
     found = certify(Op(STAYS[name]), torch.zeros(SHAPE, dtype=torch.float64), axes=[3]).outputs[0]
     assert [breaker.known for breaker in found.axes[0].broken_by] == [True]
@@ -137,7 +137,7 @@ class _Embedded(nn.Module):
         return (embedded + self.mix(embedded).relu())[..., 0]
 
 
-def test_weights_settle_what_comes_before_them() -> None:
+def test_weights_settle_what_comes_before_them():
     """No sum, crop or fixed product undoes what generic weights have mixed."""
     (breaker,) = certify(_Embedded(), SHAPE, axes=[3]).outputs[0].axes[0].broken_by
     assert (breaker.node, breaker.known) == ("add", True)

@@ -108,7 +108,7 @@ def windows(size: int, origin: str) -> Iterator[Moving]:
                 yield Moving(size, rate, turn, clean, (origin,), at, grain, faults)
 
 
-def test_two_windows_that_meet_move_as_both_of_them_do_and_no_later() -> None:
+def test_two_windows_that_meet_move_as_both_of_them_do_and_no_later():
     """Of whatever rates; where they have none in common for good, they do not meet."""
     for one, two in product(windows(4, "one"), [*windows(4, "one"), *windows(4, "two")]):
         if one.rate != two.rate and not (one.whole and two.whole):
@@ -129,7 +129,7 @@ MAPS = [
 BACKWARDS = [index.then(AxisMap.affine(-1, 5)) for index in MAPS]
 
 
-def test_what_is_read_of_a_window_moves_as_the_window_does() -> None:
+def test_what_is_read_of_a_window_moves_as_the_window_does():
     """Kernels, strides, dilations and flips, with whatever stands beyond the edge."""
     for window, index in product(windows(6, "x"), [*MAPS, *BACKWARDS]):
         for border, after in product((Border.DROP, Border.WRAP), (6,)):
@@ -139,7 +139,7 @@ def test_what_is_read_of_a_window_moves_as_the_window_does() -> None:
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 4), (1, 4), (0, 3), (2, 3)])
-def test_a_crop_of_a_window_is_a_window_onto_the_same_signal(start: int, stop: int) -> None:
+def test_a_crop_of_a_window_is_a_window_onto_the_same_signal(start, stop):
     for window in windows(4, "x"):
         found = resized(window, start, stop, told)
         assert isinstance(found, Moving)
@@ -149,7 +149,7 @@ def test_a_crop_of_a_window_is_a_window_onto_the_same_signal(start: int, stop: i
         check_moves(found, reading(inside, lambda position: [start + position]))
 
 
-def test_a_window_in_blocks_moves_by_whole_blocks_and_is_itself_again() -> None:
+def test_a_window_in_blocks_moves_by_whole_blocks_and_is_itself_again():
     for window in windows(6, "x"):
         lead = cut(window, 2, ("cut",), told)
         check_moves(lead, reading(content(window), lambda block: [2 * block, 2 * block + 1]))
@@ -172,7 +172,7 @@ def pieces() -> Iterator[tuple[Moving, Moving]]:
             yield left, right
 
 
-def test_neighbours_are_one_window_where_one_signal_goes_on() -> None:
+def test_neighbours_are_one_window_where_one_signal_goes_on():
     """As many positions as before hold what they held; one window exactly where it is one."""
     for left, right in pieces():
         found = side_by_side([(left,), (right,)], told)
@@ -186,7 +186,7 @@ def test_neighbours_are_one_window_where_one_signal_goes_on() -> None:
         check_moves(joined, beside(content(left), content(right), 4))
 
 
-def test_rows_are_below_one_another_where_all_of_them_move_alike() -> None:
+def test_rows_are_below_one_another_where_all_of_them_move_alike():
     """Rows of a window, then further rows of it; not rows that stay, nor shorter ones."""
     row = Moving(4, Fraction(1), 4, IndexSet.range(0, 4), ("x",))
     padded = Moving(4, Fraction(1), 4, IndexSet.range(1, 4), ("y",), faults=DIRTY)
@@ -209,7 +209,7 @@ def test_rows_are_below_one_another_where_all_of_them_move_alike() -> None:
         assert len(side_by_side(parts, told)) == 2, parts
 
 
-def test_pieces_of_several_signals_may_make_one_that_repeats() -> None:
+def test_pieces_of_several_signals_may_make_one_that_repeats():
     """So no fault of theirs is known; one piece beside what stays has nothing to repeat."""
     one, two = (
         Moving(4, Fraction(1), 8, IndexSet.range(0, 4), (name,), faults=SHORT) for name in "xy"
@@ -238,7 +238,7 @@ def test_pieces_of_several_signals_may_make_one_that_repeats() -> None:
         (4, 6, "x", True),
     ],
 )
-def test_pieces_that_fold_the_axis_may_repeat_where_they_meet(at, turn, origin, known) -> None:
+def test_pieces_that_fold_the_axis_may_repeat_where_they_meet(at, turn, origin, known):
     """Halves of one signal, one on the other; not quarters apart, and not of another signal."""
     one = Moving(4, Fraction(1), turn, IndexSet.range(0, 4), ("x",), faults=SHORT)
     two = Moving(
@@ -247,7 +247,7 @@ def test_pieces_that_fold_the_axis_may_repeat_where_they_meet(at, turn, origin, 
     assert [fault.known for _, fault in met(one, two, ("met",), told).faults] == [known]
 
 
-def test_what_is_doubted_of_one_of_two_windows_is_doubted_where_they_meet() -> None:
+def test_what_is_doubted_of_one_of_two_windows_is_doubted_where_they_meet():
     doubted = (("short", Fault("folded", known=False)),)
     one = Moving(4, Fraction(1), 8, IndexSet.range(0, 4), ("x",), faults=SHORT)
     two = Moving(4, Fraction(1), 8, IndexSet.range(0, 4), ("y",), faults=doubted)
@@ -257,7 +257,7 @@ def test_what_is_doubted_of_one_of_two_windows_is_doubted_where_they_meet() -> N
     }  # fmt: skip
 
 
-def test_wrapping_what_is_not_whole_spoils_it_for_every_reason_that_it_is_not() -> None:
+def test_wrapping_what_is_not_whole_spoils_it_for_every_reason_that_it_is_not():
     """What was padded and then cropped is told of both, although it has its length again."""
     window = Moving(6, Fraction(1), 8, IndexSet.range(1, 6), ("x",), faults=DIRTY + SHORT)
     wrapped = stretched(window, AxisMap.affine(1, -1), Border.WRAP, 8, ("y",), told)
@@ -265,5 +265,5 @@ def test_wrapping_what_is_not_whole_spoils_it_for_every_reason_that_it_is_not() 
     assert wrapped.faults == (*DIRTY, ("dirty", Fault("short")))
 
 
-def test_an_error_says_the_reasons_that_it_carries() -> None:
+def test_an_error_says_the_reasons_that_it_carries():
     assert str(BreaksError(Fault("zero padding"), Fault("a crop"))) == "zero padding; a crop"

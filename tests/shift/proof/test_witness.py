@@ -17,7 +17,7 @@ from tests.shift.proof.single import Op
 RAMP = torch.arange(8.0)
 
 
-def test_every_shift_has_a_least_one_among_its_multiples() -> None:
+def test_every_shift_has_a_least_one_among_its_multiples():
     """So that one answer to any shift would be seen."""
     for size in range(2, 61):
         least = {by for by, _ in least_shifts(size)}
@@ -55,29 +55,29 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", ANSWERED)
-def test_a_roll_of_whatever_kind_refutes_a_claim(name: str) -> None:
+def test_a_roll_of_whatever_kind_refutes_a_claim(name):
     assert _claimed(ANSWERED[name])
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_roll_refutes_nothing(name: str) -> None:
+def test_what_is_no_roll_refutes_nothing(name):
     assert not _claimed(REFUSED[name], whole=False)
 
 
-def test_only_where_some_positions_may_stay_is_padding_passed_over() -> None:
+def test_only_where_some_positions_may_stay_is_padding_passed_over():
     """A window with zeros beside it does not move; a line behind a class token does."""
     assert _claimed(lambda x: F.pad(x, (1, 2)), whole=False)
     assert not _claimed(lambda x: F.pad(x, (1, 2)))
 
 
-def test_a_roll_of_one_of_two_axes_says_nothing_of_the_other() -> None:
+def test_a_roll_of_one_of_two_axes_says_nothing_of_the_other():
     graph = capture(Op(lambda x: x + RAMP), torch.zeros(1, 1, 8, 8))
     (name,) = graph.outputs
     found = refuted(graph, graph.inputs[0], {name: {2: True, 3: True}})
     assert found == {(name, 2)}
 
 
-def test_what_would_cost_too_much_is_not_executed() -> None:
+def test_what_would_cost_too_much_is_not_executed():
     graph = capture(nn.Sequential(nn.ReLU(), nn.Conv1d(2, 2, 3)), torch.zeros(1, 2, 8))
     relu, conv = graph.nodes
     runs = 3 * 2 * (effort(graph, relu))
@@ -91,7 +91,7 @@ def test_what_would_cost_too_much_is_not_executed() -> None:
     assert executed(1 << 20) == ["relu", "conv"]
 
 
-def test_a_call_that_does_not_run_on_such_numbers_leaves_the_claim() -> None:
+def test_a_call_that_does_not_run_on_such_numbers_leaves_the_claim():
     """Random numbers make no definite matrix; what does not depend on it is asked all the same."""
     graph = capture(
         Op(lambda x: (torch.linalg.cholesky(x), x.mean(2) + torch.zeros(8))),
@@ -101,7 +101,7 @@ def test_a_call_that_does_not_run_on_such_numbers_leaves_the_claim() -> None:
     assert refuted(graph, graph.inputs[0], claims) == {(graph.outputs[1], 2)}
 
 
-def test_integers_are_those_of_the_example() -> None:
+def test_integers_are_those_of_the_example():
     """They may be indices into a table, and two of a kind are not enough."""
     table = torch.arange(100.0, dtype=torch.float64)
     ids = torch.arange(90, 98).view(1, 8)
@@ -109,7 +109,7 @@ def test_integers_are_those_of_the_example() -> None:
     assert found.undecided
 
 
-def test_parameters_are_generic_and_constants_are_as_they_are() -> None:
+def test_parameters_are_generic_and_constants_are_as_they_are():
     """A fresh norm weighs all channels alike, which says nothing of the network."""
 
     class Scaled(nn.Module):
@@ -125,7 +125,7 @@ def test_parameters_are_generic_and_constants_are_as_they_are() -> None:
     assert certify(Op(lambda x: x * torch.ones(8)), (1, 2, 8)).outputs[0].axes[0].circular.holds
 
 
-def test_to_ask_numbers_changes_neither_the_model_nor_the_random_state() -> None:
+def test_to_ask_numbers_changes_neither_the_model_nor_the_random_state():
     model = nn.Sequential(nn.Conv1d(2, 2, 3, padding=1), nn.BatchNorm1d(2), nn.Dropout()).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
@@ -141,7 +141,7 @@ class Weighted(nn.Module):
         return x * RAMP[picks]
 
 
-def test_numbers_of_integer_inputs_are_those_of_the_example() -> None:
+def test_numbers_of_integer_inputs_are_those_of_the_example():
     """Shuffled, for an index may be anything of the kind: a table of one entry weighs all alike."""
     for picks, is_undecided in ((torch.full((8,), 5), True), (torch.arange(8), False)):
         (found,) = certify(Weighted(), (torch.zeros(1, 1, 8), picks))["output"].axes

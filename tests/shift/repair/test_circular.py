@@ -62,7 +62,7 @@ lengths = st.integers(1, 5)
 
 @given(k=lengths, s=st.integers(1, 3), d=st.integers(1, 3), data=st.data())
 @settings(max_examples=30)
-def test_convolutions_of_any_geometry(k: int, s: int, d: int, data: st.DataObject):
+def test_convolutions_of_any_geometry(k, s, d, data):
     size = s * data.draw(st.integers(1, 4))
     p = data.draw(st.integers(0, d * (k - 1)))
     if (size + 2 * p - d * (k - 1) - 1) // s + 1 != size // s:
@@ -73,7 +73,7 @@ def test_convolutions_of_any_geometry(k: int, s: int, d: int, data: st.DataObjec
 
 @given(k=lengths, s=st.integers(1, 3), d=st.integers(1, 2), data=st.data())
 @settings(max_examples=30)
-def test_transposed_convolutions_of_any_geometry(k: int, s: int, d: int, data: st.DataObject):
+def test_transposed_convolutions_of_any_geometry(k, s, d, data):
     p = data.draw(st.integers(0, d * (k - 1)))
     extra = s + 2 * p - d * (k - 1) - 1
     if not 0 <= extra < max(s, d):
@@ -84,7 +84,7 @@ def test_transposed_convolutions_of_any_geometry(k: int, s: int, d: int, data: s
 
 @given(size=st.integers(1, 9), scale=st.integers(2, 4))
 @settings(max_examples=20)
-def test_interpolation_upwards(size: int, scale: int):
+def test_interpolation_upwards(size, scale):
     net = nn.Upsample(scale_factor=scale, mode="linear")
     assert_like_an_endless_image(net, noise(1, 1, size))
 
@@ -115,7 +115,7 @@ OPS = {
 
 
 @pytest.mark.parametrize("name", [name for name, (_, size) in OPS.items() if size])
-def test_ops_that_look_beyond_the_border(name: str):
+def test_ops_that_look_beyond_the_border(name):
     net, size = OPS[name]
     assert_like_an_endless_image(net, noise(1, 1, *size), turns=4)
 
@@ -145,7 +145,7 @@ def test_volumes_are_periodic_too():
 
 
 @given(st.integers(1, 4), st.integers(0, 9), st.integers(0, 9))
-def test_wrapping_is_indexing_modulo_the_size(size: int, before: int, after: int):
+def test_wrapping_is_indexing_modulo_the_size(size, before, after):
     value = torch.arange(2.0 * size).reshape(1, 2, size)
     found = wrapped(value, {-1: (before, after)})
     index = [i % size for i in range(-before, size + after)]
@@ -156,7 +156,7 @@ def test_wrapping_is_indexing_modulo_the_size(size: int, before: int, after: int
 
 
 @pytest.mark.parametrize("axis", [2, 3])
-def test_only_the_axes_asked_for_become_periodic(axis: int):
+def test_only_the_axes_asked_for_become_periodic(axis):
     net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ConvTranspose2d(2, 2, 4, 2, 1))
     repaired = circular(net, (1, 1, 8, 8), axes=[axis])
     assert repaired.done
@@ -181,7 +181,7 @@ def test_interpolation_that_stays_clamped_is_not_done():
         (nn.Sequential(nn.MaxPool2d(4), nn.Flatten(), nn.Linear(4, 2)), "its own weights"),
     ],
 )
-def test_what_is_not_done_says_where_why_and_the_remedy(net: nn.Module, why: str):
+def test_what_is_not_done_says_where_why_and_the_remedy(net, why):
     repaired = circular(nn.Sequential(nn.Identity(), net), (1, 1, 8, 8))
     assert not repaired.done
     assert re.search(rf"^1 .*breaks axis 2: .*{why}|{why}", repaired.why_not[0])
@@ -205,7 +205,7 @@ def test_half_pixel_interpolation_replaces_aligned_corners():
         nn.MaxPool2d(3, 2), nn.AvgPool2d(3, 2, ceil_mode=True), nn.Conv2d(1, 2, 5, padding=1),
     ],
 )  # fmt: skip
-def test_valid_windows_wrap_to_a_unit_per_stride_where_that_is_asked_for(net: nn.Module):
+def test_valid_windows_wrap_to_a_unit_per_stride_where_that_is_asked_for(net):
     x = noise(1, 1, 8, 12)
     repaired = circular(net.double(), x, valid="wrap")
     assert repaired.done
@@ -254,7 +254,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_axes_are_followed_into_other_layouts(name: str):
+def test_axes_are_followed_into_other_layouts(name):
     conv = torch.randn(1, 1, 1, 3, 3, dtype=torch.float64)
     net = Op(lambda x: LAYOUTS[name](x, conv.to(x)))
     assert_like_an_endless_image(net, noise(1, 1, 5, 6))
@@ -497,7 +497,7 @@ def test_repairing_twice_changes_nothing_more(repaired_resnet):
         ("timm:lambda_resnet26t", 256),
     ],
 )
-def test_networks_are_exact_at_multiples_of_their_stride(name: str, size: int):
+def test_networks_are_exact_at_multiples_of_their_stride(name, size):
     zoo, _, model = name.partition(":")
     build = timm.create_model if zoo == "timm" else torchvision.models.get_model
     repaired = circular(build(model).eval(), (1, 3, size, size))

@@ -65,7 +65,7 @@ def test_a_strided_conv_becomes_a_dense_one_blurred_at_its_stride():
         nn.Conv2d(1, 1, 3, stride=3),
     ],
 )  # fmt: skip
-def test_sizes_stay_what_they_were(net: nn.Module):
+def test_sizes_stay_what_they_were(net):
     for size in (12, 13, 14):
         x = torch.randn(1, 1, size, size + 1)
         assert antialias(net, x).model(x).shape == net(x).shape
@@ -95,7 +95,7 @@ def example_of(net: nn.Module, batch: int) -> Tensor:
 
 
 @pytest.mark.parametrize("name", WINDOWS)
-def test_every_strided_window_is_blurred_and_can_be_made_periodic(name: str):
+def test_every_strided_window_is_blurred_and_can_be_made_periodic(name):
     net = WINDOWS[name]().double()
     x = example_of(net, 2)
     blurred = antialias(net, x).model
@@ -131,7 +131,7 @@ def test_a_model_without_strides_cannot_be_improved():
 @given(
     st.tuples(st.integers(1, 3), st.integers(1, 4)), st.tuples(st.integers(1, 3), st.integers(1, 3))
 )
-def test_components_are_the_slices_at_every_phase(cells: tuple[int, int], strides: tuple[int, int]):
+def test_components_are_the_slices_at_every_phase(cells, strides):
     value = noise(2, 2, cells[0] * strides[0], cells[1] * strides[1])
     parts = components(value, strides)
     for row in range(strides[0]):
@@ -143,7 +143,7 @@ def test_components_are_the_slices_at_every_phase(cells: tuple[int, int], stride
 
 
 @given(st.integers(0, 11), st.sampled_from([2, 3, 4]))
-def test_the_strongest_component_follows_the_shift(shift: int, stride: int):
+def test_the_strongest_component_follows_the_shift(shift, stride):
     value = noise(3, 2, 12)
     before, after = (strongest(v, (stride,))[:, 0] for v in (value, value.roll(shift, 2)))
     assert torch.equal((before + shift) % stride, after)
@@ -178,7 +178,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_networks_become_invariant_to_every_shift(name: str):
+def test_networks_become_invariant_to_every_shift(name):
     zoo, _, model = name.partition(":")
     build = timm.create_model if zoo == "timm" else torchvision.models.get_model
     size = MODELS[name]
@@ -204,7 +204,7 @@ def test_what_upsamples_back_moves_exactly_as_its_input_does(net):
 
 
 @pytest.mark.parametrize("name", WINDOWS)
-def test_every_strided_window_is_sampled_in_phase_image_by_image(name: str):
+def test_every_strided_window_is_sampled_in_phase_image_by_image(name):
     net = WINDOWS[name]().double()
     x = example_of(net, 2)
     repaired = polyphase(net, x)
@@ -274,9 +274,7 @@ def test_maps_move_by_whole_units():
         (nn.MaxPool2d(2, return_indices=True), 8, "returns indices"),
     ],
 )
-def test_what_cannot_be_sampled_in_phase_is_refused_with_the_reason(
-    net: nn.Module, size: int, why: str
-):
+def test_what_cannot_be_sampled_in_phase_is_refused_with_the_reason(net, size, why):
     with pytest.raises(UsageError, match=why) as raised:
         polyphase(nn.Sequential(nn.Identity(), net), (1, 1, size, size))
     assert "of '1'" in str(raised.value)

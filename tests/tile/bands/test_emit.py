@@ -30,7 +30,7 @@ def emitted_from(make: Callable[[], nn.Module], **options: int) -> EmittedStream
 
 @pytest.mark.parametrize("rest", [0, 6 * 16])
 @pytest.mark.parametrize("make", WIDTHS, ids=lambda f: f.__name__)
-def test_start_steps_and_finish_are_the_whole(make, rest: int):
+def test_start_steps_and_finish_are_the_whole(make, rest):
     model, width = made(make), WIDTHS[make]
     emitted = streamed(model, torch.randn(1, width, 96).double(), axis=-1).emit(chunk=48, rest=rest)
     for steps in (0, 1, 3):
@@ -118,7 +118,7 @@ def test_the_modules_have_the_weights_of_the_model_and_nothing_of_fieldwise():
 
 
 @pytest.mark.parametrize("chunk", [16, 32, 80])
-def test_what_is_kept_does_not_depend_on_the_chunk(chunk: int):
+def test_what_is_kept_does_not_depend_on_the_chunk(chunk):
     emitted = emitted_from(WaveUNet, chunk=chunk)
     assert sum(torch.Size(one.shape).numel() for one in emitted.states) == 74
     assert emitted.first % chunk == 0
@@ -171,7 +171,7 @@ def check_file(emitted: EmittedStream, out: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("make", [WaveUNet, recurrent_decoder], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
-def test_a_file_runs_the_stream_chunk_by_chunk(make, suffix: str, tmp_path: Path):
+def test_a_file_runs_the_stream_chunk_by_chunk(make, suffix, tmp_path):
     check_file(emitted_from(make, chunk=16, rest=16), tmp_path / f"net{suffix}")
     told = json.loads((tmp_path / "net.json").read_text())
     assert told["files"]["step"] == f"net{suffix}"
@@ -182,7 +182,7 @@ def test_a_file_runs_the_stream_chunk_by_chunk(make, suffix: str, tmp_path: Path
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("make", WIDTHS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
-def test_every_kind_of_network_runs_from_its_file(make, suffix: str, tmp_path: Path):
+def test_every_kind_of_network_runs_from_its_file(make, suffix, tmp_path):
     for rest in (0, 48):
         check_file(emitted_from(make, chunk=48, rest=rest), tmp_path / f"net{suffix}")
 
@@ -229,14 +229,14 @@ def test_a_signal_of_another_length_is_told_which_are_taken():
         emitted.run(torch.randn(1, 1, 100))
 
 
-def test_an_unknown_suffix_is_told_the_known_ones(tmp_path: Path):
+def test_an_unknown_suffix_is_told_the_known_ones(tmp_path):
     emitted = emitted_from(WaveUNet, chunk=16)
     with pytest.raises(UsageError, match=r"'net.pth' has no suffix .* end it in .onnx or .pt2"):
         emitted.save(tmp_path / "net.pth")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_torch_cannot_write_is_said_in_a_sentence(tmp_path: Path):
+def test_what_torch_cannot_write_is_said_in_a_sentence(tmp_path):
     class Odd(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.special.bessel_j0(x)

@@ -218,7 +218,7 @@ CASES = {name: (None, function) for name, function in OPS.items()} | LAYERS
 
 @pytest.mark.parametrize(("layer", "function"), CASES.values(), ids=CASES)
 @pytest.mark.parametrize("band", [1, 6])
-def test_an_op_streams(layer: nn.Module | None, function: Callable[..., Tensor], band: int) -> None:
+def test_an_op_streams(layer, function, band):
     torch.manual_seed(0)
     model, x = Net(function, layer).double().eval(), torch.randn(1, 3, 20, 8, dtype=torch.float64)
     run = streamed(model, x, band=band)
@@ -264,12 +264,12 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 
 
 @pytest.mark.parametrize(("function", "why"), REFUSED.values(), ids=REFUSED)
-def test_an_op_is_refused_with_its_reason(function: Callable[[Tensor], Tensor], why: str) -> None:
+def test_an_op_is_refused_with_its_reason(function, why):
     with pytest.raises(StreamError, match=why):
         streamed(Net(function, None), torch.empty(1, 3, 20, 8)).plan((1, 3, 20, 8))
 
 
-def test_a_fault_of_ours_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_is_told_as_one(monkeypatch):
     def broken(site: object) -> None:
         raise KeyError("rows")
 
@@ -279,7 +279,7 @@ def test_a_fault_of_ours_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None
         run.plan((1, 3, 20, 8))
 
 
-def test_a_fault_while_it_runs_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_while_it_runs_is_told_as_one(monkeypatch):
     def broken(site: object) -> Executor:
         return Executor(lambda rows, lo, hi: (torch.ones(3),))
 
@@ -291,14 +291,14 @@ def test_a_fault_while_it_runs_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -
         run(torch.zeros(1, 3, 20, 8))
 
 
-def test_an_empty_batch_streams() -> None:
+def test_an_empty_batch_streams():
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, stride=2), nn.Flatten(2)).eval()
     x = torch.empty(0, 3, 20, 8)
     assert streamed(model, x, band=3, verify=True)(x).shape == (0, 4, 40)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_half_precision_model_stays_in_its_dtype(dtype: torch.dtype) -> None:
+def test_a_half_precision_model_stays_in_its_dtype(dtype):
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1), nn.Upsample(scale_factor=3, mode="bilinear")
@@ -311,7 +311,7 @@ def test_a_half_precision_model_stays_in_its_dtype(dtype: torch.dtype) -> None:
     torch.testing.assert_close(found, wanted, atol=0.02, rtol=0)
 
 
-def test_inputs_of_several_sizes_stream_side_by_side() -> None:
+def test_inputs_of_several_sizes_stream_side_by_side():
     class Pair(nn.Module):
         def forward(self, large: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
             return F.max_pool2d(large, 2) + small, large

@@ -62,19 +62,19 @@ def _partitions(rows: int) -> list[list[int]]:
 
 @EVERY
 @pytest.mark.parametrize("band", [1, 3, 64])
-def test_bands_of_any_height_give_the_whole(law: Law, band: int):
+def test_bands_of_any_height_give_the_whole(law, band):
     _close(_run(law, band)(law.example), law)
 
 
 @SESSIONS
-def test_chunks_of_any_size_give_the_whole(law: Law):
+def test_chunks_of_any_size_give_the_whole(law):
     rows = law.shape[law.axis]
     for sizes in _partitions(rows):
         _close(_pushed(law, sizes, rows), law)
 
 
 @SESSIONS
-def test_a_stream_without_an_end_is_the_whole_or_is_refused(law: Law):
+def test_a_stream_without_an_end_is_the_whole_or_is_refused(law):
     sizes = _partitions(law.shape[law.axis])
     if isinstance(law.live, str):
         with pytest.raises(StreamError, match=law.live):
@@ -85,7 +85,7 @@ def test_a_stream_without_an_end_is_the_whole_or_is_refused(law: Law):
 
 
 @EVERY
-def test_tiles_give_the_whole_or_are_refused(law: Law):
+def test_tiles_give_the_whole_or_are_refused(law):
     tile = law.tile if isinstance(law.tile, int) else 4
     run = tiled(law.model, law.example, tile=tile, axes=[law.axis])
     if isinstance(law.tile, str):
@@ -139,7 +139,7 @@ RELATED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 
 
 @pytest.mark.parametrize(("function", "why"), RELATED.values(), ids=RELATED)
-def test_pairs_of_rows_are_refused_with_the_reason(function: Callable[[Tensor], Tensor], why: str):
+def test_pairs_of_rows_are_refused_with_the_reason(function, why):
     law = Law(function, (2, 24, 8), 1)
     with pytest.raises(StreamError, match=rf"as attention does, and .*{why}"):
         _run(law).plan(law.shape)

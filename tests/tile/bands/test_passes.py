@@ -208,9 +208,7 @@ def test_a_published_network_with_a_gate_in_every_block_is_exact():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("layer", [nn.GroupNorm(2, 4), nn.InstanceNorm2d(4)])
-def test_in_half_precision_statistics_are_no_coarser_than_those_of_the_whole(
-    layer: nn.Module, dtype: torch.dtype
-):
+def test_in_half_precision_statistics_are_no_coarser_than_those_of_the_whole(layer, dtype):
     torch.manual_seed(0)
     model, x = layer.to(dtype).eval(), (torch.randn(1, 4, 40, 16) + 60).to(dtype)
     with torch.no_grad():

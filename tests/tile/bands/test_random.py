@@ -61,7 +61,7 @@ def _axis_and_shape(drawn: Drawn, data: st.DataObject) -> tuple[int, list[int]]:
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_streamed_in_bands_is_whole_and_keeps_to_its_plan(part: int) -> None:
+def test_streamed_in_bands_is_whole_and_keeps_to_its_plan(part):
     outcomes: Counter[str] = Counter()
 
     @seed(part)
@@ -87,7 +87,7 @@ def test_streamed_in_bands_is_whole_and_keeps_to_its_plan(part: int) -> None:
 
 @pytest.mark.parametrize("part", range(2))
 @pytest.mark.parametrize("known", [False, True], ids=["endless", "announced"])
-def test_pushed_in_chunks_is_whole(part: int, known: bool) -> None:
+def test_pushed_in_chunks_is_whole(part, known):
     outcomes: Counter[str] = Counter()
 
     @seed(part)
@@ -143,13 +143,13 @@ def _emitted_is_whole(part: int, examples: int) -> None:
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_an_emitted_stream_is_whole(part: int) -> None:
+def test_an_emitted_stream_is_whole(part):
     _emitted_is_whole(part, 25)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(2, 6))
-def test_many_more_emitted_streams_are_whole(part: int) -> None:
+def test_many_more_emitted_streams_are_whole(part):
     _emitted_is_whole(part, 100)
 
 

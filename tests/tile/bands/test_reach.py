@@ -27,8 +27,8 @@ def windows(draw: st.DrawFn) -> AxisMap:
 
 @given(windows(), st.sampled_from(Border), st.integers(4, 20), st.integers(1, 25), st.data())
 def test_a_span_holds_exactly_the_hull_of_what_is_read_now_or_must_be_kept(
-    index: AxisMap, border: Border, size: int, count: int, data: st.DataObject
-) -> None:
+    index, border, size, count, data
+):
     reach = RowReach.of(index, border, size=size, count=count)
     lo = data.draw(st.integers(0, count - 1))
     hi = data.draw(st.integers(lo + 1, count))
@@ -41,8 +41,8 @@ def test_a_span_holds_exactly_the_hull_of_what_is_read_now_or_must_be_kept(
 
 @given(windows(), st.sampled_from(Border), st.integers(8, 20), st.integers(1, 25), st.data())
 def test_ready_rows_read_only_what_is_there_and_the_next_one_reads_up_to_what_is_not(
-    index: AxisMap, border: Border, size: int, count: int, data: st.DataObject
-) -> None:
+    index, border, size, count, data
+):
     reach = RowReach.of(index, border, size=size, count=count)
     available = data.draw(st.integers(0, size))
     rows = reach.ready(available, complete=available == size)
@@ -54,9 +54,7 @@ def test_ready_rows_read_only_what_is_there_and_the_next_one_reads_up_to_what_is
 
 
 @given(st.integers(-30, 30), st.integers(1, 20), st.sampled_from(Border), st.integers(2, 9))
-def test_border_rows_are_read_in_the_order_of_the_border(
-    start: int, length: int, border: Border, size: int
-) -> None:
+def test_border_rows_are_read_in_the_order_of_the_border(start, length, border, size):
     mirrored = border in (Border.REFLECT, Border.SYMMETRIC)
     if border is Border.DROP or (mirrored and not -size < start < start + length < 2 * size):
         return
@@ -74,8 +72,8 @@ def test_border_rows_are_read_in_the_order_of_the_border(
     st.integers(30, 60),
 )  # fmt: skip
 def test_rows_promised_with_an_open_end_exist_at_every_length(
-    transposed: bool, kernel: int, stride: int, padding: int, cut: int, known: int
-) -> None:
+    transposed, kernel, stride, padding, cut, known
+):
     """A convolution whose last rows are cut off, as causal networks do it, seen at one length."""
 
     def rows(size: int) -> int:
@@ -92,25 +90,25 @@ def test_rows_promised_with_an_open_end_exist_at_every_length(
         assert reach.certain(size) <= max(rows(size), 0)
 
 
-def test_a_map_that_goes_backwards_holds_its_operand_whole() -> None:
+def test_a_map_that_goes_backwards_holds_its_operand_whole():
     flip = RowReach.of(AxisMap.affine(-1, 9), Border.DROP, size=10, count=10)
     assert flip.holds_whole
     assert flip.ready(9, complete=False) == 0
     assert flip.floor(3, 10) == 0
 
 
-def test_circular_padding_holds_its_operand_whole_and_same_padding_does_not() -> None:
+def test_circular_padding_holds_its_operand_whole_and_same_padding_does_not():
     index = AxisMap.window(3, padding=1)
     assert RowReach.of(index, Border.WRAP, size=9, count=9).holds_whole
     assert not RowReach.of(index, Border.REFLECT, size=9, count=9).holds_whole
 
 
-def test_what_depends_on_the_length_cannot_be_opened() -> None:
+def test_what_depends_on_the_length_cannot_be_opened():
     with pytest.raises(Blocked, match="depends on the total length"):
         RowReach.of(Table.of([[0], [1, 2]]), Border.DROP, size=3, count=2).opened()
 
 
-def test_both_ends_of_a_mirrored_interval_land_inside() -> None:
+def test_both_ends_of_a_mirrored_interval_land_inside():
     assert land(-3, 12, Border.REFLECT, 10) == (0, 10)
     assert land(9, 12, Border.SYMMETRIC, 10) == (8, 10)
     assert land(-4, -1, Border.CLAMP, 10) == (0, 1)
@@ -120,7 +118,7 @@ def test_both_ends_of_a_mirrored_interval_land_inside() -> None:
     ("before", "after", "dim"),
     [((1, 6, 4), (1, 24), 1), ((2, 24), (2, 4, 6), 1), ((6, 4), (8, 3), 0)],
 )
-def test_a_regrouped_row_reads_the_rows_that_hold_its_elements(before, after, dim) -> None:
+def test_a_regrouped_row_reads_the_rows_that_hold_its_elements(before, after, dim):
     group = Regroup.of(before, after, AxisPlace(dim))
     rows = group.map()
     for row in range(group.after.rows(after)):
@@ -141,7 +139,7 @@ def test_a_regrouped_row_reads_the_rows_that_hold_its_elements(before, after, di
         ((2, 6, 4), (48,), AxisPlace(1), AxisPlace(0, 2)),
     ],
 )
-def test_a_reshaped_axis_is_where_its_elements_are(before, after, axis, found) -> None:
+def test_a_reshaped_axis_is_where_its_elements_are(before, after, axis, found):
     group = Regroup.of(before, after, axis)
     assert group.after == found
     numbers = torch.arange(prod(before))
@@ -152,6 +150,6 @@ def test_a_reshaped_axis_is_where_its_elements_are(before, after, axis, found) -
         assert held <= set(given)
 
 
-def test_a_reshape_that_mixes_the_axis_with_what_is_before_it_is_refused() -> None:
+def test_a_reshape_that_mixes_the_axis_with_what_is_before_it_is_refused():
     with pytest.raises(Blocked, match="mixes the rows of the streamed axis"):
         Regroup.of((2, 3), (3, 2), AxisPlace(1))

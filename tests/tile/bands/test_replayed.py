@@ -108,14 +108,14 @@ NETS = {
 @pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 @pytest.mark.parametrize("axis", [-1, -2])
-def test_an_op_with_reads_and_a_kind_streams(net: Net, axis: int) -> None:
+def test_an_op_with_reads_and_a_kind_streams(net, axis):
     image = torch.randn(1, 1, 23, 14, generator=torch.Generator().manual_seed(1))
     assert check_streamed(net, image, axis=axis).verdict == "exact"
 
 
 @pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("axis", [-1, -2])
-def test_two_operands_are_read_together(axis: int) -> None:
+def test_two_operands_are_read_together(axis):
     image = torch.randn(1, 1, 23, 14, generator=torch.Generator().manual_seed(1))
     assert check_streamed(Net(None), image, axis=axis).verdict == "exact"
 
@@ -130,14 +130,14 @@ def test_two_operands_are_read_together(axis: int) -> None:
     ],
     indirect=["kind"],
 )
-def test_what_a_kind_does_not_claim_is_refused(why: str) -> None:
+def test_what_a_kind_does_not_claim_is_refused(why):
     image = torch.empty(1, 1, 23, 14)
     with pytest.raises(Refused, match=r"\(combed\): " + why):
         streamed(Net([-1, 2]), image).plan(image.shape)
 
 
 @pytest.mark.usefixtures("kind")
-def test_rows_of_a_stream_without_an_end_are_those_of_the_whole() -> None:
+def test_rows_of_a_stream_without_an_end_are_those_of_the_whole():
     net, image = Net([-3, 1], stride=2), torch.randn(1, 1, 40, 8)
     session = streamed(net, image[:, :, :16]).session()
     with torch.no_grad():
@@ -188,7 +188,7 @@ def turning(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.mark.parametrize("turning", [EXTREME], indirect=True)
 @pytest.mark.parametrize("least", [True, False])
 @pytest.mark.usefixtures("turning")
-def test_extremes_are_joined_wherever_the_op_puts_them(least: bool):
+def test_extremes_are_joined_wherever_the_op_puts_them(least):
     x = torch.randn(2, 3, 37, 5, dtype=torch.float64)
     model = Turned(least).double()
     found = streamed(model, x, axis=2, band=8, global_ops="multipass")(x)
@@ -215,7 +215,7 @@ class Function(nn.Module):
 
 
 @pytest.mark.parametrize("size", [(1, 4), (1, 1)])
-def test_a_pool_of_all_rows_and_of_windows_of_columns_is_joined(size: tuple[int, int]):
+def test_a_pool_of_all_rows_and_of_windows_of_columns_is_joined(size):
     x = torch.randn(1, 3, 37, 20, dtype=torch.float64)
     model = Function(lambda y: y.sum(3, keepdim=True) + nn.functional.adaptive_max_pool2d(y, size))
     runs = streamed(model, x, axis=2, band=8, global_ops="multipass")

@@ -49,6 +49,6 @@ def test_a_network_with_a_global_layer_is_refused_before_anything_runs(kind):
         run.plan(CATALOGUE[kind])
 
 
-def test_an_input_without_rows_gives_an_output_without_rows() -> None:
+def test_an_input_without_rows_gives_an_output_without_rows():
     run = streamed(nn.Softsign(), torch.empty(1, 2, 8, 4))
     assert run(torch.empty(1, 2, 0, 4)).shape == (1, 2, 0, 4)

@@ -66,7 +66,7 @@ def refusal(run: TiledCallable, shape: tuple[int, ...]) -> str | None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases())
-def test_tiles_of_any_network_give_what_the_whole_gives(case: Case):
+def test_tiles_of_any_network_give_what_the_whole_gives(case):
     """Float64, to 1e-10; a refusal names the layer, and stands for something global if any does."""
     torch.manual_seed(0)
     model = case.model.double()
@@ -94,7 +94,7 @@ def is_local(model: nn.Module) -> bool:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases().filter(lambda case: is_local(case.model)))
-def test_networks_of_windows_alone_are_never_refused(case: Case):
+def test_networks_of_windows_alone_are_never_refused(case):
     """Convolutions with every padding mode, pools and transposed convolutions: always planned.
 
     But where nothing of the input reaches the output (a stride that meets only inserted zeros), or

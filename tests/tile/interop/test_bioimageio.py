@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import yaml
@@ -136,7 +134,7 @@ def test_a_layer_that_sees_the_whole_image_has_no_halo():
         ("!!python/object/apply:os.getcwd []", "Cannot read"),
     ],
 )
-def test_a_file_that_is_no_description_is_one_sentence(text: str, told: str, tmp_path: Path):
+def test_a_file_that_is_no_description_is_one_sentence(text, told, tmp_path):
     (tmp_path / "rdf.yaml").write_text(text)
     with pytest.raises(UsageError, match=told) as error:
         read_description(tmp_path / "rdf.yaml")

@@ -80,7 +80,7 @@ EXACT: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_an_op_that_counts_reads_all_that_it_counts(name: str):
+def test_an_op_that_counts_reads_all_that_it_counts(name):
     function, kinds = EXACT[name]
     decides(function, *draws(*kinds))
 
@@ -125,7 +125,7 @@ BOUNDS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_an_op_that_places_by_value_reads_what_decides_and_says_that_it_may_read_less(name: str):
+def test_an_op_that_places_by_value_reads_what_decides_and_says_that_it_may_read_less(name):
     function, kinds = BOUNDS[name]
     decides(function, *draws(*kinds, count=12), exact=False)
 

@@ -164,7 +164,7 @@ def _put_mask(x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.filterwarnings("ignore:index_reduce:UserWarning")
 @pytest.mark.parametrize("name", CONSTANT)
-def test_constant_indices_and_masks_are_exact(name: str):
+def test_constant_indices_and_masks_are_exact(name):
     function, shape = CONSTANT[name]
     agree(function, shape)
 
@@ -194,7 +194,7 @@ DATA: dict[str, tuple[Any, tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_indices_that_depend_on_the_data_are_marked(name: str):
+def test_indices_that_depend_on_the_data_are_marked(name):
     function, shape = DATA[name]
     agree(function, shape, inputs="random", exact=False)
 

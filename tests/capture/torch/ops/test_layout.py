@@ -109,7 +109,7 @@ def _assign(x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_elements_come_from_where_the_jacobian_says(name: str):
+def test_elements_come_from_where_the_jacobian_says(name):
     function, shape = CASES[name]
     agree(function, shape)
 
@@ -137,9 +137,7 @@ def test_a_tensor_that_only_gives_its_shape_is_not_read():
     stop=st.none() | st.integers(-10, 10),
     step=st.integers(1, 4),
 )
-def test_any_slice_takes_what_python_takes(
-    size: int, start: int | None, stop: int | None, step: int
-):
+def test_any_slice_takes_what_python_takes(size, start, stop, step):
     taken = slice(start, stop, step)
     assume(len(range(size)[taken]) > 0)
     agree(lambda x: x[:, taken], (2, size))
@@ -152,9 +150,7 @@ def test_any_slice_takes_what_python_takes(
     after=st.integers(-3, 6),
     mode=st.sampled_from(["constant", "reflect", "replicate", "circular"]),
 )
-def test_any_padding_lays_around_what_the_jacobian_says(
-    size: int, before: int, after: int, mode: str
-):
+def test_any_padding_lays_around_what_the_jacobian_says(size, before, after, mode):
     assume(size + before + after > 0)
     left = size + min(before, 0) + min(after, 0)
     assume(left > 0)
@@ -166,7 +162,7 @@ def test_any_padding_lays_around_what_the_jacobian_says(
 
 @pytest.mark.parametrize(("size", "step"), [(1, 1), (3, 1), (2, 3), (4, 2)])
 @pytest.mark.parametrize("dim", [0, 1, -1])
-def test_tensor_unfold_lays_windows_out_in_a_new_dimension(size: int, step: int, dim: int):
+def test_tensor_unfold_lays_windows_out_in_a_new_dimension(size, step, dim):
     agree(lambda x: x.unfold(dim, size, step), (4, 7, 5))
 
 
@@ -179,11 +175,11 @@ def test_tensor_unfold_lays_windows_out_in_a_new_dimension(size: int, step: int,
     shape=st.sampled_from([(1, 2, 4, 3), (2, 1, 5, 2), (2, 3, 4)]),
 )
 def test_windows_laid_out_as_channels_and_added_back(
-    kernel: tuple[int, int],
-    dilation: int,
-    padding: int,
-    stride: tuple[int, int],
-    shape: tuple[int, ...],
+    kernel,
+    dilation,
+    padding,
+    stride,
+    shape,
 ):
     sizes = zip(shape[-2:], kernel, strict=True)
     assume(all(n + 2 * padding > dilation * (k - 1) for n, k in sizes))

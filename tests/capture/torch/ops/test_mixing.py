@@ -151,7 +151,7 @@ SMOOTH: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-def test_a_mixing_op_reads_what_its_jacobian_says(name: str):
+def test_a_mixing_op_reads_what_its_jacobian_says(name):
     function, shapes = SMOOTH[name]
     agree(function, *shapes)
 
@@ -182,7 +182,7 @@ SCALAR: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", SCALAR)
-def test_a_scalar_counts_as_a_line_where_an_op_takes_a_dimension(name: str):
+def test_a_scalar_counts_as_a_line_where_an_op_takes_a_dimension(name):
     agree(SCALAR[name], ())
 
 
@@ -198,7 +198,7 @@ PEAKED: dict[str, tuple[Any, tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("name", PEAKED)
-def test_a_maximum_may_come_from_anywhere_it_looks(name: str):
+def test_a_maximum_may_come_from_anywhere_it_looks(name):
     function, shape = PEAKED[name]
     shapes = (shape, shape) if function is torch.maximum else (shape,)
     agree(function, *shapes, inputs="peaks")
@@ -223,15 +223,13 @@ def test_both_ends_of_a_range_may_come_from_anywhere_it_looks():
         lambda x: x.msort().t().sort(0).values[:, :1],
     ],
 )
-def test_an_order_statistic_may_come_from_anywhere_in_its_line(function: Any):
+def test_an_order_statistic_may_come_from_anywhere_in_its_line(function):
     agree(function, (2, 3), inputs="random")
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 3, 4), (2, 1, 3, 4), (1, 2, 3, 4), (2, 2, 1, 4)])
 @pytest.mark.parametrize("as_floats", [False, True])
-def test_a_constant_mask_closes_keys_per_batch_entry_and_head(
-    shape: tuple[int, ...], as_floats: bool
-):
+def test_a_constant_mask_closes_keys_per_batch_entry_and_head(shape, as_floats):
     generator = torch.Generator().manual_seed(3)
     mask = torch.rand(shape, generator=generator) < 0.7
     mask[..., 0] = mask[..., 3] = True
@@ -248,16 +246,14 @@ def test_a_constant_mask_closes_keys_per_batch_entry_and_head(
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN])
-def test_a_recurrent_layer_sees_its_past_or_everything(
-    make: Any, layers: int, bidirectional: bool, batch_first: bool
-):
+def test_a_recurrent_layer_sees_its_past_or_everything(make, layers, bidirectional, batch_first):
     layer = make(2, 2, layers, batch_first=batch_first, bidirectional=bidirectional)
     agree(Gentle(layer), (2, 3, 2))
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_a_recurrent_layer_reads_the_states_it_starts_from(layers: int, bidirectional: bool):
+def test_a_recurrent_layer_reads_the_states_it_starts_from(layers, bidirectional):
     layer = nn.GRU(2, 2, layers, bidirectional=bidirectional)
     rows = layers * (2 if bidirectional else 1)
     agree(Gentle(layer), (3, 2, 2), (rows, 2, 2))
@@ -276,7 +272,7 @@ class Gentle(nn.Module):
 
 
 @pytest.mark.parametrize("cell", [nn.RNNCell(2, 2), nn.GRUCell(2, 2)])
-def test_a_recurrent_cell_reads_its_sample_and_its_state(cell: nn.Module):
+def test_a_recurrent_cell_reads_its_sample_and_its_state(cell):
     agree(Gentle(cell), (2, 2), (2, 2))
 
 
@@ -291,7 +287,7 @@ class SelfAttention(nn.Module):
 
 
 @pytest.mark.parametrize("need_weights", [False, True])
-def test_multi_head_attention_mixes_positions_but_not_the_batch(need_weights: bool):
+def test_multi_head_attention_mixes_positions_but_not_the_batch(need_weights):
     agree(SelfAttention(need_weights), (2, 3, 4))
 
 
@@ -341,9 +337,7 @@ NORMS = torch.ops.aten
         (NORMS.native_batch_norm, (False,)),
     ],
 )
-def test_a_batch_norm_reads_the_batch_where_its_schema_or_flag_says_that_it_trains(
-    norm: Any, flags: tuple[bool, ...]
-):
+def test_a_batch_norm_reads_the_batch_where_its_schema_or_flag_says_that_it_trains(norm, flags):
     def run(x: torch.Tensor) -> torch.Tensor:
         state = [weight.to(x.device, copy=True) for weight in WEIGHTS]
         return norm(x, *state, *flags, 0.1, 1e-5)[0]

@@ -18,7 +18,7 @@ LINE = torch.randn(4, dtype=torch.float64)
 
 @pytest.mark.parametrize("left", [True, False])
 @pytest.mark.parametrize("adjoint", [True, False])
-def test_of_the_factor_solved_last_the_rest_of_a_triangle_is_read(left: bool, adjoint: bool):
+def test_of_the_factor_solved_last_the_rest_of_a_triangle_is_read(left, adjoint):
     def solved(factors: Tensor, side: Tensor) -> Tensor:
         return torch.linalg.lu_solve(factors, PIVOTS, side, left=left, adjoint=adjoint)
 
@@ -28,7 +28,7 @@ def test_of_the_factor_solved_last_the_rest_of_a_triangle_is_read(left: bool, ad
 
 @pytest.mark.parametrize("left", [True, False])
 @pytest.mark.parametrize("transpose", [True, False])
-def test_a_reflector_leaves_alone_what_lies_before_it(left: bool, transpose: bool):
+def test_a_reflector_leaves_alone_what_lies_before_it(left, transpose):
     def applied(below: Tensor, scales: Tensor, x: Tensor) -> Tensor:
         return torch.ormqr(below, scales, x, left, transpose)
 
@@ -38,7 +38,7 @@ def test_a_reflector_leaves_alone_what_lies_before_it(left: bool, transpose: boo
 
 
 @pytest.mark.parametrize("name", ["copysign_", "lt_", "eq_", "heaviside_"])
-def test_an_in_place_form_is_as_element_wise_as_its_twin(name: str):
+def test_an_in_place_form_is_as_element_wise_as_its_twin(name):
     found = check_reads(lambda x, y: getattr(x.clone(), name)(y), torch.randn(5), torch.randn(5))
     assert found.verdict == "exact"
 
@@ -56,7 +56,7 @@ def test_an_in_place_form_is_as_element_wise_as_its_twin(name: str):
         lambda x: functional.instance_norm(x[None], x[0, :3], x[1, :3].abs(), use_input_stats=True),
     ],
 )
-def test_nothing_is_read_that_cannot_matter(op: object):
+def test_nothing_is_read_that_cannot_matter(op):
     assert check_reads(op, torch.randn(3, 4)).verdict == "exact"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,7 +24,7 @@ def unknown_dims(graph: Graph, op: str) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
-def test_grid_sample_is_unknown_along_space_and_reads_its_grid_in_place(mode: str):
+def test_grid_sample_is_unknown_along_space_and_reads_its_grid_in_place(mode):
     def sample(x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
         return F.grid_sample(x, grid - 1, mode=mode, align_corners=False)
 
@@ -42,13 +40,13 @@ def test_grid_sample_in_three_dimensions():
 
 
 @pytest.mark.parametrize("size", [(2, 1, 2, 4), (2, 1, 2, 2, 4)])
-def test_an_affine_grid_reads_one_row_of_its_matrix(size: tuple[int, ...]):
+def test_an_affine_grid_reads_one_row_of_its_matrix(size):
     rank = len(size) - 2
     agree(lambda t: F.affine_grid(t, list(size), align_corners=True), (2, rank, rank + 1))
 
 
 @pytest.mark.parametrize(("groups", "offset_groups"), [(1, 1), (2, 1), (1, 2), (2, 2), (2, 4)])
-def test_a_deformable_convolution_is_unknown_along_space_only(groups: int, offset_groups: int):
+def test_a_deformable_convolution_is_unknown_along_space_only(groups, offset_groups):
     weight = torch.rand(4, 4 // groups, 2, 2)
 
     def deform(x: torch.Tensor, offset: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -61,7 +59,7 @@ def test_a_deformable_convolution_is_unknown_along_space_only(groups: int, offse
 
 
 @pytest.mark.parametrize("pool", [tv.roi_align, tv.roi_pool])
-def test_region_pooling_keeps_the_channel(pool: Any):
+def test_region_pooling_keeps_the_channel(pool):
     boxes = torch.tensor([[0, 0, 0, 2, 2], [1, 1, 1, 3, 3]])
 
     graph = agree(lambda x: pool(x, boxes.to(x.dtype), 2), (2, 2, 4, 4), exact=False)
@@ -69,6 +67,6 @@ def test_region_pooling_keeps_the_channel(pool: Any):
 
 
 @pytest.mark.parametrize("pool", [tv.ps_roi_align, tv.ps_roi_pool])
-def test_position_sensitive_pooling_is_unknown_in_the_channel_too(pool: Any):
+def test_position_sensitive_pooling_is_unknown_in_the_channel_too(pool):
     boxes = torch.tensor([[0, 0, 0, 3, 3]])
     agree(lambda x: pool(x, boxes.to(x.dtype), 2), (1, 4, 4, 4), exact=False)

@@ -69,7 +69,7 @@ EXACT: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_an_element_of_a_solution_or_factor_reads_what_its_jacobian_says(name: str):
+def test_an_element_of_a_solution_or_factor_reads_what_its_jacobian_says(name):
     function, shapes = EXACT[name]
     agree(function, *shapes)
 
@@ -84,24 +84,20 @@ def test_an_element_of_a_solution_or_factor_reads_what_its_jacobian_says(name: s
         lambda x: torch.geqrf(x)[1],
     ],
 )
-def test_elimination_reads_the_columns_before_since_they_choose_its_rows(function: Any):
+def test_elimination_reads_the_columns_before_since_they_choose_its_rows(function):
     draws = torch.rand(60, 3, 3, generator=torch.Generator().manual_seed(0))
     decides(function, *((draw.double(),) for draw in draws))
 
 
 @pytest.mark.parametrize("shape", [(5, 2), (2, 5), (2, 4, 3), (1, 1), (0, 2)])
 @pytest.mark.parametrize("factor", [torch.linalg.qr, torch.linalg.lu, torch.geqrf, torch.lu])
-def test_a_matrix_that_is_not_square_is_factored_without_a_bound(
-    factor: Any, shape: tuple[int, ...]
-):
+def test_a_matrix_that_is_not_square_is_factored_without_a_bound(factor, shape):
     assert not marks(capture(Op(factor), torch.empty(shape)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 @pytest.mark.parametrize("shape", [(3, 3), (2, 4), (1, 2), (4, 2)])
 @pytest.mark.parametrize("factor", [torch.linalg.qr, torch.geqrf])
-def test_the_last_reflector_of_a_wide_matrix_turns_a_phase_and_no_real_number(
-    factor: Any, shape: tuple[int, ...], dtype: torch.dtype
-):
+def test_the_last_reflector_of_a_wide_matrix_turns_a_phase_and_no_real_number(factor, shape, dtype):
     x = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(4))
     assert field_outcome(lambda x: tuple(factor(x)), (x,)).verdict == "exact"

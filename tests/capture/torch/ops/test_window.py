@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -42,14 +40,14 @@ CONVOLUTIONS = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTransp
     ids=repr,
 )
 @pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
-def test_a_convolution_reads_what_its_jacobian_says(layer: nn.Module, shape: tuple[int, ...]):
+def test_a_convolution_reads_what_its_jacobian_says(layer, shape):
     layer(torch.zeros(shape))
     agree(layer, shape)
 
 
 @pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
 @pytest.mark.parametrize("padding", [2, "same"])
-def test_a_convolution_reads_what_its_padding_mode_lays_around_it(mode: str, padding: Any):
+def test_a_convolution_reads_what_its_padding_mode_lays_around_it(mode, padding):
     agree(nn.Conv1d(1, 2, 4, padding=padding, padding_mode=mode), (1, 1, 6))
     agree(nn.Conv2d(1, 1, 3, padding=padding, padding_mode=mode), (1, 1, 4, 5))
 
@@ -64,7 +62,7 @@ def test_a_convolution_reads_what_its_padding_mode_lays_around_it(mode: str, pad
     groups=st.sampled_from([1, 2]),
 )
 def test_any_convolution_reads_what_its_jacobian_says(
-    kernel: int, stride: int, dilation: int, padding: int, size: int, groups: int
+    kernel, stride, dilation, padding, size, groups
 ):
     assume(size + 2 * padding >= dilation * (kernel - 1) + 1)
     geometry = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups}
@@ -82,7 +80,7 @@ def test_any_convolution_reads_what_its_jacobian_says(
     groups=st.sampled_from([1, 2]),
 )
 def test_any_transposed_convolution_reads_what_its_jacobian_says(
-    kernel: int, stride: int, dilation: int, padding: int, size: int, extra: int, groups: int
+    kernel, stride, dilation, padding, size, extra, groups
 ):
     assume(extra < max(stride, dilation))
     assume((size - 1) * stride - 2 * padding + dilation * (kernel - 1) + extra + 1 > 0)
@@ -92,7 +90,7 @@ def test_any_transposed_convolution_reads_what_its_jacobian_says(
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("convolve", [F.conv2d, F.conv_transpose2d])
-def test_a_kernel_made_from_the_input_is_read_too(convolve: Any, groups: int):
+def test_a_kernel_made_from_the_input_is_read_too(convolve, groups):
     def hypernetwork(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         return convolve(x, weight, bias, stride=2, padding=1, groups=groups)
 
@@ -132,7 +130,7 @@ def test_a_constant_image_under_a_kernel_made_from_the_input():
     ],
     ids=repr,
 )
-def test_a_max_pool_reads_its_window(pool: nn.Module, shape: tuple[int, ...]):
+def test_a_max_pool_reads_its_window(pool, shape):
     agree(pool, shape, inputs="peaks")
 
 
@@ -155,7 +153,7 @@ def test_a_max_pool_reads_its_window(pool: nn.Module, shape: tuple[int, ...]):
     ],
     ids=repr,
 )
-def test_an_averaging_pool_reads_its_window(pool: nn.Module, shape: tuple[int, ...]):
+def test_an_averaging_pool_reads_its_window(pool, shape):
     agree(pool, shape)
 
 
@@ -167,9 +165,7 @@ def test_an_averaging_pool_reads_its_window(pool: nn.Module, shape: tuple[int, .
     size=st.integers(1, 12),
     ceil_mode=st.booleans(),
 )
-def test_any_pool_reads_its_window(
-    kernel: int, stride: int, padding: int, size: int, ceil_mode: bool
-):
+def test_any_pool_reads_its_window(kernel, stride, padding, size, ceil_mode):
     assume(padding <= kernel // 2)
     assume(size + 2 * padding >= kernel)
     agree(nn.AvgPool1d(kernel, stride, padding, ceil_mode), (1, 1, size))
@@ -178,7 +174,7 @@ def test_any_pool_reads_its_window(
 
 @settings(max_examples=40)
 @given(before=st.integers(1, 14), after=st.integers(1, 14))
-def test_any_adaptive_pool_reads_its_window(before: int, after: int):
+def test_any_adaptive_pool_reads_its_window(before, after):
     agree(nn.AdaptiveAvgPool1d(after), (1, 1, before))
 
 
@@ -191,7 +187,7 @@ def test_unpooling_keeps_batch_and_channel_and_marks_space():
 
 
 @pytest.mark.parametrize("rank", [1, 3])
-def test_unpooling_in_one_and_three_dimensions(rank: int):
+def test_unpooling_in_one_and_three_dimensions(rank):
     pool = F.max_pool1d if rank == 1 else F.max_pool3d
     unpool = F.max_unpool1d if rank == 1 else F.max_unpool3d
 
@@ -209,5 +205,5 @@ def test_unpooling_in_one_and_three_dimensions(rank: int):
     ],
     ids=repr,
 )
-def test_windows_drawn_at_random_are_marked(pool: nn.Module, shape: tuple[int, ...]):
+def test_windows_drawn_at_random_are_marked(pool, shape):
     agree(pool, shape, inputs="peaks", exact=False)
