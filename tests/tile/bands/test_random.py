@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from fieldwise.errors import CaptureError
 from fieldwise.tile import latency, streamed
 from fieldwise.tile.bands import StreamedModel, StreamError
-from tests.field.random_networks import Drawn, networks
+from tests.field.random_networks import Drawn, Function, networks
 
 LARGEST = 1 << 15
 TOLERANCE = 1e-12
@@ -164,3 +165,98 @@ def _pushed(
         pieces.append(session.push(x.narrow(axis, at, size)))
         at += size
     return [*pieces, session.close()]
+
+
+# ------------------------------------------------------------------------------ sequences
+
+
+def _by_sample(x: Tensor, axis: int) -> Tensor:
+    """With the axis in the batch: each position by itself."""
+    y = x.movedim(axis, 1).flatten(0, 1)
+    y = (y - y.mean(1, keepdim=True)).tanh()
+    return y.unflatten(0, (x.shape[0], x.shape[axis])).movedim(1, axis)
+
+
+def _attended(x: Tensor, axis: int, past: int, ahead: int, *, written: bool) -> Tensor:
+    """Attention to some positions before and behind."""
+    tokens = x.movedim(axis, 1)
+    flat = tokens.flatten(2)
+    at = torch.arange(flat.shape[1])
+    seen = (at[:, None] - at <= past) & (at - at[:, None] <= ahead)
+    if written:
+        scores = (flat @ flat.transpose(1, 2)).masked_fill(~seen, -torch.inf)
+        found = scores.softmax(-1) @ flat
+    else:
+        found = F.scaled_dot_product_attention(flat, flat, flat, attn_mask=seen)
+    return found.reshape(tokens.shape).movedim(1, axis)
+
+
+def _framed(x: Tensor, axis: int, size: int, hop: int) -> Tensor:
+    """Windows, weighed and laid on one another."""
+    lines = x.movedim(axis, -1)
+    frames = lines.flatten(0, -2).unfold(1, size, hop) * torch.arange(1.0, size + 1)
+    length = (frames.shape[1] - 1) * hop + size
+    found = F.fold(frames.transpose(1, 2), (1, length), (1, size), stride=(1, hop))
+    return found.reshape(*lines.shape[:-1], length).movedim(-1, axis)
+
+
+def _spectral(x: Tensor, axis: int, size: int) -> Tensor:
+    """Spectra of frames, changed, and back."""
+    lines, window = x.movedim(axis, -1), torch.hann_window(size)
+    flat = lines.flatten(0, -2)
+    spectra = torch.stft(flat, size, size // 4, window=window, return_complex=True)
+    spectra = spectra * spectra.abs().tanh()
+    found = torch.istft(spectra, size, size // 4, window=window, length=flat.shape[1])
+    return found.reshape(lines.shape).movedim(-1, axis)
+
+
+@st.composite
+def sequences(draw: st.DrawFn) -> tuple[Drawn, int]:
+    """A random network before or behind an op on sequences, and the axis of these."""
+    drawn = draw(networks())
+    axis = draw(st.integers(2, len(drawn.shape) - 1))
+    past, ahead = draw(st.sampled_from([1, 4, 99])), draw(st.integers(0, 2))
+    size, written = draw(st.integers(1, 4)), draw(st.booleans())
+    hop = draw(st.integers(1, size + 1))
+    functions = {
+        "time in the batch": lambda x: _by_sample(x, axis),
+        "attention": lambda x: _attended(x, axis, past, ahead, written=written),
+        "frames": lambda x: _framed(x, axis, size, hop),
+        "spectra": lambda x: _spectral(x, axis, 4),
+        "extremes": lambda x: x.cummax(axis).values,
+        "triangle": lambda x: x.transpose(axis, -1).triu(-past).transpose(axis, -1),
+    }
+    label = draw(st.sampled_from(sorted(functions)))
+    layers = [Function(functions[label], label), drawn.model]
+    model = nn.Sequential(*(layers if draw(st.booleans()) else reversed(layers)))
+    return Drawn(model, drawn.shape), axis
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_ops_on_sequences_in_random_networks_give_the_whole(part: int) -> None:
+    outcomes: Counter[str] = Counter()
+
+    @seed(part)
+    @settings(EXAMPLES, max_examples=75)
+    @given(sequences(), st.data())
+    def agree(given: tuple[Drawn, int], data: st.DataObject) -> None:
+        drawn, axis = given
+        shape = list(drawn.shape)
+        shape[axis] += data.draw(st.integers(0, 13), label="longer by")
+        x, wanted = _whole(drawn, shape)
+        band = data.draw(st.integers(1, 8), label="band")
+        run = streamed(drawn.model, torch.empty(drawn.shape), axis=axis, band=band)
+        try:
+            plan = run.plan(shape)
+        except StreamError:
+            outcomes["refused"] += 1
+            return
+        _assert_close(run(x), wanted)
+        assert run.peak_bytes <= plan.peak_bytes
+        pieces = _pushed(run, x, axis, shape[axis], 1, data)
+        dim = next(d for d in range(wanted.dim()) if pieces[0].shape[d] != wanted.shape[d])
+        _assert_close(torch.cat(pieces, dim), wanted)
+        outcomes["streamed"] += 1
+
+    agree()
+    assert outcomes["streamed"] > 2 * outcomes["refused"]
