@@ -18,7 +18,7 @@ _WHY_NO_SHIFT = {
     "pad": "pads with zeros, which a shift does not pass",
     **dict.fromkeys(("tril", "triu"), f"is a triangle beside zeros, {_ADDS_SEVERAL} or not at all"),
 }
-"""What is said of some ops instead of what is said of all of their kind."""
+"""The reasons of some ops, in place of the reason of all of their kind."""
 
 
 def factor_of(

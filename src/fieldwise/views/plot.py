@@ -119,7 +119,7 @@ def _draw(axes: Axes, panel: FieldPanel) -> None:
             )  # fmt: skip
     axes.set_xlim(left - 0.5, right - 0.5)
     axes.set_ylim(bottom - 0.5, top - 0.5)
-    axes.set_title(f"{panel.title}\n{_said(panel)}", size=9.5, color=INK)
+    axes.set_title(f"{panel.title}\n{_caption(panel)}", size=9.5, color=INK)
     if len(panel.seen.shape) == 1:
         axes.set_aspect("auto")
         axes.yaxis.set_visible(False)
@@ -180,7 +180,7 @@ def _shades(most: int) -> tuple[str, ...]:
     return _SHADES[-min(max(most, 1), len(_SHADES)) :]
 
 
-def _said(panel: FieldPanel) -> str:
+def _caption(panel: FieldPanel) -> str:
     """The sizes of the products, and how much of them the input holds."""
     if not panel.seen.products:
         return "sees nothing of the input"

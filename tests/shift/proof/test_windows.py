@@ -25,7 +25,7 @@ from fieldwise.shift.proof.signal import (
     merged,
     stretched,
 )
-from fieldwise.shift.proof.windows import met, resized, side_by_side
+from fieldwise.shift.proof.windows import combined_window, resized, side_by_side
 
 Content = Callable[[int, int], Hashable]
 """What stands at a position after a shift."""
@@ -113,9 +113,9 @@ def test_two_windows_that_meet_move_as_both_of_them_do_and_no_later():
     for one, two in product(windows(4, "one"), [*windows(4, "one"), *windows(4, "two")]):
         if one.rate != two.rate and not (one.whole and two.whole):
             with pytest.raises(BreaksError, match="it joins signals that move by"):
-                met(one, two, ("met",), told)
+                combined_window(one, two, ("met",), told)
             continue
-        found, held = met(one, two, ("met",), told), both(content(one), content(two))
+        found, held = combined_window(one, two, ("met",), told), both(content(one), content(two))
         check_moves(found, held)
         assert not found.whole or not moves_earlier(found, held), (one, two, found)
 
@@ -244,14 +244,14 @@ def test_pieces_that_fold_the_axis_may_repeat_where_they_meet(at, turn, origin, 
     two = Moving(
         4, Fraction(1), turn, IndexSet.range(0, 4), (origin,), at=at, grain=2, faults=SHORT
     )
-    assert [fault.known for _, fault in met(one, two, ("met",), told).faults] == [known]
+    assert [fault.known for _, fault in combined_window(one, two, ("met",), told).faults] == [known]
 
 
 def test_what_is_doubted_of_one_of_two_windows_is_doubted_where_they_meet():
     doubted = (("short", Fault("folded", known=False)),)
     one = Moving(4, Fraction(1), 8, IndexSet.range(0, 4), ("x",), faults=SHORT)
     two = Moving(4, Fraction(1), 8, IndexSet.range(0, 4), ("y",), faults=doubted)
-    found = met(one, two, ("met",), told)
+    found = combined_window(one, two, ("met",), told)
     assert {fault.why: fault.known for _, fault in found.faults} == {
         "short": False, "folded": False
     }  # fmt: skip

@@ -23,10 +23,10 @@ def check_model(model: object) -> None:
 one of it: ReLU(...).
     """
     if not isinstance(model, nn.Module):
-        raise UsageError(f"A model is a torch.nn.Module, and this is {_told(model)}.")
+        raise UsageError(f"A model is a torch.nn.Module, and this is {_kind_of(model)}.")
 
 
-def _told(model: object) -> str:
+def _kind_of(model: object) -> str:
     kind = type(model).__name__
     if isinstance(model, type):
         return f"the class {model.__name__!r}; make one of it: {model.__name__}(...)"

@@ -29,13 +29,13 @@ def ordered(example: object, inputs: Sequence[T], named: Mapping[str, T]) -> lis
         if not inputs and len(named) == 1 and not isinstance(example, (list, tuple)):
             return list(named.values())
         raise UsageError(
-            f"The example has no names, and the inputs {_told(named)} were given by name; give "
+            f"The example has no names, and the inputs {_quoted(named)} were given by name; give "
             f"them in the order of the example, or a dict as the example."
         )
     if inputs or set(named) != set(example):
         beside = f" beside {len(inputs)} without a name" if inputs else ""
         raise UsageError(
-            f"The inputs of the example are {_told(example)}, and {_told(named)} were given"
+            f"The inputs of the example are {_quoted(example)}, and {_quoted(named)} were given"
             f"{beside}; give each of them by its name, or all in this order."
         )
     return [named[name] for name in example]
@@ -65,5 +65,5 @@ def _native(rows: object) -> NDArray[Any]:
     return array.astype(dtype, copy=not array.flags.writeable)
 
 
-def _told(names: Iterable[str]) -> str:
+def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)

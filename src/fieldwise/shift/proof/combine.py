@@ -38,7 +38,7 @@ from fieldwise.shift.proof.signal import (
     without_ones,
 )
 from fieldwise.shift.proof.spectrum import Spectrum
-from fieldwise.shift.proof.windows import met
+from fieldwise.shift.proof.windows import combined_window
 
 # -------------------------------------------------------------------- reshapes
 
@@ -205,7 +205,7 @@ def _joined_digits(
     if isinstance(two, Same):
         return one
     if isinstance(one, Moving) and isinstance(two, Moving):
-        return met(one, two, name, tell)
+        return combined_window(one, two, name, tell)
     if isinstance(one, Spectrum) and isinstance(two, Still):
         return one
     if isinstance(two, Spectrum) and isinstance(one, Still):

@@ -37,7 +37,7 @@ Layout = tuple[Dim, ...]
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What is told of the op at work: the name of its result, and why a window is not whole."""
+    """The op at work, for reasons: the name of its result, and why a window is not whole."""
 
     name: str
     tell: Callable[[str, Moving, Along | None], Fault]

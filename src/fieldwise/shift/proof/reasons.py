@@ -115,7 +115,7 @@ ORDERED["einsum"] = ORDERED["matmul"]
 
 
 def undescribed(op: str) -> Fault:
-    """What an op without a treatment is told: nothing is known of it."""
+    """The reason of an op without a treatment: nothing is known of it."""
     why = f"'{op}' is not supported: how it treats positions is not described"
     return Fault(why, "give its rule a kind (see fieldwise.graph.kinds)", known=False)
 
@@ -125,12 +125,12 @@ ABSOLUTE = Fault("the indices that it returns are absolute positions", "use the 
 
 
 def ordered(op: str) -> Fault:
-    """What an op that gives positions their own weights is told."""
+    """The reason of an op that gives positions their own weights."""
     return ORDERED.get(op, Fault(f"'{op}' gives every position its own weight", None))
 
 
 def unjudged(op: str) -> Fault:
-    """What is told of an op of which nothing is claimed."""
+    """The reason of an op of which nothing is claimed."""
     return Fault(UNJUDGED[op], known=False)
 
 

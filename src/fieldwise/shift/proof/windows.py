@@ -34,7 +34,7 @@ def resized(digit: SignalDigit, start: int, stop: int, tell: Tell) -> SignalDigi
     return stretched(digit, AxisMap.affine(1, start), Border.DROP, stop - start, digit.origin, tell)
 
 
-def met(one: Moving, two: Moving, name: tuple[object, ...], tell: Tell) -> Moving:
+def combined_window(one: Moving, two: Moving, name: tuple[object, ...], tell: Tell) -> Moving:
     """What an element-wise op makes of two windows.
 
     Raises BreaksError where they move at different rates for good.
@@ -126,7 +126,9 @@ def _rows(left: DigitGroup, right: DigitGroup, tell: Tell) -> DigitGroup | None:
     for one, two in zip(left[1:], right[1:], strict=True):
         if isinstance(one, Moving) and isinstance(two, Moving) and one.rate == two.rate:
             name = ("rows", left[0].size, one.origin, two.origin, two.at - one.at)
-            tail.append(one if one == two else replace(met(one, two, name, tell), at=one.at))
+            tail.append(
+                one if one == two else replace(combined_window(one, two, name, tell), at=one.at)
+            )
         elif any(isinstance(digit, Moving | Spectrum) for digit in (one, two)):
             return None
         else:

@@ -62,7 +62,7 @@ def _run_wrapped(
     along = wraps[-len(pads) :]
     if not any(wrap and any(both) for wrap, both in zip(along, pads, strict=True)):
         return call.run()
-    note(call.func, _told(what, along, pads))
+    note(call.func, _spelled_pads(what, along, pads))
     value = wrapped(call["input"], chosen(pads, along))
     kept = [(0, 0) if wrap else both for wrap, both in zip(along, own, strict=True)]
     if any(before != after for before, after in kept):
@@ -94,7 +94,7 @@ def pad(call: FunctionCall, wraps: Wraps) -> object:
     return call.but(input=value, pad=tuple(kept)).run() if any(kept) else value
 
 
-def _told(what: str, along: Sequence[bool], pads: Sequence[Pads]) -> str:
+def _spelled_pads(what: str, along: Sequence[bool], pads: Sequence[Pads]) -> str:
     spelled = ", ".join(
         f"{before}+{after}" for (before, after), wrap in zip(pads, along, strict=True) if wrap
     )

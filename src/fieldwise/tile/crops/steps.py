@@ -65,7 +65,7 @@ def through_reads(
         for dim, said in _read((one, two), operands[one.operand], ends, result, repeats):
             found[dim].append(said)
     return tuple(
-        _met(said, sizes, repeats)
+        _agreed(said, sizes, repeats)
         for said, sizes in zip(found, zip(result.crop, result.whole, strict=True), strict=True)
     )
 
@@ -97,7 +97,7 @@ def _one_read(said: Sequence[tuple[int, _Guarded]], shape: Both, repeats: bool) 
     for dim, guarded in said:
         by_dim[dim].append(guarded)
     sizes = zip(shape.crop, shape.whole, strict=True)
-    return tuple(_met(one, pair, repeats) for one, pair in zip(by_dim, sizes, strict=True))
+    return tuple(_agreed(one, pair, repeats) for one, pair in zip(by_dim, sizes, strict=True))
 
 
 def _separable(
@@ -148,7 +148,7 @@ def _read_alike(dim: MatchedDim, one: Coord, two: Coord) -> None:
 # -------------------------------------------------------------------- several reads
 
 
-def _met(said: Sequence[_Guarded], sizes: tuple[int, int], repeats: bool) -> MatchedDim:
+def _agreed(said: Sequence[_Guarded], sizes: tuple[int, int], repeats: bool) -> MatchedDim:
     """One dimension of a result: the positions on which all reads agree."""
     if not said:
         if sizes[0] == sizes[1]:

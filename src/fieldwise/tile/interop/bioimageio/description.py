@@ -156,14 +156,14 @@ def _scale(axis: Plain) -> Fraction:
     given = axis.get("scale", 1)
     found = None if isinstance(given, bool) else ratio_of(str(given))
     if found is None or not 1 / _MAX <= found <= _MAX:
-        raise ValueError(f"the scale {_told(given)} is no positive number")
+        raise ValueError(f"the scale {_quoted(given)} is no positive number")
     return found
 
 
 def _shaped(inputs: Sequence[Plain]) -> Sequence[Plain]:
     for one in inputs:
         if isinstance(one["axes"], str) and "shape" not in one:
-            raise ValueError(f"the input {_told(one.get('name'))} has no shape")
+            raise ValueError(f"the input {_quoted(one.get('name'))} has no shape")
     return inputs
 
 
@@ -192,7 +192,7 @@ def _lettered(axes: str, data: Plain) -> Tensor:
 
 def _numbers(what: str, values: object, count: int) -> list[int]:
     if not isinstance(values, list) or len(values) != count:
-        raise ValueError(f"the {what} {_told(values)} is not one number for each of {count} axes")
+        raise ValueError(f"the {what} {_quoted(values)} is not one number for each of {count} axes")
     return [_whole(what, value) for value in values]
 
 
@@ -200,13 +200,13 @@ def _whole(what: str, value: Any) -> int:
     is_number = isinstance(value, (int, float, Fraction)) and not isinstance(value, bool)
     number = Fraction(value) if is_number and isfinite(value) else None
     if number is None or number.denominator != 1:
-        raise ValueError(f"the {what} {_told(value)} is no whole number")
+        raise ValueError(f"the {what} {_quoted(value)} is no whole number")
     if abs(number) > _MAX:
-        raise ValueError(f"the {what} {_told(value)} is larger than {_MAX}")
+        raise ValueError(f"the {what} {_quoted(value)} is larger than {_MAX}")
     return int(number)
 
 
-def _told(value: object) -> str:
+def _quoted(value: object) -> str:
     """A value as a message names it."""
     text = _short().repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
@@ -222,13 +222,13 @@ def _short() -> Repr:
 def _axis(data: Plain) -> Axis:
     """Format 0.5."""
     if data["type"] not in _TYPES:
-        raise ValueError(f"an axis of type {_told(data['type'])} is none of {', '.join(_TYPES)}")
+        raise ValueError(f"an axis of type {_quoted(data['type'])} is none of {', '.join(_TYPES)}")
     kind, halo = _TYPES[data["type"]], _whole("halo", data.get("halo", 0))
     name, size = str(data.get("id", data["type"])), data.get("size", 1)
     if kind == "channel" and "channel_names" in data:
         names = data["channel_names"]
         if not isinstance(names, list):
-            raise ValueError(f"the channel names {_told(names)} are no list")
+            raise ValueError(f"the channel names {_quoted(names)} are no list")
         size = len(names)
     if isinstance(size, Mapping) and "axis_id" in size:
         return Axis(name, kind, halo=halo)
