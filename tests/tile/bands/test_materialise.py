@@ -63,6 +63,16 @@ class Recurrent(nn.Module):
         return self.up(y.transpose(1, 2))
 
 
+class Primed(Recurrent):
+    """One whose first states are made of what an earlier pass found."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = self.enter(x).mean(3).transpose(1, 2)
+        state = steps.mean(1)[None, :, :4].repeat(2, 1, 1).tanh()
+        y, _ = self.both(steps, (state, state))
+        return self.up(y.transpose(1, 2))
+
+
 def percentiles(x: Tensor) -> Tensor:
     low, high = torch.quantile(x, torch.tensor([0.01, 0.99], dtype=x.dtype)).unbind()
     return F.avg_pool2d((x - low) / (high - low), 3)
@@ -96,6 +106,7 @@ NETWORKS = {
     "a recurrent layer that runs both ways": Recurrent,
     "percentiles": lambda: Function(percentiles),
     "frames": lambda: Function(of_frames),
+    "a recurrent layer that begins with a mean": Primed,
     "attention of positions": lambda: Function(of_positions),
     "attention of channels": lambda: Function(of_channels),
     "ranks": lambda: Function(lambda x: F.avg_pool2d(x.argsort(2).to(x.dtype) * x.sort(2)[0], 2)),

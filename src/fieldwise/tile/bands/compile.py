@@ -80,13 +80,15 @@ class Obstacle:
     """A node in the way of a program, and why.
 
     streamed: its operands that are streamed, and where the axis lies in them
-    whole:    those of them that would have to be there whole for the others to be streamed; empty
-              where that does not help
+    known:    its other operands: constants, and what earlier passes found
+    whole:    those of the streamed ones that would have to be there whole for the others to be
+              streamed; empty where that does not help
     """
 
     node: Node
     why: str
     streamed: Mapping[str, AxisPlace]
+    known: Mapping[str, Tensor]
     whole: tuple[str, ...] = ()
 
     @property
@@ -276,7 +278,8 @@ class _Compiler:
             for name in node.operands
             if name in self.numbers
         }
-        self.blocked.append(Obstacle(node, why, streamed, whole))
+        known = {name: self.fixed[name] for name in node.operands if name in self.fixed}
+        self.blocked.append(Obstacle(node, why, streamed, known, whole))
         if self.known is None:
             self._suppose(node, self.blocked[-1].axis)
         else:

@@ -43,11 +43,13 @@ class WholeRun:
     """A node that is run once, on whole operands.
 
     streamed: those of its operands that are gathered for it
+    known:    the others
     kept:     the results whose rows are read later, and where the axis lies; others are known whole
     """
 
     node: Node
     streamed: Mapping[str, AxisPlace]
+    known: Mapping[str, Tensor]
     kept: Mapping[str, AxisPlace]
 
 
@@ -197,7 +199,7 @@ class PassPlanner:
             elif len(one.whole) < len(one.streamed):
                 whole.update({name: one.streamed[name] for name in one.whole})
             else:
-                runs.append(WholeRun(one.node, one.streamed, _row_axes(self.graph, one)))
+                runs.append(WholeRun(one.node, one.streamed, one.known, _row_axes(self.graph, one)))
         if refusals:
             raise StreamError(
                 "The model cannot be streamed along this axis",
@@ -372,7 +374,7 @@ class _Run:
         if self._earlier:
             sums.join(self._earlier.pop(0))
             return one.after(known, sums.known(), self._store)
-        self._go(one, known, sums)
+        self._go(one, sums)
         self._finished.append(sums.parts())
         after = one.after(known, sums.known(), self._store)
         needed = {*after.kept, *after.values}
@@ -381,7 +383,7 @@ class _Run:
         self._store.keep(needed)
         return after
 
-    def _go(self, one: Pass, known: Known, sums: PassSums) -> None:
+    def _go(self, one: Pass, sums: PassSums) -> None:
         """Go through the input once."""
         kept = self._store.values
         gathered = {value: name for value, name in one.gathered.items() if name not in kept}
@@ -406,7 +408,7 @@ class _Run:
                 self._store.write(gathered[value], lo, rows)
         for run in one.runs:
             whole = {name: self._store.find(self._graph, name) for name in run.streamed}
-            results = run_whole(run, known, whole)
+            results = run_whole(run, whole)
             for name, result in zip(run.node.results, results, strict=True):
                 self._store.put(name, result, run.kept.get(name))
 
@@ -415,12 +417,12 @@ class _Run:
             self._checkpoint.offer(data, now=now)
 
 
-def run_whole(run: WholeRun, known: Known, gathered: Mapping[str, Tensor]) -> list[Tensor]:
+def run_whole(run: WholeRun, gathered: Mapping[str, Tensor]) -> list[Tensor]:
     """The results of a node, of operands that were gathered or are known."""
     node = run.node
     assert node.source is not None
     operands = [
-        (gathered if name in run.streamed else known.values)[name].contiguous()
+        (gathered if name in run.streamed else run.known)[name].contiguous()
         for name in node.operands
     ]
     with as_recorded():

@@ -88,7 +88,7 @@ class Recipe:
     ) -> list[object]:
         """The results of a node that the next pass runs on whole operands."""
         one = self._pass(findings)
-        found = run_whole(one.runs[number], findings.known, self._tensors(one, operands))
+        found = run_whole(one.runs[number], self._tensors(one, operands))
         return [as_numpy(result) for result in found]
 
     def found(self, findings: Findings, parts: PassParts, whole: Mapping[str, object]) -> Findings:
