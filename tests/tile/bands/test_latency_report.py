@@ -110,8 +110,25 @@ def test_what_needs_the_length_is_named_with_the_remedy():
     report = latency(Aligned().eval(), (1, 1, 64))
     assert report.lengths == "announced"
     assert {reason.op for reason in report.reasons} == {"upsample_linear"}
-    assert report.remedy.startswith("Announce the length, session(length=...)")
+    assert report.remedy == "Announce the length, session(length=...)."
     assert report["output"].latency is not None
+
+
+def test_the_remedy_is_what_was_tried_and_works():
+    class Padded(nn.Module):
+        """Mirrored up to whole frames, as codecs do: by how much depends on the length."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(1, 1, 4, 4)
+
+        def forward(self, x):
+            return self.conv(nn.functional.pad(x, (0, -x.shape[-1] % 4), mode="reflect"))
+
+    report = latency(Padded().eval(), (1, 1, 40))
+    assert report.lengths == "multiple"
+    assert report.remedy == "Announce what the length is a multiple of, session(multiple=4)."
+    streamed(Padded().eval(), (1, 1, 40), axis=-1).session(multiple=4)
 
 
 def test_a_stride_that_sizes_must_be_multiples_of_is_the_grid():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -134,7 +134,8 @@ def latency_report(run: Programs, *, rate: Fraction | None = None) -> LatencyRep
     found = replace(found, grid=period(program.wiring))
     lengths, program, refused = _longest_lived(run, program)
     if refused is not None:
-        found = replace(found, reasons=refused.reasons, remedy=refused.remedy)
+        remedy = _ANNOUNCED[lengths].format(grid=found.grid)
+        found = replace(found, reasons=refused.reasons, remedy=remedy)
     return replace(
         found,
         lengths=lengths,
@@ -237,3 +238,10 @@ def _flops_per_sample(graph: Graph, program: Program) -> Fraction:
         ),
         start=Fraction(0),
     )
+
+
+_ANNOUNCED: Mapping[Lengths, str] = {
+    "announced": "Announce the length, session(length=...).",
+    "multiple": "Announce what the length is a multiple of, session(multiple={grid}).",
+}
+"""What helps, by what was tried and works."""
