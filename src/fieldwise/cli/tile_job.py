@@ -79,7 +79,7 @@ def planned(
         warn(f"{str(source)!r} is read as {axes}, {what}")
     if built.random:
         warn(f"{spec!r} has random weights; --weights FILE.safetensors loads trained ones")
-    dim = _FIRST_SPATIAL if pieces.axis is None else _dim_of(pieces.axis, layout)
+    dim = None if pieces.axis is None else _dim_of(pieces.axis, layout)
     with progress(f"planning {spec}"):
         return plan_job(Request(built, array, layout, out, along=dim, scale=scale, **asked))
 

@@ -120,13 +120,16 @@ class PieceOptions:
         typer.Option(
             metavar="H",
             help="The axis that bands follow: a letter of --layout, or its number in the model's "
-            "input; by default the first spatial one.",
+            "input; by default the first spatial one that takes little memory.",
         ),
     ] = None
     band: Annotated[
         int | None,
         typer.Option(
-            metavar="N", parser=whole(1), help="Input rows per step of stream; by default 64."
+            metavar="N",
+            parser=whole(1),
+            help="Input rows per step of stream; by default 64, or more of a long input whose rows "
+            "are small.",
         ),
     ] = None
     piece: Annotated[

@@ -12,8 +12,10 @@ from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.graph.spatial import Axes, chosen_axes, usual_axes
 from fieldwise.tile.bands import StreamedModel
+from fieldwise.tile.bands.choosing import BAND, candidate_axes
 from fieldwise.tile.bands.latency_report import LatencyReport, latency_report
 from fieldwise.tile.bands.programs import Programs, Streaming
+from fieldwise.tile.bands.streamed import Choices
 from fieldwise.tile.crops import TiledCallable
 from fieldwise.tile.crops import plan_tiles as plan_tiles
 from fieldwise.tile.crops import suggest_tile as suggest_tile
@@ -25,8 +27,9 @@ def streamed(
     model: nn.Module,
     example: object,
     *,
-    axis: int = -2,
-    band: int = 64,
+    axis: int | None = None,
+    band: int | None = None,
+    memory: int | None = None,
     global_ops: Literal["refuse", "multipass", "materialise", "auto"] = "refuse",
     verify: bool = False,
 ) -> StreamedModel:
@@ -36,11 +39,16 @@ def streamed(
     example:       a tensor, or a tuple or dict of tensors, of the rank and dtypes that the model
                    takes, or shapes in their place; sizes do not matter
     axis:          of the inputs, along which bands are cut (rows of an image are -2, samples of
-                   audio -1)
-    band:          input rows per step: less memory, or less overhead
-    global_ops:    what to do with layers that read the whole axis: 'refuse' them, or go through
-                   the input once more for each in sequence, summing up what it needs (global
-                   means and extremes, group, instance and batch norm; 'multipass')
+                   audio -1); by default the first behind batch and channels along which the model
+                   can be streamed in little memory
+    band:          input rows per step: less memory, or less overhead; by default 64, or as
+                   many as make 64 steps of a long input, if they take no more than 64 MiB
+    memory:        bytes of rows at once, at most (whole inputs, outputs and weights not counted)
+    global_ops:    what to do with layers that read the whole axis: 'refuse' them; go through the
+                   input once more for each in sequence, summing up what it needs (global means
+                   and extremes, group, instance and batch norm; 'multipass'); keep what they read
+                   and run them once ('materialise'); or keep what costs less than computing it
+                   again ('auto')
     verify:        before the first run on a size, compare with the whole on a corner of the input
                    that has borders, seams and interior; ``certificates`` tells how equal they were
 
@@ -48,9 +56,9 @@ def streamed(
     and the result is the whole image's: to the last bits of the arithmetic, borders included.
     What a run on a given size will keep is in ``plan(shape)``, before anything runs.
 
-    Raises StreamError, when a size is first seen, where a layer needs the whole axis (a global
-    mean, attention, instance norm), and names every such layer; MismatchError where what is
-    verified differs.
+    Raises StreamError where a layer needs the whole axis (a global mean, attention, instance norm),
+    and names every such layer: at once, unless the model does not run on the example; UsageError
+    where ``memory`` is not enough, with what is; MismatchError where what is verified differs.
 
     >>> import torch
     >>> from torch import nn
@@ -64,8 +72,14 @@ def streamed(
     >>> torch.allclose(run(large), net(large), atol=1e-6)
     True
     """
-    streaming = Streaming(ModelCall.of(model, example), axis, band, global_ops)
-    return StreamedModel(streaming, verify=verify)
+    call = ModelCall.of(model, example)
+    axes = candidate_axes(call.shapes) if axis is None else (axis,)
+    streaming = Streaming(call, axes[0], BAND if band is None else band, global_ops)
+    chooses = axis is None or band is None or memory is not None
+    wanted = Choices(axes, band, memory) if chooses else None
+    found = StreamedModel(streaming, verify=verify, wanted=wanted)
+    found.check_streams()
+    return found
 
 
 def tiled(

@@ -82,6 +82,12 @@ class StreamError(TilingError):
             self.what, self.reasons, self.remedy, passable=self.passable, keepable=True
         )
 
+    def with_remedy(self, remedy: str) -> StreamError:
+        """The same with another remedy."""
+        return StreamError(
+            self.what, self.reasons, remedy, passable=self.passable, keepable=self.keepable
+        )
+
     def in_one_pass(self) -> StreamError:
         """The same where the input goes by once, so that further passes are no remedy."""
         if not (self.passable or self.keepable):
@@ -104,6 +110,9 @@ class BudgetError(TileError):
         super().__init__(text)
         self.tile = tile
 
+
+ANOTHER_AXIS = "Stream another axis, cut these layers off, or run the model on the whole input."
+"""The remedy as long as no other axis was tried."""
 
 _PASSES = (
     "Or give each of them a pass over the input of its own: global_ops='multipass' "

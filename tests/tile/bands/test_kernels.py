@@ -266,7 +266,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 @pytest.mark.parametrize(("function", "why"), REFUSED.values(), ids=REFUSED)
 def test_an_op_is_refused_with_its_reason(function, why):
     with pytest.raises(StreamError, match=why):
-        streamed(Net(function, None), torch.empty(1, 3, 20, 8)).plan((1, 3, 20, 8))
+        streamed(Net(function, None), torch.empty(1, 3, 20, 8), axis=2).plan((1, 3, 20, 8))
 
 
 def test_a_fault_of_ours_is_told_as_one(monkeypatch):
@@ -274,9 +274,10 @@ def test_a_fault_of_ours_is_told_as_one(monkeypatch):
         raise KeyError("rows")
 
     monkeypatch.setitem(registry._MAKERS, "roll", broken)
-    run = streamed(Net(lambda x: x.roll(1, 2), None), torch.empty(1, 3, 20, 8))
     with pytest.raises(StreamError, match=r"\(roll\): fieldwise failed on it .* please report it"):
-        run.plan((1, 3, 20, 8))
+        streamed(Net(lambda x: x.roll(1, 2), None), torch.empty(1, 3, 20, 8), axis=2).plan(
+            (1, 3, 20, 8)
+        )
 
 
 def test_a_fault_while_it_runs_is_told_as_one(monkeypatch):
@@ -284,11 +285,12 @@ def test_a_fault_while_it_runs_is_told_as_one(monkeypatch):
         return Executor(lambda rows, lo, hi: (torch.ones(3),))
 
     monkeypatch.setitem(registry._MAKERS, "roll", broken)
-    run = streamed(Net(lambda x: x.roll(1, 2), None), torch.empty(1, 3, 20, 8), band=5)
     with pytest.raises(
         StreamError, match=r"'roll' \(roll\) came out as \(3,\) .* please report it"
     ):
-        run(torch.zeros(1, 3, 20, 8))
+        streamed(Net(lambda x: x.roll(1, 2), None), torch.empty(1, 3, 20, 8), band=5)(
+            torch.zeros(1, 3, 20, 8)
+        )
 
 
 def test_an_empty_batch_streams():

@@ -184,9 +184,10 @@ def test_queries_go_on_in_bands_beside_whole_keys_and_values():
 
 def test_what_draws_random_numbers_is_refused_however_much_is_kept():
     model = Function(lambda x: F.dropout(x.sort(2)[0], training=True))
-    run = streamed(model, torch.empty(1, 3, 9, 9), axis=2, global_ops="materialise")
     with pytest.raises(StreamError, match=r"it draws random numbers.*\n.*nor be run once on all"):
-        run.plan((1, 3, 9, 9))
+        streamed(model, torch.empty(1, 3, 9, 9), axis=2, global_ops="materialise").plan(
+            (1, 3, 9, 9)
+        )
 
 
 def test_a_refusal_says_that_keeping_values_was_tried_and_works():

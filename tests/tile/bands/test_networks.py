@@ -108,9 +108,8 @@ def test_a_published_trunk_streams(name, where, shape):
 
 def test_squeeze_and_excitation_is_refused_with_the_module_the_op_and_the_reason():
     model = pytest.importorskip("timm").create_model("efficientnet_b0", features_only=True)
-    run = streamed(model.eval(), torch.empty(1, 3, 64, 64))
     with pytest.raises(StreamError, match="whole streamed axis") as refused:
-        run.plan((1, 3, 256, 64))
+        streamed(model.eval(), torch.empty(1, 3, 64, 64)).plan((1, 3, 256, 64))
     assert refused.value.refusals[0].module == "blocks.0.0.se"
     assert refused.value.refusals[0].op == "mean"
 

@@ -72,8 +72,8 @@ def test_streamed_in_bands_is_whole_and_keeps_to_its_plan(part):
         axis, shape = _axis_and_shape(drawn, data)
         x, wanted = _whole(drawn, shape)
         band = data.draw(st.integers(1, 8), label="band")
-        run = streamed(drawn.model, torch.empty(drawn.shape), axis=axis, band=band)
         try:
+            run = streamed(drawn.model, torch.empty(drawn.shape), axis=axis, band=band)
             plan = run.plan(shape)
         except StreamError:
             outcomes["refused"] += 1
@@ -99,8 +99,8 @@ def test_pushed_in_chunks_is_whole(part, known):
         multiple = data.draw(st.sampled_from([1, 1, 2, 6]), label="multiple")
         shape[axis] = -(-shape[axis] // multiple) * multiple
         x, wanted = _whole(drawn, shape)
-        run = streamed(drawn.model, torch.empty(drawn.shape), axis=axis)
         try:
+            run = streamed(drawn.model, torch.empty(drawn.shape), axis=axis)
             pieces = _pushed(run, x, axis, shape[axis] if known else None, multiple, data)
         except (StreamError, CaptureError):
             outcomes["refused"] += 1

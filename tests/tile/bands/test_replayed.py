@@ -133,7 +133,7 @@ def test_two_operands_are_read_together(axis):
 def test_what_a_kind_does_not_claim_is_refused(why):
     image = torch.empty(1, 1, 23, 14)
     with pytest.raises(Refused, match=r"\(combed\): " + why):
-        streamed(Net([-1, 2]), image).plan(image.shape)
+        streamed(Net([-1, 2]), image, axis=2).plan(image.shape)
 
 
 @pytest.mark.usefixtures("kind")

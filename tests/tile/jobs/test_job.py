@@ -498,3 +498,15 @@ def test_where_kept_values_are_gone_or_changed_the_passes_begin_again(tmp_path, 
         carried_out(planned(tmp_path / "in.npy", out, "attends", **options), resume=True)
         assert content(out) == content(tmp_path / "whole.npy")
         assert not folder.exists()
+
+
+def test_where_no_axis_is_given_one_is_taken_that_works_and_fits(tmp_path):
+    job = planned(tmp_path / "in.npy", tmp_path / "columns.npy", "columns")
+    assert job.plan.along == 3
+    carried_out(job)
+    np.save(tmp_path / "wide.npy", image(3, 40, 6000))
+    roomy = planned(tmp_path / "wide.npy", tmp_path / "wide_out.npy", "unet")
+    assert roomy.plan.along == 2
+    tight = planned(tmp_path / "wide.npy", tmp_path / "out.zarr", "unet", memory=3 << 20)
+    assert tight.plan.along == 3
+    assert tight.plan.peak_bytes <= 3 << 20

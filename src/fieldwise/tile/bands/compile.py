@@ -45,7 +45,7 @@ from fieldwise.tile.bands.weighing import (
     paired,
     summed,
 )
-from fieldwise.tile.errors import Blocked, StreamError, fault, reason
+from fieldwise.tile.errors import ANOTHER_AXIS, Blocked, StreamError, fault, reason
 from fieldwise.written import counted
 
 
@@ -303,7 +303,7 @@ class _Compiler:
             raise StreamError(
                 "The model cannot be streamed along this axis",
                 refusals,
-                _REMEDY,
+                ANOTHER_AXIS,
                 passable=bool(self.blocked and self.summable),
             )
         pairs = [(name, value) for name, value in pairs if value not in self.fixed]
@@ -546,4 +546,3 @@ _UNCUT = ("conv", "max_pool", "avg_pool", "unfold", "reshape", "pixel_unshuffle"
 """Kernels that make a row of every window that fits: how many rows an op makes of a longer operand
 is a fact of the op, which its reads at one size do not tell."""
 _WHOLE = "Until it is repaired, run the model on the whole input."
-_REMEDY = "Stream another axis, cut these layers off, or run the model on the whole input."

@@ -77,6 +77,11 @@ class Planned:
     passes: tuple[Pass, ...]
     program: Program
 
+    def peak_bytes(self, band: int) -> int:
+        """The most that is there at once, passes included."""
+        plans = [plan_of(self.program, band), *(one.plan(band) for one in self.passes)]
+        return max(plan.peak_bytes for plan in plans)
+
     def plan(self, band: int) -> StreamPlan:
         """What a run keeps and computes, passes included."""
         last = plan_of(self.program, band)
@@ -100,6 +105,18 @@ class Programs:
         self._captured: tuple[object, Graph] | None = None
         self._planner: PassPlanner | None = None
         self._last: tuple[object, Program] | None = None
+
+    def take(self, streaming: Streaming) -> None:
+        """Stream in another way from now on."""
+        if streaming.axis != self.axis:
+            self._planner = self._last = None
+        self.streaming, self.axis, self.band = streaming, streaming.axis, streaming.band
+
+    def planned_along(self, axis: int, shapes: tuple[Shape, ...]) -> Planned:
+        """The graph, passes and program for inputs of these shapes, streamed along an axis."""
+        if axis != self.axis:
+            self.take(replace(self.streaming, axis=axis))
+        return Programs.planned(self, shapes)
 
     @property
     def device(self) -> torch.device:

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import Readable, any_dask, as_numpy
+from fieldwise.tile.bands.choosing import (
+    NO_OTHER_AXIS,
+    OTHER_AXIS,
+    best_axis,
+    candidate_axes,
+    too_little,
+    widest_band,
+)
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import drive, reading
 from fieldwise.tile.bands.emitted import EmittedStream
 from fieldwise.tile.bands.live import Session
 from fieldwise.tile.bands.passes import Prepared, run_passes
-from fieldwise.tile.bands.programs import Programs, Streaming
+from fieldwise.tile.bands.plan import StreamPlan
+from fieldwise.tile.bands.programs import Planned, Programs, Streaming
 from fieldwise.tile.bands.run import Engine, OutputRows
 from fieldwise.tile.bands.sections import steps
 from fieldwise.tile.bands.store import Store
 from fieldwise.tile.certificate import RunCertificate, verify
+from fieldwise.tile.errors import ANOTHER_AXIS, StreamError
 from fieldwise.tile.inputs import check_readable
 from fieldwise.tile.outputs import as_is
 from fieldwise.written import counted
@@ -28,14 +40,51 @@ from fieldwise.written import counted
 Band = tuple[str, int, int, Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What is chosen for each size.
+
+    axes:   those that come into question; band: None where it is chosen too
+    memory: bytes of rows at most; None: what is enough
+    """
+
+    axes: tuple[int, ...]
+    band: int | None = None
+    memory: int | None = None
+
+    def of(self, run: Programs, shapes: tuple[Shape, ...]) -> Streaming:
+        """How a model is streamed at these shapes.
+
+        Raises StreamError where it cannot be along any axis, UsageError where memory is too little.
+        """
+
+        def steps_of(axis: int) -> tuple[int, StreamPlan]:
+            planned = run.planned_along(axis, shapes)
+            rows = max(shape[axis] for shape in shapes)
+            if self.band is not None:
+                plan = planned.plan(self.band)
+                if self.memory is not None and plan.peak_bytes > self.memory:
+                    raise too_little(self.band, plan.peak_bytes, self.memory)
+                return self.band, plan
+            band, _ = widest_band(rows, planned.peak_bytes, memory=self.memory)
+            return band, planned.plan(band)
+
+        axis, band = best_axis(self.axes, steps_of)
+        return replace(run.streaming, axis=axis, band=band)
+
+
 class StreamedModel(Programs):
     """A model that computes its outputs band by band; made by ``streamed`` (see ``Programs``).
 
     verify: before the first run on inputs of some shapes; what was found is in ``certificates``
+    wanted: what is not given, and chosen for each size; None where nothing is
     """
 
-    def __init__(self, streaming: Streaming, *, verify: bool = False) -> None:
+    def __init__(
+        self, streaming: Streaming, *, verify: bool = False, wanted: Choices | None = None
+    ) -> None:
         super().__init__(streaming)
+        self._wanted, self._chosen_for = wanted, tuple[Shape, ...]()
         self._verify, self.certificates = verify, dict[tuple[Shape, ...], RunCertificate]()
         self._planned = set[tuple[Shape, ...]]()
 
@@ -92,15 +141,17 @@ class StreamedModel(Programs):
         Raises MismatchError where they differ by more than the arithmetic explains.
         """
         given = self._given(inputs, named)
+        self._choose(tuple(tuple(x.shape) for x in given))
+        fixed = StreamedModel(self.streaming)
         shapes = telling_shapes(
-            lambda sizes: self.planned(sizes).program,
+            lambda sizes: fixed.planned(sizes).program,
             tuple(tuple(x.shape) for x in given),
             axis=self.axis,
             band=self.band,
         )
         double = StreamedModel(self.streaming.doubled())
         return verify(
-            self._plain,
+            fixed._plain,
             self.whole,
             *map(self.call.cast, range(len(given)), corners(given, shapes)),
             double=(double._plain, double.whole),
@@ -120,6 +171,7 @@ class StreamedModel(Programs):
         Raises StreamError for a network whose rows depend on the total length where that is not
         announced (TensorFlow's SAME, corners aligned, circular padding, a position table).
         """
+        self._choose(tuple(self.call.shapes))
         return Session(self, length=length, multiple=multiple)
 
     def emit(self, *, chunk: int | None = None, rest: int = 0) -> EmittedStream:
@@ -137,7 +189,52 @@ class StreamedModel(Programs):
         """
         from fieldwise.tile.bands.emit import emit_stream
 
+        self._choose(tuple(self.call.shapes))
         return emit_stream(self, chunk=chunk, rest=rest)
+
+    # ---------------------------------------------------------------- what is chosen
+
+    def planned(self, shapes: tuple[Shape, ...]) -> Planned:
+        """See Programs; what was not given is chosen for these shapes."""
+        self._choose(shapes)
+        return super().planned(shapes)
+
+    def _choose(self, shapes: tuple[Shape, ...]) -> None:
+        if self._wanted is not None and self._chosen_for != shapes:
+            self.take(self._wanted.of(self, shapes))
+            self._chosen_for = shapes
+
+    def check_streams(self) -> None:
+        """Raise StreamError where the model cannot be streamed, at the example's size or a larger.
+
+        Where it does not run at this size, nothing is known yet.
+        """
+        shapes = tuple(self.call.shapes)
+        try:
+            self.planned(shapes)
+        except CaptureError:
+            return
+        except StreamError as error:
+            larger = tuple(
+                tuple(_LARGER * n if d >= _SPATIAL and n > 1 else n for d, n in enumerate(shape))
+                for shape in shapes
+            )
+            try:
+                self.planned(larger)
+            except (CaptureError, StreamError, UsageError):
+                raise self._told_other_axis(error, shapes) from error.__cause__
+
+    def _told_other_axis(self, error: StreamError, shapes: tuple[Shape, ...]) -> StreamError:
+        """A refusal that names another axis if the model can be streamed along that."""
+        tried = (self.axis,) if self._wanted is None else self._wanted.axes
+        rank = min(map(len, shapes), default=1)
+        for axis in candidate_axes(shapes):
+            if axis not in tried and axis + rank not in tried:
+                with suppress(StreamError, CaptureError):
+                    Programs(replace(self.streaming, axis=axis)).planned(shapes)
+                    why = "" if error.remedy == ANOTHER_AXIS else f"{error.remedy}  "
+                    return error.with_remedy(why + OTHER_AXIS.format(axis=axis))
+        return error.with_remedy(NO_OTHER_AXIS) if error.remedy == ANOTHER_AXIS else error
 
     # ---------------------------------------------------------------- one run
 
@@ -145,6 +242,7 @@ class StreamedModel(Programs):
         """The program that gives the outputs of these inputs, after all passes that it needs."""
         shapes = tuple(tuple(x.shape) for x in given)
         self.peak_bytes = 0
+        self._choose(shapes)
         if not self.streaming.is_multipass:
             return Prepared(self.program(shapes), tuple(given))
         if shapes not in self._planned:
@@ -169,3 +267,8 @@ class StreamedModel(Programs):
                     f"{like.dim()}; add or drop the batch dimension."
                 )
         return given
+
+
+_SPATIAL = 2
+_LARGER = 4
+"""By how much an example is enlarged before a refusal at its size is believed."""

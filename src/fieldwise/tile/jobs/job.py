@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import CaptureError, UsageError
+from fieldwise.tile.bands.choosing import BAND, nearest
 from fieldwise.tile.certificate import RunCertificate
+from fieldwise.tile.errors import StreamError, TileError
 from fieldwise.tile.files import AxisLayout, FileView, NewFile
 from fieldwise.tile.jobs.fingerprint import (
     Identity,
@@ -20,7 +22,7 @@ from fieldwise.tile.jobs.journal import Journal, has_journal, journal_path
 from fieldwise.tile.jobs.paths import result_paths
 from fieldwise.tile.jobs.records import Done
 from fieldwise.tile.jobs.report import JobFile, JobReport
-from fieldwise.tile.jobs.request import Request
+from fieldwise.tile.jobs.request import FIRST_SPATIAL, Request
 from fieldwise.tile.jobs.results import Results, rows_of
 from fieldwise.tile.jobs.run import Advance, run_job, write_piece
 from fieldwise.tile.jobs.streams import stream_work
@@ -153,14 +155,47 @@ class Job:
 def plan_job(request: Request) -> Job:
     """Plan a job; nothing is computed and nothing is written yet.
 
+    Where no axis is asked for, it is the first along which bands are wide enough and little is held
+    at once; else the one that takes the fewest steps, of these the one that holds least.
+
     Raises StreamError or TileError where the engine cannot give what the whole input gives, and
     UsageError for too little memory and for files that cannot hold the results.
     """
+    if request.engine == "halo":
+        return _planned(replace(request, along=FIRST_SPATIAL))
+    if request.along is not None:
+        return _planned(request)
+    shape = request.layout.model_shape(request.source.shape)
+    found, errors = list[tuple[tuple[int, int], Job]](), list[StreamError | UsageError]()
+    for along in range(FIRST_SPATIAL, len(shape)):
+        try:
+            job = _planned(replace(request, along=along))
+        except (StreamError, UsageError) as error:
+            errors.append(error)
+            continue
+        steps = -(-shape[along] // job.plan.step)
+        found.append(((steps, job.plan.peak_bytes), job))
+        wide = request.band is not None or job.plan.step >= min(BAND, shape[along])
+        if wide and job.plan.peak_bytes <= _LITTLE:
+            return job
+    if not found:
+        raise nearest(errors)
+    return min(found, key=lambda one: one[0])[1]
+
+
+_LITTLE = 1 << 30
+"""Bytes at once for which no other axis is looked at."""
+
+
+def _planned(request: Request) -> Job:
+    """A job along the axis that is asked for."""
     asked, layout = request, request.layout
+    assert asked.along is not None
+    along = asked.along
     shape = layout.model_shape(asked.source.shape)
 
     def placed(output: Output) -> AxisLayout:
-        return layout.of_result(output.shape, follows=(asked.along, output.dim), batch=shape[0])
+        return layout.of_result(output.shape, follows=(along, output.dim), batch=shape[0])
 
     def file(path: Path, output: Output) -> NewFile:
         place = placed(output)
@@ -176,13 +211,14 @@ def plan_job(request: Request) -> Job:
             module,
             shape,
             dtype=dtype,
-            axis=asked.along,
+            axis=along,
             band=asked.band,
             memory=asked.memory,
             section=asked.piece,
             grains=lambda output: rows_of(file(asked.out, output).grain, placed(output), output),
             beside=asked.by_blocks().nbytes,
             global_ops=asked.global_ops,
+            also=lambda: _halo_remedy(asked, shape),
         )
     outputs = work.plan.outputs
     paths = result_paths(asked.out, [output.name for output in outputs])
@@ -195,6 +231,16 @@ def plan_job(request: Request) -> Job:
         settings=digest_of_data(_settings(asked, files)),
     )
     return Job(asked, work, Results(outputs, files, tuple(map(placed, outputs))), identity)
+
+
+def _halo_remedy(asked: Request, shape: Sequence[int]) -> str:
+    """Whether crops fit the memory, which is tried."""
+    model = asked.model
+    try:
+        crop_work(model.call.model, shape, dtype=model.dtype, tile=asked.tile, memory=asked.memory)
+    except (CaptureError, TileError, UsageError):
+        return ""
+    return ", or use --engine halo"
 
 
 def _planned_again(request: Request, identity: Identity) -> Job:

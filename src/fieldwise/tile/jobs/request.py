@@ -12,6 +12,9 @@ from fieldwise.tile.bands.programs import GlobalOps
 from fieldwise.tile.files import AxisLayout, BlockRows, ModelView, Scaled, Source, open_source
 from fieldwise.tile.jobs.models import JobModel
 
+FIRST_SPATIAL = 2
+"""The model's first dimension behind batch and channels."""
+
 EngineName = Literal["stream", "halo"]
 
 
@@ -21,7 +24,7 @@ class Request:
 
     source: what is read; layout: how its axes stand for the model's dimensions
     out:    where the result goes (several: names with the outputs' names in them)
-    along:  the model's dimension that bands follow ('stream')
+    along:  the model's dimension that bands follow ('stream'); None: the best is chosen
     band:   input rows per step ('stream'); tile: input samples from tile to tile ('halo')
     piece:  input rows per piece, at least ('stream'); by default what is read twice is little
     memory: bytes for rows and weights
@@ -34,7 +37,7 @@ class Request:
     layout: AxisLayout
     out: Path
     engine: EngineName = "stream"
-    along: int = 2
+    along: int | None = None
     band: int | None = None
     tile: int | None = None
     piece: int | None = None
@@ -50,7 +53,8 @@ class Request:
 
     def by_blocks(self) -> BlockRows:
         """The input, of which rows are read with those that lie in the same chunks."""
-        return BlockRows(self.source, self.layout.dims.index(self.along))
+        along = FIRST_SPATIAL if self.along is None else self.along
+        return BlockRows(self.source, self.layout.dims.index(along))
 
     def view(self) -> Scaled:
         """The input as the model takes it."""

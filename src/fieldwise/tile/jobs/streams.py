@@ -17,6 +17,7 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.amounts import enough_text, size_text
 from fieldwise.tile.arrays import Numbers, Readable, as_numpy, numpy_dtype
+from fieldwise.tile.bands.choosing import BAND, ENOUGH, TooLittleError, candidate_bands
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import clipped, drive, reading, state_at_start
 from fieldwise.tile.bands.passes import Prepared, run_passes
@@ -34,8 +35,6 @@ from fieldwise.written import counted
 
 Grains = Callable[[Output], int]
 """The rows that the file of an output takes at a time."""
-
-BAND = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +130,17 @@ def stream_work(
     section: int | None = None,
     beside: int = 0,
     global_ops: GlobalOps = "refuse",
+    also: Callable[[], str] = str,
 ) -> StreamWork:
     """Plan a streamed job on one input of this shape and type.
 
     axis:    of the input, along which bands are cut
-    band:    input rows per step; by default 64, or as many as fit in ``memory`` (bytes)
+    band:    input rows per step; by default see choosing.candidate_bands, and what fits in
+             ``memory`` (bytes)
     section: input rows per piece, at least; by default see sections.sections_of
     beside:  bytes that the source holds
-    global_ops: 'multipass' goes through the input first for layers that need the whole axis
+    global_ops: what is done with layers that need the whole axis (see ``programs.Streaming``)
+    also:    tells a remedy for too little memory
 
     Raises StreamError where a layer needs the whole axis and may not have it, and UsageError where
     ``memory`` is not enough for the narrowest band, and for an output without the streamed axis.
@@ -156,15 +158,20 @@ def stream_work(
             "return the others alone."
         )
     outputs = tuple(_output(program, value) for value in program.wiring.outputs)
-    held = beside + sum(tensor.nbytes for _, tensor in named_state(model))
+    weights = sum(tensor.nbytes for _, tensor in named_state(model))
     waiting = sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
     rows = shape[axis]
-    band, peak, state = _chosen_band(planned, rows, band, memory, held + waiting)
+    held = {
+        "weights take": weights,
+        "chunks of the input": beside,
+        "rows that wait for their file": waiting,
+    }
+    band, peak, state = _chosen_band(planned, rows, band, memory, held, also)
     sections = sections_of(program, band, [grains(out) for out in outputs], rows=section)
     pieces = tuple(_piece(planned, outputs, n, one) for n, one in enumerate(sections))
     plan = JobPlan(
         "stream", axis % len(shape), band, tuple(shape), outputs, pieces,
-        _reread(program, sections), peak + held + waiting,
+        _reread(program, sections), peak + sum(held.values()),
         _notes(planned, band, state + waiting),
     )  # fmt: skip
     streaming = replace(streaming, band=band)
@@ -198,32 +205,41 @@ def _pieces_of(run: Programs, shape: Shape) -> Callable[[Readable], dict[str, Nu
 
 
 def _chosen_band(
-    planned: Planned, rows: int, band: int | None, memory: int | None, held: int
+    planned: Planned,
+    rows: int,
+    band: int | None,
+    memory: int | None,
+    held: Mapping[str, int],
+    also: Callable[[], str],
 ) -> tuple[int, int, int]:
-    """The band that was asked for or the widest that fits, its peak memory, and its state's.
+    """The band that was asked for or the widest of use, its peak memory, and its state's.
 
-    held: what is there beside it, whatever the band: weights, and results that wait
+    held: what is there beside it, whatever the band; also: a remedy beside those known here
 
     Raises UsageError where ``memory`` is not enough, with the least that is.
 
     What is kept between steps is there twice once it is saved (see ``Engine.suspend``), until the
     next step.
     """
-    wanted = min(band or BAND, rows)
-    while True:
+    state, beside = 0, sum(held.values())
+    for wanted in candidate_bands(rows) if band is None else [band]:
+        wanted = min(wanted, rows)
         plans = [plan_of(planned.program, wanted), *(one.plan(wanted) for one in planned.passes)]
         state = max(plan.state_bytes for plan in plans)
         peak = max(plan.peak_bytes + plan.state_bytes for plan in plans)
-        if memory is None or peak + held <= memory:
+        fits = memory is None or peak + beside <= memory
+        if fits and (band is not None or peak <= ENOUGH or wanted <= BAND):
             return wanted, peak, state
-        if band is not None or wanted == 1:
-            narrower = "" if wanted == 1 else "a narrower --band, "
-            raise UsageError(
-                f"A band of {counted(wanted, 'row')} needs {size_text(peak)} beside the weights, "
-                f"and {size_text(max(memory - held, 0))} are left; give more --memory "
-                f"({enough_text(peak + held)} is enough), {narrower}or use --engine halo."
-            )
-        wanted //= 2
+    assert memory is not None
+    taken = ", ".join(f"{what} {size_text(nbytes)}" for what, nbytes in held.items() if nbytes)
+    narrower = "" if wanted == 1 else ", a narrower --band"
+    raise TooLittleError(
+        f"A band of {counted(wanted, 'row')} needs {size_text(peak)}, and "
+        f"{size_text(max(memory - beside, 0))} of --memory {size_text(memory)} are left"
+        f"{f' ({taken})' if taken else ''}; give more --memory ({enough_text(peak + beside)} is "
+        f"enough){narrower}{also()}.",
+        peak + beside,
+    )
 
 
 def _output(program: Program, number: int) -> Output:

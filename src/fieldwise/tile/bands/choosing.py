@@ -1,0 +1,122 @@
+"""The axis and the band where they are not given: by the bytes that a run holds at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from fieldwise.errors import UsageError
+from fieldwise.graph.ir import Shape
+from fieldwise.tile.amounts import enough_text, size_text
+from fieldwise.tile.bands.plan import StreamPlan
+from fieldwise.tile.errors import StreamError
+from fieldwise.written import counted
+
+BAND = 64
+"""Rows of a step that are not many, whatever they take."""
+
+STEPS = 64
+"""Steps of a run that are not many, whatever one costs."""
+
+ENOUGH = 64 << 20
+"""Bytes that rows may take where no memory is given: more make a step no cheaper per row."""
+
+
+def candidate_axes(shapes: Iterable[Shape]) -> tuple[int, ...]:
+    """Axes of inputs along which they may be streamed, the usual one first, from the end.
+
+    Those behind batch and channels, in order, then channels: they are last in tables of tokens.
+
+    >>> candidate_axes([(1, 3, 64, 64)]), candidate_axes([(1, 1, 100)]), candidate_axes([(4, 9)])
+    ((-2, -1, -3), (-1, -2), (-1,))
+    """
+    rank = min((len(shape) for shape in shapes), default=1)
+    return (*range(2 - rank, 0), *([1 - rank] if rank > 1 else [-1]))
+
+
+def candidate_bands(rows: int) -> Iterator[int]:
+    """Bands from the widest that is of use to the narrowest, powers of two.
+
+    More steps than STEPS cost more than they save; below that, BAND rows are enough.
+
+    >>> list(candidate_bands(200)), list(candidate_bands(176_400))[:3]
+    ([64, 32, 16, 8, 4, 2, 1], [4096, 2048, 1024])
+    """
+    band = max(BAND, 1 << max(-(-rows // STEPS) - 1, 0).bit_length())
+    while band >= 1:
+        yield band
+        band //= 2
+
+
+def widest_band(
+    rows: int, peak_of: Callable[[int], int], *, memory: int | None = None
+) -> tuple[int, int]:
+    """The widest band of use that holds no more than is ENOUGH, or BAND rows, and its bytes.
+
+    peak_of: what a band holds at once; memory: at most so much, even if a band gets narrower
+
+    Raises UsageError where a band of one row needs more memory, with the least that is enough.
+    """
+    for band in candidate_bands(rows):
+        peak = peak_of(band)
+        fits = memory is None or peak <= memory
+        if fits and (peak <= ENOUGH or band <= BAND):
+            break
+    else:
+        raise too_little(band, peak, memory or 0)
+    return band, peak
+
+
+class TooLittleError(UsageError):
+    """Memory in which the narrowest band does not fit; ``needed`` bytes are enough."""
+
+    def __init__(self, text: str, needed: int = 0) -> None:
+        super().__init__(text)
+        self.needed = needed
+
+
+def nearest(errors: Sequence[StreamError | UsageError]) -> StreamError | UsageError:
+    """The error to tell where each axis has one: of the least memory that is enough; the first."""
+    little = [error for error in errors if isinstance(error, TooLittleError)]
+    return min(little, key=lambda error: error.needed) if little else errors[0]
+
+
+def too_little(band: int, peak: int, memory: int) -> TooLittleError:
+    """The error for a memory in which a band does not fit."""
+    return TooLittleError(
+        f"A band of {counted(band, 'row')} holds {size_text(peak)} at once, and "
+        f"{size_text(memory)} are given; give more memory ({enough_text(peak)} is enough).",
+        peak,
+    )
+
+
+def best_axis(
+    axes: Sequence[int], steps_of: Callable[[int], tuple[int, StreamPlan]]
+) -> tuple[int, int]:
+    """An axis along which a model can be streamed, and the band.
+
+    steps_of: the band along an axis, and the plan of it; may raise
+
+    It is the first that holds no more than is ENOUGH; else the one that holds least.  Where there
+    is none, raises what ``nearest`` gives.
+    """
+    found = list[tuple[int, int, int]]()
+    errors = list[StreamError | UsageError]()
+    for axis in axes:
+        try:
+            band, plan = steps_of(axis)
+        except (StreamError, UsageError) as error:
+            errors.append(error)
+            continue
+        found.append((plan.peak_bytes, axis, band))
+        if plan.peak_bytes <= ENOUGH:
+            return axis, band
+    if not found:
+        raise nearest(errors)
+    _, axis, band = min(found, key=lambda one: one[0])
+    return axis, band
+
+
+OTHER_AXIS = "Along axis {axis} it can be streamed: leave axis out, or give axis={axis}."
+NO_OTHER_AXIS = (
+    "Nor can it be along another axis; cut these layers off, or run the model on the whole input."
+)
