@@ -192,9 +192,8 @@ def test_what_draws_random_numbers_is_refused_however_much_is_kept():
 
 def test_a_refusal_says_that_keeping_values_was_tried_and_works():
     for how in ("refuse", "multipass"):
-        run = streamed(Decoder().eval(), torch.empty(1, 3, 9, 9), global_ops=how)
         with pytest.raises(StreamError, match=r"global_ops='auto' \(--global-ops auto\)"):
-            run.plan((1, 3, 64, 32))
+            streamed(Decoder().eval(), torch.empty(1, 3, 9, 9), global_ops=how).plan((1, 3, 64, 32))
 
 
 # -------------------------------------------------------------------- random networks
