@@ -47,7 +47,7 @@ REFUSALS = {
     "fold": lambda: fold(nn.Sequential(Locked(1, 1, 3), nn.BatchNorm2d(1)).eval(), SHAPE),
     "repair": lambda: circular(torch.jit.script(nn.ReLU()), SHAPE),
     "polyphase": lambda: polyphase(nn.Conv1d(1, 1, 3, stride=2, padding=1), (1, 1, 15)),
-    "streamed": lambda: streamed(Mean().eval(), torch.ones(SHAPE))(torch.ones(SHAPE)),
+    "streamed": lambda: streamed(Mean().eval(), torch.ones(SHAPE), axis=2)(torch.ones(SHAPE)),
     "tiled": lambda: plan_tiles(Mean().eval(), SHAPE, tile=4),
     "verify": lambda: verify(np.sqrt, squared, np.ones((2, 3), dtype="float32")),
 }

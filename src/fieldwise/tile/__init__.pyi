@@ -1,6 +1,7 @@
 from fieldwise.tile.api import latency as latency
 from fieldwise.tile.api import streamed as streamed
 from fieldwise.tile.api import tiled as tiled
+from fieldwise.tile.bands.choosing import TooLittleError as TooLittleError
 from fieldwise.tile.bands.emitted import EmittedOutput as EmittedOutput
 from fieldwise.tile.bands.emitted import EmittedState as EmittedState
 from fieldwise.tile.bands.emitted import EmittedStream as EmittedStream

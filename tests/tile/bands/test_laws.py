@@ -173,7 +173,6 @@ def test_a_slice_of_so_many_rows_is_no_stream_without_an_end():
 
 def test_a_pool_that_is_needed_whole_is_refused_in_one_pass_with_the_remedy():
     law = POOLS["style"]
-    run = streamed(law.model, law.example, axis=2)
     told = r"\(avg_pool\): every result reads the whole streamed axis\n(.*\n)*.*global_ops="
     with pytest.raises(StreamError, match=told):
-        run.plan(law.shape)
+        streamed(law.model, law.example, axis=2).plan(law.shape)

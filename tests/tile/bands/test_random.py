@@ -122,9 +122,9 @@ def _emitted_is_whole(part: int, examples: int) -> None:
     def agree(drawn: Drawn, data: st.DataObject) -> None:
         axis = data.draw(st.integers(2, len(drawn.shape) - 1), label="axis")
         torch.manual_seed(0)
-        run = streamed(drawn.model.double(), torch.empty(drawn.shape), axis=axis)
-        grid = latency(drawn.model, torch.empty(drawn.shape), axis=axis).grid
         try:
+            run = streamed(drawn.model.double(), torch.empty(drawn.shape), axis=axis)
+            grid = latency(drawn.model, torch.empty(drawn.shape), axis=axis).grid
             chunk = (grid or 1) * data.draw(st.integers(1, 3), label="chunk")
             rest = data.draw(st.integers(0, 3), label="rest") * (grid or 1)
             emitted = run.emit(chunk=chunk, rest=rest)
@@ -245,8 +245,8 @@ def test_ops_on_sequences_in_random_networks_give_the_whole(part: int) -> None:
         shape[axis] += data.draw(st.integers(0, 13), label="longer by")
         x, wanted = _whole(drawn, shape)
         band = data.draw(st.integers(1, 8), label="band")
-        run = streamed(drawn.model, torch.empty(drawn.shape), axis=axis, band=band)
         try:
+            run = streamed(drawn.model, torch.empty(drawn.shape), axis=axis, band=band)
             plan = run.plan(shape)
         except StreamError:
             outcomes["refused"] += 1

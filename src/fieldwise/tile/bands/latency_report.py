@@ -131,7 +131,8 @@ def latency_report(run: Programs, *, rate: Fraction | None = None) -> LatencyRep
         program = run.program((shape,))
     except StreamError as error:
         return replace(found, reasons=error.reasons, remedy=error.in_one_pass().remedy)
-    found = replace(found, grid=period(program.wiring))
+    cost = _flops_per_sample(graph, program)
+    found = replace(found, grid=period(program.wiring), flops_per_sample=cost)
     lengths, program, refused = _longest_lived(run, program)
     if refused is not None:
         remedy = _ANNOUNCED[lengths].format(grid=found.grid)
@@ -141,7 +142,6 @@ def latency_report(run: Programs, *, rate: Fraction | None = None) -> LatencyRep
         lengths=lengths,
         outputs=tuple(_timed(row, program) for row in found.outputs),
         state_bytes=_state_bytes(program),
-        flops_per_sample=_flops_per_sample(graph, program),
     )
 
 
@@ -226,7 +226,10 @@ def _state_bytes(program: Program) -> int:
 
 
 def _flops_per_sample(graph: Graph, program: Program) -> Fraction:
-    """The operations of all streamed nodes: per row of the result, times its rows per sample."""
+    """The operations of all streamed nodes: per row of the result, times its rows per sample.
+
+    graph: that of the program
+    """
     per_sample = rates(program.wiring)
     counted = {id(op.node): op for op in program.ops}
     return sum(
