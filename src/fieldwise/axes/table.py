@@ -75,6 +75,7 @@ class Within(Table):
     outputs: how many outputs there are, for each of which a row is written out if one is wanted
     size:    of the axis that is read: the rows lie in [0, size)
 
+    >>> from fieldwise.axes.tailed import until
     >>> past = Within(AxisMap(1, (until(0),)), outputs=6, size=4)
     >>> past(2), past.law(2), past(5)
     (IndexSet{0..2}, Tailed{…2}, IndexSet{0..3})

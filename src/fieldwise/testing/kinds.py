@@ -24,6 +24,7 @@ def check_kinds(op: object, *inputs: object) -> Outcome:
 
     Raises AssertionError where a claim is false, and where none was made or could be tried.
 
+    >>> import torch
     >>> check_kinds(lambda x: x.softmax(-1), torch.randn(2, 5)).verdict
     'exact'
     """
