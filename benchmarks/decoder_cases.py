@@ -219,7 +219,7 @@ def cellpose() -> nn.Module:
 # ------------------------------------------------------------------------------ video
 
 
-@case("Wan VAE decoder", 1, 4, 9, 8, 8, axis=2, band=1, rate=4)
+@case("Wan VAE decoder", 1, 4, 9, 8, 8, axis=2, band=1, rate=4, global_ops="auto")
 def wan() -> nn.Module:
     """AutoencoderKLWan, as in diffusers: frame by frame, with a cache of its own."""
     from diffusers import AutoencoderKLWan
