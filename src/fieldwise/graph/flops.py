@@ -15,6 +15,7 @@ from math import prod
 
 from fieldwise.axes import AxisMap, Table
 from fieldwise.graph.calls import arguments, tensors_among
+from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Coord, Fixed, Node, Read, Separable, Shape, Value, numel
 
 
@@ -34,6 +35,11 @@ def flops(node: Node, values: Mapping[str, Value]) -> int:
     operands = [values[name].shape for name in node.operands]
     pairs = zip(node.reads, shapes, strict=True)
     return round(max(_of_result(node, operands, reads, shape) for reads, shape in pairs))
+
+
+def flops_by_result(graph: Graph) -> dict[str, int]:
+    """The operations of each node of a graph, by its first result."""
+    return {node.results[0]: flops(node, graph.values) for node in graph.nodes}
 
 
 def _of_result(

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.graph.calls import replay
+from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Read
 from fieldwise.graph.live import live_values
 from fieldwise.tile.bands.compile import Made, Obstacle, blocking, compile_program
-from fieldwise.tile.bands.effort import efforts
 from fieldwise.tile.bands.follow import AxisPlace, by_operand, follow_all
 from fieldwise.tile.bands.keeping import cheapest
 from fieldwise.tile.bands.known import Known
@@ -177,7 +177,7 @@ class PassPlanner:
     @cached_property
     def efforts(self) -> Mapping[str, int]:
         """What each node costs."""
-        return {name: effort << 10 for name, effort in efforts(self.graph).items()}
+        return {name: effort << 10 for name, effort in flops_by_result(self.graph).items()}
 
     def next(self, known: Known) -> Pass | None:
         """The next pass; None where nothing is in the way any more.

@@ -12,11 +12,11 @@ from torch import Tensor
 from fieldwise.capture.torch.autocast import autocast_dtype
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import CaptureError, UsageError, check_choice
+from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.compile import compile_program
-from fieldwise.tile.bands.effort import efforts
 from fieldwise.tile.bands.passes import Pass, PassPlanner, kept_bytes, planned_passes
 from fieldwise.tile.bands.plan import StreamPlan, plan_of, work_of
 from fieldwise.tile.bands.program import Program
@@ -89,7 +89,7 @@ class Planned:
             return last
         plans = [one.plan(band) for one in self.passes]
         programs = [*(one.program for one in self.passes), self.program]
-        costs = efforts(self.graph)
+        costs = flops_by_result(self.graph)
         work = sum(work_of(program, costs) for program in programs) / max(sum(costs.values()), 1)
         kept = kept_bytes(self.graph, self.passes)
         nodes = [one.nodes for one in self.passes]
