@@ -13,7 +13,7 @@ from fieldwise.axes import EMPTY, AnySet, AxisMap, IndexSet, Tailed
 from fieldwise.axes.digits import subindex
 from fieldwise.field.pieces import is_written_out, length
 from fieldwise.field.products import Digit, DigitLayout, Product, Track, over
-from fieldwise.field.report import AxisField
+from fieldwise.field.report import AxisField, largest
 from fieldwise.graph.ir import Shape
 
 UnitPart = Mapping[int, IndexSet]
@@ -104,15 +104,15 @@ def combined(parts: Sequence[tuple[AxisField, ...]]) -> tuple[AxisField, ...]:
         full = next((side for side in sides if side.full), None)
         ends = full is None and not past and not future
         numbers = [low for low in lows if low is not None]
-        largest = max(extents) if known and ends else None
+        extent = max(extents) if known and ends else None
         least = min(numbers) if known and numbers else None
         found.append(
             AxisField(
                 first.axis,
-                extent=largest,
-                least=None if least == largest else least,
-                count=_largest([side.count for side in bounded]) if ends else None,
-                clipped=_largest([side.clipped for side in sides]) if full is None else None,
+                extent=extent,
+                least=None if least == extent else least,
+                count=largest([side.count for side in bounded]) if ends else None,
+                clipped=largest([side.clipped for side in sides]) if full is None else None,
                 past=past and full is None,
                 future=future and full is None,
                 full=full is not None,
@@ -120,11 +120,6 @@ def combined(parts: Sequence[tuple[AxisField, ...]]) -> tuple[AxisField, ...]:
             )
         )
     return tuple(found)
-
-
-def _largest(numbers: Sequence[int | None]) -> int | None:
-    known = [number for number in numbers if number is not None]
-    return max(known) if known and len(known) == len(numbers) else None
 
 
 # -------------------------------------------------------------------- one axis

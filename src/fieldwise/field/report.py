@@ -6,10 +6,14 @@ of audio, slices of a volume).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 from fieldwise.axes import AnySet, AxisMap, IndexSet
+
+N = TypeVar("N", int, Fraction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +78,23 @@ class AxisField:
 
         Negative where it lags behind.  A stream has to wait for as many samples.
         """
-        ahead = [right for _, right in self.context]
-        known = [right for right in ahead if right is not None]
-        return max(known) if known and len(known) == len(ahead) else None
+        return largest([right for _, right in self.context])
 
     @property
     def causal(self) -> bool:
         """Whether it sees nothing beyond the unit's own position."""
         ahead = self.look_ahead
         return ahead is not None and ahead <= 0
+
+
+def largest(numbers: Sequence[N | None]) -> N | None:
+    """The largest; None where one of them is not known, and where there are none.
+
+    >>> largest([3, 5]), largest([3, None])
+    (5, None)
+    """
+    known = [number for number in numbers if number is not None]
+    return max(known) if known and len(known) == len(numbers) else None
 
 
 def _ahead(position: Fraction, index: int | None, sign: int) -> Fraction | None:

@@ -14,18 +14,7 @@ from torch import Tensor, nn
 from fieldwise.tile import streamed
 from fieldwise.tile.bands import StreamError
 from tests.field.networks import Attention
-from tests.tile.bands.test_passes import CASES, norms
-
-
-class Function(nn.Module):
-    """A function of a tensor."""
-
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
+from tests.tile.bands.test_passes import CASES, Function, norms
 
 
 class Decoder(nn.Module):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from fieldwise.errors import CaptureError, Reason, UsageError, did_you_mean
 from fieldwise.field import receptive_fields
-from fieldwise.field.report import AxisField, Row
+from fieldwise.field.report import AxisField, Row, largest
 from fieldwise.graph.flops import flops
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
@@ -180,8 +180,8 @@ def _of_field(name: str, row: Row) -> OutputLatency:
     return OutputLatency(
         name,
         per_sample=1 / stride if stride else Fraction(1),
-        look_ahead=_largest([part.look_ahead for part in parts]),
-        past=_largest([left for part in parts for left, _ in part.context or ((None, None),)]),
+        look_ahead=largest([part.look_ahead for part in parts]),
+        past=largest([left for part in parts for left, _ in part.context or ((None, None),)]),
         all_past=any(part.past for part in parts),
         why=row.why or _unbounded(parts),
     )
@@ -197,12 +197,6 @@ def _unbounded(parts: Sequence[AxisField]) -> str | None:
         if part.look_ahead is None:
             return "no closed form of the rows that it sees"
     return None
-
-
-def _largest(numbers: Sequence[Fraction | None]) -> Fraction | None:
-    """The largest; None where one is not known."""
-    known = [number for number in numbers if number is not None]
-    return max(known) if known and len(known) == len(numbers) else None
 
 
 # -------------------------------------------------------------------- what a session does
