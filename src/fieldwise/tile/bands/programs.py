@@ -60,6 +60,13 @@ class Streaming:
         """What plans the passes over the inputs of a graph."""
         return PassPlanner(graph, self.axis, PRICES[self.global_ops])
 
+    def check(self, graph: Graph) -> None:
+        """Raise StreamError where a graph cannot be streamed so; what would help is not tried."""
+        if self.is_multipass:
+            planned_passes(self.planner(graph))
+        else:
+            compile_program(graph, self.axis)
+
     def doubled(self) -> Streaming:
         """The same of a copy of the model in float64."""
         return replace(self, call=self.call.doubled())

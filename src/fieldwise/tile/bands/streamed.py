@@ -215,26 +215,33 @@ class StreamedModel(Programs):
         except CaptureError:
             return
         except StreamError as error:
-            larger = tuple(
-                tuple(_LARGER * n if d >= _SPATIAL and n > 1 else n for d, n in enumerate(shape))
-                for shape in shapes
-            )
-            try:
-                self.planned(larger)
-            except (CaptureError, StreamError, UsageError):
-                raise self._told_other_axis(error, shapes) from error.__cause__
+            tried = (self.axis,) if self._wanted is None else self._wanted.axes
+            if self._axis_that_streams(tuple(map(_larger, shapes)), tried) is None:
+                raise self._told_other_axis(error, shapes, tried) from error.__cause__
 
-    def _told_other_axis(self, error: StreamError, shapes: tuple[Shape, ...]) -> StreamError:
+    def _told_other_axis(
+        self, error: StreamError, shapes: tuple[Shape, ...], tried: Sequence[int]
+    ) -> StreamError:
         """A refusal that names another axis if the model can be streamed along that."""
-        tried = (self.axis,) if self._wanted is None else self._wanted.axes
         rank = min(map(len, shapes), default=1)
-        for axis in candidate_axes(shapes):
-            if axis not in tried and axis + rank not in tried:
-                with suppress(StreamError, CaptureError):
-                    Programs(replace(self.streaming, axis=axis)).planned(shapes)
-                    why = "" if error.remedy == ANOTHER_AXIS else f"{error.remedy}  "
-                    return error.with_remedy(why + OTHER_AXIS.format(axis=axis))
+        others = [n for n in candidate_axes(shapes) if n not in tried and n + rank not in tried]
+        axis = self._axis_that_streams(shapes, others)
+        if axis is not None:
+            why = "" if error.remedy == ANOTHER_AXIS else f"{error.remedy}  "
+            return error.with_remedy(why + OTHER_AXIS.format(axis=axis))
         return error.with_remedy(NO_OTHER_AXIS) if error.remedy == ANOTHER_AXIS else error
+
+    def _axis_that_streams(self, shapes: tuple[Shape, ...], axes: Sequence[int]) -> int | None:
+        """The first of these axes along which inputs of these shapes can be streamed, or None."""
+        try:
+            graph = self.call.graph(shapes)
+        except CaptureError:
+            return None
+        for axis in axes:
+            with suppress(StreamError, UsageError):
+                replace(self.streaming, axis=axis).check(graph)
+                return axis
+        return None
 
     # ---------------------------------------------------------------- one run
 
@@ -267,6 +274,10 @@ class StreamedModel(Programs):
                     f"{like.dim()}; add or drop the batch dimension."
                 )
         return given
+
+
+def _larger(shape: Shape) -> Shape:
+    return tuple(_LARGER * n if d >= _SPATIAL and n > 1 else n for d, n in enumerate(shape))
 
 
 _SPATIAL = 2
