@@ -229,10 +229,10 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         f"{len(rows) - exact} refused.  {versions()}, {date.today():%d %B %Y}.",
         "",
         "*Looks ahead* and *sees back* are in input samples from a row's own position, *state* is "
-        "what is kept between two chunks of the stream, *error* the largest difference from the "
-        "whole result in standard deviations of it.  CPU and memory are those of the stream over "
-        "those of the whole, in processes of their own.  Regenerate with "
-        "`python benchmarks/decoders.py`.",
+        "what is kept between two chunks of a live stream, *error* the largest difference from "
+        "the whole result in standard deviations of it; – is what has no bound or is not known.  "
+        "CPU and memory are those of the stream over those of the whole, in processes of their "
+        "own.  Regenerate with `python benchmarks/decoders.py`.",
         "",
         "| " + " | ".join(HEAD) + " |",
         "| --- |" + " ---: |" * (len(HEAD) - 1),
@@ -253,7 +253,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     streamed = row["error"] is not None
     return [
         row["name"],
-        "yes" if facts.get("causal") else "no",
+        _causal(facts),
         _shown(facts.get("look_ahead")),
         past,
         "–" if kept is None else f"{kept / 1024:.1f} KiB",
@@ -262,6 +262,13 @@ def cells(row: dict[str, Any]) -> list[str]:
         f"{run['mebibytes']:.0f} / {whole['mebibytes']:.0f}" if streamed else "–",
         _rival(row),
     ]
+
+
+def _causal(facts: dict[str, Any]) -> str:
+    """Whether rows see nothing ahead, where that is known."""
+    if facts.get("causal"):
+        return "yes"
+    return "–" if facts.get("look_ahead") is None else "no"
 
 
 def _shown(value: float | None) -> str:

@@ -22,7 +22,7 @@ from fieldwise.errors import (
 from fieldwise.field import receptive_fields
 from fieldwise.folding import fold
 from fieldwise.shift import certify, circular, measure, polyphase
-from fieldwise.tile.api import plan_tiles, streamed
+from fieldwise.tile.api import plan_tiles, streamed, suggest_tile
 from fieldwise.tile.certificate import verify
 from fieldwise.tile.errors import StreamError, TileError
 
@@ -124,6 +124,18 @@ def test_an_unknown_name_is_told_its_close_ones(name):
     call, close = UNKNOWN[name]
     with pytest.raises(UsageError, match=f"did you mean {close}"):
         call()
+
+
+MEMORY = {
+    "streamed": lambda: streamed(NET, SHAPE, memory="64MB"),
+    "suggest_tile": lambda: suggest_tile(NET, SHAPE, memory="64MB"),
+}
+
+
+@pytest.mark.parametrize("verb", MEMORY)
+def test_memory_that_is_text_is_told_what_is_taken(verb):
+    with pytest.raises(UsageError, match="memory is a number of bytes, got '64MB'; write for ex"):
+        MEMORY[verb]()
 
 
 def test_a_choice_far_from_all_lists_them():

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import ceil
+from numbers import Real
+
+from fieldwise.errors import UsageError
+
+
+def check_bytes(memory: object) -> None:
+    """Raise UsageError for an amount of memory that is neither a number of bytes nor None."""
+    if memory is not None and not isinstance(memory, Real):
+        raise UsageError(f"memory is a number of bytes, got {memory!r}; write for example 2 << 30.")
 
 
 def size_text(nbytes: int) -> str:

@@ -11,6 +11,7 @@ from torch import nn
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.graph.spatial import Axes, chosen_axes, usual_axes
+from fieldwise.tile.amounts import check_bytes
 from fieldwise.tile.bands import StreamedModel
 from fieldwise.tile.bands.choosing import BAND, candidate_axes
 from fieldwise.tile.bands.latency_report import LatencyReport, latency_report
@@ -72,6 +73,7 @@ def streamed(
     >>> torch.allclose(run(large), net(large), atol=1e-6)
     True
     """
+    check_bytes(memory)
     call = ModelCall.of(model, example)
     axes = candidate_axes(call.shapes) if axis is None else (axis,)
     streaming = Streaming(call, axes[0], BAND if band is None else band, global_ops)

@@ -476,6 +476,8 @@ def test_little_memory_makes_narrow_bands_and_too_little_is_told(tmp_path):
     assert tight.step < roomy.step
     with pytest.raises(UsageError, match="give more --memory"):
         planned(tmp_path / "in.npy", tmp_path / "out.npy", memory=1000)
+    with pytest.raises(UsageError, match="memory is a number of bytes, got '40KB'"):
+        planned(tmp_path / "in.npy", tmp_path / "out.npy", memory="40KB")
 
 
 def test_where_kept_values_are_gone_or_changed_the_passes_begin_again(tmp_path, monkeypatch):

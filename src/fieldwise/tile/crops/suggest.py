@@ -6,7 +6,7 @@ from torch import nn
 
 from fieldwise.errors import CaptureError
 from fieldwise.graph.spatial import Axes
-from fieldwise.tile.amounts import size_text
+from fieldwise.tile.amounts import check_bytes, size_text
 from fieldwise.tile.crops.grid import Geometry, geometry
 from fieldwise.tile.crops.sizes import Sizes
 from fieldwise.tile.errors import BudgetError
@@ -28,6 +28,7 @@ def suggest_tile(
     >>> suggest_tile(net, (1, 3, 4096, 4096), memory=64 << 20)
     (988, 988)
     """
+    check_bytes(memory)
     sizes = Sizes.of(model, size, axes)
     found = geometry(sizes.whole(), sizes.axes)
 

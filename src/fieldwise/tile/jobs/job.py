@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fieldwise.errors import CaptureError, UsageError
+from fieldwise.tile.amounts import check_bytes
 from fieldwise.tile.bands.choosing import BAND, nearest
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.errors import StreamError, TileError
@@ -161,6 +162,7 @@ def plan_job(request: Request) -> Job:
     Raises StreamError or TileError where the engine cannot give what the whole input gives, and
     UsageError for too little memory and for files that cannot hold the results.
     """
+    check_bytes(request.memory)
     if request.engine == "halo":
         return _planned(replace(request, along=FIRST_SPATIAL))
     if request.along is not None:
