@@ -80,3 +80,78 @@ def test_the_plan_of_live_data_has_no_totals():
 def test_a_callable_that_is_no_module_is_tiled_by_a_plan_alone():
     with pytest.raises(UsageError, match="give it in place of the example"):
         tiled(torch.relu, torch.empty(1, 3, 32, 32), tile=16)
+
+
+# ------------------------------------------------------------------ tiles, when the engine is made
+
+
+class Located(nn.Module):
+    """Adds to each row where it lies."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.arange(x.shape[2], dtype=x.dtype)[:, None]
+
+
+class Rows(nn.Module):
+    """A norm over each row."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(3, keepdim=True)
+
+
+UNTILED = {
+    "a pool of the whole": (
+        nn.Sequential(SqueezeExcitation(), nn.Conv2d(4, 4, 3)),
+        "see all of it.*Or stream it: fieldwise.streamed.*axis=2, global_ops='multipass'",
+    ),
+    "a norm of rows": (Rows(), r"\(mean\): it reads the whole axis.*Or tile axis 2 alone: axes=2"),
+    "attention": (Attention(), "it reads the whole axis.*Or stream it: .*global_ops='auto'"),
+    "a wrong tile": (nn.Conv2d(3, 4, 3, stride=4), r"use 4 or 8\."),
+}
+
+
+@pytest.mark.parametrize(("model", "told"), UNTILED.values(), ids=UNTILED)
+@pytest.mark.parametrize("size", [9, 24])
+def test_what_cannot_be_tiled_is_refused_when_the_engine_is_made(model, told, size):
+    """At a size at which all is one tile, too, and with an option that was tried."""
+    with pytest.raises(TileError, match=f"(?s){told}"):
+        tiled(model.eval(), (1, 3, size, size), tile=6)
+
+
+def test_what_knows_positions_is_refused_where_the_example_is_one_tile():
+    with pytest.raises(TileError, match=r"(?s)none of its positions.*Or tile axis 3 alone: axes=3"):
+        tiled(Located(), (1, 3, 9, 9), tile=16)
+
+
+def test_the_option_of_a_refusal_works():
+    x = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(tiled(Located(), x, tile=16, axes=3)(x), Located()(x))
+    torch.testing.assert_close(tiled(Rows(), x, tile=16, axes=2)(x), Rows()(x))
+    run = streamed(Attention(), x, axis=2, global_ops="auto")
+    torch.testing.assert_close(run(x), Attention()(x))
+
+
+class Wide(nn.Module):
+    """Takes inputs of at least forty columns, and sees thirty of them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(x[..., 9:], (1, 31), stride=1)
+
+
+def test_a_model_that_does_not_run_on_the_example_is_refused_later_if_at_all():
+    run, x = tiled(Wide(), (1, 3, 16, 16), tile=64), torch.randn(1, 3, 20, 200)
+    torch.testing.assert_close(run(x), Wide()(x))
+
+
+@pytest.mark.parametrize("tile", [None, "a", 2.5, (4, None), 0, -8, (8, 8, 8)])
+def test_what_is_no_tile_is_refused_when_the_engine_is_made(tile):
+    with pytest.raises(UsageError, match=r"(the size of|[Aa]|3) tile"):
+        tiled(nn.Conv2d(3, 4, 3), (1, 3, 32, 32), tile=tile)
+
+
+@pytest.mark.parametrize(
+    ("axes", "told"), [(4, "axes 0 to 3; axis 4 is none"), (2.0, "named by an integer; 2.0 is")]
+)
+def test_axes_that_the_inputs_do_not_have_are_refused_when_the_engine_is_made(axes, told):
+    with pytest.raises(UsageError, match=told):
+        tiled(nn.Conv2d(3, 4, 3), (1, 3, 32, 32), tile=8, axes=axes)

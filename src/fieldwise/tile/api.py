@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fractions import Fraction
+from itertools import product
 from typing import Literal
 
 from torch import nn
 
 from fieldwise.capture.torch.model_call import ModelCall
-from fieldwise.errors import UsageError
+from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.spatial import Axes, chosen_axes, usual_axes
 from fieldwise.tile.amounts import check_bytes
 from fieldwise.tile.bands import StreamedModel
 from fieldwise.tile.bands.choosing import BAND, candidate_axes
 from fieldwise.tile.bands.latency_report import LatencyReport, latency_report
-from fieldwise.tile.bands.programs import Programs, Streaming
+from fieldwise.tile.bands.programs import GlobalOps, Programs, Streaming
 from fieldwise.tile.bands.streamed import Choices
 from fieldwise.tile.crops import TiledCallable
 from fieldwise.tile.crops import plan_tiles as plan_tiles
 from fieldwise.tile.crops import suggest_tile as suggest_tile
 from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.tile.crops.sizes import tiled_axes
 from fieldwise.tile.crops.targets import AnyCallable, PlannedModel
+from fieldwise.tile.errors import OffGridError, StreamError, TileError
 
 
 def streamed(
@@ -109,9 +113,9 @@ def tiled(
     image's, to the last bits of the arithmetic, borders included.  Which crops are read, and what
     they cost, is in ``plan(shape)``, before anything runs.
 
-    Raises TileError, when a size is first seen, where a layer sees the whole image, for a tile off
-    the grid, and where no crop is proven to give what the whole image gives; MismatchError where
-    what is verified differs.
+    Raises TileError where a layer sees the whole image, for a tile off the grid, and where no crop
+    is proven to give what the whole image gives: at once, with what would work, unless the model
+    does not run on the example; MismatchError where what is verified differs.
 
     >>> import torch
     >>> from torch import nn
@@ -140,7 +144,37 @@ def tiled(
             "network that it runs with plan_tiles, and give it in place of the example."
         )
     target = PlannedModel(ModelCall.of(model, example), tile, axes)
+    try:
+        target.check()
+    except OffGridError:
+        raise
+    except TileError as error:
+        raise error.with_option(_option(target)) from error.__cause__
     return TiledCallable(target, verify=verify)
+
+
+def _option(target: PlannedModel) -> str:
+    """What does the same for a model that cannot be tiled so, which is tried; empty: nothing."""
+    call = target.call
+    tiled_ones = tiled_axes(call.shapes, target.axes)
+    for axis in tiled_ones if len(tiled_ones) > 1 and isinstance(target.tile, int) else ():
+        with suppress(TileError):
+            PlannedModel(call, target.tile, axis).check()
+            return f"Or tile axis {axis} alone: axes={axis}."
+    with suppress(CaptureError):
+        graph = call.graph()
+        for (global_ops, given), axis in product(_WAYS.items(), tiled_ones):
+            with suppress(StreamError):
+                Streaming(call, axis, BAND, global_ops).check(graph)
+                return f"Or stream it: fieldwise.streamed(model, example, axis={axis}{given})."
+    return ""
+
+
+_WAYS: dict[GlobalOps, str] = {
+    "refuse": "",
+    "multipass": ", global_ops='multipass'",
+    "auto": ", global_ops='auto'",
+}
 
 
 def latency(

@@ -97,7 +97,19 @@ class StreamError(TilingError):
 
 
 class TileError(TilingError):
-    """No exact tiling of this kind."""
+    """No exact tiling of this kind; ``remedy`` says what to do, where that is not in the text."""
+
+    def __init__(self, what: str, reasons: Sequence[Reason] = (), remedy: str = "") -> None:
+        self.what, self.remedy = what, remedy
+        super().__init__(what, reasons, remedy)
+
+    def with_option(self, option: str) -> TileError:
+        """The same with an option that would work."""
+        return TileError(self.what, self.reasons, f"{self.remedy}\n{option}".strip())
+
+
+class OffGridError(TileError):
+    """A tile that is not a multiple of the grid; the text names those next to it that are."""
 
 
 class BudgetError(TileError):

@@ -87,11 +87,11 @@ def test_a_stream_without_an_end_is_the_whole_or_is_refused(law):
 @EVERY
 def test_tiles_give_the_whole_or_are_refused(law):
     tile = law.tile if isinstance(law.tile, int) else 4
-    run = tiled(law.model, law.example, tile=tile, axes=[law.axis])
     if isinstance(law.tile, str):
         with pytest.raises(Refused, match=law.tile):
-            run.plan(law.shape)
+            tiled(law.model, law.example, tile=tile, axes=[law.axis]).plan(law.shape)
         return
+    run = tiled(law.model, law.example, tile=tile, axes=[law.axis])
     assert len(run.plan(law.shape)) > 1
     _close(run(law.example), law)
 

@@ -18,7 +18,7 @@ from fieldwise.tile.crops.parts import AxisPlan, AxisTile, OutputPlan
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.prove import TiledAxis, prove
 from fieldwise.tile.crops.sizes import Sizes
-from fieldwise.tile.errors import TileError, fault
+from fieldwise.tile.errors import OffGridError, TileError, fault
 from fieldwise.written import counted
 
 
@@ -65,7 +65,7 @@ def _planned(
             raise TileError(f"The output '{name}' is empty at this size; give a larger image.")
     with uncollected():
         found = geometry(whole, sizes.axes)
-        tiles = _tiles(tile, found, sizes.image)
+        tiles = tiles_on_grid(tile, found, sizes.image)
         steps = [_axis(whole, found, place, tiles[place], sizes.image[place]) for place in
                  range(len(tiles))]  # fmt: skip
         prove(whole, sizes.at, found, steps)
@@ -108,47 +108,53 @@ def _axis(whole: Graph, found: Geometry, place: int, tile: int, size: int) -> Ti
     return TiledAxis(size, grid, stretches, cuts)
 
 
-def _tiles(tile: int | Sequence[int], found: Geometry, image: Sequence[int]) -> tuple[int, ...]:
-    """One tile per axis, on the grid.  Raises TileError with the nearest good sizes."""
-    tiles = _listed(tile, len(image))
-    if len(tiles) != len(image):
-        axes = counted(len(image), "axis is", "axes are")
-        given = counted(len(tiles), "tile size was", "tile sizes were")
-        raise UsageError(f"{axes} tiled and {given} given.")
+def tiles_on_grid(
+    tile: int | Sequence[int], found: Geometry, image: Sequence[int]
+) -> tuple[int, ...]:
+    """One tile per axis, on the grid.
+
+    Raises TileError with the nearest good sizes, UsageError for what is no tile.
+    """
+    tiles = tile_sizes(tile, len(image))
     for one, axis, grid, by, size in zip(
         tiles, found.axes, found.grid, found.grid_by, image, strict=True
     ):
-        if one < 1:
-            raise UsageError(f"A tile has at least one sample, got {one}.")
         if one % grid and one < size:
-            raise TileError(_off_grid(one, axis, grid, by, size))
+            raise _off_grid(one, axis, grid, by, size)
     return tuple(
         min(one, -(-size // grid) * grid)
         for one, grid, size in zip(tiles, found.grid, image, strict=True)
     )
 
 
-def _listed(tile: Any, count: int) -> tuple[int, ...]:
-    """One tile per axis.  Raises UsageError for what is no size."""
+def tile_sizes(tile: Any, count: int) -> tuple[int, ...]:
+    """One tile for each of so many axes.  Raises UsageError for what is no size."""
     if tile is None:
         raise UsageError("Give the size of a tile; suggest_tile finds one for a memory budget.")
     try:
-        return (index(tile),) * count if not hasattr(tile, "__len__") else tuple(map(index, tile))
+        tiles = (index(tile),) * count if not hasattr(tile, "__len__") else tuple(map(index, tile))
     except TypeError:
         raise UsageError(
             f"A tile is a number of samples, or one for each axis; got {tile!r}."
         ) from None
+    if len(tiles) != count:
+        axes = counted(count, "axis is", "axes are")
+        given = counted(len(tiles), "tile size was", "tile sizes were")
+        raise UsageError(f"{axes} tiled and {given} given.")
+    if min(tiles, default=1) < 1:
+        raise UsageError(f"A tile has at least one sample, got {min(tiles)}.")
+    return tiles
 
 
-def _off_grid(tile: int, axis: int, grid: int, by: str, size: int) -> str:
+def _off_grid(tile: int, axis: int, grid: int, by: str, size: int) -> TileError:
     below, above = tile // grid * grid, -(-tile // grid) * grid
     if not below and 2 * above >= size:
-        return (
+        return TileError(
             f"No tile of axis {axis} is much smaller than the image's {size}: '{by}' repeats "
             f"every {grid} samples only, at this size."
         )
     good = f"{below} or {above}" if below else f"{above}"
-    return (
+    return OffGridError(
         f"A tile of {tile} along axis {axis} is not a multiple of the stride {grid} of '{by}'; "
         f"use {good}."
     )

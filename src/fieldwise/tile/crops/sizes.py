@@ -17,6 +17,21 @@ from fieldwise.tile.errors import TileError
 from fieldwise.tile.good_sizes import near_sizes
 
 
+def tiled_axes(shapes: Sequence[Shape], axes: Axes | None) -> tuple[int, ...]:
+    """The axes of the inputs, of these shapes, that are tiled.
+
+    Raises UsageError for one that the first input does not have.
+    """
+    rank = len(shapes[0])
+    return usual_axes(rank) if axes is None else tuple(sorted(chosen_axes(axes, rank)))
+
+
+def sizes_along(shapes: Sequence[Shape], axes: Sequence[int]) -> set[tuple[int, ...]]:
+    """The sizes of the inputs along these axes; of one that is of another rank there are none."""
+    rank = len(shapes[0])
+    return {tuple(s[a] for a in axes) if len(s) == rank else () for s in shapes}
+
+
 @dataclass(slots=True)
 class Sizes:
     """A model with an input of the image's size, and the axes along which its sizes change.
@@ -34,12 +49,10 @@ class Sizes:
     def of(cls, model: nn.Module, size: object, axes: Axes | None) -> Sizes:
         """Raises UsageError where the inputs do not have one size in common."""
         call = ModelCall.of(model, size)
-        shapes = call.shapes
-        if not shapes:
+        if not call.shapes:
             raise UsageError("Give the shape of the large input, or tensors of its size.")
-        rank = len(shapes[0])
-        chosen = usual_axes(rank) if axes is None else tuple(sorted(chosen_axes(axes, rank)))
-        image = {tuple(s[a] for a in chosen) if len(s) == rank else () for s in shapes}
+        chosen = tiled_axes(call.shapes, axes)
+        image = sizes_along(call.shapes, chosen)
         if len(image) > 1:
             raise UsageError(
                 f"Inputs that are tiled together have one size; these have {sorted(image)}."
@@ -63,7 +76,7 @@ class Sizes:
     def at(self, sizes: tuple[int, ...]) -> Graph:
         """At these sizes of the tiled axes.  Raises CaptureError where the network fails."""
         if sizes not in self._graphs:
-            self._graphs[sizes] = self.call.graph(self._shapes(sizes))
+            self._graphs[sizes] = self.call.graph(self.shapes(sizes))
         return self._graphs[sizes]
 
     def with_elements(self) -> Sizes:
@@ -82,11 +95,12 @@ class Sizes:
         try:
             if self._rehearsal is None:
                 self._rehearsal = Rehearsal(self.call.model)
-            return self._rehearsal.peak_bytes(self.call.resized(self._shapes(sizes)))
+            return self._rehearsal.peak_bytes(self.call.resized(self.shapes(sizes)))
         except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError):
             return peak_bytes(graph)
 
-    def _shapes(self, sizes: Sequence[int]) -> list[Shape]:
+    def shapes(self, sizes: Sequence[int]) -> list[Shape]:
+        """Of the inputs, at these sizes of the tiled axes."""
         new = dict(zip(self.axes, sizes, strict=True))
         return [
             tuple(new.get(axis, size) for axis, size in enumerate(shape))

@@ -11,11 +11,13 @@ import torch
 from fieldwise.capture.torch.keeping import remembered
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import prepared
-from fieldwise.errors import UsageError
+from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.spatial import Axes
 from fieldwise.tile.arrays import Readable, Shapes, owned
 from fieldwise.tile.crops.plan import TilePlan
-from fieldwise.tile.crops.planner import plan_tiles
+from fieldwise.tile.crops.planner import plan_tiles, tile_sizes
+from fieldwise.tile.crops.sizes import Sizes, sizes_along, tiled_axes
+from fieldwise.tile.crops.trial import has_inner_crop, several_tiles
 from fieldwise.tile.errors import TileError
 from fieldwise.tile.inputs import check_readable
 
@@ -113,6 +115,38 @@ class PlannedModel:
             size = self.call.resized(given)
             self._plans[given] = plan_tiles(self.call.model, size, tile=self.tile, axes=self.axes)
         return self._plans[given]
+
+    def check(self) -> None:
+        """Raise TileError where no image can be tiled so: of the example's size, or a larger one.
+
+        Where the model does not run at these sizes, nothing is known yet.
+
+        Raises UsageError for what is no tile, and for axes that the inputs do not have.
+        """
+        shapes = self.call.shapes
+        if not shapes:
+            return
+        axes = tiled_axes(shapes, self.axes)
+        tiles = tile_sizes(self.tile, len(axes))
+        if len(sizes_along(shapes, axes)) > 1 or any(0 in shape for shape in shapes):
+            return
+        sizes = Sizes.of(self.call.model, self.call.example, axes)
+        if has_inner_crop(sizes, tiles):
+            return
+        found = [self._tried(tuple(shapes)), self._tried(tuple(several_tiles(sizes, tiles)))]
+        errors = [one for one in found if isinstance(one, TileError)]
+        if errors and not any(isinstance(one, TilePlan) and len(one) > 1 for one in found):
+            raise errors[0]
+
+    def _tried(self, shapes: Shapes) -> TilePlan | TileError | None:
+        """The plan for these shapes, or what is in its way; None where the model does not run."""
+        try:
+            self.call.graph(shapes)
+            return self.plan(*shapes)
+        except CaptureError:
+            return None
+        except TileError as error:
+            return error
 
     def cast(self, given: Arguments) -> Arguments:
         """The inputs as the model takes them."""
