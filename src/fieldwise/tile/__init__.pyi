@@ -25,6 +25,7 @@ from fieldwise.tile.crops.planner import plan_tiles as plan_tiles
 from fieldwise.tile.crops.run import TiledCallable as TiledCallable
 from fieldwise.tile.crops.suggest import suggest_tile as suggest_tile
 from fieldwise.tile.errors import BudgetError as BudgetError
+from fieldwise.tile.errors import OffGridError as OffGridError
 from fieldwise.tile.errors import StreamError as StreamError
 from fieldwise.tile.errors import TileError as TileError
 from fieldwise.tile.errors import TilingError as TilingError
