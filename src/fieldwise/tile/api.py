@@ -47,7 +47,8 @@ def streamed(
                    audio -1); by default the first behind batch and channels along which the model
                    can be streamed in little memory
     band:          input rows per step: less memory, or less overhead; by default 64, or as
-                   many as make 64 steps of a long input, if they take no more than 64 MiB
+                   many as make 64 steps of a long input, if they take no more than 64 MiB, or 8
+                   steps, if they take no more than 1 MiB
     memory:        bytes of rows at once, at most (whole inputs, outputs and weights not counted)
     global_ops:    what to do with layers that read the whole axis: 'refuse' them; go through the
                    input once more for each in sequence, summing up what it needs (global means

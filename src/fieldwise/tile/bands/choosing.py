@@ -17,8 +17,12 @@ BAND = 64
 STEPS = 64
 """Steps of a run that are not many, whatever one costs."""
 
-ENOUGH = 64 << 20
-"""Bytes that rows may take where no memory is given: more make a step no cheaper per row."""
+FEW = 8
+"""Steps below which wider bands save nothing."""
+
+LITTLE, ENOUGH = 1 << 20, 64 << 20
+"""Bytes that rows may take where no memory is given: of a run of a few steps, and of many; more
+make a step no cheaper per row."""
 
 
 def candidate_axes(shapes: Iterable[Shape]) -> tuple[int, ...]:
@@ -33,33 +37,42 @@ def candidate_axes(shapes: Iterable[Shape]) -> tuple[int, ...]:
     return (*range(2 - rank, 0), *([1 - rank] if rank > 1 else [-1]))
 
 
-def candidate_bands(rows: int) -> Iterator[int]:
-    """Bands from the widest that is of use to the narrowest, powers of two.
+def candidate_bands(rows: int) -> Iterator[tuple[int, int]]:
+    """Bands from the widest that is of use to the narrowest, powers of two, and the bytes that are
+    enough for each.
 
-    More steps than STEPS cost more than they save; below that, BAND rows are enough.
+    More steps than STEPS cost more than they save, and fewer are of use where rows take little.
 
-    >>> list(candidate_bands(200)), list(candidate_bands(176_400))[:3]
-    ([64, 32, 16, 8, 4, 2, 1], [4096, 2048, 1024])
+    >>> [(band, enough >> 20) for band, enough in candidate_bands(9_000)][:4]
+    [(2048, 1), (1024, 1), (512, 1), (256, 64)]
+    >>> [band for band, _ in candidate_bands(200)]
+    [64, 32, 16, 8, 4, 2, 1]
     """
-    band = max(BAND, 1 << max(-(-rows // STEPS) - 1, 0).bit_length())
+    band = max(BAND, _power(rows, FEW))
+    many = max(BAND, _power(rows, STEPS))
     while band >= 1:
-        yield band
+        yield band, LITTLE if band > many else ENOUGH
         band //= 2
+
+
+def _power(rows: int, steps: int) -> int:
+    """The least power of two of which so many steps are enough."""
+    return 1 << max(-(-rows // steps) - 1, 0).bit_length()
 
 
 def widest_band(
     rows: int, peak_of: Callable[[int], int], *, memory: int | None = None
 ) -> tuple[int, int]:
-    """The widest band of use that holds no more than is ENOUGH, or BAND rows, and its bytes.
+    """The widest band of use that holds no more than is enough, or BAND rows, and its bytes.
 
     peak_of: what a band holds at once; memory: at most so much, even if a band gets narrower
 
     Raises UsageError where a band of one row needs more memory, with the least that is enough.
     """
-    for band in candidate_bands(rows):
+    for band, enough in candidate_bands(rows):
         peak = peak_of(band)
         fits = memory is None or peak <= memory
-        if fits and (peak <= ENOUGH or band <= BAND):
+        if fits and (peak <= enough or band <= BAND):
             break
     else:
         raise too_little(band, peak, memory or 0)
@@ -96,8 +109,8 @@ def best_axis(
 
     steps_of: the band along an axis, and the plan of it; may raise
 
-    It is the first that holds no more than is ENOUGH; else the one that holds least.  Where there
-    is none, raises what ``nearest`` gives.
+    It is the first that holds no more than is ENOUGH, what is kept between passes included; else
+    the one that holds least.  Where there is none, raises what ``nearest`` gives.
     """
     found = list[tuple[int, int, int]]()
     errors = list[StreamError | UsageError]()
@@ -107,8 +120,9 @@ def best_axis(
         except (StreamError, UsageError) as error:
             errors.append(error)
             continue
-        found.append((plan.peak_bytes, axis, band))
-        if plan.peak_bytes <= ENOUGH:
+        held = plan.peak_bytes + plan.kept_bytes
+        found.append((held, axis, band))
+        if held <= ENOUGH:
             return axis, band
     if not found:
         raise nearest(errors)

@@ -166,7 +166,8 @@ class PassSums:
 class PassPlanner:
     """Plans the passes over the inputs of a graph, each from what is known before it.
 
-    price: of keeping a byte, in 1024ths of an operation; None where nothing is kept
+    price: of keeping a byte, which is written and read, in 1024ths of an operation; None where
+           nothing is kept
     """
 
     graph: Graph
@@ -176,8 +177,15 @@ class PassPlanner:
 
     @cached_property
     def efforts(self) -> Mapping[str, int]:
-        """What each node costs."""
-        return {name: effort << 10 for name, effort in flops_by_result(self.graph).items()}
+        """What each node costs: its operations, and the bytes that it reads and writes, which are
+        at hand and so cost less than those that are kept.
+        """
+        operations, at_hand = flops_by_result(self.graph), (self.price or 0) // 4
+        return {
+            node.results[0]: (operations[node.results[0]] << 10)
+            + at_hand * _nbytes(self.graph, [*node.operands, *node.results])
+            for node in self.graph.nodes
+        }
 
     def next(self, known: Known) -> Pass | None:
         """The next pass; None where nothing is in the way any more.
@@ -266,7 +274,7 @@ def planned_passes(planner: PassPlanner) -> tuple[list[Pass], Program]:
 
 def _supposed(one: Pass) -> Known:
     """What stands in for what a pass will sum up."""
-    return _joined(planned(summed, one.graph, torch.device("cpu")) for summed in one.statistics())
+    return _joined(planned(summed, one.graph) for summed in one.statistics())
 
 
 def _row_axes(graph: Graph, one: Obstacle) -> dict[str, AxisPlace]:

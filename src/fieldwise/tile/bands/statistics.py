@@ -19,7 +19,7 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Call, Coord, Node, Shape, Whole
 from fieldwise.graph.live import live_values
 from fieldwise.tile.bands.follow import AxisPlace
-from fieldwise.tile.bands.known import Known
+from fieldwise.tile.bands.known import Known, stand_in
 
 PartialSums = tuple[torch.dtype, int, tuple[Tensor, ...]]
 """Of some rows: their type, a count, and what is summed up of them, as tensors."""
@@ -52,19 +52,13 @@ class Statistic(Protocol):
         """What is known of the node after the last row."""
 
 
-def planned(one: Statistic, graph: Graph, device: torch.device) -> Known:
+def planned(one: Statistic, graph: Graph) -> Known:
     """What stands in for what a statistic will find, as long as only the plan is wanted."""
-    values = [(name, graph.values[name]) for name in one.node.results]
-    zeros = {
-        name: torch.zeros(value.shape, dtype=getattr(torch, value.dtype), device=device)
-        for name, value in values
-    }
+    first, *beside = one.node.results
     if not one.normalises:
-        return Known(zeros)
-    ((name, value), *_) = values
-    unit = torch.ones([1] * len(value.shape), device=device)
-    del zeros[name]
-    return Known(zeros, {name: (unit, unit)})
+        return Known({name: stand_in(graph.values[name]) for name in one.node.results})
+    unit = torch.ones([1] * len(graph.shape(first)))
+    return Known({name: stand_in(graph.values[name]) for name in beside}, {first: (unit, unit)})
 
 
 def statistic_of(graph: Graph, node: Node, axis: AxisPlace) -> Statistic | None:
@@ -305,6 +299,10 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+_AT_HAND = 1 << 16
+"""Elements that a processor has at hand when it takes them a second time."""
+
+
 @dataclass(slots=True)
 class _Moments:
     """Count, mean and sum of squared deviations, in float64."""
@@ -314,13 +312,20 @@ class _Moments:
     squares: Tensor | None = None
 
     def add(self, x: Tensor, dims: Sequence[int]) -> None:
-        """Merge the moments of x over some dimensions, which are kept with size 1."""
-        variance, mean = torch.var_mean(
-            x.to(_wide(x.dtype)), list(dims), correction=0, keepdim=True
-        )
-        mean = mean.double()
-        count = prod(x.shape[dim] for dim in dims)
-        self.merge(count, mean, variance.double() * count)
+        """Merge the moments of x over some dimensions, which are kept with size 1.
+
+        Each is taken twice, the mean first, a few elements at a time, which are at hand then:
+        several times as fast as torch's own variance, and nothing is lost to cancellation.
+        """
+        dims = tuple(dims)
+        longest = max(dims, key=lambda dim: x.shape[dim])
+        at_once = max(x.shape[longest] * _AT_HAND // max(x.numel(), 1), 1)
+        for part in x.split(at_once, longest):
+            wide = part.to(_wide(x.dtype))
+            mean = wide.mean(dims, keepdim=True)
+            squares = (wide - mean).square_().sum(dims, keepdim=True)
+            count = prod(part.shape[dim] for dim in dims)
+            self.merge(count, mean.double(), squares.double())
 
     def merge(self, count: int, mean: Tensor, squares: Tensor) -> None:
         """Merge the moments of further rows."""
@@ -411,7 +416,8 @@ class _Norm(_OfMoments):
         """See Statistic."""
         self.dtype = rows.dtype
         if self.groups:
-            self.moments.add(rows.reshape(rows.shape[0], self.groups, -1), [2])
+            grouped = rows.unflatten(1, (self.groups, -1))
+            self.moments.add(grouped, range(2, grouped.dim()))
         else:
             self.moments.add(rows, [dim for dim in range(rows.dim()) if dim != 1])
 

@@ -17,7 +17,7 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.amounts import enough_text, size_text
 from fieldwise.tile.arrays import Numbers, Readable, as_numpy, numpy_dtype
-from fieldwise.tile.bands.choosing import BAND, ENOUGH, TooLittleError, candidate_bands
+from fieldwise.tile.bands.choosing import BAND, TooLittleError, candidate_bands
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import clipped, drive, reading, state_at_start
 from fieldwise.tile.bands.passes import Prepared, run_passes
@@ -222,13 +222,13 @@ def _chosen_band(
     next step.
     """
     state, beside = 0, sum(held.values())
-    for wanted in candidate_bands(rows) if band is None else [band]:
+    for wanted, enough in candidate_bands(rows) if band is None else [(band, 0)]:
         wanted = min(wanted, rows)
         plans = [plan_of(planned.program, wanted), *(one.plan(wanted) for one in planned.passes)]
         state = max(plan.state_bytes for plan in plans)
         peak = max(plan.peak_bytes + plan.state_bytes for plan in plans)
         fits = memory is None or peak + beside <= memory
-        if fits and (band is not None or peak <= ENOUGH or wanted <= BAND):
+        if fits and (band is not None or peak <= enough or wanted <= BAND):
             return wanted, peak, state
     assert memory is not None
     taken = ", ".join(f"{what} {size_text(nbytes)}" for what, nbytes in held.items() if nbytes)
