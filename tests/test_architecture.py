@@ -29,14 +29,17 @@ MAY_IMPORT = {
     "folding": FOUNDATION | {"capture", "field"},
     "shift": FOUNDATION | {"capture", "field"},
     "tile": FOUNDATION | {"capture", "field"},
+    "onnx": {"capture"},
     "testing": FOUNDATION | RESULTS | {"capture"},
     "views": FOUNDATION | RESULTS,
     "cli": FOUNDATION | RESULTS | {"capture", "views"},
     "__main__": {"cli"},
-    "__init__": FOUNDATION | RESULTS | {"capture", "testing"},
+    "__init__": FOUNDATION | RESULTS | {"capture", "onnx", "testing"},
 }
 INSIDE = {
-    "capture": ("layer_kinds", "layer_limits", "layer_list", "layers", "torch", "graphs", "specs"),
+    "capture": (
+        "layer_kinds", "layer_limits", "layer_list", "layers", "torch", "onnx", "graphs", "specs",
+    ),
     "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
     "tile": (
         "amounts", "errors", "arrays", "inputs", "outputs", "good_sizes", "samples", "certificate",
@@ -48,7 +51,15 @@ INSIDE = {
 EVERYONE_MAY_IMPORT = {"errors", "collecting", "contents", "reports", "written", "version"}
 
 FRAMEWORKS = {
-    "torch": ("capture/torch/", "field/probes/", "folding/", "shift/", "tile/", "testing/"),
+    "torch": (
+        "capture/torch/",
+        "capture/onnx/",
+        "field/probes/",
+        "folding/",
+        "shift/",
+        "tile/",
+        "testing/",
+    ),
     "torchvision": ("capture/torch/",),
     "timm": ("capture/torch/",),
     "onnx": ("capture/onnx/", "folding/onnx"),

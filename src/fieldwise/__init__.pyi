@@ -3,6 +3,7 @@ from fieldwise import capture as capture
 from fieldwise import field as field
 from fieldwise import folding as folding
 from fieldwise import graph as graph
+from fieldwise import onnx as onnx
 from fieldwise import shift as shift
 from fieldwise import testing as testing
 from fieldwise import tile as tile

@@ -173,7 +173,7 @@ def test_the_version_is_shown():
         ([CHAIN, "--axes", "7"], "--axes '7' is no axis of an input of 3 axes (1x1x"),
         ([CHAIN, "--axes", "H"], "write one of W, T, 0, 1, 2"),
         ([CHAIN, "--method", "nan", "--wrt", "conv3"], "--method nan measures fields in the input"),
-        (["model.onnx"], "is an ONNX file, and fieldwise does not read those yet"),
+        (["model.onnx"], "There is no file 'model.onnx'; check the path."),
         (["model.pth"], "is a pickle, which can run any code when it is loaded"),
     ],
 )

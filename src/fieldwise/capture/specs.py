@@ -5,6 +5,7 @@
     layers:conv3 relu maxpool2    see ``fieldwise.capture.layers``
     package.module:factory        imported and called without arguments
     path/to/program.pt2           written by torch.export.save
+    path/to/network.onnx          an ONNX file
 
 No file is ever unpickled and nothing is downloaded.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +31,12 @@ from fieldwise.written import MAX_SIZE, shown, whole_number
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from fieldwise.capture.onnx import OnnxModule
+
 _LAYERS = "layers:"
 _MAX_RANK = 32
 _ZOOS = ("torchvision", "timm", "layers")
-_FORMS = "torchvision:NAME, timm:NAME, layers:..., package.module:factory or FILE.pt2"
+_FORMS = "torchvision:NAME, timm:NAME, layers:..., package.module:factory, FILE.onnx or FILE.pt2"
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar"}
 """Suffixes of files that are unpickled where they are loaded; we load none."""
 
@@ -81,12 +85,14 @@ def load_model(
     *,
     weights: bool = True,
     max_constant: int | None = None,
+    values: Mapping[str, object] | None = None,
 ) -> Model:
     """The model that a spec names, on inputs of the written shape or of its usual one.
 
     ``weights=False`` leaves the parameters of torchvision and timm models undrawn, which is
     faster and enough where only the structure counts.  ``max_constant`` is how many bytes the
-    constants of an exported program may take, by default 1 GiB.
+    constants of an exported program may take, by default 1 GiB.  ``values`` are those of inputs of
+    an ONNX file that are constants; its shapes may be given by name (``x=1x3x8x8,state=1x16``).
 
     Raises UsageError for a spec or a shape that cannot be read, an unknown name, a package that
     is not installed, a factory that fails, and a file that would have to be unpickled.
@@ -96,23 +102,21 @@ def load_model(
     >>> load_model("resnet50")
     Traceback (most recent call last):
     fieldwise.errors.UsageError: Unknown model 'resnet50'; write torchvision:resnet50 or \
-timm:resnet50, or one of layers:..., package.module:factory or FILE.pt2.
+timm:resnet50, or one of layers:..., package.module:factory, FILE.onnx or FILE.pt2.
     """
+    suffix = Path(spec).suffix.lower()
+    if suffix == ".onnx":
+        return _onnx(spec, input_shape, values or {})
+    if values:
+        raise UsageError(f"Only inputs of an ONNX file are set to values, and {spec!r} is none.")
     shapes = parse_shapes(input_shape) if input_shape is not None else None
     if spec.startswith(_LAYERS):
         return _layers(spec, shapes)
-    suffix = Path(spec).suffix.lower()
     if suffix in PICKLES:
         raise UsageError(
             f"{spec!r} is a pickle, which can run any code when it is loaded, and fieldwise never "
             "loads one; write the model with torch.export.save to a .pt2 file, or name a "
             "package.module:factory that builds it."
-        )
-    if suffix == ".onnx":
-        raise UsageError(
-            f"{spec!r} is an ONNX file, and fieldwise does not read those yet; write the torch "
-            "model with torch.export.save to a .pt2 file, or name a package.module:factory that "
-            "builds it."
         )
     if suffix == ".safetensors":
         raise UsageError(
@@ -134,6 +138,79 @@ timm:resnet50, or one of layers:..., package.module:factory or FILE.pt2.
             f"The input shape of {spec!r} is not known; give it, for example --input 1x3x224x224."
         )
     return Model(spec, module, shapes or usual)
+
+
+def _onnx(spec: str, shapes: str | None, values: Mapping[str, object]) -> Model:
+    module = load_onnx_file(spec, values)
+    from fieldwise.capture.onnx import input_shapes
+
+    given = {} if shapes is None else parse_named_shapes(shapes)
+    return Model(spec, module, input_shapes(module.graph, given, spec))
+
+
+def load_onnx_file(spec: str, values: Mapping[str, object]) -> OnnxModule:
+    """The module of an ONNX file, some of whose inputs have these values.
+
+    Raises UsageError for what is no ONNX model, and for what it needs and is not installed.
+    """
+    if not Path(spec).is_file():
+        raise UsageError(f"There is no file {spec!r}; check the path.")
+    _need_torch()
+    try:
+        from fieldwise.capture.onnx import load_onnx
+    except ImportError as error:
+        raise UsageError(
+            f"{spec!r} needs onnx; install it with pip install 'fieldwise[onnx]'."
+        ) from error
+    return load_onnx(Path(spec), values)
+
+
+def parse_named_shapes(text: str) -> Mapping[str, Shape] | tuple[Shape, ...]:
+    """Shapes by the names of inputs, or, where none is named, in order.
+
+    >>> parse_named_shapes("x=1x3x8x8,state=2x1x128"), parse_named_shapes("1x8")
+    ({'x': (1, 3, 8, 8), 'state': (2, 1, 128)}, ((1, 8),))
+    """
+    if "=" not in text:
+        return parse_shapes(text)
+    found: dict[str, Shape] = {}
+    for part in text.split(","):
+        name, equals, shape = part.strip().rpartition("=")
+        if not equals:
+            raise UsageError(
+                f"Some inputs in {shown(text)} are named and others are not; name all, for example "
+                "--input x=1x3x64x64,state=2x1x128."
+            )
+        found[name] = _parse_shape(shape)
+    return found
+
+
+def parse_values(given: Sequence[str]) -> dict[str, object]:
+    """Values of inputs, written NAME=NUMBER or NAME=NUMBER,NUMBER.
+
+    >>> parse_values(["rate=8", "size=1,2.5", "on=true"])
+    {'rate': 8, 'size': [1, 2.5], 'on': True}
+    """
+    found: dict[str, object] = {}
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        numbers = [_number(part.strip()) for part in value.split(",")]
+        if not equals or None in numbers:
+            raise UsageError(
+                f"Cannot read the value {shown(text)}; write the name of an input and a number, as "
+                "in --set rate=8, or numbers, --set size=64,64."
+            )
+        found[name] = numbers[0] if len(numbers) == 1 else numbers
+    return found
+
+
+def _number(text: str) -> int | float | bool | None:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else float(text)
+    except ValueError:
+        return None
 
 
 def parse_shapes(text: str) -> tuple[Shape, ...]:

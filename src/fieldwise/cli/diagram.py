@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import AxisNames, note_files, parse_size
-from fieldwise.cli.options import MODEL_FORMS, Debug, InputShape, MaxConstant, whole
+from fieldwise.cli.console import AxisNames, note_files
+from fieldwise.cli.options import MODEL_FORMS, Debug, FileOptions, InputShape, grouped, whole
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.written import counted
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from fieldwise.field.unit_connections import Connections
 
 
+@grouped
 def diagram(
+    building: FileOptions,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -49,7 +51,6 @@ def diagram(
             "spatial one.",
         ),
     ] = None,
-    max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
     """Draw the connections along one axis: a row of dots per layer, the input at the bottom.
@@ -62,8 +63,7 @@ def diagram(
         from fieldwise.views.plot_canvas import check_path, save
 
         check_path(out)
-        most = parse_size(max_constant)
-        found = [_connections(spec, shape, layer, unit, axis, most) for spec in models]
+        found = [_connections(spec, shape, layer, unit, axis, building) for spec in models]
         titles = [spec.removeprefix("layers:") for spec in models]
         save(connection_diagram(*found, titles=titles), out)
         for spec, network in zip(models, found, strict=True):
@@ -77,13 +77,12 @@ def _connections(
     layer: str | None,
     unit: int | None,
     axis: str | None,
-    max_constant: int | None,
+    building: FileOptions,
 ) -> Connections:
     with progress(f"building {spec}"):
-        from fieldwise.capture import load_model
         from fieldwise.field.unit_connections import connections
 
-        model = load_model(spec, shape, weights=False, max_constant=max_constant)
+        model = building.load(spec, shape, weights=False)
     with progress(f"analysing {spec}"):
         names = AxisNames.of_input(model.shapes[0], spatial=False)
         number = None if axis is None else names.find("--axis", axis)

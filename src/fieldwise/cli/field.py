@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import AxisNames, note_files, parse_size, show, show_json
-from fieldwise.cli.options import AxesOption, Debug, InputShape, Layers, MaxConstant, ModelName
+from fieldwise.cli.console import AxisNames, note_files, show, show_json
+from fieldwise.cli.options import (
+    AxesOption,
+    Debug,
+    FileOptions,
+    InputShape,
+    Layers,
+    ModelName,
+    grouped,
+)
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
@@ -38,7 +46,9 @@ class FieldFormat(StrEnum):
     csv = "csv"
 
 
+@grouped
 def field(
+    building: FileOptions,
     model: ModelName,
     shape: InputShape = None,
     layer: Layers = None,
@@ -69,7 +79,6 @@ def field(
             help="Draw what the unit (by default the middle one) sees: .svg, .png or .pdf.",
         ),
     ] = None,
-    max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
     """The receptive field of every layer: extent, stride, start, and what makes it unusual.
@@ -94,7 +103,7 @@ def field(
             wrt=wrt,
             ignore_global=ignore_global,
             axes=axes,
-            max_constant=parse_size(max_constant),
+            building=building,
         )
         rows = _selected(report, layer or ())
         pulled = units = None
@@ -118,16 +127,15 @@ def _analyse(
     wrt: str | None,
     ignore_global: bool,
     axes: Sequence[str] | None,
-    max_constant: int | None,
+    building: FileOptions,
 ) -> tuple[Model, FieldReport]:
     with progress(f"building {spec}"):
-        from fieldwise.capture import load_model
         from fieldwise.capture.graphs import graph_of
         from fieldwise.field import receptive_fields
         from fieldwise.graph.names import resolve
 
         kept = method is Method.nan
-        model = load_model(spec, shape, weights=kept, max_constant=max_constant)
+        model = building.load(spec, shape, weights=kept)
         if method is not Method.closed:
             model = model.runnable()
     with progress(f"analysing {spec}"):

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import note_files, parse_size, show, show_json
+from fieldwise.cli.console import note_files, show, show_json
 from fieldwise.cli.options import (
     Debug,
+    FileOptions,
     Format,
     InputShape,
-    MaxConstant,
     ModelName,
     ModelOut,
     Style,
+    grouped,
     whole,
 )
 from fieldwise.cli.outcome import reported
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 WRONG = 1
 
 
+@grouped
 def fold(
+    building: FileOptions,
     model: ModelName,
     out: ModelOut = None,
     shape: InputShape = None,
@@ -52,7 +55,6 @@ def fold(
             help="Make one convolution of parallel ones; their modules make way for it.",
         ),
     ] = True,
-    max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
     """Fold BatchNorm and other affine ops into the layers beside them, exactly.
@@ -63,11 +65,9 @@ def fold(
     """
     with reported(debug=debug):
         with progress(f"building {model}"):
-            from fieldwise.capture import load_model
             from fieldwise.folding import fold as fold_model
 
-            most = parse_size(max_constant)
-            loaded = load_model(model, shape, max_constant=most).runnable()
+            loaded = building.load(model, shape).runnable()
         example = loaded.example()
         with progress(f"folding {model}"):
             folded = fold_model(

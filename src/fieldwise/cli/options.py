@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from fieldwise.written import MAX_SIZE, shown, whole_number
 
+if TYPE_CHECKING:
+    from fieldwise.capture import Model
+
 MODEL_FORMS = (
     "torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory "
-    "(my_net:build calls build() of ./my_net.py), or a .pt2 exported program"
+    "(my_net:build calls build() of ./my_net.py), an .onnx file, or a .pt2 exported program"
 )
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=f"{MODEL_FORMS}.")]
 OptionalModelName = Annotated[
@@ -24,7 +27,11 @@ OptionalModelName = Annotated[
 ]
 InputShape = Annotated[
     str | None,
-    typer.Option("--input", metavar="SHAPE", help="Input shape, as 1x3x224x224; several: a comma."),
+    typer.Option(
+        "--input",
+        metavar="SHAPE",
+        help="Input shape, as 1x3x224x224; several: a comma; of an .onnx file by name, x=1x8.",
+    ),
 ]
 Layers = Annotated[
     list[str] | None,
@@ -50,6 +57,14 @@ MaxConstant = Annotated[
         help="Of a .pt2 file: the most memory that constants which it makes or unpacks may take.",
     ),
 ]
+InputValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=8",
+        help="Of an .onnx file: the value of an input, which is a constant then; may be repeated.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
@@ -61,6 +76,33 @@ class Format(StrEnum):
 
 
 Style = Annotated[Format, typer.Option("--format", help="How to write the report.")]
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """How a model is read from a file."""
+
+    max_constant: MaxConstant = None
+    values: InputValues = None
+
+    def load(self, spec: str, shape: str | None, *, weights: bool = True) -> Model:
+        """The model that a spec names; see ``load_model``."""
+        from fieldwise.capture import load_model
+        from fieldwise.cli.console import parse_size
+
+        return load_model(
+            spec,
+            shape,
+            weights=weights,
+            max_constant=parse_size(self.max_constant),
+            values=self.named_values(),
+        )
+
+    def named_values(self) -> dict[str, object]:
+        """The values of inputs, by name."""
+        from fieldwise.capture.specs import parse_values
+
+        return parse_values(self.values or ())
 
 
 def whole(least: int = -MAX_SIZE, most: int = MAX_SIZE) -> Callable[[str], int]:

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fieldwise.cli.console import AxisNames, note_files, parse_size, show, show_json
+from fieldwise.cli.console import AxisNames, note_files, show, show_json
 from fieldwise.cli.options import (
     AxesOption,
     Debug,
+    FileOptions,
     Format,
     InputShape,
     Layers,
-    MaxConstant,
     ModelName,
     ModelOut,
     Style,
+    grouped,
 )
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
@@ -51,7 +52,9 @@ class Repair(StrEnum):
     polyphase = "polyphase"
 
 
+@grouped
 def shift(
+    building: FileOptions,
     model: ModelName,
     shape: InputShape = None,
     layer: Layers = None,
@@ -77,7 +80,6 @@ def shift(
     ] = False,
     out: ModelOut = None,
     style: Style = Format.table,
-    max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
     """What a shift of the input does to the outputs: proven, and what breaks it.
@@ -93,10 +95,7 @@ def shift(
     with reported(debug=debug):
         _check(padding, repair, out, wrap_valid=wrap_valid)
         with progress(f"building {model}"):
-            from fieldwise.capture import load_model
-
-            most = parse_size(max_constant)
-            loaded = load_model(model, shape, max_constant=most).runnable()
+            loaded = building.load(model, shape).runnable()
         example = loaded.example()
         assert example is not None
         chosen = AxisNames.of_input(_shifted_shape(loaded, example, wrt)).find_all(axes)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import AxisNames, note_files, parse_size, show
+from fieldwise.cli.console import AxisNames, note_files, show
 from fieldwise.cli.options import (
     Debug,
+    FileOptions,
     Format,
     InputShape,
-    MaxConstant,
     ModelName,
     Style,
     grouped,
@@ -73,6 +73,7 @@ class EmitOptions:
 
 @grouped
 def stream(
+    building: FileOptions,
     emission: EmitOptions,
     model: ModelName,
     shape: InputShape = None,
@@ -92,7 +93,6 @@ def stream(
         ),
     ] = None,
     style: Style = Format.table,
-    max_constant: MaxConstant = None,
     debug: Debug = False,
 ) -> None:
     """What a stream of live data takes: look-ahead, latency, state and cost of every output.
@@ -105,9 +105,7 @@ def stream(
         emission.check()
         per_second = None if rate is None else parse_rate(rate)
         with progress(f"building {model}"):
-            from fieldwise.capture import load_model
-
-            loaded = load_model(model, shape, max_constant=parse_size(max_constant)).runnable()
+            loaded = building.load(model, shape).runnable()
         along = (
             None
             if axis is None

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fieldwise.cli.console import note_files, parse_size, show_json
+from fieldwise.cli.console import note_files, show_json
 from fieldwise.cli.options import Debug, Format, OptionalModelName, Style, grouped
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
@@ -115,7 +115,7 @@ def _checked(
     if model is None or out is not None:
         raise UsageError("--check-bioimageio takes MODEL alone.")
     with _refusals():
-        _check_description(model, description, parse_size(building.max_constant), style)
+        _check_description(model, description, building, style)
 
 
 def _check_result(out: Path, style: Format) -> None:
@@ -128,18 +128,16 @@ def _check_result(out: Path, style: Format) -> None:
         raise typer.Exit(REFUSED)
 
 
-def _check_description(spec: str, rdf: Path, max_constant: int | None, style: Format) -> None:
+def _check_description(spec: str, rdf: Path, building: ModelOptions, style: Format) -> None:
     from fieldwise.tile.interop.bioimageio import read_description
 
     found = read_description(rdf)
     with progress(f"building {spec}"):
-        from fieldwise.capture import load_model
         from fieldwise.tile.interop.bioimageio import check_description
         from fieldwise.views import tile, tile_json
 
         shapes = ",".join("x".join(map(str, shape)) for shape in found.shapes())
-        loaded = load_model(spec, shapes, weights=False, max_constant=max_constant)
-        module = loaded.runnable().module
+        module = building.load(spec, shapes, weights=False).runnable().module
     with progress(f"checking {rdf}"):
         checks = check_description(module, found)
     if style is Format.json:

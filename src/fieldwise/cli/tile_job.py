@@ -68,6 +68,7 @@ def planned(
             weights=building.weights,
             dtype=building.dtype,
             max_constant=parse_size(building.max_constant),
+            values=building.named_values(),
         )
         axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
         layout = AxisLayout.of(axes, rank=len(built.shape))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from fieldwise.cli.console import parse_size
-from fieldwise.cli.options import MaxConstant, whole
+from fieldwise.cli.options import FileOptions, whole
 from fieldwise.errors import UsageError
 from fieldwise.written import ratio, shown
 
@@ -63,7 +63,7 @@ class Checks:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelOptions:
+class ModelOptions(FileOptions):
     """How the model is built."""
 
     weights: Annotated[
@@ -81,7 +81,6 @@ class ModelOptions:
         str | None,
         typer.Option("--input", metavar="SHAPE", help="A usual input shape, as 1x3x224x224."),
     ] = None
-    max_constant: MaxConstant = None
 
 
 @dataclass(frozen=True, slots=True)

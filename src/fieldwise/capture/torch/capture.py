@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -76,22 +77,26 @@ def _captured(model: nn.Module, example: object) -> Graph:
         if recorder.refusal is not None:
             raise recorder.refusal
         outputs, structure = _outputs(recorder, output)
+        given, lost = _own_names(recorder, model)
     if not outputs:
         raise CaptureError(_nothing_found(output))
     try:
         with without_autocast():
-            graph = _finished(recorder.trace, example, outputs)
+            graph = _finished(recorder.trace, example, outputs, given)
+        trace = recorder.trace
         return replace(
-            graph, structure=structure, draws=recorder.trace.draws, writes=recorder.trace.writes
+            graph, structure=structure, draws=trace.draws, writes=trace.writes, lost=lost
         )
     except Exception as error:
         raise our_fault(error, "after the model ran") from error
 
 
-def _finished(trace: Trace, example: object, outputs: Sequence[tuple[str, int]]) -> Graph:
+def _finished(
+    trace: Trace, example: object, outputs: Sequence[tuple[str, int]], given: Mapping[int, str]
+) -> Graph:
     names = _input_names(len(trace.inputs), example)
     inputs = list(zip(names, trace.inputs, strict=True))
-    graph = finish(trace.drafts, trace.shapes, trace.dtypes, inputs, outputs, trace.scopes)
+    graph = finish(trace.drafts, trace.shapes, trace.dtypes, inputs, outputs, trace.scopes, given)
     try:
         return _verified(without_hidden(graph))
     except Exception:  # noqa: BLE001  (whatever reads that do not fit may cause)
@@ -132,6 +137,29 @@ def _outputs(recorder: Recorder, output: object) -> tuple[list[tuple[str, int]],
         return Ref(len(found) - 1)
 
     return found, map_tensors(place, output)
+
+
+@runtime_checkable
+class NamesItsValues(Protocol):
+    """A model that was read from a file, in which its values have names."""
+
+    def noted_values(self) -> Mapping[str, Tensor]:
+        """The tensors of the run that is being recorded, by name."""
+
+    def lost_values(self) -> Mapping[str, str]:
+        """The values that this run could not tell, and why."""
+
+
+def _own_names(recorder: Recorder, model: nn.Module) -> tuple[dict[int, str], Mapping[str, str]]:
+    """What the model itself calls the values, and those of its values that are not recorded."""
+    if not isinstance(model, NamesItsValues):
+        return {}, {}
+    found: dict[int, str] = {}
+    for name, tensor in model.noted_values().items():
+        value = recorder.memory.value_of(tensor)
+        if value is not None:
+            found.setdefault(value, name)
+    return found, model.lost_values()
 
 
 def _nothing_found(output: object) -> str:

@@ -69,6 +69,11 @@ def precision(model: object) -> torch.dtype:
     return next((t.dtype for t in state if t.is_floating_point()), torch.float32)
 
 
+def declared_dtypes(model: object) -> tuple[torch.dtype, ...] | None:
+    """The types of a model's inputs, where it was read from a file that says them."""
+    return getattr(model, "input_dtypes", None)
+
+
 def _made(example: Any, dtype: torch.dtype) -> object:
     """A tensor for every shape; what is none stays."""
     if _is_shape(example):

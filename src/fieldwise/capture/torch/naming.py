@@ -4,7 +4,8 @@ A value that a module made and returned bears the module's path ('layer4.2.conv3
 the path of the innermost module and its op ('layer4.2/add').  Where a module ran more than once
 its run is added ('relu#2'), likewise where one run makes several values of one op ('add#2').
 The path of a module is never another value's name: an op at the root that is called like one
-becomes '/relu'.
+becomes '/relu'.  Where a model has names of its own for its values (one that was read from a file),
+they bear those.
 """
 
 from __future__ import annotations
@@ -44,9 +45,10 @@ def finish(
     inputs: Sequence[tuple[str, int]],
     outputs: Sequence[tuple[str, int]],
     scopes: Mapping[str, Sequence[Scope]],
+    given: Mapping[int, str] | None = None,
 ) -> Graph:
-    """The graph with every value named."""
-    names = _names(drafts, inputs, scopes)
+    """The graph with every value named; ``given`` are the model's own names for some."""
+    names = _names(drafts, inputs, scopes, given or {})
     nodes = tuple(
         Node(
             op=draft.op,
@@ -72,7 +74,7 @@ def finish(
             for path, runs in scopes.items()
             if path
         },
-        output_names=tuple(name for name, _ in outputs),
+        output_names=tuple((given or {}).get(value, name) for name, value in outputs),
     )
 
 
@@ -80,16 +82,22 @@ def _names(
     drafts: Sequence[Draft],
     inputs: Sequence[tuple[str, int]],
     scopes: Mapping[str, Sequence[Scope]],
+    given: Mapping[int, str],
 ) -> dict[int, str]:
     """A name per value; the names of modules are kept for what modules return."""
     modules = {spelled for path, runs in scopes.items() for spelled in _spellings(path, len(runs))}
-    taken = set(modules)
-    names = {value: _free(_at_root(name, modules), taken) for name, value in inputs}
+    names = dict(given)
+    taken = modules.union(given.values())
+    for name, value in inputs:
+        if value not in names:
+            names[value] = _free(_at_root(name, modules), taken)
     for draft in drafts:
         runs = scopes.get(draft.module, ())
         path = spelling(draft.module, draft.call, len(runs))
         returned = runs[draft.call - 1].returned if draft.module and runs else ()
         for position, value in enumerate(draft.results):
+            if value in given:
+                continue
             if returned == (value,):
                 names[value] = path
                 continue

@@ -13,8 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fieldwise.axes.region import Shape
-from fieldwise.capture.torch.example import precision
-from fieldwise.capture.torch.exported import input_dtypes
+from fieldwise.capture.torch.example import declared_dtypes, precision
 from fieldwise.errors import UsageError, close_names
 from fieldwise.graph.ir import Args, Kwargs
 
@@ -78,10 +77,11 @@ def timm_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
 def example_inputs(shapes: Sequence[Shape], model: object) -> tuple[torch.Tensor, ...]:
     """Tensors of these shapes, standing for inputs.
 
-    They are of the types that an exported program was exported with, or of the model's precision.
+    They are of the types that a file declares, if the model was read from one that does, or of
+    the model's precision.
     Raises UsageError where there is no memory for them.
     """
-    exported = input_dtypes(model)
+    exported = declared_dtypes(model)
     known = exported is not None and len(exported) == len(shapes)
     dtypes = exported if exported and known else (precision(model),) * len(shapes)
     return tuple(_zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,9 @@ class JobModel:
 
     call: ModelCall
     random: bool
-    made_from: tuple[str, str | None, Path | None, str | None, int | None]
+    made_from: tuple[
+        str, str | None, Path | None, str | None, int | None, Mapping[str, object] | None
+    ]
 
     @property
     def shape(self) -> Shape:
@@ -53,16 +56,18 @@ def job_model(
     weights: Path | None = None,
     dtype: str | None = None,
     max_constant: int | None = None,
+    values: Mapping[str, object] | None = None,
 ) -> JobModel:
     """The model that a spec names (see capture.specs), the same one in every process.
 
     dtype:        what it computes in; by default the type of its weights
     max_constant: bytes of the constants of an exported program, as in load_model
+    values:       of inputs of an ONNX file, as in load_model
 
     Raises UsageError for what load_model and load_weights refuse, and for several inputs.
     """
     with seeded():
-        loaded = load_model(spec, shape, max_constant=max_constant).runnable()
+        loaded = load_model(spec, shape, max_constant=max_constant, values=values).runnable()
     assert not isinstance(loaded.source, Graph)
     if len(loaded.shapes) != 1:
         raise UsageError(f"{spec!r} takes {len(loaded.shapes)} inputs, and a job reads one.")
@@ -74,7 +79,7 @@ def job_model(
     usual = dtype_of_weights(module) or getattr(torch, dtype or "float32")
     where = None if weights is None else weights.resolve()
     named = os.path.abspath(spec) if os.path.isfile(spec) else spec
-    made_from = (named, shape, where, dtype, max_constant)
+    made_from = (named, shape, where, dtype, max_constant, values)
     example = meta_tensor(loaded.shapes[0], usual)
     return JobModel(ModelCall(module, example), random, made_from)
 
@@ -86,9 +91,14 @@ def dtype_of_weights(module: nn.Module) -> torch.dtype | None:
 
 
 def _again(
-    spec: str, shape: str | None, weights: Path | None, dtype: str | None, most: int | None
+    spec: str,
+    shape: str | None,
+    weights: Path | None,
+    dtype: str | None,
+    most: int | None,
+    values: Mapping[str, object] | None,
 ) -> JobModel:
-    return job_model(spec, shape, weights=weights, dtype=dtype, max_constant=most)
+    return job_model(spec, shape, weights=weights, dtype=dtype, max_constant=most, values=values)
 
 
 _UNTRAINED = ("torchvision:", "timm:", "layers:")

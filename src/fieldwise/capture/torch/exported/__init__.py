@@ -29,7 +29,6 @@ from fieldwise.capture.torch.exported.archive import Archive
 from fieldwise.capture.torch.exported.fields import Field
 from fieldwise.capture.torch.exported.module import ExportedModule as ExportedModule
 from fieldwise.capture.torch.exported.module import build
-from fieldwise.capture.torch.exported.module import input_dtypes as input_dtypes
 from fieldwise.capture.torch.exported.program import read_program
 from fieldwise.capture.torch.exported.refusal import UnreadableError
 from fieldwise.capture.torch.exported.tensors import CONFIGS, read_tensors

@@ -88,6 +88,11 @@ class ExportedModule(Part):
         names = (one.name for one in self._exported.program.inputs)
         return self._computed(ExportedRun(self), dict(zip(names, inputs, strict=True)))
 
+    @property
+    def input_dtypes(self) -> tuple[torch.dtype, ...]:
+        """The types of the tensors that it takes."""
+        return tuple(one.dtype for one in self._exported.program.inputs if one.dtype is not None)
+
     def _rehearse(self) -> None:
         """Run it without data, at the sizes it was exported with, to know early what it asks for.
 
@@ -154,13 +159,6 @@ class ExportedModule(Part):
             f"{self._exported.name!r} was exported for {wanted}, not for {told}; give --input such "
             "a shape, or export it again with dynamic_shapes"
         )
-
-
-def input_dtypes(model: object) -> tuple[torch.dtype, ...] | None:
-    """The types of the tensors that an exported program takes; None for another model."""
-    if not isinstance(model, ExportedModule):
-        return None
-    return tuple(one.dtype for one in model._exported.program.inputs if one.dtype is not None)
 
 
 class ExportedRun:

@@ -1,0 +1,267 @@
+"""An ONNX file as plain data: read, its functions inlined, its nodes named and checked.
+
+Nothing of a file is believed: it is parsed by ``onnx``, its names are looked up here, and no code
+lies in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from torch import Tensor
+
+from fieldwise.capture.onnx.graph import OnnxGraph, OnnxInput, OnnxNode, OnnxSize
+from fieldwise.capture.onnx.refusal import UnreadableOnnxError, malformed
+from fieldwise.capture.onnx.tensors import dtype_of, tensor_of
+from fieldwise.graph.names import distinct
+
+OLDEST = 7
+"""Files of an older operator set are brought to this one by onnx's own converter."""
+
+_DEEPEST = 32  # subgraphs within subgraphs
+_OWN = ("", "ai.onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFile:
+    """A file that was read: its graph, its operator sets, and the file as it is.
+
+    proto: without the data of its tensors that lie beside it
+    """
+
+    path: Path
+    graph: OnnxGraph
+    versions: Mapping[str, int]
+    proto: ModelProto
+
+    def __deepcopy__(self, memo: dict[int, object]) -> OnnxFile:
+        return self
+
+
+def read_file(path: Path) -> OnnxFile:
+    """The model in a file.
+
+    Raises UnreadableOnnxError for a file that is no ONNX model, or no valid one.
+    """
+    return read_model(_parsed(path), path)
+
+
+def read_model(model: ModelProto, path: Path) -> OnnxFile:
+    """The same for a model in memory; what lies beside it is looked for beside this path."""
+    versions = _versions(model)
+    if 0 < versions.get("", 1 << 30) < OLDEST:
+        model = _converted(model)
+        versions = _versions(model)
+    if model.functions:
+        model = _inlined(model)
+    graph = _Reader(versions, path.parent).graph(model.graph, frozenset(), 0)
+    if not graph.outputs:
+        raise malformed("it has no output")
+    return OnnxFile(path, graph, versions, model)
+
+
+def _parsed(path: Path) -> ModelProto:
+    model = ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except Exception as error:
+        raise UnreadableOnnxError("is no ONNX file, or not all of one.") from error
+    if not model.HasField("graph"):
+        raise UnreadableOnnxError("is no ONNX file, or not all of one.")
+    return model
+
+
+def _versions(model: ModelProto) -> dict[str, int]:
+    """The operator sets by domain; of one that is named twice, the newer."""
+    found: dict[str, int] = {}
+    for one in model.opset_import:
+        domain = _plain(one.domain)
+        found[domain] = max(one.version, found.get(domain, 0))
+    if not found and model.ir_version < 3:
+        found[""] = 1
+    return found
+
+
+def _plain(domain: str) -> str:
+    return "" if domain in _OWN else domain
+
+
+def _converted(model: ModelProto) -> ModelProto:
+    from onnx import version_converter
+
+    try:
+        return version_converter.convert_version(model, OLDEST)
+    except Exception as error:
+        raise UnreadableOnnxError(
+            f"is of operator set {_versions(model).get('', 1)}, which onnx cannot bring to "
+            f"{OLDEST}; export it again."
+        ) from error
+
+
+def _inlined(model: ModelProto) -> ModelProto:
+    from onnx import inliner
+
+    try:
+        return inliner.inline_local_functions(model)
+    except Exception as error:
+        raise malformed("a function in it cannot be inlined") from error
+
+
+# -------------------------------------------------------------------- graphs
+
+
+class _Reader:
+    """Reads the graphs of one model."""
+
+    def __init__(self, versions: Mapping[str, int], folder: Path) -> None:
+        self.versions = versions
+        self.folder = folder
+
+    def graph(self, proto: GraphProto, around: frozenset[str], depth: int) -> OnnxGraph:
+        """A graph; ``around`` are the values that it may read of the graphs around it."""
+        if depth > _DEEPEST:
+            raise malformed(f"its graphs lie more than {_DEEPEST} deep within each other")
+        constants = dict(self._constants(proto))
+        inputs = tuple(_input(one) for one in proto.input if one.name not in constants)
+        known = set(around) | set(constants) | {one.name for one in inputs}
+        nodes: list[OnnxNode] = []
+        names = distinct(_node_names(proto.node))
+        for one in proto.node:
+            name = next(names)
+            _check_reads(one, name, known)
+            if one.op_type == "Constant" and _plain(one.domain) == "" and len(one.output) == 1:
+                constants[one.output[0]] = self._constant(one, name)
+            else:
+                nodes.append(self._node(one, name, frozenset(known), depth))
+            known.update(output for output in one.output if output)
+        for one in proto.output:
+            if one.name not in known:
+                raise malformed(f"nothing makes the output {one.name[:60]!r}")
+        outputs = tuple(one.name for one in proto.output)
+        return OnnxGraph(proto.name, inputs, constants, tuple(nodes), outputs)
+
+    def _constants(self, proto: GraphProto) -> Iterator[tuple[str, Tensor]]:
+        for one in proto.initializer:
+            yield one.name, tensor_of(one, self.folder)
+        for sparse in proto.sparse_initializer:
+            yield sparse.values.name, self._dense(sparse)
+
+    def _dense(self, proto: onnx.SparseTensorProto) -> Tensor:
+        values, indices = (
+            tensor_of(proto.values, self.folder),
+            tensor_of(proto.indices, self.folder),
+        )
+        count = int(np.prod(proto.dims, dtype=np.int64))
+        if not 0 <= count <= 1 << 31:
+            raise malformed(f"the sparse tensor {proto.values.name!r} is too large")
+        dense = torch.zeros(count, dtype=values.dtype)
+        if indices.dim() == 2:
+            strides = torch.tensor(
+                [
+                    int(np.prod(proto.dims[axis + 1 :], dtype=np.int64))
+                    for axis in range(len(proto.dims))
+                ]
+            )
+            indices = (indices * strides).sum(1)
+        if len(indices) != len(values) or (len(indices) and int(indices.max()) >= count):
+            raise malformed(f"the sparse tensor {proto.values.name!r} does not fit its shape")
+        dense[indices] = values
+        return dense.reshape(tuple(proto.dims))
+
+    def _constant(self, proto: NodeProto, name: str) -> Tensor:
+        """The tensor of a Constant node."""
+        if len(proto.attribute) != 1:
+            raise malformed(f"the Constant {name!r} has {len(proto.attribute)} values")
+        [one] = proto.attribute
+        value = self._attribute(one, frozenset(), 0)
+        if isinstance(value, Tensor):
+            return value
+        if one.name in ("value_float", "value_floats"):
+            return torch.tensor(value, dtype=torch.float32)
+        if one.name in ("value_int", "value_ints"):
+            return torch.tensor(value, dtype=torch.int64)
+        raise UnreadableOnnxError(f"has text in the Constant {name!r}, which is not supported.")
+
+    def _node(self, proto: NodeProto, name: str, around: frozenset[str], depth: int) -> OnnxNode:
+        domain = _plain(proto.domain)
+        attributes = {one.name: self._attribute(one, around, depth) for one in proto.attribute}
+        inner = [value for value in attributes.values() if isinstance(value, OnnxGraph)]
+        captures = dict.fromkeys(name for graph in inner for name in graph.captures)
+        return OnnxNode(
+            name=name,
+            op=proto.op_type,
+            domain=domain,
+            version=self.versions.get(domain, 1),
+            inputs=tuple(proto.input),
+            outputs=tuple(proto.output),
+            attributes=attributes,
+            captures=tuple(captures),
+        )
+
+    def _attribute(self, proto: AttributeProto, around: frozenset[str], depth: int) -> object:
+        kind = AttributeProto.AttributeType
+        if proto.ref_attr_name:
+            raise malformed(f"the attribute {proto.name!r} belongs to a function that is not there")
+        if proto.type == kind.GRAPH:
+            return self.graph(proto.g, around, depth + 1)
+        if proto.type == kind.TENSOR:
+            return tensor_of(proto.t, self.folder)
+        if proto.type == kind.SPARSE_TENSOR:
+            return self._dense(proto.sparse_tensor)
+        if proto.type == kind.STRING:
+            return proto.s.decode("utf-8", "replace")
+        if proto.type == kind.STRINGS:
+            return tuple(one.decode("utf-8", "replace") for one in proto.strings)
+        plain: Any = {
+            kind.FLOAT: lambda: proto.f,
+            kind.INT: lambda: proto.i,
+            kind.FLOATS: lambda: tuple(proto.floats),
+            kind.INTS: lambda: tuple(proto.ints),
+        }.get(proto.type)
+        return None if plain is None else plain()
+
+
+def _node_names(protos: Iterable[NodeProto]) -> Iterator[str]:
+    """What nodes are called: as the file says, else like their first output."""
+    for one in protos:
+        first = next((output for output in one.output if output), "")
+        if not (one.name or first):
+            raise malformed(f"a node ({one.op_type[:60]}) has neither a name nor an output")
+        yield one.name or first
+
+
+def _check_reads(proto: NodeProto, name: str, known: set[str]) -> None:
+    for one in proto.input:
+        if one and one not in known:
+            raise malformed(f"node {name[:60]!r} reads {one[:60]!r}, which nothing makes before it")
+    for one in proto.output:
+        if one and one in known:
+            raise malformed(f"node {name[:60]!r} makes {one[:60]!r}, which is there already")
+
+
+def _input(proto: ValueInfoProto) -> OnnxInput:
+    if proto.type.WhichOneof("value") != "tensor_type":
+        return OnnxInput(proto.name, torch.float32, None)
+    kind = proto.type.tensor_type
+    dtype = dtype_of(kind.elem_type)
+    if dtype is None:
+        name = "?"
+        if kind.elem_type in TensorProto.DataType.values():
+            name = TensorProto.DataType.Name(kind.elem_type)
+        raise UnreadableOnnxError(f"takes {proto.name!r} of type {name}, which is not supported.")
+    if not kind.HasField("shape"):
+        return OnnxInput(proto.name, dtype, None)
+    return OnnxInput(proto.name, dtype, tuple(_dim(one) for one in kind.shape.dim))
+
+
+def _dim(proto: Any) -> OnnxSize:
+    if proto.WhichOneof("value") == "dim_value":
+        return int(proto.dim_value) if proto.dim_value > 0 else None
+    return proto.dim_param or None

@@ -1,0 +1,81 @@
+"""An ONNX graph as plain data: names, tensors and nodes, checked where they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+OnnxSize = int | str | None
+"""A size: known, named by a symbol, or open."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxInput:
+    """An input of a graph; ``dims`` is None where not even its rank is known."""
+
+    name: str
+    dtype: torch.dtype
+    dims: tuple[OnnxSize, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxNode:
+    """A node: what it is called, what it computes, and the values that it takes and makes.
+
+    name:     as in the file, made distinct; the first output where the file gives none
+    version:  of the operator set that the node belongs to
+    captures: values from around it that its subgraphs read
+    """
+
+    name: str
+    op: str
+    domain: str
+    version: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, object]
+    captures: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The operator, with its domain where that is not ONNX's own."""
+        return f"{self.domain}.{self.op}" if self.domain else self.op
+
+    def __str__(self) -> str:
+        return f"node '{self.name}' ({self.kind})"
+
+    def __deepcopy__(self, memo: dict[int, object]) -> OnnxNode:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxGraph:
+    """A graph, or a subgraph of a control-flow node; nodes in execution order.
+
+    constants: initialisers and the tensors of Constant nodes, by value name
+    """
+
+    name: str
+    inputs: tuple[OnnxInput, ...]
+    constants: Mapping[str, Tensor] = field(repr=False)
+    nodes: tuple[OnnxNode, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def captures(self) -> tuple[str, ...]:
+        """The values that it reads and does not make: those of the graph around it."""
+        made = {one.name for one in self.inputs} | set(self.constants)
+        found: dict[str, None] = {}
+        for node in self.nodes:
+            found.update(dict.fromkeys(n for n in reads_of(node) if n not in made))
+            made.update(node.outputs)
+        found.update(dict.fromkeys(name for name in self.outputs if name not in made))
+        return tuple(found)
+
+
+def reads_of(node: OnnxNode) -> Sequence[str]:
+    """The values that a node and its subgraphs read."""
+    return [name for name in (*node.inputs, *node.captures) if name]

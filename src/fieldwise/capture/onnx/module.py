@@ -1,0 +1,247 @@
+"""An ONNX graph as a torch module: a child per node, a forward that goes through the nodes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.onnx import translate as _translate  # noqa: F401  (fills the registry)
+from fieldwise.capture.onnx.file import OnnxFile
+from fieldwise.capture.onnx.graph import OnnxGraph, OnnxNode, reads_of
+from fieldwise.capture.onnx.missing import NotAnalysed, find_missing
+from fieldwise.capture.onnx.node_call import NodeCall
+from fieldwise.capture.onnx.refusal import NeedsDataError
+from fieldwise.capture.onnx.registry import Translation, find_translation
+from fieldwise.capture.onnx.values import is_known
+from fieldwise.errors import FieldwiseError, UsageError, did_you_mean
+
+
+class NodeModule(nn.Module):
+    """A node: it runs its translation, and its subgraphs are its children."""
+
+    def __init__(self, node: OnnxNode, translation: Translation) -> None:
+        super().__init__()
+        self.node = node
+        self.translation = translation
+        for name, value in node.attributes.items():
+            if isinstance(value, OnnxGraph):
+                self._modules[name] = SubgraphModule(value)
+
+    def forward(self, *inputs: object, outer: Mapping[str, object], working: torch.dtype) -> Any:
+        """The outputs, in order; ``outer`` holds what subgraphs read."""
+        call = NodeCall(self.node, self._modules, outer, working)
+        try:
+            return self.translation.function(call, *inputs)
+        except (NeedsDataError, FieldwiseError):
+            raise
+        except (RuntimeError, IndexError, TypeError, ValueError, ArithmeticError) as error:
+            raise UsageError(f"{_capital(self.node)} fails: {_first(error)}.") from error
+
+
+class OnnxGraphModule(nn.Module):
+    """A graph: its constants under their names, and a child per node."""
+
+    def __init__(self, graph: OnnxGraph) -> None:
+        super().__init__()
+        self.graph = graph
+        found = [(node, _translation(node)) for node in graph.nodes]
+        learned = {
+            node.inputs[place]
+            for node, translation in found
+            for place in translation.learned
+            if place < len(node.inputs)
+        }
+        for name, tensor in graph.constants.items():
+            if name in learned and tensor.is_floating_point():
+                self._parameters[name] = nn.Parameter(tensor, requires_grad=False)
+            else:
+                self._buffers[name] = tensor
+        for node, translation in found:
+            self._modules[node.name] = NodeModule(node, translation)
+        self._last_use = _last_uses(graph)
+
+    def constants(self) -> dict[str, object]:
+        """The values that stand in the file."""
+        return {**self._parameters, **self._buffers}
+
+    def run(
+        self, values: dict[str, object], working: torch.dtype, *, keep: bool = False
+    ) -> dict[str, object]:
+        """All values of one run, or, unless they are to be kept, those that outputs need."""
+        values.update((name, values_of) for name, values_of in self.constants().items())
+        for number, node in enumerate(self.graph.nodes):
+            made = self._run_node(node, values, working)
+            values.update(
+                (name, one) for name, one in zip(node.outputs, made, strict=False) if name
+            )
+            if not keep:
+                for name in self._last_use[number]:
+                    values.pop(name, None)
+        return values
+
+    def _node(self, name: str) -> nn.Module:
+        found = self._modules[name]
+        assert found is not None
+        return found
+
+    def _run_node(
+        self, node: OnnxNode, values: Mapping[str, object], working: torch.dtype
+    ) -> Sequence[object]:
+        missing = find_missing(values[name] for name in reads_of(node))
+        if missing is not None:
+            return (missing,) * len(node.outputs)
+        inputs = [values[name] if name else None for name in node.inputs]
+        outer = {name: values[name] for name in node.captures}
+        try:
+            made = self._node(node.name)(*inputs, outer=outer, working=working)
+        except NeedsDataError as error:
+            return (NotAnalysed(node, str(error)),) * len(node.outputs)
+        return made if isinstance(made, tuple) else (made,)
+
+
+class SubgraphModule(OnnxGraphModule):
+    """A graph within a node of control flow."""
+
+    def forward(
+        self, inputs: Sequence[object], outer: Mapping[str, object], working: torch.dtype
+    ) -> list[object]:
+        """The outputs of a subgraph, given its inputs and what it reads of the graph around it."""
+        values = dict(outer)
+        values.update(zip((one.name for one in self.graph.inputs), inputs, strict=False))
+        values = self.run(values, working)
+        return [values[name] for name in self.graph.outputs]
+
+
+class OnnxModule(OnnxGraphModule):
+    """An ONNX model as a module: inputs in the order of the file, or by name.
+
+    Parameters, buffers and children bear the names of the file: those of its initialisers and
+    nodes.  An output that cannot be told without data is left out while a run is recorded.
+    """
+
+    def __init__(self, file: OnnxFile) -> None:
+        super().__init__(file.graph)
+        self.file = file
+        self.name = str(file.path)
+        self._noted: dict[str, object] | None = None
+
+    def _working(self, values: Mapping[str, object]) -> torch.dtype:
+        """The precision in which it works: what has become of FLOAT in the file."""
+        single = torch.float32
+        constants = self.constants()
+        named = {n: constants[n] for n, one in self.graph.constants.items() if one.dtype == single}
+        named |= {one.name: values[one.name] for one in self.graph.inputs if one.dtype == single}
+        return next((one.dtype for one in named.values() if isinstance(one, Tensor)), single)
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        """The outputs: one tensor, or a tuple in the order of the file."""
+        values = self._given(args, kwargs)
+        recorded = not all(is_known(one) for one in values.values())
+        values = self.run(values, self._working(values), keep=recorded)
+        if recorded:
+            self._noted = values
+        return self._outputs(values)
+
+    def _outputs(self, values: Mapping[str, object]) -> object:
+        found = [values[name] for name in self.graph.outputs]
+        missing = [one for one in found if isinstance(one, NotAnalysed)]
+        kept = [one for one in found if not isinstance(one, NotAnalysed)]
+        if missing:
+            kept += self._frontier(values)
+        return kept[0] if len(kept) == 1 else tuple(kept)
+
+    def _frontier(self, values: Mapping[str, object]) -> list[object]:
+        """What nodes that cannot be told read: as far as the analysis came."""
+        found = {
+            name: values[name]
+            for node in self.graph.nodes
+            if any(isinstance(values.get(one), NotAnalysed) for one in node.outputs)
+            for name in reads_of(node)
+            if isinstance(values[name], Tensor) and name not in self.graph.outputs
+        }
+        return [one for name, one in found.items() if not is_known(one)]
+
+    def _given(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+        names = [one.name for one in self.graph.inputs]
+        if len(args) > len(names):
+            raise ValueError(f"{self.name!r} takes {len(names)} inputs, not {len(args)}")
+        given = dict(zip(names, args, strict=False))
+        for name, value in kwargs.items():
+            if name not in names:
+                remedy = did_you_mean(name, names, otherwise=f"it has {', '.join(names)}.")
+                raise ValueError(f"{self.name!r} has no input {name!r}; {remedy}")
+            given[name] = value
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise ValueError(f"{self.name!r} needs its input {missing[0]!r}")
+        return given
+
+    @property
+    def input_dtypes(self) -> tuple[torch.dtype, ...]:
+        """The types of the tensors that it takes."""
+        return tuple(one.dtype for one in self.graph.inputs)
+
+    # ---------------------------------------------------------------- names
+
+    def noted_values(self) -> dict[str, Tensor]:
+        """After a recorded run: the tensors by the names of their values in the file."""
+        return {n: one for n, one in (self._noted or {}).items() if isinstance(one, Tensor)}
+
+    def lost_values(self) -> dict[str, str]:
+        """After a recorded run: the values behind what cannot be told without data, and why."""
+        return {
+            n: str(one) for n, one in (self._noted or {}).items() if isinstance(one, NotAnalysed)
+        }
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """A child by its path, in which a node's name may hold dots."""
+        found = _found(self, target)
+        return super().get_submodule(target) if found is None else found
+
+
+def _found(module: nn.Module, path: str) -> nn.Module | None:
+    if not path:
+        return module
+    for name, child in module._modules.items():
+        if child is not None and path == name:
+            return child
+    for name, child in module._modules.items():
+        if child is not None and child._modules and path.startswith(f"{name}."):
+            found = _found(child, path[len(name) + 1 :])
+            if found is not None:
+                return found
+    return None
+
+
+def _translation(node: OnnxNode) -> Translation:
+    found = find_translation(node.domain, node.op, node.version)
+    if found is None:
+        domain = f" of the domain {node.domain!r}" if node.domain else f" at version {node.version}"
+        raise UsageError(
+            f"{node.op}{domain} is not supported (node '{node.name}'); docs/onnx.md lists what is."
+        )
+    return found
+
+
+def _last_uses(graph: OnnxGraph) -> list[list[str]]:
+    """Per node the values that nothing behind it reads."""
+    uses: Counter[str] = Counter()
+    drops: list[list[str]] = []
+    for node in reversed(graph.nodes):
+        names = [*reads_of(node), *(one for one in node.outputs if one)]
+        drops.append([n for n in dict.fromkeys(names) if not uses[n] and n not in graph.outputs])
+        uses.update(names)
+    return drops[::-1]
+
+
+def _capital(node: OnnxNode) -> str:
+    text = str(node)
+    return text[0].upper() + text[1:]
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:300]

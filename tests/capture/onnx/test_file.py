@@ -1,0 +1,157 @@
+"""ONNX files: what is read, what is refused, and what values are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx.parser
+import pytest
+import torch
+
+import fieldwise
+import fieldwise.onnx
+from fieldwise.errors import UsageError
+from fieldwise.graph.names import resolve
+
+HEADER = '<ir_version: 8, opset_import: ["" : 17]>\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    """A file with this network."""
+    path = folder / "net.onnx"
+    onnx.save(parsed(text), path)
+    return path
+
+
+def parsed(text: str) -> onnx.ModelProto:
+    """A network, with the names that the parser of onnx does not read in place of plain ones."""
+    model = onnx.parser.parse_model(HEADER + text)
+    graph = model.graph
+    for node in graph.node:
+        node.name = NAMES.get(node.name, node.name)
+        for names in (node.input, node.output):
+            names[:] = [NAMES.get(name, name) for name in names]
+    for one in (*graph.initializer, *graph.output, *graph.input):
+        one.name = NAMES.get(one.name, one.name)
+    return model
+
+
+NAMES = {"w0k": "w[0].k", "abc0": "a/b.c:0", "firstnode": "first.node"}
+
+
+def loaded(folder: Path, text: str, **values: object) -> torch.nn.Module:
+    return fieldwise.onnx.load(written(folder, text), values)
+
+
+TWO = """
+net (float[1, 1, 32] x) => (float[1, 1, 30] abc0) <float[1, 1, 3] w0k = {1, 2, 3}>
+{
+    [firstnode] conv = Conv (x, w0k)
+    [second] abc0 = Relu (conv)
+}
+"""
+
+
+def test_values_bear_the_names_of_the_file(tmp_path):
+    report = fieldwise.receptive_fields(loaded(tmp_path, TWO), (1, 1, 32))
+    assert [row.name for row in report.rows] == ["x", "conv", "a/b.c:0"]
+    assert report.rows[-1].extent == (3,)
+    assert resolve(report.graph, "first.node") == "conv"
+
+
+def test_parameters_bear_the_names_of_initialisers(tmp_path):
+    net = loaded(tmp_path, TWO)
+    assert [name for name, _ in net.named_parameters()] == ["w[0].k"]
+    assert net.get_submodule("first.node").node.op == "Conv"
+
+
+def test_a_run_is_that_of_the_file(tmp_path):
+    x = torch.randn(1, 1, 32)
+    expected = torch.relu(torch.nn.functional.conv1d(x, torch.tensor([[[1.0, 2, 3]]])))
+    assert torch.equal(loaded(tmp_path, TWO)(x), expected)
+    assert torch.equal(loaded(tmp_path, TWO)(x=x), expected)
+
+
+def test_in_double_precision_everything_that_was_single_is_double(tmp_path):
+    net = loaded(
+        tmp_path,
+        """net (float[1, 2, 8] x) => (float[1, 2, 8] y) <float[1] half = {0.5}>
+        { n = Shape (x) wide = Cast <to = 1> (n) one = Mul (x, half)
+          two = Cast <to = 1> (one) mean = ReduceMean <keepdims = 0> (wide)
+          y = Mul (two, mean) }""",
+    ).double()
+    x = torch.randn(1, 2, 8, dtype=torch.float64)
+    assert torch.equal(net(x), x * 0.5 * (11 / 3))
+
+
+DATA = """
+net (float[1, 4, 4] x, int64[1] k) => (float[n] y, int64[3, m] z)
+{
+    near = Relu (x)
+    z = NonZero (near)
+    flat = Reshape (near, k)
+    y = Exp (flat)
+}
+"""
+
+
+def test_what_depends_on_the_data_is_listed_and_the_rest_is_answered(tmp_path):
+    from fieldwise.capture.graphs import graph_of
+
+    graph = graph_of(loaded(tmp_path, DATA, k=[-1]), (1, 4, 4))
+    assert graph.outputs == ("y", "near") or set(graph.outputs) == {"y", "near"}
+    assert graph.lost == {"z": "its size depends on the data (node 'z' (NonZero))"}
+    assert fieldwise.receptive_fields(graph)["near"].at(2)
+
+
+def test_an_input_that_decides_a_shape_has_to_be_set(tmp_path):
+    from fieldwise.capture.graphs import graph_of
+
+    net = loaded(tmp_path, DATA)
+    graph = graph_of(net, (torch.zeros(1, 4, 4), torch.zeros(1, dtype=torch.int64)))
+    assert set(graph.lost) == {"z", "flat", "y"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("net (float[4] x) => (float[4] y) { y = Banana (x) }", "Banana at version 17 is not"),
+        ("net (float[4] x) => (float[4] y) { y = Relu (z) }", "reads 'z', which nothing makes"),
+        ("net (float[4] x) => (float[4] z) { y = Relu (x) }", "nothing makes the output 'z'"),
+        ("net (float[4] x) => (float[4] y) { y = Relu (x) y = Exp (x) }", "makes 'y', which is"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_is_refused_in_one_sentence(tmp_path, text, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        loaded(tmp_path, text)
+    assert str(caught.value).count(".") <= 3
+
+
+def test_a_file_that_is_no_onnx_is_refused(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"PK\x03\x04 not a model")
+    with pytest.raises(UsageError, match="is no ONNX file, or not all of one"):
+        fieldwise.onnx.load(path)
+
+
+def test_data_outside_the_folder_is_refused(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(16))
+    inside = tmp_path / "in"
+    inside.mkdir()
+    model = parsed(TWO)
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret")
+    (inside / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UsageError, match=r"keeps the data of 'w\[0\].k' outside its folder"):
+        fieldwise.onnx.load(inside / "net.onnx")
+
+
+def test_data_beside_the_file_is_mapped(tmp_path):
+    model = parsed(TWO)
+    path = tmp_path / "net.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="net.data", size_threshold=0)
+    x = torch.randn(1, 1, 32)
+    assert torch.equal(fieldwise.onnx.load(path)(x), loaded(tmp_path, TWO)(x))
