@@ -155,7 +155,7 @@ class PieceOptions:
             help="Layers that need the whole input (global means, group norm, attention): refuse; "
             "go through the input once more for each in sequence, for what can be summed up "
             "(multipass); keep what they read beside OUT and run them once (materialise); or keep "
-            "what costs less than computing it again (auto). On one machine, by stream."
+            "what costs less than computing it again (auto). By stream."
         ),
     ] = GlobalOpsChoice.refuse
 

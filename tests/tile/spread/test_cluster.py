@@ -12,10 +12,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import zarr
 from distributed import KilledWorker
 from distributed.comm import CommClosedError
 
 from fieldwise.errors import UsageError
+from fieldwise.tile.jobs.shares import prepared_by, prepared_from
 from fieldwise.tile.spread import cluster
 from fieldwise.tile.spread.failures import failures
 from fieldwise.tile.spread.staging import remove_abandoned, staging
@@ -60,6 +62,84 @@ def test_several_outputs_are_taken_together():
     taken(planned(Path("in.npy"), Path("out.zarr"), "several"))
     for name in ("mask", "half"):
         assert content(Path(f"out.{name}.zarr")) == content(Path(f"alone.{name}.zarr"))
+
+
+PASSES = {
+    "sums": ("gated", {"global_ops": "multipass"}),
+    "values that are kept": ("attends", {"global_ops": "materialise"}),
+    "what costs less": ("attends", {"global_ops": "auto"}),
+}
+
+
+def shared(job, *, damage=lambda folder: None, end_after=None):
+    """Carry out a job with passes as a client and workers do, one after the other.
+
+    The number of sections of each pass that it has gone through.
+    """
+    begun = list[int]()
+    with job.open(resume=True) as journal, staging(job.request.out) as place:
+        results, sent = job.begin(journal), pickle.loads(pickle.dumps(job))
+
+        def sharing(finished: int, sections: int):
+            if len(begun) == end_after:
+                raise KeyboardInterrupt
+            begun.append(sections)
+            for section in range(sections):
+                name, share = place.share(sent, journal.passes, finished, section)
+                damage(place.folder / name)
+                yield from place.take_share(name, share)
+
+        prepared_by(job.work, job.request.view(), journal.passes, sharing)
+        ready = prepared_from(sent.work, sent.request.view(), journal.passes)
+        for piece in job.plan.pieces:
+            place.take(job, place.compute(replace(sent, work=ready), piece.number), results)
+        journal.clear()
+    return begun
+
+
+def differences(one: str, other: str) -> float:
+    found = (zarr.open_array(name)[:] for name in (one, other))
+    return float(np.abs(np.subtract(*found)).max())
+
+
+@pytest.mark.parametrize(("net", "options"), PASSES.values(), ids=PASSES)
+def test_passes_that_are_shared_out_find_what_one_machine_finds(tmp_path, net, options):
+    options = {**options, "band": 16}
+    carried_out(planned(Path("in.npy"), Path("alone.zarr"), net, **options))
+    assert max(shared(planned(Path("in.npy"), Path("out.zarr"), net, **options))) > 1
+    assert differences("out.zarr", "alone.zarr") < 1e-5
+    assert not [path for path in tmp_path.iterdir() if "passes" in path.name]
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_passes_that_are_shared_out_are_gone_on_with_after_the_last_that_was_finished():
+    options = {"global_ops": "materialise", "band": 16}
+    with pytest.raises(KeyboardInterrupt):
+        shared(planned(Path("in.npy"), Path("out.zarr"), "attends", **options), end_after=1)
+    again = shared(planned(Path("in.npy"), Path("out.zarr"), "attends", **options))
+    whole = shared(planned(Path("in.npy"), Path("alone.zarr"), "attends", **options))
+    assert len(again) == len(whole) - 1
+    assert content(Path("out.zarr")) == content(Path("alone.zarr"))
+
+
+def empty(folder: Path) -> None:
+    for path in folder.glob("*.rows"):
+        path.write_bytes(b"")
+
+
+def test_rows_of_a_pass_that_are_not_here_as_they_were_written_are_not_taken():
+    job = planned(Path("in.npy"), Path("out.zarr"), "attends", global_ops="materialise")
+    with pytest.raises(UsageError, match=r"What was gathered in a pass is not here .* --resume"):
+        shared(job, damage=empty)
+
+
+def test_a_worker_that_sees_other_passes_than_the_client_says_so(monkeypatch):
+    monkeypatch.setattr("fieldwise.tile.spread.staging.PATIENCE", 0.0)
+    job = planned(Path("in.npy"), Path("out.zarr"), "gated", global_ops="multipass")
+    with job.open() as journal, staging(job.request.out) as place:
+        told = r"finds 0 finished passes beside .*, and the machine that sent the job has 1"
+        with pytest.raises(UsageError, match=told):
+            place.share(job, journal.passes, 1, 0)
 
 
 def flip(folder: Path) -> None:

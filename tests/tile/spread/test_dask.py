@@ -16,6 +16,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import torch
+import zarr
 from distributed import Client, LocalCluster
 from torch import nn
 
@@ -469,8 +470,24 @@ def test_a_job_on_a_cluster_writes_zarr_only(cluster, tmp_path):
         run_on_cluster(job, journal, cluster)
 
 
-def test_passes_over_the_whole_input_stay_on_one_machine(cluster, tmp_path):
-    np.save(tmp_path / "in.npy", image(3, 64, 8))
-    job = planned(tmp_path / "in.npy", tmp_path / "out.zarr", "gated", global_ops="multipass")
-    with job.open() as journal, pytest.raises(UsageError, match="not shared between machines"):
+@pytest.mark.parametrize(
+    ("net", "global_ops"),
+    [
+        ("gated", "multipass"),
+        pytest.param("attends", "materialise", marks=pytest.mark.slow),
+    ],
+)
+def test_passes_of_a_job_on_a_cluster_that_loses_a_worker_give_what_one_machine_does(
+    cluster, tmp_path, net, global_ops
+):
+    np.save(tmp_path / "in.npy", image(3, 3000, 60))
+    options = {"band": 8, "global_ops": global_ops}
+    carried_out(planned(tmp_path / "in.npy", tmp_path / "alone.zarr", net, **options))
+    job = planned(tmp_path / "in.npy", tmp_path / "out.zarr", net, **options)
+    killed = kill_a_worker_after(cluster, 0.3)
+    with job.open() as journal:
         run_on_cluster(job, journal, cluster)
+    killed.join()
+    found, wanted = (zarr.open_array(tmp_path / f"{name}.zarr")[:] for name in ("out", "alone"))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert not list(tmp_path.glob("*.passes*"))

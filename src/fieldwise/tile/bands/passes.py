@@ -330,8 +330,19 @@ class SavedPasses(Protocol):
         """Save what ``data`` gives, if it is time to, or ``now``."""
 
 
-PassDriver = Callable[[Prepared, BandState | None], Iterable[OutputRows | BandState]]
-"""Goes through the inputs of a program, from its start or from a saved state; see ``drive``."""
+@dataclass(frozen=True, slots=True)
+class PassSection:
+    """What a pass has found in a section of its rows: its sums, and the rows that are gathered."""
+
+    parts: PassParts
+    rows: Iterable[OutputRows] = ()
+
+
+PassDriver = Callable[[Prepared, BandState | None], Iterable[OutputRows | BandState | PassSection]]
+"""Goes through the inputs of a program, from its start or from a saved state; see ``drive``.
+
+Or has others go through sections of it, and gives what they have found in their order.
+"""
 
 
 def run_passes(
@@ -356,6 +367,26 @@ def run_passes(
     return Prepared.of(planner.last(known), planner.graph, given, store.values)
 
 
+def next_pass(
+    planner: PassPlanner, given: Sequence[object], store: Store, saved: SavedPasses
+) -> tuple[Pass, Prepared]:
+    """The first pass that is not finished, by what is saved of those before, and what it reads.
+
+    Raises StreamError as ``PassPlanner.next`` does.
+    """
+    run = _Run(planner.graph, given, not_through, store, saved)
+    known = Known()
+    while (one := planner.next(known)) is not None and run.has_finished:
+        known = run.passed(one, known)
+    assert one is not None
+    return one, Prepared.of(one.program, planner.graph, given, store.values)
+
+
+def not_through(prepared: Prepared, state: BandState | None) -> Iterable[OutputRows]:  # noqa: ARG001
+    """Go through nothing.  Raises RuntimeError: what is saved of the passes is not all of it."""
+    raise RuntimeError("a pass is missing from what is saved of them")
+
+
 class _Run:
     """The passes of one run; a pass that gathers rows is gone on with only where it has ended."""
 
@@ -375,6 +406,11 @@ class _Run:
         if not store.adopt(manifest):
             finished, self._unfinished = [], None
         self._finished, self._earlier = list(finished), list(finished)
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether the next pass was finished in an earlier run."""
+        return bool(self._earlier)
 
     def passed(self, one: Pass, known: Known) -> Known:
         """What is known after a pass."""
@@ -409,11 +445,17 @@ class _Run:
                 if not gathered:
                     self._save(partial(_unfinished, self._finished, part, sums, self._store))
                 continue
-            value, lo, rows = part
-            if value in summed:
-                sums.add(value, rows)
-            if value in gathered:
-                self._store.write(gathered[value], lo, rows)
+            if isinstance(part, PassSection):
+                sums.join(part.parts)
+                found = part.rows
+            else:
+                value, _, rows = part
+                found = [part]
+                if value in summed:
+                    sums.add(value, rows)
+            for value, lo, rows in found:
+                if value in gathered:
+                    self._store.write(gathered[value], lo, rows)
         for run in one.runs:
             whole = {name: self._store.find(self._graph, name) for name in run.streamed}
             results = run_whole(run, whole)

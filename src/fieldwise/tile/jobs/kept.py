@@ -32,6 +32,10 @@ class FileStore(Store):
         self._files: dict[str, str] = {}
         self._checked: dict[str, int] = {}
 
+    def room_for(self, kind: Streamed) -> None:
+        """Make room for rows of a value of which this is the shape."""
+        self.axes[kind.name], self.values[kind.name] = kind.axis, self.room(kind)
+
     def room(self, kind: Streamed) -> Tensor:
         """See Store."""
         number = 1 + max((int(Path(file).stem) for file in self._files.values()), default=-1)
@@ -86,9 +90,7 @@ class FileStore(Store):
             self.folder.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as handle:
                 reserve(handle, _nbytes(kind))
-        flat = torch.from_file(str(path), shared=True, size=prod(kind.shape), dtype=kind.dtype)
-        shape, dim = kind.shape, kind.dim
-        return flat.view([shape[dim], *shape[:dim], *shape[dim + 1 :]]).movedim(0, dim)
+        return _tensor(path, kind, shared=True)
 
     def _checksum(self, file: str) -> int:
         """Of what is on disk when this returns."""
@@ -98,6 +100,23 @@ class FileStore(Store):
             while block := handle.read(_AT_ONCE):
                 found = zlib.crc32(block, found)
         return found
+
+
+class ForeignStore(FileStore):
+    """What another process keeps in its files, which are only read."""
+
+    def _mapped(self, kind: Streamed) -> Tensor:
+        return _tensor(self.folder / self._files[kind.name], kind, shared=False)
+
+    def _clear(self) -> None:
+        self.values.clear()
+
+
+def _tensor(path: Path, kind: Streamed, *, shared: bool) -> Tensor:
+    """A file as a tensor; what is written to one that is not shared stays in memory."""
+    flat = torch.from_file(str(path), shared=shared, size=prod(kind.shape), dtype=kind.dtype)
+    shape, dim = kind.shape, kind.dim
+    return flat.view([shape[dim], *shape[:dim], *shape[dim + 1 :]]).movedim(0, dim)
 
 
 def _nbytes(kind: Streamed) -> int:

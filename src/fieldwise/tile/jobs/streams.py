@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from fieldwise.tile.arrays import Numbers, Readable, as_numpy, numpy_dtype
 from fieldwise.tile.bands.choosing import BAND, TooLittleError, candidate_bands
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import clipped, drive, reading, state_at_start
-from fieldwise.tile.bands.passes import Prepared, run_passes
+from fieldwise.tile.bands.passes import PassDriver, Prepared, SavedPasses, run_passes
 from fieldwise.tile.bands.plan import plan_of
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import GlobalOps, Planned, Programs, Streaming
@@ -28,10 +30,18 @@ from fieldwise.tile.bands.run import BandState, Engine, OutputRows
 from fieldwise.tile.bands.sections import Section, sections_of, steps
 from fieldwise.tile.bands.store import Store
 from fieldwise.tile.certificate import RunCertificate, verify
-from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.kept import FileStore
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState
 from fieldwise.written import counted
+
+
+class SavedInFolder(SavedPasses, Protocol):
+    """Where the passes so far are saved, and the folder of the values that they keep."""
+
+    @property
+    def folder(self) -> Path:
+        """See Checkpoint."""
+
 
 Grains = Callable[[Output], int]
 """The rows that the file of an output takes at a time."""
@@ -64,14 +74,18 @@ class StreamWork:
         """Where it is computed."""
         return self.streaming.call.device
 
-    def prepared(self, source: Readable, checkpoint: Checkpoint | None = None) -> StreamWork:
-        """See work.Work: the passes are gone through."""
+    def prepared(
+        self,
+        source: Readable,
+        checkpoint: SavedInFolder | None = None,
+        go_through: PassDriver | None = None,
+    ) -> StreamWork:
+        """See work.Work: the passes are gone through, by others where ``go_through`` is given."""
         if not self.passes:
             return self
-
         store = Store() if checkpoint is None else FileStore(checkpoint.folder)
         planner = self.streaming.planner(self.graph)
-        found = run_passes(planner, [source], self._driven, store, checkpoint)
+        found = run_passes(planner, [source], go_through or self.driven, store, checkpoint)
         return replace(self, program=found.program, kept=store.values)
 
     def verify(self, source: Readable) -> RunCertificate:
@@ -98,15 +112,16 @@ class StreamWork:
         section, program = self.sections[piece.number], self.program
         state = state_at_start(program, section) if saved is None else BandState.of(saved.at)
         prepared = Prepared.of(program, self.graph, [source], self.kept)
-        for part in self._driven(prepared, state, section):
+        for part in self.driven(prepared, state, section):
             if isinstance(part, BandState):
                 yield PieceState(part.plain())
             elif (rows := clipped(program, part, section.rows)) is not None:
                 yield self._block(*rows)
 
-    def _driven(
+    def driven(
         self, prepared: Prepared, state: BandState | None, section: Section | None = None
     ) -> Iterator[OutputRows | BandState]:
+        """Go through the inputs of a program, or through a section, from its start or a state."""
         program = prepared.program
         engine = Engine(program, self.device, state)
         bands = steps(program, engine.schedule, self.plan.step, section, engine.steps)

@@ -8,16 +8,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 from distributed import Client, Future, as_completed
 
 from fieldwise.errors import FieldwiseError, UsageError
+from fieldwise.tile.bands.passes import PassSection
+from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.fingerprint import differences, environment
 from fieldwise.tile.jobs.job import Job
 from fieldwise.tile.jobs.journal import Journal
 from fieldwise.tile.jobs.run import Advance
+from fieldwise.tile.jobs.shares import Share, prepared_by, prepared_from
+from fieldwise.tile.jobs.streams import StreamWork
 from fieldwise.tile.spread.failures import (
     WorkersDiedError,
     failures,
@@ -71,17 +76,21 @@ def run_on_cluster(
     that was on a worker that died is computed by another one.  However this ends, nothing that a
     worker is still at gets into the result.
 
-    Raises UsageError where the result is not zarr, where ``global_ops`` asks for passes, where a
-    machine sees other files, and where the cluster fails.
+    Passes over the input are shared out in sections, and what they find is saved beside the result;
+    layers that are run on whole operands are run by this process.
+
+    Raises UsageError where the result is not zarr, where a machine sees other files, and where the
+    cluster fails.
     """
     _check_kind(job)
     check_input = job.watch()
     results = job.begin(journal)
     with failures(client), staging(job.request.out) as place:
         remove_abandoned(job.request.out, place)
-        packed = pickle.dumps(job)
+        packed, missing = pickle.dumps(job), len(journal.done) < len(job.plan.pieces)
+        saved = _passed(job, packed, journal.passes, client, place, tell) if missing else None
         futures = {
-            client.submit(_computed, packed, piece.number, place, pure=False): piece.number
+            client.submit(_computed, packed, saved, piece.number, place, pure=False): piece.number
             for piece in job.plan.pieces
             if piece.number not in journal.done
         }
@@ -101,11 +110,32 @@ def run_on_cluster(
 def _check_kind(job: Job) -> None:
     if any(".zarr" not in (part.suffix for part in (f.path, *f.path.parents)) for f in job.files):
         raise UsageError("Several machines write one result only if it is zarr; name OUT.zarr.")
-    if job.request.global_ops != "refuse":
-        raise UsageError(
-            "Passes over the whole input are not shared between machines; run the job on one "
-            "machine, or leave --global-ops out."
-        )
+
+
+def _passed(
+    job: Job, packed: bytes, saved: Checkpoint, client: Client, place: Staging, tell: Teller
+) -> Checkpoint | None:
+    """Go through the passes that are missing; where what they found is saved, None without any."""
+    if not isinstance(job.work, StreamWork) or not job.work.passes:
+        return None
+
+    def sharing(number: int, sections: int) -> Iterator[PassSection]:
+        futures = {
+            client.submit(_shared, packed, saved, number, one, place, pure=False): one
+            for one in range(sections)
+        }
+        waiting, taken = dict[int, tuple[str, Share]](), 0
+        try:
+            for future in _finished(client, futures, tell):
+                waiting[futures[future]] = future.result()
+                while taken in waiting:
+                    yield from place.take_share(*waiting.pop(taken))
+                    taken += 1
+        finally:
+            _cancel(client, futures)
+
+    prepared_by(job.work, job.request.view(), saved, sharing)
+    return saved
 
 
 def _workers(client: Client, tell: Teller) -> list[str]:
@@ -182,17 +212,30 @@ def _prepared(packed: bytes, place: Staging) -> dict[str, str]:
     return environment()
 
 
-def _computed(packed: bytes, piece: int, place: Staging) -> Staged:
-    return place.compute(_job(packed), piece)
+def _computed(packed: bytes, saved: Checkpoint | None, piece: int, place: Staging) -> Staged:
+    return place.compute(_job(packed, saved), piece)
 
 
-def _job(packed: bytes) -> Job:
-    """The last job of this process, planned once."""
+def _shared(
+    packed: bytes, saved: Checkpoint, finished: int, section: int, place: Staging
+) -> tuple[str, Share]:
+    return place.share(_job(packed), saved, finished, section)
+
+
+def _job(packed: bytes, saved: Checkpoint | None = None) -> Job:
+    """The last job of this process, planned once; with what is saved of its passes, if any."""
     with _LOCK:
         if packed not in _JOBS:
             _JOBS.clear()
             _JOBS[packed] = pickle.loads(packed)
-        return _JOBS[packed]
+        job = _JOBS[packed]
+        if saved is None or not isinstance(job.work, StreamWork):
+            return job
+        key = packed + saved.run.encode()
+        if key not in _JOBS:
+            work = prepared_from(job.work, job.request.view(), saved)
+            _JOBS[key] = replace(job, work=work)
+        return _JOBS[key]
 
 
 def _nbytes(job: Job, number: int) -> int:

@@ -12,6 +12,7 @@ import glob
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,17 +20,26 @@ from pathlib import Path
 from uuid import uuid4
 
 from fieldwise.errors import UsageError
+from fieldwise.tile.bands.passes import PassSection
 from fieldwise.tile.files import FileView
 from fieldwise.tile.files.zarr_array import ZarrSink, move_chunks
+from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.digests import Stored, fault
 from fieldwise.tile.jobs.fingerprint import environment
 from fieldwise.tile.jobs.job import Job
 from fieldwise.tile.jobs.records import Done
+from fieldwise.tile.jobs.shares import Share, finished_passes, share_of
+from fieldwise.tile.jobs.streams import StreamWork
 
 _TOKEN = "token"
 _PARTS = "parts"
 PROBE = "probe"
 """The purpose of a folder that only shows who sees it."""
+
+
+PATIENCE = 60.0
+"""Seconds that a shared file system may need to show another machine a file that was replaced."""
+_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,37 @@ class Staging:
             raise
         return Staged(done, folder.name, environment())
 
+    def share(self, job: Job, saved: Checkpoint, finished: int, section: int) -> tuple[str, Share]:
+        """Go through a section of the pass after so many: what a worker does.
+
+        The folder in which it has put rows aside, and what it has found.
+        """
+        self.check_seen()
+        until = time.monotonic() + PATIENCE
+        while (found := finished_passes(saved)) != finished:
+            if time.monotonic() > until:
+                raise UsageError(
+                    f"The worker on {socket.gethostname()} finds {found} finished passes beside "
+                    f"{str(job.request.out)!r}, and the machine that sent the job has {finished}; "
+                    "mount one file system at the same path on all of them."
+                )
+            time.sleep(_PAUSE)
+        folder = self.folder / f"pass-{uuid4().hex}"
+        assert isinstance(job.work, StreamWork)
+        return folder.name, share_of(job.work, job.request.view(), saved, section, folder)
+
+    def take_share(self, name: str, share: Share) -> Iterator[PassSection]:
+        """What a worker has found, read back; what it has put aside is gone afterwards.
+
+        Raises UsageError where it is not here as the worker says that it wrote it.
+        """
+        folder = self.folder / name
+        section = share.section(folder)
+        if section is None:
+            raise _not_here("What was gathered in a pass", "rows are missing or changed")
+        yield section
+        shutil.rmtree(folder, ignore_errors=True)
+
     def take(self, job: Job, staged: Staged, results: Sequence[FileView]) -> None:
         """Take a piece over into the results; on disk when this returns.  What the client does.
 
@@ -88,12 +129,12 @@ class Staging:
         try:
             views = job.results.within(folder).reopen(writable=False)
         except UsageError as error:
-            raise _not_here(done.piece, str(error)) from error
+            raise _not_here(f"Piece {done.piece}", str(error)) from error
         parts = zip(views, job.plan.outputs, job.grains, strict=True)
         stored = [Stored(view, output.dim, rows) for view, output, rows in parts]
         why = fault(stored, done.wrote)
         if why is not None:
-            raise _not_here(done.piece, why)
+            raise _not_here(f"Piece {done.piece}", why)
         for view, result, wrote in zip(views, results, done.wrote, strict=True):
             assert isinstance(view.sink, ZarrSink)
             assert isinstance(result.sink, ZarrSink)
@@ -142,9 +183,9 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(dead, ignore_errors=True)
 
 
-def _not_here(piece: int, why: str) -> UsageError:
+def _not_here(what: str, why: str) -> UsageError:
     return UsageError(
-        f"Piece {piece} is not here as a worker says that it wrote it ({why.rstrip('.')}); see "
+        f"{what} is not here as a worker says that it wrote it ({why.rstrip('.')}); see "
         "that all machines share the file system of OUT, and --resume goes on from what is "
         "recorded."
     )
