@@ -84,8 +84,7 @@ OVERLAPS = laws(
         (16, 24, 2), 1, (HANN,),
     ),
     denoiser=Law(denoised, AUDIO, 1, (nn.Conv1d(9, 9, 3, padding=1), HANN)),
-    vocoder=Law(vocoded, (1, 8, 30), 2, (nn.Conv1d(8, 18, 3, padding=1), HANN),
-                live="a constant that differs from row to row"),
+    vocoder=Law(vocoded, (1, 8, 30), 2, (nn.Conv1d(8, 18, 3, padding=1), HANN)),
     fourier_across=Law(lambda x: torch.fft.rfft(x, dim=1).abs(), (2, 16, 40), 2),
     fourier_across_and_back=Law(
         lambda x: torch.fft.irfft2(torch.fft.rfft2(x).exp(), s=x.shape[-2:]), (1, 2, 24, 6, 6), 2

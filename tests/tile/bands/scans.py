@@ -32,7 +32,7 @@ SCANS = {
     **laws(
         extremes=Law(lambda x: x.cummax(2).values, LINE, 2, tile=NOT_TILED),
         extremes_of_few_values=Law(
-            lambda x: torch.add(*x.round().cummin(2)), LINE, 2, tile=NOT_TILED, live=POSITIONAL
+            lambda x: torch.add(*x.round().cummin(2)), LINE, 2, tile=NOT_TILED
         ),
         totals_of_exponentials=Law(lambda x: x.logcumsumexp(2), LINE, 2, tile=NOT_TILED),
         lower_triangle=Law(lambda x: x.tril(-2), (1, 2, 24, 20), 2, tile=UNTOLD),
@@ -58,7 +58,7 @@ SCANS = {
             live=POSITIONAL, tile="picks index|not described",
         ),
         factors_by_position=Law(
-            lambda x: x * (torch.arange(x.shape[2]) % 5 < 3), LINE, 2, live=POSITIONAL
+            lambda x: x * (torch.arange(x.shape[2]) % 5 < 3), LINE, 2
         ),
         halved_by_a_factor=Law(
             lambda x: F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True), IMAGE, 2

@@ -29,6 +29,7 @@ from fieldwise.tile.bands.kernels import (
     find_maker,
     replayed,
 )
+from fieldwise.tile.bands.kernels.constants import Laws, laws_among
 from fieldwise.tile.bands.kernels.layout import reshaped
 from fieldwise.tile.bands.known import Known, stand_in
 from fieldwise.tile.bands.program import Op, Program, Streamed
@@ -54,6 +55,7 @@ def compile_program(
     axis: int,
     *,
     endless: bool = False,
+    laws: Laws | None = None,
     known: Known | None = None,
     targets: Sequence[str] | None = None,
     made: Made | None = None,
@@ -61,6 +63,7 @@ def compile_program(
     """The program that computes a graph band by band along ``axis`` of its inputs.
 
     endless: the total length is not known: no right end, nothing that depends on it
+    laws:    how constants that are as long as the axis go on (see ``positions``)
     known:   what earlier passes have found and kept; outputs that follow from what is known alone
              are in ``Program.fixed``
     targets: values to compute in place of the outputs
@@ -72,7 +75,8 @@ def compile_program(
     if targets is not None:
         names = tuple(targets)
         graph = replace(graph, outputs=names, output_names=names, structure=None)
-    return _compiled(graph, axis, endless, known, made).finish()
+    laws = laws or {} if endless else None
+    return _compiled(graph, axis, laws, known, made).finish()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +103,16 @@ class Obstacle:
 
 def blocking(graph: Graph, axis: int, known: Known, made: Made | None) -> list[Obstacle]:
     """The nodes in the way of a program."""
-    return _compiled(graph, axis, False, known, made).blocked
+    return _compiled(graph, axis, None, known, made).blocked
 
 
 @uncollected()
 def _compiled(
-    graph: Graph, axis: int, endless: bool, known: Known | None, made: Made | None
+    graph: Graph, axis: int, laws: Laws | None, known: Known | None, made: Made | None
 ) -> _Compiler:
     rest = graph if known is None or known.is_nothing else known.rest(graph)
     live = live_values(rest)
-    compiler = _Compiler(graph, axis, endless, known, {} if made is None else made, live)
+    compiler = _Compiler(graph, axis, laws, known, {} if made is None else made, live)
     known = known or Known()
     for name in rest.inputs:
         if name in known.values and name not in known.kept:
@@ -129,7 +133,7 @@ Made = dict[tuple[int, tuple[int, ...], tuple[AxisPlace, ...]], list[tuple[int, 
 class _Compiler:
     graph: Graph
     axis: int
-    endless: bool
+    laws: Laws | None
     known: Known | None
     made: Made
     live: Container[str]
@@ -144,6 +148,11 @@ class _Compiler:
     supposed: set[str] = field(default_factory=set)
     weighings: dict[str, Weighing] = field(default_factory=dict)
     summable: bool = True
+
+    @property
+    def endless(self) -> bool:
+        """Whether the total length is not known; then there are laws."""
+        return self.laws is not None
 
     def add_input(self, name: str, axis: int | AxisPlace) -> None:
         if isinstance(axis, AxisPlace):
@@ -314,7 +323,7 @@ class _Compiler:
         names = tuple(name for name, _ in pairs)
         return Program(
             tuple(self.values), tuple(self.ops), wiring, names, outputs, fixed,
-            self.graph.structure, self._scale(),
+            self.graph.structure, self._scale(), self.laws or {},
         )  # fmt: skip
 
     def _scale(self) -> Fraction:
@@ -432,18 +441,17 @@ class _Compiler:
         streamed = (name for name in node.operands if name in self.numbers)
         axes = {name: self.values[self.numbers[name]].axis for name in streamed}
         pairs = {n: self.weighings[n] for n in node.operands if n in self.weighings}
-        return PairNode(self.graph, node, self._call(node), axes, pairs)
+        return PairNode(self.graph, node, self._call(node), axes, pairs, self.laws)
 
     def _add_sum(self, found: WeightedSum) -> None:
-        if self.endless:
-            raise Blocked("which rows its mask hides depends on the total length")
+        found = found.opened() if self.endless else found
         node = found.final.node
         sources = [self.numbers[one.name] for one in found.outside]
         value = self._value(node.results[0], found.axis)
-        self.ops.append(Op(node, found.run, dict(enumerate(sources)), ((0, value),)))
-        reaches = found.reaches()
-        reads = tuple(zip(sources, reaches, strict=True))
-        self.dependences.append(Dependence((value,), reads))
+        nodes = tuple(step.node for step in found.weighing.steps)
+        self.ops.append(Op(node, found.run, dict(enumerate(sources)), ((0, value),), earlier=nodes))
+        reads = tuple(zip(sources, found.reaches(), strict=True))
+        self.dependences.append(Dependence((value,), reads, tail=self._tail(*nodes, node)))
 
     def _call(self, node: Node) -> Call:
         """The call of a node, with what is known of its operands."""
@@ -492,7 +500,7 @@ class _Compiler:
         if len(axes) > 1:
             raise RelatesError(RELATES)
         shapes = tuple(map(self.graph.shape, node.results))
-        site = Site(node, call, result, shape, axes.pop(), tuple(links), shapes)
+        site = Site(node, call, result, shape, axes.pop(), tuple(links), shapes, self.laws)
         return site, _executor(site)
 
     def _link(
@@ -526,7 +534,11 @@ class _Compiler:
         )
         self.ops.append(Op(node, executor.run, operands, places, executor.carried_bytes))
         values = tuple(value for _, value in places)
-        self.dependences.append(Dependence(values, reads, executor.ordered))
+        self.dependences.append(Dependence(values, reads, executor.ordered, self._tail(node)))
+
+    def _tail(self, *nodes: Node) -> int:
+        """So many rows at the end of a result may be others where the end is elsewhere."""
+        return max((law.tail for law in laws_among(nodes, self.laws)), default=0)
 
 
 class RelatesError(Blocked):

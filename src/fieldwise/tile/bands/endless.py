@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,9 @@ from fieldwise.capture.torch.overloads import tensors_of
 from fieldwise.capture.torch.tree import tensors_in
 from fieldwise.errors import Reason
 from fieldwise.graph.calls import bind, is_same, operator_of
-from fieldwise.graph.ir import Call, Separable
+from fieldwise.graph.ir import Call, Node, Separable
+from fieldwise.tile.bands.kernels.constants import Laws, RowLaw
+from fieldwise.tile.bands.positions import ANNOUNCE
 from fieldwise.tile.bands.program import Op, Program
 from fieldwise.tile.errors import StreamError, reason
 
@@ -26,15 +30,15 @@ def agree(one: Program, other: Program) -> None:
         if mine.node.op != theirs.node.op or mine.operands != theirs.operands:
             differing.append(reason(mine.node, "it is another op at another length"))
             break
-        alike = all(told(one, number) == told(other, number) for told in (_patterns, _across))
-        if not alike or _ends_early(one, other, number) or not _same_arguments(mine, theirs):
+        alike = _reads_alike(one, other, number) and _across_alike(one, other, number)
+        if not alike or _ends_early(one, other, number) or not _same_calls(one, other, number):
             differing.append(reason(mine.node, "what it computes depends on the total length"))
     pairs = zip(_constants(one), _constants(other), strict=False)
     if not all(mine.shape == theirs.shape and torch.equal(mine, theirs) for mine, theirs in pairs):
         differing.append(Reason("", "output", "a constant in it depends on the total length"))
     if differing:
         raise StreamError(
-            "The model cannot be streamed without knowing its end", differing, _REMEDY
+            "The model cannot be streamed without knowing its end", differing, ANNOUNCE
         )
 
 
@@ -43,8 +47,12 @@ def _constants(program: Program) -> list[Tensor]:
     return [*(result for _, _, result in program.fixed), *tensors_in(program.structure)]
 
 
-def _patterns(program: Program, number: int) -> list[object]:
-    return [(value, reach.pattern) for value, reach in program.wiring.ops[number].operands]
+def _reads_alike(one: Program, other: Program, number: int) -> bool:
+    mine, theirs = (program.wiring.ops[number].operands for program in (one, other))
+    return len(mine) == len(theirs) and all(
+        value == again and reach.reads_like(reached)
+        for (value, reach), (again, reached) in zip(mine, theirs, strict=True)
+    )
 
 
 def _ends_early(one: Program, other: Program, number: int) -> bool:
@@ -57,6 +65,13 @@ def _ends_early(one: Program, other: Program, number: int) -> bool:
         mine.certain(theirs.seen[0]) >= theirs.seen[1] + len(mine.stops)
         for (_, mine), (_, theirs) in pairs
     )
+
+
+def _across_alike(one: Program, other: Program, number: int) -> bool:
+    """Pairs of rows are read as their calls say; what masks hide is not the same at all lengths."""
+    if one.ops[number].earlier:
+        return True
+    return _across(one, number) == _across(other, number)
 
 
 def _across(program: Program, number: int) -> list[object]:
@@ -75,20 +90,55 @@ def _across(program: Program, number: int) -> list[object]:
     return found
 
 
-def _same_arguments(one: Op, other: Op) -> bool:
-    """Whether the calls agree in all that their reads do not tell: in settings and in tensors."""
-    mine, theirs = one.node.source, other.node.source
-    if mine is None or theirs is None:
+def _same_calls(one: Program, other: Program, number: int) -> bool:
+    mine, theirs = one.ops[number], other.ops[number]
+    rows = _rows_of(one, mine), _rows_of(other, theirs)
+    pairs = zip((*mine.earlier, mine.node), (*theirs.earlier, theirs.node), strict=False)
+    return len(mine.earlier) == len(theirs.earlier) and all(
+        node.op == again.op and _same_arguments(node, again, one.laws, rows)
+        for node, again in pairs
+    )
+
+
+def _rows_of(program: Program, op: Op) -> int:
+    """The rows of a result when it was captured."""
+    kind = program.values[op.results[0][1]]
+    return kind.shape[kind.dim]
+
+
+def _same_arguments(one: Node, other: Node, laws: Laws, rows: tuple[int, int]) -> bool:
+    """Whether the calls agree in all that their reads do not tell: in settings and in tensors.
+
+    rows: of their results
+    """
+    if one.source is None or other.source is None:
         return True
-    given, again = _by_name(mine), _by_name(theirs)
-    kinds = one.node.kinds
+    given, again = _by_name(one.source), _by_name(other.source)
+    if one.op == "attention":
+        given, again = _masked(given, again, rows[0]), _masked(again, given, rows[1])
+    kinds = one.kinds
     geometry = set(given) - {name for kind in kinds for name in kind.settings(given)}
+
+    def same(mine: Tensor, theirs: Tensor) -> bool:
+        return _equal_rows(mine, theirs, laws.get(id(mine)))
+
     return given.keys() == again.keys() and all(
-        _same_tensors(given[name], again[name])
+        _same_tensors(given[name], again[name], same)
         if kinds and name in geometry
-        else is_same(given[name], again[name], _equal_rows)
+        else is_same(given[name], again[name], same)
         for name in given
     )
+
+
+def _masked(given: dict[str, object], other: dict[str, object], rows: int) -> dict[str, object]:
+    """The arguments of an attention, with ``is_causal`` as the mask that another one has."""
+    mask = other.get("attn_mask")
+    if not given.get("is_causal") or not isinstance(mask, Tensor):
+        return given
+    seen = torch.ones(rows, rows, dtype=torch.bool, device=mask.device).tril()
+    if mask.dtype != torch.bool:
+        seen = mask.new_zeros(rows, rows).masked_fill(~seen, -torch.inf)
+    return {**given, "is_causal": False, "attn_mask": seen.expand(*mask.shape[:-2], rows, rows)}
 
 
 def _by_name(call: Call) -> dict[str, object]:
@@ -98,23 +148,18 @@ def _by_name(call: Call) -> dict[str, object]:
     return {**{str(place): item for place, item in enumerate(call.args)}, **call.kwargs}
 
 
-def _same_tensors(one: object, other: object) -> bool:
+def _same_tensors(one: object, other: object, same: Callable[[Tensor, Tensor], bool]) -> bool:
     """Whether the constant tensors of two arguments are the same."""
-    pairs = zip(tensors_of([one]), tensors_of([other]), strict=False)
-    return all(_equal_rows(*pair) for pair in pairs)
+    return all(same(*pair) for pair in zip(tensors_of([one]), tensors_of([other]), strict=False))
 
 
-def _equal_rows(one: Tensor, other: Tensor) -> bool:
-    """Constants that lie along the axis have passed only where all of their rows are the same."""
+def _equal_rows(one: Tensor, other: Tensor, law: RowLaw | None) -> bool:
+    """Whether two constants are the same, as far as either goes and the end plays no part."""
     if one is other or one.dim() != other.dim():
         return one is other
     for dim in range(one.dim()):
         if one.shape[dim] != other.shape[dim]:
-            one, other = one.narrow(dim, 0, 1), other.narrow(dim, 0, 1)
+            tail = 0 if law is None else law.tail
+            size = max(min(one.shape[dim], other.shape[dim]) - tail, 0)
+            one, other = one.narrow(dim, 0, size), other.narrow(dim, 0, size)
     return torch.equal(one, other)
-
-
-_REMEDY = (
-    "Announce the length, session(length=...), or what it will be a multiple of, "
-    "session(multiple=...)."
-)

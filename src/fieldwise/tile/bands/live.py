@@ -1,8 +1,7 @@
 """Live data: chunks are pushed as they come, and every output row comes as soon as it is certain.
 
 As long as the total length is not known, no row is given that might turn out not to exist, and
-nothing may depend on that length.  Which ops would is found before anything runs, by capturing the
-model at two lengths and comparing what their rows read.
+nothing may depend on that length (see ``growing``).
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fieldwise.errors import CaptureError, UsageError
+from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import ArrayOrTensor, Readable, as_numpy
 from fieldwise.tile.bands.drive import drive, reading
 from fieldwise.tile.bands.endless import agree
+from fieldwise.tile.bands.growing import Growing
 from fieldwise.tile.bands.kernels.registry import ENDLESS
-from fieldwise.tile.bands.latency import latency, period
+from fieldwise.tile.bands.latency import latency
 from fieldwise.tile.bands.plan import StreamPlan, plan_of_pushes
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
@@ -41,7 +41,7 @@ class Session:
         self._shape = tuple(self._example.shape)
         self._dim = programs.axis % len(self._shape)
         try:
-            self._program = self._endless(multiple) if length is None else self._of(length)
+            self._growing, self._program = self._opened(multiple)
         except StreamError as error:
             raise error.in_one_pass() from error.__cause__
         self._program.check_rows_apart()
@@ -92,6 +92,8 @@ class Session:
         self._available += self._chunk.shape[self._dim]
         if self._length is not None and self._available > self._length:
             raise self._other_length()
+        if self._growing is not None:
+            self._go_on_with(self._growing.grown(self._program, self._available))
         return self._step()
 
     def close(self) -> Any:
@@ -107,9 +109,19 @@ class Session:
         if self._length is None:
             program = self._of(self._available)
             agree(self._program, program)
+            self._go_on_with(program)
+        return self._step()
+
+    def _opened(self, multiple: int | None) -> tuple[Growing | None, Program]:
+        if self._length is not None:
+            return None, self._of(self._length)
+        return Growing.opened(self._programs, multiple)
+
+    def _go_on_with(self, program: Program) -> None:
+        """Go on with what was captured at another length."""
+        if program is not self._program:
             self._engine = Engine(program, self._device, self._engine.state())
             self._program = program
-        return self._step()
 
     # ---------------------------------------------------------------- one step
 
@@ -155,34 +167,3 @@ class Session:
 
     def _other_length(self) -> UsageError:
         return UsageError(f"{self._available} samples were pushed, {self._length} were announced.")
-
-    # ---------------------------------------------------------------- no length known
-
-    def _endless(self, multiple: int | None) -> Program:
-        """The program without a right end, if it is the same at three lengths.
-
-        Where nothing is said of the lengths, they are those at which the model runs: any, or the
-        multiples of its total stride.
-        """
-        if multiple is not None:
-            return self._alike(multiple)
-        try:
-            return self._alike(1)
-        except CaptureError:
-            stride = period(self._of(self._shape[self._dim]).wiring)
-            if stride == 1:
-                raise
-            return self._alike(stride)
-
-    def _alike(self, multiple: int) -> Program:
-        """The program, if it is the same at three lengths that are multiples of a number.
-
-        The second is a little longer than the example, the third by the whole total stride, so
-        that every value has more rows.
-        """
-        length = -(-self._shape[self._dim] // multiple) * multiple
-        program = self._programs.program((self._sized(length),), endless=True)
-        for turns in (1, period(program.wiring)):
-            longer = (self._sized(length + turns * multiple),)
-            agree(program, self._programs.program(longer, endless=True))
-        return program

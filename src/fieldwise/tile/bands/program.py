@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
 from typing import Any
@@ -15,6 +15,7 @@ from fieldwise.errors import Reason
 from fieldwise.graph.ir import Node, Shape, Value, numel
 from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.kernels import KernelRun
+from fieldwise.tile.bands.kernels.constants import Laws, laws_among
 from fieldwise.tile.bands.schedule import Wiring
 from fieldwise.tile.errors import StreamError
 from fieldwise.tile.outputs import structured
@@ -80,6 +81,7 @@ class Op:
     """A node of the graph as it is run: operand number → value, and where its results go.
 
     carried_bytes: of the state that it hands on to the next band
+    earlier: nodes that are run as a part of it
     """
 
     node: Node
@@ -87,6 +89,7 @@ class Op:
     operands: Mapping[int, int]
     results: tuple[tuple[int, int], ...]
     carried_bytes: int = 0
+    earlier: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Program:
     fixed: the others: place among the model's outputs, name, result
     structure: of the model's output (see ``Graph.structure``)
     scale: rows of the longest input per row of the model's longest input
+    laws: of constants that are as long as an axis whose length is unknown
     """
 
     values: tuple[Streamed, ...]
@@ -107,6 +111,26 @@ class Program:
     fixed: tuple[tuple[int, str, Tensor], ...] = ()
     structure: object = None
     scale: Fraction = Fraction(1)
+    laws: Laws = field(default_factory=dict)
+
+    @property
+    def captured(self) -> int:
+        """The rows of its longest input when it was captured."""
+        inputs = (self.values[value] for value in self.wiring.inputs)
+        return max(kind.shape[kind.dim] for kind in inputs)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it goes on for ever as it is.
+
+        Where a table of positions or what rows see of the past was seen as far as the captured
+        length alone, it has to be captured anew for a longer stream.
+        """
+        reaches = (reach for op in self.wiring.ops for _, reach in op.operands)
+        nodes = (node for op in self.ops for node in (op.node, *op.earlier))
+        return all(law.lasts for law in laws_among(nodes, self.laws)) and not any(
+            reach.is_past for reach in reaches
+        )
 
     def scaled(self, rows: int) -> int:
         """So many rows of the model's input, in rows of the inputs of this program."""

@@ -19,6 +19,7 @@ from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.compile import compile_program
 from fieldwise.tile.bands.passes import Pass, PassPlanner, kept_bytes, planned_passes
 from fieldwise.tile.bands.plan import StreamPlan, plan_of, work_of
+from fieldwise.tile.bands.positions import GraphLaws, laws_of
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.errors import StreamError
 from fieldwise.tile.good_sizes import runs_on
@@ -162,7 +163,7 @@ class Programs:
             self._planner = self.streaming.planner(graph)
         return self._planner
 
-    def program(self, shapes: tuple[Shape, ...], *, endless: bool = False) -> Program:
+    def program(self, shapes: tuple[Shape, ...]) -> Program:
         """The program for inputs of these shapes, captured at that size.
 
         The last one is kept, as long as it is asked for again.
@@ -170,15 +171,26 @@ class Programs:
         Raises CaptureError where the model cannot run at this size, StreamError where it cannot
         be streamed.
         """
-        key = (shapes, endless, autocast_dtype(self.device))
+        key = (shapes, autocast_dtype(self.device))
         if self._last is None or self._last[0] != key:
             graph = self.graph(shapes)
             try:
-                made = compile_program(graph, self.axis, endless=endless)
+                made = compile_program(graph, self.axis)
             except StreamError as error:
                 raise self._with_option(error, graph) from error.__cause__
             self._last = (key, made)
         return self._last[1]
+
+    def endless(self, shapes: tuple[Shape, ...], laws: GraphLaws) -> Program:
+        """The program without a right end, captured at these shapes.
+
+        laws: how constants that are as long as the axis go on
+        """
+        graph = self.graph(shapes)
+        try:
+            return compile_program(graph, self.axis, endless=True, laws=laws_of(graph, laws))
+        except StreamError as error:
+            raise self._with_option(error, graph) from error.__cause__
 
     def graph(self, shapes: tuple[Shape, ...]) -> Graph:
         """The model captured at these shapes; the last graph is kept.

@@ -89,10 +89,40 @@ class RowReach:
         Raises Blocked where the map has no regular form that could go on for ever.
         """
         if self.advance <= 0:
-            raise Blocked("which rows it reads depends on the total length")
+            return self._going_on().opened()
         if self.border is Border.WRAP and (self.over or self.first(0) < 0):
             raise Blocked("it reads the far end (circular), which is not there yet")
         return replace(self, size=None, count=None)
+
+    def _going_on(self) -> RowReach:
+        """The law of which rows listed one by one are a part, clipped to the rows of the operand.
+
+        All of the past is one, and so is a window that most of the rows have whole.
+
+        Raises Blocked where there is none.
+        """
+        size, count = self.seen
+        periods = range(1, count // 3 + 1) if self.stops[count // 2] < size else ()
+        for period in periods:
+            advance, over = divmod(period * size, count)
+            stops = self.stops[:period]
+            if over or self.backward or not _is_repeated(self.stops, stops, advance, size):
+                continue
+            if not any(self.firsts):
+                return replace(self, advance=advance, firsts=(-_FAR,) * period, stops=stops)
+            turns = count // period - 1
+            last = self.firsts[turns * period :][:period]
+            firsts = tuple(first - turns * advance for first in last)
+            if _is_repeated(self.firsts, firsts, advance, size):
+                seldom = firsts[0] + turns // 2 * advance < 0
+                firsts = (-_FAR,) * period if seldom else firsts
+                return replace(self, advance=advance, firsts=firsts, stops=stops)
+        raise Blocked(UNSEEN)
+
+    @property
+    def is_past(self) -> bool:
+        """Whether rows read all that came before, as far as anybody has seen."""
+        return self.advance > 0 and self.firsts[0] <= -_FAR
 
     @property
     def holds_whole(self) -> bool:
@@ -104,6 +134,8 @@ class RowReach:
     @property
     def grows(self) -> bool:
         """Whether later and later rows all read back to the same row: nothing is forgotten."""
+        if self.is_past:
+            return True
         if self.advance or self.count is None or self.count < 2:
             return False
         last = self.count - 1
@@ -126,6 +158,25 @@ class RowReach:
         """What must not depend on the total length where that is not known."""
         mirrors = self.border in (Border.REFLECT, Border.SYMMETRIC)
         return self.advance, self.firsts, self.stops, self.border, self.over if mirrors else 0
+
+    def reads_like(self, other: RowReach) -> bool:
+        """Whether another, of the same op at another length, reads the same rows.
+
+        Rows that are listed, and those that may see all of the past, are compared one by one, up to
+        the end of the shorter operand; what they see of the past is for masks to say.
+        """
+        if self.pattern == other.pattern:
+            return True
+        listed = self.is_past or other.is_past or not (self.advance and other.advance)
+        if not listed or self.border is not other.border:
+            return False
+        size, count = map(min, zip(self.seen, other.seen, strict=True))
+        past = self.is_past or other.is_past
+        return all(
+            min(self.stop(row), size) == min(other.stop(row), size)
+            and (past or max(self.first(row), 0) == max(other.first(row), 0))
+            for row in range(count)
+        )
 
     # ---------------------------------------------------------------- intervals
 
@@ -241,10 +292,20 @@ def _prefix_maxima(rows: Sequence[IndexSet]) -> list[int]:
     return list(accumulate((row.last + 1 if row else -_FAR for row in rows), max))
 
 
+def _is_repeated(ends: Sequence[int], law: Sequence[int], advance: int, size: int) -> bool:
+    """Whether ends of rows are those of a law, clipped to [0, size]."""
+    period = len(law)
+    return all(
+        end == min(max(law[row % period] + row // period * advance, 0), size)
+        for row, end in enumerate(ends)
+    )
+
+
 def _goes_back(rows: Sequence[IndexSet]) -> bool:
     lasts = [row.last for row in rows if row]
     return any(later < earlier for earlier, later in pairwise(lasts))
 
 
+UNSEEN = "which rows it reads depends on the total length"
 _FAR = 1 << 60
 _LONG_PERIOD = 16

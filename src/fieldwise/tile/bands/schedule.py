@@ -20,11 +20,13 @@ class Dependence:
     results:  made together, row by row alike
     operands: (value, reach) of each that it reads
     ordered:  whether it needs every row, from the first on
+    tail:     of the rows that will exist at least, so many at the end may still be others
     """
 
     results: tuple[int, ...]
     operands: tuple[tuple[int, RowReach], ...]
     ordered: bool = False
+    tail: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Schedule:
                 for value, reach in op.operands
             )
             for value in op.results:
-                ready[value], certain[value] = min(rows, exist), exist
+                ready[value], certain[value] = max(min(rows, exist - op.tail), 0), exist
         return ready
 
     def _wanted(self, limit: Sequence[int]) -> list[tuple[int, int]]:

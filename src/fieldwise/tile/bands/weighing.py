@@ -8,7 +8,7 @@ is kept.  The reads of the sum say which columns a row sees (see ``capture.torch
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -25,6 +25,7 @@ from fieldwise.graph.ir import Call, Node, Reshape, Separable, Shape
 from fieldwise.tile.arrays import Interval
 from fieldwise.tile.bands.follow import AxisPlace, by_operand, follow_all
 from fieldwise.tile.bands.kernels import Rows, without_data
+from fieldwise.tile.bands.kernels.constants import POSITIONAL, Laws, RowLaw, cut
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
@@ -51,17 +52,16 @@ class OutsideRows:
 
 @dataclass(frozen=True, slots=True)
 class PairTable:
-    """A constant, and its dimension along either axis, where it has one."""
+    """A constant, its dimension along either axis, where it has one, and how it goes on."""
 
     tensor: Tensor
     dims: tuple[int | None, int | None]
+    law: RowLaw | None = None
 
     def cut(self, ends: Sequence[Interval]) -> Tensor:
         """What of it belongs to these intervals of the axes."""
-        found = self.tensor
-        for dim, (lo, hi) in zip(self.dims, ends, strict=True):
-            found = found if dim is None else found.narrow(dim, lo, hi - lo)
-        return found
+        pairs = zip(self.dims, ends, strict=True)
+        return cut(self.tensor, self.law, {dim: end for dim, end in pairs if dim is not None})
 
 
 PairTensor = str | OutsideRows | PairTable | None
@@ -136,6 +136,7 @@ class PairNode:
     call:      of the node, with what is constant
     axes:      where the axis lies in the operands that are streamed
     weighings: of the operands that are made of pairs
+    laws:      where the total length is not known, how constants go on; else None
     """
 
     graph: Graph
@@ -143,6 +144,7 @@ class PairNode:
     call: Call
     axes: Mapping[str, AxisPlace]
     weighings: Mapping[str, Weighing]
+    laws: Laws | None = None
 
     def kept(self, number: int, axis: AxisPlace) -> AxisPlace:
         """Where the result has the rows of an operand, each as it is.
@@ -193,7 +195,12 @@ class PairNode:
         def along(dim: int) -> int | None:
             return dim if dim >= 0 and tensor.shape[dim] > 1 else None
 
-        return PairTable(tensor, (along(one), along(other)))
+        dims = along(one), along(other)
+        law = None if self.laws is None else self.laws.get(id(tensor))
+        grown = tuple(sorted(dim for dim in dims if dim is not None))
+        if self.laws is not None and grown != (() if law is None else law.dims):
+            raise Blocked(POSITIONAL)
+        return PairTable(tensor, dims, law)
 
     @property
     def _lines_up(self) -> bool:
@@ -273,6 +280,10 @@ class WeightedSum:
     axis: AxisPlace
     reach: RowReach
 
+    def opened(self) -> WeightedSum:
+        """The same where neither end is known yet.  Raises Blocked where rows do not go on."""
+        return replace(self, reach=self.reach.opened())
+
     @cached_property
     def outside(self) -> tuple[OutsideRows, ...]:
         """The streamed operands, each once for either axis."""
@@ -284,6 +295,7 @@ class WeightedSum:
         """How rows of the result read each of these."""
         count = self.axis.rows(self.final.shape)
         itself = RowReach.of(IDENTITY, Border.DROP, size=count, count=count)
+        itself = itself.opened() if self.reach.size is None else itself
         return [itself if one.side == self.row else self.reach for one in self.outside]
 
     def run(self, rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from fieldwise.graph.calls import op_name, rebind, replay
 from fieldwise.graph.ir import Ref
 from fieldwise.tile.arrays import Interval
+from fieldwise.tile.bands.kernels.constants import POSITIONAL, Laws, cut
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
@@ -41,10 +42,20 @@ def _attention(site: Site) -> Executor:
         queries, seen = (lo, hi), (min(at for at, _ in spans), max(to for _, to in spans))
         ends = {"query": queries, "key": seen, "value": seen}
         tensors = {name: _cut(rows, given[name], ends[name]) for name in ends}
-        mask = _mask(given, queries, seen, tensors["query"].device)
+        mask = mask_of(given, queries, seen, tensors["query"].device, site.laws)
         return replay(rebind(site.call, {**tensors, "attn_mask": mask, "is_causal": False}))
 
+    if isinstance(mask := given["attn_mask"], Tensor):
+        _check_known(mask, site.laws)
     return Executor(run)
+
+
+def _check_known(mask: Tensor, laws: Laws | None) -> None:
+    """Raise Blocked where nobody knows how a mask goes on."""
+    grown = tuple(dim for dim in range(mask.dim())[-2:] if mask.shape[dim] > 1)
+    law = None if laws is None else laws.get(id(mask))
+    if laws is not None and grown != (law.dims if law else ()):
+        raise Blocked(POSITIONAL)
 
 
 def _cut(rows: Rows, item: Ref | Tensor, ends: Interval) -> Tensor:
@@ -54,17 +65,21 @@ def _cut(rows: Rows, item: Ref | Tensor, ends: Interval) -> Tensor:
     return item.narrow(-2, ends[0], ends[1] - ends[0])
 
 
-def _mask(
-    given: Mapping[str, Any], queries: Interval, keys: Interval, device: torch.device
+def mask_of(
+    given: Mapping[str, Any],
+    queries: Interval,
+    keys: Interval,
+    device: torch.device,
+    laws: Laws | None = None,
 ) -> Tensor | None:
-    """The part of the mask for some queries and keys."""
+    """The part of the mask for some queries and keys, from the arguments of the call."""
     mask: Tensor | None = given["attn_mask"]
     if given["is_causal"]:
         places = (torch.arange(*ends, device=device) for ends in (queries, keys))
         return torch.ge(*torch.meshgrid(*places, indexing="ij"))
     if mask is None:
         return None
-    for dim, (lo, hi) in ((-2, queries), (-1, keys)):
-        if mask.dim() >= -dim and mask.shape[dim] > 1:
-            mask = mask.narrow(dim, lo, hi - lo)
-    return mask
+    rank = mask.dim()
+    ends = {rank - 2: queries, rank - 1: keys}
+    wanted = {dim: end for dim, end in ends.items() if dim >= 0 and mask.shape[dim] > 1}
+    return cut(mask, None if laws is None else laws.get(id(mask)), wanted)

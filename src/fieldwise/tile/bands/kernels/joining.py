@@ -12,7 +12,7 @@ from torch import Tensor
 from fieldwise.graph.calls import op_name
 from fieldwise.graph.ir import Ref
 from fieldwise.tile.bands.follow import AxisPlace
-from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
+from fieldwise.tile.bands.kernels.constants import Laws, RowTable
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Rows, Site, executor
 from fieldwise.tile.errors import Blocked
 
@@ -23,27 +23,23 @@ from fieldwise.tile.errors import Blocked
 class _Part:
     """One of the tensors that are joined: an operand (by number) or a constant, where it starts."""
 
-    source: int | Tensor
+    source: int | Tensor | RowTable
     start: int
     stop: int
 
     def rows(self, rows: Rows, dim: int, lo: int, hi: int) -> Tensor:
         """Its own rows [lo, hi)."""
+        if isinstance(self.source, RowTable):
+            return self.source.rows(lo, hi)
         if isinstance(self.source, Tensor):
-            return rows_from(self.source, AxisPlace(dim), lo, hi)
+            return self.source.narrow(dim, lo, hi - lo)
         return rows.inside(self.source, lo, hi)
 
-    def uniform(self, dim: int, *, endless: bool) -> _Part:
-        """With one row of a constant that has the same ones only.
-
-        Raises Blocked where they differ and their number is not known.
-        """
+    def beside(self, dim: int, laws: Laws | None) -> _Part:
+        """As a table, if it is a constant.  Raises Blocked where its rows may run out."""
         if not isinstance(self.source, Tensor):
             return self
-        found = replace(self, source=if_uniform(self.source, dim))
-        if endless and isinstance(found.source, Tensor) and found.source.shape[dim] > 1:
-            raise Blocked(POSITIONAL)
-        return found
+        return replace(self, source=RowTable.of(self.source, AxisPlace(dim), laws))
 
 
 @executor("cat")
@@ -57,7 +53,7 @@ def _cat(site: Site) -> Executor:
             raise Blocked("where it joins depends on the total length")
         parts = [*front, replace(last, stop=ENDLESS)]
     if not along:
-        parts = [part.uniform(site.dim, endless=endless) for part in parts]
+        parts = [part.beside(site.dim, site.laws) for part in parts]
 
     def beside(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         return (torch.cat([part.rows(rows, site.dim, lo, hi) for part in parts], dim),)

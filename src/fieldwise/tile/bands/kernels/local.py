@@ -20,43 +20,37 @@ from fieldwise.capture.torch.rereading import reread
 from fieldwise.capture.torch.results import META, run_on_meta
 from fieldwise.graph.calls import constants_of, opened, replay
 from fieldwise.graph.ir import Args, Call, Kwargs, Read, Shape, Unknown
-from fieldwise.tile.bands.follow import AxisPlace, follow, place_along
-from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
+from fieldwise.tile.bands.follow import follow, place_along
+from fieldwise.tile.bands.kernels.constants import RowTable
 from fieldwise.tile.bands.kernels.registry import KernelRun, Link, Rows, Site, without_data
 from fieldwise.tile.errors import Blocked
 
 
 @dataclass(frozen=True, slots=True)
 class _Constant:
-    """A constant of a call, and where it lies along the rows of the result, if it does.
-
-    Where its rows are all alike it holds one of them.
-    """
+    """A constant of a call; a table where it lies along the rows of the result."""
 
     tensor: Tensor
-    axis: AxisPlace | None
+    table: RowTable | None
 
     @classmethod
     def of(cls, site: Site, tensor: Tensor, dim: int | None) -> _Constant:
         """Raises Blocked for rows that differ where nobody knows how many there will be."""
         if dim is None:
             return cls(tensor, None)
-        tensor = if_uniform(tensor, dim)
-        if site.endless and tensor.shape[dim] > 1:
-            raise Blocked(POSITIONAL)
-        return cls(tensor, replace(site.axis, dim=dim))
+        table = RowTable.of(tensor, replace(site.axis, dim=dim), site.laws)
+        return cls(table.tensor, table)
 
     def with_rows(self, rows: int) -> Tensor:
         """The same with so many rows, without data."""
-        return (
-            self.tensor.to("meta")
-            if self.axis is None
-            else without_data(self.axis.sized(tuple(self.tensor.shape), rows), self.tensor.dtype)
-        )
+        if self.table is None:
+            return self.tensor.to("meta")
+        shape = self.table.axis.sized(tuple(self.tensor.shape), rows)
+        return without_data(shape, self.tensor.dtype)
 
     def rows(self, lo: int, hi: int) -> Tensor:
         """What of it belongs to the rows [lo, hi)."""
-        return self.tensor if self.axis is None else rows_from(self.tensor, self.axis, lo, hi)
+        return self.tensor if self.table is None else self.table.rows(lo, hi)
 
 
 def local(site: Site, *, dense: bool = False) -> KernelRun:
@@ -87,7 +81,7 @@ def element_wise(site: Site) -> KernelRun:
         _Constant.of(site, t, _aligned(site, t))
         for t in tensors_of(site.call.args, site.call.kwargs)
     ]
-    if all(constant.axis is None for constant in aligned):
+    if all(constant.table is None for constant in aligned):
         return lambda rows, lo, hi: replay(site.call, site.operands(rows, lo, hi))
     return _run(site, opened(site.call, len(site.links))[0], aligned)
 

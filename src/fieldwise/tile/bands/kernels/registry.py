@@ -18,6 +18,7 @@ from fieldwise.axes import AxisMap, Border, Table
 from fieldwise.graph.calls import bind
 from fieldwise.graph.ir import Call, Node, Ref, Shape
 from fieldwise.tile.bands.follow import AxisPlace
+from fieldwise.tile.bands.kernels.constants import Laws
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
@@ -60,6 +61,7 @@ class Site:
     axis:   where the streamed axis lies in the result
     links:  per operand of the node, None where it is not streamed (it is a constant of the call)
     shapes: of all results of the node
+    laws:   where the total length is not known, how constants go on; else None
     """
 
     node: Node
@@ -69,6 +71,7 @@ class Site:
     axis: AxisPlace
     links: tuple[Link | None, ...]
     shapes: tuple[Shape, ...] = ()
+    laws: Laws | None = None
 
     @property
     def given(self) -> dict[str, Any]:

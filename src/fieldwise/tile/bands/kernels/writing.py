@@ -10,7 +10,7 @@ from torch import Tensor
 from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.graph.calls import rebind, replay, target_name
 from fieldwise.graph.ir import Ref
-from fieldwise.tile.bands.kernels.constants import POSITIONAL, if_uniform, rows_from
+from fieldwise.tile.bands.kernels.constants import POSITIONAL, RowTable
 from fieldwise.tile.bands.kernels.local import local_beside
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
@@ -35,13 +35,13 @@ def _slice_scatter(site: Site) -> Executor:
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         if not along:
-            written = _rows(rows, site, value, lo, hi)
+            written = _rows(rows, value, lo, hi)
             whole = _whole(rows, site, base, written, lo, hi)
             _cut(whole, dim, slice(start, stop, step)).copy_(written)
             return (whole,)
         first = max(-(-(lo - start) // step), 0)
         last = max(-(-(min(hi, stop) - start) // step), first)
-        written = _rows(rows, site, value, first, last)
+        written = _rows(rows, value, first, last)
         whole = _whole(rows, site, base, written, lo, hi)
         at = start + first * step - lo
         if last > first:
@@ -152,7 +152,7 @@ def _select_scatter(site: Site) -> Executor:
     value, base = (_cuttable(site, one) for one in (value, base))
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        written = _rows(rows, site, value, lo, hi)
+        written = _rows(rows, value, lo, hi)
         whole = _whole(rows, site, base, written, lo, hi)
         whole.select(dim, at).copy_(
             written.squeeze(dim) if written.dim() == whole.dim() else written
@@ -163,28 +163,25 @@ def _select_scatter(site: Site) -> Executor:
 
 
 def _cuttable(site: Site, given: object) -> object:
-    """A constant as one row where its rows are alike.  Raises Blocked where rows may run out."""
+    """A constant as a table, where it has the rows.  Raises Blocked where these may run out."""
     if not isinstance(given, Tensor) or given.dim() != len(site.shape):
         return given
-    found = if_uniform(given, site.dim)
-    if site.endless and found.shape[site.dim] > 1:
-        raise Blocked(POSITIONAL)
-    return found
+    return RowTable.of(given, site.axis, site.laws)
 
 
-def _rows(rows: Rows, site: Site, given: object, lo: int, hi: int) -> Tensor:
+def _rows(rows: Rows, given: object, lo: int, hi: int) -> Tensor:
     if isinstance(given, Ref):
         return rows.inside(given.operand, lo, hi)
+    if isinstance(given, RowTable):
+        return given.rows(lo, hi)
     assert isinstance(given, Tensor)
-    if given.dim() != len(site.shape):
-        return given
-    return rows_from(given, site.axis, lo, hi)
+    return given
 
 
 def _whole(rows: Rows, site: Site, base: object, like: Tensor, lo: int, hi: int) -> Tensor:
     if base is None:
         return like.new_empty(site.band(hi - lo))
-    return _rows(rows, site, base, lo, hi).clone()
+    return _rows(rows, base, lo, hi).clone()
 
 
 def _cut(x: Tensor, dim: int, where: slice) -> Tensor:
