@@ -455,3 +455,11 @@ def test_a_result_of_another_shape_is_not_reopened(tmp_path):
         NewFile.of(tmp_path / "a.npy", (5,), np.dtype("f4"), "L").reopen()
     with pytest.raises(UsageError, match="is gone"):
         NewFile.of(tmp_path / "b.npy", (5,), np.dtype("f4"), "L").reopen()
+
+
+def test_an_image_of_one_column_is_not_written_as_tiff(tmp_path):
+    with pytest.raises(UsageError, match=r"a single column .*; write zarr or \.npy"):
+        NewFile.of(tmp_path / "a.tif", (3, 60, 1), np.dtype("f4"), "CHW", [None] * 3)
+    shape = (3, 1, 60)
+    file = NewFile.of(tmp_path / "a.tif", shape, np.dtype("f4"), "CHW", [None] * 3)
+    assert tiff.create(file).offsets.shape == (3, 1, 1)

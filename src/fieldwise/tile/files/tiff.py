@@ -63,8 +63,8 @@ def open_source(path: Path) -> TiffSource:
 def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:
     """Its tiles.
 
-    Raises UsageError where rows and columns are not the last axes but channels, and for steps
-    that are no multiple of 16, as the sides of a tile must be.
+    Raises UsageError where rows and columns are not the last axes but channels, for a single
+    column, and for steps that are no multiple of 16, as the sides of a tile must be.
 
     >>> grain_of((3, 4000, 100), "CHW", [None] * 3), grain_of((4000, 900, 3), "HWC", [96, 96, None])
     ((1, 256, 112), (96, 96, 3))
@@ -73,6 +73,11 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
     if not letters.removesuffix("C").endswith("YX"):
         raise UsageError(
             f"A TIFF file holds images, with axes such as CHW or HWC, not {axes}; write zarr."
+        )
+    if shape[letters.index("X")] == 1:
+        raise UsageError(
+            "An image of a single column is read back from a TIFF file as one of single rows; "
+            "write zarr or .npy."
         )
     sides = [
         1 if letter not in "YX" else fitting(min(_TILE, -(-n // 16) * 16), step, n, multiple=16)
