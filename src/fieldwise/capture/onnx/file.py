@@ -17,6 +17,7 @@ import torch
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from torch import Tensor
 
+from fieldwise.capture.onnx.functions import inlined
 from fieldwise.capture.onnx.graph import OnnxGraph, OnnxInput, OnnxNode, OnnxSize
 from fieldwise.capture.onnx.refusal import UnreadableOnnxError, malformed
 from fieldwise.capture.onnx.tensors import dtype_of, tensor_of
@@ -59,8 +60,8 @@ def read_model(model: ModelProto, path: Path) -> OnnxFile:
     if 0 < versions.get("", 1 << 30) < OLDEST:
         model = _converted(model)
         versions = _versions(model)
-    if model.functions:
-        model = _inlined(model)
+    model = inlined(model)
+    versions = _versions(model)
     graph = _Reader(versions, path.parent).graph(model.graph, frozenset(), 0)
     if not graph.outputs:
         raise malformed("it has no output")
@@ -105,15 +106,6 @@ def _converted(model: ModelProto) -> ModelProto:
         ) from error
 
 
-def _inlined(model: ModelProto) -> ModelProto:
-    from onnx import inliner
-
-    try:
-        return inliner.inline_local_functions(model)
-    except Exception as error:
-        raise malformed("a function in it cannot be inlined") from error
-
-
 # -------------------------------------------------------------------- graphs
 
 
@@ -123,6 +115,7 @@ class _Reader:
     def __init__(self, versions: Mapping[str, int], folder: Path) -> None:
         self.versions = versions
         self.folder = folder
+        self.types: dict[str, int] = {}
 
     def graph(self, proto: GraphProto, around: frozenset[str], depth: int) -> OnnxGraph:
         """A graph; ``around`` are the values that it may read of the graphs around it."""
@@ -130,6 +123,7 @@ class _Reader:
             raise malformed(f"its graphs lie more than {_DEEPEST} deep within each other")
         constants = dict(self._constants(proto))
         inputs = tuple(_input(one) for one in proto.input if one.name not in constants)
+        self.types.update(_types(proto))
         known = set(around) | set(constants) | {one.name for one in inputs}
         nodes: list[OnnxNode] = []
         names = distinct(_node_names(proto.node))
@@ -138,6 +132,7 @@ class _Reader:
             _check_reads(one, name, known)
             if one.op_type == "Constant" and _plain(one.domain) == "" and len(one.output) == 1:
                 constants[one.output[0]] = self._constant(one, name)
+                self.types[one.output[0]] = one.attribute[0].t.data_type
             else:
                 nodes.append(self._node(one, name, frozenset(known), depth))
             known.update(output for output in one.output if output)
@@ -202,6 +197,7 @@ class _Reader:
             inputs=tuple(proto.input),
             outputs=tuple(proto.output),
             attributes=attributes,
+            types=tuple(self.types.get(name, 0) for name in (*proto.input, *proto.output)),
             captures=tuple(captures),
         )
 
@@ -226,6 +222,14 @@ class _Reader:
             kind.INTS: lambda: tuple(proto.ints),
         }.get(proto.type)
         return None if plain is None else plain()
+
+
+def _types(proto: GraphProto) -> Iterator[tuple[str, int]]:
+    """The element types that a graph states, by value."""
+    for one in (*proto.input, *proto.value_info, *proto.output):
+        yield one.name, one.type.tensor_type.elem_type
+    for tensor in proto.initializer:
+        yield tensor.name, tensor.data_type
 
 
 def _node_names(protos: Iterable[NodeProto]) -> Iterator[str]:

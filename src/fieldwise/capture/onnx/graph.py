@@ -28,6 +28,7 @@ class OnnxNode:
     name:     as in the file, made distinct; the first output where the file gives none
     version:  of the operator set that the node belongs to
     captures: values from around it that its subgraphs read
+    types:    the element types of its inputs, then of its outputs; 0 where the file states none
     """
 
     name: str
@@ -38,6 +39,7 @@ class OnnxNode:
     outputs: tuple[str, ...]
     attributes: Mapping[str, object]
     captures: tuple[str, ...] = ()
+    types: tuple[int, ...] = ()
 
     @property
     def kind(self) -> str:

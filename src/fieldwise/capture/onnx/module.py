@@ -15,7 +15,7 @@ from fieldwise.capture.onnx.graph import OnnxGraph, OnnxNode, reads_of
 from fieldwise.capture.onnx.missing import NotAnalysed, find_missing
 from fieldwise.capture.onnx.node_call import NodeCall
 from fieldwise.capture.onnx.refusal import NeedsDataError
-from fieldwise.capture.onnx.registry import Translation, find_translation
+from fieldwise.capture.onnx.registry import Translation, find_refusal, find_translation
 from fieldwise.capture.onnx.values import is_known
 from fieldwise.errors import FieldwiseError, UsageError, did_you_mean
 
@@ -220,6 +220,9 @@ def _found(module: nn.Module, path: str) -> nn.Module | None:
 def _translation(node: OnnxNode) -> Translation:
     found = find_translation(node.domain, node.op, node.version)
     if found is None:
+        why = find_refusal(node.domain, node.op)
+        if why is not None:
+            raise UsageError(f"The {node} is not supported: {why}.")
         domain = f" of the domain {node.domain!r}" if node.domain else f" at version {node.version}"
         raise UsageError(
             f"{node.op}{domain} is not supported (node '{node.name}'); docs/onnx.md lists what is."

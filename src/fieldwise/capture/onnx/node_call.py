@@ -37,6 +37,15 @@ class NodeCall:
         """How many outputs the file asks for, up to the last that has a name."""
         return max((n for n, name in enumerate(self.node.outputs, 1) if name), default=0)
 
+    def input_type(self, number: int) -> int:
+        """The element type that the file states of an input; 0 where it states none."""
+        return self.node.types[number] if number < len(self.node.inputs) else 0
+
+    @property
+    def output_type(self) -> int:
+        """The element type that the file states of the first output; 0 where it states none."""
+        return next(iter(self.node.types[len(self.node.inputs) :]), 0)
+
     def integer(self, name: str, default: int) -> int:
         """An attribute of type INT."""
         return int(self._of(name, int, default))

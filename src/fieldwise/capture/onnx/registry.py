@@ -59,3 +59,26 @@ def find_translation(domain: str, op: str, version: int) -> Translation | None:
 def translated() -> list[Translation]:
     """Every translation, by domain, operator and version."""
     return [versions[since] for _, versions in sorted(_TABLE.items()) for since in sorted(versions)]
+
+
+# -------------------------------------------------------------------- refusals
+
+_REFUSED: dict[tuple[str, str], str] = {}
+
+
+def refuses(why: str, *ops: str, domain: str = "") -> None:
+    """Say why these operators are not supported, at any version."""
+    for op in ops:
+        if (domain, op) in _TABLE or (domain, op) in _REFUSED:
+            raise ValueError(f"{domain}::{op} is translated, or refused, already")
+        _REFUSED[domain, op] = why
+
+
+def find_refusal(domain: str, op: str) -> str | None:
+    """Why an operator is not supported; None where that is not known."""
+    return _REFUSED.get((domain, op))
+
+
+def refused() -> dict[tuple[str, str], str]:
+    """Why operators are not supported, by domain and operator."""
+    return dict(sorted(_REFUSED.items()))

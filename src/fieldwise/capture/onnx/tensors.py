@@ -40,6 +40,7 @@ DTYPES: Mapping[int, torch.dtype] = {
     TensorProto.INT4: torch.int8,
     TensorProto.UINT2: torch.uint8,
     TensorProto.INT2: torch.int8,
+    TensorProto.FLOAT4E2M1: torch.float8_e4m3fn,
 }
 """The torch dtype that holds the values of an ONNX one; 4 and 2 bits are held in 8."""
 
@@ -51,7 +52,13 @@ _SAME_BITS = {
     torch.float8_e5m2fnuz: (np.uint8, torch.uint8),
     torch.float8_e8m0fnu: (np.uint8, torch.uint8),
 }
-_NARROW = {TensorProto.UINT4, TensorProto.INT4, TensorProto.UINT2, TensorProto.INT2}
+_NARROW = {
+    TensorProto.UINT4,
+    TensorProto.INT4,
+    TensorProto.UINT2,
+    TensorProto.INT2,
+    TensorProto.FLOAT4E2M1,
+}
 
 
 def dtype_of(code: int) -> torch.dtype | None:
@@ -85,6 +92,8 @@ def tensor_of(proto: TensorProto, folder: Path) -> Tensor:
 
 
 def _tensor(array: np.ndarray, code: int, dtype: torch.dtype) -> Tensor:
+    if code == TensorProto.FLOAT4E2M1:
+        return _shared(array.astype(np.float32)).to(dtype)
     if code in _NARROW:
         array = array.astype(np.uint8 if dtype == torch.uint8 else np.int8)
     bits = _SAME_BITS.get(dtype)

@@ -1,6 +1,9 @@
 """Translations by family: each file registers its operators where it is imported."""
 
 from fieldwise.capture.onnx.translate import (
+    attention,
+    casts,
+    classical,
     contrib,
     control,
     layout,
@@ -10,12 +13,16 @@ from fieldwise.capture.onnx.translate import (
     quantised,
     recurrent,
     reduce,
+    refused,
     resample,
     select,
     window,
 )
 
 __all__ = [
+    "attention",
+    "casts",
+    "classical",
     "contrib",
     "control",
     "layout",
@@ -25,6 +32,7 @@ __all__ = [
     "quantised",
     "recurrent",
     "reduce",
+    "refused",
     "resample",
     "select",
     "window",

@@ -42,13 +42,22 @@ def _loop(
     return (*states, *(_stacked(column, 0, False) for column in zip(*rows, strict=True)))
 
 
+@translates("Scan", since=8)
+def _scan_batches(node: NodeCall, lengths: Tensor | None, *inputs: Tensor) -> tuple[object, ...]:
+    """Of version 8: for each batch by itself, all axes behind the batch."""
+    if lengths is not None:
+        raise node.refusal("its sequences have lengths")
+    batches = [_scan(node, *(x[number] for x in inputs)) for number in range(inputs[0].shape[0])]
+    return tuple(_stacked(column, 0, False) for column in zip(*batches, strict=True))
+
+
 @translates("Scan", since=9)
 def _scan(node: NodeCall, *inputs: Tensor) -> tuple[object, ...]:
     count = node.integer("num_scan_inputs", 1)
     states: list[object] = list(inputs[: len(inputs) - count])
     scanned = inputs[len(inputs) - count :]
     axes = node.integers("scan_input_axes", [0] * count) or []
-    backwards = node.integers("scan_input_directions", [0] * count) or []
+    backwards = node.integers("scan_input_directions") or node.integers("directions") or [0] * count
     steps = scanned[0].shape[axes[0]]
     if steps > _LONGEST:
         raise node.refusal(f"it runs more than {_LONGEST} times")

@@ -193,9 +193,9 @@ def _depth_to_space(node: NodeCall, x: Tensor) -> Tensor:
 def _space_to_depth(node: NodeCall, x: Tensor) -> Tensor:
     size, (batch, depth, high, wide) = node.integer("blocksize", 1), x.shape
     split = x.reshape(batch, depth, high // size, size, wide // size, size)
-    return split.permute(0, 3, 5, 1, 2, 4).reshape(
-        batch, depth * size**2, high // size, wide // size
-    )
+    by_depth = node.text("mode", "DCR") == "CRD"
+    order = (0, 1, 3, 5, 2, 4) if by_depth else (0, 3, 5, 1, 2, 4)
+    return split.permute(order).reshape(batch, depth * size**2, high // size, wide // size)
 
 
 @translates("Trilu")

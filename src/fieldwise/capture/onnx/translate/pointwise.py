@@ -1,4 +1,4 @@
-"""One element at a time: arithmetic, comparisons, activations, casts."""
+"""One element at a time: arithmetic, comparisons, activations."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fieldwise.capture.onnx.node_call import NodeCall
 from fieldwise.capture.onnx.registry import translates
+from fieldwise.capture.onnx.translate.unsigned import UNSIGNED, divided, shifted_right, widened
 from fieldwise.capture.onnx.values import floats
 
 _UNARY: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -74,11 +75,15 @@ _MANY: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def _register() -> None:
     for op, function in _UNARY.items():
-        translates(op)(lambda node, x, function=function: function(x))
+        translates(op)(widened(lambda node, x, function=function: function(x)))
     for op, binary in _BINARY.items():
-        translates(op)(lambda node, x, y, binary=binary: binary(x, y))
+        ordered = op.startswith(("Greater", "Less"))
+        plain = lambda node, x, y, binary=binary: binary(x, y)  # noqa: E731
+        translates(op)(widened(plain, ordered=ordered))
     for op, folded in _MANY.items():
-        translates(op)(lambda node, *xs, folded=folded: reduce(folded, xs))
+        translates(op)(
+            widened(lambda node, *xs, folded=folded: reduce(folded, xs), ordered=op != "Sum")
+        )
 
 
 _register()
@@ -93,11 +98,14 @@ def _mean(node: NodeCall, *xs: Tensor) -> Tensor:
 def _div(node: NodeCall, x: Tensor, y: Tensor) -> Tensor:
     if x.is_floating_point() or x.is_complex():
         return torch.div(x, y)
-    return torch.div(x, y, rounding_mode="trunc")
+    return divided(x, y)
 
 
 @translates("Mod")
 def _mod(node: NodeCall, x: Tensor, y: Tensor) -> Tensor:
+    if x.dtype in UNSIGNED:
+        wide, by = x.to(torch.int64), y.to(torch.int64)
+        return (wide - divided(x, y).to(torch.int64) * by).to(x.dtype)
     return torch.fmod(x, y) if node.integer("fmod", 0) else torch.remainder(x, y)
 
 
@@ -109,9 +117,11 @@ def _pow(node: NodeCall, x: Tensor, y: Tensor) -> Tensor:
 @translates("BitShift")
 def _bit_shift(node: NodeCall, x: Tensor, y: Tensor) -> Tensor:
     wide, by = x.to(torch.int64), y.to(torch.int64)
-    left = node.text("direction") == "LEFT"
-    moved = torch.bitwise_left_shift(wide, by) if left else torch.bitwise_right_shift(wide, by)
-    return moved.to(x.dtype)
+    if node.text("direction") == "LEFT":
+        return torch.bitwise_left_shift(wide, by).to(x.dtype)
+    if x.dtype == torch.uint64:
+        return shifted_right(wide, by).to(x.dtype)
+    return torch.bitwise_right_shift(wide, by).to(x.dtype)
 
 
 @translates("Where")
@@ -180,12 +190,6 @@ def _swish(node: NodeCall, x: Tensor) -> Tensor:
     return F.silu(x) if alpha == 1 else x * torch.sigmoid(x * alpha)
 
 
-@translates("SwiGLU")
-def _swiglu(node: NodeCall, x: Tensor) -> Tensor:
-    gate, value = x.chunk(2, -1)
-    return F.silu(gate) * value
-
-
 @translates("Shrink")
 def _shrink(node: NodeCall, x: Tensor) -> Tensor:
     bias, bound = node.number("bias", 0.0), node.number("lambd", 0.5)
@@ -212,31 +216,7 @@ def _clip(
     return torch.clamp(x, low, high)
 
 
-# -------------------------------------------------------------------- types
-
-
-@translates("Cast")
-def _cast(node: NodeCall, x: Tensor) -> Tensor:
-    return _to(x, node.dtype(node.integer("to", 1)), node.integer("saturate", 1))
-
-
-@translates("CastLike")
-def _cast_like(node: NodeCall, x: Tensor, like: Tensor) -> Tensor:
-    return _to(x, like.dtype, node.integer("saturate", 1))
-
-
-@translates("BitCast")
-def _bit_cast(node: NodeCall, x: Tensor) -> Tensor:
-    return x.view(node.dtype(node.integer("to", 1)))
-
-
-def _to(x: Tensor, dtype: torch.dtype, saturate: int) -> Tensor:
-    if x.dtype == dtype:
-        return torch.ops.aten.alias.default(x)
-    if saturate and str(dtype).startswith("torch.float8_e"):
-        limit = torch.finfo(dtype).max
-        x = torch.where(torch.isnan(x), x, torch.clamp(x, -limit, limit))
-    return x.to(dtype)
+# -------------------------------------------------------------------- as they are
 
 
 @translates("Dropout")

@@ -1,6 +1,8 @@
-"""Products: matrices, sums over indices, attention, spectra."""
+"""Products: matrices, sums over indices, spectra, positions turned into angles."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from fieldwise.capture.onnx.node_call import NodeCall
 from fieldwise.capture.onnx.registry import translates
-from fieldwise.capture.onnx.values import integer
+from fieldwise.capture.onnx.values import floats, integer
 
 
 @translates("MatMul", learned=(0, 1))
@@ -42,6 +44,28 @@ def _det(node: NodeCall, x: Tensor) -> Tensor:
     return torch.linalg.det(x)
 
 
+@translates("MelWeightMatrix")
+def _mel_weights(
+    node: NodeCall, count: Tensor, length: Tensor, rate: Tensor, lowest: Tensor, highest: Tensor
+) -> Tensor:
+    bins, size = integer(count, "its bins"), integer(length, "its length")
+    low, high = (
+        2595 * math.log10(1 + one / 700)
+        for one in (*floats(lowest, "its lowest"), *floats(highest, "its highest"))
+    )
+    mels = [low + n * (high - low) / (bins + 2) for n in range(bins + 2)]
+    edges = [
+        (size + 1) * 700 * (10 ** (mel / 2595) - 1) // integer(rate, "its rate") for mel in mels
+    ]
+    at = torch.arange(size // 2 + 1, dtype=torch.float64)[:, None]
+    left, middle, right = (torch.tensor(edges[n : bins + n], dtype=torch.float64) for n in range(3))
+    rising = torch.where(middle > left, (at - left) / (middle - left), 1.0)
+    falling = (right - at) / (right - middle)
+    weights = torch.where(at < middle, rising, torch.where(right > middle, falling, rising))
+    inside = (at >= left) & ((at < right) | (at == middle))
+    return torch.where(inside, weights, 0.0).to(node.dtype(node.integer("output_datatype", 1)))
+
+
 # -------------------------------------------------------------------- spectra
 
 
@@ -63,6 +87,7 @@ def _transformed(node: NodeCall, x: Tensor, length: Tensor | None, axis: int) ->
     inverse, half = bool(node.integer("inverse", 0)), bool(node.integer("onesided", 0))
     numbers = torch.view_as_complex(x.contiguous()) if x.shape[-1] == 2 else x.squeeze(-1)
     if inverse and half:
+        count = 2 * (count - 1) if length is None else count
         return torch.fft.irfft(numbers, count, along).unsqueeze(-1)
     if inverse:
         return torch.view_as_real(torch.fft.ifft(numbers, count, along))
@@ -100,88 +125,7 @@ def _stft(
     return torch.view_as_real(found)
 
 
-# -------------------------------------------------------------------- attention
-
-
-@translates("Attention", since=23)
-def _attention(
-    node: NodeCall,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None = None,
-    past_key: Tensor | None = None,
-    past_value: Tensor | None = None,
-    lengths: Tensor | None = None,
-) -> Tensor | tuple[Tensor | None, ...]:
-    flat = query.dim() == 3
-    heads = node.integer("q_num_heads", 0) if flat else query.shape[1]
-    shared = node.integer("kv_num_heads", 0) if flat else key.shape[1]
-    if flat:
-        query, key, value = _headed(query, heads), _headed(key, shared), _headed(value, shared)
-    if past_key is not None and past_value is not None:
-        key, value = torch.cat([past_key, key], 2), torch.cat([past_value, value], 2)
-    present = (key, value)
-    if heads != shared:
-        key = key.repeat_interleave(heads // shared, 1)
-        value = value.repeat_interleave(heads // shared, 1)
-    scale = node.number("scale", query.shape[-1] ** -0.5)
-    bias = _bias(node, query, key, mask, past_key, lengths)
-    cap, mode = node.number("softcap", 0.0), node.integer("qk_matmul_output_mode", 0)
-    if not cap and node.outputs < 4:
-        found = F.scaled_dot_product_attention(query, key, value, bias, scale=scale)
-        return _attended(node, found, flat, present, None)
-    root = scale**0.5
-    raw = torch.matmul(query * root, (key * root).transpose(-1, -2))
-    capped = torch.tanh(raw / cap) * cap if cap else raw
-    biased = capped if bias is None else capped + bias
-    weights = F.softmax(biased, -1)
-    stages = {0: raw, 1: capped if node.version < 24 else biased, 2: biased, 3: weights}
-    return _attended(node, torch.matmul(weights, value), flat, present, stages[mode])
-
-
-def _headed(x: Tensor, heads: int) -> Tensor:
-    return x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
-
-
-def _attended(
-    node: NodeCall,
-    found: Tensor,
-    flat: bool,
-    present: tuple[Tensor, Tensor],
-    scores: Tensor | None,
-) -> Tensor | tuple[Tensor | None, ...]:
-    if flat:
-        found = found.transpose(1, 2).flatten(2)
-    return found if node.outputs < 2 else (found, *present, scores)
-
-
-def _bias(
-    node: NodeCall,
-    query: Tensor,
-    key: Tensor,
-    mask: Tensor | None,
-    past: Tensor | None,
-    lengths: Tensor | None,
-) -> Tensor | None:
-    """What is added to the scores: the mask, and minus infinity for what comes later."""
-    rows, columns = query.shape[2], key.shape[2]
-    bias = mask
-    if mask is not None and mask.dtype == torch.bool:
-        bias = torch.zeros(mask.shape, dtype=query.dtype).masked_fill(~mask, float("-inf"))
-    if bias is not None and bias.shape[-1] < columns:
-        bias = F.pad(bias, (0, columns - bias.shape[-1]), value=float("-inf"))
-    if node.integer("is_causal", 0):
-        before = 0 if past is None else past.shape[2]
-        later = torch.arange(columns)[None] > torch.arange(rows)[:, None] + before
-        hidden = torch.zeros(rows, columns, dtype=query.dtype).masked_fill(later, float("-inf"))
-        bias = hidden if bias is None else bias + hidden
-    if lengths is not None:
-        absent = torch.arange(columns)[None] >= lengths.reshape(-1, 1)
-        hidden = torch.zeros(absent.shape, dtype=query.dtype).masked_fill(absent, float("-inf"))
-        hidden = hidden[:, None, None, :]
-        bias = hidden if bias is None else bias + hidden
-    return bias
+# -------------------------------------------------------------------- positions
 
 
 @translates("RotaryEmbedding", since=23)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
+from onnx import TensorProto
 from torch import Tensor
 
 from fieldwise.capture.onnx.node_call import NodeCall
 from fieldwise.capture.onnx.registry import translates
+from fieldwise.capture.onnx.translate.casts import NARROW_BOUNDS, float4
 from fieldwise.capture.onnx.translate.window import conv
 
 
@@ -27,7 +29,6 @@ _BOUNDS = {
     torch.uint16: (0, 65535),
     torch.int16: (-32768, 32767),
 }
-_NARROW = {21: (0, 15), 22: (-8, 7), 25: (0, 3), 26: (-2, 1)}
 
 
 @translates("QuantizeLinear")
@@ -39,13 +40,16 @@ def _quantize(node: NodeCall, x: Tensor, scale: Tensor, zero: Tensor | None = No
     if precision:
         x, scale = x.to(node.dtype(precision)), scale.to(node.dtype(precision))
     found = x / _laid(scale, x, axis, block).to(x.dtype)
+    code = code or node.input_type(2) or node.output_type
+    if code == TensorProto.FLOAT4E2M1:
+        return float4(found)
     if dtype.is_floating_point:
         limit = torch.finfo(dtype).max
         return torch.clamp(found, -limit, limit).to(dtype)
     found = torch.round(found)
     if zero is not None:
         found = found + _laid(zero.to(found.dtype), x, axis, block)
-    low, high = _NARROW.get(code, _BOUNDS[dtype])
+    low, high = NARROW_BOUNDS.get(code, _BOUNDS[dtype])
     return torch.clamp(found, low, high).to(dtype)
 
 

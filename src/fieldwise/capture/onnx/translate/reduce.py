@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fieldwise.capture.onnx.node_call import NodeCall
 from fieldwise.capture.onnx.registry import translates
+from fieldwise.capture.onnx.translate.unsigned import widened
 from fieldwise.capture.onnx.values import integer, ints
 
 ReduceAxes = Callable[[Tensor, tuple[int, ...], bool], Tensor]
@@ -22,13 +23,13 @@ def _product(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
 
 def _largest(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
     if x.dtype == torch.bool:
-        return torch.amax(x.to(torch.uint8), axes, keep).to(torch.bool)
+        return _extreme(x.to(torch.uint8), axes, keep, largest=True).to(torch.bool)
     return _extreme(x, axes, keep, largest=True)
 
 
 def _smallest(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
     if x.dtype == torch.bool:
-        return torch.amin(x.to(torch.uint8), axes, keep).to(torch.bool)
+        return _extreme(x.to(torch.uint8), axes, keep, largest=False).to(torch.bool)
     return _extreme(x, axes, keep, largest=False)
 
 
@@ -80,8 +81,10 @@ def _register(op: str, reduction: ReduceAxes) -> None:
     def by_input(node: NodeCall, x: Tensor, axes: Tensor | None = None) -> Tensor:
         return _reduced(node, reduction, x, None if axes is None else ints(axes, "its axes"))
 
-    translates(op)(by_attribute)
-    translates(op, since=_AXES_ARE_AN_INPUT_SINCE.get(op, _USUAL))(by_input)
+    ordered = op in ("ReduceMax", "ReduceMin")
+    translates(op)(widened(by_attribute, ordered=ordered))
+    since = _AXES_ARE_AN_INPUT_SINCE.get(op, _USUAL)
+    translates(op, since=since)(widened(by_input, ordered=ordered))
 
 
 for _op, _reduction in _REDUCTIONS.items():

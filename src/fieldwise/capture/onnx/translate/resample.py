@@ -104,7 +104,7 @@ def _resized(
     mode = node.text("mode", "nearest")
     mode = "linear" if mode == "bilinear" else mode
     tables = {dim: _table(node, axis, mode, coordinate, rounding) for dim, axis in axes.items()}
-    tables = {dim: table for dim, table in tables.items() if not table.is_identity}
+    tables = {dim: table for dim, table in tables.items() if not table.is_identity(x.shape[dim])}
     if not tables:
         return torch.ops.aten.alias.default(x)
     found = _by_torch(x, mode, {dim: axes[dim] for dim in tables}, tables)

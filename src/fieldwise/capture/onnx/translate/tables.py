@@ -47,10 +47,9 @@ class TapTable:
             total = total + part
         return total
 
-    @property
-    def is_identity(self) -> bool:
-        """Whether it changes nothing."""
-        return self.weights is None and self.places[:, 0].tolist() == list(range(len(self.places)))
+    def is_identity(self, size: int) -> bool:
+        """Whether it changes nothing of an axis of this size."""
+        return self.weights is None and self.places[:, 0].tolist() == list(range(size))
 
 
 def as_fraction(scale: float) -> Fraction:

@@ -99,6 +99,22 @@ def conv(node: NodeCall, x: Tensor, weight: Tensor, bias: Tensor | None = None) 
     return function(x, weight, bias, window.stride, padding, window.dilation, groups)
 
 
+@translates("CausalConvWithState", learned=(1, 2))
+def _causal_conv(
+    node: NodeCall,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    past: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    before = weight.shape[-1] - 1
+    padded = F.pad(x, (before, 0)) if past is None else torch.cat([past, x], 2)
+    found = F.conv1d(padded, weight, bias, groups=weight.shape[0])
+    if node.text("activation", "none") in ("silu", "swish"):
+        found = F.silu(found)
+    return found, padded.narrow(2, padded.shape[2] - before, before)
+
+
 @translates("ConvTranspose", learned=(1, 2))
 def conv_transpose(node: NodeCall, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A transposed convolution, cut where the padding takes away, padded where it adds."""
