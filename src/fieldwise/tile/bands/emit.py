@@ -18,12 +18,12 @@ from fieldwise.errors import UsageError
 from fieldwise.tile.arrays import Interval
 from fieldwise.tile.bands.emitted import EmittedFrom, EmittedOutput, EmittedState, EmittedStream
 from fieldwise.tile.bands.endless import agree
+from fieldwise.tile.bands.growing import Growing
 from fieldwise.tile.bands.latency import period, rates
-from fieldwise.tile.bands.live import Session
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
 from fieldwise.tile.bands.recorded import recorded
-from fieldwise.tile.bands.steady import Steady, check_on_grid, steady_state
+from fieldwise.tile.bands.steady import Steady, check_on_grid, grid_of, steady_state
 from fieldwise.tile.bands.stepping import StateLayout, Stepping
 from fieldwise.tile.errors import StreamError
 
@@ -32,21 +32,35 @@ def emit_stream(run: Programs, *, chunk: int | None = None, rest: int = 0) -> Em
     """The stream of a model as three modules (see ``StreamedModel.emit``)."""
     if rest < 0:
         raise UsageError(f"The rest of a stream is 0 samples or more, got {rest}.")
-    grid = period(run.program((tuple(run.single_input().shape),)).wiring)
+    stride = period(run.program((tuple(run.single_input().shape),)).wiring)
+    program = _endless(run, gcd(chunk or stride, rest))
+    grid = grid_of(program)
     chunk = -(-run.band // grid) * grid if chunk is None else chunk
     check_on_grid(chunk, grid)
-    program = _endless(run, gcd(chunk, rest))
     return _Maker(run, program, steady_state(program, chunk), rest).emitted()
 
 
 def _endless(run: Programs, multiple: int) -> Program:
-    """The program without an end, of lengths that are multiples of what all lengths here are."""
+    """The program without an end, of lengths that are multiples of what all lengths here are.
+
+    It is captured at a length at which windows of attention are seen to be windows, and tables to
+    come back, if they do.
+    """
     try:
-        return Session(run, length=None, multiple=None).program
+        growing, program = Growing.opened(run, None)
     except StreamError:
         if multiple == 1:
             raise
-        return Session(run, length=None, multiple=multiple).program
+        growing, program = Growing.opened(run, multiple)
+    for _ in range(_MOST_GROWTHS):
+        if program.lasts:
+            break
+        program = growing.grown(program, program.captured + 1)
+    return program
+
+
+_MOST_GROWTHS = 4
+"""A window that is longer than so many doublings of the example is taken for all of the past."""
 
 
 @dataclass(frozen=True)

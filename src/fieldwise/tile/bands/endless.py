@@ -93,8 +93,8 @@ def _across(program: Program, number: int) -> list[object]:
 def _same_calls(one: Program, other: Program, number: int) -> bool:
     mine, theirs = one.ops[number], other.ops[number]
     rows = _rows_of(one, mine), _rows_of(other, theirs)
-    pairs = zip((*mine.earlier, mine.node), (*theirs.earlier, theirs.node), strict=False)
-    return len(mine.earlier) == len(theirs.earlier) and all(
+    pairs = zip(mine.nodes, theirs.nodes, strict=False)
+    return len(mine.nodes) == len(theirs.nodes) and all(
         node.op == again.op and _same_arguments(node, again, one.laws, rows)
         for node, again in pairs
     )

@@ -91,6 +91,11 @@ class Op:
     carried_bytes: int = 0
     earlier: tuple[Node, ...] = ()
 
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes that are run, in their order."""
+        return (*self.earlier, self.node)
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -126,11 +131,14 @@ class Program:
         Where a table of positions or what rows see of the past was seen as far as the captured
         length alone, it has to be captured anew for a longer stream.
         """
+        nodes = (node for op in self.ops for node in op.nodes)
+        return self.forgets and all(law.lasts for law in laws_among(nodes, self.laws))
+
+    @property
+    def forgets(self) -> bool:
+        """Whether no row sees all of its past, as far as anybody has seen."""
         reaches = (reach for op in self.wiring.ops for _, reach in op.operands)
-        nodes = (node for op in self.ops for node in (op.node, *op.earlier))
-        return all(law.lasts for law in laws_among(nodes, self.laws)) and not any(
-            reach.is_past for reach in reaches
-        )
+        return not any(reach.is_past for reach in reaches)
 
     def scaled(self, rows: int) -> int:
         """So many rows of the model's input, in rows of the inputs of this program."""

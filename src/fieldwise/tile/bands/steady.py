@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import lcm
 
 from fieldwise.errors import Reason, UsageError
+from fieldwise.tile.bands.kernels.constants import laws_among
 from fieldwise.tile.bands.kernels.registry import ENDLESS
-from fieldwise.tile.bands.latency import rates
+from fieldwise.tile.bands.latency import period, rates
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.schedule import Schedule
-from fieldwise.tile.errors import StreamError
+from fieldwise.tile.errors import StreamError, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,27 @@ every layer has a whole number of rows; use 64 or 128.
     )
 
 
+def grid_of(program: Program) -> int:
+    """After how many samples every value has a whole number of rows, and all rows do as before."""
+    per_sample = rates(program.wiring)
+    turns = [period(program.wiring)]
+    for op, dependence in zip(program.ops, program.wiring.ops, strict=True):
+        rate = per_sample[dependence.results[0]]
+        periods = [len(reach.stops) for _, reach in dependence.operands]
+        periods += [law.steps[0] for law in laws_among(op.nodes, program.laws) if law.lasts]
+        turns += [(rate / rows).denominator for rows in periods]
+    return lcm(*turns)
+
+
 def steady_state(program: Program, chunk: int) -> Steady:
     """Where steps of ``chunk`` samples become alike, and every output has given rows.
 
     program: without a right end; chunk: on its grid
 
-    Raises StreamError where what is kept grows for ever.
+    Raises StreamError where what is kept grows for ever, and where tables do.
     """
     wiring = program.wiring
+    begun = _first_alike(program)
     schedule = Schedule(wiring)
     per_step = [int(rate * chunk) for rate in rates(wiring)]
     before: Sequence[int] = ()
@@ -67,10 +82,27 @@ def steady_state(program: Program, chunk: int) -> Steady:
         gained = [now - then for now, then in zip(schedule.done, earlier, strict=True)]
         kept = [done - floor for done, floor in zip(schedule.done, schedule.floor, strict=True)]
         is_steady = number > 1 and gained == per_step and kept == before
-        if is_steady and all(earlier[value] for value in wiring.outputs):
+        is_begun = all(earlier[value] >= row for value, row in begun.items())
+        if is_steady and is_begun and all(earlier[value] for value in wiring.outputs):
             return Steady(chunk, (number - 1) * chunk, earlier)
         before = kept
     raise _growing(program, before)
+
+
+def _first_alike(program: Program) -> dict[int, int]:
+    """Per value, the first row that is made as all later ones are, as far as constants say it.
+
+    Raises StreamError where they never are.
+    """
+    found, refused = dict[int, int](), []
+    for op in program.ops:
+        laws = laws_among(op.nodes, program.laws)
+        if not all(law.lasts for law in laws):
+            refused.append(reason(op.node, "a table of positions in it is as long as the stream"))
+        found[op.results[0][1]] = max((law.start + law.tail for law in laws), default=0)
+    if refused:
+        raise StreamError("The stream has no steady state", refused, _SESSION)
+    return found
 
 
 def _growing(program: Program, kept: Sequence[int]) -> StreamError:
@@ -79,8 +111,12 @@ def _growing(program: Program, kept: Sequence[int]) -> StreamError:
     return StreamError(
         "The stream has no steady state",
         [Reason("", "", f"what is kept of '{name}' grows with every chunk")],
-        "Stream it with a session, whose state may grow.",
+        _SESSION,
     )
 
 
+_SESSION = (
+    "Let attention attend to a window of the past, or stream it with a session, whose state may "
+    "grow."
+)
 _MOST_STEPS = 1 << 12
