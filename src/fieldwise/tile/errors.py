@@ -88,6 +88,11 @@ class StreamError(TilingError):
             self.what, self.reasons, remedy, passable=self.passable, keepable=self.keepable
         )
 
+    def with_option(self, option: str) -> StreamError:
+        """The same with what was tried and works, in place of the advice to try another axis."""
+        advice = "" if self.remedy == ANOTHER_AXIS else f"{self.remedy}  "
+        return self.with_remedy(advice + option)
+
     def in_one_pass(self) -> StreamError:
         """The same where the input goes by once, so that further passes are no remedy."""
         if not (self.passable or self.keepable):

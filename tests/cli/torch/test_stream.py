@@ -27,6 +27,9 @@ def aligned():
 
 def pooled():
     return nn.AvgPool1d(3)
+
+def rows():
+    return nn.Softmax(2)
 """
 CODEC = ("stream_nets:codec", "--input", "1x3x40")
 
@@ -156,3 +159,10 @@ def test_a_chunk_off_the_grid_is_told_the_nearest_that_are_on_it():
     (line,) = result.stderr.splitlines()
     assert line.endswith("no multiple of the grid 3, after which every layer has a whole number of "
                          "rows; use 6 or 9.")  # fmt: skip
+
+
+def test_another_axis_that_was_tried_is_named():
+    model = ("stream_nets:rows", "--input", "1x2x9x9")
+    told = run(*model, "--axis", "2", code=1)
+    assert "Along axis 3 it can be streamed: axis=3 (--axis 3)." in told
+    assert "chunks of any size" in run(*model, "--axis", "3")

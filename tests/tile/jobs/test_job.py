@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import Refused, UsageError
 from fieldwise.tile.files import FileView, Scaled
 from fieldwise.tile.files.zarr_array import ZarrSink
 from fieldwise.tile.jobs import Journal, check_result, journal_path
@@ -512,3 +512,18 @@ def test_where_no_axis_is_given_one_is_taken_that_works_and_fits(tmp_path):
     tight = planned(tmp_path / "wide.npy", tmp_path / "out.zarr", "unet", memory=3 << 20)
     assert tight.plan.along == 3
     assert tight.plan.peak_bytes <= 3 << 20
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "told"),
+    [
+        ("columns", {"along": 2}, r"axis 3 it can be streamed: --axis 3\.\nOr keep"),
+        ("columns", {"engine": "halo", "tile": 64}, r"\nIt can be streamed: --engine stream\.$"),
+        ("pooled", {"along": 2}, r"--global-ops multipass\)\.$"),
+    ],
+)
+def test_a_refusal_names_the_axis_or_the_engine_that_was_tried_and_works(
+    tmp_path, net, options, told
+):
+    with pytest.raises(Refused, match=told):
+        planned(tmp_path / "in.npy", tmp_path / "out.npy", net, **options)

@@ -130,6 +130,16 @@ def best_axis(
     return axis, band
 
 
+def other_axes(shapes: Sequence[Shape], tried: Sequence[int]) -> list[int]:
+    """Axes that come into question beside those that were tried.
+
+    >>> other_axes([(1, 3, 64, 64)], [2]), other_axes([(1, 3, 64, 64)], [-2, -1])
+    ([-1, -3], [-3])
+    """
+    rank = min(map(len, shapes), default=1)
+    return [n for n in candidate_axes(shapes) if n not in tried and n + rank not in tried]
+
+
 OTHER_AXIS = "Along axis {axis} it can be streamed: leave axis out, or give axis={axis}."
 NO_OTHER_AXIS = (
     "Nor can it be along another axis; cut these layers off, or run the model on the whole input."

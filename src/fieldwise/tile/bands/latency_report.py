@@ -13,6 +13,7 @@ from fieldwise.field.report import AxisField, Row, largest
 from fieldwise.graph.flops import flops
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
+from fieldwise.graph.spatial import usual_axes
 from fieldwise.reports import Report
 from fieldwise.tile.bands.latency import latency, period, rates, waits
 from fieldwise.tile.bands.live import Session
@@ -130,7 +131,7 @@ def latency_report(run: Programs, *, rate: Fraction | None = None) -> LatencyRep
     try:
         program = run.program((shape,))
     except StreamError as error:
-        return replace(found, reasons=error.reasons, remedy=error.in_one_pass().remedy)
+        return replace(found, reasons=error.reasons, remedy=_remedy(run, error, shape))
     cost = _flops_per_sample(graph, program)
     found = replace(found, grid=period(program.wiring), flops_per_sample=cost)
     lengths, program, refused = _longest_lived(run, program)
@@ -143,6 +144,17 @@ def latency_report(run: Programs, *, rate: Fraction | None = None) -> LatencyRep
         outputs=tuple(_timed(row, program) for row in found.outputs),
         state_bytes=_state_bytes(program),
     )
+
+
+def _remedy(run: Programs, error: StreamError, shape: Shape) -> str:
+    """What to do about a refusal: the axis that does, where one was tried and does."""
+    others = [axis for axis in usual_axes(len(shape)) if axis != run.axis % len(shape)]
+    axis = run.axis_that_streams((shape,), others)
+    if axis is not None:
+        error = error.with_option(
+            f"Along axis {axis} it can be streamed: axis={axis} (--axis {axis})."
+        )
+    return error.in_one_pass().remedy
 
 
 def _longest_lived(
@@ -237,6 +249,7 @@ def _flops_per_sample(graph: Graph, program: Program) -> Fraction:
     )
 
 
+_OTHER_AXIS = "Along axis {axis} it can be streamed: axis={axis} (--axis {axis})."
 _ANNOUNCED: Mapping[Lengths, str] = {
     "announced": "Announce the length, session(length=...).",
     "multiple": "Announce what the length is a multiple of, session(multiple={grid}).",

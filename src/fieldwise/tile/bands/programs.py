@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -204,6 +205,18 @@ class Programs:
             except CaptureError as error:
                 raise CaptureError(f"{error}{runs_on(shapes, self.call.graph)}") from error
         return self._captured[1]
+
+    def axis_that_streams(self, shapes: tuple[Shape, ...], axes: Sequence[int]) -> int | None:
+        """The first of these axes along which inputs of these shapes can be streamed, or None."""
+        try:
+            graph = self.call.graph(shapes)
+        except CaptureError:
+            return None
+        for axis in axes:
+            with suppress(StreamError, UsageError):
+                replace(self.streaming, axis=axis).check(graph)
+                return axis
+        return None
 
     def whole(self, *given: Readable) -> Any:
         """The model at once, as it returns its outputs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from fieldwise.tile.bands.choosing import (
     NO_OTHER_AXIS,
     OTHER_AXIS,
     best_axis,
-    candidate_axes,
+    other_axes,
     too_little,
     widest_band,
 )
@@ -216,32 +215,17 @@ class StreamedModel(Programs):
             return
         except StreamError as error:
             tried = (self.axis,) if self._wanted is None else self._wanted.axes
-            if self._axis_that_streams(tuple(map(_larger, shapes)), tried) is None:
+            if self.axis_that_streams(tuple(map(_larger, shapes)), tried) is None:
                 raise self._told_other_axis(error, shapes, tried) from error.__cause__
 
     def _told_other_axis(
         self, error: StreamError, shapes: tuple[Shape, ...], tried: Sequence[int]
     ) -> StreamError:
         """A refusal that names another axis if the model can be streamed along that."""
-        rank = min(map(len, shapes), default=1)
-        others = [n for n in candidate_axes(shapes) if n not in tried and n + rank not in tried]
-        axis = self._axis_that_streams(shapes, others)
+        axis = self.axis_that_streams(shapes, other_axes(shapes, tried))
         if axis is not None:
-            why = "" if error.remedy == ANOTHER_AXIS else f"{error.remedy}  "
-            return error.with_remedy(why + OTHER_AXIS.format(axis=axis))
+            return error.with_option(OTHER_AXIS.format(axis=axis))
         return error.with_remedy(NO_OTHER_AXIS) if error.remedy == ANOTHER_AXIS else error
-
-    def _axis_that_streams(self, shapes: tuple[Shape, ...], axes: Sequence[int]) -> int | None:
-        """The first of these axes along which inputs of these shapes can be streamed, or None."""
-        try:
-            graph = self.call.graph(shapes)
-        except CaptureError:
-            return None
-        for axis in axes:
-            with suppress(StreamError, UsageError):
-                replace(self.streaming, axis=axis).check(graph)
-                return axis
-        return None
 
     # ---------------------------------------------------------------- one run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from fieldwise.errors import CaptureError, UsageError
 from fieldwise.tile.amounts import check_bytes
 from fieldwise.tile.bands.choosing import BAND, nearest
 from fieldwise.tile.certificate import RunCertificate
-from fieldwise.tile.errors import StreamError, TileError
+from fieldwise.tile.errors import OffGridError, StreamError, TileError
 from fieldwise.tile.files import AxisLayout, FileView, NewFile
 from fieldwise.tile.jobs.fingerprint import (
     Identity,
@@ -163,6 +164,33 @@ def plan_job(request: Request) -> Job:
     UsageError for too little memory and for files that cannot hold the results.
     """
     check_bytes(request.memory)
+    try:
+        return _planned_as_asked(request)
+    except OffGridError:
+        raise
+    except (StreamError, TileError) as error:
+        option = _option(request)
+        raise (error.with_option(option) if option else error) from error.__cause__
+
+
+def _option(asked: Request) -> str:
+    """What does a job that was refused, which is tried; empty: nothing."""
+    ways = {
+        f"Along axis {along} it can be streamed: --axis {along}.": replace(asked, along=along)
+        for along in range(FIRST_SPATIAL, asked.layout.rank)
+        if asked.along not in (None, along)
+    }
+    if asked.engine == "halo":
+        ways["It can be streamed: --engine stream."] = replace(asked, engine="stream", tile=None)
+    for told, way in ways.items():
+        with suppress(StreamError, UsageError):
+            _planned_as_asked(way)
+            return told
+    return ""
+
+
+def _planned_as_asked(request: Request) -> Job:
+    """A job, along the axis that is best where none is asked for (see ``plan_job``)."""
     if request.engine == "halo":
         return _planned(replace(request, along=FIRST_SPATIAL))
     if request.along is not None:
