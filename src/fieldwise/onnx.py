@@ -24,13 +24,13 @@ def load(path: str | Path, values: Mapping[str, object] | None = None) -> OnnxMo
     Raises UsageError for a file that is no ONNX model, for an operator that is not supported (with
     the node that needs it), and where ``onnx`` is not installed.
 
-    >>> import fieldwise, fieldwise.onnx
-    >>> import onnx.parser
+    >>> import tempfile, fieldwise, fieldwise.onnx, onnx.parser
     >>> text = '''<ir_version: 8, opset_import: ["" : 17]>
     ... net (float[1, 1, 32] x) => (float[1, 1, 30] y) <float[1, 1, 3] w = {1, 2, 3}>
     ... { y = Conv (x, w) }'''
-    >>> onnx.save(onnx.parser.parse_model(text), "net.onnx")
-    >>> net = fieldwise.onnx.load("net.onnx")
+    >>> path = f"{tempfile.mkdtemp()}/net.onnx"
+    >>> onnx.save(onnx.parser.parse_model(text), path)
+    >>> net = fieldwise.onnx.load(path)
     >>> fieldwise.receptive_fields(net, (1, 1, 32)).rows[-1].extent
     (3,)
     """

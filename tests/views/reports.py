@@ -34,7 +34,8 @@ def row(name, axes, **more):
 
 
 def report(*rows):
-    return SimpleNamespace(input=Value("input", (1, 3, 64, 64)), axes=(2, 3), rows=rows)
+    source = Value("input", (1, 3, 64, 64))
+    return SimpleNamespace(input=source, axes=(2, 3), rows=rows, not_analysed={})
 
 
 PLAIN = row("conv1", (axis(2, 3, start=-1), axis(3, 3, start=-1)))

@@ -54,6 +54,11 @@ class Model:
     source: nn.Module | Graph
     shapes: tuple[Shape, ...]
 
+    @property
+    def is_onnx(self) -> bool:
+        """Whether it is an ONNX file, which may have channels last."""
+        return Path(self.name).suffix.lower() == ".onnx"
+
     def example(self) -> tuple[Tensor, ...] | None:
         """Tensors for its inputs; None for a layer list, which needs none."""
         if isinstance(self.source, Graph):

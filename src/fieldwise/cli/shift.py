@@ -98,7 +98,8 @@ def shift(
             loaded = building.load(model, shape).runnable()
         example = loaded.example()
         assert example is not None
-        chosen = AxisNames.of_input(_shifted_shape(loaded, example, wrt)).find_all(axes)
+        shifted = _shifted_shape(loaded, example, wrt)
+        chosen = AxisNames.of_input(shifted, spatial=not loaded.is_onnx).find_all(axes)
         how = _Periodic(chosen, "wrap" if wrap_valid else "keep")
         source, repaired = _prepared(loaded.source, example, padding, repair, how)
         with progress(f"proving {model}"):
@@ -240,6 +241,10 @@ class _Report:
         return contradictions((*self.certificates.outputs, *self.layers), self.measurement)
 
 
+_FIRST = 2
+"""The first axis that has a letter: with channels last, others are spatial and none has."""
+
+
 def _write(report: _Report, style: Format) -> None:
     found = report.certificates
     shape = found.graph.shape(found.input)
@@ -266,7 +271,7 @@ def _write(report: _Report, style: Format) -> None:
                 found.outputs,
                 report.layers,
                 model=title,
-                rank=len(shape),
+                rank=len(shape) if min(found.axes, default=_FIRST) >= _FIRST else 0,
                 measurement=report.measurement,
                 repaired=report.repaired,
             )

@@ -17,12 +17,13 @@ from fieldwise.field.closed import Closed, closed_forms
 from fieldwise.field.pull import Reach, pull, push
 from fieldwise.field.report import AxisField, Row
 from fieldwise.field.rows import Roles, Summary, closed_region, make_row, roles, summarise
+from fieldwise.field.sliding import reported_axes
 from fieldwise.field.state import LIMITS
 from fieldwise.field.unit import UnitField
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape, Value
 from fieldwise.graph.names import aliases, matched, resolve
-from fieldwise.graph.spatial import Axes, spatial_axes
+from fieldwise.graph.spatial import Axes
 from fieldwise.reports import Report
 
 
@@ -41,7 +42,8 @@ def receptive_fields(
     wrt:     the value (or module path) whose samples are counted; by default the input
     ignore_global: add to every row the field through the local paths alone
     axes:    the dimensions of that value to report; by default all from 2 on (for
-             (batch, channels, *spatial)), the last one where there are fewer
+             (batch, channels, *spatial)), the last one where there are fewer; of an ONNX file,
+             those along which its first window slides
 
     Raises CaptureError where the model cannot be recorded, UsageError for an unknown name.
 
@@ -52,7 +54,7 @@ def receptive_fields(
     """
     graph = graph_of(model, example)
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
-    chosen = spatial_axes(source, axes)
+    chosen = reported_axes(graph, source, axes)
     with uncollected():
         forms = closed_forms(graph, source.name, chosen)
     return FieldReport(graph, source, chosen, ignore_global, _closed=forms)
@@ -79,7 +81,10 @@ class FieldReport(Report):
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
-        """One row per value that depends on the source, in execution order."""
+        """One row per value that depends on the source, in execution order.
+
+        Of a model from a file, one per value that the file names.
+        """
         with uncollected():
             return tuple(self._rows())
 
@@ -87,9 +92,11 @@ class FieldReport(Report):
         producers: dict[str, Node] = {
             name: node for node in self.graph.nodes for name in node.results
         }
-        spelled = aliases(self.graph)
+        spelled, own = aliases(self.graph), self.graph.spelled
         summaries: dict[int, Summary] = {}
         for name, closed in self._closed.items():
+            if own is not None and name not in own:
+                continue
             if id(closed) not in summaries:
                 summaries[id(closed)] = summarise(
                     closed, self.axes, self.input.shape, with_local=self.ignore_global
@@ -99,6 +106,11 @@ class FieldReport(Report):
                 spelled.get(name, ()),
             )  # fmt: skip
             yield self._measured(row) if row.why in LIMITS else row
+
+    @property
+    def not_analysed(self) -> Mapping[str, str]:
+        """By name, the values that the graph has not, since the data decide them, and why."""
+        return self.graph.lost
 
     @cached_property
     def _by_name(self) -> Mapping[str, Row]:

@@ -19,6 +19,9 @@ class Graph:
     scopes:          module path → per run of that module, the names of the values it returned
     structure:       the model's output with ``Ref(n)`` in the place of output n and everything else
                      as it was: constants, None, numbers; None where nothing but names is known
+    spelled:         of a model from a file that names its values: by name, what else it calls each;
+                     values that it does not name are steps between.  None where values are called
+                     after modules
     lost:            values that the model has and the graph has not, since what they are depends on
                      the data: by name, with the reason
     draws:           whether a run of the model may draw random numbers
@@ -32,6 +35,7 @@ class Graph:
     scopes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     output_names: tuple[str, ...] = ()
     structure: object = field(default=None, compare=False, repr=False)
+    spelled: Mapping[str, tuple[str, ...]] | None = field(default=None, compare=False, repr=False)
     lost: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     draws: bool = field(default=True, compare=False, repr=False)
     writes: bool = field(default=True, compare=False, repr=False)

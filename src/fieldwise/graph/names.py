@@ -26,7 +26,14 @@ def distinct(names: Iterable[str]) -> Iterator[str]:
 
 
 def aliases(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """Per value, what else stands for it: module paths ('relu#2' for a second run), output keys."""
+    """Per value, what else stands for it: module paths ('relu#2' for a second run), output keys.
+
+    Of a model from a file, in which values have names, what else the file calls them.
+    """
+    return _by_module(graph) if graph.spelled is None else dict(graph.spelled)
+
+
+def _by_module(graph: Graph) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = defaultdict(list)
     for path, runs in graph.scopes.items():
         for number, returned in enumerate(runs, 1):
@@ -50,7 +57,8 @@ def resolve(graph: Graph, name: str) -> str:
     """
     if name in graph.values:
         return name
-    by_alias = {alias: value for value, names in aliases(graph).items() for alias in names}
+    spelled = (*_by_module(graph).items(), *aliases(graph).items())
+    by_alias = {alias: value for value, names in spelled for alias in names}
     if name in by_alias:
         return by_alias[name]
     if name in graph.scopes:
@@ -96,8 +104,11 @@ def matched(graph: Graph, globs: str | Sequence[str]) -> dict[str, str]:
 
 def names(graph: Graph) -> dict[str, tuple[str, ...]]:
     """Per value, all that stands for it, its own name first."""
-    spelled = aliases(graph)
-    return {value: (value, *spelled.get(value, ())) for value in graph.values}
+    spelled, modules = aliases(graph), _by_module(graph)
+    return {
+        value: (value, *dict.fromkeys((*spelled.get(value, ()), *modules.get(value, ()))))
+        for value in graph.values
+    }
 
 
 def _matches(name: str, glob: str) -> bool:

@@ -21,7 +21,14 @@ def data(
 ) -> dict[str, object]:
     """These rows of a report; ``units`` adds what units see, by the names of their rows."""
     layers = [layer(row) | _unit(row, units) for row in rows]
-    return document(model=model, input={"shape": list(report.input.shape)}, layers=layers)
+    lost = [{"name": name, "why": why} for name, why in report.not_analysed.items()]
+    shape = list(report.input.shape)
+    return document(
+        model=model,
+        input={"shape": shape},
+        layers=layers,
+        **({"not_analysed": lost} if lost else {}),
+    )
 
 
 def layer(row: Row) -> dict[str, object]:

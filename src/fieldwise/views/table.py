@@ -8,7 +8,7 @@ footnote.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +18,7 @@ from rich.text import Text
 
 from fieldwise.axes import IndexSet
 from fieldwise.field.report import AxisField, Piece, Row
+from fieldwise.graph.spatial import usual_axes
 from fieldwise.written import counted
 
 if TYPE_CHECKING:
@@ -50,7 +51,42 @@ def render(
             table.add_row(Text(f"  and {more} of units"))
     shape = "x".join(map(str, report.input.shape))
     footnotes = [Text(f"[{number}] {why}") for number, why in enumerate(reasons, 1)]
-    return Group(Text(f"{model}, {report.input.name} {shape}", "bold"), table, *footnotes)
+    footnotes += map(Text, not_analysed(report.not_analysed))
+    along = "" if report.axes == usual_axes(len(report.input.shape)) else _along(report.axes)
+    return Group(Text(f"{model}, {report.input.name} {shape}{along}", "bold"), table, *footnotes)
+
+
+def _along(axes: Sequence[int]) -> str:
+    """Which axes are reported, where that is not what everyone expects."""
+    *first, last = map(str, axes)
+    return f" along axes {', '.join(first)} and {last}" if first else f" along axis {last}"
+
+
+def shortened(name: str) -> str:
+    """A name as a table shows it: converters write some that no terminal holds.
+
+    >>> shortened("model/conv"), len(shortened("model/conv;" * 40))
+    ('model/conv', 64)
+    """
+    return name if len(name) <= _LONGEST else f"{name[:31]}…{name[-32:]}"
+
+
+_LONGEST = 64
+
+
+def not_analysed(lost: Mapping[str, str]) -> Iterator[str]:
+    """A line per reason why values of a model stand in no row.
+
+    >>> why = "its size depends on the data"
+    >>> print(*not_analysed({"boxes": why, "kept": why}))
+    not analysed: its size depends on the data: boxes, kept
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, why in lost.items():
+        by_reason.setdefault(why, []).append(shortened(name))
+    for why, names in by_reason.items():
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        yield f"not analysed: {why}: {', '.join(names[:_SHOWN])}{more}"
 
 
 _SHOWN = 12
@@ -95,7 +131,7 @@ def spelled(units: Sequence[IndexSet]) -> str:
 
 def _columns(units: Mapping[str, UnitField] | None, reasons: Sequence[str]) -> list[Column]:
     columns: list[Column] = [
-        ("layer", "left", lambda row: row.name),
+        ("layer", "left", lambda row: shortened(row.name)),
         ("op", "left", lambda row: row.op),
         ("shape", "right", lambda row: "x".join(map(str, row.shape))),
         ("extent", "right", lambda row: ("" if row.exact else "≤") + _extent(row.axes)),
@@ -191,7 +227,7 @@ def _samples(row: Row, units: Mapping[str, UnitField]) -> str:
 
 def _notes(row: Row, reasons: Sequence[str]) -> str:
     makers = dict.fromkeys(axis.full_by for axis in row.axes if axis.full_by)
-    notes = [f"full by {maker}" for maker in makers]
+    notes = [f"full by {shortened(maker)}" for maker in makers]
     if row.misaligned is not None:
         notes.append(f"misaligned at {row.misaligned}")
     if row.pieces:
@@ -204,5 +240,5 @@ def _notes(row: Row, reasons: Sequence[str]) -> str:
         notes.append(f"inexact [{reasons.index(row.why or 'unknown') + 1}]")
     aliases = [alias for alias in row.aliases if alias != row.name]
     if aliases:
-        notes.append(f"= {', '.join(aliases)}")
+        notes.append(f"= {', '.join(map(shortened, aliases))}")
     return "; ".join(notes)

@@ -155,3 +155,64 @@ def test_data_beside_the_file_is_mapped(tmp_path):
     onnx.save(model, path, save_as_external_data=True, location="net.data", size_threshold=0)
     x = torch.randn(1, 1, 32)
     assert torch.equal(fieldwise.onnx.load(path)(x), loaded(tmp_path, TWO)(x))
+
+
+LAST = """
+net (float[1, 9, 12, 3] x) => (float[1, 4, 5, 2] y) <float[2, 3, 3, 3] w, float[1] nought = {0}>
+{
+    z = Add (x, nought)
+    t = Transpose <perm = [0, 3, 1, 2]> (z)
+    c = Conv <strides = [2, 2]> (t, w)
+    y = Transpose <perm = [0, 2, 3, 1]> (c)
+}
+"""
+
+
+def with_channels_last(folder: Path) -> torch.nn.Module:
+    model = onnx.parser.parse_model(HEADER + LAST.replace("float[2, 3, 3, 3] w, ", ""))
+    weight = onnx.numpy_helper.from_array(torch.randn(2, 3, 3, 3).numpy(), "w")
+    model.graph.initializer.append(weight)
+    onnx.save(model, folder / "net.onnx")
+    return fieldwise.onnx.load(folder / "net.onnx")
+
+
+def test_with_channels_last_the_axes_are_those_along_which_the_first_window_slides(tmp_path):
+    net = with_channels_last(tmp_path)
+    report = fieldwise.receptive_fields(net, (1, 9, 12, 3))
+    assert report.axes == (1, 2)
+    assert report["y"].row.extent == (3, 3)
+    assert fieldwise.certify(net, (1, 9, 12, 3)).axes == (1, 2)
+    assert fieldwise.receptive_fields(net, (1, 9, 12, 3), axes=(2, 3)).axes == (2, 3)
+
+
+def test_what_does_not_fit_says_what_the_file_takes(tmp_path):
+    with pytest.raises(UsageError, match="its input 'x' is 1x9x12x3, and it was given"):
+        fieldwise.receptive_fields(with_channels_last(tmp_path), (1, 3, 9, 12))
+
+
+TWICE = """
+net (float[1, 1, 8] x) => (float[1, 1, 8] y, float[1, 1, 8] z)
+{
+    a = Relu (x)
+    y = Identity (a)
+    [loop] z = Softmax (a)
+}
+"""
+
+
+def test_a_value_that_is_another_under_another_name_has_a_row_of_its_own(tmp_path):
+    report = fieldwise.receptive_fields(loaded(tmp_path, TWICE), (1, 1, 8))
+    assert [row.name for row in report.rows] == ["x", "a", "y", "z"]
+    assert report["loop"].row.name == "loop"
+    assert report["loop"].row.names == ("loop", "z")
+
+
+def test_steps_within_a_node_have_no_row(tmp_path):
+    old = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 11]> '
+        "net (float[2, 3, 8] x) => (float[2, 3, 8] y) { y = Softmax <axis = 2> (x) }"
+    )
+    onnx.save(old, tmp_path / "net.onnx")
+    report = fieldwise.receptive_fields(fieldwise.onnx.load(tmp_path / "net.onnx"), (2, 3, 8))
+    assert [row.name for row in report.rows] == ["x", "y"]
+    assert len(report.graph.nodes) == 3

@@ -13,6 +13,9 @@ from fieldwise.capture.onnx.graph import OnnxGraph, OnnxInput
 from fieldwise.errors import UsageError, did_you_mean
 from fieldwise.written import shown
 
+_MOST_CHANNELS = 4
+"""Of an image; a last axis of so few is taken for them."""
+
 GivenShapes = Mapping[str, Shape] | Sequence[Shape]
 
 
@@ -53,7 +56,7 @@ def _shape(one: OnnxInput, given: Shape | None, file: str) -> Shape:
     if one.dims is not None and len(given) != len(one.dims):
         raise UsageError(
             f"The input '{one.name}' of {file!r} has {len(one.dims)} dimensions "
-            f"({_written(one)}), and {'x'.join(map(str, given))} has {len(given)}."
+            f"({one}), and {'x'.join(map(str, given))} has {len(given)}."
         )
     return tuple(given)
 
@@ -65,18 +68,15 @@ def _open(one: OnnxInput, dims: Sequence[int | str | None], file: str) -> UsageE
         what = f"its size {names[0]} is open; give it"
     else:
         what = f"its sizes {', '.join(names)} are open; give them"
-    usual = [1, 3, 224, 224, 224]
+    last = isinstance(dims[-1], int) and dims[-1] <= _MOST_CHANNELS
+    usual = [1, 224 if last else 3, 224, 224, 224]
     example = "x".join(
         str(dim if isinstance(dim, int) else usual[min(place, 4)]) for place, dim in enumerate(dims)
     )
     return UsageError(
-        f"The input '{one.name}' of {file!r} is {_written(one)}: {what}, for example "
+        f"The input '{one.name}' of {file!r} is {one}: {what}, for example "
         f"--input {one.name}={example}."
     )
-
-
-def _written(one: OnnxInput) -> str:
-    return "x".join("?" if dim is None else str(dim) for dim in one.dims or ())
 
 
 def _unknown_input(name: str, names: Sequence[str], file: str) -> UsageError:
@@ -123,6 +123,4 @@ def _value(one: OnnxInput, value: object) -> Tensor:
         return found.reshape(known)
     if found.dim() < 2:
         return found.reshape([1] * (len(one.dims) - 1) + [-1])
-    raise UsageError(
-        f"The input '{one.name}' is {_written(one)}, and the value given has another shape."
-    )
+    raise UsageError(f"The input '{one.name}' is {one}, and the value given has another shape.")

@@ -20,6 +20,23 @@ class OnnxInput:
     dtype: torch.dtype
     dims: tuple[OnnxSize, ...] | None
 
+    def __str__(self) -> str:
+        """Its shape, with the names of open sizes.
+
+        >>> print(OnnxInput("x", torch.float32, ("batch", 3, None)))
+        batchx3x?
+        """
+        return "x".join("?" if dim is None else str(dim) for dim in self.dims or ())
+
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether the sizes that the file fixes are these."""
+        if self.dims is None:
+            return True
+        fixed = zip(self.dims, shape, strict=False)
+        return len(self.dims) == len(shape) and all(
+            dim == size for dim, size in fixed if isinstance(dim, int)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class OnnxNode:

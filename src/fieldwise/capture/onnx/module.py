@@ -141,10 +141,24 @@ class OnnxModule(OnnxGraphModule):
         """The outputs: one tensor, or a tuple in the order of the file."""
         values = self._given(args, kwargs)
         recorded = not all(is_known(one) for one in values.values())
-        values = self.run(values, self._working(values), keep=recorded)
+        try:
+            values = self.run(dict(values), self._working(values), keep=recorded)
+        except UsageError as error:
+            raise self._explained(error, values) from error
         if recorded:
             self._noted = values
         return self._outputs(values)
+
+    def _explained(self, error: UsageError, values: Mapping[str, object]) -> UsageError:
+        """The error of a node, with what was given where that is not what the file says."""
+        for one in self.graph.inputs:
+            given = values[one.name]
+            if isinstance(given, Tensor) and not one.takes(given.shape):
+                return UsageError(
+                    f"{str(error).rstrip('.')}; the file says that its input '{one.name}' is "
+                    f"{one}, and it was given {'x'.join(map(str, given.shape))}."
+                )
+        return error
 
     def _outputs(self, values: Mapping[str, object]) -> object:
         found = [values[name] for name in self.graph.outputs]
@@ -189,7 +203,9 @@ class OnnxModule(OnnxGraphModule):
 
     def noted_values(self) -> dict[str, Tensor]:
         """After a recorded run: the tensors by the names of their values in the file."""
-        return {n: one for n, one in (self._noted or {}).items() if isinstance(one, Tensor)}
+        noted = self._noted or {}
+        order = dict.fromkeys((*self.graph.outputs, *noted))
+        return {name: noted[name] for name in order if isinstance(noted.get(name), Tensor)}  # type: ignore[misc]
 
     def lost_values(self) -> dict[str, str]:
         """After a recorded run: the values behind what cannot be told without data, and why."""

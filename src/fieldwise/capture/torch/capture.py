@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol, runtime_checkable
 
@@ -77,15 +77,20 @@ def _captured(model: nn.Module, example: object) -> Graph:
         if recorder.refusal is not None:
             raise recorder.refusal
         outputs, structure = _outputs(recorder, output)
-        given, lost = _own_names(recorder, model)
+        own = _own_names(recorder, model)
     if not outputs:
         raise CaptureError(_nothing_found(output))
     try:
         with without_autocast():
-            graph = _finished(recorder.trace, example, outputs, given)
+            graph = _finished(recorder.trace, example, outputs, own.first)
         trace = recorder.trace
         return replace(
-            graph, structure=structure, draws=trace.draws, writes=trace.writes, lost=lost
+            graph,
+            structure=structure,
+            draws=trace.draws,
+            writes=trace.writes,
+            spelled=own.others(),
+            lost=own.lost,
         )
     except Exception as error:
         raise our_fault(error, "after the model ran") from error
@@ -144,22 +149,40 @@ class NamesItsValues(Protocol):
     """A model that was read from a file, in which its values have names."""
 
     def noted_values(self) -> Mapping[str, Tensor]:
-        """The tensors of the run that is being recorded, by name."""
+        """The tensors of the run that is being recorded, by name; the names to prefer first."""
 
     def lost_values(self) -> Mapping[str, str]:
         """The values that this run could not tell, and why."""
 
 
-def _own_names(recorder: Recorder, model: nn.Module) -> tuple[dict[int, str], Mapping[str, str]]:
-    """What the model itself calls the values, and those of its values that are not recorded."""
+@dataclass(frozen=True, slots=True)
+class OwnNames:
+    """What a model itself calls its values, by their numbers, and those that are not recorded."""
+
+    by_value: Mapping[int, tuple[str, ...]] | None
+    lost: Mapping[str, str]
+
+    @property
+    def first(self) -> dict[int, str]:
+        """The name of each."""
+        return {value: names[0] for value, names in (self.by_value or {}).items()}
+
+    def others(self) -> Mapping[str, tuple[str, ...]] | None:
+        """By its name, what else a value is called; None where values are named after modules."""
+        if self.by_value is None:
+            return None
+        return {first: tuple(rest) for first, *rest in self.by_value.values()}
+
+
+def _own_names(recorder: Recorder, model: nn.Module) -> OwnNames:
     if not isinstance(model, NamesItsValues):
-        return {}, {}
-    found: dict[int, str] = {}
+        return OwnNames(None, {})
+    found: dict[int, tuple[str, ...]] = {}
     for name, tensor in model.noted_values().items():
         value = recorder.memory.value_of(tensor)
         if value is not None:
-            found.setdefault(value, name)
-    return found, model.lost_values()
+            found[value] = (*found.get(value, ()), name)
+    return OwnNames(found, model.lost_values())
 
 
 def _nothing_found(output: object) -> str:

@@ -16,11 +16,12 @@ from math import lcm
 from fieldwise.axes import Border
 from fieldwise.collecting import uncollected
 from fieldwise.errors import UsageError
+from fieldwise.field.sliding import reported_axes
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Value
 from fieldwise.graph.names import aliases, names, resolve
-from fieldwise.graph.spatial import Axes, spatial_axes
+from fieldwise.graph.spatial import Axes
 from fieldwise.shift.certificate import Certificate, Certificates
 from fieldwise.shift.proof.frame import Advanced, Frame
 from fieldwise.shift.proof.generic_graph import generic_graph
@@ -58,7 +59,7 @@ def certify(
     """
     graph = generic_graph(model, example)
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
-    chosen = spatial_axes(source, axes)
+    chosen = reported_axes(graph, source, axes)
     for axis in chosen:
         if not source.shape[axis]:
             raise UsageError(f"Axis {axis} of '{source.name}' is empty; nothing can be shifted.")

@@ -199,6 +199,9 @@ def _shrink(node: NodeCall, x: Tensor) -> Tensor:
 
 @translates("PRelu", learned=(1,))
 def _prelu(node: NodeCall, x: Tensor, slope: Tensor) -> Tensor:
+    wide = (1,) * (x.dim() - slope.dim()) + tuple(slope.shape)
+    if x.dim() > 1 and slope.numel() in (1, wide[1]) and wide[1] in (1, x.shape[1]):
+        return F.prelu(x, slope.flatten())
     return torch.where(x < 0, x * slope, x)
 
 
