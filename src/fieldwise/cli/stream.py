@@ -57,12 +57,21 @@ class EmitOptions:
             metavar="N", min=0, max=MAX_SIZE, help="Samples after the last step of --emit."
         ),
     ] = 0
+    longest: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=MAX_SIZE,
+            help="Samples of the longest stream of --emit, where positions are told by a table.",
+        ),
+    ] = None
 
     def check(self) -> None:
         """Raise UsageError for what belongs to --emit, and for a file of another kind."""
         if self.emit is None:
-            if self.chunk is not None or self.rest:
-                raise UsageError("--chunk and --rest belong to --emit OUT.onnx.")
+            if self.chunk is not None or self.rest or self.longest is not None:
+                raise UsageError("--chunk, --rest and --longest belong to --emit OUT.onnx.")
             return
         if self.emit.suffix not in (".onnx", ".pt2"):
             raise UsageError(
@@ -135,7 +144,7 @@ def _emit(loaded: Model, axis: int, emission: EmitOptions, style: Format) -> Non
     try:
         with progress(f"emitting {loaded.name}"):
             run = streamed(loaded.module, loaded.example(), axis=axis)
-            emitted = run.emit(chunk=emission.chunk, rest=emission.rest)
+            emitted = run.emit(chunk=emission.chunk, rest=emission.rest, longest=emission.longest)
             certificate = emitted.verify()
     except (StreamError, MismatchError) as error:
         typer.echo(str(error), err=True)

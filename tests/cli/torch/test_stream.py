@@ -140,8 +140,9 @@ def test_a_model_that_is_refused_is_not_emitted(tmp_path):
             ("--emit", "net.pth"),
             "--emit 'net.pth' has no suffix of a file that a stream",
         ),
-        (("--chunk", "8"), "--chunk and --rest belong to --emit OUT.onnx"),
-        (("--rest", "8"), "--chunk and --rest belong to --emit OUT.onnx"),
+        (("--chunk", "8"), "--chunk, --rest and --longest belong to --emit OUT.onnx"),
+        (("--longest", "8"), "--chunk, --rest and --longest belong to --emit OUT.onnx"),
+        (("--rest", "8"), "--chunk, --rest and --longest belong to --emit OUT.onnx"),
     ],
     ids=" ".join,
 )

@@ -14,33 +14,62 @@ from math import gcd
 import torch
 from torch import Tensor
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import Reason, UsageError
 from fieldwise.tile.arrays import Interval
+from fieldwise.tile.bands.counted import COUNTER, CountedTables
 from fieldwise.tile.bands.emitted import EmittedFrom, EmittedOutput, EmittedState, EmittedStream
 from fieldwise.tile.bands.endless import agree
 from fieldwise.tile.bands.growing import Growing
+from fieldwise.tile.bands.kernels.constants import laws_among
 from fieldwise.tile.bands.latency import period, rates
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
 from fieldwise.tile.bands.recorded import recorded
 from fieldwise.tile.bands.steady import Steady, check_on_grid, grid_of, steady_state
 from fieldwise.tile.bands.stepping import StateLayout, Stepping
-from fieldwise.tile.errors import StreamError
+from fieldwise.tile.errors import StreamError, reason
 
 
-def emit_stream(run: Programs, *, chunk: int | None = None, rest: int = 0) -> EmittedStream:
+def emit_stream(
+    run: Programs, *, chunk: int | None = None, rest: int = 0, longest: int | None = None
+) -> EmittedStream:
     """The stream of a model as three modules (see ``StreamedModel.emit``)."""
     if rest < 0:
         raise UsageError(f"The rest of a stream is 0 samples or more, got {rest}.")
     stride = period(run.program((tuple(run.single_input().shape),)).wiring)
-    program = _endless(run, gcd(chunk or stride, rest))
+    growing, program = _endless(run, gcd(chunk or stride, rest))
     grid = grid_of(program)
     chunk = -(-run.band // grid) * grid if chunk is None else chunk
     check_on_grid(chunk, grid)
-    return _Maker(run, program, steady_state(program, chunk), rest).emitted()
+    steady = steady_state(program, chunk)
+    if program.lasts:
+        return _Maker(run, program, steady, rest, None).emitted()
+    if longest is None:
+        raise StreamError("The stream has no steady state", _endless_tables(program), _LONGEST)
+    if longest < steady.first + rest:
+        raise UsageError(
+            f"This stream has {steady.first + rest} samples at least, and the longest {longest}."
+        )
+    longer = growing.program(max(longest, program.captured))
+    agree(program, longer)
+    return _Maker(run, longer, steady_state(longer, chunk), rest, longest).emitted()
 
 
-def _endless(run: Programs, multiple: int) -> Program:
+def _endless_tables(program: Program) -> list[Reason]:
+    why = "a table of positions in it is as long as the stream"
+    return [
+        reason(op.node, why)
+        for op in program.ops
+        if not all(law.lasts for law in laws_among(op.nodes, program.laws))
+    ]
+
+
+_LONGEST = (
+    "Say how many samples the longest stream has, emit(longest=...), or stream it with a session."
+)
+
+
+def _endless(run: Programs, multiple: int) -> tuple[Growing, Program]:
     """The program without an end, of lengths that are multiples of what all lengths here are.
 
     It is captured at a length at which windows of attention are seen to be windows, and tables to
@@ -52,14 +81,14 @@ def _endless(run: Programs, multiple: int) -> Program:
         if multiple == 1:
             raise
         growing, program = Growing.opened(run, multiple)
-    for _ in range(_MOST_GROWTHS):
-        if program.lasts:
+    for growths in range(_MOST_GROWTHS):
+        if program.lasts or (program.forgets and growths >= _TABLE_GROWTHS):
             break
         program = growing.grown(program, program.captured + 1)
-    return program
+    return growing, program
 
 
-_MOST_GROWTHS = 4
+_TABLE_GROWTHS, _MOST_GROWTHS = 2, 4
 """A window that is longer than so many doublings of the example is taken for all of the past."""
 
 
@@ -71,17 +100,23 @@ class _Maker:
     program: Program
     steady: Steady
     rest: int
+    longest: int | None
 
     def emitted(self) -> EmittedStream:
         first, chunk, rest = self.steady.first, self.steady.chunk, self.rest
-        start = self._stepping(self.program, (0, first), None)
+        tables = CountedTables.of(self.program, chunk)
+        start = self._stepping(self.program, (0, first), None, tables)
         begun, state = start(*self._samples(first))
         layout = StateLayout.of(state)
-        states = layout.flat(state)
-        step = self._stepping(self.program, (first, first + chunk), layout)
-        finish = self._stepping(self._ended(first + rest), (first, first + rest), layout)
+        names = layout.names(self.program) + [COUNTER] * bool(tables.tables)
+        states = list(start.flat(*self._samples(first))[len(begun) :])
+        step = self._stepping(self.program, (first, first + chunk), layout, tables)
+        ended = self._ended(first + rest)
+        last_tables = tables.standing_in(self.program, ended)
+        finish = self._stepping(ended, (first, first + rest), layout, last_tables)
         going, last = [*self._samples(chunk), *states], [*self._samples(rest), *states]
         rows = [begun, step(*going)[0], finish(*last)[0]]
+        tables.check_asked(self.program)
         return EmittedStream(
             start=recorded(start.flat, self._samples(first), self._names),
             step=recorded(step.flat, going, self._names),
@@ -94,15 +129,20 @@ class _Maker:
             outputs=tuple(self._outputs(rows)),
             states=tuple(
                 EmittedState(name, tuple(one.shape), one.dtype)
-                for name, one in zip(layout.names(self.program), states, strict=True)
+                for name, one in zip(names, states, strict=True)
             ),
+            longest=self.longest,
             source=EmittedFrom(self.run, self.program, self._doubled),
         )
 
     def _stepping(
-        self, program: Program, samples: Interval, layout: StateLayout | None
+        self,
+        program: Program,
+        samples: Interval,
+        layout: StateLayout | None,
+        tables: CountedTables,
     ) -> Stepping:
-        return Stepping(program, self.run.device, samples, layout)
+        return Stepping(program, self.run.device, samples, layout, tables)
 
     def _outputs(self, rows: Sequence[Sequence[Tensor]]) -> Iterator[EmittedOutput]:
         """What is known of each output, from the rows that each part gives."""
@@ -131,7 +171,8 @@ class _Maker:
 
     def _doubled(self) -> EmittedStream:
         run = Programs(self.run.streaming.doubled())
-        return emit_stream(run, chunk=self.steady.chunk, rest=self.rest)
+        chunk, rest = self.steady.chunk, self.rest
+        return emit_stream(run, chunk=chunk, rest=rest, longest=self.longest)
 
     def _ended(self, length: int) -> Program:
         """The program of a stream that ends there; it does what the endless one does before."""

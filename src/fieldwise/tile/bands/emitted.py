@@ -72,6 +72,7 @@ class EmittedStream:
     finish: the last ``rest`` samples (no such input where that is 0) and the states → outputs
     dim, shape, dtype: the streamed dimension of the input, its shape in a step, and its type
     outputs, states: in the order in which the parts give and take them
+    longest: how many samples a stream has at most, where tables of positions bound it
     """
 
     start: nn.Module
@@ -84,6 +85,7 @@ class EmittedStream:
     rest: int
     outputs: tuple[EmittedOutput, ...]
     states: tuple[EmittedState, ...]
+    longest: int | None
     source: EmittedFrom = field(repr=False, compare=False)
 
     @property
@@ -102,6 +104,7 @@ class EmittedStream:
             "first": self.first,
             "chunk": self.chunk,
             "rest": self.rest,
+            "longest": self.longest,
             "outputs": [
                 {
                     "name": one.name,
@@ -159,6 +162,8 @@ class EmittedStream:
         """
         run = self.source.run
         length = self.first + steps * self.chunk + self.rest
+        while self.longest is not None and length > self.longest:
+            length -= self.chunk
         example = run.single_input()
         given = _repeated(example, self.dim, length)
 
@@ -208,6 +213,11 @@ class EmittedStream:
     def _cut(self, x: Tensor) -> Iterator[tuple[StreamPart, list[Tensor]]]:
         """The parts that a signal goes through, each with its samples, if it takes any."""
         length = x.shape[self.dim]
+        if self.longest is not None and length > self.longest:
+            raise UsageError(
+                f"A signal of this stream has {self.longest} samples at most, this one has "
+                f"{length}; emit it with another longest."
+            )
         steps, over = divmod(length - self.first - self.rest, self.chunk)
         if steps < 0 or over:
             least = self.first + self.rest

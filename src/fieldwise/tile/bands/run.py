@@ -12,6 +12,7 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.capture.torch.autocast import as_recorded
 from fieldwise.tile.bands.buffers import Buffer
+from fieldwise.tile.bands.kernels.constants import ConstantRows, cut
 from fieldwise.tile.bands.kernels.registry import Carried
 from fieldwise.tile.bands.program import Op, Program
 from fieldwise.tile.bands.schedule import Schedule, Task
@@ -68,14 +69,20 @@ class Engine:
     """One run of a program: the buffers, the schedule and the states that ops carry along.
 
     state: of a run of the same program, or of one that differs in its total length, to go on from
+    constants: reads positions of constants
     nbytes, peak: memory of the rows that are kept now, and the most so far
     steps: how many steps are done
     """
 
     def __init__(
-        self, program: Program, device: torch.device, state: BandState | None = None
+        self,
+        program: Program,
+        device: torch.device,
+        state: BandState | None = None,
+        *,
+        constants: ConstantRows = cut,
     ) -> None:
-        self.program, self.device = program, device
+        self.program, self.device, self._constants = program, device, constants
         self.schedule = Schedule(program.wiring)
         self._row_bytes = [value.row_bytes for value in program.values]
         self.peak = 0
@@ -158,7 +165,7 @@ class Engine:
             check_complete(number, rows.shape, planned.band(task.hi - task.lo))
             return [_channels_last(rows)]
         op = self.program.ops[task.op]
-        operands = _OperandRows(op, self.buffers, self.states[task.op])
+        operands = _OperandRows(op, self.buffers, self.states[task.op], self._constants)
         try:
             found = op.run(operands, task.lo, task.hi)
             made = list(found) if len(found) == 1 else [found[place] for place, _ in op.results]
@@ -200,10 +207,12 @@ def _channels_last(rows: Tensor) -> Tensor:
 class _OperandRows:
     """The rows of one op's operands (see kernels.registry.Rows)."""
 
-    __slots__ = ("_buffers", "_op", "state")
+    __slots__ = ("_buffers", "_op", "constant", "state")
 
-    def __init__(self, op: Op, buffers: Sequence[Buffer], state: Carried) -> None:
-        self._op, self._buffers, self.state = op, buffers, state
+    def __init__(
+        self, op: Op, buffers: Sequence[Buffer], state: Carried, constant: ConstantRows
+    ) -> None:
+        self._op, self._buffers, self.state, self.constant = op, buffers, state, constant
 
     def inside(self, operand: int, start: int, stop: int) -> Tensor:
         """Rows that exist."""

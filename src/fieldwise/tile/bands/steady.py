@@ -16,7 +16,7 @@ from fieldwise.tile.bands.kernels.registry import ENDLESS
 from fieldwise.tile.bands.latency import period, rates
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.schedule import Schedule
-from fieldwise.tile.errors import StreamError, reason
+from fieldwise.tile.errors import StreamError
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def steady_state(program: Program, chunk: int) -> Steady:
 
     program: without a right end; chunk: on its grid
 
-    Raises StreamError where what is kept grows for ever, and where tables do.
+    Raises StreamError where what is kept grows for ever.
     """
     wiring = program.wiring
     begun = _first_alike(program)
@@ -90,19 +90,13 @@ def steady_state(program: Program, chunk: int) -> Steady:
 
 
 def _first_alike(program: Program) -> dict[int, int]:
-    """Per value, the first row that is made as all later ones are, as far as constants say it.
-
-    Raises StreamError where they never are.
-    """
-    found, refused = dict[int, int](), []
-    for op in program.ops:
-        laws = laws_among(op.nodes, program.laws)
-        if not all(law.lasts for law in laws):
-            refused.append(reason(op.node, "a table of positions in it is as long as the stream"))
-        found[op.results[0][1]] = max((law.start + law.tail for law in laws), default=0)
-    if refused:
-        raise StreamError("The stream has no steady state", refused, _SESSION)
-    return found
+    """Per value, the first row that is made as all later ones are, as far as constants say it."""
+    return {
+        op.results[0][1]: max(
+            (law.start + law.tail for law in laws_among(op.nodes, program.laws)), default=0
+        )
+        for op in program.ops
+    }
 
 
 def _growing(program: Program, kept: Sequence[int]) -> StreamError:

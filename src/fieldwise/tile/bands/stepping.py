@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.tile.arrays import Interval
+from fieldwise.tile.bands.counted import CountedTables
 from fieldwise.tile.bands.drive import reading
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Carried
 from fieldwise.tile.bands.program import Program
@@ -74,26 +75,43 @@ class Stepping:
 
     samples: of the input, those that are new in it: [start, stop)
     layout:  of the states that it is given; None at the beginning of a stream
+    tables:  those that are read by a counter of steps, which is then the last of the states
     """
 
     program: Program
     device: torch.device
     samples: Interval
     layout: StateLayout | None
+    tables: CountedTables
 
     def __call__(self, *given: Tensor) -> tuple[list[Tensor], BandState]:
         """New rows of every output, and the state after it."""
         start, stop = self.samples
         chunk, states = (given[:1], given[1:]) if stop > start else ((), given)
-        engine = Engine(
-            self.program, self.device, None if self.layout is None else self.layout.nested(states)
-        )
+        engine = self._engine(states)
         found: dict[int, list[Tensor]] = {value: [] for value in self.program.wiring.outputs}
         source = reading(self.program, self.device, chunk, [start])
         for value, _, rows in engine.step([stop], [ENDLESS] * len(found), source):
             found[value].append(rows)
         outputs = [self._joined(value, found[value]) for value in self.program.outputs]
         return outputs, engine.state()
+
+    def _engine(self, states: Sequence[Tensor]) -> Engine:
+        if self.layout is None:
+            return Engine(self.program, self.device)
+        if not self.tables.tables:
+            return Engine(self.program, self.device, self.layout.nested(states))
+        *states, counter = states
+        read = self.tables.reading(counter)
+        return Engine(self.program, self.device, self.layout.nested(states), constants=read)
+
+    def _counted(self, given: Sequence[Tensor]) -> list[Tensor]:
+        """The counter behind this step, if there is one."""
+        if not self.tables.tables:
+            return []
+        if self.layout is None:
+            return [torch.zeros(1, dtype=torch.int64, device=self.device)]
+        return [given[-1] + 1]
 
     def _joined(self, value: int, pieces: Sequence[Tensor]) -> Tensor:
         kind = self.program.values[value]
@@ -104,7 +122,7 @@ class Stepping:
     def flat(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Outputs, then the states after it."""
         outputs, state = self(*given)
-        return (*outputs, *StateLayout.of(state).flat(state))
+        return (*outputs, *StateLayout.of(state).flat(state), *self._counted(given))
 
     def last(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Outputs alone."""

@@ -173,11 +173,14 @@ class StreamedModel(Programs):
         self._choose(tuple(self.call.shapes))
         return Session(self, length=length, multiple=multiple)
 
-    def emit(self, *, chunk: int | None = None, rest: int = 0) -> EmittedStream:
+    def emit(
+        self, *, chunk: int | None = None, rest: int = 0, longest: int | None = None
+    ) -> EmittedStream:
         """The stream as three plain modules of torch ops, to be run and exported without fieldwise.
 
         chunk: input samples per step, a multiple of the total stride; by default about a band
         rest:  samples after the last step, by default none
+        longest: samples of the longest stream, where a table of positions is as long as that
 
         The modules have constant shapes: ``start`` takes the first samples, ``step`` a chunk and
         the states, ``finish`` the rest and the states.  Other dimensions are the example's.  Their
@@ -189,7 +192,7 @@ class StreamedModel(Programs):
         from fieldwise.tile.bands.emit import emit_stream
 
         self._choose(tuple(self.call.shapes))
-        return emit_stream(self, chunk=chunk, rest=rest)
+        return emit_stream(self, chunk=chunk, rest=rest, longest=longest)
 
     # ---------------------------------------------------------------- what is chosen
 

@@ -6,7 +6,7 @@ found by comparing captures at several lengths (``bands.positions``), says what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +42,8 @@ class RowLaw:
         return bool(self.steps)
 
 
+ConstantRows = Callable[[Tensor, RowLaw | None, Mapping[int, Interval]], Tensor]
+"""Gives positions of a constant, as ``cut`` does."""
 Laws = Mapping[int, RowLaw]
 """By identity of the constant."""
 
@@ -93,13 +95,13 @@ class RowTable:
             raise Blocked(POSITIONAL)
         return cls(tensor, axis, law)
 
-    def rows(self, lo: int, hi: int) -> Tensor:
-        """Rows [lo, hi)."""
+    def rows(self, by: ConstantRows, lo: int, hi: int) -> Tensor:
+        """Rows [lo, hi).  by: reads those that differ"""
         if self.tensor.shape[self.axis.dim] == 1:
             return self.tensor.expand(self.axis.sized((-1,) * self.tensor.dim(), hi - lo))
-        if self.law is None:
+        if self.axis.lead > 1:
             return self.axis.cut(self.tensor, lo, hi)
-        return cut(self.tensor, self.law, {self.axis.dim: (lo, hi)})
+        return by(self.tensor, self.law, {self.axis.dim: (lo, hi)})
 
 
 def cut(constant: Tensor, law: RowLaw | None, ends: Mapping[int, Interval]) -> Tensor:

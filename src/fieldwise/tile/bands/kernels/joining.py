@@ -30,7 +30,7 @@ class _Part:
     def rows(self, rows: Rows, dim: int, lo: int, hi: int) -> Tensor:
         """Its own rows [lo, hi)."""
         if isinstance(self.source, RowTable):
-            return self.source.rows(lo, hi)
+            return self.source.rows(rows.constant, lo, hi)
         if isinstance(self.source, Tensor):
             return self.source.narrow(dim, lo, hi - lo)
         return rows.inside(self.source, lo, hi)

@@ -21,7 +21,7 @@ from fieldwise.capture.torch.results import META, run_on_meta
 from fieldwise.graph.calls import constants_of, opened, replay
 from fieldwise.graph.ir import Args, Call, Kwargs, Read, Shape, Unknown
 from fieldwise.tile.bands.follow import follow, place_along
-from fieldwise.tile.bands.kernels.constants import RowTable
+from fieldwise.tile.bands.kernels.constants import ConstantRows, RowTable
 from fieldwise.tile.bands.kernels.registry import KernelRun, Link, Rows, Site, without_data
 from fieldwise.tile.errors import Blocked
 
@@ -48,9 +48,9 @@ class _Constant:
         shape = self.table.axis.sized(tuple(self.tensor.shape), rows)
         return without_data(shape, self.tensor.dtype)
 
-    def rows(self, lo: int, hi: int) -> Tensor:
+    def rows(self, by: ConstantRows, lo: int, hi: int) -> Tensor:
         """What of it belongs to the rows [lo, hi)."""
-        return self.tensor if self.table is None else self.table.rows(lo, hi)
+        return self.tensor if self.table is None else self.table.rows(by, lo, hi)
 
 
 def local(site: Site, *, dense: bool = False) -> KernelRun:
@@ -97,7 +97,8 @@ def _run(
     site: Site, call: Call, constants: Sequence[_Constant], *, dense: bool = False
 ) -> KernelRun:
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        given = [*site.operands(rows, lo, hi), *(constant.rows(lo, hi) for constant in constants)]
+        known = (constant.rows(rows.constant, lo, hi) for constant in constants)
+        given = [*site.operands(rows, lo, hi), *known]
         if dense:
             given = [None if tensor is None else tensor.contiguous() for tensor in given]
         return replay(call, given)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name, per_axis, rebind, replay
+from fieldwise.tile.bands.kernels.constants import ConstantRows
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Link, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
@@ -84,6 +85,10 @@ class _RowMajor:
     @property
     def state(self) -> dict[str, Any]:
         return self.rows.state
+
+    @property
+    def constant(self) -> ConstantRows:
+        return self.rows.constant
 
     def inside(self, operand: int, start: int, stop: int) -> Tensor:
         return self.rows.inside(operand, start, stop).contiguous()

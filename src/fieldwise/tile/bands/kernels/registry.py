@@ -18,7 +18,7 @@ from fieldwise.axes import AxisMap, Border, Table
 from fieldwise.graph.calls import bind
 from fieldwise.graph.ir import Call, Node, Ref, Shape
 from fieldwise.tile.bands.follow import AxisPlace
-from fieldwise.tile.bands.kernels.constants import Laws
+from fieldwise.tile.bands.kernels.constants import ConstantRows, Laws
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
@@ -151,6 +151,10 @@ class Rows(Protocol):
 
     def inside(self, operand: int, start: int, stop: int) -> Tensor:
         """Rows that exist, 0 ≤ start ≤ stop ≤ size."""
+
+    @property
+    def constant(self) -> ConstantRows:
+        """Reads positions of constants."""
 
     def padded(
         self, operand: int, start: int, stop: int, border: Border, fill: float = 0.0

@@ -173,7 +173,7 @@ def _rows(rows: Rows, given: object, lo: int, hi: int) -> Tensor:
     if isinstance(given, Ref):
         return rows.inside(given.operand, lo, hi)
     if isinstance(given, RowTable):
-        return given.rows(lo, hi)
+        return given.rows(rows.constant, lo, hi)
     assert isinstance(given, Tensor)
     return given
 
