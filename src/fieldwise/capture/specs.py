@@ -96,7 +96,7 @@ def load_model(
 
     ``weights=False`` leaves the parameters of torchvision and timm models undrawn, which is
     faster and enough where only the structure counts.  ``max_constant`` is how many bytes the
-    constants of an exported program may take, by default 1 GiB.  ``values`` are those of inputs of
+    constants of a file may take, by default 1 GiB.  ``values`` are those of inputs of
     an ONNX file that are constants; its shapes may be given by name (``x=1x3x8x8,state=1x16``).
 
     Raises UsageError for a spec or a shape that cannot be read, an unknown name, a package that
@@ -111,7 +111,7 @@ timm:resnet50, or one of layers:..., package.module:factory, FILE.onnx or FILE.p
     """
     suffix = Path(spec).suffix.lower()
     if suffix == ".onnx":
-        return _onnx(spec, input_shape, values or {})
+        return _onnx(spec, input_shape, values or {}, max_constant)
     if values:
         raise UsageError(f"Only inputs of an ONNX file are set to values, and {spec!r} is none.")
     shapes = parse_shapes(input_shape) if input_shape is not None else None
@@ -145,15 +145,15 @@ timm:resnet50, or one of layers:..., package.module:factory, FILE.onnx or FILE.p
     return Model(spec, module, shapes or usual)
 
 
-def _onnx(spec: str, shapes: str | None, values: Mapping[str, object]) -> Model:
-    module = load_onnx_file(spec, values)
+def _onnx(spec: str, shapes: str | None, values: Mapping[str, object], limit: int | None) -> Model:
+    module = load_onnx_file(spec, values, limit)
     from fieldwise.capture.onnx import input_shapes
 
     given = {} if shapes is None else parse_named_shapes(shapes)
     return Model(spec, module, input_shapes(module.graph, given, spec))
 
 
-def load_onnx_file(spec: str, values: Mapping[str, object]) -> OnnxModule:
+def load_onnx_file(spec: str, values: Mapping[str, object], limit: int | None = None) -> OnnxModule:
     """The module of an ONNX file, some of whose inputs have these values.
 
     Raises UsageError for what is no ONNX model, and for what it needs and is not installed.
@@ -167,7 +167,9 @@ def load_onnx_file(spec: str, values: Mapping[str, object]) -> OnnxModule:
         raise UsageError(
             f"{spec!r} needs onnx; install it with pip install 'fieldwise[onnx]'."
         ) from error
-    return load_onnx(Path(spec), values)
+    if limit is None:
+        return load_onnx(Path(spec), values)
+    return load_onnx(Path(spec), values, max_constant=limit)
 
 
 def parse_named_shapes(text: str) -> Mapping[str, Shape] | tuple[Shape, ...]:

@@ -54,7 +54,7 @@ MaxConstant = Annotated[
     typer.Option(
         "--max-constant",
         metavar="1GiB",
-        help="Of a .pt2 file: the most memory that constants which it makes or unpacks may take.",
+        help="Of a .pt2 or .onnx file: the most memory that constants which it makes may take.",
     ),
 ]
 InputValues = Annotated[

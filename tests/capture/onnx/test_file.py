@@ -216,3 +216,18 @@ def test_steps_within_a_node_have_no_row(tmp_path):
     report = fieldwise.receptive_fields(fieldwise.onnx.load(tmp_path / "net.onnx"), (2, 3, 8))
     assert [row.name for row in report.rows] == ["x", "y"]
     assert len(report.graph.nodes) == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "big = ConstantOfShape (n) y = Add (x, big)",
+        "one = ConstantOfShape (o) big = Expand (one, n) two = Exp (big) y = Add (x, two)",
+        "one = ConstantOfShape (o) big = Tile (one, n) y = Add (x, big)",
+    ],
+)
+def test_a_few_bytes_that_ask_for_terabytes_are_refused_before_they_are_made(tmp_path, body):
+    text = "net (float[1] x) => (float[m] y) <int64[1] n = {4000000000}, int64[1] o = {1}> "
+    net = loaded(tmp_path, text + "{" + body + "}")
+    with pytest.raises(UsageError, match="makes constants of more than .* raise --max-constant"):
+        fieldwise.receptive_fields(net, (1,))

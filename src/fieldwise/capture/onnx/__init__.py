@@ -24,15 +24,21 @@ from fieldwise.capture.onnx.given import input_shapes as input_shapes
 from fieldwise.capture.onnx.given import with_values
 from fieldwise.capture.onnx.module import OnnxModule as OnnxModule
 from fieldwise.capture.onnx.refusal import UnreadableOnnxError
+from fieldwise.capture.torch.exported.allowance import MAX_CONSTANT
 from fieldwise.errors import UsageError
 
 
 def load_onnx(
-    path: Path, values: Mapping[str, object] | None = None, *, model: ModelProto | None = None
+    path: Path,
+    values: Mapping[str, object] | None = None,
+    *,
+    model: ModelProto | None = None,
+    max_constant: int = MAX_CONSTANT,
 ) -> OnnxModule:
     """The module of an ONNX file, or of a model in memory that would stand at this path.
 
-    values: of some of its inputs, which are constants then
+    values:       of some of its inputs, which are constants then
+    max_constant: bytes that what it computes of constants may take while it is recorded
 
     Raises UsageError for a file that is none, for an operator that is not supported, and for a
     value of an input that it has not.
@@ -41,7 +47,7 @@ def load_onnx(
         file = read_file(path) if model is None else read_model(model, path)
         if values:
             file = replace(file, graph=with_values(file.graph, values, str(path)))
-        return OnnxModule(file).eval()
+        return OnnxModule(file, max_constant).eval()
     except UnreadableOnnxError as error:
         raise UsageError(f"{str(path)!r} {error}") from error
     except (MemoryError, RecursionError) as error:

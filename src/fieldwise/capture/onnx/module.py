@@ -16,7 +16,9 @@ from fieldwise.capture.onnx.missing import NotAnalysed, find_missing
 from fieldwise.capture.onnx.node_call import NodeCall
 from fieldwise.capture.onnx.refusal import NeedsDataError
 from fieldwise.capture.onnx.registry import Translation, find_refusal, find_translation
+from fieldwise.capture.onnx.run import ConstantsLimit, OnnxRun
 from fieldwise.capture.onnx.values import is_known
+from fieldwise.capture.torch.exported.allowance import MAX_CONSTANT
 from fieldwise.errors import FieldwiseError, UsageError, did_you_mean
 
 
@@ -31,11 +33,13 @@ class NodeModule(nn.Module):
             if isinstance(value, OnnxGraph):
                 self._modules[name] = SubgraphModule(value)
 
-    def forward(self, *inputs: object, outer: Mapping[str, object], working: torch.dtype) -> Any:
+    def forward(self, *inputs: object, outer: Mapping[str, object], run: OnnxRun) -> Any:
         """The outputs, in order; ``outer`` holds what subgraphs read."""
-        call = NodeCall(self.node, self._modules, outer, working)
+        call = NodeCall(self.node, self._modules, outer, run)
+        known = all(map(is_known, (*inputs, *outer.values())))
         try:
-            return self.translation.function(call, *inputs)
+            with run.counting(known=known and not self._modules):
+                return self.translation.function(call, *inputs)
         except (NeedsDataError, FieldwiseError):
             raise
         except (RuntimeError, IndexError, TypeError, ValueError, ArithmeticError) as error:
@@ -69,12 +73,12 @@ class OnnxGraphModule(nn.Module):
         return {**self._parameters, **self._buffers}
 
     def run(
-        self, values: dict[str, object], working: torch.dtype, *, keep: bool = False
+        self, values: dict[str, object], run: OnnxRun, *, keep: bool = False
     ) -> dict[str, object]:
         """All values of one run, or, unless they are to be kept, those that outputs need."""
         values.update((name, values_of) for name, values_of in self.constants().items())
         for number, node in enumerate(self.graph.nodes):
-            made = self._run_node(node, values, working)
+            made = self._run_node(node, values, run)
             values.update(
                 (name, one) for name, one in zip(node.outputs, made, strict=False) if name
             )
@@ -89,7 +93,7 @@ class OnnxGraphModule(nn.Module):
         return found
 
     def _run_node(
-        self, node: OnnxNode, values: Mapping[str, object], working: torch.dtype
+        self, node: OnnxNode, values: Mapping[str, object], run: OnnxRun
     ) -> Sequence[object]:
         missing = find_missing(values[name] for name in reads_of(node))
         if missing is not None:
@@ -97,7 +101,7 @@ class OnnxGraphModule(nn.Module):
         inputs = [values[name] if name else None for name in node.inputs]
         outer = {name: values[name] for name in node.captures}
         try:
-            made = self._node(node.name)(*inputs, outer=outer, working=working)
+            made = self._node(node.name)(*inputs, outer=outer, run=run)
         except NeedsDataError as error:
             return (NotAnalysed(node, str(error)),) * len(node.outputs)
         return made if isinstance(made, tuple) else (made,)
@@ -107,12 +111,12 @@ class SubgraphModule(OnnxGraphModule):
     """A graph within a node of control flow."""
 
     def forward(
-        self, inputs: Sequence[object], outer: Mapping[str, object], working: torch.dtype
+        self, inputs: Sequence[object], outer: Mapping[str, object], run: OnnxRun
     ) -> list[object]:
         """The outputs of a subgraph, given its inputs and what it reads of the graph around it."""
         values = dict(outer)
         values.update(zip((one.name for one in self.graph.inputs), inputs, strict=False))
-        values = self.run(values, working)
+        values = self.run(values, run)
         return [values[name] for name in self.graph.outputs]
 
 
@@ -123,9 +127,10 @@ class OnnxModule(OnnxGraphModule):
     nodes.  An output that cannot be told without data is left out while a run is recorded.
     """
 
-    def __init__(self, file: OnnxFile) -> None:
+    def __init__(self, file: OnnxFile, max_constant: int = MAX_CONSTANT) -> None:
         super().__init__(file.graph)
         self.file = file
+        self.max_constant = max_constant
         self.name = str(file.path)
         self._noted: dict[str, object] | None = None
 
@@ -142,7 +147,9 @@ class OnnxModule(OnnxGraphModule):
         values = self._given(args, kwargs)
         recorded = not all(is_known(one) for one in values.values())
         try:
-            values = self.run(dict(values), self._working(values), keep=recorded)
+            limit = ConstantsLimit(self.name, self.max_constant) if recorded else None
+            run = OnnxRun(self._working(values), limit)
+            values = self.run(dict(values), run, keep=recorded)
         except UsageError as error:
             raise self._explained(error, values) from error
         if recorded:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.capture.onnx.graph import OnnxNode
+from fieldwise.capture.onnx.run import OnnxRun
 from fieldwise.capture.onnx.tensors import dtype_of
 from fieldwise.errors import UsageError
 
@@ -19,13 +20,18 @@ class NodeCall:
     """One run of a node.
 
     outer:   what its subgraphs read of the graph around them
-    working: the precision in which the model works: what it calls FLOAT
+    run:     what the nodes of a run share
     """
 
     node: OnnxNode
     graphs: Mapping[str, Any]
     outer: Mapping[str, object]
-    working: torch.dtype = torch.float32
+    run: OnnxRun
+
+    @property
+    def working(self) -> torch.dtype:
+        """The precision in which the model works."""
+        return self.run.working
 
     @property
     def version(self) -> int:
@@ -82,12 +88,12 @@ class NodeCall:
             raise self.refusal(f"element type {code} is not supported")
         return self.working if found == torch.float32 else found
 
-    def run(self, graph: str, inputs: Sequence[object]) -> list[object]:
+    def run_graph(self, graph: str, inputs: Sequence[object]) -> list[object]:
         """The outputs of a subgraph."""
         body = self.graphs.get(graph)
         if body is None:
             raise self.refusal(f"it has no graph {graph!r}")
-        return body(inputs, self.outer, self.working)
+        return body(inputs, self.outer, self.run)
 
     def refusal(self, why: str) -> UsageError:
         """The error for a node that cannot be computed."""

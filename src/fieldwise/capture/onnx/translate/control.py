@@ -16,7 +16,7 @@ _LONGEST = 1 << 16  # steps of a loop that is unrolled
 @translates("If")
 def _if(node: NodeCall, condition: Tensor) -> tuple[object, ...]:
     taken = bool(known(condition, "which branch is taken").reshape(-1)[0])
-    return tuple(node.run("then_branch" if taken else "else_branch", ()))
+    return tuple(node.run_graph("then_branch" if taken else "else_branch", ()))
 
 
 @translates("Loop")
@@ -31,7 +31,7 @@ def _loop(
         if number >= _LONGEST:
             raise node.refusal(f"it runs more than {_LONGEST} times")
         first = torch.tensor(number, dtype=torch.int64)
-        goes_on, *made = node.run("body", (first, torch.tensor(True), *states))
+        goes_on, *made = node.run_graph("body", (first, torch.tensor(True), *states))
         states, scanned = made[: len(carried)], made[len(carried) :]
         rows.append(scanned)
         going = bool(known(goes_on, "whether it goes on").reshape(-1)[0])  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ def _scan(node: NodeCall, *inputs: Tensor) -> tuple[object, ...]:
             x.select(axis, steps - 1 - number if back else number)
             for x, axis, back in zip(scanned, axes, backwards, strict=True)
         ]
-        made = node.run("body", (*states, *taken))
+        made = node.run_graph("body", (*states, *taken))
         states = made[: len(states)]
         rows.append(made[len(states) :])
     columns = list(zip(*rows, strict=True))
@@ -147,7 +147,7 @@ def _concat_from_sequence(node: NodeCall, items: list[Tensor]) -> Tensor:
 @translates("SequenceMap")
 def _sequence_map(node: NodeCall, items: list[Tensor], *more: object) -> tuple[list[object], ...]:
     rows = [
-        node.run("body", (one, *(x[place] if isinstance(x, list) else x for x in more)))
+        node.run_graph("body", (one, *(x[place] if isinstance(x, list) else x for x in more)))
         for place, one in enumerate(items)
     ]
     return tuple(map(list, zip(*rows, strict=True)))
