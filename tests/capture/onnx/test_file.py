@@ -229,5 +229,5 @@ def test_steps_within_a_node_have_no_row(tmp_path):
 def test_a_few_bytes_that_ask_for_terabytes_are_refused_before_they_are_made(tmp_path, body):
     text = "net (float[1] x) => (float[m] y) <int64[1] n = {4000000000}, int64[1] o = {1}> "
     net = loaded(tmp_path, text + "{" + body + "}")
-    with pytest.raises(UsageError, match="makes constants of more than .* raise --max-constant"):
+    with pytest.raises(UsageError, match=r"makes constants of more than .* raise --max-constant"):
         fieldwise.receptive_fields(net, (1,))
