@@ -19,7 +19,8 @@ def _matmul(node: NodeCall, x: Tensor, y: Tensor) -> Tensor:
 
 
 @translates("Gemm", learned=(1, 2))
-def _gemm(node: NodeCall, x: Tensor, y: Tensor, more: Tensor | None = None) -> Tensor:
+def gemm(node: NodeCall, x: Tensor, y: Tensor, more: Tensor | None = None) -> Tensor:
+    """A product of matrices, scaled, and something added to it."""
     alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
     x = x.T if node.integer("transA", 0) else x
     transposed = bool(node.integer("transB", 0))

@@ -44,11 +44,12 @@ def _gru(
 
 
 @translates("LSTM", learned=(1, 2, 3, 7))
-def _lstm(
+def lstm(
     node: NodeCall, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None = None,
     lengths: Tensor | None = None, h: Tensor | None = None, c: Tensor | None = None,
     peepholes: Tensor | None = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
+    """Long short-term memory."""
     layer = RecurrentNode(node, x, w, r, b, lengths, (h, c), peepholes)
     usual = ["sigmoid", "tanh", "tanh"]
     plain = layer.is_plain and not node.integer("input_forget", 0) and peepholes is None

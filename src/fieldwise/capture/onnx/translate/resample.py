@@ -45,8 +45,15 @@ def _upsample(node: NodeCall, x: Tensor, scales: Tensor) -> Tensor:
 
 
 def _upsampled(node: NodeCall, x: Tensor, scales: Sequence[float]) -> Tensor:
+    return resized_by_scales(node, x, scales, "asymmetric", "floor")
+
+
+def resized_by_scales(
+    node: NodeCall, x: Tensor, scales: Sequence[float], coordinate: str, rounding: str
+) -> Tensor:
+    """Resized by a scale per dimension, in the mode of the node."""
     axes = [_scaled(size, scale) for size, scale in zip(x.shape, scales, strict=True)]
-    return _resized(node, x, dict(enumerate(axes)), "asymmetric", "floor")
+    return _resized(node, x, dict(enumerate(axes)), coordinate, rounding)
 
 
 @translates("Resize", since=10)
