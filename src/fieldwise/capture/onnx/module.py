@@ -21,6 +21,11 @@ from fieldwise.capture.onnx.values import is_known
 from fieldwise.capture.torch.exported.allowance import MAX_CONSTANT
 from fieldwise.errors import FieldwiseError, UsageError, did_you_mean
 
+_FAILURES = (
+    ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What torch and a translation raise at a node that does not fit its inputs."""
+
 
 class NodeModule(nn.Module):
     """A node: it runs its translation, and its subgraphs are its children."""
@@ -42,7 +47,7 @@ class NodeModule(nn.Module):
                 return self.translation.function(call, *inputs)
         except (NeedsDataError, FieldwiseError):
             raise
-        except (RuntimeError, IndexError, TypeError, ValueError, ArithmeticError) as error:
+        except _FAILURES as error:
             raise UsageError(f"{_capital(self.node)} fails: {_first(error)}.") from error
 
 
@@ -104,7 +109,11 @@ class OnnxGraphModule(nn.Module):
             made = self._node(node.name)(*inputs, outer=outer, run=run)
         except NeedsDataError as error:
             return (NotAnalysed(node, str(error)),) * len(node.outputs)
-        return made if isinstance(made, tuple) else (made,)
+        found = made if isinstance(made, tuple) else (made,)
+        for name in node.outputs[len(found) :]:
+            if name:
+                raise UsageError(f"{_capital(node)} fails: it has no output for '{name}'.")
+        return found
 
 
 class SubgraphModule(OnnxGraphModule):
@@ -189,16 +198,16 @@ class OnnxModule(OnnxGraphModule):
     def _given(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
         names = [one.name for one in self.graph.inputs]
         if len(args) > len(names):
-            raise ValueError(f"{self.name!r} takes {len(names)} inputs, not {len(args)}")
+            raise UsageError(f"{self.name!r} takes {len(names)} inputs, not {len(args)}")
         given = dict(zip(names, args, strict=False))
         for name, value in kwargs.items():
             if name not in names:
                 remedy = did_you_mean(name, names, otherwise=f"it has {', '.join(names)}.")
-                raise ValueError(f"{self.name!r} has no input {name!r}; {remedy}")
+                raise UsageError(f"{self.name!r} has no input {name!r}; {remedy}")
             given[name] = value
         missing = [name for name in names if name not in given]
         if missing:
-            raise ValueError(f"{self.name!r} needs its input {missing[0]!r}")
+            raise UsageError(f"{self.name!r} needs its input {missing[0]!r}")
         return given
 
     @property

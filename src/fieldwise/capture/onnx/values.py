@@ -18,17 +18,19 @@ def is_known(value: object) -> bool:
     return True
 
 
-def known(value: Tensor, what: str) -> Tensor:
+def known(value: Tensor | None, what: str) -> Tensor:
     """The value, if it can be looked at.
 
-    Raises NeedsDataError where it derives from the input.
+    Raises NeedsDataError where it derives from the input, ValueError where there is none.
     """
+    if value is None:
+        raise ValueError(f"{what} is not given")
     if not is_known(value):
         raise NeedsDataError(f"{what} depends on the data")
     return value
 
 
-def ints(value: Tensor, what: str) -> list[int]:
+def ints(value: Tensor | None, what: str) -> list[int]:
     """The integers in a tensor of one dimension or none.
 
     Raises NeedsDataError where they derive from the input.
@@ -36,11 +38,11 @@ def ints(value: Tensor, what: str) -> list[int]:
     return [int(one) for one in known(value, what).reshape(-1).tolist()]
 
 
-def integer(value: Tensor, what: str) -> int:
+def integer(value: Tensor | None, what: str) -> int:
     """The one integer in a tensor; see ``ints``."""
     return ints(value, what)[0]
 
 
-def floats(value: Tensor, what: str) -> list[float]:
+def floats(value: Tensor | None, what: str) -> list[float]:
     """The numbers in a tensor of one dimension or none; see ``ints``."""
     return [float(one) for one in known(value, what).reshape(-1).tolist()]
