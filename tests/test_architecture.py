@@ -63,6 +63,7 @@ FRAMEWORKS = {
     "torchvision": ("capture/torch/",),
     "timm": ("capture/torch/",),
     "onnx": ("capture/onnx/", "folding/onnx"),
+    "onnxruntime": ("folding/onnx", "tile/"),
     "matplotlib": ("views/",),
     "dask": ("tile/", "cli/"),
     "distributed": ("tile/", "cli/"),

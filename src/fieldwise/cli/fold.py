@@ -82,16 +82,16 @@ def fold(
         if _is_refused(folded.report):
             raise typer.Exit(WRONG)
         if out is not None:
-            from fieldwise.folding.save import save
-
             with progress(f"writing {out}"):
-                paths = save(folded.model, example, out)
+                paths = folded.save(out)
             note_files(paths, err=style is Format.json)
 
 
 def _is_refused(report: FoldReport) -> bool:
     """Whether the result is wrong, or changed and not checked."""
-    found = report.verify
+    found, beside = report.verify, report.runtime
+    if beside is not None and beside.passed is False:
+        return True
     return found is not None and (found.passed is False or (not found.passed and report.folded > 0))
 
 

@@ -47,7 +47,12 @@ AxesOption = Annotated[
 ]
 ModelOut = Annotated[
     Path | None,
-    typer.Option("-o", "--out", metavar="OUT", help="Write OUT.safetensors and OUT.pt2."),
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="OUT",
+        help="Write OUT.safetensors and OUT.pt2; of an .onnx file also OUT.onnx.",
+    ),
 ]
 MaxConstant = Annotated[
     str | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from fieldwise.folding.report import Folded
+from fieldwise.folding.folded import Folded
 from fieldwise.folding.run import fold_model
 
 

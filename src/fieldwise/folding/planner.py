@@ -12,7 +12,7 @@ convolutions that are added to each other become one (see ``merging``).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,16 +33,23 @@ from fieldwise.graph.ir import Node, Shape, numel
 Taking = Walk[list[Absorption]]
 
 
-def plan(graph: Graph, bans: Bans | None = None, *, merge: bool = True) -> Plan:
+def plan(
+    graph: Graph,
+    bans: Bans | None = None,
+    *,
+    merge: bool = True,
+    held: Mapping[str, str] | None = None,
+) -> Plan:
     """Where every affine op of a graph goes, or why it stays.
 
     bans:  what is not to be done, by (number of the node, direction), with the reason
     merge: whether convolutions of one value that are added to each other become one
+    held:  values that have to stay as they are though no node of the graph shows it, and why
     """
     forbidden = dict(bans or {})
     found = candidates(graph)
     while True:
-        planner = _Planner(graph, found, forbidden)
+        planner = _Planner(GraphWiring(graph, held or {}), found, forbidden)
         made = planner.run()
         again = dict(torn(graph, made.folds))
         if not again:
@@ -67,11 +74,11 @@ class Host:
 class _Planner:
     """One pass over the candidates of a graph."""
 
-    def __init__(self, graph: Graph, found: Sequence[Candidate], bans: Bans) -> None:
-        self.graph = graph
+    def __init__(self, wiring: GraphWiring, found: Sequence[Candidate], bans: Bans) -> None:
+        self.wiring = wiring
+        self.graph = wiring.graph
         self.found = found
         self.bans = bans
-        self.wiring = GraphWiring(graph)
         self.done: set[int] = set()
         self.why: dict[int, dict[Direction, str]] = defaultdict(dict)
         self.through_norms = False
@@ -270,6 +277,8 @@ class _Planner:
     def _into_readers(self, value: str, labels: Labels, shift: float) -> Taking:
         if value in self.graph.outputs:
             raise Stays(f"'{value}' is an output of the model")
+        if value in self.wiring.held:
+            raise Stays(self.wiring.held[value])
         found: list[Absorption] = []
         for number in self.wiring.readers[value]:
             found += yield self._into_reader(number, value, labels, shift)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from fieldwise.reports import Report
 
@@ -62,10 +62,25 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class RuntimeCheck:
+    """The folded ONNX file against the one that was read, both in ONNX Runtime, on one input.
+
+    max_rel: the largest difference, relative to the largest output
+    passed:  whether that is within what either may be off; None: not compared
+    note:    why it was not compared, or what is wrong
+    """
+
+    max_rel: float | None = None
+    passed: bool | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FoldReport(Report):
     """What became of every affine op of a model, and of every branch beside a convolution.
 
     by_graph:  how many of the ops that stay could go in a graph module (``allow_graph=True``)
+    runtime:   of an ONNX file, how it compares in ONNX Runtime; None where it was not verified
     ops_saved: how many ops fewer a run takes; a layer norm that loses its affine part remains
     """
 
@@ -75,6 +90,7 @@ class FoldReport(Report):
     by_graph: int = 0
     ops_saved: int = 0
     parameters_saved: int = 0
+    runtime: RuntimeCheck | None = None
 
     @property
     def rows(self) -> tuple[Item, ...]:
@@ -104,11 +120,3 @@ class FoldReport(Report):
     def reasons(self) -> Counter[str]:
         """How often each reason for staying was given."""
         return Counter(item.because for item in self.items if item.because is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """A folded model, and the report on it."""
-
-    model: Any
-    report: FoldReport

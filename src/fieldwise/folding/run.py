@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import check_model
+from fieldwise.capture.torch.capture import NamesItsValues
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.folding.branches import Branches
 from fieldwise.folding.calls import values
+from fieldwise.folding.folded import Folded
 from fieldwise.folding.graph_module import graph_module
 from fieldwise.folding.hazards import overflow, warnings_of
 from fieldwise.folding.modules import Impossible, Modules
 from fieldwise.folding.plan import Ban, Branch, Fold, Merge, Plan
 from fieldwise.folding.planner import plan
 from fieldwise.folding.rebuild import rebuilt
-from fieldwise.folding.report import Folded, FoldReport, Item, Verification
+from fieldwise.folding.report import FoldReport, Item, RuntimeCheck, Verification
 from fieldwise.folding.verify import DoubleTruth, truth
 from fieldwise.folding.weights import Changed, changed_layers, pair_error
+from fieldwise.graph.graph import Graph
+
+if TYPE_CHECKING:
+    from fieldwise.folding.onnx.nodes import FileNodes
 
 FoundBans = dict[Ban, str]
 FoldOrMerge = Fold | Merge
@@ -56,7 +63,17 @@ def fold_model(
     verification = None
     if checks:
         built, verification = folder.verified(built, checks)
-    return Folded(built.model, folder.report(built, verification))
+    report = folder.report(built, verification)
+    return Folded(built.model, replace(report, runtime=folder.runtime(built, checks)), call.example)
+
+
+def _nodes_of_file(model: nn.Module, graph: Graph) -> FileNodes | None:
+    """Of a model that was read from an ONNX file."""
+    if not isinstance(model, NamesItsValues):
+        return None
+    from fieldwise.folding.onnx.nodes import FileNodes
+
+    return FileNodes.of(model, graph)
 
 
 class _Folder:
@@ -64,8 +81,10 @@ class _Folder:
 
     def __init__(self, call: ModelCall, *, allow_graph: bool, merge: bool) -> None:
         self.call, self.graph = call, call.graph()
-        self.allow_graph, self.merge = allow_graph, merge
+        self.merge = merge
         self.modules = Modules(call.model, self.graph)
+        self.file = _nodes_of_file(call.model, self.graph)
+        self.allow_graph = allow_graph and self.file is None
         self.overflows: dict[str, str] = {}
         self.truths: list[DoubleTruth] = []
 
@@ -73,7 +92,7 @@ class _Folder:
         """The model folded as planned, without what is banned."""
         known, needs_graph = dict(bans), FoundBans()
         while True:
-            made = plan(self.graph, known | needs_graph, merge=self.merge)
+            made = self._planned(known | needs_graph)
             changed = list(changed_layers(made).values())
             refused = self._overflowing(made, changed)
             impossible = self._impossible(made)
@@ -82,7 +101,9 @@ class _Folder:
             known |= refused
             if not self.allow_graph:
                 needs_graph |= {found.ban: found.because for found in impossible}
-        possible = plan(self.graph, known, merge=self.merge) if needs_graph else made
+        if self.file is not None:
+            return self._built_file(self.file, made, changed)
+        possible = self._planned(known) if needs_graph else made
         if impossible:
             names = self.modules.names
             output = self._truths(1)[0].tree
@@ -92,8 +113,21 @@ class _Folder:
         saved = made.ops_saved(Branches(self.modules, made).whole())
         return _Built(copy, made, possible, layers, saved)
 
+    def _planned(self, bans: FoundBans) -> Plan:
+        if self.file is None:
+            return plan(self.graph, bans, merge=self.merge)
+        return plan(self.graph, self.file.bans | bans, merge=self.merge, held=self.file.held)
+
+    def _built_file(self, file: FileNodes, made: Plan, changed: Sequence[Changed]) -> _Built:
+        from fieldwise.folding.onnx.realise import nodes_saved, realised
+
+        folded, layers = realised(file, made, changed)
+        return _Built(folded, made, made, layers, nodes_saved(file.module, folded))
+
     def _impossible(self, made: Plan) -> list[Impossible]:
-        """What modules cannot carry out; of the merges, once all folds are possible."""
+        """What cannot be carried out; of the merges, once all folds are possible."""
+        if self.file is not None:
+            return self.file.impossible(made)
         return self.modules.impossible(made) or list(Branches(self.modules, made).impossible())
 
     def _overflowing(self, made: Plan, changed: Iterable[Changed]) -> FoundBans:
@@ -136,6 +170,14 @@ class _Folder:
         built = self.build(_bans(guilty))
         return built, _judged(reference, built.model)
 
+    def runtime(self, built: _Built, checks: int) -> RuntimeCheck | None:
+        """Of a file, how the folded one compares in ONNX Runtime."""
+        if self.file is None or not checks:
+            return None
+        from fieldwise.folding.onnx.runtime import compare_in_runtime
+
+        return compare_in_runtime(self.file.module, built.model, self._truths(1)[0])
+
     # ---------------------------------------------------------------- report
 
     def report(self, built: _Built, verification: Verification | None) -> FoldReport:
@@ -147,7 +189,10 @@ class _Folder:
             items |= {one.number: _joined(one, merge, errors) for one in merge.branches}
         stays = [(c.number, c.name, c.node, why) for c, why in made.stays]
         stays += [(b.number, b.name, b.node, why) for b, why in made.apart]
-        items |= {n: Item(name, node.op, because=why) for n, name, node, why in stays}
+        hidden = self.file.hidden if self.file is not None else ()
+        items |= {
+            n: Item(name, node.op, because=why) for n, name, node, why in stays if n not in hidden
+        }
         hazards = [text for one, _, _ in built.layers for text in warnings_of(one)]
         return FoldReport(
             items=tuple(items[number] for number in sorted(items)),

@@ -7,11 +7,32 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fieldwise.capture.torch.capture import NamesItsValues
 from fieldwise.errors import UnsuitableError, UsageError
 from fieldwise.folding.verify import drawn
 
 
-def save(model: nn.Module, example: object, out: Path) -> tuple[Path, Path]:
+def save(model: nn.Module, example: object, out: Path) -> tuple[Path, ...]:
+    """Write a model; see ``Folded.save``."""
+    if out.suffix.lower() == ".onnx":
+        return _save_onnx(model, out)
+    return _save_torch(model, example, out)
+
+
+def _save_onnx(model: nn.Module, out: Path) -> tuple[Path, ...]:
+    if not isinstance(model, NamesItsValues):
+        raise UsageError(
+            f"'{out}' is an ONNX file, and only a model that was read from one is written as one; "
+            f"write -o {out.stem}, or export the folded model with torch.onnx.export."
+        )
+    from fieldwise.capture.onnx import OnnxModule
+    from fieldwise.folding.onnx.save import save_onnx
+
+    assert isinstance(model, OnnxModule)
+    return save_onnx(model, out)
+
+
+def _save_torch(model: nn.Module, example: object, out: Path) -> tuple[Path, Path]:
     """Write ``out``.safetensors (the state_dict) and ``out``.pt2 (torch.export); their paths.
 
     Nothing is pickled into the first; tied weights are written once per name.

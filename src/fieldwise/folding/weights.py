@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fieldwise.folding.affine import fold_affine, fold_affine_before
+from fieldwise.folding.affine import batchnorm_affine, fold_affine, fold_affine_before
 from fieldwise.folding.calls import Doubles, values
 from fieldwise.folding.candidates import coefficients_of
 from fieldwise.folding.labels import BARE
@@ -97,16 +97,32 @@ def changed_layers(made: Plan) -> dict[Key, Changed]:
 def pair_error(changed: Changed, weight: Doubles, bias: Doubles | None) -> float:
     """The rounded weights against the layer and all that it took, on one random window.
 
-    In float64, relative to the largest output.
+    In float64, relative to the largest output; of a BatchNorm its scale and shift, each relative
+    to the largest.
     """
     layer = changed.layer
     if layer.kind == "batch_norm":
-        return float(np.abs(weight - changed.weight).max() / np.abs(changed.weight).max())
+        return _norm_error(changed, weight, bias)
     window = np.random.default_rng(0).standard_normal(_window_shape(layer))
     expected = _unmerged(changed, window)
     found = _apply(layer, weight, bias, window)
     largest = float(np.abs(expected).max())
     return float(np.abs(found - expected).max()) / (largest or 1.0)
+
+
+def _norm_error(changed: Changed, weight: Doubles, bias: Doubles | None) -> float:
+    """Of the scale and shift that a BatchNorm makes of a weight and a bias."""
+    given = arguments(changed.layer.node)
+    assert bias is not None
+    assert changed.bias is not None
+    found = batchnorm_affine(
+        weight, bias, values(given["running_mean"]), values(given["running_var"]), given["eps"]
+    )
+    wanted = changed.weight, changed.bias
+    return max(
+        float(np.abs(one - two).max() / (np.abs(two).max() or 1.0))
+        for one, two in zip(found, wanted, strict=True)
+    )
 
 
 def _current(fold: Fold, by_number: dict[int, Changed]) -> tuple[Doubles, Doubles]:

@@ -7,7 +7,7 @@ both.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +30,14 @@ class Summand:
 
 
 class GraphWiring:
-    """Producers and readers of values, and the nodes that are gone."""
+    """Producers and readers of values, and the nodes that are gone.
 
-    def __init__(self, graph: Graph) -> None:
+    held: see ``plan``
+    """
+
+    def __init__(self, graph: Graph, held: Mapping[str, str] | None = None) -> None:
         self.graph = graph
+        self.held = held or {}
         self.gone: set[int] = set()
         self._skipped: dict[tuple[str, int], tuple[str, int]] = {}
         self.producer = {r: n for n, node in enumerate(graph.nodes) for r in node.results}
@@ -49,16 +53,19 @@ class GraphWiring:
 
     def is_used(self, value: str) -> bool:
         """Whether anything reads a value, or the model returns it."""
-        return bool(self.readers[value]) or value in self.graph.outputs
+        return bool(self.readers[value]) or value in self.graph.outputs or value in self.held
 
     def is_unshared(self, value: str, reader: int) -> bool:
         """Whether a value is there for this reader alone."""
-        return value not in self.graph.outputs and self.readers[value] == [reader]
+        free = value not in self.graph.outputs and value not in self.held
+        return free and self.readers[value] == [reader]
 
     def check_unshared(self, value: str, reader: int) -> None:
         """Raise Stays where something else needs the value, with its name."""
         if value in self.graph.outputs:
             raise Stays(f"'{value}' is also an output of the model")
+        if value in self.held:
+            raise Stays(self.held[value])
         others = [self.name(number) for number in self.readers[value] if number != reader]
         if others:
             raise Stays(f"'{value}' is also read by {listed(others)}")

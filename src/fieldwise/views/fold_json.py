@@ -18,6 +18,7 @@ def data(report: FoldReport, *, model: str | None) -> dict[str, object]:
         **entry(report, *_COUNTS),
         items=[entry(item, *_ITEM) for item in report.items],
         verify=None if verified is None else entry(verified, *_VERIFIED),
+        runtime=None if report.runtime is None else entry(report.runtime, *_RUNTIME),
         warnings=list(report.warnings),
     )
 
@@ -26,4 +27,5 @@ _COUNTS = (
     "candidates", "folded", "refused", "exact_possible", "ops_saved", "parameters_saved",
 )  # fmt: skip
 _ITEM = ("module", "op", "into", "direction", "error", "because")
+_RUNTIME = ("max_rel", "passed", "note")
 _VERIFIED = ("max_abs", "max_rel", "unfolded_rel", "passed", "compared", "note")

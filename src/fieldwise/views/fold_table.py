@@ -11,7 +11,7 @@ from rich.text import Text
 from fieldwise.written import counted
 
 if TYPE_CHECKING:
-    from fieldwise.folding import FoldReport, Item, Verification
+    from fieldwise.folding import FoldReport, Item, RuntimeCheck, Verification
 
 
 def render(report: FoldReport, *, model: str) -> RenderableType:
@@ -46,6 +46,8 @@ def _totals(report: FoldReport) -> list[str]:
     found = report.verify
     if found is not None:
         lines.append(_verdict(found, changed=report.folded > 0))
+    if report.runtime is not None:
+        lines.append(_in_runtime(report.runtime))
     return lines
 
 
@@ -59,6 +61,15 @@ def _verdict(found: Verification, *, changed: bool) -> str:
         f"{verdict}: relative error {found.max_rel:.1e} "
         f"(unfolded {found.unfolded_rel:.1e}), absolute {found.max_abs:.1e}{note}"
     )
+
+
+def _in_runtime(found: RuntimeCheck) -> str:
+    if found.passed is None:
+        return f"not compared with ONNX Runtime: {found.note}"
+    if found.note is not None:
+        return f"WRONG in ONNX Runtime: {found.note}"
+    verdict = "right" if found.passed else "WRONG"
+    return f"{verdict} in ONNX Runtime: relative difference {found.max_rel:.1e}"
 
 
 def _warning(text: str) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fieldwise.capture.onnx.node_call import NodeCall
 from fieldwise.capture.onnx.registry import translates
-from fieldwise.capture.onnx.values import floats, integer
+from fieldwise.capture.onnx.values import floats, integer, is_known
 
 
 @translates("MatMul", learned=(0, 1))
@@ -24,15 +24,23 @@ def gemm(node: NodeCall, x: Tensor, y: Tensor, more: Tensor | None = None) -> Te
     alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
     x = x.T if node.integer("transA", 0) else x
     transposed = bool(node.integer("transB", 0))
-    if alpha == beta == 1 and transposed and (more is None or more.dim() == 1):
-        return F.linear(
-            x, y, more if more is None or len(more) == y.shape[0] else more.expand(len(y))
-        )
-    found = torch.matmul(x, y.T if transposed else y)
+    weight = y if transposed else y.T
+    if is_known(y) and _is_bias(more, len(weight)):
+        bias = None if more is None or beta == 0 else more.reshape(-1).expand(len(weight))
+        scaled = weight if alpha == 1 else weight * alpha
+        return F.linear(x, scaled, bias if bias is None or beta == 1 else bias * beta)
+    found = torch.matmul(x, weight.T)
     found = found if alpha == 1 else found * alpha
     if more is None or beta == 0:
         return found
     return found + (more if beta == 1 else more * beta)
+
+
+def _is_bias(more: Tensor | None, features: int) -> bool:
+    """Whether what a Gemm adds is a constant, a number per feature or one for all."""
+    if more is None or not is_known(more):
+        return more is None
+    return more.numel() == 1 or (more.numel() == features and more.shape[-1] == features)
 
 
 @translates("Einsum", learned=())

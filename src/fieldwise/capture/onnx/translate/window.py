@@ -130,11 +130,13 @@ def conv_transpose(node: NodeCall, x: Tensor, weight: Tensor, bias: Tensor | Non
         return function(
             x, weight, bias, window.stride, window.before, extra, groups, window.dilation
         )
-    whole = function(x, weight, None, window.stride, 0, 0, groups, window.dilation)
     cuts = zip(window.before, window.behind, extra, strict=True)
     padding = [(-before, more - behind) for before, behind, more in cuts]
+    only_cut = max(amount for pair in padding for amount in pair) <= 0
+    own, later = (bias, None) if only_cut else (None, bias)
+    whole = function(x, weight, own, window.stride, 0, 0, groups, window.dilation)
     moved = F.pad(whole, [amount for pair in reversed(padding) for amount in pair])
-    return moved if bias is None else moved + bias.reshape(-1, *([1] * rank))
+    return moved if later is None else moved + later.reshape(-1, *([1] * rank))
 
 
 def _transposed_window(

@@ -1,0 +1,88 @@
+"""The file before and after, in ONNX Runtime: what is written, as it will be used."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from fieldwise.capture.onnx import OnnxModule
+from fieldwise.capture.torch.tree import tensors_in
+from fieldwise.folding.onnx.realise import with_values
+from fieldwise.folding.onnx.save import write_model
+from fieldwise.folding.report import RuntimeCheck
+from fieldwise.folding.verify import DoubleTruth, allowed_error
+
+_ERRORS_ONLY = 3
+
+
+def compare_in_runtime(before: OnnxModule, after: nn.Module, truth: DoubleTruth) -> RuntimeCheck:
+    """Both files on the inputs of a check."""
+    assert isinstance(after, OnnxModule)
+    try:
+        import onnxruntime
+    except ImportError:
+        return RuntimeCheck(note="it is not installed")
+    arrays = [tensor.detach().cpu().numpy() for tensor in _inputs(truth)]
+    names = [one.name for one in before.graph.inputs]
+    feeds = dict(zip(names, arrays, strict=True))
+    folder = before.file.path.parent
+    try:
+        wanted = _outputs(onnxruntime, with_values(before), folder, feeds)
+    except Exception as error:  # noqa: BLE001  its errors have no common base
+        return RuntimeCheck(note=f"it does not run the file that was read ({_first(error)})")
+    try:
+        found = _outputs(onnxruntime, after.file.proto, folder, feeds)
+    except Exception as error:  # noqa: BLE001
+        return RuntimeCheck(passed=False, note=f"it does not run the folded file ({_first(error)})")
+    return _compared(found, wanted, truth)
+
+
+def _compared(found: list[Any], wanted: list[Any], truth: DoubleTruth) -> RuntimeCheck:
+    pairs = [
+        (one, two)
+        for one, two in zip(found, wanted, strict=True)
+        if isinstance(two, np.ndarray) and two.dtype.kind == "f"
+    ]
+    if any(one.shape != two.shape for one, two in pairs):
+        return RuntimeCheck(passed=False, note="the outputs have other shapes")
+    differences = [_difference(one, two) for one, two in pairs]
+    if not differences:
+        return RuntimeCheck(note="no output is a tensor of real numbers")
+    eps = max(float(np.finfo(two.dtype).eps) for _, two in pairs)
+    most = max(differences)
+    return RuntimeCheck(most, passed=most <= 2 * allowed_error(truth.unfolded_rel, eps))
+
+
+def _difference(one: np.ndarray, two: np.ndarray) -> float:
+    """The largest, of the numbers that are finite in the second, relative to the largest."""
+    known = np.isfinite(two)
+    if not known.any():
+        return 0.0
+    wanted = two[known].astype(np.float64)
+    apart = np.abs(one[known].astype(np.float64) - wanted)
+    scale = max(float(np.abs(wanted).max()), float(np.finfo(two.dtype).tiny))
+    return float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).max()) / scale
+
+
+def _outputs(runtime: Any, model: ModelProto, folder: Path, feeds: dict[str, Any]) -> list[Any]:
+    """The outputs of a model whose tensors may lie in files in ``folder``."""
+    options = runtime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    with tempfile.TemporaryDirectory(prefix="fieldwise-") as own:
+        [path, *_] = write_model(model, folder, Path(own) / "model.onnx")
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        found: list[Any] = session.run(None, feeds)
+    return found
+
+
+def _inputs(truth: DoubleTruth) -> list[Tensor]:
+    return list(tensors_in(truth.inputs))
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
