@@ -14,8 +14,8 @@ from benchmarks.fold_subjects import difference, randomise
 from fieldwise import FieldwiseError
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.capture import named_tensors
-from fieldwise.folding import fold
 from fieldwise.folding import Folded as FoldedModel
+from fieldwise.folding import fold
 from fieldwise.folding.report import Item
 from tests.folding.cases import CASES, Absent, Case, Either, Folded, Refused, Verdict
 
