@@ -59,7 +59,8 @@ def planned(
                 f"{counted(len(array.shape), 'dimension')}; give one letter for each."
             )
         if axes is None and shape is None and not has_usual_shape(spec):
-            axes = taken_reading(spec, readings(array.shape, hint=array.axes))
+            found = readings(array.shape, hint=array.axes)
+            axes = taken_reading(spec, found, building.named_values())
         if axes is not None and shape is None:
             shape = "x".join(map(str, AxisLayout.of(axes).model_shape(array.shape)))
         built = job_model(

@@ -50,6 +50,13 @@ class NodeModule(nn.Module):
         except _FAILURES as error:
             raise UsageError(f"{_capital(self.node)} fails: {_first(error)}.") from error
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "translation"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.translation = _translation(self.node)
+
 
 class OnnxGraphModule(nn.Module):
     """A graph: its constants under their names, and a child per node."""

@@ -96,7 +96,7 @@ class Sizes:
             if self._rehearsal is None:
                 self._rehearsal = Rehearsal(self.call.model)
             return self._rehearsal.peak_bytes(self.call.resized(self.shapes(sizes)))
-        except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError):
+        except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError, UsageError):
             return peak_bytes(graph)
 
     def shapes(self, sizes: Sequence[int]) -> list[Shape]:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fieldwise.capture import load_model
+from fieldwise.capture.specs import load_onnx_file
 from fieldwise.capture.torch.capture import capture
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Shape
@@ -23,10 +24,13 @@ def has_usual_shape(spec: str) -> bool:
     return spec.endswith(".pt2") or spec.startswith(("torchvision:", "timm:", "layers:"))
 
 
-def taken_reading(spec: str, readings: Mapping[str, Shape]) -> str:
+def taken_reading(
+    spec: str, readings: Mapping[str, Shape], values: Mapping[str, object] | None = None
+) -> str:
     """The reading of an input that the model runs on, on the meta device: nothing is computed.
 
     readings: axes, and the shape that the model would see (see io.readings)
+    values:   of inputs of an ONNX file, as in load_model; such a file says itself what it takes
 
     Of several, that with the most dimensions is taken: torch's layers also take one sample
     without a batch, which is the same.  Where it runs on none as it is, rounder sizes are tried:
@@ -41,6 +45,12 @@ def taken_reading(spec: str, readings: Mapping[str, Shape]) -> str:
     )
     if not readings:
         raise failed
+    if spec.endswith(".onnx"):
+        readings = _as_declared(spec, readings, values or {})
+        if len(readings) == 1:
+            return next(iter(readings))
+        what = f"the input of {spec!r} can be read as {' and as '.join(readings)}"
+        raise UsageError(f"{what}; give --layout.") if readings else failed
     module = load_model(spec, "x".join(map(str, next(iter(readings.values()))))).source
     assert isinstance(module, nn.Module)
     taken = [axes for axes, shape in readings.items() if _runs(module, shape)]
@@ -53,6 +63,21 @@ def taken_reading(spec: str, readings: Mapping[str, Shape]) -> str:
         what = f"{spec!r} runs on the input read as {' and as '.join(fitting)}"
         raise UsageError(f"{what}; give --layout, for example --layout {fitting[0]}.")
     return fitting[0]
+
+
+def _as_declared(
+    spec: str, readings: Mapping[str, Shape], values: Mapping[str, object]
+) -> dict[str, Shape]:
+    """The readings of as many dimensions, and channels, as an ONNX file says that it takes."""
+    inputs = load_onnx_file(spec, values).graph.inputs
+    dims = inputs[0].dims if inputs else ()
+    if dims is None:
+        return dict(readings)
+    return {
+        axes: shape
+        for axes, shape in readings.items()
+        if len(shape) == len(dims) and (not isinstance(dims[1], int) or dims[1] == shape[1])
+    }
 
 
 def _round(shape: Shape) -> Shape:
