@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 import fieldwise
 import fieldwise.onnx
-from fieldwise.errors import FieldwiseError
+from fieldwise.errors import FieldwiseError, UsageError
 
 NETS = [
     """<ir_version: 8, opset_import: ["" : 17]>
@@ -149,3 +149,25 @@ def test_a_file_of_very_many_nodes_is_answered(tmp_path):
     onnx.save(found, tmp_path / "net.onnx")
     report = fieldwise.receptive_fields(fieldwise.onnx.load(tmp_path / "net.onnx"), (1, 1, 4))
     assert report["y"].row.extent == (1,)
+
+
+def test_a_file_of_too_many_nodes_is_refused(tmp_path):
+    found = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> net (float[4] x) => (float[4] y) { y = Exp (x) }'
+    )
+    node = found.graph.node[0]
+    found.graph.node.extend([node] * 100_000)
+    (tmp_path / "net.onnx").write_bytes(found.SerializeToString())
+    with pytest.raises(UsageError, match="has more than 100,000 nodes"):
+        fieldwise.onnx.load(tmp_path / "net.onnx")
+
+
+@pytest.mark.slow
+def test_a_loop_that_nobody_would_wait_for_is_refused(tmp_path):
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    net (float[4] x) => (float[4] y) <int64 n = {60000}, bool go = {1}>
+    { y = Loop (n, go, x) <body = step (int64 i, bool c, float[4] a) => (bool d, float[4] b)
+        { d = Identity (c) e = Exp (a) f = Exp (e) g = Exp (f) b = Exp (g) }> }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "net.onnx")
+    with pytest.raises(UsageError, match="runs more than 200,000 nodes, loops unrolled"):
+        fieldwise.receptive_fields(fieldwise.onnx.load(tmp_path / "net.onnx"), (4,))

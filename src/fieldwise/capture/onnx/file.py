@@ -27,6 +27,7 @@ OLDEST = 7
 """Files of an older operator set are brought to this one by onnx's own converter."""
 
 _DEEPEST = 32  # subgraphs within subgraphs
+_MOST_NODES = 100_000
 _OWN = ("", "ai.onnx")
 
 
@@ -116,11 +117,17 @@ class _Reader:
         self.versions = versions
         self.folder = folder
         self.types: dict[str, int] = {}
+        self.count = 0
 
     def graph(self, proto: GraphProto, around: frozenset[str], depth: int) -> OnnxGraph:
         """A graph; ``around`` are the values that it may read of the graphs around it."""
         if depth > _DEEPEST:
             raise malformed(f"its graphs lie more than {_DEEPEST} deep within each other")
+        self.count += len(proto.node)
+        if self.count > _MOST_NODES:
+            raise UnreadableOnnxError(
+                f"has more than {_MOST_NODES:,} nodes; cut it with onnx.utils.extract_model."
+            )
         constants = dict(self._constants(proto))
         inputs = tuple(_input(one) for one in proto.input if one.name not in constants)
         self.types.update(_types(proto))

@@ -110,6 +110,8 @@ class OnnxGraphModule(nn.Module):
         missing = find_missing(values[name] for name in reads_of(node))
         if missing is not None:
             return (missing,) * len(node.outputs)
+        if run.limit is not None:
+            run.limit.count_node()
         inputs = [values[name] if name else None for name in node.inputs]
         outer = {name: values[name] for name in node.captures}
         try:

@@ -13,9 +13,12 @@ from torch._ops import OpOverload
 
 from fieldwise.capture.torch.exported.allowance import Allowance
 from fieldwise.capture.torch.modes import DispatchMode
+from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Args, Kwargs
 
 _SMALL = 1 << 20  # elements; what cannot be more is not counted
+
+_MOST_NODES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,19 @@ class ConstantsLimit(DispatchMode):
     def __init__(self, name: str, limit: int) -> None:
         super().__init__()
         self._allowance = Allowance(name, limit)
+        self._name, self._nodes = name, 0
+
+    def count_node(self) -> None:
+        """Count a node that is run, those within loops each time.
+
+        Raises UsageError for more than anyone waits for.
+        """
+        self._nodes += 1
+        if self._nodes > _MOST_NODES:
+            raise UsageError(
+                f"{self._name!r} runs more than {_MOST_NODES:,} nodes, loops unrolled; give it a "
+                "smaller input, or cut it with onnx.utils.extract_model."
+            )
 
     def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """Count what the call would write, and make it."""
