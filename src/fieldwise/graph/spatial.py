@@ -41,11 +41,16 @@ def chosen_axes(axes: Axes, rank: int, *, of: str = "The input") -> tuple[int, .
     return tuple(dict.fromkeys(_one(axis, rank, of) for axis in several))
 
 
-def _one(axis: int, rank: int, of: str) -> int:
+def axis_number(axis: object) -> int:
+    """The integer by which an axis is named.  Raises UsageError for anything else."""
     try:
-        number = index(axis)
+        return index(axis)  # type: ignore[arg-type]
     except TypeError:
         raise UsageError(f"An axis is named by an integer; {axis!r} is none.") from None
+
+
+def _one(axis: int, rank: int, of: str) -> int:
+    number = axis_number(axis)
     if not -rank <= number < rank:
         raise UsageError(f"{of} has axes 0 to {rank - 1}; axis {number} is none of them.")
     return number % rank

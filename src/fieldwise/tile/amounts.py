@@ -5,13 +5,33 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil
 from numbers import Real
+from operator import index
 
 from fieldwise.errors import UsageError
 
 
+def check_count(value: object, what: str, least: int, *, of: str = "samples") -> int:
+    """A whole number of at least so much.  Raises UsageError for anything else.
+
+    what: the beginning of the sentence
+
+    >>> check_count(2.5, "A chunk is", 1)
+    Traceback (most recent call last):
+    ...
+    fieldwise.errors.UsageError: A chunk is a whole number, 1 samples or more, got 2.5.
+    """
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise UsageError(f"{what} a whole number, {least} {of} or more, got {value!r}.")
+    return number
+
+
 def check_bytes(memory: object) -> None:
     """Raise UsageError for an amount of memory that is neither a number of bytes nor None."""
-    if memory is not None and not isinstance(memory, Real):
+    if memory is not None and (not isinstance(memory, Real) or memory != memory):
         raise UsageError(f"memory is a number of bytes, got {memory!r}; write for example 2 << 30.")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from itertools import product
+from numbers import Real
 from typing import Literal
 
 from torch import nn
@@ -231,6 +232,6 @@ def _live_axis(call: ModelCall, axis: int | None, rate: object) -> int:
 
 
 def _positive(rate: float | Fraction) -> Fraction:
-    if not 0 < rate < float("inf"):
-        raise UsageError(f"A rate is a number of samples per second above 0, got {rate}.")
+    if not isinstance(rate, Real) or not 0 < rate < float("inf"):
+        raise UsageError(f"A rate is a number of samples per second above 0, got {rate!r}.")
     return Fraction(rate)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from operator import index
 
 import torch
 from torch import Tensor, nn
@@ -76,9 +77,11 @@ class ModelCall:
     def resized(self, shapes: Sequence[Sequence[int]]) -> object:
         """The example with tensors of these shapes, without data.
 
-        Raises UsageError for too few or too many shapes.
+        Raises UsageError for too few or too many shapes, and for what is none.
         """
         self.check_count(len(shapes))
+        for shape in shapes:
+            _check_shape(shape)
         return self._nested(
             torch.empty(tuple(shape), dtype=like.dtype, device="meta")
             for shape, like in zip(shapes, self.inputs, strict=True)
@@ -112,3 +115,12 @@ class ModelCall:
         """Tensors in the places of the example's."""
         twins = {id(like): x for like, x in zip(self.inputs, tensors, strict=True)}
         return map_tensors(lambda tensor: twins[id(tensor)], self.example)
+
+
+def _check_shape(shape: Sequence[object]) -> None:
+    try:
+        least = min((index(size) for size in shape), default=0)  # type: ignore[arg-type]
+    except TypeError:
+        least = -1
+    if least < 0:
+        raise UsageError(f"A shape is a list of sizes, each 0 or more; got {shape!r}.")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.errors import Reason, UsageError
+from fieldwise.tile.amounts import check_count
 from fieldwise.tile.arrays import Interval
 from fieldwise.tile.bands.counted import COUNTER, CountedTables
 from fieldwise.tile.bands.emitted import EmittedFrom, EmittedOutput, EmittedState, EmittedStream
@@ -34,8 +35,9 @@ def emit_stream(
     run: Programs, *, chunk: int | None = None, rest: int = 0, longest: int | None = None
 ) -> EmittedStream:
     """The stream of a model as three modules (see ``StreamedModel.emit``)."""
-    if rest < 0:
-        raise UsageError(f"The rest of a stream is 0 samples or more, got {rest}.")
+    rest = check_count(rest, "The rest of a stream is", 0)
+    if chunk is not None and not isinstance(chunk, int):
+        chunk = check_count(chunk, "A chunk is", 1)
     stride = period(run.program((tuple(run.single_input().shape),)).wiring)
     growing, program = _endless(run, gcd(chunk or stride, rest))
     grid = grid_of(program)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fieldwise.errors import FieldwiseError, UnsuitableError, UsageError
 from fieldwise.graph.ir import Shape
+from fieldwise.tile.amounts import check_count
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
 from fieldwise.tile.certificate import RunCertificate, verify
@@ -160,7 +161,10 @@ class EmittedStream:
 
         Raises MismatchError where they differ by more than the arithmetic explains.
         """
-        run = self.source.run
+        run, steps = (
+            self.source.run,
+            check_count(steps, "The steps of a comparison are", 0, of="steps"),
+        )
         length = self.first + steps * self.chunk + self.rest
         while self.longest is not None and length > self.longest:
             length -= self.chunk
@@ -180,11 +184,15 @@ class EmittedStream:
     def advance(self, chunk: Tensor, states: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """One step: the new rows of every output, and the states after it.
 
-        Raises UsageError for a chunk of another shape, and for states that are not of this stream.
+        Raises UsageError for a chunk of another shape or type, and for states that are not of this
+        stream.
         """
-        if tuple(chunk.shape) != self.shape:
+        wanted = f"{_sizes(self.shape)} {_type_name(self.dtype)}"
+        if (given := _kind(chunk)) != wanted:
+            sizes = f"{_sizes(self.shape)} samples"
             raise UsageError(
-                f"A step takes {_sizes(self.shape)} samples, and was given {_sizes(chunk.shape)}."
+                f"A step takes {sizes}, and was given {given}; it computes in "
+                f"{_type_name(self.dtype)}."
             )
         self._check(states)
         made = self._run_part("step", [chunk, *states])
@@ -192,26 +200,38 @@ class EmittedStream:
         return [*made[:count]], [*made[count:]]
 
     def _check(self, states: Sequence[Tensor]) -> None:
-        if len(states) != len(self.states):
+        given = len(states) if isinstance(states, (list, tuple)) else None
+        if given != len(self.states):
+            told = "none" if given is None else given
             raise UsageError(
-                f"This stream has {len(self.states)} states, and was given {len(states)}; pass on "
+                f"This stream has {len(self.states)} states, and was given {told}; pass on "
                 "those that start and step have given."
             )
-        for number, (given, own) in enumerate(zip(states, self.states, strict=True)):
-            if (tuple(given.shape), given.dtype) != (own.shape, own.dtype):
+        for number, (one, own) in enumerate(zip(states, self.states, strict=True)):
+            wanted = f"{_sizes(own.shape)} {_type_name(own.dtype)}"
+            if _kind(one) != wanted:
                 raise UsageError(
-                    f"State {number} of this stream ('{own.name}') is {_sizes(own.shape)} "
-                    f"{_type_name(own.dtype)}, and was given as {_sizes(given.shape)} "
-                    f"{_type_name(given.dtype)}; pass on those that its own start and step have "
-                    "given."
+                    f"State {number} of this stream ('{own.name}') is {wanted}, and was given as "
+                    f"{_kind(one)}; pass on those that its own start and step have given."
                 )
 
     def _run_part(self, part: StreamPart, given: Sequence[Tensor]) -> Sequence[Tensor]:
         with torch.no_grad():
             return tuple(getattr(self, part)(*given))
 
-    def _cut(self, x: Tensor) -> Iterator[tuple[StreamPart, list[Tensor]]]:
+    def _cut(self, x: object) -> Iterator[tuple[StreamPart, list[Tensor]]]:
         """The parts that a signal goes through, each with its samples, if it takes any."""
+        others = {**dict(enumerate(self.shape)), self.dim: None}
+        if (
+            not isinstance(x, Tensor)
+            or x.dtype != self.dtype
+            or {**dict(enumerate(x.shape)), self.dim: None} != others
+        ):
+            wanted = "x".join("T" if size is None else str(size) for size in others.values())
+            raise UsageError(
+                f"A signal of this stream is {wanted} {_type_name(self.dtype)}, and this one "
+                f"{_kind(x)}."
+            )
         length = x.shape[self.dim]
         if self.longest is not None and length > self.longest:
             raise UsageError(
@@ -279,7 +299,7 @@ class EmittedStream:
                 f"'{out.name}' has no suffix of a file that a stream is written to; end it in "
                 ".onnx or .pt2."
             )
-        out.parent.mkdir(parents=True, exist_ok=True)
+        _check_writable(out)
         paths = {part: file_of(out, part) for part in self.parts}
         data = {**self.metadata, "files": {part: path.name for part, path in paths.items()}}
         text = json.dumps(data, indent=1)
@@ -305,6 +325,17 @@ def _repeated(example: Tensor, dim: int, length: int) -> Tensor:
         shape = [length if place == dim else size for place, size in enumerate(example.shape)]
         return torch.zeros(shape, dtype=example.dtype)
     return example.index_select(dim, torch.arange(length) % example.shape[dim])
+
+
+def _check_writable(out: Path) -> None:
+    """Make the folder of a file.  Raises UsageError where nothing can be written there."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.open("ab").close()
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write {str(out)!r}: {error.strerror or error}; choose another place."
+        ) from error
 
 
 def file_of(out: Path, part: StreamPart) -> Path:
@@ -350,6 +381,13 @@ _WRITERS: Mapping[str, Callable[[EmittedStream, StreamPart, Path, str], None]] =
 
 def _sizes(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "a single number"
+
+
+def _kind(value: object) -> str:
+    """The shape and type of a tensor; the type of anything else."""
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    return f"{_sizes(value.shape)} {_type_name(value.dtype)}"
 
 
 def _type_name(dtype: torch.dtype) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
+from fieldwise.tile.amounts import check_count
 from fieldwise.tile.arrays import ArrayOrTensor, Readable, as_numpy
 from fieldwise.tile.bands.drive import drive, reading
 from fieldwise.tile.bands.endless import agree
@@ -32,10 +33,9 @@ class Session:
     """One stream of live data; made by ``StreamedModel.session``."""
 
     def __init__(self, programs: Programs, *, length: int | None, multiple: int | None) -> None:
-        if length is not None and length < 0:
-            raise UsageError(f"A stream has a length of 0 or more, got {length}.")
-        if multiple is not None and multiple < 1:
-            raise UsageError(f"A length is a multiple of 1 or more, got {multiple}.")
+        length = None if length is None else check_count(length, "The length of a stream is", 0)
+        if multiple is not None:
+            multiple = check_count(multiple, "What a length is a multiple of is", 1)
         self._programs, self._length = programs, length
         self._example, self._device = programs.single_input(), programs.device
         self._shape = tuple(self._example.shape)
@@ -67,6 +67,7 @@ class Session:
 
     def plan(self, chunk: int) -> StreamPlan:
         """The memory of a long session with chunks of this many samples."""
+        chunk = check_count(chunk, "A chunk is", 1)
         waiting = max(self.latency.values())
         return plan_of_pushes(self._program, chunk, pushes=4 + 4 * (waiting // chunk + 1))
 

@@ -16,6 +16,8 @@ from fieldwise.errors import CaptureError, UsageError, check_choice
 from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
+from fieldwise.graph.spatial import axis_number
+from fieldwise.tile.amounts import check_count
 from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.compile import compile_program
 from fieldwise.tile.bands.passes import Pass, PassPlanner, kept_bytes, planned_passes
@@ -48,10 +50,10 @@ class Streaming:
     global_ops: GlobalOps
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what is no band, or no way to treat global ops."""
+        """Raise UsageError for what is no axis, no band, or no way to treat global ops."""
         check_choice("global_ops", self.global_ops, get_args(GlobalOps))
-        if self.band < 1:
-            raise UsageError(f"A band has at least one row, got {self.band}.")
+        axis_number(self.axis)
+        check_count(self.band, "A band is", 1, of="rows")
 
     @property
     def is_multipass(self) -> bool:
