@@ -107,6 +107,10 @@ GOES = {
         f"e = Add (n, d) y = Relu (e)",
         {"w": (4, 3, 3, 3), "u": (4, 3, 1, 1), **NORM}, ["Conv", "Relu"],
     ),
+    "a bias that is cast to the type of the input": (
+        f"t = CastLike (a, x) c = Conv (x, w, t) y = {BN} (c, g, b, m, v)",
+        {"w": (4, 3, 3, 3), "a": (4,), **NORM}, ["Conv"],
+    ),
     "an output in the middle": (
         f"c = Conv (x, w) y = {BN} (c, g, b, m, v) z = Relu (y)",
         {"w": (4, 3, 3, 3), **NORM}, ["Conv", "Relu"],

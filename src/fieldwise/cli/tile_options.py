@@ -23,6 +23,13 @@ class EngineChoice(StrEnum):
     halo = "halo"
 
 
+class RuntimeChoice(StrEnum):
+    """What runs crops."""
+
+    torch = "torch"
+    ort = "ort"
+
+
 class GlobalOpsChoice(StrEnum):
     """What is done with layers that need the whole input."""
 
@@ -159,9 +166,28 @@ class PieceOptions:
         ),
     ] = GlobalOpsChoice.refuse
 
+    runtime: Annotated[
+        RuntimeChoice,
+        typer.Option(
+            help="What runs the crops of an .onnx file: torch, or a session of ONNX Runtime. By "
+            "halo."
+        ),
+    ] = RuntimeChoice.torch
+    providers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CUDAExecutionProvider,...",
+            help="Of ONNX Runtime, in order; by default its CPU.",
+        ),
+    ] = None
+
     def check(self) -> None:
         """Raise UsageError for options of the other engine."""
         halo = self.engine is EngineChoice.halo
+        if self.runtime is RuntimeChoice.ort and not halo:
+            raise UsageError("--runtime ort runs crops; give --engine halo too.")
+        if self.providers is not None and self.runtime is not RuntimeChoice.ort:
+            raise UsageError("--providers belongs to --runtime ort.")
         if halo and (self.band or self.axis or self.piece):
             raise UsageError("--band, --axis and --piece belong to --engine stream; give --tile.")
         if halo and self.global_ops is not GlobalOpsChoice.refuse:
@@ -178,6 +204,8 @@ class PieceOptions:
             "tile": self.side,
             "memory": parse_size(self.memory),
             "global_ops": self.global_ops.value,
+            "runtime": self.runtime.value,
+            "providers": tuple((self.providers or "").split(",")) if self.providers else (),
         }
 
 

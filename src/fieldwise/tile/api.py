@@ -24,6 +24,7 @@ from fieldwise.tile.crops import TiledCallable
 from fieldwise.tile.crops import plan_tiles as plan_tiles
 from fieldwise.tile.crops import suggest_tile as suggest_tile
 from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.tile.crops.runtime import Runtime, target_of
 from fieldwise.tile.crops.sizes import tiled_axes
 from fieldwise.tile.crops.targets import AnyCallable, PlannedModel
 from fieldwise.tile.errors import OffGridError, StreamError, TileError
@@ -97,6 +98,8 @@ def tiled(
     tile: int | Sequence[int] | None = None,
     axes: Axes | None = None,
     verify: bool = False,
+    runtime: Runtime = "torch",
+    providers: Sequence[str] = (),
 ) -> TiledCallable:
     """A callable that computes what the model does, crop by crop, with the model as it is.
 
@@ -110,6 +113,9 @@ def tiled(
     axes:          of the inputs, along which tiles are cut; by default all from 2 on
     verify:        before the first run on a size, compare with the whole on a part of the image
                    that has corners, seams and interior; ``certificates`` tells how equal they were
+
+    runtime:       what runs the crops of a model that was read from an ONNX file: torch, or a
+                   session of ONNX Runtime ('ort'), whose ``providers`` are tried in order
 
     Every crop starts on the grid and holds what its outputs see; what comes out is the whole
     image's, to the last bits of the arithmetic, borders included.  Which crops are read, and what
@@ -152,7 +158,7 @@ def tiled(
         raise
     except TileError as error:
         raise error.with_option(_option(target)) from error.__cause__
-    return TiledCallable(target, verify=verify)
+    return TiledCallable(target_of(target, runtime, providers), verify=verify)
 
 
 def _option(target: PlannedModel) -> str:

@@ -21,6 +21,7 @@ from fieldwise.capture.onnx.functions import inlined
 from fieldwise.capture.onnx.graph import OnnxGraph, OnnxInput, OnnxNode, OnnxSize
 from fieldwise.capture.onnx.refusal import UnreadableOnnxError, malformed
 from fieldwise.capture.onnx.tensors import dtype_of, tensor_of
+from fieldwise.errors import UsageError
 from fieldwise.graph.names import distinct
 
 OLDEST = 7
@@ -45,6 +46,19 @@ class OnnxFile:
 
     def __deepcopy__(self, memo: dict[int, object]) -> OnnxFile:
         return self
+
+    def for_runtime(self) -> str | bytes:
+        """What ONNX Runtime makes a session of: the model, or its path where tensors lie beside it.
+
+        Raises UsageError where they do, and the model is not the one at that path any more.
+        """
+        if not any(one.external_data for one in self.proto.graph.initializer):
+            return self.proto.SerializeToString()
+        if _parsed(self.path) != self.proto:
+            raise UsageError(
+                f"The model is not that of {str(self.path)!r} any more; write it, and load that."
+            )
+        return str(self.path)
 
 
 def read_file(path: Path) -> OnnxFile:

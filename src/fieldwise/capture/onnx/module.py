@@ -224,6 +224,13 @@ class OnnxModule(OnnxGraphModule):
         """The types of the tensors that it takes."""
         return tuple(one.dtype for one in self.graph.inputs)
 
+    def given_values(self) -> dict[str, Any]:
+        """The inputs of the file that were set to values, as arrays."""
+        constants = self.graph.constants
+        there = {one.name for one in self.file.proto.graph.initializer}
+        names = [one.name for one in self.file.proto.graph.input if one.name not in there]
+        return {name: constants[name].numpy() for name in names if name in constants}
+
     # ---------------------------------------------------------------- names
 
     def noted_values(self) -> dict[str, Tensor]:

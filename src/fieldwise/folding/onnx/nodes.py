@@ -38,6 +38,7 @@ WEIGHTS: Mapping[str, WeightPlaces] = {
 """The operators that can be given other weights."""
 
 _SIZES = {"Shape", "Size"}
+_FIRST_ALONE = {"CastLike"}  # the second operand gives a type
 _QUANTISED = {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}
 _ANYWAY: tuple[str, ...] = ("backward", "forward", "merge")
 
@@ -199,7 +200,8 @@ def _constants(graph: OnnxGraph) -> frozenset[str]:
         for one in graph.inputs
     )
     for node in graph.nodes:
-        if found.issuperset(reads_of(node)) or (fixed and node.op in _SIZES):
+        read = node.inputs[:1] if node.op in _FIRST_ALONE else reads_of(node)
+        if found.issuperset(read) or (fixed and node.op in _SIZES):
             found.update(name for name in node.outputs if name)
     return frozenset(found)
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.capture import check_made
+from fieldwise.capture.torch.capture import NamesItsValues, check_made
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.running import InDouble, copied, doubled, is_inexact, run
 from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors, tensors_in
@@ -141,9 +141,20 @@ def returned(call: ModelCall, paths: Sequence[str]) -> ReturnedValues:
     finally:
         for hook in hooks:
             hook.remove()
-    values = {(True, name): tensor for name, tensor in named_tensors(output)}
+    values = {(True, name): tensor for name, tensor in _outputs(call, output)}
     values |= {(False, name): tensor for name, tensor in _spelled(found)}
     return {key: _as_pairs(value) for key, value in values.items()}
+
+
+def _outputs(call: ModelCall, output: object) -> list[tuple[str, Tensor]]:
+    """The tensors of an output, named as the graph of the model names its outputs."""
+    found = list(named_tensors(output))
+    if not isinstance(call.model, NamesItsValues):
+        return found
+    names = call.graph().output_names
+    if len(names) != len(found):
+        return found
+    return [(name, tensor) for name, (_, tensor) in zip(names, found, strict=True)]
 
 
 def _as_pairs(value: Tensor) -> Tensor:

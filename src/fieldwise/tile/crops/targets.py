@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 
@@ -180,8 +181,29 @@ class PlannedModel:
         return PlannedModel(self.call.doubled(), self.tile, self.axes)
 
 
-CropTarget = AnyCallable | PlannedModel
-"""What is run on crops."""
+class CropTarget(Protocol):
+    """What is run on crops."""
+
+    def ordered(self, inputs: Sequence[Readable], named: Mapping[str, Readable]) -> Arguments:
+        """The inputs of a run, in order."""
+
+    def plan(self, *shapes: Sequence[int]) -> TilePlan:
+        """The plan for inputs of these shapes."""
+
+    def cast(self, given: Arguments) -> Arguments:
+        """The inputs as they are handed over."""
+
+    def whole(self, given: Arguments, plan: TilePlan, /) -> object:
+        """What is returned for whole inputs."""
+
+    def crop(self, given: Arguments, plan: TilePlan, /) -> object:
+        """What is returned for a crop."""
+
+    def between_crops(self, plan: TilePlan, /) -> AbstractContextManager[None]:
+        """Holds from the first crop of a run to the last."""
+
+    def doubled(self) -> CropTarget | None:
+        """The same in float64, if there is such."""
 
 
 def _by(shapes: Sequence[Sequence[int]]) -> str:

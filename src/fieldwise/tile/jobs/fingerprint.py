@@ -132,5 +132,5 @@ _NAMES = {
     "code": "the model (what it computes)",
     "input": "the input",
     "plan": "the plan",
-    "settings": "a setting (--layout, --dtype, --scale or the format of OUT)",
+    "settings": "a setting (--layout, --dtype, --scale, --runtime or the format of OUT)",
 }

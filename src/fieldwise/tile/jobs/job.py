@@ -235,7 +235,17 @@ def _planned(request: Request) -> Job:
     module, dtype = asked.model.call.model, asked.model.dtype
     work: Work
     if asked.engine == "halo":
-        work = crop_work(module, shape, dtype=dtype, tile=asked.tile, memory=asked.memory)
+        if asked.runtime == "ort" and asked.model.weights is not None:
+            raise UsageError("ONNX Runtime takes the weights of the file; leave out --weights.")
+        work = crop_work(
+            module,
+            shape,
+            dtype=dtype,
+            tile=asked.tile,
+            memory=asked.memory,
+            runtime=asked.runtime,
+            providers=asked.providers,
+        )
     else:
         work = stream_work(
             module,
@@ -285,4 +295,5 @@ def _planned_again(request: Request, identity: Identity) -> Job:
 
 def _settings(asked: Request, files: Sequence[NewFile]) -> list[object]:
     formats = [[file.grain, file.axes, file.path.suffix] for file in files]
-    return [asked.layout.axes, str(asked.model.dtype), asked.scale, formats]
+    found = [asked.layout.axes, str(asked.model.dtype), asked.scale, formats]
+    return found if asked.runtime == "torch" else [*found, asked.runtime, list(asked.providers)]

@@ -45,6 +45,11 @@ class JobModel:
         """What its input is cast to."""
         return self.call.inputs[0].dtype
 
+    @property
+    def weights(self) -> Path | None:
+        """The file of weights that it was given."""
+        return self.made_from[2]
+
     def __reduce__(self) -> tuple[object, ...]:
         return _again, self.made_from
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fieldwise.tile.arrays import numpy_dtype
 from fieldwise.tile.bands.programs import GlobalOps
+from fieldwise.tile.crops.runtime import Runtime
 from fieldwise.tile.files import AxisLayout, BlockRows, ModelView, Scaled, Source, open_source
 from fieldwise.tile.jobs.models import JobModel
 
@@ -29,6 +30,7 @@ class Request:
     piece:  input rows per piece, at least ('stream'); by default what is read twice is little
     memory: bytes for rows and weights
     scale:  the input is multiplied by it once it has the model's type
+    runtime, providers: what runs the crops of an ONNX file ('halo'; see ``tiled``)
     global_ops: whether layers that need the whole axis may have passes of their own ('stream')
     """
 
@@ -44,6 +46,8 @@ class Request:
     memory: int | None = None
     scale: float = 1.0
     global_ops: GlobalOps = "refuse"
+    runtime: Runtime = "torch"
+    providers: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Another process may work in another folder, so paths are absolute."""

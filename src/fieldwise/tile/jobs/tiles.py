@@ -20,6 +20,7 @@ from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.crops import TiledCallable, suggest_tile
 from fieldwise.tile.crops.parts import Tile
 from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.tile.crops.runtime import Runtime, target_of
 from fieldwise.tile.crops.targets import PlannedModel
 from fieldwise.tile.errors import BudgetError
 from fieldwise.tile.jobs.checkpoint import Checkpoint
@@ -64,17 +65,22 @@ def crop_work(
     dtype: torch.dtype,
     tile: int | None = None,
     memory: int | None = None,
+    runtime: Runtime = "torch",
+    providers: Sequence[str] = (),
 ) -> CropWork:
     """Plan a job of tiles on one input of this shape and type.
 
     tile: input samples from tile to tile; by default 512, or with ``memory`` (bytes) the largest
           whose crops fit in it (see ``suggest_tile``)
+    runtime, providers: what runs the crops (see ``tiled``)
 
     Raises TileError where no tiling is exact, and UsageError where ``memory`` is not enough.
     """
     example = meta_tensor(shape, dtype)
     held = sum(tensor.nbytes for _, tensor in named_state(model))
-    run, plan = _chosen(model, example, tile, memory, held)
+    chosen, plan = _chosen(model, example, tile, memory, held)
+    run = TiledCallable(target_of(chosen, runtime, providers))
+    run.plan(example.shape)
     tiles = tuple(plan.tiles())
     outputs = tuple(_output(plan, number) for number in range(len(plan.outputs)))
     pieces = tuple(_piece(plan, number, one) for number, one in enumerate(tiles))
@@ -88,7 +94,7 @@ def crop_work(
 
 def _chosen(
     model: nn.Module, example: Tensor, tile: int | None, memory: int | None, held: int
-) -> tuple[TiledCallable, TilePlan]:
+) -> tuple[PlannedModel, TilePlan]:
     """The tile that was asked for, or the largest that fits beside what is held, planned.
 
     Raises UsageError where ``memory`` is not enough, with the least that is.
@@ -101,7 +107,7 @@ def _chosen(
     else:
         wanted = _suggested(model, example, memory - held)
     while True:
-        run = TiledCallable(PlannedModel(ModelCall(model, example), wanted))
+        run = PlannedModel(ModelCall(model, example), wanted)
         plan = run.plan(example.shape)
         if memory is None or plan.crop_bytes + held <= memory:
             return run, plan
