@@ -28,11 +28,13 @@ def _save_onnx(model: nn.Module, out: Path) -> tuple[Path, ...]:
     from fieldwise.capture.onnx import OnnxModule
     from fieldwise.folding.onnx.save import save_onnx
 
-    if type(model) is not OnnxModule:
+    made: object = type(model)
+    if made is not OnnxModule:
         raise UsageError(
             f"'{out}' is an ONNX file, and a repaired model is not written as one; write "
             f"-o {out.stem}, which makes {out.stem}.safetensors and {out.stem}.pt2."
         )
+    assert isinstance(model, OnnxModule)
     return save_onnx(model, out)
 
 
