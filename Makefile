@@ -53,6 +53,7 @@ bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, an
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/fold_zoo.py
 	$(BIN)/python benchmarks/fold_speed.py
+	$(BIN)/python benchmarks/onnx_fold.py
 	$(BIN)/python benchmarks/tile.py
 	$(BIN)/python benchmarks/trained.py
 	$(BIN)/python benchmarks/ops.py

@@ -62,7 +62,7 @@ FRAMEWORKS = {
     ),
     "torchvision": ("capture/torch/",),
     "timm": ("capture/torch/",),
-    "onnx": ("capture/onnx/", "folding/onnx"),
+    "onnx": ("capture/onnx/", "folding/onnx", "shift/repair/onnx"),
     "onnxruntime": ("folding/onnx", "tile/"),
     "matplotlib": ("views/",),
     "dask": ("tile/", "cli/"),

@@ -124,6 +124,11 @@ def shift(
             from fieldwise.folding.save import save
 
             with progress(f"writing {out}"):
+                periodic = loaded.is_onnx and repair is Repair.circular
+                if periodic and out.suffix.lower() == ".onnx":
+                    from fieldwise.shift.repair.onnx import periodic_file
+
+                    source = periodic_file(loaded.module, source, example, chosen)
                 paths = save(source, example, out)
             note_files(paths, err=style is Format.json)
 
