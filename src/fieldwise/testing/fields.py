@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from torch import nn
@@ -36,6 +37,8 @@ def field_outcome(
     *,
     variants: Sequence[nn.Module] = (),
     others: Sequence[nn.Module] = (),
+    rows: int = 96,
+    columns: int = 24,
 ) -> Outcome:
     """How the fields of a model, by pulling and in closed form, compare with what is measured.
 
@@ -43,22 +46,23 @@ def field_outcome(
     variants: the model with other values in the constants that count as generic
     others:   with other values in constants that do not (numbers of classes, masks): what is
               said to matter, and does so in one of these only, makes the case a degenerate one
+    rows:     most elements that are watched of each output; columns: that are changed of each input
     """
     module = as_module(model)
-    outcome = _field_outcome(module, inputs, variants)
+    looked = partial(Truth, module, inputs, rows=rows, columns=columns)
+    outcome = _field_outcome(looked(variants))
     if outcome.verdict != "wrong" or not others:
         return outcome
-    elsewhere = _field_outcome(module, inputs, (*variants, *others))
+    elsewhere = _field_outcome(looked((*variants, *others)))
     if elsewhere.failed:
         return outcome
     return Outcome("degenerate", f"for its whole-number constants: {outcome.why}", outcome.compared)
 
 
-def _field_outcome(module: nn.Module, inputs: Inputs, variants: Sequence[nn.Module]) -> Outcome:
-    truth = Truth(module, inputs, variants)
+def _field_outcome(truth: Truth) -> Outcome:
     truth.observe(_LOOKS)
     try:
-        graph = capture(module, inputs)
+        graph = capture(truth.model, truth.inputs)
     except FieldwiseError as error:
         return _refused(error, truth)
     except Exception as error:  # noqa: BLE001 - what else comes out is what is looked for

@@ -38,7 +38,7 @@ def exceptions() -> dict[str, dict[str, list[str]]]:
 
 def reasons(sort: str) -> dict[str, str]:
     """The reason for each test of one sort."""
-    return {name: why for why, names in exceptions()[sort].items() for name in names}
+    return {name: why for why, names in exceptions().get(sort, {}).items() for name in names}
 
 
 def loaded(model: onnx.ModelProto) -> OnnxModule:

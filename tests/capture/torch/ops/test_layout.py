@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from fieldwise.testing import check_kinds, check_reads
 from tests.capture.torch.ops.oracle import agree
 
 CASES: dict[str, tuple[Any, tuple[int, ...]]] = {
@@ -187,3 +188,17 @@ def test_windows_laid_out_as_channels_and_added_back(
     agree(lambda x: F.unfold(x, kernel, **how), shape)
     columns = F.unfold(torch.zeros(shape), kernel, **how).shape
     agree(lambda x: F.fold(x, shape[-2:], kernel, **how), columns)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.view(torch.int64),
+        lambda x: x.view(torch.int16),
+        lambda x: x.view(torch.int32).view(torch.int64),
+    ],
+)
+def test_bits_taken_as_other_numbers_are_read_along_the_last_dimension(function):
+    x = torch.randn(3, 4, dtype=torch.float64)
+    assert check_reads(function, x).verdict == "exact"
+    assert check_kinds(function, x).verdict == "exact"

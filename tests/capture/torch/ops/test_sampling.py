@@ -32,6 +32,48 @@ def test_grid_sample_is_unknown_along_space_and_reads_its_grid_in_place(mode):
     assert unknown_dims(graph, "grid_sample") == [[2, 3], []]
 
 
+def affine(*rows: list[float], size: tuple[int, int], corners: bool) -> torch.Tensor:
+    matrix = torch.tensor([rows], dtype=torch.float64)
+    return F.affine_grid(matrix, [1, 1, *size], align_corners=corners)
+
+
+DICE = torch.Generator().manual_seed(0)
+GRIDS = {
+    "anywhere": torch.rand(1, 4, 3, 2, dtype=torch.float64, generator=DICE) * 3 - 1.5,
+    "by rows and columns": affine([0.7, 0, 0.1], [0, 0.9, -0.2], size=(4, 3), corners=False),
+    "on the elements": affine([1.0, 0, 0], [0, 1.0, 0], size=(3, 4), corners=True),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+def test_a_constant_grid_says_which_elements_are_read(name, mode, padding):
+    def sample(x: torch.Tensor) -> torch.Tensor:
+        grid = GRIDS[name].expand(len(x), -1, -1, -1)
+        corners = name == "on the elements"
+        return F.grid_sample(x, grid, mode=mode, padding_mode=padding, align_corners=corners)
+
+    agree(sample, (2, 2, 3, 4))
+
+
+def test_a_constant_grid_in_three_dimensions():
+    def sample(x: torch.Tensor) -> torch.Tensor:
+        grid = torch.linspace(-1.2, 1.1, 24, dtype=torch.float64).reshape(1, 2, 2, 2, 3)
+        return F.grid_sample(x, grid, align_corners=True)
+
+    agree(sample, (1, 2, 2, 3, 4))
+
+
+def test_grids_that_differ_between_images_are_not_known():
+    def sample(x: torch.Tensor) -> torch.Tensor:
+        return F.grid_sample(
+            x, torch.linspace(-1, 1, 24).reshape(2, 2, 3, 2).double(), align_corners=True
+        )
+
+    agree(sample, (2, 1, 3, 4), exact=False)
+
+
 def test_grid_sample_in_three_dimensions():
     def sample(x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
         return F.grid_sample(x, grid - 1, align_corners=True)

@@ -426,14 +426,16 @@ def _deform_conv(
 
 
 def _read_bilinearly(planes: Tensor, y: Tensor, x: Tensor, height: int, width: int) -> Tensor:
+    """Of a tap that has no weight the zero is taken that stands behind each plane."""
     total: Tensor | None = None
+    planes = F.pad(planes, (0, 1))
     for dy, dx in itertools.product((0, 1), (0, 1)):
         row, column = y.floor() + dy, x.floor() + dx
-        weight = (1 - (y - row).abs()) * (1 - (x - column).abs())
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        flat = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+        weight = (1 - (y - row).abs()) * (1 - (x - column).abs()) * inside
+        flat = torch.where(weight == 0, height * width, row * width + column)
         index = flat.to(torch.int64).unsqueeze(2).expand(-1, -1, planes.shape[2], -1)
-        part = planes.gather(3, index) * (weight * inside).unsqueeze(2)
+        part = planes.gather(3, index) * weight.unsqueeze(2)
         total = part if total is None else total + part
     assert total is not None
     return total

@@ -24,24 +24,44 @@ from fieldwise.graph.ir import (
     identity,
     separable,
 )
-from fieldwise.graph.kinds import COPY, REGROUPED, Kind
+from fieldwise.graph.kinds import COPY, ELEMENTWISE, REGROUPED, Kind
 
 # -------------------------------------------------------------------- reshapes, permutations
+
+
+def _copied_or_reinterpreted(call: OpCall) -> Kind:
+    """A view as another dtype has the same bits, which stand for other numbers."""
+    if "dtype" not in call.args:
+        return COPY
+    return ELEMENTWISE if call.result in call.operands else REGROUPED
 
 
 @rule(
     "view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view",
     "view_as", "reshape_as", "_reshape_alias", "ravel", "view_copy", "squeeze_copy",
     "unsqueeze_copy", "_reshape_copy",
-    name="reshape", kind=COPY,
+    name="reshape", kind=_copied_or_reinterpreted,
 )  # fmt: skip
 def _reshape(call: OpCall) -> Reads:
     number = call.operand("self")
     if number is None:  # the op only asked another tensor for its shape
         return one()
     shape = call.operands[number]
-    same = shape == call.result
-    return one(identity(number, len(shape)) if same else Read(number, (Reshape(),)))
+    if shape == call.result:
+        return one(identity(number, len(shape)))
+    return one(
+        _bits(number, shape, call.result) if "dtype" in call.args else Read(number, (Reshape(),))
+    )
+
+
+def _bits(number: int, shape: Shape, result: Shape) -> Read:
+    """The same bits as numbers of another size: along the last dimension, several for one."""
+    last, before, after = len(shape) - 1, shape[-1], result[-1]
+    if after > before:
+        parts = AxisMap(1, (IndexSet(0, 1),) * (after // before))
+    else:
+        parts = AxisMap(before // max(after, 1), (IndexSet.range(0, before // max(after, 1)),))
+    return along_but(number, len(shape), {last: Along(last, parts)})
 
 
 @rule("permute", "permute_copy", name="permute", kind=COPY)

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fieldwise.axes import IndexSet, index_map
-from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
+from fieldwise.capture.torch.registry import OpCall, Reads, known_values, one, rule
 from fieldwise.capture.torch.rules.common import blocks, entirely, per_result, separably
-from fieldwise.graph.ir import WHOLE, Along, Coord, Ref, Unknown, separable
+from fieldwise.capture.torch.rules.grids import axis_taps, places_read, rows_read
+from fieldwise.capture.torch.rules.indexing import line_along
+from fieldwise.graph.ir import (
+    WHOLE,
+    Along,
+    Coord,
+    Read,
+    Ref,
+    Reshape,
+    Separable,
+    Unknown,
+    numel,
+    separable,
+)
 from fieldwise.graph.kinds import ANY, LINEAR, Kind
 
 # -------------------------------------------------------------------- sampling on a grid
@@ -21,11 +36,41 @@ def _sampling(call: OpCall) -> Kind:
     name="grid_sample", kind=_sampling, asks=("grid",),
 )  # fmt: skip
 def _grid_sample(call: OpCall) -> Reads:
-    """The image anywhere in space; the grid at the same position, with all its coordinates."""
+    """The image where the grid says, if that is constant; the grid at the position itself."""
     space = range(2, len(call.result))
-    why = Unknown("grid_sample reads at positions that its grid holds")
-    image: list[Coord] = [Along(0), Along(1), *[why] * len(space)]
-    return one(*separably(call, input=image, grid=[Along(0), *map(Along, space), WHOLE]))
+    number = call.operand("input")
+    image = [] if number is None else [_sampled(number, call)]
+    return one(*image, *separably(call, grid=[Along(0), *map(Along, space), WHOLE]))
+
+
+def _sampled(number: int, call: OpCall) -> Read:
+    shape, grid = call.operands[number], known_values(call["grid"])
+    rank = len(shape) - 2
+    if grid is None or not grid.size or not (grid == grid[:1]).all():
+        why = "grid_sample reads at positions that its grid holds"
+        if grid is not None:
+            why = "grid_sample reads at other positions in each image of a batch"
+        return separable(number, Along(0), Along(1), *[Unknown(why)] * rank)
+    options = (call["interpolation_mode"], call["padding_mode"])
+    corners = bool(call["align_corners"])
+    coordinates = [grid[0, ..., rank - 1 - axis].astype(np.float64) for axis in range(rank)]
+    lines = [line_along(at, axis) for axis, at in enumerate(coordinates)]
+    sizes = shape[2:]
+    if all(line is not None for line in lines):
+        along = [
+            Along(2 + axis, index_map(rows_read(axis_taps(line, size, *options, corners=corners))))
+            for axis, (line, size) in enumerate(zip(lines, sizes, strict=True))
+            if line is not None
+        ]
+        return separable(number, Along(0), Along(1), *along)
+    taps = [
+        axis_taps(at, size, *options, corners=corners)
+        for at, size in zip(coordinates, sizes, strict=True)
+    ]
+    walk = index_map(places_read(taps, sizes))
+    step = Separable((Along(0), Along(1), Along(2, walk)))
+    flat, wide = (*shape[:2], numel(sizes)), (*call.result[:2], numel(call.result[2:]))
+    return Read(number, (Reshape(), step, Reshape()), (flat, wide))
 
 
 @rule("affine_grid_generator", kind=LINEAR)
