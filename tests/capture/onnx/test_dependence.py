@@ -40,9 +40,9 @@ class Subject:
         return load_onnx(HERE, known, model=self.case.model)
 
     def outcome(self) -> Outcome:
-        """In double precision; in single where bits are taken as other numbers."""
+        """In double precision; in that of the file where bits are taken as other numbers."""
         bits = self.case.model.graph.node[0].op_type == "BitCast"
-        dtype = torch.float32 if bits else torch.float64
+        dtype = self.values[self.names[0]].dtype if bits else torch.float64
         module = self.module().to(dtype)
         rest = [one.name for one in module.graph.inputs if one.name not in self.names]
         plain = Plain(module, self.names, {name: self.values[name] for name in rest})

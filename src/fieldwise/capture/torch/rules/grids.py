@@ -10,7 +10,7 @@ import numpy as np
 from fieldwise.axes import IndexSet
 from fieldwise.graph.ir import Shape
 
-Taps = list[tuple[np.ndarray, np.ndarray]]
+GridTaps = list[tuple[np.ndarray, np.ndarray]]
 """Per tap: the place along an axis, and whether it has a weight there."""
 
 _NOTHING = 1e-9  # of a weight: rounding
@@ -18,7 +18,7 @@ _BICUBIC, _NEAREST = 2, 1
 _BORDER, _REFLECTION = 1, 2
 
 
-def axis_taps(at: np.ndarray, size: int, mode: int, padding: int, *, corners: bool) -> Taps:
+def axis_taps(at: np.ndarray, size: int, mode: int, padding: int, *, corners: bool) -> GridTaps:
     """The taps along one axis for coordinates from -1 to 1.
 
     mode:    0 linear, 1 nearest, 2 cubic, as torch counts; padding: 0 zeros, 1 border, 2 reflection
@@ -34,7 +34,7 @@ def axis_taps(at: np.ndarray, size: int, mode: int, padding: int, *, corners: bo
     return [_tap(low, 1 - (place - low), size), _tap(low + 1, place - low, size)]
 
 
-def _cubic_taps(place: np.ndarray, size: int, padding: int, corners: bool) -> Taps:
+def _cubic_taps(place: np.ndarray, size: int, padding: int, corners: bool) -> GridTaps:
     low = np.floor(place)
     part = place - low
     whole = np.abs(part) < _NOTHING
@@ -63,7 +63,7 @@ def _padded(place: np.ndarray, size: int, padding: int, corners: bool) -> np.nda
     return np.clip(place, 0, size - 1) if padding in (_BORDER, _REFLECTION) else place
 
 
-def places_read(taps: Sequence[Taps], shape: Shape) -> list[IndexSet]:
+def places_read(taps: Sequence[GridTaps], shape: Shape) -> list[IndexSet]:
     """Per position, in row-major order, the elements of a plane of this shape that it reads."""
     found: list[set[int]] = [set() for _ in range(taps[0][0][0].size)]
     for combined in product(*taps):
@@ -74,7 +74,7 @@ def places_read(taps: Sequence[Taps], shape: Shape) -> list[IndexSet]:
     return [IndexSet.of(sorted(one)) for one in found]
 
 
-def rows_read(taps: Taps) -> list[IndexSet]:
+def rows_read(taps: GridTaps) -> list[IndexSet]:
     """Per position along one axis, the indices that it reads."""
     return [
         IndexSet.of(sorted({int(place[row]) for place, used in taps if used[row]}))
