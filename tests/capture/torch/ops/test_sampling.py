@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 import torchvision.ops as tv
 
+from fieldwise.capture.torch.capture import capture
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Separable, Unknown
 from tests.capture.torch.ops.oracle import agree
@@ -72,6 +73,21 @@ def test_grids_that_differ_between_images_are_not_known():
         )
 
     agree(sample, (2, 1, 3, 4), exact=False)
+
+
+def test_of_a_grid_of_many_positions_a_bound_is_told():
+    places = torch.rand(1, 200, 100, 2, generator=DICE) - 0.5
+    graph = capture(Sampled(places), (torch.zeros(1, 1, 4, 4),))
+    assert unknown_dims(graph, "grid_sample") == [[2, 3]]
+
+
+class Sampled(torch.nn.Module):
+    def __init__(self, grid: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("grid", grid)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.grid_sample(x, self.grid, align_corners=False)
 
 
 def test_grid_sample_in_three_dimensions():

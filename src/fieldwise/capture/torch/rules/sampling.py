@@ -43,6 +43,10 @@ def _grid_sample(call: OpCall) -> Reads:
     return one(*image, *separably(call, grid=[Along(0), *map(Along, space), WHOLE]))
 
 
+_MOST = 1 << 14
+"""Positions of a grid that are told one by one, where it is not made of rows and columns."""
+
+
 def _sampled(number: int, call: OpCall) -> Read:
     shape, grid = call.operands[number], known_values(call["grid"])
     rank = len(shape) - 2
@@ -63,6 +67,9 @@ def _sampled(number: int, call: OpCall) -> Read:
             if line is not None
         ]
         return separable(number, Along(0), Along(1), *along)
+    if numel(call.result[2:]) > _MOST:
+        why = "grid_sample reads at more positions than are told one by one"
+        return separable(number, Along(0), Along(1), *[Unknown(why)] * rank)
     taps = [
         axis_taps(at, size, *options, corners=corners)
         for at, size in zip(coordinates, sizes, strict=True)
