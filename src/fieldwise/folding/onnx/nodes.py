@@ -206,6 +206,12 @@ def _constants(graph: OnnxGraph) -> frozenset[str]:
     return frozenset(found)
 
 
+def working_nodes(graph: OnnxGraph) -> int:
+    """How many nodes compute something of the input."""
+    known = _constants(graph)
+    return sum(not known.issuperset(filter(None, node.outputs)) for node in graph.nodes)
+
+
 def weights_differ(one: np.ndarray, two: np.ndarray) -> bool:
     """Whether any number of two arrays differs."""
     return one.shape != two.shape or not np.array_equal(one, two)
