@@ -329,6 +329,20 @@ def test_an_input_that_was_given_a_value_is_a_constant_of_the_folded_file(tmp_pa
     assert [one.name for one in found.model.file.proto.graph.input] == ["x"]
 
 
+def test_what_onnx_runtime_itself_is_off_by_is_allowed(tmp_path):
+    """Its sigmoid is right to 1e-7, which is much of a value of 1e-5."""
+    draw = np.random.default_rng(0)
+    model = network(f"{image()} {{ c = Conv (x, w, a) n = {BN} (c, g, b, m, v) y = Sigmoid (n) }}")
+    low = {"w": 0.1 * draw.standard_normal((4, 3, 3, 3)), "a": np.zeros(4), "g": np.ones(4),
+           "b": np.full(4, -14.0), "m": 0.1 * draw.standard_normal(4), "v": np.ones(4)}  # fmt: skip
+    for name, array in low.items():
+        model.graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
+    found = folded(model, tmp_path)
+    assert ops(found) == ["Conv", "Sigmoid"]
+    assert found.report.verify.passed
+    assert found.report.runtime.passed
+
+
 def test_without_onnx_runtime_the_report_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     found = folded(a_file(), tmp_path)
