@@ -32,6 +32,12 @@ class Buffer:
         self._chunks.append((lo, rows))
         self._held += rows.shape[self._dim]
 
+    def seated(self, value: Streamed) -> Buffer:
+        """The same only row, which lies in another dimension."""
+        found = Buffer(value, self._device)
+        found.append(0, value.unfolded(self.value.folded(self.inside(0, 1))))
+        return found
+
     def trim(self, floor: int) -> None:
         """Forget the rows before ``floor``; what is left of a chunk is copied out of it."""
         if not self._chunks or self._chunks[0][0] >= floor:

@@ -19,6 +19,18 @@ from fieldwise.graph.calls import arguments, changed, constants_of, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Call, Node, Read, Ref, Reshape, Shape
 from fieldwise.graph.live import live_values
+from fieldwise.tile.bands.early import (
+    FIRST,
+    Stretch,
+    is_early,
+    is_of_few,
+    picked_row,
+    picking,
+    run_at_once,
+    seated,
+    seats,
+    stretch_of,
+)
 from fieldwise.tile.bands.follow import AxisPlace, by_operand, follow_all
 from fieldwise.tile.bands.kernels import (
     FOLDED,
@@ -125,12 +137,22 @@ def _compiled(
     return compiler
 
 
-Made = dict[tuple[int, tuple[int, ...], tuple[AxisPlace, ...]], list[tuple[int, Site, Executor]]]
-"""By id of the node, its results and where the axis lies in each operand: how it is run."""
+Made = dict[
+    tuple[int, tuple[int, ...], tuple[AxisPlace, ...], tuple[bool | None, ...]],
+    list[tuple[int, Site, Executor]],
+]
+"""By id of the node, its results, where the axis lies in each operand and which of them are one row
+(see ``_Compiler.alone``): how it is run."""
 
 
 @dataclass(slots=True)
 class _Compiler:
+    """The program as it grows.
+
+    alone: values of one row that is made of few (see ``early``), and whether of rows near the start
+    stretches: per value, of which part of the axis it is made
+    """
+
     graph: Graph
     axis: int
     laws: Laws | None
@@ -147,6 +169,8 @@ class _Compiler:
     blocked: list[Obstacle] = field(default_factory=list)
     supposed: set[str] = field(default_factory=set)
     weighings: dict[str, Weighing] = field(default_factory=dict)
+    alone: dict[str, bool] = field(default_factory=dict)
+    stretches: list[Stretch] = field(default_factory=list)
     summable: bool = True
 
     @property
@@ -157,6 +181,8 @@ class _Compiler:
     def add_input(self, name: str, axis: int | AxisPlace) -> None:
         if isinstance(axis, AxisPlace):
             self.inputs.append(self._value(name, axis))
+            if self._has_one_row(name):
+                self.alone[name] = True
             return
         shape = self.graph.shape(name)
         if not -len(shape) <= axis < len(shape):
@@ -184,17 +210,24 @@ class _Compiler:
             return
         try:
             self._add(node)
-        except RelatesError:
-            if not self._add_beside_whole(node):
-                self._pair(node)
         except Blocked as why:
-            pool = self._summed_before(node)
-            if pool is not None:
-                self._add_behind(pool, node)
-            elif why.even_whole or not self._add_beside_whole(node):
-                self._note(node, str(why), helps=not why.even_whole)
+            self._add_otherwise(node, why)
         except Exception as error:  # noqa: BLE001  (told as what it is: a fault of ours)
             self._note(node, fault(error), helps=False)
+
+    def _add_otherwise(self, node: Node, why: Blocked) -> None:
+        """Make a node an op that cannot be run on bands as others are, or note why not."""
+        if self._add_at_once(node):
+            return
+        if isinstance(why, RelatesError):
+            if not self._add_beside_whole(node):
+                self._pair(node)
+            return
+        pool = self._summed_before(node)
+        if pool is not None:
+            self._add_behind(pool, node)
+        elif why.even_whole or not self._add_beside_whole(node):
+            self._note(node, str(why), helps=not why.even_whole)
 
     def _add(self, node: Node) -> None:
         wanted = [n for n, name in enumerate(node.results) if name in self.live]
@@ -337,6 +370,7 @@ class _Compiler:
 
     def _value(self, name: str, axis: AxisPlace) -> int:
         self.numbers[name] = len(self.values)
+        self.stretches.append((0.0, 1.0))
         self.values.append(Streamed.of(name, self.graph.values[name], axis, endless=self.endless))
         return self.numbers[name]
 
@@ -402,6 +436,40 @@ class _Compiler:
         value = self._value(node.results[0], kind.axis)
         self.ops.append(Op(node, run, {0: source}, ((0, value),)))
         self.dependences.append(Dependence((value,), ((source, reach),)))
+
+    # ---------------------------------------------------------------- rows near the start
+
+    def _add_at_once(self, node: Node) -> bool:
+        """Make a node an op that runs once, on rows near the start that are all of its operands."""
+        streamed = {n: name for n, name in enumerate(node.operands) if name not in self.fixed}
+        if self.endless or any(name not in self.numbers for name in streamed.values()):
+            return False
+        wanted = [n for n, name in enumerate(node.results) if name in self.live]
+        shapes = [self.graph.shape(name) for name in node.results]
+        if not all(seats(shapes[n]) for n in wanted):
+            return False
+        first = self.values[self.numbers[next(iter(streamed.values()))]]
+        row = picked_row(node, first.axis)
+        if row is None and not all(name in self.alone for name in streamed.values()):
+            return False
+        reach = RowReach.of_one(row or 0, 1 if row is None else first.shape[first.dim])
+        links = [
+            None
+            if name in self.fixed
+            else Link(self.values[self.numbers[name]].axis, self.graph.shape(name), FIRST, reach,
+                      self.values[self.numbers[name]].dtype)
+            for name in node.operands
+        ]  # fmt: skip
+        axes = [
+            (n, first.axis if first.axis in seats(shapes[n]) else seats(shapes[n])[0])
+            for n in wanted
+        ]
+        shape, axis = shapes[wanted[0]], axes[0][1]
+        site = Site(node, self._call(node), wanted[0], shape, axis, tuple(links), tuple(shapes))
+        with suppress(Blocked):
+            self._add_op(node, site, run_at_once(site) if row is None else picking(site, row), axes)
+            return True
+        return False
 
     # ---------------------------------------------------------------- pairs of rows
 
@@ -472,7 +540,8 @@ class _Compiler:
         if any(name in self.fixed for name in node.operands):
             return self._newly_made(node, wanted)
         axes = tuple(self.values[self.numbers[name]].axis for name in node.operands)
-        key = (id(node), tuple(wanted), axes)
+        alone = tuple(self.alone.get(name) for name in node.operands)
+        key = (id(node), tuple(wanted), axes, alone)
         if key not in self.made:
             self.made[key] = self._newly_made(node, wanted)
         return self.made[key]
@@ -487,35 +556,52 @@ class _Compiler:
                 "a constant of it was made on the meta device, and has no values", even_whole=True
             )
         shape = self.graph.shape(node.results[result])
-        links = list[Link | None]()
-        axes = set[AxisPlace]()
+        links: dict[int, Link] = {}
+        axis: AxisPlace | None = None
         reads = by_operand(node.reads[result])
-        for number, name in enumerate(node.operands):
-            if name in self.fixed:
-                links.append(None)
-                continue
-            link, axis = self._link(node, shape, number, reads.get(number, []))
-            links.append(link)
-            axes.add(axis)
-        if len(axes) > 1:
-            raise RelatesError(RELATES)
+        numbers = [n for n, name in enumerate(node.operands) if name not in self.fixed]
+        for number in sorted(numbers, key=lambda n: node.operands[n] in self.alone):
+            links[number], found = self._link(node, shape, number, reads.get(number, []), axis)
+            if axis not in (None, found):
+                raise RelatesError(RELATES)
+            axis = found
+        assert axis is not None
         shapes = tuple(map(self.graph.shape, node.results))
-        site = Site(node, call, result, shape, axes.pop(), tuple(links), shapes, self.laws)
+        given = tuple(links.get(number) for number in range(len(node.operands)))
+        site = Site(node, call, result, shape, axis, given, shapes, self.laws)
         return site, _executor(site)
 
     def _link(
-        self, node: Node, shape: Shape, number: int, reads: Sequence[Read]
+        self,
+        node: Node,
+        shape: Shape,
+        number: int,
+        reads: Sequence[Read],
+        target: AxisPlace | None,
     ) -> tuple[Link, AxisPlace]:
+        """How an operand reaches a result, and where that carries the axis on.
+
+        target: where it does for the operands before; None for the first
+        """
         name = node.operands[number]
         operand, full = self.values[self.numbers[name]], self.graph.shape(name)
-        found = follow_all(reads, operand.axis, full, shape)
-        rows, size = found.axis.rows(shape), operand.axis.rows(full)
+        axis = operand.axis
+        if name in self.alone:
+            axis, found = seated(reads, axis, full, shape, target)
+            if found.map is FIRST and target and not self.alone[name]:
+                raise Blocked("it needs a row that is made of late ones")
+            if found.map is FIRST:
+                reach = RowReach.of_one(0, 1, count=found.axis.rows(shape))
+                return Link(axis, full, FIRST, reach, operand.dtype, spread=True), found.axis
+        else:
+            found = follow_all(reads, axis, full, shape)
+        rows, size = found.axis.rows(shape), axis.rows(full)
         cuts = node.op not in _UNCUT or bool(arguments(node).get("transposed"))
         reach = RowReach.of(found.map, found.border, size=size, count=rows, cuts=cuts)
         if self.endless:
             scans = any(read.kind.scans for read in reads)
             reach = replace(reach, size=None, count=None) if scans else reach.opened()
-        return Link(operand.axis, full, found.map, reach, operand.dtype), found.axis
+        return Link(axis, full, found.map, reach, operand.dtype), found.axis
 
     def _add_op(
         self, node: Node, site: Site, executor: Executor, results: Sequence[tuple[int, AxisPlace]]
@@ -532,13 +618,36 @@ class _Compiler:
             for number, link in enumerate(site.links)
             if link is not None
         )
-        self.ops.append(Op(node, executor.run, operands, places, executor.carried_bytes))
+        seats = {
+            n: seat for n, link in site.streamed if (seat := self._seat(node.operands[n], link))
+        }
+        op = Op(node, executor.run, operands, places, executor.carried_bytes, seats=seats)
+        self.ops.append(op)
         values = tuple(value for _, value in places)
         self.dependences.append(Dependence(values, reads, executor.ordered, self._tail(node)))
+        if not self.endless:
+            self._note_stretch(values, reads)
 
     def _tail(self, *nodes: Node) -> int:
         """So many rows at the end of a result may be others where the end is elsewhere."""
         return max((law.tail for law in laws_among(nodes, self.laws)), default=0)
+
+    def _seat(self, name: str, link: Link) -> Streamed | None:
+        """An operand with its row where a link has it; None where it was made so."""
+        if self.values[self.numbers[name]].axis == link.axis:
+            return None
+        return Streamed.of(name, self.graph.values[name], link.axis, endless=False)
+
+    def _note_stretch(self, values: Sequence[int], reads: Sequence[tuple[int, RowReach]]) -> None:
+        """Note what values are made of; one row that is alone stands for its last row."""
+        stretch = stretch_of([(self.stretches[value], reach) for value, reach in reads])
+        for value in values:
+            self.stretches[value] = stretch
+            name = self.values[value].name
+            if self._has_one_row(name) and is_of_few(stretch):
+                self.alone[name] = is_early(stretch)
+                row = 1 / max(self.values[one].rows or 1 for one in self.inputs)
+                self.stretches[value] = (max(stretch[1] - row, stretch[0]), stretch[1])
 
 
 class RelatesError(Blocked):

@@ -82,6 +82,7 @@ class Op:
 
     carried_bytes: of the state that it hands on to the next band
     earlier: nodes that are run as a part of it
+    seats: operands of one row that lies elsewhere for this node than it was made (see ``early``)
     """
 
     node: Node
@@ -90,6 +91,7 @@ class Op:
     results: tuple[tuple[int, int], ...]
     carried_bytes: int = 0
     earlier: tuple[Node, ...] = ()
+    seats: Mapping[int, Streamed] = field(default_factory=dict)
 
     @property
     def nodes(self) -> tuple[Node, ...]:

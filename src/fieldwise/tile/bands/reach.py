@@ -83,6 +83,16 @@ class RowReach:
         )  # fmt: skip
         return replace(found, over=max(found.stop(count - 1) - size, 0))
 
+    @classmethod
+    def of_one(cls, row: int, size: int, *, count: int = 1) -> RowReach:
+        """The reach of results that all read one row.
+
+        >>> first = RowReach.of_one(0, 1, count=9)
+        >>> first.span(3, 5), first.ready(0, complete=False), first.ready(1, complete=True)
+        ((0, 1), 0, 9)
+        """
+        return cls(0, (row,), (row + 1,), Border.DROP, size, count, 0, (size, count))
+
     def opened(self) -> RowReach:
         """The same where neither end is known yet.
 

@@ -216,12 +216,17 @@ class _OperandRows:
 
     def inside(self, operand: int, start: int, stop: int) -> Tensor:
         """Rows that exist."""
-        buffer = self._buffers[self._op.operands[operand]]
+        buffer = self._buffer(operand)
         return buffer.value.folded(buffer.inside(start, stop))
 
     def padded(
         self, operand: int, start: int, stop: int, border: Border, fill: float = 0.0
     ) -> Tensor:
         """Rows of which some may not exist."""
-        buffer = self._buffers[self._op.operands[operand]]
+        buffer = self._buffer(operand)
         return buffer.value.folded(buffer.padded(start, stop, border, fill))
+
+    def _buffer(self, operand: int) -> Buffer:
+        made = self._buffers[self._op.operands[operand]]
+        seat = self._op.seats.get(operand)
+        return made if seat is None else made.seated(seat)

@@ -42,7 +42,11 @@ def _expand(site: Site) -> Executor:
     number, link = site.single()
     if not link.keeps(site.rows):
         raise Blocked("a row of its result reads other rows than itself")
-    return Executor(lambda rows, lo, hi: (rows.inside(number, lo, hi).expand(site.band(hi - lo)),))
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        return (link.at_hand(rows, number, lo, hi).expand(site.band(hi - lo)),)
+
+    return Executor(run)
 
 
 # -------------------------------------------------------------------- picking rows
@@ -184,6 +188,8 @@ def _repeated(site: Site) -> Executor:
     times[site.dim] = 1
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        if link.spread:
+            return (rows.inside(number, 0, 1).repeat(times).expand(site.band(hi - lo)),)
         return (rows.padded(number, *link.reach.raw(lo, hi), Border.WRAP).repeat(times),)
 
     return Executor(run)

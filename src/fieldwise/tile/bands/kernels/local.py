@@ -144,8 +144,9 @@ def _opened(site: Site) -> tuple[Call, list[_Constant]]:
 
 def _keeps_rows(site: Site, link: Link, read: Read) -> bool:
     """Whether a row of the result reads the operand's row of the same number, values unknown."""
-    if len(read.steps) == 1:
-        return place_along(read, site.dim, site.shape) == link.dim or site.rows == 1
+    if len(read.steps) == 1 or link.spread:
+        place = None if link.spread else link.dim
+        return place_along(read, site.dim, site.shape) == place or site.rows == 1
     found = follow(read, link.axis, link.shape, site.shape)
     return found.axis == site.axis and found.map.is_identity
 

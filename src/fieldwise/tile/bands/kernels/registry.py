@@ -25,13 +25,17 @@ from fieldwise.tile.errors import Blocked
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How a streamed operand reaches a result: where its axis lies, its shape, its rows."""
+    """How a streamed operand reaches a result: where its axis lies, its shape, its rows.
+
+    spread: whether it has one row, which the call broadcasts to all of the result
+    """
 
     axis: AxisPlace
     shape: Shape
     map: AxisMap | Table
     reach: RowReach
     dtype: torch.dtype = torch.float32
+    spread: bool = False
 
     @property
     def dim(self) -> int:
@@ -44,8 +48,14 @@ class Link:
         return self.axis.rows(self.shape)
 
     def keeps(self, rows: int) -> bool:
-        """Whether each of the result's ``rows`` rows is the operand's row of the same number."""
-        return self.map.is_identity and self.rows == rows
+        """Whether each of the result's ``rows`` rows is the operand's row of the same number, or
+        its only one.
+        """
+        return self.spread or (self.map.is_identity and self.rows == rows)
+
+    def at_hand(self, rows: Rows, number: int, lo: int, hi: int) -> Tensor:
+        """What rows [lo, hi) of a result that ``keeps`` the operand's read of it."""
+        return rows.inside(number, 0, 1) if self.spread else rows.inside(number, lo, hi)
 
 
 def without_data(shape: Shape, dtype: torch.dtype) -> Tensor:
@@ -122,14 +132,16 @@ class Site:
     def operands(self, rows: Rows, lo: int, hi: int) -> list[Tensor | None]:
         """The same rows of every streamed operand, None for the others."""
         return [
-            None if link is None else rows.inside(number, lo, hi)
+            None if link is None else link.at_hand(rows, number, lo, hi)
             for number, link in enumerate(self.links)
         ]
 
     def with_rows(self, rows: int) -> list[Tensor | None]:
         """The streamed operands without data, with so many rows; None for the others."""
         return [
-            None if link is None else without_data(link.axis.sized(link.shape, rows), link.dtype)
+            None
+            if link is None
+            else without_data(link.axis.sized(link.shape, 1 if link.spread else rows), link.dtype)
             for link in self.links
         ]
 

@@ -26,8 +26,7 @@ def replayed(site: Site) -> Executor:
     kinds = {read.kind for read in site.node.reads[site.result]}
     target = operator_of(site.call.target)
     op = describe(target) if isinstance(target, OpOverload) else None
-    if any(kind.draws for kind in kinds) or (not kinds and op is not None and _draws(op, site)):
-        raise Blocked(DRAWS, even_whole=True)
+    check_draws_nothing(site)
     if not all(kind.is_known for kind in kinds):
         raise Blocked("running this op on a band of rows is not supported")
     if not all(link.keeps(site.rows) for _, link in site.streamed):
@@ -35,6 +34,15 @@ def replayed(site: Site) -> Executor:
     if op is not None and (op.pointwise or site.node.op in _FILLS):
         return Executor(element_wise(site), whole=True)
     return Executor(local(site, dense=site.node.op in _DENSE), whole=True)
+
+
+def check_draws_nothing(site: Site) -> None:
+    """Raise Blocked where a call draws random numbers."""
+    kinds = {read.kind for read in site.node.reads[site.result]}
+    target = operator_of(site.call.target)
+    op = describe(target) if isinstance(target, OpOverload) else None
+    if any(kind.draws for kind in kinds) or (not kinds and op is not None and _draws(op, site)):
+        raise Blocked(DRAWS, even_whole=True)
 
 
 def _draws(op: TorchOp, site: Site) -> bool:
