@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from itertools import product
 from numbers import Real
+from pathlib import Path
 from typing import Literal
 
 from torch import nn
@@ -19,6 +21,7 @@ from fieldwise.tile.bands import StreamedModel
 from fieldwise.tile.bands.choosing import BAND, candidate_axes
 from fieldwise.tile.bands.latency_report import LatencyReport, latency_report
 from fieldwise.tile.bands.programs import GlobalOps, Programs, Streaming
+from fieldwise.tile.bands.store import Store
 from fieldwise.tile.bands.streamed import Choices
 from fieldwise.tile.crops import TiledCallable
 from fieldwise.tile.crops import plan_tiles as plan_tiles
@@ -28,6 +31,7 @@ from fieldwise.tile.crops.runtime import Runtime, target_of
 from fieldwise.tile.crops.sizes import tiled_axes
 from fieldwise.tile.crops.targets import AnyCallable, PlannedModel
 from fieldwise.tile.errors import OffGridError, StreamError, TileError
+from fieldwise.tile.jobs.kept import ScratchStore
 
 
 def streamed(
@@ -38,6 +42,7 @@ def streamed(
     band: int | None = None,
     memory: int | None = None,
     global_ops: Literal["refuse", "multipass", "materialise", "auto"] = "refuse",
+    scratch: str | Path | None = None,
     verify: bool = False,
 ) -> StreamedModel:
     """A callable that computes what the model does, band by band along one axis.
@@ -51,12 +56,16 @@ def streamed(
     band:          input rows per step: less memory, or less overhead; by default 64, or as
                    many as make 64 steps of a long input, if they take no more than 64 MiB, or 8
                    steps, if they take no more than 1 MiB
-    memory:        bytes of rows at once, at most (whole inputs, outputs and weights not counted)
+    memory:        bytes at once, at most, of rows and of what is kept between passes (whole
+                   inputs, outputs and weights not counted); with 'auto', less is kept and more
+                   computed again until it is enough
     global_ops:    what to do with layers that read the whole axis: 'refuse' them; go through the
                    input once more for each in sequence, summing up what it needs (global means
                    and extremes, group, instance and batch norm; 'multipass'); keep what they read
                    and run them once ('materialise'); or keep what costs less than computing it
                    again ('auto')
+    scratch:       a folder in whose files lies what is kept between passes, as long as a run
+                   needs it; by default it is in memory
     verify:        before the first run on a size, compare with the whole on a corner of the input
                    that has borders, seams and interior; ``certificates`` tells how equal they were
 
@@ -81,14 +90,23 @@ def streamed(
     True
     """
     check_bytes(memory)
+    folder = None if scratch is None else _folder(scratch)
     call = ModelCall.of(model, example)
     axes = candidate_axes(call.shapes) if axis is None else (axis,)
     streaming = Streaming(call, axes[0], BAND if band is None else band, global_ops)
     chooses = axis is None or band is None or memory is not None
-    wanted = Choices(axes, band, memory) if chooses else None
-    found = StreamedModel(streaming, verify=verify, wanted=wanted)
+    wanted = Choices(axes, band, memory, apart=folder is not None) if chooses else None
+    store = Store if folder is None else partial(ScratchStore, folder)
+    found = StreamedModel(streaming, verify=verify, wanted=wanted, store=store)
     found.check_streams()
     return found
+
+
+def _folder(path: str | Path) -> Path:
+    """A folder that is there.  Raises UsageError where it is not."""
+    if not Path(path).is_dir():
+        raise UsageError(f"The scratch folder '{path}' is not there; make it, or name another.")
+    return Path(path)
 
 
 def tiled(

@@ -323,3 +323,13 @@ def test_inputs_of_several_sizes_stream_side_by_side():
     found = streamed(Pair(), (large, small), band=6)(large, small)
     assert torch.equal(found[0], F.max_pool2d(large, 2) + small)
     assert torch.equal(found[1], large)
+
+
+def test_thin_slabs_of_a_volume_run_on_the_kernel_of_the_whole():
+    torch.manual_seed(0)
+    model, x = nn.Conv3d(8, 8, 3, padding=1).eval(), torch.randn(1, 8, 64, 64, 8)
+    with torch.profiler.profile() as seen, torch.no_grad():
+        found = streamed(model, x, axis=2, band=2)(x)
+    assert not [event.key for event in seen.key_averages() if "slow_conv" in event.key]
+    with torch.no_grad():
+        torch.testing.assert_close(found, model(x), atol=1e-6, rtol=1e-6)

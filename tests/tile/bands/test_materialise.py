@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import dask
 import dask.array as da
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from fieldwise.errors import UsageError
 from fieldwise.tile import streamed
 from fieldwise.tile.bands import StreamError
 from tests.field.networks import Attention
@@ -233,3 +236,35 @@ def test_random_networks_give_what_the_whole_gives_in_any_bands(plan, band, how)
     x = torch.randn(1, 4, 16, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     run = streamed(Function(network).eval(), x, axis=2, band=band, global_ops=how)
     torch.testing.assert_close(run(x), network(x), rtol=1e-10, atol=1e-10)
+
+
+def test_less_is_kept_and_more_computed_again_until_memory_is_enough():
+    shape = (1, 3, 200, 24)
+    plans, x = [], torch.randn(shape)
+    for memory in (None, 250_000, 200_000):
+        run = streamed(norms().eval(), x, axis=2, global_ops="auto", memory=memory)
+        plans.append(run.plan(shape))
+        torch.testing.assert_close(run(x), run.whole(x), atol=1e-5, rtol=1e-5)
+    free, *bounded = plans
+    assert free.kept_bytes + free.peak_bytes > 250_000
+    for plan, memory in zip(bounded, (250_000, 200_000), strict=True):
+        assert plan.kept_bytes + plan.peak_bytes <= memory
+    assert bounded[1].work > bounded[0].work >= free.work
+    with pytest.raises(UsageError, match="1000 B are given; give more memory"):
+        streamed(norms().eval(), x, axis=2, global_ops="auto", memory=1000).plan(shape)
+
+
+def test_what_is_kept_in_a_folder_takes_no_memory_and_goes_with_the_run(tmp_path):
+    shape = (1, 3, 200, 24)
+    x = torch.randn(shape)
+    run = streamed(
+        norms().eval(), x, axis=2, global_ops="auto", memory=200_000, scratch=str(tmp_path)
+    )
+    plan = run.plan(shape)
+    assert plan.work == 1
+    assert plan.peak_bytes <= 200_000 < plan.peak_bytes + plan.kept_bytes
+    torch.testing.assert_close(run(x), run.whole(x), atol=1e-5, rtol=1e-5)
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="is not there; make it, or name another"):
+        streamed(norms().eval(), x, scratch=tmp_path / "missing")

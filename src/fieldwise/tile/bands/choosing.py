@@ -37,18 +37,19 @@ def candidate_axes(shapes: Iterable[Shape]) -> tuple[int, ...]:
     return (*range(2 - rank, 0), *([1 - rank] if rank > 1 else [-1]))
 
 
-def candidate_bands(rows: int) -> Iterator[tuple[int, int]]:
+def candidate_bands(rows: int, *, few: int = FEW) -> Iterator[tuple[int, int]]:
     """Bands from the widest that is of use to the narrowest, powers of two, and the bytes that are
     enough for each.
 
     More steps than STEPS cost more than they save, and fewer are of use where rows take little.
+    few: steps below which a wider band is of no use however little rows take
 
     >>> [(band, enough >> 20) for band, enough in candidate_bands(9_000)][:4]
     [(2048, 1), (1024, 1), (512, 1), (256, 64)]
     >>> [band for band, _ in candidate_bands(200)]
     [64, 32, 16, 8, 4, 2, 1]
     """
-    band = max(BAND, _power(rows, FEW))
+    band = max(BAND, _power(rows, few))
     many = max(BAND, _power(rows, STEPS))
     while band >= 1:
         yield band, LITTLE if band > many else ENOUGH

@@ -446,7 +446,8 @@ class _Compiler:
             return False
         wanted = [n for n, name in enumerate(node.results) if name in self.live]
         shapes = [self.graph.shape(name) for name in node.results]
-        if not all(seats(shapes[n]) for n in wanted):
+        outputs = {*self.graph.outputs}.intersection(node.results)
+        if outputs or not all(seats(shapes[n]) for n in wanted):
             return False
         first = self.values[self.numbers[next(iter(streamed.values()))]]
         row = picked_row(node, first.axis)

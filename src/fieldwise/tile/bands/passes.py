@@ -168,22 +168,22 @@ class PassPlanner:
 
     price: of keeping a byte, which is written and read, in 1024ths of an operation; None where
            nothing is kept
+    moving: of reading or writing a byte that is at hand
     """
 
     graph: Graph
     axis: int
     price: int | None = None
+    moving: int = 0
     made: Made = field(default_factory=dict)
 
     @cached_property
     def efforts(self) -> Mapping[str, int]:
-        """What each node costs: its operations, and the bytes that it reads and writes, which are
-        at hand and so cost less than those that are kept.
-        """
-        operations, at_hand = flops_by_result(self.graph), (self.price or 0) // 4
+        """What each node costs: its operations, and the bytes that it reads and writes."""
+        operations = flops_by_result(self.graph)
         return {
             node.results[0]: (operations[node.results[0]] << 10)
-            + at_hand * _nbytes(self.graph, [*node.operands, *node.results])
+            + self.moving * _nbytes(self.graph, [*node.operands, *node.results])
             for node in self.graph.nodes
         }
 
@@ -364,7 +364,7 @@ def run_passes(
     known = Known()
     while (one := planner.next(known)) is not None:
         known = run.passed(one, known)
-    return Prepared.of(planner.last(known), planner.graph, given, store.values)
+    return Prepared.of(planner.last(known), planner.graph, given, store.arrays)
 
 
 def next_pass(
@@ -439,7 +439,7 @@ class _Run:
             sums.join(self._unfinished[1])
             self._unfinished = None
         summed = {value for value, _ in one.summed}
-        prepared = Prepared.of(one.program, self._graph, self._given, self._store.values)
+        prepared = Prepared.of(one.program, self._graph, self._given, self._store.arrays)
         for part in self._go_through(prepared, state):
             if isinstance(part, BandState):
                 if not gathered:

@@ -32,6 +32,9 @@ GlobalOps = Literal["refuse", "multipass", "materialise", "auto"]
 PRICES: Mapping[GlobalOps, int | None] = {"multipass": None, "materialise": 1, "auto": 8 << 10}
 """Of keeping a byte between passes, in 1024ths of an operation; None: nothing is kept."""
 
+_AT_HAND = 4
+"""How many times cheaper a byte is that an op reads or writes than one that is kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Streaming:
@@ -42,12 +45,14 @@ class Streaming:
     global_ops: 'refuse' layers that read the whole axis; sum up what they need in further passes
           over the input ('multipass'); keep what they read and run them once ('materialise'); or
           keep what costs less than computing it again ('auto')
+    dearer: how many times the price of keeping a byte is doubled, so that less is kept
     """
 
     call: ModelCall
     axis: int
     band: int
     global_ops: GlobalOps
+    dearer: int = 0
 
     def __post_init__(self) -> None:
         """Raise UsageError for what is no axis, no band, or no way to treat global ops."""
@@ -60,9 +65,17 @@ class Streaming:
         """Whether layers may have passes of their own."""
         return self.global_ops != "refuse"
 
+    @property
+    def weighs(self) -> bool:
+        """Whether what is kept is weighed against what computing it again costs."""
+        return self.global_ops == "auto"
+
     def planner(self, graph: Graph) -> PassPlanner:
         """What plans the passes over the inputs of a graph."""
-        return PassPlanner(graph, self.axis, PRICES[self.global_ops])
+        price = PRICES[self.global_ops]
+        if price is None:
+            return PassPlanner(graph, self.axis)
+        return PassPlanner(graph, self.axis, price << self.dearer, price // _AT_HAND)
 
     def check(self, graph: Graph) -> None:
         """Raise StreamError where a graph cannot be streamed so; what would help is not tried."""
@@ -93,6 +106,11 @@ class Planned:
         plans = [plan_of(self.program, band), *(one.plan(band) for one in self.passes)]
         return max(plan.peak_bytes for plan in plans)
 
+    @property
+    def kept_bytes(self) -> int:
+        """The most that is kept between passes."""
+        return kept_bytes(self.graph, self.passes)
+
     def plan(self, band: int) -> StreamPlan:
         """What a run keeps and computes, passes included."""
         last = plan_of(self.program, band)
@@ -102,9 +120,8 @@ class Planned:
         programs = [*(one.program for one in self.passes), self.program]
         costs = flops_by_result(self.graph)
         work = sum(work_of(program, costs) for program in programs) / max(sum(costs.values()), 1)
-        kept = kept_bytes(self.graph, self.passes)
         nodes = [one.nodes for one in self.passes]
-        return last.after(plans, nodes, kept_bytes=kept, work=work)
+        return last.after(plans, nodes, kept_bytes=self.kept_bytes, work=work)
 
 
 class Programs:
@@ -119,14 +136,17 @@ class Programs:
 
     def take(self, streaming: Streaming) -> None:
         """Stream in another way from now on."""
-        if streaming.axis != self.axis:
+        if (streaming.axis, streaming.dearer) != (self.axis, self.streaming.dearer):
             self._planner = self._last = None
         self.streaming, self.axis, self.band = streaming, streaming.axis, streaming.band
 
-    def planned_along(self, axis: int, shapes: tuple[Shape, ...]) -> Planned:
-        """The graph, passes and program for inputs of these shapes, streamed along an axis."""
-        if axis != self.axis:
-            self.take(replace(self.streaming, axis=axis))
+    def planned_along(self, axis: int, shapes: tuple[Shape, ...], dearer: int = 0) -> Planned:
+        """The graph, passes and program for inputs of these shapes, streamed along an axis.
+
+        dearer: see Streaming
+        """
+        if (axis, dearer) != (self.axis, self.streaming.dearer):
+            self.take(replace(self.streaming, axis=axis, dearer=dearer))
         return Programs.planned(self, shapes)
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Value
+from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.known import stand_in
 from fieldwise.tile.bands.program import Streamed
@@ -24,6 +25,11 @@ class Store:
     def __init__(self, values: Mapping[str, Tensor] | None = None) -> None:
         self.values: dict[str, Tensor] = dict(values or {})
         self.axes: dict[str, AxisPlace] = {}
+
+    @property
+    def arrays(self) -> Mapping[str, Readable]:
+        """The values as something to read from."""
+        return self.values
 
     def begin(self, name: str, value: Value, axis: AxisPlace) -> None:
         """Make room for a value of a graph, of which rows are written."""

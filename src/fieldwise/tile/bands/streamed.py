@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,9 @@ from fieldwise.tile.arrays import Readable, any_dask, as_numpy
 from fieldwise.tile.bands.choosing import (
     NO_OTHER_AXIS,
     OTHER_AXIS,
+    TooLittleError,
     best_axis,
+    nearest,
     other_axes,
     too_little,
     widest_band,
@@ -44,32 +46,60 @@ class Choices:
     """What is chosen for each size.
 
     axes:   those that come into question; band: None where it is chosen too
-    memory: bytes of rows at most; None: what is enough
+    memory: bytes at most, of rows and of what is kept between passes; None: what is enough
+    apart:  whether what is kept is in files, and takes no memory
     """
 
     axes: tuple[int, ...]
     band: int | None = None
     memory: int | None = None
+    apart: bool = False
 
     def of(self, run: Programs, shapes: tuple[Shape, ...]) -> Streaming:
         """How a model is streamed at these shapes.
 
         Raises StreamError where it cannot be along any axis, UsageError where memory is too little.
         """
+        dearer: dict[int, int] = {}
 
         def steps_of(axis: int) -> tuple[int, StreamPlan]:
-            planned = run.planned_along(axis, shapes)
-            rows = max(shape[axis] for shape in shapes)
-            if self.band is not None:
-                plan = planned.plan(self.band)
-                if self.memory is not None and plan.peak_bytes > self.memory:
-                    raise too_little(self.band, plan.peak_bytes, self.memory)
-                return self.band, plan
-            band, _ = widest_band(rows, planned.peak_bytes, memory=self.memory)
-            return band, planned.plan(band)
+            errors = []
+            for dearer[axis] in self._prices(run):
+                try:
+                    return self._steps(run.planned_along(axis, shapes, dearer[axis]), shapes, axis)
+                except TooLittleError as error:
+                    errors.append(error)
+            raise nearest(errors)
 
         axis, band = best_axis(self.axes, steps_of)
-        return replace(run.streaming, axis=axis, band=band)
+        return replace(run.streaming, axis=axis, band=band, dearer=dearer[axis])
+
+    def _prices(self, run: Programs) -> Sequence[int]:
+        """By how much keeping a byte may be dearer, until what is kept and the rows fit."""
+        limited = self.memory is not None and not self.apart and run.streaming.weighs
+        return range(0, _DEAREST + 1, 2) if limited else (0,)
+
+    def _steps(
+        self, planned: Planned, shapes: tuple[Shape, ...], axis: int
+    ) -> tuple[int, StreamPlan]:
+        """The band along an axis, and its plan.  Raises TooLittleError where none fits."""
+        kept = 0 if self.apart else planned.kept_bytes
+
+        def held(band: int) -> int:
+            return planned.peak_bytes(band) + kept
+
+        if self.band is None:
+            rows = max(shape[axis] for shape in shapes)
+            band, _ = widest_band(rows, held, memory=self.memory)
+        else:
+            band = self.band
+            if self.memory is not None and held(band) > self.memory:
+                raise too_little(band, held(band), self.memory)
+        return band, planned.plan(band)
+
+
+_DEAREST = 10
+"""Doublings of a price after which little is kept that can be computed again."""
 
 
 class StreamedModel(Programs):
@@ -77,12 +107,19 @@ class StreamedModel(Programs):
 
     verify: before the first run on inputs of some shapes; what was found is in ``certificates``
     wanted: what is not given, and chosen for each size; None where nothing is
+    store:  makes what values are kept in between passes
     """
 
     def __init__(
-        self, streaming: Streaming, *, verify: bool = False, wanted: Choices | None = None
+        self,
+        streaming: Streaming,
+        *,
+        verify: bool = False,
+        wanted: Choices | None = None,
+        store: Callable[[], Store] = Store,
     ) -> None:
         super().__init__(streaming)
+        self._store = store
         self._wanted, self._chosen_for = wanted, tuple[Shape, ...]()
         self._verify, self.certificates = verify, dict[tuple[Shape, ...], RunCertificate]()
         self._planned = set[tuple[Shape, ...]]()
@@ -242,7 +279,7 @@ class StreamedModel(Programs):
         if shapes not in self._planned:
             self.plan(*shapes)
             self._planned.add(shapes)
-        return run_passes(self.planner(shapes), given, lambda one, _: self._run(one), Store())
+        return run_passes(self.planner(shapes), given, lambda one, _: self._run(one), self._store())
 
     def _run(self, prepared: Prepared) -> Iterator[OutputRows]:
         program = prepared.program

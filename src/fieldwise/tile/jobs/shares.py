@@ -72,7 +72,7 @@ def prepared_from(work: StreamWork, source: Readable, checkpoint: Checkpoint) ->
     store = ForeignStore(checkpoint.folder)
     planner = work.streaming.planner(work.graph)
     found = run_passes(planner, [source], not_through, store, _PassByPass(checkpoint))
-    return replace(work, program=found.program, kept=store.values)
+    return replace(work, program=found.program, kept=store.arrays)
 
 
 def share_of(

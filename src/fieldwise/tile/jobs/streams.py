@@ -19,7 +19,7 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.amounts import enough_text, size_text
 from fieldwise.tile.arrays import Numbers, Readable, as_numpy, numpy_dtype
-from fieldwise.tile.bands.choosing import BAND, TooLittleError, candidate_bands
+from fieldwise.tile.bands.choosing import BAND, STEPS, TooLittleError, candidate_bands
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import clipped, drive, reading, state_at_start
 from fieldwise.tile.bands.passes import PassDriver, Prepared, SavedPasses, run_passes
@@ -62,7 +62,7 @@ class StreamWork:
     passes: int
     sections: tuple[Section, ...]
     plan: JobPlan
-    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    kept: Mapping[str, Readable] = field(default_factory=dict)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -86,7 +86,7 @@ class StreamWork:
         store = Store() if checkpoint is None else FileStore(checkpoint.folder)
         planner = self.streaming.planner(self.graph)
         found = run_passes(planner, [source], go_through or self.driven, store, checkpoint)
-        return replace(self, program=found.program, kept=store.values)
+        return replace(self, program=found.program, kept=store.arrays)
 
     def verify(self, source: Readable) -> RunCertificate:
         """See work.Work: sections and bands as narrow as they may be, so that there are seams."""
@@ -237,7 +237,7 @@ def _chosen_band(
     next step.
     """
     state, beside = 0, sum(held.values())
-    for wanted, enough in candidate_bands(rows) if band is None else [(band, 0)]:
+    for wanted, enough in candidate_bands(rows, few=STEPS) if band is None else [(band, 0)]:
         wanted = min(wanted, rows)
         plans = [plan_of(planned.program, wanted), *(one.plan(wanted) for one in planned.passes)]
         state = max(plan.state_bytes for plan in plans)

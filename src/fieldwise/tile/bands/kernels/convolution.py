@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name, per_axis
+from fieldwise.graph.ir import Shape
 from fieldwise.tile.bands.kernels.layout import laid
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
@@ -71,11 +72,19 @@ def _conv(site: Site) -> Executor:
     convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[len(window.stride) - 1]
     padding, explicit = window.others()
     reach = link.reach
+    as_whole = _runs_on_onednn(link.shape, link.dtype, window)
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         x = rows.padded(number, *reach.raw(lo, hi), Border.DROP)
         if any(explicit):
             x = F.pad(x, explicit)
+        if as_whole and type(x) is Tensor and x.device.type == "cpu" and x.numel():
+            return (
+                torch.mkldnn_convolution(
+                    x, window.weight, window.bias, padding, window.stride, window.dilation,
+                    window.groups,
+                ),
+            )  # fmt: skip
         return (
             convolve(
                 x, window.weight, window.bias, window.stride, padding, window.dilation,
@@ -84,6 +93,27 @@ def _conv(site: Site) -> Executor:
         )  # fmt: skip
 
     return Executor(run)
+
+
+def _runs_on_onednn(shape: Shape, dtype: torch.dtype, window: KernelWindow) -> bool:
+    """Whether torch runs a convolution of the whole volume on oneDNN, if that is on a CPU.
+
+    It chooses by the sizes before the last, and would take a thin slab for a small volume, for
+    which it has a kernel that is ten times as slow.
+    """
+    if len(shape) != _VOLUME or window.weight.device.type != "cpu":
+        return False
+    whole = torch.zeros((), dtype=dtype).expand(shape)
+    padding, _ = window.others()
+    chosen = torch._C._select_conv_backend(
+        whole, window.weight, window.bias, window.stride, padding, window.dilation, False,
+        [0, 0, 0], window.groups, None,
+    )  # fmt: skip
+    return bool(chosen.name == "Mkldnn")
+
+
+_VOLUME = 5
+"""Dimensions of a batch of volumes."""
 
 
 def _is_spatial(site: Site) -> bool:
