@@ -379,7 +379,7 @@ def next_pass(
     while (one := planner.next(known)) is not None and run.has_finished:
         known = run.passed(one, known)
     assert one is not None
-    return one, Prepared.of(one.program, planner.graph, given, store.values)
+    return one, Prepared.of(one.program, planner.graph, given, store.arrays)
 
 
 def not_through(prepared: Prepared, state: BandState | None) -> Iterable[OutputRows]:  # noqa: ARG001
