@@ -183,6 +183,39 @@ def whisper() -> nn.Module:
     return Calling(WhisperEncoder(config), lambda model, x: model(x).last_hidden_state)
 
 
+@case("Oobleck decoder", 1, 16, 800, axis=-1, band=50, rate=21.5)
+def oobleck() -> nn.Module:
+    """AutoencoderOobleck of Stable Audio, as in diffusers: snakes."""
+    from diffusers import AutoencoderOobleck
+
+    return AutoencoderOobleck(
+        encoder_hidden_size=8, downsampling_ratios=[2, 4, 4], channel_multiples=[1, 2, 4],
+        decoder_channels=8, decoder_input_channels=16, audio_channels=2,
+    ).decoder  # fmt: skip
+
+
+@case("BigVGAN of MMAudio", 1, 16, 800, axis=-1, band=50, rate=86)
+def bigvgan() -> nn.Module:
+    """Lee et al. (2023), as in diffusers: snakes between anti-aliasing filters."""
+    from diffusers.models.autoencoders.mmaudio_vocoder import MMAudioVocoder
+
+    model = MMAudioVocoder(16, 64, (4, 2, 2), (8, 4, 4), (3, 7), ((1, 3), (1, 3)))
+    return Calling(model, lambda vocoder, x: vocoder(x, return_dict=False)[0])
+
+
+@case("Parakeet subsampling", 1, 4000, 32, axis=1, band=250, rate=100)
+def parakeet() -> nn.Module:
+    """The front of FastConformer, as in transformers: strided convolutions over mel frames."""
+    from transformers import ParakeetEncoderConfig
+    from transformers.models.parakeet.modeling_parakeet import ParakeetEncoderSubsamplingConv2D
+
+    config = ParakeetEncoderConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        num_mel_bins=32, subsampling_conv_channels=8,
+    )  # fmt: skip
+    return ParakeetEncoderSubsamplingConv2D(config)
+
+
 # ------------------------------------------------------------------------------ images
 
 
@@ -270,6 +303,62 @@ def ltx() -> nn.Module:
     return Calling(model, lambda vae, z: vae.decode(z).sample)
 
 
+@case("Cosmos VAE decoder", 1, 4, 24, 8, 8, axis=2, band=4, rate=4)
+def cosmos() -> nn.Module:
+    """AutoencoderKLCosmos, as in diffusers: its first frame is repeated ahead of every layer."""
+    from diffusers import AutoencoderKLCosmos
+
+    model = AutoencoderKLCosmos(
+        latent_channels=4, encoder_block_out_channels=(8, 16, 16),
+        decode_block_out_channels=(16, 16, 16), attention_resolutions=(8,), resolution=64,
+        num_layers=1, patch_size=2, spatial_compression_ratio=4, temporal_compression_ratio=4,
+    )  # fmt: skip
+    return Calling(model, lambda vae, z: vae.decoder(vae.post_quant_conv(z)))
+
+
+@case("HunyuanVideo 1.5 VAE decoder", 1, 8, 12, 4, 4, axis=2, band=2, rate=4)
+def hunyuan15() -> nn.Module:
+    """AutoencoderKLHunyuanVideo15, as in diffusers: the first frame is enlarged apart."""
+    from diffusers import AutoencoderKLHunyuanVideo15
+
+    model = AutoencoderKLHunyuanVideo15(
+        latent_channels=8, block_out_channels=(32, 32, 32, 32), layers_per_block=1,
+        spatial_compression_ratio=8, temporal_compression_ratio=4,
+    )  # fmt: skip
+    return Calling(model, lambda vae, z: vae.decode(z).sample)
+
+
+@case("Magvit VAE decoder", 1, 4, 9, 8, 8, axis=2, band=1, rate=4)
+def magvit() -> nn.Module:
+    """AutoencoderKLMagvit of EasyAnimate, as in diffusers: a loop over frames."""
+    from diffusers import AutoencoderKLMagvit
+
+    model = AutoencoderKLMagvit(
+        latent_channels=4, block_out_channels=[8, 16, 16], layers_per_block=1, norm_num_groups=4,
+        down_block_types=["SpatialDownBlock3D"] + ["SpatialTemporalDownBlock3D"] * 2,
+        up_block_types=["SpatialUpBlock3D"] + ["SpatialTemporalUpBlock3D"] * 2,
+    )  # fmt: skip
+    return Calling(model, lambda vae, z: vae.decode(z).sample)
+
+
+@case("Allegro VAE decoder", 1, 4, 8, 8, 8, axis=2, band=2, rate=4, global_ops="auto")
+def allegro() -> nn.Module:
+    """AutoencoderKLAllegro, as in diffusers: images and time by turns, group norms over both."""
+    from diffusers import AutoencoderKLAllegro
+
+    model = AutoencoderKLAllegro(
+        down_block_types=("AllegroDownBlock3D",) * 3, up_block_types=("AllegroUpBlock3D",) * 3,
+        block_out_channels=(8, 16, 16), temporal_downsample_blocks=(True, True, False),
+        temporal_upsample_blocks=(False, True, True), layers_per_block=1, norm_num_groups=4,
+    )  # fmt: skip
+
+    def decoded(vae: Any, z: Tensor) -> Tensor:
+        frames = vae.post_quant_conv(z.transpose(1, 2).flatten(0, 1))
+        return vae.decoder(frames.unflatten(0, (z.shape[0], z.shape[2])).transpose(1, 2))
+
+    return Calling(model, decoded)
+
+
 # ------------------------------------------------------------------------------ volumes
 
 
@@ -290,6 +379,14 @@ def segresnet() -> nn.Module:
     from monai.networks.nets import SegResNet
 
     return SegResNet(3, 8, 1, 3, blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1))
+
+
+@case("UNETR", 1, 1, 32, 32, 32, axis=2, band=8, global_ops="auto", warm=0)
+def unetr() -> nn.Module:
+    """Hatamizadeh et al. (2022), as in MONAI: attention over all of the volume."""
+    from monai.networks.nets import UNETR
+
+    return UNETR(1, 2, (32, 32, 32), feature_size=4, hidden_size=24, mlp_dim=24, num_heads=2)
 
 
 def named(name: str) -> Case:
