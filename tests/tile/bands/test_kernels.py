@@ -333,3 +333,11 @@ def test_thin_slabs_of_a_volume_run_on_the_kernel_of_the_whole():
     assert not [event.key for event in seen.key_averages() if "slow_conv" in event.key]
     with torch.no_grad():
         torch.testing.assert_close(found, model(x), atol=1e-6, rtol=1e-6)
+
+
+def test_a_volume_that_is_smaller_than_a_kernel_is_streamed():
+    torch.manual_seed(0)
+    model, x = nn.Conv3d(8, 8, 3, padding=1).eval(), torch.randn(1, 8, 2, 3, 3)
+    with torch.no_grad():
+        found = streamed(model, x, axis=2, band=1)(x)
+        torch.testing.assert_close(found, model(x), atol=1e-6, rtol=1e-6)

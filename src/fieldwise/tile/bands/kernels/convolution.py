@@ -104,7 +104,7 @@ def _runs_on_onednn(shape: Shape, dtype: torch.dtype, window: KernelWindow) -> b
     if len(shape) != _VOLUME or window.weight.device.type != "cpu":
         return False
     whole = torch.zeros((), dtype=dtype).expand(shape)
-    padding, _ = window.others()
+    padding = [max(sides) for sides in window.padding]
     chosen = torch._C._select_conv_backend(
         whole, window.weight, window.bias, window.stride, padding, window.dilation, False,
         [0, 0, 0], window.groups, None,
