@@ -1,9 +1,10 @@
 """ONNX files as torch modules, which the recorder records like any other.
 
 file        a file as plain data: parsed, its functions inlined, its names checked
+functions   functions of the file, and operators whose own definition is enough for them
 graph       that data
 tensors     its tensors, those beside the file mapped
-registry    the table of translations
+registry    the table of translations, and of refusals
 translate/  a translation per operator: a few torch calls
 node_call   a node while it runs
 values      what is known while a model is recorded
