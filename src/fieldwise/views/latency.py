@@ -79,13 +79,19 @@ def _lines(report: LatencyReport) -> Iterator[str]:
     else:
         yield f"streams  {_LENGTHS[report.lengths].format(grid=report.grid)}"
         yield f"grid     {counted(report.grid or 1, 'sample')}"
-        yield f"state    {size_text(report.state_bytes or 0)} between chunks"
+        yield f"state    {_state(report)}"
         yield f"cost     {_cost(report)}"
         if report.reasons:
             yield "not without knowing more of the length:"
     yield from (f"  {reason}" for reason in report.reasons)
     if report.remedy:
         yield report.remedy
+
+
+def _state(report: LatencyReport) -> str:
+    kept = f"{size_text(report.state_bytes or 0)} between chunks"
+    growth = report.state_growth
+    return f"{kept}, and {_short(growth)} B more with every sample" if growth else kept
 
 
 def _cost(report: LatencyReport) -> str:
@@ -123,7 +129,8 @@ def data(report: LatencyReport) -> dict[str, Any]:
     return document(
         **entry(report, "model", "input", "shape", "axis", "rate"),
         outputs=[_output(report, row) for row in report.rows],
-        **entry(report, "lengths", "grid", "state_bytes", "flops_per_sample", "flops_per_second"),
+        **entry(report, "lengths", "grid", "state_bytes", "state_growth"),
+        **entry(report, "flops_per_sample", "flops_per_second"),
         reasons=[entry(reason, "module", "op", "why") for reason in report.reasons],
         **entry(report, "remedy"),
     )

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import UnsuitableError, UsageError
 from fieldwise.tile import EmittedStream, streamed
 from fieldwise.tile.bands.emitted import file_of
 from fieldwise.tile.errors import StreamError
@@ -167,3 +167,12 @@ def test_files_are_the_stream(law, options, tmp_path):
         return [torch.from_numpy(made) for made in sessions[part].run(None, arrays)]
 
     assert emitted.verify(steps=5, by=part_by).kind in ("noise", "bit-identical")
+
+
+def test_complex_numbers_are_told_another_file(tmp_path):
+    emitted = emitted_of(VOCODER, 30, chunk=4)
+    with pytest.raises(
+        UnsuitableError, match=r"complex numbers, .* as \.onnx; write it as \.pt2\."
+    ):
+        emitted.save(tmp_path / "net.onnx")
+    assert emitted.save(tmp_path / "net.pt2")[1].name == "net.pt2"

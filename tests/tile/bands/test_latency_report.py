@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fieldwise import latency
 from fieldwise.errors import UsageError
 from fieldwise.tile import streamed
+from tests.tile.bands.attentions import ATTENTIONS
 from tests.tile.bands.decoders import WIDTHS, Vocoder, WaveUNet, decoder, encoder, made
 from tests.tile.bands.networks import Chomped, Recurrent
 from tests.tile.bands.networks import WaveUNet as Aligned
@@ -197,3 +198,20 @@ def test_a_question_that_makes_no_sense_is_answered_in_a_sentence(given, said):
     model = nn.Bilinear(8, 8, 2) if isinstance(given["example"][0], tuple) else nn.ReLU()
     with pytest.raises(UsageError, match=said):
         latency(model, **given)
+
+
+@pytest.mark.parametrize(
+    "name", ["fused, window", "filled, chunk", "rotated", "added, past chunks"]
+)
+def test_the_state_of_attention_is_what_a_session_holds_and_grows_by(name):
+    law = ATTENTIONS[name]
+    report = latency(law.model, law.example, axis=1)
+    assert (report.lengths, report.reasons, report.grid) == ("any", (), 1)
+    session, held = streamed(law.model, law.example, axis=1).session(), []
+    for sample in torch.randn(2, 96, 8, dtype=torch.float64).split(1, 1):
+        session.push(sample)
+        held.append(session.state_bytes)
+    assert report.state_growth == (held[-1] - held[-49]) / 48
+    if not report.state_growth:
+        assert report.state_bytes == max(held[-6:])
+    assert ("more with every sample" in str(report)) == (report.state_growth > 0)

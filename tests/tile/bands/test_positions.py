@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from functools import partial
@@ -169,6 +170,77 @@ def test_a_rule_that_changes_later_is_noticed():
     session.push(torch.randn(1, 75, 3))
     with pytest.raises(StreamError, match=r"\(mul\): what it computes depends on the total length"):
         session.push(torch.randn(1, 15, 3))
+
+
+# -------------------------------------------------------------------- random networks
+
+
+class Block(nn.Module):
+    """A convolution at some rate, a table, then attention behind a mask; all drawn."""
+
+    def __init__(self, draw: random.Random) -> None:
+        super().__init__()
+        width, chunk = draw.randrange(2, 9), draw.randrange(2, 7)
+        ahead = draw.randrange(4)
+        self.seen: Callable[[Tensor, Tensor], Tensor] = draw.choice(
+            [
+                lambda q, k: (q - k < width) & (k - q <= ahead),
+                lambda q, k: q // chunk == k // chunk,
+                lambda q, k: (q // chunk - k // chunk < 2) & (q >= k),
+                lambda q, k: q >= k,
+                lambda q, k: (q >= k) & ((q - k) % chunk == 0) & (q - k < 3 * chunk),
+            ]
+        )
+        self.stride = draw.choice([1, 1, 2])
+        self.conv: nn.Module = draw.choice(
+            [nn.Conv1d(8, 8, 3, padding=1), nn.ConvTranspose1d(8, 8, 2, stride=2), nn.Identity()]
+        )
+        if self.stride == 2:
+            self.conv = nn.Conv1d(8, 8, 2, stride=2)
+        self.table = draw.choice([None, "sines", "a clock"])
+        self.turns, self.fused = draw.random() < 0.5, draw.random() < 0.5
+        self.mix = nn.Linear(8, 24)
+        self.spread = nn.Linear(3, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x.mT).mT
+        at = torch.arange(x.shape[1])
+        if self.table is not None:
+            x = x + self.spread(TABLES[self.table](at).to(x))
+        query, key, value = heads(x, self.mix)
+        if self.turns:
+            angles = (at[:, None] * torch.tensor([1.0, 0.1])).to(x).repeat(1, 2)
+            query, key = query * angles.cos(), key * angles.sin()
+        seen = self.seen(at[:, None], at[None])
+        if self.fused:
+            return x + joined(F.scaled_dot_product_attention(query, key, value, attn_mask=seen))
+        scores = (query @ key.mT).masked_fill(~seen, -torch.inf)
+        return x + joined(scores.softmax(-1) @ value)
+
+
+@pytest.mark.parametrize(
+    "numbers", [range(10), pytest.param(range(10, 60), marks=pytest.mark.slow)]
+)
+def test_random_networks_of_unknown_length_are_the_whole(numbers):
+    """At a length far beyond the example, in chunks of any size."""
+    streams = 0
+    for number in numbers:
+        draw = random.Random(number)
+        torch.manual_seed(number)
+        blocks = [Block(draw) for _ in range(draw.choice([1, 2]))]
+        model = nn.Sequential(*blocks).double().eval()
+        multiple = math.prod(block.stride for block in blocks)
+        try:
+            run = streamed(model, torch.randn(1, 48, 8, dtype=torch.float64), axis=1)
+            session = run.session(multiple=multiple)
+        except StreamError:
+            continue
+        x = torch.randn(1, 4 * draw.randrange(20, 40), 8, dtype=torch.float64)
+        found = pushed(session, x, 1, partition(x.shape[1], number))
+        with torch.no_grad():
+            torch.testing.assert_close(torch.cat(found, 1), model(x), rtol=0, atol=1e-10)
+        streams += 1
+    assert streams >= 0.9 * len(numbers)
 
 
 # -------------------------------------------------------------------- what rows see

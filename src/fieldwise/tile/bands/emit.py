@@ -83,15 +83,7 @@ def _endless(run: Programs, multiple: int) -> tuple[Growing, Program]:
         if multiple == 1:
             raise
         growing, program = Growing.opened(run, multiple)
-    for growths in range(_MOST_GROWTHS):
-        if program.lasts or (program.forgets and growths >= _TABLE_GROWTHS):
-            break
-        program = growing.grown(program, program.captured + 1)
-    return growing, program
-
-
-_TABLE_GROWTHS, _MOST_GROWTHS = 2, 4
-"""A window that is longer than so many doublings of the example is taken for all of the past."""
+    return growing, growing.settled(program)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from fieldwise.graph.ir import Shape
 from fieldwise.tile.amounts import check_count
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
+from fieldwise.tile.bands.recorded import has_complex
 from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.outputs import as_is
 
@@ -309,6 +310,11 @@ class EmittedStream:
             except FieldwiseError:
                 raise
             except Exception as error:
+                if out.suffix == ".onnx" and has_complex(getattr(self, part)):
+                    raise UnsuitableError(
+                        f"The {part} of this stream computes with complex numbers, which torch "
+                        "does not write as .onnx; write it as .pt2."
+                    ) from error
                 first = (str(error).strip().splitlines() or [""])[0]
                 raise UnsuitableError(
                     f"torch cannot write the {part} of this stream as {out.suffix} "

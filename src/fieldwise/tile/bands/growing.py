@@ -65,6 +65,18 @@ class Growing:
         agree(program, longer)
         return longer
 
+    def settled(self, program: Program) -> Program:
+        """A program of this stream captured so long that windows of rows are seen to be windows.
+
+        Tables are given the chance to come back, too.  A window that is longer than so many
+        doublings of the example stays all of the past.
+        """
+        for growths in range(_MOST_GROWTHS):
+            if program.lasts or (program.forgets and growths >= _TABLE_GROWTHS):
+                break
+            program = self.grown(program, program.captured + 1)
+        return program
+
     def program(self, length: int) -> Program:
         """The program captured at this length, or at a greater one if no law is seen at this.
 
@@ -117,3 +129,4 @@ class Growing:
 _TOO_SHORT = (POSITIONAL, UNSEEN)
 """Reasons that may vanish where more rows are seen."""
 _LONGER = 4
+_TABLE_GROWTHS, _MOST_GROWTHS = 2, 4

@@ -48,6 +48,22 @@ def _longest(wiring: Wiring, value: int, start: int, stop: int) -> int:
     return longest
 
 
+def pushes_to_settle(wiring: Wiring, chunk: int) -> int:
+    """After how many chunks what is kept of windows is all that will be.
+
+    That is once rows come out, and once the widest window is full.
+    """
+    waiting = max((latency(wiring, value) for value in wiring.outputs), default=0)
+    per_sample = rates(wiring)
+    reads = (one for op in wiring.ops for one in op.operands)
+    windows = (
+        (reach.stop(0) - reach.first(0)) / per_sample[value]
+        for value, reach in reads
+        if not reach.grows and per_sample[value]
+    )
+    return 4 + 4 * (waiting // chunk + 1) + ceil(max(windows, default=0) / chunk)
+
+
 def period(wiring: Wiring) -> int:
     """After how many input samples every value has a whole number of rows: the total stride."""
     return lcm(*(rate.denominator for rate in rates(wiring)))

@@ -15,8 +15,8 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
 from fieldwise.graph.spatial import usual_axes
 from fieldwise.reports import Report
-from fieldwise.tile.bands.latency import latency, period, rates, waits
-from fieldwise.tile.bands.live import Session
+from fieldwise.tile.bands.growing import Growing
+from fieldwise.tile.bands.latency import period, pushes_to_settle, rates, waits
 from fieldwise.tile.bands.plan import plan_of_pushes
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
@@ -71,6 +71,7 @@ class LatencyReport(Report):
               'announced' (it must be); 'refused' where the model cannot be streamed
     grid:     after so many input samples every value has a whole number of rows
     state_bytes: what is kept between two chunks of ``grid`` samples
+    state_growth: by how many bytes per input sample that grows, where all of the past is kept
     flops_per_sample: operations per input sample, in the long run
     reasons, remedy: what is in the way of a stream whose length nobody knows, and what helps
     rate:     input samples per second, where that was given
@@ -84,6 +85,7 @@ class LatencyReport(Report):
     lengths: Lengths
     grid: int | None = None
     state_bytes: int | None = None
+    state_growth: Fraction | None = None
     flops_per_sample: Fraction | None = None
     reasons: tuple[Reason, ...] = ()
     remedy: str = ""
@@ -143,6 +145,7 @@ def latency_report(run: Programs, *, rate: Fraction | None = None) -> LatencyRep
         lengths=lengths,
         outputs=tuple(_timed(row, program) for row in found.outputs),
         state_bytes=_state_bytes(program),
+        state_growth=_state_growth(program),
     )
 
 
@@ -166,7 +169,9 @@ def _longest_lived(
     kinds: tuple[tuple[Lengths, int], ...] = (("any", 1), ("multiple", grid))
     for lengths, multiple in kinds[: 1 + (grid > 1)]:
         try:
-            return lengths, Session(run, length=None, multiple=multiple).program, first
+            growing, program = Growing.opened(run, multiple)
+            program.check_rows_apart()
+            return lengths, growing.settled(program), first
         except CaptureError:
             continue  # of such a length there is no whole
         except StreamError as error:
@@ -226,9 +231,21 @@ def _timed(row: OutputLatency, program: Program) -> OutputLatency:
 def _state_bytes(program: Program) -> int:
     """Rows that are kept between chunks of the grid, and what ops carry along."""
     grid = period(program.wiring)
-    waiting = max((latency(program.wiring, value) for value in program.wiring.outputs), default=0)
-    plan = plan_of_pushes(program, grid, pushes=4 + 4 * (waiting // grid + 1))
+    plan = plan_of_pushes(program, grid, pushes=pushes_to_settle(program.wiring, grid))
     return plan.state_bytes + sum(op.carried_bytes for op in program.ops)
+
+
+def _state_growth(program: Program) -> Fraction:
+    """The bytes per input sample of the rows that are never forgotten."""
+    per_sample = rates(program.wiring)
+    operands = (one for op in program.wiring.ops for one in op.operands)
+    return sum(
+        (
+            program.values[value].row_bytes * per_sample[value]
+            for value in {value for value, reach in operands if reach.grows}
+        ),
+        start=Fraction(0),
+    )
 
 
 def _flops_per_sample(graph: Graph, program: Program) -> Fraction:

@@ -19,7 +19,7 @@ from fieldwise.tile.bands.drive import drive, reading
 from fieldwise.tile.bands.endless import agree
 from fieldwise.tile.bands.growing import Growing
 from fieldwise.tile.bands.kernels.registry import ENDLESS
-from fieldwise.tile.bands.latency import latency
+from fieldwise.tile.bands.latency import latency, pushes_to_settle
 from fieldwise.tile.bands.plan import StreamPlan, plan_of_pushes
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
@@ -68,8 +68,8 @@ class Session:
     def plan(self, chunk: int) -> StreamPlan:
         """The memory of a long session with chunks of this many samples."""
         chunk = check_count(chunk, "A chunk is", 1)
-        waiting = max(self.latency.values())
-        return plan_of_pushes(self._program, chunk, pushes=4 + 4 * (waiting // chunk + 1))
+        pushes = pushes_to_settle(self._program.wiring, chunk)
+        return plan_of_pushes(self._program, chunk, pushes=pushes)
 
     @property
     def peak_bytes(self) -> int:

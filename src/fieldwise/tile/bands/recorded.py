@@ -36,6 +36,13 @@ def recorded(
     return module
 
 
+def has_complex(module: nn.Module) -> bool:
+    """Whether some op of a recorded module makes complex numbers."""
+    assert isinstance(module, fx.GraphModule)
+    made = (node.meta.get("val") for node in module.graph.nodes)
+    return any(isinstance(value, Tensor) and value.is_complex() for value in made)
+
+
 def _drop_what_does_nothing(graph: fx.Graph) -> None:
     """Casts to the type that is there, and what matters to gradients only."""
     for node in list(graph.nodes):
