@@ -231,3 +231,18 @@ def test_a_few_bytes_that_ask_for_terabytes_are_refused_before_they_are_made(tmp
     net = loaded(tmp_path, text + "{" + body + "}")
     with pytest.raises(UsageError, match=r"makes constants of more than .* raise --max-constant"):
         fieldwise.receptive_fields(net, (1,))
+
+
+def test_a_gather_that_makes_windows_is_an_unfold(tmp_path):
+    """What torch exports of F.unfold: tables of two dimensions, then a reshape."""
+    net = loaded(
+        tmp_path,
+        """net (float[1, 1, 20] x) => (float[1, 1, 8] y)
+        <int64[3, 8] t = {1, 3, 5, 7, 9, 11, 13, 15, 3, 5, 7, 9, 11, 13, 15, 17,
+                          5, 7, 9, 11, 13, 15, 17, 19}>
+        { frames = Gather <axis = 2> (x, t) y = ReduceMax <axes = [2], keepdims = 0> (frames) }""",
+    )
+    x = torch.randn(1, 1, 20)
+    assert torch.equal(net(x), x[..., 1:].unfold(2, 5, 2)[..., ::2].amax(-1))
+    row = fieldwise.receptive_fields(net, x)["y"].row
+    assert (row.extent, row.count, row.stride, row.start) == ((5,), (3,), (2,), (1,))

@@ -99,7 +99,27 @@ def _transpose(node: NodeCall, x: Tensor) -> Tensor:
 
 @translates("Concat")
 def _concat(node: NodeCall, *xs: Tensor) -> Tensor:
-    return torch.cat(xs, node.integer("axis", 1))
+    axis = node.integer("axis", 1)
+    rolled = _rolled(xs, axis % xs[0].dim()) if len(xs) == 2 else None
+    return torch.cat(xs, axis) if rolled is None else rolled
+
+
+def _rolled(xs: Sequence[Tensor], axis: int) -> Tensor | None:
+    """The end of a value before its start is the value rolled, which exporters write as slices."""
+    end, start = xs
+    count = start.shape[axis]
+    whole = list(start.shape)
+    whole[axis] += end.shape[axis]
+    follows = (
+        end.untyped_storage()._cdata == start.untyped_storage()._cdata
+        and end.stride() == start.stride()
+        and end.storage_offset() == start.storage_offset() + count * start.stride(axis)
+        and [*end.shape[:axis], *end.shape[axis + 1 :]] == [*whole[:axis], *whole[axis + 1 :]]
+    )
+    if not follows or not end.shape[axis] or not count:
+        return None
+    value = start.as_strided(whole, start.stride(), start.storage_offset())
+    return torch.roll(value, -count, axis)
 
 
 @translates("Split", since=1)

@@ -21,8 +21,29 @@ def _gather(node: NodeCall, x: Tensor, places: Tensor) -> Tensor:
     places = _positive(places, x.shape[axis])
     if not places.dim() and is_known(places):
         return x.select(axis, int(places))
+    frames = _framed(x, axis, places)
+    if frames is not None:
+        return frames
     found = x.index_select(axis, places.reshape(-1))
     return found.reshape(*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
+
+
+def _framed(x: Tensor, axis: int, places: Tensor) -> Tensor | None:
+    """Windows, where a table of two dimensions says no more than that; None where it says more.
+
+    What exporters make of an unfold: place k of window n is first + k · apart + n · step.
+    """
+    if places.dim() != 2 or min(places.shape) < 2 or not is_known(places):
+        return None
+    taps, count = places.shape
+    first, apart, step = (int(places[at]) for at in ((0, 0), (1, 0), (0, 1)))
+    apart, step = apart - first, step - first
+    regular = first + apart * torch.arange(taps)[:, None] + step * torch.arange(count)
+    if min(apart, step) < 1 or not torch.equal(places, regular):
+        return None
+    reach = apart * (taps - 1) + 1
+    windows = x.narrow(axis, first, step * (count - 1) + reach).unfold(axis, reach, step)
+    return windows[..., ::apart].movedim(-1, axis)
 
 
 def _positive(places: Tensor, size: int) -> Tensor:
