@@ -53,7 +53,8 @@ class Windows(nn.Module):
         query, key, value = self.mixed(tokens).chunk(3, -1)
         tokens = torch.softmax(query @ key.transpose(-1, -2), -1) @ value
         x = tokens.reshape(batch, high // 2, wide // 2, 2, 2, depth).permute(0, 5, 1, 3, 2, 4)
-        return F.pixel_shuffle(x.reshape(batch, depth, high, wide), 2)
+        x = torch.roll(x.reshape(batch, depth, high, wide), (1, 1), (2, 3))
+        return F.pixel_shuffle(x, 2)
 
 
 class Sound(nn.Module):

@@ -119,7 +119,8 @@ def _rolled(xs: Sequence[Tensor], axis: int) -> Tensor | None:
     if not follows or not end.shape[axis] or not count:
         return None
     value = start.as_strided(whole, start.stride(), start.storage_offset())
-    return torch.roll(value, -count, axis)
+    back = end.shape[axis]  # the shorter way around
+    return torch.roll(value, -count if count <= back else back, axis)
 
 
 @translates("Split", since=1)
