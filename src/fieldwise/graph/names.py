@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain, count
 
@@ -88,16 +88,13 @@ def matching(graph: Graph, globs: str | Sequence[str]) -> tuple[str, ...]:
 def matched(graph: Graph, globs: str | Sequence[str]) -> dict[str, str]:
     """What ``matching`` finds, with the name by which each value was asked for, as far as one was.
 
-    Of several names that match, the value's own is taken.
+    Of several names that match, the value's own is taken.  What is a name is no pattern: names of
+    an ONNX file may hold brackets and stars.
     """
     spelled = names(graph)
     chosen: dict[str, str] = {}
     for glob in listed_globs(globs):
-        fitting = (
-            (value, next((name for name in known if _matches(name, glob)), None))
-            for value, known in spelled.items()
-        )
-        found = {value: name for value, name in fitting if name is not None}
+        found = _first_names(spelled, glob, _is_called) or _first_names(spelled, glob, fnmatchcase)
         chosen = (found or {resolve(graph, glob): glob}) | chosen
     return {value: chosen[value] for value in graph.values if value in chosen}
 
@@ -111,8 +108,20 @@ def names(graph: Graph) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _matches(name: str, glob: str) -> bool:
-    return name == glob or fnmatchcase(name, glob) or name.split("#")[0] == glob
+def _first_names(
+    spelled: Mapping[str, Sequence[str]], glob: str, fits: Callable[[str, str], bool]
+) -> dict[str, str]:
+    """Per value that has one, the first of its names that fits a glob."""
+    found = (
+        (value, next((name for name in known if fits(name, glob)), None))
+        for value, known in spelled.items()
+    )
+    return {value: name for value, name in found if name is not None}
+
+
+def _is_called(name: str, asked: str) -> bool:
+    """Whether it is this name, or that of one run of a module of this name."""
+    return asked in (name, name.split("#")[0])
 
 
 def _ambiguous(graph: Graph, path: str) -> str:

@@ -246,3 +246,16 @@ def test_a_gather_that_makes_windows_is_an_unfold(tmp_path):
     assert torch.equal(net(x), x[..., 1:].unfold(2, 5, 2)[..., ::2].amax(-1))
     row = fieldwise.receptive_fields(net, x)["y"].row
     assert (row.extent, row.count, row.stride, row.start) == ((5,), (3,), (2,), (1,))
+
+
+def test_a_name_is_taken_as_it_is_before_it_is_a_pattern(tmp_path):
+    model = parsed(
+        "net (float[1, 1, 8] x) => (float[1, 1, 8] y) { a1 = Relu (x) b1 = Exp (a1) y = Abs (b1) }"
+    )
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["a[1]" if name == "b1" else name for name in names]
+    onnx.save(model, tmp_path / "net.onnx")
+    report = fieldwise.receptive_fields(fieldwise.onnx.load(tmp_path / "net.onnx"), (1, 1, 8))
+    assert [row.name for row in report.select("a[1]")] == ["a[1]"]
+    assert [row.name for row in report.select("a*")] == ["a1", "a[1]"]
