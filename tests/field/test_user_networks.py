@@ -17,7 +17,7 @@ from fieldwise.field.probes import GradientProbe, nan_check
 from tests.field import user_networks
 from tests.field.user_networks import USERS
 
-DATA_DEPENDENT = (user_networks.FixedWarp, user_networks.Deformed)
+DATA_DEPENDENT = (user_networks.Deformed,)
 EXACT = [network for network in USERS if network not in DATA_DEPENDENT]
 SAMPLED = 5
 

@@ -36,23 +36,23 @@ ODD = {
     **{
         f"{name} {value!r}": (call, f"{told}, got {re.escape(repr(value))}")
         for name, told, values, call in (
-            ("chunk", "A chunk is .* 1 samples or more", (2.5, math.nan, "a"),
+            ("chunk", "A chunk is .* of samples, 1 or more", (2.5, math.nan, "a"),
              lambda v: streamed(CONV, SIGNAL, axis=-1).emit(chunk=v)),
-            ("rest", "The rest of a stream is .* 0 samples or more", (-1, 0.5, "a"),
+            ("rest", "The rest of a stream is .* of samples, 0 or more", (-1, 0.5, "a"),
              lambda v: streamed(CONV, SIGNAL, axis=-1).emit(chunk=8, rest=v)),
-            ("band", "A band is .* 1 rows or more", (0, -4, 2.5, math.nan, "a"),
+            ("band", "A band is .* of rows, 1 or more", (0, -4, 2.5, math.nan, "a"),
              lambda v: streamed(CONV, SIGNAL, axis=-1, band=v)),
             ("memory", "memory is a number of bytes", (math.nan, "2GB"),
              lambda v: streamed(CONV, SIGNAL, memory=v)),
-            ("length", "The length of a stream is .* 0 samples or more", (-1, 1.5, "a"),
+            ("length", "The length of a stream is .* of samples, 0 or more", (-1, 1.5, "a"),
              lambda v: streamed(CONV, SIGNAL).session(length=v)),
-            ("multiple", "a multiple of is .* 1 samples or more", (0, 1.5, "a"),
+            ("multiple", "a multiple of is .* of samples, 1 or more", (0, 1.5, "a"),
              lambda v: streamed(CONV, SIGNAL).session(multiple=v)),
             ("rate", "A rate is a number of samples per second above 0",
              (0, -1, math.nan, math.inf, "a", 1j), lambda v: latency(CONV, SIGNAL, rate=v)),
-            ("pushed chunk", "A chunk is .* 1 samples or more", (0, 1.5),
+            ("pushed chunk", "A chunk is .* of samples, 1 or more", (0, 1.5),
              lambda v: streamed(CONV, SIGNAL).session().plan(v)),
-            ("steps", "The steps of a comparison are .* 0 steps or more", (-1, 1.5),
+            ("steps", "The steps of a comparison are .* of steps, 0 or more", (-1, 1.5),
              lambda v: emitted().verify(steps=v)),
         )
         for value in values

@@ -18,14 +18,14 @@ def check_count(value: object, what: str, least: int, *, of: str = "samples") ->
     >>> check_count(2.5, "A chunk is", 1)
     Traceback (most recent call last):
     ...
-    fieldwise.errors.UsageError: A chunk is a whole number, 1 samples or more, got 2.5.
+    fieldwise.errors.UsageError: A chunk is a whole number of samples, 1 or more, got 2.5.
     """
     try:
         number = index(value)  # type: ignore[arg-type]
     except TypeError:
         number = least - 1
     if number < least:
-        raise UsageError(f"{what} a whole number, {least} {of} or more, got {value!r}.")
+        raise UsageError(f"{what} a whole number of {of}, {least} or more, got {value!r}.")
     return number
 
 

@@ -194,7 +194,7 @@ def test_a_chunk_off_the_grid_is_told_the_nearest_that_are_on_it():
     for chunk, near in ((24, "use 16 or 32"), (3, "use 16"), (0, "use 16"), (49, "use 48 or 64")):
         with pytest.raises(UsageError, match=rf"no multiple of the grid 16.*; {near}\.$"):
             emitted_from(WaveUNet, chunk=chunk)
-    with pytest.raises(UsageError, match="0 samples or more, got -1"):
+    with pytest.raises(UsageError, match="of samples, 0 or more, got -1"):
         emitted_from(WaveUNet, rest=-1)
 
 

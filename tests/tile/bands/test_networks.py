@@ -192,7 +192,7 @@ def test_what_circular_padding_holds_whole_is_said_in_the_plan():
 
 def test_wrong_inputs_are_refused_with_a_remedy():
     model = nn.Conv2d(3, 4, 3).eval()
-    with pytest.raises(UsageError, match="at least one row"):
+    with pytest.raises(UsageError, match="a whole number of rows, 1 or more, got 0"):
         streamed(model, torch.empty(1, 3, 9, 9), band=0)
     with pytest.raises(UsageError, match="add or drop the batch dimension"):
         streamed(model, torch.empty(1, 3, 9, 9))(torch.empty(3, 9, 9))
