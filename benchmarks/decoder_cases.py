@@ -328,7 +328,7 @@ def hunyuan15() -> nn.Module:
     return Calling(model, lambda vae, z: vae.decode(z).sample)
 
 
-@case("Magvit VAE decoder", 1, 4, 9, 8, 8, axis=2, band=1, rate=4)
+@case("Magvit VAE decoder", 1, 4, 9, 8, 8, axis=2, band=1, rate=4, warm=5)
 def magvit() -> nn.Module:
     """AutoencoderKLMagvit of EasyAnimate, as in diffusers: a loop over frames."""
     from diffusers import AutoencoderKLMagvit
