@@ -101,7 +101,10 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def _closes(tensor: Tensor) -> bool:
-    return not tensor.is_meta and tensor.is_floating_point() and bool((tensor == -INF).any())
+    """Whether a constant holds −inf; what is learned counts as generic and is not looked at."""
+    if isinstance(tensor, nn.Parameter) or tensor.is_meta or not tensor.is_floating_point():
+        return False
+    return bool((tensor == -INF).any())
 
 
 def _reads_by_data(node: Node) -> bool:
