@@ -6,6 +6,7 @@ import random
 import re
 from itertools import pairwise
 
+import numpy as np
 import onnx
 import onnx.parser
 import pytest
@@ -134,6 +135,60 @@ def test_every_file_gives_an_answer_or_one_sentence(tmp_path, change, number):
             refusals += 1
     assert answers
     assert refusals
+
+
+def with_constant(change) -> onnx.ModelProto:
+    found = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> net (float[4] x) => (float[4] y) '
+        "{ k = Constant <value_float = 2.0> () y = Mul (x, k) }"
+    )
+    change(found.graph)
+    return found
+
+
+def sparse(values, places, sizes):
+    """Lets a node read a tensor that is written sparsely."""
+
+    def change(graph):
+        one = graph.sparse_initializer.add()
+        one.values.CopyFrom(numpy_helper.from_array(np.asarray(values, np.float32), "s"))
+        one.indices.CopyFrom(numpy_helper.from_array(np.asarray(places), "places"))
+        one.dims.extend(sizes)
+        graph.node[1].input[1] = "s"
+
+    return change
+
+
+def of_type(kind):
+    """Lets the value of a Constant be of another type than its name says."""
+    return lambda graph: setattr(graph.node[0].attribute[0], "type", kind)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (of_type(onnx.AttributeProto.UNDEFINED), "has no number in the Constant 'k'"),
+        (of_type(onnx.AttributeProto.STRING), "has no number in the Constant 'k'"),
+        (sparse([1, 2], [-1, 2], [4]), "'s' has elements outside its shape"),
+        (sparse([1, 2], [0, 4], [4]), "'s' has elements outside its shape"),
+        (sparse([1, 2], [[0, 5], [1, 0]], [2, 2]), "'s' has elements outside its shape"),
+        (sparse([1, 2], [[0, 1, 1], [1, 0, 0]], [2, 2]), "does not say where its elements lie"),
+        (sparse([1, 2], [0.0, 2.0], [4]), "does not say where its elements lie"),
+        (sparse([1, 2], [[[0]], [[1]]], [4]), "does not say where its elements lie"),
+        (sparse([1, 2], [0, 2], [-2, -2]), "'s' is too large"),
+    ],
+)
+def test_a_constant_that_cannot_be_is_refused(tmp_path, change, why):
+    onnx.save(with_constant(change), tmp_path / "net.onnx")
+    with pytest.raises(UsageError, match=why):
+        fieldwise.onnx.load(tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("places", [[0, 2], [[0], [2]]])
+def test_a_constant_that_is_written_sparsely_has_zeros_elsewhere(tmp_path, places):
+    onnx.save(with_constant(sparse([3, 5], places, [4])), tmp_path / "net.onnx")
+    net = fieldwise.onnx.load(tmp_path / "net.onnx")
+    assert net(torch.ones(4)).tolist() == [3, 0, 5, 0]
 
 
 def test_a_file_of_very_many_nodes_is_answered(tmp_path):

@@ -7,12 +7,11 @@ lies in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import torch
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from torch import Tensor
@@ -20,7 +19,7 @@ from torch import Tensor
 from fieldwise.capture.onnx.functions import inlined
 from fieldwise.capture.onnx.graph import OnnxGraph, OnnxInput, OnnxNode, OnnxSize
 from fieldwise.capture.onnx.refusal import UnreadableOnnxError, malformed
-from fieldwise.capture.onnx.tensors import dtype_of, tensor_of
+from fieldwise.capture.onnx.tensors import dense_of, dtype_of, tensor_of
 from fieldwise.errors import UsageError
 from fieldwise.graph.names import distinct
 
@@ -30,6 +29,13 @@ OLDEST = 7
 _DEEPEST = 32  # subgraphs within subgraphs
 _MOST_NODES = 100_000
 _OWN = ("", "ai.onnx")
+_PLAIN_VALUES = {
+    "value_float": torch.float32,
+    "value_floats": torch.float32,
+    "value_int": torch.int64,
+    "value_ints": torch.int64,
+}
+"""The attributes of a Constant that hold numbers as they are, and what these become."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,29 +173,7 @@ class _Reader:
         for one in proto.initializer:
             yield one.name, tensor_of(one, self.folder)
         for sparse in proto.sparse_initializer:
-            yield sparse.values.name, self._dense(sparse)
-
-    def _dense(self, proto: onnx.SparseTensorProto) -> Tensor:
-        values, indices = (
-            tensor_of(proto.values, self.folder),
-            tensor_of(proto.indices, self.folder),
-        )
-        count = int(np.prod(proto.dims, dtype=np.int64))
-        if not 0 <= count <= 1 << 31:
-            raise malformed(f"the sparse tensor {proto.values.name!r} is too large")
-        dense = torch.zeros(count, dtype=values.dtype)
-        if indices.dim() == 2:
-            strides = torch.tensor(
-                [
-                    int(np.prod(proto.dims[axis + 1 :], dtype=np.int64))
-                    for axis in range(len(proto.dims))
-                ]
-            )
-            indices = (indices * strides).sum(1)
-        if len(indices) != len(values) or (len(indices) and int(indices.max()) >= count):
-            raise malformed(f"the sparse tensor {proto.values.name!r} does not fit its shape")
-        dense[indices] = values
-        return dense.reshape(tuple(proto.dims))
+            yield sparse.values.name, dense_of(sparse, self.folder)
 
     def _constant(self, proto: NodeProto, name: str) -> Tensor:
         """The tensor of a Constant node."""
@@ -199,11 +183,12 @@ class _Reader:
         value = self._attribute(one, frozenset(), 0)
         if isinstance(value, Tensor):
             return value
-        if one.name in ("value_float", "value_floats"):
-            return torch.tensor(value, dtype=torch.float32)
-        if one.name in ("value_int", "value_ints"):
-            return torch.tensor(value, dtype=torch.int64)
-        raise UnreadableOnnxError(f"has text in the Constant {name!r}, which is not supported.")
+        if isinstance(value, (int, float, tuple)) and one.name in _PLAIN_VALUES:
+            with suppress(TypeError, ValueError, RuntimeError):
+                return torch.tensor(value, dtype=_PLAIN_VALUES[one.name])
+        raise UnreadableOnnxError(
+            f"has no number in the Constant {name[:60]!r}, but something else."
+        )
 
     def _node(self, proto: NodeProto, name: str, around: frozenset[str], depth: int) -> OnnxNode:
         domain = _plain(proto.domain)
@@ -231,7 +216,7 @@ class _Reader:
         if proto.type == kind.TENSOR:
             return tensor_of(proto.t, self.folder)
         if proto.type == kind.SPARSE_TENSOR:
-            return self._dense(proto.sparse_tensor)
+            return dense_of(proto.sparse_tensor, self.folder)
         if proto.type == kind.STRING:
             return proto.s.decode("utf-8", "replace")
         if proto.type == kind.STRINGS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,9 @@ _NARROW = {
 }
 
 
+_MOST_ELEMENTS = 1 << 31  # of a tensor that is written sparsely
+
+
 def dtype_of(code: int) -> torch.dtype | None:
     """The torch dtype for an element type of ONNX; None for text and what torch does not have."""
     return DTYPES.get(code)
@@ -89,6 +93,26 @@ def tensor_of(proto: TensorProto, folder: Path) -> Tensor:
         raise
     except Exception as error:
         raise malformed(f"the tensor {proto.name!r} cannot be read ({_first(error)})") from error
+
+
+def dense_of(proto: onnx.SparseTensorProto, folder: Path) -> Tensor:
+    """The tensor that is written by its elements that are not zero, with zeros elsewhere.
+
+    Raises UnreadableOnnxError as ``tensor_of`` does, and for elements that are no place in it.
+    """
+    values, places = tensor_of(proto.values, folder), tensor_of(proto.indices, folder)
+    shape, name = tuple(proto.dims), proto.values.name
+    if min(shape, default=0) < 0 or math.prod(shape) > _MOST_ELEMENTS:
+        raise malformed(f"the sparse tensor {name!r} is too large")
+    places = places.reshape(-1, 1) if places.dim() == 1 else places
+    sizes = torch.tensor(shape if places.shape[-1:] == (len(shape),) else (math.prod(shape),))
+    if places.dtype != torch.int64 or places.shape != (values.numel(), len(sizes)):
+        raise malformed(f"the sparse tensor {name!r} does not say where its elements lie")
+    if bool(((places < 0) | (places >= sizes)).any()):
+        raise malformed(f"the sparse tensor {name!r} has elements outside its shape")
+    dense = torch.zeros(tuple(sizes.tolist()), dtype=values.dtype)
+    dense[tuple(places.T)] = values.reshape(-1)
+    return dense.reshape(shape)
 
 
 def _tensor(array: np.ndarray, code: int, dtype: torch.dtype) -> Tensor:
