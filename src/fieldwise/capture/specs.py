@@ -162,14 +162,12 @@ def load_onnx_file(spec: str, values: Mapping[str, object], limit: int | None = 
         raise UsageError(f"There is no file {spec!r}; check the path.")
     _need_torch()
     try:
-        from fieldwise.capture.onnx import load_onnx
+        from fieldwise.capture.onnx import MAX_CONSTANT, load_onnx
     except ImportError as error:
         raise UsageError(
             f"{spec!r} needs onnx; install it with pip install 'fieldwise[onnx]'."
         ) from error
-    if limit is None:
-        return load_onnx(Path(spec), values)
-    return load_onnx(Path(spec), values, max_constant=limit)
+    return load_onnx(Path(spec), values, max_constant=MAX_CONSTANT if limit is None else limit)
 
 
 def parse_named_shapes(text: str) -> Mapping[str, Shape] | tuple[Shape, ...]:

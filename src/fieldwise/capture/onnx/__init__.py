@@ -1,14 +1,17 @@
 """ONNX files as torch modules, which the recorder records like any other.
 
 file        a file as plain data: parsed, its functions inlined, its names checked
+protos      what is asked of the messages of a file
 functions   functions of the file, and operators whose own definition is enough for them
 graph       that data
 tensors     its tensors, those beside the file mapped
 registry    the table of translations, and of refusals
 translate/  a translation per operator: a few torch calls
 node_call   a node while it runs
+run         what the nodes of one run share
 values      what is known while a model is recorded
 missing     what cannot be told without data
+given       shapes and values that a user gives beside a file
 module      the graph as a torch module
 """
 
@@ -25,7 +28,7 @@ from fieldwise.capture.onnx.given import input_shapes as input_shapes
 from fieldwise.capture.onnx.given import with_values
 from fieldwise.capture.onnx.module import OnnxModule as OnnxModule
 from fieldwise.capture.onnx.refusal import UnreadableOnnxError
-from fieldwise.capture.torch.exported.allowance import MAX_CONSTANT
+from fieldwise.capture.torch.exported.allowance import MAX_CONSTANT as MAX_CONSTANT
 from fieldwise.errors import UsageError
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fieldwise.capture.onnx.functions import inlined
 from fieldwise.capture.onnx.graph import OnnxGraph, OnnxInput, OnnxNode, OnnxSize
+from fieldwise.capture.onnx.protos import plain_domain, versions_of
 from fieldwise.capture.onnx.refusal import UnreadableOnnxError, malformed
 from fieldwise.capture.onnx.tensors import dense_of, dtype_of, tensor_of
 from fieldwise.errors import UsageError
@@ -28,7 +29,6 @@ OLDEST = 7
 
 _DEEPEST = 32  # subgraphs within subgraphs
 _MOST_NODES = 100_000
-_OWN = ("", "ai.onnx")
 _PLAIN_VALUES = {
     "value_float": torch.float32,
     "value_floats": torch.float32,
@@ -77,12 +77,10 @@ def read_file(path: Path) -> OnnxFile:
 
 def read_model(model: ModelProto, path: Path) -> OnnxFile:
     """The same for a model in memory; what lies beside it is looked for beside this path."""
-    versions = _versions(model)
-    if 0 < versions.get("", 1 << 30) < OLDEST:
+    if 0 < versions_of(model).get("", OLDEST) < OLDEST:
         model = _converted(model)
-        versions = _versions(model)
     model = inlined(model)
-    versions = _versions(model)
+    versions = versions_of(model)
     graph = _Reader(versions, path.parent).graph(model.graph, frozenset(), 0)
     if not graph.outputs:
         raise malformed("it has no output")
@@ -100,21 +98,6 @@ def _parsed(path: Path) -> ModelProto:
     return model
 
 
-def _versions(model: ModelProto) -> dict[str, int]:
-    """The operator sets by domain; of one that is named twice, the newer."""
-    found: dict[str, int] = {}
-    for one in model.opset_import:
-        domain = _plain(one.domain)
-        found[domain] = max(one.version, found.get(domain, 0))
-    if not found and model.ir_version < 3:
-        found[""] = 1
-    return found
-
-
-def _plain(domain: str) -> str:
-    return "" if domain in _OWN else domain
-
-
 def _converted(model: ModelProto) -> ModelProto:
     from onnx import version_converter
 
@@ -122,7 +105,7 @@ def _converted(model: ModelProto) -> ModelProto:
         return version_converter.convert_version(model, OLDEST)
     except Exception as error:
         raise UnreadableOnnxError(
-            f"is of operator set {_versions(model).get('', 1)}, which onnx cannot bring to "
+            f"is of operator set {versions_of(model).get('', 1)}, which onnx cannot bring to "
             f"{OLDEST}; export it again."
         ) from error
 
@@ -157,7 +140,7 @@ class _Reader:
         for one in proto.node:
             name = next(names)
             _check_reads(one, name, known)
-            if one.op_type == "Constant" and _plain(one.domain) == "" and len(one.output) == 1:
+            if _is_constant(one):
                 constants[one.output[0]] = self._constant(one, name)
                 self.types[one.output[0]] = one.attribute[0].t.data_type
             else:
@@ -191,7 +174,7 @@ class _Reader:
         )
 
     def _node(self, proto: NodeProto, name: str, around: frozenset[str], depth: int) -> OnnxNode:
-        domain = _plain(proto.domain)
+        domain = plain_domain(proto.domain)
         attributes = {one.name: self._attribute(one, around, depth) for one in proto.attribute}
         inner = [value for value in attributes.values() if isinstance(value, OnnxGraph)]
         captures = dict.fromkeys(name for graph in inner for name in graph.captures)
@@ -236,6 +219,11 @@ def _types(proto: GraphProto) -> Iterator[tuple[str, int]]:
         yield one.name, one.type.tensor_type.elem_type
     for tensor in proto.initializer:
         yield tensor.name, tensor.data_type
+
+
+def _is_constant(proto: NodeProto) -> bool:
+    standard = plain_domain(proto.domain) == ""
+    return standard and proto.op_type == "Constant" and len(proto.output) == 1
 
 
 def _node_names(protos: Iterable[NodeProto]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TypeProto, de
 from onnx.shape_inference import infer_shapes
 
 from fieldwise.capture.onnx import translate as _translate  # noqa: F401  (fills the registry)
+from fieldwise.capture.onnx.protos import all_graphs, plain_domain, versions_of
 from fieldwise.capture.onnx.refusal import malformed
 from fieldwise.capture.onnx.registry import find_refusal, find_translation
 
@@ -29,7 +30,7 @@ def inlined(model: ModelProto) -> ModelProto:
         if model.functions:
             model = inliner.inline_local_functions(model)
         for _ in range(_DEEPEST):
-            if not any(_defined(node, _versions(model)) for node in _nodes(model.graph)):
+            if not any(_defined(node, versions_of(model)) for node in _nodes(model.graph)):
                 break
             model = inliner.inline_local_functions(_with_definitions(model))
     except Exception as error:
@@ -41,7 +42,7 @@ def _with_definitions(model: ModelProto) -> ModelProto:
     """The model with a function for every node that only its definition can be computed by."""
     found = ModelProto()
     found.CopyFrom(model)
-    versions = _versions(model)
+    versions = versions_of(model)
     types = dict(_types(infer_shapes(model).graph))
     for number, node in enumerate(_nodes(found.graph)):
         schema = _defined(node, versions)
@@ -57,7 +58,7 @@ def _with_definitions(model: ModelProto) -> ModelProto:
 
 def _defined(node: NodeProto, versions: Mapping[str, int]) -> Any:
     """The schema of a node, if it has a definition there, and nothing here."""
-    domain, version = _plain(node.domain), versions.get(_plain(node.domain), 1)
+    domain, version = plain_domain(node.domain), versions.get(plain_domain(node.domain), 1)
     if find_translation(domain, node.op_type, version) or find_refusal(domain, node.op_type):
         return None
     if not defs.has(node.op_type, version, domain):
@@ -88,33 +89,18 @@ def _body(node: NodeProto, schema: Any, types: Mapping[str, TypeProto]) -> Funct
 
 def _types(graph: GraphProto) -> Iterator[tuple[str, TypeProto]]:
     """The types of the values of a graph and of those within it."""
-    for one in (*graph.input, *graph.value_info, *graph.output):
-        yield one.name, one.type
-    for tensor in graph.initializer:
-        found = TypeProto()
-        found.tensor_type.elem_type = tensor.data_type
-        found.tensor_type.shape.dim.extend(
-            found.tensor_type.shape.Dimension(dim_value=size) for size in tensor.dims
-        )
-        yield tensor.name, found
-    for inner in _subgraphs(graph):
-        yield from _types(inner)
+    for one in all_graphs(graph):
+        for value in (*one.input, *one.value_info, *one.output):
+            yield value.name, value.type
+        for tensor in one.initializer:
+            found = TypeProto()
+            found.tensor_type.elem_type = tensor.data_type
+            found.tensor_type.shape.dim.extend(
+                found.tensor_type.shape.Dimension(dim_value=size) for size in tensor.dims
+            )
+            yield tensor.name, found
 
 
 def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """The nodes of a graph and of those within it."""
-    yield from graph.node
-    for inner in _subgraphs(graph):
-        yield from _nodes(inner)
-
-
-def _subgraphs(graph: GraphProto) -> Iterator[GraphProto]:
-    return (one.g for node in graph.node for one in node.attribute if one.HasField("g"))
-
-
-def _versions(model: ModelProto) -> dict[str, int]:
-    return {_plain(one.domain): one.version for one in model.opset_import}
-
-
-def _plain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
+    return (node for one in all_graphs(graph) for node in one.node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -41,9 +42,9 @@ class NodeModule(nn.Module):
     def forward(self, *inputs: object, outer: Mapping[str, object], run: OnnxRun) -> Any:
         """The outputs, in order; ``outer`` holds what subgraphs read."""
         call = NodeCall(self.node, self._modules, outer, run)
-        known = all(map(is_known, (*inputs, *outer.values())))
+        counting = nullcontext() if self._modules else run.counting(inputs)
         try:
-            with run.counting(known=known and not self._modules):
+            with counting:
                 return self.translation.function(call, *inputs)
         except (NeedsDataError, FieldwiseError):
             raise
@@ -88,7 +89,7 @@ class OnnxGraphModule(nn.Module):
         self, values: dict[str, object], run: OnnxRun, *, keep: bool = False
     ) -> dict[str, object]:
         """All values of one run, or, unless they are to be kept, those that outputs need."""
-        values.update((name, values_of) for name, values_of in self.constants().items())
+        values.update(self.constants())
         for number, node in enumerate(self.graph.nodes):
             made = self._run_node(node, values, run)
             values.update(
@@ -226,9 +227,10 @@ class OnnxModule(OnnxGraphModule):
 
     def given_values(self) -> dict[str, Any]:
         """The inputs of the file that were set to values, as arrays."""
-        constants = self.graph.constants
-        there = {one.name for one in self.file.proto.graph.initializer}
-        names = [one.name for one in self.file.proto.graph.input if one.name not in there]
+        graph, constants = self.file.proto.graph, self.graph.constants
+        there = {one.name for one in graph.initializer}
+        there |= {one.values.name for one in graph.sparse_initializer}
+        names = [one.name for one in graph.input if one.name not in there]
         return {name: constants[name].numpy() for name in names if name in constants}
 
     # ---------------------------------------------------------------- names
@@ -273,7 +275,8 @@ def _translation(node: OnnxNode) -> Translation:
             raise UsageError(f"The {node} is not supported: {why}.")
         domain = f" of the domain {node.domain!r}" if node.domain else f" at version {node.version}"
         raise UsageError(
-            f"{node.op}{domain} is not supported (node '{node.name}'); docs/onnx.md lists what is."
+            f"{node.op}{domain} is not supported (node '{node.name}'); docs/onnx_ops.md lists what "
+            "is."
         )
     return found
 

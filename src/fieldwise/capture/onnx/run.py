@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from fieldwise.capture.onnx.values import is_known
 from fieldwise.capture.torch.exported.allowance import Allowance
 from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.errors import UsageError
@@ -32,9 +33,11 @@ class OnnxRun:
     working: torch.dtype = torch.float32
     limit: ConstantsLimit | None = None
 
-    def counting(self, *, known: bool) -> AbstractContextManager[object]:
+    def counting(self, inputs: Iterable[object]) -> AbstractContextManager[object]:
         """Inside, a node whose inputs are known may not make more than is left of the limit."""
-        return self.limit if known and self.limit is not None else nullcontext()
+        if self.limit is None or not all(map(is_known, inputs)):
+            return nullcontext()
+        return self.limit
 
 
 class ConstantsLimit(DispatchMode):

@@ -9,8 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 import torch
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 from torch import Tensor
+
+from fieldwise.capture.onnx.protos import all_graphs, inner_graphs
 
 _WITH_INITIALISERS_AS_INPUTS = 4
 """Files before this version of the format list initialisers among their inputs too."""
@@ -175,7 +177,7 @@ class GraphEdit:
         _keep(graph.quantization_annotation, lambda one: one.tensor_name in known)
 
     def _names(self) -> Iterator[str]:
-        for graph in _graphs(self.graph):
+        for graph in all_graphs(self.graph):
             for named in (graph.input, graph.output, graph.initializer, graph.value_info):
                 yield from (one.name for one in named)
             for node in graph.node:
@@ -191,21 +193,6 @@ def tensor_proto(tensor: Tensor, name: str) -> TensorProto:
     return made
 
 
-def _inner(node: NodeProto) -> Iterator[GraphProto]:
-    for one in node.attribute:
-        if one.type == AttributeProto.GRAPH:
-            yield one.g
-        yield from one.graphs
-
-
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """A graph and those within its nodes."""
-    yield graph
-    for node in graph.node:
-        for inner in _inner(node):
-            yield from _graphs(inner)
-
-
 def _reads(graph: GraphProto) -> Iterator[str]:
     """The values that nodes read, those in subgraphs too, and that subgraphs hand out."""
     for node in graph.node:
@@ -214,7 +201,7 @@ def _reads(graph: GraphProto) -> Iterator[str]:
 
 def _node_reads(node: NodeProto) -> Iterator[str]:
     yield from (name for name in node.input if name)
-    for inner in _inner(node):
+    for inner in inner_graphs(node):
         yield from _reads(inner)
         yield from (one.name for one in inner.output)
 
@@ -225,7 +212,7 @@ def _rename(node: NodeProto, final: object) -> None:
     for place, name in enumerate(node.input):
         if name and final(name) != name:
             node.input[place] = final(name)
-    for inner in _inner(node):
+    for inner in inner_graphs(node):
         for one in inner.output:
             if final(one.name) != one.name:
                 one.name = final(one.name)

@@ -16,6 +16,7 @@ from fieldwise.folding.modules import Impossible
 from fieldwise.folding.passing import is_copy
 from fieldwise.folding.plan import Ban, Fold, Merge, Plan
 from fieldwise.folding.refusal import Stays, listed
+from fieldwise.folding.report import Direction
 from fieldwise.graph.graph import Graph
 
 
@@ -40,7 +41,7 @@ WEIGHTS: Mapping[str, WeightPlaces] = {
 _SIZES = {"Shape", "Size"}
 _FIRST_ALONE = {"CastLike"}  # the second operand gives a type
 _QUANTISED = {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}
-_ANYWAY: tuple[str, ...] = ("backward", "forward", "merge")
+_ANYWAY: tuple[Direction, ...] = ("backward", "forward", "merge")
 
 
 class FileNodes:
@@ -78,7 +79,7 @@ class FileNodes:
         return {
             (number, direction): "it is a part of what its node computes"
             for number in self.hidden
-            for direction in ("backward", "forward", "merge")
+            for direction in _ANYWAY
         }
 
     def node_of(self, number: int) -> OnnxNode:

@@ -27,7 +27,7 @@ def realised(
 ) -> tuple[OnnxModule, ChangedLayers]:
     """The file with a plan carried out, as a module; per layer, its rounded weight and bias."""
     file = nodes.module.file
-    edit = GraphEdit(with_values(nodes.module))
+    edit = GraphEdit(file_with_values(nodes.module))
     layers = tuple((one, *_with_weights(nodes, edit, one)) for one in changed)
     for fold in made.folds:
         _without(nodes, edit, fold)
@@ -41,21 +41,19 @@ def nodes_saved(before: OnnxModule, after: OnnxModule) -> int:
     return working_nodes(before.graph) - working_nodes(after.graph)
 
 
-def with_values(module: OnnxModule) -> ModelProto:
+def file_with_values(module: OnnxModule) -> ModelProto:
     """The file, in which inputs that were set to values are initialisers."""
-    given = {one.name for one in module.graph.inputs}
-    model = module.file.proto
-    known = {one.name for one in model.graph.initializer}
-    known |= {one.values.name for one in model.graph.sparse_initializer}
-    fixed = [one for one in model.graph.input if one.name not in given | known]
-    if not fixed:
-        return model
+    given = module.given_values()
+    if not given:
+        return module.file.proto
     found = ModelProto()
-    found.CopyFrom(model)
-    for one in fixed:
-        array = module.graph.constants[one.name].numpy()
-        found.graph.initializer.append(numpy_helper.from_array(array, one.name))
-        found.graph.input.remove(one)
+    found.CopyFrom(module.file.proto)
+    kept = [one for one in found.graph.input if one.name not in given]
+    del found.graph.input[:]
+    found.graph.input.extend(kept)
+    found.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in given.items()
+    )
     return found
 
 

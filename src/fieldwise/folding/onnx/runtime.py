@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.onnx import OnnxModule
 from fieldwise.capture.torch.tree import tensors_in
-from fieldwise.folding.onnx.realise import with_values
+from fieldwise.folding.onnx.realise import file_with_values
 from fieldwise.folding.onnx.save import write_model
 from fieldwise.folding.report import RuntimeCheck
 from fieldwise.folding.verify import DoubleTruth, allowed_error
@@ -33,7 +33,7 @@ def compare_in_runtime(before: OnnxModule, after: nn.Module, truth: DoubleTruth)
     feeds = dict(zip(names, arrays, strict=True))
     folder = before.file.path.parent
     try:
-        wanted = _outputs(onnxruntime, with_values(before), folder, feeds)
+        wanted = _outputs(onnxruntime, file_with_values(before), folder, feeds)
     except Exception as error:  # noqa: BLE001  its errors have no common base
         return RuntimeCheck(note=f"it does not run the file that was read ({_first(error)})")
     try:
