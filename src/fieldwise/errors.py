@@ -94,6 +94,20 @@ def fault(what: str) -> CaptureError:
 OUR_FAULT = "this is a fault of fieldwise, not of the model; please report it"
 
 
+def said_by(error: BaseException) -> str:
+    """What an error of another library says, as a part of a sentence.
+
+    >>> said_by(ValueError("no such axis.")), said_by(KeyError())
+    ('no such axis', 'KeyError')
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = "".join(letter if letter.isprintable() else "?" for letter in lines[0][:_SAID])
+    return text.rstrip(". ") or type(error).__name__
+
+
+_SAID = 200  # characters
+
+
 # -------------------------------------------------------------------- unknown names
 
 

@@ -20,7 +20,7 @@ from fieldwise.capture.onnx.registry import Translation, find_refusal, find_tran
 from fieldwise.capture.onnx.run import ConstantsLimit, OnnxRun
 from fieldwise.capture.onnx.values import is_known
 from fieldwise.capture.torch.exported.allowance import MAX_CONSTANT
-from fieldwise.errors import FieldwiseError, UsageError, did_you_mean
+from fieldwise.errors import FieldwiseError, UsageError, did_you_mean, said_by
 
 _FAILURES = (
     ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
@@ -49,7 +49,7 @@ class NodeModule(nn.Module):
         except (NeedsDataError, FieldwiseError):
             raise
         except _FAILURES as error:
-            raise UsageError(f"{_capital(self.node)} fails: {_first(error)}.") from error
+            raise UsageError(f"{_capital(self.node)} fails: {said_by(error)}.") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "translation"}
@@ -295,7 +295,3 @@ def _last_uses(graph: OnnxGraph) -> list[list[str]]:
 def _capital(node: OnnxNode) -> str:
     text = str(node)
     return text[0].upper() + text[1:]
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:300]

@@ -15,6 +15,7 @@ from onnx.external_data_helper import uses_external_data
 from torch import Tensor
 
 from fieldwise.capture.onnx.refusal import UnreadableOnnxError, malformed
+from fieldwise.errors import said_by
 
 DTYPES: Mapping[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,
@@ -92,7 +93,7 @@ def tensor_of(proto: TensorProto, folder: Path) -> Tensor:
     except UnreadableOnnxError:
         raise
     except Exception as error:
-        raise malformed(f"the tensor {proto.name!r} cannot be read ({_first(error)})") from error
+        raise malformed(f"the tensor {proto.name!r} cannot be read ({said_by(error)})") from error
 
 
 def dense_of(proto: onnx.SparseTensorProto, folder: Path) -> Tensor:
@@ -167,7 +168,3 @@ def _inside(folder: Path, location: str, name: str) -> Path:
 
 def _is_type(code: int) -> bool:
     return code in TensorProto.DataType.values()
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0].rstrip(".")[:200]

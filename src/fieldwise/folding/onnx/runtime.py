@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.onnx import OnnxModule
 from fieldwise.capture.torch.tree import tensors_in
+from fieldwise.errors import said_by
 from fieldwise.folding.onnx.realise import file_with_values
 from fieldwise.folding.onnx.save import write_model
 from fieldwise.folding.report import RuntimeCheck
@@ -35,11 +36,13 @@ def compare_in_runtime(before: OnnxModule, after: nn.Module, truth: DoubleTruth)
     try:
         wanted = _outputs(onnxruntime, file_with_values(before), folder, feeds)
     except Exception as error:  # noqa: BLE001  its errors have no common base
-        return RuntimeCheck(note=f"it does not run the file that was read ({_first(error)})")
+        return RuntimeCheck(note=f"it does not run the file that was read ({said_by(error)})")
     try:
         found = _outputs(onnxruntime, after.file.proto, folder, feeds)
     except Exception as error:  # noqa: BLE001
-        return RuntimeCheck(passed=False, note=f"it does not run the folded file ({_first(error)})")
+        return RuntimeCheck(
+            passed=False, note=f"it does not run the folded file ({said_by(error)})"
+        )
     return _compared(found, wanted, truth)
 
 
@@ -96,7 +99,3 @@ def _outputs(runtime: Any, model: ModelProto, folder: Path, feeds: dict[str, Any
 
 def _inputs(truth: DoubleTruth) -> list[Tensor]:
     return list(tensors_in(truth.inputs))
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

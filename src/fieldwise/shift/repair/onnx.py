@@ -13,6 +13,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from torch import Tensor, nn
 
 from fieldwise.capture.onnx import OnnxModule, load_onnx
+from fieldwise.capture.onnx.node_call import NodeCall
+from fieldwise.capture.onnx.run import OnnxRun
+from fieldwise.capture.onnx.translate.window import window_of
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.running import copied, doubled, run
 from fieldwise.capture.torch.tree import tensors_in
@@ -85,6 +88,7 @@ class _Wrapping:
 
     def __init__(self, module: OnnxModule, axes: Sequence[int] | None) -> None:
         self.known, self.axes = module.graph.constants, axes
+        self.nodes_by_output = {out: one for one in module.graph.nodes for out in one.outputs}
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
 
@@ -118,22 +122,12 @@ class _Wrapping:
 
     def _pads(self, node: NodeProto, sizes: Sequence[int]) -> list[int]:
         """What a window pads: before every axis, then behind every axis."""
-        given = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-        ones = [1] * len(sizes)
-        mode = given.get("auto_pad", b"NOTSET").decode()
-        if mode == "NOTSET":
-            return list(given.get("pads", [0] * 2 * len(sizes)))
-        if mode == "VALID":
-            return [0] * 2 * len(sizes)
-        kernel = given.get("kernel_shape") or list(self.known[node.input[1]].shape[_FIRST_SPATIAL:])
-        totals = [
-            max((-(-size // step) - 1) * step + (taps - 1) * apart + 1 - size, 0)
-            for size, step, taps, apart in zip(
-                sizes, given.get("strides", ones), kernel, given.get("dilations", ones), strict=True
-            )
-        ]
-        less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
-        return less + more if mode == "SAME_UPPER" else more + less
+        call = NodeCall(self.nodes_by_output[node.output[0]], {}, {}, OnnxRun())
+        kernel = call.integers("kernel_shape")
+        if kernel is None:
+            kernel = list(self.known[node.input[1]].shape[_FIRST_SPATIAL:])
+        window = window_of(call, sizes, kernel)
+        return [*window.before, *window.behind]
 
     def _wrapped(self, value: str, along: Mapping[int, tuple[int, int]]) -> str:
         """The name of a value continued periodically."""

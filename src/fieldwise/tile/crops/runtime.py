@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fieldwise.capture.torch.capture import NamesItsValues
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, said_by
 from fieldwise.tile.arrays import Readable, as_numpy
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.targets import Arguments, CropTarget, PlannedModel
@@ -93,7 +93,7 @@ class SessionModel:
             )
         except Exception as error:
             raise UsageError(
-                f"ONNX Runtime does not take {self._module.name!r} ({_first(error)})."
+                f"ONNX Runtime does not take {self._module.name!r} ({said_by(error)})."
             ) from error
 
     def ordered(self, inputs: Sequence[Readable], named: Mapping[str, Readable]) -> Arguments:
@@ -148,7 +148,7 @@ class SessionModel:
         except Exception as error:
             sizes = ", ".join("x".join(map(str, shape)) for shape in given.shapes)
             raise TileError(
-                f"ONNX Runtime fails on a crop of {sizes} ({_first(error)}); let torch run it "
+                f"ONNX Runtime fails on a crop of {sizes} ({said_by(error)}); let torch run it "
                 f"(--runtime torch)."
             ) from error
 
@@ -163,7 +163,3 @@ class SessionModel:
 
 def _plain(dtype: object) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

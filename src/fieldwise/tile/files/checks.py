@@ -30,13 +30,5 @@ def check_chunks(path: Path, chunks: Sequence[int], dtype: np.dtype[np.generic])
         )
 
 
-def first_line(error: BaseException) -> str:
-    """What an error of another library says, as a part of a sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    text = "".join(letter if letter.isprintable() else "?" for letter in lines[0][:_SHOWN])
-    return text.rstrip(". ") or type(error).__name__
-
-
 MAX_CHUNK = 1 << 29
 """Bytes of a chunk, a tile or a strip."""
-_SHOWN = 200

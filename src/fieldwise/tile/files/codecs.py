@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from zarr.abc.codec import BytesBytesCodec
 
-from fieldwise.errors import UsageError
-from fieldwise.tile.files.checks import first_line
+from fieldwise.errors import UsageError, said_by
 from fieldwise.tile.files.unpacking import UNPACKING, Config, unpacked, unpacked_limit
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def bounded(path: Path, array: AnyArray) -> AnyArray:
     try:
         return _bounded(array)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{str(path)!r} cannot be read: {first_line(error)}.") from error
+        raise UsageError(f"{str(path)!r} cannot be read: {said_by(error)}.") from error
 
 
 def _bounded(array: AnyArray) -> AnyArray:

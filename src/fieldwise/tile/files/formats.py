@@ -12,9 +12,8 @@ from types import ModuleType
 
 import numpy as np
 
-from fieldwise.errors import FieldwiseError, UsageError
+from fieldwise.errors import FieldwiseError, UsageError, said_by
 from fieldwise.graph.ir import Shape
-from fieldwise.tile.files.checks import first_line
 from fieldwise.tile.files.grain import Steps
 from fieldwise.tile.files.protocol import Sink, Source
 
@@ -147,7 +146,7 @@ def open_source(path: Path) -> Source:
     except Exception as error:
         raise UsageError(
             f"{str(path)!r} cannot be read as {_module_of(path).removesuffix('_array')}: "
-            f"{first_line(error)}; "
+            f"{said_by(error)}; "
             "is it whole, and is its suffix right?"
         ) from error
 

@@ -22,8 +22,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from fieldwise.errors import UsageError
-from fieldwise.tile.files.checks import check_chunks, check_kind, first_line
+from fieldwise.errors import UsageError, said_by
+from fieldwise.tile.files.checks import check_chunks, check_kind
 from fieldwise.tile.files.disk import OwnFile, file_identity, replacing, reserve
 from fieldwise.tile.files.grain import Steps, fitting
 from fieldwise.tile.files.protocol import DamagedError, PlannedFile
@@ -169,7 +169,7 @@ class TiffSource:
             return np.asarray(self.tiles[index])
         except Exception as error:
             raise UsageError(
-                f"A tile of {str(self.path)!r} cannot be read ({first_line(error)}); write the "
+                f"A tile of {str(self.path)!r} cannot be read ({said_by(error)}); write the "
                 "file again."
             ) from error
 
@@ -276,5 +276,5 @@ def _complaints(path: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(heard)
     if heard.said:
-        said = first_line(ValueError(heard.said[0]))
+        said = said_by(ValueError(heard.said[0]))
         raise UsageError(f"{str(path)!r} is damaged ({said}); write the file again.")

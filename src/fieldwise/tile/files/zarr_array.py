@@ -16,8 +16,8 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from fieldwise.errors import UsageError
-from fieldwise.tile.files.checks import check_chunks, check_kind, first_line
+from fieldwise.errors import UsageError, said_by
+from fieldwise.tile.files.checks import check_chunks, check_kind
 from fieldwise.tile.files.codecs import bounded
 from fieldwise.tile.files.disk import folder_identity, sync_directory, sync_file, writing
 from fieldwise.tile.files.grain import Steps, fitting
@@ -122,7 +122,7 @@ class ZarrSource:
             return np.asarray(self.array[index])
         except Exception as error:
             raise UsageError(
-                f"A chunk of {str(self.path)!r} cannot be read ({first_line(error)}); write the "
+                f"A chunk of {str(self.path)!r} cannot be read ({said_by(error)}); write the "
                 "array again."
             ) from error
 
@@ -204,7 +204,7 @@ class ZarrSink:
             return np.asarray(self.array[region])
         except Exception as error:
             raise DamagedError(
-                f"the chunk {str(file)!r} cannot be read: {first_line(error)}"
+                f"the chunk {str(file)!r} cannot be read: {said_by(error)}"
             ) from error
 
 

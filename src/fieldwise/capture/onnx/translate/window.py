@@ -73,11 +73,16 @@ def window_of(node: NodeCall, sizes: Sequence[int], kernel: Sequence[int]) -> No
             max((-(-size // step) - 1) * step + (taps - 1) * apart + 1 - size, 0)
             for size, step, taps, apart in zip(sizes, stride, kernel, dilation, strict=True)
         ]
-        less, more = [t // 2 for t in totals], [t - t // 2 for t in totals]
-        before, behind = (less, more) if mode == "SAME_UPPER" else (more, less)
+        before, behind = _shared_out(totals, mode)
     elif mode != "NOTSET":
         raise node.refusal(f"its auto_pad is {mode!r}")
     return NodeWindow(tuple(kernel), tuple(stride), tuple(dilation), tuple(before), tuple(behind))
+
+
+def _shared_out(totals: Sequence[int], mode: str) -> tuple[list[int], list[int]]:
+    """Padding before and behind, the odd one behind in SAME_UPPER and before otherwise."""
+    less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    return (less, more) if mode == "SAME_UPPER" else (more, less)
 
 
 def _of_rank(node: NodeCall, table: Mapping[int, TorchFunction], rank: int) -> TorchFunction:
@@ -162,8 +167,7 @@ def _transposed_window(
                 stride, sizes, extra, kernel, dilation, wanted[-rank:], strict=True
             )
         ]
-        less, more = [t // 2 for t in totals], [t - t // 2 for t in totals]
-        before, behind = (less, more) if mode == "SAME_UPPER" else (more, less)
+        before, behind = _shared_out(totals, mode)
     elif mode == "VALID":
         before = behind = [0] * rank
     window = NodeWindow(tuple(kernel), tuple(stride), tuple(dilation), tuple(before), tuple(behind))
