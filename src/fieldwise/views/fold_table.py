@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fieldwise.views.names import shortened
 from fieldwise.written import counted
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def render(report: FoldReport, *, model: str) -> RenderableType:
 
 def _cells(item: Item, *, reasons: bool) -> tuple[str, ...]:
     error = "" if item.error is None else f"{item.error:.1e}"
-    cells = (item.module, item.op, item.into or "–", item.direction or "–", error)
+    cells = (shortened(item.module), item.op, item.into or "–", item.direction or "–", error)
     return (*cells, item.because or "") if reasons else cells
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fieldwise.tile.amounts import size_text
 from fieldwise.views.json import document, entry, number
+from fieldwise.views.names import shortened
 from fieldwise.written import counted
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _title(report: LatencyReport) -> str:
 
 def _cells(report: LatencyReport, row: OutputLatency) -> tuple[str, ...]:
     return (
-        row.name,
+        shortened(row.name),
         "yes" if row.causal else "no",
         str(row.per_sample),
         _samples(report, row.look_ahead),

@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fieldwise.views.names import shortened
+
 if TYPE_CHECKING:
     from fieldwise.shift import AxisCertificate, Breaker, Certificate
     from fieldwise.shift.measurement.equivariance import Measurement
@@ -38,7 +40,8 @@ def render(
         table.add_column(title, overflow="fold")
     for certificate in (*outputs, *layers):
         for axis in certificate.axes:
-            cells = (certificate.name, axis_name(axis.axis, rank), *_theorems(certificate, axis))
+            name = shortened(certificate.name)
+            cells = (name, axis_name(axis.axis, rank), *_theorems(certificate, axis))
             table.add_row(*map(Text, cells))
     parts: list[RenderableType] = [Text(model, "bold"), table]
     parts.extend(Text(line) for line in _conditions(outputs))
@@ -87,7 +90,7 @@ def _length(certificate: Certificate, axis: AxisCertificate) -> int:
 
 
 def _breakers(axis: AxisCertificate) -> str:
-    told = [f"{breaker.node}: {breaker.why}" for breaker in _named(axis)]
+    told = [f"{shortened(breaker.node)}: {breaker.why}" for breaker in _named(axis)]
     more = len(axis.broken_by or axis.emptied_by) - len(told)
     whose = "" if axis.broken_by or not told else "the interior: "
     return whose + "; ".join([*told, f"and {more} more"] if more else told)
@@ -141,7 +144,7 @@ def _notes(measurement: Measurement, rank: int) -> list[str]:
 
 def _moved(moved: Moved, rank: int) -> tuple[str, ...]:
     return (
-        moved.name,
+        shortened(moved.name),
         axis_name(moved.axis, rank),
         str(moved.shift),
         f"{moved.error:.1e}",

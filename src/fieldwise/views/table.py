@@ -19,6 +19,7 @@ from rich.text import Text
 from fieldwise.axes import IndexSet
 from fieldwise.field.report import AxisField, Piece, Row
 from fieldwise.graph.spatial import usual_axes
+from fieldwise.views.names import shortened
 from fieldwise.written import counted
 
 if TYPE_CHECKING:
@@ -60,18 +61,6 @@ def _along(axes: Sequence[int]) -> str:
     """Which axes are reported, where that is not what everyone expects."""
     *first, last = map(str, axes)
     return f" along axes {', '.join(first)} and {last}" if first else f" along axis {last}"
-
-
-def shortened(name: str) -> str:
-    """A name as a table shows it: converters write some that no terminal holds.
-
-    >>> shortened("model/conv"), len(shortened("model/conv;" * 40))
-    ('model/conv', 64)
-    """
-    return name if len(name) <= _LONGEST else f"{name[:31]}…{name[-32:]}"
-
-
-_LONGEST = 64
 
 
 def not_analysed(lost: Mapping[str, str]) -> Iterator[str]:

@@ -8,9 +8,11 @@ import onnx
 import onnx.parser
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import fieldwise
 import fieldwise.onnx
+from fieldwise.cli.app import app
 from fieldwise.errors import UsageError
 from fieldwise.graph.names import resolve
 
@@ -259,3 +261,18 @@ def test_a_name_is_taken_as_it_is_before_it_is_a_pattern(tmp_path):
     report = fieldwise.receptive_fields(fieldwise.onnx.load(tmp_path / "net.onnx"), (1, 1, 8))
     assert [row.name for row in report.select("a[1]")] == ["a[1]"]
     assert [row.name for row in report.select("a*")] == ["a1", "a[1]"]
+
+
+@pytest.mark.parametrize("verb", ["field", "shift", "stream"])
+def test_names_that_no_terminal_holds_are_shortened_in_every_table(tmp_path, verb):
+    long = "model/conv;" * 40
+    model = parsed(TWO)
+    for node in model.graph.node:
+        node.name = f"{node.name}{long}"
+        node.output[:] = [f"{name}{long}" for name in node.output]
+        node.input[:] = [f"{name}{long}" if name == "conv" else name for name in node.input]
+    model.graph.output[0].name = model.graph.node[1].output[0]
+    onnx.save(model, tmp_path / "net.onnx")
+    shown = CliRunner().invoke(app, [verb, str(tmp_path / "net.onnx")])
+    assert "…" in shown.output
+    assert long not in shown.output
