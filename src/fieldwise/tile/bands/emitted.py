@@ -162,10 +162,8 @@ class EmittedStream:
 
         Raises MismatchError where they differ by more than the arithmetic explains.
         """
-        run, steps = (
-            self.source.run,
-            check_count(steps, "The steps of a comparison are", 0, of="steps"),
-        )
+        run = self.source.run
+        steps = check_count(steps, "The steps of a comparison are", 0, of="steps")
         length = self.first + steps * self.chunk + self.rest
         while self.longest is not None and length > self.longest:
             length -= self.chunk

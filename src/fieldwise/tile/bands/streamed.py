@@ -64,9 +64,10 @@ class Choices:
 
         def steps_of(axis: int) -> tuple[int, StreamPlan]:
             errors = []
-            for dearer[axis] in self._prices(run):
+            for price in self._prices(run):
+                dearer[axis] = price
                 try:
-                    return self._steps(run.planned_along(axis, shapes, dearer[axis]), shapes, axis)
+                    return self._steps(run.planned_along(axis, shapes, price), shapes, axis)
                 except TooLittleError as error:
                     errors.append(error)
             raise nearest(errors)
