@@ -247,6 +247,21 @@ def test_a_unit_that_was_pulled_is_named():
     assert row.of_unit == (32,)
 
 
+def test_what_has_no_unit_along_space_is_not_said_to_be_of_one():
+    """Scores behind a pool of a warped image have one kind of unit: themselves."""
+    turn = torch.tensor([[[0.9, 0.2, 0.0], [-0.2, 0.9, 0.1]]])
+    grid = F.affine_grid(turn, (1, 1, 8, 8), align_corners=False)
+
+    def scores(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        warped = F.grid_sample(a, grid, align_corners=False)
+        return F.max_pool2d(warped, 4).mean((2, 3))
+
+    report = _report(scores, (1, 1, 8, 8))
+    row = report.find(report.graph.outputs[0])
+    assert (row.of_unit, row.at_this_size) == (None, True)
+    assert "of unit  alone" not in str(report)
+
+
 def test_a_recurrent_row_sees_all_of_the_past_at_any_size():
     model = nn.LSTM(1, 2, batch_first=True)
     rows = [

@@ -132,7 +132,7 @@ class FieldReport(Report):
         )
         return replace(
             row, axes=fields, products=len(found.products), exact=reach.exact, why=reach.why,
-            at_this_size=True, pieces=(), of_unit=unit,
+            at_this_size=True, pieces=(), of_unit=unit or None,
         )  # fmt: skip
 
     def __getitem__(self, name: str) -> ValueField:

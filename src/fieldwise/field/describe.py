@@ -240,7 +240,7 @@ def _step_of_blocks(index: AxisMap[AnySet], at: int) -> Fraction | None:
     blocks = rows[:: gcd(index.period, *changes)]
     for period in range(1, len(blocks) // 2 + 1):
         step = _start(blocks[period]) - _start(blocks[0])
-        pairs = zip(blocks, blocks[period:], strict=False)
+        pairs = ((blocks[n], blocks[n + period]) for n in range(len(blocks) - period))
         even = all(later == block.shift(step) for block, later in pairs)
         if even and index.advance * period in (0, step * len(blocks)):
             return Fraction(step, period)

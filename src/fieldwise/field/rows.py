@@ -158,7 +158,7 @@ def _of_the_middle(scene: Scene, products: Sequence[Product], beside: Sequence[P
         why=_why(products),
         at_this_size=True,
         local=of_one(scene, local, unit) if local else None,
-        of_unit=tuple(unit.values()),
+        of_unit=tuple(unit.values()) or None,
     )
 
 

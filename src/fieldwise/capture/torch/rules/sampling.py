@@ -43,7 +43,7 @@ def _grid_sample(call: OpCall) -> Reads:
     return one(*image, *separably(call, grid=[Along(0), *map(Along, space), WHOLE]))
 
 
-_MOST = 1 << 14
+_MOST = 1 << 18
 """Positions of a grid that are told one by one, where it is not made of rows and columns."""
 
 
