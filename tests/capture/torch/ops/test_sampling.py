@@ -76,7 +76,7 @@ def test_grids_that_differ_between_images_are_not_known():
 
 
 def test_of_a_grid_of_many_positions_a_bound_is_told():
-    places = torch.rand(1, 200, 100, 2, generator=DICE) - 0.5
+    places = torch.rand(1, 600, 500, 2, generator=DICE) - 0.5
     graph = capture(Sampled(places), (torch.zeros(1, 1, 4, 4),))
     assert unknown_dims(graph, "grid_sample") == [[2, 3]]
 
