@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from fieldwise.capture.torch import capture
-from tests.capture.torch.ops.oracle import agree, marks, recorded
+from tests.capture.torch.ops.oracle import agree, decides, marks, recorded
 
 AT = torch.tensor([2, 0, 0, 1])
 BY = torch.tensor([1, -1, 0, 1])
@@ -47,6 +47,13 @@ CONSTANT: dict[str, tuple[Any, tuple[int, ...]]] = {
         (3, 3),
     ),
     "index_put behind a dimension": (lambda x: _put_behind(x), (2, 2, 3)),
+    "index_put apart": (lambda x: _put_apart(x), (3, 2, 3)),
+    "index_put apart, broadcast": (lambda x: _put_apart(x, slice(0, 1)), (3, 2, 3)),
+    "index_put by a grid and a line": (
+        lambda x: x.index_put((GRID, AT[:2]), x[:, :2].flip(0) * 2),
+        (3, 3),
+    ),
+    "index_put apart by a grid": (lambda x: _put_grid(x), (3, 2, 3)),
     "x[mask] = 0": (lambda x: _put_value(x, 0.0), (2, 3)),
     "x[mask] = sum": (lambda x: _put_value(x, x.sum()), (2, 3)),
     "x[mask] *= 2": (lambda x: _put_mask(x), (2, 3)),
@@ -92,6 +99,13 @@ CONSTANT: dict[str, tuple[Any, tuple[int, ...]]] = {
     "embedding_bag, padded": (
         lambda w: F.embedding_bag(AT, w, BY[[2, 0]], mode="sum", padding_idx=2),
         (3, 2),
+    ),
+    "scatter to no line": (lambda x: x.scatter(0, GRID, x[:, :2] * 2), (3, 3)),
+    "scatter to no line of less": (lambda x: x.scatter(1, GRID[:2], x[:2, :2] * 2), (3, 3)),
+    "scatter_add to no line": (lambda x: x.scatter_add(0, GRID, x[:, :2] * 2), (3, 3)),
+    "scatter_reduce to no line": (
+        lambda x: x.scatter_reduce(0, GRID, x[:, :2], "prod", include_self=False),
+        (3, 3),
     ),
     "put": (lambda x: x.put(GRID, x[:, :2] * 2), (3, 3)),
     "put, adding": (lambda x: x.put(AT, x[0] * 2, accumulate=True), (2, 4)),
@@ -150,9 +164,15 @@ def _written_windows(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def _put_apart(x: torch.Tensor) -> torch.Tensor:
+def _put_apart(x: torch.Tensor, rows: slice = slice(2)) -> torch.Tensor:
     out = x + 1
-    out[AT[:2], :, BY[:2]] = x[:2, :, 0]
+    out[AT[:2], :, BY[:2]] = x[rows, :, 0]
+    return out
+
+
+def _put_grid(x: torch.Tensor) -> torch.Tensor:
+    out = x + 1
+    out[GRID, :, AT[:2]] = x[:, :, :2].transpose(1, 2)
     return out
 
 
@@ -175,6 +195,13 @@ def _put_around(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
+@pytest.mark.parametrize("scatter", [torch.scatter, torch.scatter_add])
+def test_of_a_larger_source_the_part_that_the_index_covers_is_taken(scatter):
+    """Which torch does not differentiate."""
+    drawn = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    decides(lambda x: scatter(x, 0, GRID, x * 2), (drawn,))
+
+
 DATA: dict[str, tuple[Any, tuple[int, ...]]] = {
     "index": (lambda x: x[:, x.argsort(1)[0]], (2, 3)),
     "index_select": (lambda x: x.index_select(1, x.argmax(1)), (2, 3)),
@@ -184,12 +211,10 @@ DATA: dict[str, tuple[Any, tuple[int, ...]]] = {
     "scatter_add": (lambda x: x.scatter_add(1, x.argsort(1), x * 2), (2, 3)),
     "index_add": (lambda x: x.index_add(0, x.argsort(0)[:, 0], x * 2), (2, 3)),
     "index_put": (lambda x: x.index_put((x.argsort(0)[:, 0],), x * 2), (2, 3)),
-    "index_put apart": (lambda x: _put_apart(x), (3, 2, 3)),
     "index_put broadcast": (lambda x: x.index_put((x.argsort(0)[:, 0],), x[:, :1]), (2, 3)),
     "index_put around": (lambda x: _put_around(x), (3, 2, 3)),
     "index_put by a grid": (lambda x: x.index_put((x.argsort(0),), x[:, None] * 2), (2, 2)),
     "put": (lambda x: x.put(x.argsort(1), x * 2), (2, 3)),
-    "scatter no line": (lambda x: x.scatter(0, GRID, x[:, :2] * 2), (3, 3)),
 }
 
 

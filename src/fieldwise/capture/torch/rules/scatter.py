@@ -6,7 +6,8 @@ the op adds instead of replacing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import count
 
 import numpy as np
 
@@ -31,14 +32,23 @@ from fieldwise.graph.ir import (
 )
 from fieldwise.graph.kinds import ANY, COPY, FILLED, LINEAR, Kind
 
-_NO_GRID = "{} to positions that depend on the data or form no grid"
+_BY_DATA = "{} to positions that depend on the data"
+_MANY = "{} writes at more places than are told one by one"
+_MOST = 1 << 18
+"""Places of a result that are told one by one, where they form no grid."""
 
 
-def _found(values: Sequence[int], size: int) -> AxisMap | Table:
-    """Index i → the positions p that hold it: the inverse of walking through ``values``."""
+def _found(
+    values: Sequence[int], size: int, positions: Iterable[int] | None = None
+) -> AxisMap | Table:
+    """Index i → the positions p that hold it: the inverse of walking through ``values``.
+
+    positions: of the values, where they are not counted from 0
+    """
     rows: list[list[int]] = [[] for _ in range(size)]
-    for position, value in enumerate(inside(np.asarray(values), size).tolist()):
-        rows[value].append(position)
+    places = inside(np.asarray(values), size).tolist()
+    for position, place in zip(count() if positions is None else positions, places, strict=False):
+        rows[place].append(position)
     return index_map([IndexSet.of(row) for row in rows])
 
 
@@ -59,11 +69,7 @@ _WHERE = ("index", "indices", "mask")
     name="index_put", kind=_writing, asks=_WHERE,
 )  # fmt: skip
 def _index_put(call: OpCall) -> Reads:
-    """x[:, i] = v and x[mask] = v: exact where the indices are constants.
-
-    But values that are more than one number are marked where index tensors are of two dimensions,
-    or of dimensions that are no neighbours.
-    """
+    """x[:, i] = v and x[mask] = v: exact where the indices are constants."""
     indices = indices_of(call, len(call.result))
     if indices is None:
         return _written_by_data(call, "values", None)
@@ -91,7 +97,11 @@ def _index_put(call: OpCall) -> Reads:
         ]
         lines = np.ravel_multi_index(at, written.shape)
         return one(*reads, _put(call, number, used, lines))
-    return one(*reads, *entirely(call, "values", coord=Unknown(_NO_GRID.format(call.op))))
+    landed = _places(call.result)[
+        tuple(slice(None) if entry is None else known_values(entry) for entry in indices.entries)
+    ]
+    taken = np.broadcast_to(_places(call.operands[number]), landed.shape)
+    return one(*reads, _landing(call, number, landed, taken))
 
 
 def _put(call: OpCall, number: int, used: Sequence[int], places: np.ndarray) -> Read:
@@ -108,6 +118,27 @@ def _put(call: OpCall, number: int, used: Sequence[int], places: np.ndarray) -> 
     if len(used) == 1:
         return Read(number, steps, (values,))
     return Read(number, (*steps, Reshape()), (values, flat))
+
+
+def _places(shape: Shape) -> np.ndarray:
+    """The places of an array, counted through."""
+    return np.arange(numel(shape)).reshape(shape)
+
+
+def _landing(
+    call: OpCall, number: int, landed: np.ndarray, taken: np.ndarray | None = None
+) -> Read:
+    """Elements of an operand that land at places of the result, both counted through.
+
+    taken: which elements, in the order of ``landed``; by default all
+    """
+    shape, size = call.operands[number], numel(call.result)
+    if max(size, landed.size) > _MOST:
+        return separable(number, *[Unknown(_MANY.format(call.op))] * len(shape))
+    places = landed.reshape(-1).tolist()
+    positions = None if taken is None else taken.reshape(-1).tolist()
+    found = Separable((Along(0, _found(places, size, positions)),))
+    return Read(number, (Reshape(), found, Reshape()), ((numel(shape),), (size,)))
 
 
 def _at_position(call: OpCall, dim: int, values: np.ndarray) -> Along:
@@ -141,7 +172,7 @@ def _written_by_data(call: OpCall, name: str, dim: int | None) -> Reads:
 
     None: it may land anywhere at all.
     """
-    why = Unknown(_NO_GRID.format(call.op))
+    why = Unknown(_BY_DATA.format(call.op))
     reads = _added_to(call)
     for argument, number in call.derived():
         shape = call.operands[number]
@@ -219,14 +250,24 @@ def _scattered(call: OpCall, *, replaces: bool) -> Reads:
 
 
 def _scattered_unevenly(call: OpCall, dim: int, values: np.ndarray, *, replaces: bool) -> Reads:
-    """Of an index that differs along other dimensions: what it leaves is known, the rest marked."""
-    ((*reads,),) = _written_by_data(call, "src", dim)
-    if (number := call.operand("self")) is None or not replaces:
-        return one(*reads)
-    untouched = np.ones(call.result, dtype=bool)
-    reach = (slice(None if d == dim else size) for d, size in enumerate(values.shape))
-    np.put_along_axis(untouched[tuple(reach)], values % call.result[dim], False, axis=dim)
-    return one(*through(call, number, untouched), *reads[1:])
+    """By an index that differs along other dimensions: place by place."""
+    within = tuple(map(slice, values.shape))
+    reach = tuple(slice(None if d == dim else size) for d, size in enumerate(values.shape))
+    index = inside(values, call.result[dim]) % call.result[dim]
+    landed = np.take_along_axis(_places(call.result)[reach], index, dim)
+    reads = _added_to(call)
+    if (kept := call.operand("self")) is not None and replaces:
+        reads = through(call, kept, _untouched(call.result, landed))
+    if (number := call.operand("src")) is not None:
+        reads.append(_landing(call, number, landed, _places(call.operands[number])[within]))
+    return one(*reads)
+
+
+def _untouched(shape: Shape, landed: np.ndarray) -> np.ndarray:
+    """Where nothing has landed."""
+    untouched = np.ones(numel(shape), dtype=bool)
+    untouched[landed.reshape(-1)] = False
+    return untouched.reshape(shape)
 
 
 @rule("_unsafe_masked_index_put_accumulate", name="index_put")
@@ -271,16 +312,12 @@ def _put_flat(call: OpCall) -> Reads:
     index = known_values(call["index"])
     if index is None:
         return _written_by_data(call, "source", None)
-    size = numel(call.result)
+    landed = index % max(numel(call.result), 1)
     reads = _added_to(call)
     if (kept := call.operand("self")) is not None and not call["accumulate"]:
-        untouched = np.ones(size, dtype=bool)
-        untouched[index.reshape(-1) % max(size, 1)] = False
-        reads = through(call, kept, untouched.reshape(call.result))
+        reads = through(call, kept, _untouched(call.result, landed))
     if (number := call.operand("source")) is not None:
-        found = Separable((Along(0, _found(index.reshape(-1).tolist(), size)),))
-        shapes = ((numel(call.operands[number]),), (size,))
-        reads.append(Read(number, (Reshape(), found, Reshape()), shapes))
+        reads.append(_landing(call, number, landed))
     return one(*reads)
 
 
@@ -299,9 +336,7 @@ for _axes in (2, 3):
             return one()
         planes, size = numel(call.result[:-axes]), numel(call.result[-axes:])
         places = indices.reshape(planes, -1) + size * np.arange(planes)[:, None]
-        found = Separable((Along(0, _found(places.reshape(-1).tolist(), planes * size)),))
-        shapes = ((places.size,), (planes * size,))
-        return one(Read(number, (Reshape(), found, Reshape()), shapes))
+        return one(_landing(call, number, places))
 
 
 def _max_pool_backward_by_data(call: OpCall, axes: int) -> Reads:
