@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fieldwise.axes import AnySet, AxisMap
 from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.field.products import DigitLayout, Guards, Product, Track, over
-from fieldwise.field.state import MOST, ValueState, joined, untold
+from fieldwise.field.state import MOST, ValueState, joined, stemming, untold
 from fieldwise.field.transfer import Narrowed, transfer
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Read, Shape
@@ -44,7 +44,7 @@ def closed_forms(graph: Graph, source: str, axes: Sequence[int]) -> dict[str, Cl
     for node in graph.nodes:
         for position, name in enumerate(node.results):
             if name != source:
-                value = _value(graph, node, node.reads[position], name, found, len(axes))
+                value = _value(graph, node, node.reads[position], name, found, axes)
                 if value is not None:
                     found[name] = value
     return found
@@ -56,7 +56,7 @@ def _value(
     reads: Sequence[Read],
     name: str,
     found: Mapping[str, Closed],
-    axes: int,
+    axes: Sequence[int],
 ) -> Closed | None:
     states, operands, products = [], [], 0
     narrowed: dict[int, Narrowed] = {}
@@ -78,9 +78,11 @@ def _value(
     state = joined(states)
     if len(operands) == 1 and state is operands[0].state:
         return operands[0]
+    if len(reads) > 1:
+        state = stemming(state, axes)
     return Closed(
         state,
-        tuple(_full_by(state, axis, name, operands) for axis in range(axes)),
+        tuple(_full_by(state, axis, name, operands) for axis in range(len(axes))),
         _misaligned(state, name, operands),
     )
 

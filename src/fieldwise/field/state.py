@@ -161,6 +161,28 @@ def _length(digits: Sequence[tuple[int, int]]) -> int:
     return length
 
 
+def stemming(state: ValueState, axes: Sequence[int]) -> ValueState:
+    """The state where digits that stem from no axis stem from those that follow them.
+
+    axes: of the source, as the tracks stand for them
+
+    Rows that were taken at fixed places stem from no axis, until they stand beside each other.
+    """
+    stems: dict[Digit, int] = {}
+    for product in state.products:
+        for axis, track in zip(axes, product.tracks, strict=True):
+            for dim, place in track.digits:
+                if not state.layout[dim][place][1]:
+                    stems[dim, place] = stems.get((dim, place), 0) | 1 << axis
+    if not stems:
+        return state
+    layout = tuple(
+        tuple((size, stems.get((dim, place), old)) for place, (size, old) in enumerate(digits))
+        for dim, digits in enumerate(state.layout)
+    )
+    return replace(state, layout=layout)
+
+
 # -------------------------------------------------------------------- operands of one result
 
 

@@ -6,7 +6,7 @@ so does one without values (a model on the meta device).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -83,6 +83,17 @@ def constant(tensor: TensorLike, what: str) -> Constant:
     if str(tensor.dtype) == "torch.bfloat16":
         tensor = tensor.float()
     return Constant(shape, what, tensor.detach().cpu().numpy())
+
+
+def told_apart(tensor: TensorLike) -> Hashable:
+    """What tells one constant from another: its values, for a generic or a large one itself."""
+    known = constant(tensor, "")
+    if known.values is None or known.values.size > _LARGE:
+        return ("itself", id(tensor))
+    return (known.shape, str(tensor.dtype), known.values.tobytes())
+
+
+_LARGE = 1 << 16
 
 
 def is_flat(known: Constant) -> bool:

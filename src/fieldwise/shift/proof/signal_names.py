@@ -57,7 +57,7 @@ class SignalNames:
 def _only_cuts(frame: Frame) -> bool:
     """Whether the node only moves, cuts or continues the one window of its operand."""
     reads = frame.node.reads[frame.position]
-    if not _copies(frame) or len(reads) != 1:
+    if not copies(frame) or len(reads) != 1:
         return False
     return _passes_on(frame, reads[0]) and not _guarded(reads[0])
 
@@ -65,7 +65,7 @@ def _only_cuts(frame: Frame) -> bool:
 def _only_joins(frame: Frame, layout: Layout) -> bool:
     """Whether the node puts pieces of one signal side by side again, and nothing else."""
     reads, found = frame.node.reads[frame.position], list(movers(layout))
-    if not _copies(frame) or len(found) != 1:
+    if not copies(frame) or len(found) != 1:
         return False
     return all(
         _passes_on(frame, read)
@@ -75,7 +75,7 @@ def _only_joins(frame: Frame, layout: Layout) -> bool:
     )
 
 
-def _copies(frame: Frame) -> bool:
+def copies(frame: Frame) -> bool:
     """Whether every element of the result is one of an operand, at a place that no mask decides."""
     node, position = frame.node, frame.position
     copied = all(read.kind.combines == "one" for read in node.reads[position])

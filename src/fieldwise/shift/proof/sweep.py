@@ -27,12 +27,13 @@ from fieldwise.shift.proof.frame import Advanced, Frame
 from fieldwise.shift.proof.generic_graph import generic_graph
 from fieldwise.shift.proof.layout import Layout, Voice, movers, moves, source_layout, stays
 from fieldwise.shift.proof.reasons import Reasons
+from fieldwise.shift.proof.samples import Samples
 from fieldwise.shift.proof.signal import BreaksError, Fault
 from fieldwise.shift.proof.signal_names import SignalNames
 from fieldwise.shift.proof.states import Follows, Lost, ProofState
 from fieldwise.shift.proof.step import advanced, is_random
 from fieldwise.shift.proof.undecided import handed_on, has_weights, merged_faults
-from fieldwise.shift.proof.verdict import axis_certificate, is_claimed
+from fieldwise.shift.proof.verdict import axis_certificate, clean_length, is_claimed
 
 
 def certify(
@@ -148,6 +149,7 @@ class _Sweep:
         self.graph, self.source, self.axis, self.circular = graph, source, axis, circular
         self.size = source.shape[axis]
         self.names = SignalNames()
+        self.samples = Samples()
 
     def run(self) -> Mapping[str, ProofState]:
         """By value, in execution order."""
@@ -165,32 +167,58 @@ class _Sweep:
     def _next(self, node: Node, position: int, states: Mapping[str, ProofState]) -> ProofState:
         read = dict.fromkeys(read.operand for read in node.reads[position])
         operands = {number: states[node.operands[number]] for number in read}
+        name = node.results[position]
         known = handed_on(_inherited(operands.values()), node, self.graph, _shifted(node, operands))
-        if any(isinstance(state, Lost) for state in operands.values()):
-            return Lost(known)
         followed = {n: state for n, state in operands.items() if isinstance(state, Follows)}
         before = lcm(*(state.period for state in followed.values()))
-        name = node.results[position]
         reasons = Reasons(node.op, arguments(node), self.size)
         voice = Voice(name, lambda *told: _placed(reasons(*told), name, node))
         layouts = {number: state.layout for number, state in followed.items()}
         frame = Frame(self.graph, node, position, layouts, before, self.size, voice)
+        state = self._carried_on(frame, operands, known)
+        rows = self.samples.followed(frame, operands)
+        return (
+            state
+            if rows is None or self._is_full_turn(frame, rows.period)
+            else max(state, rows, key=_known_of)
+        )
+
+    def _carried_on(
+        self, frame: Frame, operands: Mapping[int, ProofState], known: tuple[Fault, ...]
+    ) -> ProofState:
+        """What the positions of the operands become, each of which has to move."""
+        if any(isinstance(state, Lost) for state in operands.values()):
+            return Lost(known)
         try:
             layout, period = self._followed(frame)
         except BreaksError as broken:
-            faults = (_placed(fault, name, node) for fault in broken.faults)
+            faults = (_placed(fault, frame.voice.name, frame.node) for fault in broken.faults)
             return Lost(merged_faults((*known, *faults)))
-        wraps = _wraps(node) or any(state.wraps for state in followed.values())
+        wraps = _wraps(frame.node) or any(
+            state.wraps for state in operands.values() if isinstance(state, Follows)
+        )
         return Follows(layout, period, wraps)
 
     def _followed(self, frame: Frame) -> tuple[Layout, int]:
         """The layout of a result, its signals named, and the period at which it moves."""
         made = _made(frame)
         period = lcm(frame.period, made.period)
-        if self.circular and period % self.size == 0 and frame.period % self.size:
+        if self._is_full_turn(frame, period):
             why = f"only a full turn of the axis is left, {period} of {self.size}"
             raise BreaksError(Fault(why, "use a larger input"))
         return self.names.named(frame, made.layout), period
+
+    def _is_full_turn(self, frame: Frame, period: int) -> bool:
+        """Whether a node leaves no shift but whole turns of the axis."""
+        return self.circular and period % self.size == 0 and bool(frame.period % self.size)
+
+
+def _known_of(state: ProofState) -> tuple[bool, int]:
+    """How much is known of a value: whether its windows are whole, and its longest clean run."""
+    if isinstance(state, Lost):
+        return (False, -1)
+    unfaulted = not any(moving.faults for moving in movers(state.layout))
+    return (unfaulted, clean_length(state))
 
 
 def _wraps(node: Node) -> bool:

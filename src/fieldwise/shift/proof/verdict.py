@@ -103,6 +103,16 @@ def _interior(state: ProofState) -> Interior:
     return Interior(best, state.period, step, tuple(other for other, _ in found))
 
 
+def clean_length(state: Follows) -> int:
+    """The number of positions in the longest run that holds the signal."""
+    found = (
+        _range(move, moving.clean)
+        for move, moving in _moves(state.layout, state.period)
+        if moving.clean
+    )
+    return max((stop - start for start, stop in found), default=0)
+
+
 def _range(move: Move, clean: IndexSet) -> tuple[int, int]:
     """The longest run of clean positions, as [start, stop)."""
     first, last = max(clean.runs(), key=lambda run: run[1] - run[0])
