@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -450,27 +451,43 @@ class _Compiler:
         if outputs or not all(seats(shapes[n]) for n in wanted):
             return False
         first = self.values[self.numbers[next(iter(streamed.values()))]]
-        row = picked_row(node, first.axis)
-        if row is None and not all(name in self.alone for name in streamed.values()):
-            return False
-        reach = RowReach.of_one(row or 0, 1 if row is None else first.shape[first.dim])
-        links = [
-            None
-            if name in self.fixed
-            else Link(self.values[self.numbers[name]].axis, self.graph.shape(name), FIRST, reach,
-                      self.values[self.numbers[name]].dtype)
-            for name in node.operands
-        ]  # fmt: skip
-        axes = [
-            (n, first.axis if first.axis in seats(shapes[n]) else seats(shapes[n])[0])
-            for n in wanted
-        ]
-        shape, axis = shapes[wanted[0]], axes[0][1]
-        site = Site(node, self._call(node), wanted[0], shape, axis, tuple(links), tuple(shapes))
+        picks = [(n, row) for n in wanted if (row := picked_row(node, first.axis, n)) is not None]
         with suppress(Blocked):
-            self._add_op(node, site, run_at_once(site) if row is None else picking(site, row), axes)
+            if wanted and len(picks) == len(wanted):
+                for n, row in picks:
+                    reach = RowReach.of_one(row, first.shape[first.dim])
+                    self._add_once(node, [n], reach, partial(picking, row=row))
+            elif all(name in self.alone for name in streamed.values()):
+                self._add_once(node, wanted, RowReach.of_one(0, 1), run_at_once)
+            else:
+                return False
             return True
         return False
+
+    def _add_once(
+        self,
+        node: Node,
+        results: Sequence[int],
+        reach: RowReach,
+        made: Callable[[Site], Executor],
+    ) -> None:
+        """Make an op that runs once: these results of a node, from rows of each operand."""
+        operands = [
+            None if name in self.fixed else self.values[self.numbers[name]]
+            for name in node.operands
+        ]
+        links = tuple(
+            None
+            if kind is None
+            else Link(kind.axis, self.graph.shape(name), FIRST, reach, kind.dtype)
+            for name, kind in zip(node.operands, operands, strict=True)
+        )
+        shapes = tuple(self.graph.shape(name) for name in node.results)
+        first = next(kind.axis for kind in operands if kind is not None)
+        axes = [(n, first if first in seats(shapes[n]) else seats(shapes[n])[0]) for n in results]
+        [number, axis], *_ = axes
+        site = Site(node, self._call(node), number, shapes[number], axis, links, shapes)
+        self._add_op(node, site, made(site), axes)
 
     # ---------------------------------------------------------------- pairs of rows
 

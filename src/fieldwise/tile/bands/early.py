@@ -115,11 +115,11 @@ def _broadcasts(reads: Sequence[Read], axis: AxisPlace, result: Shape) -> bool:
     return False
 
 
-def picked_row(node: Node, axis: AxisPlace) -> int | None:
-    """The row that ``select`` picks of its operand; None where a node does something else."""
-    if node.op != "select" or axis.lead > 1 or len(node.operands) != 1:
+def picked_row(node: Node, axis: AxisPlace, result: int) -> int | None:
+    """The row of its operand that is a result of a node; None where it does something else."""
+    if node.op not in ("select", "unbind") or axis.lead > 1 or len(node.operands) != 1:
         return None
-    (step,) = node.reads[0][0].steps[-1:]
+    (step,) = node.reads[result][0].steps[-1:]
     coord = step.coords[axis.dim] if isinstance(step, Separable) else None
     if not isinstance(coord, Fixed) or coord.indices.count != 1:
         return None
@@ -146,6 +146,7 @@ def picking(site: Site, row: int) -> Executor:
     number, link = site.single()
 
     def run(rows: Rows, _lo: int, _hi: int) -> Sequence[Tensor]:
-        return (rows.inside(number, row, row + 1).squeeze(link.dim),)
+        picked = rows.inside(number, row, row + 1).squeeze(link.dim)
+        return [picked] * (site.result + 1)  # of which the last is taken
 
     return Executor(run)
