@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (as torch calls it)
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 STEPS, WIDTH = 12, 3
@@ -109,7 +109,7 @@ class Chunks(_Shared):
 
 class FrameByFrame(_Shared):
     def forward(self, x: Tensor) -> Tensor:
-        frames = [self.framed(x[:, t : t + 3]) for t in range(0, x.shape[1] - 2)]
+        frames = [self.framed(x[:, t : t + 3]) for t in range(x.shape[1] - 2)]
         return torch.cat(frames, 1)
 
 

@@ -15,9 +15,7 @@ from tests.shift.proof.odd_networks import ODD, SHAPE, N
 EXACT = 1e-9
 UNDECIDED = (
     "real and imaginary parts on columns", "four blocks written", "two folded maps, transformed",
-    "columns taken apart and stacked", "convolved tile by tile", "halves of a difference's size",
-    "tiles convolved apart, padded with zeros", "four quarters added",
-    "borders written from the other side",
+    "halves of a difference's size", "four quarters added", "borders written from the other side",
 )  # fmt: skip
 """What holds, and is neither proven nor called broken."""
 
@@ -60,6 +58,19 @@ def test_a_border_that_is_written_from_the_other_side_is_periodic():
     """Two slice assignments are what many a model pads with."""
     model = _Model(ODD["slices written from the other side"])
     assert certify(model, SHAPE, axes=[3]).outputs[0].axes[0].circular.period == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "period"),
+    [
+        ("columns taken apart and stacked", 1),
+        ("convolved tile by tile", 4),
+        ("tiles convolved apart, padded with zeros", 4),
+    ],
+)
+def test_pieces_that_are_treated_alike_move_from_one_to_the_next(name, period):
+    """What is done to each does not matter, nor what it does at the ends of a piece."""
+    assert certify(_Model(ODD[name]), SHAPE, axes=[3]).outputs[0].axes[0].circular.period == period
 
 
 @pytest.mark.parametrize("name", ["a difference of neighbours", "the last column alone"])
