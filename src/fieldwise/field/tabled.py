@@ -26,7 +26,9 @@ def tabled(products: Iterable[Product], layout: DigitLayout, sizes: Sequence[int
     sizes: of the source's axes
     """
     found = list(products)
-    if sum(bool(product.where) for product in found) < 2:
+    guarded = [product.where for product in found if product.where]
+    single = any(indices.count == 1 for where in guarded for _, indices in where)
+    if len(guarded) < (2 if single else ENOUGH):
         return found
     groups: dict[_Key, list[Product]] = {}
     for product in found:

@@ -17,7 +17,7 @@ from math import floor, lcm
 from fieldwise.axes import AxisMap, IndexSet
 from fieldwise.graph.calls import arguments, is_tensor, op_name
 from fieldwise.graph.constants import told_apart
-from fieldwise.graph.ir import Along, Coord, Fixed, Ref, Separable, Shape
+from fieldwise.graph.ir import Along, Coord, Fixed, Node, Ref, Separable, Shape
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import Dim, Layout, movers, moves, period_of, size_of, stays
 from fieldwise.shift.proof.signal import DigitGroup, Moving, Still, blamed, length
@@ -80,15 +80,22 @@ class Samples:
         self._samples: dict[str, Sample] = {}
         self._rows: dict[str, Rows] = {}
 
+    def knows(self, node: Node) -> bool:
+        """Whether an operand of a node is a sample, or has rows that are."""
+        return bool(self._samples) and any(
+            name in self._samples or name in self._rows for name in node.operands
+        )
+
     def followed(self, frame: Frame, states: Mapping[int, ProofState]) -> Follows | None:
         """What a result is of which samples are the rows, if they follow the axis.
 
         states: of the operands that are read, by operand number
         """
-        sample = self._cut(frame, states) or self._made(frame, states)
+        known = self.knows(frame.node)
+        sample = self._made(frame, states) if known else self._cut(frame, states)
         if sample is not None:
             self._samples[frame.voice.name] = sample
-        if (rows := self._gathered(frame)) is None:
+        if not known or (rows := self._gathered(frame)) is None:
             return None
         self._rows[frame.voice.name] = rows
         if (layout := _layout(frame, rows)) is None:
@@ -104,8 +111,9 @@ class Samples:
     def _cut(self, frame: Frame, states: Mapping[int, ProofState]) -> Sample | None:
         """What picks fixed positions of the one window of its operand."""
         reads = frame.node.reads[frame.position]
-        step = reads[0].single if len(reads) == 1 else None
-        state = states[reads[0].operand] if reads else None
+        if len(reads) != 1 or reads[0].kind.combines != "one":
+            return None
+        step, state = reads[0].single, states[reads[0].operand]
         if step is None or step.where or not isinstance(state, Follows):
             return None
         layout = state.layout

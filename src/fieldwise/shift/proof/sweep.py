@@ -170,6 +170,8 @@ class _Sweep:
         name = node.results[position]
         known = handed_on(_inherited(operands.values()), node, self.graph, _shifted(node, operands))
         followed = {n: state for n, state in operands.items() if isinstance(state, Follows)}
+        if len(followed) < len(operands) and not self.samples.knows(node):
+            return Lost(known)
         before = lcm(*(state.period for state in followed.values()))
         reasons = Reasons(node.op, arguments(node), self.size)
         voice = Voice(name, lambda *told: _placed(reasons(*told), name, node))
