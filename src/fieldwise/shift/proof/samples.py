@@ -56,7 +56,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class SampleBlock:
     """Indices [start, start + count) of a dimension that hold a sample."""
 
     start: int
@@ -65,20 +65,20 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class SampleRows:
     """A dimension of a value along which samples stand, in ascending order."""
 
     dim: int
-    blocks: tuple[Block, ...]
+    blocks: tuple[SampleBlock, ...]
 
 
-class Samples:
+class PickedSamples:
     """The samples that a sweep meets."""
 
     def __init__(self) -> None:
         self._origins: dict[Hashable, int] = {}
         self._samples: dict[str, Sample] = {}
-        self._rows: dict[str, Rows] = {}
+        self._rows: dict[str, SampleRows] = {}
 
     def knows(self, node: Node) -> bool:
         """Whether an operand of a node is a sample, or has rows that are."""
@@ -178,7 +178,7 @@ class Samples:
 
     # ---------------------------------------------------------------- samples side by side
 
-    def _gathered(self, frame: Frame) -> Rows | None:
+    def _gathered(self, frame: Frame) -> SampleRows | None:
         """The rows of what copies each of its operands to some indices of one dimension."""
         reads = frame.node.reads[frame.position]
         steps = [(read.operand, step) for read in reads if (step := read.single) and step.where]
@@ -191,9 +191,15 @@ class Samples:
             for operand, step in steps
             for block in self._blocks(frame, frame.node.operands[operand], step, dim)
         ]
-        return Rows(dim, tuple(sorted(blocks, key=lambda block: block.start))) if blocks else None
+        return (
+            SampleRows(dim, tuple(sorted(blocks, key=lambda block: block.start)))
+            if blocks
+            else None
+        )
 
-    def _blocks(self, frame: Frame, operand: str, step: Separable, dim: int) -> Iterator[Block]:
+    def _blocks(
+        self, frame: Frame, operand: str, step: Separable, dim: int
+    ) -> Iterator[SampleBlock]:
         """Where the samples of an operand come to stand."""
         [(_, here)] = step.where
         rows, sample = self._rows.get(operand), self._samples.get(operand)
@@ -211,13 +217,13 @@ class Samples:
 
     def _block(
         self, frame: Frame, sample: Sample, others: Sequence[Coord], here: IndexSet
-    ) -> Block:
+    ) -> SampleBlock:
         value = frame.graph.values[frame.voice.name]
         origin = self._origin("row", sample.origin, tuple(others), value.dtype)
-        return Block(here.first, here.count, replace(sample, origin=origin))
+        return SampleBlock(here.first, here.count, replace(sample, origin=origin))
 
 
-def _within(blocks: Iterable[Block], start: int, here: IndexSet) -> Iterator[Block]:
+def _within(blocks: Iterable[SampleBlock], start: int, here: IndexSet) -> Iterator[SampleBlock]:
     for block in blocks:
         first = block.start + start
         if IndexSet.range(first, first + block.count).issubset(here):
@@ -312,9 +318,9 @@ def _is_still(state: ProofState) -> bool:
 # -------------------------------------------------------------------- rows as a window
 
 
-def _layout(frame: Frame, rows: Rows) -> Layout | None:
+def _layout(frame: Frame, rows: SampleRows) -> Layout | None:
     """The layout of a value with these rows, if most of them follow the axis in even steps."""
-    families: dict[Hashable, list[Block]] = {}
+    families: dict[Hashable, list[SampleBlock]] = {}
     for block in rows.blocks:
         key = (block.sample.origin, block.sample.turn, block.count)
         families.setdefault(key, []).append(block)
@@ -352,9 +358,9 @@ def _layout(frame: Frame, rows: Rows) -> Layout | None:
     )
 
 
-def _even_steps(family: Sequence[Block]) -> tuple[Block, Fraction] | None:
+def _even_steps(family: Sequence[SampleBlock]) -> tuple[SampleBlock, Fraction] | None:
     """A block, and by how many input samples each is beyond the one before it, as a rule."""
-    moved: dict[Fraction, list[Block]] = {}
+    moved: dict[Fraction, list[SampleBlock]] = {}
     for before, after in pairwise(family):
         gap = (after.start - before.start) // before.count
         far = after.sample.beyond(before.sample.place) / gap

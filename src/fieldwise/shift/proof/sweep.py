@@ -27,7 +27,7 @@ from fieldwise.shift.proof.frame import Advanced, Frame
 from fieldwise.shift.proof.generic_graph import generic_graph
 from fieldwise.shift.proof.layout import Layout, Voice, movers, moves, source_layout, stays
 from fieldwise.shift.proof.reasons import Reasons
-from fieldwise.shift.proof.samples import Samples
+from fieldwise.shift.proof.samples import PickedSamples
 from fieldwise.shift.proof.signal import BreaksError, Fault
 from fieldwise.shift.proof.signal_names import SignalNames
 from fieldwise.shift.proof.states import Follows, Lost, ProofState
@@ -149,7 +149,7 @@ class _Sweep:
         self.graph, self.source, self.axis, self.circular = graph, source, axis, circular
         self.size = source.shape[axis]
         self.names = SignalNames()
-        self.samples = Samples()
+        self.samples = PickedSamples()
 
     def run(self) -> Mapping[str, ProofState]:
         """By value, in execution order."""
