@@ -27,6 +27,8 @@ from typing import Any
 
 import torch
 
+from tests.docs.command import folder
+
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "docs" / "assets"
 FENCE = re.compile(r"^```(?P<kind>\w+)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -89,7 +91,7 @@ def commands(block: Block) -> list[Command]:
 
 def output(command: Command) -> list[str]:
     """What a command prints, on both streams, without spaces at the ends of lines."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join((folder(), str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = {**os.environ, "PATH": path, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         ["bash", "-c", command.text],
@@ -116,7 +118,7 @@ def agrees(shown: tuple[str, ...], printed: list[str]) -> bool:
 def failures(page: Path) -> Iterator[str]:
     """Run every block of a page; what differs from it, in words."""
     text = page.read_text(encoding="utf-8")
-    with TemporaryDirectory() as folder, _inside(folder):
+    with TemporaryDirectory() as here, _inside(here):
         for block, real in _run(text):
             if real != block.text:
                 yield f"{page.name}:{block.line}: this came out instead\n{real}"
@@ -124,7 +126,7 @@ def failures(page: Path) -> Iterator[str]:
             printed = [" ".join(line.split()) for line in output(Command(row["command"], ()))]
             if row["line"] not in printed:
                 yield f"{page.name}: $ {row['command']}\n" + "\n".join(printed)
-        for drawn, kept in _pictures(Path(folder), ASSETS):
+        for drawn, kept in _pictures(Path(here), ASSETS):
             if kept.read_bytes() != drawn.read_bytes():
                 yield f"{page.name} draws another {drawn.name} than docs/assets has"
 
@@ -134,9 +136,9 @@ def rewritten(text: str, assets: Path = ASSETS) -> str:
 
     Pictures among the assets are replaced by those that the page draws.
     """
-    with TemporaryDirectory() as folder, _inside(folder):
+    with TemporaryDirectory() as here, _inside(here):
         found = list(_run(text))
-        for drawn, kept in _pictures(Path(folder), assets):
+        for drawn, kept in _pictures(Path(here), assets):
             kept.write_bytes(drawn.read_bytes())
     for block, real in reversed(found):
         text = text[: block.start] + real + text[block.start + len(block.text) :]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from tests.docs.notebook import notebook, shown, written
@@ -35,6 +36,7 @@ def test_nothing_of_the_page_is_lost():
     assert [line for line in words.splitlines() if line.startswith("#")] == headings
 
 
+@pytest.mark.slow  # the page that it is made from is run in test_pages
 def test_every_cell_runs_and_shows_what_the_file_shows(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("COLUMNS", "100")
