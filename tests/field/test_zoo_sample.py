@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from fieldwise.capture.specs import load_model
@@ -51,6 +53,16 @@ SAMPLE = {
     "timm:mambaout_femto": "1x3x64x64",
 }
 
+SELDOM_RED = ("torchvision:maxvit_t", "timm:coat_tiny")
+"""The two that take longest; of other networks with windows and tokens four stay with the rest."""
+
+
+def cases(slow: Iterable[str]) -> list[object]:
+    """The sample as parameters of a test, for which these are slow."""
+    return [
+        pytest.param(spec, marks=[pytest.mark.slow] if spec in set(slow) else []) for spec in SAMPLE
+    ]
+
 
 def sampled_values(report: FieldReport) -> list[str]:
     """Three values with units of their own: early, in the middle, and the last such one."""
@@ -68,7 +80,7 @@ def sampled_units(report: FieldReport, name: str) -> set[tuple[int, ...]]:
     }
 
 
-@pytest.mark.parametrize("spec", SAMPLE)
+@pytest.mark.parametrize("spec", cases(slow=SELDOM_RED))
 def test_every_row_is_exact_and_gradients_confirm_sampled_units(spec):
     model = load_model(spec, SAMPLE[spec], weights=False)
     report = receptive_fields(model.source, model.example())

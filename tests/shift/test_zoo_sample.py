@@ -7,10 +7,20 @@ import pytest
 from benchmarks.zoo import analyse_here
 from fieldwise.capture.specs import load_model
 from fieldwise.shift import circular
-from tests.field.test_zoo_sample import SAMPLE
+from tests.field.test_zoo_sample import SAMPLE, cases
+
+OFTEN = {
+    "torchvision:resnet18", "torchvision:densenet121", "torchvision:inception_v3",
+    "torchvision:shufflenet_v2_x0_5", "torchvision:mobilenet_v2",
+    "torchvision:lraspp_mobilenet_v3_large", "torchvision:mc3_18",
+    "timm:tf_efficientnet_b0", "timm:hrnet_w18_small", "timm:dla34", "timm:skresnet18",
+    "timm:convnext_atto", "timm:vit_tiny_patch16_224", "timm:swin_tiny_patch4_window7_224",
+    "timm:poolformer_s12", "timm:mobilevit_xxs",
+}  # fmt: skip
+"""One of each kind; the others differ from these by depth and width and are slow."""
 
 
-@pytest.mark.parametrize("spec", SAMPLE)
+@pytest.mark.parametrize("spec", cases(slow=SAMPLE.keys() - OFTEN))
 def test_what_is_proven_is_measured_and_what_is_broken_measures_broken(spec):
     model = load_model(spec, SAMPLE[spec])
     repaired = circular(model.source, model.example())

@@ -46,9 +46,9 @@ def _sites() -> Iterator[tuple[str, KindSite]]:
         if any(word in name for word in COMPOSED):
             continue
         for case in make(3):
-            if case.apart or case.name.endswith((":in-place", ":method")) or name in ones:
-                continue
-            if "#0:" not in case.name and name not in asking:
+            if name in ones or ("#0:" not in case.name and name not in asking):
+                break
+            if case.apart or case.name.endswith((":in-place", ":method")):
                 continue
             try:
                 graph = capture(case.model, case.inputs)
