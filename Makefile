@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 WORKERS ?= 2
+PYTEST := -m pytest -n $(WORKERS) --dist worksteal
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,16 +37,17 @@ test: $(TOOLS) ## Lint, check the format and the types, run the tests and the do
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' tests
-	$(BIN)/python -m pytest -n $(WORKERS) --doctest-modules src
+	$(BIN)/python $(PYTEST) -m 'not slow' tests
+	$(BIN)/python $(PYTEST) --doctest-modules src
 
 .PHONY: test-all
 test-all: test ## The same, then the tests that take long and are rarely red
-	$(BIN)/python -m pytest -n $(WORKERS) -m slow tests
+	$(BIN)/python $(PYTEST) -m slow tests
+	$(BIN)/python $(PYTEST) --hypothesis-profile thorough tests/axes/test_against_isl.py
 
 .PHONY: test-oldest
 test-oldest: $(OLDEST)/.stamp ## Run the tests with the oldest versions that pyproject.toml allows
-	$(OLDEST)/bin/python -m pytest -n $(WORKERS) -m 'not slow' --ignore tests/docs tests
+	$(OLDEST)/bin/python $(PYTEST) -m 'not slow' --ignore tests/docs tests
 
 .PHONY: bench
 bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, and what each costs

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from hypothesis import settings
 
 settings.register_profile("fieldwise", deadline=None, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("fieldwise"), max_examples=1000)
 settings.load_profile("fieldwise")
 
 NEEDS = {

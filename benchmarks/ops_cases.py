@@ -146,9 +146,11 @@ def _undistracted() -> Iterator[None]:
     for devices that are not there: under pytest this takes ten times as long as the samples.
     """
     from torch.testing._internal import common_utils
+    from torch.testing._internal.opinfo import core
 
     with (
         patch.object(common_utils, "extract_test_fn", lambda: None),
+        patch.object(core, "extract_test_fn", lambda: None),
         patch("torch.manual_seed", torch.default_generator.manual_seed),
     ):
         yield

@@ -29,8 +29,7 @@ from tests.strategies import (
 SMALL = range(-3, 4)
 """Advances of the small scope; its periods are 1 to 3 and its offsets −2 to 2."""
 
-hundred = settings()
-thousand = settings(max_examples=10 * settings().max_examples)
+twofold = settings(max_examples=2 * settings().max_examples)
 
 
 def subsets(most: int) -> list[IndexSet]:
@@ -64,7 +63,7 @@ def test_all_compositions_of_single_reads_in_the_small_scope_are_those_of_isl():
         assert composed.is_equal(outer_isl.apply_range(inner_isl)), (str(outer), str(inner))
 
 
-@thousand
+@twofold
 @given(axis_maps(max_period=5), axis_maps(max_period=5))
 def test_composition_is_that_of_isl(outer, inner):
     composed = outer.then(inner)
@@ -72,7 +71,6 @@ def test_composition_is_that_of_isl(outer, inner):
     assert isl.equal(isl.of(composed), expected, composed.period)
 
 
-@hundred
 @given(st.lists(axis_maps(max_period=3), min_size=3, max_size=5))
 def test_a_chain_of_maps_is_that_of_isl(chain):
     composed, relation = chain[0], isl.of(chain[0])
@@ -110,13 +108,12 @@ def test_the_least_period_of_every_map_in_the_small_scope_is_that_of_isl():
         check_period(advance, offsets)
 
 
-@hundred
 @given(axis_maps(max_period=6), st.integers(1, 3))
 def test_the_least_period_is_that_of_isl(one, turns):
     check_period(one.advance * turns, one.phases(one.period * turns))
 
 
-@thousand
+@twofold
 @given(axis_maps(), axis_maps())
 def test_maps_are_equal_exactly_when_isl_says_so(one, two):
     assert (one == two) == isl.of(one).is_equal(isl.of(two))
@@ -125,7 +122,7 @@ def test_maps_are_equal_exactly_when_isl_says_so(one, two):
 # -------------------------------------------------------------------- union and order
 
 
-@thousand
+@twofold
 @given(pairs_of_equal_rate())
 def test_union_at_equal_rates_is_that_of_isl(pair):
     one, two = pair
@@ -134,14 +131,13 @@ def test_union_at_equal_rates_is_that_of_isl(pair):
     assert isl.of(union).is_equal(isl.of(one).union(isl.of(two)))
 
 
-@thousand
+@twofold
 @given(st.one_of(st.tuples(axis_maps(), axis_maps()), pairs_of_equal_rate()))
 def test_covers_is_inclusion_in_isl(pair):
     one, two = pair
     assert one.covers(two) == isl.of(two).is_subset(isl.of(one))
 
 
-@hundred
 @given(axis_maps(), axis_maps())
 def test_where_union_gives_none_no_period_of_isl_exists(one, two):
     if one.union(two) is None:
@@ -155,14 +151,14 @@ def test_where_union_gives_none_no_period_of_isl_exists(one, two):
 # -------------------------------------------------------------------- pull and push
 
 
-@thousand
+@twofold
 @given(axis_maps(max_period=5), index_sets)
 def test_pull_is_the_image_in_isl(one, outputs):
     image = isl.index_set(outputs).apply(isl.of(one))
     assert isl.index_set(one.pull(outputs)).is_equal(image)
 
 
-@thousand
+@twofold
 @given(axis_maps(max_period=5), index_sets, st.integers(0, 30))
 def test_push_is_the_preimage_in_isl(one, inputs, size):
     preimage = isl.index_set(inputs).apply(isl.of(one).reverse())
@@ -170,7 +166,6 @@ def test_push_is_the_preimage_in_isl(one, inputs, size):
     assert isl.index_set(one.push(inputs, size)).is_equal(preimage.intersect(known))
 
 
-@hundred
 @given(index_sets, index_sets, st.integers(-4, 4), st.integers(1, 6), integers)
 def test_set_arithmetic_is_that_of_isl(one, two, factor, step, remainder):
     a, b = isl.index_set(one), isl.index_set(two)
@@ -200,7 +195,6 @@ def test_a_border_lands_each_index_where_isl_does(kind, size):
         assert isl.index_set(kind.land(one, size)).is_equal(image), index
 
 
-@hundred
 @given(borders, st.integers(1, 9), index_sets, index_sets, st.integers(-20, 20), st.integers(0, 40))
 def test_borders_are_those_of_isl(kind, size, indices, samples, start, length):
     relation, reach = isl.border(kind, size), range(start, start + length)
@@ -212,7 +206,6 @@ def test_borders_are_those_of_isl(kind, size, indices, samples, start, length):
     assert found.is_equal(sources.intersect(window))
 
 
-@hundred
 @given(axis_maps())
 def test_what_all_units_read_together_is_the_range_in_isl(one):
     assert isl.any_set(one.swept()).is_equal(isl.of(one).range())
@@ -240,7 +233,6 @@ any_sets = st.builds(
 )
 
 
-@hundred
 @given(lattices, lattices, st.integers(-20, 20), st.integers(0, 40))
 def test_lattices_are_sets_of_isl(one, two, low, size):
     mine, theirs = isl.lattice(one), isl.lattice(two)
@@ -251,7 +243,6 @@ def test_lattices_are_sets_of_isl(one, two, low, size):
     assert isl.index_set(one.between(low, low + size)).is_equal(mine.intersect(inside))
 
 
-@hundred
 @given(any_sets, any_sets, st.integers(-9, 9), st.integers(1, 5))
 def test_sets_that_never_end_are_sets_of_isl(one, two, by, step):
     mine, theirs = isl.any_set(one), isl.any_set(two)
@@ -291,7 +282,6 @@ def number(sizes: tuple[int, ...]) -> islpy.Map:
 digit_sizes = st.lists(st.integers(1, 4), min_size=2, max_size=3).map(tuple)
 
 
-@hundred
 @given(digit_sizes, st.data())
 def test_the_index_over_kept_digits_is_that_of_isl(sizes, data):
     positions = st.sampled_from(range(len(sizes)))
@@ -303,7 +293,6 @@ def test_the_index_over_kept_digits_is_that_of_isl(sizes, data):
     assert isl.equal(isl.of(found), expected, found.period)
 
 
-@hundred
 @given(digit_sizes, index_sets, st.data())
 def test_a_digit_read_at_all_its_values_is_summed_out_as_in_isl(sizes, values, data):
     position = data.draw(st.integers(1, len(sizes) - 1))
@@ -320,7 +309,6 @@ def test_a_digit_read_at_all_its_values_is_summed_out_as_in_isl(sizes, values, d
     assert isl.equal(isl.of(found), expected, found.period)
 
 
-@hundred
 @given(digit_sizes, axis_maps(max_period=3), borders, st.integers(1, 5), st.data())
 def test_a_digit_read_through_a_map_is_substituted_as_in_isl(sizes, index, kind, after, data):
     position = data.draw(st.integers(0, len(sizes) - 1))
@@ -346,7 +334,6 @@ def in_place(read: islpy.Map, rank: int, position: int) -> islpy.Map:
 # -------------------------------------------------------------------- regions
 
 
-@hundred
 @given(shapes, st.data())
 def test_regions_are_sets_of_isl(shape, data):
     one, two = data.draw(regions(shape)), data.draw(regions(shape))
@@ -369,7 +356,6 @@ REGROUPINGS = [
 
 
 @pytest.mark.parametrize(("before", "after"), REGROUPINGS)
-@hundred
 @given(data=st.data())
 def test_a_region_is_reshaped_as_in_isl(before, after, data):
     one = data.draw(regions(before))

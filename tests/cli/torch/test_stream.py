@@ -116,8 +116,9 @@ def test_the_stream_is_written_once_it_has_been_compared_with_the_whole(tmp_path
 
 
 def test_with_a_document_on_stdout_the_files_are_named_on_stderr():
+    model = ("stream_nets:pooled", "--input", "1x1x48")
     result = CliRunner().invoke(
-        app, ["stream", *CODEC, "--emit", "net.pt2", "--chunk", "8", "--format", "json"]
+        app, ["stream", *model, "--emit", "net.pt2", "--chunk", "6", "--format", "json"]
     )
     assert json.loads(result.stdout)["lengths"] == "any"
     assert result.stderr.splitlines()[-1] == "wrote net.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import onnxruntime
@@ -23,16 +24,20 @@ TIMES = dict.fromkeys(WIDTHS, 1) | {WaveUNet: 16}
 """Per network, what its lengths are multiples of."""
 
 
-def emitted_from(make: Callable[[], nn.Module], **options: int) -> EmittedStream:
-    """A network with fixed weights in float32, as a stream."""
-    return streamed(made(make).float(), torch.randn(1, WIDTHS[make], 96), axis=-1).emit(**options)
+@cache
+def emitted_from(
+    make: Callable[[], nn.Module], dtype: torch.dtype = torch.float32, **options: int
+) -> EmittedStream:
+    """A network with fixed weights as a stream, the same one for all tests that ask for it."""
+    example = torch.randn(1, WIDTHS[make], 96, dtype=dtype)
+    return streamed(made(make).to(dtype), example, axis=-1).emit(**options)
 
 
 @pytest.mark.parametrize("rest", [0, 6 * 16])
 @pytest.mark.parametrize("make", WIDTHS, ids=lambda f: f.__name__)
 def test_start_steps_and_finish_are_the_whole(make, rest):
     model, width = made(make), WIDTHS[make]
-    emitted = streamed(model, torch.randn(1, width, 96).double(), axis=-1).emit(chunk=48, rest=rest)
+    emitted = emitted_from(make, torch.float64, chunk=48, rest=rest)
     for steps in (0, 1, 3):
         torch.manual_seed(steps)
         x = torch.randn(1, width, emitted.first + steps * 48 + rest, dtype=torch.float64)
@@ -44,11 +49,11 @@ def test_start_steps_and_finish_are_the_whole(make, rest):
 
 @pytest.mark.parametrize("make", WIDTHS, ids=lambda f: f.__name__)
 def test_the_metadata_says_what_goes_in_and_what_comes_out(make):
-    emitted = emitted_from(make, chunk=48)
+    emitted = emitted_from(make, torch.float64, chunk=48, rest=0)
     said = emitted.metadata
     states: list[Tensor] = []
     for part, count in zip(PARTS, (said["first"], said["chunk"], said["rest"]), strict=True):
-        given = [torch.randn(1, WIDTHS[make], count)] * (count > 0) + states
+        given = [torch.randn(1, WIDTHS[make], count, dtype=torch.float64)] * (count > 0) + states
         assert [tuple(one.shape) for one in emitted.inputs(part)] == [
             tuple(one.shape) for one in given
         ]
@@ -169,8 +174,9 @@ def check_file(emitted: EmittedStream, out: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("make", [WaveUNet, recurrent_decoder], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+@pytest.mark.parametrize(
+    ("make", "suffix"), [(WaveUNet, ".onnx"), (recurrent_decoder, ".pt2")], ids=[".onnx", ".pt2"]
+)
 def test_a_file_runs_the_stream_chunk_by_chunk(make, suffix, tmp_path):
     check_file(emitted_from(make, chunk=16, rest=16), tmp_path / f"net{suffix}")
     told = json.loads((tmp_path / "net.json").read_text())
