@@ -72,11 +72,12 @@ def prove(whole: Graph, at: AtSizes, geometry: Geometry, axes: Sequence[TiledAxi
 
     Raises TileError, with the layers at which the crop stops being like the whole.
     """
-    by = 1
+    by, losses = 1, tuple[Reason, ...]()
     for _ in range(_TRIES):
-        failing, losses = _attempt(whole, at, geometry, axes)
+        failing, lost = _attempt(whole, at, geometry, axes)
         if not failing:
             return
+        losses = lost or losses
         for number, group in failing:
             axis = axes[number]
             for tile in group:
