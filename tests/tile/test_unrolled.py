@@ -7,7 +7,7 @@ import torch
 
 from fieldwise.tile import streamed, tiled
 from fieldwise.tile.errors import TileError
-from tests.unrolled import LOOPS, Uneven, example, made
+from tests.unrolled import LOOPS, Cells, Picked, PickedRing, example, made
 
 
 @pytest.mark.parametrize("kind", LOOPS)
@@ -27,5 +27,9 @@ def test_a_loop_in_crops_is_the_whole_or_refused(kind):
         torch.testing.assert_close(crops(x), model(x))
         return
     assert "Or stream it: fieldwise.streamed(model, example, axis=1)." in refused
-    if kind is not Uneven:  # which has as many layers as the image has rows
-        assert "the network takes another path through its code at another size" in refused
+
+
+@pytest.mark.parametrize("kind", [Picked, PickedRing, Cells])
+def test_a_refusal_says_that_there_are_other_steps_at_another_size(kind):
+    with pytest.raises(TileError, match="takes another path through its code at another size"):
+        tiled(made(kind), example(), axes=(1,), tile=4)
