@@ -75,6 +75,10 @@ class CaptureError(Refused):
     """The model could not be recorded."""
 
 
+class NodeFailsError(CaptureError, UsageError):
+    """A node of a file does not fit what it is given; at another size of the input it may."""
+
+
 class UnsuitableError(Refused, UsageError):
     """The model is of a kind that cannot be copied, rewritten, written or run as asked.
 
@@ -105,7 +109,17 @@ def said_by(error: BaseException) -> str:
     return text.rstrip(". ") or type(error).__name__
 
 
-_SAID = 200  # characters
+def summary_of(error: BaseException) -> str:
+    """The kind of an error of another library, and what it says, as a part of a sentence.
+
+    >>> summary_of(ValueError("no such axis.")), summary_of(KeyError())
+    ('ValueError: no such axis', 'KeyError')
+    """
+    kind, said = type(error).__name__, said_by(error)
+    return kind if said == kind else f"{kind}: {said}"
+
+
+_SAID = 300  # characters
 
 
 # -------------------------------------------------------------------- unknown names

@@ -145,7 +145,7 @@ STAYS = {
     ),
     "statistics of the sample": (
         f"c = Conv (x, w) i = InstanceNormalization (c, g, b) y = {BN} (i, g, b, m, v)",
-        {"w": (4, 3, 3, 3), **NORM}, "'i' is made by instance_norm",
+        {"w": (4, 3, 3, 3), **NORM}, "'i' is made by InstanceNormalization",
     ),
     "a value that is read elsewhere": (
         f"c = Conv (x, w) y = {BN} (c, g, b, m, v) z = Relu (c)",

@@ -155,3 +155,8 @@ def test_what_is_no_tile_is_refused_when_the_engine_is_made(tile):
 def test_axes_that_the_inputs_do_not_have_are_refused_when_the_engine_is_made(axes, told):
     with pytest.raises(UsageError, match=told):
         tiled(nn.Conv2d(3, 4, 3), (1, 3, 32, 32), tile=8, axes=axes)
+
+
+def test_a_refusal_without_reasons_says_its_text_once_beside_an_option():
+    error = TileError("No tile is small enough.").with_option("It can be streamed.")
+    assert str(error) == "No tile is small enough. It can be streamed."

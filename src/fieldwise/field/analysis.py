@@ -22,7 +22,7 @@ from fieldwise.field.state import LIMITS
 from fieldwise.field.unit import UnitField
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape, Value
-from fieldwise.graph.names import aliases, matched, resolve
+from fieldwise.graph.names import aliases, called, matched, resolve
 from fieldwise.graph.spatial import Axes
 from fieldwise.reports import Report
 
@@ -99,13 +99,22 @@ class FieldReport(Report):
                 continue
             if id(closed) not in summaries:
                 summaries[id(closed)] = summarise(
-                    closed, self.axes, self.input.shape, with_local=self.ignore_global
+                    self._told(closed), self.axes, self.input.shape, with_local=self.ignore_global
                 )
             row = make_row(
-                self.graph.values[name], producers.get(name), closed, summaries[id(closed)],
+                self.graph.values[name], producers.get(name), self._told(closed),
+                summaries[id(closed)],
                 spelled.get(name, ()),
             )  # fmt: skip
             yield self._measured(row) if row.why in LIMITS else row
+
+    def _told(self, closed: Closed) -> Closed:
+        """A closed form as rows tell it: a step within a node of a file is called like the node."""
+        if self.graph.spelled is None:
+            return closed
+        makers = tuple(name and called(self.graph, name) for name in closed.full_by)
+        join = closed.misaligned and called(self.graph, closed.misaligned)
+        return replace(closed, full_by=makers, misaligned=join)
 
     @property
     def not_analysed(self) -> Mapping[str, str]:

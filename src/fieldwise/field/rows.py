@@ -180,7 +180,7 @@ def make_row(
     """The row of one value."""
     return Row(
         name=value.name,
-        op=node.op if node else "input",
+        op=node.called if node else "input",
         module=node.module if node else "",
         shape=value.shape,
         axes=summary.axes,

@@ -11,6 +11,7 @@ from fieldwise.graph.calls import arguments, op_name
 from fieldwise.graph.constants import tensors
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Read, Ref, Separable, Shape
+from fieldwise.graph.names import called
 
 _ADDS_SEVERAL = "which counts a shift several times"
 _WHY_NO_SHIFT = {
@@ -39,30 +40,30 @@ def factor_of(
     """
     if is_copy(graph, node):
         return 1.0
+    made = called(graph, node.results[0])
     if (number := _number(node)) is not None:
         if shifts and not number:
-            raise Stays(f"'{node.results[0]}' multiplies by 0, which a shift does not pass")
+            raise Stays(f"'{made}' multiplies by 0, which a shift does not pass")
         return number or 1.0
     kinds = {read.kind for name, reads in zip(node.results, node.reads, strict=True)
              if name in used for read in reads}  # fmt: skip
     if any(kind.draws for kind in kinds):
-        raise Stays(f"'{node.results[0]}' is a {node.op} that is active")
+        raise Stays(f"'{made}' is a {node.called} that is active")
     if not kinds or not all(kind.passes_scale for kind in kinds) or _writes_constants(graph, node):
         return None
     if any(kind.combines == "order" for kind in kinds) and not rises():
         raise Stays(
-            f"'{node.results[0]}' is made by {node.op}, which a scale that is not positive "
-            "does not pass"
+            f"'{made}' is made by {node.called}, which a scale that is not positive does not pass"
         )
     filled = _is_filled(graph, node)
     if filled and any(arguments(node).get(kind.fill or "") for kind in kinds):
-        raise Stays(f"'{node.results[0]}' pads with a constant that a scale would change")
+        raise Stays(f"'{made}' pads with a constant that a scale would change")
     if shifts and (filled or not all(kind.passes_shift for kind in kinds)):
-        name = op_name(node)
-        said = f"is {'an' if name[0] in 'aeiou' else 'a'} {name}, {_ADDS_SEVERAL}"
+        name = node.operator or op_name(node)
+        said = f"is {'an' if name[0].lower() in 'aeiou' else 'a'} {name}, {_ADDS_SEVERAL}"
         if filled:
             said = "fills with zeros, which a shift does not pass"
-        raise Stays(f"'{node.results[0]}' {_WHY_NO_SHIFT.get(node.op, said)}")
+        raise Stays(f"'{made}' {_WHY_NO_SHIFT.get(node.op, said)}")
     return 1.0
 
 

@@ -29,6 +29,7 @@ from fieldwise.folding.walk import Walk, walked
 from fieldwise.folding.wiring import GraphWiring, Summand, is_sum, places
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape, numel
+from fieldwise.graph.names import called
 
 Taking = Walk[list[Absorption]]
 
@@ -125,7 +126,7 @@ class _Planner:
                 raise Stays("nothing reads it")
             return taken
         if candidate.forward_only:
-            raise Stays(f"{candidate.node.op} normalises before it scales and shifts")
+            raise Stays(f"{candidate.node.called} normalises before it scales and shifts")
         if direction == "merge":
             return self._merged(candidate)
         value = candidate.node.operands[0]
@@ -168,7 +169,8 @@ class _Planner:
             return (yield self._into_summands(number, node, labels, shift))
         factor = self._factor(number, shifts=shift != 0)
         if factor is None:
-            raise Stays(f"'{value}' is made by {node.op}, which an affine op does not pass")
+            value = called(self.graph, value)
+            raise Stays(f"'{value}' is made by {node.called}, which an affine op does not pass")
         place = places(node)[0]
         shared = any(self.wiring.is_used(other) for other in node.results if other != value)
         source = node.operands[place]
@@ -299,8 +301,8 @@ class _Planner:
             check_gaps(self.graph, node, shifts=shift != 0)
         factor = 1.0 if joins(node) else self._factor(number, shifts=shift != 0)
         if factor is None:
-            made = node.results[0]
-            raise Stays(f"it is read by {node.op} ('{made}'), which an affine op does not pass")
+            made = called(self.graph, node.results[0])
+            raise Stays(f"it is read by {node.called} ('{made}'), which an affine op does not pass")
         found: list[Absorption] = []
         for result in node.results:
             through = self.wiring.alike(node, result, place, labels, pushed)

@@ -81,6 +81,7 @@ class FoldReport(Report):
 
     by_graph:  how many of the ops that stay could go in a graph module (``allow_graph=True``)
     runtime:   of an ONNX file, how it compares in ONNX Runtime; None where it was not verified
+    part:      what the parts are called that items name: 'module', of an ONNX file 'node'
     ops_saved: how many ops fewer a run takes; a layer norm that loses its affine part remains
     """
 
@@ -91,6 +92,7 @@ class FoldReport(Report):
     ops_saved: int = 0
     parameters_saved: int = 0
     runtime: RuntimeCheck | None = None
+    part: str = "module"
 
     @property
     def rows(self) -> tuple[Item, ...]:

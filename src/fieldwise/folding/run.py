@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import check_model
-from fieldwise.capture.torch.capture import NamesItsValues
 from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.capture.torch.own_names import NamesItsValues, part_of
 from fieldwise.errors import UsageError
 from fieldwise.folding.branches import Branches
 from fieldwise.folding.calls import values
@@ -191,7 +191,9 @@ class _Folder:
         stays += [(b.number, b.name, b.node, why) for b, why in made.apart]
         hidden = self.file.hidden if self.file is not None else ()
         items |= {
-            n: Item(name, node.op, because=why) for n, name, node, why in stays if n not in hidden
+            n: Item(name, node.called, because=why)
+            for n, name, node, why in stays
+            if n not in hidden
         }
         hazards = [text for one, _, _ in built.layers for text in warnings_of(one)]
         return FoldReport(
@@ -201,6 +203,7 @@ class _Folder:
             ops_saved=built.ops_saved,
             by_graph=built.possible.size - made.size,
             parameters_saved=_size(self.call.model) - _size(built.model),
+            part=part_of(self.call.model),
         )
 
 
@@ -263,7 +266,7 @@ def _culprits(
 def _went(fold: Fold, errors: dict[int, float]) -> Item:
     return Item(
         fold.candidate.name,
-        fold.candidate.node.op,
+        fold.candidate.node.called,
         into=fold.into,
         direction=fold.direction,
         folded=True,
@@ -274,7 +277,7 @@ def _went(fold: Fold, errors: dict[int, float]) -> Item:
 def _joined(branch: Branch, merge: Merge, errors: dict[int, float]) -> Item:
     return Item(
         branch.name,
-        branch.node.op,
+        branch.node.called,
         into=merge.into,
         direction="merge",
         folded=True,

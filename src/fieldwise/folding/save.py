@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fieldwise.capture.torch.capture import NamesItsValues
-from fieldwise.errors import UnsuitableError, UsageError
+from fieldwise.capture.torch.own_names import NamesItsValues
+from fieldwise.errors import UnsuitableError, UsageError, summary_of
 from fieldwise.folding.verify import drawn
 
 
@@ -55,10 +55,8 @@ def _save_torch(model: nn.Module, example: object, out: Path) -> tuple[Path, Pat
         exported = torch.export.export(model, args, kwargs, strict=False)
         torch.export.save(exported, program)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
         raise UnsuitableError(
-            f"torch.export refuses the model ({type(error).__name__}: {first[:200]}); "
-            f"its weights are in {weights}."
+            f"torch.export refuses the model ({summary_of(error)}); its weights are in {weights}."
         ) from error
     return weights, program
 

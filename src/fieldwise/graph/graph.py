@@ -40,6 +40,11 @@ class Graph:
     draws: bool = field(default=True, compare=False, repr=False)
     writes: bool = field(default=True, compare=False, repr=False)
 
+    @property
+    def part(self) -> str:
+        """What a sentence calls a part of the model: a node of a file, else a module."""
+        return "module" if self.spelled is None else "node"
+
     def shape(self, name: str) -> Shape:
         """The shape of a value."""
         return self.values[name].shape

@@ -176,6 +176,7 @@ class Node:
     module:     path of the innermost module that ran it ('layer4.2.conv3'), '' at the root
     call:       which run of that module this was, from 1
     parameters: names of the parameters and buffers it read
+    operator:   of a model from a file, the operator that the file calls it ('Conv'); else ''
     """
 
     op: str
@@ -186,6 +187,12 @@ class Node:
     call: int = 1
     parameters: tuple[str, ...] = ()
     source: Call | None = field(default=None, compare=False, repr=False)
+    operator: str = ""
+
+    @property
+    def called(self) -> str:
+        """What a sentence calls the op: as the file does that it is from, else by its name here."""
+        return self.operator or self.op
 
     def coords(self) -> Iterator[Coord]:
         """The coordinates of all its reads."""

@@ -25,6 +25,25 @@ def distinct(names: Iterable[str]) -> Iterator[str]:
         yield chosen
 
 
+_STEP = ", step "
+
+
+def step_name(node: str, number: int) -> str:
+    """What a value within a node of a file is called, for which the file has no name."""
+    return f"{node}{_STEP}{number}"
+
+
+def called(graph: Graph, value: str) -> str:
+    """What a sentence calls a value: where it is a step within a node of a file, that node.
+
+    >>> called(Graph((), (), (), {}, spelled={}), step_name("/act/Gelu", 2))
+    '/act/Gelu'
+    """
+    if graph.spelled is None or value in graph.spelled:
+        return value
+    return value.rpartition(_STEP)[0] or value
+
+
 def aliases(graph: Graph) -> dict[str, tuple[str, ...]]:
     """Per value, what else stands for it: module paths ('relu#2' for a second run), output keys.
 
@@ -65,7 +84,7 @@ def resolve(graph: Graph, name: str) -> str:
         raise UsageError(_ambiguous(graph, name))
     known = [*graph.values, *by_alias]
     remedy = did_you_mean(name, known, otherwise="the report lists every name.")
-    raise UsageError(f"No value or module is called '{name}'; {remedy}")
+    raise UsageError(f"No value or {graph.part} is called '{name}'; {remedy}")
 
 
 def listed_globs(globs: str | Sequence[str]) -> Sequence[str]:
@@ -125,16 +144,16 @@ def _is_called(name: str, asked: str) -> bool:
 
 
 def _ambiguous(graph: Graph, path: str) -> str:
-    runs = graph.scopes[path]
+    runs, part = graph.scopes[path], graph.part.capitalize()
     if len(runs) > 1:
         return (
-            f"Module '{path}' ran {len(runs)} times; "
+            f"{part} '{path}' ran {len(runs)} times; "
             f"ask for {_listed([f'{path}#{k}' for k in range(1, len(runs) + 1)][:4])}."
         )
     if not runs or not runs[0]:
-        return f"Module '{path}' returned nothing that depends on the input."
+        return f"{part} '{path}' returned nothing that depends on the input."
     return (
-        f"Module '{path}' returned {len(runs[0])} values; "
+        f"{part} '{path}' returned {len(runs[0])} values; "
         f"ask for {_listed([f'{path}[{k}]' for k in range(len(runs[0]))][:4])}."
     )
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.running import in_double
-from fieldwise.errors import Refused
+from fieldwise.errors import Refused, summary_of
 from fieldwise.graph.tensors import Values
 from fieldwise.reports import Report
 from fieldwise.tile.arrays import ArrayOrTensor, as_numpy, named_arrays
@@ -117,12 +117,17 @@ class RunCertificate(Report):
 
 
 def verify(
-    run: Runnable, whole: Runnable, *given: object, double: tuple[Runnable, Runnable] | None = None
+    run: Runnable,
+    whole: Runnable,
+    *given: object,
+    double: tuple[Runnable, Runnable] | None = None,
+    names: Sequence[str] = (),
 ) -> RunCertificate:
     """Run both on the same random inputs, in the range of those given, and tell how equal they are.
 
     run:    from pieces; whole: at once
     double: the two in float64
+    names:  of the outputs, where they are all that is returned; by default their keys
 
     Raises MismatchError where they differ by more than the arithmetic explains.
 
@@ -133,6 +138,8 @@ def verify(
     inputs = [drawn_like(x) for x in given]
     at_once = whole(*inputs)
     wanted, steps = _arrays(at_once), [_step(found) for _, found in named_arrays(at_once)]
+    if len(names) == len(wanted):
+        wanted = [(name, array) for name, (_, array) in zip(names, wanted, strict=True)]
     found = _arrays(run(*inputs))
     precise: tuple[Equality, ...] = ()
     exact, why = None, ""
@@ -141,9 +148,10 @@ def verify(
         try:
             exact = _arrays(double[1](*doubled))
         except (RuntimeError, TypeError, ValueError) as error:  # constants of its own precision
-            why = f"{type(error).__name__}: {error}".partition("\n")[0]
+            why = summary_of(error)
         if exact is not None:
-            precise = tuple(_judged(_arrays(double[0](*doubled)), exact, None))
+            named = [(name, array) for (name, _), (_, array) in zip(wanted, exact, strict=False)]
+            precise = tuple(_judged(_arrays(double[0](*doubled)), named, None))
     floors = None
     if any(array.dtype != np.float64 for _, array in wanted):
         floors = [

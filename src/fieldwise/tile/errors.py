@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fieldwise.errors import OUR_FAULT, Reason, Refused
+from fieldwise.errors import OUR_FAULT, Reason, Refused, summary_of
 from fieldwise.graph.ir import Node
 
 
@@ -29,14 +29,12 @@ def fault(error: Exception) -> str:
     >>> fault(ValueError("no rows"))[:46]
     'fieldwise failed on it (ValueError: no rows); '
     """
-    first = str(error).strip().partition("\n")[0][:200]
-    told = f"{type(error).__name__}: {first}".rstrip(" .:")
-    return f"fieldwise failed on it ({told}); {OUR_FAULT}"
+    return f"fieldwise failed on it ({summary_of(error)}); {OUR_FAULT}"
 
 
 def reason(node: Node, why: str) -> Reason:
     """What is in the way at a node of a graph."""
-    return Reason(node.module, node.op, why)
+    return Reason(node.module, node.called, why)
 
 
 class TilingError(Refused):
@@ -47,6 +45,7 @@ class TilingError(Refused):
         if len(reasons) > _SHOWN:
             lines.append(f"  and {len(reasons) - _SHOWN} more")
         text = "\n".join([*lines, remedy]) if reasons else f"{what} {remedy}"
+        self._given = tuple(reasons)
         super().__init__(text.strip(), reasons)
 
     @property
@@ -110,7 +109,7 @@ class TileError(TilingError):
 
     def with_option(self, option: str) -> TileError:
         """The same with an option that would work."""
-        return TileError(self.what, self.reasons, f"{self.remedy}\n{option}".strip())
+        return TileError(self.what, self._given, f"{self.remedy}\n{option}".strip())
 
 
 class OffGridError(TileError):

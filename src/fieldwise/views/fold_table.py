@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def render(report: FoldReport, *, model: str) -> RenderableType:
     """A report, for a rich console."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("module", "op", "folded into", "direction"):
+    for title in (report.part, "op", "folded into", "direction"):
         table.add_column(title, overflow="fold")
     table.add_column("error", justify="right")
     if report.refused:

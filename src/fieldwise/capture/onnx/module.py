@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -20,12 +21,13 @@ from fieldwise.capture.onnx.registry import Translation, find_refusal, find_tran
 from fieldwise.capture.onnx.run import ConstantsLimit, OnnxRun
 from fieldwise.capture.onnx.values import is_known
 from fieldwise.capture.torch.exported.allowance import MAX_CONSTANT
-from fieldwise.errors import FieldwiseError, UsageError, did_you_mean, said_by
+from fieldwise.errors import FieldwiseError, NodeFailsError, UsageError, did_you_mean, said_by
 
 _FAILURES = (
     ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
 """What torch and a translation raise at a node that does not fit its inputs."""
+_SIZE = re.compile(r"torch\.Size\((\[[\d, ]*\])\)")
 
 
 class NodeModule(nn.Module):
@@ -49,7 +51,8 @@ class NodeModule(nn.Module):
         except (NeedsDataError, FieldwiseError):
             raise
         except _FAILURES as error:
-            raise UsageError(f"{_capital(self.node)} fails: {said_by(error)}.") from error
+            said = _SIZE.sub(r"\1", said_by(error))
+            raise NodeFailsError(f"{_capital(self.node)} fails: {said}.") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "translation"}
@@ -180,7 +183,7 @@ class OnnxModule(OnnxGraphModule):
         for one in self.graph.inputs:
             given = values[one.name]
             if isinstance(given, Tensor) and not one.takes(given.shape):
-                return UsageError(
+                return NodeFailsError(
                     f"{str(error).rstrip('.')}; the file says that its input '{one.name}' is "
                     f"{one}, and it was given {'x'.join(map(str, given.shape))}."
                 )
@@ -245,6 +248,14 @@ class OnnxModule(OnnxGraphModule):
         """After a recorded run: the values behind what cannot be told without data, and why."""
         return {
             n: str(one) for n, one in (self._noted or {}).items() if isinstance(one, NotAnalysed)
+        }
+
+    def operators(self) -> dict[str, str]:
+        """What the file calls the op of each node, by the path of its module."""
+        return {
+            path: module.node.kind
+            for path, module in self.named_modules()
+            if isinstance(module, NodeModule)
         }
 
     def get_submodule(self, target: str) -> nn.Module:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fieldwise import errors
-from fieldwise.errors import CaptureError, fault
+from fieldwise.errors import CaptureError, fault, summary_of
 from fieldwise.graph.ir import Args, Kwargs
 
 
@@ -44,18 +44,11 @@ def running_line() -> str:
     return _first_outside(_running(sys._getframe(1)))
 
 
-def first_line(error: BaseException) -> str:
-    """The kind of an error and the first line of its text: 'ValueError: no such axis'."""
-    text = str(error).strip()
-    told = f"{type(error).__name__}: {text.splitlines()[0] if text else ''}".rstrip(" .:")
-    return told[:300]
-
-
 def our_fault(error: BaseException, where: object) -> CaptureError:
     """The error for what went wrong inside fieldwise."""
     code, line = next(_raised_in(error))
     place = f"{Path(code.co_filename).name}:{line}"
-    return fault(f"fieldwise failed ({where}) with {first_line(error)} ({place})")
+    return fault(f"fieldwise failed ({where}) with {summary_of(error)} ({place})")
 
 
 def _first_outside(places: Iterator[tuple[CodeType, int]]) -> str:

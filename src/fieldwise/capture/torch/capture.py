@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.autocast import without_autocast
-from fieldwise.capture.torch.blame import first_line, is_ours, line_of, needs_data, our_fault
+from fieldwise.capture.torch.blame import is_ours, line_of, needs_data, our_fault
 from fieldwise.capture.torch.constants import NamedTensors
 from fieldwise.capture.torch.example import as_example, placed
 from fieldwise.capture.torch.given import check_model, describe_module, find_misfit_of_inputs
 from fieldwise.capture.torch.hidden import without_hidden
 from fieldwise.capture.torch.keeping import RECORDING
 from fieldwise.capture.torch.naming import finish
+from fieldwise.capture.torch.own_names import own_names
 from fieldwise.capture.torch.python_api import PythonApi
 from fieldwise.capture.torch.recorder import Recorder
 from fieldwise.capture.torch.scene import below_autograd, scene
@@ -30,7 +30,7 @@ from fieldwise.capture.torch.tree import (
     tensors_in,
 )
 from fieldwise.collecting import uncollected
-from fieldwise.errors import OUR_FAULT, CaptureError, UsageError
+from fieldwise.errors import OUR_FAULT, CaptureError, UsageError, summary_of
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Args, Kwargs, Node, Ref, unknown
 from fieldwise.graph.verify import find_misfit, verify
@@ -77,7 +77,7 @@ def _captured(model: nn.Module, example: object) -> Graph:
         if recorder.refusal is not None:
             raise recorder.refusal
         outputs, structure = _outputs(recorder, output)
-        own = _own_names(recorder, model)
+        own = own_names(recorder.memory, model)
     if not outputs:
         raise CaptureError(_nothing_found(output))
     try:
@@ -144,47 +144,6 @@ def _outputs(recorder: Recorder, output: object) -> tuple[list[tuple[str, int]],
     return found, map_tensors(place, output)
 
 
-@runtime_checkable
-class NamesItsValues(Protocol):
-    """A model that was read from a file, in which its values have names."""
-
-    def noted_values(self) -> Mapping[str, Tensor]:
-        """The tensors of the run that is being recorded, by name; the names to prefer first."""
-
-    def lost_values(self) -> Mapping[str, str]:
-        """The values that this run could not tell, and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnNames:
-    """What a model itself calls its values, by their numbers, and those that are not recorded."""
-
-    by_value: Mapping[int, tuple[str, ...]] | None
-    lost: Mapping[str, str]
-
-    @property
-    def first(self) -> dict[int, str]:
-        """The name of each."""
-        return {value: names[0] for value, names in (self.by_value or {}).items()}
-
-    def others(self) -> Mapping[str, tuple[str, ...]] | None:
-        """By its name, what else a value is called; None where values are named after modules."""
-        if self.by_value is None:
-            return None
-        return {first: tuple(rest) for first, *rest in self.by_value.values()}
-
-
-def _own_names(recorder: Recorder, model: nn.Module) -> OwnNames:
-    if not isinstance(model, NamesItsValues):
-        return OwnNames(None, {})
-    found: dict[int, tuple[str, ...]] = {}
-    for name, tensor in model.noted_values().items():
-        value = recorder.memory.value_of(tensor)
-        if value is not None:
-            found[value] = (*found.get(value, ()), name)
-    return OwnNames(found, model.lost_values())
-
-
 def _nothing_found(output: object) -> str:
     """Why no output is described: there is none, or it is where outputs are not looked for."""
     for holder, tensor in find_hidden(output):
@@ -248,14 +207,14 @@ def _failure(recorder: Recorder, model: nn.Module, example: object, error: Excep
         at = line_of(error)
         return (
             f"The model cannot be recorded{where}: torch takes no tensor without data "
-            f"{f'at {at} ' if at else ''}({first_line(error)}). Describe the part before it, or "
+            f"{f'at {at} ' if at else ''}({summary_of(error)}). Describe the part before it, or "
             f"the part behind it."
         )
     args, kwargs = placed(example)
     if not frame.path and (misfit := find_misfit_of_inputs(model, args, kwargs)):
         return f"The model failed on input {shapes}: {misfit}"
     return (
-        f"The model failed{where} on input {shapes}: {first_line(error)}. "
+        f"The model failed{where} on input {shapes}: {summary_of(error)}. "
         f"{describe_module(model, frame.path)}"
         f"Check the input shape and that the model runs on such an input."
     )

@@ -141,6 +141,7 @@ def _call(node: Node, graph: Graph) -> OpCall:
         args=bind(node.source),
         operands=tuple(graph.shape(name) for name in node.operands),
         results=tuple(graph.shape(name) for name in node.results),
+        operator=node.operator,
     )
 
 

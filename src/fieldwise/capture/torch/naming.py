@@ -5,17 +5,19 @@ the path of the innermost module and its op ('layer4.2/add').  Where a module ra
 its run is added ('relu#2'), likewise where one run makes several values of one op ('add#2').
 The path of a module is never another value's name: an op at the root that is called like one
 becomes '/relu'.  Where a model has names of its own for its values (one that was read from a file),
-they bear those.
+they bear those, and what a node of it makes between them is a step of it ('/act/Gelu, step 1').
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Call, Node, Read, Shape, Value
+from fieldwise.graph.names import step_name
 
 
 class Draft(NamedTuple):
@@ -29,6 +31,7 @@ class Draft(NamedTuple):
     call: int
     parameters: tuple[str, ...]
     source: Call | None
+    operator: str = ""
 
 
 @dataclass(slots=True)
@@ -59,6 +62,7 @@ def finish(
             call=draft.call,
             parameters=draft.parameters,
             source=draft.source,
+            operator=draft.operator,
         )
         for draft in drafts
     )
@@ -86,7 +90,7 @@ def _names(
 ) -> dict[int, str]:
     """A name per value; the names of modules are kept for what modules return."""
     modules = {spelled for path, runs in scopes.items() for spelled in _spellings(path, len(runs))}
-    names = dict(given)
+    names, steps = dict(given), Counter[str]()
     taken = modules.union(given.values())
     for name, value in inputs:
         if value not in names:
@@ -100,6 +104,10 @@ def _names(
                 continue
             if returned == (value,):
                 names[value] = path
+                continue
+            if draft.operator:
+                steps[path] += 1
+                names[value] = _free(step_name(path, steps[path]), taken)
                 continue
             part = f"[{position}]" if len(draft.results) > 1 else ""
             stem = f"{path}/{draft.op}" if path else _at_root(draft.op, modules)

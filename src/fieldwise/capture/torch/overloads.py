@@ -224,7 +224,7 @@ def reads_of(op: TorchOp, call: OpCall) -> Reads:
             for number, shape in enumerate(call.operands)
         )
     else:
-        return unknown_reads(call, f"{op.name} has no rule")
+        return unknown_reads(call, f"{call.operator or op.name} has no rule")
     return (reads,) * len(call.results)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 
 from fieldwise.capture.torch.aliases import View
-from fieldwise.capture.torch.blame import first_line, running_line
+from fieldwise.capture.torch.blame import running_line
 from fieldwise.capture.torch.calls import ResultPart, functional
 from fieldwise.capture.torch.constants import META, Constants, NamedTensors
 from fieldwise.capture.torch.memory import Entry, Memory, dtype_name, empty_twin
@@ -29,10 +29,11 @@ from fieldwise.capture.torch.overloads import (
     tensors_of,
     unknown_reads,
 )
+from fieldwise.capture.torch.own_names import operators_of
 from fieldwise.capture.torch.registry import OpCall, Reads
 from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.capture.torch.trace import Trace
-from fieldwise.errors import OUR_FAULT, CaptureError
+from fieldwise.errors import OUR_FAULT, CaptureError, said_by, summary_of
 from fieldwise.graph.ir import Args, Call, Kwargs, Read, Ref, Shape, unknown
 
 _SPOKEN = {"_local_scalar_dense": "an if, a loop or item()"}
@@ -65,7 +66,7 @@ class CallRecorder(DispatchMode):
 
     def __init__(self, model: nn.Module, state: NamedTensors, home: torch.device) -> None:
         super().__init__()
-        self.trace = Trace(training=model.training)
+        self.trace = Trace(training=model.training, operators=operators_of(model))
         self.constants = Constants(state, home, self.trace)
         self.memory = Memory(self.trace, self._rebuilt)
         self.refusal: CaptureError | None = None
@@ -173,7 +174,7 @@ class CallRecorder(DispatchMode):
         except (NotImplementedError, RuntimeError) as error:
             raise self.refuse(
                 f"The op {op.name} ({self.trace.frame}) cannot be recorded: torch cannot tell the "
-                f"shape of its result without computing it, and on zeros it fails: {error}"
+                f"shape of its result without computing it, and on zeros it fails: {said_by(error)}"
             ) from None
         return map_arguments(empty_twin, (out,), {})[0][0]
 
@@ -207,13 +208,14 @@ class CallRecorder(DispatchMode):
                 [self.trace.dtypes[value] for value in recorded.operands],
                 [*map(dtype_name, results)],
             ),
+            operator=self.trace.frame.operator,
         )
         try:
             reads = reads_of(op, call)
         except CaptureError as error:
             raise self.refuse(f"{error} ({self.trace.frame})") from None
         except Exception as error:  # noqa: BLE001  (whatever fails in a rule)
-            why = f"the rule of {op.name} failed ({first_line(error)}; {OUR_FAULT})"
+            why = f"the rule of {op.name} failed ({summary_of(error)}; {OUR_FAULT})"
             return unknown_reads(call, why)
         if len(reads) != len(results):
             why = f"the rule of {op.name} describes {len(reads)} results ({OUR_FAULT})"

@@ -38,6 +38,7 @@ class OpCall:
     renews:   whether the op's schema says that it makes new running statistics
     complex:  whether a result is complex
     dtypes:   gives those of the operands and of the results; None where they are not known
+    operator: of a model from a file, what the file calls it; else ''
     """
 
     op: str
@@ -48,6 +49,16 @@ class OpCall:
     renews: bool = False
     complex: bool = False
     dtypes: Callable[[], tuple[Sequence[str], Sequence[str]]] | None = None
+    operator: str = ""
+
+    @property
+    def called(self) -> str:
+        """What a sentence calls the op: as the file does that it is from, else by its name here."""
+        return self.named(self.op)
+
+    def named(self, plain: str) -> str:
+        """The same, with a plain word for the op where it is from no file."""
+        return self.operator or plain
 
     def __getitem__(self, name: str) -> Any:
         return self.args[name]

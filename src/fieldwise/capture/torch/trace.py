@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -16,24 +16,32 @@ from fieldwise.graph.ir import Call, Shape
 
 @dataclass(frozen=True, slots=True)
 class ModuleFrame:
-    """A running module: its path, which of its runs this is, and whether it is training."""
+    """A running module: its path, which of its runs this is, and whether it is training.
+
+    operator: of a node of a file, what the file calls it; else ''
+    """
 
     path: str
     call: int
     training: bool
+    operator: str = ""
 
     def __str__(self) -> str:
+        if self.operator:
+            return f"in node '{self.path}' ({self.operator})"
         return f"in module '{self.path}'" if self.path else "in the model's own forward"
 
 
 class Trace:
     """What was recorded so far; ``fault`` is the module that last failed, with ``error``.
 
-    draws:  whether an op may have drawn random numbers
-    writes: whether an op wrote into memory that was there before
+    operators: of a model from a file, what the file calls the nodes, by their paths
+    draws:     whether an op may have drawn random numbers
+    writes:    whether an op wrote into memory that was there before
     """
 
-    def __init__(self, *, training: bool) -> None:
+    def __init__(self, *, training: bool, operators: Mapping[str, str] | None = None) -> None:
+        self.operators = operators or {}
         self.drafts: list[Draft] = []
         self.shapes: list[Shape] = []
         self.dtypes: list[str] = []
@@ -68,7 +76,17 @@ class Trace:
         results = tuple(self.value(*kind) for kind in types)
         frame = self.frame
         self.drafts.append(
-            Draft(op, operands, results, reads, frame.path, frame.call, parameters, source)
+            Draft(
+                op,
+                operands,
+                results,
+                reads,
+                frame.path,
+                frame.call,
+                parameters,
+                source,
+                frame.operator,
+            )
         )
         return results
 
@@ -79,7 +97,7 @@ class Trace:
             return
         runs = self.scopes[path]
         runs.append(Scope())
-        self.frames.append(ModuleFrame(path, len(runs), training))
+        self.frames.append(ModuleFrame(path, len(runs), training, self.operators.get(path, "")))
 
     def leave(
         self, path: str | None, returned: tuple[int, ...], error: BaseException | None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.example import placed
 from fieldwise.capture.torch.keeping import kept
 from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.capture.torch.own_names import part_of
 from fieldwise.capture.torch.private import seeded
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
@@ -81,8 +82,8 @@ def layer_output(call: ModelCall, layer: str | None) -> Tensor:
         return next(tensors_in(output))
     if len(found) < run:
         raise UsageError(
-            f"The module '{path}' returned a tensor {len(found)} times in this forward run, "
-            f"so there is no '{layer}'; name a module that takes part."
+            f"The {part_of(model)} '{path}' returned a tensor {len(found)} times in this forward "
+            f"run, so there is no '{layer}'; name a {part_of(model)} that takes part."
         )
     return found[run - 1]
 
@@ -101,7 +102,8 @@ def _run_of(model: nn.Module, layer: str) -> tuple[str, int]:
     path, _, run = layer.rpartition("#")
     if path in paths and run.isdecimal() and int(run) > 0:
         return path, int(run)
+    part = part_of(model)
     raise UsageError(
-        f"There is no module '{layer}'; a probe that runs the model itself can read only what a "
-        f"module returns: use a module's path."
+        f"There is no {part} '{layer}'; a probe that runs the model itself can read only what a "
+        f"{part} returns: use a {part}'s path."
     )

@@ -11,11 +11,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.capture import NamesItsValues, check_made
+from fieldwise.capture.torch.capture import check_made
 from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.capture.torch.own_names import NamesItsValues, part_of
 from fieldwise.capture.torch.running import InDouble, copied, doubled, is_inexact, run
 from fieldwise.capture.torch.tree import map_tensors, named_state, named_tensors, tensors_in
-from fieldwise.errors import UnsuitableError, UsageError, did_you_mean
+from fieldwise.errors import UnsuitableError, UsageError, did_you_mean, said_by
 from fieldwise.graph.names import listed_globs
 from fieldwise.shift.generic import generic, settle
 from fieldwise.shift.measurement.motion import Expectations, Motion
@@ -133,9 +134,8 @@ def returned(call: ModelCall, paths: Sequence[str]) -> ReturnedValues:
         with InDouble():
             output = run(call.model, call.example)
     except RuntimeError as error:
-        first = str(error).strip().splitlines()[0]
         raise UnsuitableError(
-            f"The model failed in float64 ({first.rstrip('.')}); check the input's shape, and "
+            f"The model failed in float64 ({said_by(error)}); check the input's shape, and "
             f"that the model runs in that precision, which a decision needs."
         ) from error
     finally:
@@ -202,11 +202,12 @@ def _seen(difference: Tensor, value: Tensor) -> float:
 
 def _chosen(model: nn.Module, globs: str | Sequence[str]) -> tuple[str, ...]:
     paths, globs = [path for path, _ in model.named_modules() if path], listed_globs(globs)
+    part = part_of(model)
     for glob in globs:
         if not any(fnmatchcase(path, glob) for path in paths):
-            remedy = did_you_mean(glob, paths, otherwise="use a module's path.")
+            remedy = did_you_mean(glob, paths, otherwise=f"use a {part}'s path.")
             raise UsageError(
-                f"No module is called '{glob}', and a measurement reads what modules return; "
+                f"No {part} is called '{glob}', and a measurement reads what {part}s return; "
                 f"{remedy}"
             )
     return tuple(path for path in paths if any(fnmatchcase(path, glob) for glob in globs))

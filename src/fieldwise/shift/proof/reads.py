@@ -183,7 +183,7 @@ def _followed(
     """
     if isinstance(coord, Along):
         if isinstance(coord.map, Table) and frame.node.op in ORDERED and moves(dim):
-            raise BreaksError(ordered(frame.node.op))
+            raise BreaksError(ordered(frame.node))
         return coord
     if isinstance(coord, Whole) and treatment.whole == "kept" and shapes[0] == shapes[1]:
         check_read_whole(dim)
@@ -192,7 +192,7 @@ def _followed(
         return None
     if isinstance(coord, Whole):
         if treatment.whole == "ordered":
-            raise BreaksError(ordered(frame.node.op))
+            raise BreaksError(ordered(frame.node))
         check_read_whole(dim)
     elif isinstance(coord, Fixed):
         _check_fixed(dim, coord.indices)

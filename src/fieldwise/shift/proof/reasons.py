@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fieldwise.axes import AxisMap, Border
-from fieldwise.graph.ir import Along, Kwargs
+from fieldwise.graph.ir import Along, Kwargs, Node
 from fieldwise.graph.treatment import UNJUDGED
 from fieldwise.shift.proof.signal import Fault, Moving
 
@@ -52,10 +52,7 @@ class Reasons:
         if along.border is Border.WRAP:
             return Fault("it wraps around what is not a whole number of turns", CIRCULAR)
         if self.op in _POOLS and self.given.get("ceil_mode"):
-            return Fault(
-                "ceil_mode: the last window hangs over the edge",
-                "use ceil_mode=False, or a size that the windows fit",
-            )
+            return _HANGS
         if self.op == "max_pool":
             return Fault("padding by −inf", CIRCULAR)
         if self.op == "pad" and self._asymmetric():
@@ -84,14 +81,19 @@ class Reasons:
         return Fault("it crops the axis", "keep the whole axis")
 
 
+_HANGS = Fault(
+    "ceil_mode: the last window hangs over the edge",
+    "use ceil_mode=False, or a size that the windows fit",
+)
 _ALIGNED = Fault(
     "align_corners stretches the axis by a ratio that no step fits",
     "use align_corners=False",
 )
+_LINEAR = Fault(
+    "a linear layer gives every position its own weights", "average over the axis first"
+)
 ORDERED = {
-    "linear": Fault(
-        "a linear layer gives every position its own weights", "average over the axis first"
-    ),
+    "linear": _LINEAR,
     "matmul": Fault(
         "a product with a constant matrix weighs positions one by one", "use a convolution"
     ),
@@ -114,19 +116,50 @@ ORDERED |= dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), ORDERED["cumul
 ORDERED["einsum"] = ORDERED["matmul"]
 
 
-def undescribed(op: str) -> Fault:
+_GIVE_A_KIND = "give its rule a kind (see fieldwise.graph.kinds)"
+
+
+def undescribed(node: Node) -> Fault:
     """The reason of an op without a treatment: nothing is known of it."""
-    why = f"'{op}' is not supported: how it treats positions is not described"
-    return Fault(why, "give its rule a kind (see fieldwise.graph.kinds)", known=False)
+    why = f"'{node.called}' is not supported: how it treats positions is not described"
+    return Fault(why, _GIVE_A_KIND, known=False)
+
+
+PAD_OR_WRAP = "pad it, or repair with valid='wrap'"
+DROP_INDICES = "drop return_indices"
+USE_FUNCTIONS = "compute it with the functions of torch.nn.functional, which a repair can rewrite"
+"""Remedies where a repair does not reach."""
+
+_OF_FILES = {
+    _ALIGNED.remedy: "use another coordinate_transformation_mode",
+    _HANGS.remedy: "use ceil_mode 0, or a size that the windows fit",
+    _GIVE_A_KIND: None,
+    PAD_OR_WRAP: "pad it, or repair with --wrap-valid (valid='wrap')",
+    DROP_INDICES: "use its first output alone",
+    USE_FUNCTIONS: "no repair rewrites it",
+}
+
+
+def of_files(remedy: str) -> str | None:
+    """A remedy in the words of an ONNX file, whose attributes have other values; None without one.
+
+    >>> of_files("use align_corners=False"), of_files("use a larger input")
+    ('use another coordinate_transformation_mode', 'use a larger input')
+    """
+    return _OF_FILES.get(remedy, remedy)
 
 
 PICKED = Fault("it picks a position of the axis", "reduce over the axis instead")
 ABSOLUTE = Fault("the indices that it returns are absolute positions", "use the values alone")
 
 
-def ordered(op: str) -> Fault:
+def ordered(node: Node) -> Fault:
     """The reason of an op that gives positions their own weights."""
-    return ORDERED.get(op, Fault(f"'{op}' gives every position its own weight", None))
+    known = ORDERED.get(node.op)
+    if known is None or (node.operator and known is _LINEAR):
+        why = f"'{node.called}' gives every position its own weight"
+        return Fault(why, known.remedy if known else None)
+    return known
 
 
 def unjudged(op: str) -> Fault:

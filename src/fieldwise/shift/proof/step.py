@@ -58,7 +58,7 @@ def treated(frame: Frame) -> Advanced:
     """
     found = treatment(frame.node, frame.position)
     if found is None:
-        raise BreaksError(undescribed(frame.node.op))
+        raise BreaksError(undescribed(frame.node))
     if found is POSITIONS and "pool" in frame.node.op and _is_searched(frame):
         raise BreaksError(ABSOLUTE)
     return _as_treated(frame, found)
@@ -82,7 +82,7 @@ def _as_treated(frame: Frame, found: Treatment) -> Advanced:
     if (channel := found.channel) is None:
         return Advanced.of(with_constants(frame, found, layout), made.period)
     if moves(layout[channel]):
-        raise BreaksError(ordered(frame.node.op))
+        raise BreaksError(ordered(frame.node))
     own = stays(frame.result[channel])
     return Advanced.of((*layout[:channel], own, *layout[channel + 1 :]), made.period)
 

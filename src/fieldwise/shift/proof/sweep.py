@@ -20,13 +20,13 @@ from fieldwise.field.sliding import reported_axes
 from fieldwise.graph.calls import arguments
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Value
-from fieldwise.graph.names import aliases, names, resolve
+from fieldwise.graph.names import aliases, called, names, resolve
 from fieldwise.graph.spatial import Axes
 from fieldwise.shift.certificate import Certificate, Certificates
 from fieldwise.shift.proof.frame import Advanced, Frame
 from fieldwise.shift.proof.generic_graph import generic_graph
 from fieldwise.shift.proof.layout import Layout, Voice, movers, moves, source_layout, stays
-from fieldwise.shift.proof.reasons import Reasons
+from fieldwise.shift.proof.reasons import Reasons, of_files
 from fieldwise.shift.proof.samples import PickedSamples
 from fieldwise.shift.proof.signal import BreaksError, Fault
 from fieldwise.shift.proof.signal_names import SignalNames
@@ -69,7 +69,7 @@ def certify(
             axis: tuple(_Sweep(graph, source, axis, circular=c).run() for c in (True, False))
             for axis in chosen
         }
-    called, spelled = _names(graph), names(graph)
+    shown, spelled = _names(graph), names(graph)
     values = tuple(_dependent(graph, source.name))
     refuted = _refuted(
         graph, source, {axis: circular for axis, (circular, _) in sweeps.items()}, values, example
@@ -87,7 +87,7 @@ def certify(
                 )
                 for axis in chosen
             )
-            name = called.get(value, value)
+            name = shown.get(value, value)
             every = tuple(dict.fromkeys((name, *spelled[value])))
             found[value] = Certificate(name, value, graph.shape(value), certified, every)
     return Certificates(graph, source.name, chosen, found)
@@ -174,7 +174,7 @@ class _Sweep:
             return Lost(known)
         before = lcm(*(state.period for state in followed.values()))
         reasons = Reasons(node.op, arguments(node), self.size)
-        voice = Voice(name, lambda *told: _placed(reasons(*told), name, node))
+        voice = Voice(name, lambda *told: self._placed(reasons(*told), name, node))
         layouts = {number: state.layout for number, state in followed.items()}
         frame = Frame(self.graph, node, position, layouts, before, self.size, voice)
         state = self._carried_on(frame, operands, known)
@@ -194,12 +194,21 @@ class _Sweep:
         try:
             layout, period = self._followed(frame)
         except BreaksError as broken:
-            faults = (_placed(fault, frame.voice.name, frame.node) for fault in broken.faults)
+            faults = (self._placed(fault, frame.voice.name, frame.node) for fault in broken.faults)
             return Lost(merged_faults((*known, *faults)))
         wraps = _wraps(frame.node) or any(
             state.wraps for state in operands.values() if isinstance(state, Follows)
         )
         return Follows(layout, period, wraps)
+
+    def _placed(self, fault: Fault, name: str, node: Node) -> Fault:
+        """A fault at the node that makes this value, in the words of the file that it is from."""
+        if fault.node:
+            return fault
+        if node.operator and fault.remedy:
+            fault = replace(fault, remedy=of_files(fault.remedy))
+        name = called(self.graph, name)
+        return replace(fault, node=name, module=node.module, settled=has_weights(node))
 
     def _followed(self, frame: Frame) -> tuple[Layout, int]:
         """The layout of a result, its signals named, and the period at which it moves."""
@@ -240,12 +249,6 @@ def _made(frame: Frame) -> Advanced:
         if any(moves(dim) for layout in frame.layouts.values() for dim in layout):
             raise
         return Advanced.of(tuple(map(stays, frame.result)))
-
-
-def _placed(fault: Fault, name: str, node: Node) -> Fault:
-    if fault.node:
-        return fault
-    return replace(fault, node=name, module=node.module, settled=has_weights(node))
 
 
 def _shifted(node: Node, operands: Mapping[int, ProofState]) -> int:

@@ -26,6 +26,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fieldwise.capture.torch import capture, check_model
+from fieldwise.capture.torch.own_names import operators_of
 from fieldwise.capture.torch.running import copied
 from fieldwise.graph.ir import Args, Kwargs
 from fieldwise.shift.repair.calls import AnyFunction, FunctionCall, known_call
@@ -59,7 +60,7 @@ class Adaptation(ABC):
         """The state of one run."""
 
 
-_PATH = "_repaired_path"
+_PATH, _OPERATOR = "_repaired_path", "_repaired_operator"
 
 
 def adapted(model: nn.Module, adaptation: Adaptation) -> nn.Module:
@@ -68,10 +69,10 @@ def adapted(model: nn.Module, adaptation: Adaptation) -> nn.Module:
     Raises UsageError for modules whose calls cannot be rewritten.
     """
     check_model(model)
-    copy = copied(model)
+    copy, operators = copied(model), operators_of(model)
     for path, module in copy.named_modules():
         check(path, module)
-        vars(module)[_PATH] = path
+        vars(module)[_PATH], vars(module)[_OPERATOR] = path, operators.get(path, "")
         origin, known = recipe(type(module))
         adaptations = sorted(dict.fromkeys((*known, adaptation)), key=lambda one: one.rank)
         module.__class__ = made_class(origin, tuple(adaptations), _running)
@@ -117,10 +118,20 @@ def where() -> str:
     return f" of '{path}'" if path else ""
 
 
+def running_operator() -> str:
+    """What the file calls the running node; '' where it is a module of another model."""
+    return vars(_ACTIVE.module).get(_OPERATOR, "") if _ACTIVE.module is not None else ""
+
+
+def called(func: AnyFunction) -> str:
+    """What a sentence calls a call of the running module: as its file does, if it is from one."""
+    return running_operator() or func.__name__
+
+
 def note(func: AnyFunction, what: str) -> None:
     """Tell whoever listens that a call was rewritten."""
     if _ACTIVE.heard is not None:
-        _ACTIVE.heard.notes.append((_ACTIVE.module, func.__name__, what))
+        _ACTIVE.heard.notes.append((_ACTIVE.module, called(func), what))
 
 
 def tell(call: FunctionCall) -> None:

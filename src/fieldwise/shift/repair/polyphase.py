@@ -24,7 +24,15 @@ import torch
 from torch import Tensor
 
 from fieldwise.errors import UnsuitableError
-from fieldwise.shift.repair.adapt import Adaptation, AdaptedRun, note, where
+from fieldwise.shift.proof.reasons import DROP_INDICES, PAD_OR_WRAP, of_files
+from fieldwise.shift.repair.adapt import (
+    Adaptation,
+    AdaptedRun,
+    called,
+    note,
+    running_operator,
+    where,
+)
 from fieldwise.shift.repair.borders import wrapped
 from fieldwise.shift.repair.calls import INTERPOLATE, PAD, TRANSPOSED, FunctionCall
 from fieldwise.shift.repair.strides import Strided, strided
@@ -86,8 +94,8 @@ class _Session(AdaptedRun):
             return call.run()
         if call.gives_indices:
             raise UnsuitableError(
-                f"'{call.func.__name__}'{where()} returns indices into its operand, which sampling "
-                f"at another phase would falsify; drop return_indices."
+                f"'{called(call.func)}'{where()} returns indices into its operand, which sampling "
+                f"at another phase would falsify; {_of_running(DROP_INDICES)}."
             )
         return self._sampled(found)
 
@@ -136,7 +144,7 @@ class _Session(AdaptedRun):
         if origin != sizes or len(phases) != len(dense):
             raise UnsuitableError(
                 f"Size {_spelled(results)} is reached from {_spelled(origin)} and, by "
-                f"'{func.__name__}'{where()}, from {_spelled(sizes)}; branches that take different "
+                f"'{called(func)}'{where()}, from {_spelled(sizes)}; branches that take different "
                 f"steps cannot be sampled in phase: take the same ones, or antialias."
             )
         note(func, f"stride {_spelled(found.strides)} sampled at the phase of its branch")
@@ -160,7 +168,7 @@ class _Session(AdaptedRun):
         while at != wanted:
             if at not in self.steps:
                 raise UnsuitableError(
-                    f"'{call.func.__name__}'{where()} makes size {_spelled(wanted)} of "
+                    f"'{called(call.func)}'{where()} makes size {_spelled(wanted)} of "
                     f"{_spelled(sizes)}, which is no size on the way down, so that its phase is "
                     f"unknown; resize to one of {', '.join(map(_spelled, self._known()))}."
                 )
@@ -171,8 +179,13 @@ class _Session(AdaptedRun):
         return rolled(result, offset)
 
 
+def _of_running(remedy: str) -> str | None:
+    """A remedy in the words of the model that is running."""
+    return of_files(remedy) if running_operator() else remedy
+
+
 def _check(found: Strided, sizes: AxisSizes, *, valid: bool) -> None:
-    name = found.call.func.__name__
+    name = called(found.call.func)
     for axis, (size, window) in enumerate(zip(sizes, found.windows, strict=True), 2):
         stride, result = window.stride, window.count
         if size % stride:
@@ -185,7 +198,7 @@ def _check(found: Strided, sizes: AxisSizes, *, valid: bool) -> None:
             raise UnsuitableError(
                 f"'{name}'{where()} makes {result} units of {size} samples along axis {axis} at "
                 f"stride {stride}, not {size // stride}: its windows do not cover a period; "
-                f"pad it, or repair with valid='wrap'."
+                f"{_of_running(PAD_OR_WRAP)}."
             )
 
 

@@ -10,7 +10,13 @@ from fieldwise.reports import Report
 from fieldwise.shift.certificate import Breaker, Certificates
 from fieldwise.shift.measurement.equivariance import Measurement
 from fieldwise.shift.measurement.moved import Moved
-from fieldwise.shift.proof.reasons import CIRCULAR
+from fieldwise.shift.proof.reasons import (
+    CIRCULAR,
+    DROP_INDICES,
+    PAD_OR_WRAP,
+    USE_FUNCTIONS,
+    of_files,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +24,7 @@ class Change:
     """One call that the repaired model computes in another way.
 
     module: path of the module that makes the call ('' for the model itself)
-    op:     the function, as torch calls it; what: what is done to it
+    op:     the function, as torch calls it, or the operator of a file; what: what is done to it
     """
 
     module: str
@@ -86,7 +92,8 @@ class Repaired(Report):
             for breaker in (breaker for axis in output.axes for breaker in axis.broken_by):
                 told = alike.setdefault((breaker.axis, breaker.why, breaker.remedy), [])
                 told += [node for node in [_placed(breaker)] if node not in told]
-        return [_spelled(nodes, *reason) for reason, nodes in alike.items()]
+        of_file = self.proof is not None and self.proof.graph.part == "node"
+        return [_spelled(nodes, *reason, of_file=of_file) for reason, nodes in alike.items()]
 
 
 def _placed(breaker: Breaker) -> str:
@@ -95,8 +102,14 @@ def _placed(breaker: Breaker) -> str:
     return f"{breaker.node} in '{breaker.module}'" if inside else breaker.node
 
 
-def _spelled(nodes: Sequence[str], axis: int, why: str, remedy: str | None) -> str:
-    remedy = _UNREACHED.get(why, _UNKNOWN) if remedy == CIRCULAR else remedy
+def _spelled(
+    nodes: Sequence[str], axis: int, why: str, remedy: str | None, *, of_file: bool
+) -> str:
+    if remedy == CIRCULAR:
+        unreached = _UNREACHED.get(why, USE_FUNCTIONS)
+        remedy = of_files(unreached) if of_file else unreached
+        if unreached == DROP_INDICES:
+            remedy = f"a pool that returns indices stays as it is; {remedy}"
     more = f" and {len(nodes) - _NODES} more" if len(nodes) > _NODES else ""
     verb = "breaks" if len(nodes) == 1 else "break"
     where = f"{', '.join(nodes[:_NODES])}{more} {verb} axis {axis}"
@@ -106,13 +119,11 @@ def _spelled(nodes: Sequence[str], axis: int, why: str, remedy: str | None) -> s
 _NODES = 3
 
 
-_VALID = "pad it, or repair with valid='wrap'"
 _UNREACHED = {
-    "a valid convolution shortens the axis": _VALID,
-    "a valid window shortens the axis": _VALID,
-    "padding by −inf": "a pool that returns indices stays as it is; drop return_indices",
+    "a valid convolution shortens the axis": PAD_OR_WRAP,
+    "a valid window shortens the axis": PAD_OR_WRAP,
+    "padding by −inf": DROP_INDICES,
 }
-_UNKNOWN = "compute it with the functions of torch.nn.functional, which a repair can rewrite"
 
 
 def _doubt(moved: Moved) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fieldwise.errors import FieldwiseError, UnsuitableError, UsageError
+from fieldwise.errors import FieldwiseError, UnsuitableError, UsageError, summary_of
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.amounts import check_count
 from fieldwise.tile.bands.program import Program
@@ -174,11 +174,12 @@ class EmittedStream:
             results = stream.run(x, by=by)
             return stream.source.program.structured(results, as_is)
 
+        names = self.source.program.output_names
         if by is not None:
-            return verify(partial(structured, self), run.whole, given)
+            return verify(partial(structured, self), run.whole, given, names=names)
         double = self.source.doubled()
         pair = (partial(structured, double), double.source.run.whole)
-        return verify(partial(structured, self), run.whole, given, double=pair)
+        return verify(partial(structured, self), run.whole, given, double=pair, names=names)
 
     def advance(self, chunk: Tensor, states: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """One step: the new rows of every output, and the states after it.
@@ -313,10 +314,9 @@ class EmittedStream:
                         f"The {part} of this stream computes with complex numbers, which torch "
                         "does not write as .onnx; write it as .pt2."
                     ) from error
-                first = (str(error).strip().splitlines() or [""])[0]
                 raise UnsuitableError(
                     f"torch cannot write the {part} of this stream as {out.suffix} "
-                    f"({type(error).__name__}: {first[:200]})."
+                    f"({summary_of(error)})."
                 ) from error
         described = out.with_suffix(".json")
         described.write_text(f"{text}\n", encoding="utf-8")

@@ -25,7 +25,8 @@ def agree(one: Program, other: Program) -> None:
     """
     differing = []
     if len(one.ops) != len(other.ops):
-        differing.append(Reason("", "forward", "it runs other layers at another length"))
+        parts, op = ("nodes", "") if one.ops[0].node.operator else ("layers", "forward")
+        differing.append(Reason("", op, f"it runs other {parts} at another length"))
     for number, (mine, theirs) in enumerate(zip(one.ops, other.ops, strict=False)):
         if mine.node.op != theirs.node.op or mine.operands != theirs.operands:
             differing.append(reason(mine.node, "it is another op at another length"))

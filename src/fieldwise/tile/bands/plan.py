@@ -84,7 +84,7 @@ class StreamPlan(Report):
             steps=sum(plan.steps for plan in plans),
             state_bytes=max(plan.state_bytes for plan in plans),
             peak_bytes=max(plan.peak_bytes for plan in plans),
-            passes=tuple(tuple(op_in(n.module, n.op) for n in group) for group in nodes),
+            passes=tuple(tuple(op_in(n.module, n.called) for n in group) for group in nodes),
         )
 
     def __str__(self) -> str:
@@ -200,7 +200,7 @@ def _held_whole(program: Program) -> tuple[tuple[str, str], ...]:
     found = {}
     for op, dependence in zip(program.ops, program.wiring.ops, strict=True):
         for value, reach in dependence.operands:
-            kind, asked = program.values[value], f"'{op.node.results[0]}' ({op.node.op})"
+            kind, asked = program.values[value], f"'{op.node.results[0]}' ({op.node.called})"
             if reach.holds_whole:
                 found[kind.name] = f"{asked} reads its far end early"
             elif reach.grows:

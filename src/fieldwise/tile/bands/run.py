@@ -187,7 +187,7 @@ class Engine:
         made, shape = planned.unfolded(made), planned.band(rows)
         if list(made.shape) != shape:
             raise RuntimeError(
-                f"'{planned.name}' ({op.node.op}) came out as {tuple(made.shape)} instead of "
+                f"'{planned.name}' ({op.node.called}) came out as {tuple(made.shape)} instead of "
                 f"{tuple(shape)}"
             )
         return made

@@ -192,6 +192,7 @@ class StreamedModel(Programs):
             self.whole,
             *map(self.call.cast, range(len(given)), corners(given, shapes)),
             double=(double._plain, double.whole),
+            names=fixed.planned(shapes).program.output_names,
         )
 
     def _plain(self, *given: Readable) -> Any:

@@ -40,17 +40,16 @@ def treatment_of(node: Node, position: int) -> Treatment:
     """How the op treats positions.  Raises LostError for one that is not supported."""
     drawn = any(kind.draws for kind in node.kinds)
     if drawn and not {"train", "training"}.isdisjoint(arguments(node)):
-        raise LostError(f"{node.op} is active; call model.eval()")
+        raise LostError(f"{node.called} is active; call model.eval()")
     found = None if drawn or node.op in _REFUSED else treatment(node, position)
     if found is None:
-        raise LostError(f"'{node.op}' is not supported: how it treats positions is not described")
+        raise LostError(f"'{node.called}' {_UNDESCRIBED}")
     if found is POSITIONS and position:
-        raise LostError(
-            f"result {position} of '{node.op}' is not supported: how it treats positions is not "
-            f"described"
-        )
+        raise LostError(f"result {position} of '{node.called}' {_UNDESCRIBED}")
     return found
 
+
+_UNDESCRIBED = "is not supported: how it treats positions is not described"
 
 _REFUSED = (OTHERS | UNJUDGED.keys()) - CONTRACTIONS - {"fft"}
 """Ops whose positions are theorems that are not told of crops, or about which nothing is said."""
@@ -115,7 +114,7 @@ def with_constants(
         for pair in pairs:
             state = _standing(state, pair, places.get(id(pair[1]), "anywhere"))
     if treated.channel is not None and not all(d.is_same for d in state[treated.channel]):
-        raise LostError(f"'{nodes[0].op}' gives every position its own weight")
+        raise LostError(f"'{nodes[0].called}' gives every position its own weight")
     return state
 
 

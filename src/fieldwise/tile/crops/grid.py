@@ -12,6 +12,7 @@ from fieldwise.field.closed import Closed, closed_forms
 from fieldwise.field.products import DigitLayout, Track
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.live import live_values
+from fieldwise.graph.names import called
 from fieldwise.tile.crops.global_layers import refuse_global
 from fieldwise.tile.errors import TileError
 
@@ -48,7 +49,7 @@ def geometry(graph: Graph, axes: Sequence[int]) -> Geometry:
             for place in range(len(axes)) if name in live else ():
                 new = lcm(grid[place], *_strides(closed, place))
                 if new != grid[place]:
-                    grid[place], grid_by[place] = new, name
+                    grid[place], grid_by[place] = new, called(graph, name)
     dims, scales = [], []
     halos = [(0, 0)] * len(axes)
     for output in graph.outputs:
@@ -117,6 +118,7 @@ def _place(
             rates.add(rate * tail / inner)
     if len(dims) != 1 or len(rates) != 1:
         join = next((closed.misaligned for closed in forms if closed.misaligned), output)
+        join = called(graph, join)
         raise TileError(
             f"Branches of different strides meet at '{join}', so that no crop of axis {axis} "
             f"gives what the whole image gives."

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from fieldwise.capture.torch.capture import NamesItsValues
+from fieldwise.capture.torch.own_names import NamesItsValues
 from fieldwise.errors import UsageError, said_by
 from fieldwise.tile.arrays import Readable, as_numpy
 from fieldwise.tile.crops.plan import TilePlan

@@ -103,6 +103,7 @@ class StreamWork:
             run.whole,
             *corners([source], (shape,)),
             double=(_pieces_of(double, shape), double.whole),
+            names=self.program.output_names,
         )
 
     def blocks(
@@ -301,9 +302,10 @@ def _notes(planned: Planned, band: int, standing: int) -> tuple[str, ...]:
     ]
     if passes:
         first = passes[0].nodes[0]
+        called = op_in(first.module, first.called)
         notes.append(
             f"before the first piece the input is gone through "
-            f"{counted(len(passes), 'time')} more, for {op_in(first.module, first.op)} and the like"
+            f"{counted(len(passes), 'time')} more, for {called} and the like"
         )
         plan = planned.plan(band)
         kept = (
@@ -313,7 +315,7 @@ def _notes(planned: Planned, band: int, standing: int) -> tuple[str, ...]:
         )
         notes.append(f"that takes {plan.work:.2f} times the operations of one forward pass{kept}")
     carrying = [
-        op.node.module or op.node.op
+        op.node.module or op.node.called
         for op, dependence in zip(program.ops, program.wiring.ops, strict=True)
         if dependence.ordered
     ]

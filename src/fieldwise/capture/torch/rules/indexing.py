@@ -41,8 +41,8 @@ _DATA = "{} with indices that depend on the data"
 _META = "{} with constant indices whose values are on the meta device"
 
 
-def _unknown(index: object, op: str) -> Unknown:
-    return Unknown((_DATA if isinstance(index, Ref) else _META).format(op))
+def _unknown(index: object, called: str) -> Unknown:
+    return Unknown((_DATA if isinstance(index, Ref) else _META).format(called))
 
 
 def _walk(values: np.ndarray, size: int) -> AxisMap | Table:
@@ -74,7 +74,7 @@ def _index_select(call: OpCall) -> Reads:
     dim = normal_dim(call["dim"], len(call.result))
     if (number := call.operand("self")) is not None:
         shape, values = call.operands[number], known_values(index)
-        coord: Coord = _unknown(index, "index_select")
+        coord: Coord = _unknown(index, call.named("index_select"))
         if values is not None:
             coord = Along(dim, _walk(values.reshape(-1), shape[dim]))
         reads.append(along_but(number, len(shape), {dim: coord}))
@@ -84,9 +84,8 @@ def _index_select(call: OpCall) -> Reads:
 @rule("gather", kind=COPY, asks=("index",))
 def _gather(call: OpCall) -> Reads:
     index, reads = call["index"], []
-    dim = normal_dim(call["dim"], len(call.result))
     if (number := call.operand("self")) is not None:
-        reads.append(_gathered(number, call.operands[number], dim, index))
+        reads.append(_gathered(call, number, call.operands[number], index))
     return one(*reads, *separably(call, index=straight(len(call.shape("index")))))
 
 
@@ -103,16 +102,16 @@ def _take_along_dim(call: OpCall) -> Reads:
         values = known_values(index)
         if values is not None:
             index = torch.from_numpy(np.broadcast_to(values, call.result).copy())
-        outer = _gathered(number, wide, dim, index)
+        outer = _gathered(call, number, wide, index)
         inner = broadcast(number, shape, wide).steps
         reads.append(Read(number, inner + outer.steps, (wide, *outer.shapes)))
     return one(*reads, *broadcasts(call, "indices"))
 
 
-def _gathered(number: int, shape: Shape, dim: int, index: Ref | torch.Tensor) -> Read:
-    values = known_values(index)
+def _gathered(call: OpCall, number: int, shape: Shape, index: Ref | torch.Tensor) -> Read:
+    values, dim = known_values(index), normal_dim(call["dim"], len(shape))
     if values is None:
-        return along_but(number, len(shape), {dim: _unknown(index, "gather")})
+        return along_but(number, len(shape), {dim: _unknown(index, call.named("gather"))})
     if not values.size:  # torch lets an empty index of any rank through
         return separable(number, *[Fixed(EMPTY)] * len(shape))
     line = line_along(values, dim)
@@ -149,7 +148,7 @@ def _taken(call: OpCall, name: str) -> Reads:
     if (number := call.operand("self")) is not None:
         shape, values = call.operands[number], known_values(index)
         if values is None:
-            reads.append(separable(number, *[_unknown(index, "take")] * len(shape)))
+            reads.append(separable(number, *[_unknown(index, call.named("take"))] * len(shape)))
         else:
             size = numel(shape)
             reads.append(_flat_walk(number, inside(values.reshape(-1), size), size))
@@ -168,7 +167,7 @@ def _embedding(call: OpCall) -> Reads:
     if (number := call.operand("weight")) is not None:
         values = known_values(indices)
         if values is None:
-            reads.append(separable(number, _unknown(indices, "embedding"), Along(last)))
+            reads.append(separable(number, _unknown(indices, call.named("embedding")), Along(last)))
         else:
             rows = _walk(values.reshape(-1), call.operands[number][0])
             steps = (Separable((Along(0, rows), Along(1))), Reshape())
@@ -199,7 +198,7 @@ def _embedding_bag(call: OpCall) -> Reads:
         at = Along(0, index_map([IndexSet.range(*bag) for bag in bags]))
     ends = Along(0, AxisMap(1, (IndexSet.range(0, 2),)))
     reads = separably(call, indices=(at,), per_sample_weights=(at,), offsets=(ends,))
-    rows: Coord = _unknown(call["indices"], "embedding_bag")
+    rows: Coord = _unknown(call["indices"], call.named("embedding_bag"))
     values = known_values(call["indices"])
     if values is not None and bags is not None:
         chosen = (
@@ -244,7 +243,7 @@ def _masked_select(call: OpCall) -> Reads:
 
 @rule("nonzero", "nonzero_static", "_unsafe_masked_index")
 def _picked_by_data(call: OpCall) -> Reads:
-    return one(*entirely(call, coord=Unknown(f"{call.op} picks elements by their values")))
+    return one(*entirely(call, coord=Unknown(f"{call.called} picks elements by their values")))
 
 
 # -------------------------------------------------------------------- indexing by brackets
@@ -260,6 +259,7 @@ class _Indices:
 
     entries: Args
     shapes: tuple[Shape | None, ...]
+    called: str
 
     @property
     def used(self) -> list[int]:
@@ -295,7 +295,7 @@ class _Indices:
             return Along(self.passing(dim, len(self.block)))
         values = known_values(entry)
         if values is None:
-            return _unknown(entry, "indexing")
+            return _unknown(entry, self.called)
         axes = self.varying(dim)
         if axes:
             return Along(self.place + axes[0], _walk(values.reshape(-1), size))
@@ -308,7 +308,7 @@ class _Indices:
             return Along(self.passing(dim, 1))
         values = known_values(entry)
         if values is None:
-            return _unknown(entry, "indexing")
+            return _unknown(entry, self.called)
         return Along(self.place, _walk(np.broadcast_to(values, self.block).reshape(-1), size))
 
 
@@ -326,7 +326,8 @@ def indices_of(call: OpCall, rank: int) -> _Indices | None:
         else:
             entries.extend(item.nonzero(as_tuple=True))
     entries += [None] * (rank - len(entries))
-    return _Indices(tuple(entries), tuple(_shape(call, entry) for entry in entries))
+    shapes = tuple(_shape(call, entry) for entry in entries)
+    return _Indices(tuple(entries), shapes, call.named("indexing"))
 
 
 def _shape(call: OpCall, entry: Ref | torch.Tensor | None) -> Shape | None:

@@ -121,21 +121,22 @@ def _repeat_interleave(call: OpCall) -> Reads:
         shape = call.operands[number]
         if call["dim"] is None:
             flat = (numel(shape),)
-            each = Separable((_interleaved(call["repeats"], 0, flat[0]),))
+            each = Separable((_interleaved(call, 0, flat[0]),))
             reads.append(Read(number, (Reshape(), each), (flat,)))
         else:
             dim = normal_dim(call["dim"], len(shape))
-            coord = _interleaved(call["repeats"], dim, shape[dim])
+            coord = _interleaved(call, dim, shape[dim])
             reads.append(along_but(number, len(shape), {dim: coord}))
     return one(*reads)
 
 
-def _interleaved(repeats: int | Ref | torch.Tensor, dim: int, size: int) -> Coord:
+def _interleaved(call: OpCall, dim: int, size: int) -> Coord:
+    repeats: int | Ref | torch.Tensor = call["repeats"]
     if isinstance(repeats, int):
         return Along(dim, AxisMap(1, (IndexSet(0, 1),) * repeats))
     times = known_values(repeats)
     if times is None:
-        return Unknown("repeat_interleave with repeats whose values are not known")
+        return Unknown(f"{call.named('repeat_interleave')} with repeats whose values are not known")
     counts = times.reshape(-1).tolist() * (size if times.size == 1 else 1)
     rows = [IndexSet(index, 1) for index, count in enumerate(counts) for _ in range(count)]
     return Along(dim, index_map(rows))

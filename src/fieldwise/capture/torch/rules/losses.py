@@ -82,7 +82,7 @@ def _picked(call: OpCall, number: int, classes: np.ndarray | None, places: Shape
     dim = min(len(shape) - len(places), 1) * min(len(shape) - 1, 1)
     own = call.operand("weight") != number
     if classes is None:
-        why = Unknown(_CLASSES.format(call.op))
+        why = Unknown(_CLASSES.format(call.called))
         passing = iter(range(len(places)))
         coords = [why if d == dim else Along(next(passing)) for d in range(len(shape))]
         return _summed(call, separable(number, *coords), places)

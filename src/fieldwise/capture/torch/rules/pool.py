@@ -60,6 +60,8 @@ def _pool_by_data(call: OpCall, axes: int, why: str) -> Reads:
     return per_result(call, *reads)
 
 
+_WRITES = "writes to positions that depend on the data"
+
 for _axes in (1, 2, 3):
 
     @rule(
@@ -90,7 +92,7 @@ for _axes in (2, 3):
 
     @rule(f"max_unpool{_axes}d", name="max_unpool")
     def _max_unpool(call: OpCall, axes: int = _axes) -> Reads:
-        return _pool_by_data(call, axes, "max_unpool writes to positions that depend on the data")
+        return _pool_by_data(call, axes, f"{call.named('max_unpool')} {_WRITES}")
 
     @rule(f"fractional_max_pool{_axes}d", name="fractional_max_pool")
     def _fractional_max_pool(call: OpCall, axes: int = _axes) -> Reads:

@@ -201,7 +201,7 @@ def _matrix_function(call: OpCall) -> Reads:
     name="matrix_function",
 )  # fmt: skip
 def _part_of_a_matrix(call: OpCall) -> Reads:
-    why = Unknown(f"{call.op} reads a part of the matrix, which part is not looked into")
+    why = Unknown(f"{call.called} reads a part of the matrix, which part is not looked into")
     return per_result(call, *whole_matrices(call, why))
 
 

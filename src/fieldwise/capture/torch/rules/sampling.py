@@ -51,9 +51,9 @@ def _sampled(number: int, call: OpCall) -> Read:
     shape, grid = call.operands[number], known_values(call["grid"])
     rank = len(shape) - 2
     if grid is None or not grid.size or not (grid == grid[:1]).all():
-        why = "grid_sample reads at positions that its grid holds"
+        why = f"{call.named('grid_sample')} reads at positions that its grid holds"
         if grid is not None:
-            why = "grid_sample reads at other positions in each image of a batch"
+            why = f"{call.named('grid_sample')} reads at other positions in each image of a batch"
         return separable(number, Along(0), Along(1), *[Unknown(why)] * rank)
     options = (call["interpolation_mode"], call["padding_mode"])
     corners = bool(call["align_corners"])
@@ -68,7 +68,7 @@ def _sampled(number: int, call: OpCall) -> Read:
         ]
         return separable(number, Along(0), Along(1), *along)
     if numel(call.result[2:]) > _MOST:
-        why = "grid_sample reads at more positions than are told one by one"
+        why = f"{call.named('grid_sample')} reads at more positions than are told one by one"
         return separable(number, Along(0), Along(1), *[Unknown(why)] * rank)
     taps = [
         axis_taps(at, size, *options, corners=corners)
@@ -92,7 +92,7 @@ def _affine_grid(call: OpCall) -> Reads:
 @rule("torchvision::deform_conv2d")
 def _deform_conv2d(call: OpCall) -> Reads:
     """Offsets and masks are read at the position itself, by the groups that channels are in."""
-    why = Unknown("deform_conv2d reads at positions that its offsets hold")
+    why = Unknown(f"{call.named('deform_conv2d')} reads at positions that its offsets hold")
     before, after = call.shape("input")[1], call.result[1]
     groups, offset_groups = call["groups"], call["offset_groups"]
     reads = separably(call, input=(Along(0), blocks(1, before, after, groups), why, why))
@@ -131,12 +131,12 @@ def _ps_roi_align(call: OpCall) -> Reads:
 
 def _regions(call: OpCall, channels: Coord) -> Reads:
     """Any sample of any image of the batch; of the boxes the one in question."""
-    why = Unknown(f"{call.op} reads the regions that its boxes hold")
+    why = Unknown(f"{call.called} reads the regions that its boxes hold")
     boxes = (Along(0), WHOLE)
     return per_result(call, *separably(call, input=(why, channels, why, why), rois=boxes))
 
 
 @rule("torchvision::nms")
 def _nms(call: OpCall) -> Reads:
-    why = Unknown("nms keeps boxes by their scores and overlaps")
+    why = Unknown(f"{call.named('nms')} keeps boxes by their scores and overlaps")
     return one(*entirely(call, coord=why))

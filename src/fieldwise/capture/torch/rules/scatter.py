@@ -134,7 +134,7 @@ def _landing(
     """
     shape, size = call.operands[number], numel(call.result)
     if max(size, landed.size) > _MOST:
-        return separable(number, *[Unknown(_MANY.format(call.op))] * len(shape))
+        return separable(number, *[Unknown(_MANY.format(call.called))] * len(shape))
     places = landed.reshape(-1).tolist()
     positions = None if taken is None else taken.reshape(-1).tolist()
     found = Separable((Along(0, _found(places, size, positions)),))
@@ -172,7 +172,7 @@ def _written_by_data(call: OpCall, name: str, dim: int | None) -> Reads:
 
     None: it may land anywhere at all.
     """
-    why = Unknown(_BY_DATA.format(call.op))
+    why = Unknown(_BY_DATA.format(call.called))
     reads = _added_to(call)
     for argument, number in call.derived():
         shape = call.operands[number]

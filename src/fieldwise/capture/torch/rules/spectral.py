@@ -53,7 +53,7 @@ def _istft(call: OpCall) -> Reads:
     half = Fixed(IndexSet.range(0, call["n_fft"] // 2 + 1))  # real samples need no more
     bins = WHOLE if call.args.get("return_complex") else half
     spectrum = (*straight(lead), bins, Along(lead, trimmed.then(overlaps)))
-    window = Unknown("istft reads its window where frames overlap")
+    window = Unknown(f"{call.named('istft')} reads its window where frames overlap")
     return one(*separably(call, self=spectrum, window=(window,)))
 
 

@@ -47,7 +47,7 @@ def contracted(frame: Frame) -> Advanced:
     Raises BreaksError where it does not follow.
     """
     if frame.position or not (given := arguments(frame.node)):
-        raise BreaksError(Fault(f"the call of '{frame.node.op}' is not recorded", known=False))
+        raise BreaksError(Fault(f"the call of '{frame.node.called}' is not recorded", known=False))
     factors, out = _TERMS.get(frame.node.op, _matrix_terms)(frame, given)
     made = product(factors, out, frame)
     layout = made.layout
@@ -114,7 +114,7 @@ def _check_constant(
         if label not in others:
             dims[label] = stays(size_of(dims[label]))
     here = tuple(dims[label] for label in labels)
-    new = against(frame, here, known, ordered(frame.node.op))
+    new = against(frame, here, known, ordered(frame.node))
     dims.update(zip(labels, new, strict=True))
 
 

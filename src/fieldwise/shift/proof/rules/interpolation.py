@@ -27,7 +27,7 @@ def check_weights(frame: Frame, layout: Layout) -> None:
     given = arguments(frame.node)
     source = given.get("input", given.get("self"))
     if not isinstance(source, Ref):
-        raise BreaksError(Fault(f"the call of '{frame.node.op}' is not recorded", known=False))
+        raise BreaksError(Fault(f"the call of '{frame.node.called}' is not recorded", known=False))
     before, scales = frame.layout(source.operand), _given_scales(given, len(layout) - 2)
     sizes = frame.shape_of(source)
     for place, (dim, size, scale) in enumerate(zip(before[2:], sizes[2:], scales, strict=True), 2):

@@ -62,7 +62,8 @@ def _cumulative(site: Site) -> Executor:
         return _running_extreme(site, number, link)
     joined = _JOINED.get(op_name(site.node))
     if joined is None:
-        raise Blocked(f"{op_name(site.node)} along the streamed axis cannot be run on a band yet")
+        called = site.node.operator or op_name(site.node)
+        raise Blocked(f"{called} along the streamed axis cannot be run on a band yet")
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         (y,) = replay(site.call, [rows.inside(number, lo, hi)])
