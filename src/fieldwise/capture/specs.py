@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwise.axes.region import Shape
 from fieldwise.capture.layers import layers_graph
-from fieldwise.errors import FieldwiseError, UsageError, did_you_mean
+from fieldwise.errors import FieldwiseError, UsageError, did_you_mean, said_by, summary_of
 from fieldwise.graph import Graph
 from fieldwise.written import MAX_SIZE, shown, whole_number
 
@@ -286,8 +286,8 @@ def _from_factory(spec: str) -> nn.Module:
         model = factory if is_module(factory) else factory()
     except Exception as error:
         raise UsageError(
-            f"{spec!r} raised {type(error).__name__} when called without arguments: {error}; "
-            "name a factory that needs none."
+            f"{spec!r} raised {type(error).__name__} when called without arguments: "
+            f"{said_by(error)}; name a factory that needs none."
         ) from error
     if not is_module(model):
         raise UsageError(
@@ -312,8 +312,7 @@ def _import(spec: str, path: str) -> ModuleType:
         ) from error
     except Exception as error:
         raise UsageError(
-            f"Importing {path!r} for {spec!r} raised {type(error).__name__}: {error}; "
-            "repair the module first."
+            f"Importing {path!r} for {spec!r} raised {summary_of(error)}; repair the module first."
         ) from error
 
 

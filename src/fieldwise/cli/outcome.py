@@ -14,7 +14,7 @@ from types import FrameType
 
 import typer
 
-from fieldwise.errors import FieldwiseError
+from fieldwise.errors import FieldwiseError, summary_of
 
 USAGE = 2
 INTERRUPTED = 130
@@ -87,9 +87,7 @@ def _in_main_thread() -> bool:
 
 def _sentence(error: Exception) -> str:
     """What an exception says that nobody raised on purpose, and what to do about it."""
-    lines = str(error).strip().splitlines()
-    said = f": {lines[0][:300]}" if lines else ""
-    return f"{type(error).__name__}{said}; {_remedy(error)}"
+    return f"{summary_of(error)}; {_remedy(error)}"
 
 
 def _remedy(error: Exception) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import running
 from fieldwise.capture.torch.running import doubled, is_inexact
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
-from fieldwise.errors import UnsuitableError
+from fieldwise.errors import UnsuitableError, said_by
 from fieldwise.folding.observed import Observed, Tensors, alike, observed
 from fieldwise.folding.report import Verification
 
@@ -125,7 +125,7 @@ def _in(dtype: torch.dtype, model: nn.Module, inputs: object) -> Observed | str:
         copy = doubled(copy) if dtype == torch.float64 else copy.float()
         return observed(copy, _as(dtype, inputs))
     except Exception as error:  # noqa: BLE001  a forward may raise anything
-        return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        return said_by(error)
 
 
 def _where_finite(exact: Observed, own: Observed) -> Observed:
@@ -177,8 +177,8 @@ def copied(model: nn.Module) -> nn.Module:
         return running.copied(model)
     except (TypeError, RuntimeError) as error:
         raise UnsuitableError(
-            f"fold changes a copy of a model, and this one cannot be copied ({error}); take from "
-            "its modules what cannot be, or give its class a __deepcopy__."
+            f"fold changes a copy of a model, and this one cannot be copied ({said_by(error)}); "
+            "take from its modules what cannot be, or give its class a __deepcopy__."
         ) from error
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, said_by
 from fieldwise.graph.ir import Args, Kwargs
 
 _LONGEST = 120
@@ -49,7 +49,8 @@ def find_misfit_of_inputs(model: nn.Module, args: Args, kwargs: Kwargs) -> str |
         signature.bind(*args, **kwargs)
     except TypeError as error:
         names = ", ".join(signature.parameters)
-        return f"its forward({names}) does not take these inputs ({error}); give what it takes."
+        why = said_by(error)
+        return f"its forward({names}) does not take these inputs ({why}); give what it takes."
     return None
 
 

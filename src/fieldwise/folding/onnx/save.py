@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from fieldwise.capture.onnx import OnnxModule
-from fieldwise.errors import UnsuitableError, UsageError
+from fieldwise.errors import UnsuitableError, UsageError, said_by
 
 _LARGEST = 1 << 30
 """Bytes of tensors that still stand in the file itself; a file may hold twice as many."""
@@ -87,9 +87,8 @@ def _check(made: Path, source: Path) -> None:
     except Exception as error:
         if not _is_valid(source):
             return
-        first = (str(error).strip().splitlines() or [""])[0]
         raise UnsuitableError(
-            f"The folded file is not valid and was not written: {first}"
+            f"The folded file is not valid and was not written: {said_by(error)}."
         ) from error
 
 

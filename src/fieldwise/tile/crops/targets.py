@@ -12,7 +12,7 @@ import torch
 from fieldwise.capture.torch.keeping import remembered
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import prepared
-from fieldwise.errors import CaptureError, UsageError
+from fieldwise.errors import CaptureError, UsageError, summary_of
 from fieldwise.graph.spatial import Axes
 from fieldwise.tile.arrays import Readable, Shapes, owned
 from fieldwise.tile.crops.plan import TilePlan
@@ -164,10 +164,10 @@ class PlannedModel:
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            first = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise TileError(
-                f"The model fails on a crop of {_by(given.shapes)} ({first}), though without data "
-                f"torch runs it on that size; tile another axis, or run it on the whole input."
+                f"The model fails on a crop of {_by(given.shapes)} ({summary_of(error)}), though "
+                f"without data torch runs it on that size; tile another axis, or run it on "
+                f"the whole input."
             ) from error
 
     @contextmanager

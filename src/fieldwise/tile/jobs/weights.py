@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from fieldwise.capture.specs import PICKLES
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, said_by
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -35,8 +35,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 f"{str(path.with_suffix('.safetensors'))!r})."
             ) from error
         raise UsageError(
-            f"{str(path)!r} is no readable safetensors file ({error}); write the weights with "
-            "safetensors.torch.save_model."
+            f"{str(path)!r} is no readable safetensors file ({said_by(error)}); write the weights "
+            "with safetensors.torch.save_model."
         ) from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in state.items()}

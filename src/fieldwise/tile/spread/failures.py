@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from distributed import Client, KilledWorker
 from distributed.comm.core import CommClosedError
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, said_by
 
 _GONE = (CancelledError, asyncio.CancelledError, CommClosedError)
 
@@ -34,8 +34,8 @@ def failures(client: Client) -> Iterator[None]:
         raise scheduler_gone(address) from error
     except ImportError as error:
         raise UsageError(
-            f"A worker cannot import what the job needs ({error}): install the same packages there "
-            "as here, and put modules of your own on the workers' PYTHONPATH."
+            f"A worker cannot import what the job needs ({said_by(error)}): install the same "
+            "packages there as here, and put modules of your own on the workers' PYTHONPATH."
         ) from error
     except MemoryError as error:
         raise UsageError(

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from fieldwise.capture.torch.memory import storage_key
 from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.capture.torch.overloads import describe, map_arguments, tensors_of
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, said_by
 from fieldwise.graph.ir import Args, Kwargs
 
 MAX_CONSTANT = 1 << 30
@@ -69,10 +69,9 @@ class Allowance:
         return counted.nbytes
 
     def _unknown(self, func: OpOverload, error: Exception) -> UnknownSizeError:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return UnknownSizeError(
             f"{self._name!r} makes a constant by {func} whose size is not known beforehand "
-            f"({why[:150]}); name a package.module:factory instead."
+            f"({said_by(error)}); name a package.module:factory instead."
         )
 
 

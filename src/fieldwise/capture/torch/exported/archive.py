@@ -15,6 +15,7 @@ from typing import BinaryIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from fieldwise.capture.torch.exported.refusal import UnreadableError, malformed, too_large
+from fieldwise.errors import said_by
 
 _DIRECTORY = 4 << 20  # bytes: some 35,000 members
 _CHUNK = 1 << 20
@@ -79,7 +80,7 @@ class Archive:
         try:
             return self._unpacked(info)
         except _BROKEN as error:
-            raise malformed(f"{name}: {_first_line(error)}") from error
+            raise malformed(f"{name}: {said_by(error)}") from error
 
     def charge(self, nbytes: int) -> None:
         """Count what the file unpacks to.  Raises UnreadableError where that is too much."""
@@ -157,7 +158,3 @@ class _Guarded(io.BufferedIOBase):
     def close(self) -> None:
         self._inner.close()
         super().close()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]

@@ -18,6 +18,7 @@ from torch._ops import OpOverload
 from fieldwise.capture.torch.overloads import on_device, tensors_of
 from fieldwise.capture.torch.rereading import reread
 from fieldwise.capture.torch.results import META, run_on_meta
+from fieldwise.errors import said_by
 from fieldwise.graph.calls import constants_of, opened, replay
 from fieldwise.graph.ir import Args, Call, Kwargs, Read, Shape, Unknown
 from fieldwise.tile.bands.follow import follow, place_along
@@ -180,9 +181,9 @@ def shapes_of(call: Call, given: Sequence[Tensor | None]) -> list[Shape]:
     """
     try:
         return [tuple(one.shape) for one in replay(call, given, by=_on_meta)]
-    except (RuntimeError, IndexError, ValueError, TypeError) as why:
-        first = str(why).strip().splitlines()[0][:120]
-        raise Blocked(f"it cannot be run on fewer rows than it was made for ({first})") from None
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        why = f"it cannot be run on fewer rows than it was made for ({said_by(error)})"
+        raise Blocked(why) from None
 
 
 def _on_meta(target: OpOverload, args: Args, kwargs: Kwargs) -> object:

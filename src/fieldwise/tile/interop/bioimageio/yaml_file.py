@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from fieldwise.errors import said_by
+
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 32
 _MAX_VALUES = 50_000
@@ -40,8 +42,7 @@ def read_yaml(path: Path) -> Any:
     except TooLargeYamlError:
         raise
     except Exception as error:  # what a constructor makes of a value that is none of its type
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(said) from error
+        raise ValueError(said_by(error)) from error
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is not annotated
