@@ -18,6 +18,10 @@ class UsageError(FieldwiseError):
     """A request that makes no sense: an unknown name, a wrong shape, a unit outside the map."""
 
 
+class OutOfMemoryError(UsageError):
+    """A piece did not fit into the memory where it was computed; the text says what needs less."""
+
+
 def op_in(module: str, op: str) -> str:
     """An op and the module that it is in, for a sentence; '' is the model itself.
 

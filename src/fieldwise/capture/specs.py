@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,17 @@ class Model:
 
         module = layers_module(self.name.removeprefix(_LAYERS), self.shapes[0])
         return Model(self.name, module, self.shapes)
+
+    def on(self, device: str | None) -> Model:
+        """Itself with its weights on a device, ``cuda:1`` for example; None: where they are.
+
+        Raises UsageError for a device that is not here.
+        """
+        if device is None:
+            return self
+        from fieldwise.capture.torch.devices import find_device
+
+        return replace(self, source=self.runnable().module.to(find_device(device)))
 
     @property
     def module(self) -> nn.Module:

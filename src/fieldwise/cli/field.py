@@ -13,10 +13,10 @@ from fieldwise.cli.console import AxisNames, note_files, show, show_json
 from fieldwise.cli.options import (
     AxesOption,
     Debug,
-    FileOptions,
     InputShape,
     Layers,
     ModelName,
+    PlacedOptions,
     grouped,
 )
 from fieldwise.cli.outcome import reported
@@ -48,7 +48,7 @@ class FieldFormat(StrEnum):
 
 @grouped
 def field(
-    building: FileOptions,
+    building: PlacedOptions,
     model: ModelName,
     shape: InputShape = None,
     layer: Layers = None,
@@ -94,6 +94,8 @@ def field(
         if plot is not None:
             _check_picture(plot)
         position = _indices(unit)
+        if method is not Method.nan and building.device is not None:
+            raise UsageError("--device says where --method nan runs the model; omit it.")
         if method is Method.nan and wrt is not None:
             raise UsageError("--method nan measures fields in the input; omit --wrt.")
         loaded, report = _analyse(
@@ -127,7 +129,7 @@ def _analyse(
     wrt: str | None,
     ignore_global: bool,
     axes: Sequence[str] | None,
-    building: FileOptions,
+    building: PlacedOptions,
 ) -> tuple[Model, FieldReport]:
     with progress(f"building {spec}"):
         from fieldwise.capture.graphs import graph_of
@@ -137,7 +139,7 @@ def _analyse(
         kept = method is Method.nan
         model = building.load(spec, shape, weights=kept)
         if method is not Method.closed:
-            model = model.runnable()
+            model = model.runnable().on(building.device)
     with progress(f"analysing {spec}"):
         graph = graph_of(model.source, model.example())
         counted = graph.shape(graph.inputs[0] if wrt is None else resolve(graph, wrt))

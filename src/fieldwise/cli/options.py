@@ -70,6 +70,13 @@ InputValues = Annotated[
         help="Of an .onnx file: the value of an input, which is a constant then; may be repeated.",
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cuda:0",
+        help="Where the model is run: cpu, cuda, cuda:1, mps; by default the processor.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
@@ -108,6 +115,13 @@ class FileOptions:
         from fieldwise.capture.specs import parse_values
 
         return parse_values(self.values or ())
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedOptions(FileOptions):
+    """How a model is read from a file, and where it is run."""
+
+    device: Device = None
 
 
 def whole(least: int = -MAX_SIZE, most: int = MAX_SIZE) -> Callable[[str], int]:

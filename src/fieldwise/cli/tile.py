@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ from fieldwise.cli.console import note_files, show_json
 from fieldwise.cli.options import Debug, Format, OptionalModelName, Style, grouped
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
-from fieldwise.cli.tile_job import connected, planned, run
+from fieldwise.cli.tile_job import connected, planned, run, warn
 from fieldwise.cli.tile_options import (
     Checks,
     InputOptions,
@@ -22,8 +22,12 @@ from fieldwise.cli.tile_options import (
     PieceOptions,
     RunOptions,
 )
-from fieldwise.errors import UsageError
+from fieldwise.errors import OutOfMemoryError, UsageError
 from fieldwise.reports import Report
+
+if TYPE_CHECKING:
+    from fieldwise.tile.jobs import Job
+    from fieldwise.tile.jobs.report import JobReport
 
 REFUSED = 1
 
@@ -79,16 +83,33 @@ def tile(
         if running.plan:
             _write(report, style)
             return
-        with connected(running.cluster, job, debug=debug) as client:
-            with progress("checking what is on disk"):
-                journal = job.open(resume=running.resume, overwrite=running.overwrite)
-            with journal:
-                if not journal.done and style is Format.table:
-                    _write(report, style)
-                run(job, journal, client)
+        while True:
+            try:
+                _carry_out(job, report, running, style, debug=debug)
+                break
+            except OutOfMemoryError as error:
+                if not pieces.automatic:
+                    raise
+                warn(f"{error}  It begins again with half.")
+                job = job.in_less_memory()
+                report = job.report(model, certificate)
+                running = replace(running, resume=False, overwrite=True)
         if style is Format.json:
             _write(replace(report, done=len(job.plan.pieces)), style)
         note_files([file.path for file in job.files], err=style is Format.json)
+
+
+def _carry_out(
+    job: Job, report: JobReport, running: RunOptions, style: Format, *, debug: bool
+) -> None:
+    """Compute what is missing of a job, here or on a cluster."""
+    with connected(running.cluster, job, debug=debug) as client:
+        with progress("checking what is on disk"):
+            journal = job.open(resume=running.resume, overwrite=running.overwrite)
+        with journal:
+            if not journal.done and style is Format.table:
+                _write(report, style)
+            run(job, journal, client)
 
 
 def _write(report: Report, style: Format) -> None:

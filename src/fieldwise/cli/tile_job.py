@@ -68,6 +68,8 @@ def planned(
             shape,
             weights=building.weights,
             dtype=building.dtype,
+            autocast=building.autocast,
+            device=building.device,
             max_constant=parse_size(building.max_constant),
             values=building.named_values(),
         )
@@ -81,6 +83,10 @@ def planned(
         warn(f"{str(source)!r} is read as {axes}, {what}")
     if built.random:
         warn(f"{spec!r} has random weights; --weights FILE.safetensors loads trained ones")
+    if pieces.automatic:
+        from fieldwise.capture.torch.devices import usable_bytes
+
+        asked["memory"] = usable_bytes(built.call.device)
     dim = None if pieces.axis is None else _dim_of(pieces.axis, layout)
     with progress(f"planning {spec}"):
         return plan_job(Request(built, array, layout, out, along=dim, scale=scale, **asked))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from fieldwise.cli.console import parse_size
-from fieldwise.cli.options import FileOptions, whole
+from fieldwise.cli.options import PlacedOptions, whole
 from fieldwise.errors import UsageError
 from fieldwise.written import ratio, shown
 
@@ -42,9 +42,17 @@ class GlobalOpsChoice(StrEnum):
 class Type(StrEnum):
     """What the input is cast to and the model computes in."""
 
+    bfloat16 = "bfloat16"
     float16 = "float16"
     float32 = "float32"
     float64 = "float64"
+
+
+class HalfType(StrEnum):
+    """What autocast casts to."""
+
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class Checks:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelOptions(FileOptions):
+class ModelOptions(PlacedOptions):
     """How the model is built."""
 
     weights: Annotated[
@@ -82,6 +90,12 @@ class ModelOptions(FileOptions):
         typer.Option(
             help="Cast the input to this, without scaling, and compute in it; by default the "
             "type of the weights."
+        ),
+    ] = None
+    autocast: Annotated[
+        HalfType | None,
+        typer.Option(
+            help="Run the model under torch.autocast, which computes in this where that is safe."
         ),
     ] = None
     shape: Annotated[
@@ -119,7 +133,11 @@ class PieceOptions:
     ] = EngineChoice.stream
     memory: Annotated[
         str | None,
-        typer.Option(metavar="2GiB", help="At most this much for rows and weights."),
+        typer.Option(
+            metavar="2GiB",
+            help="At most this much for rows and weights; auto: what is free where the model runs, "
+            "and less where that turns out too much.",
+        ),
     ] = None
     axis: Annotated[
         str | None,
@@ -181,6 +199,11 @@ class PieceOptions:
         ),
     ] = None
 
+    @property
+    def automatic(self) -> bool:
+        """Whether the memory is what is free."""
+        return self.memory == "auto"
+
     def check(self) -> None:
         """Raise UsageError for options of the other engine."""
         halo = self.engine is EngineChoice.halo
@@ -202,7 +225,7 @@ class PieceOptions:
             "band": self.band,
             "piece": self.piece,
             "tile": self.side,
-            "memory": parse_size(self.memory),
+            "memory": None if self.automatic else parse_size(self.memory),
             "global_ops": self.global_ops.value,
             "runtime": self.runtime.value,
             "providers": tuple((self.providers or "").split(",")) if self.providers else (),

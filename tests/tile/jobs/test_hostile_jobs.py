@@ -14,12 +14,13 @@ from torch import nn
 
 from fieldwise.errors import FieldwiseError
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from fieldwise.tile.jobs.fingerprint import Identity
+from fieldwise.tile.jobs.fingerprint import Identity, environment
 from fieldwise.tile.jobs.journal import Journal
 from fieldwise.tile.jobs.weights import load_weights
 from tests.tile.files.hostile import changed_bytes, changed_data
 
 CASES = 300
+HERE = environment(torch.device("cpu"))
 IDENTITY = Identity("m", "c", "i", "p", "s")
 
 
@@ -32,7 +33,7 @@ def told(error: FieldwiseError) -> None:
 
 def test_a_changed_journal_is_gone_on_with_or_refused(tmp_path):
     draw, refused, path = random.Random(5), 0, tmp_path / "out.npy.journal"
-    with Journal.begin(path, IDENTITY):
+    with Journal.begin(path, IDENTITY, HERE):
         pass
     whole = path.read_bytes()
     for number in range(CASES):
@@ -43,7 +44,7 @@ def test_a_changed_journal_is_gone_on_with_or_refused(tmp_path):
         else:
             path.write_bytes(changed_bytes(draw, whole))
         try:
-            Journal.go_on(path, IDENTITY).__exit__(None, None, None)
+            Journal.go_on(path, IDENTITY, HERE).__exit__(None, None, None)
         except FieldwiseError as error:
             told(error)
             refused += 1
@@ -96,5 +97,5 @@ def test_a_journal_of_something_else_is_refused(tmp_path, text):
     path = tmp_path / "out.npy.journal"
     path.write_bytes(text + b"\n")
     with pytest.raises(FieldwiseError) as caught:
-        Journal.go_on(path, IDENTITY)
+        Journal.go_on(path, IDENTITY, HERE)
     told(caught.value)

@@ -182,7 +182,7 @@ def test_without_a_whole_checkpoint_a_piece_begins_again_with_the_same_bytes(
     carried_out(planned(tmp_path / "in.npy", tmp_path / "whole.npy", **ONE_PIECE))
     out, kept = tmp_path / "out.npy", tmp_path / "out.npy.journal.piece"
 
-    def go_on(cls, path, identity, *, whole=Journal.go_on.__func__):
+    def go_on(cls, path, identity, environment, *, whole=Journal.go_on.__func__):
         content = kept.read_bytes()
         if damage == "gone":
             kept.unlink()
@@ -190,7 +190,7 @@ def test_without_a_whole_checkpoint_a_piece_begins_again_with_the_same_bytes(
             kept.write_bytes(content[:-100])
         elif damage == "changed":
             kept.write_bytes(content[:400] + bytes([content[400] ^ 1]) + content[401:])
-        journal = whole(cls, path, identity)
+        journal = whole(cls, path, identity, environment)
         if damage == "another run's":
             journal.piece.run = "another"
         return journal

@@ -69,6 +69,18 @@ def precision(model: object) -> torch.dtype:
     return next((t.dtype for t in state if t.is_floating_point()), torch.float32)
 
 
+def home(model: object) -> torch.device:
+    """The device of the first parameter or buffer that has values; the processor without one.
+
+    >>> home(nn.Linear(1, 1)), home(nn.Linear(1, 1, device="meta"))
+    (device(type='cpu'), device(type='cpu'))
+    """
+    if not isinstance(model, nn.Module):
+        return torch.device("cpu")
+    state = chain(model.parameters(), model.buffers())
+    return next((t.device for t in state if not t.is_meta), torch.device("cpu"))
+
+
 def declared_dtypes(model: object) -> tuple[torch.dtype, ...] | None:
     """The types of a model's inputs, where it was read from a file that says them."""
     return getattr(model, "input_dtypes", None)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fieldwise.axes.region import Shape
-from fieldwise.capture.torch.example import declared_dtypes, precision
+from fieldwise.capture.torch.example import declared_dtypes, home, precision
 from fieldwise.errors import UsageError, close_names
 from fieldwise.graph.ir import Args, Kwargs
 
@@ -84,12 +84,13 @@ def example_inputs(shapes: Sequence[Shape], model: object) -> tuple[torch.Tensor
     exported = declared_dtypes(model)
     known = exported is not None and len(exported) == len(shapes)
     dtypes = exported if exported and known else (precision(model),) * len(shapes)
-    return tuple(_zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
+    device = home(model)
+    return tuple(_zeros(shape, dtype, device) for shape, dtype in zip(shapes, dtypes, strict=True))
 
 
-def _zeros(shape: Shape, dtype: torch.dtype) -> torch.Tensor:
+def _zeros(shape: Shape, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     try:
-        return torch.zeros(shape, dtype=dtype)
+        return torch.zeros(shape, dtype=dtype, device=device)
     except (RuntimeError, MemoryError) as error:
         written = "x".join(map(str, shape))
         raise UsageError(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.devices import described
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.graph.ir import Call, Node, Ref
 from fieldwise.tile.jobs.work import JobPlan
@@ -73,14 +74,18 @@ def digest_of_data(data: object) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def environment() -> dict[str, str]:
-    """What may change the last bits of a result although the job is the same."""
+def environment(device: torch.device) -> dict[str, str]:
+    """What may change the last bits of a result although the job is the same.
+
+    device: where it is computed
+    """
     return {
         "fieldwise": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "threads": str(torch.get_num_threads()),
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "device": described(device),
     }
 
 
@@ -132,5 +137,6 @@ _NAMES = {
     "code": "the model (what it computes)",
     "input": "the input",
     "plan": "the plan",
-    "settings": "a setting (--layout, --dtype, --scale, --runtime or the format of OUT)",
+    "settings": "a setting (--layout, --dtype, --autocast, --scale, --runtime or the format "
+    "of OUT)",
 }

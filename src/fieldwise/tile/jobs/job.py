@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fieldwise.errors import CaptureError, UsageError
-from fieldwise.tile.amounts import check_bytes
+from fieldwise.capture.torch.devices import described, is_out_of_memory
+from fieldwise.errors import CaptureError, OutOfMemoryError, UsageError
+from fieldwise.tile.amounts import check_bytes, enough_text, size_text
 from fieldwise.tile.bands.choosing import BAND, nearest
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.errors import OffGridError, StreamError, TileError
@@ -19,6 +20,7 @@ from fieldwise.tile.jobs.fingerprint import (
     digest_of_data,
     digest_of_plan,
     digest_of_state,
+    environment,
 )
 from fieldwise.tile.jobs.journal import Journal, has_journal, journal_path
 from fieldwise.tile.jobs.paths import result_paths
@@ -69,6 +71,11 @@ class Job:
         """Per output, the rows that its file takes at a time."""
         return self.results.grains
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where it would be computed in this process."""
+        return environment(self.request.model.call.device)
+
     def open(self, *, resume: bool = False, overwrite: bool = False) -> Journal:
         """The journal to work with, once it is clear that nothing is overwritten by mistake.
 
@@ -84,11 +91,13 @@ class Job:
             if not overwrite:
                 self.results.check_nothing_is_there(resume=resume)
 
-        return Journal.begin(path, self.identity, pieces=len(self.plan.pieces), check=check)
+        return Journal.begin(
+            path, self.identity, self.environment, pieces=len(self.plan.pieces), check=check
+        )
 
     def _gone_on(self, path: Path) -> Journal:
         """The journal of an earlier run, which says only what is still on disk."""
-        journal = Journal.go_on(path, self.identity)
+        journal = Journal.go_on(path, self.identity, self.environment)
         try:
             if journal.begun or (journal.files and all(file.exists for file in self.files)):
                 targets = self.results.reopen_checked(journal.files)
@@ -99,13 +108,17 @@ class Job:
         return journal
 
     def run(self, journal: Journal, *, advance: Advance = lambda _: None) -> None:
-        """Compute what is missing.  Raises UsageError where the input changes meanwhile."""
+        """Compute what is missing.
+
+        Raises UsageError where the input changes meanwhile, and OutOfMemoryError.
+        """
         check = self.watch()
         targets = self.begin(journal)
         view = self.request.view()
         missing = len(journal.done) < len(self.plan.pieces)
-        work = self.work.prepared(view, journal.passes) if missing else self.work
-        run_job(work, view, targets, journal, grains=self.grains, advance=advance, check=check)
+        with self.request.model.running(), self._enough_memory():
+            work = self.work.prepared(view, journal.passes) if missing else self.work
+            run_job(work, view, targets, journal, grains=self.grains, advance=advance, check=check)
         journal.clear()
         self.check_input(journal)
 
@@ -114,7 +127,8 @@ class Job:
 
         Raises MismatchError where they differ by more than the arithmetic explains.
         """
-        return self.work.verify(self.request.view())
+        with self.request.model.running():
+            return self.work.verify(self.request.view())
 
     def report(self, model: str, certificate: RunCertificate | None = None) -> JobReport:
         """What it will do, of a model that is called so; nothing of it is done yet.
@@ -131,9 +145,31 @@ class Job:
         On disk when this returns, and what it wrote.
         """
         targets, _ = self.results.within(folder).create()
-        return write_piece(
-            self.work, self.plan.pieces[piece], self.request.view(), targets, grains=self.grains
-        )
+        with self.request.model.running(), self._enough_memory():
+            return write_piece(
+                self.work, self.plan.pieces[piece], self.request.view(), targets, grains=self.grains
+            )
+
+    def in_less_memory(self) -> Job:
+        """The same job in half of the memory.  Raises UsageError where that is not enough."""
+        return plan_job(replace(self.request, memory=self._half()))
+
+    def _half(self) -> int:
+        return (self.request.memory or self.plan.peak_bytes) // 2
+
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        """Raise OutOfMemoryError where what is done inside takes more than there is."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(
+                f"{described(self.request.model.call.device)} has too little memory for this plan, "
+                f"which holds {size_text(self.plan.peak_bytes)} at once, beside what its kernels "
+                f"take; give less, for example --memory {enough_text(self._half())}."
+            ) from error
 
     def begin(self, journal: Journal) -> list[FileView]:
         """Where the outputs go: new files, or those that an earlier run has left, tidied up."""
@@ -164,13 +200,14 @@ def plan_job(request: Request) -> Job:
     UsageError for too little memory and for files that cannot hold the results.
     """
     check_bytes(request.memory)
-    try:
-        return _planned_as_asked(request)
-    except OffGridError:
-        raise
-    except (StreamError, TileError) as error:
-        option = _option(request)
-        raise (error.with_option(option) if option else error) from error.__cause__
+    with request.model.running():
+        try:
+            return _planned_as_asked(request)
+        except OffGridError:
+            raise
+        except (StreamError, TileError) as error:
+            option = _option(request)
+            raise (error.with_option(option) if option else error) from error.__cause__
 
 
 def _option(asked: Request) -> str:
@@ -296,4 +333,6 @@ def _planned_again(request: Request, identity: Identity) -> Job:
 def _settings(asked: Request, files: Sequence[NewFile]) -> list[object]:
     formats = [[file.grain, file.axes, file.path.suffix] for file in files]
     found = [asked.layout.axes, str(asked.model.dtype), asked.scale, formats]
+    if asked.model.autocast is not None:
+        found.append(asked.model.autocast)
     return found if asked.runtime == "torch" else [*found, asked.runtime, list(asked.providers)]

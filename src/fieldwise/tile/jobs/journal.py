@@ -21,7 +21,7 @@ from uuid import uuid4
 from fieldwise.errors import UsageError
 from fieldwise.tile.files.disk import fresh_name, sync_directory, writing
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from fieldwise.tile.jobs.fingerprint import Identity, differences, environment
+from fieldwise.tile.jobs.fingerprint import Identity, differences
 from fieldwise.tile.jobs.lock import hold, is_named, lock
 from fieldwise.tile.jobs.records import VERSION, Done, FileRecord, Record, files_line, line, parse
 
@@ -41,11 +41,13 @@ class Journal:
     piece, passes: the saved states of the piece at hand, and of the passes over the input
     """
 
-    def __init__(self, path: Path, file: FileIO, record: Record) -> None:
+    def __init__(
+        self, path: Path, file: FileIO, record: Record, environment: Mapping[str, str]
+    ) -> None:
         self._path, self._file = path, file
         self._about = os.fstat(file.fileno())
         self.files, self.records = record.files, dict(record.done)
-        self.warning = _warning(record.header["environment"])
+        self.warning = _warning(record.header["environment"], environment)
         self.spoilt: str | None = None
         run = record.header["run"]
         self.piece = Checkpoint(path.with_name(path.name + ".piece"), run)
@@ -76,12 +78,14 @@ class Journal:
         cls,
         path: Path,
         identity: Identity,
+        environment: Mapping[str, str],
         *,
         pieces: int = 1,
         check: Callable[[], None] = lambda: None,
     ) -> Journal:
         """A new journal in place of any that was there.
 
+        environment: in which this process computes
         pieces: how many there will be
         check:  called while the place is held, before anything is changed; may raise
 
@@ -95,7 +99,7 @@ class Journal:
         with hold(path, create=True) as held:
             try:
                 check()
-                return cls._made(path, _header(identity, pieces))
+                return cls._made(path, _header(identity, environment, pieces))
             except OSError as error:
                 raise _unwritable(path, error) from error
             finally:
@@ -117,11 +121,11 @@ class Journal:
         except BaseException:
             file.close()
             raise
-        return cls(path, file, Record(header))
+        return cls(path, file, Record(header), header["environment"])
 
     @classmethod
-    def go_on(cls, path: Path, identity: Identity) -> Journal:
-        """The journal of an interrupted job.
+    def go_on(cls, path: Path, identity: Identity, environment: Mapping[str, str]) -> Journal:
+        """The journal of an interrupted job, which goes on in this environment.
 
         Raises UsageError where it is the journal of another job (with what differs), where it is
         damaged, or where another process is at work on it.
@@ -140,7 +144,7 @@ class Journal:
                 )
             file.truncate(record.end)
             file.seek(record.end)
-            return cls(path, file, record)
+            return cls(path, file, record, environment)
         except OSError as error:
             file.close()
             raise _unwritable(path, error) from error
@@ -225,11 +229,11 @@ def _write(file: FileIO, text: bytes, *, sync: bool = True) -> None:
         os.fsync(file.fileno())
 
 
-def _header(identity: Identity, pieces: int) -> Mapping[str, Any]:
+def _header(identity: Identity, environment: Mapping[str, str], pieces: int) -> Mapping[str, Any]:
     return {
         "fieldwise job": VERSION,
         **asdict(identity),
-        "environment": environment(),
+        "environment": environment,
         "run": uuid4().hex,
         "pieces": pieces,
     }
@@ -241,8 +245,8 @@ def _unwritable(path: Path, error: OSError) -> UsageError:
     )
 
 
-def _warning(before: Mapping[str, str]) -> str | None:
-    changed = differences(before, environment())
+def _warning(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    changed = differences(before, now)
     if not changed:
         return None
     return f"the job was begun elsewhere ({changed}): the last bits may differ"

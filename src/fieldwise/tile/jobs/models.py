@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from fieldwise.capture import load_model
+from fieldwise.capture.torch.devices import find_device
 from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import seeded
@@ -26,14 +29,14 @@ class JobModel:
 
     call:   with an input of its usual shape, of the type to which inputs are cast, without data
     random: whether nobody gave it weights
+    weights:   the file of weights that it was given
     made_from: the arguments of ``job_model``
     """
 
     call: ModelCall
     random: bool
-    made_from: tuple[
-        str, str | None, Path | None, str | None, int | None, Mapping[str, object] | None
-    ]
+    weights: Path | None
+    made_from: Mapping[str, Any]
 
     @property
     def shape(self) -> Shape:
@@ -46,12 +49,19 @@ class JobModel:
         return self.call.inputs[0].dtype
 
     @property
-    def weights(self) -> Path | None:
-        """The file of weights that it was given."""
-        return self.made_from[2]
+    def autocast(self) -> str | None:
+        """What autocast casts to, if it runs under that."""
+        found: str | None = self.made_from["autocast"]
+        return found
+
+    def running(self) -> AbstractContextManager[object]:
+        """In which it is planned and run: autocast, where it runs under that."""
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(self.call.device.type, getattr(torch, self.autocast))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _again, self.made_from
+        return _again, (self.made_from,)
 
 
 def job_model(
@@ -60,16 +70,21 @@ def job_model(
     *,
     weights: Path | None = None,
     dtype: str | None = None,
+    autocast: str | None = None,
+    device: str | None = None,
     max_constant: int | None = None,
     values: Mapping[str, object] | None = None,
 ) -> JobModel:
     """The model that a spec names (see capture.specs), the same one in every process.
 
     dtype:        what it computes in; by default the type of its weights
+    autocast:     what torch.autocast casts to, where it runs under that
+    device:       where it runs; by default the processor
     max_constant: bytes of the constants of an exported program, as in load_model
     values:       of inputs of an ONNX file, as in load_model
 
-    Raises UsageError for what load_model and load_weights refuse, and for several inputs.
+    Raises UsageError for what load_model and load_weights refuse, for several inputs, and for a
+    device that is not here.
     """
     with seeded():
         loaded = load_model(spec, shape, max_constant=max_constant, values=values).runnable()
@@ -81,12 +96,22 @@ def job_model(
         load_weights(module, weights)
     if dtype is not None:
         module = module.to(getattr(torch, dtype))
+    if device is not None:
+        module = module.to(find_device(device))
     usual = dtype_of_weights(module) or getattr(torch, dtype or "float32")
+    call = ModelCall(module, meta_tensor(loaded.shapes[0], usual))
     where = None if weights is None else weights.resolve()
-    named = os.path.abspath(spec) if os.path.isfile(spec) else spec
-    made_from = (named, shape, where, dtype, max_constant, values)
-    example = meta_tensor(loaded.shapes[0], usual)
-    return JobModel(ModelCall(module, example), random, made_from)
+    made_from = {
+        "spec": os.path.abspath(spec) if os.path.isfile(spec) else spec,
+        "shape": shape,
+        "weights": where,
+        "dtype": dtype,
+        "autocast": autocast,
+        "device": device,
+        "max_constant": max_constant,
+        "values": values,
+    }
+    return JobModel(call, random, where, made_from)
 
 
 def dtype_of_weights(module: nn.Module) -> torch.dtype | None:
@@ -95,15 +120,8 @@ def dtype_of_weights(module: nn.Module) -> torch.dtype | None:
     return next((t.dtype for t in tensors if t.is_floating_point()), None)
 
 
-def _again(
-    spec: str,
-    shape: str | None,
-    weights: Path | None,
-    dtype: str | None,
-    most: int | None,
-    values: Mapping[str, object] | None,
-) -> JobModel:
-    return job_model(spec, shape, weights=weights, dtype=dtype, max_constant=most, values=values)
+def _again(made_from: Mapping[str, Any]) -> JobModel:
+    return job_model(**made_from)
 
 
 _UNTRAINED = ("torchvision:", "timm:", "layers:")

@@ -17,7 +17,7 @@ from distributed import Client, Future, as_completed
 from fieldwise.errors import FieldwiseError, UsageError
 from fieldwise.tile.bands.passes import PassSection
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from fieldwise.tile.jobs.fingerprint import differences, environment
+from fieldwise.tile.jobs.fingerprint import differences
 from fieldwise.tile.jobs.job import Job
 from fieldwise.tile.jobs.journal import Journal
 from fieldwise.tile.jobs.run import Advance
@@ -53,7 +53,7 @@ def check_cluster(job: Job, client: Client, *, tell: Teller = lambda _: None) ->
     _check_kind(job)
     with failures(client), staging(job.request.out, PROBE) as place:
         found = _environments(client, pickle.dumps(job), place, tell)
-    odd = Counter(filter(None, (differences(environment(), one) for one in found)))
+    odd = Counter(filter(None, (differences(job.environment, one) for one in found)))
     for what, number in odd.items():
         tell(
             f"{number} of {len(found)} workers compute elsewhere than this machine ({what}): the "
@@ -208,8 +208,7 @@ def _environments(
 
 def _prepared(packed: bytes, place: Staging) -> dict[str, str]:
     place.check_seen()
-    _job(packed)
-    return environment()
+    return _job(packed).environment
 
 
 def _computed(packed: bytes, saved: Checkpoint | None, piece: int, place: Staging) -> Staged:

@@ -25,7 +25,6 @@ from fieldwise.tile.files import FileView
 from fieldwise.tile.files.zarr_array import ZarrSink, move_chunks
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.digests import Stored, fault
-from fieldwise.tile.jobs.fingerprint import environment
 from fieldwise.tile.jobs.job import Job
 from fieldwise.tile.jobs.records import Done
 from fieldwise.tile.jobs.shares import Share, finished_passes, share_of
@@ -87,7 +86,7 @@ class Staging:
             with suppress(OSError):
                 self.folder.rmdir()  # where the client has removed it, and writing made it again
             raise
-        return Staged(done, folder.name, environment())
+        return Staged(done, folder.name, job.environment)
 
     def share(self, job: Job, saved: Checkpoint, finished: int, section: int) -> tuple[str, Share]:
         """Go through a section of the pass after so many: what a worker does.
@@ -106,7 +105,8 @@ class Staging:
             time.sleep(_PAUSE)
         folder = self.folder / f"pass-{uuid4().hex}"
         assert isinstance(job.work, StreamWork)
-        return folder.name, share_of(job.work, job.request.view(), saved, section, folder)
+        with job.request.model.running():
+            return folder.name, share_of(job.work, job.request.view(), saved, section, folder)
 
     def take_share(self, name: str, share: Share) -> Iterator[PassSection]:
         """What a worker has found, read back; what it has put aside is gone afterwards.
