@@ -156,6 +156,15 @@ class PieceOptions:
             "are small.",
         ),
     ] = None
+    strip: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=whole(1),
+            help="Samples of the longest other axis per strip of stream, so that memory does not "
+            "grow with it; by default one strip, or what fits --memory.",
+        ),
+    ] = None
     piece: Annotated[
         int | None,
         typer.Option(
@@ -211,8 +220,10 @@ class PieceOptions:
             raise UsageError("--runtime ort runs crops; give --engine halo too.")
         if self.providers is not None and self.runtime is not RuntimeChoice.ort:
             raise UsageError("--providers belongs to --runtime ort.")
-        if halo and (self.band or self.axis or self.piece):
-            raise UsageError("--band, --axis and --piece belong to --engine stream; give --tile.")
+        if halo and (self.band or self.axis or self.piece or self.strip):
+            raise UsageError(
+                "--band, --axis, --strip and --piece belong to --engine stream; give --tile."
+            )
         if halo and self.global_ops is not GlobalOpsChoice.refuse:
             raise UsageError(f"--global-ops {self.global_ops} belongs to --engine stream.")
         if not halo and self.side:
@@ -223,6 +234,7 @@ class PieceOptions:
         return {
             "engine": self.engine.value,
             "band": self.band,
+            "strip": self.strip,
             "piece": self.piece,
             "tile": self.side,
             "memory": None if self.automatic else parse_size(self.memory),

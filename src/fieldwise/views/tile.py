@@ -45,7 +45,8 @@ def _lines(plan: JobPlan, title: str, source: str, results: Sequence[str]) -> li
 def _step(plan: JobPlan) -> str:
     if plan.engine == "halo":
         return "the model as it is, on overlapping crops"
-    return f"{plan.step} rows of {_letter(plan, plan.along)} at a time"
+    strips = f", in strips of {_letter(plan, plan.axes[0].axis)}" if plan.axes else ""
+    return f"{plan.step} rows of {_letter(plan, plan.along)} at a time{strips}"
 
 
 def _letter(plan: JobPlan, dim: int) -> str:

@@ -86,7 +86,7 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
     if None in sides:
         raise UsageError(
             f"The sides of a TIFF file's tiles are multiples of 16, and results come in steps of "
-            f"{steps[sides.index(None)]}; choose another --tile, or write zarr."
+            f"{steps[sides.index(None)]}; choose another --tile or --strip, or write zarr."
         )
     found = tuple(side or 1 for side in sides)
     return found if letters.endswith("X") else (*found[:-1], shape[-1])

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 from fieldwise.capture.torch.devices import described, is_out_of_memory
 from fieldwise.errors import CaptureError, OutOfMemoryError, UsageError
+from fieldwise.graph.ir import Shape
 from fieldwise.tile.amounts import check_bytes, enough_text, size_text
-from fieldwise.tile.bands.choosing import BAND, nearest
+from fieldwise.tile.bands.choosing import BAND, TooLittleError, nearest
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.errors import OffGridError, StreamError, TileError
 from fieldwise.tile.files import AxisLayout, FileView, NewFile
@@ -29,7 +31,8 @@ from fieldwise.tile.jobs.report import JobFile, JobReport
 from fieldwise.tile.jobs.request import FIRST_SPATIAL, Request
 from fieldwise.tile.jobs.results import Results, rows_of
 from fieldwise.tile.jobs.run import Advance, run_job, write_piece
-from fieldwise.tile.jobs.streams import stream_work
+from fieldwise.tile.jobs.streams import Grains, stream_work
+from fieldwise.tile.jobs.strips import strip_widths, strip_work
 from fieldwise.tile.jobs.tiles import crop_work
 from fieldwise.tile.jobs.trust import distrust
 from fieldwise.tile.jobs.watching import check_input, watch
@@ -240,9 +243,11 @@ def _planned_as_asked(request: Request) -> Job:
         except (StreamError, UsageError) as error:
             errors.append(error)
             continue
-        steps = -(-shape[along] // job.plan.step)
+        strips = prod(len(axis.pieces) for axis in job.plan.axes)
+        steps = -(-shape[along] // job.plan.step) * strips
         found.append(((steps, job.plan.peak_bytes), job))
         wide = request.band is not None or job.plan.step >= min(BAND, shape[along])
+        wide = wide and (strips == 1 or request.strip is not None)
         if wide and job.plan.peak_bytes <= _LITTLE:
             return job
     if not found:
@@ -284,18 +289,10 @@ def _planned(request: Request) -> Job:
             providers=asked.providers,
         )
     else:
-        work = stream_work(
-            module,
+        work = _streamed(
+            asked,
             shape,
-            dtype=dtype,
-            axis=along,
-            band=asked.band,
-            memory=asked.memory,
-            section=asked.piece,
             grains=lambda output: rows_of(file(asked.out, output).grain, placed(output), output),
-            beside=asked.by_blocks().nbytes,
-            global_ops=asked.global_ops,
-            also=lambda: _halo_remedy(asked, shape),
         )
     outputs = work.plan.outputs
     paths = result_paths(asked.out, [output.name for output in outputs])
@@ -328,6 +325,61 @@ def _planned_again(request: Request, identity: Identity) -> Job:
             "machines the same files."
         )
     return job
+
+
+def _streamed(asked: Request, shape: Shape, grains: Grains) -> Work:
+    """Bands as wide as the input; in strips where that is asked for, or memory needs it."""
+    assert asked.along is not None
+    module, dtype, along = asked.model.call.model, asked.model.dtype, asked.along
+    others = [axis for axis in range(FIRST_SPATIAL, len(shape)) if axis != along]
+    across = max(others, key=lambda axis: shape[axis], default=None)
+
+    def in_strips(across: int, strip: int) -> Work:
+        return strip_work(
+            module,
+            shape,
+            dtype=dtype,
+            axis=along,
+            across=across,
+            strip=strip,
+            band=asked.band,
+            memory=asked.memory,
+            section=asked.piece,
+            grains=grains,
+            beside=asked.by_blocks().nbytes,
+        )
+
+    if asked.strip is not None:
+        if across is None:
+            raise UsageError("--strip cuts a second spatial axis, and this input has one; omit it.")
+        if asked.global_ops != "refuse":
+            raise UsageError("Strips are streamed in one pass; give --strip or --global-ops.")
+        return in_strips(across, asked.strip)
+    try:
+        return stream_work(
+            module,
+            shape,
+            dtype=dtype,
+            axis=along,
+            band=asked.band,
+            memory=asked.memory,
+            section=asked.piece,
+            grains=grains,
+            beside=asked.by_blocks().nbytes,
+            global_ops=asked.global_ops,
+            also=lambda: _halo_remedy(asked, shape),
+        )
+    except TooLittleError as error:
+        if across is None or asked.global_ops != "refuse":
+            raise
+        errors: list[StreamError | UsageError] = [error]
+    with suppress(TileError):
+        for strip in strip_widths(module, shape, dtype, across):
+            try:
+                return in_strips(across, strip)
+            except UsageError as error:
+                errors.append(error)
+    raise nearest(errors)
 
 
 def _settings(asked: Request, files: Sequence[NewFile]) -> list[object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,18 @@ from fieldwise.tile.jobs.weights import load_weights
 class JobModel:
     """A model with one input; pickled as what it was made from (see ``job_model``).
 
-    call:   with an input of its usual shape, of the type to which inputs are cast, without data
-    random: whether nobody gave it weights
+    call:      with an input of its usual shape, of the type to which inputs are cast, without data
+    random:    whether nobody gave it weights
     weights:   the file of weights that it was given
+    autocast:  what torch.autocast casts to, where it runs under that
     made_from: the arguments of ``job_model``
     """
 
     call: ModelCall
     random: bool
-    weights: Path | None
-    made_from: Mapping[str, Any]
+    weights: Path | None = None
+    autocast: str | None = None
+    made_from: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> Shape:
@@ -47,12 +49,6 @@ class JobModel:
     def dtype(self) -> torch.dtype:
         """What its input is cast to."""
         return self.call.inputs[0].dtype
-
-    @property
-    def autocast(self) -> str | None:
-        """What autocast casts to, if it runs under that."""
-        found: str | None = self.made_from["autocast"]
-        return found
 
     def running(self) -> AbstractContextManager[object]:
         """In which it is planned and run: autocast, where it runs under that."""
@@ -111,7 +107,7 @@ def job_model(
         "max_constant": max_constant,
         "values": values,
     }
-    return JobModel(call, random, where, made_from)
+    return JobModel(call, random, where, autocast, made_from)
 
 
 def dtype_of_weights(module: nn.Module) -> torch.dtype | None:

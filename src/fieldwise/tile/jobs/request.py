@@ -27,6 +27,8 @@ class Request:
     out:    where the result goes (several: names with the outputs' names in them)
     along:  the model's dimension that bands follow ('stream'); None: the best is chosen
     band:   input rows per step ('stream'); tile: input samples from tile to tile ('halo')
+    strip:  input samples from strip to strip along the longest other axis ('stream'); None: one
+            strip, unless memory is too little for that
     piece:  input rows per piece, at least ('stream'); by default what is read twice is little
     memory: bytes for rows and weights
     scale:  the input is multiplied by it once it has the model's type
@@ -42,6 +44,7 @@ class Request:
     along: int | None = None
     band: int | None = None
     tile: int | None = None
+    strip: int | None = None
     piece: int | None = None
     memory: int | None = None
     scale: float = 1.0

@@ -31,7 +31,7 @@ from fieldwise.tile.bands.sections import Section, sections_of, steps
 from fieldwise.tile.bands.store import Store
 from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.jobs.kept import FileStore
-from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState
+from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState, Work
 from fieldwise.written import counted
 
 
@@ -207,17 +207,22 @@ def _pieces_of(run: Programs, shape: Shape) -> Callable[[Readable], dict[str, Nu
             section=run.band,
             global_ops=run.streaming.global_ops,
         ).prepared(x)
-        found = [np.empty(out.shape, out.dtype) for out in work.plan.outputs]
-        for piece in work.plan.pieces:
-            for block in work.blocks(piece, x):
-                if isinstance(block, PieceState):
-                    continue
-                number, start, values = block
-                ends = zip(start, values.shape, strict=True)
-                found[number][tuple(slice(lo, lo + size) for lo, size in ends)] = values
-        return {out.name: one for out, one in zip(work.plan.outputs, found, strict=True)}
+        return assembled(work, x)
 
     return pieces
+
+
+def assembled(work: Work, source: Readable) -> dict[str, Numbers]:
+    """The whole results, by name, put together from the pieces."""
+    found = [np.empty(out.shape, out.dtype) for out in work.plan.outputs]
+    for piece in work.plan.pieces:
+        for block in work.blocks(piece, source):
+            if isinstance(block, PieceState):
+                continue
+            number, start, values = block
+            ends = zip(start, values.shape, strict=True)
+            found[number][tuple(slice(lo, lo + size) for lo, size in ends)] = values
+    return {out.name: one for out, one in zip(work.plan.outputs, found, strict=True)}
 
 
 def _chosen_band(

@@ -1,0 +1,278 @@
+"""The streaming engine in strips: bands along one axis, within strips along another.
+
+From band to band the rows of every layer are kept; what two strips see of each other is computed in
+both.  So memory grows neither with the length of the input nor with its width.  It is the mixed
+mode of depth-first scheduling: borders along the one axis are cached, along the other recomputed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from fieldwise.capture.torch.example import meta_tensor
+from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.errors import CaptureError
+from fieldwise.graph.ir import Node, Shape
+from fieldwise.tile.arrays import Numbers, Readable, as_numpy
+from fieldwise.tile.bands.corners import corners
+from fieldwise.tile.bands.input_rows import telling_rows
+from fieldwise.tile.bands.programs import Programs
+from fieldwise.tile.certificate import RunCertificate, verify
+from fieldwise.tile.crops import suggest_tile
+from fieldwise.tile.crops.parts import Tile
+from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.tile.crops.targets import PlannedModel
+from fieldwise.tile.errors import BudgetError, StreamError, TileError
+from fieldwise.tile.jobs.checkpoint import Checkpoint
+from fieldwise.tile.jobs.streams import Grains, StreamWork, assembled, stream_work
+from fieldwise.tile.jobs.work import Block, JobPiece, JobPlan, Output, PieceState
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """One strip of the input, streamed as an input of its own.
+
+    across: the axis along which strips are cut; tile: what it reads, and what is kept of it
+    dims:   per output, the dimension that this axis becomes
+    """
+
+    across: int
+    tile: Tile
+    dims: tuple[int, ...]
+    work: StreamWork
+
+    def piece(self, one: JobPiece, number: int) -> JobPiece:
+        """A piece of the strip, as a piece of the whole."""
+        read = self.tile.reads[self.across]
+        reads = _with(one.reads, self.across, (read[0][0], read[-1][1]))
+        writes = tuple(
+            _with(box, dim, (kept[dim].start, kept[dim].stop))
+            for box, dim, kept in zip(one.writes, self.dims, self.tile.writes, strict=True)
+        )
+        return JobPiece(number, reads, writes)
+
+    def blocks(
+        self, one: JobPiece, source: Readable, saved: PieceState | None
+    ) -> Iterator[Block | PieceState]:
+        """What a piece of the strip gives, in its place in the whole."""
+        view = StripView(source, self.across, self.tile)
+        for block in self.work.blocks(one, view, saved):
+            if isinstance(block, PieceState):
+                yield block
+                continue
+            number, start, values = block
+            dim, kept = self.dims[number], self.tile.keeps[number]
+            cut = tuple(kept[d] if d == dim else slice(None) for d in range(values.ndim))
+            first = self.tile.writes[number][dim].start
+            moved = tuple(first if d == dim else at for d, at in enumerate(start))
+            yield number, moved, values[cut]
+
+
+@dataclass(frozen=True, slots=True)
+class StripView:
+    """A strip of a source, with the dimensions of the model."""
+
+    source: Readable
+    across: int
+    tile: Tile
+
+    @property
+    def shape(self) -> Shape:
+        """Of the strip."""
+        width = sum(hi - lo for lo, hi in self.tile.reads[self.across])
+        return _with(self.source.shape, self.across, width)
+
+    def __getitem__(self, index: tuple[slice, ...]) -> Numbers:
+        before = (*index, *[slice(None)] * self.across)[: self.across]
+        behind = index[self.across + 1 :]
+        parts = [
+            as_numpy(self.source[(*before, slice(*interval), *behind)])
+            for interval in self.tile.reads[self.across]
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, self.across)
+
+
+@dataclass(frozen=True, slots=True)
+class StripWork:
+    """A model compiled for strips of one input size, and its plan (see work.Work).
+
+    where: per piece, its strip, and its number within that
+    """
+
+    tiles: TilePlan
+    strips: tuple[Strip, ...]
+    where: tuple[tuple[int, int], ...]
+    plan: JobPlan
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """See work.Work."""
+        return self.strips[0].work.nodes
+
+    def prepared(self, source: Readable, checkpoint: Checkpoint | None = None) -> StripWork:  # noqa: ARG002
+        """See work.Work: a strip needs to know nothing else."""
+        return self
+
+    def verify(self, source: Readable) -> RunCertificate:
+        """See work.Work: on a corner with seams along both axes."""
+        across, along = self.plan.axes[0].axis, self.plan.along
+        widest = max((one.work for one in self.strips), key=lambda work: work.plan.shape[across])
+        rows = telling_rows(widest.program, self.plan.shape[along], self.plan.step)
+        wide = _with(self.plan.shape, across, self.tiles.shortened().axes[0].size)
+        run, double = Programs(widest.streaming), Programs(widest.streaming.doubled())
+        corner = _with(wide, along, rows)
+        try:
+            self._planned_again(run, corner)
+        except (CaptureError, StreamError, TileError):
+            corner = wide
+        return verify(
+            lambda x: assembled(self._planned_again(run, corner), x),
+            run.whole,
+            *corners([source], (corner,)),
+            double=(lambda x: assembled(self._planned_again(double, corner), x), double.whole),
+        )
+
+    def _planned_again(self, run: Programs, shape: Shape) -> StripWork:
+        """The same on another size; pieces as short as they may be."""
+        return strip_work(
+            run.call.model,
+            shape,
+            dtype=run.single_input().dtype,
+            axis=self.plan.along,
+            across=self.plan.axes[0].axis,
+            strip=self.plan.axes[0].tile,
+            band=self.plan.step,
+            section=self.plan.step,
+        )
+
+    def blocks(
+        self, piece: JobPiece, source: Readable, saved: PieceState | None = None
+    ) -> Iterator[Block | PieceState]:
+        """See work.Work."""
+        number, within = self.where[piece.number]
+        strip = self.strips[number]
+        return strip.blocks(strip.work.plan.pieces[within], source, saved)
+
+
+def strip_work(
+    model: nn.Module,
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype,
+    axis: int,
+    across: int,
+    strip: int,
+    band: int | None = None,
+    memory: int | None = None,
+    grains: Grains = lambda _: 1,
+    section: int | None = None,
+    beside: int = 0,
+) -> StripWork:
+    """Plan a job that is streamed in strips, on one input of this shape and type.
+
+    axis:   of the input, along which bands are cut; across: along which strips are
+    strip:  input samples from strip to strip, a multiple of the grid
+    beside: bytes that the source holds, as wide as the input is
+    The others are those of ``stream_work``.
+
+    Raises TileError where no strips are exact, and what ``stream_work`` raises.
+    """
+    tiles = PlannedModel(ModelCall(model, meta_tensor(shape, dtype)), strip, (across,)).plan(shape)
+    (cut,) = tiles.axes
+    planned: dict[int, StreamWork] = {}
+
+    def widened(narrow: Output) -> Output:
+        return _widened(narrow, tiles)
+
+    for width in sorted({piece.length for piece in cut.pieces}, reverse=True):
+        planned[width] = stream_work(
+            model,
+            _with(shape, across, width),
+            dtype=dtype,
+            axis=axis,
+            band=band,
+            memory=memory,
+            grains=lambda narrow: grains(widened(narrow)),
+            section=section,
+            beside=beside * width // cut.size,
+        )
+        band = planned[width].plan.step
+    first = next(iter(planned.values())).plan
+    outputs = tuple(map(widened, first.outputs))
+    order = {out.name: number for number, out in enumerate(tiles.outputs)}
+    dims = tuple(tiles.outputs[order[out.name]].dims[0] for out in outputs)
+    strips = tuple(
+        Strip(across, _ordered(tile, [order[out.name] for out in outputs]), dims, planned[length])
+        for tile, length in zip(tiles.tiles(), (one.length for one in cut.pieces), strict=True)
+    )
+    where = tuple(
+        (number, within)
+        for number, one in enumerate(strips)
+        for within in range(len(one.work.plan.pieces))
+    )
+    pieces = tuple(
+        strips[number].piece(strips[number].work.plan.pieces[within], piece)
+        for piece, (number, within) in enumerate(where)
+    )
+    plans = [one.plan for one in planned.values()]
+    plan = JobPlan(
+        "stream", first.along, first.step, tuple(shape), outputs, pieces,
+        tiles.recompute * max(one.reread for one in plans),
+        max(one.peak_bytes for one in plans), first.notes, axes=tiles.axes,
+    )  # fmt: skip
+    return StripWork(tiles, strips, where, plan)
+
+
+def strip_widths(
+    model: nn.Module, shape: Sequence[int], dtype: torch.dtype, across: int
+) -> Iterator[int]:
+    """Strips that there may be, each half as wide as the one before, on the grid.
+
+    As long as they are wide they are multiples of 16 times the grid, as the tiles of a TIFF file
+    are of 16.
+
+    Raises TileError where no strips are exact.
+    """
+    try:
+        (grid,) = suggest_tile(model, meta_tensor(shape, dtype), memory=0, axes=(across,))
+    except BudgetError as error:
+        (grid,) = error.tile
+    steps = shape[across] // 2 // grid
+    while steps:
+        steps -= steps % _SIDE if steps > _SIDE else 0
+        yield steps * grid
+        steps //= 2
+
+
+_SIDE = 16
+
+
+def _widened(narrow: Output, tiles: TilePlan) -> Output:
+    """An output of a strip, as an output of the whole: strips begin at multiples of its step."""
+    whole = next(out for out in tiles.outputs if out.name == narrow.name)
+    (dim,), (scale,) = whole.dims, whole.scales
+    steps = _with(narrow.steps, dim, int(tiles.axes[0].tile * scale))
+    return replace(narrow, shape=whole.shape, steps=steps)
+
+
+def _ordered(tile: Tile, order: Sequence[int]) -> Tile:
+    """A tile whose outputs stand in this order."""
+    return Tile(
+        tile.reads,
+        tuple(tile.keeps[number] for number in order),
+        tuple(tile.writes[number] for number in order),
+        tuple(tile.shapes[number] for number in order),
+    )
+
+
+T = TypeVar("T")
+
+
+def _with(items: Sequence[T], at: int, one: T) -> tuple[T, ...]:
+    return (*items[:at], one, *items[at + 1 :])
