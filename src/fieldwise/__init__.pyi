@@ -11,6 +11,7 @@ from fieldwise.errors import CaptureError as CaptureError
 from fieldwise.errors import FieldwiseError as FieldwiseError
 from fieldwise.errors import GraphError as GraphError
 from fieldwise.errors import NodeFailsError as NodeFailsError
+from fieldwise.errors import OutOfMemoryError as OutOfMemoryError
 from fieldwise.errors import Reason as Reason
 from fieldwise.errors import Refused as Refused
 from fieldwise.errors import UnsuitableError as UnsuitableError
