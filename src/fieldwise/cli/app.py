@@ -10,10 +10,12 @@ from typer.core import TyperGroup
 from fieldwise.cli.diagram import diagram
 from fieldwise.cli.field import field
 from fieldwise.cli.fold import fold
+from fieldwise.cli.late import import_late
 from fieldwise.cli.options import renamed
 from fieldwise.cli.shift import shift
 from fieldwise.cli.stream import stream
 from fieldwise.cli.tile import tile
+from fieldwise.collecting import collect_rarely
 from fieldwise.version import __version__
 
 
@@ -65,4 +67,6 @@ def _options(
 
 def main() -> None:
     """The entry point of the ``fieldwise`` script; ends the process."""
+    collect_rarely()
+    import_late()
     app()

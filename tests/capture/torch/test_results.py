@@ -51,6 +51,8 @@ def calls() -> Iterator[tuple[Any, tuple[Any, ...]]]:
         yield from ((op, (x, scalar)) for x in floats for scalar in (2, 2.5, 1j))
         yield op, (torch.ones(3, dtype=torch.int64), 2.5)
     yield from ((aten.matmul.default, pair) for pair in pairs)
+    yield from ((aten.softmax.int, (x, dim)) for x in floats for dim in (0, 1, -1, 4))
+    yield aten.softmax.int, (floats[0], 1, torch.float64)
     yield from ((aten.cat.default, (pair, dim)) for pair in pairs for dim in (0, 1, -1, 3))
     for func in unary():
         yield from ((func, (x,)) for x in (*floats, doubles[0], torch.ones(3, dtype=torch.int64)))

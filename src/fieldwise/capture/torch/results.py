@@ -176,6 +176,11 @@ def _layer_norm(
     return _contiguous(x.shape, x.dtype) if fits and same else None
 
 
+def _softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor | None:
+    plain = dtype is None and x.is_floating_point() and _row_major(x)
+    return _contiguous(x.shape, x.dtype) if plain and -x.dim() <= dim < x.dim() else None
+
+
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
     plain = x.dim() > 1 and weight.dim() == 2 and x.dtype == weight.dtype
     if not plain or x.shape[-1] != weight.shape[1]:
@@ -274,6 +279,7 @@ SHORTCUTS: dict[OpOverload, Callable[..., Layouts | None]] = {
     aten.adaptive_avg_pool2d.default: _adaptive_avg_pool2d,
     aten.batch_norm.default: _batch_norm,
     aten.layer_norm.default: _layer_norm,
+    aten.softmax.int: _softmax,
     aten.linear.default: _linear,
     aten.matmul.default: _matmul,
     aten.scaled_dot_product_attention.default: _attention,

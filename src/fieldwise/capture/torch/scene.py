@@ -46,7 +46,7 @@ _NO_KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.Undefined)
 @contextmanager
 def _uncompiled() -> Iterator[None]:
     """What the model compiles runs as it is written, wherever torch can be told so."""
-    told = "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance")
+    told = "torch._dynamo.eval_frame" in sys.modules and hasattr(torch.compiler, "set_stance")
     with torch.compiler.set_stance("force_eager") if told else nullcontext():
         yield
 
