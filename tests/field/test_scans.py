@@ -98,8 +98,13 @@ def test_every_step_of_a_scan_written_in_place_sees_what_derivatives_see(name):
     assert check_field(SCANS[name], example(name, 16)).verdict == "exact"
 
 
-@pytest.mark.parametrize("steps", [64, 512])
-@pytest.mark.parametrize("name", SCANS)
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        *((name, 64) for name in SCANS), ("Brent-Kung", 512), ("Blelloch", 512),
+        pytest.param("Mamba", 512, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_a_scan_costs_a_few_calls_per_pair_of_levels_and_a_row_per_step(name, steps):
     x = example(name, steps)
     graph = capture(SCANS[name], x)

@@ -58,9 +58,20 @@ SAMPLE = (
     Sample("timm:tiny_vit_5m_224", USUAL, 27, 0, 0),
 )
 GOAL = 0.93
+SELDOM_RED = {
+    "timm:efficientvit_m0", "timm:efficientformerv2_s0", "timm:tiny_vit_5m_224",
+    "timm:coatnet_nano_rw_224", "timm:mobileone_s0", "timm:repvit_m0_9",
+}  # fmt: skip
+"""Take longest; of networks with tokens and of parallel branches several stay with the rest."""
 
 
-@pytest.mark.parametrize("sample", SAMPLE, ids=lambda sample: sample.spec)
+@pytest.mark.parametrize(
+    "sample",
+    [
+        pytest.param(one, id=one.spec, marks=[pytest.mark.slow] if one.spec in SELDOM_RED else [])
+        for one in SAMPLE
+    ],
+)
 def test_what_can_be_folded_is_and_the_function_stays(sample):
     model, example = random_model(sample.spec, sample.shape)
     expected = outputs(model, example)
