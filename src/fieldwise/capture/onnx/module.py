@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -146,7 +146,8 @@ class OnnxModule(OnnxGraphModule):
     """An ONNX model as a module: inputs in the order of the file, or by name.
 
     Parameters, buffers and children bear the names of the file: those of its initialisers and
-    nodes.  An output that cannot be told without data is left out while a run is recorded.
+    nodes.  An output that cannot be told without data is left out while a run is recorded, and in
+    runs that stand beside one (see ``analysed``).
     """
 
     def __init__(self, file: OnnxFile, max_constant: int = MAX_CONSTANT) -> None:
@@ -155,6 +156,17 @@ class OnnxModule(OnnxGraphModule):
         self.max_constant = max_constant
         self.name = str(file.path)
         self._noted: dict[str, object] | None = None
+        self._told = dict[tuple[object, ...], tuple[str, ...]]()
+        self._tells = False
+
+    @contextmanager
+    def analysed(self) -> Iterator[None]:
+        """Inside, a run returns what a recorded run returns, and not what only data decide."""
+        before, self._tells = self._tells, True
+        try:
+            yield
+        finally:
+            self._tells = before
 
     def _working(self, values: Mapping[str, object]) -> torch.dtype:
         """The precision in which it works: what has become of FLOAT in the file."""
@@ -166,17 +178,33 @@ class OnnxModule(OnnxGraphModule):
 
     def forward(self, *args: object, **kwargs: object) -> object:
         """The outputs: one tensor, or a tuple in the order of the file."""
-        values = self._given(args, kwargs)
-        recorded = not all(is_known(one) for one in values.values())
+        given = self._given(args, kwargs)
+        if not all(is_known(one) for one in given.values()):
+            self._noted = self._values(given, recorded=True)
+            names = self._told[_shapes(given)] = self._answers(self._noted)
+            return _returned(self._noted, names)
+        names = self._told_of(given) if self._tells else tuple(self.graph.outputs)
+        inner = not set(names) <= set(self.graph.outputs)
+        return _returned(self._values(given, keep=inner), names)
+
+    def _values(
+        self, given: Mapping[str, object], *, recorded: bool = False, keep: bool = False
+    ) -> dict[str, object]:
+        """All values of a run that is recorded, or of which all are to be kept."""
+        limit = ConstantsLimit(self.name, self.max_constant) if recorded else None
         try:
-            limit = ConstantsLimit(self.name, self.max_constant) if recorded else None
-            run = OnnxRun(self._working(values), limit)
-            values = self.run(dict(values), run, keep=recorded)
+            run = OnnxRun(self._working(given), limit)
+            return self.run(dict(given), run, keep=recorded or keep)
         except UsageError as error:
-            raise self._explained(error, values) from error
-        if recorded:
-            self._noted = values
-        return self._outputs(values)
+            raise self._explained(error, given) from error
+
+    def _told_of(self, given: Mapping[str, object]) -> tuple[str, ...]:
+        """What a recorded run on inputs of these shapes returns, by name."""
+        key = _shapes(given)
+        if key not in self._told:
+            empty = {n: x.to("meta") if isinstance(x, Tensor) else x for n, x in given.items()}
+            self._told[key] = self._answers(self._values(empty, recorded=True))
+        return self._told[key]
 
     def _explained(self, error: UsageError, values: Mapping[str, object]) -> UsageError:
         """The error of a node, with what was given where that is not what the file says."""
@@ -189,24 +217,21 @@ class OnnxModule(OnnxGraphModule):
                 )
         return error
 
-    def _outputs(self, values: Mapping[str, object]) -> object:
-        found = [values[name] for name in self.graph.outputs]
-        missing = [one for one in found if isinstance(one, NotAnalysed)]
-        kept = [one for one in found if not isinstance(one, NotAnalysed)]
-        if missing:
-            kept += self._frontier(values)
-        return kept[0] if len(kept) == 1 else tuple(kept)
+    def _answers(self, values: Mapping[str, object]) -> tuple[str, ...]:
+        """The outputs that can be told, and where some cannot, how far the analysis came."""
+        names = tuple(n for n in self.graph.outputs if not isinstance(values[n], NotAnalysed))
+        return names if len(names) == len(self.graph.outputs) else (*names, *self._frontier(values))
 
-    def _frontier(self, values: Mapping[str, object]) -> list[object]:
+    def _frontier(self, values: Mapping[str, object]) -> list[str]:
         """What nodes that cannot be told read: as far as the analysis came."""
-        found = {
-            name: values[name]
+        found = dict.fromkeys(
+            name
             for node in self.graph.nodes
             if any(isinstance(values.get(one), NotAnalysed) for one in node.outputs)
             for name in reads_of(node)
             if isinstance(values[name], Tensor) and name not in self.graph.outputs
-        }
-        return [one for name, one in found.items() if not is_known(one)]
+        )
+        return [name for name in found if not is_known(values[name])]
 
     def _given(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
         names = [one.name for one in self.graph.inputs]
@@ -262,6 +287,14 @@ class OnnxModule(OnnxGraphModule):
         """A child by its path, in which a node's name may hold dots."""
         found = _found(self, target)
         return super().get_submodule(target) if found is None else found
+
+
+def _shapes(given: Mapping[str, object]) -> tuple[object, ...]:
+    return tuple(tuple(x.shape) if isinstance(x, Tensor) else x for x in given.values())
+
+
+def _returned(values: Mapping[str, object], names: Sequence[str]) -> object:
+    return values[names[0]] if len(names) == 1 else tuple(values[name] for name in names)
 
 
 def _found(module: nn.Module, path: str) -> nn.Module | None:

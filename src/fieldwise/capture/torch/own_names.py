@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -20,6 +21,9 @@ class NamesItsValues(Protocol):
 
     def lost_values(self) -> Mapping[str, str]:
         """The values that this run could not tell, and why."""
+
+    def analysed(self) -> AbstractContextManager[None]:
+        """In which a run returns what a recorded run returns, and not what only data decide."""
 
     def operators(self) -> Mapping[str, str]:
         """What the file calls the op that a child runs, by the path of the child."""
@@ -54,6 +58,11 @@ def own_names(memory: Memory, model: nn.Module) -> OwnNames:
         if value is not None:
             found[value] = (*found.get(value, ()), name)
     return OwnNames(found, model.lost_values())
+
+
+def analysed(model: nn.Module) -> AbstractContextManager[None]:
+    """In which a model returns what was recorded of it."""
+    return model.analysed() if isinstance(model, NamesItsValues) else nullcontext()
 
 
 def part_of(model: nn.Module) -> str:

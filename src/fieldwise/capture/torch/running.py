@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from fieldwise.capture.torch.example import placed
 from fieldwise.capture.torch.keeping import generators, kept
 from fieldwise.capture.torch.memory import is_strided
+from fieldwise.capture.torch.own_names import analysed
 from fieldwise.capture.torch.private import private, seeded
 from fieldwise.graph.ir import Kwargs
 from fieldwise.graph.tensors import TensorLike
@@ -117,5 +118,6 @@ def forward(model: nn.Module, inputs: object, *, draws: bool = True, writes: boo
         private() as own,
         own.dice if draws else nullcontext(),
         torch.no_grad(),
+        analysed(model),
     ):
         return model(*args, **kwargs)

@@ -130,21 +130,33 @@ class SessionModel:
         """See ``PlannedModel``."""
         return self.planned.cast(given)
 
-    def whole(self, given: Arguments, _: TilePlan) -> object:
-        """What the session returns."""
+    def whole(self, given: Arguments, plan: TilePlan) -> object:
+        """The planned outputs, by name.
+
+        Raises TileError for one that the file does not give: it stands before what data decide.
+        """
         if self._session is None:
             self._session = self._made()
         module = self._module
         names = [one.name for one in module.graph.inputs]
         arrays = [as_numpy(array) for array in self.cast(given).arrays]
         feeds = dict(zip(names, arrays, strict=True)) | module.given_values()
-        found = self._session.run(None, feeds)
-        return found[0] if len(found) == 1 else tuple(found)
+        given_out = {one.name for one in self._session.get_outputs()}
+        wanted = [output.name for output in plan.outputs]
+        for name in wanted:
+            if name not in given_out:
+                raise TileError(
+                    f"ONNX Runtime gives the outputs of the file alone, and '{name}' is none; let "
+                    "torch run it (--runtime torch)."
+                )
+        return dict(zip(wanted, self._session.run(wanted, feeds), strict=True))
 
     def crop(self, given: Arguments, plan: TilePlan) -> object:
         """What the session returns for a crop.  Raises TileError where it fails."""
         try:
             return self.whole(given, plan)
+        except TileError:
+            raise
         except Exception as error:
             sizes = ", ".join("x".join(map(str, shape)) for shape in given.shapes)
             raise TileError(
