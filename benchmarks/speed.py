@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -23,6 +23,8 @@ import numpy as np
 import onnx
 import torch
 from onnxruntime import InferenceSession
+from start_up import ROUNDS as STARTS
+from start_up import Start, measure_starts, start_table
 from torch import nn
 
 from fieldwise.axes.region import Shape
@@ -173,7 +175,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def markdown(costs: Sequence[Cost], found: Sequence[FileCost]) -> str:
+def markdown(costs: Sequence[Cost], found: Sequence[FileCost], starts: Mapping[str, Start]) -> str:
     """The tables."""
     packages = ("fieldwise", "torch", "torchvision", "timm")
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
@@ -205,15 +207,30 @@ def markdown(costs: Sequence[Cost], found: Sequence[FileCost]) -> str:
         "| file | nodes | load | capture | closed form | session | all / session |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *(one.row() for one in found),
+        "",
+        *start_section(starts),
     ]
     return "\n".join([*lines, ""])
+
+
+def start_section(starts: Mapping[str, Start]) -> list[str]:
+    """What a command costs before its first row, in words and as a table."""
+    return [
+        "The start of a command: what a fresh process takes for a small network, in CPU seconds "
+        "and MB at its peak, over importing the framework alone; medians of "
+        f"{STARTS} rounds. torchvision and timm import torch's compiler; a command does without it "
+        "until something asks for it.",
+        "",
+        *start_table(starts),
+    ]
 
 
 def main() -> int:
     """Measure, print and write the table."""
     torch.set_num_threads(THREADS)
     with TemporaryDirectory() as folder:
-        text = markdown([measure(spec) for spec in MODELS], files(Path(folder)))
+        starts = measure_starts(Path(folder))
+        text = markdown([measure(spec) for spec in MODELS], files(Path(folder)), starts)
     DOCS.mkdir(exist_ok=True)
     (DOCS / "speed.md").write_text(text, encoding="utf-8")
     print(text)

@@ -53,6 +53,10 @@ def calls() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield from ((aten.matmul.default, pair) for pair in pairs)
     yield from ((aten.softmax.int, (x, dim)) for x in floats for dim in (0, 1, -1, 4))
     yield aten.softmax.int, (floats[0], 1, torch.float64)
+    bounds = (torch.tensor(0.0), torch.ones(5), torch.tensor(1.0, dtype=torch.float64), None)
+    for x in (*floats, doubles[0], torch.ones(3, dtype=torch.int64)):
+        yield from ((aten.clamp.default, (x, *pair)) for pair in ((0, 6.0), (0.5,), (None, 2), ()))
+        yield from ((aten.clamp.Tensor, (x, *pair)) for pair in product(bounds, bounds))
     yield from ((aten.cat.default, (pair, dim)) for pair in pairs for dim in (0, 1, -1, 3))
     for func in unary():
         yield from ((func, (x,)) for x in (*floats, doubles[0], torch.ones(3, dtype=torch.int64)))

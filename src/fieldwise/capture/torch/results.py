@@ -68,6 +68,18 @@ def _unary_in_place(x: Tensor, *options: object, **named: object) -> Tensor | No
     return x if x.is_floating_point() and _dense(x) else None
 
 
+def _clamp(x: Tensor, low: object = None, high: object = None) -> Tensor | None:
+    """Bounds are numbers, or tensors of one that have the operand's dtype."""
+    bounds = [bound for bound in (low, high) if bound is not None]
+    plain = all(
+        bound.dtype == x.dtype and not bound.dim()
+        if isinstance(bound, Tensor)
+        else isinstance(bound, (int, float))
+        for bound in bounds
+    )
+    return _like(x) if bounds and plain and x.is_floating_point() else None
+
+
 def _binary(x: object, y: object, **options: object) -> Tensor | None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         return None
@@ -279,6 +291,8 @@ SHORTCUTS: dict[OpOverload, Callable[..., Layouts | None]] = {
     aten.adaptive_avg_pool2d.default: _adaptive_avg_pool2d,
     aten.batch_norm.default: _batch_norm,
     aten.layer_norm.default: _layer_norm,
+    aten.clamp.default: _clamp,
+    aten.clamp.Tensor: _clamp,
     aten.softmax.int: _softmax,
     aten.linear.default: _linear,
     aten.matmul.default: _matmul,
