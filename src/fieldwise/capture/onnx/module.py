@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -19,7 +19,9 @@ from fieldwise.capture.onnx.node_call import NodeCall
 from fieldwise.capture.onnx.refusal import NeedsDataError
 from fieldwise.capture.onnx.registry import Translation, find_refusal, find_translation
 from fieldwise.capture.onnx.run import ConstantsLimit, OnnxRun
+from fieldwise.capture.onnx.told import Told
 from fieldwise.capture.onnx.values import is_known
+from fieldwise.capture.torch.capture import capture
 from fieldwise.capture.torch.exported.allowance import MAX_CONSTANT
 from fieldwise.errors import FieldwiseError, NodeFailsError, UsageError, did_you_mean, said_by
 
@@ -156,7 +158,7 @@ class OnnxModule(OnnxGraphModule):
         self.max_constant = max_constant
         self.name = str(file.path)
         self._noted: dict[str, object] | None = None
-        self._told = dict[tuple[object, ...], tuple[str, ...]]()
+        self._told = Told(file.graph.outputs)
         self._tells = False
 
     @contextmanager
@@ -181,7 +183,8 @@ class OnnxModule(OnnxGraphModule):
         given = self._given(args, kwargs)
         if not all(is_known(one) for one in given.values()):
             self._noted = self._values(given, recorded=True)
-            names = self._told[_shapes(given)] = self._answers(self._noted)
+            names = self._answers(self._noted)
+            self._told.note(given, names)
             return _returned(self._noted, names)
         names = self._told_of(given) if self._tells else tuple(self.graph.outputs)
         inner = not set(names) <= set(self.graph.outputs)
@@ -200,11 +203,13 @@ class OnnxModule(OnnxGraphModule):
 
     def _told_of(self, given: Mapping[str, object]) -> tuple[str, ...]:
         """What a recorded run on inputs of these shapes returns, by name."""
-        key = _shapes(given)
-        if key not in self._told:
+        found = self._told.find(given)
+        if found is None:
             empty = {n: x.to("meta") if isinstance(x, Tensor) else x for n, x in given.items()}
-            self._told[key] = self._answers(self._values(empty, recorded=True))
-        return self._told[key]
+            with suppress(FieldwiseError):
+                capture(self, empty)
+            found = self._told.find(given)
+        return found or tuple(self.graph.outputs)
 
     def _explained(self, error: UsageError, values: Mapping[str, object]) -> UsageError:
         """The error of a node, with what was given where that is not what the file says."""
@@ -287,10 +292,6 @@ class OnnxModule(OnnxGraphModule):
         """A child by its path, in which a node's name may hold dots."""
         found = _found(self, target)
         return super().get_submodule(target) if found is None else found
-
-
-def _shapes(given: Mapping[str, object]) -> tuple[object, ...]:
-    return tuple(tuple(x.shape) if isinstance(x, Tensor) else x for x in given.values())
 
 
 def _returned(values: Mapping[str, object], names: Sequence[str]) -> object:

@@ -243,9 +243,12 @@ class _Compiler:
         """What can be summed up instead, where a node needs one row that is made of all: a pool
         as long as the axis.
         """
-        names = [name for name in node.operands if self._has_one_row(name)]
+        names, seen = [name for name in node.operands if self._has_one_row(name)], set[str]()
         while names:
             name = names.pop()
+            if name in seen:
+                continue
+            seen.add(name)
             maker = next((one for one in self.graph.nodes if name in one.results), None)
             streamed = [one for one in maker.operands if one in self.numbers] if maker else []
             if maker and streamed:
