@@ -294,6 +294,15 @@ def test_tensors_that_lay_beside_the_file_lie_beside_the_folded_one(tmp_path):
     assert np.abs(session.run(None, given)[0] - wanted).max() < 1e-4
 
 
+def test_a_module_in_another_precision_than_its_file_is_refused(tmp_path):
+    onnx.save(a_file(), tmp_path / "net.onnx")
+    module = fieldwise.onnx.load(tmp_path / "net.onnx").double()
+    with pytest.raises(
+        UsageError, match="as float32 and the module as float64; fold the module as"
+    ):
+        fold(module, torch.zeros(2, 3, 8, 8, dtype=torch.float64))
+
+
 def test_the_file_that_was_read_is_not_written_over(tmp_path):
     found = folded(a_file(), tmp_path)
     with pytest.raises(UsageError, match="which would be lost; name another"):

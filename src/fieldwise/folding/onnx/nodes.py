@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from fieldwise.capture.onnx import OnnxModule
 from fieldwise.capture.onnx.graph import OnnxGraph, OnnxNode, reads_of
+from fieldwise.errors import UsageError
 from fieldwise.folding.candidates import Candidate, candidates
 from fieldwise.folding.layers import Layer
 from fieldwise.folding.modules import Impossible
@@ -69,8 +71,20 @@ class FileNodes:
 
     @classmethod
     def of(cls, module: object, graph: Graph) -> FileNodes:
-        """Those of a module that was read from an ONNX file."""
+        """Those of a module that was read from an ONNX file.
+
+        Raises UsageError for one that works in another precision than the file, to which it is
+        written.
+        """
         assert isinstance(module, OnnxModule)
+        for name, now in module.constants().items():
+            then = module.graph.constants[name].dtype
+            if isinstance(now, Tensor) and now.dtype != then:
+                file, here = (str(dtype).removeprefix("torch.") for dtype in (then, now.dtype))
+                raise UsageError(
+                    f"The file holds '{name}' as {file} and the module as {here}; fold the module "
+                    "as it is loaded, in the precision of the file."
+                )
         return cls(module, graph)
 
     @property

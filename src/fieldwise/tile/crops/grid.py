@@ -79,7 +79,8 @@ def _rate(index: AxisMap, *, sized: bool) -> Fraction:
 
     The grid that follows is a proposal: crops are proven one by one.
     """
-    rows = [(i, offset.first) for i, offset in enumerate(index.offsets) if offset]
+    firsts = ((i, offset.first) for i, offset in enumerate(index.offsets) if offset)
+    rows = [(i, first) for i, first in firsts if first is not None]
     if not sized or len(rows) < 8:
         return index.rate
     (i, low), (j, high) = rows[len(rows) // 4], rows[3 * len(rows) // 4]
