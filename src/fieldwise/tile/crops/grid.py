@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, lcm, prod
 
-from fieldwise.axes import AxisMap
+from fieldwise.axes import AnySet, AxisMap, IndexSet
 from fieldwise.field.closed import Closed, closed_forms
 from fieldwise.field.products import DigitLayout, Track
 from fieldwise.graph.graph import Graph
@@ -79,8 +79,8 @@ def _rate(index: AxisMap, *, sized: bool) -> Fraction:
 
     The grid that follows is a proposal: crops are proven one by one.
     """
-    firsts = ((i, offset.first) for i, offset in enumerate(index.offsets) if offset)
-    rows = [(i, first) for i, first in firsts if first is not None]
+    offsets: Sequence[AnySet] = index.offsets
+    rows = [(i, o.first) for i, o in enumerate(offsets) if isinstance(o, IndexSet) and o]
     if not sized or len(rows) < 8:
         return index.rate
     (i, low), (j, high) = rows[len(rows) // 4], rows[3 * len(rows) // 4]
