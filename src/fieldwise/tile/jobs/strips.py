@@ -251,6 +251,7 @@ def strip_widths(
 
 
 _SIDE = 16
+"""Samples of which the sides of a TIFF file's tiles are multiples."""
 
 
 def _widened(narrow: Output, tiles: TilePlan) -> Output:

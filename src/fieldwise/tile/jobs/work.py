@@ -76,7 +76,7 @@ class JobPlan(Report):
     peak_bytes: the most that a piece holds at once: rows at hand, results that wait for their
                chunk, and the weights; torch itself and its kernels' workspace come on top
     notes:     what a user should know, in sentences
-    axes:      how each tiled axis is cut ('halo')
+    axes:      how each tiled axis is cut; of a stream in strips, the one across its bands
     """
 
     engine: str
