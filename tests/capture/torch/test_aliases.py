@@ -524,7 +524,7 @@ def test_the_graph_computes_what_eager_torch_does_when_it_writes_to(name):
 
 
 SMOOTH = sorted(set(CASES) - {"masks_and_fills", "mixed_dtypes", "out_arguments"})
-INEXACT = {"the_real_part_of_a_complex_tensor", "indexed_writes"}
+INEXACT = {"the_real_part_of_a_complex_tensor"}
 
 
 @pytest.mark.parametrize("name", SMOOTH)

@@ -37,4 +37,11 @@ class Told:
 
 
 def _shapes(given: Mapping[str, object]) -> tuple[object, ...]:
-    return tuple(tuple(x.shape) if isinstance(x, Tensor) else x for x in given.values())
+    return tuple(map(_shape, given.values()))
+
+
+def _shape(value: object) -> object:
+    """Of a tensor, or of each in a sequence; numbers stand for themselves."""
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    return tuple(map(_shape, value)) if isinstance(value, (list, tuple)) else value
