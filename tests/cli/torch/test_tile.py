@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +17,12 @@ from typer.testing import CliRunner
 from fieldwise.cli import app
 from fieldwise.tile.bands.buffers import Buffer
 from fieldwise.tile.files import AxisLayout, FileView
-from tests.tile.jobs.cases import image, write_nets
+from tests.tile.jobs.cases import enter, image
 
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
-    write_nets(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.delitem(sys.modules, "job_nets", raising=False)
+    enter(tmp_path, monkeypatch)
     np.save("in.npy", image(3, 600, 30))
     np.save("cube.npy", image(3, 12, 3))
     np.save("flat.npy", image(50))

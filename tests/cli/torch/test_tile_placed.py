@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from typer.testing import CliRunner
 from fieldwise.capture.torch import devices
 from fieldwise.cli import app
 from fieldwise.tile.jobs import job as jobs
-from tests.tile.jobs.cases import image, write_nets
+from tests.tile.jobs.cases import enter, image
 
 UNET = ("job_nets:unet", "in.npy", "out.npy", "--layout", "CHW", "--input", "1x3x8x8")
 HALO = ("--engine", "halo", "--tile", "16")
@@ -22,10 +21,7 @@ HALO = ("--engine", "halo", "--tile", "16")
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
-    write_nets(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.delitem(sys.modules, "job_nets", raising=False)
+    enter(tmp_path, monkeypatch)
     np.save("in.npy", image(3, 64, 32))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from fieldwise.cli import app
@@ -131,6 +132,14 @@ def audio():
 
 def write_nets(folder: Path) -> None:
     (folder / "job_nets.py").write_text(NETS)
+
+
+def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder from which the networks are imported."""
+    write_nets(folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    monkeypatch.delitem(sys.modules, "job_nets", raising=False)
 
 
 def image(*shape: int, seed: int = 0) -> np.ndarray:

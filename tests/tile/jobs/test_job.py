@@ -21,7 +21,7 @@ from fieldwise.tile.files import FileView, Scaled
 from fieldwise.tile.files.zarr_array import ZarrSink
 from fieldwise.tile.jobs import Journal, check_result, journal_path
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from tests.tile.jobs.cases import carried_out, command_line, content, image, planned, write_nets
+from tests.tile.jobs.cases import carried_out, command_line, content, enter, image, planned
 
 ROOT = Path(__file__).parents[3]
 OUTS = ["out.npy", "out.zarr", "out.tif"]
@@ -29,10 +29,7 @@ OUTS = ["out.npy", "out.zarr", "out.tif"]
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
-    write_nets(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.delitem(sys.modules, "job_nets", raising=False)
+    enter(tmp_path, monkeypatch)
     np.save(tmp_path / "in.npy", image(3, 1100, 12))
 
 

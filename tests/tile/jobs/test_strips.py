@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from itertools import pairwise
 
@@ -18,7 +17,7 @@ from fieldwise.tile.jobs.streams import assembled as joined
 from fieldwise.tile.jobs.strips import strip_widths, strip_work
 from fieldwise.tile.jobs.work import Output, PieceState
 from tests.tile.bands.test_streamed import CASES
-from tests.tile.jobs.cases import carried_out, content, image, planned, write_nets
+from tests.tile.jobs.cases import carried_out, content, enter, image, planned
 from tests.tile.jobs.test_job import CrashError, crashing
 from tests.tile.jobs.test_sections import assembled
 
@@ -27,10 +26,7 @@ PLANES = [(kind, shape) for kind, shape in CASES if len(shape) > 3]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    write_nets(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.delitem(sys.modules, "job_nets", raising=False)
+    enter(tmp_path, monkeypatch)
     np.save(tmp_path / "in.npy", image(3, 60, 200))
     return tmp_path
 

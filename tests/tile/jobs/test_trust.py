@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import zarr
 from fieldwise.errors import UsageError
 from fieldwise.tile.files import FileView, open_source
 from fieldwise.tile.jobs import Journal, check_result, journal_path
-from tests.tile.jobs.cases import carried_out, content, image, planned, write_nets
+from tests.tile.jobs.cases import carried_out, content, enter, image, planned
 from tests.tile.jobs.test_job import CrashError, crashing
 
 OUTS = ["out.npy", "out.zarr", "out.tif"]
@@ -23,10 +22,7 @@ OUTS = ["out.npy", "out.zarr", "out.tif"]
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
-    write_nets(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.delitem(sys.modules, "job_nets", raising=False)
+    enter(tmp_path, monkeypatch)
     np.save(tmp_path / "in.npy", image(3, 1100, 12))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import sys
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +20,12 @@ from fieldwise.tile.jobs.shares import prepared_by, prepared_from
 from fieldwise.tile.spread import cluster
 from fieldwise.tile.spread.failures import failures
 from fieldwise.tile.spread.staging import remove_abandoned, staging
-from tests.tile.jobs.cases import carried_out, content, image, planned, write_nets
+from tests.tile.jobs.cases import carried_out, content, enter, image, planned
 
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
-    write_nets(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.delitem(sys.modules, "job_nets", raising=False)
+    enter(tmp_path, monkeypatch)
     np.save(tmp_path / "in.npy", image(3, 1100, 12))
 
 

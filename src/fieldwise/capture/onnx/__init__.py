@@ -11,6 +11,7 @@ node_call   a node while it runs
 run         what the nodes of one run share
 values      what is known while a model is recorded
 missing     what cannot be told without data
+told        what recorded runs have returned, for runs that stand beside them
 given       shapes and values that a user gives beside a file
 module      the graph as a torch module
 """

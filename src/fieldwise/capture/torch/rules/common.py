@@ -20,6 +20,9 @@ from fieldwise.graph.ir import (
     straight,
 )
 
+MOST_PLACES = 1 << 18
+"""Places of a result that are told one by one, where they form no rows and columns."""
+
 Where = tuple[tuple[int, IndexSet], ...]
 
 

@@ -6,7 +6,13 @@ import numpy as np
 
 from fieldwise.axes import IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, known_values, one, rule
-from fieldwise.capture.torch.rules.common import blocks, entirely, per_result, separably
+from fieldwise.capture.torch.rules.common import (
+    MOST_PLACES,
+    blocks,
+    entirely,
+    per_result,
+    separably,
+)
 from fieldwise.capture.torch.rules.grids import axis_taps, places_read, rows_read
 from fieldwise.capture.torch.rules.indexing import line_along
 from fieldwise.graph.ir import (
@@ -43,10 +49,6 @@ def _grid_sample(call: OpCall) -> Reads:
     return one(*image, *separably(call, grid=[Along(0), *map(Along, space), WHOLE]))
 
 
-_MOST = 1 << 18
-"""Positions of a grid that are told one by one, where it is not made of rows and columns."""
-
-
 def _sampled(number: int, call: OpCall) -> Read:
     shape, grid = call.operands[number], known_values(call["grid"])
     rank = len(shape) - 2
@@ -67,7 +69,7 @@ def _sampled(number: int, call: OpCall) -> Read:
             if line is not None
         ]
         return separable(number, Along(0), Along(1), *along)
-    if numel(call.result[2:]) > _MOST:
+    if numel(call.result[2:]) > MOST_PLACES:
         why = f"{call.named('grid_sample')} reads at more positions than are told one by one"
         return separable(number, Along(0), Along(1), *[Unknown(why)] * rank)
     taps = [

@@ -13,7 +13,14 @@ import numpy as np
 
 from fieldwise.axes import EMPTY, AxisMap, IndexSet, Table, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, known_values, normal_dim, one, rule
-from fieldwise.capture.torch.rules.common import Where, along_but, earlier, entirely, separably
+from fieldwise.capture.torch.rules.common import (
+    MOST_PLACES,
+    Where,
+    along_but,
+    earlier,
+    entirely,
+    separably,
+)
 from fieldwise.capture.torch.rules.indexing import indices_of, inside, line_along
 from fieldwise.capture.torch.rules.mask import guarded, through
 from fieldwise.graph.ir import (
@@ -34,8 +41,6 @@ from fieldwise.graph.kinds import ANY, COPY, FILLED, LINEAR, Kind
 
 _BY_DATA = "{} to positions that depend on the data"
 _MANY = "{} writes at more places than are told one by one"
-_MOST = 1 << 18
-"""Places of a result that are told one by one, where they form no grid."""
 
 
 def _found(
@@ -133,7 +138,7 @@ def _landing(
     taken: which elements, in the order of ``landed``; by default all
     """
     shape, size = call.operands[number], numel(call.result)
-    if max(size, landed.size) > _MOST:
+    if max(size, landed.size) > MOST_PLACES:
         return separable(number, *[Unknown(_MANY.format(call.called))] * len(shape))
     places = landed.reshape(-1).tolist()
     positions = None if taken is None else taken.reshape(-1).tolist()
@@ -253,7 +258,7 @@ def _scattered_unevenly(call: OpCall, dim: int, values: np.ndarray, *, replaces:
     """By an index that differs along other dimensions: place by place."""
     within = tuple(map(slice, values.shape))
     reach = tuple(slice(None if d == dim else size) for d, size in enumerate(values.shape))
-    index = inside(values, call.result[dim]) % call.result[dim]
+    index = inside(values, call.result[dim])
     landed = np.take_along_axis(_places(call.result)[reach], index, dim)
     reads = _added_to(call)
     if (kept := call.operand("self")) is not None and replaces:
