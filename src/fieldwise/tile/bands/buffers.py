@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
 from fieldwise.axes import Border
@@ -64,10 +65,10 @@ class Buffer:
             return self.inside(start, stop)
         if border is Border.DROP:
             low, high = min(max(start, 0), end), max(min(stop, end), 0)
-            low, high = (low, high) if low < high else (start, start)
-            inner = list(self._slices(low, high))
-            parts = [self._filled(low - start, fill), *inner, self._filled(stop - high, fill)]
-            return self._join([part for part in parts if part.shape[self._dim]])
+            if low >= high:
+                return self._filled(stop - start, fill)
+            sides = [0, 0] * (len(self.value.shape) - 1 - self._dim) + [low - start, stop - high]
+            return F.pad(self.inside(low, high), sides, value=fill)
         return self._join(
             [part for run in _runs(start, stop, border, end) for part in self._run(*run)]
         )

@@ -142,6 +142,16 @@ class Program:
         reaches = (reach for op in self.wiring.ops for _, reach in op.operands)
         return not any(reach.is_past for reach in reaches)
 
+    @property
+    def convolved_ranks(self) -> frozenset[int]:
+        """How many dimensions values have that convolutions read."""
+        return frozenset(
+            len(self.values[value].whole)
+            for op in self.ops
+            if op.node.op in _CONVOLUTIONS
+            for value in op.operands.values()
+        )
+
     def scaled(self, rows: int) -> int:
         """So many rows of the model's input, in rows of the inputs of this program."""
         return max(ceil(rows * self.scale), min(rows, 1))
@@ -168,6 +178,8 @@ class Program:
             found.insert(place, given(result.clone()))
         return structured(self.structure, found, given)
 
+
+_CONVOLUTIONS = ("conv", "conv_transpose")
 
 _UNFOLD = (
     "Let the model give the axis a dimension of its own, as in unflatten(0, (b, t)), or take the "

@@ -18,6 +18,7 @@ from fieldwise.tile.bands.program import Op, Program
 from fieldwise.tile.bands.schedule import Schedule, Task
 from fieldwise.tile.errors import StreamError, fault, reason
 from fieldwise.tile.inputs import check_complete
+from fieldwise.tile.memory_format import Convolved
 
 RowSource = Callable[[int, int, int], Tensor]
 """Gives rows [lo, hi) of input number k, called with (k, lo, hi)."""
@@ -85,6 +86,8 @@ class Engine:
         self.program, self.device, self._constants = program, device, constants
         self.schedule = Schedule(program.wiring)
         self._row_bytes = [value.row_bytes for value in program.values]
+        self._convolved = Convolved(device, {value.dtype for value in program.values})
+        self._ranks = program.convolved_ranks
         self.peak = 0
         self._go_on(BandState(tuple(self.schedule.done)) if state is None else state)
 
@@ -163,9 +166,12 @@ class Engine:
             rows = source(number, task.lo, task.hi)
             planned = self.program.values[task.values[0]]
             check_complete(number, rows.shape, planned.band(task.hi - task.lo))
-            return [_channels_last(rows)]
+            rank = len(planned.whole)
+            return [self._convolved.rows(rows, rank) if rank in self._ranks else rows]
         op = self.program.ops[task.op]
-        operands = _OperandRows(op, self.buffers, self.states[task.op], self._constants)
+        operands = _OperandRows(
+            op, self.buffers, self.states[task.op], self._constants, self._convolved
+        )
         try:
             found = op.run(operands, task.lo, task.hi)
             made = list(found) if len(found) == 1 else [found[place] for place, _ in op.results]
@@ -193,26 +199,21 @@ class Engine:
         return made
 
 
-def _channels_last(rows: Tensor) -> Tensor:
-    """The same rows with the channels beside each other in memory, as far as they are images.
-
-    A band of rows is then one piece of memory, so that bands are joined and cut at once, and
-    torch's convolutions on CPUs run without reordering what they make (and keep the layout).
-    """
-    if rows.dim() != 4 or rows.device.type != "cpu":
-        return rows
-    return rows.contiguous(memory_format=torch.channels_last)
-
-
 class _OperandRows:
     """The rows of one op's operands (see kernels.registry.Rows)."""
 
-    __slots__ = ("_buffers", "_op", "constant", "state")
+    __slots__ = ("_buffers", "_op", "constant", "convolved", "state")
 
     def __init__(
-        self, op: Op, buffers: Sequence[Buffer], state: Carried, constant: ConstantRows
+        self,
+        op: Op,
+        buffers: Sequence[Buffer],
+        state: Carried,
+        constant: ConstantRows,
+        convolved: Convolved,
     ) -> None:
         self._op, self._buffers, self.state, self.constant = op, buffers, state, constant
+        self.convolved = convolved
 
     def inside(self, operand: int, start: int, stop: int) -> Tensor:
         """Rows that exist."""

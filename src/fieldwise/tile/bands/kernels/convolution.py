@@ -16,7 +16,7 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name, per_axis
 from fieldwise.graph.ir import Shape
-from fieldwise.tile.bands.kernels.layout import laid
+from fieldwise.tile.bands.kernels.layout import laid, on_rows
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
@@ -67,32 +67,41 @@ def _conv(site: Site) -> Executor:
         raise Blocked("conv_tbc cannot be run on a band; use conv1d")
     number, link = site.only("input")
     if not _is_spatial(site):
-        return replayed(site)
+        return _along_batch(site)
     window = KernelWindow.of(site)
     convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[len(window.stride) - 1]
     padding, explicit = window.others()
     reach = link.reach
     as_whole = _runs_on_onednn(link.shape, link.dtype, window)
+    on_slow_kernel = not as_whole and _is_volume_here(link.shape, window)
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         x = rows.padded(number, *reach.raw(lo, hi), Border.DROP)
         if any(explicit):
             x = F.pad(x, explicit)
+        weight = window.weight
+        if not on_slow_kernel:
+            x, weight = rows.convolved(x, weight)
         if as_whole and type(x) is Tensor and x.device.type == "cpu" and x.numel():
             return (
                 torch.mkldnn_convolution(
-                    x, window.weight, window.bias, padding, window.stride, window.dilation,
+                    x, weight, window.bias, padding, window.stride, window.dilation,
                     window.groups,
                 ),
             )  # fmt: skip
         return (
             convolve(
-                x, window.weight, window.bias, window.stride, padding, window.dilation,
-                window.groups,
+                x, weight, window.bias, window.stride, padding, window.dilation, window.groups
             ),
         )  # fmt: skip
 
     return Executor(run)
+
+
+def _along_batch(site: Site) -> Executor:
+    """The recorded call: rows are samples, or channels of which each is convolved by itself."""
+    weight = site.given["weight"]
+    return on_rows(replayed(site), lambda rows, x: rows.convolved(x, weight)[0])
 
 
 def _runs_on_onednn(shape: Shape, dtype: torch.dtype, window: KernelWindow) -> bool:
@@ -101,7 +110,7 @@ def _runs_on_onednn(shape: Shape, dtype: torch.dtype, window: KernelWindow) -> b
     It chooses by the sizes before the last, and would take a thin slab for a small volume, for
     which it has a kernel that is ten times as slow.
     """
-    if len(shape) != _VOLUME or window.weight.device.type != "cpu":
+    if not _is_volume_here(shape, window):
         return False
     whole = torch.zeros((), dtype=dtype).expand(shape)
     padding = [max(sides) for sides in window.padding]
@@ -110,6 +119,11 @@ def _runs_on_onednn(shape: Shape, dtype: torch.dtype, window: KernelWindow) -> b
         [0, 0, 0], window.groups, None,
     )  # fmt: skip
     return bool(chosen.name == "Mkldnn")
+
+
+def _is_volume_here(shape: Shape, window: KernelWindow) -> bool:
+    """Whether torch may take its own kernel on CPUs, which does not know channels-last."""
+    return len(shape) == _VOLUME and window.weight.device.type == "cpu"
 
 
 _VOLUME = 5
@@ -125,7 +139,7 @@ def _is_spatial(site: Site) -> bool:
 def _conv_transpose(site: Site) -> Executor:
     number, link = site.only("input")
     if not _is_spatial(site):
-        return replayed(site)
+        return _along_batch(site)
     window = KernelWindow.of(site)
     axes, axis, dim = len(window.stride), window.axis, site.dim
     convolve = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[axes - 1]
@@ -133,15 +147,18 @@ def _conv_transpose(site: Site) -> Executor:
     padding, _ = window.others()
     crop, extra[axis] = window.padding[axis][0], 0
     stride = window.stride[axis]
+    on_slow_kernel = _is_volume_here(link.shape, window)
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         start, stop = link.reach.span(lo, hi)
         if start == stop:
             return (_bias_rows(site, window, rows.inside(number, 0, 0), hi - lo),)
-        x = rows.inside(number, start, stop)
+        x, weight = rows.inside(number, start, stop), window.weight
+        if not on_slow_kernel:
+            x, weight = rows.convolved(x, weight)
         y = convolve(
-            x, window.weight, window.bias, window.stride, padding, extra, window.groups,
-            window.dilation,
+            x, weight, window.bias, window.stride, padding, extra,
+            window.groups, window.dilation,
         )  # fmt: skip
         at = start * stride - crop
         return (laid(y, dim, at, lo, hi, lambda count: _bias_rows(site, window, x, count)),)

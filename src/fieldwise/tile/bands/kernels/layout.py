@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,10 +11,19 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.graph.ir import Along, Coord, Ref
 from fieldwise.tile.bands.follow import Regroup
-from fieldwise.tile.bands.kernels.constants import POSITIONAL
-from fieldwise.tile.bands.kernels.registry import Executor, KernelRun, Link, Rows, Site, executor
+from fieldwise.tile.bands.kernels.constants import POSITIONAL, ConstantRows
+from fieldwise.tile.bands.kernels.registry import (
+    Carried,
+    Executor,
+    KernelRun,
+    Link,
+    Rows,
+    Site,
+    executor,
+)
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
+from fieldwise.tile.memory_format import in_channels_last, is_channels_last
 
 
 @executor("reshape")
@@ -142,8 +152,50 @@ def take(rows: Rows, number: int, link: Link, picks: Sequence[int]) -> Tensor:
     step = picks[1] - picks[0] if len(picks) > 1 else 1
     if step > 0 and list(picks) == list(range(start, stop, step)):
         return x[(slice(None),) * link.dim + (slice(None, None, step),)]
-    index = torch.tensor([pick - start for pick in picks], device=x.device)
-    return x.index_select(link.dim, index)
+    return picked(x, link.dim, torch.tensor([pick - start for pick in picks], device=x.device))
+
+
+def picked(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Rows by their numbers, in the memory format of ``x``, which index_select does not keep."""
+    if not is_channels_last(x) or dim == 1:
+        return x.index_select(dim, index)
+    return x.movedim(1, -1).index_select(dim - (dim > 1), index).movedim(-1, 1)
+
+
+def on_rows(executor: Executor, change: Callable[[Rows, Tensor], Tensor]) -> Executor:
+    """The same op on rows that lie otherwise in memory; ``change`` is given the run's rows too."""
+
+    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
+        return executor.run(_ChangedRows(rows, change), lo, hi)
+
+    return replace(executor, run=run)
+
+
+@dataclass(frozen=True, slots=True)
+class _ChangedRows:
+    """Rows of operands, each changed before it is read (see ``Rows``)."""
+
+    rows: Rows
+    change: Callable[[Rows, Tensor], Tensor]
+
+    @property
+    def state(self) -> Carried:
+        return self.rows.state
+
+    @property
+    def constant(self) -> ConstantRows:
+        return self.rows.constant
+
+    def convolved(self, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rows.convolved(rows, weight)
+
+    def inside(self, operand: int, start: int, stop: int) -> Tensor:
+        return self.change(self.rows, self.rows.inside(operand, start, stop))
+
+    def padded(
+        self, operand: int, start: int, stop: int, border: Border, fill: float = 0.0
+    ) -> Tensor:
+        return self.change(self.rows, self.rows.padded(operand, start, stop, border, fill))
 
 
 def laid(
@@ -156,8 +208,11 @@ def laid(
     """
     end = at + block.shape[dim]
     low, high = (max(lo, at), min(hi, end)) if at < hi and lo < end else (hi, hi)
-    parts = [blank(low - lo), block.narrow(dim, max(low - at, 0), high - low), blank(hi - high)]
-    parts = [part for part in parts if part.shape[dim]]
+    parts = [block.narrow(dim, max(low - at, 0), high - low)] if low < high else []
+    before, behind = ([blank(rows)] if rows else [] for rows in (low - lo, hi - high))
+    parts = [*before, *parts, *behind]
+    if len(parts) > 1 and is_channels_last(block):
+        parts = [in_channels_last(part) for part in parts]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 

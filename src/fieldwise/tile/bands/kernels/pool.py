@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name, per_axis, rebind, replay
-from fieldwise.tile.bands.kernels.constants import ConstantRows
+from fieldwise.tile.bands.kernels.layout import on_rows
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Link, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
@@ -69,34 +68,7 @@ def _is_unbatched_volume(site: Site) -> bool:
 
 def _row_major(executor: Executor) -> Executor:
     """The same on rows laid out one after the other."""
-
-    def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        return executor.run(_RowMajor(rows), lo, hi)
-
-    return replace(executor, run=run)
-
-
-@dataclass(frozen=True, slots=True)
-class _RowMajor:
-    """Rows of operands without strides of their own (see ``Rows``)."""
-
-    rows: Rows
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return self.rows.state
-
-    @property
-    def constant(self) -> ConstantRows:
-        return self.rows.constant
-
-    def inside(self, operand: int, start: int, stop: int) -> Tensor:
-        return self.rows.inside(operand, start, stop).contiguous()
-
-    def padded(
-        self, operand: int, start: int, stop: int, border: Border, fill: float = 0.0
-    ) -> Tensor:
-        return self.rows.padded(operand, start, stop, border, fill).contiguous()
+    return on_rows(executor, lambda _, rows: rows.contiguous())
 
 
 @executor("avg_pool")

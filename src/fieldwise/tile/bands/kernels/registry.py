@@ -168,6 +168,9 @@ class Rows(Protocol):
     def constant(self) -> ConstantRows:
         """Reads positions of constants."""
 
+    def convolved(self, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows and the weight of a convolution, as it is quickest."""
+
     def padded(
         self, operand: int, start: int, stop: int, border: Border, fill: float = 0.0
     ) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name
-from fieldwise.tile.bands.kernels.layout import take
+from fieldwise.tile.bands.kernels.layout import picked, take
 from fieldwise.tile.bands.kernels.registry import (
     ENDLESS,
     Executor,
@@ -140,7 +140,7 @@ def _weighted(site: Site, number: int, link: Link, resize: _Resize, reach: RowRe
         y = None
         for offset, weight in taps((position - left).clamp_(0, 1)):
             index = (left.long() + offset).clamp_(0, last) - start
-            part = x.index_select(dim, index) * weight.to(x.dtype).reshape(spread)
+            part = picked(x, dim, index) * weight.to(x.dtype).reshape(spread)
             y = part if y is None else y.add_(part)
         assert y is not None
         return (y,)
@@ -175,9 +175,9 @@ def _antialiased(
         weights = weights.where(index < last[:, None], 0.0)
         weights = (weights / weights.sum(1, keepdim=True)).to(x.dtype)
         index = (index - start).clamp(0, stop - start - 1)
-        y = torch.zeros_like(x.index_select(dim, index[:, 0]))
+        y = torch.zeros_like(picked(x, dim, index[:, 0]))
         for at, weight in zip(index.unbind(1), weights.unbind(1), strict=True):
-            y.add_(x.index_select(dim, at) * weight.reshape(spread))
+            y.add_(picked(x, dim, at) * weight.reshape(spread))
         return (y,)
 
     return run

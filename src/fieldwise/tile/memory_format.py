@@ -1,0 +1,100 @@
+"""How values lie in memory: whether the channels of one position lie beside each other.
+
+Torch calls that channels-last.  Convolutions run on it without reordering what they read and make,
+and keep it, and a band of rows is then one block of memory.  What is decided here is the layout of
+the inputs; whatever handles rows keeps the one that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By the number of dimensions; other values have no such layout."""
+
+Capability = tuple[int, int]
+"""Of a card of NVIDIA: its major and minor number."""
+
+
+def channels_last_pays(device: torch.device, dtypes: Iterable[torch.dtype]) -> bool:
+    """Whether convolutions of values of these types are quicker on this device so."""
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
+    tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+    return pays_on(device.type, dtypes, capability=capability, tf32=tf32)
+
+
+def pays_on(
+    kind: str, dtypes: Iterable[torch.dtype], *, capability: Capability = (0, 0), tf32: bool = False
+) -> bool:
+    """The same of a kind of device.
+
+    On processors oneDNN does, in every type that it has.  Cards of NVIDIA have units for products
+    of matrices (tensor cores) that read channels-last, from a generation on that depends on the
+    type; float32 only where it may be rounded to TF32.
+
+    >>> pays_on("cuda", [torch.float16], capability=(7, 0))
+    True
+    >>> [pays_on("cuda", [torch.float32], capability=(9, 0), tf32=allowed) for allowed in (0, 1)]
+    [False, True]
+    """
+    if kind == "cpu":
+        return True
+    if kind != "cuda":
+        return False
+    since = {torch.float16: (7, 0), torch.bfloat16: (8, 0)}
+    if tf32:
+        since[torch.float32] = (8, 0)
+    return any(capability >= since[dtype] for dtype in dtypes if dtype in since)
+
+
+def in_channels_last(tensor: Tensor) -> Tensor:
+    """The same values in channels-last, where their number of dimensions has that."""
+    wanted = CHANNELS_LAST.get(tensor.dim())
+    if wanted is None or is_channels_last(tensor):
+        return tensor
+    return tensor.clone(memory_format=wanted)
+
+
+def is_channels_last(tensor: Tensor) -> bool:
+    """Whether torch takes it for channels-last: by its strides, as of a part of such a tensor.
+
+    A single channel lies so in either layout; what torch makes of it does not.
+
+    >>> rows = in_channels_last(torch.zeros(2, 3, 8, 4)).narrow(2, 1, 5)
+    >>> is_channels_last(rows), is_channels_last(torch.zeros(2, 1, 8, 4))
+    (True, False)
+    """
+    if tensor.dim() not in CHANNELS_LAST:
+        return False
+    others = [dim for dim in (*range(tensor.dim() - 1, 1, -1), 0) if tensor.shape[dim] > 1]
+    steps = [tensor.stride(dim) for dim in (1, *others)]
+    return steps == sorted(steps)
+
+
+class Convolved:
+    """What convolutions read, in channels-last; weights are converted once in a run.
+
+    Else a card would convert the weights of a convolution again at every call; oneDNN has layouts
+    of its own for them, whatever they are given in.
+    """
+
+    def __init__(self, device: torch.device, dtypes: Iterable[torch.dtype]) -> None:
+        self._pays = channels_last_pays(device, dtypes)
+        self._converts_weights = self._pays and device.type == "cuda"
+        self._weights: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def rows(self, rows: Tensor, rank: int) -> Tensor:
+        """Rows that convolutions of batches of so many dimensions will read."""
+        return in_channels_last(rows) if self._pays and rows.dim() == rank else rows
+
+    def __call__(self, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows and the weight of a convolution, as it is quickest."""
+        rows = self.rows(rows, weight.dim())
+        if not self._converts_weights:
+            return rows, weight
+        if id(weight) not in self._weights:
+            self._weights[id(weight)] = weight, in_channels_last(weight)
+        return rows, self._weights[id(weight)][1]
