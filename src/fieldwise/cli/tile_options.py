@@ -13,7 +13,7 @@ import typer
 from fieldwise.cli.console import parse_size
 from fieldwise.cli.options import PlacedOptions, whole
 from fieldwise.errors import UsageError
-from fieldwise.written import ratio, shown
+from fieldwise.written import ratio, shown, whole_number
 
 
 class EngineChoice(StrEnum):
@@ -183,6 +183,14 @@ class PieceOptions:
             help="Samples from tile to tile of halo; by default 512.",
         ),
     ] = None
+    batch: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="Crops of one shape that one call of halo computes, at most; auto: as many as the "
+            "card holds, one on the processor.",
+        ),
+    ] = "auto"
     global_ops: Annotated[
         GlobalOpsChoice,
         typer.Option(
@@ -226,8 +234,18 @@ class PieceOptions:
             )
         if halo and self.global_ops is not GlobalOpsChoice.refuse:
             raise UsageError(f"--global-ops {self.global_ops} belongs to --engine stream.")
-        if not halo and self.side:
-            raise UsageError("--tile belongs to --engine halo; give --band.")
+        if not halo and (self.side or self.batch != "auto"):
+            raise UsageError("--tile and --batch belong to --engine halo; give --band.")
+        self._batch()
+
+    def _batch(self) -> int | str:
+        """Crops per call.  Raises UsageError for what is no number of them."""
+        number = whole_number(self.batch)
+        if self.batch == "auto":
+            return self.batch
+        if number is None or number < 1:
+            raise UsageError(f"--batch {shown(self.batch)} is no number of crops; give 8, or auto.")
+        return number
 
     def asked(self) -> dict[str, Any]:
         """What a job is asked for, by the names of ``Request``."""
@@ -237,6 +255,7 @@ class PieceOptions:
             "strip": self.strip,
             "piece": self.piece,
             "tile": self.side,
+            "batch": self._batch(),
             "memory": None if self.automatic else parse_size(self.memory),
             "global_ops": self.global_ops.value,
             "runtime": self.runtime.value,

@@ -26,6 +26,7 @@ from fieldwise.tile.bands.streamed import Choices
 from fieldwise.tile.crops import TiledCallable
 from fieldwise.tile.crops import plan_tiles as plan_tiles
 from fieldwise.tile.crops import suggest_tile as suggest_tile
+from fieldwise.tile.crops.batches import BatchSize, check_batch
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.runtime import Runtime, target_of
 from fieldwise.tile.crops.sizes import tiled_axes
@@ -115,6 +116,7 @@ def tiled(
     *,
     tile: int | Sequence[int] | None = None,
     axes: Axes | None = None,
+    batch: BatchSize = "auto",
     verify: bool = False,
     runtime: Runtime = "torch",
     providers: Sequence[str] = (),
@@ -129,9 +131,11 @@ def tiled(
     tile:          input samples from tile to tile, a multiple of the network's grid; one for all
                    axes, or one each
     axes:          of the inputs, along which tiles are cut; by default all from 2 on
+    batch:         crops of one shape that one call computes, at most, side by side along the first
+                   axis of every input; 'auto': as many as the card holds, one on the processor
     verify:        before the first run on a size, compare with the whole on a part of the image
-                   that has corners, seams and interior; ``certificates`` tells how equal they were
-
+                   that has corners, seams and interior, in batches of the size that is run;
+                   ``certificates`` tells how equal they were
     runtime:       what runs the crops of a model that was read from an ONNX file: torch, or a
                    session of ONNX Runtime ('ort'), whose ``providers`` are tried in order
 
@@ -139,8 +143,9 @@ def tiled(
     image's, to the last bits of the arithmetic, borders included.  Which crops are read, and what
     they cost, is in ``plan(shape)``, before anything runs.
 
-    Raises TileError where a layer sees the whole image, for a tile off the grid, and where no crop
-    is proven to give what the whole image gives: at once, with what would work, unless the model
+    Raises TileError where a layer sees the whole image, for a tile off the grid, where no crop is
+    proven to give what the whole image gives, and where one is not in a batch (of 'auto', crops
+    stay by themselves): at once, with what would work, unless the model
     does not run on the example; MismatchError where what is verified differs.
 
     >>> import torch
@@ -159,8 +164,8 @@ def tiled(
     from torch import nn
 
     if isinstance(example, TilePlan):
-        if tile is not None or axes is not None:
-            raise UsageError("The plan says which tiles are cut; give no tile or axes beside it.")
+        if tile is not None or axes is not None or batch != "auto":
+            raise UsageError("The plan says what is cut; give no tile, axes or batch beside it.")
         return TiledCallable(AnyCallable(model, example), verify=verify)
     if tile is None:
         raise UsageError("Give the size of a tile; suggest_tile finds one for a memory budget.")
@@ -169,7 +174,8 @@ def tiled(
             "The crops of a callable that is no torch.nn.Module are not known; make a plan of the "
             "network that it runs with plan_tiles, and give it in place of the example."
         )
-    target = PlannedModel(ModelCall.of(model, example), tile, axes)
+    check_batch(batch)
+    target = PlannedModel(ModelCall.of(model, example), tile, axes, batch)
     try:
         target.check()
     except OffGridError:

@@ -27,7 +27,8 @@ def tile_plan(plan: TilePlan) -> dict[str, object]:
         **entry(plan, "shapes"),
         axes=[entry(axis, *_AXIS) for axis in plan.axes],
         outputs=[entry(output, *_OUTPUT) for output in plan.outputs],
-        **entry(plan, "crop_bytes", "whole_bytes", "recompute", "proven"),
+        **entry(plan, "crop_bytes", "whole_bytes", "recompute", "proven", "batch"),
+        single_because=plan.single_because or None,
         tiles=[_tile(plan, tile) for tile in plan.tiles()],
     )
 
@@ -106,7 +107,7 @@ def _job_plan(plan: JobPlan) -> dict[str, object]:
             for output in plan.outputs
         ],
         "axes": [entry(axis, *_AXIS) for axis in plan.axes],
-        **entry(plan, "reread", "peak_bytes", "notes"),
+        **entry(plan, "reread", "peak_bytes", "notes", "batch"),
         "pieces": [
             {
                 "number": piece.number,

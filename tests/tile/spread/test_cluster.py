@@ -37,14 +37,16 @@ def taken(job, *, damage=lambda folder: None):
     """Carry a job out as a client and a worker do, one after the other."""
     with job.open() as journal, staging(job.request.out) as place:
         results = job.begin(journal)
-        for piece in job.plan.pieces:
-            staged = place.compute(job, piece.number)
-            damage(place.folder / staged.name)
-            place.take(job, staged, results)
-            journal.record(staged.done)
+        for pieces in list(job.plan.waiting(journal.done)):
+            for staged in place.compute(job, pieces):
+                damage(place.folder / staged.name)
+                place.take(job, staged, results)
+                journal.record(staged.done)
 
 
-@pytest.mark.parametrize("options", [{}, {"engine": "halo", "tile": 160}])
+@pytest.mark.parametrize(
+    "options", [{}, {"engine": "halo", "tile": 160}, {"engine": "halo", "tile": 160, "batch": 3}]
+)
 def test_pieces_put_aside_and_taken_are_the_result(tmp_path, options):
     carried_out(job_to("alone.zarr", **options))
     taken(job_to("out.zarr", **options))
@@ -88,7 +90,8 @@ def shared(job, *, damage=lambda folder: None, end_after=None):
         prepared_by(job.work, job.request.view(), journal.passes, sharing)
         ready = prepared_from(sent.work, sent.request.view(), journal.passes)
         for piece in job.plan.pieces:
-            place.take(job, place.compute(replace(sent, work=ready), piece.number), results)
+            (staged,) = place.compute(replace(sent, work=ready), [piece.number])
+            place.take(job, staged, results)
         journal.clear()
     return begun
 
@@ -169,7 +172,7 @@ def test_a_worker_that_does_not_see_the_folder_says_so_and_leaves_nothing(tmp_pa
     with staging(job.request.out) as place:
         for other in (replace(place, token="another"), replace(place, folder=tmp_path / "none")):
             with pytest.raises(UsageError, match="mount one file system at the same path"):
-                other.compute(job, 0)
+                other.compute(job, [0])
         assert [path.name for path in place.folder.iterdir()] == ["token"]
     assert not (tmp_path / "none").exists()
 
@@ -179,14 +182,14 @@ def test_what_is_computed_for_a_run_that_is_over_reaches_nothing(tmp_path, monke
     with staging(job.request.out) as place:
         whole = type(job).write
 
-        def late(self, piece, folder):
+        def late(self, pieces, folders):
             carried_out(job_to("out.zarr"))
             remove_abandoned(Path("out.zarr"), replace(place, folder=Path("new")))
-            return whole(self, piece, folder)
+            return whole(self, pieces, folders)
 
         monkeypatch.setattr(type(job), "write", late)
         with pytest.raises(UsageError, match="does not see"):
-            place.compute(job, 0)
+            place.compute(job, [0])
     carried_out(job_to("alone.zarr"))
     assert content(Path("out.zarr")) == content(Path("alone.zarr"))
     assert not list(tmp_path.glob(".out.zarr.parts*"))

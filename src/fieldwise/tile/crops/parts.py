@@ -66,6 +66,7 @@ class OutputPlan:
 
     dims:   the dimension that each tiled axis becomes
     scales: outputs per input sample along each tiled axis
+    batched: the dimension along which the crops of a batch stand
     """
 
     name: str
@@ -73,6 +74,7 @@ class OutputPlan:
     dtype: str
     dims: tuple[int, ...]
     scales: tuple[Fraction, ...]
+    batched: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +85,20 @@ class Tile:
     keeps: tuple[tuple[slice, ...], ...]
     writes: tuple[tuple[slice, ...], ...]
     shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Input samples of the crop along each tiled axis."""
+        return tuple(sum(hi - lo for lo, hi in found) for found in self.reads.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Equal crops that one call computes, side by side along the first axis of every input.
+
+    tiles: theirs; count: crops in the call, the last of which stands there again where they are
+           fewer, so that every call on crops of one shape is on as many
+    """
+
+    tiles: tuple[Tile, ...]
+    count: int = 1

@@ -23,7 +23,7 @@ from fieldwise.tile.crops.other_tools import (
     as_monai,
     as_torchio,
 )
-from fieldwise.tile.crops.parts import AxisPlan, AxisTile, OutputPlan, Tile
+from fieldwise.tile.crops.parts import AxisPlan, AxisTile, Batch, OutputPlan, Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,18 @@ class TilePlan(Report):
     """A tiled run on inputs of one size (see the module).
 
     shapes:       of the inputs
-    crop_bytes:   the most that a run on the largest crop holds at once: values alive at the same
-                  time, as an eager run frees them; weights and the workspace of kernels excepted
+    crop_bytes:   the most that one call holds at once, on the largest crop or on a batch of it:
+                  values alive at the same time, as an eager run frees them; weights and the
+                  workspace of kernels excepted
     whole_bytes:  the same for the whole image
     recompute:    input samples read by all crops, relative to the image's
     proven:       whether every crop was compared with the whole, layer by layer; if not, the
                   caller vouches for the sizes
     structure:    of the model's output (see ``Graph.structure``); None where only names are known
     draws, writes: whether a run may draw random numbers, or write into the model's own tensors
+    counts:       how many crops one call computes, by their lengths along the tiled axes; 1 of
+                  those that are not listed
+    single_because: why crops are computed one by one, where batches were tried
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -51,6 +55,8 @@ class TilePlan(Report):
     structure: object = field(default=None, compare=False, repr=False)
     draws: bool = field(default=True, compare=False, repr=False)
     writes: bool = field(default=True, compare=False, repr=False)
+    counts: Mapping[tuple[int, ...], int] = field(default_factory=dict)
+    single_because: str = ""
 
     @property
     def rows(self) -> tuple[Tile, ...]:
@@ -68,6 +74,26 @@ class TilePlan(Report):
             writes = tuple(self._slices(n, [p.writes[n] for p in pieces]) for n in self._numbers)
             shapes = tuple(self._shape(n, [p.gives[n] for p in pieces]) for n in self._numbers)
             yield Tile(reads, keeps, writes, shapes)
+
+    def batches(self) -> Iterator[Batch]:
+        """Every crop once, in batches of equal ones, in the order in which these are full.
+
+        Of a shortened plan they are as large as in the whole one.
+        """
+        waiting: dict[tuple[int, ...], list[Tile]] = {}
+        for tile in self.tiles():
+            count = self.counts.get(tile.lengths, 1)
+            group = waiting.setdefault(tile.lengths, [])
+            group.append(tile)
+            if len(group) == count:
+                yield Batch(tuple(waiting.pop(tile.lengths)), count)
+        for lengths, group in waiting.items():
+            yield Batch(tuple(group), self.counts[lengths])
+
+    @property
+    def batch(self) -> int:
+        """The most crops that one call computes."""
+        return max(self.counts.values(), default=1)
 
     def shortened(self) -> TilePlan:
         """The same plan for a smaller image: with all there is to go wrong, and less of the rest.
@@ -130,6 +156,8 @@ class TilePlan(Report):
 
     def __str__(self) -> str:
         crops = "one crop, the image itself" if len(self) == 1 else f"{len(self)} crops"
+        if self.batch > 1:
+            crops += f", at most {self.batch} per call"
         lines = [
             f"{crops}; at most {size_text(self.crop_bytes)} at once "
             f"({size_text(self.whole_bytes)} for the whole image); "

@@ -12,6 +12,7 @@ from fieldwise.collecting import uncollected
 from fieldwise.errors import CaptureError, FieldwiseError, Reason, UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.spatial import Axes
+from fieldwise.tile.crops.batches import BatchSize, check_batch, in_batches
 from fieldwise.tile.crops.cut import needed, owned, segments
 from fieldwise.tile.crops.grid import Geometry, geometry
 from fieldwise.tile.crops.parts import AxisPlan, AxisTile, OutputPlan
@@ -23,7 +24,12 @@ from fieldwise.written import counted
 
 
 def plan_tiles(
-    model: nn.Module, size: object, *, tile: int | Sequence[int], axes: Axes | None = None
+    model: nn.Module,
+    size: object,
+    *,
+    tile: int | Sequence[int],
+    axes: Axes | None = None,
+    batch: BatchSize = 1,
 ) -> TilePlan:
     """The plan by which tiles give exactly what the whole image gives.
 
@@ -32,9 +38,11 @@ def plan_tiles(
     size:  the shape of the large input, or a (meta) tensor, or a tuple or dict of tensors
     tile:  input samples from tile to tile, a multiple of the grid; one for all axes, or one each
     axes:  of the inputs, along which tiles are cut; by default all from 2 on
+    batch: crops of one shape that one call computes, at most: a number, or 'auto' (see ``tiled``)
 
     Raises TileError where a layer sees the whole image, where branches of different strides meet,
-    where the network fails at this size, for a tile off the grid, and where no crop is proven.
+    where the network fails at this size, for a tile off the grid, and where no crop, or none in a
+    batch, is proven.
 
     >>> import torch
     >>> from torch import nn
@@ -45,18 +53,17 @@ def plan_tiles(
       axis 3: 6 tiles of 128 of 700; grid 2, halo 1 before and 1 behind, clipped
       output output: 1x8x500x350, 1/2 x 1/2 per input sample
     """
+    check_batch(batch)
     try:
-        return _planned(model, size, tile, axes)
+        sizes = Sizes.of(model, size, axes)
+        return in_batches(_planned(sizes, tile), sizes, batch)
     except (FieldwiseError, MemoryError):
         raise
     except Exception as error:
         raise TileError("No tiling was planned", [Reason("", "plan", fault(error))]) from error
 
 
-def _planned(
-    model: nn.Module, size: object, tile: int | Sequence[int], axes: Axes | None
-) -> TilePlan:
-    sizes = Sizes.of(model, size, axes)
+def _planned(sizes: Sizes, tile: int | Sequence[int]) -> TilePlan:
     whole = sizes.whole()
     if any(0 in whole.shape(name) for name in whole.inputs):
         return _in_one_crop(whole, sizes)

@@ -119,7 +119,7 @@ def _attempt(
             failing += list(enumerate(groups))
             losses = (Reason("", "crop", "it is so short that a layer has nothing to compute"),)
             continue
-        bad, comparison = _class(whole, crop, geometry, axes, groups)
+        bad, comparison = compare_class(whole, crop, geometry.axes, geometry.dims, axes, groups)
         failing += [(number, groups[number]) for number in bad]
         if bad and not losses:
             losses = comparison.losses
@@ -131,17 +131,23 @@ def _is_empty(graph: Graph) -> bool:
     return any(0 in value.shape for value in graph.values.values())
 
 
-def _class(
+def compare_class(
     whole: Graph,
     crop: Graph,
-    geometry: Geometry,
+    along: Sequence[int],
+    dims: Sequence[Sequence[int]],
     axes: Sequence[TiledAxis],
     groups: Sequence[Sequence[int]],
 ) -> tuple[set[int], Comparison]:
-    """The axes along which tiles of this class are not proven, and the last comparison."""
+    """The axes along which tiles of this class are not proven, and the last comparison.
+
+    along: the axes of the inputs; dims: per output, the dimension that each of them becomes
+
+    Where a tile's outputs are is noted in ``found`` of every axis.
+    """
     waiting = [_chosen(group) for group in groups]
     while True:
-        bad, comparison = _compared(whole, crop, geometry, axes, waiting)
+        bad, comparison = _compared(whole, crop, along, dims, axes, waiting)
         if bad:
             return bad, comparison
         waiting = [
@@ -156,7 +162,8 @@ def _class(
 def _compared(
     whole: Graph,
     crop: Graph,
-    geometry: Geometry,
+    along: Sequence[int],
+    dims: Sequence[Sequence[int]],
     axes: Sequence[TiledAxis],
     chosen: Sequence[Sequence[int]],
 ) -> tuple[set[int], Comparison]:
@@ -165,10 +172,10 @@ def _compared(
     comparison = Comparison((), ())
     for turn in range(max(map(len, chosen))):
         tiles = [group[turn % len(group)] for group in chosen]
-        cuts = {geometry.axes[n]: axes[n].cuts[tile] for n, tile in enumerate(tiles)}
+        cuts = {along[n]: axes[n].cuts[tile] for n, tile in enumerate(tiles)}
         comparison = compare(crop, whole, cuts)
         for number, (axis, tile) in enumerate(zip(axes, tiles, strict=True)):
-            told = list(_shifts(comparison, geometry, number, axis.owned[tile]))
+            told = list(_shifts(comparison, dims, number, axis.owned[tile]))
             shifts = tuple(shift for shift in told if shift is not None)
             if len(shifts) < len(told) or axis.found.setdefault(tile, shifts) != shifts:
                 bad.add(number)
@@ -178,13 +185,16 @@ def _compared(
 
 
 def _shifts(
-    comparison: Comparison, geometry: Geometry, number: int, stretch: Sequence[Interval]
+    comparison: Comparison,
+    placed: Sequence[Sequence[int]],
+    number: int,
+    stretch: Sequence[Interval],
 ) -> Iterator[int | None]:
     """Per output, where its stretch along one axis is; None where the crop does not hold it.
 
     Along the dimensions that are not tiled everything must be the same.
     """
-    for state, dims, (start, stop) in zip(comparison.outputs, geometry.dims, stretch, strict=True):
+    for state, dims, (start, stop) in zip(comparison.outputs, placed, stretch, strict=True):
         rest = (digits for dim, digits in enumerate(state) if dim not in dims)
         alike = all(digit.is_same for digits in rest for digit in digits)
         yield _shift(single(state[dims[number]]), start, stop) if alike else None

@@ -12,8 +12,9 @@ from torch import Tensor
 from fieldwise.tile.arrays import ArrayOrTensor, Readable, Shapes, any_dask, as_numpy, read
 from fieldwise.tile.certificate import RunCertificate, Runnable, verify
 from fieldwise.tile.crops.outputs import chosen, kept, returned
-from fieldwise.tile.crops.parts import Tile
+from fieldwise.tile.crops.parts import Batch, Tile
 from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.tile.crops.stacking import stacked, unstacked
 from fieldwise.tile.crops.targets import Arguments, CropTarget
 from fieldwise.tile.inputs import check_complete
 
@@ -92,9 +93,13 @@ class TiledCallable:
             yield plan.outputs[number].name, tile.writes[number], array
 
     def crop(self, tile: Tile, *inputs: Readable, **named: Readable) -> list[Any]:
-        """What one tile gives, per output: for those who schedule tiles themselves."""
+        """What one tile gives by itself, per output: for those who schedule tiles themselves."""
+        return self.crops(Batch((tile,)), *inputs, **named)[0]
+
+    def crops(self, batch: Batch, *inputs: Readable, **named: Readable) -> list[list[Any]]:
+        """What each tile of a batch gives, per output (see ``TilePlan.batches``)."""
         given = self.target.ordered(inputs, named)
-        return _cropped(self.target, self.plan(*given.shapes), tile, given)
+        return _computed(self.target, self.plan(*given.shapes), batch, given)
 
 
 def _both(target: CropTarget, plan: TilePlan, given: Arguments) -> tuple[Runnable, Runnable]:
@@ -129,19 +134,31 @@ def _assembled(target: CropTarget, plan: TilePlan, given: Arguments) -> list[Arr
 def _run(
     target: CropTarget, plan: TilePlan, given: Arguments
 ) -> Iterator[tuple[int, Tile, Readable]]:
-    for tile in plan.tiles():
-        arrays = _cropped(target, plan, tile, given)
-        while arrays:
-            yield len(plan.outputs) - len(arrays), tile, arrays.pop(0)
+    for batch in plan.batches():
+        found = _computed(target, plan, batch, given)
+        for tile in batch.tiles:
+            arrays = found.pop(0)
+            while arrays:
+                yield len(plan.outputs) - len(arrays), tile, arrays.pop(0)
 
 
-def _cropped(target: CropTarget, plan: TilePlan, tile: Tile, given: Arguments) -> list[Readable]:
-    crops = given.holding(_part(number, x, tile) for number, x in enumerate(given.arrays))
-    arrays = chosen(target.crop(crops, plan), plan.outputs)
+def _computed(
+    target: CropTarget, plan: TilePlan, batch: Batch, given: Arguments
+) -> list[list[Readable]]:
+    """Per tile of a batch, what is kept of each output."""
+    crops = [given.holding(_parts(tile, given)) for tile in batch.tiles]
+    arrays = chosen(target.crop(stacked(crops, batch.count), plan), plan.outputs)
     return [
-        kept(array, tile, number, output)
-        for number, (array, output) in enumerate(zip(arrays, plan.outputs, strict=True))
+        [
+            kept(unstacked(array, place, batch.count, output.batched), tile, number, output)
+            for number, (array, output) in enumerate(zip(arrays, plan.outputs, strict=True))
+        ]
+        for place, tile in enumerate(batch.tiles)
     ]
+
+
+def _parts(tile: Tile, given: Arguments) -> Iterator[ArrayOrTensor]:
+    return (_part(number, x, tile) for number, x in enumerate(given.arrays))
 
 
 def _part(number: int, x: Readable, tile: Tile) -> ArrayOrTensor:

@@ -42,7 +42,7 @@ class Sizes:
     call: ModelCall
     axes: tuple[int, ...]
     image: tuple[int, ...]
-    _graphs: dict[tuple[int, ...], Graph] = field(default_factory=dict)
+    _graphs: dict[tuple[tuple[int, ...], int], Graph] = field(default_factory=dict)
     _rehearsal: Rehearsal | None = None
 
     @classmethod
@@ -73,11 +73,15 @@ class Sizes:
             sizes_that_pass = " or ".join(" x ".join(map(str, sizes)) for sizes in near)
             raise TileError(f"{error} It runs on {sizes_that_pass}.") from error
 
-    def at(self, sizes: tuple[int, ...]) -> Graph:
-        """At these sizes of the tiled axes.  Raises CaptureError where the network fails."""
-        if sizes not in self._graphs:
-            self._graphs[sizes] = self.call.graph(self.shapes(sizes))
-        return self._graphs[sizes]
+    def at(self, sizes: tuple[int, ...], count: int = 1) -> Graph:
+        """At these sizes of the tiled axes, of so many inputs side by side along the first axis.
+
+        Raises CaptureError where the network fails.
+        """
+        key = sizes, count
+        if key not in self._graphs:
+            self._graphs[key] = self.call.graph(self.shapes(sizes, count))
+        return self._graphs[key]
 
     def with_elements(self) -> Sizes:
         """The same of inputs that hold one element where these hold none."""
@@ -85,24 +89,24 @@ class Sizes:
         image = tuple(size or 1 for size in self.image)
         return Sizes(ModelCall(self.call.model, self.call.resized(shapes)), self.axes, image)
 
-    def peak_bytes(self, sizes: tuple[int, ...]) -> int:
+    def peak_bytes(self, sizes: tuple[int, ...], count: int = 1) -> int:
         """The most that a run at these sizes holds at once, weights and workspaces excepted.
 
         As Python frees it; of a model that cannot be copied, or run on tensors of its own device
         without data, as its graph tells.  Raises CaptureError where the network fails.
         """
-        graph = self.at(sizes)
+        graph = self.at(sizes, count)
         try:
             if self._rehearsal is None:
                 self._rehearsal = Rehearsal(self.call.model)
-            return self._rehearsal.peak_bytes(self.call.resized(self.shapes(sizes)))
+            return self._rehearsal.peak_bytes(self.call.resized(self.shapes(sizes, count)))
         except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError, UsageError):
             return peak_bytes(graph)
 
-    def shapes(self, sizes: Sequence[int]) -> list[Shape]:
-        """Of the inputs, at these sizes of the tiled axes."""
+    def shapes(self, sizes: Sequence[int], count: int = 1) -> list[Shape]:
+        """Of the inputs, at these sizes of the tiled axes, so many times along the first one."""
         new = dict(zip(self.axes, sizes, strict=True))
         return [
-            tuple(new.get(axis, size) for axis, size in enumerate(shape))
+            tuple(new.get(axis, size) * (1 if axis else count) for axis, size in enumerate(shape))
             for shape in self.call.shapes
         ]

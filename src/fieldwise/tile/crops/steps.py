@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 
 from fieldwise.axes import IndexSet
 from fieldwise.axes.digits import regroup
@@ -19,6 +20,9 @@ from fieldwise.graph.ir import (
     Shape,
 )
 from fieldwise.tile.crops.match import Match, MatchedDim, Matches, carried, same, single, split
+
+Cuts = Sequence[Sequence[tuple[int, int]]]
+"""Per dimension its digits, as (number of the digit before, size)."""
 
 
 class LostError(Exception):
@@ -213,26 +217,39 @@ def reshaped(state: Matches, before: Both, after: Both) -> Matches:
     digits = [digit for dim in state for digit in dim if (digit.crop, digit.whole) != (1, 1)]
     if all(digit.is_same for digit in digits) and after.crop == after.whole:
         return same(after.crop)
-    if any(1 in (digit.crop, digit.whole) for digit in digits):
-        raise LostError("it is a reshape of an axis that has one position in a crop")
-    cuts = [
-        regroup([digit.crop for digit in digits], after.crop),
-        regroup([digit.whole for digit in digits], after.whole),
-    ]
-    if None in cuts:
+    whole = regroup([digit.whole for digit in digits], after.whole)
+    if whole is None or any(digit.whole == 1 for digit in digits):
         raise LostError("it is a reshape that cuts across rows")
-    crop, whole = (list(cut or ()) for cut in cuts)
-    if [[n for n, _ in group] for group in crop] != [[n for n, _ in group] for group in whole]:
+    crop = _cut_like(whole, digits, after.crop)
+    if crop is None:
         raise LostError("it is a reshape that cuts a crop differently")
     parts = _pieces(digits, crop, whole)
     return tuple(tuple(next(parts) for _ in group) or (Match.same(1),) for group in crop)
 
 
-def _pieces(
-    digits: Sequence[Match],
-    crop: Sequence[Sequence[tuple[int, int]]],
-    whole: Sequence[Sequence[tuple[int, int]]],
-) -> Iterator[Match]:
+def _cut_like(whole: Cuts, digits: Sequence[Match], shape: Shape) -> Cuts | None:
+    """The crop's digits cut where the whole's are; None where they do not make the shape.
+
+    A reshape keeps the order of elements, so whatever consecutive digits multiply to the new
+    dimensions describe it; one that has a single position in the crop would fit anywhere.
+    """
+    tails = [1] * len(digits)
+    for number, size in (cut for group in whole for cut in group):
+        tails[number] *= size
+    found, seen = list[list[tuple[int, int]]](), set[int]()
+    for group in whole:
+        found.append([])
+        for number, size in group:
+            lead, rest = divmod(digits[number].crop * size, tails[number])
+            if number not in seen and rest:
+                return None
+            found[-1].append((number, size if number in seen else lead))
+            seen.add(number)
+    fits = [prod(size for _, size in group) for group in found] == list(shape)
+    return found if fits else None
+
+
+def _pieces(digits: Sequence[Match], crop: Cuts, whole: Cuts) -> Iterator[Match]:
     sizes: list[list[tuple[int, int]]] = [[] for _ in digits]
     for one, two in zip(crop, whole, strict=True):
         for (number, size), (_, other) in zip(one, two, strict=True):

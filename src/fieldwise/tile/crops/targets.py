@@ -15,6 +15,7 @@ from fieldwise.capture.torch.private import prepared
 from fieldwise.errors import CaptureError, UsageError, summary_of
 from fieldwise.graph.spatial import Axes
 from fieldwise.tile.arrays import Readable, Shapes, owned
+from fieldwise.tile.crops.batches import BatchSize, prove_batch
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.planner import plan_tiles, tile_sizes
 from fieldwise.tile.crops.sizes import Sizes, sizes_along, tiled_axes
@@ -79,7 +80,7 @@ class AnyCallable:
         return given.holding(map(owned, given.arrays)).passed_to(self.call)
 
     def crop(self, given: Arguments, plan: TilePlan) -> object:
-        """What is returned for copies of crops of the inputs."""
+        """What is returned for copies of crops of the inputs, or of a batch of them."""
         return self.whole(given, plan)
 
     def between_crops(self, _: TilePlan) -> AbstractContextManager[None]:
@@ -100,6 +101,7 @@ class PlannedModel:
     call: ModelCall
     tile: int | Sequence[int]
     axes: Axes | None = None
+    batch: BatchSize = 1
     _plans: dict[Shapes, TilePlan] = field(default_factory=dict)
 
     def ordered(self, inputs: Sequence[Readable], named: Mapping[str, Readable]) -> Arguments:
@@ -114,7 +116,9 @@ class PlannedModel:
         given = tuple(tuple(shape) for shape in shapes)
         if given not in self._plans:
             size = self.call.resized(given)
-            self._plans[given] = plan_tiles(self.call.model, size, tile=self.tile, axes=self.axes)
+            self._plans[given] = plan_tiles(
+                self.call.model, size, tile=self.tile, axes=self.axes, batch=self.batch
+            )
         return self._plans[given]
 
     def check(self) -> None:
@@ -133,6 +137,8 @@ class PlannedModel:
             return
         sizes = Sizes.of(self.call.model, self.call.example, axes)
         if has_inner_crop(sizes, tiles):
+            if isinstance(self.batch, int) and self.batch > 1:
+                prove_batch(sizes, sizes.image, self.batch)
             return
         found = [self._tried(tuple(shapes)), self._tried(tuple(several_tiles(sizes, tiles)))]
         errors = [one for one in found if isinstance(one, TileError)]
@@ -158,7 +164,7 @@ class PlannedModel:
         return self.call.run(given.arrays, draws=plan.draws, writes=plan.writes)
 
     def crop(self, given: Arguments, plan: TilePlan) -> object:
-        """What the model returns for a crop.  Raises TileError where it fails."""
+        """What the model returns for a crop, or a batch.  Raises TileError where it fails."""
         try:
             return self.whole(given, plan)
         except (MemoryError, torch.OutOfMemoryError):
@@ -178,7 +184,7 @@ class PlannedModel:
 
     def doubled(self) -> PlannedModel:
         """The same in float64."""
-        return PlannedModel(self.call.doubled(), self.tile, self.axes)
+        return PlannedModel(self.call.doubled(), self.tile, self.axes, self.batch)
 
 
 class CropTarget(Protocol):
@@ -197,7 +203,7 @@ class CropTarget(Protocol):
         """What is returned for whole inputs."""
 
     def crop(self, given: Arguments, plan: TilePlan, /) -> object:
-        """What is returned for a crop."""
+        """What is returned for a crop, or a batch of them."""
 
     def between_crops(self, plan: TilePlan, /) -> AbstractContextManager[None]:
         """Holds from the first crop of a run to the last."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from math import prod
@@ -30,7 +30,7 @@ from fieldwise.tile.jobs.records import Done
 from fieldwise.tile.jobs.report import JobFile, JobReport
 from fieldwise.tile.jobs.request import FIRST_SPATIAL, Request
 from fieldwise.tile.jobs.results import Results, rows_of
-from fieldwise.tile.jobs.run import Advance, run_job, write_piece
+from fieldwise.tile.jobs.run import Advance, run_job, write_pieces
 from fieldwise.tile.jobs.streams import Grains, stream_work
 from fieldwise.tile.jobs.strips import strip_widths, strip_work
 from fieldwise.tile.jobs.tiles import crop_work
@@ -142,23 +142,43 @@ class Job:
         results = tuple(JobFile(file.path, file.axes) for file in self.files)
         return JobReport(model, source, results, self.plan, certificate)
 
-    def write(self, piece: int, folder: Path) -> Done:
-        """Compute one piece into new files in a folder, which are named and shaped as the results.
+    def write(self, pieces: Sequence[int], folders: Iterable[Path]) -> Iterator[Done]:
+        """Compute pieces of one batch, each into new files, named and shaped as the results.
 
-        On disk when this returns, and what it wrote.
+        folders: where the files of each go
+
+        A piece is on disk once what it wrote is yielded.
         """
-        targets, _ = self.results.within(folder).create()
+        targets = (self.results.within(folder).create()[0] for folder in folders)
         with self.request.model.running(), self._enough_memory():
-            return write_piece(
-                self.work, self.plan.pieces[piece], self.request.view(), targets, grains=self.grains
+            yield from write_pieces(
+                self.work,
+                [self.plan.pieces[number] for number in pieces],
+                self.request.view(),
+                targets,
+                grains=self.grains,
             )
 
     def in_less_memory(self) -> Job:
-        """The same job in half of the memory.  Raises UsageError where that is not enough."""
-        return plan_job(replace(self.request, memory=self._half()))
+        """The same job in half of the memory: with half as many crops per call, or smaller pieces.
+
+        Raises UsageError where that is not enough.
+        """
+        asked = self.request
+        if self.plan.batch > 1:
+            tiles = asked.tile or tuple(axis.tile for axis in self.plan.axes)
+            return plan_job(replace(asked, tile=tiles, batch=self.plan.batch // 2))
+        tile = asked.tile if isinstance(asked.tile, int) else None
+        return plan_job(replace(asked, tile=tile, memory=self._half()))
+
+    def _less(self) -> str:
+        if self.plan.batch > 1:
+            return f"--batch {self.plan.batch // 2}"
+        return f"--memory {enough_text(self._half())}"
 
     def _half(self) -> int:
-        return (self.request.memory or self.plan.peak_bytes) // 2
+        peak = self.plan.peak_bytes
+        return min(self.request.memory or peak, peak) // 2
 
     @contextmanager
     def _enough_memory(self) -> Iterator[None]:
@@ -171,7 +191,7 @@ class Job:
             raise OutOfMemoryError(
                 f"{described(self.request.model.call.device)} has too little memory for this plan, "
                 f"which holds {size_text(self.plan.peak_bytes)} at once, beside what its kernels "
-                f"take; give less, for example --memory {enough_text(self._half())}."
+                f"take; give less, for example {self._less()}."
             ) from error
 
     def begin(self, journal: Journal) -> list[FileView]:
@@ -284,6 +304,7 @@ def _planned(request: Request) -> Job:
             shape,
             dtype=dtype,
             tile=asked.tile,
+            batch=asked.batch,
             memory=asked.memory,
             runtime=asked.runtime,
             providers=asked.providers,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from fieldwise.tile.arrays import numpy_dtype
 from fieldwise.tile.bands.programs import GlobalOps
+from fieldwise.tile.crops.batches import BatchSize
 from fieldwise.tile.crops.runtime import Runtime
 from fieldwise.tile.files import AxisLayout, BlockRows, ModelView, Scaled, Source, open_source
 from fieldwise.tile.jobs.models import JobModel
@@ -27,6 +29,7 @@ class Request:
     out:    where the result goes (several: names with the outputs' names in them)
     along:  the model's dimension that bands follow ('stream'); None: the best is chosen
     band:   input rows per step ('stream'); tile: input samples from tile to tile ('halo')
+    batch:  crops per call ('halo'; see ``tiled``)
     strip:  input samples from strip to strip along the longest other axis ('stream'); None: one
             strip, unless memory is too little for that
     piece:  input rows per piece, at least ('stream'); by default what is read twice is little
@@ -43,7 +46,8 @@ class Request:
     engine: EngineName = "stream"
     along: int | None = None
     band: int | None = None
-    tile: int | None = None
+    tile: int | Sequence[int] | None = None
+    batch: BatchSize = "auto"
     strip: int | None = None
     piece: int | None = None
     memory: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -38,40 +38,73 @@ def run_job(
     targets: per output, where it goes; grains: the rows that it takes at a time
     check:   called before a piece is recorded; may raise
     """
-    for piece in work.plan.pieces:
-        if piece.number not in journal.done:
-            done = write_piece(
-                work,
-                piece,
-                source,
-                targets,
-                grains=grains,
-                advance=advance,
-                checkpoint=journal.piece,
-            )
+    pieces = work.plan.pieces
+    for waiting in work.plan.waiting(journal.done):
+        if work.plan.batches:
+            batch = [pieces[number] for number in waiting]
+            computed: Iterable[Done]
+            everywhere = [targets] * len(batch)
+            computed = write_pieces(work, batch, source, everywhere, grains=grains, advance=advance)
+        else:
+            (piece,) = (pieces[number] for number in waiting)
+            computed = [
+                _with_state(
+                    work, piece, source, targets, journal.piece, grains=grains, advance=advance
+                )
+            ]
+        for done in computed:
             check()
             journal.record(done)
 
 
-def write_piece(
+def write_pieces(
+    work: Work,
+    pieces: Sequence[JobPiece],
+    source: Readable,
+    targets: Iterable[Sequence[FileView]],
+    *,
+    grains: Sequence[int],
+    advance: Advance = lambda _: None,
+) -> Iterator[Done]:
+    """Compute pieces of one batch and write each to its targets; on disk once it is yielded."""
+    for piece, blocks, where in zip(pieces, work.together(pieces, source), targets, strict=True):
+        yield _written(work, piece, blocks, where, grains=grains, advance=advance)
+
+
+def _with_state(
     work: Work,
     piece: JobPiece,
     source: Readable,
     targets: Sequence[FileView],
+    checkpoint: Checkpoint,
     *,
     grains: Sequence[int],
-    advance: Advance = lambda _: None,
-    checkpoint: Checkpoint | None = None,
+    advance: Advance,
 ) -> Done:
-    """Compute one piece and write it; on disk when this returns, and what it wrote.
-
-    checkpoint: the state of the piece is saved there from time to time, and gone on with from there
-    """
-    saved = None if checkpoint is None else saved_state(piece, checkpoint.load())
-    progress = _Progress(work.plan.outputs, piece, saved)
+    """The same of one piece, whose state is saved from time to time and gone on with from there."""
+    saved = saved_state(piece, checkpoint.load())
     if saved is not None:
         advance(saved.written)
     blocks = work.blocks(piece, source, saved)
+    return _written(
+        work, piece, blocks, targets, grains=grains, advance=advance, saved=saved,
+        checkpoint=checkpoint,
+    )  # fmt: skip
+
+
+def _written(
+    work: Work,
+    piece: JobPiece,
+    blocks: Iterator[Block | PieceState],
+    targets: Sequence[FileView],
+    *,
+    grains: Sequence[int],
+    advance: Advance,
+    saved: PieceState | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Done:
+    """What a piece wrote, once it is on disk."""
+    progress = _Progress(work.plan.outputs, piece, saved)
     for block in gathered(blocks, work.plan.outputs, grains, saved):
         if isinstance(block, PieceState):
             if checkpoint is not None:

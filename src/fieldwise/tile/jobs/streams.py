@@ -119,6 +119,12 @@ class StreamWork:
             elif (rows := clipped(program, part, section.rows)) is not None:
                 yield self._block(*rows)
 
+    def together(
+        self, pieces: Sequence[JobPiece], source: Readable
+    ) -> Iterator[Iterator[Block | PieceState]]:
+        """See work.Work: each by itself."""
+        return (self.blocks(piece, source) for piece in pieces)
+
     def driven(
         self, prepared: Prepared, state: BandState | None, section: Section | None = None
     ) -> Iterator[OutputRows | BandState]:

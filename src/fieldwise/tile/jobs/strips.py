@@ -159,6 +159,12 @@ class StripWork:
         strip = self.strips[number]
         return strip.blocks(strip.work.plan.pieces[within], source, saved)
 
+    def together(
+        self, pieces: Sequence[JobPiece], source: Readable
+    ) -> Iterator[Iterator[Block | PieceState]]:
+        """See work.Work: each by itself."""
+        return (self.blocks(piece, source) for piece in pieces)
+
 
 def strip_work(
     model: nn.Module,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,12 @@ from fieldwise.tile.amounts import enough_text, size_text
 from fieldwise.tile.arrays import Readable, as_numpy, numpy_dtype
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.crops import TiledCallable, suggest_tile
-from fieldwise.tile.crops.parts import Tile
+from fieldwise.tile.crops.batches import BatchSize, batches_pay, within
+from fieldwise.tile.crops.parts import Batch, Tile
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.runtime import Runtime, target_of
 from fieldwise.tile.crops.targets import PlannedModel
-from fieldwise.tile.errors import BudgetError
+from fieldwise.tile.errors import BudgetError, TileError
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState
 
@@ -31,10 +32,13 @@ TILE = 512
 
 @dataclass(frozen=True, slots=True)
 class CropWork:
-    """A model planned in tiles for one input size (see work.Work)."""
+    """A model planned in tiles for one input size (see work.Work).
+
+    places: by piece, the batch that its tile is computed in, and its number there
+    """
 
     run: TiledCallable
-    tiles: tuple[Tile, ...]
+    places: tuple[tuple[Batch, int], ...]
     plan: JobPlan
     nodes: tuple[Node, ...]
 
@@ -51,11 +55,23 @@ class CropWork:
         piece: JobPiece,
         source: Readable,
         saved: PieceState | None = None,  # noqa: ARG002
-    ) -> Iterator[Block]:
+    ) -> Iterator[Block | PieceState]:
         """See work.Work: a crop is computed in one go."""
-        tile = self.tiles[piece.number]
-        for number, found in enumerate(self.run.crop(tile, source)):
-            yield number, tuple(lo for lo, _ in piece.writes[number]), as_numpy(found)
+        return next(self.together([piece], source))
+
+    def together(
+        self, pieces: Sequence[JobPiece], source: Readable
+    ) -> Iterator[Iterator[Block | PieceState]]:
+        """See work.Work."""
+        batch, _ = self.places[pieces[0].number]
+        found = dict(enumerate(self.run.crops(batch, source)))
+        for piece in pieces:
+            yield _blocks(piece, found.pop(self.places[piece.number][1]))
+
+
+def _blocks(piece: JobPiece, arrays: Sequence[Readable]) -> Iterator[Block]:
+    for number, found in enumerate(arrays):
+        yield number, tuple(lo for lo, _ in piece.writes[number]), as_numpy(found)
 
 
 def crop_work(
@@ -63,65 +79,103 @@ def crop_work(
     shape: Sequence[int],
     *,
     dtype: torch.dtype,
-    tile: int | None = None,
+    tile: int | Sequence[int] | None = None,
+    batch: BatchSize = "auto",
     memory: int | None = None,
     runtime: Runtime = "torch",
     providers: Sequence[str] = (),
 ) -> CropWork:
     """Plan a job of tiles on one input of this shape and type.
 
-    tile: input samples from tile to tile; by default 512, or with ``memory`` (bytes) the largest
-          whose crops fit in it (see ``suggest_tile``)
+    tile:  input samples from tile to tile; by default 512, or with ``memory`` (bytes) the largest
+           whose crops fit in it (see ``suggest_tile``)
+    batch: crops per call (see ``tiled``); with ``memory``, 'auto' is no more than fit in it
     runtime, providers: what runs the crops (see ``tiled``)
 
     Raises TileError where no tiling is exact, and UsageError where ``memory`` is not enough.
     """
     example = meta_tensor(shape, dtype)
     held = sum(tensor.nbytes for _, tensor in named_state(model))
-    chosen, plan = _chosen(model, example, tile, memory, held)
+    chosen, plan = _chosen(model, example, tile, batch, memory, held)
     run = TiledCallable(target_of(chosen, runtime, providers))
     run.plan(example.shape)
-    tiles = tuple(plan.tiles())
+    batches = list(plan.batches())
+    places = tuple((one, place) for one in batches for place in range(len(one.tiles)))
+    tiles = [one.tiles[place] for one, place in places]
+    numbers = iter(range(len(tiles)))
+    together = tuple(tuple(next(numbers) for _ in one.tiles) for one in batches)
     outputs = tuple(_output(plan, number) for number in range(len(plan.outputs)))
     pieces = tuple(_piece(plan, number, one) for number, one in enumerate(tiles))
     first = plan.axes[0]
     job = JobPlan(
         "halo", first.axis, first.tile, tuple(shape), outputs, pieces, plan.recompute,
-        plan.crop_bytes + held, axes=plan.axes,
+        plan.crop_bytes + held, _notes(plan), plan.axes, together if plan.batch > 1 else (),
     )  # fmt: skip
-    return CropWork(run, tiles, job, capture(model, example).nodes)
+    return CropWork(run, places, job, capture(model, example).nodes)
+
+
+def _notes(plan: TilePlan) -> tuple[str, ...]:
+    if plan.batch > 1:
+        return (f"crops of one shape are computed together, at most {plan.batch} per call",)
+    if plan.single_because:
+        return (f"crops are computed one by one: {plan.single_because.splitlines()[0]}",)
+    return ()
 
 
 def _chosen(
-    model: nn.Module, example: Tensor, tile: int | None, memory: int | None, held: int
+    model: nn.Module,
+    example: Tensor,
+    tile: int | Sequence[int] | None,
+    batch: BatchSize,
+    memory: int | None,
+    held: int,
 ) -> tuple[PlannedModel, TilePlan]:
     """The tile that was asked for, or the largest that fits beside what is held, planned.
+
+    Of batches, as many crops as were asked for, or as fit beside what is held.
 
     Raises UsageError where ``memory`` is not enough, with the least that is.
 
     Which crops there will be is known of a plan only, so what was suggested is made smaller where
     the plan has a crop that does not fit.
     """
-    if tile is not None or memory is None:
-        wanted: tuple[int, ...] | int = tile or TILE
-    else:
-        wanted = _suggested(model, example, memory - held)
+    call = ModelCall(model, example)
+    if memory is None:
+        run = PlannedModel(call, tile or TILE, batch=batch)
+        return run, run.plan(example.shape)
+    left, most = memory - held, 1 if batch == "auto" else batch
+    wanted = tile or _suggested(model, example, left // most)
     while True:
-        run = PlannedModel(ModelCall(model, example), wanted)
+        run = PlannedModel(call, wanted, batch=most)
         plan = run.plan(example.shape)
-        if memory is None or plan.crop_bytes + held <= memory:
-            return run, plan
+        if plan.crop_bytes <= left:
+            return _in_more(run, plan, left) if batch == "auto" else (run, plan)
         now = tuple(axis.tile for axis in plan.axes)
         smaller = tuple(_smaller(axis.tile, axis.grid) for axis in plan.axes)
         if tile is not None or smaller == now:
             tiles = " x ".join(map(str, now))
+            what = f"Tiles of {tiles}" if plan.batch == 1 else f"{plan.batch} tiles of {tiles}"
+            fewer = "" if plan.batch == 1 else ", or a smaller --batch"
             smaller_too = "" if smaller == now else ", or a smaller --tile"
             raise UsageError(
-                f"Tiles of {tiles} need {size_text(plan.crop_bytes)} beside the weights, and "
-                f"{size_text(max(memory - held, 0))} are left; give more --memory "
-                f"({enough_text(plan.crop_bytes + held)} is enough){smaller_too}."
+                f"{what} need {size_text(plan.crop_bytes)} beside the weights, and "
+                f"{size_text(max(left, 0))} are left; give more --memory "
+                f"({enough_text(plan.crop_bytes + held)} is enough){fewer}{smaller_too}."
             )
         wanted = smaller
+
+
+def _in_more(run: PlannedModel, plan: TilePlan, memory: int) -> tuple[PlannedModel, TilePlan]:
+    """The same in batches that take no more memory, where they pay and are proven."""
+    most = within(plan, memory)
+    if most == 1 or not batches_pay(run.call.device):
+        return run, plan
+    more = PlannedModel(run.call, run.tile, run.axes, most)
+    try:
+        found = more.plan(*plan.shapes)
+    except TileError as why:
+        return run, replace(plan, single_because=str(why))
+    return (more, found) if found.crop_bytes <= memory else (run, plan)
 
 
 def _suggested(model: nn.Module, example: Tensor, memory: int) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ A piece depends on the plan alone: computed again, it has the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,6 +77,7 @@ class JobPlan(Report):
                chunk, and the weights; torch itself and its kernels' workspace come on top
     notes:     what a user should know, in sentences
     axes:      how each tiled axis is cut; of a stream in strips, the one across its bands
+    batches:   the numbers of the pieces that one call computes together; empty: each by itself
     """
 
     engine: str
@@ -89,11 +90,24 @@ class JobPlan(Report):
     peak_bytes: int
     notes: tuple[str, ...] = ()
     axes: tuple[AxisPlan, ...] = ()
+    batches: tuple[tuple[int, ...], ...] = ()
 
     @property
     def rows(self) -> tuple[JobPiece, ...]:
         """The pieces."""
         return self.pieces
+
+    @property
+    def batch(self) -> int:
+        """The most pieces that one call computes."""
+        return max(map(len, self.batches), default=1)
+
+    def waiting(self, done: Container[int]) -> Iterator[tuple[int, ...]]:
+        """The pieces that are not done, together with those that are computed with them."""
+        for batch in self.batches or ((piece.number,) for piece in self.pieces):
+            missing = tuple(number for number in batch if number not in done)
+            if missing:
+                yield missing
 
     def fingerprint(self) -> Mapping[str, object]:
         """What must be the same for two runs to make the same bytes, as plain data."""
@@ -104,6 +118,7 @@ class JobPlan(Report):
             "input": self.shape,
             "outputs": [[o.name, o.shape, o.dtype.str, o.dim] for o in self.outputs],
             "pieces": [[piece.reads, piece.writes] for piece in self.pieces],
+            **({"batches": self.batches} if self.batches else {}),
         }
 
 
@@ -137,4 +152,13 @@ class Work(Protocol):
 
         Blocks come in order along the outputs' dimension and lie within ``piece.writes``.  Between
         them come states from which the piece can be gone on with, to the same bytes.
+        """
+
+    def together(
+        self, pieces: Sequence[JobPiece], source: Readable
+    ) -> Iterator[Iterator[Block | PieceState]]:
+        """The blocks of pieces that one call computes, in their order (see ``JobPlan.batches``).
+
+        So are those of their batch that are not asked for: a piece has the same bytes whenever it
+        is computed.
         """

@@ -6,7 +6,7 @@ import pickle
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from math import prod
@@ -90,17 +90,17 @@ def run_on_cluster(
         packed, missing = pickle.dumps(job), len(journal.done) < len(job.plan.pieces)
         saved = _passed(job, packed, journal.passes, client, place, tell) if missing else None
         futures = {
-            client.submit(_computed, packed, saved, piece.number, place, pure=False): piece.number
-            for piece in job.plan.pieces
-            if piece.number not in journal.done
+            client.submit(_computed, packed, saved, pieces, place, pure=False): pieces
+            for pieces in job.plan.waiting(journal.done)
         }
         try:
             for future in _finished(client, futures, tell):
-                staged: Staged = future.result()
-                place.take(job, staged, results)
-                check_input()
-                journal.record(staged.done)
-                advance(_nbytes(job, staged.done.piece))
+                computed: list[Staged] = future.result()
+                for staged in computed:
+                    place.take(job, staged, results)
+                    check_input()
+                    journal.record(staged.done)
+                    advance(_nbytes(job, staged.done.piece))
         finally:
             _cancel(client, futures)
     journal.clear()
@@ -211,8 +211,10 @@ def _prepared(packed: bytes, place: Staging) -> dict[str, str]:
     return _job(packed).environment
 
 
-def _computed(packed: bytes, saved: Checkpoint | None, piece: int, place: Staging) -> Staged:
-    return place.compute(_job(packed, saved), piece)
+def _computed(
+    packed: bytes, saved: Checkpoint | None, pieces: Sequence[int], place: Staging
+) -> list[Staged]:
+    return place.compute(_job(packed, saved), pieces)
 
 
 def _shared(

@@ -73,20 +73,25 @@ class Staging:
                 "of them, and name OUT there."
             )
 
-    def compute(self, job: Job, piece: int) -> Staged:
-        """Compute a piece and put it aside: what a worker does."""
+    def compute(self, job: Job, pieces: Sequence[int]) -> list[Staged]:
+        """Compute pieces of one batch and put them aside: what a worker does."""
         self.check_seen()
-        folder = self.folder / f"{piece}-{uuid4().hex}"
+        folders = [self.folder / f"{piece}-{uuid4().hex}" for piece in pieces]
         try:
-            folder.mkdir()
-            done = job.write(piece, folder)
+            for folder in folders:
+                folder.mkdir()
+            done = list(job.write(pieces, folders))
             self.check_seen()
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):
                 self.folder.rmdir()  # where the client has removed it, and writing made it again
             raise
-        return Staged(done, folder.name, job.environment)
+        return [
+            Staged(one, folder.name, job.environment)
+            for one, folder in zip(done, folders, strict=True)
+        ]
 
     def share(self, job: Job, saved: Checkpoint, finished: int, section: int) -> tuple[str, Share]:
         """Go through a section of the pass after so many: what a worker does.

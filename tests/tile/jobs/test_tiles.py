@@ -1,0 +1,89 @@
+"""Jobs of crops in batches: the same result, also where they are interrupted within one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fieldwise.errors import UsageError
+from fieldwise.tile.jobs import Journal, tiles
+from tests.tile.jobs.cases import carried_out, content, enter, image, planned
+
+IN, OUT = Path("in.npy"), Path("out.npy")
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    enter(tmp_path, monkeypatch)
+    np.save(tmp_path / "in.npy", image(3, 96, 80))
+
+
+def job(out: Path = OUT, **options):
+    return planned(IN, out, engine="halo", tile=options.pop("tile", 16), **options)
+
+
+def test_batches_give_what_single_crops_give():
+    one, many = job(Path("one.npy"), batch=1), job(batch=4)
+    assert many.plan.batch == 4
+    assert one.plan.batches == ()
+    assert many.plan.notes == ("crops of one shape are computed together, at most 4 per call",)
+    numbers = [number for batch in many.plan.batches for number in batch]
+    assert numbers == [piece.number for piece in many.plan.pieces]
+    carried_out(one)
+    carried_out(many)
+    np.testing.assert_allclose(np.load(OUT), np.load("one.npy"), atol=1e-6)
+
+
+@pytest.mark.parametrize("after", [1, 6, 13])
+def test_a_job_that_is_interrupted_within_a_batch_ends_with_the_same_bytes(monkeypatch, after):
+    carried_out(job(Path("whole.npy"), batch=4))
+    recorded, whole = list[int](), Journal.record
+
+    def record(self, piece):
+        if len(recorded) == after:
+            raise KeyboardInterrupt
+        recorded.append(piece.piece)
+        whole(self, piece)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Journal, "record", record)
+        with pytest.raises(KeyboardInterrupt):
+            carried_out(job(batch=4))
+    carried_out(job(batch=4), resume=True)
+    assert content(OUT) == content(Path("whole.npy"))
+
+
+def test_another_batch_is_another_plan():
+    carried_out(job(batch=4))
+    with pytest.raises(UsageError):
+        job(batch=2).open(resume=True)
+
+
+def test_less_memory_is_fewer_crops_per_call_first_and_smaller_ones_then():
+    found = [job(tile=None, batch=4, memory=3 << 16)]
+    for _ in range(3):
+        found.append(found[-1].in_less_memory())
+    assert [one.plan.batch for one in found] == [4, 2, 1, 1]
+    tiles = [[axis.tile for axis in one.plan.axes] for one in found]
+    assert tiles[:3] == [tiles[0]] * 3
+    assert tiles[3] < tiles[0]
+    peaks = [one.plan.peak_bytes for one in found]
+    assert peaks == sorted(set(peaks), reverse=True)
+    assert peaks[0] <= 3 << 16
+
+
+def test_what_does_not_fit_in_a_batch_is_told_with_what_takes_less():
+    one = job(batch=1).plan.peak_bytes
+    with pytest.raises(UsageError, match=r"4 tiles of 16 x 16 need .* or a smaller --batch"):
+        job(batch=4, memory=one + 100)
+
+
+def test_with_memory_batches_on_a_card_are_what_is_left(monkeypatch):
+    one = job(batch=1).plan
+    assert job(memory=1 << 20).plan.batch == 1  # on the processor
+    monkeypatch.setattr(tiles, "batches_pay", lambda device: True)
+    found = job(memory=1 << 20).plan
+    assert 1 < found.batch <= (1 << 20) // (one.peak_bytes // 2)
+    assert found.peak_bytes <= 1 << 20
