@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "onnx": {"capture"},
     "testing": FOUNDATION | RESULTS | {"capture"},
     "views": FOUNDATION | RESULTS,
-    "cli": FOUNDATION | RESULTS | {"capture", "views"},
+    "see": FOUNDATION | RESULTS | {"capture"},
+    "cli": FOUNDATION | RESULTS | {"capture", "views", "see"},
     "__main__": {"cli"},
     "__init__": FOUNDATION | RESULTS | {"capture", "onnx", "testing"},
 }

@@ -15,10 +15,10 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 import fieldwise
-from fieldwise import axes, capture, field, folding, graph, shift, testing, tile
+from fieldwise import axes, capture, field, folding, graph, see, shift, testing, tile
 from fieldwise.errors import FieldwiseError
 
-TABLES = {room.__name__: room for room in (fieldwise, field, folding, shift, testing, tile)}
+TABLES = {room.__name__: room for room in (fieldwise, field, folding, see, shift, testing, tile)}
 ROOMS = [*TABLES.values(), axes, capture, graph]
 NOT_FOR_USERS = {"UnknownSizeError"}
 """Raised and caught inside."""

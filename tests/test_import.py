@@ -38,6 +38,7 @@ def run_python(program: str) -> str:
         ".field",
         ".folding",
         ".shift",
+        ".see",
         ".testing",
         ".tile",
         ".views",

@@ -1,7 +1,8 @@
 """What every report can do: iterate over its rows, and show itself.
 
 Results import no view.  A report asks for its view by name when it is shown; ``views.reports`` says
-which view draws which type.  This is the one place where a lower room reaches a higher one.
+which view draws which type, and ``see`` makes a page.  This is the one place where a lower room
+reaches a higher one.
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ class Report:
 
     def _view(self) -> Any:
         return import_module("fieldwise.views.reports")
+
+
+def page_maker() -> Any:
+    """``fieldwise.see.view``, which makes a page of reports; asked for by name, like the views."""
+    return import_module("fieldwise.see").view
 
 
 def _names(row: object) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from fieldwise.cli.options import renamed
 from fieldwise.cli.shift import shift
 from fieldwise.cli.stream import stream
 from fieldwise.cli.tile import tile
+from fieldwise.cli.view import view
 from fieldwise.collecting import collect_rarely
 from fieldwise.version import __version__
 
@@ -47,6 +48,7 @@ app.command()(fold)
 app.command(context_settings=renamed(axis="axes"))(shift)
 app.command()(stream)
 app.command(context_settings=renamed(along="axis", axes="layout"))(tile)
+app.command()(view)
 
 
 def _show_version(wanted: bool) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import index as as_integer
-from typing import SupportsIndex
+from pathlib import Path
+from typing import Any, SupportsIndex
 
 from fieldwise.axes import IndexSet, Region
 from fieldwise.axes.region import Sides
@@ -24,7 +25,7 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape, Value
 from fieldwise.graph.names import aliases, called, matched, resolve
 from fieldwise.graph.spatial import Axes
-from fieldwise.reports import Report
+from fieldwise.reports import Report, page_maker
 
 
 def receptive_fields(
@@ -144,6 +145,15 @@ class FieldReport(Report):
             at_this_size=True, pieces=(), of_unit=unit or None,
         )  # fmt: skip
 
+    def view(self, *, image: str | Path | None = None, name: str | None = None) -> Any:
+        """A page on which to look at this report: one HTML file, shown in notebooks as it is.
+
+        image: a file that is shown as the input; name: what the network is called
+
+        ``view().save("page.html")`` writes it.
+        """
+        return page_maker()(self, names=[name or ""], image=image)
+
     def __getitem__(self, name: str) -> ValueField:
         return ValueField(self, self.find(name))
 
@@ -207,10 +217,7 @@ class FieldReport(Report):
 
     def roles(self, name: str) -> Roles:
         """Which dimensions of a value are its unit's, its batch's and its channels'."""
-        name = resolve(self.graph, name)
-        if name not in self._closed:
-            raise UsageError(f"'{name}' does not depend on '{self.input.name}'.")
-        return roles(self._closed[name].state.layout, self.axes, len(self.input.shape))
+        return roles(self.closed(name).state.layout, self.axes, len(self.input.shape))
 
     def reach(self, name: str, unit: Sequence[int], *, channel: int | None = None) -> Reach:
         """Everything in the source that a unit depends on, all dimensions included."""
@@ -218,12 +225,24 @@ class FieldReport(Report):
         region = self._unit_region(name, unit, channel)
         return pull(self.graph, name, region, source=self.input.name)
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The names of all values that depend on the source, in execution order, it first."""
+        return tuple(self._closed)
+
+    def closed(self, name: str) -> Closed:
+        """The closed form of a value, or of what a module returned."""
+        name = resolve(self.graph, name)
+        if name not in self._closed:
+            raise UsageError(f"'{name}' does not depend on '{self.input.name}'.")
+        return self._closed[name]
+
     def unbounded(self, name: str, unit: Sequence[int]) -> tuple[Sides, ...]:
         """What a unit sees by the closed form (see ``ValueField.unbounded``)."""
         name = resolve(self.graph, name)
         place = self.roles(name)
         indices = _checked(unit, self.graph.shape(name), place.unit, name)
-        state = self._closed[name].state
+        state = self.closed(name).state
         return closed_region(state, dict(zip(place.unit, indices, strict=True)))
 
     def _unit_region(self, name: str, unit: Sequence[int], channel: int | None) -> Region:

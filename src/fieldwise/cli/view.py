@@ -1,0 +1,80 @@
+"""``fieldwise view``: a network's fields as one HTML file to look at and to pass on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fieldwise.cli.console import note_files
+from fieldwise.cli.options import (
+    AxesOption,
+    Debug,
+    FileOptions,
+    InputShape,
+    ModelName,
+    grouped,
+)
+from fieldwise.cli.outcome import reported
+from fieldwise.cli.progress import progress
+
+if TYPE_CHECKING:
+    from fieldwise.field import FieldReport
+
+
+@grouped
+def view(
+    building: FileOptions,
+    model: ModelName,
+    beside: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL_B]", help="Another model, to compare.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="PAGE.html", help="The file to write.")
+    ] = Path("fieldwise.html"),
+    shape: InputShape = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Show this image as the input: PNG, JPEG, WebP or GIF."),
+    ] = None,
+    axes: AxesOption = None,
+    opened: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    debug: Debug = False,
+) -> None:
+    """A page on which to look at every layer: what it sees, who sees a pixel, tiles, streams.
+
+    One HTML file that needs no network and computes its answers itself; it can be attached to an
+    issue.  The address of the page holds its state, so a link shows the same view.
+    """
+    with reported(debug=debug):
+        from fieldwise.see import view as make
+        from fieldwise.see.page import check_path
+
+        check_path(out)
+        specs = [spec for spec in (model, beside) if spec is not None]
+        reports = [_report(spec, shape, axes, building) for spec in specs]
+        with progress(f"writing {out}"):
+            page = make(*reports, names=specs, image=image)
+            page.save(out)
+        note_files([out], err=False)
+        if opened:
+            import webbrowser
+
+            webbrowser.open(out.resolve().as_uri())
+
+
+def _report(
+    spec: str, shape: str | None, axes: list[str] | None, building: FileOptions
+) -> FieldReport:
+    with progress(f"building {spec}"):
+        from fieldwise.capture.graphs import graph_of
+        from fieldwise.cli.console import AxisNames
+        from fieldwise.field import receptive_fields
+
+        loaded = building.load(spec, shape, weights=False)
+    with progress(f"analysing {spec}"):
+        graph = graph_of(loaded.source, loaded.example())
+        names = AxisNames.of_input(graph.shape(graph.inputs[0]), spatial=False)
+        return receptive_fields(graph, axes=names.find_all(axes))

@@ -1,0 +1,135 @@
+// The page: its data, the views, the picker of a layer, the tools; everything follows the state.
+
+import { h, replace } from "./dom.js";
+import { saveJson, savePng, saveSvg } from "./exports.js";
+import { layersView, shareOf } from "./layers.js";
+import { Network, numbersOf } from "./pull.js";
+import { seesView } from "./sees.js";
+import { change, listen, start, state } from "./state.js";
+import { times } from "./words.js";
+
+const VIEWS = [
+  ["layers", "Layers", layersView, { without: "picker" }],
+  ["sees", "What it sees", seesView, {}],
+];
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const networks = data.networks.map((one) => new Network(one));
+
+/** What the views share: the network, the selected row, and what other analyses say of it. */
+const page = {
+  data,
+  networks,
+  image: data.image,
+  get network() {
+    return networks[Number(state.network) || 0] ?? networks[0];
+  },
+  rowNumber() {
+    const { rows } = this.network;
+    const named = rows.findIndex((row) => row.name === state.layer || (row.aliases ?? []).includes(state.layer));
+    return named < 0 ? interesting(this.network) : named;
+  },
+  row() {
+    return this.network.rows[this.rowNumber()];
+  },
+  /** The output position that is looked at; the middle one where the state names none of these sizes. */
+  unit(sizes) {
+    const unit = state.unit ?? [];
+    const fits = unit.length === sizes.length && unit.every((index, axis) => index >= 0 && index < sizes[axis]);
+    return fits ? unit : sizes.map((size) => Math.floor(size / 2));
+  },
+  /** The values on which a value depends, and itself, that have a row; in execution order. */
+  ancestors(value) {
+    const needed = new Set([value]);
+    for (let at = value; at >= 0; at--)
+      if (needed.has(at)) for (const [operand] of this.network.values[at].reads) needed.add(operand);
+    return this.network.rows.map((row) => row.value).filter((number) => needed.has(number));
+  },
+  /** What breaks shift equivariance at a row. */
+  breakers(row) {
+    const { shift } = this.network.data;
+    return shift === null ? [] : shift.breakers.filter((one) => one.value === row.value);
+  },
+};
+
+/** The last row whose middle position sees no more than a third of the input, if there is one. */
+function interesting(network) {
+  const shares = network.rows.map((row) => shareOf(network, row));
+  const found = shares.findLastIndex((share, number) => number > 0 && share !== null && share <= 1 / 3);
+  return found < 0 ? network.rows.length - 1 : found;
+}
+
+let current = null;
+
+function show() {
+  const [key, , make, { without } = {}] = VIEWS.find(([name]) => name === state.view) ?? VIEWS[0];
+  document.documentElement.dataset.view = key;
+  replace(document.getElementById("views"), VIEWS.filter(([, , , { when = () => true }]) => when(page)).map(([name, label]) =>
+    h("a", { href: `#view=${name}`, "aria-current": name === key ? "page" : null, onclick: (event) => go(event, name) }, label)));
+  replace(document.getElementById("picker"), without === "picker" ? [] : pickerOf());
+  document.getElementById("subtitle").textContent = subtitleOf();
+  current = make(page);
+  current.key = key;
+  replace(document.getElementById("main"), current.element);
+}
+
+function subtitleOf() {
+  const { input, rows } = { input: page.network.data.input, rows: page.network.rows };
+  return `input ${times(input.shape)} · ${rows.length} layers`;
+}
+
+function go(event, view) {
+  event.preventDefault();
+  change({ view }, { kept: true });
+}
+
+function pickerOf() {
+  const { rows } = page.network;
+  const number = page.rowNumber();
+  const to = (at) => () => change({ layer: rows[at].name, unit: null, between: null }, { kept: true });
+  const select = h("select", { id: "layer", onchange: () => to(select.selectedIndex)() },
+    rows.map((row, at) => h("option", { selected: at === number }, row.name)));
+  return [
+    h("label", { for: "layer" }, "Layer"),
+    h("button", { type: "button", "aria-label": "The layer before", disabled: number === 0, onclick: to(Math.max(number - 1, 0)) }, "←"),
+    select,
+    h("button", { type: "button", "aria-label": "The layer after", disabled: number === rows.length - 1, onclick: to(Math.min(number + 1, rows.length - 1)) }, "→"),
+  ];
+}
+
+// -------------------------------------------------------------------- tools
+
+const THEMES = { light: "dark", dark: "light" };
+
+function theme() {
+  return state.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+}
+
+function dress() {
+  if (state.theme) document.documentElement.dataset.theme = state.theme;
+  else delete document.documentElement.dataset.theme;
+}
+
+function toolsOf() {
+  const name = () => `${data.networks[0].name.replace(/[^A-Za-z0-9]+/g, "-")}-${current.key}`;
+  return [
+    h("button", { type: "button", id: "theme", "aria-label": "Light or dark", title: "Light or dark", onclick: () => change({ theme: THEMES[theme()] }) }, "◐"),
+    h("button", { type: "button", title: "The picture as SVG", onclick: () => saveSvg(current.picture(), name()) }, "SVG"),
+    h("button", { type: "button", title: "The picture as PNG", onclick: () => savePng(current.picture(), name()) }, "PNG"),
+    h("button", { type: "button", title: "The numbers as JSON", onclick: () => saveJson(current.answer ? current.answer() : page.network.rows, name()) }, "JSON"),
+  ];
+}
+
+const REMADE = ["view", "layer", "network"];
+
+start();
+dress();
+replace(document.getElementById("tools"), toolsOf());
+listen((changes) => {
+  dress();
+  const kept = current.key === "layers" && state.view !== "sees" && changes !== null && !("view" in changes) && !("network" in changes);
+  if (changes === null || (REMADE.some((key) => key in changes) && !kept)) show();
+  else if (!("theme" in changes)) current.update(changes);
+});
+show();
+window.fieldwise = { networks, state, change, numbersOf };

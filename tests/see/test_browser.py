@@ -1,0 +1,183 @@
+"""The page in a real browser: pointed at, typed into, walked by keys, in both themes."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from fieldwise import receptive_fields
+from fieldwise.see import view
+from tests.see.asking import Questions, check_answers
+
+HERE = Path(__file__).parent
+ANSWERED = (HERE / "answered.mjs").read_text().removeprefix("export ")
+
+
+def check(name):
+    """A function of ``checks.js``, called on the page."""
+    return f"() => {{ {(HERE / 'checks.js').read_text()} return {name}(); }}"
+
+
+def small():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1),
+        nn.BatchNorm2d(4),
+        nn.Conv2d(4, 4, 3, padding=2, dilation=2),
+        nn.Upsample(scale_factor=2),
+        nn.Conv2d(4, 2, 3, padding=1),
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def report():
+    return receptive_fields(small(), (1, 3, 32, 40))
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return view(report, names=["small"])
+
+
+def test_the_numbers_on_the_screen_are_those_of_the_report(opened, page, report):
+    tab = opened(page, "view=sees&layer=4&unit=5,7")
+    known = report["4"].at(5, 7)
+    terms = tab.locator(".card .terms").inner_text()
+    assert f"{known.lo[0]} – {known.hi[0]}".replace("-", "−") in terms
+    assert f"{known.count}, " in terms
+    assert tab.locator(".card").get_by_text("Exact.").is_visible()
+
+
+def test_the_browser_computes_what_the_report_says(opened, page, report):
+    tab = opened(page)
+    questions = Questions.drawn(report, random.Random(3), units=30, who=3)
+    ask = (
+        f"(asked) => {{ {ANSWERED}"
+        "return answered(fieldwise.networks[0], fieldwise.numbersOf, asked); }"
+    )
+    assert check_answers(report, questions, tab.evaluate(ask, questions.plain())) > 30
+
+
+def test_pointing_arrow_keys_and_typing_move_the_position(opened, page):
+    tab = opened(page, "view=sees&layer=4")
+    grid = tab.get_by_role("application")
+    box = grid.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] * 3.5 / 40, box["y"] + box["height"] * 2.5 / 32)
+    tab.wait_for_function("location.hash.includes('unit=2,3')")
+    grid.focus()
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowDown")
+    tab.wait_for_function("location.hash.includes('unit=3,4')")
+    tab.get_by_label("column").fill("9")
+    tab.wait_for_function("location.hash.includes('unit=3,9')")
+    assert tab.locator(".side .card h2").inner_text() == "Position 3, 9"
+
+
+def test_the_address_holds_the_state(opened, page):
+    tab = opened(page, "view=sees&layer=2&unit=0,0&between=0&theme=dark")
+    assert tab.locator("#layer").input_value() == "2"
+    assert tab.locator("html").get_attribute("data-theme") == "dark"
+    tab.get_by_role("link", name="Layers").click()
+    assert "view=layers" in tab.evaluate("location.hash")
+    tab.go_back()
+    assert tab.locator("#layer").input_value() == "2"
+
+
+def test_a_layer_is_found_by_its_name_and_chosen(opened, page):
+    tab = opened(page, "view=layers")
+    tab.get_by_role("searchbox").fill("upsample")
+    assert tab.locator(".tree tbody tr").count() == 1
+    tab.locator(".tree tbody tr").click()
+    tab.wait_for_function("location.hash.includes('layer=3')")
+    assert tab.locator(".card h2").inner_text() == "3"
+
+
+def test_the_chart_selects_by_click_and_by_keys(opened, page):
+    tab = opened(page, "view=layers&layer=0")
+    chart = tab.get_by_role("application")
+    chart.focus()
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_function("location.hash.includes('layer=1')")
+
+
+def test_the_slider_shows_every_layer_between(opened, page, report):
+    tab = opened(page, "view=sees&layer=4&unit=5,7")
+    slider = tab.get_by_role("slider")
+    slider.focus()
+    tab.keyboard.press("Home")
+    seen = set()
+    for _ in range(len(report.values)):
+        seen.add(slider.get_attribute("aria-valuetext"))
+        tab.keyboard.press("ArrowRight")
+    assert seen == set(report.values)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 768, 1280, 3840])
+@pytest.mark.parametrize("name", ["layers", "sees"])
+def test_nothing_is_wider_than_the_screen(opened, page, name, width, scheme):
+    tab = opened(page, f"view={name}", width=width, color_scheme=scheme)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["layers", "sees"])
+def test_text_stands_out_from_its_ground(opened, page, name, scheme):
+    """By the Web Content Accessibility Guidelines, 4.5 to 1 for text of this size."""
+    tab = opened(page, f"view={name}", color_scheme=scheme)
+    assert tab.evaluate(check("contrasts")) == []
+
+
+@pytest.mark.parametrize("name", ["layers", "sees"])
+def test_what_can_be_used_has_a_name(opened, page, name):
+    tab = opened(page, f"view={name}")
+    nameless = tab.evaluate(check("nameless"))
+    assert nameless == []
+    assert tab.locator("h1").count() == 1
+
+
+def test_nothing_moves_once_it_is_painted(opened, page):
+    tab = opened(page, "view=sees")
+    shift = tab.evaluate(check("shift"))
+    assert shift < 0.1
+
+
+def test_names_are_shown_as_text(opened):
+    name = "</script><img src=x onerror=document.title='owned'>"
+    made = view(receptive_fields(Hostile(name), (1, 1, 9)), names=[name])
+    for fragment in ("view=layers", "view=sees"):
+        tab = opened(made, fragment)
+        assert tab.locator("h1").inner_text() == name
+        assert tab.locator("img").count() == 0
+        assert tab.title() == name
+
+
+class Hostile(nn.Module):
+    """A network whose module has a name that would be markup."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+        self.add_module(name.replace(".", "_"), nn.Conv1d(1, 1, 3))
+
+    def forward(self, x):
+        return next(self.children())(x)
+
+
+def test_numbers_and_pictures_are_saved(opened, page):
+    tab = opened(page, "view=sees&layer=4&unit=5,7")
+    with tab.expect_download() as saved:
+        tab.get_by_role("button", name="JSON").click()
+    answer = json.loads(Path(saved.value.path()).read_text())
+    assert (answer["layer"], answer["unit"], answer["exact"]) == ("4", [5, 7], True)
+    with tab.expect_download() as saved:
+        tab.get_by_role("button", name="SVG").click()
+    text = Path(saved.value.path()).read_text()
+    assert text.startswith("<svg")
+    assert "class=" not in text
+    with tab.expect_download() as saved:
+        tab.get_by_role("button", name="PNG").click()
+    assert Path(saved.value.path()).read_bytes().startswith(b"\x89PNG")
