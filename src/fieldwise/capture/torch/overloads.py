@@ -179,6 +179,27 @@ def without_out(func: OpOverload) -> OpOverload | None:
 
 
 @cache
+def with_out(func: OpOverload) -> Callable[..., Tensor] | None:
+    """What writes to ``out=`` the one tensor that an overload returns.
+
+    None where there is no such overload, or one that torch has generated: it copies the result.
+
+    >>> with_out(torch.ops.aten.add.Tensor), with_out(torch.ops.aten.dropout.default)
+    (<OpOverload(op='aten.add', overload='out')>, None)
+    """
+    if func is torch.ops.aten.relu.default:
+        return partial(torch.ops.aten.clamp_min.out, min=0)  # which is how torch computes it
+    wanted = [(a.name, str(a.type)) for a in func._schema.arguments]
+    packet = func.overloadpacket
+    for twin in (getattr(packet, overload) for overload in packet.overloads()):
+        given = twin._schema.arguments
+        is_written = bool(given) and given[-1].is_out and given[-1].name == "out"
+        if is_written and [(a.name, str(a.type)) for a in given[:-1]] == wanted:
+            return None if torch.Tag.generated in twin.tags else twin
+    return None
+
+
+@cache
 def out_of_place(func: OpOverload) -> Any:
     """The overload that returns what an in-place overload (add_) writes; None if there is none."""
     name = func._schema.name.split("::")[1]

@@ -10,10 +10,18 @@ from torch import Tensor
 
 from fieldwise.axes import Border
 from fieldwise.tile.bands.program import Streamed
+from fieldwise.tile.memory_format import CHANNELS_LAST, is_channels_last
 
 
 class Buffer:
-    """Rows [start, stop) of a value.  Chunks are views; they are joined only where asked across."""
+    """Rows [start, stop) of a value.
+
+    New rows are written behind those that are held (see ``room``), or are a chunk of their own, the
+    tensor in which they were made; chunks are joined where rows are asked for across them.  What is
+    left of a chunk that is trimmed is kept in memory of its own, which is used again and again.
+
+    held: how many rows there are
+    """
 
     def __init__(self, value: Streamed, device: torch.device) -> None:
         self.value = value
@@ -21,17 +29,43 @@ class Buffer:
         self._dim = value.dim
         self._device = device
         self._chunks: list[tuple[int, Tensor]] = []
-        self._held = 0
+        self.held = 0
+        self._kept: Tensor | None = None
+        self._is_shared = False
 
     @property
     def nbytes(self) -> int:
-        """Memory of the rows held."""
-        return self._held * self.value.row_bytes
+        """Memory of the rows held, and of what is kept to be used again."""
+        spare = self._spare
+        rows = self.held + (0 if spare is None else spare.shape[self._dim])
+        return rows * self.value.row_bytes
+
+    @property
+    def _spare(self) -> Tensor | None:
+        """Memory of this buffer that nothing lies in at present."""
+        holds = any(chunk is self._kept for _, chunk in self._chunks)
+        return None if holds else self._kept
 
     def append(self, lo: int, rows: Tensor) -> None:
-        """Add rows [lo, lo + n)."""
+        """Add rows [lo, lo + n): this tensor."""
         self._chunks.append((lo, rows))
-        self._held += rows.shape[self._dim]
+        self.held += rows.shape[self._dim]
+
+    def room(self, rows: int) -> Tensor:
+        """Add rows that are still to be written: behind those that are held, in one block."""
+        held = self.held
+        like = self._chunks[-1][1]
+        shape = self.value.band(held + rows)
+        layout = CHANNELS_LAST[like.dim()] if is_channels_last(like) else torch.contiguous_format
+        block = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+        at = 0
+        for _, chunk in self._chunks:
+            size = chunk.shape[self._dim]
+            block.narrow(self._dim, at, size).copy_(chunk)
+            at += size
+        self._chunks = [(self._chunks[0][0], block)]
+        self.held += rows
+        return block.narrow(self._dim, held, rows)
 
     def seated(self, value: Streamed) -> Buffer:
         """The same only row, which lies in another dimension."""
@@ -40,19 +74,29 @@ class Buffer:
         return found
 
     def trim(self, floor: int) -> None:
-        """Forget the rows before ``floor``; what is left of a chunk is copied out of it."""
+        """Forget the rows before ``floor``."""
         if not self._chunks or self._chunks[0][0] >= floor:
             return
-        kept = []
+        left = []
         for lo, chunk in self._chunks:
             rows = chunk.shape[self._dim]
             drop = min(max(floor - lo, 0), rows)
             if drop == 0:
-                kept.append((lo, chunk))
+                left.append((lo, chunk))
             elif drop < rows:
-                kept.append((floor, chunk.narrow(self._dim, drop, rows - drop).clone()))
-            self._held -= drop
-        self._chunks = kept
+                left.append((floor, self._saved(chunk.narrow(self._dim, drop, rows - drop))))
+            self.held -= drop
+        self._chunks = left
+        if self._spare is not None:
+            self._kept = None
+
+    def _saved(self, rows: Tensor) -> Tensor:
+        """Rows in memory of their own: what is spare, if it fits and nobody else has seen it."""
+        spare = self._spare
+        if spare is not None and spare.shape == rows.shape and not self._is_shared:
+            return spare.copy_(rows)
+        self._kept, self._is_shared = rows.clone(), False
+        return self._kept
 
     def inside(self, start: int, stop: int) -> Tensor:
         """Rows [start, stop), all of which are held."""
@@ -84,6 +128,7 @@ class Buffer:
             hi = lo + chunk.shape[self._dim]
             if lo <= at < min(hi, stop):
                 last = min(hi, stop)
+                self._is_shared |= chunk is self._kept
                 whole = at == lo and last == hi
                 yield chunk if whole else chunk.narrow(self._dim, at - lo, last - at)
                 at = last

@@ -125,6 +125,7 @@ class _Tally:
     """The memory of each step, as the engine would have it.
 
     start, stop: the rows of each value that are held; chunk: where its last chunk starts
+    spare: rows of each value in memory that waits to be used again (see ``Buffer``)
     """
 
     def __init__(self, program: Program, band: int) -> None:
@@ -134,6 +135,7 @@ class _Tally:
         self.start = [0] * len(program.values)
         self.stop = [0] * len(program.values)
         self.chunk = [0] * len(program.values)
+        self.spare = [0] * len(program.values)
         self.most = [0] * len(program.values)
         self.held = self.peak = self.state = 0
 
@@ -175,11 +177,20 @@ class _Tally:
             for value, reach in self._operands(task)
         )
         for value in task.values:
-            if self.start[value] == self.stop[value]:
-                self.start[value] = task.lo
-            self.stop[value], self.chunk[value] = task.hi, task.lo
-            self.held += (task.hi - task.lo) * self.bytes[value]
+            self._add(value, task)
         self.peak = max(self.peak, self.held + joined)
+
+    def _add(self, value: int, task: Task) -> None:
+        held, new = self.stop[value] - self.start[value], task.hi - task.lo
+        if not held:
+            self.start[value] = task.lo
+        self.chunk[value] = task.lo
+        if self.program.joins(task, held):
+            self.chunk[value] = self.start[value]
+            self.held += (held - self.spare[value]) * self.bytes[value]
+            self.spare[value] = held
+        self.stop[value] = task.hi
+        self.held += new * self.bytes[value]
 
     def _joined(self, value: int, start: int, stop: int) -> int:
         """The copy of rows that lie in several chunks, or partly outside; else there is none."""
@@ -190,10 +201,12 @@ class _Tally:
     def _trim(self, value: int, floor: int) -> None:
         start, stop = self.start[value], self.stop[value]
         kept = min(max(floor, start), stop)
-        if start < kept < stop:
+        if kept == start:
+            return
+        if kept < stop and stop - kept != self.spare[value]:
             self.peak = max(self.peak, self.held + (stop - kept) * self.bytes[value])
-        self.held -= (kept - start) * self.bytes[value]
-        self.start[value] = kept
+        self.held -= (kept - start + self.spare[value]) * self.bytes[value]
+        self.start[value], self.spare[value] = kept, 0
 
 
 def _held_whole(program: Program) -> tuple[tuple[str, str], ...]:

@@ -16,7 +16,7 @@ from fieldwise.graph.ir import Node, Shape, Value, numel
 from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.kernels import KernelRun
 from fieldwise.tile.bands.kernels.constants import Laws, laws_among
-from fieldwise.tile.bands.schedule import Wiring
+from fieldwise.tile.bands.schedule import Task, Wiring
 from fieldwise.tile.errors import StreamError
 from fieldwise.tile.outputs import structured
 
@@ -141,6 +141,17 @@ class Program:
         """Whether no row sees all of its past, as far as anybody has seen."""
         reaches = (reach for op in self.wiring.ops for _, reach in op.operands)
         return not any(reach.is_past for reach in reaches)
+
+    def joins(self, task: Task, held: int) -> bool:
+        """Whether new rows of a value are written behind the ``held`` ones of it, in one block.
+
+        Then what reads both reads one block; to copy more than there is new would cost more than
+        that saves.  Rows of outputs stand by themselves, since they are the caller's.
+        """
+        value, *others = task.values
+        if others or value in self.wiring.outputs or self.values[value].lead > 1:
+            return False
+        return 0 < held <= task.hi - task.lo
 
     @property
     def convolved_ranks(self) -> frozenset[int]:

@@ -71,6 +71,8 @@ class Engine:
 
     state: of a run of the same program, or of one that differs in its total length, to go on from
     constants: reads positions of constants
+    functional: whether no tensor is written to once it is made, so that the ops of a step can be
+            recorded
     nbytes, peak: memory of the rows that are kept now, and the most so far
     steps: how many steps are done
     """
@@ -82,10 +84,11 @@ class Engine:
         state: BandState | None = None,
         *,
         constants: ConstantRows = cut,
+        functional: bool = False,
     ) -> None:
         self.program, self.device, self._constants = program, device, constants
         self.schedule = Schedule(program.wiring)
-        self._row_bytes = [value.row_bytes for value in program.values]
+        self._functional = functional
         self._convolved = Convolved(device, {value.dtype for value in program.values})
         self._ranks = program.convolved_ranks
         self.peak = 0
@@ -135,10 +138,10 @@ class Engine:
         outputs, found = set(self.program.wiring.outputs), list[OutputRows]()
         with as_recorded():
             for task in tasks:
+                before = self._nbytes(task.values)
                 made = self._made(task, source)
+                self.nbytes += self._nbytes(task.values) - before
                 for value, rows in zip(task.values, made, strict=True):
-                    self.buffers[value].append(task.lo, rows)
-                    self.nbytes += (task.hi - task.lo) * self._row_bytes[value]
                     if value in outputs:
                         found.append((value, task.lo, rows))
                 self.peak = max(self.peak, self.nbytes)
@@ -155,22 +158,46 @@ class Engine:
         buffer.trim(self.schedule.floor[value])
         self.nbytes -= before - buffer.nbytes
 
+    def _nbytes(self, values: Sequence[int]) -> int:
+        return sum(self.buffers[value].nbytes for value in values)
+
     def _operands(self, task: Task) -> Sequence[int]:
         if task.op is None:
             return ()
         return tuple(self.program.ops[task.op].operands.values())
 
     def _made(self, task: Task, source: RowSource) -> list[Tensor]:
-        if task.op is None:
-            number = self.program.wiring.inputs.index(task.values[0])
-            rows = source(number, task.lo, task.hi)
-            planned = self.program.values[task.values[0]]
-            check_complete(number, rows.shape, planned.band(task.hi - task.lo))
-            rank = len(planned.whole)
-            return [self._convolved.rows(rows, rank) if rank in self._ranks else rows]
+        """The rows of a task, which the buffers of its values have from then on."""
+        room = self._room(task)
+        made = self._read(task, source, room) if task.op is None else self._run(task, room)
+        if room is not None:
+            return [made[0] if made[0] is room else room.copy_(made[0])]
+        for value, rows in zip(task.values, made, strict=True):
+            self.buffers[value].append(task.lo, rows)
+        return made
+
+    def _room(self, task: Task) -> Tensor | None:
+        """Where the rows of a task are to be written; None where they are a tensor of their own."""
+        buffer = self.buffers[task.values[0]]
+        if self._functional or not self.program.joins(task, buffer.held):
+            return None
+        return buffer.room(task.hi - task.lo)
+
+    def _read(self, task: Task, source: RowSource, room: Tensor | None) -> list[Tensor]:
+        (value,) = task.values
+        number, planned = self.program.wiring.inputs.index(value), self.program.values[value]
+        rows = source(number, task.lo, task.hi)
+        check_complete(number, rows.shape, planned.band(task.hi - task.lo))
+        rank = len(planned.whole)
+        if room is None and rank in self._ranks:
+            return [self._convolved.rows(rows, rank)]
+        return [rows]
+
+    def _run(self, task: Task, room: Tensor | None) -> list[Tensor]:
+        assert task.op is not None
         op = self.program.ops[task.op]
         operands = _OperandRows(
-            op, self.buffers, self.states[task.op], self._constants, self._convolved
+            op, self.buffers, self.states[task.op], self._constants, self._convolved, room
         )
         try:
             found = op.run(operands, task.lo, task.hi)
@@ -202,7 +229,7 @@ class Engine:
 class _OperandRows:
     """The rows of one op's operands (see kernels.registry.Rows)."""
 
-    __slots__ = ("_buffers", "_op", "constant", "convolved", "state")
+    __slots__ = ("_buffers", "_op", "constant", "convolved", "room", "state")
 
     def __init__(
         self,
@@ -211,9 +238,10 @@ class _OperandRows:
         state: Carried,
         constant: ConstantRows,
         convolved: Convolved,
+        room: Tensor | None,
     ) -> None:
         self._op, self._buffers, self.state, self.constant = op, buffers, state, constant
-        self.convolved = convolved
+        self.convolved, self.room = convolved, room
 
     def inside(self, operand: int, start: int, stop: int) -> Tensor:
         """Rows that exist."""

@@ -98,12 +98,13 @@ class Stepping:
 
     def _engine(self, states: Sequence[Tensor]) -> Engine:
         if self.layout is None:
-            return Engine(self.program, self.device)
+            return Engine(self.program, self.device, functional=True)
         if not self.tables.tables:
-            return Engine(self.program, self.device, self.layout.nested(states))
+            return Engine(self.program, self.device, self.layout.nested(states), functional=True)
         *states, counter = states
         read = self.tables.reading(counter)
-        return Engine(self.program, self.device, self.layout.nested(states), constants=read)
+        state = self.layout.nested(states)
+        return Engine(self.program, self.device, state, constants=read, functional=True)
 
     def _counted(self, given: Sequence[Tensor]) -> list[Tensor]:
         """The counter behind this step, if there is one."""

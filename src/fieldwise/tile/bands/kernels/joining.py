@@ -56,7 +56,8 @@ def _cat(site: Site) -> Executor:
         parts = [part.beside(site.dim, site.laws) for part in parts]
 
     def beside(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        return (torch.cat([part.rows(rows, site.dim, lo, hi) for part in parts], dim),)
+        beside = [part.rows(rows, site.dim, lo, hi) for part in parts]
+        return (torch.cat(beside, dim, out=rows.room),)
 
     def behind(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         pieces = [

@@ -186,6 +186,10 @@ class _ChangedRows:
     def constant(self) -> ConstantRows:
         return self.rows.constant
 
+    @property
+    def room(self) -> Tensor | None:
+        return self.rows.room
+
     def convolved(self, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         return self.rows.convolved(rows, weight)
 

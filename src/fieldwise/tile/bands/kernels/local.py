@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch._ops import OpOverload
 
-from fieldwise.capture.torch.overloads import on_device, tensors_of
+from fieldwise.capture.torch.overloads import on_device, tensors_of, with_out
 from fieldwise.capture.torch.rereading import reread
 from fieldwise.capture.torch.results import META, run_on_meta
 from fieldwise.errors import said_by
@@ -83,7 +83,7 @@ def element_wise(site: Site) -> KernelRun:
         for t in tensors_of(site.call.args, site.call.kwargs)
     ]
     if all(constant.table is None for constant in aligned):
-        return lambda rows, lo, hi: replay(site.call, site.operands(rows, lo, hi))
+        return _run(site, site.call, [])
     return _run(site, opened(site.call, len(site.links))[0], aligned)
 
 
@@ -97,12 +97,16 @@ def rows_read_themselves(site: Site) -> None:
 def _run(
     site: Site, call: Call, constants: Sequence[_Constant], *, dense: bool = False
 ) -> KernelRun:
+    writer = with_out(call.target) if isinstance(call.target, OpOverload) else None
+
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         known = (constant.rows(rows.constant, lo, hi) for constant in constants)
         given = [*site.operands(rows, lo, hi), *known]
         if dense:
             given = [None if tensor is None else tensor.contiguous() for tensor in given]
-        return replay(call, given)
+        if rows.room is None or writer is None:
+            return replay(call, given)
+        return replay(Call(writer, call.args, {**call.kwargs, "out": rows.room}), given)
 
     return run
 

@@ -168,6 +168,10 @@ class Rows(Protocol):
     def constant(self) -> ConstantRows:
         """Reads positions of constants."""
 
+    @property
+    def room(self) -> Tensor | None:
+        """Where the only result may be written, to be returned; None: nowhere yet."""
+
     def convolved(self, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The rows and the weight of a convolution, as it is quickest."""
 
