@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from types import MappingProxyType
@@ -276,27 +276,6 @@ def results_of(out: object) -> tuple[Tensor, ...]:
 
 map_arguments = partial(change_arguments, Tensor)
 """``change_arguments`` of tensors: change, args, kwargs."""
-
-
-def split_arguments(
-    change: Callable[[Tensor], tuple[object, object]], args: Args, kwargs: Kwargs
-) -> tuple[tuple[Args, dict[str, object]], tuple[Args, dict[str, object]]]:
-    """The arguments twice, with every tensor changed into the one and the other of a pair."""
-
-    def visit(value: object) -> tuple[object, object]:
-        if isinstance(value, Tensor):
-            return change(value)
-        if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
-            pairs = [change(v) if isinstance(v, Tensor) else (v, v) for v in value]
-            return [one for one, _ in pairs], [other for _, other in pairs]
-        return value, value
-
-    ones, others = zip(*map(visit, args), strict=True) if args else ((), ())
-    named = {key: visit(value) for key, value in kwargs.items()}
-    return (
-        (ones, {key: one for key, (one, _) in named.items()}),
-        (others, {key: other for key, (_, other) in named.items()}),
-    )
 
 
 def on_device(

@@ -6,6 +6,7 @@ keep their values.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,14 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 
 from fieldwise.capture.torch.aliases import View
+from fieldwise.capture.torch.alike import (
+    CALLS,
+    KnownCall,
+    TensorLayout,
+    key_of,
+    layout_of,
+    new_memory,
+)
 from fieldwise.capture.torch.blame import running_line
 from fieldwise.capture.torch.calls import ResultPart, functional
 from fieldwise.capture.torch.constants import META, Constants, NamedTensors
@@ -25,12 +34,10 @@ from fieldwise.capture.torch.overloads import (
     on_device,
     reads_of,
     results_of,
-    split_arguments,
-    tensors_of,
     unknown_reads,
 )
 from fieldwise.capture.torch.own_names import operators_of
-from fieldwise.capture.torch.registry import OpCall, Reads
+from fieldwise.capture.torch.registry import OpCall, Reads, looks
 from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.capture.torch.trace import Trace
 from fieldwise.errors import OUR_FAULT, CaptureError, said_by, summary_of
@@ -40,11 +47,10 @@ _SPOKEN = {"_local_scalar_dense": "an if, a loop or item()"}
 
 
 class _Recorded(NamedTuple):
-    """A call as it is written down, and as it runs on the meta device.
+    """A call as it is written down.
 
     ``args`` and ``kwargs`` hold a ``Ref`` for each operand; ``constants`` are the other tensors.
-    ``stand_ins`` holds each tensor among the arguments with what stands in for it in ``meta_args``
-    and ``meta_kwargs``.
+    ``key`` is shared by calls that are alike (see ``alike``).
     """
 
     args: Args
@@ -52,13 +58,22 @@ class _Recorded(NamedTuple):
     operands: tuple[int, ...]
     shapes: tuple[Shape, ...]
     constants: tuple[Tensor, ...]
-    stand_ins: tuple[tuple[Tensor, Tensor], ...]
-    meta_args: Args
-    meta_kwargs: Kwargs
+    key: Hashable | None = None
 
     def call(self, target: object) -> Call:
         """The call that a node keeps."""
         return Call(target, self.args, self.kwargs)
+
+
+class _OnMeta(NamedTuple):
+    """A call as it runs on the meta device.
+
+    ``stand_ins`` holds each tensor among the arguments with what stands in for it.
+    """
+
+    args: Args
+    kwargs: Kwargs
+    stand_ins: tuple[tuple[Tensor, Tensor], ...]
 
 
 class CallRecorder(DispatchMode):
@@ -87,15 +102,34 @@ class CallRecorder(DispatchMode):
     # ---------------------------------------------------------------- recording
 
     def _record(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
-        recorded = self._recorded(op, args, kwargs)
-        out = self._run(op, func, recorded)
+        recorded = self._recorded(op, func, args, kwargs)
+        known = None if recorded.key is None else CALLS.find(recorded.key)
+        if known is None or known.layouts is None:
+            return self._run_and_record(op, func, args, kwargs, recorded, known)
+        out = known.made()
+        values = self._emit(recorded, known)
+        for result, value in zip(results_of(out), values, strict=True):
+            self.memory.own(result, value)
+        return out
+
+    def _run_and_record(
+        self,
+        op: TorchOp,
+        func: OpOverload,
+        args: Args,
+        kwargs: Kwargs,
+        recorded: _Recorded,
+        known: KnownCall | None,
+    ) -> object:
+        on_meta = self._on_meta(op, args, kwargs)
+        out = self._run(op, func, recorded, on_meta)
         results = results_of(out)
         written = op.written(args, kwargs)
         if not written:
             if not results:
                 return out
             made = set(map(id, results))
-            for given, meta in recorded.stand_ins:
+            for given, meta in on_meta.stand_ins:
                 if out is meta:
                     return given
                 if id(meta) in made:
@@ -104,9 +138,11 @@ class CallRecorder(DispatchMode):
                 if sum(other is result for other in results) > 1:
                     out = _parted(out, result)
             results = results_of(out)
-        values = self._emit(op, func, recorded, results)
+        if known is None:
+            known = self._found(op, func, recorded, on_meta, out, fresh=not written)
+        values = self._emit(recorded, known)
         if not written:
-            self._attach(func, out, recorded, values)
+            self._attach(func, out, recorded, on_meta, values)
             return out
         if len(written) > len(results):
             raise self.refuse(f"{op.name} ({self.trace.frame}) writes in a way that is not known.")
@@ -114,40 +150,65 @@ class CallRecorder(DispatchMode):
             self.memory.write(self._writable(target), value)
         return written[0] if isinstance(out, Tensor) else type(out)(written)
 
-    def _recorded(self, op: TorchOp, args: Args, kwargs: Kwargs) -> _Recorded:
+    def _recorded(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> _Recorded:
         numbers: dict[int, int] = {}
         constants: list[Tensor] = []
-        stand_ins: list[tuple[Tensor, Tensor]] = []
+        layouts: list[TensorLayout | None] = []
         shape_of = self.trace.shapes
 
-        def refer(tensor: Tensor) -> tuple[object, Tensor]:
+        def refer(tensor: Tensor) -> object:
             entry = self.memory.entry(tensor)
             if entry is None:
                 constants.append(tensor)
-                twin = self.constants.twin(tensor)
-                stand_ins.append((tensor, twin))
-                return tensor, twin
+                layouts.append(layout_of(tensor))
+                return tensor
             value = self.memory.current(entry)
             if tensor.shape != shape_of[value]:
                 self.memory.check(tensor)
-            stand_ins.append((tensor, entry.tensor))
-            return Ref(numbers.setdefault(value, len(numbers))), entry.tensor
+            number = numbers.setdefault(value, len(numbers))
+            layouts.append(layout_of(entry.tensor, number))
+            return Ref(number)
 
-        call, meta = split_arguments(refer, args, kwargs)
+        call = map_arguments(refer, args, kwargs)
+        key = None if op.moves else self._key(op, func, layouts, *call)
         if op.moves:
-            call, meta = self.constants.at_home(*call), on_device(META, *meta)
+            call = self.constants.at_home(*call)
         shapes = tuple(shape_of[value] for value in numbers)
-        return _Recorded(*call, tuple(numbers), shapes, tuple(constants), tuple(stand_ins), *meta)
+        return _Recorded(*call, tuple(numbers), shapes, tuple(constants), key)
+
+    def _key(
+        self,
+        op: TorchOp,
+        func: OpOverload,
+        layouts: Sequence[TensorLayout | None],
+        args: Args,
+        kwargs: Kwargs,
+    ) -> Hashable | None:
+        """What calls have in common that are alike: what the rule is told, and the layouts."""
+        frame, rule = self.trace.frame, op.rule
+        return key_of(func, rule, layouts, args, kwargs, frame.training, frame.operator)
+
+    def _on_meta(self, op: TorchOp, args: Args, kwargs: Kwargs) -> _OnMeta:
+        stand_ins: list[tuple[Tensor, Tensor]] = []
+
+        def stand_in(tensor: Tensor) -> Tensor:
+            stand_ins.append((tensor, self._stand_in(tensor)))
+            return stand_ins[-1][1]
+
+        call = map_arguments(stand_in, args, kwargs)
+        if op.moves:
+            call = on_device(META, *call)
+        return _OnMeta(*call, tuple(stand_ins))
 
     def _stand_in(self, tensor: Tensor) -> Tensor:
         entry = self.memory.entry(tensor)
         return self.constants.twin(tensor) if entry is None else entry.tensor
 
-    def _run(self, op: TorchOp, func: OpOverload, recorded: _Recorded) -> Any:
+    def _run(self, op: TorchOp, func: OpOverload, recorded: _Recorded, on_meta: _OnMeta) -> Any:
         if op.inspects:
             raise self.refuse_data(op.plain)
         try:
-            return run_on_meta(func, recorded.meta_args, recorded.meta_kwargs)
+            return run_on_meta(func, on_meta.args, on_meta.kwargs)
         except (NotImplementedError, RuntimeError) as error:
             by_data = op.sized_by and "meta" in str(error)
             if not (by_data or isinstance(error, NotImplementedError)):
@@ -155,9 +216,11 @@ class CallRecorder(DispatchMode):
         deciding = op.bind(recorded.args, recorded.kwargs)
         if any(_derives(deciding.get(name)) for name in op.sized_by):
             raise self.refuse_data(op.plain)
-        return self._run_on_zeros(op, func, recorded)
+        return self._run_on_zeros(op, func, recorded, on_meta)
 
-    def _run_on_zeros(self, op: TorchOp, func: OpOverload, recorded: _Recorded) -> object:
+    def _run_on_zeros(
+        self, op: TorchOp, func: OpOverload, recorded: _Recorded, on_meta: _OnMeta
+    ) -> object:
         """The layout of the results of an op that has no kernel on the meta device."""
         constants = iter(recorded.constants)
 
@@ -166,7 +229,7 @@ class CallRecorder(DispatchMode):
                 return next(constants)
             return torch.zeros_like(tensor, device=self.constants.home)
 
-        given = map_arguments(real, recorded.meta_args, recorded.meta_kwargs)
+        given = map_arguments(real, on_meta.args, on_meta.kwargs)
         try:
             out = (
                 self.constants.dice.draw(func, *given) if op.draws else func(*given[0], **given[1])
@@ -178,18 +241,40 @@ class CallRecorder(DispatchMode):
             ) from None
         return map_arguments(empty_twin, (out,), {})[0][0]
 
-    def _emit(
-        self, op: TorchOp, func: OpOverload, recorded: _Recorded, results: tuple[Tensor, ...]
-    ) -> tuple[int, ...]:
+    def _found(
+        self,
+        op: TorchOp,
+        func: OpOverload,
+        recorded: _Recorded,
+        on_meta: _OnMeta,
+        out: object,
+        *,
+        fresh: bool,
+    ) -> KnownCall:
+        """What the call reads and makes; remembered for calls that are alike."""
+        results, before = results_of(out), looks()
         reads = self._reads(op, recorded, results)
+        known = KnownCall(
+            op.canonical,
+            functional(op, func, on_meta.args),
+            reads,
+            tuple((tuple(result.shape), dtype_name(result)) for result in results),
+            new_memory(results, self.memory.storage) if fresh else None,
+            None if isinstance(out, Tensor) else type(out),
+        )
+        if recorded.key is not None and looks() == before:
+            CALLS.add(recorded.key, known)
+        return known
+
+    def _emit(self, recorded: _Recorded, known: KnownCall) -> tuple[int, ...]:
         for tensor in recorded.constants:
             self.constants.quote(tensor)
         return self.trace.emit(
-            op.canonical,
+            known.op,
             recorded.operands,
-            reads,
-            tuple((tuple(result.shape), dtype_name(result)) for result in results),
-            recorded.call(functional(op, func, recorded.meta_args)),
+            known.reads,
+            known.types,
+            recorded.call(known.target),
             tuple(sorted(self.constants.names(recorded.constants))),
         )
 
@@ -223,7 +308,12 @@ class CallRecorder(DispatchMode):
         return reads
 
     def _attach(
-        self, func: OpOverload, out: object, recorded: _Recorded, values: tuple[int, ...]
+        self,
+        func: OpOverload,
+        out: object,
+        recorded: _Recorded,
+        on_meta: _OnMeta,
+        values: tuple[int, ...],
     ) -> None:
         """Remember the results: fresh memory, or views of an operand's."""
         for position, (result, value) in enumerate(zip(results_of(out), values, strict=True)):
@@ -231,10 +321,11 @@ class CallRecorder(DispatchMode):
             if storage is None:
                 self.memory.own(result, value)
                 continue
-            entries = (self.memory.entry(meta) for _, meta in recorded.stand_ins)
+            entries = (self.memory.entry(meta) for _, meta in on_meta.stand_ins)
             base = next(entry for entry in entries if entry and entry.storage is storage)
             reads = self.trace.drafts[-1].reads[position]
-            view = _view(describe(func), func, out, recorded, reads, position)
+            stand_in = on_meta.stand_ins[0][1]
+            view = _view(describe(func), func, out, recorded, stand_in, reads, position)
             self.memory.attach(result, base, view, value)
 
     def _writable(self, target: Tensor) -> Entry:
@@ -252,15 +343,15 @@ class CallRecorder(DispatchMode):
         base = self.memory.entry(made.base)
         assert base is not None
         call = map_arguments(lambda t: Ref(0) if t is made.base else t, made.args, made.kwargs)
-        meta = map_arguments(self._stand_in, *on_device(META, made.args, made.kwargs))
-        stand_ins = tuple((t, self._stand_in(t)) for t in tensors_of(made.args, made.kwargs))
-        recorded = _Recorded(*call, (), (tuple(made.base.shape),), (), stand_ins, *meta)
+        recorded = _Recorded(*call, (), (tuple(made.base.shape),), ())
         op = describe(made.func)
-        out = self._run(op, made.func, recorded)
+        on_meta = self._on_meta(op, made.args, made.kwargs)
+        out = self._run(op, made.func, recorded, on_meta)
         results = results_of(out)
         position = next(n for n, result in enumerate(made.results) if result is tensor)
         reads = self._reads(op, recorded, results)[position]
-        view = _view(op, made.func, out, recorded, reads, position)
+        stand_in = on_meta.stand_ins[0][1]
+        view = _view(op, made.func, out, recorded, stand_in, reads, position)
         return Entry(results[position], base.storage, (*base.chain, view))
 
 
@@ -269,11 +360,11 @@ def _view(
     func: OpOverload,
     out: object,
     recorded: _Recorded,
+    base: Tensor,
     reads: tuple[Read, ...],
     position: int,
 ) -> View:
     """A view op of one operand, as a link of the chain from a storage to a tensor."""
-    base = recorded.stand_ins[0][1]
     result = results_of(out)[position]
     why = f"a view by {op.name}"
     return View(

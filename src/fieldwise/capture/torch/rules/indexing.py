@@ -321,7 +321,7 @@ def indices_of(call: OpCall, rank: int) -> _Indices | None:
     for item in call["indices"]:
         if not isinstance(item, torch.Tensor) or item.dtype not in (torch.bool, torch.uint8):
             entries.append(item)
-        elif item.device.type == "meta":
+        elif known_values(item) is None:
             return None
         else:
             entries.extend(item.nonzero(as_tuple=True))
