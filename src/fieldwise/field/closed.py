@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from fieldwise.axes import AnySet, AxisMap
 from fieldwise.axes.axis_map import IDENTITY
+from fieldwise.field.beside import Concatenations, ReadState
 from fieldwise.field.products import DigitLayout, Guards, Product, Track, over
 from fieldwise.field.state import MOST, ValueState, joined, stemming, untold
 from fieldwise.field.transfer import Narrowed, transfer
@@ -41,10 +42,11 @@ def closed_forms(graph: Graph, source: str, axes: Sequence[int]) -> dict[str, Cl
     sizes = tuple(shape[axis] for axis in axes)
     whole = (Product(tuple(Track(((axis, 0),), IDENTITY) for axis in axes)),)
     found = {source: Closed(ValueState(layout, whole, whole, sizes), (None,) * len(axes), None)}
+    concatenations = Concatenations()
     for node in graph.nodes:
         for position, name in enumerate(node.results):
             if name != source:
-                value = _value(graph, node, node.reads[position], name, found, axes)
+                value = _value(graph, node, node.reads[position], name, found, axes, concatenations)
                 if value is not None:
                     found[name] = value
     return found
@@ -57,25 +59,21 @@ def _value(
     name: str,
     found: Mapping[str, Closed],
     axes: Sequence[int],
+    concatenations: Concatenations,
 ) -> Closed | None:
-    states, operands, products = [], [], 0
-    narrowed: dict[int, Narrowed] = {}
+    parts, operands = [], []
     for read in reads:
-        operand = found.get(node.operands[read.operand])
+        spelled = node.operands[read.operand]
+        operand = found.get(spelled)
         if operand is not None:
-            state = operand.state
-            if len(reads) > _MANY_READS and len(state.products) > _MANY_READS:
-                if id(state) not in narrowed:
-                    narrowed[id(state)] = Narrowed(state)
-                state = narrowed[id(state)].to(read)
-            if products > MOST:
-                state = replace(state, products=untold(state.sizes), local=untold(state.sizes))
-            states.append(_read(graph, node, read, name, state, len(reads) - 1))
+            parts.append(ReadState(read, graph.shape(spelled), operand.state))
             operands.append(operand)
-            products += len(states[-1].products)
-    if not states:
+    if not parts:
         return None
-    state = joined(states)
+    after = graph.shape(name)
+    state = concatenations.state(parts, after) if len(parts) > 1 else None
+    if state is None:
+        state = joined(list(_states(parts, after, len(reads))))
     if len(operands) == 1 and state is operands[0].state:
         return operands[0]
     if len(reads) > 1:
@@ -87,15 +85,28 @@ def _value(
     )
 
 
+def _states(parts: Sequence[ReadState], after: Shape, reads: int) -> Iterator[ValueState]:
+    """What the result, of this shape, sees through each of its reads."""
+    products = 0
+    narrowed: dict[int, Narrowed] = {}
+    for read, shape, state in parts:
+        if reads > _MANY_READS and len(state.products) > _MANY_READS:
+            if id(state) not in narrowed:
+                narrowed[id(state)] = Narrowed(state)
+            state = narrowed[id(state)].to(read)
+        if products > MOST:
+            state = replace(state, products=untold(state.sizes), local=untold(state.sizes))
+        state = _read(read, shape, after, state, reads - 1)
+        yield state
+        products += len(state.products)
+
+
 _MANY_READS = 16
 """So many guarded reads of one value are worth looking its products up by their guards."""
 
 
-def _read(
-    graph: Graph, node: Node, read: Read, name: str, state: ValueState, beside: int
-) -> ValueState:
-    operand = graph.shape(node.operands[read.operand])
-    for step, before, after in read.forward(operand, graph.shape(name)):
+def _read(read: Read, shape: Shape, result: Shape, state: ValueState, beside: int) -> ValueState:
+    for step, before, after in read.forward(shape, result):
         if 0 in before or 0 in after:
             state = _empty(state, before, after)
         else:

@@ -54,8 +54,9 @@ def antichain(products: Iterable[Product], layout: DigitLayout) -> tuple[Product
     The last come first: deeper layers see more, and what is covered at once costs least.
     """
     waiting = list(products)
-    if len(waiting) < 2:
-        return tuple(waiting)
+    last = waiting[-1:]
+    if all(_drops(last[0], product, layout) for product in waiting[:-1]):
+        return tuple(last)
     waiting = _guards_joined(waiting, layout)
     kept = ByGuard(layout)
     while waiting:

@@ -224,6 +224,8 @@ def _is_of_units(product: Product, unit: frozenset[int]) -> bool:
 
 def _over_units(track: Track, layout: DigitLayout, unit: frozenset[int]) -> Track:
     """Digits that lie in channels (after pixel_unshuffle) are seen together."""
+    if all(dim in unit for dim, _ in track.digits):
+        return track
     digits, index = list(track.digits), track.map
     for position in reversed(range(len(digits))):
         if digits[position][0] not in unit:

@@ -19,7 +19,7 @@ MANY = "more rectangles than can be told, of many units"
 LIMITS = (DIAGONAL, MIXED, CUTS, UNLIKE, MANY)
 """Reasons why the closed form is only a bound where pulling single units is still exact."""
 
-_FEW, _EACH = 512, 4
+ALWAYS_KEPT, _EACH = 512, 4
 """So many products are always kept, and so many for each unit that guards tell apart."""
 MOST = 1 << 13
 """More products than these are never kept."""
@@ -65,10 +65,10 @@ def united(
     if len(found) < 2:
         return tuple(found)
     found = tabled(found, layout, sizes)
-    if len(found) <= _FEW:
+    if len(found) <= ALWAYS_KEPT:
         return antichain(found, layout)
     guarded = {dim for product in found for dim, _ in product.where}
-    limit = max(_FEW, _EACH * prod(_length(layout[dim]) for dim in guarded))
+    limit = max(ALWAYS_KEPT, _EACH * prod(_length(layout[dim]) for dim in guarded))
     if len(found) <= min(4 * limit, MOST):
         reduced = antichain(found, layout)
         if len(reduced) <= limit:

@@ -68,10 +68,13 @@ def _separable(
     where = dict(step.where)
     products = _every(state)
     driving = {dim for product in products for track in product.tracks for dim, _ in track.digits}
-    if not any(product.where for product in products) and all(
-        _stays(step.coords[dim], dim, before, after) for dim in driving
-    ):
-        return _untouched(state, step, before, after, where)
+    if all(_stays(step.coords[dim], dim, before, after) for dim in driving):
+        limited = {dim for product in products for dim, _ in product.where}
+        if not limited:
+            return _untouched(state, step, before, after, where)
+        swept = all(isinstance(step.coords[dim], Whole) for dim in limited)
+        if swept and not where and not landings(step.coords, before, after):
+            return state.changed(_result_layout(state.layout, step, before, after), _everywhere)
     guarded = {dim for product in state.products for dim, _ in product.where}
     moved = [dim for dim in driving if _needs_one_digit(step, dim, before, after, guarded)]
     state = collapse(state, moved)
@@ -121,6 +124,11 @@ def _untouched(
         return ValueState(layout, products, products, state.sizes)
     local = tuple(regular(replace(p, where=guarded), layout) for p in state.local)
     return ValueState(layout, products, local, state.sizes)
+
+
+def _everywhere(product: Product) -> list[Product]:
+    """The product for all units, since each reads every index that the guards tell apart."""
+    return [Product(product.tracks, (), product.why, product.sized)]
 
 
 def _needs_one_digit(

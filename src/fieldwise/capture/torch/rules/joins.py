@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 
@@ -42,11 +43,18 @@ def _cat(call: OpCall) -> Reads:
         if shape == (0,):  # torch lets empty tensors of any rank through
             continue
         if isinstance(item, Ref):
-            here = ((dim, IndexSet.range(start, start + shape[dim])),)
-            shifted = {dim: Along(dim, AxisMap.affine(1, -start))}
-            reads.append(along_but(item.operand, rank, shifted, here))
+            reads.append(_at_places(item.operand, rank, dim, start, shape[dim]))
         start += shape[dim]
     return one(*reads)
+
+
+@lru_cache(maxsize=4096)
+def _at_places(number: int, rank: int, dim: int, start: int, count: int) -> Read:
+    """An operand of a concatenation; what is wider has the same operands at the same places."""
+    coords = list(straight(rank))
+    coords[dim] = Along(dim, AxisMap.affine(1, -start))
+    here = ((dim, IndexSet.range(start, start + count)),)
+    return separable(number, *coords, where=here, kind=COPY)
 
 
 @rule("_chunk_cat", kind=COPY)
