@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
@@ -45,6 +46,21 @@ class Buffer:
         """Memory of this buffer that nothing lies in at present."""
         holds = any(chunk is self._kept for _, chunk in self._chunks)
         return None if holds else self._kept
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its rows lie in memory of its own, in one block, and nothing is spare."""
+        return all(chunk is self._kept for _, chunk in self._chunks) and self._spare is None
+
+    def shift(self, rows: int) -> None:
+        """Take its rows for others that come so many rows later."""
+        self._chunks = [(lo + rows, chunk) for lo, chunk in self._chunks]
+
+    def snapshot(self) -> Buffer:
+        """The same rows in the same memory, whatever becomes of this one."""
+        found = copy(self)
+        found._chunks = list(self._chunks)
+        return found
 
     def append(self, lo: int, rows: Tensor) -> None:
         """Add rows [lo, lo + n): this tensor."""
@@ -93,10 +109,20 @@ class Buffer:
     def _saved(self, rows: Tensor) -> Tensor:
         """Rows in memory of their own: what is spare, if it fits and nobody else has seen it."""
         spare = self._spare
-        if spare is not None and spare.shape == rows.shape and not self._is_shared:
+        if spare is not None and spare.shape == rows.shape and self._may_be_written(spare):
             return spare.copy_(rows)
         self._kept, self._is_shared = rows.clone(), False
         return self._kept
+
+    def _may_be_written(self, spare: Tensor) -> bool:
+        """Whether nobody else has seen it, and torch allows it: not outside its inference mode."""
+        return not self._is_shared and spare.is_inference() <= torch.is_inference_mode_enabled()
+
+    def copied(self, start: int, stop: int) -> Tensor:
+        """Rows [start, stop) in memory of their own."""
+        shared, found = self._is_shared, self.inside(start, stop).clone()
+        self._is_shared = shared
+        return found
 
     def inside(self, start: int, stop: int) -> Tensor:
         """Rows [start, stop), all of which are held."""

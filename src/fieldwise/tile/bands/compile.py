@@ -89,7 +89,17 @@ def compile_program(
         names = tuple(targets)
         graph = replace(graph, outputs=names, output_names=names, structure=None)
     laws = laws or {} if endless else None
-    return _compiled(graph, axis, laws, known, made).finish()
+    program = _compiled(graph, axis, laws, known, made).finish()
+    return program if endless else replace(program, goes_on=partial(_goes_on, graph, axis, known))
+
+
+def _goes_on(graph: Graph, axis: int, known: Known | None) -> bool:
+    """Whether a program could be without an end."""
+    try:
+        compile_program(graph, axis, endless=True, known=known)
+    except StreamError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

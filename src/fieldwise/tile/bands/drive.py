@@ -15,6 +15,7 @@ import torch
 from fieldwise.capture.torch.inputs import as_tensor
 from fieldwise.tile.arrays import Interval, Readable
 from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.repeating import Repeating, find_recorder
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows, RowSource
 from fieldwise.tile.bands.schedule import Schedule
 from fieldwise.tile.bands.sections import BandStep, Section
@@ -40,10 +41,11 @@ def drive(
 
     suspends: also give a state now and then, from which a run can be gone on with to the same bits
     """
+    repeating = Repeating(engine, find_recorder(engine.device))
     for available, limit in steps:
-        yield from engine.step(available, limit, source)
+        yield from repeating.step(available, limit, source)
         if suspends and engine.steps % STEPS == 0:
-            yield engine.suspend()
+            yield repeating.suspend()
 
 
 def reading(

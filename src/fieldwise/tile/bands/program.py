@@ -108,6 +108,7 @@ class Program:
     structure: of the model's output (see ``Graph.structure``)
     scale: rows of the longest input per row of the model's longest input
     laws: of constants that are as long as an axis whose length is unknown
+    goes_on: whether it would do the same without an end, so that no op in it knows its position
     """
 
     values: tuple[Streamed, ...]
@@ -119,6 +120,7 @@ class Program:
     structure: object = None
     scale: Fraction = Fraction(1)
     laws: Laws = field(default_factory=dict)
+    goes_on: Callable[[], bool] = field(default=lambda: False, compare=False)
 
     @property
     def captured(self) -> int:

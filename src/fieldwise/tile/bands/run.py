@@ -32,6 +32,10 @@ PlainState = tuple[
 """A ``BandState`` as numbers, tensors, tuples and dicts: steps, done, held, carried."""
 
 
+Snapshot = tuple[list[int], list[Buffer], int, int]
+"""Where an engine is: rows done, buffers, bytes, steps."""
+
+
 @dataclass(frozen=True, slots=True)
 class BandState:
     """A run between two steps, to go on elsewhere; it shares no memory with what comes later.
@@ -74,7 +78,7 @@ class Engine:
     functional: whether no tensor is written to once it is made, so that the ops of a step can be
             recorded
     nbytes, peak: memory of the rows that are kept now, and the most so far
-    steps: how many steps are done
+    steps: how many steps are done; replayed: how many of these a recording has made
     """
 
     def __init__(
@@ -91,7 +95,7 @@ class Engine:
         self._functional = functional
         self._convolved = Convolved(device, {value.dtype for value in program.values})
         self._ranks = program.convolved_ranks
-        self.peak = 0
+        self.peak = self.replayed = 0
         self._go_on(BandState(tuple(self.schedule.done)) if state is None else state)
 
     def _go_on(self, state: BandState) -> None:
@@ -116,15 +120,42 @@ class Engine:
         So whoever starts from it, after a crash or on another machine, computes the same bits.
         """
         state = self.state()
-        self._go_on(state)
+        if not self.is_settled:
+            self._go_on(state)
         return state
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that it goes on from lies as in a run that starts from its state.
+
+        Then a step leaves what it keeps where it was, too.
+        """
+        return not any(self.states) and all(buffer.is_settled for buffer in self.buffers)
+
+    def snapshot(self) -> Snapshot:
+        """Where it is, without the contents of its memory."""
+        schedule, buffers = self.schedule, [buffer.snapshot() for buffer in self.buffers]
+        return list(schedule.done), buffers, self.nbytes, self.steps
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back there; what lies in its memory has to be the same."""
+        done, self.buffers, self.nbytes, self.steps = snapshot
+        self.schedule.go_on(done)
+
+    def shift(self, gains: Sequence[int]) -> None:
+        """Count a step that was made by a recording: per value, the rows that it gained."""
+        self.schedule.shift(gains)
+        for buffer, rows in zip(self.buffers, gains, strict=True):
+            buffer.shift(rows)
+        self.steps += 1
+        self.replayed += 1
 
     def _held(self) -> Iterator[tuple[int, tuple[int, Tensor]]]:
         """Rows that are still needed; copied, so that no state keeps a whole band alive."""
         schedule = self.schedule
         for value, (lo, hi) in enumerate(zip(schedule.floor, schedule.done, strict=True)):
             if lo < hi:
-                yield value, (lo, self.buffers[value].inside(lo, hi).clone().cpu())
+                yield value, (lo, self.buffers[value].copied(lo, hi).cpu())
 
     def step(
         self, available: Sequence[int], limit: Sequence[int], source: RowSource

@@ -99,6 +99,11 @@ class Schedule:
         self.done = list(done)
         self._update_floors()
 
+    def shift(self, gains: Sequence[int]) -> None:
+        """Count a step that did what the one before did: per value, the rows that it gained."""
+        self.done = [row + gain for row, gain in zip(self.done, gains, strict=True)]
+        self.floor = [row + gain for row, gain in zip(self.floor, gains, strict=True)]
+
     @property
     def finished(self) -> bool:
         """Whether every output has all its rows."""

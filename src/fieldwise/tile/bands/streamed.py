@@ -109,6 +109,7 @@ class StreamedModel(Programs):
     verify: before the first run on inputs of some shapes; what was found is in ``certificates``
     wanted: what is not given, and chosen for each size; None where nothing is
     store:  makes what values are kept in between passes
+    replayed_steps: of the last run, how many a card has made again from a recording of one
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class StreamedModel(Programs):
         self._wanted, self._chosen_for = wanted, tuple[Shape, ...]()
         self._verify, self.certificates = verify, dict[tuple[Shape, ...], RunCertificate]()
         self._planned = set[tuple[Shape, ...]]()
+        self.peak_bytes = self.replayed_steps = 0
 
     def __call__(self, *inputs: Readable, **named: Readable) -> Any:
         """The outputs for a large input: a numpy array, a tensor, anything with shape and slices.
@@ -274,7 +276,7 @@ class StreamedModel(Programs):
     def prepared(self, given: Sequence[Readable]) -> Prepared:
         """The program that gives the outputs of these inputs, after all passes that it needs."""
         shapes = tuple(tuple(x.shape) for x in given)
-        self.peak_bytes = 0
+        self.peak_bytes = self.replayed_steps = 0
         self._choose(shapes)
         if not self.streaming.is_multipass:
             return Prepared(self.program(shapes), tuple(given))
@@ -289,6 +291,7 @@ class StreamedModel(Programs):
         bands = steps(program, engine.schedule, self.band)
         yield from drive(engine, bands, reading(program, self.device, prepared.arrays))
         self.peak_bytes = max(self.peak_bytes, engine.peak)
+        self.replayed_steps += engine.replayed
 
     def _given(self, inputs: Sequence[Readable], named: Mapping[str, Readable]) -> list[Readable]:
         given = self.call.ordered(inputs, named)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -152,7 +153,13 @@ def take(rows: Rows, number: int, link: Link, picks: Sequence[int]) -> Tensor:
     step = picks[1] - picks[0] if len(picks) > 1 else 1
     if step > 0 and list(picks) == list(range(start, stop, step)):
         return x[(slice(None),) * link.dim + (slice(None, None, step),)]
-    return picked(x, link.dim, torch.tensor([pick - start for pick in picks], device=x.device))
+    return picked(x, link.dim, _index(tuple(pick - start for pick in picks), x.device))
+
+
+@lru_cache(maxsize=1 << 8)
+def _index(picks: Sequence[int], device: torch.device) -> Tensor:
+    """Numbers of rows, moved to a device once: steps that are alike pick alike."""
+    return torch.tensor(picks, device=device)
 
 
 def picked(x: Tensor, dim: int, index: Tensor) -> Tensor:

@@ -130,9 +130,8 @@ def _weighted(site: Site, number: int, link: Link, resize: _Resize, reach: RowRe
         start, stop = reach.span(lo, hi)
         x = resize(rows.inside(number, start, stop), stop - start, None)
         accurate = torch.float64 if x.dtype == torch.float64 else torch.float32
-        scale = torch.tensor(step, dtype=accurate, device=x.device)
         position = torch.arange(lo, hi, dtype=accurate, device=x.device)
-        position = position * scale if resize.corners else (position + 0.5) * scale - 0.5
+        position = position * step if resize.corners else (position + 0.5) * step - 0.5
         if not cubic:
             position = position.clamp_(min=0)
         left = position.floor().clamp_(max=last)
