@@ -70,9 +70,9 @@ class Report:
         return import_module("fieldwise.views.reports")
 
 
-def page_maker() -> Any:
-    """``fieldwise.see.view``, which makes a page of reports; asked for by name, like the views."""
-    return import_module("fieldwise.see").view
+def page_room() -> Any:
+    """``fieldwise.see``, which makes a page of reports; asked for by name, like the views."""
+    return import_module("fieldwise.see")
 
 
 def _names(row: object) -> tuple[str, ...]:

@@ -50,12 +50,15 @@ def _drawn(size: int, rng: random.Random) -> int:
     return rng.choice([0, size - 1, rng.randrange(size)])
 
 
-def ask_node(report: FieldReport, questions: Questions) -> dict[str, Any]:
-    """What the modules answer in Node."""
-    asked = json.dumps({"network": network(report, name=""), **questions.plain()})
+def ask_node(
+    report: FieldReport, questions: Questions | None = None, **more: Any
+) -> dict[str, Any]:
+    """What the modules answer in Node; more: questions about tiles and streams."""
+    asked = {} if questions is None else questions.plain()
+    text = json.dumps({"network": network(report, name=""), **asked, **more})
     assert NODE is not None
     done = subprocess.run(
-        [NODE, HERE / "ask.mjs"], input=asked, capture_output=True, text=True, check=False
+        [NODE, HERE / "ask.mjs"], input=text, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

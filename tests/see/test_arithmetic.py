@@ -24,7 +24,7 @@ def check(report, *, units=12, who=2, seed=0):
     assert check_answers(report, questions, ask_node(report, questions)) > units // 2
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(networks())
 def test_a_random_network_is_answered_as_the_report_does(drawn):
     try:

@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from fieldwise import receptive_fields
-from fieldwise.see import view
+from fieldwise.see import notes_of, view
 from tests.see.asking import Questions, check_answers
 
 HERE = Path(__file__).parent
@@ -20,6 +20,15 @@ ANSWERED = (HERE / "answered.mjs").read_text().removeprefix("export ")
 def check(name):
     """A function of ``checks.js``, called on the page."""
     return f"() => {{ {(HERE / 'checks.js').read_text()} return {name}(); }}"
+
+
+def wait_for(tab, state):
+    """Until the address says so, which follows the page after a moment."""
+    for _ in range(100):
+        if state in tab.evaluate("location.hash"):
+            return
+        tab.wait_for_timeout(30)
+    assert state in tab.evaluate("location.hash")
 
 
 def small():
@@ -39,7 +48,16 @@ def report():
 
 @pytest.fixture(scope="module")
 def page(report):
-    return view(report, names=["small"])
+    return view(report, names=["small"], notes=[notes_of(report)])
+
+
+@pytest.fixture(scope="module")
+def two(report):
+    other = receptive_fields(small()[:3], (1, 3, 32, 40))
+    return view(report, other, names=["small", "smaller"])
+
+
+VIEWS = ["layers", "sees", "who", "tiles", "streams", "shift"]
 
 
 def test_the_numbers_on_the_screen_are_those_of_the_report(opened, page, report):
@@ -66,13 +84,13 @@ def test_pointing_arrow_keys_and_typing_move_the_position(opened, page):
     grid = tab.get_by_role("application")
     box = grid.bounding_box()
     tab.mouse.move(box["x"] + box["width"] * 3.5 / 40, box["y"] + box["height"] * 2.5 / 32)
-    tab.wait_for_function("location.hash.includes('unit=2,3')")
+    wait_for(tab, "unit=2,3")
     grid.focus()
     tab.keyboard.press("ArrowRight")
     tab.keyboard.press("ArrowDown")
-    tab.wait_for_function("location.hash.includes('unit=3,4')")
+    wait_for(tab, "unit=3,4")
     tab.get_by_label("column").fill("9")
-    tab.wait_for_function("location.hash.includes('unit=3,9')")
+    wait_for(tab, "unit=3,9")
     assert tab.locator(".side .card h2").inner_text() == "Position 3, 9"
 
 
@@ -91,7 +109,7 @@ def test_a_layer_is_found_by_its_name_and_chosen(opened, page):
     tab.get_by_role("searchbox").fill("upsample")
     assert tab.locator(".tree tbody tr").count() == 1
     tab.locator(".tree tbody tr").click()
-    tab.wait_for_function("location.hash.includes('layer=3')")
+    wait_for(tab, "layer=3")
     assert tab.locator(".card h2").inner_text() == "3"
 
 
@@ -100,7 +118,7 @@ def test_the_chart_selects_by_click_and_by_keys(opened, page):
     chart = tab.get_by_role("application")
     chart.focus()
     tab.keyboard.press("ArrowRight")
-    tab.wait_for_function("location.hash.includes('layer=1')")
+    wait_for(tab, "layer=1")
 
 
 def test_the_slider_shows_every_layer_between(opened, page, report):
@@ -115,23 +133,23 @@ def test_the_slider_shows_every_layer_between(opened, page, report):
     assert seen == set(report.values)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 768, 1280, 3840])
-@pytest.mark.parametrize("name", ["layers", "sees"])
-def test_nothing_is_wider_than_the_screen(opened, page, name, width, scheme):
-    tab = opened(page, f"view={name}", width=width, color_scheme=scheme)
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+@pytest.mark.parametrize("name", VIEWS)
+def test_nothing_is_wider_than_the_screen(opened, page, name):
+    tab = opened(page, f"view={name}")
+    for width in (375, 768, 3840):
+        tab.set_viewport_size({"width": width, "height": 800})
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["layers", "sees"])
+@pytest.mark.parametrize("name", VIEWS)
 def test_text_stands_out_from_its_ground(opened, page, name, scheme):
     """By the Web Content Accessibility Guidelines, 4.5 to 1 for text of this size."""
     tab = opened(page, f"view={name}", color_scheme=scheme)
     assert tab.evaluate(check("contrasts")) == []
 
 
-@pytest.mark.parametrize("name", ["layers", "sees"])
+@pytest.mark.parametrize("name", VIEWS)
 def test_what_can_be_used_has_a_name(opened, page, name):
     tab = opened(page, f"view={name}")
     nameless = tab.evaluate(check("nameless"))
@@ -145,11 +163,77 @@ def test_nothing_moves_once_it_is_painted(opened, page):
     assert shift < 0.1
 
 
+def test_who_sees_a_position_is_what_depends_on_it(opened, page, report):
+    tab = opened(page, "view=who&layer=2&pixel=9,11")
+    known = report.projective_field(9, 11, target="2")
+    assert tab.locator(".side .panel p").first.inner_text().startswith(f"{known.count} positions")
+    box = tab.get_by_role("application").bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 80, box["y"] + box["height"] / 64)
+    wait_for(tab, "pixel=0,0")
+    assert tab.get_by_role("heading", name="If 0, 0 changed").is_visible()
+
+
+def test_a_tile_is_dragged_resized_and_put_back_on_the_grid(opened, page):
+    tab = opened(page, "view=tiles&layer=2&tile=8,8,16,16")
+    svg = tab.get_by_role("application")
+    box = svg.bounding_box()
+
+    def at(row, column):
+        return box["x"] + box["width"] * column / 40, box["y"] + box["height"] * row / 32
+
+    for start, stop, wanted in [
+        ((16, 16), (18, 20), "10,12,16,16"),
+        ((26, 28), (30, 36), "10,12,20,24"),
+    ]:
+        tab.mouse.move(*at(*start))
+        tab.mouse.down()
+        tab.mouse.move(*at(*stop), steps=3)
+        tab.mouse.up()
+        wait_for(tab, f"tile={wanted}")
+    svg.focus()
+    tab.keyboard.press("Alt+ArrowRight")
+    wait_for(tab, "tile=10,13")
+    assert tab.get_by_role("heading", name="Off the grid").is_visible()
+    tab.get_by_role("button", name="Put it on the grid").click()
+    assert tab.get_by_role("heading", name="On the grid").is_visible()
+
+
+def test_a_stream_is_stepped_and_banded(opened, page, report):
+    tab = opened(page, "view=streams&layer=2&band=8&step=0")
+    assert tab.locator(".card h2").inner_text().startswith("Step 1 of")
+    tab.get_by_role("slider").focus()
+    tab.keyboard.press("ArrowRight")
+    wait_for(tab, "step=1")
+    tab.get_by_label("band").fill("16")
+    tab.get_by_label("band").press("Enter")
+    wait_for(tab, "band=16")
+
+
+def test_what_breaks_equivariance_is_a_pin_on_its_layer(opened, page):
+    tab = opened(page, "view=shift")
+    assert tab.get_by_text("zero padding.").first.is_visible()
+    tab.locator(".breakers button").first.click()
+    wait_for(tab, "view=layers")
+    assert tab.locator(".card .alert").inner_text().startswith("Shift: zero padding.")
+    assert tab.locator("tr.chosen .pin.bad").inner_text() == "shift"
+
+
+def test_two_networks_stand_side_by_side(opened, two):
+    tab = opened(two, "view=compare")
+    assert tab.get_by_role("status").inner_text() == "2 of 6 layers differ"
+    assert tab.get_by_text("only in the first").count() == 2
+    tab.get_by_label("only what differs").uncheck()
+    assert tab.locator(".compare tbody tr").count() == 6
+    tab.get_by_role("link", name="What it sees").click()
+    tab.get_by_label("Network").select_option("smaller")
+    assert tab.locator("#layer option").count() == 4
+
+
 def test_names_are_shown_as_text(opened):
     name = "</script><img src=x onerror=document.title='owned'>"
     made = view(receptive_fields(Hostile(name), (1, 1, 9)), names=[name])
-    for fragment in ("view=layers", "view=sees"):
-        tab = opened(made, fragment)
+    for shown in ("layers", "sees", "streams"):
+        tab = opened(made, f"view={shown}")
         assert tab.locator("h1").inner_text() == name
         assert tab.locator("img").count() == 0
         assert tab.title() == name

@@ -21,6 +21,7 @@ from fieldwise.cli.progress import progress
 
 if TYPE_CHECKING:
     from fieldwise.field import FieldReport
+    from fieldwise.see import Notes
 
 
 @grouped
@@ -41,6 +42,12 @@ def view(
     ] = None,
     axes: AxesOption = None,
     opened: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve", help="Serve the page on 127.0.0.1 until Ctrl-C; others cannot see it."
+        ),
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """A page on which to look at every layer: what it sees, who sees a pixel, tiles, streams.
@@ -55,14 +62,41 @@ def view(
         check_path(out)
         specs = [spec for spec in (model, beside) if spec is not None]
         reports = [_report(spec, shape, axes, building) for spec in specs]
+        notes = [_notes(report, spec) for report, spec in zip(reports, specs, strict=True)]
         with progress(f"writing {out}"):
-            page = make(*reports, names=specs, image=image)
+            page = make(*reports, names=specs, notes=notes, image=image)
             page.save(out)
         note_files([out], err=False)
-        if opened:
-            import webbrowser
+        if serve:
+            _serve(page.html.encode(), opened=opened)
+        elif opened:
+            _open(out.resolve().as_uri())
 
-            webbrowser.open(out.resolve().as_uri())
+
+def _open(address: str) -> None:
+    import webbrowser
+
+    webbrowser.open(address)
+
+
+def _serve(content: bytes, *, opened: bool) -> None:
+    """Serve one page, whatever is asked for, to this machine alone, until it is interrupted."""
+    from fieldwise.cli.serving import server_of
+
+    server = server_of(content)
+    address = f"http://127.0.0.1:{server.server_port}/"
+    typer.echo(f"serving {address}; Ctrl-C ends it")
+    if opened:
+        _open(address)
+    with server:
+        server.serve_forever()
+
+
+def _notes(report: FieldReport, spec: str) -> Notes:
+    with progress(f"looking at folds and shifts of {spec}"):
+        from fieldwise.see import notes_of
+
+        return notes_of(report)
 
 
 def _report(

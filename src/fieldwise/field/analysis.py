@@ -25,7 +25,7 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape, Value
 from fieldwise.graph.names import aliases, called, matched, resolve
 from fieldwise.graph.spatial import Axes
-from fieldwise.reports import Report, page_maker
+from fieldwise.reports import Report, page_room
 
 
 def receptive_fields(
@@ -152,7 +152,8 @@ class FieldReport(Report):
 
         ``view().save("page.html")`` writes it.
         """
-        return page_maker()(self, names=[name or ""], image=image)
+        see = page_room()
+        return see.view(self, names=[name or ""], notes=[see.notes_of(self)], image=image)
 
     def __getitem__(self, name: str) -> ValueField:
         return ValueField(self, self.find(name))

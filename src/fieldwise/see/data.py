@@ -6,37 +6,26 @@ Nothing is drawn here.  ``docs/see.md`` describes the fields; ``SCHEMA`` changes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from math import prod
+from math import lcm, prod
 from typing import Any
 
 from fieldwise.field import FieldReport
+from fieldwise.field.products import DigitLayout
 from fieldwise.field.report import AxisField, Row
 from fieldwise.field.rows import of_units
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Read
 from fieldwise.see.encode import Encoder, Plain
+from fieldwise.see.notes import Notes, folds_as_data, shift_as_data
+from fieldwise.tile.crops.grid import whole_strides
 
 SCHEMA = 1
 """The version of a page's data."""
+NO_NOTES = Notes()
 
 
-@dataclass(frozen=True, slots=True)
-class Notes:
-    """What other analyses say beside the fields, each where it was asked for and has an answer.
-
-    folds:   per module or value, where its affine op goes, or why it stays
-    shift:   see ``see.shift``
-    streams: see ``see.streams``
-    """
-
-    folds: Mapping[str, str] | None = None
-    shift: Plain = None
-    streams: Plain = None
-
-
-def network(report: FieldReport, *, name: str, notes: Notes = Notes()) -> dict[str, Plain]:
+def network(report: FieldReport, *, name: str, notes: Notes = NO_NOTES) -> dict[str, Plain]:
     """One network: its values, what each reads, the rows of its report, and the notes.
 
     >>> from fieldwise import receptive_fields
@@ -62,9 +51,8 @@ def network(report: FieldReport, *, name: str, notes: Notes = Notes()) -> dict[s
         "values": values,
         "rows": rows,
         "lost": [[value, why] for value, why in report.not_analysed.items()],
-        "folds": dict(notes.folds or {}),
-        "shift": notes.shift,
-        "streams": notes.streams,
+        "folds": folds_as_data(notes.folds),
+        "shift": shift_as_data(notes.shift, numbers),
         **encoder.tables(),
     }
 
@@ -76,8 +64,8 @@ def _value(
     reads: Mapping[str, Sequence[tuple[str, Read]]],
     encoder: Encoder,
 ) -> dict[str, Plain]:
-    value, place = report.graph.values[name], report.roles(name)
-    state = report.closed(name).state
+    value, place, closed = report.graph.values[name], report.roles(name), report.closed(name)
+    state = closed.state
     seen = of_units(state.products, state.layout, frozenset(place.unit))
     return {
         "name": name,
@@ -92,7 +80,20 @@ def _value(
             if operand in numbers
         ],
         "form": encoder.form(state.layout, seen),
+        "along": [_along(state.layout, axis) for axis in report.axes],
+        "grid": [lcm(*whole_strides(closed, place)) for place in range(len(report.axes))],
     }  # fmt: skip
+
+
+def _along(layout: DigitLayout, axis: int) -> int | None:
+    """The dimension that follows an axis of the input and nothing else; None where none does."""
+    found = [
+        dim
+        for dim, digits in enumerate(layout)
+        if any(stem >> axis & 1 for size, stem in digits if size > 1 or len(digits) == 1)
+    ]
+    alone = len(found) == 1 and all(stem == 1 << axis for _, stem in layout[found[0]])
+    return found[0] if alone else None
 
 
 def _reads(graph: Graph) -> Mapping[str, Sequence[tuple[str, Read]]]:

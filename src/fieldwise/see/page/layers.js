@@ -238,7 +238,8 @@ const matching = (rows, wanted) =>
 
 // -------------------------------------------------------------------- the chart
 
-const [WIDE, HIGH, LEFT, BOTTOM, TOP] = [720, 260, 44, 24, 12];
+const WIDE = innerWidth < 600 ? 380 : 720;
+const [HIGH, LEFT, BOTTOM, TOP] = [260, 44, 24, 12];
 
 /** Extent and stride of every row over depth, on logarithmic scales; a click or the arrow keys select. */
 function chartOf(page) {

@@ -19,17 +19,27 @@ function written() {
   return `#${found.toString().replaceAll("%2C", ",")}`;
 }
 
-/** Changes the state and tells those who listen; `kept`: as an entry of the history. */
-export function change(changes, { kept = false } = {}) {
-  Object.assign(state, changes);
-  const url = written();
+let waiting = 0;
+
+/** Writes the state into the address; browsers refuse to do that for every move of a pointer. */
+function write(kept) {
+  clearTimeout(waiting);
+  waiting = 0;
   try {
-    if (kept) history.pushState(null, "", url);
-    else history.replaceState(null, "", url);
+    if (kept) history.pushState(null, "", written());
+    else history.replaceState(null, "", written());
   } catch {
     // a page without an address of its own, such as a frame in a notebook
   }
-  for (const listen of listeners) listen(changes);
+}
+
+/** Changes the state and tells those who listen; `kept`: as an entry of the history. */
+export function change(changes, { kept = false } = {}) {
+  if (kept && waiting) write(false);
+  Object.assign(state, changes);
+  if (kept) write(true);
+  else if (!waiting) waiting = setTimeout(() => write(false), 250);
+  for (const tell of listeners) tell(changes);
 }
 
 export function listen(listener) {

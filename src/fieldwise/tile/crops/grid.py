@@ -47,7 +47,7 @@ def geometry(graph: Graph, axes: Sequence[int]) -> Geometry:
     for found in forms:
         for name, closed in found.items():
             for place in range(len(axes)) if name in live else ():
-                new = lcm(grid[place], *_strides(closed, place))
+                new = lcm(grid[place], *whole_strides(closed, place))
                 if new != grid[place]:
                     grid[place], grid_by[place] = new, called(graph, name)
     dims, scales = [], []
@@ -64,7 +64,7 @@ def geometry(graph: Graph, axes: Sequence[int]) -> Geometry:
     )
 
 
-def _strides(closed: Closed, place: int) -> Iterator[int]:
+def whole_strides(closed: Closed, place: int) -> Iterator[int]:
     """How many input samples each field moves by, at least, in whole steps."""
     for product in closed.state.products:
         track = product.tracks[place]
