@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from fieldwise.capture.torch.keeping import remembered
 from fieldwise.capture.torch.model_call import ModelCall
@@ -16,12 +17,15 @@ from fieldwise.errors import CaptureError, UsageError, summary_of
 from fieldwise.graph.spatial import Axes
 from fieldwise.tile.arrays import Readable, Shapes, owned
 from fieldwise.tile.crops.batches import BatchSize, prove_batch
+from fieldwise.tile.crops.layout import lies_channels_last
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.planner import plan_tiles, tile_sizes
 from fieldwise.tile.crops.sizes import Sizes, sizes_along, tiled_axes
 from fieldwise.tile.crops.trial import has_inner_crop, several_tiles
 from fieldwise.tile.errors import TileError
 from fieldwise.tile.inputs import check_readable
+from fieldwise.tile.memory_format import in_channels_last
+from fieldwise.tile.replaying import Replayer, state_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,9 @@ class PlannedModel:
     tile: int | Sequence[int]
     axes: Axes | None = None
     batch: BatchSize = 1
+    replayer: Replayer = field(default_factory=lambda: Replayer(own=True))
     _plans: dict[Shapes, TilePlan] = field(default_factory=dict)
+    _channels_last: bool | None = None
 
     def ordered(self, inputs: Sequence[Readable], named: Mapping[str, Readable]) -> Arguments:
         """The inputs of a run in the order of the example."""
@@ -166,7 +172,7 @@ class PlannedModel:
     def crop(self, given: Arguments, plan: TilePlan) -> object:
         """What the model returns for a crop, or a batch.  Raises TileError where it fails."""
         try:
-            return self.whole(given, plan)
+            return self._run(given, plan)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -175,6 +181,23 @@ class PlannedModel:
                 f"without data torch runs it on that size; tile another axis, or run it on "
                 f"the whole input."
             ) from error
+
+    def _run(self, given: Arguments, plan: TilePlan) -> object:
+        """As ``whole``, in the layout and in the way that are quickest on the device."""
+
+        def step(inputs: Sequence[Tensor]) -> object:
+            return self.call.run(inputs, draws=plan.draws, writes=plan.writes)
+
+        def key() -> object:
+            repeats = not (plan.draws or plan.writes)
+            return state_key(self.call.model) if repeats else None
+
+        tensors = [self.call.cast(number, x) for number, x in enumerate(given.arrays)]
+        if self._channels_last is None:
+            self._channels_last = lies_channels_last(self.call, [tuple(x.shape) for x in tensors])
+        if self._channels_last:
+            tensors = list(map(in_channels_last, tensors))
+        return self.replayer(step, tensors, key=key)
 
     @contextmanager
     def between_crops(self, plan: TilePlan) -> Iterator[None]:
