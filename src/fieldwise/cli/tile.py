@@ -72,7 +72,7 @@ def tile(
         if source is None or out is None:
             raise UsageError("Name IN and OUT, the input and where the result goes.")
         with _refusals():
-            job = planned(model, source, out, building, reading, pieces)
+            job = planned(model, source, out, building, reading, pieces, running)
             certificate = None
             if running.verify:
                 with progress("comparing pieces with the whole"):
@@ -103,7 +103,7 @@ def _carry_out(
     job: Job, report: JobReport, running: RunOptions, style: Format, *, debug: bool
 ) -> None:
     """Compute what is missing of a job, here or on a cluster."""
-    with connected(running.cluster, job, debug=debug) as client:
+    with connected(running, job, debug=debug) as client:
         with progress("checking what is on disk"):
             journal = job.open(resume=running.resume, overwrite=running.overwrite)
         with journal:

@@ -13,11 +13,18 @@ import typer
 from fieldwise.cli.console import AxisNames, parse_size
 from fieldwise.cli.outcome import INTERRUPTED
 from fieldwise.cli.progress import progress
-from fieldwise.cli.tile_options import InputOptions, ModelOptions, PieceOptions, parse_scale
+from fieldwise.cli.tile_options import (
+    InputOptions,
+    ModelOptions,
+    PieceOptions,
+    RunOptions,
+    parse_scale,
+)
 from fieldwise.errors import UsageError
 from fieldwise.written import counted
 
 if TYPE_CHECKING:
+    import torch
     from distributed import Client
 
     from fieldwise.tile.files import AxisLayout
@@ -33,8 +40,11 @@ def planned(
     building: ModelOptions,
     reading: InputOptions,
     pieces: PieceOptions,
+    running: RunOptions,
 ) -> Job:
     """The job, planned; nothing is computed or written yet."""
+    if running.devices is not None and building.device is not None:
+        raise UsageError("--devices says where the model runs; leave --device out.")
     asked, scale = pieces.asked(), parse_scale(reading.scale)
     axes, shape = reading.layout, building.shape
     with progress(f"building {spec}"):
@@ -47,6 +57,7 @@ def planned(
             taken_reading,
         )
 
+        devices = _devices(running)
         array = open_source(source)
         if source.resolve() in (out.resolve(), *out.resolve().parents):
             raise UsageError(f"{str(out)!r} is the input itself or lies in it; name another OUT.")
@@ -69,7 +80,7 @@ def planned(
             weights=building.weights,
             dtype=building.dtype,
             autocast=building.autocast,
-            device=building.device,
+            device=building.device if devices is None else devices[0].type,
             max_constant=parse_size(building.max_constant),
             values=building.named_values(),
         )
@@ -86,7 +97,8 @@ def planned(
     if pieces.automatic:
         from fieldwise.capture.torch.devices import usable_bytes
 
-        asked["memory"] = usable_bytes(built.call.device)
+        sharing = len(devices) if devices is not None and devices[0].type == "cpu" else 1
+        asked["memory"] = usable_bytes(built.call.device) // sharing
     dim = None if pieces.axis is None else _dim_of(pieces.axis, layout)
     with progress(f"planning {spec}"):
         return plan_job(Request(built, array, layout, out, along=dim, scale=scale, **asked))
@@ -117,33 +129,62 @@ def run(job: Job, journal: Journal, client: Client | None) -> None:
 
 
 @contextmanager
-def connected(address: str | None, job: Job, *, debug: bool) -> Iterator[Client | None]:
+def connected(running: RunOptions, job: Job, *, debug: bool) -> Iterator[Client | None]:
     """A client of a dask scheduler, once it is clear that its workers can carry out the job.
 
-    Nothing of the results is touched.  None where no address is given.
+    Nothing of the results is touched.  None where one process does it all.
     """
-    if address is None:
+    if running.cluster is None and running.devices is None:
         yield None
         return
     try:
-        from distributed import Client
-
         from fieldwise.tile.spread import check_cluster
     except ImportError as error:
-        raise UsageError(
-            "A cluster needs dask.distributed; install it with pip install 'fieldwise[tile]'."
-        ) from error
-    with quiet(not debug):
-        try:
-            client = Client(address, timeout=CONNECT)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"There is no dask scheduler at {address!r}; start one with dask scheduler."
-            ) from error
-        with client:
-            with progress("asking the workers"):
-                check_cluster(job, client, tell=warn)
+        raise _no_dask(error) from error
+    with quiet(not debug), _client(running) as client:
+        with progress("asking the workers"):
+            check_cluster(job, client, tell=warn)
+        yield client
+
+
+@contextmanager
+def _client(running: RunOptions) -> Iterator[Client]:
+    """Of the cluster at an address, or of workers on the devices of this machine."""
+    from distributed import Client
+
+    if running.cluster is None:
+        from fieldwise.tile.spread.local import local_workers
+
+        devices = _devices(running)
+        assert devices is not None
+        with local_workers(devices) as client:
             yield client
+        return
+    try:
+        client = Client(running.cluster, timeout=CONNECT)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"There is no dask scheduler at {running.cluster!r}; start one with dask scheduler."
+        ) from error
+    with client:
+        yield client
+
+
+def _devices(running: RunOptions) -> list[torch.device] | None:
+    """The devices of this machine that the job is spread over, if there are several."""
+    if running.devices is None:
+        return None
+    try:
+        from fieldwise.tile.spread.local import find_devices
+    except ImportError as error:
+        raise _no_dask(error) from error
+    return find_devices(running.devices)
+
+
+def _no_dask(error: ImportError) -> UsageError:
+    return UsageError(
+        f"This needs dask.distributed ({error}); install it with pip install 'fieldwise[tile]'."
+    )
 
 
 @contextmanager

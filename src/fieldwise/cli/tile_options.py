@@ -292,8 +292,19 @@ class RunOptions:
         ),
     ] = None
 
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cuda:0,cuda:1",
+            help="Compute on several devices of this machine, each in a process of its own; "
+            "cpu,cpu: in two processes. OUT is a .zarr.",
+        ),
+    ] = None
+
     def check(self) -> None:
         """Raise UsageError for options that contradict each other."""
+        if self.devices is not None and self.cluster is not None:
+            raise UsageError("--devices are of this machine, --dask of a cluster; give one.")
         if self.resume and self.overwrite:
             raise UsageError("--resume keeps what is done and --overwrite drops it; give one.")
 

@@ -275,6 +275,10 @@ _THREADS = threading.Lock()
 
 def _jittered(x: ArrayOrTensor) -> ArrayOrTensor:
     """The input with every other last bit changed."""
+    if isinstance(x, Tensor) and x.dtype == torch.bfloat16:  # which numpy does not have
+        by = torch.full((x.numel(),), torch.finfo(x.dtype).eps, dtype=torch.float64)
+        by[::2] *= -1
+        return (x.double() * (1 + by.view(x.shape).to(x.device))).to(x.dtype)
     array = np.asarray(x.cpu() if isinstance(x, Tensor) else x)
     if array.dtype.kind not in "fc":
         return x

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.autocast import autocast_dtype
 from fieldwise.capture.torch.tree import map_tensors, named_state
 
-Step = Callable[[Sequence[Tensor]], object]
+Replayable = Callable[[Sequence[Tensor]], object]
 """What is computed of tensors: tensors, nested in whatever way."""
 
-Record = Callable[[Callable[[], object]], tuple[Callable[[], None], object]]
+StepRecorder = Callable[[Callable[[], object]], tuple[Callable[[], None], object]]
 """Records what it calls: how that is replayed, and what it returned, into which replays write."""
 
 
@@ -47,7 +47,9 @@ class Replayer:
     [2, 4, 6]
     """
 
-    def __init__(self, record: Record | Literal["cuda"] | None = "cuda", *, own: bool = False):
+    def __init__(
+        self, record: StepRecorder | Literal["cuda"] | None = "cuda", *, own: bool = False
+    ):
         self._record, self._own = record, own
         self._seen = set[Hashable]()
         self._made = dict[Hashable, _Recording | None]()
@@ -59,7 +61,7 @@ class Replayer:
 
     def __call__(
         self,
-        step: Step,
+        step: Replayable,
         inputs: Sequence[Tensor],
         *,
         key: Callable[[], Hashable | None] = lambda: (),
@@ -87,7 +89,7 @@ class Replayer:
         made.replay()
         return map_tensors(Tensor.clone, made.outputs) if self._own else made.outputs
 
-    def _recorder(self, inputs: Sequence[Tensor]) -> Record | None:
+    def _recorder(self, inputs: Sequence[Tensor]) -> StepRecorder | None:
         if self._record != "cuda":
             return self._record
         on_card = bool(inputs) and all(x.device.type == "cuda" for x in inputs)
@@ -110,7 +112,9 @@ class Replayer:
         return graph.replay, outputs
 
 
-def _recorded(step: Step, inputs: Sequence[Tensor], record: Record) -> _Recording | None:
+def _recorded(
+    step: Replayable, inputs: Sequence[Tensor], record: StepRecorder
+) -> _Recording | None:
     static = tuple(x.clone() for x in inputs)
     try:
         return _Recording(static, *record(lambda: step(static)))

@@ -1,0 +1,329 @@
+"""Streams, crops and folded models on a card: beside the whole image, and the limits of the card.
+
+    python benchmarks/gpu.py                        five minutes at most; writes docs/gpu.md
+    python benchmarks/gpu.py --device cpu --small   the same lines on small images, in seconds
+
+Times are ratios of medians over the whole image's, in turns, in one process, warm, by the card's
+own clock; memory is the most that torch holds on the card, weights and image included.  Every way
+is first compared with the whole (the class of its certificate); what differs, and what does not
+fit, says so and is not timed.  The limits are measured on the spot: the largest rate of products
+of matrices, and of copies.  MONAI takes part where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from gpu_measures import PAGE, Limits, Run, fits, in_turns, limits, profiled, versions, work_of
+from tile import UNet, network
+from torch import Tensor, nn
+
+from fieldwise import fold
+from fieldwise.tile import MismatchError, RunCertificate, TilingError, streamed, tiled, verify
+from fieldwise.tile.replaying import Replayer
+
+SECONDS = 270.0
+BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
+
+Way = Callable[[nn.Module, Tensor], "Prepared"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A way to get the whole image's result: a call, how equal it is, and the steps it takes."""
+
+    run: Run
+    certificate: RunCertificate | None
+    steps: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A network on an image, and the ways to run it.
+
+    shape: of the input; share: of the time that there is
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    ways: dict[str, Way] = field(default_factory=dict)
+    share: float = 1.0
+
+
+# ------------------------------------------------------------------------------ the ways
+
+
+def whole(model: nn.Module, x: Tensor) -> Prepared:
+    """The model on the whole image."""
+    return Prepared(lambda: model(x), None)
+
+
+def channels_last(model: nn.Module, x: Tensor) -> Prepared:
+    """The same, channels-last: weights and image."""
+    last = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    image = x.to(memory_format=torch.channels_last)
+    return Prepared(lambda: last(image), _compared(last, model, x))
+
+
+def stream(band: int | None) -> Way:
+    """Band by band; None: as wide as fieldwise chooses."""
+
+    def prepared(model: nn.Module, x: Tensor) -> Prepared:
+        run = streamed(model, x[..., :64, :64], axis=-2, band=band)
+        plan = run.plan(x.shape)
+        return Prepared(lambda: run(x), run.verify(x), plan.steps)
+
+    return prepared
+
+
+def halo(tile: int, batch: int | str, *, graphs: bool = True) -> Way:
+    """Crops, in batches, with CUDA graphs or without."""
+
+    def prepared(model: nn.Module, x: Tensor) -> Prepared:
+        run = tiled(model, x[..., :64, :64], tile=tile, batch=batch)
+        if not graphs:
+            run.target.replayer = Replayer(None)
+        calls = len(list(run.plan(x.shape).batches()))
+        return Prepared(lambda: run(x), run.verify(x), calls)
+
+    return prepared
+
+
+def monai(window: int) -> Way:
+    """MONAI's sliding window: a quarter overlapping, Gaussian weights, four windows per call."""
+
+    def prepared(model: nn.Module, x: Tensor) -> Prepared:
+        from monai.inferers import sliding_window_inference
+
+        def run(image: Tensor) -> object:
+            return sliding_window_inference(image, window, 4, model, overlap=0.25, mode="gaussian")
+
+        return Prepared(lambda: run(x), _compared(run, model, x))
+
+    return prepared
+
+
+def compiled(backend: str, *, freezing: bool = False) -> Way:
+    """torch.compile of the whole; with its own folding where it freezes weights."""
+
+    def prepared(model: nn.Module, x: Tensor) -> Prepared:
+        import torch._inductor.config as settings
+
+        torch._dynamo.reset()
+        with settings.patch(freezing=freezing):
+            run = torch.compile(model, backend=backend)
+            run(x)  # compiles
+        return Prepared(lambda: run(x), _compared(run, model, x, like=x))
+
+    return prepared
+
+
+def folded(model: nn.Module, x: Tensor) -> Prepared:
+    """BatchNorm folded away."""
+    found = fold(model, x).model
+    return Prepared(lambda: found(x), _compared(found, model, x, like=x))
+
+
+def _compared(
+    run: Callable[[Tensor], object], model: nn.Module, x: Tensor, like: Tensor | None = None
+) -> RunCertificate:
+    """The certificate on a corner, or on an image like another."""
+    corner = x[..., :CORNER, :CORNER].contiguous() if like is None else like
+    return verify(lambda image: run(image), lambda image: model(image), corner)
+
+
+CORNER = 512
+
+
+# ------------------------------------------------------------------------------ the cases
+
+
+def cases(*, small: bool) -> Iterator[Case]:
+    """The rows of the page; small ones have the same ways on images of a few pixels."""
+    side, trunk, huge = (64, 96, 128) if small else (4096, 4096, 16384)
+    batch, edge = (1, 64) if small else (32, 224)
+    scale = 64 if small else 1
+    backend = "eager" if small else "inductor"
+    bands = {f"streamed, {rows} rows": stream(max(8, rows // scale)) for rows in (256, 1024)}
+    unet = {
+        "whole, channels-last": channels_last,
+        **bands,
+        "streamed, rows chosen": stream(None),
+        "halo 1024, 1 crop per call": halo(max(16, 1024 // scale), 1),
+        "halo 1024, 8 per call": halo(max(16, 1024 // scale), 8),
+        "halo 1024, 8 per call, no CUDA graph": halo(max(16, 1024 // scale), 8, graphs=False),
+        **({"MONAI, windows of 1024": monai(max(16, 1024 // scale))} if find_spec("monai") else {}),
+    }
+
+    def net() -> nn.Module:
+        return UNet(4, 2) if small else network("U-Net")
+
+    for dtype, share in ((torch.float32, 1.0), (torch.bfloat16, 1.0)):
+        yield Case("U-Net", net, dtype, (1, 3, side, side), {"whole": whole, **unet}, share)
+    rows = {f"streamed, {n} rows": stream(max(32, n // scale)) for n in (256, 1024, 2048)}
+    yield Case(
+        "ResNet-50, trunk", lambda: network("ResNet-50"),
+        torch.bfloat16 if small else torch.float16, (1, 3, trunk, trunk),
+        {"whole": whole, "whole, channels-last": channels_last, **rows,
+         "streamed, rows chosen": stream(None)},
+    )  # fmt: skip
+    yield Case(
+        "U-Net", net, torch.bfloat16, (1, 3, huge, huge),
+        {"whole": whole, "streamed, rows chosen": stream(None),
+         "halo 4096": halo(max(32, 4096 // scale), "auto")},
+    )  # fmt: skip
+    for dtype in (torch.float32, torch.bfloat16 if small else torch.float16, torch.bfloat16):
+        ways = {"unfolded": whole, "folded": folded}
+        if dtype == torch.float32:
+            ways |= {
+                "torch.compile": compiled(backend),
+                "torch.compile, its own folding": compiled(backend, freezing=True),
+            }
+        yield Case("ResNet-50", _classifier, dtype, (batch, 3, edge, edge), ways, 0.7)
+    yield Case(
+        "U-Net", net, torch.bfloat16, (1, 3, side, side),
+        {"whole": whole, "torch.compile": compiled(backend), "streamed, rows chosen": stream(None)},
+    )  # fmt: skip
+
+
+def _classifier() -> nn.Module:
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    return resnet50().eval()
+
+
+# ------------------------------------------------------------------------------ the table
+
+
+def rows(case: Case, device: torch.device, found: Limits, until: float) -> Iterator[str]:
+    """The lines of a case: what is prepared, compared, fitted, and then timed in turns."""
+    model = case.build().to(device, case.dtype).eval()
+    x = torch.randn(case.shape, device=device).to(case.dtype)
+    work = work_of(model, x)
+    ready, held, said = dict[str, Prepared](), dict[str, int | None](), dict[str, str]()
+    for name, way in case.ways.items():
+        if ready and time.monotonic() > until:
+            said[name] = "no time was left"
+            continue
+        try:
+            prepared = way(model, x)
+        except (MismatchError, TilingError) as error:
+            said[name] = str(error).splitlines()[0]
+            continue
+        except torch.OutOfMemoryError:
+            said[name] = "does not fit"
+            continue
+        fitted, held[name] = fits(prepared.run, device)
+        if fitted:
+            ready[name] = prepared
+        else:
+            said[name] = "does not fit"
+    times = in_turns({name: one.run for name, one in ready.items()}, device, until)
+    base = times.get(next(iter(case.ways)))
+    least = found.of(work, case.dtype)
+    size = "x".join(map(str, case.shape))
+    for name in case.ways:
+        head = f"| {case.name} | {size} | {str(case.dtype).removeprefix('torch.')} | {name}"
+        if name in said:
+            yield f"{head} | – | – | – | – | – | {said[name]} |"
+            continue
+        spent, certificate = times[name], ready[name].certificate
+        ratio = "–" if base is None else f"{spent / base:.2f}"
+        peak = held[name]
+        memory = "–" if peak is None else f"{peak / 2**30:.2f}"
+        equal = "" if certificate is None else certificate.kind
+        near = " | ".join(f"{100 * one / spent:.0f} %" for one in least)
+        yield f"{head} | {ratio} | {1000 * spent:.1f} | {memory} | {near} | {equal} |"
+
+
+HEAD = (
+    "| network | input | type | how | time | ms | GiB | of the FLOPs | of the bytes | equality |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+)
+
+
+def profile_of(device: torch.device, *, small: bool) -> list[str]:
+    """Where a step of a stream spends its time."""
+    dtype = torch.bfloat16 if small else torch.float16
+    model = network("ResNet-50").to(device, dtype)
+    side, band = (128, 32) if small else (4096, 256)
+    x = torch.randn(1, 3, side, side, device=device).to(dtype)
+    prepared = stream(band)(model, x)
+    one = profiled(prepared.run, device, prepared.steps)
+    return [
+        f"A step of ResNet-50's trunk, {side}², {band} rows, one of {one.steps}, in ms:",
+        "",
+        "| wall | Python and torch | kernels | of them copies | launches |",
+        "| --- | --- | --- | --- | --- |",
+        f"| {one.wall:.2f} | {one.host:.2f} | {one.kernels:.2f} | {one.copies:.2f} | "
+        f"{one.launches:.0f} |",
+    ]
+
+
+def measured(device: torch.device, *, small: bool, budget: float) -> Iterator[str]:
+    """The part of the page that is measured, line by line."""
+    begun, todo = time.monotonic(), list(cases(small=small))
+    found = limits(device, sorted({case.dtype for case in todo}, key=str), small=small)
+    yield f"`python benchmarks/gpu.py` on {date.today()}: {versions(device)}."
+    if small:
+        yield "**Small images, which show that the script runs, and nothing about speed.**"
+    yield ""
+    peaks = ", ".join(
+        f"{rate / 1e12:.3g} TFLOP/s in {str(dtype).removeprefix('torch.')}"
+        for dtype, rate in found.flops.items()
+    )
+    yield f"The device at its best, measured: {peaks}; {found.bandwidth / 1e9:.0f} GB/s."
+    yield ""
+    yield from HEAD
+    left = sum(case.share for case in todo)
+    with torch.inference_mode():
+        for case in todo:
+            now = time.monotonic()
+            until = now + (budget - (now - begun)) * case.share / left
+            left -= case.share
+            if now - begun > budget:
+                yield f"| {case.name} | | | no time was left | – | – | – | – | – | |"
+                continue
+            yield from rows(case, device, found, until)
+        yield ""
+        yield from profile_of(device, small=small)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print, and write the page where that is of a card, or asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--small", action="store_true", help="images of a few pixels")
+    parser.add_argument("--out", type=Path, default=None, help="the page; by default docs/gpu.md")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="at most, about")
+    given = parser.parse_args(arguments)
+    device = torch.device(given.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    lines = []
+    for line in measured(device, small=given.small, budget=given.seconds):
+        print(line, flush=True)
+        lines.append(line)
+    out = PAGE if given.out is None and device.type == "cuda" and not given.small else given.out
+    if out is not None:
+        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+        after = rest.split(END)[1]
+        text = "\n".join([BEGIN, "", *lines, "", END])
+        out.write_text(f"{before}{text}{after}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

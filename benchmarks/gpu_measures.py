@@ -1,0 +1,218 @@
+"""What benchmarks/gpu.py measures: times in turns, memory, the limits of a card, a profile."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from fieldwise.capture.torch.devices import is_out_of_memory
+
+Run = Callable[[], object]
+LEAST_ROUNDS, MOST_ROUNDS = 3, 15
+
+
+def seconds(run: Run, device: torch.device) -> float:
+    """How long a call takes, until the device has done all of it."""
+    if device.type != "cuda":
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize(device)
+    first.record()
+    run()
+    last.record()
+    torch.cuda.synchronize(device)
+    return first.elapsed_time(last) / 1000
+
+
+def in_turns(runs: Mapping[str, Run], device: torch.device, until: float) -> dict[str, float]:
+    """Medians of the times of calls that take turns, all warm.
+
+    until: by ``time.monotonic``; past it, there are no more rounds than are needed for a median
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(MOST_ROUNDS):
+        if number >= LEAST_ROUNDS and time.monotonic() > until:
+            break
+        for name, run in runs.items():
+            times[name].append(seconds(run, device))
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def peak_bytes(run: Run, device: torch.device) -> int | None:
+    """What a card holds at most during a call, weights and image included; None of a processor."""
+    if device.type != "cuda":
+        run()
+        return None
+    torch.cuda.synchronize(device)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device)
+
+
+def fits(run: Run, device: torch.device) -> tuple[bool, int | None]:
+    """Whether a call ends with the memory that there is, and what it holds at most."""
+    try:
+        return True, peak_bytes(run, device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return False, None
+
+
+# ------------------------------------------------------------------------------ the limits
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a device does at best, measured here: products of matrices, and copies.
+
+    flops: operations per second, by type; bandwidth: bytes read and written per second
+    """
+
+    flops: Mapping[torch.dtype, float]
+    bandwidth: float
+
+    def of(self, work: Work, dtype: torch.dtype) -> tuple[float, float]:
+        """The seconds that the operations, and the bytes, of some work take at least."""
+        return work.flops / self.flops[dtype], work.bytes / self.bandwidth
+
+
+def limits(device: torch.device, dtypes: Sequence[torch.dtype], *, small: bool) -> Limits:
+    """Measured on the spot.  float32 as convolutions take it: as TF32, where torch allows that."""
+    side, length = (256, 1 << 20) if small else (8192, 1 << 29)
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    found = {}
+    for dtype in dtypes:
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        found[dtype] = 2 * side**3 / _best(lambda a=a, b=b: a @ b, device)
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    x = torch.zeros(length, dtype=torch.float32, device=device)
+    y = torch.empty_like(x)
+    return Limits(found, 2 * x.nbytes / _best(lambda: y.copy_(x), device))
+
+
+def _best(run: Run, device: torch.device) -> float:
+    run()
+    return min(seconds(run, device) for _ in range(5))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Operations of a forward pass, and bytes that its ops read and write, one by one."""
+
+    flops: int
+    bytes: int
+
+
+def work_of(model: nn.Module, x: Tensor) -> Work:
+    """Counted on tensors without data."""
+    twin, image = copy.deepcopy(model).to("meta"), x.to("meta")
+    traffic = _Traffic()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        twin(image)
+    with torch.no_grad(), traffic:
+        twin(image)
+    return Work(counter.get_total_flops(), traffic.bytes)
+
+
+class _Traffic(TorchDispatchMode):
+    """Sums up what each op that is no view reads and writes."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            leaves = tree_leaves((args, kwargs, made))
+            self.bytes += sum(x.nbytes for x in leaves if isinstance(x, Tensor))
+        return made
+
+
+# ------------------------------------------------------------------------------ a profile
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Milliseconds and launches of a run, per step.
+
+    wall:     from begin to end; host: of Python and torch on the processor
+    launches: of kernels, replays of graphs counted as one; on a processor, ops
+    kernels:  on the card; copies: those of them that copy, concatenate or fill
+    """
+
+    steps: int
+    wall: float
+    host: float
+    launches: float
+    kernels: float
+    copies: float
+
+
+_COPIES = ("copy", "memcpy", "cat", "fill", "memset")
+
+
+def profiled(run: Run, device: torch.device, steps: int) -> Profile:
+    """A warm run, looked at by torch's profiler."""
+    run()
+    on_card = device.type == "cuda"
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_card else [])]
+    wall = seconds(run, device)
+    with profile(activities=kinds) as found:
+        run()
+        if on_card:
+            torch.cuda.synchronize(device)
+    events = found.key_averages()
+    host = sum(event.self_cpu_time_total for event in events)
+    if on_card:
+        launches = sum(e.count for e in events if "Launch" in e.key)
+        work = [(e.key.lower(), e.self_device_time_total) for e in events]
+    else:
+        launches = sum(e.count for e in events if e.key.startswith("aten::"))
+        work = [(e.key.lower(), e.self_cpu_time_total) for e in events if "aten::" in e.key]
+    kernels = sum(spent for _, spent in work)
+    copies = sum(spent for name, spent in work if any(word in name for word in _COPIES))
+    return Profile(
+        steps,
+        1000 * wall / steps,
+        host / 1000 / steps,
+        launches / steps,
+        kernels / 1000 / steps,
+        copies / 1000 / steps,
+    )
+
+
+def versions(device: torch.device) -> str:
+    """The device and what ran on it, for people."""
+    from importlib.metadata import version
+
+    parts = [f"fieldwise {version('fieldwise')}", f"torch {torch.__version__}"]
+    if device.type == "cuda":
+        card = torch.cuda.get_device_properties(device)
+        parts.insert(0, f"{card.name} ({card.total_memory >> 30} GiB)")
+        parts += [f"CUDA {torch.version.cuda}", f"cuDNN {torch.backends.cudnn.version()}"]
+    else:
+        parts.insert(0, f"the processor, {torch.get_num_threads()} threads")
+    return ", ".join(parts)
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "gpu.md"

@@ -1,0 +1,76 @@
+"""Workers on the devices of this machine: each sees its own, and all give what one gives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from typer.testing import CliRunner
+
+from fieldwise.cli import app
+from fieldwise.errors import UsageError
+from fieldwise.tile.spread.local import environment_of, find_devices
+from tests.tile.jobs.cases import enter, image
+
+UNET = ["tile", "job_nets:unet", "in.npy", "out.zarr", "--layout", "CHW", "--input", "1x3x8x8"]
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    enter(tmp_path, monkeypatch)
+    np.save(tmp_path / "in.npy", image(3, 96, 80))
+
+
+def run(*more: str, code: int = 0) -> str:
+    found = CliRunner().invoke(app, [*UNET, *more])
+    assert found.exit_code == code, found.output
+    return found.output
+
+
+def test_devices_are_named_and_may_stand_there_twice():
+    assert find_devices("cpu, cpu") == [torch.device("cpu")] * 2
+    with pytest.raises(UsageError, match="'gpu' is no device"):
+        find_devices("cpu,gpu")
+
+
+def test_devices_of_several_kinds_are_refused(monkeypatch):
+    from fieldwise.tile.spread import local
+
+    monkeypatch.setattr(local, "find_device", torch.device)
+    with pytest.raises(UsageError, match=r"several kinds \(cuda and cpu\)"):
+        find_devices("cuda:0,cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "environment", "wanted"),
+    [
+        ("cuda:1", {}, {"CUDA_VISIBLE_DEVICES": "1"}),
+        ("cuda", {}, {"CUDA_VISIBLE_DEVICES": "0"}),
+        ("cuda:1", {"CUDA_VISIBLE_DEVICES": "3,5"}, {"CUDA_VISIBLE_DEVICES": "5"}),
+        ("cpu", {}, {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2))}),
+        ("mps", {}, {}),
+    ],
+)
+def test_a_worker_sees_its_own_device_alone(device, environment, wanted):
+    assert environment_of(torch.device(device), 2, environment) == wanted
+
+
+def test_two_processes_give_the_result_of_one():
+    run("--engine", "halo", "--tile", "32", "--batch", "2")
+    alone = zarr.open_array("out.zarr")[:]
+    told = run("--engine", "halo", "--tile", "32", "--batch", "2", "--devices", "cpu,cpu",
+               "--overwrite")  # fmt: skip
+    assert "compute elsewhere" not in told
+    assert np.array_equal(zarr.open_array("out.zarr")[:], alone)
+    assert not list(Path.cwd().glob(".out.zarr*"))
+
+
+def test_devices_take_the_place_of_device_and_dask():
+    told = run("--devices", "cpu,cpu", "--device", "cpu", code=2)
+    assert "--devices says where the model runs; leave --device out." in told
+    told = run("--devices", "cpu,cpu", "--dask", "tcp://127.0.0.1:1", code=2)
+    assert "--devices are of this machine, --dask of a cluster; give one." in told
