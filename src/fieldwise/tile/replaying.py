@@ -1,14 +1,15 @@
-"""Steps on tensors of constant shapes, recorded once on a card and replayed.
+"""Calls on tensors of a few shapes: recorded once per shape on a card, and made again.
 
-A card of NVIDIA records what a step launches as a CUDA graph; to replay it takes neither Python nor
-one launch per kernel.  Inputs and outputs are then *static*: the step reads them, and writes them,
-where they were when it was recorded.
+A call is called as it is, then looked at twice on the same memory; where it ran the same ops of
+torch with the same arguments, it is recorded (see ``recording``).  Inputs are *static* then: a
+recording reads them, and writes its outputs, where they were when it was made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -17,109 +18,123 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.autocast import autocast_dtype
 from fieldwise.capture.torch.tree import map_tensors, named_state
+from fieldwise.tile.recording import CudaGraph, StepRecorder, find_recorder
+from fieldwise.tile.trace import StepTrace
 
-Replayable = Callable[[Sequence[Tensor]], object]
+TensorCall = Callable[[Sequence[Tensor]], object]
 """What is computed of tensors: tensors, nested in whatever way."""
 
-StepRecorder = Callable[[Callable[[], object]], tuple[Callable[[], None], object]]
-"""Records what it calls: how that is replayed, and what it returned, into which replays write."""
+_LOOKS = 2
+"""Calls that are compared before one is recorded."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Recording:
-    inputs: tuple[Tensor, ...]
-    replay: Callable[[], None]
-    outputs: object
+@dataclass(slots=True)
+class _Repeated:
+    """What is known of calls with the same key and shapes; no static inputs: called as they are."""
+
+    static: tuple[Tensor, ...]
+    traces: list[StepTrace] = field(default_factory=list)
+    recorder: StepRecorder | None = None
+    outputs: object = None
 
 
 class Replayer:
-    """Calls a step; from the third time on with the same key and shapes, replays it.
+    """Makes calls; from the fourth with the same key and shapes on, by replaying it.
 
-    record: how steps are recorded; None: never.  By default as a CUDA graph, where inputs are on a
-            card of NVIDIA
-    own:    whether what it returns is the caller's; else the next call overwrites it
+    make: makes recorders; None: every call is made as it is.  By default for inputs on a card
 
-    Where a step cannot be recorded, because it waits for the card or takes more memory than there
-    is, it is called each time.
+    What it returns is the caller's.
 
-    >>> doubled = Replayer()
-    >>> [doubled(lambda x: x[0] * 2, [torch.tensor([n])]).item() for n in (1, 2, 3)]
-    [2, 4, 6]
+    >>> replayer = Replayer()
+    >>> [replayer(lambda x: x[0] * 2, [torch.tensor([n])]).item() for n in range(5)]
+    [0, 2, 4, 6, 8]
     """
 
-    def __init__(
-        self, record: StepRecorder | Literal["cuda"] | None = "cuda", *, own: bool = False
-    ):
-        self._record, self._own = record, own
-        self._seen = set[Hashable]()
-        self._made = dict[Hashable, _Recording | None]()
+    def __init__(self, make: Callable[[], StepRecorder] | Literal["card"] | None = "card") -> None:
+        self._make = make
+        self._known = dict[Hashable, _Repeated | None]()
         self._pool: Any = None
 
     def __reduce__(self) -> tuple[object, ...]:
         """What is recorded on a card stays there."""
-        return partial(Replayer, own=self._own), (self._record,)
+        return Replayer, (self._make,)
 
     def __call__(
         self,
-        step: Replayable,
+        call: TensorCall,
         inputs: Sequence[Tensor],
         *,
         key: Callable[[], Hashable | None] = lambda: (),
+        around: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> object:
-        """What the step makes of the inputs.
+        """What the call makes of the inputs.
 
-        key: gives the same for calls of the same step in the same state, and None where it is not
-             to be recorded; asked where it could be
+        key:    gives the same for the same call in the same state, and None where it is not to be
+                recorded; asked where it could be
+        around: in which it is made; it is not recorded, and not entered for a replay
         """
-        record = self._recorder(inputs)
-        state = None if record is None else key()
-        if record is None or state is None:
-            return step(inputs)
-        found = state, tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs)
-        if found not in self._seen:
-            self._seen.add(found)  # what is chosen and allocated once is not to be recorded
-            return step(inputs)
-        if found not in self._made:
-            self._made[found] = _recorded(step, inputs, record)
-        made = self._made[found]
-        if made is None:
-            return step(inputs)
-        for static, x in zip(made.inputs, inputs, strict=True):
+        make = self._maker(inputs)
+        state = None if make is None else key()
+        if make is not None and state is not None:
+            return self._repeated(call, inputs, state, make, around)
+        with around():
+            return call(inputs)
+
+    def _repeated(
+        self,
+        call: TensorCall,
+        inputs: Sequence[Tensor],
+        state: Hashable,
+        make: Callable[[], StepRecorder],
+        around: Callable[[], AbstractContextManager[object]],
+    ) -> object:
+        place = state, tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs)
+        is_first = place not in self._known  # what is chosen and allocated once is not looked at
+        if is_first:
+            self._known[place] = _Repeated(tuple(torch.empty_like(x) for x in inputs))
+        known = self._known[place]
+        if is_first or known is None:
+            with around():
+                return call(inputs)
+        for static, x in zip(known.static, inputs, strict=True):
             static.copy_(x)
-        made.replay()
-        return map_tensors(Tensor.clone, made.outputs) if self._own else made.outputs
+        if known.recorder is not None:
+            known.recorder.replay()
+            return map_tensors(Tensor.clone, known.outputs)
+        with around():
+            if len(known.traces) < _LOOKS:
+                with StepTrace() as trace:
+                    found = call(known.static)
+                known.traces.append(trace)
+                return found
+            if _recorded(known, call, make):
+                return map_tensors(Tensor.clone, known.outputs)
+            self._known[place] = None
+            return call(inputs)
 
-    def _recorder(self, inputs: Sequence[Tensor]) -> StepRecorder | None:
-        if self._record != "cuda":
-            return self._record
-        on_card = bool(inputs) and all(x.device.type == "cuda" for x in inputs)
-        return self._on_card if on_card else None
-
-    def _on_card(self, step: Callable[[], object]) -> tuple[Callable[[], None], object]:
-        """A CUDA graph; all of them share memory, since none runs beside another.
-
-        Autocast would reuse casts of weights that it made before, and drops when it ends.
-        """
+    def _maker(self, inputs: Sequence[Tensor]) -> Callable[[], StepRecorder] | None:
+        if self._make != "card":
+            return self._make
+        makers = {find_recorder(x.device) for x in inputs}
+        if len(makers) != 1 or CudaGraph not in makers:
+            return None
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
-        graph, casts_kept = torch.cuda.CUDAGraph(), torch.is_autocast_cache_enabled()
-        torch.set_autocast_cache_enabled(False)
-        try:
-            with torch.cuda.graph(graph, pool=self._pool):
-                outputs = step()
-        finally:
-            torch.set_autocast_cache_enabled(casts_kept)
-        return graph.replay, outputs
+        return partial(CudaGraph, self._pool)
 
 
-def _recorded(
-    step: Replayable, inputs: Sequence[Tensor], record: StepRecorder
-) -> _Recording | None:
-    static = tuple(x.clone() for x in inputs)
+def _recorded(known: _Repeated, call: TensorCall, make: Callable[[], StepRecorder]) -> bool:
+    """Whether two calls ran alike, and one more was recorded."""
+    first, second = known.traces
+    if not second.is_like(first):
+        return False
+    recorder = make()
     try:
-        return _Recording(static, *record(lambda: step(static)))
+        known.outputs = recorder.record(lambda: call(known.static))
     except RuntimeError:
-        return None
+        return False
+    known.recorder = recorder
+    return True
 
 
 def state_key(model: nn.Module) -> Hashable | None:

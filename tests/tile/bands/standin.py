@@ -29,7 +29,7 @@ class _Calls(TorchDispatchMode):
 
 
 class StandIn:
-    """Records the ops of a step (see repeating.StepRecorder)."""
+    """Records the ops of a step (see recording.StepRecorder)."""
 
     def __init__(self) -> None:
         self._calls = _Calls()

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from fieldwise.tile import streamed
-from fieldwise.tile.bands import drive, repeating
+from fieldwise.tile.bands import drive
 from fieldwise.tile.bands.repeating import Repeating
+from fieldwise.tile.recording import find_recorder
 from tests.tile.bands.networks import Pyramid, UNet, transposed, upsampled
 from tests.tile.bands.ops import Ops
 from tests.tile.bands.standin import Broken, StandIn
@@ -181,4 +182,4 @@ def test_in_the_steady_state_nothing_waits_for_a_card(make):
 
 
 def test_a_processor_records_nothing():
-    assert repeating.find_recorder(torch.device("cpu")) is None
+    assert find_recorder(torch.device("cpu")) is None

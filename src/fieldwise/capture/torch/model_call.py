@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.capture import capture
-from fieldwise.capture.torch.example import as_example
+from fieldwise.capture.torch.example import as_example, placed
 from fieldwise.capture.torch.given import check_model
 from fieldwise.capture.torch.inputs import T, as_tensor, ordered
-from fieldwise.capture.torch.running import copied, doubled, forward, in_double
+from fieldwise.capture.torch.running import copied, doubled, in_double, undisturbed
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
 from fieldwise.graph.graph import Graph
@@ -100,8 +100,14 @@ class ModelCall:
 
     def run(self, given: Iterable[object], *, draws: bool = True, writes: bool = True) -> object:
         """What the model returns for copies of the given inputs; see ``running.forward``."""
+        with undisturbed(self.model, draws=draws, writes=writes):
+            return self.called(given)
+
+    def called(self, given: Iterable[object]) -> object:
+        """The same, in whatever surrounds the call (see ``running.undisturbed``)."""
         inputs = self._nested(self.cast(number, x, own=True) for number, x in enumerate(given))
-        return forward(self.model, inputs, draws=draws, writes=writes)
+        args, kwargs = placed(inputs)
+        return self.model(*args, **kwargs)
 
     def doubled(self) -> ModelCall:
         """A copy of the model, and the example, in float64."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -113,6 +113,16 @@ def forward(model: nn.Module, inputs: object, *, draws: bool = True, writes: boo
     writes: whether it may write into its parameters, whose content is put back then
     """
     args, kwargs = placed(inputs)
+    with undisturbed(model, draws=draws, writes=writes):
+        return model(*args, **kwargs)
+
+
+@contextmanager
+def undisturbed(model: nn.Module, *, draws: bool = True, writes: bool = True) -> Iterator[None]:
+    """In which a model is called, so that nothing of it and of the process is changed by it.
+
+    See ``forward``.
+    """
     with (
         kept(model, parameters=writes),
         private() as own,
@@ -120,4 +130,4 @@ def forward(model: nn.Module, inputs: object, *, draws: bool = True, writes: boo
         torch.no_grad(),
         analysed(model),
     ):
-        return model(*args, **kwargs)
+        yield

@@ -15,10 +15,11 @@ import torch
 from fieldwise.capture.torch.inputs import as_tensor
 from fieldwise.tile.arrays import Interval, Readable
 from fieldwise.tile.bands.program import Program
-from fieldwise.tile.bands.repeating import Repeating, find_recorder
+from fieldwise.tile.bands.repeating import Repeating
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows, RowSource
 from fieldwise.tile.bands.schedule import Schedule
 from fieldwise.tile.bands.sections import BandStep, Section
+from fieldwise.tile.recording import find_recorder
 
 STEPS = 4
 """Steps from one state to the next."""

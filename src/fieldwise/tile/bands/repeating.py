@@ -12,50 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows, RowSource
 from fieldwise.tile.bands.schedule import Wiring
-from fieldwise.tile.bands.trace import StepTrace
-
-RunStep = Callable[[], list[OutputRows]]
-"""Gives the new rows of the outputs."""
-
-
-class StepRecorder(Protocol):
-    """Records the ops of a step, with their memory, and runs them again."""
-
-    def record(self, step: RunStep) -> list[OutputRows]:
-        """Run a step.  Raises RuntimeError where it cannot be recorded; then nothing was run."""
-
-    def replay(self) -> None:
-        """Run its ops again, on the same memory."""
-
-
-class CudaGraph:
-    """A recording on a card of NVIDIA."""
-
-    def __init__(self) -> None:
-        self._graph = torch.cuda.CUDAGraph()
-
-    def record(self, step: RunStep) -> list[OutputRows]:
-        """See StepRecorder."""
-        with torch.cuda.graph(self._graph):
-            found = step()
-        self._graph.replay()
-        return found
-
-    def replay(self) -> None:
-        """See StepRecorder."""
-        self._graph.replay()
-
-
-def find_recorder(device: torch.device) -> Callable[[], StepRecorder] | None:
-    """What makes recorders for a device; None where they would save nothing."""
-    return CudaGraph if device.type == "cuda" else None
+from fieldwise.tile.recording import StepRecorder
+from fieldwise.tile.trace import StepTrace
 
 
 @dataclass(frozen=True, slots=True)

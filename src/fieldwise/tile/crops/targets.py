@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from fieldwise.capture.torch.keeping import remembered
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import prepared
+from fieldwise.capture.torch.running import undisturbed
 from fieldwise.errors import CaptureError, UsageError, summary_of
 from fieldwise.graph.spatial import Axes
 from fieldwise.tile.arrays import Readable, Shapes, owned
@@ -106,7 +106,7 @@ class PlannedModel:
     tile: int | Sequence[int]
     axes: Axes | None = None
     batch: BatchSize = 1
-    replayer: Replayer = field(default_factory=lambda: Replayer(own=True))
+    replayer: Replayer = field(default_factory=Replayer)
     _plans: dict[Shapes, TilePlan] = field(default_factory=dict)
     _channels_last: bool | None = None
 
@@ -185,8 +185,8 @@ class PlannedModel:
     def _run(self, given: Arguments, plan: TilePlan) -> object:
         """As ``whole``, in the layout and in the way that are quickest on the device."""
 
-        def step(inputs: Sequence[Tensor]) -> object:
-            return self.call.run(inputs, draws=plan.draws, writes=plan.writes)
+        def around() -> AbstractContextManager[None]:
+            return undisturbed(self.call.model, draws=plan.draws, writes=plan.writes)
 
         def key() -> object:
             repeats = not (plan.draws or plan.writes)
@@ -197,7 +197,7 @@ class PlannedModel:
             self._channels_last = lies_channels_last(self.call, [tuple(x.shape) for x in tensors])
         if self._channels_last:
             tensors = list(map(in_channels_last, tensors))
-        return self.replayer(step, tensors, key=key)
+        return self.replayer(self.call.called, tensors, key=key, around=around)
 
     @contextmanager
     def between_crops(self, plan: TilePlan) -> Iterator[None]:
