@@ -141,7 +141,7 @@ def _bounded(
     known = [index for index in maps if index is not None]
     if len(known) < len(maps):
         return AxisField(axis)
-    union = _united(known)
+    union = _united(tuple(known))
     if union is None and sized and units <= _WRITTEN:
         union = _written_out(tuple(known), units, size)
     if union is None:
@@ -159,7 +159,8 @@ def _over(track: Track, digits: tuple[Digit, ...], layout: DigitLayout) -> AxisM
     return None if track.map.period * others > _LONG else over(track, digits, layout)
 
 
-def _united(maps: Sequence[AxisMap[AnySet]]) -> AxisMap[AnySet] | None:
+@lru_cache(maxsize=1 << 10)
+def _united(maps: tuple[AxisMap[AnySet], ...]) -> AxisMap[AnySet] | None:
     union: AxisMap[AnySet] | None = maps[0]
     for index in maps[1:]:
         union = None if union is None else union.union(index)

@@ -63,6 +63,8 @@ def reshaped(
     where: Guards, groups: Sequence[tuple[range, range]], before: Shape, after: Shape
 ) -> list[Guards]:
     """Guards over the new dimensions; several where the guarded part is no product there."""
+    if not where:
+        return [()]
     known = dict(where)
     found: list[dict[int, IndexSet]] = [{}]
     for old, new in groups:
@@ -88,6 +90,8 @@ def merged(product: Product, groups: Sequence[tuple[range, range]], layout: Digi
 
     Of (rows, 2), guarded to 0 of the two, every other one of the merged rows sees something.
     """
+    if not product.where:
+        return product
     joins = {dim: old for old, _ in groups for dim in old if dim != old.start}
     for dim, indices in product.where:
         if dim not in joins or len(layout[dim]) != 1:

@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from fieldwise.axes import FULL
 from fieldwise.axes.digits import regroup
 from fieldwise.axes.region import groups_of
 from fieldwise.field.guarding import merged, reshaped
 from fieldwise.field.products import Digit, Product, Track, lean
-from fieldwise.field.state import CUTS, ValueState, bound, collapse, descent
+from fieldwise.field.state import CUTS, ValueState, collapse, descent
 from fieldwise.graph.ir import Shape
 
 
 def regrouped(state: ValueState, before: Shape, after: Shape) -> ValueState:
     """The state of a reshape; raises nothing: what cannot be carried over becomes a bound."""
     groups = groups_of(before, after)
-    clumsy = [dim for old, new in groups if _cut(state, old, new, after) is None for dim in old]
-    state = collapse(state, clumsy)
+    cuts = [_cut(state, old, new, after) for old, new in groups]
+    if None in cuts:
+        clumsy = [dim for (old, _), cut in zip(groups, cuts, strict=True) if not cut for dim in old]
+        state = collapse(state, clumsy)
+        cuts = [_cut(state, old, new, after) for old, new in groups]
     layout: list[tuple[tuple[int, int], ...]] = [()] * len(after)
     moved: dict[Digit, tuple[Digit, ...]] = {}
-    for old, new in groups:
-        _move_group(state, old, new, after, layout, moved)
+    for (old, new), cut in zip(groups, cuts, strict=True):
+        _move_group(state, old, new, after, cut, layout, moved)
     target = tuple(layout)
 
     def change(product: Product) -> list[Product]:
         product = merged(product, groups, state.layout)
-        for axis, track in enumerate(product.tracks):
+        tracks, why = [], product.why
+        for track in product.tracks:
             if all(digit in moved for digit in track.digits):
-                digits = tuple(new for digit in track.digits for new in moved[digit])
+                digits = tuple([new for digit in track.digits for new in moved[digit]])
                 new = Track(digits, track.map)
-                if len(digits) > len(track.digits):
-                    new = lean(new, target)
-                tracks = (*product.tracks[:axis], new)
-                product = replace(product, tracks=(*tracks, *product.tracks[axis + 1 :]))
+                tracks.append(lean(new, target) if len(digits) > len(track.digits) else new)
             else:
-                product = bound(product, axis, CUTS)
-        return [
-            replace(product, where=where)
-            for where in reshaped(product.where, groups, before, after)
-        ]
+                tracks.append(Track((), FULL))
+                why = why or CUTS
+        guarded = reshaped(product.where, groups, before, after)
+        return [Product(tuple(tracks), where, why, product.sized) for where in guarded]
 
     return state.changed(target, change)
 
 
-def _cut(
-    state: ValueState, old: range, new: range, after: Shape
-) -> list[list[tuple[int, int]]] | None:
+_Digits = list[list[tuple[int, int]]]
+
+
+def _cut(state: ValueState, old: range, new: range, after: Shape) -> _Digits | None:
     """The digits of a group of dimensions, regrouped; None where borders do not nest."""
     sizes = [size for dim in old for size, _ in state.layout[dim]]
     return regroup(sizes, after[new.start : new.stop])
@@ -56,6 +56,7 @@ def _move_group(
     old: range,
     new: range,
     after: Shape,
+    cut: _Digits | None,
     layout: list[tuple[tuple[int, int], ...]],
     moved: dict[Digit, tuple[Digit, ...]],
 ) -> None:
@@ -65,7 +66,6 @@ def _move_group(
         layout[new[0]] = state.layout[old[0]]
         moved.update({(dim, place): ((new[0], place),) for dim, place in names})
         return
-    cut = _cut(state, old, new, after)
     if cut is None:
         stems = descent(digit for dim in old for digit in state.layout[dim])
         for dim in new:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 Combines = Literal[
@@ -98,7 +99,7 @@ class Kind:
 
     def per_channel(self, dim: int) -> Kind:
         """The same with weights of its own for each place of a dimension of the result."""
-        return replace(self, channel=dim)
+        return _per_channel(self, dim)
 
     def settings(self, arguments: Iterable[str]) -> set[str]:
         """The arguments that say more than where the op looks.
@@ -109,6 +110,11 @@ class Kind:
         if self.geometry == EVERYTHING:
             return {self.fill} & {*arguments} if self.fill else set()
         return {*arguments} - self.geometry
+
+
+@cache
+def _per_channel(kind: Kind, dim: int) -> Kind:
+    return replace(kind, channel=dim)
 
 
 _LINES = frozenset({"dim", "keepdim"})

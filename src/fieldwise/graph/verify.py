@@ -9,7 +9,6 @@ from fieldwise.errors import GraphError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import (
     Along,
-    Coord,
     Fixed,
     Node,
     Read,
@@ -157,18 +156,17 @@ def _verify_separable(step: Separable, before: Shape, after: Shape) -> None:
     if len(step.coords) != len(before):
         raise GraphError(f"has {len(step.coords)} coordinates for the shape {before}.")
     for dim, coord in enumerate(step.coords):
-        _verify_coord(coord, dim, before, after)
+        if isinstance(coord, Along):
+            _verify_along(coord, after)
+        elif isinstance(coord, Fixed):
+            _verify_inside(coord.indices, before, dim, "takes")
     for dim, indices in step.where:
         if not 0 <= dim < len(after):
             raise GraphError(f"restricts dimension {dim}, which the shape {after} lacks.")
         _verify_inside(indices, after, dim, "restricts")
 
 
-def _verify_coord(coord: Coord, dim: int, before: Shape, after: Shape) -> None:
-    if isinstance(coord, Fixed):
-        _verify_inside(coord.indices, before, dim, "takes")
-    if not isinstance(coord, Along):
-        return
+def _verify_along(coord: Along, after: Shape) -> None:
     if not 0 <= coord.dim < len(after):
         raise GraphError(f"follows dimension {coord.dim}, which the shape {after} lacks.")
     if isinstance(coord.map, Table) and len(coord.map) != after[coord.dim]:

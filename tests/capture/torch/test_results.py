@@ -65,6 +65,10 @@ def calls() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     yield from ((aten.softplus.default, (x, 2.0, 20)) for x in floats)
     for x, size in product(floats, ([1, 1], [2, 3], [7, 1], [0, 1], [1])):
         yield aten.adaptive_avg_pool2d.default, (x, size)
+    yield from pooled(floats)
+    for x, dims in product(floats, ([0], [-1], [1, 2], [2, -1], [1, -3], [7], [], None)):
+        yield from ((aten.mean.dim, (x, dims, keep)) for keep in (False, True))
+    yield aten.mean.dim, (torch.ones(3, 4, dtype=torch.int64), [1])
     yield from ((aten.gelu.default, (x,)) for x in floats)
     yield from ((aten.roll.default, (x, [1], [dim])) for x in floats for dim in (0, -1, 2))
     yield aten.gelu.default, (torch.ones(3, dtype=torch.int64),)
@@ -87,6 +91,20 @@ def calls() -> Iterator[tuple[Any, tuple[Any, ...]]]:
         yield aten.conv2d.default, (x, torch.ones(6, 3, 2, 3).to(memory_format=torch.channels_last))
     yield from ((aten.scaled_dot_product_attention.default, args) for args in attended())
     yield from recurrent()
+
+
+def pooled(floats: list[Tensor]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Windows of many shapes, rounded down and up; some do not fit."""
+    images = [*floats, torch.ones(2, 3, 9, 14), torch.ones(1, 1, 2, 2), torch.ones(2, 3, 0, 4)]
+    windows = product(([2], [3, 2], [5]), ([], [2], [3, 1]), ([0], [1], [1, 0]), (False, True))
+    for x, (kernel, stride, padding, ceil) in product(images, windows):
+        yield aten.avg_pool2d.default, (x, kernel, stride, padding, ceil)
+        yield from (
+            (aten.max_pool2d.default, (x, kernel, stride, padding, dilation, ceil))
+            for dilation in ([1], [2, 1])
+        )
+    yield aten.avg_pool2d.default, (images[-3], [2], [], [0], False, True, 0)
+    yield aten.max_pool2d.default, (torch.ones(2, 3, 9, 9, dtype=torch.int64), [2])
 
 
 def recurrent() -> Iterator[tuple[Any, tuple[Any, ...]]]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.overloads import tensors_of
+from fieldwise.capture.torch.registry import known_values
 from fieldwise.graph.calls import bind, changed, op_name, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Kwargs, Node, Ref, Unknown
@@ -104,7 +105,8 @@ def _closes(tensor: Tensor) -> bool:
     """Whether a constant holds −inf; what is learned counts as generic and is not looked at."""
     if isinstance(tensor, nn.Parameter) or tensor.is_meta or not tensor.is_floating_point():
         return False
-    return bool((tensor == -INF).any())
+    values = known_values(tensor)
+    return values is not None and bool((values == -INF).any())
 
 
 def _reads_by_data(node: Node) -> bool:

@@ -9,7 +9,7 @@ A constant becomes derived when something derived is written into its memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fieldwise.capture.torch.aliases import View, scatter_reads, strided_read
 from fieldwise.capture.torch.calls import WriteThrough, constant
+from fieldwise.capture.torch.overloads import tensors_of
 from fieldwise.capture.torch.trace import Trace
 from fieldwise.errors import CaptureError, fault
 from fieldwise.graph.ir import Along, Call, Read, Ref, separable
@@ -77,6 +78,16 @@ class Memory:
         found = _twin_of(tensor, storage) or self._rebuild(tensor)
         self._remember(tensor, found)
         return found
+
+    def holds_any(self, arguments: Iterable[object]) -> bool:
+        """Whether a tensor among the arguments of an op derives from the input."""
+        for argument in arguments:
+            if isinstance(argument, Tensor):
+                if self.entry(argument) is not None:
+                    return True
+            elif isinstance(argument, (list, tuple)) and any(map(self.entry, tensors_of(argument))):
+                return True
+        return False
 
     def value_of(self, tensor: Tensor) -> int | None:
         """The value a tensor holds now; None for a constant."""

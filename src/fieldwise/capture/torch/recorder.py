@@ -104,7 +104,7 @@ class Recorder(CallRecorder):
     ) -> object:
         if op.lends:
             args, kwargs = self._without_lenders(op, args, kwargs)
-        if not any(map(self.memory.entry, tensors_of(args, kwargs))):
+        if not self.memory.holds_any(args) and not self.memory.holds_any(kwargs.values()):
             return self._constant(op, func, args, kwargs)
         if op.out:
             return self._record_out(op, func, args, kwargs)

@@ -156,6 +156,71 @@ def _adaptive_avg_pool2d(x: Tensor, size: Sequence[int]) -> Tensor | None:
     return _contiguous((*x.shape[:-2], *size), x.dtype) if fits else None
 
 
+def _max_pool2d(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    ceil: bool = False,
+) -> Tensor | None:
+    return _pooled(x, kernel, stride or kernel, padding, dilation, ceil=ceil)
+
+
+def _avg_pool2d(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0,),
+    ceil: bool = False,
+    count_padding: bool = True,
+    divisor: int | None = None,
+) -> Tensor | None:
+    return None if divisor == 0 else _pooled(x, kernel, stride or kernel, padding, (1,), ceil=ceil)
+
+
+def _pooled(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    *,
+    ceil: bool,
+) -> Tensor | None:
+    """Windows start within the input or the padding before it, with ``ceil`` one more too."""
+    if x.dim() != 4 or not _row_major(x) or not x.is_floating_point() or not x.numel():
+        return None
+    space = []
+    for axis, size in enumerate(x.shape[2:]):
+        taps, step, pad, spread = (_along(v, axis) for v in (kernel, stride, padding, dilation))
+        if min(taps, step, spread) <= 0 or not 0 <= pad <= taps // 2:
+            return None
+        room = size + 2 * pad - spread * (taps - 1) - 1
+        count = (room + (step - 1 if ceil else 0)) // step + 1
+        space.append(count - (ceil and (count - 1) * step >= size + pad))
+    return _contiguous((*x.shape[:2], *space), x.dtype) if min(space) > 0 else None
+
+
+def _mean(
+    x: Tensor,
+    dims: Sequence[int] | None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor | None:
+    rank = x.dim()
+    plain = dtype is None and x.is_floating_point() and _row_major(x) and rank
+    if not plain or not dims or not all(-rank <= dim < rank for dim in dims):
+        return None
+    gone = {dim % rank for dim in dims}
+    if len(gone) < len(dims):
+        return None
+    sizes = ((1 if dim in gone else size) for dim, size in enumerate(x.shape))
+    kept = [size for dim, size in enumerate(sizes) if keepdim or dim not in gone]
+    return _contiguous(kept, x.dtype)
+
+
 def _row_major(x: Tensor) -> bool:
     """Contiguous, and not in channels-last order too (as 1x1 weights may be)."""
     strides, step = list[int](), 1
@@ -289,6 +354,9 @@ _BINARY = ("add", "sub", "mul", "div")
 SHORTCUTS: dict[OpOverload, Callable[..., Layouts | None]] = {
     aten.conv2d.default: _conv2d,
     aten.adaptive_avg_pool2d.default: _adaptive_avg_pool2d,
+    aten.max_pool2d.default: _max_pool2d,
+    aten.avg_pool2d.default: _avg_pool2d,
+    aten.mean.dim: _mean,
     aten.batch_norm.default: _batch_norm,
     aten.layer_norm.default: _layer_norm,
     aten.clamp.default: _clamp,

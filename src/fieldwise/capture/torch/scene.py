@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fieldwise.capture.torch.constants import NamedTensors
 from fieldwise.capture.torch.keeping import attributes, noted_grads, view_of
@@ -68,7 +68,8 @@ def _followed(model: nn.Module, recorder: Recorder) -> Callable[..., object]:
                     output = call_module(module, *args, **kwargs)
             else:
                 output = call_module(module, *args, **kwargs)
-            values = [value_of(tensor) for tensor in tensors_in(output)]
+            tensors = (output,) if isinstance(output, Tensor) else tensors_in(output)
+            values = [value_of(tensor) for tensor in tensors]
         except BaseException as error:
             trace.leave(path, (), error)
             raise

@@ -16,6 +16,7 @@ from fieldwise.graph.ir import (
     Separable,
     Shape,
     broadcast,
+    identity,
     separable,
     straight,
 )
@@ -58,6 +59,8 @@ def along_but(number: int, rank: int, changed: Mapping[int, Coord], where: Where
     >>> along_but(0, 2, {1: WHOLE}).steps[0].coords
     (Along(dim=0, map=AxisMap(...), border=<Border.DROP: 'drop'>), Whole())
     """
+    if not changed and not where:
+        return identity(number, rank)
     coords: list[Coord] = list(straight(rank))
     for dim, coord in changed.items():
         coords[dim] = coord

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fieldwise.axes import AxisMap, Border, IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
@@ -85,7 +86,10 @@ def _convolution(call: OpCall, *, transposed: bool) -> Reads:
     channel = _channel(call)
     reads: list[Read] = []
     if (number := call.operand("input")) is not None:
-        reads.append(_input_read(call, number, channel, windows))
+        sizes = (call.operands[number][channel], call.result[channel])
+        groups = call["groups"]
+        shares = (*sizes, groups) if groups > 1 else _ALL_CHANNELS
+        reads.append(_input_read(number, channel, shares, tuple(windows)))
     if (number := call.operand("weight")) is not None:
         reads.append(_weight_read(call, number, channel, windows))
     return one(*reads, *separably(call, bias=(Along(channel),)))
@@ -118,14 +122,22 @@ def _padding(
     return per_axis(padding, len(kernel))
 
 
-def _input_read(call: OpCall, number: int, channel: int, windows: list[_Window]) -> Read:
-    before, after = call.operands[number][channel], call.result[channel]
+@lru_cache(maxsize=4096)
+def _input_read(
+    number: int, channel: int, shares: tuple[int, int, int], windows: tuple[_Window, ...]
+) -> Read:
+    """How a signal is read; shares: channels read, channels made and groups, where these matter."""
     return separable(
         number,
         *(Along(dim) for dim in range(channel)),
-        blocks(channel, before, after, call["groups"]),
+        blocks(channel, *shares),
         *(Along(channel + 1 + axis, window.map()) for axis, window in enumerate(windows)),
+        kind=PRODUCT.per_channel(channel),
     )
+
+
+_ALL_CHANNELS = (1, 1, 1)
+"""In a single group every channel is read, however many there are."""
 
 
 def _weight_read(call: OpCall, number: int, channel: int, windows: list[_Window]) -> Read:
