@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,24 @@ def test_two_networks_stand_side_by_side(opened, two):
     tab.get_by_role("link", name="What it sees").click()
     tab.get_by_label("Network").select_option("smaller")
     assert tab.locator("#layer option").count() == 4
+
+
+def test_an_image_is_bright_where_it_is_seen(opened, report, tmp_path):
+    image = tmp_path / "dot.png"
+    image.write_bytes(b64decode(DOT))
+    tab = opened(view(report, image=image), "view=sees&layer=2&unit=3,4")
+    pictures = tab.locator(".picture.main image")
+    assert pictures.count() == 2
+    assert pictures.nth(1).evaluate("(one) => getComputedStyle(one).clipPath.startsWith('url')")
+    shape = tab.locator(".picture.main clipPath path").get_attribute("d")
+    assert shape == tab.locator(".picture.main path.seen").get_attribute("d") != ""
+
+
+DOT = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
+"""One pixel."""
 
 
 def test_names_are_shown_as_text(opened):

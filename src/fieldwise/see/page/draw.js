@@ -24,11 +24,13 @@ export function pathOf(products, [rows, columns]) {
 /**
  * A picture of a space of some sizes: a plane of its last two axes, and a strip for each before them.
  *
- * label: for those who listen; margin: per axis, what is shown around it; image: {src} behind it;
+ * label: for those who listen; margin: per axis, what is shown around it; image: {src} behind it, which
+ * is dim but for what is shown as "seen" where it is a spot;
  * pick: called with a position that is pointed at or reached by arrow keys; drawn layers by name.
  */
 export class Picture {
-  constructor({ sizes, label, margin = null, image = null, pick = null, hover = true, className = "" }) {
+  constructor({ sizes, label, margin = null, image = null, spot = false, pick = null, hover = true, className = "" }) {
+    this.spot = spot;
     this.sizes = sizes;
     this.pick = pick;
     this.position = sizes.map((size) => Math.floor(size / 2));
@@ -47,12 +49,18 @@ export class Picture {
     svg.append(hatchOf(hatch, Math.max(box[2], box[3]) / 60));
     svg.append(s("rect", { class: "paper", x: box[0], y: box[1], width: box[2], height: box[3] }));
     svg.append(s("rect", { class: "ground", x: 0, y: 0, width, height }));
-    if (image && rows !== null)
-      svg.append(s("image", { href: image.src, x: 0, y: 0, width, height, preserveAspectRatio: "none", class: "photo" }));
-    else svg.append(gridOf(width, height, rows !== null));
+    const spot = this.spot && image && rows !== null ? s("path", {}) : null;
+    if (image && rows !== null) {
+      const photo = { href: image.src, x: 0, y: 0, width, height, preserveAspectRatio: "none" };
+      svg.append(s("image", { ...photo, opacity: spot ? 0.4 : null }));
+      if (spot) {
+        svg.classList.add("spot");
+        svg.append(s("defs", {}, s("clipPath", { id: `${hatch}-spot` }, spot)), s("image", { ...photo, "clip-path": `url(#${hatch}-spot)` }));
+      }
+    } else svg.append(gridOf(width, height, rows !== null));
     const layers = s("g", {});
     svg.append(layers, s("rect", { class: "frame", x: 0, y: 0, width, height, fill: "none", "vector-effect": "non-scaling-stroke" }));
-    const part = { svg, layers, rows, columns, height, width, hatch, byName: new Map() };
+    const part = { svg, layers, rows, columns, height, width, hatch, spot, byName: new Map() };
     if (this.pick) this.listen(part, label, hover);
     return part;
   }
@@ -70,6 +78,7 @@ export class Picture {
       if (part.rows === null && data) data = data.replaceAll("v1h", `v${part.height}h`);
       if (part.columns === null && products.length) data = `M0 0h1v${part.height}h-1z`;
       path.setAttribute("d", data);
+      if (name === "seen" && part.spot) part.spot.setAttribute("d", data);
     }
   }
 

@@ -267,7 +267,7 @@ function chartOf(page) {
       s("text", { x: LEFT - 6, y: y(tick) + 4, class: "tick", "text-anchor": "end" }, tick < 1 ? `1/${1 / tick}` : String(tick)));
   network.sizes.filter((size, place) => network.sizes.indexOf(size) === place).forEach((size) =>
     svg.append(s("path", { class: "limit", d: `M${LEFT} ${y(size)}H${WIDE - 8}` }),
-      s("text", { x: WIDE - 10, y: y(size) - 4, class: "tick", "text-anchor": "end" }, `the input, ${size}`)));
+      s("text", { x: LEFT + 8, y: y(size) - 4, class: "tick" }, `the input, ${size}`)));
   rows.forEach((row, number) => {
     if (row.axes.some((axis) => axis.full))
       svg.append(s("rect", { class: "whole", x: x(number) - Math.max((WIDE - LEFT) / rows.length, 1) / 2, y: TOP, width: Math.max((WIDE - LEFT) / rows.length, 1), height: HIGH - TOP - BOTTOM }));
@@ -278,8 +278,8 @@ function chartOf(page) {
   const words = s("text", { class: "tick strong", y: HIGH - 6 });
   svg.append(mark, ...dots, words);
   svg.append(
-    s("text", { class: "key extent", x: LEFT + 8, y: TOP + 12 }, "extent"),
-    s("text", { class: "key stride", x: LEFT + 64, y: TOP + 12 }, "stride"));
+    s("text", { class: "key extent", x: WIDE - 66, y: HIGH - BOTTOM - 10, "text-anchor": "end" }, "extent"),
+    s("text", { class: "key stride", x: WIDE - 14, y: HIGH - BOTTOM - 10, "text-anchor": "end" }, "stride"));
   const at = (event) => {
     const box = svg.getBoundingClientRect();
     const place = ((event.clientX - box.left) / box.width) * WIDE;

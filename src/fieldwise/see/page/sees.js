@@ -17,7 +17,7 @@ export function seesView(page) {
     const extent = row.axes[place].extent ?? size;
     return Math.ceil(Math.min(extent / 2, size / 5));
   });
-  const input = new Picture({ sizes: network.sizes, label: "The input, with what is seen of it", margin, image: page.image, className: "main" });
+  const input = new Picture({ sizes: network.sizes, label: "The input, with what is seen of it", margin, image: page.image, spot: true, className: "main" });
   const units = new Picture({ sizes, label: `The output positions of ${row.name}`, pick: (unit) => change({ unit }) });
   const numbers = h("section", { class: "card", "aria-label": "Numbers" });
   const between = betweenOf(page, value);
@@ -102,7 +102,7 @@ function cardOf(page, unit, seen, unbounded, outside) {
     lo === null ? h("p", {}, "It sees nothing of the input.") : null,
     terms([
       ...(lo === null ? [] : names.map((name, axis) => [`${name}s`, `${numberOf(lo[axis])} – ${numberOf(hi[axis])}`])),
-      ["Positions", `${count.toLocaleString("en")}, ${percent(count / total)} of the input`],
+      ["How many", `${count.toLocaleString("en")}, ${percent(count / total)} of the input`],
       ["Extent", lo === null ? null : perAxis(lo.map((low, axis) => hi[axis] - low + 1))],
       ["In the padding", unbounded === null ? "not in this page" : counted(padded, "position")],
       ["Made of", seen.products.length ? regionInWords(seen.products) : null],
