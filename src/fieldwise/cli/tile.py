@@ -71,6 +71,10 @@ def tile(
             raise UsageError("Name MODEL, IN and OUT, or --check OUT; see fieldwise tile --help.")
         if source is None or out is None:
             raise UsageError("Name IN and OUT, the input and where the result goes.")
+        if running.resume:
+            from fieldwise.tile.jobs import begun_cut, journal_path
+
+            pieces = pieces.as_begun(begun_cut(journal_path(out)))
         with _refusals():
             job = planned(model, source, out, building, reading, pieces, running)
             certificate = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -246,6 +246,15 @@ class PieceOptions:
         if number is None or number < 1:
             raise UsageError(f"--batch {shown(self.batch)} is no number of crops; give 8, or auto.")
         return number
+
+    def as_begun(self, cut: tuple[int, int] | None) -> PieceOptions:
+        """The same for a job that was begun along an axis in bands of so many rows, where none are
+        asked for.
+        """
+        if cut is None or self.engine is not EngineChoice.stream:
+            return self
+        axis, band = cut
+        return replace(self, axis=self.axis or str(axis), band=self.band or band)
 
     def asked(self) -> dict[str, Any]:
         """What a job is asked for, by the names of ``Request``."""

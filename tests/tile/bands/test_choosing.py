@@ -8,6 +8,7 @@ from torch import nn
 
 from fieldwise.errors import UsageError
 from fieldwise.tile import streamed
+from fieldwise.tile.bands.choosing import room_for, widest_band
 from fieldwise.tile.errors import StreamError
 
 AUDIO = nn.Sequential(
@@ -71,3 +72,19 @@ def test_an_example_that_is_too_small_says_nothing_of_larger_inputs():
     assert streamed(deep, (1, 3, 4, 4)).plan((1, 3, 64, 64)).steps == 1
     one_row = nn.Sequential(nn.AvgPool2d((4, 1)), nn.Flatten(2), nn.ReLU()).eval()
     assert streamed(one_row, (1, 3, 4, 4), axis=2).plan((1, 3, 64, 64)).steps == 1
+
+
+@pytest.mark.parametrize(
+    ("total", "enough"), [(None, 64 << 20), (4 << 30, 64 << 20), (16 << 30, 256 << 20)]
+)
+def test_a_card_takes_bands_by_its_memory(total, enough):
+    assert room_for("cuda", total).enough == enough
+
+
+def test_bands_on_a_card_are_as_wide_as_a_share_of_its_memory_holds():
+    row = 2 << 20
+    card = room_for("cuda", 80 << 30)
+    assert widest_band(4096, lambda band: band * row, room=card) == (512, 512 * row)
+    assert widest_band(16384, lambda band: 4 * band * row, room=card) == (128, 512 * row)
+    assert widest_band(4096, lambda band: band, room=card) == (1024, 1024)
+    assert widest_band(4096, lambda band: band * row)[0] == 64

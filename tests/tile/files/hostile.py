@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 NUMBERS = (0, 1, 255, 2**31 - 1, 2**32 - 1)
@@ -37,7 +38,7 @@ def changed_data(draw: random.Random, data: Any) -> Any:
         if draw.random() < 0.15:
             del holder[key]
         else:
-            holder[key] = draw.choice(ODD)
+            holder[key] = deepcopy(draw.choice(ODD))
         if not list(_places(data)):
             break
     return data

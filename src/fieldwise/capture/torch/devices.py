@@ -74,6 +74,13 @@ def free_bytes(device: torch.device) -> int | None:
     return _free_here() if device.type == "cpu" else None
 
 
+def total_bytes(device: torch.device) -> int | None:
+    """The memory that a card has; None of other devices, and where that is not known."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return torch.mps.recommended_max_memory() if device.type == "mps" else None
+
+
 def _free_here() -> int | None:
     """Linux says what is available; elsewhere what is unused has to do."""
     try:

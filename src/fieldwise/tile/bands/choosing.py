@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
+import torch
+
+from fieldwise.capture.torch.devices import total_bytes
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.amounts import enough_text, size_text
@@ -25,6 +29,46 @@ LITTLE, ENOUGH = 1 << 20, 64 << 20
 make a step no cheaper per row."""
 
 
+@dataclass(frozen=True, slots=True)
+class BandRoom:
+    """How wide bands may be where no memory is given.
+
+    little, enough: bytes that rows may take in a run of a few steps, and of many
+    few: steps below which a wider band is of no use however little rows take
+    """
+
+    little: int = LITTLE
+    enough: int = ENOUGH
+    few: int = FEW
+
+
+def room_on(device: torch.device, *, few: int = FEW) -> BandRoom:
+    """How wide bands may be on a device.  few: on a processor"""
+    return room_for(device.type, total_bytes(device), few=few)
+
+
+def room_for(kind: str, total: int | None, *, few: int = FEW) -> BandRoom:
+    """The same for a kind of device with so much memory, free or not: a plan should not depend on
+    what else runs there.
+
+    A card computes thousands of rows at once, and a step that does not fill it takes as long as one
+    that does; so a band may take a share of its memory that is still small beside a whole image.
+
+    >>> room_for("cuda", 80 << 30).enough >> 20, room_for("cuda", 2 << 30).enough >> 20
+    (1280, 64)
+    >>> room_for("cpu", 80 << 30) == BandRoom()
+    True
+    """
+    if kind == "cpu" or total is None:
+        return BandRoom(few=few)
+    enough = max(total // _SHARE, ENOUGH)
+    return BandRoom(enough, enough, few=_FEW_ON_CARD)
+
+
+_SHARE = 64
+_FEW_ON_CARD = 4
+
+
 def candidate_axes(shapes: Iterable[Shape]) -> tuple[int, ...]:
     """Axes of inputs along which they may be streamed, the usual one first, from the end.
 
@@ -37,22 +81,21 @@ def candidate_axes(shapes: Iterable[Shape]) -> tuple[int, ...]:
     return (*range(2 - rank, 0), *([1 - rank] if rank > 1 else [-1]))
 
 
-def candidate_bands(rows: int, *, few: int = FEW) -> Iterator[tuple[int, int]]:
+def candidate_bands(rows: int, room: BandRoom = BandRoom()) -> Iterator[tuple[int, int]]:
     """Bands from the widest that is of use to the narrowest, powers of two, and the bytes that are
     enough for each.
 
     More steps than STEPS cost more than they save, and fewer are of use where rows take little.
-    few: steps below which a wider band is of no use however little rows take
 
     >>> [(band, enough >> 20) for band, enough in candidate_bands(9_000)][:4]
     [(2048, 1), (1024, 1), (512, 1), (256, 64)]
     >>> [band for band, _ in candidate_bands(200)]
     [64, 32, 16, 8, 4, 2, 1]
     """
-    band = max(BAND, _power(rows, few))
+    band = max(BAND, _power(rows, room.few))
     many = max(BAND, _power(rows, STEPS))
     while band >= 1:
-        yield band, LITTLE if band > many else ENOUGH
+        yield band, room.little if band > many else room.enough
         band //= 2
 
 
@@ -62,7 +105,11 @@ def _power(rows: int, steps: int) -> int:
 
 
 def widest_band(
-    rows: int, peak_of: Callable[[int], int], *, memory: int | None = None
+    rows: int,
+    peak_of: Callable[[int], int],
+    *,
+    memory: int | None = None,
+    room: BandRoom = BandRoom(),
 ) -> tuple[int, int]:
     """The widest band of use that holds no more than is enough, or BAND rows, and its bytes.
 
@@ -70,7 +117,7 @@ def widest_band(
 
     Raises UsageError where a band of one row needs more memory, with the least that is enough.
     """
-    for band, enough in candidate_bands(rows):
+    for band, enough in candidate_bands(rows, room):
         peak = peak_of(band)
         fits = memory is None or peak <= memory
         if fits and (peak <= enough or band <= BAND):
@@ -104,14 +151,17 @@ def too_little(band: int, peak: int, memory: int) -> TooLittleError:
 
 
 def best_axis(
-    axes: Sequence[int], steps_of: Callable[[int], tuple[int, StreamPlan]]
+    axes: Sequence[int],
+    steps_of: Callable[[int], tuple[int, StreamPlan]],
+    *,
+    enough: int = ENOUGH,
 ) -> tuple[int, int]:
     """An axis along which a model can be streamed, and the band.
 
     steps_of: the band along an axis, and the plan of it; may raise
 
-    It is the first that holds no more than is ENOUGH, what is kept between passes included; else
-    the one that holds least.  Where there is none, raises what ``nearest`` gives.
+    It is the first that holds no more than is ``enough``, what is kept between passes included;
+    else the one that holds least.  Where there is none, raises what ``nearest`` gives.
     """
     found = list[tuple[int, int, int]]()
     errors = list[StreamError | UsageError]()
@@ -123,7 +173,7 @@ def best_axis(
             continue
         held = plan.peak_bytes + plan.kept_bytes
         found.append((held, axis, band))
-        if held <= ENOUGH:
+        if held <= enough:
             return axis, band
     if not found:
         raise nearest(errors)

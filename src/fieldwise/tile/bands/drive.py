@@ -8,12 +8,9 @@ the rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, overload
 
-import torch
-
-from fieldwise.capture.torch.inputs import as_tensor
-from fieldwise.tile.arrays import Interval, Readable
+from fieldwise.tile.arrays import Interval
+from fieldwise.tile.bands.ahead import Behind, find_mover
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.repeating import Repeating
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows, RowSource
@@ -25,46 +22,29 @@ STEPS = 4
 """Steps from one state to the next."""
 
 
-@overload
-def drive(engine: Engine, steps: Iterable[BandStep], source: RowSource) -> Iterator[OutputRows]: ...
-
-
-@overload
-def drive(
-    engine: Engine, steps: Iterable[BandStep], source: RowSource, *, suspends: Literal[True]
-) -> Iterator[OutputRows | BandState]: ...
-
-
-def drive(
-    engine: Engine, steps: Iterable[BandStep], source: RowSource, *, suspends: bool = False
-) -> Iterator[OutputRows | BandState]:
-    """The new rows of the outputs, step by step.
-
-    suspends: also give a state now and then, from which a run can be gone on with to the same bits
-    """
+def drive(engine: Engine, steps: Iterable[BandStep], source: RowSource) -> Iterator[OutputRows]:
+    """The new rows of the outputs, step by step, where they were computed."""
     repeating = Repeating(engine, find_recorder(engine.device))
     for available, limit in steps:
         yield from repeating.step(available, limit, source)
-        if suspends and engine.steps % STEPS == 0:
-            yield repeating.suspend()
 
 
-def reading(
-    program: Program, device: torch.device, arrays: Sequence[Readable], starts: Sequence[int] = ()
-) -> RowSource:
-    """The source that reads the inputs of a program from arrays, or from parts of them.
+def drive_with_states(
+    engine: Engine, steps: Iterable[BandStep], source: RowSource, *, to_host: bool = False
+) -> Iterator[OutputRows | BandState]:
+    """The same, and now and then a state from which a run can be gone on with to the same bits.
 
-    starts: per input, the row with which its array begins; 0 by default
+    to_host: give rows on the host; from a card they come while the next step is computed there
     """
-    values = [program.values[value] for value in program.wiring.inputs]
-    starts = starts or [0] * len(values)
-
-    def read(number: int, lo: int, hi: int) -> torch.Tensor:
-        value, start = values[number], starts[number]
-        rows = arrays[number][(slice(None),) * value.dim + (slice(lo - start, hi - start),)]
-        return as_tensor(rows, device, value.dtype)
-
-    return read
+    repeating = Repeating(engine, find_recorder(engine.device))
+    behind = Behind(find_mover(engine.device) if to_host else None)
+    for available, limit in steps:
+        yield from behind.after(repeating.step(available, limit, source))
+        if engine.steps % STEPS == 0:
+            state = engine.suspend()
+            yield from behind.rest()
+            yield state
+    yield from behind.rest()
 
 
 def state_at_start(program: Program, section: Section) -> BandState:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from fieldwise.tile.arrays import Interval, Readable
-from fieldwise.tile.bands.drive import clipped, drive, reading
+from fieldwise.tile.bands.drive import clipped, drive
 from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.reading import reading
 from fieldwise.tile.bands.run import BandState, Engine
 from fieldwise.tile.bands.schedule import Schedule, Task
 from fieldwise.tile.bands.sections import BandStep, Section, steps

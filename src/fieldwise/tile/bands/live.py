@@ -15,7 +15,7 @@ from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.amounts import check_count
 from fieldwise.tile.arrays import ArrayOrTensor, Readable, as_numpy
-from fieldwise.tile.bands.drive import drive, reading
+from fieldwise.tile.bands.drive import drive
 from fieldwise.tile.bands.endless import agree
 from fieldwise.tile.bands.growing import Growing
 from fieldwise.tile.bands.kernels.registry import ENDLESS
@@ -23,6 +23,7 @@ from fieldwise.tile.bands.latency import latency, pushes_to_settle
 from fieldwise.tile.bands.plan import StreamPlan, plan_of_pushes
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
+from fieldwise.tile.bands.reading import reading
 from fieldwise.tile.bands.run import Engine
 from fieldwise.tile.errors import StreamError
 from fieldwise.tile.inputs import check_readable

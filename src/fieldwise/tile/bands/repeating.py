@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fieldwise.tile.bands.run import BandState, Engine, OutputRows, RowSource
+from fieldwise.tile.bands.run import Engine, OutputRows, RowSource
 from fieldwise.tile.bands.schedule import Wiring
 from fieldwise.tile.recording import StepRecorder
 from fieldwise.tile.trace import StepTrace
@@ -84,10 +84,6 @@ class Repeating:
         self._recorder: StepRecorder | None = None
         self._outputs: list[OutputRows] = []
         self._given: dict[int, Tensor] = {}
-
-    def suspend(self) -> BandState:
-        """See Engine.suspend."""
-        return self.engine.suspend()
 
     def step(
         self, available: Sequence[int], limit: Sequence[int], source: RowSource

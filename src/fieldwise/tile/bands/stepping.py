@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fieldwise.tile.arrays import Interval
 from fieldwise.tile.bands.counted import CountedTables
-from fieldwise.tile.bands.drive import reading
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Carried
 from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.reading import reading
 from fieldwise.tile.bands.run import BandState, Engine
 
 

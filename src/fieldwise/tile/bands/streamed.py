@@ -12,6 +12,7 @@ from torch import Tensor
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import Readable, any_dask, as_numpy
+from fieldwise.tile.bands.ahead import bytes_ahead, rows_of
 from fieldwise.tile.bands.choosing import (
     NO_OTHER_AXIS,
     OTHER_AXIS,
@@ -19,11 +20,12 @@ from fieldwise.tile.bands.choosing import (
     best_axis,
     nearest,
     other_axes,
+    room_on,
     too_little,
     widest_band,
 )
 from fieldwise.tile.bands.corners import corners, telling_shapes
-from fieldwise.tile.bands.drive import drive, reading
+from fieldwise.tile.bands.drive import drive
 from fieldwise.tile.bands.emitted import EmittedStream
 from fieldwise.tile.bands.live import Session
 from fieldwise.tile.bands.passes import Prepared, run_passes
@@ -67,12 +69,12 @@ class Choices:
             for price in self._prices(run):
                 dearer[axis] = price
                 try:
-                    return self._steps(run.planned_along(axis, shapes, price), shapes, axis)
+                    return self._steps(run, run.planned_along(axis, shapes, price), shapes, axis)
                 except TooLittleError as error:
                     errors.append(error)
             raise nearest(errors)
 
-        axis, band = best_axis(self.axes, steps_of)
+        axis, band = best_axis(self.axes, steps_of, enough=room_on(run.device).enough)
         return replace(run.streaming, axis=axis, band=band, dearer=dearer[axis])
 
     def _prices(self, run: Programs) -> Sequence[int]:
@@ -81,17 +83,18 @@ class Choices:
         return range(0, _DEAREST + 1, 2) if limited else (0,)
 
     def _steps(
-        self, planned: Planned, shapes: tuple[Shape, ...], axis: int
+        self, run: Programs, planned: Planned, shapes: tuple[Shape, ...], axis: int
     ) -> tuple[int, StreamPlan]:
         """The band along an axis, and its plan.  Raises TooLittleError where none fits."""
         kept = 0 if self.apart else planned.kept_bytes
 
         def held(band: int) -> int:
-            return planned.peak_bytes(band) + kept
+            ahead = bytes_ahead(planned.program, run.device, band)
+            return planned.peak_bytes(band) + kept + ahead
 
         if self.band is None:
             rows = max(shape[axis] for shape in shapes)
-            band, _ = widest_band(rows, held, memory=self.memory)
+            band, _ = widest_band(rows, held, memory=self.memory, room=room_on(run.device))
         else:
             band = self.band
             if self.memory is not None and held(band) > self.memory:
@@ -289,7 +292,8 @@ class StreamedModel(Programs):
         program = prepared.program
         engine = Engine(program, self.device)
         bands = steps(program, engine.schedule, self.band)
-        yield from drive(engine, bands, reading(program, self.device, prepared.arrays))
+        with rows_of(program, self.device, prepared.arrays) as source:
+            yield from drive(engine, bands, source)
         self.peak_bytes = max(self.peak_bytes, engine.peak)
         self.replayed_steps += engine.replayed
 

@@ -3,6 +3,7 @@
 from fieldwise.tile.jobs.job import Job as Job
 from fieldwise.tile.jobs.job import plan_job as plan_job
 from fieldwise.tile.jobs.journal import Journal as Journal
+from fieldwise.tile.jobs.journal import begun_cut as begun_cut
 from fieldwise.tile.jobs.journal import journal_path as journal_path
 from fieldwise.tile.jobs.models import JobModel as JobModel
 from fieldwise.tile.jobs.models import job_model as job_model

@@ -94,8 +94,11 @@ class Job:
             if not overwrite:
                 self.results.check_nothing_is_there(resume=resume)
 
+        plan = self.plan
+        cut = (plan.along, plan.step) if plan.engine == "stream" else None
+        pieces = len(plan.pieces)
         return Journal.begin(
-            path, self.identity, self.environment, pieces=len(self.plan.pieces), check=check
+            path, self.identity, self.environment, pieces=pieces, cut=cut, check=check
         )
 
     def _gone_on(self, path: Path) -> Journal:

@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from fieldwise.errors import UsageError
+from fieldwise.tile.arrays import Interval
 from fieldwise.tile.files.disk import fresh_name, sync_directory, writing
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.fingerprint import Identity, differences
@@ -81,12 +82,14 @@ class Journal:
         environment: Mapping[str, str],
         *,
         pieces: int = 1,
+        cut: Interval | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> Journal:
         """A new journal in place of any that was there.
 
         environment: in which this process computes
         pieces: how many there will be
+        cut:    the axis and the rows of a band, where it is streamed
         check:  called while the place is held, before anything is changed; may raise
 
         Raises UsageError where another process is at work on the old one, and where there is no
@@ -99,7 +102,7 @@ class Journal:
         with hold(path, create=True) as held:
             try:
                 check()
-                return cls._made(path, _header(identity, environment, pieces))
+                return cls._made(path, _header(identity, environment, pieces, cut))
             except OSError as error:
                 raise _unwritable(path, error) from error
             finally:
@@ -229,13 +232,30 @@ def _write(file: FileIO, text: bytes, *, sync: bool = True) -> None:
         os.fsync(file.fileno())
 
 
-def _header(identity: Identity, environment: Mapping[str, str], pieces: int) -> Mapping[str, Any]:
+def begun_cut(path: Path) -> Interval | None:
+    """The axis and the rows of a band with which a job was begun; None where that is not known.
+
+    A device with other memory would choose others, and the job could not go on.
+    """
+    try:
+        cut = parse(path.read_bytes()).header.get("cut")
+    except (OSError, ValueError):
+        return None
+    if not isinstance(cut, list) or [type(number) for number in cut] != [int, int]:
+        return None
+    return cut[0], cut[1]
+
+
+def _header(
+    identity: Identity, environment: Mapping[str, str], pieces: int, cut: Interval | None
+) -> Mapping[str, Any]:
     return {
         "fieldwise job": VERSION,
         **asdict(identity),
         "environment": environment,
         "run": uuid4().hex,
         "pieces": pieces,
+        "cut": cut,
     }
 
 

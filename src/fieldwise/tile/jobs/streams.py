@@ -19,9 +19,10 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.amounts import enough_text, size_text
 from fieldwise.tile.arrays import Numbers, Readable, as_numpy, numpy_dtype
-from fieldwise.tile.bands.choosing import BAND, STEPS, TooLittleError, candidate_bands
+from fieldwise.tile.bands.ahead import bytes_ahead, rows_of
+from fieldwise.tile.bands.choosing import BAND, STEPS, TooLittleError, candidate_bands, room_on
 from fieldwise.tile.bands.corners import corners, telling_shapes
-from fieldwise.tile.bands.drive import clipped, drive, reading, state_at_start
+from fieldwise.tile.bands.drive import clipped, drive_with_states, state_at_start
 from fieldwise.tile.bands.passes import PassDriver, Prepared, SavedPasses, run_passes
 from fieldwise.tile.bands.plan import plan_of
 from fieldwise.tile.bands.program import Program
@@ -113,7 +114,7 @@ class StreamWork:
         section, program = self.sections[piece.number], self.program
         state = state_at_start(program, section) if saved is None else BandState.of(saved.at)
         prepared = Prepared.of(program, self.graph, [source], self.kept)
-        for part in self.driven(prepared, state, section):
+        for part in self.driven(prepared, state, section, to_host=True):
             if isinstance(part, BandState):
                 yield PieceState(part.plain())
             elif (rows := clipped(program, part, section.rows)) is not None:
@@ -126,13 +127,23 @@ class StreamWork:
         return (self.blocks(piece, source) for piece in pieces)
 
     def driven(
-        self, prepared: Prepared, state: BandState | None, section: Section | None = None
+        self,
+        prepared: Prepared,
+        state: BandState | None,
+        section: Section | None = None,
+        *,
+        to_host: bool = False,
     ) -> Iterator[OutputRows | BandState]:
-        """Go through the inputs of a program, or through a section, from its start or a state."""
+        """Go through the inputs of a program, or through a section, from its start or a state.
+
+        to_host: see drive_with_states
+        """
         program = prepared.program
         engine = Engine(program, self.device, state)
         bands = steps(program, engine.schedule, self.plan.step, section, engine.steps)
-        return drive(engine, bands, reading(program, self.device, prepared.arrays), suspends=True)
+        ends = [] if section is None else [hi for _, hi in section.reads]
+        with rows_of(program, self.device, prepared.arrays, ends) as rows:
+            yield from drive_with_states(engine, bands, rows, to_host=to_host)
 
     def _block(self, value: int, lo: int, rows: Tensor) -> Block:
         dim = self.program.values[value].dim
@@ -188,7 +199,7 @@ def stream_work(
         "chunks of the input": beside,
         "rows that wait for their file": waiting,
     }
-    band, peak, state = _chosen_band(planned, rows, band, memory, held, also)
+    band, peak, state = _chosen_band(planned, rows, band, memory, held, also, streaming.call.device)
     sections = sections_of(program, band, [grains(out) for out in outputs], rows=section)
     pieces = tuple(_piece(planned, outputs, n, one) for n, one in enumerate(sections))
     plan = JobPlan(
@@ -238,6 +249,7 @@ def _chosen_band(
     memory: int | None,
     held: Mapping[str, int],
     also: Callable[[], str],
+    device: torch.device,
 ) -> tuple[int, int, int]:
     """The band that was asked for or the widest of use, its peak memory, and its state's.
 
@@ -246,14 +258,16 @@ def _chosen_band(
     Raises UsageError where ``memory`` is not enough, with the least that is.
 
     What is kept between steps is there twice once it is saved (see ``Engine.suspend``), until the
-    next step.
+    next step.  Rows that are read ahead count too.
     """
     state, beside = 0, sum(held.values())
-    for wanted, enough in candidate_bands(rows, few=STEPS) if band is None else [(band, 0)]:
+    room = room_on(device, few=STEPS)
+    for wanted, enough in candidate_bands(rows, room) if band is None else [(band, 0)]:
         wanted = min(wanted, rows)
         plans = [plan_of(planned.program, wanted), *(one.plan(wanted) for one in planned.passes)]
         state = max(plan.state_bytes for plan in plans)
         peak = max(plan.peak_bytes + plan.state_bytes for plan in plans)
+        peak += bytes_ahead(planned.program, device, wanted)
         fits = memory is None or peak + beside <= memory
         if fits and (band is not None or peak <= enough or wanted <= BAND):
             return wanted, peak, state
