@@ -28,7 +28,18 @@ from tile import UNet, network
 from torch import Tensor, nn
 
 from fieldwise import fold
-from fieldwise.tile import MismatchError, RunCertificate, TilingError, streamed, tiled, verify
+from fieldwise.capture.torch.devices import is_out_of_memory
+from fieldwise.errors import summary_of
+from fieldwise.tile import (
+    MismatchError,
+    RunCertificate,
+    StreamedModel,
+    TiledCallable,
+    TilingError,
+    streamed,
+    tiled,
+    verify,
+)
 from fieldwise.tile.replaying import Replayer
 
 SECONDS = 270.0
@@ -82,7 +93,7 @@ def stream(band: int | None) -> Way:
     def prepared(model: nn.Module, x: Tensor) -> Prepared:
         run = streamed(model, x[..., :64, :64], axis=-2, band=band)
         plan = run.plan(x.shape)
-        return Prepared(lambda: run(x), run.verify(x), plan.steps)
+        return Prepared(lambda: run(x), _verified(run, x), plan.steps)
 
     return prepared
 
@@ -95,7 +106,7 @@ def halo(tile: int, batch: int | str, *, graphs: bool = True) -> Way:
         if not graphs:
             run.target.replayer = Replayer(None)
         calls = len(list(run.plan(x.shape).batches()))
-        return Prepared(lambda: run(x), run.verify(x), calls)
+        return Prepared(lambda: run(x), _verified(run, x), calls)
 
     return prepared
 
@@ -133,6 +144,16 @@ def folded(model: nn.Module, x: Tensor) -> Prepared:
     """BatchNorm folded away."""
     found = fold(model, x).model
     return Prepared(lambda: found(x), _compared(found, model, x, like=x))
+
+
+def _verified(run: StreamedModel | TiledCallable, x: Tensor) -> RunCertificate | None:
+    """The certificate of a run on a corner of the image; None where the whole does not fit."""
+    try:
+        return run.verify(x)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
 
 
 def _compared(
@@ -222,8 +243,8 @@ def rows(case: Case, device: torch.device, found: Limits, until: float) -> Itera
         except (MismatchError, TilingError) as error:
             said[name] = str(error).splitlines()[0]
             continue
-        except torch.OutOfMemoryError:
-            said[name] = "does not fit"
+        except Exception as error:  # noqa: BLE001  (other rows go on, whatever a tool raises)
+            said[name] = "does not fit" if is_out_of_memory(error) else summary_of(error)
             continue
         fitted, held[name] = fits(prepared.run, device)
         if fitted:
@@ -243,7 +264,8 @@ def rows(case: Case, device: torch.device, found: Limits, until: float) -> Itera
         ratio = "–" if base is None else f"{spent / base:.2f}"
         peak = held[name]
         memory = "–" if peak is None else f"{peak / 2**30:.2f}"
-        equal = "" if certificate is None else certificate.kind
+        known = "" if name in ("whole", "unfolded") else "not compared: the whole does not fit"
+        equal = known if certificate is None else certificate.kind
         near = " | ".join(f"{100 * one / spent:.0f} %" for one in least)
         yield f"{head} | {ratio} | {1000 * spent:.1f} | {memory} | {near} | {equal} |"
 

@@ -231,7 +231,9 @@ def _ratio(run: Callable[[], Any], base: Callable[[], Any]) -> float | None:
 
 
 def _line_of(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:160]
+    """The error and its first sentence."""
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0].split('. ')[0].rstrip(':')}"
 
 
 KINDS: dict[str, tuple[Sequence[Network], Callable[[Network, str], dict[str, object]], list[str]]]
@@ -265,7 +267,7 @@ def table(kind: str, answers: dict[str, dict[str, dict[str, Any]]]) -> list[str]
     lines = [f"| network | {' | '.join(tools)} | time of {peer} |", "| --- | --- | --- | --- |"]
     for name, by_tool in answers.items():
         ratio = by_tool[peer].get("ratio")
-        spent = "–" if ratio is None else f"{ratio:.3g}×"
+        spent = "–" if ratio is None else f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
         cells = " | ".join(_cell(by_tool[tool]) for tool in tools)
         lines.append(f"| {name} | {cells} | {spent} |")
     return lines

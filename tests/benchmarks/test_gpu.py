@@ -24,7 +24,7 @@ def gpu(monkeypatch):
 @pytest.mark.slow
 def test_every_row_is_compared_and_timed_on_the_processor(gpu, tmp_path):
     out = tmp_path / "gpu.md"
-    assert gpu.main(["--device", "cpu", "--small", "--seconds", "20", "--out", str(out)]) == 0
+    assert gpu.main(["--device", "cpu", "--small", "--out", str(out)]) == 0
     text = out.read_text(encoding="utf-8")
     assert "the processor" in text
     assert "Small images, which show that the script runs" in text
