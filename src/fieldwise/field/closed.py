@@ -110,7 +110,8 @@ def _read(read: Read, shape: Shape, result: Shape, state: ValueState, beside: in
         if 0 in before or 0 in after:
             state = _empty(state, before, after)
         else:
-            state = transfer(state, step, before, after, beside=beside)
+            keeps = read.kind.keeps and read.single is not None
+            state = transfer(state, step, before, after, beside=beside, keeps=keeps)
     return state
 
 

@@ -9,6 +9,7 @@ from itertools import chain
 from math import prod
 
 from fieldwise.axes import FULL, AnySet, AxisMap, IndexSet
+from fieldwise.axes.axis_map import IDENTITY
 from fieldwise.axes.digits import substituted, summed_out
 from fieldwise.field.guarding import landings, narrow, pushed, regular
 from fieldwise.field.products import ByGuard, DigitLayout, Product, Track, guards
@@ -18,17 +19,42 @@ from fieldwise.graph.ir import Along, Coord, Fixed, Read, Separable, Shape, Step
 
 
 def transfer(
-    state: ValueState, step: Step, before: Shape, after: Shape, *, beside: int = 0
+    state: ValueState,
+    step: Step,
+    before: Shape,
+    after: Shape,
+    *,
+    beside: int = 0,
+    keeps: bool = False,
 ) -> ValueState:
     """The state of a result that reads the operand through one step.
 
     beside: how many other reads the result is the union of
+    keeps:  what is read whole stands in the result, place by place (see ``Kind.keeps``): so each
+            position of a norm is one of its operand, which it also reads by a path of its own
     """
-    if isinstance(step, Separable):
-        if not step.where and before == after and step.is_identity:
-            return state
-        return _separable(state, step, before, after, beside)
-    return state if before == after else regrouped(state, before, after)
+    if not isinstance(step, Separable):
+        return state if before == after else regrouped(state, before, after)
+    if not step.where and before == after and step.is_identity:
+        return state
+    found = _separable(state, step, before, after, beside)
+    if keeps and before == after and not step.where and _in_place(step).is_identity:
+        return replace(found, layout=state.layout, local=state.local)
+    return found
+
+
+def _in_place(step: Separable) -> Separable:
+    """The step as each place reads itself, where it is among what it reads."""
+    coords = (
+        Along(dim) if _reads_itself(coord, dim) else coord for dim, coord in enumerate(step.coords)
+    )
+    return replace(step, coords=tuple(coords))
+
+
+def _reads_itself(coord: Coord, dim: int) -> bool:
+    if not isinstance(coord, Along):
+        return isinstance(coord, Whole)
+    return coord.dim == dim and isinstance(coord.map, AxisMap) and coord.map.covers(IDENTITY)
 
 
 class Narrowed:
