@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "fieldwise"
 MODULES = sorted((*SOURCE.rglob("*.py"), *SOURCE.rglob("*.pyi")))
 
 FOUNDATION = {"axes", "graph"}
-RESULTS = {"field", "folding", "shift", "tile"}
+RESULTS = {"effective", "field", "folding", "shift", "tile"}
 MAY_IMPORT = {
     "errors": set(),
     "reports": set(),
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "folding": FOUNDATION | {"capture", "field"},
     "shift": FOUNDATION | {"capture", "field"},
     "tile": FOUNDATION | {"capture", "field"},
+    "effective": FOUNDATION | {"capture", "field"},
     "onnx": {"capture"},
     "testing": FOUNDATION | RESULTS | {"capture"},
     "views": FOUNDATION | RESULTS,
@@ -39,7 +40,8 @@ MAY_IMPORT = {
 }
 INSIDE = {
     "capture": (
-        "layer_kinds", "layer_limits", "layer_list", "layers", "torch", "onnx", "graphs", "specs",
+        "pickles", "layer_kinds", "layer_limits", "layer_list", "layers", "torch", "onnx", "graphs",
+        "specs",
     ),
     "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
     "tile": (
@@ -56,6 +58,7 @@ FRAMEWORKS = {
     "torch": (
         "capture/torch/",
         "capture/onnx/",
+        "effective/",
         "field/probes/",
         "folding/",
         "shift/",
@@ -66,6 +69,7 @@ FRAMEWORKS = {
     "timm": ("capture/torch/",),
     "onnx": ("capture/onnx/", "folding/onnx", "shift/repair/onnx"),
     "onnxruntime": ("folding/onnx", "tile/"),
+    "PIL": ("effective/",),
     "matplotlib": ("views/",),
     "dask": ("tile/", "cli/"),
     "distributed": ("tile/", "cli/"),

@@ -1,5 +1,6 @@
 from fieldwise import axes as axes
 from fieldwise import capture as capture
+from fieldwise import effective as effective
 from fieldwise import field as field
 from fieldwise import folding as folding
 from fieldwise import graph as graph
@@ -7,6 +8,8 @@ from fieldwise import onnx as onnx
 from fieldwise import shift as shift
 from fieldwise import testing as testing
 from fieldwise import tile as tile
+from fieldwise.effective import EffectiveField as EffectiveField
+from fieldwise.effective import effective_field as effective_field
 from fieldwise.errors import CaptureError as CaptureError
 from fieldwise.errors import FieldwiseError as FieldwiseError
 from fieldwise.errors import GraphError as GraphError

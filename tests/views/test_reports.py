@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from fieldwise import fold, latency, receptive_fields, streamed
+from fieldwise import effective_field, fold, latency, receptive_fields, streamed
 from fieldwise.capture import load_model
 from fieldwise.cli import app
 from fieldwise.field import UnitField
@@ -80,13 +80,14 @@ def every(tmp_path_factory) -> dict[str, Report]:
         "RunCertificate": running.verify(torch.randn(SHAPE)),
         "JobPlan": job.plan,
         "JobReport": job.report("net", job.verify()),
+        "EffectiveField": effective_field(model, SHAPE, noise=1),
         "Checked": Checked(Path("out.npy"), 2, ("Piece 1: it is not there.",)),
     }
 
 
 NAMES = list(reports.VIEWS)
-NAMELESS = {"TilePlan", "Certificate", "JobPlan", "JobReport", "Checked"}
-"""Reports whose rows have no names: tiles, axes, pieces, faults."""
+NAMELESS = {"TilePlan", "Certificate", "JobPlan", "JobReport", "EffectiveField", "Checked"}
+"""Reports whose rows have no names: tiles, axes, pieces, shares, faults."""
 
 
 def test_every_type_of_report_has_a_view_and_an_example(every):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from fieldwise.axes.region import Shape
 from fieldwise.capture.layers import layers_graph
+from fieldwise.capture.pickles import PICKLES
 from fieldwise.errors import FieldwiseError, UsageError, did_you_mean, said_by, summary_of
 from fieldwise.graph import Graph
 from fieldwise.written import MAX_SIZE, shown, whole_number
@@ -37,8 +38,6 @@ _LAYERS = "layers:"
 _MAX_RANK = 32
 _ZOOS = ("torchvision", "timm", "layers")
 _FORMS = "torchvision:NAME, timm:NAME, layers:..., package.module:factory, FILE.onnx or FILE.pt2"
-PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar"}
-"""Suffixes of files that are unpickled where they are loaded; we load none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,11 @@ class Model:
     def is_onnx(self) -> bool:
         """Whether it is an ONNX file, which may have channels last."""
         return Path(self.name).suffix.lower() == ".onnx"
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether its weights were drawn when it was built: of a zoo's model, or a layer list."""
+        return self.name.partition(":")[0] in _ZOOS
 
     def example(self) -> tuple[Tensor, ...] | None:
         """Tensors for its inputs; None for a layer list, which needs none."""

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from fieldwise.cli.diagram import diagram
+from fieldwise.cli.erf import erf
 from fieldwise.cli.field import field
 from fieldwise.cli.fold import fold
 from fieldwise.cli.late import import_late
@@ -43,6 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(diagram)
+app.command()(erf)
 app.command()(field)
 app.command()(fold)
 app.command(context_settings=renamed(axis="axes"))(shift)

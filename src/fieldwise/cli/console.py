@@ -38,6 +38,23 @@ def parse_size(text: str | None) -> int | None:
     return int(number * (1024 if found[3] else 1000) ** power)
 
 
+def parse_position(text: str | None) -> tuple[int, ...] | None:
+    """The output position that ``--unit`` names; None where it is not given.
+
+    >>> parse_position("2,3")
+    (2, 3)
+    """
+    if text is None:
+        return None
+    numbers = [whole_number(part) for part in text.split(",")]
+    found = tuple(number for number in numbers if number is not None)
+    if len(found) < len(numbers):
+        raise UsageError(
+            f"--unit {shown(text)} is not a list of integers; write for example --unit 2,3."
+        )
+    return found
+
+
 _LETTERS: Mapping[int, Mapping[str, int]] = {
     2: {"T": 1},
     3: {"W": 2, "T": 2},

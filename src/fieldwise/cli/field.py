@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import AxisNames, note_files, show, show_json
+from fieldwise.cli.console import AxisNames, note_files, parse_position, show, show_json
 from fieldwise.cli.options import (
     AxesOption,
     Debug,
@@ -22,7 +22,6 @@ from fieldwise.cli.options import (
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
-from fieldwise.written import shown, whole_number
 
 if TYPE_CHECKING:
     from fieldwise.capture import Model
@@ -93,7 +92,7 @@ def field(
     with reported(debug=debug):
         if plot is not None:
             _check_picture(plot)
-        position = _indices(unit)
+        position = parse_position(unit)
         if method is not Method.nan and building.device is not None:
             raise UsageError("--device says where --method nan runs the model; omit it.")
         if method is Method.nan and wrt is not None:
@@ -255,19 +254,6 @@ def _write(
         from fieldwise.views import table
 
         show(table.render(report, rows, model=model, units=units))
-
-
-def _indices(text: str | None) -> tuple[int, ...] | None:
-    """What ``--unit`` names; None where it is not given."""
-    if text is None:
-        return None
-    numbers = [whole_number(part) for part in text.split(",")]
-    found = tuple(number for number in numbers if number is not None)
-    if len(found) < len(numbers):
-        raise UsageError(
-            f"--unit {shown(text)} is not a list of integers; write for example --unit 2,3."
-        )
-    return found
 
 
 BOUND = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from fieldwise.cli.cluster import client_on_devices, connected_client, devices_named
 from fieldwise.cli.console import AxisNames, parse_size
 from fieldwise.cli.outcome import INTERRUPTED
 from fieldwise.cli.progress import progress
@@ -24,13 +24,10 @@ from fieldwise.errors import UsageError
 from fieldwise.written import counted
 
 if TYPE_CHECKING:
-    import torch
     from distributed import Client
 
     from fieldwise.tile.files import AxisLayout
     from fieldwise.tile.jobs import Job, Journal
-
-CONNECT = "20s"
 
 
 def planned(
@@ -57,7 +54,7 @@ def planned(
             taken_reading,
         )
 
-        devices = _devices(running)
+        devices = None if running.devices is None else devices_named(running.devices)
         array = open_source(source)
         if source.resolve() in (out.resolve(), *out.resolve().parents):
             raise UsageError(f"{str(out)!r} is the input itself or lies in it; name another OUT.")
@@ -137,66 +134,17 @@ def connected(running: RunOptions, job: Job, *, debug: bool) -> Iterator[Client 
     if running.cluster is None and running.devices is None:
         yield None
         return
-    try:
+    if running.devices is not None:
+        workers = client_on_devices(running.devices, debug=debug)
+    else:
+        assert running.cluster is not None
+        workers = connected_client(running.cluster, debug=debug)
+    with workers as client:
         from fieldwise.tile.spread import check_cluster
-    except ImportError as error:
-        raise _no_dask(error) from error
-    with quiet(not debug), _client(running) as client:
+
         with progress("asking the workers"):
             check_cluster(job, client, tell=warn)
         yield client
-
-
-@contextmanager
-def _client(running: RunOptions) -> Iterator[Client]:
-    """Of the cluster at an address, or of workers on the devices of this machine."""
-    from distributed import Client
-
-    if running.cluster is None:
-        from fieldwise.tile.spread.local import local_workers
-
-        devices = _devices(running)
-        assert devices is not None
-        with local_workers(devices) as client:
-            yield client
-        return
-    try:
-        client = Client(running.cluster, timeout=CONNECT)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"There is no dask scheduler at {running.cluster!r}; start one with dask scheduler."
-        ) from error
-    with client:
-        yield client
-
-
-def _devices(running: RunOptions) -> list[torch.device] | None:
-    """The devices of this machine that the job is spread over, if there are several."""
-    if running.devices is None:
-        return None
-    try:
-        from fieldwise.tile.spread.local import find_devices
-    except ImportError as error:
-        raise _no_dask(error) from error
-    return find_devices(running.devices)
-
-
-def _no_dask(error: ImportError) -> UsageError:
-    return UsageError(
-        f"This needs dask.distributed ({error}); install it with pip install 'fieldwise[tile]'."
-    )
-
-
-@contextmanager
-def quiet(wanted: bool) -> Iterator[None]:
-    """Without what libraries log, up to errors: what goes wrong is told in a sentence."""
-    before = logging.root.manager.disable
-    if wanted:
-        logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def warn(text: str) -> None:

@@ -1,6 +1,8 @@
 from fieldwise.field.analysis import FieldReport as FieldReport
 from fieldwise.field.analysis import ValueField as ValueField
 from fieldwise.field.analysis import receptive_fields as receptive_fields
+from fieldwise.field.paths import PathCounts as PathCounts
+from fieldwise.field.paths import path_counts as path_counts
 from fieldwise.field.pull import Reach as Reach
 from fieldwise.field.report import AxisField as AxisField
 from fieldwise.field.report import Piece as Piece

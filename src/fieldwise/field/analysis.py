@@ -130,7 +130,7 @@ class FieldReport(Report):
         """No closed form: the middle unit's field at this input size."""
         place = self.roles(row.name)
         unit = tuple(row.shape[dim] // 2 for dim in place.unit)
-        region = self._unit_region(row.name, unit, None)
+        region = self.unit_region(row.name, unit)
         reach = pull(self.graph, row.name, region, source=self.input.name)
         found = _unit_field(reach, self.axes, self.input.shape, ())
         if not found.products:
@@ -222,9 +222,8 @@ class FieldReport(Report):
 
     def reach(self, name: str, unit: Sequence[int], *, channel: int | None = None) -> Reach:
         """Everything in the source that a unit depends on, all dimensions included."""
-        name = resolve(self.graph, name)
-        region = self._unit_region(name, unit, channel)
-        return pull(self.graph, name, region, source=self.input.name)
+        region = self.unit_region(name, unit, channel=channel)
+        return pull(self.graph, resolve(self.graph, name), region, source=self.input.name)
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -238,15 +237,9 @@ class FieldReport(Report):
             raise UsageError(f"'{name}' does not depend on '{self.input.name}'.")
         return self._closed[name]
 
-    def unbounded(self, name: str, unit: Sequence[int]) -> tuple[Sides, ...]:
-        """What a unit sees by the closed form (see ``ValueField.unbounded``)."""
+    def unit_region(self, name: str, unit: Sequence[int], *, channel: int | None = None) -> Region:
+        """The elements of one unit, in the first of a batch: of all channels, or one."""
         name = resolve(self.graph, name)
-        place = self.roles(name)
-        indices = _checked(unit, self.graph.shape(name), place.unit, name)
-        state = self.closed(name).state
-        return closed_region(state, dict(zip(place.unit, indices, strict=True)))
-
-    def _unit_region(self, name: str, unit: Sequence[int], channel: int | None) -> Region:
         shape, place = self.graph.shape(name), self.roles(name)
         sides = [IndexSet.range(0, size) for size in shape]
         if not place.unit and len(unit) <= len(self.axes) and not any(unit):
@@ -263,6 +256,21 @@ class FieldReport(Report):
                 )
             sides[dim] = IndexSet(channel, 1)
         return Region.of([tuple(sides)])
+
+    def unbounded(
+        self, name: str, unit: Sequence[int], *, local: bool = False
+    ) -> tuple[Sides, ...]:
+        """What a unit sees by the closed form (see ``ValueField.unbounded``).
+
+        local: through the local paths alone
+        """
+        name = resolve(self.graph, name)
+        place = self.roles(name)
+        indices = _checked(unit, self.graph.shape(name), place.unit, name)
+        state = self.closed(name).state
+        if local:
+            state = replace(state, products=state.local)
+        return closed_region(state, dict(zip(place.unit, indices, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 
 from fieldwise.views import (
     csv,
+    effective,
     field_json,
     fold_json,
     latency,
@@ -156,5 +157,6 @@ VIEWS = {
     "JobPlan": ReportView(tile_json.job_plan, "pieces", lines=tile.job_plan),
     "JobReport": ReportView(tile_json.job, "pieces", lines=tile.job),
     "LatencyReport": ReportView(latency.data, "outputs", latency.render),
+    "EffectiveField": ReportView(effective.data, "shares", effective.render),
     "Checked": ReportView(tile_json.checked, "faults", flat=_fault_records),
 }

@@ -412,7 +412,7 @@ def test_a_result_is_checked_and_what_differs_is_computed_again():
 
 
 def test_a_scheduler_that_is_not_there_leaves_a_finished_result_and_its_journal(monkeypatch):
-    monkeypatch.setattr("fieldwise.cli.tile_job.CONNECT", "0.2s")
+    monkeypatch.setattr("fieldwise.cli.cluster.CONNECT", "0.2s")
     zarr_out = (*UNET[:2], "out.zarr", *UNET[3:])
     run(*zarr_out)
     assert "no dask scheduler" in run(
@@ -463,7 +463,7 @@ def test_a_scheduler_that_is_not_there_leaves_a_finished_result_and_its_journal(
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(arguments, told, monkeypatch):
-    monkeypatch.setattr("fieldwise.cli.tile_job.CONNECT", "0.2s")
+    monkeypatch.setattr("fieldwise.cli.cluster.CONNECT", "0.2s")
     said = run(*arguments, code=2)
     assert told in said
     assert said.count("\n") == 1

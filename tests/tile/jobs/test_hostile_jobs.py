@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from fieldwise.capture.torch.weights import load_weights
 from fieldwise.errors import FieldwiseError
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.fingerprint import Identity, environment
 from fieldwise.tile.jobs.journal import Journal
-from fieldwise.tile.jobs.weights import load_weights
 from tests.tile.files.hostile import changed_bytes, changed_data
 
 CASES = 300

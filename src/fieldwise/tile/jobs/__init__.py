@@ -14,7 +14,6 @@ from fieldwise.tile.jobs.report import JobReport as JobReport
 from fieldwise.tile.jobs.request import Request as Request
 from fieldwise.tile.jobs.trust import Checked as Checked
 from fieldwise.tile.jobs.trust import check_result as check_result
-from fieldwise.tile.jobs.weights import load_weights as load_weights
 from fieldwise.tile.jobs.work import JobPiece as JobPiece
 from fieldwise.tile.jobs.work import JobPlan as JobPlan
 from fieldwise.tile.jobs.work import Output as Output

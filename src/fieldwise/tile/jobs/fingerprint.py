@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fieldwise.capture.torch.devices import described
-from fieldwise.capture.torch.tree import named_state
+from fieldwise.capture.torch.weights import add_tensor
 from fieldwise.graph.ir import Call, Node, Ref
 from fieldwise.tile.jobs.work import JobPlan
 from fieldwise.version import __version__
@@ -43,15 +43,6 @@ class Identity:
         causes = [key for key in differing if key in ("model", "input", "settings")]
         named = [_NAMES[key] for key in causes or differing[:1]]
         return " and ".join(named) if named else None
-
-
-def digest_of_state(model: nn.Module) -> str:
-    """A digest of the parameters and buffers: names, types, shapes, values."""
-    digest = hashlib.sha256()
-    for name, tensor in named_state(model):
-        digest.update(f"{name} ".encode())
-        _add_tensor(digest.update, tensor)
-    return digest.hexdigest()
 
 
 def digest_of_code(nodes: Iterable[Node]) -> str:
@@ -106,7 +97,7 @@ def _add_call(add: Add, call: Call) -> None:
 
 def _add_value(add: Add, value: object) -> None:
     if isinstance(value, Tensor):
-        _add_tensor(add, value)
+        add_tensor(add, value)
     elif isinstance(value, (list, tuple)):
         add(f"[{len(value)} ".encode())
         for item in value:
@@ -115,14 +106,6 @@ def _add_value(add: Add, value: object) -> None:
         add(f"operand {value.operand} ".encode())
     else:
         add(f"{_named(value)} ".encode())
-
-
-def _add_tensor(add: Add, tensor: Tensor) -> None:
-    add(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-    if tensor.is_meta:
-        return
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    add(flat.view(torch.uint8).numpy().data)
 
 
 def _named(value: object) -> str:

@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 
 from fieldwise.capture.torch.devices import described, is_out_of_memory
+from fieldwise.capture.torch.weights import digest_of_state
 from fieldwise.errors import CaptureError, OutOfMemoryError, UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.amounts import check_bytes, enough_text, size_text
@@ -21,7 +22,6 @@ from fieldwise.tile.jobs.fingerprint import (
     digest_of_code,
     digest_of_data,
     digest_of_plan,
-    digest_of_state,
     environment,
 )
 from fieldwise.tile.jobs.journal import Journal, has_journal, journal_path

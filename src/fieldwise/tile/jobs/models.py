@@ -17,10 +17,10 @@ from fieldwise.capture.torch.devices import find_device
 from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import seeded
+from fieldwise.capture.torch.weights import load_weights
 from fieldwise.errors import UsageError
 from fieldwise.graph import Graph
 from fieldwise.graph.ir import Shape
-from fieldwise.tile.jobs.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def job_model(
     assert not isinstance(loaded.source, Graph)
     if len(loaded.shapes) != 1:
         raise UsageError(f"{spec!r} takes {len(loaded.shapes)} inputs, and a job reads one.")
-    module, random = loaded.source, spec.startswith(_UNTRAINED) and weights is None
+    module, random = loaded.source, loaded.is_untrained and weights is None
     if weights is not None:
         load_weights(module, weights)
     if dtype is not None:
@@ -118,6 +118,3 @@ def dtype_of_weights(module: nn.Module) -> torch.dtype | None:
 
 def _again(made_from: Mapping[str, Any]) -> JobModel:
     return job_model(**made_from)
-
-
-_UNTRAINED = ("torchvision:", "timm:", "layers:")

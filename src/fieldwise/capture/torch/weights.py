@@ -1,12 +1,16 @@
-"""Trained weights for a model that was built without: safetensors files, never pickles."""
+"""Weights of a model: read from safetensors files, never pickles, and told apart by a digest."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from fieldwise.capture.specs import PICKLES
+from fieldwise.capture.pickles import PICKLES
+from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError, said_by
 
 
@@ -60,3 +64,21 @@ def _is_pickle(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(4)
     return path.suffix.lower() != ".pt2" and head.startswith((b"PK\x03\x04", b"\x80"))
+
+
+def digest_of_state(model: nn.Module) -> str:
+    """A digest of the parameters and buffers: names, types, shapes, values."""
+    digest = hashlib.sha256()
+    for name, tensor in named_state(model):
+        digest.update(f"{name} ".encode())
+        add_tensor(digest.update, tensor)
+    return digest.hexdigest()
+
+
+def add_tensor(add: Callable[[bytes | memoryview], None], tensor: Tensor) -> None:
+    """Give a digest the type, shape and values of a tensor."""
+    add(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+    if tensor.is_meta:
+        return
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    add(flat.view(torch.uint8).numpy().data)

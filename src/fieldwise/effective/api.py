@@ -1,0 +1,191 @@
+"""``effective_field``: how much each input sample matters to a unit, averaged over inputs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fieldwise.capture.torch import as_inputs
+from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.capture.torch.tree import map_tensors
+from fieldwise.capture.torch.weights import digest_of_state
+from fieldwise.effective.centre import central_unit, centre_of
+from fieldwise.effective.field import EffectiveField
+from fieldwise.effective.gradients import UnitGradient
+from fieldwise.effective.inputs import Noise, Normalisation, normalisation_of, pictures
+from fieldwise.effective.layer import last_map
+from fieldwise.effective.mean import MapMean
+from fieldwise.effective.protocols import PROTOCOLS, ProtocolName
+from fieldwise.errors import UsageError
+from fieldwise.field.analysis import receptive_fields
+from fieldwise.graph.spatial import Axes
+
+_EACH = 8
+"""Inputs per task of a cluster, and between two saves."""
+
+
+def effective_field(
+    model: nn.Module,
+    example: object,
+    *,
+    images: str | Path | Iterable[Any] | None = None,
+    noise: int | None = None,
+    layer: str | None = None,
+    unit: Sequence[int] | None = None,
+    axes: Axes | None = None,
+    protocol: ProtocolName = "luo",
+    normalisation: Normalisation | None = None,
+    seed: int = 0,
+    state: str | Path | None = None,
+    client: Any = None,
+    progress: Callable[[int, int | None], object] | None = None,
+) -> EffectiveField:
+    """The effective receptive field of a unit: the mean contribution of every input position.
+
+    model:    it runs as it is: in its mode, with its weights, on their device; it is not changed
+    example:  the input, or its shape, as for ``receptive_fields``
+    images:   what the first input is: a folder of pictures or .npy arrays, or arrays of its shape
+    noise:    that many inputs of normally distributed numbers in their place; by default as many as
+              the protocol averages over
+    layer:    a module's path, by default the last one with several output positions
+    unit:     one index per unit dimension; by default the unit whose own field lies in the middle
+    axes:     dimensions of the input over which the map lies, as for ``receptive_fields``
+    protocol: what becomes of a gradient: 'luo', 'replknet', 'openerf' (``effective.protocols``)
+    normalisation: mean and standard deviation per channel, for pictures; by default those of the
+              model's own config, else ImageNet's
+    state:    a file in which the mean is kept, and from which a run goes on that was interrupted
+    client:   a dask.distributed Client whose workers share the inputs
+    progress: is told of inputs that are done, and of how many there are if that is known
+
+    Raises UsageError for an unknown layer, protocol or unit, where no gradient reaches the input,
+    and for a state of another run; CaptureError where the model cannot be recorded.
+
+    Source: Luo et al., Understanding the effective receptive field in deep convolutional neural
+    networks, NeurIPS 2016.
+
+    >>> import torch
+    >>> blur = nn.Sequential(*(nn.Conv1d(1, 1, 3, padding=1, bias=False) for _ in range(8)))
+    >>> for weight in blur.parameters():
+    ...     _ = nn.init.constant_(weight, 1 / 3)
+    >>> found = effective_field(blur, (1, 1, 64), noise=2)
+    >>> round(found.deviations[0] ** 2, 3)              # 8 layers, each of variance 2/3
+    5.333
+    >>> found.unit, found.theoretical_side, found.side
+    ((31,), 17.0, 11.0)
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"There is no protocol {protocol!r}; name {', '.join(PROTOCOLS)}.")
+    if images is not None and noise is not None:
+        raise UsageError("The mean is over images or over noise; give one of the two.")
+    call = _call(model, example)
+    report = receptive_fields(call.model, call.example, axes=axes)
+    layer = last_map(report, model) if layer is None else layer
+    name = report.graph.outputs[0] if layer is None else layer
+    chosen = central_unit(report, name) if unit is None else tuple(unit)
+    seen = report[name].at(*chosen)
+    gradient = UnitGradient(
+        call, layer, chosen, tuple(report.roles(name).unit), report.axes, protocol
+    )
+    given, about = _inputs(call, images, noise, seed, protocol, normalisation)
+    made_from = {
+        "layer": layer, "unit": list(chosen), "axes": list(report.axes), "protocol": protocol,
+        "shape": list(report.input.shape), "inputs": about, "weights": digest_of_state(model),
+    }  # fmt: skip
+    kept = None if state is None else Path(state)
+    maps = MapMean.none(seen.shape)
+    if kept is not None and kept.exists():
+        maps = MapMean.load(kept, made_from)
+    total = len(given) if isinstance(given, Sequence) else None
+    for part in _parts(gradient, given, maps.done, client):
+        maps += part
+        if kept is not None:
+            maps.save(kept, made_from)
+        if progress is not None:
+            progress(maps.done, total)
+    if not maps.count:
+        why = f"all {maps.skipped} inputs gave numbers that are not finite"
+        raise UsageError(f"There is no mean: {why if maps.skipped else 'there were no inputs'}.")
+    return EffectiveField(
+        layer=layer,
+        unit=chosen,
+        protocol=protocol,
+        inputs=about,
+        maps=maps,
+        seen=seen,
+        centre=centre_of(report, name, chosen),
+        is_rounding=gradient.vanishes(call.inputs[0]),
+    )
+
+
+def _inputs(
+    call: ModelCall,
+    images: str | Path | Iterable[Any] | None,
+    noise: int | None,
+    seed: int,
+    protocol: str,
+    normalisation: Normalisation | None,
+) -> tuple[Iterable[Any], str]:
+    """What the mean is over, and what a result says of it."""
+    shape = call.shapes[0]
+    if images is None:
+        drawn = Noise(shape, PROTOCOLS[protocol].images if noise is None else noise, seed)
+        return drawn, str(drawn)
+    if isinstance(images, (str, Path)):
+        channels = shape[1] if len(shape) > 1 else 1
+        usual = normalisation or normalisation_of(call.model, channels)
+        found = pictures(Path(images), shape, usual)
+        return found, str(found)
+    return images, "arrays"
+
+
+def _call(model: nn.Module, example: object) -> ModelCall:
+    """The model with its example, drawn where it has no data, on the model's device."""
+    call = ModelCall(model, as_inputs(example, model))
+    return ModelCall(model, map_tensors(lambda tensor: tensor.to(call.device), call.example))
+
+
+def _parts(
+    subject: UnitGradient, given: Iterable[Any], done: int, client: Any
+) -> Iterator[MapMean]:
+    """The maps of the inputs from number ``done`` on, a few at a time, in their order."""
+    if client is None:
+        yield from _in_turn(subject, given, done)
+        return
+    items = given if isinstance(given, Sequence) else list(given)
+    starts = range(done, len(items), _EACH)
+    sent = client.scatter(subject, broadcast=True)
+    shared = client.scatter(items, broadcast=True)
+    futures = [client.submit(_range_of, sent, shared, start, start + _EACH) for start in starts]
+    for future in futures:
+        yield future.result()
+
+
+def _in_turn(subject: UnitGradient, given: Iterable[Any], done: int) -> Iterator[MapMean]:
+    if isinstance(given, Sequence):
+        rest: Iterator[Any] = (given[number] for number in range(done, len(given)))
+    else:
+        rest = itertools.islice(iter(given), done, None)
+    for image in rest:
+        yield MapMean.one(subject.contribution(_as_tensor(image), done))
+        done += 1
+
+
+def _range_of(subject: UnitGradient, items: Sequence[Any], start: int, stop: int) -> MapMean:
+    """The maps of some inputs, on a worker."""
+    numbers = range(start, min(stop, len(items)))
+    first, *rest = (
+        MapMean.one(subject.contribution(_as_tensor(items[number]), number)) for number in numbers
+    )
+    for one in rest:
+        first += one
+    return first
+
+
+def _as_tensor(image: Any) -> Tensor:
+    import torch
+
+    return image if isinstance(image, Tensor) else torch.as_tensor(image)
