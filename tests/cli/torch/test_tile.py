@@ -435,7 +435,7 @@ def test_a_scheduler_that_is_not_there_leaves_a_finished_result_and_its_journal(
         ([*UNET, "--engine", "halo", "--memory", "1KB"], "give more --memory"),
         ([*UNET, "--scale", "x"], "--scale 'x' is no number"),
         ([*UNET, "--resume", "--overwrite"], "give one"),
-        ([*UNET, "--tile", "32"], "--tile belongs to --engine halo"),
+        ([*UNET, "--tile", "32"], "--tile and --batch belong to --engine halo"),
         ([*UNET, "--engine", "halo", "--band", "8"], "belong to --engine stream"),
         ([*UNET, "--engine", "halo", "--piece", "8"], "belong to --engine stream"),
         ([*UNET, "--engine", "halo", "--global-ops", "multipass"], "belongs to --engine stream"),
