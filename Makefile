@@ -54,6 +54,7 @@ test-oldest: $(OLDEST)/.stamp ## Run the tests with the oldest versions that pyp
 bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, and what each costs
 	$(BIN)/python benchmarks/zoo.py
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/page.py
 	$(BIN)/python benchmarks/fold_zoo.py
 	$(BIN)/python benchmarks/fold_speed.py
 	$(BIN)/python benchmarks/onnx_fold.py

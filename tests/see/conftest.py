@@ -52,6 +52,7 @@ def opened(browser: Any, tmp_path: Any) -> Iterator[Callable[..., Any]]:
         )
         path = page.save(tmp_path / f"page{len(contexts)}.html")
         tab.goto(f"{path.as_uri()}#{fragment}")
+        tab.wait_for_selector("main h2")
         return tab
 
     yield open_page

@@ -95,6 +95,17 @@ def test_pointing_arrow_keys_and_typing_move_the_position(opened, page):
     assert tab.locator(".side .card h2").inner_text() == "Position 3, 9"
 
 
+def test_one_channel_is_asked_for(opened, report):
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.PixelShuffle(2), nn.ReLU())
+    apart = receptive_fields(model, (1, 4, 6, 6))
+    tab = opened(view(apart), "view=sees&layer=0&unit=2,2&channel=3")
+    assert tab.get_by_label("channel").input_value() == "3"
+    said = tab.locator(".card .terms").inner_text()
+    assert "Channels of the input\n2 – 3" in said
+    tab.get_by_label("channel").fill("")
+    assert "Channels of the input\n0 – 3" in tab.locator(".card .terms").inner_text()
+
+
 def test_the_address_holds_the_state(opened, page):
     tab = opened(page, "view=sees&layer=2&unit=0,0&between=0&theme=dark")
     assert tab.locator("#layer").input_value() == "2"

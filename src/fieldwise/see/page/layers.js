@@ -164,7 +164,7 @@ function cardOf(page) {
     row.sized && h("p", {}, "True at this input size."),
     row.why && h("p", { class: "alert" }, `An upper bound: ${row.why}.`),
     foldOf(page, row) && h("p", {}, foldOf(page, row).text),
-    broken.map((one) => h("p", { class: "alert" }, `Shift: ${one.why}.${one.remedy ? ` ${one.remedy}` : ""}`)),
+    broken.map((one) => h("p", { class: "alert" }, `Shift: ${one.why}.${one.remedy ? ` Repair: ${one.remedy}.` : ""}`)),
     (row.aliases ?? []).length > 0 && h("p", { class: "quiet" }, `Also called ${row.aliases.join(", ")}.`),
     h("p", { class: "links" }, link("sees", "What does it see?"), link("tiles", "Tiles")),
   ];

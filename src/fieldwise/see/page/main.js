@@ -166,9 +166,10 @@ dress();
 replace(document.getElementById("tools"), toolsOf());
 listen((changes) => {
   dress();
+  if (!current) return;
   const stays = current.key === "layers" && state.view !== "sees" && changes !== null && !("view" in changes) && !("network" in changes);
   if (changes === null || (REMADE.concat(current.remade).some((key) => key in changes) && !stays)) show();
   else if (!("theme" in changes)) current.update(changes);
 });
-show();
+requestAnimationFrame(() => setTimeout(() => current ?? show())); // the head is painted first
 window.fieldwise = { networks, state, change, numbersOf };

@@ -23,13 +23,14 @@ export class Network {
 
   /** What is meant by some output positions of a value: products of sets along its unit dimensions. */
   regionOfUnits(value, products, channel = null) {
-    const { shape, unit, batch, channel: channels } = this.values[value];
+    const { shape, unit, batch } = this.values[value];
+    const own = channel === null ? null : channelDim(this.values[value]);
     return regionOf(
       products.map((product) => {
         const sides = shape.map((size) => range(0, size));
         unit.forEach((dim, place) => (sides[dim] = product[place]));
         batch.forEach((dim) => (sides[dim] = clip([0, 1], shape[dim])));
-        if (channel !== null) sides[channelDim(shape, channels)] = [channel, channel + 1];
+        if (own !== null) sides[own] = [channel, channel + 1];
         return sides;
       }),
     );
@@ -87,11 +88,11 @@ export class Network {
   }
 }
 
-function channelDim(shape, channels) {
-  const wide = channels.filter((dim) => shape[dim] > 1);
-  const found = wide.length ? wide : channels;
-  if (found.length !== 1) throw new Error("this value has no single channel axis");
-  return found[0];
+/** The dimension that holds a value's channels; null where it has no single one. */
+export function channelDim({ shape, channel }) {
+  const wide = channel.filter((dim) => shape[dim] > 1);
+  const found = wide.length ? wide : channel;
+  return found.length === 1 ? found[0] : null;
 }
 
 const NOTHING = { region: [], sure: [], whys: [] };

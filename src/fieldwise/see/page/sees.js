@@ -2,8 +2,8 @@
 
 import { h, replace, say, terms } from "./dom.js";
 import { Picture, regionInWords } from "./draw.js";
-import { numbersOf } from "./pull.js";
-import { volume } from "./region.js";
+import { channelDim, numbersOf } from "./pull.js";
+import { project, volume } from "./region.js";
 import { minus, range } from "./sets.js";
 import { change, state } from "./state.js";
 import { axisNames, counted, numberOf, perAxis, percent, runs, times } from "./words.js";
@@ -30,23 +30,37 @@ export function seesView(page) {
           if (unit.every((index, axis) => Number.isInteger(index) && index >= 0 && index < sizes[axis])) change({ unit });
         },
       })));
+  const own = channelDim(network.values[value]);
+  const channels = own === null ? 0 : network.values[value].shape[own];
+  const one = channels > 1 && h("label", {}, "channel", h("input", {
+    type: "number", min: 0, max: channels - 1, placeholder: "all", inputmode: "numeric",
+    oninput: (event) => change({ channel: event.target.value === "" ? null : event.target.value }),
+  }));
   let answer = null;
+
+  /** The channel that is asked for; null for all of them. */
+  function channelOf() {
+    const wanted = Number(state.channel ?? NaN);
+    return Number.isInteger(wanted) && wanted >= 0 && wanted < channels && channels > 1 ? wanted : null;
+  }
 
   function update() {
     const unit = page.unit(sizes);
+    const channel = channelOf();
+    if (one && document.activeElement !== one.lastChild) one.lastChild.value = channel ?? "";
     units.position = unit;
     units.show("unit", [unit.map((index) => [index, index + 1])]);
     fields.forEach((label, axis) => {
       const box = label.querySelector("input");
       if (Number(box.value) !== unit[axis] || box.value === "") box.value = unit[axis];
     });
-    const seen = network.at(value, unit);
+    const seen = network.at(value, unit, channel);
     const unbounded = network.unbounded(value, unit);
     const outside = unbounded === null ? [] : beyond(unbounded.products, network.sizes);
     input.show("outside", outside);
     input.show("seen", seen.products);
     between.update(seen.reached);
-    answer = answerOf(page, unit, seen, outside);
+    answer = { ...answerOf(page, unit, seen, outside), channel };
     replace(numbers, cardOf(page, unit, seen, unbounded, outside));
     say(`${row.name}, position ${unit.join(", ")}: ${sentence(seen)}`);
   }
@@ -58,7 +72,7 @@ export function seesView(page) {
     h("div", { class: "side" },
       h("section", { class: "panel" },
         h("h2", {}, sizes.length ? `Output position, of ${times(sizes)}` : "One output position"),
-        h("div", { class: "row fields" }, fields), units.element,
+        h("div", { class: "row fields" }, fields, one), units.element,
         h("p", { class: "quiet" }, sizes.length ? "Point, press the arrow keys, or type." : "It has no place of its own.")),
       numbers, between.element));
   return { element, update, picture: () => input.parts[0].svg, answer: () => answer };
@@ -105,12 +119,21 @@ function cardOf(page, unit, seen, unbounded, outside) {
       ["How many", `${count.toLocaleString("en")}, ${percent(count / total)} of the input`],
       ["Extent", lo === null ? null : perAxis(lo.map((low, axis) => hi[axis] - low + 1))],
       ["In the padding", unbounded === null ? "not in this page" : counted(padded, "position")],
+      ["Channels of the input", inputChannels(network, seen)],
       ["Made of", seen.products.length ? regionInWords(seen.products) : null],
     ]),
     seen.exact ? h("p", { class: "quiet" }, "Exact.") : h("p", { class: "alert" }, `At most this: ${seen.why}.`),
     seen.products.length > 0 && seen.products.length < 5 && h("details", {}, h("summary", {}, "As sets"),
       seen.products.map((product) => h("p", { class: "mono" }, product.map((side) => `{${runs(side)}}`).join(" × ")))),
   ];
+}
+
+/** Which channels of the input are seen; null where it has but one. */
+function inputChannels(network, { reached }) {
+  const dim = channelDim(network.values[0]);
+  if (dim === null || network.values[0].shape[dim] < 2 || !reached[0]) return null;
+  const [[set] = [[]]] = project(reached[0].region, [dim]);
+  return runs(set);
 }
 
 /** A slider through the values between the input and the layer, with what is seen of each. */

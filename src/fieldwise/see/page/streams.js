@@ -7,12 +7,18 @@ import { axisNames, bytes, counted, valueOf } from "./words.js";
 
 const WIDE = innerWidth < 600 ? 420 : 900;
 const HIGH = 360;
+const LONGEST = 20000; // samples
 
 export function streamsView(page) {
   const { network } = page;
   const row = page.row();
   const names = axisNames(network.sizes.length);
   const axis = Math.min(Math.max(Number(page.state.axis) || 0, 0), names.length - 1);
+  const most = network.values[row.value].along[axis] === null ? 0 : network.sizes[axis];
+  if (most > LONGEST) {
+    const why = `The input has ${most.toLocaleString("en")} samples along this axis, more than this page goes through; write it for a smaller --input, or ask fieldwise stream.`;
+    return { element: h("section", { class: "panel narrow" }, h("h2", {}, "A long input"), h("p", {}, why)), update() {}, picture: () => null };
+  }
   const rows = page.rowsOf(row.value, axis, () => new Rows(network, row.value, axis));
   const band = Math.min(Math.max(Number(page.state.band) || defaultBand(rows), 1), rows.count(0));
   const steps = stepsOf(rows, band);
