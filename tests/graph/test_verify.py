@@ -9,7 +9,7 @@ import pytest
 from fieldwise.axes import IndexSet, Table
 from fieldwise.errors import GraphError
 from fieldwise.graph import WHOLE, Along, Fixed, Graph, Read, Reshape, Separable, Value, verify
-from fieldwise.graph.ir import identity, separable
+from fieldwise.graph.ir import Node, identity, separable
 from tests.graph.networks import every_kind_of_read, residual
 
 
@@ -171,3 +171,16 @@ def test_a_read_that_does_not_fit_its_shapes_is_refused_by_name(read, message):
     with pytest.raises(GraphError) as error:
         verify(with_read(read))
     assert str(error.value) == f"Node 'act' (relu), value 'act': {message}"
+
+
+def test_a_read_that_fits_two_shapes_is_looked_at_again_for_others():
+    def graph(size):
+        node = Node("slice", ("x",), ("y",), ((read,),))
+        values = {"x": Value("x", (size,)), "y": Value("y", (3,))}
+        return Graph(("x",), (node,), ("y",), values)
+
+    read = separable(0, Fixed(IndexSet.of([5])))
+    verify(graph(8))
+    verify(graph(8))
+    with pytest.raises(GraphError, match=r"takes IndexSet\{5\} in dimension 0 of \(4,\)"):
+        verify(graph(4))

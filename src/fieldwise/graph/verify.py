@@ -46,9 +46,8 @@ def verify(graph: Graph) -> None:
             f"The graph has {len(graph.outputs)} outputs and {len(graph.output_names)} names "
             "for them."
         )
-    fitting: set[tuple[int, Shape, Shape]] = set()
     for node in graph.nodes:
-        _verify_reads(node, graph, fitting)
+        _verify_reads(node, graph)
 
 
 def _verify_values(graph: Graph) -> None:
@@ -93,14 +92,13 @@ def _verify_names(what: str, names: Iterable[str], graph: Graph) -> None:
 def find_misfit(node: Node, graph: Graph) -> str | None:
     """Why the reads of a node do not fit the shapes; None where they do."""
     try:
-        _verify_reads(node, graph, set())
+        _verify_reads(node, graph)
     except GraphError as error:
         return str(error)
     return None
 
 
-def _verify_reads(node: Node, graph: Graph, fitting: set[tuple[int, Shape, Shape]]) -> None:
-    """Reads that many nodes share are looked at once per pair of shapes; these are added."""
+def _verify_reads(node: Node, graph: Graph) -> None:
     if not node.results:
         raise GraphError(f"A node ({node.op}) in module '{node.module}' makes no value.")
     if len(node.reads) != len(node.results):
@@ -111,23 +109,17 @@ def _verify_reads(node: Node, graph: Graph, fitting: set[tuple[int, Shape, Shape
     for result, reads in zip(node.results, node.reads, strict=True):
         for read in reads:
             try:
-                _verify_read(read, node, graph.shape(result), graph, fitting)
+                _verify_read(read, node, graph.shape(result), graph)
             except GraphError as error:
                 raise GraphError(f"{_title(node)}, value '{result}': {error}") from None
 
 
-def _verify_read(
-    read: Read,
-    node: Node,
-    result_shape: Shape,
-    graph: Graph,
-    fitting: set[tuple[int, Shape, Shape]],
-) -> None:
+def _verify_read(read: Read, node: Node, result_shape: Shape, graph: Graph) -> None:
     if not 0 <= read.operand < len(node.operands):
         raise GraphError(f"there is no operand {read.operand}, only {len(node.operands)}.")
     operand = node.operands[read.operand]
     key = id(read), graph.shape(operand), result_shape
-    if key in fitting:
+    if _FITTING.get(key) is read:
         return
     if len(read.shapes) != len(read.steps) - 1:
         raise GraphError(
@@ -139,7 +131,14 @@ def _verify_read(
             _verify_step(step, before, after)
         except GraphError as error:
             raise GraphError(f"the read of '{operand}' {error}") from None
-    fitting.add(key)
+    if len(_FITTING) >= _MANY:
+        _FITTING.clear()
+    _FITTING[key] = read
+
+
+_FITTING: dict[tuple[int, Shape, Shape], Read] = {}
+"""By identity, reads that fit the shapes of an operand and a result: they do so in every graph."""
+_MANY = 1 << 13
 
 
 def _verify_step(step: Step, before: Shape, after: Shape) -> None:
