@@ -79,7 +79,7 @@ def every(tmp_path_factory) -> dict[str, Report]:
         "LatencyReport": latency(nn.Sequential(nn.Conv1d(1, 2, 3), nn.GroupNorm(1, 2)), (1, 1, 8)),
         "RunCertificate": running.verify(torch.randn(SHAPE)),
         "JobPlan": job.plan,
-        "JobReport": job.report("net", job.verify()),
+        "JobReport": job.report("net", job.verify(), job.compared()),
         "EffectiveField": effective_field(model, SHAPE, noise=1),
         "Checked": Checked(Path("out.npy"), 2, ("Piece 1: it is not there.",)),
     }

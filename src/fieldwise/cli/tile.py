@@ -71,10 +71,7 @@ def tile(
             raise UsageError("Name MODEL, IN and OUT, or --check OUT; see fieldwise tile --help.")
         if source is None or out is None:
             raise UsageError("Name IN and OUT, the input and where the result goes.")
-        if running.resume:
-            from fieldwise.tile.jobs import begun_cut, journal_path
-
-            pieces = pieces.as_begun(begun_cut(journal_path(out)))
+        pieces = _as_it_must_be(pieces, running, out)
         with _refusals():
             job = planned(model, source, out, building, reading, pieces, running)
             certificate = None
@@ -83,10 +80,12 @@ def tile(
                     certificate = job.verify()
                 if style is Format.table:
                     typer.echo(certificate)
-        report = job.report(model, certificate)
         if running.plan:
-            _write(report, style)
+            with progress("comparing plans"):
+                compared = job.compared()
+            _write(job.report(model, certificate, compared), style)
             return
+        report = job.report(model, certificate)
         while True:
             try:
                 _carry_out(job, report, running, style, debug=debug)
@@ -101,6 +100,16 @@ def tile(
         if style is Format.json:
             _write(replace(report, done=len(job.plan.pieces)), style)
         note_files([file.path for file in job.files], err=style is Format.json)
+
+
+def _as_it_must_be(pieces: PieceOptions, running: RunOptions, out: Path) -> PieceOptions:
+    """How the work is cut: as it was begun, and so that workers can share it."""
+    if running.resume:
+        from fieldwise.tile.jobs import begun_cut, journal_path
+
+        pieces = pieces.as_begun(begun_cut(journal_path(out)))
+    shared = running.cluster is not None or running.devices is not None
+    return pieces.for_workers() if shared else pieces
 
 
 def _carry_out(

@@ -23,6 +23,14 @@ class EngineChoice(StrEnum):
     halo = "halo"
 
 
+class CacheChoice(StrEnum):
+    """What is kept instead of computed twice."""
+
+    none = "none"
+    rows = "rows"
+    both = "both"
+
+
 class RuntimeChoice(StrEnum):
     """What runs crops."""
 
@@ -125,12 +133,21 @@ class PieceOptions:
     """How the work is cut into pieces."""
 
     engine: Annotated[
-        EngineChoice,
+        EngineChoice | None,
         typer.Option(
             help="stream: band by band, each layer keeping the rows that the next band needs; "
-            "halo: the model as it is on overlapping crops."
+            "halo: the model as it is on overlapping crops. By default stream, unless --memory is "
+            "too little for it and crops cost less than strips."
         ),
-    ] = EngineChoice.stream
+    ] = None
+    cache: Annotated[
+        CacheChoice | None,
+        typer.Option(
+            help="What is kept instead of computed twice: none (halo); rows, from band to band; or "
+            "both rows and, from strip to strip, columns in files beside OUT. By default rows, or "
+            "what costs least where --memory is too little for bands as wide as IN."
+        ),
+    ] = None
     memory: Annotated[
         str | None,
         typer.Option(
@@ -221,9 +238,18 @@ class PieceOptions:
         """Whether the memory is what is free."""
         return self.memory == "auto"
 
+    @property
+    def is_halo(self) -> bool:
+        """Whether crops are asked for."""
+        return self.engine is EngineChoice.halo or self.cache is CacheChoice.none
+
     def check(self) -> None:
         """Raise UsageError for options of the other engine."""
-        halo = self.engine is EngineChoice.halo
+        halo = self.is_halo
+        if self.engine is EngineChoice.halo and self.cache not in (None, CacheChoice.none):
+            raise UsageError(f"--engine halo keeps nothing, unlike --cache {self.cache}; omit one.")
+        if self.engine is EngineChoice.stream and self.cache is CacheChoice.none:
+            raise UsageError("--engine stream keeps rows, and --cache none nothing; omit one.")
         if self.runtime is RuntimeChoice.ort and not halo:
             raise UsageError("--runtime ort runs crops; give --engine halo too.")
         if self.providers is not None and self.runtime is not RuntimeChoice.ort:
@@ -251,15 +277,21 @@ class PieceOptions:
         """The same for a job that was begun along an axis in bands of so many rows, where none are
         asked for.
         """
-        if cut is None or self.engine is not EngineChoice.stream:
+        if cut is None or self.is_halo:
             return self
         axis, band = cut
         return replace(self, axis=self.axis or str(axis), band=self.band or band)
 
+    def for_workers(self) -> PieceOptions:
+        """The same in pieces that can be shared out, unless others are asked for."""
+        shared = CacheChoice.none if self.is_halo else CacheChoice.rows
+        return self if self.cache is not None else replace(self, cache=shared)
+
     def asked(self) -> dict[str, Any]:
         """What a job is asked for, by the names of ``Request``."""
         return {
-            "engine": self.engine.value,
+            "engine": "halo" if self.is_halo else self.engine and self.engine.value,
+            "cache": self.cache and self.cache.value,
             "band": self.band,
             "strip": self.strip,
             "piece": self.piece,

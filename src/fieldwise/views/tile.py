@@ -10,6 +10,7 @@ from fieldwise.tile.amounts import size_text
 if TYPE_CHECKING:
     from fieldwise.tile.interop.bioimageio import AxisCheck
     from fieldwise.tile.jobs import JobPlan, JobReport
+    from fieldwise.tile.jobs.caching import CachePlan
 
 _LETTERS = {3: "NCL", 4: "NCHW", 5: "NCDHW", 6: "NCTDHW"}
 
@@ -22,7 +23,8 @@ def job_plan(plan: JobPlan) -> str:
 def job(report: JobReport) -> str:
     """A job as lines of text: the files that it reads and writes, and its plan."""
     source, *results = (f"{file.path} ({file.axes})" for file in (report.source, *report.results))
-    return "\n".join(_lines(report.plan, report.model, source, results))
+    lines = _lines(report.plan, report.model, source, results)
+    return "\n".join([*lines, *(_way(one, report) for one in report.compared), *_why(report)])
 
 
 def _lines(plan: JobPlan, title: str, source: str, results: Sequence[str]) -> list[str]:
@@ -36,10 +38,50 @@ def _lines(plan: JobPlan, title: str, source: str, results: Sequence[str]) -> li
         f"  engine  {plan.engine}, {_step(plan)}",
         *(f"  axis {_letter(plan, axis.axis)}  {axis}" for axis in plan.axes),
         f"  pieces  {_pieces(plan)}",
+        *(
+            [f"  kept    at most {size_text(plan.kept_bytes)} on disk from strip to strip"]
+            if plan.kept_bytes
+            else []
+        ),
         f"  memory  at most {size_text(plan.peak_bytes)} for rows and weights; torch itself and "
         "the workspace of its kernels come on top",
         *(f"  note    {note}" for note in plan.notes),
     ]
+
+
+def _way(one: CachePlan, report: JobReport) -> str:
+    """What a way to compute the job takes, in a line."""
+    if one.plan is None:
+        return f"  cache   {one.cache}: {one.why_not}"
+    plan = one.plan
+    kept = f"{size_text(plan.kept_bytes)} on disk, " if plan.kept_bytes else ""
+    taken = " (taken)" if one.cache == report.plan.cache else ""
+    return (
+        f"  cache   {one.cache}{taken}: {plan.work or 1:.2f} times the operations, at most "
+        f"{size_text(plan.peak_bytes)} at once, {kept}{plan.reread:.2f} times the input is read"
+    )
+
+
+def _why(report: JobReport) -> list[str]:
+    """Why the way is taken, where it costs least of several; it may have been asked for."""
+    planned = sorted((one for one in report.compared if one.plan), key=lambda one: one.cost)
+    if len(planned) < _SEVERAL or planned[0].cache != report.plan.cache:
+        return []
+    best, second = planned[:_SEVERAL]
+    more = second.cost / max(best.cost, 1) - 1
+    return [
+        f"  cost    {best.cache} is cheapest, {second.cache} costs {more:.2%} more: operations, "
+        f"and {_per_byte()} for each byte that is moved again"
+    ]
+
+
+def _per_byte() -> int:
+    from fieldwise.tile.jobs.caching import PER_BYTE
+
+    return PER_BYTE
+
+
+_SEVERAL = 2
 
 
 def _step(plan: JobPlan) -> str:

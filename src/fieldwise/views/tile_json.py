@@ -91,6 +91,15 @@ def job(report: JobReport) -> dict[str, object]:
         results=list(map(_file, report.results)),
         certificate=None if certificate is None else _run_certificate(certificate),
         done=report.done,
+        compared=[
+            {
+                **entry(one, "cache", "cost"),
+                "taken": one.cache == report.plan.cache,
+                "plan": None if one.plan is None else entry(one.plan, *_TAKES),
+                "why_not": one.why_not or None,
+            }
+            for one in report.compared
+        ],
         **_job_plan(report.plan),
     )
 
@@ -101,13 +110,15 @@ def _file(file: JobFile) -> dict[str, object]:
 
 def _job_plan(plan: JobPlan) -> dict[str, object]:
     return {
-        **entry(plan, "engine", "along", "step", "shape"),
+        **entry(plan, "engine", "cache", "along", "step", "shape"),
         "outputs": [
             {**entry(output, "name", "shape", "dim"), "dtype": str(output.dtype)}
             for output in plan.outputs
         ],
         "axes": [entry(axis, *_AXIS) for axis in plan.axes],
-        **entry(plan, "reread", "peak_bytes", "notes", "batch"),
+        **entry(
+            plan, "work", "reread", "peak_bytes", "kept_bytes", "moved_bytes", "notes", "batch"
+        ),
         "pieces": [
             {
                 "number": piece.number,
@@ -131,5 +142,6 @@ def description(checks: Sequence[AxisCheck], *, model: str, source: str) -> dict
 
 _AXIS = ("axis", "size", "tile", "grid", "halo", "border")
 _OUTPUT = ("name", "shape", "dtype", "dims", "scales")
+_TAKES = ("step", "work", "reread", "peak_bytes", "kept_bytes", "moved_bytes")
 _EQUALITY = ("name", "kind", "error", "scale", "floor", "why")
 _CHECK = ("output", "axis", "halo", "needed", "good", "step", "grid", "wrong")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from fieldwise.errors import op_in
 from fieldwise.graph.ir import Node
 from fieldwise.reports import Report
 from fieldwise.tile.amounts import size_text
+from fieldwise.tile.bands.alike import AlikeSteps, Stand
 from fieldwise.tile.bands.kernels.registry import ENDLESS
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.bands.schedule import Schedule, Task
-from fieldwise.tile.bands.sections import BandStep, steps
+from fieldwise.tile.bands.sections import BandStep, Section, rows_computed, steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,16 @@ class StreamPlan(Report):
 
 def plan_of(program: Program, band: int) -> StreamPlan:
     """Go through the schedule of a run without running it."""
-    tally = _Tally(program, band)
-    return tally.plan(steps(program, tally.schedule, band))
+    tally, alike = _Tally(program, band), AlikeSteps(program, band)
+    bands = steps(program, tally.schedule, band)
+    while (step := next(bands, None)) is not None:
+        tally.take(step)
+        turns, turn, rows = alike.shift(tally.stand, tally.spare)
+        if turns:
+            tally.skip(turns, rows)
+            tally.count += turns * turn
+            bands = steps(program, tally.schedule, band, done=tally.count)
+    return tally.plan()
 
 
 def work_of(program: Program, efforts: Mapping[str, int]) -> int:
@@ -113,12 +123,28 @@ def work_of(program: Program, efforts: Mapping[str, int]) -> int:
     return sum(efforts[op.node.results[0]] for op in program.ops)
 
 
+def work_in_sections(
+    program: Program, efforts: Mapping[str, int], sections: Sequence[Section]
+) -> Fraction:
+    """The same of a run in sections, which compute again what two of them need."""
+    total = Fraction(0)
+    for op, rows in zip(program.ops, rows_computed(program, sections), strict=True):
+        _, value = op.results[0]
+        total += Fraction(efforts[op.node.results[0]] * rows, program.values[value].rows or 1)
+    return total
+
+
 def plan_of_pushes(program: Program, chunk: int, *, pushes: int) -> StreamPlan:
     """Go through the schedule of a session with chunks of ``chunk`` rows."""
     length = program.wiring.rows[program.wiring.inputs[0]]
     ends = (min(chunk * (n + 1), length or ENDLESS) for n in range(pushes))
     limit = [ENDLESS] * len(program.wiring.outputs)
-    return _Tally(program, chunk).plan(([end], limit) for end in ends)
+    tally = _Tally(program, chunk)
+    for end in ends:
+        tally.take(([end], limit))
+        if tally.schedule.finished:
+            break
+    return tally.plan()
 
 
 class _Tally:
@@ -137,16 +163,29 @@ class _Tally:
         self.chunk = [0] * len(program.values)
         self.spare = [0] * len(program.values)
         self.most = [0] * len(program.values)
-        self.held = self.peak = self.state = 0
+        self.held = self.peak = self.state = self.count = 0
 
-    def plan(self, steps: Iterable[BandStep]) -> StreamPlan:
-        """The steps of a run, up to its end."""
-        count = 0
-        for available, limit in steps:
-            self._step(self.schedule.advance(available, limit))
-            count += 1
-            if self.schedule.finished:
-                break
+    def take(self, step: BandStep) -> None:
+        """The next step of a run."""
+        available, limit = step
+        self._step(self.schedule.advance(available, limit))
+        self.count += 1
+
+    @property
+    def stand(self) -> Stand:
+        """Where the run stands, by the rows of every value."""
+        return self.schedule.done, self.schedule.floor, self.start, self.stop, self.chunk
+
+    def skip(self, turns: int, rows: Sequence[int]) -> None:
+        """So many turns of steps that do as the last ones did, each so many rows further."""
+        for value, shift in enumerate(rows):
+            for held in (self.start, self.stop, self.chunk):
+                held[value] += turns * shift
+        ended = [done + turns * shift for done, shift in zip(self.schedule.done, rows, strict=True)]
+        self.schedule.go_on(ended)
+
+    def plan(self) -> StreamPlan:
+        """Of the steps so far."""
         kept = [
             Kept(value.name, rows, value.rows, rows * value.row_bytes)
             for value, rows in zip(self.program.values, self.most, strict=True)
@@ -154,7 +193,7 @@ class _Tally:
         ]
         kept.sort(key=lambda one: -one.nbytes)
         held = _held_whole(self.program)
-        return StreamPlan(self.band, count, tuple(kept), held, self.state, self.peak)
+        return StreamPlan(self.band, self.count, tuple(kept), held, self.state, self.peak)
 
     def _step(self, tasks: Sequence[Task]) -> None:
         uses = Counter(value for task in tasks for value, _ in self._operands(task))

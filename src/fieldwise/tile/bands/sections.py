@@ -80,6 +80,20 @@ def steps(
         yield [at * size // longest for size in sizes], limit
 
 
+def rows_computed(program: Program, sections: Sequence[Section]) -> list[int]:
+    """Per op, the rows that all sections compute of its results."""
+    found = [0] * len(program.wiring.ops)
+    for section in sections:
+        begun = Schedule.started_at(program.wiring, [lo for lo, _ in section.rows])
+        last = stops(program, [hi for _, hi in section.rows])
+        for number, op in enumerate(program.wiring.ops):
+            value = op.results[0]
+            first = min(begun.floor[one] for one in op.results)
+            start = begun.done[value] if op.ordered else max(begun.done[value], first)
+            found[number] += max(last[value] - start, 0)
+    return found
+
+
 def _cuts(program: Program, number: int, grains: Sequence[int]) -> list[tuple[int, ...]]:
     """Where ``number`` sections begin, per output, and the end; fewer where rows are few."""
     counts = [program.values[value].rows or 0 for value in program.wiring.outputs]

@@ -41,7 +41,8 @@ class AxisPlan:
     grid:   the total stride: crops start at its multiples
     halo:   input samples that the outputs of a tile see beyond it (before, behind)
     border: 'clipped': crops end at the image's border, where the model's own padding acts;
-            'wrapped': crops at the border also hold the other end of the image
+            'wrapped': crops at the border also hold the other end of the image;
+            'kept': strips hand on the columns at their ends, and see nothing beyond them
     """
 
     axis: int
@@ -54,6 +55,9 @@ class AxisPlan:
 
     def __str__(self) -> str:
         tiles = counted(len(self.pieces), "tile")
+        if self.border == "kept":
+            strips = counted(len(self.pieces), "strip")
+            return f"{strips} of {self.tile} of {self.size}; grid {self.grid}, columns are kept"
         return (
             f"{tiles} of {self.tile} of {self.size}; grid {self.grid}, halo "
             f"{self.halo[0]} before and {self.halo[1]} behind, {self.border}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
+from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.devices import described, is_out_of_memory
+from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.weights import digest_of_state
 from fieldwise.errors import CaptureError, OutOfMemoryError, UsageError
 from fieldwise.graph.ir import Shape
@@ -17,6 +19,8 @@ from fieldwise.tile.bands.choosing import BAND, TooLittleError, nearest
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.errors import OffGridError, StreamError, TileError
 from fieldwise.tile.files import AxisLayout, FileView, NewFile
+from fieldwise.tile.jobs.cached_strips import cached_strip_work
+from fieldwise.tile.jobs.caching import CACHES, CachePlan, cheapest
 from fieldwise.tile.jobs.fingerprint import (
     Identity,
     digest_of_code,
@@ -33,15 +37,17 @@ from fieldwise.tile.jobs.results import Results, rows_of
 from fieldwise.tile.jobs.run import Advance, run_job, write_pieces
 from fieldwise.tile.jobs.streams import Grains, stream_work
 from fieldwise.tile.jobs.strips import strip_widths, strip_work
-from fieldwise.tile.jobs.tiles import crop_work
+from fieldwise.tile.jobs.tiles import crop_work, work_of_crops
 from fieldwise.tile.jobs.trust import distrust
 from fieldwise.tile.jobs.watching import check_input, watch
-from fieldwise.tile.jobs.work import JobPlan, Output, Work
+from fieldwise.tile.jobs.work import Cache, JobPlan, Output, Work
 
 
 @dataclass(frozen=True)
 class Job:
     """All that it takes to carry out a request; made by ``plan_job``.
+
+    chosen_from: what there was to choose from, where memory was too little for the usual way
 
     Pickled as the request: another process plans it again, and refuses where it is not the same.
     """
@@ -50,6 +56,7 @@ class Job:
     work: Work
     results: Results
     identity: Identity
+    chosen_from: tuple[CachePlan, ...] = field(default=(), compare=False)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _planned_again, (self.request, self.identity)
@@ -58,6 +65,14 @@ class Job:
     def plan(self) -> JobPlan:
         """What it will do."""
         return self.work.plan
+
+    @property
+    def counted_plan(self) -> JobPlan:
+        """The plan, with its operations; those of crops are counted when they are asked for."""
+        if self.plan.work is not None:
+            return self.plan
+        model = self.request.model
+        return replace(self.plan, work=work_of_crops(model.call.model, model.dtype, self.plan))
 
     @property
     def files(self) -> tuple[NewFile, ...]:
@@ -136,14 +151,27 @@ class Job:
         with self.request.model.running():
             return self.work.verify(self.request.view())
 
-    def report(self, model: str, certificate: RunCertificate | None = None) -> JobReport:
+    def compared(self) -> tuple[CachePlan, ...]:
+        """Full recompute, rows cached, rows and columns cached: this job, planned each way."""
+        if self.chosen_from:
+            return self.chosen_from
+        with self.request.model.running():
+            return _compared(_jobs(self.request, {self.plan.cache: self}, self), self.request)
+
+    def report(
+        self,
+        model: str,
+        certificate: RunCertificate | None = None,
+        compared: tuple[CachePlan, ...] = (),
+    ) -> JobReport:
         """What it will do, of a model that is called so; nothing of it is done yet.
 
-        certificate: what ``verify`` has found
+        certificate: what ``verify`` has found; compared: what ``compared`` has
         """
         source = JobFile(self.request.source.path, self.request.layout.axes)
         results = tuple(JobFile(file.path, file.axes) for file in self.files)
-        return JobReport(model, source, results, self.plan, certificate)
+        compared = compared or self.chosen_from
+        return JobReport(model, source, results, self.plan, certificate, compared=compared)
 
     def write(self, pieces: Sequence[int], folders: Iterable[Path]) -> Iterator[Done]:
         """Compute pieces of one batch, each into new files, named and shaped as the results.
@@ -244,7 +272,9 @@ def _option(asked: Request) -> str:
         if asked.along not in (None, along)
     }
     if asked.engine == "halo":
-        ways["It can be streamed: --engine stream."] = replace(asked, engine="stream", tile=None)
+        ways["It can be streamed: --engine stream."] = replace(
+            asked, engine="stream", cache=None, tile=None
+        )
     for told, way in ways.items():
         with suppress(StreamError, UsageError):
             _planned_as_asked(way)
@@ -254,15 +284,16 @@ def _option(asked: Request) -> str:
 
 def _planned_as_asked(request: Request) -> Job:
     """A job, along the axis that is best where none is asked for (see ``plan_job``)."""
+    crops: Ways = {}
     if request.engine == "halo":
-        return _planned(replace(request, along=FIRST_SPATIAL))
+        return _planned_with(replace(request, along=FIRST_SPATIAL))
     if request.along is not None:
-        return _planned(request)
+        return _planned(request, crops)
     shape = request.layout.model_shape(request.source.shape)
     found, errors = list[tuple[tuple[int, int], Job]](), list[StreamError | UsageError]()
     for along in range(FIRST_SPATIAL, len(shape)):
         try:
-            job = _planned(replace(request, along=along))
+            job = _planned(replace(request, along=along), crops)
         except (StreamError, UsageError) as error:
             errors.append(error)
             continue
@@ -282,8 +313,65 @@ _LITTLE = 1 << 30
 """Bytes at once for which no other axis is looked at."""
 
 
-def _planned(request: Request) -> Job:
-    """A job along the axis that is asked for."""
+Ways = dict[Cache, "Job | Exception"]
+"""A job for each way to cache, or what is raised in place of one."""
+
+
+def _planned(request: Request, crops: Ways) -> Job:
+    """A job along the axis that is asked for; the cheapest way where memory is too little.
+
+    crops: that without a cache, once it was planned; it follows no axis
+    """
+    try:
+        return _planned_with(request)
+    except TooLittleError as error:
+        if not request.is_free or request.engine == "halo":
+            raise
+        found = _jobs(request, crops)
+        crops.update((cache, one) for cache, one in found.items() if cache == "none")
+        choices = _compared(found, request)
+        best = cheapest(choices)
+        if best is None:
+            tried = (one for one in found.values() if isinstance(one, UsageError))
+            raise nearest([error, *tried]) from None
+        job = found[best.cache]
+        assert isinstance(job, Job)
+        return replace(job, chosen_from=choices)
+
+
+def _jobs(request: Request, known: Ways, own: Job | None = None) -> Ways:
+    """A job for each way to cache.
+
+    known: those that are there already; own: the one that others are compared with
+    """
+    along = request.along if own is None or own.plan.cache == "none" else own.plan.along
+    request = replace(request, along=FIRST_SPATIAL if along is None else along)
+    found: Ways = {}
+    for cache in CACHES:
+        if cache in known:
+            found[cache] = known[cache]
+        elif cache != "none" or request.engine is None or own is not None:
+            asked = request.keeping(cache)
+            try:
+                found[cache] = _planned_with(asked if own is None else asked.without_cuts())
+            except (CaptureError, StreamError, TileError, UsageError) as error:
+                found[cache] = error
+    return found
+
+
+def _compared(found: Ways, request: Request) -> tuple[CachePlan, ...]:
+    """What the ways take."""
+    model = request.model
+    shape = request.layout.model_shape(request.source.shape)
+    graph = capture(model.call.model, meta_tensor(shape, model.dtype))
+    return tuple(
+        CachePlan.of(cache, one.counted_plan if isinstance(one, Job) else one, graph)
+        for cache, one in found.items()
+    )
+
+
+def _planned_with(request: Request) -> Job:
+    """A job along the axis that is asked for, by the engine that is asked for."""
     asked, layout = request, request.layout
     assert asked.along is not None
     along = asked.along
@@ -373,11 +461,32 @@ def _streamed(asked: Request, shape: Shape, grains: Grains) -> Work:
             beside=asked.by_blocks().nbytes,
         )
 
-    if asked.strip is not None:
+    if asked.strip is not None or asked.cache == "both":
+        wanted = "--strip" if asked.cache != "both" else "--cache both"
         if across is None:
-            raise UsageError("--strip cuts a second spatial axis, and this input has one; omit it.")
+            raise UsageError(
+                f"{wanted} cuts a second spatial axis, and this input has one; omit it."
+            )
         if asked.global_ops != "refuse":
-            raise UsageError("Strips are streamed in one pass; give --strip or --global-ops.")
+            raise UsageError(f"Strips are streamed in one pass; give {wanted} or --global-ops.")
+    if asked.cache == "both":
+        assert across is not None
+        if asked.piece is not None:
+            raise UsageError("With --cache both every strip is a piece; omit --piece.")
+        return cached_strip_work(
+            module,
+            shape,
+            dtype=dtype,
+            axis=along,
+            across=across,
+            strip=asked.strip,
+            band=asked.band,
+            memory=asked.memory,
+            grains=grains,
+            beside=asked.by_blocks().nbytes,
+        )
+    if asked.strip is not None:
+        assert across is not None
         return in_strips(across, asked.strip)
     try:
         return stream_work(
@@ -391,10 +500,10 @@ def _streamed(asked: Request, shape: Shape, grains: Grains) -> Work:
             grains=grains,
             beside=asked.by_blocks().nbytes,
             global_ops=asked.global_ops,
-            also=lambda: _halo_remedy(asked, shape),
+            also=lambda: "" if asked.is_free else _halo_remedy(asked, shape),
         )
     except TooLittleError as error:
-        if across is None or asked.global_ops != "refuse":
+        if across is None or asked.cache != "rows":
             raise
         errors: list[StreamError | UsageError] = [error]
     with suppress(TileError):

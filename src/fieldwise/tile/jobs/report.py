@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fieldwise.reports import Report
 from fieldwise.tile.certificate import RunCertificate
+from fieldwise.tile.jobs.caching import CachePlan
 from fieldwise.tile.jobs.work import JobPiece, JobPlan
 
 
@@ -26,6 +27,7 @@ class JobReport(Report):
     source:      what is read; results: where each output goes
     certificate: how equal pieces are to the whole, where they were compared
     done:        how many pieces are on disk
+    compared:    full recompute, rows cached, rows and columns cached, where these were compared
     """
 
     model: str
@@ -34,6 +36,7 @@ class JobReport(Report):
     plan: JobPlan
     certificate: RunCertificate | None = None
     done: int = 0
+    compared: tuple[CachePlan, ...] = ()
 
     @property
     def rows(self) -> tuple[JobPiece, ...]:

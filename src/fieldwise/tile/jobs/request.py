@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from fieldwise.tile.crops.batches import BatchSize
 from fieldwise.tile.crops.runtime import Runtime
 from fieldwise.tile.files import AxisLayout, BlockRows, ModelView, Scaled, Source, open_source
 from fieldwise.tile.jobs.models import JobModel
+from fieldwise.tile.jobs.work import Cache
 
 FIRST_SPATIAL = 2
 """The model's first dimension behind batch and channels."""
@@ -26,12 +27,15 @@ class Request:
     """What a user asks for.
 
     source: what is read; layout: how its axes stand for the model's dimensions
+    engine: 'stream', or 'halo' for crops; None: crops only where they cost least
     out:    where the result goes (several: names with the outputs' names in them)
     along:  the model's dimension that bands follow ('stream'); None: the best is chosen
     band:   input rows per step ('stream'); tile: input samples from tile to tile ('halo')
     batch:  crops per call ('halo'; see ``tiled``)
     strip:  input samples from strip to strip along the longest other axis ('stream'); None: one
             strip, unless memory is too little for that
+    cache:  what is kept instead of computed twice (see work.JobPlan); None: rows, or what costs
+            least where memory is too little for bands as wide as the input
     piece:  input rows per piece, at least ('stream'); by default what is read twice is little
     memory: bytes for rows and weights
     scale:  the input is multiplied by it once it has the model's type
@@ -43,12 +47,13 @@ class Request:
     source: Source
     layout: AxisLayout
     out: Path
-    engine: EngineName = "stream"
+    engine: EngineName | None = None
     along: int | None = None
     band: int | None = None
     tile: int | Sequence[int] | None = None
     batch: BatchSize = "auto"
     strip: int | None = None
+    cache: Cache | None = None
     piece: int | None = None
     memory: int | None = None
     scale: float = 1.0
@@ -62,6 +67,19 @@ class Request:
         source, out = (Path(os.path.abspath(path)) for path in (self.source.path, self.out))
         return _request_again, (source, {**asked, "source": None, "out": out})
 
+    def keeping(self, cache: Cache) -> Request:
+        """The same with nothing but the cache laid down."""
+        return replace(self, cache=cache, engine="halo" if cache == "none" else "stream")
+
+    def without_cuts(self) -> Request:
+        """The same as it is cut by default."""
+        return replace(self, band=None, strip=None, tile=None, piece=None)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody has said how it is cut across its bands."""
+        return self.cache is None and self.strip is None and self.global_ops == "refuse"
+
     def by_blocks(self) -> BlockRows:
         """The input, of which rows are read with those that lie in the same chunks."""
         along = FIRST_SPATIAL if self.along is None else self.along
@@ -69,7 +87,7 @@ class Request:
 
     def view(self) -> Scaled:
         """The input as the model takes it."""
-        source = self.by_blocks() if self.engine == "stream" else self.source
+        source = self.by_blocks() if self.engine != "halo" else self.source
         view = ModelView(source, self.layout)
         return Scaled(view, numpy_dtype(self.model.dtype), self.scale)
 

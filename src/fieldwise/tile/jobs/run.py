@@ -207,6 +207,7 @@ def _plain(piece: JobPiece, state: PieceState, targets: Sequence[FileView]) -> o
     """The state of a piece as plain data, once all that it has written is on disk."""
     for target in targets:
         target.flush()
+    state.before_saving()
     waiting = [
         (number, start, torch.from_numpy(np.ascontiguousarray(values)))
         for number, start, values in state.waiting

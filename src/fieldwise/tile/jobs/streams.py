@@ -15,6 +15,7 @@ from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError, op_in
+from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.amounts import enough_text, size_text
@@ -24,7 +25,7 @@ from fieldwise.tile.bands.choosing import BAND, STEPS, TooLittleError, candidate
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import clipped, drive_with_states, state_at_start
 from fieldwise.tile.bands.passes import PassDriver, Prepared, SavedPasses, run_passes
-from fieldwise.tile.bands.plan import plan_of
+from fieldwise.tile.bands.plan import plan_of, work_in_sections, work_of
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import GlobalOps, Planned, Programs, Streaming
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows
@@ -205,7 +206,7 @@ def stream_work(
     plan = JobPlan(
         "stream", axis % len(shape), band, tuple(shape), outputs, pieces,
         _reread(program, sections), peak + sum(held.values()),
-        _notes(planned, band, state + waiting),
+        _notes(planned, band, state + waiting), work=_work(planned, sections),
     )  # fmt: skip
     streaming = replace(streaming, band=band)
     return StreamWork(streaming, planned.graph, program, len(passes), sections, plan)
@@ -300,6 +301,14 @@ def _reread(program: Program, sections: Sequence[Section]) -> float:
     longest = rows.index(max(rows))
     read = sum(one.reads[longest][1] - one.reads[longest][0] for one in sections)
     return max(read / rows[longest], 1.0)
+
+
+def _work(planned: Planned, sections: Sequence[Section]) -> float:
+    """Operations of all passes and sections, over those of one forward pass."""
+    costs = flops_by_result(planned.graph)
+    passes = sum(work_of(one.program, costs) for one in planned.passes)
+    found = passes + work_in_sections(planned.program, costs, sections)
+    return float(found / max(sum(costs.values()), 1))
 
 
 def _piece(planned: Planned, outputs: Sequence[Output], number: int, section: Section) -> JobPiece:

@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import CaptureError
+from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.ir import Node, Shape
-from fieldwise.tile.arrays import Numbers, Readable, as_numpy
+from fieldwise.tile.arrays import Interval, Numbers, Readable, as_numpy
 from fieldwise.tile.bands.corners import corners
 from fieldwise.tile.bands.input_rows import telling_rows
 from fieldwise.tile.bands.programs import Programs
@@ -61,7 +63,7 @@ class Strip:
         self, one: JobPiece, source: Readable, saved: PieceState | None
     ) -> Iterator[Block | PieceState]:
         """What a piece of the strip gives, in its place in the whole."""
-        view = StripView(source, self.across, self.tile)
+        view = StripView(source, self.across, self.tile.reads[self.across])
         for block in self.work.blocks(one, view, saved):
             if isinstance(block, PieceState):
                 yield block
@@ -76,16 +78,16 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class StripView:
-    """A strip of a source, with the dimensions of the model."""
+    """A strip of a source, with the dimensions of the model: intervals of an axis, side by side."""
 
     source: Readable
     across: int
-    tile: Tile
+    intervals: tuple[Interval, ...]
 
     @property
     def shape(self) -> Shape:
         """Of the strip."""
-        width = sum(hi - lo for lo, hi in self.tile.reads[self.across])
+        width = sum(hi - lo for lo, hi in self.intervals)
         return _with(self.source.shape, self.across, width)
 
     def __getitem__(self, index: tuple[slice, ...]) -> Numbers:
@@ -93,7 +95,7 @@ class StripView:
         behind = index[self.across + 1 :]
         parts = [
             as_numpy(self.source[(*before, slice(*interval), *behind)])
-            for interval in self.tile.reads[self.across]
+            for interval in self.intervals
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, self.across)
 
@@ -231,8 +233,19 @@ def strip_work(
         "stream", first.along, first.step, tuple(shape), outputs, pieces,
         tiles.recompute * max(one.reread for one in plans),
         max(one.peak_bytes for one in plans), first.notes, axes=tiles.axes,
+        work=_work(model, shape, dtype, strips),
     )  # fmt: skip
     return StripWork(tiles, strips, where, plan)
+
+
+def _work(
+    model: nn.Module, shape: Sequence[int], dtype: torch.dtype, strips: Sequence[Strip]
+) -> float:
+    """Operations of all strips over those of one forward pass."""
+    whole = sum(flops_by_result(capture(model, meta_tensor(shape, dtype))).values())
+    costs = {id(one.work): sum(flops_by_result(one.work.graph).values()) for one in strips}
+    found = sum((one.work.plan.work or 1.0) * costs[id(one.work)] for one in strips)
+    return found / max(whole, 1)
 
 
 def strip_widths(
@@ -240,16 +253,25 @@ def strip_widths(
 ) -> Iterator[int]:
     """Strips that there may be, each half as wide as the one before, on the grid.
 
-    As long as they are wide they are multiples of 16 times the grid, as the tiles of a TIFF file
-    are of 16.
-
     Raises TileError where no strips are exact.
     """
     try:
         (grid,) = suggest_tile(model, meta_tensor(shape, dtype), memory=0, axes=(across,))
     except BudgetError as error:
         (grid,) = error.tile
-    steps = shape[across] // 2 // grid
+    yield from halves(shape[across], grid)
+
+
+def halves(size: int, grid: int) -> Iterator[int]:
+    """Widths of at least two strips, each about half as wide as the one before, on the grid.
+
+    As long as they are wide they are multiples of 16 times the grid, as the tiles of a TIFF file
+    are of 16.
+
+    >>> list(halves(96, 3)), list(halves(4000, 16))[:3]
+    ([48, 24, 12, 6, 3], [1792, 768, 256])
+    """
+    steps = size // 2 // grid
     while steps:
         steps -= steps % _SIDE if steps > _SIDE else 0
         yield steps * grid

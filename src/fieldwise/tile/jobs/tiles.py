@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +16,7 @@ from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError
+from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.ir import Node
 from fieldwise.tile.amounts import enough_text, size_text
 from fieldwise.tile.arrays import Readable, as_numpy, numpy_dtype
@@ -110,6 +114,7 @@ def crop_work(
     job = JobPlan(
         "halo", first.axis, first.tile, tuple(shape), outputs, pieces, plan.recompute,
         plan.crop_bytes + held, _notes(plan), plan.axes, together if plan.batch > 1 else (),
+        cache="none",
     )  # fmt: skip
     return CropWork(run, places, job, capture(model, example).nodes)
 
@@ -120,6 +125,23 @@ def _notes(plan: TilePlan) -> tuple[str, ...]:
     if plan.single_because:
         return (f"crops are computed one by one: {plan.single_because.splitlines()[0]}",)
     return ()
+
+
+def work_of_crops(model: nn.Module, dtype: torch.dtype, plan: JobPlan) -> float:
+    """Operations of all crops over those of one forward pass; each size of a crop is captured."""
+    lengths = [Counter(piece.length for piece in axis.pieces) for axis in plan.axes]
+    found = 0
+    for crop in product(*lengths):
+        shape = list(plan.shape)
+        for axis, length in zip(plan.axes, crop, strict=True):
+            shape[axis.axis] = length
+        times = prod(counts[length] for counts, length in zip(lengths, crop, strict=True))
+        found += times * _operations(model, shape, dtype)
+    return found / max(_operations(model, plan.shape, dtype), 1)
+
+
+def _operations(model: nn.Module, shape: Sequence[int], dtype: torch.dtype) -> int:
+    return sum(flops_by_result(capture(model, meta_tensor(shape, dtype))).values())
 
 
 def _chosen(

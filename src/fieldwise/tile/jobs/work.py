@@ -5,22 +5,24 @@ A piece depends on the plan alone: computed again, it has the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from fieldwise.graph.ir import Node
 from fieldwise.reports import Report
 from fieldwise.tile.arrays import Numbers, Readable
-from fieldwise.tile.bands.run import PlainState
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.crops.parts import AxisPlan
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 
 Box = tuple[tuple[int, int], ...]
 """Per dimension of the model's input or output, [lo, hi)."""
+
+Cache = Literal["none", "rows", "both"]
+"""What pieces keep: nothing; rows from band to band; also columns from strip to strip."""
 
 Block = tuple[int, tuple[int, ...], Numbers]
 """The number of an output, the index at which the block begins, and its values."""
@@ -30,15 +32,17 @@ Block = tuple[int, tuple[int, ...], Numbers]
 class PieceState:
     """The state of an unfinished piece, from which it can be gone on with.
 
-    at:      the state of the engine, as plain data (see Checkpoint)
+    at:      the state of the engine, and what goes with it, as plain data (see Checkpoint)
     waiting: blocks that are not written yet; written: bytes of those that are
     ends:    per output, where its written rows end, and their digest
+    before_saving: sees to it that what the state counts on is on disk
     """
 
-    at: PlainState
+    at: Any
     waiting: tuple[Block, ...] = ()
     written: int = 0
     ends: tuple[tuple[int, int], ...] = ()
+    before_saving: Callable[[], None] = field(default=lambda: None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,11 @@ class JobPlan(Report):
     notes:     what a user should know, in sentences
     axes:      how each tiled axis is cut; of a stream in strips, the one across its bands
     batches:   the numbers of the pieces that one call computes together; empty: each by itself
+    cache:     what is kept instead of computed twice: 'none' (crops), 'rows' from band to band, or
+               'both' rows and, from strip to strip, columns
+    kept_bytes: the most that is on disk from strip to strip; moved_bytes: all that is written there
+               and read again
+    work:      operations over those of one forward pass; None: not counted
     """
 
     engine: str
@@ -91,6 +100,15 @@ class JobPlan(Report):
     notes: tuple[str, ...] = ()
     axes: tuple[AxisPlan, ...] = ()
     batches: tuple[tuple[int, ...], ...] = ()
+    cache: Cache = "rows"
+    kept_bytes: int = 0
+    moved_bytes: int = 0
+    work: float | None = None
+
+    @property
+    def in_order(self) -> bool:
+        """Whether a piece needs what the one before it has kept."""
+        return self.cache == "both"
 
     @property
     def rows(self) -> tuple[JobPiece, ...]:
@@ -111,7 +129,9 @@ class JobPlan(Report):
 
     def fingerprint(self) -> Mapping[str, object]:
         """What must be the same for two runs to make the same bytes, as plain data."""
+        kept = {"cache": self.cache} if self.in_order else {}
         return {
+            **kept,
             "engine": self.engine,
             "along": self.along,
             "step": self.step,

@@ -108,6 +108,11 @@ def run_on_cluster(
 
 
 def _check_kind(job: Job) -> None:
+    if job.plan.in_order:
+        raise UsageError(
+            "With --cache both each strip needs what the one before has kept, so workers have "
+            "nothing to share; use --cache rows, or leave out --dask."
+        )
     if any(".zarr" not in (part.suffix for part in (f.path, *f.path.parents)) for f in job.files):
         raise UsageError("Several machines write one result only if it is zarr; name OUT.zarr.")
 
