@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fieldwise.cli.console import note_files, show_json
+from fieldwise.cli.freed import SLACK, give_back_freed
 from fieldwise.cli.options import Debug, Format, OptionalModelName, Style, grouped
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
@@ -116,6 +117,7 @@ def _carry_out(
     job: Job, report: JobReport, running: RunOptions, style: Format, *, debug: bool
 ) -> None:
     """Compute what is missing of a job, here or on a cluster."""
+    _keep_to_memory(job)
     with connected(running, job, debug=debug) as client:
         with progress("checking what is on disk"):
             journal = job.open(resume=running.resume, overwrite=running.overwrite)
@@ -123,6 +125,17 @@ def _carry_out(
             if not journal.done and style is Format.table:
                 _write(report, style)
             run(job, journal, client)
+
+
+def _keep_to_memory(job: Job) -> None:
+    """Give freed memory back at once, where the job would take more than it was given otherwise."""
+    memory, plan = job.request.memory, job.plan
+    on_host = job.request.model.call.device.type == "cpu"
+    if memory is None or not on_host or plan.peak_bytes * SLACK <= memory:
+        return
+    if give_back_freed():
+        what = "what is freed goes back to the system at once, to keep to --memory"
+        typer.echo(f"note: {what}; more --memory is faster.", err=True)
 
 
 def _write(report: Report, style: Format) -> None:

@@ -153,7 +153,8 @@ class PieceOptions:
         typer.Option(
             metavar="2GiB",
             help="At most this much for rows and weights; auto: what is free where the model runs, "
-            "and less where that turns out too much.",
+            "and less where that turns out too much. Where the plan takes most of it, freed "
+            "memory is given back at once, which costs time.",
         ),
     ] = None
     axis: Annotated[
