@@ -47,7 +47,7 @@ def check(opened, report):
     made = view(report, notes=[notes_of(report)])
     tab = opened(made)
     for shown in VIEWS:
-        for row in report.rows[:: max(len(report.rows) // 3, 1)]:
+        for row in (report.rows[len(report.rows) // 2], report.rows[-1]):
             tab.evaluate("(state) => fieldwise.change(state, { kept: true })",
                          {"view": shown, "layer": row.name})  # fmt: skip
             assert tab.locator("main h2").count() > 0

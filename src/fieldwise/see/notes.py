@@ -27,6 +27,12 @@ def notes_of(report: FieldReport) -> Notes:
     """What folding and shift say of the report's own graph; nothing is run.
 
     A list of layers has no weights that could fold; shifts are those of the graph's first input.
+
+    >>> from fieldwise import receptive_fields
+    >>> from fieldwise.capture.layers import layers_graph
+    >>> notes = notes_of(receptive_fields(layers_graph("conv3p1")))
+    >>> notes.folds, notes.shift.outputs[0].axes[0].broken_by[0].why
+    (None, 'zero padding')
     """
     from fieldwise.folding.planner import plan
     from fieldwise.shift import certify
@@ -41,20 +47,20 @@ def notes_of(report: FieldReport) -> Notes:
 
 
 def folds_as_data(folds: Plan | None) -> dict[str, Plain]:
-    """By the name of a module or value: whether its affine op goes (1 or 0), and a sentence."""
+    """By the value that an affine op makes: whether the op goes (1 or 0), and a sentence."""
     if folds is None:
         return {}
     found: dict[str, Plain] = {
-        candidate.name: [0, f"{candidate.node.called} stays: {why}."]
+        candidate.result: [0, f"{candidate.node.called} stays: {why}."]
         for candidate, why in folds.stays
     }
     for fold in folds.folds:
         candidate = fold.candidate
         sentence = f"{candidate.node.called} folds {_WAYS[fold.direction]} {fold.into}, exactly."
-        found[candidate.name] = [1, sentence]
+        found[candidate.result] = [1, sentence]
     for merge in folds.merges:
         for branch in merge.branches:
-            found[branch.name] = [
+            found[branch.node.results[0]] = [
                 1,
                 f"It goes into the parallel convolution {merge.into}, exactly.",
             ]

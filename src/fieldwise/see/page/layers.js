@@ -133,8 +133,7 @@ export function pinsOf(page, row) {
 
 export function foldOf(page, row) {
   const { folds } = page.network.data;
-  const name = [row.name, ...(row.aliases ?? [])].find((one) => Object.hasOwn(folds, one));
-  return name === undefined ? null : { goes: folds[name][0] === 1, text: folds[name][1] };
+  return Object.hasOwn(folds, row.name) ? { goes: folds[row.name][0] === 1, text: folds[row.name][1] } : null;
 }
 
 function cardOf(page) {
