@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +36,7 @@ ROUNDS = 3
 THREADS = 1
 BAND = 64
 THIN = 16
+STRIP = 512
 SECONDS = 3600
 
 
@@ -169,10 +171,35 @@ def torchio(overlap: int) -> Callable[[nn.Module, Tensor], Any]:
     return run
 
 
+def strips(cache: str) -> Callable[[nn.Module, Tensor], Any]:
+    """Bands within strips of STRIP columns, which keep rows, or columns for each other too."""
+
+    def run(model: nn.Module, x: Tensor) -> Any:
+        from fieldwise.tile.jobs.cached_strips import scratch
+        from fieldwise.tile.jobs.streams import assembled
+
+        work = strip_work(cache, model, x)
+        with scratch(work) if cache == "both" else nullcontext(work) as ready:
+            return torch.from_numpy(assembled(ready, x)["output"])
+
+    return run
+
+
+def strip_work(cache: str, model: nn.Module, x: Tensor) -> Any:
+    """The work of such strips."""
+    from fieldwise.tile.jobs import cached_strips, strips
+
+    plan = cached_strips.cached_strip_work if cache == "both" else strips.strip_work
+    return plan(model, x.shape, dtype=x.dtype, axis=2, across=3, strip=STRIP, band=BAND)
+
+
+STRIPS = {f"strips of {STRIP}, rows kept": "rows", f"strips of {STRIP}, columns too": "both"}
+
 WAYS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
     "whole image": whole,
     "whole image, channels last": channels_last,
     "streamed": stream,
+    **{way: strips(cache) for way, cache in STRIPS.items()},
     "halo 256": halo(256),
     "halo 512": halo(512),
     "MONAI 256, overlap 0.25": monai(0.25),
@@ -270,6 +297,28 @@ def rows(name: str, size: int, rounds: int, folder: Path) -> list[str]:
     return lines
 
 
+def promised(name: str, size: int) -> list[str]:
+    """What plans say, a table row per way that is planned."""
+    from fieldwise.tile import streamed
+    from fieldwise.tile.jobs.tiles import crop_work, work_of_crops
+
+    model, x = network(name), torch.empty(1, 3, size, size, device="meta")
+    weights = sum(one.nbytes for one in (*model.parameters(), *model.buffers()))
+    rows = streamed(model, x[..., :64, :64], band=BAND).plan(x.shape)
+    found = [("streamed", rows.work, rows.peak_bytes)]
+    for way, cache in STRIPS.items():
+        plan = strip_work(cache, model, x).plan
+        found.append((way, plan.work, plan.peak_bytes - weights))
+    for tile in (256, 512):
+        plan = crop_work(model, x.shape, dtype=x.dtype, tile=tile).plan
+        work = work_of_crops(model, x.dtype, plan)
+        found.append((f"halo {tile}", work, plan.peak_bytes - weights))
+    return [
+        f"| {name} | {size}² | {way} | {work:.2f} | {nbytes / 2**20:.0f} |"
+        for way, work, nbytes in found
+    ]
+
+
 def main(arguments: Sequence[str]) -> int:
     """Measure, print and write the table."""
     parser = argparse.ArgumentParser()
@@ -298,8 +347,24 @@ def main(arguments: Sequence[str]) -> int:
                 memory = large["memory"] / 2**20
                 lines.append(f"| U-Net | {height} × {LARGE} | {PIECES} | – | – | {memory:.0f} |")
                 print(lines[-1], flush=True)
-        (DOCS / "tile_benchmark.md").write_text(markdown(lines, given.rounds), encoding="utf-8")
+        plans = [line for name in NETWORKS for line in promised(name, SIZES[-1])]
+        page = f"{markdown(lines, given.rounds)}\n{planned(plans)}"
+        (DOCS / "tile_benchmark.md").write_text(page, encoding="utf-8")
     return 0
+
+
+def planned(lines: Sequence[str]) -> str:
+    """What plans say, as a section of the page."""
+    head = [
+        "## What plans say",
+        "",
+        "Operations: over those of the whole image, counted in the graph. MiB: the most at once, "
+        "without weights and results.",
+        "",
+        "| network | image | way | operations | MiB |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *lines, ""])
 
 
 def markdown(lines: Sequence[str], rounds: int) -> str:
