@@ -234,6 +234,9 @@ def test_two_networks_stand_side_by_side(opened, two):
     tab = opened(two, "view=compare")
     assert tab.get_by_role("status").inner_text() == "2 of 6 layers differ"
     assert tab.get_by_text("only in the first").count() == 2
+    deepest = tab.locator("main .panel").first.locator("tbody tr")
+    assert deepest.nth(0).locator("td").first.inner_text() == "4"
+    assert deepest.nth(1).locator("td").first.inner_text() == "2"
     tab.get_by_label("only what differs").uncheck()
     assert tab.locator(".compare tbody tr").count() == 6
     tab.get_by_role("link", name="What it sees").click()
@@ -257,6 +260,18 @@ DOT = (
     "gg=="
 )
 """One pixel."""
+
+
+def test_a_notebook_shows_the_page_in_a_frame(browser, page, tmp_path):
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html><body>{page._repr_html_()}</body>", encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto(notebook.as_uri())
+    frame = tab.frame_locator("iframe")
+    frame.get_by_role("link", name="What it sees").click()
+    frame.get_by_role("application").press("Home")
+    assert frame.locator(".side .card h2").inner_text() == "Position 0, 0"
+    tab.close()
 
 
 def test_names_are_shown_as_text(opened):

@@ -2,6 +2,7 @@
 
 import { h, replace } from "./dom.js";
 import { gridOf } from "./geometry.js";
+import { latencyOf, Rows } from "./schedule.js";
 import { change } from "./state.js";
 import { bytes, extentOf, numberOf, perAxis, times, valueOf } from "./words.js";
 
@@ -35,13 +36,36 @@ export function compareView(page) {
   }
 
   update();
-  const element = h("section", { class: "panel" },
+  const element = h("div", { class: "side" }, deepestOf(networks), h("section", { class: "panel" },
     h("div", { class: "row" }, h("h2", {}, `${one.data.name} and ${two.data.name}`), count,
       h("label", { class: "push check" }, only, "only what differs")),
     h("div", { class: "scroll" }, h("table", { class: "list compare" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Layer"), WAYS.map(([name, , when]) => h("th", { scope: "col", class: when ?? null }, name)))), body)),
-    entries.length > 0 && different.length === 0 && h("p", {}, "Nothing differs."));
+    entries.length > 0 && different.length === 0 && h("p", {}, "Nothing differs.")));
   return { element, update, picture: () => null, answer: () => entries.map(({ names, said }) => ({ names, said })) };
+}
+
+const LONGEST = 20000; // samples: of longer inputs no latency is counted
+
+/** Each network's deepest layer that does not see all of the input, and the memory of all values. */
+function deepestOf(networks) {
+  const found = networks.map((network) => {
+    const row = network.rows.findLast(({ axes }) => !axes.some((axis) => axis.full)) ?? network.rows.at(-1);
+    const stride = valueOf(row.axes[0]?.stride);
+    const counted = stride !== null && network.values[row.value].along[0] !== null && network.sizes[0] <= LONGEST;
+    return [
+      network.data.name, row.name, perAxis(row.axes.map(extentOf)), perAxis(row.axes.map((axis) => numberOf(axis.stride))), haloOf(row),
+      perAxis(gridOf(network, row.value)), counted ? String(latencyOf(new Rows(network, row.value, 0), stride)) : "–",
+      bytes(network.values.reduce((sum, value) => sum + value.bytes, 0)),
+    ];
+  });
+  const cells = (said, number) => said.slice(1).map((text, place) =>
+    h("td", { class: number && place && text !== found[0][place + 1] ? "differs" : null }, text));
+  return h("section", { class: "panel" }, h("h2", {}, "The deepest layers that do not see all of the input"),
+    h("div", { class: "scroll" }, h("table", { class: "list" },
+      h("thead", {}, h("tr", {}, ["Network", "Layer", "Extent", "Stride", "Halo", "Grid", "Latency at this size", "Memory of all values"]
+        .map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, found.map((said, number) => h("tr", {}, h("th", { scope: "row" }, said[0]), cells(said, number)))))));
 }
 
 function entryOf(one, two, a, b) {

@@ -78,10 +78,14 @@ const page = {
   },
 };
 
-/** The last row whose middle position sees no more than a third of the input, if there is one. */
+/** The last row whose middle position sees no more than a third of the input, what a module returned before others. */
 function interesting(network) {
-  const shares = network.rows.map((row) => shareOf(network, row));
-  const found = shares.findLastIndex((share, number) => number > 0 && share !== null && share <= 1 / 3);
+  const isLocal = (row, number) => {
+    const share = shareOf(network, row);
+    return number > 0 && share !== null && share <= 1 / 3;
+  };
+  const returned = network.rows.findLastIndex((row, number) => row.aliases && isLocal(row, number));
+  const found = returned < 0 ? network.rows.findLastIndex(isLocal) : returned;
   return found < 0 ? network.rows.length - 1 : found;
 }
 
