@@ -32,11 +32,11 @@ MAY_IMPORT = {
     "effective": FOUNDATION | {"capture", "field"},
     "onnx": {"capture"},
     "testing": FOUNDATION | RESULTS | {"capture"},
-    "views": FOUNDATION | RESULTS,
     "see": FOUNDATION | RESULTS | {"capture"},
+    "views": FOUNDATION | RESULTS | {"see"},
     "cli": FOUNDATION | RESULTS | {"capture", "views", "see"},
     "__main__": {"cli"},
-    "__init__": FOUNDATION | RESULTS | {"capture", "onnx", "testing"},
+    "__init__": FOUNDATION | RESULTS | {"capture", "onnx", "see", "testing"},
 }
 INSIDE = {
     "capture": (

@@ -5,6 +5,7 @@ from fieldwise import field as field
 from fieldwise import folding as folding
 from fieldwise import graph as graph
 from fieldwise import onnx as onnx
+from fieldwise import see as see
 from fieldwise import shift as shift
 from fieldwise import testing as testing
 from fieldwise import tile as tile
@@ -26,6 +27,10 @@ from fieldwise.field import unproductive as unproductive
 from fieldwise.folding import Folded as Folded
 from fieldwise.folding import FoldReport as FoldReport
 from fieldwise.folding import fold as fold
+from fieldwise.see import Comparison as Comparison
+from fieldwise.see import Summary as Summary
+from fieldwise.see import compare as compare
+from fieldwise.see import summary as summary
 from fieldwise.shift import Certificates as Certificates
 from fieldwise.shift import Measurement as Measurement
 from fieldwise.shift import Repaired as Repaired

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from fieldwise.cli.compare import compare
 from fieldwise.cli.diagram import diagram
 from fieldwise.cli.erf import erf
 from fieldwise.cli.field import field
@@ -15,6 +16,7 @@ from fieldwise.cli.late import import_late
 from fieldwise.cli.options import renamed
 from fieldwise.cli.shift import shift
 from fieldwise.cli.stream import stream
+from fieldwise.cli.summary import summary
 from fieldwise.cli.tile import tile
 from fieldwise.cli.view import view
 from fieldwise.collecting import collect_rarely
@@ -43,12 +45,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(compare)
 app.command()(diagram)
 app.command()(erf)
 app.command()(field)
 app.command()(fold)
 app.command(context_settings=renamed(axis="axes"))(shift)
 app.command()(stream)
+app.command()(summary)
 app.command(context_settings=renamed(along="axis", axes="layout"))(tile)
 app.command()(view)
 

@@ -61,7 +61,7 @@ def view(
 
         check_path(out)
         specs = [spec for spec in (model, beside) if spec is not None]
-        reports = [_report(spec, shape, axes, building) for spec in specs]
+        reports = [report_of(spec, shape, axes, building) for spec in specs]
         notes = [_notes(report, spec) for report, spec in zip(reports, specs, strict=True)]
         with progress(f"writing {out}"):
             page = make(*reports, names=specs, notes=notes, image=image)
@@ -99,9 +99,10 @@ def _notes(report: FieldReport, spec: str) -> Notes:
         return notes_of(report)
 
 
-def _report(
+def report_of(
     spec: str, shape: str | None, axes: list[str] | None, building: FileOptions
 ) -> FieldReport:
+    """The fields of a model, as a command names it."""
     with progress(f"building {spec}"):
         from fieldwise.capture.graphs import graph_of
         from fieldwise.cli.console import AxisNames

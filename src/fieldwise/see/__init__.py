@@ -1,4 +1,4 @@
-"""The page: a network's fields as one self-contained HTML file that computes its own answers."""
+"""Networks to look at: a page that computes its own answers, a summary, two side by side."""
 
 from fieldwise.contents import attach
 

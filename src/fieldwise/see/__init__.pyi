@@ -1,4 +1,10 @@
+from fieldwise.see.comparison import Comparison as Comparison
+from fieldwise.see.comparison import LayerPair as LayerPair
+from fieldwise.see.comparison import compare as compare
 from fieldwise.see.making import view as view
+from fieldwise.see.module_summary import Summary as Summary
+from fieldwise.see.module_summary import SummaryRow as SummaryRow
+from fieldwise.see.module_summary import summary as summary
 from fieldwise.see.notes import Notes as Notes
 from fieldwise.see.notes import notes_of as notes_of
 from fieldwise.see.page import Page as Page

@@ -12,6 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fieldwise.views.fitting import FittingTable
+
 
 def lines(result: object) -> str:
     """What a plan or a certificate of pieces says of itself, line by line.
@@ -37,6 +39,8 @@ def _parts(renderable: RenderableType) -> Iterator[str]:
             yield from _parts(part)
     elif isinstance(renderable, Table):
         yield from _table(renderable)
+    elif isinstance(renderable, FittingTable):
+        yield from _table(renderable.table(_UNBOUNDED))
     else:
         text = _text(renderable)
         bold = isinstance(renderable, Text) and "bold" in str(renderable.style)
@@ -60,4 +64,5 @@ def _text(renderable: RenderableType) -> str:
     return escape(renderable.plain if isinstance(renderable, Text) else str(renderable))
 
 
+_UNBOUNDED = 10_000
 _SCROLL = "max-height:30em;overflow:auto"

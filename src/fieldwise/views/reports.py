@@ -20,6 +20,7 @@ from fieldwise.views import (
     fold_json,
     latency,
     shift_json,
+    summary,
     tables,
     tile,
     tile_json,
@@ -157,6 +158,8 @@ VIEWS = {
     "JobPlan": ReportView(tile_json.job_plan, "pieces", lines=tile.job_plan),
     "JobReport": ReportView(tile_json.job, "pieces", lines=tile.job),
     "LatencyReport": ReportView(latency.data, "outputs", latency.render),
+    "Summary": ReportView(summary.data, "modules", summary.render),
+    "Comparison": ReportView(summary.comparison, "layers", summary.render_comparison),
     "EffectiveField": ReportView(effective.data, "shares", effective.render),
     "Checked": ReportView(tile_json.checked, "faults", flat=_fault_records),
 }

@@ -1,0 +1,142 @@
+"""``summary``: a network's modules with shapes, parameters, operations and what each sees."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fieldwise.capture.graphs import graph_of
+from fieldwise.field import FieldReport, receptive_fields
+from fieldwise.field.report import Row
+from fieldwise.graph.flops import flops
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node
+from fieldwise.graph.names import resolve
+from fieldwise.graph.spatial import Axes
+from fieldwise.reports import Report
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryRow:
+    """One module, with all that is within it.
+
+    name:       its path; '' for the model
+    kind:       its class, or the operation of a value that is no module's
+    depth:      how many modules it lies in
+    parameters: elements of its parameters, each once
+    macs:       multiplications of the products within it (convolutions, matrices), at this size
+    field:      the row of what it returned last; None where it does not depend on the input
+    """
+
+    name: str
+    kind: str
+    depth: int
+    parameters: int
+    macs: int
+    field: Row | None
+
+
+@dataclass(frozen=True)
+class Summary(Report):
+    """A network at a glance: a row per module, the model first.
+
+    report: the fields of all of its values
+    """
+
+    report: FieldReport
+    modules: tuple[SummaryRow, ...]
+    model: str | None = None
+
+    @property
+    def rows(self) -> Sequence[SummaryRow]:
+        """A row per module."""
+        return self.modules
+
+    @property
+    def parameters(self) -> int:
+        """Elements of all parameters, each once."""
+        return self.rows[0].parameters
+
+    @property
+    def macs(self) -> int:
+        """Multiplications of all products of one run on an input of this size."""
+        return self.rows[0].macs
+
+
+def summary(
+    model: object, example: object = None, *, depth: int | None = 3, axes: Axes | None = None
+) -> Summary:
+    """The modules of a network with output shapes, parameters, multiplications and fields.
+
+    model, example, axes: as for ``receptive_fields``
+    depth: how deep in the tree of modules; None for all
+
+    Raises what ``receptive_fields`` raises.
+
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    >>> found = summary(net, (1, 3, 32, 32))
+    >>> [(row.name, row.kind, row.parameters, row.macs) for row in found][:2]
+    [('', 'Sequential', 224, 221184), ('0', 'Conv2d', 224, 221184)]
+    >>> found.rows[-1].field.extent, found.rows[-1].field.shape
+    ((4, 4), (1, 8, 16, 16))
+    """
+    graph = graph_of(model, example)
+    report = receptive_fields(graph, axes=axes)
+    macs = _macs(graph)
+    fields = {name: row for row in report.rows for name in row.names}
+    if hasattr(model, "named_modules"):
+        rows = list(_of_modules(model, graph, macs, fields, depth))
+    else:
+        rows = list(_of_values(report, macs))
+    return Summary(report, tuple(rows))
+
+
+def _of_modules(
+    model: object,
+    graph: Graph,
+    macs: Mapping[str, int],
+    fields: Mapping[str, Row],
+    depth: int | None,
+) -> Iterator[SummaryRow]:
+    named = getattr(model, "named_modules")(remove_duplicate=False)  # noqa: B009
+    for path, module in named:
+        level = path.count(".") + bool(path)
+        if depth is not None and level > depth:
+            continue
+        runs = graph.scopes.get(path, ())
+        last = graph.outputs[0] if not path else next(iter(runs[-1]), None) if runs else None
+        own = {id(one): one.numel() for one in module.parameters()}
+        kind = type(module).__name__
+        row = None if last is None else fields.get(last)
+        yield SummaryRow(path, kind, level, sum(own.values()), macs.get(path, 0), row)
+
+
+def _of_values(report: FieldReport, macs: Mapping[str, int]) -> Iterator[SummaryRow]:
+    """Of a graph without modules: a row per value."""
+    graph = report.graph
+    makers = {name: node for node in graph.nodes for name in node.results}
+    rows = [row for row in report.rows if row.name != report.input.name]
+    yield SummaryRow("", "graph", 0, 0, macs.get("", 0), rows[-1] if rows else None)
+    for row in rows:
+        value = resolve(graph, row.name)
+        yield SummaryRow(row.name, row.op, 1, 0, _products(makers[value], graph), row)
+
+
+def _macs(graph: Graph) -> Mapping[str, int]:
+    """Per module path the multiplications within it, '' for all."""
+    found: Counter[str] = Counter()
+    for node in graph.nodes:
+        own = _products(node, graph)
+        parts = node.module.split(".") if node.module else []
+        for length in range(len(parts) + 1):
+            found[".".join(parts[:length])] += own
+    return found
+
+
+def _products(node: Node, graph: Graph) -> int:
+    """The multiplications of a node that is a product; 0 of another."""
+    if all(kind.combines != "product" for kind in node.kinds):
+        return 0
+    return flops(node, graph.values) // 2
