@@ -69,7 +69,7 @@ FRAMEWORKS = {
     "timm": ("capture/torch/",),
     "onnx": ("capture/onnx/", "folding/onnx", "shift/repair/onnx"),
     "onnxruntime": ("folding/onnx", "tile/"),
-    "PIL": ("effective/",),
+    "PIL": ("effective/", "views/"),
     "matplotlib": ("views/",),
     "dask": ("tile/", "cli/"),
     "distributed": ("tile/", "cli/"),

@@ -28,7 +28,7 @@ from fieldwise.folding import Folded as Folded
 from fieldwise.folding import FoldReport as FoldReport
 from fieldwise.folding import fold as fold
 from fieldwise.see import Comparison as Comparison
-from fieldwise.see import Summary as Summary
+from fieldwise.see import ModuleSummary as ModuleSummary
 from fieldwise.see import compare as compare
 from fieldwise.see import summary as summary
 from fieldwise.shift import Certificates as Certificates

@@ -70,6 +70,11 @@ class Report:
         return import_module("fieldwise.views.reports")
 
 
+def view_named(name: str) -> Any:
+    """A file of ``fieldwise.views``, which draws pictures; asked for by name."""
+    return import_module(f"fieldwise.views.{name}")
+
+
 def page_room() -> Any:
     """``fieldwise.see``, which makes a page of reports; asked for by name, like the views."""
     return import_module("fieldwise.see")

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from fieldwise import effective_field, fold, latency, receptive_fields, streamed
+from fieldwise import compare, effective_field, fold, latency, receptive_fields, streamed, summary
 from fieldwise.capture import load_model
 from fieldwise.cli import app
 from fieldwise.field import UnitField
@@ -80,6 +80,8 @@ def every(tmp_path_factory) -> dict[str, Report]:
         "RunCertificate": running.verify(torch.randn(SHAPE)),
         "JobPlan": job.plan,
         "JobReport": job.report("net", job.verify(), job.compared()),
+        "ModuleSummary": summary(model, SHAPE),
+        "Comparison": compare(receptive_fields(model, SHAPE), receptive_fields(model[:3], SHAPE)),
         "EffectiveField": effective_field(model, SHAPE, noise=1),
         "Checked": Checked(Path("out.npy"), 2, ("Piece 1: it is not there.",)),
     }

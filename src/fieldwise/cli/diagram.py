@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +18,28 @@ if TYPE_CHECKING:
     from fieldwise.field.unit_connections import Connections
 
 
+@dataclass(frozen=True, slots=True)
+class DrawingOptions:
+    """How it is drawn."""
+
+    blank: Annotated[
+        bool, typer.Option("--blank", help="The dots alone, to draw the connections by hand.")
+    ] = False
+    symbols: Annotated[
+        bool, typer.Option("--symbols", help="Kernel and stride of every row, as k₁ and s₁.")
+    ] = False
+    width: Annotated[
+        float, typer.Option(metavar="INCHES", min=2.0, max=40.0, help="The width of the picture.")
+    ] = 8.0
+    dpi: Annotated[
+        int, typer.Option(metavar="N", parser=whole(20, 1200), help="Dots per inch of a .png.")
+    ] = 100
+
+
 @grouped
 def diagram(
     building: FileOptions,
+    drawing: DrawingOptions,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -60,12 +80,14 @@ def diagram(
     """
     with reported(debug=debug):
         from fieldwise.views.diagram import connection_diagram
+        from fieldwise.views.diagram_layout import DiagramStyle
         from fieldwise.views.plot_canvas import check_path, save
 
         check_path(out)
         found = [_connections(spec, shape, layer, unit, axis, building) for spec in models]
         titles = [spec.removeprefix("layers:") for spec in models]
-        save(connection_diagram(*found, titles=titles), out)
+        style = DiagramStyle(drawing.width, blank=drawing.blank, symbols=drawing.symbols)
+        save(connection_diagram(*found, titles=titles, style=style), out, dpi=drawing.dpi)
         for spec, network in zip(models, found, strict=True):
             typer.echo(f"{spec}: {_sentence(network)}")
         note_files([out], err=True)

@@ -25,7 +25,7 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape, Value
 from fieldwise.graph.names import aliases, called, matched, resolve
 from fieldwise.graph.spatial import Axes
-from fieldwise.reports import Report, page_room
+from fieldwise.reports import Report, page_room, view_named
 
 
 def receptive_fields(
@@ -154,6 +154,41 @@ class FieldReport(Report):
         """
         see = page_room()
         return see.view(self, names=[name or ""], notes=[see.notes_of(self)], image=image)
+
+    def plot(
+        self,
+        layer: str | None = None,
+        unit: Sequence[int] | None = None,
+        *,
+        image: object = None,
+        title: str = "",
+    ) -> Any:
+        """What one output position sees of this input, as a matplotlib Figure, 8 inches wide.
+
+        layer: a name of a row; by default the last layer that does not see a whole axis
+        unit:  one index per unit dimension; by default the middle one
+        image: lies below it: a file, or an array (height, width, 3), resized to the input
+
+        Raises UsageError for an unknown layer, a unit outside it, more than two axes, what is no
+        image, and where matplotlib is not installed.
+        """
+        some = [row for row in self.rows if row.name != self.input.name]
+        parts = [row for row in some if not any(row.full)] or some
+        name = parts[-1].name if layer is None else layer
+        value = self[name]
+        place = self.roles(name).unit
+        middle = tuple(value.row.shape[dim] // 2 for dim in place)
+        seen = value.at(*(middle if unit is None else unit))
+        views = view_named("plot")
+        return views.field_figure(views.field_panel(value, seen, image=image), title=title)
+
+    def chart(self, *others: FieldReport, names: Sequence[str] = ()) -> Any:
+        """Extent, stride and coverage over depth, as a matplotlib Figure; of other networks too.
+
+        names: one per network.  Raises UsageError for more than eight networks, and where
+        matplotlib is not installed.
+        """
+        return view_named("chart").chart_figure(self, *others, names=names)
 
     def __getitem__(self, name: str) -> ValueField:
         return ValueField(self, self.find(name))

@@ -2,8 +2,8 @@ from fieldwise.see.comparison import Comparison as Comparison
 from fieldwise.see.comparison import LayerPair as LayerPair
 from fieldwise.see.comparison import compare as compare
 from fieldwise.see.making import view as view
-from fieldwise.see.module_summary import Summary as Summary
-from fieldwise.see.module_summary import SummaryRow as SummaryRow
+from fieldwise.see.module_summary import ModuleRow as ModuleRow
+from fieldwise.see.module_summary import ModuleSummary as ModuleSummary
 from fieldwise.see.module_summary import summary as summary
 from fieldwise.see.notes import Notes as Notes
 from fieldwise.see.notes import notes_of as notes_of

@@ -18,7 +18,7 @@ from fieldwise.reports import Report
 
 
 @dataclass(frozen=True, slots=True)
-class SummaryRow:
+class ModuleRow:
     """One module, with all that is within it.
 
     name:       its path; '' for the model
@@ -38,18 +38,18 @@ class SummaryRow:
 
 
 @dataclass(frozen=True)
-class Summary(Report):
+class ModuleSummary(Report):
     """A network at a glance: a row per module, the model first.
 
     report: the fields of all of its values
     """
 
     report: FieldReport
-    modules: tuple[SummaryRow, ...]
+    modules: tuple[ModuleRow, ...]
     model: str | None = None
 
     @property
-    def rows(self) -> Sequence[SummaryRow]:
+    def rows(self) -> Sequence[ModuleRow]:
         """A row per module."""
         return self.modules
 
@@ -66,7 +66,7 @@ class Summary(Report):
 
 def summary(
     model: object, example: object = None, *, depth: int | None = 3, axes: Axes | None = None
-) -> Summary:
+) -> ModuleSummary:
     """The modules of a network with output shapes, parameters, multiplications and fields.
 
     model, example, axes: as for ``receptive_fields``
@@ -90,7 +90,7 @@ def summary(
         rows = list(_of_modules(model, graph, macs, fields, depth))
     else:
         rows = list(_of_values(report, macs))
-    return Summary(report, tuple(rows))
+    return ModuleSummary(report, tuple(rows))
 
 
 def _of_modules(
@@ -99,7 +99,7 @@ def _of_modules(
     macs: Mapping[str, int],
     fields: Mapping[str, Row],
     depth: int | None,
-) -> Iterator[SummaryRow]:
+) -> Iterator[ModuleRow]:
     named = getattr(model, "named_modules")(remove_duplicate=False)  # noqa: B009
     for path, module in named:
         level = path.count(".") + bool(path)
@@ -110,18 +110,18 @@ def _of_modules(
         own = {id(one): one.numel() for one in module.parameters()}
         kind = type(module).__name__
         row = None if last is None else fields.get(last)
-        yield SummaryRow(path, kind, level, sum(own.values()), macs.get(path, 0), row)
+        yield ModuleRow(path, kind, level, sum(own.values()), macs.get(path, 0), row)
 
 
-def _of_values(report: FieldReport, macs: Mapping[str, int]) -> Iterator[SummaryRow]:
+def _of_values(report: FieldReport, macs: Mapping[str, int]) -> Iterator[ModuleRow]:
     """Of a graph without modules: a row per value."""
     graph = report.graph
     makers = {name: node for node in graph.nodes for name in node.results}
     rows = [row for row in report.rows if row.name != report.input.name]
-    yield SummaryRow("", "graph", 0, 0, macs.get("", 0), rows[-1] if rows else None)
+    yield ModuleRow("", "graph", 0, 0, macs.get("", 0), rows[-1] if rows else None)
     for row in rows:
         value = resolve(graph, row.name)
-        yield SummaryRow(row.name, row.op, 1, 0, _products(makers[value], graph), row)
+        yield ModuleRow(row.name, row.op, 1, 0, _products(makers[value], graph), row)
 
 
 def _macs(graph: Graph) -> Mapping[str, int]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from fieldwise.views.diagram_layout import DiagramLayout, Dot, Label, Mark, Stroke, arrange
+from fieldwise.views.diagram_layout import (
+    USUAL,
+    DiagramLayout,
+    DiagramStyle,
+    Dot,
+    Label,
+    Mark,
+    Stroke,
+    arrange,
+)
 from fieldwise.views.plot_canvas import FAINT, GROUND, INK, MEDIUM, STRONG, new_figure
 
 if TYPE_CHECKING:
@@ -15,7 +24,9 @@ if TYPE_CHECKING:
     from fieldwise.field.unit_connections import Connections
 
 
-def connection_diagram(*networks: Connections, titles: Sequence[str] = ()) -> Figure:
+def connection_diagram(
+    *networks: Connections, titles: Sequence[str] = (), style: DiagramStyle = USUAL
+) -> Figure:
     """The networks side by side, 8 inches wide: one row of dots per layer, the input below.
 
     Drawn dark: the units and connections that the chosen unit depends on, its receptive field in
@@ -24,17 +35,19 @@ def connection_diagram(*networks: Connections, titles: Sequence[str] = ()) -> Fi
     ``views.diagram_layout``).
 
     titles: one per network; by default the name of its chosen layer
+    style:  the width, and what is left out, or added (``DiagramStyle``)
     Raises UsageError for more than can be read, or where matplotlib is not installed.
     """
     named = titles or [network.rows[-1].names[-1] for network in networks]
-    layout = arrange(networks, named)
+    layout = arrange(networks, named, style)
     figure = new_figure(layout.width, layout.height)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, layout.width)
     axes.set_ylim(0, layout.height)
     _draw(axes, layout)
-    _key(axes, {dot.mark for dot in layout.dots})
+    if not style.blank:
+        _key(axes, {dot.mark for dot in layout.dots})
     return figure
 
 

@@ -23,7 +23,7 @@ from typing import Literal
 
 from fieldwise.errors import UsageError
 from fieldwise.field.unit_connections import Connections, Edge, UnitRow
-from fieldwise.views.diagram_panel import BEND, FOOT, Panel, text_width
+from fieldwise.views.diagram_panel import BEND, FOOT, Panel, symbols_of, text_width
 
 WIDTH = 8.0
 MODELS = 4
@@ -78,7 +78,26 @@ class DiagramLayout:
     labels: tuple[Label, ...]
 
 
-def arrange(networks: Sequence[Connections], titles: Sequence[str]) -> DiagramLayout:
+@dataclass(frozen=True, slots=True)
+class DiagramStyle:
+    """What of a diagram is shown.
+
+    width:   in inches
+    blank:   the dots alone, to draw the connections by hand
+    symbols: the kernel and the stride of every row, as k₁ and s₁; room for them where it is blank
+    """
+
+    width: float = WIDTH
+    blank: bool = False
+    symbols: bool = False
+
+
+USUAL = DiagramStyle()
+
+
+def arrange(
+    networks: Sequence[Connections], titles: Sequence[str], style: DiagramStyle = USUAL
+) -> DiagramLayout:
     """The layout of these networks side by side, one title each.
 
     Raises UsageError for more than fits the width and stays readable, with what to leave out.
@@ -94,28 +113,34 @@ def arrange(networks: Sequence[Connections], titles: Sequence[str]) -> DiagramLa
             f"A diagram shows one to {MODELS} networks side by side, not {len(networks)}; "
             "draw the others in another."
         )
-    panels = [Panel.of(*part) for part in zip(range(len(networks)), networks, titles, strict=True)]
-    scale = _scale(panels)
+    panels = [
+        Panel.of(
+            number, network, title,
+            symbols_of(network, blank=style.blank) if style.symbols else (),
+        )
+        for number, (network, title) in enumerate(zip(networks, titles, strict=True))
+    ]  # fmt: skip
+    scale = _scale(panels, style.width)
     floor = FOOT + max(panel.below_input for panel in panels)
     height = floor + max(panel.above_input for panel in panels)
     dots: list[Dot] = []
     strokes: list[Stroke] = []
     labels: list[Label] = []
     left = _MARGIN
-    spare = WIDTH - 2 * _MARGIN - sum(panel.width(scale) for panel in panels)
+    spare = style.width - 2 * _MARGIN - sum(panel.width(scale) for panel in panels)
     for panel in panels:
         left += spare / (2 * len(panels))
-        drawn = _Drawing(panel, left, floor, scale)
+        drawn = _Drawing(panel, left, floor, scale, style)
         dots += drawn.dots()
         strokes += drawn.strokes()
         labels += drawn.labels()
         left += panel.width(scale) + spare / (2 * len(panels))
-    return DiagramLayout(WIDTH, height, tuple(dots), tuple(strokes), tuple(labels))
+    return DiagramLayout(style.width, height, tuple(dots), tuple(strokes), tuple(labels))
 
 
-def _scale(panels: Sequence[Panel]) -> float:
+def _scale(panels: Sequence[Panel], width: float) -> float:
     """Inches per input sample, the same for all."""
-    room = WIDTH - 2 * _MARGIN
+    room = width - 2 * _MARGIN
     scale = _LARGEST
     while scale > _SMALLEST and sum(panel.width(scale) for panel in panels) > room:
         scale *= 0.97
@@ -137,6 +162,7 @@ class _Drawing:
     left: float
     floor: float
     scale: float
+    style: DiagramStyle = USUAL
 
     def x(self, row: UnitRow, index: int) -> float:
         samples = float(row.position(index) - self.panel.low) + 0.5
@@ -160,7 +186,8 @@ class _Drawing:
             for index in range(row.size):
                 if self.panel.shows(row, index):
                     name = f"unit-{self.panel.number}-{number}-{index}"
-                    mark: Mark = "seen" if index in row.seen else "plain"
+                    seen = index in row.seen and not self.style.blank
+                    mark: Mark = "seen" if seen else "plain"
                     yield Dot(name, self.x(row, index), y, radius, mark)
             padding: dict[int, bool] = {}
             for edge in self._edges_to(number):
@@ -168,7 +195,7 @@ class _Drawing:
                     padding[edge.position] = padding.get(edge.position, False) or edge.seen
             for position, used in padding.items():
                 name = f"padding-{self.panel.number}-{number}-{position}"
-                mark = "used padding" if used else "padding"
+                mark = "used padding" if used and not self.style.blank else "padding"
                 yield Dot(name, self.x(row, position), y, radius, mark)
 
     def _edges_to(self, number: int) -> Iterator[Edge]:
@@ -178,6 +205,8 @@ class _Drawing:
     # ---------------------------------------------------------------- lines
 
     def strokes(self) -> Iterator[Stroke]:
+        if self.style.blank:
+            return
         for number, row in enumerate(self.rows):
             for edge in row.edges:
                 below = self.rows[edge.below]
@@ -224,8 +253,11 @@ class _Drawing:
         edge = self.left + panel.gutter - 0.15
         for number, name in enumerate(panel.names):
             yield Label(edge, self.y(number), name, place="right")
+        for number, text in enumerate(panel.symbols):
+            yield Label(edge, self.y(number) - 0.17, text, 8.0, "right")
         yield from self._numbers()
-        yield from self._captions()
+        if not self.style.blank:
+            yield from self._captions()
 
     def _numbers(self) -> Iterator[Label]:
         """The indices of the input's samples, as many as fit; of padding those it stands for."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from fieldwise.errors import UsageError
 from fieldwise.field.unit_connections import Connections, UnitRow
@@ -15,6 +17,7 @@ BEND = 0.12
 FOOT = 0.35
 """Room for the key at the bottom."""
 
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _HEAD = 0.75
 _UNDER_INPUT = 0.53
 _CAPTION = 0.17
@@ -34,6 +37,7 @@ class Panel:
     low, high: in input coordinates: everything, or what lies near the units and the padding that
                the chosen unit depends on
     names:     one per row
+    symbols:   what stands below each name; () for nothing
     caption:   what stands under the bracket, the receptive field first
     bend:      how far connections that skip rows stand out at the right, in inches
     """
@@ -46,9 +50,12 @@ class Panel:
     names: tuple[str, ...]
     caption: tuple[str, ...]
     bend: float
+    symbols: tuple[str, ...]
 
     @classmethod
-    def of(cls, number: int, network: Connections, title: str) -> Panel:
+    def of(
+        cls, number: int, network: Connections, title: str, symbols: Sequence[str] = ()
+    ) -> Panel:
         """The panel of a network.  Raises UsageError for more rows or edges than can be read."""
         _refuse_crowds(network, title)
         low, high = _window(network)
@@ -65,6 +72,7 @@ class Panel:
             names=tuple(named(row.names) for row in network.rows),
             caption=_caption(network, low, high),
             bend=BEND * furthest if furthest > 1 else 0.0,
+            symbols=tuple(symbols),
         )
 
     @property
@@ -75,7 +83,7 @@ class Panel:
     @property
     def gutter(self) -> float:
         """The room for the names of the rows, in inches."""
-        return max(map(text_width, self.names)) + 0.25
+        return max(map(text_width, (*self.names, *self.symbols))) + 0.25
 
     @property
     def samples(self) -> float:
@@ -106,6 +114,18 @@ class Panel:
     def shows(self, row: UnitRow, index: int) -> bool:
         """Whether this unit, or the padding at this index, is in the range that is shown."""
         return self.low <= row.position(index) <= self.high
+
+
+def symbols_of(network: Connections, *, blank: bool) -> tuple[str, ...]:
+    """Per row its kernel, in samples of the row below, and its stride; room for them if blank."""
+    found = [""]
+    for number, (below, row) in enumerate(pairwise(network.rows), 1):
+        reads = Counter(edge.out for edge in row.edges if edge.below == number - 1)
+        kernel, stride = max(reads.values(), default=0), row.stride / below.stride
+        index = str(number).translate(_SUBSCRIPTS)
+        said = ("__", "__") if blank else (str(kernel), str(stride))
+        found.append(f"k{index} = {said[0]}, s{index} = {said[1]}")
+    return tuple(found)
 
 
 def named(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from fieldwise.axes import IndexSet, Region
 from fieldwise.errors import UsageError
+from fieldwise.views.photo import Photo, laid_over, photo_of
 from fieldwise.views.plot_canvas import ACCENT, GROUND, INK, STRONG, new_figure
 
 if TYPE_CHECKING:
@@ -31,18 +32,25 @@ class FieldPanel:
     """One picture: what a unit sees of this input, and what it would see without borders.
 
     unbounded: products of the closed form; () where only the field in this input is drawn
+    image:     what lies below, a colour per sample of the input
     """
 
     title: str
     seen: UnitField
     unbounded: tuple[Sides, ...] = ()
+    image: Photo | None = None
 
 
-def field_panel(value: ValueField, seen: UnitField) -> FieldPanel:
-    """The picture of what one unit of a value was found to see, its closed form beside it."""
+def field_panel(value: ValueField, seen: UnitField, *, image: object = None) -> FieldPanel:
+    """The picture of what one unit of a value was found to see, its closed form beside it.
+
+    image: lies below it: a file, or an array (height, width) or (height, width, 3), either of
+           numbers from 0 to 1 or of bytes; it is resized to the input
+    """
     place = f", unit {','.join(map(str, seen.unit))}" if seen.unit else ""
     unit = seen.unit if value.report.roles(value.row.name).unit else ()
-    return FieldPanel(value.row.name + place, seen, value.unbounded(*unit))
+    photo = None if image is None else photo_of(image, seen.shape)
+    return FieldPanel(value.row.name + place, seen, value.unbounded(*unit), photo)
 
 
 def field_figure(*panels: FieldPanel, title: str = "") -> Figure:
@@ -108,7 +116,7 @@ def _draw(axes: Axes, panel: FieldPanel) -> None:
     window = _window([*seen, *beyond], (rows, columns))
     top, bottom, left, right = window
     extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
-    axes.imshow(_picture(seen, beyond, window), extent=extent)
+    axes.imshow(_picture(seen, beyond, window, panel.image), extent=extent)
     _frame(axes, 0, rows, 0, columns, color=ACCENT, linewidth=1.8, gid="input-border")
     if 1 < len(beyond) <= len(_DASHES):
         for number, (product, dashes) in enumerate(zip(beyond, _DASHES, strict=False)):
@@ -153,7 +161,9 @@ def _window(products: Sequence[Sides], shape: tuple[int, int]) -> Window:
     return top, bottom, left, right
 
 
-def _picture(seen: Sequence[Sides], beyond: Sequence[Sides], window: Window) -> Any:
+def _picture(
+    seen: Sequence[Sides], beyond: Sequence[Sides], window: Window, image: Photo | None
+) -> Any:
     """Colours per pixel: what is seen of the input before what lies beyond its border."""
     inside, outside = _count(seen, window), _count(beyond, window)
     picture = np.full((*inside.shape, 3), _rgb(GROUND))
@@ -161,7 +171,7 @@ def _picture(seen: Sequence[Sides], beyond: Sequence[Sides], window: Window) -> 
     shades = _shades(int(inside.max()))
     for number, shade in enumerate(shades, 1):
         picture[np.minimum(inside, len(shades)) == number] = _rgb(shade)
-    return picture
+    return picture if image is None else laid_over(picture, inside > 0, image, window)
 
 
 def _count(products: Sequence[Sides], window: Window) -> Any:

@@ -43,8 +43,10 @@ def check_path(path: Path) -> None:
         raise UsageError(f"There is no folder {path.parent}; make it first.")
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, *, dpi: int = DPI) -> None:
     """Write a figure as SVG, PNG or PDF by the suffix; the same figure gives the same bytes.
+
+    dpi: dots per inch, of a PNG
 
     Raises UsageError for another suffix, or a folder that is not there.
     """
@@ -57,4 +59,4 @@ def save(figure: Figure, path: Path) -> None:
     }
     suffix = path.suffix.lower()
     with rc_context({"svg.hashsalt": "fieldwise"}):
-        figure.savefig(path, facecolor=GROUND, metadata=undated.get(suffix))
+        figure.savefig(path, facecolor=GROUND, dpi=dpi, metadata=undated.get(suffix))

@@ -158,7 +158,7 @@ VIEWS = {
     "JobPlan": ReportView(tile_json.job_plan, "pieces", lines=tile.job_plan),
     "JobReport": ReportView(tile_json.job, "pieces", lines=tile.job),
     "LatencyReport": ReportView(latency.data, "outputs", latency.render),
-    "Summary": ReportView(summary.data, "modules", summary.render),
+    "ModuleSummary": ReportView(summary.data, "modules", summary.render),
     "Comparison": ReportView(summary.comparison, "layers", summary.render_comparison),
     "EffectiveField": ReportView(effective.data, "shares", effective.render),
     "Checked": ReportView(tile_json.checked, "faults", flat=_fault_records),

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fieldwise.see.comparison import halo
-from fieldwise.views import field_json
 from fieldwise.views.fitting import FittingColumn, FittingTable
 from fieldwise.views.json import document, number
 
 if TYPE_CHECKING:
     from fieldwise.field.report import AxisField, Row
     from fieldwise.see.comparison import Comparison, LayerPair
-    from fieldwise.see.module_summary import Summary, SummaryRow
+    from fieldwise.see.module_summary import ModuleRow, ModuleSummary
 
 
 # -------------------------------------------------------------------- a summary
 
 
-def render(found: Summary) -> RenderableType:
+def render(found: ModuleSummary) -> RenderableType:
     """A row per module, indented by depth; in total below."""
     rows = found.rows
     columns = (
@@ -40,7 +38,7 @@ def render(found: Summary) -> RenderableType:
     return Group(Text(title, "bold"), FittingTable(columns), Text(total))
 
 
-def _tree_name(row: SummaryRow) -> str:
+def _tree_name(row: ModuleRow) -> str:
     own = row.name.rpartition(".")[2] or "(the model)"
     return "  " * row.depth + own
 
@@ -94,7 +92,7 @@ def _ahead(axis: AxisField) -> str:
     return "" if axis.look_ahead is None else str(axis.look_ahead)
 
 
-def data(found: Summary) -> dict[str, object]:
+def data(found: ModuleSummary) -> dict[str, object]:
     """A summary as plain data."""
     return document(
         model=found.model,
@@ -108,7 +106,7 @@ def data(found: Summary) -> dict[str, object]:
                 "depth": row.depth,
                 "parameters": row.parameters,
                 "macs": row.macs,
-                "field": None if row.field is None else field_json.layer(row.field),
+                "field": _field(row.field),
             }
             for row in found.rows
         ],
@@ -173,16 +171,21 @@ def _pair(pair: LayerPair) -> dict[str, object]:
         "name": pair.name,
         "differs": pair.differs,
         "changed": list(pair.changed),
-        "one": _side(pair.one),
-        "two": _side(pair.two),
+        "one": _field(pair.one),
+        "two": _field(pair.two),
     }
 
 
-def _side(row: Row | None) -> dict[str, object] | None:
+def _field(row: Row | None) -> dict[str, object] | None:
+    """A field in short; ``fieldwise field --format json`` has all of it."""
     if row is None:
         return None
-    halos: list[tuple[Fraction | None, Fraction | None]] = [halo(axis) for axis in row.axes]
     return {
-        **field_json.layer(row),
-        "halo": [[number(before), number(behind)] for before, behind in halos],
+        "shape": list(row.shape),
+        "extent": list(row.extent),
+        "count": list(row.count),
+        "stride": [number(axis.stride) for axis in row.axes],
+        "start": list(row.start),
+        "halo": [[number(side) for side in halo(axis)] for axis in row.axes],
+        "exact": row.exact,
     }

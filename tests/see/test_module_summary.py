@@ -1,0 +1,107 @@
+"""Summaries: parameters and operations as counted otherwise, the tree, and 80 columns."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
+
+import fieldwise
+from fieldwise.capture import load_model
+from fieldwise.capture.layers import layers_graph
+from fieldwise.cli import app
+from fieldwise.views import summary as view
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "googlenet"])
+def test_parameters_and_multiplications_are_those_that_torch_counts(name):
+    """Torch's counter counts two operations per multiplication; padding counts in both."""
+    model = load_model(f"torchvision:{name}", "1x3x64x64").module
+    found = fieldwise.summary(model, (1, 3, 64, 64))
+    assert found.parameters == sum(one.numel() for one in model.parameters())
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.randn(1, 3, 64, 64))
+    assert 2 * found.macs == counter.get_total_flops()
+
+
+def test_every_module_stands_below_the_one_that_it_lies_in():
+    """Down to the depth that is asked for, with what is within it."""
+    net = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.Conv2d(4, 4, 1), nn.Identity()
+    )
+    found = fieldwise.summary(net, (1, 3, 9, 9))
+    assert [(row.name, row.kind, row.depth) for row in found] == [
+        ("", "Sequential", 0), ("0", "Sequential", 1), ("0.0", "Conv2d", 2), ("0.1", "ReLU", 2),
+        ("1", "Conv2d", 1), ("2", "Identity", 1),
+    ]  # fmt: skip
+    assert found.rows[1].macs == found.rows[2].macs == 7 * 7 * 4 * 27
+    assert found.macs == found.rows[1].macs + 7 * 7 * 16
+    shallow = fieldwise.summary(net, (1, 3, 9, 9), depth=1)
+    assert [row.name for row in shallow] == ["", "0", "1", "2"]
+    assert shallow.macs == found.macs
+
+
+def test_shared_parameters_count_once():
+    """Where one module runs twice, its operations count twice."""
+    conv = nn.Conv2d(2, 2, 3, padding=1)
+    found = fieldwise.summary(nn.Sequential(conv, nn.ReLU(), conv), (1, 2, 8, 8))
+    assert found.parameters == sum(one.numel() for one in conv.parameters())
+    assert found.macs == 2 * 8 * 8 * 2 * 18
+
+
+def test_a_module_that_does_not_run_has_no_field():
+    """As an auxiliary head in eval mode."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = nn.Conv1d(1, 1, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.used(x)
+
+    rows = {row.name: row for row in fieldwise.summary(Net(), (1, 1, 8))}
+    assert rows["unused"].field is None
+    assert rows["unused"].parameters == 12
+    assert rows["used"].field.extent == (3,)
+
+
+def test_a_list_of_layers_has_a_row_per_layer():
+    """It has no modules and no parameters."""
+    found = fieldwise.summary(layers_graph("conv3 relu conv5/2", (1, 1, 20)))
+    assert [row.name for row in found] == ["", "conv3", "relu", "conv5/2"]
+    assert [row.macs for row in found] == [18 * 3 + 7 * 5, 54, 0, 35]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("name", ["torchvision:inception_v3", "torchvision:resnet18"])
+def test_a_table_fits_the_width_and_no_number_is_cut(name, width):
+    """Kinds go first, then names lose their middles, then columns go from the right."""
+    model = load_model(name, None, weights=False)
+    found = fieldwise.summary(model.source, model.example(), depth=2)
+    console = Console(width=width, record=True, file=StringIO())
+    console.print(view.render(found))
+    lines = console.export_text().splitlines()
+    table = lines[1 : len(found.rows) + 2]
+    assert max(len(line.rstrip()) for line in table) <= width
+    stem = next(line for line in table if "64x" in line or "32x" in line)
+    assert re.search(r"\dx\d+x\d+x\d+", stem)
+    assert all("…" not in line.split()[-1] for line in table[1:])
+
+
+def test_the_command_prints_it_and_its_data(tmp_path, monkeypatch):
+    """``fieldwise summary``, to a depth."""
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["summary", "torchvision:resnet18", "--depth", "1"])
+    assert told.exit_code == 0, told.output
+    lines = told.stdout.splitlines()
+    assert lines[0] == "torchvision:resnet18, input 1x3x224x224"
+    assert lines[-1] == "11,689,512 parameters, 1,814,073,344 multiplications per run"
+    assert "layer4" in told.stdout
+    assert "layer4.0" not in told.stdout
