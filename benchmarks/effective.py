@@ -180,7 +180,9 @@ def page(stacks: Sequence[Stacks], found: Sequence[tuple[str, EffectiveField]]) 
         f"averaged over {DRAWS} draws of weights and inputs: the exponents of the effective side "
         "(the root of the samples over 4.55 % of the centre) and of its ratio to the theoretical "
         "side 2n + 1. Luo et al. (2016) derive ½ and −½, and print 0.56 and −0.43. The deviation "
-        "is that of the map at the largest n, against √(2n/3) of uniform weights.",
+        "is that of the map at the largest n, against √(2n/3) of uniform weights; of random ones "
+        "the variance of the gradient is as the path count, so that its magnitude, a root, is √2 "
+        "times as wide.",
         "",
         *_stack_table(stacks),
         "",
