@@ -27,8 +27,8 @@ from fieldwise.field import unproductive as unproductive
 from fieldwise.folding import Folded as Folded
 from fieldwise.folding import FoldReport as FoldReport
 from fieldwise.folding import fold as fold
-from fieldwise.see import Comparison as Comparison
 from fieldwise.see import ModuleSummary as ModuleSummary
+from fieldwise.see import NetworkComparison as NetworkComparison
 from fieldwise.see import compare as compare
 from fieldwise.see import summary as summary
 from fieldwise.shift import Certificates as Certificates

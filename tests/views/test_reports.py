@@ -81,7 +81,9 @@ def every(tmp_path_factory) -> dict[str, Report]:
         "JobPlan": job.plan,
         "JobReport": job.report("net", job.verify(), job.compared()),
         "ModuleSummary": summary(model, SHAPE),
-        "Comparison": compare(receptive_fields(model, SHAPE), receptive_fields(model[:3], SHAPE)),
+        "NetworkComparison": compare(
+            receptive_fields(model, SHAPE), receptive_fields(model[:3], SHAPE)
+        ),
         "EffectiveField": effective_field(model, SHAPE, noise=1),
         "Checked": Checked(Path("out.npy"), 2, ("Piece 1: it is not there.",)),
     }

@@ -1,5 +1,5 @@
-from fieldwise.see.comparison import Comparison as Comparison
 from fieldwise.see.comparison import LayerPair as LayerPair
+from fieldwise.see.comparison import NetworkComparison as NetworkComparison
 from fieldwise.see.comparison import compare as compare
 from fieldwise.see.making import view as view
 from fieldwise.see.module_summary import ModuleRow as ModuleRow

@@ -41,7 +41,7 @@ class LayerPair:
 
 
 @dataclass(frozen=True)
-class Comparison(Report):
+class NetworkComparison(Report):
     """Two networks side by side.
 
     one, two: their reports
@@ -95,7 +95,7 @@ class Comparison(Report):
 
 def compare(
     one: FieldReport, two: FieldReport, *, names: tuple[str, str] = ("A", "B")
-) -> Comparison:
+) -> NetworkComparison:
     """Two networks layer by layer, by their reports.
 
     >>> from fieldwise import receptive_fields
@@ -105,7 +105,7 @@ def compare(
     >>> found.differs, [(pair.name, pair.changed) for pair in found if pair.differs]
     (True, [('conv5', ()), ('relu', ('extent', 'count'))])
     """
-    return Comparison(one, two, names)
+    return NetworkComparison(one, two, names)
 
 
 def halo(axis: AxisField) -> tuple[Fraction | None, Fraction | None]:

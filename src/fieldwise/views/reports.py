@@ -159,7 +159,7 @@ VIEWS = {
     "JobReport": ReportView(tile_json.job, "pieces", lines=tile.job),
     "LatencyReport": ReportView(latency.data, "outputs", latency.render),
     "ModuleSummary": ReportView(summary.data, "modules", summary.render),
-    "Comparison": ReportView(summary.comparison, "layers", summary.render_comparison),
+    "NetworkComparison": ReportView(summary.comparison, "layers", summary.render_comparison),
     "EffectiveField": ReportView(effective.data, "shares", effective.render),
     "Checked": ReportView(tile_json.checked, "faults", flat=_fault_records),
 }

@@ -14,7 +14,7 @@ from fieldwise.views.json import document, number
 
 if TYPE_CHECKING:
     from fieldwise.field.report import AxisField, Row
-    from fieldwise.see.comparison import Comparison, LayerPair
+    from fieldwise.see.comparison import LayerPair, NetworkComparison
     from fieldwise.see.module_summary import ModuleRow, ModuleSummary
 
 
@@ -116,7 +116,7 @@ def data(found: ModuleSummary) -> dict[str, object]:
 # -------------------------------------------------------------------- a comparison
 
 
-def render_comparison(found: Comparison) -> RenderableType:
+def render_comparison(found: NetworkComparison) -> RenderableType:
     """The layers that differ, one line each: what it was, what it is."""
     pairs = [pair for pair in found.rows if pair.differs]
     columns = [FittingColumn("layer", tuple(pair.name for pair in pairs), "name")]
@@ -149,13 +149,13 @@ def _halo(axis: AxisField) -> str:
     return "" if sides == (None, None) else "+".join("∞" if s is None else str(s) for s in sides)
 
 
-def _note(pair: LayerPair, found: Comparison) -> str:
+def _note(pair: LayerPair, found: NetworkComparison) -> str:
     if pair.one is None or pair.two is None:
         return f"only in {found.names[0 if pair.two is None else 1]}"
     return "" if "exact" not in pair.changed else "exact in one of them alone"
 
 
-def comparison(found: Comparison) -> dict[str, object]:
+def comparison(found: NetworkComparison) -> dict[str, object]:
     """A comparison as plain data."""
     return document(
         models=list(found.names),
