@@ -60,14 +60,20 @@ def test_sequences_have_no_such_layout():
     assert not is_channels_last(x)
 
 
-def test_a_weight_is_converted_once_and_on_cards_alone(monkeypatch):
+def test_a_weight_is_converted_once_where_it_is_kept(monkeypatch):
     x, weight = torch.randn(1, 3, 8, 8), torch.randn(4, 3, 3, 3)
-    rows, same = Convolved(CPU, [x.dtype])(x, weight)
+    kept = Convolved(CPU, [x.dtype])
+    rows, converted = kept(x, weight)
     assert is_channels_last(rows)
-    assert same is weight
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    on_card = Convolved(torch.device("cuda"), [torch.float16])
-    _, converted = on_card(x, weight)
     assert is_channels_last(converted)
     assert torch.equal(converted, weight)
-    assert on_card(x, weight)[1] is converted
+    assert kept(x, weight)[1] is converted
+    assert Convolved(CPU, [x.dtype], keeps=False)(x, weight)[1] is weight
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (6, 0))
+    old_card = Convolved(torch.device("cuda"), [torch.float16])
+    assert old_card(x, weight) == (x, weight)
+
+
+def test_a_kernel_one_sample_wide_is_not_copied():
+    x, weight = torch.randn(1, 3, 8, 8), torch.randn(4, 3, 1, 1)
+    assert Convolved(CPU, [x.dtype])(x, weight)[1] is weight

@@ -75,15 +75,18 @@ def is_channels_last(tensor: Tensor) -> bool:
 
 
 class Convolved:
-    """What convolutions read, in channels-last; weights are converted once in a run.
+    """What convolutions read, in channels-last.
 
-    Else a card would convert the weights of a convolution again at every call; oneDNN has layouts
-    of its own for them, whatever they are given in.
+    device, dtypes: where the run is, and the types of its values
+    keeps: whether weights are converted once and kept; else torch converts those of every
+           convolution at every call, unless their kernel is one sample wide
     """
 
-    def __init__(self, device: torch.device, dtypes: Iterable[torch.dtype]) -> None:
+    def __init__(
+        self, device: torch.device, dtypes: Iterable[torch.dtype], *, keeps: bool = True
+    ) -> None:
         self._pays = channels_last_pays(device, dtypes)
-        self._converts_weights = self._pays and device.type == "cuda"
+        self._keeps = keeps and self._pays
         self._weights: dict[int, tuple[Tensor, Tensor]] = {}
 
     def rows(self, rows: Tensor, rank: int) -> Tensor:
@@ -93,7 +96,7 @@ class Convolved:
     def __call__(self, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The rows and the weight of a convolution, as it is quickest."""
         rows = self.rows(rows, weight.dim())
-        if not self._converts_weights:
+        if not self._keeps or rows.dim() != weight.dim():
             return rows, weight
         if id(weight) not in self._weights:
             self._weights[id(weight)] = weight, in_channels_last(weight)

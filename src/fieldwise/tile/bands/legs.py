@@ -89,4 +89,4 @@ def run_leg(
         torch.cat(parts, program.values[value].dim) if parts else None
         for value, parts in found.items()
     ]
-    return engine.state(), outputs
+    return engine.state().to(torch.device("cpu")), outputs

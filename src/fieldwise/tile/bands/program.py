@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from fieldwise.errors import Reason
+from fieldwise.graph.calls import constants_of
 from fieldwise.graph.ir import Node, Shape, Value, numel
 from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.kernels import KernelRun
 from fieldwise.tile.bands.kernels.constants import Laws, laws_among
 from fieldwise.tile.bands.schedule import Task, Wiring
 from fieldwise.tile.errors import StreamError
+from fieldwise.tile.memory_format import CHANNELS_LAST, channels_last_pays, is_channels_last
 from fieldwise.tile.outputs import structured
 
 
@@ -154,6 +156,19 @@ class Program:
         if others or value in self.wiring.outputs or self.values[value].lead > 1:
             return False
         return 0 < held <= task.hi - task.lo
+
+    def kept_weights(self, device: torch.device) -> int:
+        """Bytes of the weights of which a run on a device keeps a copy in channels-last."""
+        if not channels_last_pays(device, {value.dtype for value in self.values}):
+            return 0
+        weights = {
+            id(one): one.nbytes
+            for op in self.ops
+            if op.node.op in _CONVOLUTIONS and op.node.source is not None
+            for one in constants_of(op.node.source)
+            if isinstance(one, Tensor) and one.dim() in CHANNELS_LAST and not is_channels_last(one)
+        }
+        return sum(weights.values())
 
     @property
     def convolved_ranks(self) -> frozenset[int]:

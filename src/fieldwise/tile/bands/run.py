@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from fieldwise.axes import Border
 from fieldwise.capture.torch.autocast import as_recorded
+from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.tile.bands.buffers import Buffer
 from fieldwise.tile.bands.kernels.constants import ConstantRows, cut
 from fieldwise.tile.bands.kernels.registry import Carried
@@ -59,9 +60,15 @@ class BandState:
             tensors += one if isinstance(one, (list, tuple)) else [one]
         return sum(tensor.nbytes for tensor in tensors)
 
+    def to(self, device: torch.device) -> BandState:
+        """The same on a device."""
+        held, carried = map_tensors(lambda one: one.to(device), (dict(self.held), self.carried))
+        return replace(self, held=held, carried=carried)
+
     def plain(self) -> PlainState:
-        """As plain data, to be saved."""
-        return self.steps, self.done, dict(self.held), self.carried
+        """As plain data on the host, to be saved."""
+        here = self.to(torch.device("cpu"))
+        return here.steps, here.done, dict(here.held), here.carried
 
     @classmethod
     def of(cls, plain: PlainState) -> BandState:
@@ -93,19 +100,21 @@ class Engine:
         self.program, self.device, self._constants = program, device, constants
         self.schedule = Schedule(program.wiring)
         self._functional = functional
-        self._convolved = Convolved(device, {value.dtype for value in program.values})
+        dtypes = {value.dtype for value in program.values}
+        self._convolved = Convolved(device, dtypes, keeps=not functional)
         self._ranks = program.convolved_ranks
         self.peak = self.replayed = 0
         self._go_on(BandState(tuple(self.schedule.done)) if state is None else state)
 
     def _go_on(self, state: BandState) -> None:
+        state = state.to(self.device)
         self.schedule.go_on(state.done)
         self.buffers = [Buffer(value, self.device) for value in self.program.values]
         self.states: list[Carried] = [dict(one) for one in state.carried or ()]
         self.states = self.states or [{} for _ in self.program.ops]
         self.steps = state.steps
         for value, (lo, rows) in state.held.items():
-            self.buffers[value].append(lo, rows.to(self.device))
+            self.buffers[value].append(lo, rows)
         self.nbytes = sum(buffer.nbytes for buffer in self.buffers)
         self.peak = max(self.peak, self.nbytes)
 
@@ -155,7 +164,7 @@ class Engine:
         schedule = self.schedule
         for value, (lo, hi) in enumerate(zip(schedule.floor, schedule.done, strict=True)):
             if lo < hi:
-                yield value, (lo, self.buffers[value].copied(lo, hi).cpu())
+                yield value, (lo, self.buffers[value].copied(lo, hi))
 
     def step(
         self, available: Sequence[int], limit: Sequence[int], source: RowSource

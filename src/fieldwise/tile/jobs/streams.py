@@ -193,6 +193,7 @@ def stream_work(
         )
     outputs = tuple(_output(program, value) for value in program.wiring.outputs)
     weights = sum(tensor.nbytes for _, tensor in named_state(model))
+    weights += program.kept_weights(streaming.call.device)
     waiting = sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
     rows = shape[axis]
     held = {
