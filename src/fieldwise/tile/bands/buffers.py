@@ -90,9 +90,7 @@ class Buffer:
         return found
 
     def trim(self, floor: int) -> None:
-        """Forget the rows before ``floor``."""
-        if not self._chunks or self._chunks[0][0] >= floor:
-            return
+        """Forget the rows before ``floor``, and what is spare if none of them is kept there."""
         left = []
         for lo, chunk in self._chunks:
             rows = chunk.shape[self._dim]

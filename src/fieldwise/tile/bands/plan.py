@@ -240,9 +240,7 @@ class _Tally:
     def _trim(self, value: int, floor: int) -> None:
         start, stop = self.start[value], self.stop[value]
         kept = min(max(floor, start), stop)
-        if kept == start:
-            return
-        if kept < stop and stop - kept != self.spare[value]:
+        if start < kept < stop and stop - kept != self.spare[value]:
             self.peak = max(self.peak, self.held + (stop - kept) * self.bytes[value])
         self.held -= (kept - start + self.spare[value]) * self.bytes[value]
         self.start[value], self.spare[value] = kept, 0
