@@ -243,11 +243,25 @@ def test_wrong_requests_are_told():
         effective_field(net(), shape, protocol="lua")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="give one of the two"):
         effective_field(net(), shape, images=[], noise=1)
+    with pytest.raises(UsageError, match="has the shape 1x3x9x9; the input's is 1x3x16x16"):
+        effective_field(net(), shape, images=[torch.zeros(1, 3, 9, 9)])
+    with pytest.raises(UsageError, match="holds int64, by which nothing is differentiated"):
+        effective_field(nn.Embedding(4, 2), torch.zeros(1, 6, dtype=torch.long))
+    with pytest.raises(UsageError, match="resnet18"):
+        effective_field("resnet18", shape)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="there were no inputs"):
         effective_field(net(), shape, images=[])
     smooth = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Tanh())
     with pytest.raises(UsageError, match="all 1 inputs gave numbers that are not finite"):
         effective_field(smooth, shape, images=[torch.full(shape, float("nan"))])
+
+
+def test_an_image_may_come_without_its_batch():
+    """As arrays of a data set do."""
+    shape = (1, 3, 16, 16)
+    image = torch.randn(shape)
+    one, two = (effective_field(net(), shape, images=[x]) for x in (image, image[0].numpy()))
+    np.testing.assert_array_equal(one.map, two.map)
 
 
 def test_audio_and_volumes_have_maps_of_one_and_three_axes():

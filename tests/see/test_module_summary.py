@@ -19,15 +19,23 @@ from fieldwise.cli import app
 from fieldwise.views import summary as view
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "googlenet"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "googlenet", "vit_b_32"])
 def test_parameters_and_multiplications_are_those_that_torch_counts(name):
     """Torch's counter counts two operations per multiplication; padding counts in both."""
-    model = load_model(f"torchvision:{name}", "1x3x64x64").module
-    found = fieldwise.summary(model, (1, 3, 64, 64))
+    size = 224 if name.startswith("vit") else 64
+    shape = (1, 3, size, size)
+    model = load_model(f"torchvision:{name}", "x".join(map(str, shape))).module
+    found = fieldwise.summary(model, shape)
     assert found.parameters == sum(one.numel() for one in model.parameters())
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.randn(1, 3, 64, 64))
+    with FlopCounterMode(display=False) as counter:  # without gradients ViT takes a fused kernel
+        model(torch.randn(shape))
     assert 2 * found.macs == counter.get_total_flops()
+
+
+def test_a_recurrent_layer_uses_each_weight_once_per_position():
+    """Both of its matrices, and no bias."""
+    found = fieldwise.summary(nn.LSTM(4, 6, batch_first=True), (1, 12, 4), axes=1)
+    assert found.macs == 12 * 4 * 6 * (4 + 6)
 
 
 def test_every_module_stands_below_the_one_that_it_lies_in():

@@ -10,7 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import as_inputs
+from fieldwise.capture.torch.given import check_model
 from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.capture.torch.running import is_inexact
 from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.capture.torch.weights import digest_of_state
 from fieldwise.effective.centre import central_unit, centre_of
@@ -35,7 +37,7 @@ def effective_field(
     images: str | Path | Iterable[Any] | None = None,
     noise: int | None = None,
     layer: str | None = None,
-    unit: Sequence[int] | None = None,
+    unit: int | Sequence[int] | None = None,
     axes: Axes | None = None,
     protocol: ProtocolName = "luo",
     normalisation: Normalisation | None = None,
@@ -79,6 +81,8 @@ def effective_field(
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"There is no protocol {protocol!r}; name {', '.join(PROTOCOLS)}.")
+    if isinstance(unit, int):
+        unit = (unit,)
     if images is not None and noise is not None:
         raise UsageError("The mean is over images or over noise; give one of the two.")
     call = _call(model, example)
@@ -144,7 +148,14 @@ def _inputs(
 
 def _call(model: nn.Module, example: object) -> ModelCall:
     """The model with its example, drawn where it has no data, on the model's device."""
+    check_model(model)
     call = ModelCall(model, as_inputs(example, model))
+    first = call.inputs[0]
+    if not is_inexact(first):
+        raise UsageError(
+            f"The input holds {str(first.dtype).removeprefix('torch.')}, by which nothing is "
+            "differentiated; take the part of the model behind its embedding."
+        )
     return ModelCall(model, map_tensors(lambda tensor: tensor.to(call.device), call.example))
 
 

@@ -58,7 +58,11 @@ class UnitGradient:
     def _gradient(
         self, image: Tensor, number: int, score: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
-        given = self.call.cast(0, image, own=True).detach().requires_grad_()
+        wanted = self.call.shapes[0]
+        if tuple(image.shape) not in (wanted, wanted[1:]):
+            sizes = ["x".join(map(str, shape)) for shape in (image.shape, wanted)]
+            raise UsageError(f"An image has the shape {sizes[0]}; the input's is {sizes[1]}.")
+        given = self.call.cast(0, image.reshape(wanted), own=True).detach().requires_grad_()
         with torch.enable_grad():
             # A copy: the model may write into its input, which a leaf does not allow.
             value = layer_output(varied(self.call, given.clone()), self.layer)

@@ -37,6 +37,26 @@ def flops(node: Node, values: Mapping[str, Value]) -> int:
     return round(max(_of_result(node, operands, reads, shape) for reads, shape in pairs))
 
 
+def multiplications(node: Node, values: Mapping[str, Value]) -> int:
+    """The multiplications of a product, of attention or of a recurrent layer; 0 of another op.
+
+    values: of the graph, by name
+
+    >>> from fieldwise.capture.layers import layers_graph
+    >>> graph = layers_graph("conv3 relu maxpool2/2", (1, 1, 10))
+    >>> [multiplications(node, graph.values) for node in graph.nodes]
+    [24, 0, 0]
+    """
+    if node.op in _RECURRENT:
+        shape = values[node.results[0]].shape
+        weights = tensors_among([arguments(node).get("params", ())])
+        matrices = sum(weight.numel() for weight in weights if len(weight.shape) > 1)
+        return numel(shape) // max(shape[-1], 1) * matrices
+    if node.op == "attention" or any(kind.combines == "product" for kind in node.kinds):
+        return flops(node, values) // 2
+    return 0
+
+
 def flops_by_result(graph: Graph) -> dict[str, int]:
     """The operations of each node of a graph, by its first result."""
     return {node.results[0]: flops(node, graph.values) for node in graph.nodes}

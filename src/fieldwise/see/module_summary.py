@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from fieldwise.capture.graphs import graph_of
 from fieldwise.field import FieldReport, receptive_fields
 from fieldwise.field.report import Row
-from fieldwise.graph.flops import flops
+from fieldwise.graph.flops import multiplications
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node
 from fieldwise.graph.names import resolve
 from fieldwise.graph.spatial import Axes
 from fieldwise.reports import Report
@@ -25,7 +24,8 @@ class ModuleRow:
     kind:       its class, or the operation of a value that is no module's
     depth:      how many modules it lies in
     parameters: elements of its parameters, each once
-    macs:       multiplications of the products within it (convolutions, matrices), at this size
+    macs:       multiplications of the convolutions, matrix products, attention and recurrent
+                layers within it, at this size
     field:      the row of what it returned last; None where it does not depend on the input
     """
 
@@ -121,22 +121,15 @@ def _of_values(report: FieldReport, macs: Mapping[str, int]) -> Iterator[ModuleR
     yield ModuleRow("", "graph", 0, 0, macs.get("", 0), rows[-1] if rows else None)
     for row in rows:
         value = resolve(graph, row.name)
-        yield ModuleRow(row.name, row.op, 1, 0, _products(makers[value], graph), row)
+        yield ModuleRow(row.name, row.op, 1, 0, multiplications(makers[value], graph.values), row)
 
 
 def _macs(graph: Graph) -> Mapping[str, int]:
     """Per module path the multiplications within it, '' for all."""
     found: Counter[str] = Counter()
     for node in graph.nodes:
-        own = _products(node, graph)
+        own = multiplications(node, graph.values)
         parts = node.module.split(".") if node.module else []
         for length in range(len(parts) + 1):
             found[".".join(parts[:length])] += own
     return found
-
-
-def _products(node: Node, graph: Graph) -> int:
-    """The multiplications of a node that is a product; 0 of another."""
-    if all(kind.combines != "product" for kind in node.kinds):
-        return 0
-    return flops(node, graph.values) // 2
