@@ -124,7 +124,7 @@ def test_a_job_in_strips_that_ends_at_any_step_is_resumed_with_the_same_bytes(
 
 def test_where_memory_is_too_little_for_the_width_the_job_is_cut_into_strips(folder):
     wide = planned(folder / "in.npy", folder / "wide.npy", along=2)
-    tight = planned(folder / "in.npy", folder / "tight.npy", along=2, memory=12_000)
+    tight = planned(folder / "in.npy", folder / "tight.npy", along=2, memory=12_000, cache="rows")
     assert not wide.plan.axes
     (cut,) = tight.plan.axes
     assert cut.axis == 3

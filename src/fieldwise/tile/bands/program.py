@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
@@ -157,19 +157,6 @@ class Program:
             return False
         return 0 < held <= task.hi - task.lo
 
-    def kept_weights(self, device: torch.device) -> int:
-        """Bytes of the weights of which a run on a device keeps a copy in channels-last."""
-        if not channels_last_pays(device, {value.dtype for value in self.values}):
-            return 0
-        weights = {
-            id(one): one.nbytes
-            for op in self.ops
-            if op.node.op in _CONVOLUTIONS and op.node.source is not None
-            for one in constants_of(op.node.source)
-            if isinstance(one, Tensor) and one.dim() in CHANNELS_LAST and not is_channels_last(one)
-        }
-        return sum(weights.values())
-
     @property
     def convolved_ranks(self) -> frozenset[int]:
         """How many dimensions values have that convolutions read."""
@@ -205,6 +192,23 @@ class Program:
         for place, _, result in self.fixed:
             found.insert(place, given(result.clone()))
         return structured(self.structure, found, given)
+
+
+def kept_weights(nodes: Iterable[Node], dtypes: Iterable[torch.dtype], device: torch.device) -> int:
+    """Bytes of the weights of which a run keeps a copy in channels-last.
+
+    dtypes: of its values; device: where it is computed
+    """
+    if not channels_last_pays(device, dtypes):
+        return 0
+    weights = {
+        id(one): one.nbytes
+        for node in nodes
+        if node.op in _CONVOLUTIONS and node.source is not None
+        for one in constants_of(node.source)
+        if isinstance(one, Tensor) and one.dim() in CHANNELS_LAST and not is_channels_last(one)
+    }
+    return sum(weights.values())
 
 
 _CONVOLUTIONS = ("conv", "conv_transpose")

@@ -36,6 +36,7 @@ from fieldwise.tile.bands.drive import drive_with_states
 from fieldwise.tile.bands.input_rows import telling_rows
 from fieldwise.tile.bands.latency import period, rates
 from fieldwise.tile.bands.plan import plan_of, work_of
+from fieldwise.tile.bands.program import kept_weights
 from fieldwise.tile.bands.programs import Programs, Streaming
 from fieldwise.tile.bands.run import BandState, Engine
 from fieldwise.tile.bands.sections import steps
@@ -249,6 +250,7 @@ def cached_strip_work(
     graph = run.graph((tuple(shape),))
     stream = ColumnStream.of(model, graph, call.device, axis, across)
     weights = sum(tensor.nbytes for _, tensor in named_state(model))
+    weights += kept_weights(graph.nodes, [dtype], call.device)
     choice = _Choice(stream, tuple(shape), axis, across, grains, weights, beside)
     strip, band, fit = choice.chosen(strip, band, memory)
     outputs = choice.outputs(strip)

@@ -26,7 +26,7 @@ from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import clipped, drive_with_states, state_at_start
 from fieldwise.tile.bands.passes import PassDriver, Prepared, SavedPasses, run_passes
 from fieldwise.tile.bands.plan import plan_of, work_in_sections, work_of
-from fieldwise.tile.bands.program import Program
+from fieldwise.tile.bands.program import Program, kept_weights
 from fieldwise.tile.bands.programs import GlobalOps, Planned, Programs, Streaming
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows
 from fieldwise.tile.bands.sections import Section, sections_of, steps
@@ -193,7 +193,8 @@ def stream_work(
         )
     outputs = tuple(_output(program, value) for value in program.wiring.outputs)
     weights = sum(tensor.nbytes for _, tensor in named_state(model))
-    weights += program.kept_weights(streaming.call.device)
+    dtypes = {value.dtype for value in program.values}
+    weights += kept_weights(planned.graph.nodes, dtypes, streaming.call.device)
     waiting = sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
     rows = shape[axis]
     held = {
