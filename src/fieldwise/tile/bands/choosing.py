@@ -66,7 +66,9 @@ def room_for(kind: str, total: int | None, *, few: int = FEW) -> BandRoom:
 
 
 _SHARE = 64
+"""Of a card's memory, what rows may take where none is given."""
 _FEW_ON_CARD = 4
+"""Steps below which wider bands are of no use on a card."""
 
 
 def candidate_axes(shapes: Iterable[Shape]) -> tuple[int, ...]:
