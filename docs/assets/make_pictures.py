@@ -1,6 +1,6 @@
 """Pictures of the pages that take too long to be drawn where they stand.
 
-    python docs/assets/make_pictures.py
+python docs/assets/make_pictures.py
 """
 
 from __future__ import annotations

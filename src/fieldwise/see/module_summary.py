@@ -77,8 +77,8 @@ def summary(
     >>> from torch import nn
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
     >>> found = summary(net, (1, 3, 32, 32))
-    >>> [(row.name, row.kind, row.parameters, row.macs) for row in found.rows[:2]]
-    [('', 'Sequential', 224, 221184), ('0', 'Conv2d', 224, 221184)]
+    >>> found.parameters, found.macs, found.rows[1].kind
+    (224, 221184, 'Conv2d')
     >>> found.rows[-1].field.extent, found.rows[-1].field.shape
     ((4, 4), (1, 8, 16, 16))
     """
