@@ -107,6 +107,7 @@ def test_a_map_over_one_axis_is_a_line():
         ((*LAYERS, "--images", "gone"), "There is no folder 'gone'"),
         ((*LAYERS, "--images", ".", "--noise", "1"), "--images and --noise"),
         ((*LAYERS, "--noise", "1", "-o", "erf.txt"), "is written as .npz"),
+        ((*LAYERS, "--noise", "1", "-o", "gone/erf.npz"), "There is no folder gone; make it first"),
         ((LAYERS[0], *LAYERS, "--noise", "1", "-o", "erf.npz"), "name one MODEL"),
         ((*LAYERS, "--noise", "1", "--plot", "erf.txt"), "a picture is written as"),
         ((*LAYERS, "--noise", "1", "--layer", "nothing"), "No value or module is called 'nothing'"),

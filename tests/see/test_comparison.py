@@ -56,7 +56,9 @@ def test_the_exit_code_says_whether_they_differ():
     """0 for the same, 1 for a difference, 2 for what cannot be compared."""
     same = run("layers:conv3 relu", "layers:conv3 relu")
     assert same.exit_code == 0, same.output
-    assert "the outputs see the same, with the same halo" in same.stdout
+    assert "2 layers see the same; the outputs see the same, with the same halo" in same.stdout
+    one = run("layers:conv3", "layers:conv3")
+    assert "1 layer sees the same; the outputs see" in one.stdout
     other = run("layers:conv3 relu", "layers:conv5 relu")
     assert other.exit_code == 1
     assert "3 → 5" in other.stdout

@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 import torch
+from rich.cells import cell_len
 from rich.console import Console
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -103,6 +104,58 @@ def test_a_table_fits_the_width_and_no_number_is_cut(name, width):
     stem = next(line for line in table if "64x" in line or "32x" in line)
     assert re.search(r"\dx\d+x\d+x\d+", stem)
     assert all("…" not in line.split()[-1] for line in table[1:])
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 80])
+def test_wide_and_control_characters_in_names_cut_no_number(width):
+    """An ideograph takes two cells of a terminal; a control character is written as its escape."""
+    net = nn.Sequential()
+    net.add_module("最初の畳み込み層", nn.Conv2d(3, 4, 3))
+    net.add_module("line\nbreak\x1b[31m", nn.ReLU())
+    found = fieldwise.summary(net, (1, 3, 9, 9))
+    console = Console(width=width, record=True, file=StringIO())
+    console.print(view.render(found))
+    table = console.export_text().splitlines()[1 : len(found.rows) + 2]
+    assert [len(re.findall(r"1x4x7x7", line)) for line in table] == [0, 1, 1, 1]
+    assert "…" not in table[0]
+    assert len({cell_len(line) for line in table}) == 1
+    assert cell_len(table[0]) <= width
+    assert all(line.isprintable() for line in table)
+
+
+def test_a_module_that_does_not_depend_on_the_input_has_a_shape():
+    """One that works on another input: its field there is no field of the first."""
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(1, 4, 3, padding=1)
+
+        def forward(self, x, y):
+            return self.one(x) + self.two(y)
+
+    found = fieldwise.summary(Two(), ((1, 3, 8, 8), (1, 1, 8, 8)))
+    assert [(row.name, row.shape) for row in found] == [
+        (name, (1, 4, 8, 8)) for name in ("", "one", "two")
+    ]
+    assert [row.field is None for row in found] == [False, False, True]
+    assert [module["shape"] for module in view.data(found)["modules"]] == [[1, 4, 8, 8]] * 3
+
+
+def test_a_name_that_holds_dots_is_one_module():
+    """As the nodes of an ONNX file have: they lie in the model, whatever their names are."""
+    net = nn.Module()
+    for name in ("/a/a.0/Conv", "/b/b.0/Conv"):
+        net._modules[name] = nn.Conv2d(1, 1, 3, padding=1)
+    net.forward = lambda x: net._modules["/b/b.0/Conv"](net._modules["/a/a.0/Conv"](x))
+    found = fieldwise.summary(net, (1, 1, 8, 8), depth=1)
+    assert [(row.name, row.depth) for row in found][1:] == [("/a/a.0/Conv", 1), ("/b/b.0/Conv", 1)]
+    assert found.rows[1].macs == found.rows[2].macs == 64 * 9
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(view.render(found))
+    assert re.findall(r"^  (\S+)", console.export_text(), re.MULTILINE) == [
+        "/a/a.0/Conv", "/b/b.0/Conv",
+    ]  # fmt: skip
 
 
 def test_the_command_prints_it_and_its_data(tmp_path, monkeypatch):

@@ -39,6 +39,13 @@ def test_too_many_networks_are_no_chart():
         chart_figure(*[report("conv3")] * 9)
 
 
+@pytest.mark.parametrize("names", [("one",), ("one", "two", "three")])
+def test_a_chart_has_a_name_for_each_network_or_none(names):
+    """Fewer or more are an error, of which network they are is not guessed."""
+    with pytest.raises(UsageError, match=f"holds {len(names)} for 2 networks; give one each"):
+        report("conv3").chart(report("conv5"), names=names)
+
+
 def test_a_field_lies_over_a_photo(tmp_path):
     """Tinted where it is seen, dark elsewhere; a file and an array give the same."""
     photo = np.zeros((64, 64, 3), np.uint8)

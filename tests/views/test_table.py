@@ -88,6 +88,11 @@ def test_names_with_brackets_are_not_taken_for_markup():
     assert lines(row("lstm[0]", PLAIN.axes))[-1].startswith("lstm[0]")
 
 
+def test_control_characters_in_names_are_written_as_escapes():
+    """They would break the line, or move the terminal's cursor."""
+    assert lines(row("a\nb\x1b[31m", PLAIN.axes))[-1].startswith(r"a\nb\x1b[31m ")
+
+
 def test_a_row_without_spatial_axes_is_blank():
     assert lines(row("head", ()))[-1].split() == ["head", "conv", "1x8x32x32"]
 

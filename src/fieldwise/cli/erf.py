@@ -164,6 +164,8 @@ def erf(
             raise UsageError("-o holds the map of one model; name one MODEL, or leave -o out.")
         if out is not None and out.suffix != ".npz":
             raise UsageError(f"{out} is written as .npz; give it that suffix.")
+        if out is not None and not out.parent.is_dir():
+            raise UsageError(f"There is no folder {out.parent}; make it first.")
         if overwrite and out is not None:
             out.unlink(missing_ok=True)
         found = [_measured(spec, subject, averaging, out, cluster, debug=debug) for spec in models]

@@ -185,8 +185,8 @@ class FieldReport(Report):
     def chart(self, *others: FieldReport, names: Sequence[str] = ()) -> Any:
         """Extent, stride and coverage over depth, as a matplotlib Figure; of other networks too.
 
-        names: one per network.  Raises UsageError for more than eight networks, and where
-        matplotlib is not installed.
+        names: one per network, this one first.  Raises UsageError for more than eight networks,
+        for another number of names, and where matplotlib is not installed.
         """
         return view_named("chart").chart_figure(self, *others, names=names)
 

@@ -103,7 +103,7 @@ def compare(
     >>> texts = ("conv3 relu", "conv3 conv5 relu")
     >>> found = compare(*(receptive_fields(layers_graph(text)) for text in texts))
     >>> found.differs, [(pair.name, pair.changed) for pair in found if pair.differs]
-    (True, [('conv5', ()), ('relu', ('extent', 'count'))])
+    (True, [('conv5', ()), ('relu', ('extent', 'count', 'halo'))])
     """
     return NetworkComparison(one, two, names)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fieldwise.capture.graphs import graph_of
 from fieldwise.field import FieldReport, receptive_fields
 from fieldwise.field.report import Row
 from fieldwise.graph.flops import multiplications
 from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Shape
 from fieldwise.graph.names import resolve
 from fieldwise.graph.spatial import Axes
 from fieldwise.reports import Report
@@ -26,7 +28,8 @@ class ModuleRow:
     parameters: elements of its parameters, each once
     macs:       multiplications of the convolutions, matrix products, attention and recurrent
                 layers within it, at this size
-    field:      the row of what it returned last; None where it does not depend on the input
+    shape:      of what it returned last; None where it did not run, or made constants alone
+    field:      the row of that; None where it does not depend on the input
     """
 
     name: str
@@ -34,6 +37,7 @@ class ModuleRow:
     depth: int
     parameters: int
     macs: int
+    shape: Shape | None
     field: Row | None
 
 
@@ -94,23 +98,33 @@ def summary(
 
 
 def _of_modules(
-    model: object,
+    model: Any,
     graph: Graph,
     macs: Mapping[str, int],
     fields: Mapping[str, Row],
     depth: int | None,
 ) -> Iterator[ModuleRow]:
-    named = getattr(model, "named_modules")(remove_duplicate=False)  # noqa: B009
-    for path, module in named:
-        level = path.count(".") + bool(path)
-        if depth is not None and level > depth:
-            continue
+    for path, module, level in _tree(model, depth):
         runs = graph.scopes.get(path, ())
         last = graph.outputs[0] if not path else next(iter(runs[-1]), None) if runs else None
         own = {id(one): one.numel() for one in module.parameters()}
         kind = type(module).__name__
-        row = None if last is None else fields.get(last)
-        yield ModuleRow(path, kind, level, sum(own.values()), macs.get(path, 0), row)
+        row, shape = (None, None) if last is None else (fields.get(last), graph.values[last].shape)
+        yield ModuleRow(path, kind, level, sum(own.values()), macs.get(path, 0), shape, row)
+
+
+def _tree(
+    module: Any, most: int | None, path: str = "", level: int = 0
+) -> Iterator[tuple[str, Any, int]]:
+    """Every torch module with its path and depth; shared ones each time.
+
+    By its children, since the names of an ONNX file's nodes hold dots.
+    """
+    yield path, module, level
+    if most is None or level < most:
+        for name, child in module._modules.items():
+            if child is not None:
+                yield from _tree(child, most, f"{path}.{name}" if path else name, level + 1)
 
 
 def _of_values(report: FieldReport, macs: Mapping[str, int]) -> Iterator[ModuleRow]:
@@ -118,10 +132,12 @@ def _of_values(report: FieldReport, macs: Mapping[str, int]) -> Iterator[ModuleR
     graph = report.graph
     makers = {name: node for node in graph.nodes for name in node.results}
     rows = [row for row in report.rows if row.name != report.input.name]
-    yield ModuleRow("", "graph", 0, 0, macs.get("", 0), rows[-1] if rows else None)
+    out = graph.values[graph.outputs[0]].shape
+    yield ModuleRow("", "graph", 0, 0, macs.get("", 0), out, rows[-1] if rows else None)
     for row in rows:
         value = resolve(graph, row.name)
-        yield ModuleRow(row.name, row.op, 1, 0, multiplications(makers[value], graph.values), row)
+        own = multiplications(makers[value], graph.values)
+        yield ModuleRow(row.name, row.op, 1, 0, own, row.shape, row)
 
 
 def _macs(graph: Graph) -> Mapping[str, int]:

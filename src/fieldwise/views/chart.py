@@ -35,7 +35,8 @@ def chart_figure(*reports: FieldReport, names: Sequence[str] = (), width: float 
 
     names: one per report
 
-    Raises UsageError for none, for more than eight, and where matplotlib is not installed.
+    Raises UsageError for none, for more than eight, for another number of names, and where
+    matplotlib is not installed.
 
     >>> from fieldwise import receptive_fields
     >>> from fieldwise.capture.layers import layers_graph
@@ -47,6 +48,8 @@ def chart_figure(*reports: FieldReport, names: Sequence[str] = (), width: float 
     """
     if not 1 <= len(reports) <= MOST:
         raise UsageError(f"A chart shows one to {MOST} networks, not {len(reports)}.")
+    if names and len(names) != len(reports):
+        raise UsageError(f"names= holds {len(names)} for {len(reports)} networks; give one each.")
     figure = new_figure(width, HEIGHT * width / WIDTH)
     figure.set_layout_engine("constrained")
     parts = figure.subplots(3, 1, sharex=True)

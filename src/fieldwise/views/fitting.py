@@ -1,6 +1,8 @@
 """Tables that fit a width: notes go first, then names lose their middles, then columns go.
 
-A number is never wrapped and never cut.
+A number is never wrapped and never cut.  Widths are counted in cells of a terminal, of which an
+ideograph takes two; a control character in a name is written as its escape, since it would move
+the cursor.
 """
 
 from __future__ import annotations
@@ -9,13 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fieldwise.views.names import printable
+
 _GAP = 2
 _SHORTEST = 12
-"""Characters that are left of a name."""
+"""Cells that are left of a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +34,13 @@ class FittingColumn:
     cells: tuple[str, ...]
     role: Literal["name", "note", "number"] = "number"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cells", tuple(map(printable, self.cells)))
+
     @property
     def width(self) -> int:
         """Of its widest cell."""
-        return max(len(self.title), *map(len, self.cells), 0)
+        return max(cell_len(self.title), *map(cell_len, self.cells), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class FittingTable:
     ... )
     >>> print(*FittingTable(columns).lines(30), sep="\n")
     layer                   extent
-    features.d…nselayer16     2071
+    features.d…enselayer16    2071
     >>> print(*FittingTable(columns).lines(70), sep="\n")
     layer                              extent  notes
     features.denseblock4.denselayer16    2071  sees all of the input
@@ -75,7 +83,7 @@ class FittingTable:
         rows = zip(*((column.title, *column.cells) for column in columns), strict=True)
         for row in rows:
             cells = (
-                cell.rjust(column.width) if column.role == "number" else cell.ljust(column.width)
+                _placed(cell, column.width, at_right=column.role == "number")
                 for column, cell in zip(columns, row, strict=True)
             )
             yield (" " * _GAP).join(cells).rstrip()
@@ -101,12 +109,18 @@ def _total(columns: Sequence[FittingColumn]) -> int:
     return sum(column.width for column in columns) + _GAP * (len(columns) - 1)
 
 
+def _placed(cell: str, width: int, *, at_right: bool) -> str:
+    room = " " * (width - cell_len(cell))
+    return room + cell if at_right else cell + room
+
+
 def _shortened(column: FittingColumn, width: int) -> FittingColumn:
-    room = max(width, _SHORTEST, len(column.title))
-    cells = tuple(cell if len(cell) <= room else _elided(cell, room) for cell in column.cells)
+    room = max(width, _SHORTEST, cell_len(column.title))
+    cells = tuple(cell if cell_len(cell) <= room else _elided(cell, room) for cell in column.cells)
     return FittingColumn(column.title, cells, column.role)
 
 
 def _elided(text: str, room: int) -> str:
     head = (room - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (room - 1 - head) :]}"
+    tail = set_cell_size(text[::-1], room - 1 - head)[::-1]
+    return f"{set_cell_size(text, head)}…{tail}"

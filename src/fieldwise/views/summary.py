@@ -25,8 +25,8 @@ def render(found: ModuleSummary) -> RenderableType:
     """A row per module, indented by depth; in total below."""
     rows = found.rows
     columns = (
-        FittingColumn("layer", tuple(map(_tree_name, rows)), "name"),
-        FittingColumn("shape", tuple(_shape(row.field) for row in rows)),
+        FittingColumn("layer", tuple(_tree_names(rows)), "name"),
+        FittingColumn("shape", tuple(_shape(row) for row in rows)),
         FittingColumn("params", tuple(_amount(row.parameters) for row in rows)),
         FittingColumn("MACs", tuple(_amount(row.macs) for row in rows)),
         *_field_columns([row.field for row in rows]),
@@ -38,9 +38,14 @@ def render(found: ModuleSummary) -> RenderableType:
     return Group(Text(title, "bold"), FittingTable(columns), Text(total))
 
 
-def _tree_name(row: ModuleRow) -> str:
-    own = row.name.rpartition(".")[2] or "(the model)"
-    return "  " * row.depth + own
+def _tree_names(rows: Sequence[ModuleRow]) -> Iterator[str]:
+    """Each module's name in the one that it lies in (names of an ONNX file may hold dots)."""
+    within = [""] * (1 + max(row.depth for row in rows))
+    for row in rows:
+        within[row.depth] = row.name
+        around = within[row.depth - 1] if row.depth > 1 else ""
+        own = row.name.removeprefix(f"{around}.") if around else row.name
+        yield "  " * row.depth + (own or "(the model)")
 
 
 def _amount(count: int) -> str:
@@ -58,8 +63,8 @@ def _amount(count: int) -> str:
     return f"{count:.3g}"
 
 
-def _shape(row: Row | None) -> str:
-    return "" if row is None else "x".join(map(str, row.shape))
+def _shape(row: ModuleRow) -> str:
+    return "" if row.shape is None else "x".join(map(str, row.shape))
 
 
 def _field_columns(rows: Sequence[Row | None]) -> Iterator[FittingColumn]:
@@ -106,6 +111,7 @@ def data(found: ModuleSummary) -> dict[str, object]:
                 "depth": row.depth,
                 "parameters": row.parameters,
                 "macs": row.macs,
+                "shape": None if row.shape is None else list(row.shape),
                 "field": _field(row.field),
             }
             for row in found.rows
@@ -126,13 +132,14 @@ def render_comparison(found: NetworkComparison) -> RenderableType:
         columns.append(FittingColumn(title, tuple(_both(pair, said) for pair in pairs)))
     columns.append(FittingColumn("notes", tuple(_note(pair, found) for pair in pairs), "note"))
     same = len(found.rows) - len(pairs)
+    alike = "1 layer sees the same" if same == 1 else f"{same} layers see the same"
     title = f"{found.names[0]} → {found.names[1]}"
     same_outputs = "the outputs see the same, with the same halo"
     verdict = "the outputs' fields differ" if found.outputs_differ else same_outputs
     parts: list[RenderableType] = [Text(title, "bold")]
     if pairs:
         parts.append(FittingTable(tuple(columns)))
-    return Group(*parts, Text(f"{same} layers see the same; {verdict}"))
+    return Group(*parts, Text(f"{alike}; {verdict}"))
 
 
 def _both(pair: LayerPair, said: object) -> str:
