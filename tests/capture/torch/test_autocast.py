@@ -125,7 +125,9 @@ def test_the_graph_computes_what_the_model_does_under_autocast(name, around):
         try:
             with torch.no_grad():
                 wanted = dict(named_tensors(model(x.clone())))
-        except RuntimeError:
+        except RuntimeError as error:
+            if "could not create a primitive" in str(error):
+                pytest.skip("this processor has no kernel for it; a capture runs none")
             with pytest.raises(CaptureError, match="The model failed"):
                 capture(model, x)
             return
