@@ -84,7 +84,7 @@ def streamed(
     >>> large = torch.randn(1, 3, 200, 100)
     >>> run = streamed(net, torch.empty(1, 3, 32, 32), band=50)
     >>> print(run.plan(large.shape))
-    5 steps of 50 input rows; 5.5 KiB kept between steps, at most 353.9 KiB at once
+    5 steps of 50 input rows; 5.5 KiB kept between steps, at most 314.8 KiB at once
       1: 1 of 200 rows, 3.1 KiB
       input: 2 of 200 rows, 2.3 KiB
     >>> torch.allclose(run(large), net(large), atol=1e-6)
