@@ -212,6 +212,15 @@ def test_a_sum_that_is_constant_is_said_to_be_rounding():
     assert not effective_field(model, shape, noise=1).is_rounding
 
 
+def test_a_gradient_of_zeros_is_no_rounding():
+    """Where no channel of the position is positive, RepLKNet's protocol differentiates nothing."""
+    model = nn.Conv2d(1, 2, 3, padding=1)
+    nn.init.constant_(model.bias, -1e6)
+    found = effective_field(model, (1, 1, 9, 9), noise=2, protocol="replknet")
+    assert not found.map.any()
+    assert not found.is_rounding
+
+
 class Positions(nn.Module):
     """A layer norm over the channels of each position."""
 

@@ -49,11 +49,14 @@ class UnitGradient:
     def vanishes(self, image: Tensor) -> bool:
         """Whether the number that the protocol differentiates hardly depends on this input.
 
-        So it is with the sum of channels behind a norm over them: what is left is rounding.
+        So it is with the sum of channels behind a norm over them: what is left is rounding.  Both
+        signs are looked at, since a unit without a positive channel is no constant.
         """
-        own = self._gradient(image, 0, PROTOCOLS[self.protocol].score)
+        score = PROTOCOLS[self.protocol].score
+        own = self._gradient(image, 0, score)
+        negated = self._gradient(image, 0, lambda unit, drawn: score(-unit, drawn))
         generic = self._gradient(image, 0, combination)
-        return bool(own.norm() < _HARDLY * generic.norm())
+        return bool(own.norm() + negated.norm() < _HARDLY * generic.norm())
 
     def _gradient(
         self, image: Tensor, number: int, score: Callable[[Tensor, Tensor], Tensor]
