@@ -350,7 +350,7 @@ def _jobs(request: Request, known: Ways, own: Job | None = None) -> Ways:
     for cache in CACHES:
         if cache in known:
             found[cache] = known[cache]
-        elif cache != "none" or request.engine is None or own is not None:
+        elif cache != "none" or request.may_be_crops or own is not None:
             asked = request.keeping(cache)
             try:
                 found[cache] = _planned_with(asked if own is None else asked.without_cuts())

@@ -80,6 +80,11 @@ class Request:
         """Whether nobody has said how it is cut across its bands."""
         return self.cache is None and self.strip is None and self.global_ops == "refuse"
 
+    @property
+    def may_be_crops(self) -> bool:
+        """Whether nobody has said that it is a stream, or how one is cut."""
+        return self.engine is None and self.band is None and self.piece is None
+
     def by_blocks(self) -> BlockRows:
         """The input, of which rows are read with those that lie in the same chunks."""
         along = FIRST_SPATIAL if self.along is None else self.along
