@@ -181,6 +181,20 @@ def test_images_come_from_a_folder(tmp_path):
     np.testing.assert_allclose(found.map, wanted.map, rtol=1e-4)
 
 
+def test_a_run_does_not_go_on_with_pictures_normalised_otherwise(tmp_path):
+    """Its mean would be over two kinds of inputs."""
+    folder, state = tmp_path / "images", tmp_path / "erf.npz"
+    folder.mkdir()
+    Image.new("RGB", (8, 8), "red").save(folder / "a.png")
+    shape = (1, 3, 16, 16)
+    effective_field(net(), shape, images=folder, state=state)
+    again = effective_field(net(), shape, images=folder, state=state)
+    assert again.count == 1
+    half = ((0.5,) * 3, (0.5,) * 3)
+    with pytest.raises(UsageError, match="its normalisation was"):
+        effective_field(net(), shape, images=folder, state=state, normalisation=half)
+
+
 def test_what_is_no_picture_is_named(tmp_path):
     """A damaged file, an array of another shape, an empty folder, none at all."""
     with pytest.raises(UsageError, match="There is no folder"):

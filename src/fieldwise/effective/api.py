@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import as_inputs
@@ -18,7 +19,13 @@ from fieldwise.capture.torch.weights import digest_of_state
 from fieldwise.effective.centre import central_unit, centre_of
 from fieldwise.effective.field import EffectiveField
 from fieldwise.effective.gradients import UnitGradient
-from fieldwise.effective.inputs import Noise, Normalisation, normalisation_of, pictures
+from fieldwise.effective.inputs import (
+    Noise,
+    Normalisation,
+    Pictures,
+    normalisation_of,
+    pictures,
+)
 from fieldwise.effective.layer import last_map
 from fieldwise.effective.mean import MapMean
 from fieldwise.effective.protocols import PROTOCOLS, ProtocolName
@@ -61,7 +68,7 @@ def effective_field(
               model's own config, else ImageNet's
     state:    a file in which the mean is kept, and from which a run goes on that was interrupted
     client:   a dask.distributed Client whose workers share the inputs
-    progress: is told of inputs that are done, and of how many there are if that is known
+    progress: is called with how many inputs are done, and how many there are if that is known
 
     Raises UsageError for an unknown layer, protocol or unit, where no gradient reaches the input,
     and for a state of another run; CaptureError where the model cannot be recorded.
@@ -98,6 +105,7 @@ def effective_field(
     made_from = {
         "layer": layer, "unit": list(chosen), "axes": list(report.axes), "protocol": protocol,
         "shape": list(report.input.shape), "inputs": about, "weights": digest_of_state(model),
+        "normalisation": given.normalisation if isinstance(given, Pictures) else None,
     }  # fmt: skip
     kept = None if state is None else Path(state)
     maps = MapMean.none(seen.shape)
@@ -197,6 +205,4 @@ def _range_of(subject: UnitGradient, items: Sequence[Any], start: int, stop: int
 
 
 def _as_tensor(image: Any) -> Tensor:
-    import torch
-
     return image if isinstance(image, Tensor) else torch.as_tensor(image)

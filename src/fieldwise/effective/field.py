@@ -8,7 +8,6 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING
 
-from fieldwise.axes import Region
 from fieldwise.effective.mean import MapMean
 from fieldwise.effective.measures import (
     Square,
@@ -118,7 +117,7 @@ class EffectiveField(Report):
         """The root of the area that the theoretical field spans in this input."""
         if not self.seen.products:
             return 0.0
-        extents = [side.extent for side in Region(self.seen.products).hull()]
+        extents = [last - first + 1 for first, last in zip(self.seen.lo, self.seen.hi, strict=True)]
         return float(prod(extents) ** (1 / len(extents)))
 
     @property

@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from fieldwise.field import FieldReport
-from fieldwise.field.report import AxisField, Row
+from fieldwise.field.report import AxisField, Row, largest
 from fieldwise.reports import Report
 from fieldwise.see.align import aligned
 
@@ -116,12 +116,7 @@ def halo(axis: AxisField) -> tuple[Fraction | None, Fraction | None]:
     if not axis.context:
         return None, None
     left, right = zip(*axis.context, strict=True)
-    return _most(left), _most(right)
-
-
-def _most(numbers: Sequence[Fraction | None]) -> Fraction | None:
-    known = [number for number in numbers if number is not None]
-    return max(known) if len(known) == len(numbers) else None
+    return largest(left), largest(right)
 
 
 def _changed(one: Row | None, two: Row | None) -> tuple[str, ...]:
