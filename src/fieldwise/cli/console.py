@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -135,3 +136,20 @@ def note_files(paths: Iterable[object], *, err: bool) -> None:
     """Say which files were written; err: on stderr, since stdout holds an answer of its own."""
     for path in paths:
         typer.echo(f"wrote {path}", err=err)
+
+
+def warn(text: str) -> None:
+    """A warning, on stderr."""
+    typer.echo(f"warning: {text}", err=True)
+
+
+def warn_of_random_weights(spec: str) -> None:
+    """Say that nobody has trained a model whose values are about to count."""
+    warn(f"{spec!r} has random weights; --weights FILE.safetensors loads trained ones")
+
+
+def check_picture(path: Path) -> None:
+    """Raise UsageError unless a picture can be written there, before anything long is done."""
+    from fieldwise.views.plot_canvas import check_path
+
+    check_path(path)

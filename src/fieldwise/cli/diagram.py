@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import AxisNames, note_files
+from fieldwise.cli.console import AxisNames, check_picture, note_files
 from fieldwise.cli.options import MODEL_FORMS, Debug, FileOptions, InputShape, grouped, whole
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
@@ -81,9 +81,9 @@ def diagram(
     with reported(debug=debug):
         from fieldwise.views.diagram import connection_diagram
         from fieldwise.views.diagram_layout import DiagramStyle
-        from fieldwise.views.plot_canvas import check_path, save
+        from fieldwise.views.plot_canvas import save
 
-        check_path(out)
+        check_picture(out)
         found = [_connections(spec, shape, layer, unit, axis, building) for spec in models]
         titles = [spec.removeprefix("layers:") for spec in models]
         style = DiagramStyle(drawing.width, blank=drawing.blank, symbols=drawing.symbols)

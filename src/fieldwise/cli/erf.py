@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fieldwise.cli.cluster import connected_client
-from fieldwise.cli.console import AxisNames, note_files, parse_position, show, show_json
+from fieldwise.cli.console import (
+    AxisNames,
+    check_picture,
+    note_files,
+    parse_position,
+    show,
+    show_json,
+    warn_of_random_weights,
+)
 from fieldwise.cli.options import (
     MODEL_FORMS,
     AxesOption,
@@ -27,7 +35,6 @@ from fieldwise.cli.options import (
 )
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
-from fieldwise.cli.tile_job import warn
 from fieldwise.errors import UsageError
 from fieldwise.written import ratio, shown
 
@@ -82,7 +89,8 @@ class MeanOptions:
         typer.Option(
             metavar="N",
             parser=whole(1, 1_000_000),
-            help="N inputs of normally distributed numbers instead.",
+            help="N inputs of normally distributed numbers instead; by default as many as the "
+            "protocol averages over (luo 20, replknet 50, openerf 1000).",
         ),
     ] = None
     seed: Annotated[int, typer.Option(metavar="N", parser=whole(0), help="Of the noise.")] = 0
@@ -157,7 +165,7 @@ def erf(
     """
     with reported(debug=debug):
         if plot is not None:
-            _check_picture(plot)
+            check_picture(plot)
         if averaging.images is not None and averaging.noise is not None:
             raise UsageError("--images and --noise are two ways to choose inputs; give one.")
         if out is not None and len(models) > 1:
@@ -196,7 +204,7 @@ def _measured(
         if subject.weights is not None:
             load_weights(model, subject.weights)
         elif loaded.is_untrained:
-            warn(f"{spec!r} has random weights; --weights FILE.safetensors loads trained ones")
+            warn_of_random_weights(spec)
         example = loaded.example()
         axes = AxisNames.of_input(loaded.shapes[0], spatial=False).find_all(subject.axes)
     shared = nullcontext() if cluster is None else connected_client(cluster, debug=debug)
@@ -241,12 +249,6 @@ def _write(found: EffectiveField, style: Format) -> None:
         show_json(effective.data(found))
     else:
         show(effective.render(found))
-
-
-def _check_picture(path: Path) -> None:
-    from fieldwise.views.plot_canvas import check_path
-
-    check_path(path)
 
 
 def _draw(found: list[EffectiveField], path: Path) -> None:

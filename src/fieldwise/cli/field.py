@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import AxisNames, note_files, parse_position, show, show_json
+from fieldwise.cli.console import (
+    AxisNames,
+    check_picture,
+    note_files,
+    parse_position,
+    show,
+    show_json,
+)
 from fieldwise.cli.options import (
     AxesOption,
     Debug,
@@ -91,7 +98,7 @@ def field(
     """
     with reported(debug=debug):
         if plot is not None:
-            _check_picture(plot)
+            check_picture(plot)
         position = parse_position(unit)
         if method is not Method.nan and building.device is not None:
             raise UsageError("--device says where --method nan runs the model; omit it.")
@@ -218,12 +225,6 @@ def _pictured(
     if units is None:
         return _pulled(report, have, None, strict=True)
     return {row.name: units[row.name] for row in have}
-
-
-def _check_picture(path: Path) -> None:
-    from fieldwise.views.plot_canvas import check_path
-
-    check_path(path)
 
 
 def _draw(report: FieldReport, units: Mapping[str, UnitField], model: str, path: Path) -> None:

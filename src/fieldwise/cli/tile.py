@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import note_files, show_json
+from fieldwise.cli.console import note_files, show_json, warn
 from fieldwise.cli.freed import SLACK, give_back_freed
 from fieldwise.cli.options import Debug, Format, OptionalModelName, Style, grouped
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
-from fieldwise.cli.tile_job import connected, planned, run, warn
+from fieldwise.cli.tile_job import connected, planned, run
 from fieldwise.cli.tile_options import (
     Checks,
     InputOptions,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fieldwise.cli.cluster import client_on_devices, connected_client, devices_named
-from fieldwise.cli.console import AxisNames, parse_size
+from fieldwise.cli.console import AxisNames, parse_size, warn, warn_of_random_weights
 from fieldwise.cli.outcome import INTERRUPTED
 from fieldwise.cli.progress import progress
 from fieldwise.cli.tile_options import (
@@ -90,7 +90,7 @@ def planned(
         what = f"{samples} of one channel each; --layout says what its axes are instead"
         warn(f"{str(source)!r} is read as {axes}, {what}")
     if built.random:
-        warn(f"{spec!r} has random weights; --weights FILE.safetensors loads trained ones")
+        warn_of_random_weights(spec)
     if pieces.automatic:
         from fieldwise.capture.torch.devices import usable_bytes
 
@@ -145,11 +145,6 @@ def connected(running: RunOptions, job: Job, *, debug: bool) -> Iterator[Client 
         with progress("asking the workers"):
             check_cluster(job, client, tell=warn)
         yield client
-
-
-def warn(text: str) -> None:
-    """A warning, on stderr."""
-    typer.echo(f"warning: {text}", err=True)
 
 
 def _dim_of(axis: str, layout: AxisLayout) -> int:

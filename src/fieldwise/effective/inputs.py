@@ -23,9 +23,27 @@ Normalisation = tuple[Sequence[float], Sequence[float]]
 """What is subtracted from each channel, and what it is divided by then."""
 
 
+class NumberedInputs(Sequence[Tensor]):
+    """NumberedInputs by number, each made when it is asked for."""
+
+    def make(self, number: int) -> Tensor:
+        """Input ``number``, from 0 on."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
+        numbers = range(len(self))[index]
+        if isinstance(numbers, range):
+            return [self.make(number) for number in numbers]
+        return self.make(numbers)
+
+
 @dataclass(frozen=True)
-class Noise(Sequence[Tensor]):
-    """Inputs of this shape whose samples are standard normal, the same ones for the same seed.
+class Noise(NumberedInputs):
+    """NumberedInputs of this shape whose samples are standard normal, the same ones for the same seed.
 
     >>> Noise((1, 1, 4), number=2)[0].shape
     torch.Size([1, 1, 4])
@@ -38,15 +56,9 @@ class Noise(Sequence[Tensor]):
     def __len__(self) -> int:
         return self.number
 
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Tensor]: ...
-    def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
-        if isinstance(index, slice):
-            return [self[one] for one in range(self.number)[index]]
-        place = range(self.number)[index]
-        dice = torch.Generator().manual_seed(self.seed * 1_000_003 + place)
+    def make(self, number: int) -> Tensor:
+        """Input ``number``, from 0 on."""
+        dice = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         return torch.randn(self.shape, generator=dice)
 
     def __str__(self) -> str:
@@ -54,7 +66,7 @@ class Noise(Sequence[Tensor]):
 
 
 @dataclass(frozen=True)
-class Pictures(Sequence[Tensor]):
+class Pictures(NumberedInputs):
     """The pictures, and .npy arrays, of a folder in the order of their names.
 
     A picture is resized to the input's height and width (bicubic), as grey or RGB by the number of
@@ -69,14 +81,9 @@ class Pictures(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Tensor]: ...
-    def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
-        if isinstance(index, slice):
-            return [self[one] for one in range(len(self.paths))[index]]
-        path = self.paths[index]
+    def make(self, number: int) -> Tensor:
+        """Input ``number``, from 0 on."""
+        path = self.paths[number]
         if path.suffix.lower() == ".npy":
             return _array(path, self.shape)
         return _picture(path, self.shape, self.normalisation)

@@ -11,7 +11,7 @@ import numpy as np
 from fieldwise.axes import IndexSet, Region
 from fieldwise.errors import UsageError
 from fieldwise.views.photo import Photo, laid_over, photo_of
-from fieldwise.views.plot_canvas import ACCENT, GROUND, INK, STRONG, new_figure
+from fieldwise.views.plot_canvas import ACCENT, GROUND, INK, STRONG, frame, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,11 +117,11 @@ def _draw(axes: Axes, panel: FieldPanel) -> None:
     top, bottom, left, right = window
     extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
     axes.imshow(_picture(seen, beyond, window, panel.image), extent=extent)
-    _frame(axes, 0, rows, 0, columns, color=ACCENT, linewidth=1.8, gid="input-border")
+    frame(axes, 0, rows, 0, columns, color=ACCENT, linewidth=1.8, gid="input-border")
     if 1 < len(beyond) <= len(_DASHES):
         for number, (product, dashes) in enumerate(zip(beyond, _DASHES, strict=False)):
             (y0, y1), (x0, x1) = ((side.first, side.last + 1) for side in product)
-            _frame(
+            frame(
                 axes, y0, y1, x0, x1,
                 color=INK, linewidth=1.0, linestyle=dashes, gid=f"product-{number}",
             )  # fmt: skip
@@ -200,13 +200,6 @@ def _caption(panel: FieldPanel) -> str:
     unit = "pixels" if len(panel.seen.shape) == 2 else "samples"
     seen = f"{'' if panel.seen.exact else 'at most '}{panel.seen.count} {unit} seen of {size}"
     return f"field {listed}\n{seen}" if listed else seen
-
-
-def _frame(axes: Axes, top: int, bottom: int, left: int, right: int, **style: Any) -> None:
-    from matplotlib.patches import Rectangle
-
-    corner = (left - 0.5, top - 0.5)
-    axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, **style))
 
 
 def _key(figure: Figure, panels: Sequence[FieldPanel]) -> None:

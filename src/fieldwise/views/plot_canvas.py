@@ -6,11 +6,12 @@ matplotlib is imported where a figure is made, never on import.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fieldwise.errors import UsageError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 GROUND = "#ffffff"
@@ -32,6 +33,14 @@ def new_figure(width: float, height: float) -> Figure:
             "'matplotlib' is not installed; install it with pip install 'fieldwise[plot]'."
         ) from error
     return Figure(figsize=(width, height), dpi=DPI, facecolor=GROUND)
+
+
+def frame(axes: Axes, top: float, bottom: float, left: float, right: float, **style: Any) -> None:
+    """Outline the samples from top and left on, up to bottom and right, which lie outside."""
+    from matplotlib.patches import Rectangle
+
+    corner = (left - 0.5, top - 0.5)
+    axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, **style))
 
 
 def check_path(path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from fieldwise.axes import Region
 from fieldwise.errors import UsageError
 from fieldwise.views.names import shortened
-from fieldwise.views.plot_canvas import ACCENT, INK, new_figure
+from fieldwise.views.plot_canvas import ACCENT, INK, frame, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,23 +88,16 @@ def _image(axes: Axes, found: EffectiveField) -> Any:
     drawn = axes.imshow(logs, cmap="viridis", vmin=-DECADES, vmax=0, gid="contributions")
     if found.seen.products:
         rows, columns = Region(found.seen.products).hull()
-        _frame(
+        frame(
             axes, rows.first, rows.last + 1, columns.first, columns.last + 1,
-            color="#ffffff", linestyle="--", gid="theoretical-field",
+            color="#ffffff", linestyle="--", linewidth=1.2, gid="theoretical-field",
         )  # fmt: skip
     half = next(row.linear.side for row in found.rows if row.share == 0.5)
     if half is not None:
         top, left = (place - half / 2 + 0.5 for place in found.centre)
-        _frame(axes, top, top + half, left, left + half, color="#f0e442", linestyle="-", gid="half")
+        frame(axes, top, top + half, left, left + half, color="#f0e442", linewidth=1.2, gid="half")
     axes.tick_params(labelsize=8)
     return drawn
-
-
-def _frame(axes: Axes, top: float, bottom: float, left: float, right: float, **style: Any) -> None:
-    from matplotlib.patches import Rectangle
-
-    size = (right - left, bottom - top)
-    axes.add_patch(Rectangle((left - 0.5, top - 0.5), *size, fill=False, linewidth=1.2, **style))
 
 
 def _line(axes: Axes, found: EffectiveField) -> None:
