@@ -24,7 +24,7 @@ Normalisation = tuple[Sequence[float], Sequence[float]]
 
 
 class NumberedInputs(Sequence[Tensor]):
-    """NumberedInputs by number, each made when it is asked for."""
+    """Inputs by number, each made when it is asked for."""
 
     def make(self, number: int) -> Tensor:
         """Input ``number``, from 0 on."""
@@ -43,7 +43,7 @@ class NumberedInputs(Sequence[Tensor]):
 
 @dataclass(frozen=True)
 class Noise(NumberedInputs):
-    """NumberedInputs of this shape whose samples are standard normal, the same ones for the same seed.
+    """Inputs of this shape whose samples are standard normal, the same ones for the same seed.
 
     >>> Noise((1, 1, 4), number=2)[0].shape
     torch.Size([1, 1, 4])
