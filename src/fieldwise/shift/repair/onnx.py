@@ -49,8 +49,8 @@ def periodic_file(
     if not all(map(_is_near, got, wanted)):
         raise UnsuitableError(
             f"{module.name!r} has layers whose periodic form is no wrapped operand (transposed "
-            f"convolutions, resizing between samples), so that no ONNX file is written; write the repaired "
-            f"model without the suffix .onnx."
+            "convolutions, resizing between samples), so that no ONNX file is written; write the "
+            "repaired model without the suffix .onnx."
         )
     return made
 
