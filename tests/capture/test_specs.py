@@ -83,11 +83,14 @@ def test_a_file_that_does_not_exist_is_refused():
     assert refusal("nowhere.pt2") == "There is no file 'nowhere.pt2'; check the path."
 
 
-@pytest.mark.parametrize("spec", ["timm:resnet18", "torchvision:resnet18", "os:getcwd"])
-def test_a_missing_torch_is_named_with_the_extra_that_brings_it(monkeypatch, spec):
+@pytest.mark.parametrize(
+    ("spec", "extra"),
+    [("timm:resnet18", "zoo"), ("torchvision:resnet18", "zoo"), ("os:getcwd", "torch")],
+)
+def test_a_missing_torch_is_named_with_the_extra_that_brings_all_of_it(monkeypatch, spec, extra):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert refusal(spec) == (
-        "This model needs torch; install it with pip install 'fieldwise[torch]'."
+        f"This model needs torch; install it with pip install 'fieldwise[{extra}]'."
     )
 
 

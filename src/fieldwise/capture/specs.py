@@ -175,7 +175,7 @@ def load_onnx_file(spec: str, values: Mapping[str, object], limit: int | None = 
     """
     if not Path(spec).is_file():
         raise UsageError(f"There is no file {spec!r}; check the path.")
-    _need_torch()
+    _need_torch("onnx")
     try:
         from fieldwise.capture.onnx import MAX_CONSTANT, load_onnx
     except ImportError as error:
@@ -267,7 +267,7 @@ def _layers(spec: str, shapes: tuple[Shape, ...] | None) -> Model:
 
 
 def _from_zoo(spec: str, *, weights: bool) -> tuple[nn.Module, tuple[Shape, ...]]:
-    _need_torch()
+    _need_torch("zoo")
     from fieldwise.capture.torch import zoo
 
     source, name = spec.split(":", 1)
@@ -373,10 +373,11 @@ def _unknown_spec(spec: str) -> UsageError:
     return UsageError(f"Unknown model {spec!r}; write {_FORMS}.")
 
 
-def _need_torch() -> None:
+def _need_torch(extra: str = "torch") -> None:
+    """Raise UsageError, with the extra that brings all that such a model needs, without torch."""
     try:
         import torch  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            "This model needs torch; install it with pip install 'fieldwise[torch]'."
+            f"This model needs torch; install it with pip install 'fieldwise[{extra}]'."
         ) from error

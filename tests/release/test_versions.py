@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.release.project import PROJECT, ROOT, pythons
+
 RUNTIME = ("torch", "onnx", "zoo", "plot", "tile")
-
-
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PYTHON = "Programming Language :: Python :: "
 
 
 def bounds() -> dict[str, str]:
@@ -30,12 +25,6 @@ def test_the_oldest_environment_has_every_lower_bound():
     assert set(lower) == set(pinned)
     for name, bound in lower.items():
         assert f"{pinned[name]}.".startswith(f"{bound}."), name
-
-
-def pythons() -> list[str]:
-    """The versions of Python that the classifiers name."""
-    found = [line.removeprefix(PYTHON) for line in PROJECT["classifiers"] if PYTHON in line]
-    return [version for version in found if "." in version]
 
 
 def test_the_oldest_python_that_installs_is_the_first_that_is_named():
