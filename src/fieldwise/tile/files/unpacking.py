@@ -1,7 +1,9 @@
 """What compressed chunks unpack to, bounded before memory is taken for it.
 
 A kilobyte may unpack to gigabytes, whatever the array declares that it is a chunk of.  Streams are
-unpacked as far as the limit goes; of other formats the header says how much will come.
+unpacked as far as the limit goes; of other formats the header says how much will come.  The
+streams are Python's own: ``imagecodecs`` takes an LZMA stream that is cut short for a whole one,
+and gives the beginning of one that is too long.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import lzma
 import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+
+import imagecodecs
 
 from fieldwise.tile.files.checks import MAX_CHUNK
 
@@ -42,6 +46,8 @@ def unpacked(config: Config, data: Any, limit: int) -> bytes | None:
     """
     packed = memoryview(data).cast("B")
     name = config["id"]
+    if name == "zstd":
+        return _zstd(packed, limit)
     if name in _OPENED:
         return _streamed(lambda: _OPENED[name](config), packed, limit, single=name == "zlib")
     if name in _CLAIMED and _CLAIMED[name](packed, limit) > limit:
@@ -104,30 +110,6 @@ def _streamed(
     return b"".join(found)
 
 
-def packbits(data: bytes, limit: int) -> bytes:
-    """What a TIFF file's PackBits give: stretches of bytes as they are, or of one repeated.
-
-    Raises ValueError where it would be more than ``limit`` bytes.
-
-    >>> list(packbits(bytes([1, 7, 8, 254, 9]), 5))
-    [7, 8, 9, 9, 9]
-    """
-    packed, found, at = memoryview(data), bytearray(), 0
-    while at < len(packed):
-        count = packed[at]
-        if count < 128:
-            found += packed[at + 1 : at + 2 + count]
-            at += 2 + count
-        elif count > 128:
-            found += bytes(packed[at + 1 : at + 2]) * (257 - count)
-            at += 2
-        else:
-            at += 1
-        if len(found) > limit:
-            raise too_much(limit)
-    return bytes(found)
-
-
 # -------------------------------------------------------------------- what headers claim
 
 
@@ -137,64 +119,21 @@ def _number(packed: memoryview, at: int, width: int) -> int:
     return int.from_bytes(packed[at : at + width], "little")
 
 
-def _zstd(packed: memoryview, limit: int) -> int:
-    """What frames of Zstandard (RFC 8878) say, or the most that their blocks can hold."""
-    at = total = unsaid = blocks = 0
-    while at < len(packed) and total <= limit:
-        magic = _number(packed, at, 4)
-        if magic & ~15 == _SKIPPED:
-            at += 8 + _number(packed, at + 4, 4)
-            blocks = _counted(blocks)
-            continue
-        if magic != _FRAME:
-            raise ValueError("it is no frame of Zstandard")
-        content, window, checked, at = _frame_header(packed, at + 4)
-        most, last = 0, False
-        while not last:
-            header = _number(packed, at, 3)
-            last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
-            at += 3 + (1 if kind == _REPEATED else size)
-            most += min(window, _BLOCK) if kind == _COMPRESSED else size
-            blocks = _counted(blocks)
-        at += 4 * checked
-        total += content or 0
-        unsaid += most if content is None else 0
-    return total + (unsaid if unsaid > _HARMLESS else 0)
+def _zstd(packed: memoryview, limit: int) -> bytes:
+    """What frames of Zstandard give, one after the other."""
+    try:
+        return bytes(imagecodecs.zstd_decode(packed, out=limit))
+    except imagecodecs.ZstdError as error:
+        if "too small" in str(error):
+            raise too_much(limit) from error
+        raise ValueError(f"it is no whole frame of Zstandard ({error})") from error
 
 
-def _counted(blocks: int) -> int:
-    """One block more.  Raises ValueError where there are too many to look at."""
-    if blocks == _BLOCKS:
-        raise ValueError(f"it consists of more than {_BLOCKS} blocks")
-    return blocks + 1
-
-
-def _frame_header(packed: memoryview, at: int) -> tuple[int | None, int, bool, int]:
-    """Of a frame: its content, where it says so; window; whether a checksum ends it; its blocks."""
-    flags = _number(packed, at, 1)
-    single, at = bool(flags & 32), at + 1
-    window = 0
-    if not single:
-        form = _number(packed, at, 1)
-        window = (8 + (form & 7)) << (7 + (form >> 3))
-        at += 1
-    at += (0, 1, 2, 4)[flags & 3]
-    width = (int(single), 2, 4, 8)[flags >> 6]
-    content = _number(packed, at, width) + (256 if width == 2 else 0) if width else None
-    return content, content or 0 if single else window, bool(flags & 4), at + width
-
-
-_FRAME, _SKIPPED = 0xFD2FB528, 0x184D2A50
-_REPEATED, _COMPRESSED, _BLOCK = 1, 2, 1 << 17
 _CLAIMED: Mapping[str, Callable[[memoryview, int], int]] = {
-    "zstd": _zstd,
     "blosc": lambda packed, _: _number(packed, 4, 4),
     "lz4": lambda packed, _: _number(packed, 0, 4),
 }
-UNPACKING = frozenset({*_OPENED, *_CLAIMED})
+UNPACKING = frozenset({*_OPENED, *_CLAIMED, "zstd"})
 """The codecs that are bounded here, by the names that zarr and ``numcodecs`` give them."""
 _ROOM = 4096
 _STREAMS = 64
-_BLOCKS = 1 << 18
-_HARMLESS = 1 << 24
-"""What frames may hold together that do not say how much they hold."""
