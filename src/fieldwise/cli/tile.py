@@ -43,13 +43,19 @@ def tile(
     model: OptionalModelName = None,
     source: Annotated[
         Path | None,
-        typer.Argument(metavar="IN", help="The input: .npy, .zarr or .tif.", show_default=False),
+        typer.Argument(
+            metavar="IN",
+            help="The input: .npy, .zarr, a TIFF, a picture, file.h5:/path, file.npz:name, NIfTI, "
+            "sound, or file.raw:uint16:1024x1024.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Argument(
             metavar="OUT",
-            help="The result: .npy, .zarr or .tif; beside it OUT.journal says what is done.",
+            help="The result: .npy, .zarr, .tif, .h5, .nii or .png; beside it OUT.journal says "
+            "what is done.",
             show_default=False,
         ),
     ] = None,

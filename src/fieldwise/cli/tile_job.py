@@ -45,7 +45,13 @@ def planned(
     asked, scale = pieces.asked(), parse_scale(reading.scale)
     axes, shape = reading.layout, building.shape
     with progress(f"building {spec}"):
-        from fieldwise.tile.files import AxisLayout, guess_axes, open_source, readings
+        from fieldwise.tile.files import (
+            AxisLayout,
+            guess_axes,
+            open_source,
+            readings,
+            split_name,
+        )
         from fieldwise.tile.jobs import (
             Request,
             has_usual_shape,
@@ -56,7 +62,7 @@ def planned(
 
         devices = None if running.devices is None else devices_named(running.devices)
         array = open_source(source)
-        if source.resolve() in (out.resolve(), *out.resolve().parents):
+        if split_name(source)[0].resolve() in (out.resolve(), *out.resolve().parents):
             raise UsageError(f"{str(out)!r} is the input itself or lies in it; name another OUT.")
         if 0 in array.shape:
             size = "x".join(map(str, array.shape))

@@ -464,7 +464,7 @@ def test_a_scheduler_that_is_not_there_leaves_a_finished_result_and_its_journal(
         ([*UNET[:3], "--input", "1x4x8x8"], "No layout fits the input's shape 3x600x30"),
         (["job_nets:unet", "gone.npy", "out.npy"], "There is no file 'gone.npy'"),
         (["job_nets:unet", "in.npy", "in.npy"], "is the input itself"),
-        (["job_nets:unet", "in.npy", "out.png", "--layout", "CHW"], "names no format"),
+        (["job_nets:unet", "in.npy", "out.doc", "--layout", "CHW"], "names no format"),
         ([*UNET, "--dask", "tcp://127.0.0.1:9", "--overwrite"], "no dask scheduler"),
     ],
 )

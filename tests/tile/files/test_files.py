@@ -382,7 +382,8 @@ def test_an_input_that_is_cut_short_or_gone_while_it_is_read_is_told(tmp_path, s
 
 
 def test_other_suffixes_and_missing_files_are_told(tmp_path):
-    assert "names no format; use .npy, .zarr" in refusal(tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"names no format; use \.npy, \.zarr"):
+        NewFile.of(tmp_path / "a.doc", (4, 4), np.dtype("f4"), "HW")
     assert "There is no file" in refusal(tmp_path / "a.npy")
 
 

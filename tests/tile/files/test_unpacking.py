@@ -19,7 +19,7 @@ import zarr
 from fieldwise.errors import UsageError
 from fieldwise.tile.files import open_source, pictures
 from fieldwise.tile.files.tiff_pages import bound_tiles
-from fieldwise.tile.files.unpacking import unpacked, unpacked_limit
+from fieldwise.tile.files.unpacking import unpacked
 
 DATA = np.arange(64, dtype=np.float32).reshape(8, 8)
 BOMB = bytes(1 << 26)

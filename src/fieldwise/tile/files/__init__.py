@@ -1,6 +1,7 @@
-"""Arrays on disk, read and written piece by piece: .npy, zarr and tiff."""
+"""Arrays on disk, read and written piece by piece, whatever their format."""
 
 from fieldwise.tile.files.blocks import BlockRows as BlockRows
+from fieldwise.tile.files.detect import split_name as split_name
 from fieldwise.tile.files.formats import NewFile as NewFile
 from fieldwise.tile.files.formats import open_source as open_source
 from fieldwise.tile.files.layout import AxisLayout as AxisLayout

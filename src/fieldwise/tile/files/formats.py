@@ -1,24 +1,24 @@
-"""Which format a path means: by its suffix, for reading and for writing."""
+"""Arrays on disk, whatever their format: opened, made, opened again."""
 
 from __future__ import annotations
 
 import errno
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from fieldwise.errors import FieldwiseError, UsageError, said_by
 from fieldwise.graph.ir import Shape
+from fieldwise.tile.files.detect import FileFormat, format_of, format_to_write
+from fieldwise.tile.files.disk import writing
 from fieldwise.tile.files.grain import Steps
 from fieldwise.tile.files.protocol import Sink, Source
-
-_MODULES = {".npy": "npy", ".zarr": "zarr_array", ".tif": "tiff", ".tiff": "tiff"}
-"""Each module has ``open_source``, ``grain_of``, ``create`` and ``reopen``, as here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,35 @@ class NewFile:
         Raises UsageError where the format cannot hold such an array.
         """
         steps = (None,) * len(shape) if steps is None else steps
-        return cls(path, shape, dtype, axes, _format_of(path).grain_of(shape, axes, steps))
+        module = _written(path)
+        if hasattr(module, "check_type"):
+            module.check_type(dtype, shape, axes)
+        return cls(path, shape, dtype, axes, module.grain_of(shape, axes, steps))
 
     @property
     def exists(self) -> bool:
-        """Whether something is there already."""
-        return self.path.exists() or self.path.is_symlink()
+        """Whether something is there already, also of a result that is not whole yet."""
+        there = self.path.exists() or self.path.is_symlink()
+        return there or (self._is_staged and self._stage.exists)
+
+    @property
+    def _is_staged(self) -> bool:
+        return format_to_write(self.path).staged
+
+    @property
+    def _stage(self) -> NewFile:
+        """The file in which a result is collected that can only be written as a whole."""
+        return replace(self, path=self.path.with_name(f".{self.path.name}.part.npy"))
+
+    def finish(self) -> None:
+        """Write what can only be written as a whole, once all of it was collected.
+
+        Raises UsageError where the disk does not take it.
+        """
+        if self._is_staged and self._stage.exists:
+            with writing(self.path):
+                _written(self.path).finish(self, self._stage.path)
+                self._stage.path.unlink()
 
     def create(self) -> Sink:
         """Make the file, in place of any that was there.
@@ -61,11 +84,11 @@ class NewFile:
         Raises UsageError where it cannot be made: no such folder, no space, no permission, or a
         folder that is no array.
         """
-        module = _format_of(self.path)
+        module = _written(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._clear()
-            return module.create(self)
+            return self._stage.create() if self._is_staged else module.create(self)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             remedy = "make room, and use --resume" if full else "choose another place"
@@ -84,6 +107,12 @@ class NewFile:
                 f"{str(self.path)!r} is gone although its journal says that some of it is done; "
                 "use --overwrite to begin again."
             )
+        if self._is_staged and self._stage.exists:
+            return self._stage.reopen(writable=writable)
+        if self._is_staged:
+            if writable:
+                raise self.not_begun("it is written as a whole and damaged")
+            return self._finished()
         if self.path.is_symlink():
             raise self.not_begun("it is a symbolic link")
         if writable and self.path.is_file() and self.path.stat().st_nlink > 1:
@@ -97,7 +126,15 @@ class NewFile:
             raise self.not_begun("it cannot be read") from error
         if (_squeezed(source.shape), source.dtype) != (_squeezed(self.shape), self.dtype):
             raise self.not_begun("its shape or type differs")
-        return _format_of(self.path).reopen(self, writable=writable)
+        return _written(self.path).reopen(self, writable=writable)
+
+    def _finished(self) -> Sink:
+        """A result that was written as a whole, to be read back."""
+        try:
+            sink: Sink = _written(self.path).reopen(self)
+        except (OSError, ValueError) as error:
+            raise self.not_begun("it cannot be read") from error
+        return sink
 
     def not_begun(self, why: str) -> UsageError:
         """The error for a file that ``create`` did not make."""
@@ -132,45 +169,43 @@ class NewFile:
 
 
 def open_source(path: Path) -> Source:
-    """An array on disk, to be read piece by piece.
+    """An array on disk, to be read piece by piece; ``file.h5:/name`` is one of several in a file.
 
     Raises UsageError where there is none, or where it cannot be read; nothing is ever unpickled.
     """
-    module = _format_of(path)
-    if not path.exists():
-        raise UsageError(f"There is no file {str(path)!r}; check the path.")
+    form, otherwise = format_of(path)
+    module = _module(form, path)
     try:
-        return module.open_source(path)
+        source: Source = module.open_source(path)
     except FieldwiseError:
         raise
     except Exception as error:
         raise UsageError(
-            f"{str(path)!r} cannot be read as {_module_of(path).removesuffix('_array')}: "
-            f"{said_by(error)}; "
+            f"{str(path)!r} cannot be read as {form.name}: {said_by(error)}; "
             "is it whole, and is its suffix right?"
         ) from error
+    return source if otherwise is None else _noted(source, f"{str(path)!r} {otherwise}")
 
 
-def _format_of(path: Path) -> ModuleType:
+def _noted(source: Any, note: str) -> Source:
+    """The same source with one note more."""
+    both = note if source.note is None else f"{note}; {source.note}"
+    noted: Source = replace(source, note=both)
+    return noted
+
+
+def _written(path: Path) -> ModuleType:
+    return _module(format_to_write(path), path)
+
+
+def _module(form: FileFormat, path: Path) -> ModuleType:
     try:
-        return import_module(f"fieldwise.tile.files.{_module_of(path)}")
+        return import_module(f"fieldwise.tile.files.{form.module}")
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{str(path)!r} needs {error.name}; install it with pip install 'fieldwise[tile]'."
+            f"{str(path)!r} needs {error.name}; install it with pip install "
+            f"'fieldwise[{form.extra}]'."
         ) from error
-
-
-def _module_of(path: Path) -> str:
-    """The format that a path names; arrays within a zarr group are named by their path in it.
-
-    >>> _module_of(Path("scan.TIF")), _module_of(Path("scan.zarr/0"))
-    ('tiff', 'zarr_array')
-    """
-    for part in (path, *path.parents):
-        module = _MODULES.get(part.suffix.lower())
-        if module == "zarr_array" or (module and part == path):
-            return module
-    raise UsageError(f"The suffix of {str(path)!r} names no format; use {', '.join(_MODULES)}.")
 
 
 def _is_zarr_array(folder: Path) -> bool:

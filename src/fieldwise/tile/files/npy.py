@@ -2,113 +2,51 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.files.checks import check_kind
-from fieldwise.tile.files.disk import OwnFile, file_identity, replacing, reserve
 from fieldwise.tile.files.grain import Steps
-from fieldwise.tile.files.protocol import DamagedError, PlannedFile
-from fieldwise.tile.files.raw import RawArray, reading
+from fieldwise.tile.files.in_place import (
+    PlacedSink,
+    PlacedSource,
+    any_grain,
+    created,
+    nbytes_of,
+    opened,
+)
+from fieldwise.tile.files.protocol import PlannedFile
+from fieldwise.tile.files.raw import RawArray
 
 
-def open_source(path: Path) -> NpySource:
+def open_source(path: Path) -> PlacedSource:
     """A .npy file; see files.open_source."""
-    return NpySource(path, _raw(path))
+    return PlacedSource(path, _raw(path))
 
 
 def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:  # noqa: ARG001
     """Any block can be written."""
-    return (1,) * len(shape)
+    return any_grain(shape)
 
 
-def create(file: PlannedFile) -> NpySink:
+def create(file: PlannedFile) -> PlacedSink:
     """A new file with its space reserved.  Raises OSError where the disk has too little."""
-    header = {"descr": np.lib.format.dtype_to_descr(file.dtype), "fortran_order": False}
-    with replacing(file.path) as handle:
-        np.lib.format.write_array_header_1_0(handle, {**header, "shape": file.shape})
-        reserve(handle, handle.tell() + prod(file.shape) * file.dtype.itemsize)
+    created(file.path, nbytes_of(file), lambda to: write_header(to, file.shape, file.dtype))
     return reopen(file, writable=True)
 
 
-def reopen(file: PlannedFile, *, writable: bool) -> NpySink:
+def write_header(to: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+    """Write what stands before the elements."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+    np.lib.format.write_array_header_1_0(to, {**header, "shape": shape})
+
+
+def reopen(file: PlannedFile, *, writable: bool) -> PlacedSink:
     """A file that ``create`` has made."""
-    return NpySink(OwnFile(file.path, writable=writable), _raw(file.path))
-
-
-@dataclass(frozen=True, slots=True)
-class NpySource:
-    """A .npy file to read from (see protocol.Source)."""
-
-    path: Path
-    array: RawArray
-    axes: str | None = None
-    chunks: tuple[int, ...] | None = None
-    note: str | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As stored."""
-        return self.array.shape
-
-    @property
-    def dtype(self) -> np.dtype[np.generic]:
-        """As stored."""
-        return self.array.dtype
-
-    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.generic]:
-        with reading(self.path) as handle:
-            return self.array.read(handle, index)
-
-    def identity(self) -> str:
-        """Its size, its time of change and a digest of its ends."""
-        return file_identity(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class NpySink:
-    """A .npy file to write to (see protocol.Sink)."""
-
-    file: OwnFile
-    array: RawArray
-
-    @property
-    def path(self) -> Path:
-        """See protocol.Sink."""
-        return self.file.path
-
-    @property
-    def dtype(self) -> np.dtype[np.generic]:
-        """See protocol.Sink."""
-        return self.array.dtype
-
-    def write(self, start: Sequence[int], block: NDArray[np.generic]) -> None:
-        """See protocol.Sink."""
-        self.array.write(self.file.handle, start, block)
-
-    def flush(self) -> None:
-        """See protocol.Sink."""
-        self.file.sync()
-
-    def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.generic]:
-        """See protocol.Sink."""
-        try:
-            region = [slice(*ends) for ends in zip(start, stop, strict=True)]
-            return self.array.read(self.file.handle, region)
-        except (EOFError, OSError) as error:
-            raise DamagedError(str(error)) from error
-
-    def frame(self) -> str:
-        """See protocol.Sink: its header."""
-        return hashlib.sha256(os.pread(self.file.handle, self.array.offset, 0)).hexdigest()
+    return opened(file, _raw(file.path), writable=writable)
 
 
 def _raw(path: Path) -> RawArray:

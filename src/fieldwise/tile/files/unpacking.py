@@ -122,7 +122,7 @@ def _number(packed: memoryview, at: int, width: int) -> int:
 def _zstd(packed: memoryview, limit: int) -> bytes:
     """What frames of Zstandard give, one after the other."""
     try:
-        return bytes(imagecodecs.zstd_decode(packed, out=limit))
+        return bytes(imagecodecs.zstd_decode(packed, out=limit))  # type: ignore[arg-type]
     except imagecodecs.ZstdError as error:
         if "too small" in str(error):
             raise too_much(limit) from error

@@ -140,6 +140,7 @@ class Job:
         with self.request.model.running(), self._enough_memory():
             work = self.work.prepared(view, journal.passes) if missing else self.work
             run_job(work, view, targets, journal, grains=self.grains, advance=advance, check=check)
+        self.results.finish()
         journal.clear()
         self.check_input(journal)
 

@@ -63,6 +63,11 @@ class Results:
                 raise file.not_begun("its header is another")
         return self._views(sinks)
 
+    def finish(self) -> None:
+        """Write the files that can only be written as a whole, once all pieces are done."""
+        for file in self.files:
+            file.finish()
+
     def tidy(self) -> None:
         """Remove what a killed process has left beside them."""
         for file in self.files:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.files import Source
+from fieldwise.tile.files.detect import split_name
 from fieldwise.tile.files.disk import stamp
 from fieldwise.tile.jobs.journal import Journal
 
@@ -17,12 +18,13 @@ def watch(source: Source, planned: str) -> Callable[[], None]:
 
     Raises UsageError, as that check does, where the input is another.
     """
-    before = stamp(source.path)
+    file, _ = split_name(source.path)
+    before = stamp(file)
     if source.identity() != planned:
         raise UsageError(_CHANGED)
 
     def check() -> None:
-        if stamp(source.path) != before:
+        if stamp(file) != before:
             raise UsageError(_CHANGED)
 
     return check

@@ -1,0 +1,106 @@
+"""PNG files: read as pictures are, written as a whole once all of a result is there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fieldwise.errors import UsageError
+from fieldwise.tile.files.disk import replacing
+from fieldwise.tile.files.grain import Steps
+from fieldwise.tile.files.in_place import any_grain
+from fieldwise.tile.files.npy import write_header
+from fieldwise.tile.files.picture import open_source as open_source
+from fieldwise.tile.files.protocol import DamagedError, PlannedFile
+from fieldwise.tile.files.whole import MAX_WHOLE
+
+_TYPES, _CHANNELS = ("uint8", "uint16"), (1, 3, 4)
+
+
+def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:  # noqa: ARG001
+    """Any block can be written to the file in which it waits.
+
+    Raises UsageError for what is no picture of one, three or four channels.
+    """
+    letters = axes.translate(str.maketrans("HWLS", "YXXC")).replace("C", "")
+    if letters != "YX" or _channels(shape, axes) not in _CHANNELS:
+        size = "x".join(map(str, shape))
+        raise UsageError(
+            f"A PNG file holds a picture of 1, 3 or 4 channels, not {size} ({axes}); write .tif or "
+            "zarr, or --out argmax for the class of every pixel."
+        )
+    if np.prod(shape) > MAX_WHOLE:
+        raise UsageError("A PNG file is written as a whole, and this is too large; write .tif.")
+    return any_grain(shape)
+
+
+def finish(file: PlannedFile, waiting: Path) -> None:
+    """Write what has been collected, which takes its memory.  Raises OSError."""
+    values = np.load(waiting, allow_pickle=False)
+    if "C" in file.axes:
+        values = np.moveaxis(values, file.axes.index("C"), -1)
+        values = values[..., 0] if values.shape[-1] == 1 else values
+    with replacing(file.path) as handle:
+        Image.fromarray(np.ascontiguousarray(values)).save(handle, format="PNG")
+
+
+def check_type(dtype: np.dtype[np.generic], shape: tuple[int, ...], axes: str) -> None:
+    """Raise UsageError for samples that a PNG file does not hold."""
+    types = _TYPES if _channels(shape, axes) == 1 else _TYPES[:1]
+    if dtype.name not in types:
+        raise UsageError(
+            f"A PNG file holds {' or '.join(types)} here, not {dtype}; give --out-dtype uint8, or "
+            "write .tif."
+        )
+
+
+def _channels(shape: tuple[int, ...], axes: str) -> int:
+    return next((n for n, letter in zip(shape, axes, strict=True) if letter in "CS"), 1)
+
+
+def reopen(file: PlannedFile) -> PngSink:
+    """A file that was finished, to be read back."""
+    found = open_source(file.path).values
+    if "C" in file.axes:
+        found = found[..., None] if found.ndim < len(file.shape) else found
+        found = np.moveaxis(found, -1, file.axes.index("C"))
+    if (found.shape, found.dtype) != (file.shape, file.dtype):
+        raise file.not_begun("its shape or type differs")
+    return PngSink(file.path, found)
+
+
+@dataclass(frozen=True, slots=True)
+class PngSink:
+    """A finished picture, to be compared with what was written (see protocol.Sink)."""
+
+    path: Path
+    values: NDArray[np.generic]
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """See protocol.Sink."""
+        return self.values.dtype
+
+    def write(self, start: Sequence[int], block: NDArray[np.generic]) -> None:  # noqa: ARG002
+        """See protocol.Sink: it is written as a whole."""
+        raise DamagedError("it is finished")
+
+    def flush(self) -> None:
+        """See protocol.Sink: nothing is left to write."""
+
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.generic]:
+        """See protocol.Sink."""
+        return self.values[tuple(slice(*ends) for ends in zip(start, stop, strict=True))]
+
+    def frame(self) -> str:
+        """See protocol.Sink: that of the file in which the values waited."""
+        header = io.BytesIO()
+        write_header(header, self.values.shape, self.values.dtype)
+        return hashlib.sha256(header.getvalue()).hexdigest()

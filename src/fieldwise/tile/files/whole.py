@@ -1,0 +1,74 @@
+"""Arrays that can only be decoded as a whole: pictures, and what is compressed in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fieldwise.errors import UsageError
+from fieldwise.tile.files.checks import check_kind
+from fieldwise.tile.files.detect import split_name
+from fieldwise.tile.files.disk import file_identity
+
+MAX_WHOLE = 1 << 32
+"""Bytes of an array that is decoded as a whole."""
+
+
+@dataclass(frozen=True)
+class WholeSource:
+    """An array that is decoded at the first read and kept (see protocol.Source).
+
+    decode: gives all of it
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    axes: str | None
+    decode: Callable[[], NDArray[np.generic]]
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        check_kind(self.path, self.dtype)
+        nbytes = prod(self.shape) * self.dtype.itemsize
+        if nbytes > MAX_WHOLE:
+            raise UsageError(
+                f"{str(self.path)!r} can only be decoded as a whole, which takes {nbytes} bytes, "
+                f"and at most {MAX_WHOLE} can be; write it as .tif, .zarr or .npy."
+            )
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """All of it."""
+        return self.shape
+
+    @cached_property
+    def values(self) -> NDArray[np.generic]:
+        """All of it."""
+        found = np.asarray(self.decode())
+        if (found.shape, found.dtype) != (self.shape, self.dtype):
+            raise ValueError(f"its header says {self.shape}, and it holds {found.shape}")
+        return found
+
+    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.generic]:
+        try:
+            return self.values[index]
+        except Exception as error:
+            raise UsageError(
+                f"{str(self.path)!r} cannot be decoded ({error}); write the file again."
+            ) from error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        from fieldwise.tile.files.formats import open_source
+
+        return open_source, (self.path,)
+
+    def identity(self) -> str:
+        """Its size, its time of change and a digest of its ends."""
+        return file_identity(split_name(self.path)[0])
