@@ -29,7 +29,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-DOCS = Path(__file__).parents[1] / "docs"
+PAGE = Path(__file__).parents[1] / "docs" / "tile_benchmark.md"
+MARKS = ("<!-- memory -->", "<!-- end of memory -->")
+"""Between them stands what benchmarks/memory.py writes."""
 SIZES = (1024, 2048)
 LARGE = 8192
 ROUNDS = 3
@@ -84,12 +86,14 @@ class UNet(nn.Module):
 def network(name: str) -> nn.Module:
     """A network in eval mode, the same one in every process."""
     torch.manual_seed(0)
-    if name == "U-Net":
-        return _lively(UNet()).eval()
+    return (_lively(UNet()) if name == "U-Net" else trunk()).eval()
+
+
+def trunk() -> nn.Module:
+    """ResNet-50 without its head."""
     from torchvision.models import resnet50
 
-    trunk = nn.Sequential(*list(resnet50().children())[:-2])
-    return trunk.eval()
+    return nn.Sequential(*list(resnet50().children())[:-2])
 
 
 def _lively(model: nn.Module) -> nn.Module:
@@ -348,8 +352,10 @@ def main(arguments: Sequence[str]) -> int:
                 lines.append(f"| U-Net | {height} × {LARGE} | {PIECES} | – | – | {memory:.0f} |")
                 print(lines[-1], flush=True)
         plans = [line for name in NETWORKS for line in promised(name, SIZES[-1])]
-        page = f"{markdown(lines, given.rounds)}\n{planned(plans)}"
-        (DOCS / "tile_benchmark.md").write_text(page, encoding="utf-8")
+        begin, end = MARKS
+        memory = PAGE.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0]
+        page = f"{markdown(lines, given.rounds)}\n{planned(plans)}\n{begin}{memory}{end}\n"
+        PAGE.write_text(page, encoding="utf-8")
     return 0
 
 
@@ -367,17 +373,21 @@ def planned(lines: Sequence[str]) -> str:
     return "\n".join([*head, *lines, ""])
 
 
-def markdown(lines: Sequence[str], rounds: int) -> str:
-    """The page."""
+def version_line() -> str:
+    """The date, and what was measured with."""
     from importlib.metadata import version
 
     wanted = ("fieldwise", "torch", "torchvision", "monai", "torchio")
     packages = [name for name in wanted if find_spec(name)]
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return ", ".join([str(date.today()), *(f"{name} {version(name)}" for name in packages)])
+
+
+def markdown(lines: Sequence[str], rounds: int) -> str:
+    """The page."""
     head = [
         "# Tiling, measured",
         "",
-        f"`python benchmarks/tile.py` on {date.today()}, {versions}, CPU, {THREADS} thread; "
+        f"`python benchmarks/tile.py` on {version_line()}, CPU, {THREADS} thread; "
         f"medians of {rounds} rounds, taken in turns.",
         "",
         "Error: the largest, in standard deviations of the whole image's output. CPU time: over "
