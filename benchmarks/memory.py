@@ -144,9 +144,8 @@ def section(lines: Sequence[str], rounds: int) -> str:
         f"`python benchmarks/memory.py` on {version_line()}, CPU, 1 thread; {rounds} rounds, "
         "taken in turns. The plan's bytes are those without the model's weights, which are there "
         "before; growth is the largest of the rounds, over the plan's. Beside it the same where "
-        "glibc gives back at once what is freed, as `fieldwise tile` has it do where the plan takes "
-        "most of `--memory`, and "
-        "the CPU time of that over the time without.",
+        "glibc gives back at once what is freed, as `fieldwise tile` has it do where the plan "
+        "takes most of `--memory`, and the CPU time of that over the time without.",
         "",
         "| network | image | way | plan, MiB | grown | freed memory given back | CPU time |",
         "| --- | --- | --- | --- | --- | --- | --- |",
