@@ -9,6 +9,7 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,9 +30,13 @@ from fieldwise.shift.measurement.beside_proof import contradictions
 from fieldwise.shift.repair import periodic_copy
 from fieldwise.tile import (
     AxisLayout,
+    Calibration,
     Checked,
+    Georeference,
     Job,
+    JobFile,
     Request,
+    SampleStep,
     job_model,
     open_source,
     plan_job,
@@ -293,6 +298,10 @@ def written(every) -> dict[str, set[str]]:
             repaired=better,
         )
     )
+    one, step = (Fraction(1),) * 3, SampleStep(Fraction(1))
+    full_file = JobFile(Path("a"), "YX", Calibration({"Y": step}, place=Georeference(one, one)))
+    job = replace(every["JobReport"], source=full_file, results=(full_file,))
+    found["JobReport"] |= fields_of(job.to_dict())
     wrapping = nn.Sequential(nn.ReLU(), nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular"))
     held = streamed(wrapping.eval(), (1, 1, 8), axis=-1, band=2).plan((1, 1, 8))
     found["StreamPlan"] |= fields_of(held.to_dict())

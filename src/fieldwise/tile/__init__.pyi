@@ -30,6 +30,9 @@ from fieldwise.tile.errors import StreamError as StreamError
 from fieldwise.tile.errors import TileError as TileError
 from fieldwise.tile.errors import TilingError as TilingError
 from fieldwise.tile.files import AxisLayout as AxisLayout
+from fieldwise.tile.files import Calibration as Calibration
+from fieldwise.tile.files import Georeference as Georeference
+from fieldwise.tile.files import SampleStep as SampleStep
 from fieldwise.tile.files import Sink as Sink
 from fieldwise.tile.files import Source as Source
 from fieldwise.tile.files import open_source as open_source

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import isfinite
+from types import NoneType
 from typing import Any
 
 SCHEMA = 1
@@ -52,6 +53,15 @@ def entry(found: object, *names: str) -> dict[str, object]:
     {'shape': [1, 3], 'scale': '1/2'}
     """
     return {name: _value(getattr(found, name)) for name in names}
+
+
+def as_data(found: object) -> object:
+    """Data of a file as JSON has it: keys are texts, and numbers are as ``number`` writes them."""
+    if isinstance(found, Mapping):
+        return {str(key): as_data(value) for key, value in found.items()}
+    if isinstance(found, (list, tuple)):
+        return [as_data(one) for one in found]
+    return _value(found) if isinstance(found, (float, Fraction, str, int, NoneType)) else str(found)
 
 
 def _value(found: object) -> object:

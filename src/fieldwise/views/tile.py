@@ -9,7 +9,7 @@ from fieldwise.tile.amounts import size_text
 
 if TYPE_CHECKING:
     from fieldwise.tile.interop.bioimageio import AxisCheck
-    from fieldwise.tile.jobs import JobPlan, JobReport
+    from fieldwise.tile.jobs import JobFile, JobPlan, JobReport
     from fieldwise.tile.jobs.caching import CachePlan
 
 _LETTERS = {3: "NCL", 4: "NCHW", 5: "NCDHW", 6: "NCTDHW"}
@@ -23,11 +23,20 @@ def job_plan(plan: JobPlan) -> str:
 def job(report: JobReport) -> str:
     """A job as lines of text: the files that it reads and writes, and its plan."""
     source, *results = (f"{file.path} ({file.axes})" for file in (report.source, *report.results))
-    lines = _lines(report.plan, report.model, source, results)
+    said = [line for file in report.results for line in _calibration(file)]
+    lines = _lines(report.plan, report.model, source, results, said)
     return "\n".join([*lines, *(_way(one, report) for one in report.compared), *_why(report)])
 
 
-def _lines(plan: JobPlan, title: str, source: str, results: Sequence[str]) -> list[str]:
+def _calibration(file: JobFile) -> list[str]:
+    """What a result says beside its values, and what of the input's it does not."""
+    kept = [f"  says    {file.about}"] if file.about is not None else []
+    return [*kept, *(f"  lost    {one}" for one in file.lost)]
+
+
+def _lines(
+    plan: JobPlan, title: str, source: str, results: Sequence[str], said: Sequence[str] = ()
+) -> list[str]:
     return [
         title,
         f"  reads   {source}, {'x'.join(map(str, plan.shape))}",
@@ -35,6 +44,7 @@ def _lines(plan: JobPlan, title: str, source: str, results: Sequence[str]) -> li
             f"  writes  {path}, {'x'.join(map(str, out.shape))} {out.dtype}"
             for path, out in zip(results, plan.outputs, strict=True)
         ),
+        *said,
         f"  engine  {plan.engine}, {_step(plan)}",
         *(f"  axis {_letter(plan, axis.axis)}  {axis}" for axis in plan.axes),
         f"  pieces  {_pieces(plan)}",

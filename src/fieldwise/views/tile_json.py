@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fieldwise.views.json import document, entry, interval
+from fieldwise.views.json import as_data, document, entry, interval
 
 if TYPE_CHECKING:
     from fieldwise.tile import (
         AxisCheck,
+        Calibration,
         Checked,
         JobFile,
         JobPlan,
@@ -105,7 +106,19 @@ def job(report: JobReport) -> dict[str, object]:
 
 
 def _file(file: JobFile) -> dict[str, object]:
-    return {"path": str(file.path), "axes": file.axes}
+    about = None if file.about is None else _calibration(file.about)
+    found = {"path": str(file.path), "axes": file.axes, "calibration": about}
+    return {**found, "lost": list(file.lost)}
+
+
+def _calibration(about: Calibration) -> dict[str, object]:
+    steps = [
+        {"axis": letter, **entry(one, "size", "unit", "origin")}
+        for letter, one in about.steps.items()
+    ]
+    place = None if about.place is None else entry(about.place, "x", "y", "areas")
+    rest = entry(about, "channels", "nodata", "style")
+    return {"steps": steps, **rest, "place": place, "attributes": as_data(about.attributes)}
 
 
 def _job_plan(plan: JobPlan) -> dict[str, object]:

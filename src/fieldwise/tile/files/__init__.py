@@ -1,9 +1,14 @@
 """Arrays on disk, read and written piece by piece, whatever their format."""
 
 from fieldwise.tile.files.blocks import BlockRows as BlockRows
+from fieldwise.tile.files.calibration import Calibration as Calibration
+from fieldwise.tile.files.calibration import OutputGrid as OutputGrid
+from fieldwise.tile.files.calibration import SampleStep as SampleStep
+from fieldwise.tile.files.calibration import calibration_of as calibration_of
 from fieldwise.tile.files.detect import split_name as split_name
 from fieldwise.tile.files.formats import NewFile as NewFile
 from fieldwise.tile.files.formats import open_source as open_source
+from fieldwise.tile.files.georeference import Georeference as Georeference
 from fieldwise.tile.files.layout import AxisLayout as AxisLayout
 from fieldwise.tile.files.layout import FileView as FileView
 from fieldwise.tile.files.layout import ModelView as ModelView

@@ -89,7 +89,9 @@ FORMATS = (
     ),
 )  # fmt: skip
 """Every format has its module here, with ``open_source`` and, where it is written, ``grain_of`` and
-``reopen``, as in ``formats``; also ``create``, or ``finish`` where it is staged."""
+``reopen``, as in ``formats``; also ``create``, or ``finish`` where it is staged.  One whose files
+hold a calibration has ``kept_about`` too: of a planned file, what of ``about`` will be written, and
+in sentences what will not."""
 
 
 def split_name(path: Path) -> tuple[Path, str]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from fieldwise.errors import FieldwiseError, UsageError, said_by
 from fieldwise.graph.ir import Shape
+from fieldwise.tile.files.calibration import Calibration
 from fieldwise.tile.files.detect import FileFormat, format_of, format_to_write
 from fieldwise.tile.files.disk import writing
 from fieldwise.tile.files.grain import Steps
@@ -25,7 +26,9 @@ from fieldwise.tile.files.protocol import Sink, Source
 class NewFile:
     """A file that will be written: what makes two of them the same.
 
-    axes: letters of its dimensions; grain: see protocol.Sink
+    axes:  letters of its dimensions; grain: see protocol.Sink
+    about: what it says of its samples beside their values
+    lost:  what of the input's calibration it does not say, and why, in sentences
     """
 
     path: Path
@@ -33,6 +36,8 @@ class NewFile:
     dtype: np.dtype[np.generic]
     axes: str
     grain: Shape
+    about: Calibration | None = None
+    lost: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -52,6 +57,20 @@ class NewFile:
         if hasattr(module, "check_type"):
             module.check_type(dtype, shape, axes)
         return cls(path, shape, dtype, axes, module.grain_of(shape, axes, steps))
+
+    def saying(self, about: Calibration, lost: tuple[str, ...] = ()) -> NewFile:
+        """The same file with what its format can hold of a calibration.
+
+        lost: what is missing already
+        """
+        module = _written(self.path)
+        if not about:
+            return replace(self, lost=lost)
+        if not hasattr(module, "kept_about"):
+            said = tuple(f"{part}: a {self.path.suffix} file holds none" for part in about.parts())
+            return replace(self, lost=(*lost, *said))
+        kept, more = module.kept_about(replace(self, about=about))
+        return replace(self, about=kept or None, lost=(*lost, *more))
 
     @property
     def exists(self) -> bool:

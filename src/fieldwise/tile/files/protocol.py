@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
+from fieldwise.tile.files.calibration import Calibration
 
 
 class DamagedError(Exception):
@@ -41,6 +42,10 @@ class PlannedFile(Protocol):
     @property
     def grain(self) -> tuple[int, ...]:
         """Per dimension, the multiples at which blocks begin."""
+
+    @property
+    def about(self) -> Calibration | None:
+        """What is to be said of the samples, as far as the format holds it (see ``kept_about``)."""
 
     def not_begun(self, why: str) -> UsageError:
         """The error for a file that is not the one that was made."""

@@ -23,12 +23,17 @@ import tifffile
 from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError, said_by
+from fieldwise.tile.files.calibration import Calibration
 from fieldwise.tile.files.checks import check_chunks, check_kind
 from fieldwise.tile.files.disk import OwnFile, file_identity, replacing, reserve
 from fieldwise.tile.files.grain import Steps, fitting
+from fieldwise.tile.files.in_place import PlacedSink
 from fieldwise.tile.files.protocol import DamagedError, PlannedFile
 from fieldwise.tile.files.raw import RawArray, reading, write_at
+from fieldwise.tile.files.tiff_about import about_tiff
 from fieldwise.tile.files.tiff_pages import bound_tiles
+from fieldwise.tile.files.tiff_written import kept_about as kept_about
+from fieldwise.tile.files.tiff_written import options_of, style_of
 
 if TYPE_CHECKING:
     from zarr.types import AnyArray
@@ -46,6 +51,7 @@ def open_source(path: Path) -> TiffSource:
         if not file.series:
             raise UsageError(f"{str(path)!r} holds no image; is it a TIFF file?")
         series, note = file.series[0], _note(path, file)
+        about, note = _about(path, file, note)
         shape, dtype = tuple(series.shape), series.dtype
         check_kind(path, dtype)
         raw = None
@@ -53,7 +59,7 @@ def open_source(path: Path) -> TiffSource:
             raw = RawArray(shape, dtype.newbyteorder(file.byteorder), series.dataoffset)
             if raw.end > path.stat().st_size:
                 raise EOFError("the file ends before its pixels do")
-        source = TiffSource(path, shape, dtype, series.axes, raw, note)
+        source = TiffSource(path, shape, dtype, series.axes, raw, note, about)
     if raw is None:
         check_chunks(path, source.tiles.chunks, dtype)
         source.tiles[(slice(0, 1),) * len(shape)]
@@ -92,36 +98,47 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
     return found if letters.endswith("X") else (*found[:-1], shape[-1])
 
 
-def create(file: PlannedFile) -> TiffSink:
-    """A new file of empty tiles with its space reserved.  Raises OSError where there is none."""
+def create(file: PlannedFile) -> TiffSink | PlacedSink:
+    """A new file with its space reserved, of empty tiles.  Raises OSError where there is none.
+
+    ImageJ reads no tiles: a file of its own lies in one piece.
+    """
     if file.dtype.kind == "b":
         raise UsageError(f"A TIFF file holds numbers, not {file.dtype}; write zarr or .npy.")
     letters, shape = _letters(file.axes), file.shape
     columns = letters.index("X")
     if letters.endswith("C") and shape[-1] == 1:
         letters, shape = letters[:-1], shape[:-1]
-    samples = letters.endswith("C")
+    planes, style = None, style_of(file)
+    if letters.endswith("C"):
+        letters, planes = f"{letters[:-1]}S", "contig"
+    elif style == "geotiff" and letters == "CYX":
+        letters, planes = "SYX", "separate"
     nbytes = prod(-(-n // g) * g for n, g in zip(file.shape, file.grain, strict=True))
+    options = options_of(file, letters)
+    if style != "imagej":
+        options["tile"] = file.grain[columns - 1 : columns + 1]
     with replacing(file.path) as handle:
         tifffile.imwrite(
             handle,
             shape=shape,
             dtype=file.dtype.newbyteorder("<"),
             byteorder="<",
-            bigtiff=nbytes * file.dtype.itemsize > _BIG,
-            tile=file.grain[columns - 1 : columns + 1],
+            bigtiff=style != "imagej" and nbytes * file.dtype.itemsize > _BIG,
             photometric="minisblack",
-            planarconfig="contig" if samples else None,
-            ome=False,
-            metadata={"axes": letters[:-1] + "S" if samples else letters},
+            planarconfig=planes,
+            **options,
         )
         reserve(handle, handle.seek(0, os.SEEK_END))
     return reopen(file, writable=True)
 
 
-def reopen(file: PlannedFile, *, writable: bool) -> TiffSink:
+def reopen(file: PlannedFile, *, writable: bool) -> TiffSink | PlacedSink:
     """A file that ``create`` has made.  Raises UsageError where its tiles are others."""
     with tifffile.TiffFile(file.path) as tiff:
+        if tiff.is_imagej and tiff.series[0].dataoffset is not None:
+            raw = RawArray(file.shape, file.dtype.newbyteorder("<"), tiff.series[0].dataoffset)
+            return PlacedSink(OwnFile(file.path, writable=writable), raw)
         offsets = [offset for page in tiff.series[0].pages if page for offset in page.dataoffsets]
     counts = [-(-n // g) for n, g in zip(file.shape, file.grain, strict=True)]
     if len(offsets) != prod(counts):
@@ -135,8 +152,9 @@ def reopen(file: PlannedFile, *, writable: bool) -> TiffSink:
 class TiffSource:
     """A TIFF file to read from (see protocol.Source).
 
-    raw:  where its pixels are, if they lie in one piece
-    note: see protocol.Source
+    raw:   where its pixels are, if they lie in one piece
+    note:  see protocol.Source
+    about: see calibration.Calibrated
     """
 
     path: Path
@@ -145,6 +163,7 @@ class TiffSource:
     axes: str | None
     raw: RawArray | None
     note: str | None = None
+    about: Calibration | None = None
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
@@ -241,6 +260,17 @@ class TiffSink:
             tile = tuple((s + n) // g for s, n, g in zip(start, at, self.grain, strict=True))
             inside = tuple(slice(n, n + g) for n, g in zip(at, self.grain, strict=True))
             yield int(self.offsets[tile]), inside
+
+
+def _about(
+    path: Path, file: tifffile.TiffFile, note: str | None
+) -> tuple[Calibration | None, str | None]:
+    """What a file says beside values, and the note, where that cannot be read."""
+    try:
+        return about_tiff(file), note
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
+        said = f"its calibration is left out, since it cannot be read: {said_by(error)}"
+        return None, f"{note}; {said}" if note else f"{str(path)!r}: {said}"
 
 
 def _note(path: Path, file: tifffile.TiffFile) -> str | None:

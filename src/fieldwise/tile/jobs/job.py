@@ -18,7 +18,7 @@ from fieldwise.tile.amounts import check_bytes, enough_text, size_text
 from fieldwise.tile.bands.choosing import BAND, TooLittleError, nearest
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.errors import OffGridError, StreamError, TileError
-from fieldwise.tile.files import AxisLayout, FileView, NewFile
+from fieldwise.tile.files import AxisLayout, FileView, NewFile, calibration_of
 from fieldwise.tile.jobs.cached_strips import cached_strip_work
 from fieldwise.tile.jobs.caching import CACHES, CachePlan, cheapest
 from fieldwise.tile.jobs.fingerprint import (
@@ -30,6 +30,7 @@ from fieldwise.tile.jobs.fingerprint import (
 )
 from fieldwise.tile.jobs.journal import Journal, has_journal, journal_path
 from fieldwise.tile.jobs.paths import result_paths
+from fieldwise.tile.jobs.placing import fields_of, output_grids
 from fieldwise.tile.jobs.records import Done
 from fieldwise.tile.jobs.report import JobFile, JobReport
 from fieldwise.tile.jobs.request import FIRST_SPATIAL, Request
@@ -169,8 +170,9 @@ class Job:
 
         certificate: what ``verify`` has found; compared: what ``compared`` has
         """
-        source = JobFile(self.request.source.path, self.request.layout.axes)
-        results = tuple(JobFile(file.path, file.axes) for file in self.files)
+        given, layout = self.request.source, self.request.layout
+        source = JobFile(given.path, layout.axes, calibration_of(given))
+        results = tuple(JobFile(file.path, file.axes, file.about, file.lost) for file in self.files)
         compared = compared or self.chosen_from
         return JobReport(model, source, results, self.plan, certificate, compared=compared)
 
@@ -410,6 +412,7 @@ def _planned_with(request: Request) -> Job:
     outputs = work.plan.outputs
     paths = result_paths(asked.out, [output.name for output in outputs])
     files = tuple(map(file, paths, outputs))
+    layouts = tuple(map(placed, outputs))
     identity = Identity(
         model=digest_of_state(module),
         code=digest_of_code(work.nodes),
@@ -417,7 +420,21 @@ def _planned_with(request: Request) -> Job:
         plan=digest_of_plan(work.plan),
         settings=digest_of_data(_settings(asked, files)),
     )
-    return Job(asked, work, Results(outputs, files, tuple(map(placed, outputs))), identity)
+    files = _calibrated(asked, Results(outputs, files, layouts), shape)
+    return Job(asked, work, Results(outputs, files, layouts), identity)
+
+
+def _calibrated(asked: Request, results: Results, shape: Shape) -> tuple[NewFile, ...]:
+    """The files of the results, with what follows for them from the input's calibration."""
+    about = calibration_of(asked.source)
+    if about is None:
+        return results.files
+    graph = capture(asked.model.call.model, meta_tensor(shape, asked.model.dtype))
+    report, names = fields_of(graph), dict(zip(graph.output_names, graph.outputs, strict=True))
+    return tuple(
+        file.saying(*about.on(output_grids(report, names[out.name], asked.layout, layout)))
+        for out, file, layout in zip(*results.parts, strict=True)
+    )
 
 
 def _halo_remedy(asked: Request, shape: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +16,17 @@ def result_paths(out: Path, names: Sequence[str]) -> list[Path]:
     ['cells.mask.npy', 'cells.edge.npy']
     >>> [path.name for path in result_paths(Path("cells.npy"), ["a/b", "a_b"])]
     ['cells.a_b.npy', 'cells.a_b#2.npy']
+    >>> [path.name for path in result_paths(Path("cells.ome.tif"), ["mask", "edge"])]
+    ['cells.mask.ome.tif', 'cells.edge.ome.tif']
     """
     if len(names) == 1:
         return [out]
     spelled = distinct(name.replace("/", "_") for name in names)
-    return [out.with_name(f"{out.stem}.{name}{out.suffix}") for name in spelled]
+    parts = _DOUBLE.search(out.name)
+    suffix = out.suffix if parts is None else parts.group()
+    stem = out.name.removesuffix(suffix)
+    return [out.with_name(f"{stem}.{name}{suffix}") for name in spelled]
+
+
+_DOUBLE = re.compile(r"\.(ome\.\w+|\w+\.gz)$", re.IGNORECASE)
+"""Suffixes of two parts, which say together what a file is."""

@@ -7,16 +7,23 @@ from pathlib import Path
 
 from fieldwise.reports import Report
 from fieldwise.tile.certificate import RunCertificate
+from fieldwise.tile.files import Calibration
 from fieldwise.tile.jobs.caching import CachePlan
 from fieldwise.tile.jobs.work import JobPiece, JobPlan
 
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """A file of a job, and what its axes are, in letters."""
+    """A file of a job, and what its axes are, in letters.
+
+    about: what it says of its samples beside their values
+    lost:  of a result, what of the input's calibration it does not say, and why
+    """
 
     path: Path
     axes: str
+    about: Calibration | None = None
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

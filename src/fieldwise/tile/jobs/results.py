@@ -21,6 +21,13 @@ class Results:
     layouts: tuple[AxisLayout, ...]
 
     @property
+    def parts(
+        self,
+    ) -> tuple[tuple[Output, ...], tuple[NewFile, ...], tuple[AxisLayout, ...]]:
+        """Its outputs, their files and layouts."""
+        return self.outputs, self.files, self.layouts
+
+    @property
     def grains(self) -> tuple[int, ...]:
         """Per output, the rows that its file takes at a time."""
         parts = zip(self.files, self.layouts, self.outputs, strict=True)

@@ -1,0 +1,182 @@
+"""What a file says of its samples beside their values: steps, units, places, names, attributes.
+
+Steps and places are fractions, so that nothing is rounded before it is written.  A place is that of
+the centre of a sample: sample i of an axis lies at origin + size·i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Protocol, runtime_checkable
+
+from fieldwise.tile.files.georeference import Georeference
+from fieldwise.tile.files.units import symbol_of
+
+
+@dataclass(frozen=True, slots=True)
+class SampleStep:
+    """How far samples lie from one another along an axis.
+
+    size:   from the centre of one to that of the next, in the unit (see units)
+    origin: the place of the first one's centre; None where it has none that is known
+    """
+
+    size: Fraction
+    unit: str = ""
+    origin: Fraction | None = Fraction(0)
+
+    def __str__(self) -> str:
+        at = f" from {number(self.origin)}" if self.origin else ""
+        return f"{number(self.size)} {symbol_of(self.unit)}".rstrip() + at
+
+
+@dataclass(frozen=True, slots=True)
+class OutputGrid:
+    """Where the positions of a result lie along an axis of the input: at start + step·i.
+
+    They are counted in input samples, of which 0 is the centre of the first.
+
+    start: None where the fields have no centre (all of the past)
+    off:   how far the centre of a position's field lies from there at most
+    """
+
+    step: Fraction
+    start: Fraction | None = Fraction(0)
+    off: Fraction = Fraction(0)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether position i is sample i."""
+        return self.step == 1 and self.start == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a file says of its samples.
+
+    steps:      by the letter of an axis: T, Z, Y, X
+    channels:   their names, in order
+    place:      where pixels lie in the world
+    nodata:     the value that stands for no data
+    attributes: whatever else is said, by name, as plain data
+    style:      how the file says it, as 'ome', 'imagej', 'geotiff', 'resolution', 'ome-zarr 0.4'
+    """
+
+    steps: Mapping[str, SampleStep] = field(default_factory=dict)
+    channels: tuple[str, ...] = ()
+    place: Georeference | None = None
+    nodata: str | None = None
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    style: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether anything is said."""
+        found = (self.steps, self.channels, self.place, self.nodata, self.attributes)
+        return any(one is not None and one not in ({}, ()) for one in found)
+
+    def __str__(self) -> str:
+        """In one line."""
+        return "; ".join(self.parts())
+
+    def parts(self) -> Iterator[str]:
+        """What is said, in words, each part by itself.
+
+        >>> step = SampleStep(Fraction(13, 20), "micrometer")
+        >>> list(Calibration({"Y": step, "X": step}, ("DAPI",)).parts())
+        ['Y 0.65 µm, X 0.65 µm', 'channels DAPI']
+        """
+        if self.steps:
+            yield ", ".join(f"{letter} {step}" for letter, step in self.steps.items())
+        if self.channels:
+            yield f"channels {', '.join(self.channels)}"
+        if self.place is not None:
+            yield "georeference"
+        if self.nodata is not None:
+            yield f"nodata {self.nodata}"
+        if self.attributes:
+            yield f"attributes {', '.join(self.attributes)}"
+
+    def on(self, grids: Mapping[str, OutputGrid | None]) -> tuple[Calibration, tuple[str, ...]]:
+        """That of a result whose positions lie so, by axis, and what it lacks, in sentences.
+
+        grids: by letter; None where the positions have no regular place along that axis, and no
+               letter where the result has no such axis
+
+        A network's outputs are other channels than its inputs, so names of channels are not its
+        own; nor is the value that stands for no data, as long as nothing puts it there.
+        """
+        lost: list[str] = []
+        steps: dict[str, SampleStep] = {}
+        for letter, step in self.steps.items():
+            grid = grids.get(letter)
+            if grid is not None and grid.step < 0:
+                lost.append(f"{letter} {step}: results run against the axis")
+            elif grid is not None:
+                steps[letter] = _stepped(step, grid)
+            elif letter in grids:
+                lost.append(f"{letter} {step}: results have no regular place along {letter}")
+        place = self._placed(grids, lost)
+        if self.channels:
+            names = ", ".join(self.channels)
+            lost.append(f"channels {names}: they name the input's channels, not the result's")
+        if self.nodata is not None:
+            lost.append(f"nodata {self.nodata}: no value of the result stands for it")
+        return replace(self, steps=steps, channels=(), place=place, nodata=None), tuple(lost)
+
+    def _placed(
+        self, grids: Mapping[str, OutputGrid | None], lost: list[str]
+    ) -> Georeference | None:
+        if self.place is None:
+            return None
+        ends = [_start_and_step(grids.get(letter)) for letter in "XY"]
+        if ends[0] is None or ends[1] is None:
+            lost.append("georeference: results have no regular place along Y and X")
+            return None
+        return self.place.regridded(ends[0], ends[1])
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A source whose file says more than values; one that has no such property says nothing."""
+
+    @property
+    def about(self) -> Calibration | None:
+        """What it says; None where it says nothing."""
+
+
+def calibration_of(source: object) -> Calibration | None:
+    """What the file of a source says beside values; None where that is nothing."""
+    return (source.about or None) if isinstance(source, Calibrated) else None
+
+
+def axis_letter(letter: str) -> str:
+    """The letter under which the step of an axis is kept, whatever a layout calls it.
+
+    >>> [axis_letter(letter) for letter in "HWLDTC"]
+    ['Y', 'X', 'X', 'Z', 'T', 'C']
+    """
+    return _SAME.get(letter, letter)
+
+
+def number(value: Fraction) -> str:
+    """A number in at most nine digits.
+
+    >>> number(Fraction(13, 20)), number(Fraction(3)), number(Fraction(1, 3))
+    ('0.65', '3', '0.333333333')
+    """
+    return f"{float(value):.9g}"
+
+
+def _stepped(step: SampleStep, grid: OutputGrid) -> SampleStep:
+    known = step.origin is not None and grid.start is not None
+    origin = step.origin + grid.start * step.size if known else None  # type: ignore[operator]
+    return SampleStep(step.size * grid.step, step.unit, origin)
+
+
+def _start_and_step(grid: OutputGrid | None) -> tuple[Fraction, Fraction] | None:
+    return None if grid is None or grid.start is None else (grid.start, grid.step)
+
+
+_SAME = {"H": "Y", "W": "X", "L": "X", "D": "Z"}

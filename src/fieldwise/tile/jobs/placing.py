@@ -1,0 +1,67 @@
+"""Where the positions of a result lie in the input, from their receptive fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+from fieldwise.field import AxisField, FieldReport, receptive_fields
+from fieldwise.graph.graph import Graph
+from fieldwise.tile.files.calibration import OutputGrid, axis_letter
+from fieldwise.tile.files.layout import AxisLayout
+
+_FIRST_SPATIAL = 2
+
+
+def output_grids(
+    report: FieldReport, name: str, layout: AxisLayout, result: AxisLayout
+) -> Mapping[str, OutputGrid | None]:
+    """Per axis of a result, by letter, where its positions lie in the input (see Calibration.on).
+
+    report: the fields of the network, with its local paths
+    name:   of the output in the graph
+    layout, result: the axes of the input's file and of the result's
+
+    A position lies at the centre of its field: of the closed form, which knows no border.  Where
+    the fields of neighbours differ (networks that upsample), the grid is that whose distance to the
+    centres is 0 on the mean.  What a global layer adds is left out, where a local path remains.
+    """
+    row = report.find(name)
+    spatial = report.roles(name).unit
+    found: dict[str, OutputGrid | None] = {}
+    for letter in result.axes:
+        if letter not in layout.axes:
+            continue
+        dim = layout.dims[layout.axes.index(letter)]
+        if dim < _FIRST_SPATIAL:
+            found[axis_letter(letter)] = OutputGrid(Fraction(1))
+            continue
+        place = report.axes.index(dim)
+        own = result.dims[result.axes.index(letter)]
+        fields = [row.axes[place], *([row.local[place]] if row.local else [])]
+        grids = [_grid(one) for one in fields if own in spatial]
+        found[axis_letter(letter)] = next((one for one in grids if one is not None), None)
+    return found
+
+
+def fields_of(graph: Graph) -> FieldReport:
+    """The fields of a network, with its local paths, along the axes behind batch and channels."""
+    rank = len(graph.shape(graph.inputs[0]))
+    return receptive_fields(graph, ignore_global=True, axes=range(_FIRST_SPATIAL, rank))
+
+
+def _grid(found: AxisField) -> OutputGrid | None:
+    """The grid of the centres; None where no rate is known."""
+    if found.map is None or not found.map.rate:
+        return None
+    index = found.map.bounded
+    if index is None:
+        return OutputGrid(found.map.rate, None)
+    rate = index.rate
+    centres = [
+        Fraction(offset.first + offset.last, 2) - rate * phase
+        for phase, offset in enumerate(index.offsets)
+        if offset
+    ]
+    start = sum(centres, Fraction(0)) / len(centres)
+    return OutputGrid(rate, start, max(abs(one - start) for one in centres))
