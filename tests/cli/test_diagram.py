@@ -48,6 +48,11 @@ def test_several_models_are_drawn_side_by_side(tmp_path):
     assert [line.split()[-1] for line in said] == ["3", "5", "7"]
 
 
+def test_a_blank_diagram_does_not_give_the_answer_away(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert run(CHAIN, "--blank", "-o", str(tmp_path / "fig.svg")) == ""
+
+
 @pytest.mark.parametrize(
     ("suffix", "start"),
     [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("PNG", b"\x89")],

@@ -26,5 +26,7 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def _drawn(found: re.Match[str]) -> str:
-    display = "block" if found["tag"] == "div" else "inline"
-    return convert(unescape(found["tex"].strip()), display=display)
+    tex = unescape(found["tex"].strip())
+    if found["tag"] == "span":
+        return convert(tex, display="inline")
+    return f'<div class="formula">{convert(tex, display="block")}</div>'

@@ -76,7 +76,8 @@ def diagram(
     """Draw the connections along one axis: a row of dots per layer, the input at the bottom.
 
     What the chosen unit depends on is dark, the rest faint; its receptive field is bracketed and
-    counted, padding is hollow.  Also says on one line per model what the unit sees.
+    counted, padding is hollow.  Also says on one line per model what the unit sees, unless the
+    diagram is blank.
     """
     with reported(debug=debug):
         from fieldwise.views.diagram import connection_diagram
@@ -88,7 +89,7 @@ def diagram(
         titles = [spec.removeprefix("layers:") for spec in models]
         style = DiagramStyle(drawing.width, blank=drawing.blank, symbols=drawing.symbols)
         save(connection_diagram(*found, titles=titles, style=style), out, dpi=drawing.dpi)
-        for spec, network in zip(models, found, strict=True):
+        for spec, network in zip(models, found, strict=True) if not drawing.blank else ():
             typer.echo(f"{spec}: {_sentence(network)}")
         note_files([out], err=True)
 
