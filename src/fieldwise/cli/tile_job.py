@@ -61,9 +61,8 @@ def planned(
         )
 
         devices = None if running.devices is None else devices_named(running.devices)
-        array = open_source(source)
-        if split_name(source)[0].resolve() in (out.resolve(), *out.resolve().parents):
-            raise UsageError(f"{str(out)!r} is the input itself or lies in it; name another OUT.")
+        array = open_source(source, level=reading.level)
+        _check_apart(split_name(source)[0].resolve(), out, pyramid=running.pyramid)
         if 0 in array.shape:
             size = "x".join(map(str, array.shape))
             raise UsageError(f"{str(source)!r} is empty: its shape is {size}; there is no result.")
@@ -104,7 +103,19 @@ def planned(
         asked["memory"] = usable_bytes(built.call.device) // sharing
     dim = None if pieces.axis is None else _dim_of(pieces.axis, layout)
     with progress(f"planning {spec}"):
-        return plan_job(Request(built, array, layout, out, along=dim, scale=scale, **asked))
+        asked.update(along=dim, scale=scale, pyramid=running.pyramid)
+        return plan_job(Request(built, array, layout, out, **asked))
+
+
+def _check_apart(source: Path, out: Path, *, pyramid: bool) -> None:
+    """Raise UsageError where the result would be part of the input, or the input of the result."""
+    made = out.resolve()
+    if source in (made, *made.parents):
+        raise UsageError(f"{str(out)!r} is the input itself or lies in it; name another OUT.")
+    if made in source.parents and made.suffix.lower() == ".zarr":
+        raise UsageError(f"{str(out)!r} holds the input; name another OUT.")
+    if pyramid and not out.name.lower().endswith(".ome.zarr"):
+        raise UsageError(f"--pyramid is of a result named .ome.zarr, not of {str(out)!r}.")
 
 
 def run(job: Job, journal: Journal, client: Client | None) -> None:

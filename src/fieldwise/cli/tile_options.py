@@ -123,6 +123,15 @@ class InputOptions:
             help="What the axes of IN are: N batch, C channels, and T, D or Z, H or Y, W, X or L.",
         ),
     ] = None
+    level: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=whole(0),
+            help="Which level of IN is read, where it is an OME-Zarr image; by default 0, the "
+            "largest.",
+        ),
+    ] = None
     scale: Annotated[
         str, typer.Option(metavar="1/255", help="Multiply the input by this after the cast.")
     ] = "1"
@@ -322,6 +331,14 @@ class RunOptions:
         typer.Option(
             "--verify",
             help="First compare pieces with the whole on a corner of IN that has seams.",
+        ),
+    ] = False
+    pyramid: Annotated[
+        bool,
+        typer.Option(
+            "--pyramid",
+            help="Write smaller levels too, each half as wide and high: means of numbers, the "
+            "nearest of integers. OUT is named .ome.zarr.",
         ),
     ] = False
     cluster: Annotated[

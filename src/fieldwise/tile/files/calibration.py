@@ -61,6 +61,7 @@ class Calibration:
     place:      where pixels lie in the world
     nodata:     the value that stands for no data
     attributes: whatever else is said, by name, as plain data
+    names:      what the file calls its axes, by their letters
     style:      how the file says it, as 'ome', 'imagej', 'geotiff', 'resolution', 'ome-zarr 0.4'
     """
 
@@ -70,10 +71,11 @@ class Calibration:
     nodata: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict)
     style: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether anything is said."""
-        found = (self.steps, self.channels, self.place, self.nodata, self.attributes)
+        found = (self.steps, self.channels, self.place, self.nodata, self.attributes, self.names)
         return any(one is not None and one not in ({}, ()) for one in found)
 
     def __str__(self) -> str:
@@ -97,6 +99,8 @@ class Calibration:
             yield f"nodata {self.nodata}"
         if self.attributes:
             yield f"attributes {', '.join(self.attributes)}"
+        if any(name.upper() != letter for letter, name in self.names.items()):
+            yield f"axes {', '.join(self.names.values())}"
 
     def on(self, grids: Mapping[str, OutputGrid | None]) -> tuple[Calibration, tuple[str, ...]]:
         """That of a result whose positions lie so, by axis, and what it lacks, in sentences.

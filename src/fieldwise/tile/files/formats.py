@@ -29,6 +29,7 @@ class NewFile:
     axes:  letters of its dimensions; grain: see protocol.Sink
     about: what it says of its samples beside their values
     lost:  what of the input's calibration it does not say, and why, in sentences
+    pyramid: whether it has smaller levels too, where its format has such
     """
 
     path: Path
@@ -38,6 +39,7 @@ class NewFile:
     grain: Shape
     about: Calibration | None = None
     lost: tuple[str, ...] = ()
+    pyramid: bool = False
 
     @classmethod
     def of(
@@ -88,14 +90,18 @@ class NewFile:
         return replace(self, path=self.path.with_name(f".{self.path.name}.part.npy"))
 
     def finish(self) -> None:
-        """Write what can only be written as a whole, once all of it was collected.
+        """Write what can only be written once all of it is there: a file as a whole, levels.
 
         Raises UsageError where the disk does not take it.
         """
+        module = _written(self.path)
         if self._is_staged and self._stage.exists:
             with writing(self.path):
-                _written(self.path).finish(self, self._stage.path)
+                module.finish(self, self._stage.path)
                 self._stage.path.unlink()
+        elif not self._is_staged and hasattr(module, "fill_levels"):
+            with writing(self.path):
+                module.fill_levels(self)
 
     def create(self) -> Sink:
         """Make the file, in place of any that was there.
@@ -187,14 +193,21 @@ class NewFile:
         shutil.rmtree(old)
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, *, level: int | None = None) -> Source:
     """An array on disk, to be read piece by piece; ``file.h5:/name`` is one of several in a file.
+
+    level: which one of an image of several levels (OME-Zarr); by default the largest
 
     Raises UsageError where there is none, or where it cannot be read; nothing is ever unpickled.
     """
     form, otherwise = format_of(path)
     module = _module(form, path)
     try:
+        if level is not None and not hasattr(module, "level_path"):
+            raise UsageError(
+                f"--level names a level of an OME-Zarr image, and {str(path)!r} is none."
+            )
+        path = path if level is None else module.level_path(path, level)
         source: Source = module.open_source(path)
     except FieldwiseError:
         raise
@@ -232,7 +245,9 @@ def _is_zarr_array(folder: Path) -> bool:
         return True
     try:
         about = json.loads((folder / "zarr.json").read_bytes())
-        return bool(about["node_type"] == "array")
+        if about["node_type"] == "array":
+            return True
+        return folder.name.endswith(".ome.zarr") and "multiscales" in about["attributes"]["ome"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

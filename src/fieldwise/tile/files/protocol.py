@@ -44,6 +44,10 @@ class PlannedFile(Protocol):
         """Per dimension, the multiples at which blocks begin."""
 
     @property
+    def pyramid(self) -> bool:
+        """Whether it is to have smaller levels too, where its format has such."""
+
+    @property
     def about(self) -> Calibration | None:
         """What is to be said of the samples, as far as the format holds it (see ``kept_about``)."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -17,12 +17,19 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from fieldwise.errors import UsageError, said_by
+from fieldwise.tile.files.calibration import Calibration, axis_letter
 from fieldwise.tile.files.checks import check_chunks, check_kind
 from fieldwise.tile.files.codecs import bounded
 from fieldwise.tile.files.disk import folder_identity, sync_directory, sync_file, writing
 from fieldwise.tile.files.grain import Steps, fitting
+from fieldwise.tile.files.ome_zarr import check_axes, multiscales
 from fieldwise.tile.files.protocol import DamagedError, PlannedFile
+from fieldwise.tile.files.pyramid import blocks_of, halved, level_factors, level_shape
 from fieldwise.tile.files.store import Folder
+from fieldwise.tile.files.zarr_about import dimension_names, is_ome_zarr
+from fieldwise.tile.files.zarr_about import kept_about as kept_about
+from fieldwise.tile.files.zarr_groups import find_array
+from fieldwise.tile.files.zarr_groups import level_path as level_path
 
 if TYPE_CHECKING:
     from zarr.types import AnyArray
@@ -33,8 +40,12 @@ _SIDES = {1: 1 << 16, 2: 512, 3: 96, 4: 32}
 
 
 def open_source(path: Path) -> ZarrSource:
-    """An array, or the only one of a group; see files.open_source."""
-    return ZarrSource(path, _opened(path))
+    """An array, or the one that a group means; see files.open_source, zarr_groups.find_array."""
+    found = find_array(path)
+    check_kind(path, found.array.dtype)
+    check_chunks(path, found.array.chunks, found.array.dtype)
+    array = bounded(found.folder, found.array)
+    return ZarrSource(path, array, found.folder, found.axes, found.note, found.about)
 
 
 def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:
@@ -57,43 +68,109 @@ def create(file: PlannedFile) -> ZarrSink:
     """A new array whose chunks are the file's grain; it comes to be at once or not at all.
 
     Every chunk has a checksum, and one of zeros is stored like any other: what is damaged or
-    missing is never taken for zeros.
+    missing is never taken for zeros.  A file named .ome.zarr is a group, with the array as its
+    level 0 and, where a pyramid is asked for, arrays for the others, filled at the end.
     """
     fresh = file.path.with_name(f".{file.path.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    zarr.create_array(
-        str(fresh),
-        shape=file.shape,
-        chunks=file.grain,
-        dtype=file.dtype,
-        compressors=[ZstdCodec(level=0), Crc32cCodec()],
-        fill_value=0,
-        dimension_names=list(file.axes),
-    )
-    sync_file(fresh / "zarr.json")
+    if is_ome_zarr(file):
+        check_axes(file.axes, file.path)
+        factors = level_factors(file.axes, file.shape) if file.pyramid else [{}]
+        steps = file.about.steps if file.about is not None else {}
+        name = file.path.name[: -len(".ome.zarr")]
+        said = multiscales(file.axes, steps, factors, name, means=file.dtype.kind == "f")
+        zarr.create_group(str(fresh), attributes={**_free(file), **said})
+        for number, factor in enumerate(factors):
+            _create_array(file, fresh / str(number), level_shape(file.axes, file.shape, factor), {})
+        sync_file(fresh / "zarr.json")
+    else:
+        _create_array(file, fresh, file.shape, _free(file))
     sync_directory(fresh)
     fresh.rename(file.path)
     sync_directory(file.path.parent)
     return reopen(file, writable=True)
 
 
+def _free(file: PlannedFile) -> dict[str, Any]:
+    return dict(file.about.attributes) if file.about is not None else {}
+
+
+def _create_array(
+    file: PlannedFile, path: Path, shape: tuple[int, ...], attributes: dict[str, Any]
+) -> None:
+    zarr.create_array(
+        str(path),
+        shape=shape,
+        chunks=tuple(min(grain, n) for grain, n in zip(file.grain, shape, strict=True))
+        if shape != file.shape
+        else file.grain,
+        dtype=file.dtype,
+        compressors=[ZstdCodec(level=0), Crc32cCodec()],
+        fill_value=0,
+        dimension_names=dimension_names(file),
+        attributes=attributes,
+    )
+    sync_file(path / "zarr.json")
+    sync_directory(path)
+
+
 def reopen(file: PlannedFile, *, writable: bool) -> ZarrSink:
     """An array that ``create`` has made.  Raises UsageError where its chunks are others."""
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        store = Folder(file.path, read_only=not writable)
-        array = zarr.open_array(store, mode="r+" if writable else "r")
+    folder = file.path / "0" if is_ome_zarr(file) else file.path
+    array = _opened(folder, writable=writable)
     if tuple(array.chunks) != file.grain:
         raise file.not_begun("its chunks differ")
-    return ZarrSink(file.path, bounded(file.path, array))
+    return ZarrSink(folder, array, group=file.path if is_ome_zarr(file) else None)
+
+
+def fill_levels(file: PlannedFile) -> None:
+    """Fill the levels behind level 0, chunk by chunk, each from the one before.
+
+    Those that are filled already stay as they are.
+    """
+    if not is_ome_zarr(file):
+        return
+    dims = [dim for dim, letter in enumerate(file.axes) if axis_letter(letter) in "YX"]
+    below = ZarrSink(file.path / "0", _opened(file.path / "0", writable=False))
+    while (folder := file.path / str(int(below.path.name) + 1)).is_dir():
+        level = ZarrSink(folder, _opened(folder, writable=True))
+        for region in blocks_of(level.array.shape, level.array.chunks):
+            start = [one.start for one in region]
+            if all(
+                level.chunk_file(chunk).is_file()
+                for chunk in level.chunks_of(start, [one.stop for one in region])
+            ):
+                continue
+            wider = [
+                slice(2 * one.start, min(2 * one.stop, size)) if dim in dims else one
+                for dim, (one, size) in enumerate(zip(region, below.array.shape, strict=True))
+            ]
+            found = below.read([one.start for one in wider], [one.stop for one in wider])
+            level.write(start, halved(found, dims))
+        level.flush()
+        below = level
+
+
+def _opened(folder: Path, *, writable: bool) -> AnyArray:
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        store = Folder(folder, read_only=not writable)
+        return bounded(folder, zarr.open_array(store, mode="r+" if writable else "r"))
 
 
 @dataclass(frozen=True, slots=True)
 class ZarrSource:
-    """A zarr array to read from (see protocol.Source)."""
+    """A zarr array to read from (see protocol.Source).
+
+    folder: where it lies, in the group that the path may be
+    about:  see calibration.Calibrated
+    """
 
     path: Path
     array: AnyArray
+    folder: Path
+    axes: str | None = None
     note: str | None = None
+    about: Calibration | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -104,13 +181,6 @@ class ZarrSource:
     def dtype(self) -> np.dtype[np.generic]:
         """As stored."""
         return np.dtype(self.array.dtype)
-
-    @property
-    def axes(self) -> str | None:
-        """The names of its dimensions, where they are single letters."""
-        names = getattr(self.array.metadata, "dimension_names", None) or ()
-        short = [name for name in names if name is not None and len(name) == 1]
-        return "".join(short).upper() if names and len(short) == len(names) else None
 
     @property
     def chunks(self) -> tuple[int, ...]:
@@ -131,15 +201,16 @@ class ZarrSource:
 
     def identity(self) -> str:
         """A digest of the names, sizes and times of change of its files."""
-        return folder_identity(self.path)
+        return folder_identity(self.folder)
 
 
 @dataclass(frozen=True, slots=True)
 class ZarrSink:
-    """A zarr array to write to (see protocol.Sink)."""
+    """A zarr array to write to (see protocol.Sink); group: the image of which it is level 0."""
 
     path: Path
     array: AnyArray
+    group: Path | None = None
     _written: set[tuple[int, ...]] = field(default_factory=set)
 
     @property
@@ -178,7 +249,10 @@ class ZarrSink:
 
     def frame(self) -> str:
         """See protocol.Sink."""
-        return hashlib.sha256((self.path / "zarr.json").read_bytes()).hexdigest()
+        digest = hashlib.sha256((self.path / "zarr.json").read_bytes())
+        if self.group is not None:
+            digest.update((self.group / "zarr.json").read_bytes())
+        return digest.hexdigest()
 
     def chunk_file(self, chunk: tuple[int, ...]) -> Path:
         """Where a chunk is stored."""
@@ -218,16 +292,3 @@ def move_chunks(
             place.parent.mkdir(parents=True, exist_ok=True)
             source.chunk_file(chunk).replace(place)
         target.note(chunk)
-
-
-def _opened(path: Path) -> AnyArray:
-    found = zarr.open(Folder(path, read_only=True), mode="r")
-    if isinstance(found, zarr.Group):
-        arrays = dict(found.arrays())
-        if len(arrays) != 1:
-            said = ", ".join(str(path / name) for name in sorted(arrays)[:4]) or "none is there"
-            raise UsageError(f"{str(path)!r} is a group of zarr arrays; name one of them: {said}.")
-        (found,) = arrays.values()
-    check_kind(path, found.dtype)
-    check_chunks(path, found.chunks, found.dtype)
-    return bounded(path, found)

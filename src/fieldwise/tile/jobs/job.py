@@ -386,7 +386,8 @@ def _planned_with(request: Request) -> Job:
     def file(path: Path, output: Output) -> NewFile:
         place = placed(output)
         steps = [output.steps[dim] for dim in place.dims]
-        return NewFile.of(path, place.file_shape(output.shape), output.dtype, place.axes, steps)
+        found = NewFile.of(path, place.file_shape(output.shape), output.dtype, place.axes, steps)
+        return replace(found, pyramid=asked.pyramid)
 
     module, dtype = asked.model.call.model, asked.model.dtype
     work: Work

@@ -39,6 +39,7 @@ class Request:
     piece:  input rows per piece, at least ('stream'); by default what is read twice is little
     memory: bytes for rows and weights
     scale:  the input is multiplied by it once it has the model's type
+    pyramid: whether a result in OME-Zarr has smaller levels too
     runtime, providers: what runs the crops of an ONNX file ('halo'; see ``tiled``)
     global_ops: whether layers that need the whole axis may have passes of their own ('stream')
     """
@@ -60,6 +61,7 @@ class Request:
     global_ops: GlobalOps = "refuse"
     runtime: Runtime = "torch"
     providers: tuple[str, ...] = ()
+    pyramid: bool = False
 
     def __reduce__(self) -> tuple[object, ...]:
         """Another process may work in another folder, so paths are absolute."""

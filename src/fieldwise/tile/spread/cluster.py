@@ -103,6 +103,7 @@ def run_on_cluster(
                     advance(_nbytes(job, staged.done.piece))
         finally:
             _cancel(client, futures)
+    job.results.finish()
     journal.clear()
     job.check_input(journal)
 
