@@ -45,9 +45,9 @@ INSIDE = {
     ),
     "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
     "tile": (
-        "amounts", "errors", "arrays", "inputs", "outputs", "good_sizes", "samples", "certificate",
-        "memory_format", "recording", "trace", "replaying", "bands", "crops", "files", "jobs",
-        "spread", "interop", "api",
+        "amounts", "errors", "arrays", "inputs", "outputs", "ending", "good_sizes", "samples",
+        "certificate", "memory_format", "recording", "trace", "replaying", "bands", "crops",
+        "files", "jobs", "spread", "interop", "api",
     ),
 }  # fmt: skip
 """Per room with sub-rooms its parts: each imports nothing but itself and what stands before it."""

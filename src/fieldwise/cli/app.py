@@ -12,6 +12,7 @@ from fieldwise.cli.diagram import diagram
 from fieldwise.cli.erf import erf
 from fieldwise.cli.field import field
 from fieldwise.cli.fold import fold
+from fieldwise.cli.headings import WithHeadings
 from fieldwise.cli.late import import_late
 from fieldwise.cli.options import renamed
 from fieldwise.cli.shift import shift
@@ -46,14 +47,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(compare)
-app.command()(diagram)
-app.command()(erf)
+app.command(cls=WithHeadings)(diagram)
+app.command(cls=WithHeadings)(erf)
 app.command()(field)
 app.command()(fold)
 app.command(context_settings=renamed(axis="axes"))(shift)
-app.command()(stream)
+app.command(cls=WithHeadings)(stream)
 app.command()(summary)
-app.command(context_settings=renamed(along="axis", axes="layout"))(tile)
+app.command(cls=WithHeadings, context_settings=renamed(along="axis", axes="layout"))(tile)
 app.command()(view)
 
 

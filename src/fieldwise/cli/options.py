@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -152,7 +153,8 @@ def renamed(**names: str) -> dict[str, object]:
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """The command as typer takes it: the fields of a parameter that is a dataclass are options.
 
-    A group is frozen data with an annotated option per field.
+    A group is frozen data with an annotated option per field; its first sentence heads them in
+    what --help says.
     """
     own = inspect.signature(command, eval_str=True)
     groups: dict[str, Any] = {
@@ -178,8 +180,19 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 def _options(group: Any) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
+    heading = inspect.cleandoc(group.__doc__ or "").partition("\n")[0].rstrip(".")
     kind = inspect.Parameter.KEYWORD_ONLY
     return [
-        inspect.Parameter(field.name, kind, default=field.default, annotation=hints[field.name])
+        inspect.Parameter(
+            field.name, kind, default=field.default, annotation=_under(heading, hints[field.name])
+        )
         for field in fields(group)
     ]
+
+
+def _under(heading: str, hint: Any) -> Any:
+    """The annotation of an option that stands under a heading."""
+    of, option = get_args(hint)
+    placed = copy.copy(option)
+    placed.rich_help_panel = heading
+    return Annotated[of, placed]

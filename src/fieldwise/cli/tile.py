@@ -20,6 +20,7 @@ from fieldwise.cli.tile_options import (
     Checks,
     InputOptions,
     ModelOptions,
+    OutputOptions,
     PieceOptions,
     RunOptions,
 )
@@ -38,6 +39,7 @@ def tile(
     checks: Checks,
     building: ModelOptions,
     reading: InputOptions,
+    writing: OutputOptions,
     pieces: PieceOptions,
     running: RunOptions,
     model: OptionalModelName = None,
@@ -80,13 +82,14 @@ def tile(
             raise UsageError("Name IN and OUT, the input and where the result goes.")
         pieces = _as_it_must_be(pieces, running, out)
         with _refusals():
-            job = planned(model, source, out, building, reading, pieces, running)
+            job = planned(model, source, out, building, reading, writing, pieces, running)
             certificate = None
             if running.verify:
                 with progress("comparing pieces with the whole"):
                     certificate = job.verify()
                 if style is Format.table:
                     typer.echo(certificate)
+                    _note_steps(job)
         if running.plan:
             with progress("comparing plans"):
                 compared = job.compared()
@@ -142,6 +145,16 @@ def _keep_to_memory(job: Job) -> None:
     if give_back_freed():
         what = "what is freed goes back to the system at once, to keep to --memory"
         typer.echo(f"note: {what}; more --memory is faster.", err=True)
+
+
+def _note_steps(job: Job) -> None:
+    """Say where what was compared is not yet what is written."""
+    model = job.request.model
+    if model.before_steps() is not model:
+        written = " and ".join(filter(None, (str(model.ending), model.ending.dtype)))
+        typer.echo(
+            f"note: {written} is a function of one position each, of the values that were compared"
+        )
 
 
 def _write(report: Report, style: Format) -> None:

@@ -16,6 +16,7 @@ from fieldwise.cli.progress import progress
 from fieldwise.cli.tile_options import (
     InputOptions,
     ModelOptions,
+    OutputOptions,
     PieceOptions,
     RunOptions,
     parse_scale,
@@ -36,6 +37,7 @@ def planned(
     out: Path,
     building: ModelOptions,
     reading: InputOptions,
+    writing: OutputOptions,
     pieces: PieceOptions,
     running: RunOptions,
 ) -> Job:
@@ -85,6 +87,7 @@ def planned(
             device=building.device if devices is None else devices[0].type,
             max_constant=parse_size(building.max_constant),
             values=building.named_values(),
+            ending=writing.ending(),
         )
         axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
         layout = AxisLayout.of(axes, rank=len(built.shape))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from fieldwise.cli.console import parse_size
 from fieldwise.cli.options import PlacedOptions, whole
 from fieldwise.errors import UsageError
 from fieldwise.written import ratio, shown, whole_number
+
+if TYPE_CHECKING:
+    from fieldwise.tile.ending import Ending
 
 
 class EngineChoice(StrEnum):
@@ -135,6 +138,46 @@ class InputOptions:
     scale: Annotated[
         str, typer.Option(metavar="1/255", help="Multiply the input by this after the cast.")
     ] = "1"
+
+
+class OutType(StrEnum):
+    """What results are written as."""
+
+    uint8 = "uint8"
+    int16 = "int16"
+    int32 = "int32"
+    float16 = "float16"
+    float32 = "float32"
+    float64 = "float64"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """What is written."""
+
+    step: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="[NAME:]STEP",
+            help="What is made of the output: argmax (over the channels), softmax, sigmoid, "
+            "'sigmoid>0.5' (1 or 0), 'sigmoid*255'; of several outputs one by its name, logits or "
+            "logits:argmax. By default every output as it is.",
+        ),
+    ] = None
+    out_dtype: Annotated[
+        OutType | None,
+        typer.Option(
+            help="Write this type. Whole numbers are rounded to the nearest, values beyond its "
+            "range become the nearest that it has, and what is no number becomes 0."
+        ),
+    ] = None
+
+    def ending(self) -> Ending:
+        """What is done to the model's output."""
+        from fieldwise.tile.ending import Ending
+
+        return Ending.parse(self.step, self.out_dtype and self.out_dtype.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from fieldwise.tile.crops.plan import TilePlan as TilePlan
 from fieldwise.tile.crops.planner import plan_tiles as plan_tiles
 from fieldwise.tile.crops.run import TiledCallable as TiledCallable
 from fieldwise.tile.crops.suggest import suggest_tile as suggest_tile
+from fieldwise.tile.ending import Ending as Ending
+from fieldwise.tile.ending import ended as ended
 from fieldwise.tile.errors import BudgetError as BudgetError
 from fieldwise.tile.errors import OffGridError as OffGridError
 from fieldwise.tile.errors import StreamError as StreamError

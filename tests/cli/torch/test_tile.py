@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from fieldwise.cli import app
 from fieldwise.tile.bands.buffers import Buffer
 from fieldwise.tile.files import AxisLayout, FileView
+from tests.cli.torch.tile_command import run, whole
 from tests.tile.jobs.cases import enter, image
 
 
@@ -31,19 +32,6 @@ def _folder(tmp_path, monkeypatch):
     np.save("scalar.npy", np.float32(1))
     Path("fake.tif").write_bytes(b"II*\0\0\0\0\0 is no picture")
     Path("short.npy").write_bytes(Path("in.npy").read_bytes()[:9000])
-
-
-def run(*args, code=0):
-    result = CliRunner().invoke(app, ["tile", *map(str, args)])
-    assert result.exit_code == code, result.output + result.stderr
-    return result.stdout if code == 0 else result.stderr
-
-
-def whole(name, x):
-    import job_nets  # type: ignore[import-not-found]
-
-    with torch.no_grad():
-        return getattr(job_nets, name)().eval()(torch.from_numpy(x)[None])
 
 
 UNET = ("job_nets:unet", "in.npy", "out.npy", "--layout", "CHW")
@@ -361,7 +349,8 @@ def test_axes_may_be_numbers_of_the_models_input_and_have_older_spellings():
 def test_a_plan_a_run_and_a_check_are_data_where_asked():
     planned = json.loads(run(*UNET, "--band", 16, "--plan", "--format", "json"))
     assert list(planned)[:3] == ["schema", "model", "source"]
-    assert planned["source"] == {"path": "in.npy", "axes": "CHW"}
+    said = {"path": "in.npy", "axes": "CHW", "calibration": None, "lost": []}
+    assert planned["source"] == said
     assert (planned["engine"], planned["done"], planned["certificate"]) == ("stream", 0, None)
     assert planned["pieces"][0]["writes"] == [[[0, 0], [0, 1], [0, 199], [0, 29]]]
     done = json.loads(run(*UNET, "--band", 16, "--verify", "--format", "json"))

@@ -148,8 +148,15 @@ class Job:
     def verify(self) -> RunCertificate:
         """Compare pieces with the whole on a corner of the input; nothing is written.
 
+        Compared is what classes, thresholds and whole numbers are made of, since a difference in
+        the last bit could turn into one class or another: see ``Ending``.
+
         Raises MismatchError where they differ by more than the arithmetic explains.
         """
+        continuous = self.request.model.before_steps()
+        if continuous is not self.request.model:
+            out = self.request.out.with_suffix(".npy")
+            return plan_job(replace(self.request, model=continuous, out=out)).verify()
         with self.request.model.running():
             return self.work.verify(self.request.view())
 
@@ -391,6 +398,10 @@ def _planned_with(request: Request) -> Job:
 
     module, dtype = asked.model.call.model, asked.model.dtype
     work: Work
+    if asked.runtime == "ort" and asked.model.ending:
+        raise UsageError(
+            "ONNX Runtime gives the outputs of the file; leave --out and --out-dtype out."
+        )
     if asked.engine == "halo":
         if asked.runtime == "ort" and asked.model.weights is not None:
             raise UsageError("ONNX Runtime takes the weights of the file; leave out --weights.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fieldwise.capture.torch.weights import load_weights
 from fieldwise.errors import UsageError
 from fieldwise.graph import Graph
 from fieldwise.graph.ir import Shape
+from fieldwise.tile.ending import Ending, ended
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class JobModel:
     weights:   the file of weights that it was given
     autocast:  what torch.autocast casts to, where it runs under that
     made_from: the arguments of ``job_model``
+    ending:    what is done to its output; plain: the module without that
     """
 
     call: ModelCall
@@ -39,6 +41,8 @@ class JobModel:
     weights: Path | None = None
     autocast: str | None = None
     made_from: Mapping[str, Any] = field(default_factory=dict)
+    ending: Ending = field(default_factory=Ending)
+    plain: nn.Module | None = None
 
     @property
     def shape(self) -> Shape:
@@ -49,6 +53,14 @@ class JobModel:
     def dtype(self) -> torch.dtype:
         """What its input is cast to."""
         return self.call.inputs[0].dtype
+
+    def before_steps(self) -> JobModel:
+        """The same without classes, thresholds and rounding; itself where there are none."""
+        if self.plain is None or self.ending.before_steps == self.ending:
+            return self
+        ending = self.ending.before_steps
+        call = ModelCall(ended(self.plain, ending), self.call.example)
+        return replace(self, call=call, ending=ending)
 
     def running(self) -> AbstractContextManager[object]:
         """In which it is planned and run: autocast, where it runs under that."""
@@ -70,6 +82,7 @@ def job_model(
     device: str | None = None,
     max_constant: int | None = None,
     values: Mapping[str, object] | None = None,
+    ending: Ending | None = None,
 ) -> JobModel:
     """The model that a spec names (see capture.specs), the same one in every process.
 
@@ -78,6 +91,7 @@ def job_model(
     device:       where it runs; by default the processor
     max_constant: bytes of the constants of an exported program, as in load_model
     values:       of inputs of an ONNX file, as in load_model
+    ending:       what is done to its output
 
     Raises UsageError for what load_model and load_weights refuse, for several inputs, and for a
     device that is not here.
@@ -95,7 +109,9 @@ def job_model(
     if device is not None:
         module = module.to(find_device(device))
     usual = dtype_of_weights(module) or getattr(torch, dtype or "float32")
-    call = ModelCall(module, meta_tensor(loaded.shapes[0], usual))
+    ending = ending or Ending()
+    behind = ended(module, ending) if ending else module
+    call = ModelCall(behind, meta_tensor(loaded.shapes[0], usual))
     where = None if weights is None else weights.resolve()
     made_from = {
         "spec": os.path.abspath(spec) if os.path.isfile(spec) else spec,
@@ -106,8 +122,9 @@ def job_model(
         "device": device,
         "max_constant": max_constant,
         "values": values,
+        "ending": ending,
     }
-    return JobModel(call, random, where, autocast, made_from)
+    return JobModel(call, random, where, autocast, made_from, ending, module)
 
 
 def dtype_of_weights(module: nn.Module) -> torch.dtype | None:
