@@ -32,9 +32,11 @@ from fieldwise.tile import (
     AxisLayout,
     Calibration,
     Checked,
+    FileOutcome,
     Georeference,
     Job,
     JobFile,
+    ManyReport,
     Request,
     SampleStep,
     job_model,
@@ -91,12 +93,17 @@ def every(tmp_path_factory) -> dict[str, Report]:
         ),
         "EffectiveField": effective_field(model, SHAPE, noise=1),
         "Checked": Checked(Path("out.npy"), 2, ("Piece 1: it is not there.",)),
+        "ManyReport": ManyReport(
+            "net", (FileOutcome(Path("a.npy"), Path("out/a.npy"), "failed", "it is gone"),)
+        ),
     }
 
 
 NAMES = list(reports.VIEWS)
-NAMELESS = {"TilePlan", "Certificate", "JobPlan", "JobReport", "EffectiveField", "Checked"}
-"""Reports whose rows have no names: tiles, axes, pieces, shares, faults."""
+NAMELESS = {
+    "TilePlan", "Certificate", "JobPlan", "JobReport", "EffectiveField", "Checked", "ManyReport",
+}  # fmt: skip
+"""Reports whose rows have no names: tiles, axes, pieces, shares, faults, files."""
 
 
 def test_every_type_of_report_has_a_view_and_an_example(every):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from fieldwise.cli.console import note_files, show_json, warn
-from fieldwise.cli.freed import SLACK, give_back_freed
+from fieldwise.cli.console import show_json
 from fieldwise.cli.options import Debug, Format, OptionalModelName, Style, grouped
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
-from fieldwise.cli.tile_job import connected, planned, run
+from fieldwise.cli.tile_many import run_many
 from fieldwise.cli.tile_options import (
     Checks,
     InputOptions,
@@ -24,14 +20,8 @@ from fieldwise.cli.tile_options import (
     PieceOptions,
     RunOptions,
 )
-from fieldwise.errors import OutOfMemoryError, UsageError
-from fieldwise.reports import Report
-
-if TYPE_CHECKING:
-    from fieldwise.tile.jobs import Job
-    from fieldwise.tile.jobs.report import JobReport
-
-REFUSED = 1
+from fieldwise.cli.tile_run import REFUSED, Asked, refusals, run_one, write_report
+from fieldwise.errors import UsageError
 
 
 @grouped
@@ -48,7 +38,7 @@ def tile(
         typer.Argument(
             metavar="IN",
             help="The input: .npy, .zarr, a TIFF, a picture, file.h5:/path, file.npz:name, NIfTI, "
-            "sound, or file.raw:uint16:1024x1024.",
+            "sound, or file.raw:uint16:1024x1024; many: a folder, or '*.tif' in quotes.",
             show_default=False,
         ),
     ] = None,
@@ -56,7 +46,8 @@ def tile(
         Path | None,
         typer.Argument(
             metavar="OUT",
-            help="The result: .npy, .zarr, .tif, .h5, .nii or .png; beside it OUT.journal says "
+            help="The result: .npy, .zarr, .tif, .h5, .nii or .png; of many files a folder, or "
+            "'out/{stem}.tif'; beside it OUT.journal says "
             "what is done.",
             show_default=False,
         ),
@@ -80,89 +71,14 @@ def tile(
             raise UsageError("Name MODEL, IN and OUT, or --check OUT; see fieldwise tile --help.")
         if source is None or out is None:
             raise UsageError("Name IN and OUT, the input and where the result goes.")
-        pieces = _as_it_must_be(pieces, running, out)
-        with _refusals():
-            job = planned(model, source, out, building, reading, writing, pieces, running)
-            certificate = None
-            if running.verify:
-                with progress("comparing pieces with the whole"):
-                    certificate = job.verify()
-                if style is Format.table:
-                    typer.echo(certificate)
-                    _note_steps(job)
-        if running.plan:
-            with progress("comparing plans"):
-                compared = job.compared()
-            _write(job.report(model, certificate, compared), style)
-            return
-        report = job.report(model, certificate)
-        while True:
-            try:
-                _carry_out(job, report, running, style, debug=debug)
-                break
-            except OutOfMemoryError as error:
-                if not pieces.automatic:
-                    raise
-                warn(f"{error}  It begins again with half.")
-                job = job.in_less_memory()
-                report = job.report(model, certificate)
-                running = replace(running, resume=False, overwrite=True)
-        if style is Format.json:
-            _write(replace(report, done=len(job.plan.pieces)), style)
-        note_files([file.path for file in job.files], err=style is Format.json)
+        asked = Asked(model, building, reading, writing, pieces, running, style, debug)
+        from fieldwise.tile.jobs import files_named
 
-
-def _as_it_must_be(pieces: PieceOptions, running: RunOptions, out: Path) -> PieceOptions:
-    """How the work is cut: as it was begun, and so that workers can share it."""
-    if running.resume:
-        from fieldwise.tile.jobs import begun_cut, journal_path
-
-        pieces = pieces.as_begun(begun_cut(journal_path(out)))
-    shared = running.cluster is not None or running.devices is not None
-    return pieces.for_workers() if shared else pieces
-
-
-def _carry_out(
-    job: Job, report: JobReport, running: RunOptions, style: Format, *, debug: bool
-) -> None:
-    """Compute what is missing of a job, here or on a cluster."""
-    _keep_to_memory(job)
-    with connected(running, job, debug=debug) as client:
-        with progress("checking what is on disk"):
-            journal = job.open(resume=running.resume, overwrite=running.overwrite)
-        with journal:
-            if not journal.done and style is Format.table:
-                _write(report, style)
-            run(job, journal, client)
-
-
-def _keep_to_memory(job: Job) -> None:
-    """Give freed memory back at once, where the job would take more than it was given otherwise."""
-    memory, plan = job.request.memory, job.plan
-    on_host = job.request.model.call.device.type == "cpu"
-    if memory is None or not on_host or plan.peak_bytes * SLACK <= memory:
-        return
-    if give_back_freed():
-        what = "what is freed goes back to the system at once, to keep to --memory"
-        typer.echo(f"note: {what}; more --memory is faster.", err=True)
-
-
-def _note_steps(job: Job) -> None:
-    """Say where what was compared is not yet what is written."""
-    model = job.request.model
-    if model.before_steps() is not model:
-        written = " and ".join(filter(None, (str(model.ending), model.ending.dtype)))
-        typer.echo(
-            f"note: {written} is a function of one position each, of the values that were compared"
-        )
-
-
-def _write(report: Report, style: Format) -> None:
-    """A report as it was asked for."""
-    if style is Format.json:
-        typer.echo(report.to_json())
-    else:
-        typer.echo(report)
+        pairs = files_named(source, out)
+        if pairs is None:
+            run_one(asked, source, out)
+        else:
+            run_many(asked, pairs)
 
 
 def _checked(
@@ -180,7 +96,7 @@ def _checked(
         return
     if model is None or out is not None:
         raise UsageError("--check-bioimageio takes MODEL alone.")
-    with _refusals():
+    with refusals():
         _check_description(model, description, building, style)
 
 
@@ -189,7 +105,7 @@ def _check_result(out: Path, style: Format) -> None:
 
     with progress(f"checking {out}"):
         checked = check_result(out)
-    _write(checked, style)
+    write_report(checked, style)
     if checked.faults:
         raise typer.Exit(REFUSED)
 
@@ -212,16 +128,3 @@ def _check_description(spec: str, rdf: Path, building: ModelOptions, style: Form
         typer.echo(tile.render_checks(checks, source=f"{spec} by {rdf}"))
     if any(one.wrong for one in checks):
         raise typer.Exit(REFUSED)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """A network that cannot be computed in pieces is an answer, not a mistake."""
-    from fieldwise.tile.certificate import MismatchError
-    from fieldwise.tile.errors import StreamError, TileError
-
-    try:
-        yield
-    except (StreamError, TileError, MismatchError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(REFUSED) from None

@@ -27,7 +27,7 @@ from fieldwise.written import counted
 if TYPE_CHECKING:
     from distributed import Client
 
-    from fieldwise.tile.files import AxisLayout
+    from fieldwise.tile.files import AxisLayout, Source
     from fieldwise.tile.jobs import Job, Journal
 
 
@@ -40,8 +40,13 @@ def planned(
     writing: OutputOptions,
     pieces: PieceOptions,
     running: RunOptions,
+    known: Job | None = None,
 ) -> Job:
-    """The job, planned; nothing is computed or written yet."""
+    """The job, planned; nothing is computed or written yet.
+
+    known: a job of another input with the same options, whose model is taken, and whose axes are
+           those of this input too where it has as many
+    """
     if running.devices is not None and building.device is not None:
         raise UsageError("--devices says where the model runs; leave --device out.")
     asked, scale = pieces.asked(), parse_scale(reading.scale)
@@ -50,9 +55,7 @@ def planned(
         from fieldwise.tile.files import (
             AxisLayout,
             guess_axes,
-            open_source,
             readings,
-            split_name,
         )
         from fieldwise.tile.jobs import (
             Request,
@@ -63,32 +66,28 @@ def planned(
         )
 
         devices = None if running.devices is None else devices_named(running.devices)
-        array = open_source(source, level=reading.level)
-        _check_apart(split_name(source)[0].resolve(), out, pyramid=running.pyramid)
-        if 0 in array.shape:
-            size = "x".join(map(str, array.shape))
-            raise UsageError(f"{str(source)!r} is empty: its shape is {size}; there is no result.")
-        if axes is not None and len(axes) != len(array.shape):
-            raise UsageError(
-                f"--layout {axes} has {counted(len(axes), 'letter')} and {str(source)!r} "
-                f"{counted(len(array.shape), 'dimension')}; give one letter for each."
-            )
-        if axes is None and shape is None and not has_usual_shape(spec):
+        array = _opened(source, out, reading, running)
+        if known is not None:
+            axes = axes or _axes_as(known, array)
+        elif axes is None and shape is None and not has_usual_shape(spec):
             found = readings(array.shape, hint=array.axes)
             axes = taken_reading(spec, found, building.named_values())
         if axes is not None and shape is None:
             shape = "x".join(map(str, AxisLayout.of(axes).model_shape(array.shape)))
-        built = job_model(
-            spec,
-            shape,
-            weights=building.weights,
-            dtype=building.dtype,
-            autocast=building.autocast,
-            device=building.device if devices is None else devices[0].type,
-            max_constant=parse_size(building.max_constant),
-            values=building.named_values(),
-            ending=writing.ending(),
-        )
+        if known is not None:
+            built = known.request.model
+        else:
+            built = job_model(
+                spec,
+                shape,
+                weights=building.weights,
+                dtype=building.dtype,
+                autocast=building.autocast,
+                device=building.device if devices is None else devices[0].type,
+                max_constant=parse_size(building.max_constant),
+                values=building.named_values(),
+                ending=writing.ending(),
+            )
         axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
         layout = AxisLayout.of(axes, rank=len(built.shape))
     if array.note is not None:
@@ -97,7 +96,7 @@ def planned(
         samples = counted(array.shape[axes.index("N")], "sample")
         what = f"{samples} of one channel each; --layout says what its axes are instead"
         warn(f"{str(source)!r} is read as {axes}, {what}")
-    if built.random:
+    if built.random and known is None:
         warn_of_random_weights(spec)
     if pieces.automatic:
         from fieldwise.capture.torch.devices import usable_bytes
@@ -121,15 +120,41 @@ def _check_apart(source: Path, out: Path, *, pyramid: bool) -> None:
         raise UsageError(f"--pyramid is of a result named .ome.zarr, not of {str(out)!r}.")
 
 
-def run(job: Job, journal: Journal, client: Client | None) -> None:
-    """Compute what is missing; on the workers of a cluster, where there is one."""
+def _opened(source: Path, out: Path, reading: InputOptions, running: RunOptions) -> Source:
+    """The input.  Raises UsageError where it is empty, has other axes, or is the result itself."""
+    from fieldwise.tile.files import open_source, split_name
+
+    array, axes = open_source(source, level=reading.level), reading.layout
+    _check_apart(split_name(source)[0].resolve(), out, pyramid=running.pyramid)
+    if 0 in array.shape:
+        size = "x".join(map(str, array.shape))
+        raise UsageError(f"{str(source)!r} is empty: its shape is {size}; there is no result.")
+    if axes is not None and len(axes) != len(array.shape):
+        raise UsageError(
+            f"--layout {axes} has {counted(len(axes), 'letter')} and {str(source)!r} "
+            f"{counted(len(array.shape), 'dimension')}; give one letter for each."
+        )
+    return array
+
+
+def _axes_as(known: Job, array: Source) -> str | None:
+    """The axes of an input that has as many as one of before."""
+    axes = known.request.layout.axes
+    return axes if len(axes) == len(array.shape) else None
+
+
+def run(job: Job, journal: Journal, client: Client | None, *, label: str = "") -> None:
+    """Compute what is missing; on the workers of a cluster, where there is one.
+
+    label: what stands before the bar
+    """
     from fieldwise.cli.tile_progress import bar
 
     for warning in (journal.warning, journal.spoilt):
         if warning is not None:
             warn(warning)
     try:
-        with bar(job.plan, journal.done) as advance:
+        with bar(job.plan, journal.done, label) as advance:
             if client is None:
                 job.run(journal, advance=advance)
             else:

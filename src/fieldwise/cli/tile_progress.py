@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def bar(plan: JobPlan, done: Set[int]) -> Iterator[Callable[[int], None]]:
+def bar(plan: JobPlan, done: Set[int], label: str = "") -> Iterator[Callable[[int], None]]:
     """A function to tell of written elements; the bar is gone afterwards, however it ends."""
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -24,6 +24,7 @@ def bar(plan: JobPlan, done: Set[int]) -> Iterator[Callable[[int], None]]:
         DownloadColumn,
         Progress,
         TaskProgressColumn,
+        TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
@@ -36,11 +37,12 @@ def bar(plan: JobPlan, done: Set[int]) -> Iterator[Callable[[int], None]]:
         for piece in plan.pieces
     ]
     columns = (
-        BarColumn(), TaskProgressColumn(), DownloadColumn(binary_units=True),
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+        DownloadColumn(binary_units=True),
         TransferSpeedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     shown = Progress(*columns, console=Console(stderr=True), transient=True)
     with shown:
         written = sum(sizes[number] for number in done)
-        task = shown.add_task("", total=sum(sizes), completed=written)
+        task = shown.add_task(label, total=sum(sizes), completed=written)
         yield lambda nbytes: shown.advance(task, nbytes)

@@ -43,6 +43,7 @@ from fieldwise.tile.interop.bioimageio import Description as Description
 from fieldwise.tile.interop.bioimageio import check_description as check_description
 from fieldwise.tile.interop.bioimageio import read_description as read_description
 from fieldwise.tile.jobs import Checked as Checked
+from fieldwise.tile.jobs import FileOutcome as FileOutcome
 from fieldwise.tile.jobs import Job as Job
 from fieldwise.tile.jobs import JobFile as JobFile
 from fieldwise.tile.jobs import JobModel as JobModel
@@ -50,6 +51,7 @@ from fieldwise.tile.jobs import JobPiece as JobPiece
 from fieldwise.tile.jobs import JobPlan as JobPlan
 from fieldwise.tile.jobs import JobReport as JobReport
 from fieldwise.tile.jobs import Journal as Journal
+from fieldwise.tile.jobs import ManyReport as ManyReport
 from fieldwise.tile.jobs import Request as Request
 from fieldwise.tile.jobs import check_result as check_result
 from fieldwise.tile.jobs import job_model as job_model

@@ -162,4 +162,5 @@ VIEWS = {
     "NetworkComparison": ReportView(summary.comparison, "layers", summary.render_comparison),
     "EffectiveField": ReportView(effective.data, "shares", effective.render),
     "Checked": ReportView(tile_json.checked, "faults", flat=_fault_records),
+    "ManyReport": ReportView(tile_json.many, "files"),
 }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         JobFile,
         JobPlan,
         JobReport,
+        ManyReport,
         RunCertificate,
         StreamPlan,
         Tile,
@@ -146,6 +147,17 @@ def _job_plan(plan: JobPlan) -> dict[str, object]:
 def checked(found: Checked) -> dict[str, object]:
     """A result held against its journal."""
     return document(path=str(found.path), **entry(found, "pieces", "faults"))
+
+
+def many(found: ManyReport) -> dict[str, object]:
+    """What became of many inputs, an entry for each."""
+    return document(
+        **entry(found, "model"),
+        files=[
+            {"source": str(one.source), "out": str(one.out), **entry(one, "state", "why")}
+            for one in found.files
+        ],
+    )
 
 
 def description(checks: Sequence[AxisCheck], *, model: str, source: str) -> dict[str, object]:

@@ -5,6 +5,9 @@ from fieldwise.tile.jobs.job import plan_job as plan_job
 from fieldwise.tile.jobs.journal import Journal as Journal
 from fieldwise.tile.jobs.journal import begun_cut as begun_cut
 from fieldwise.tile.jobs.journal import journal_path as journal_path
+from fieldwise.tile.jobs.many import FileOutcome as FileOutcome
+from fieldwise.tile.jobs.many import ManyReport as ManyReport
+from fieldwise.tile.jobs.many import files_named as files_named
 from fieldwise.tile.jobs.models import JobModel as JobModel
 from fieldwise.tile.jobs.models import job_model as job_model
 from fieldwise.tile.jobs.reading import has_usual_shape as has_usual_shape

@@ -1,0 +1,182 @@
+"""One run of ``fieldwise tile``: a job is planned, shown, certified and carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from fieldwise.cli.console import note_files, warn
+from fieldwise.cli.freed import SLACK, give_back_freed
+from fieldwise.cli.options import Format
+from fieldwise.cli.progress import progress
+from fieldwise.cli.tile_job import connected, planned, run
+from fieldwise.cli.tile_options import (
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+    PieceOptions,
+    RunOptions,
+)
+from fieldwise.errors import OutOfMemoryError
+from fieldwise.reports import Report
+
+if TYPE_CHECKING:
+    from fieldwise.tile.certificate import RunCertificate
+    from fieldwise.tile.jobs import Job
+    from fieldwise.tile.jobs.report import JobReport
+
+REFUSED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was typed but for the files."""
+
+    model: str
+    building: ModelOptions
+    reading: InputOptions
+    writing: OutputOptions
+    pieces: PieceOptions
+    running: RunOptions
+    style: Format
+    debug: bool
+
+    def plan(self, source: Path, out: Path, known: Job | None = None) -> Job:
+        """The job of these files, planned; known: one of other files with the same model."""
+        pieces = _as_it_must_be(self.pieces, self.running, out)
+        return planned(
+            self.model,
+            source,
+            out,
+            self.building,
+            self.reading,
+            self.writing,
+            pieces,
+            self.running,
+            known,
+        )
+
+    def certified(self, job: Job) -> RunCertificate | None:
+        """How equal its pieces are to the whole, where that is asked for."""
+        if not self.running.verify:
+            return None
+        with progress("comparing pieces with the whole"):
+            certificate = job.verify()
+        if self.style is Format.table:
+            typer.echo(certificate)
+            _note_steps(job)
+        return certificate
+
+
+def run_one(asked: Asked, source: Path, out: Path) -> None:
+    """Compute the result of one input, or print the plan."""
+    with refusals():
+        job = asked.plan(source, out)
+        certificate = asked.certified(job)
+    if asked.running.plan:
+        with progress("comparing plans"):
+            compared = job.compared()
+        write_report(job.report(asked.model, certificate, compared), asked.style)
+        return
+    report = job.report(asked.model, certificate)
+    shown = report if asked.style is Format.table else None
+    job, _ = carry_out(asked, job, shown=shown)
+    if asked.style is Format.json:
+        report = job.report(asked.model, certificate)
+        write_report(replace(report, done=len(job.plan.pieces)), asked.style)
+    note_files([file.path for file in job.files], err=asked.style is Format.json)
+
+
+def carry_out(
+    asked: Asked, job: Job, *, shown: JobReport | None = None, label: str = ""
+) -> tuple[Job, bool]:
+    """Compute what is missing of a job, here or on a cluster; with less memory where need be.
+
+    shown: what is printed before the first piece; label: what stands before the bar
+
+    Gives the job that was carried out, and whether something was missing.
+    """
+    running = asked.running
+    while True:
+        try:
+            return job, _carry_out(job, shown, running, debug=asked.debug, label=label)
+        except OutOfMemoryError as error:
+            if not asked.pieces.automatic:
+                raise
+            warn(f"{error}  It begins again with half.")
+            job = job.in_less_memory()
+            shown = shown and job.report(asked.model, shown.certificate)
+            running = replace(running, resume=False, overwrite=True)
+
+
+def _as_it_must_be(pieces: PieceOptions, running: RunOptions, out: Path) -> PieceOptions:
+    """How the work is cut: as it was begun, and so that workers can share it."""
+    if running.resume:
+        from fieldwise.tile.jobs import begun_cut, journal_path
+
+        pieces = pieces.as_begun(begun_cut(journal_path(out)))
+    shared = running.cluster is not None or running.devices is not None
+    return pieces.for_workers() if shared else pieces
+
+
+def _carry_out(
+    job: Job, shown: JobReport | None, running: RunOptions, *, debug: bool, label: str
+) -> bool:
+    """Compute what is missing of a job, here or on a cluster; whether something was."""
+    _keep_to_memory(job)
+    with connected(running, job, debug=debug) as client:
+        with progress("checking what is on disk"):
+            journal = job.open(resume=running.resume, overwrite=running.overwrite)
+        with journal:
+            if not journal.done and shown is not None:
+                write_report(shown, Format.table)
+            missing = len(journal.done) < len(job.plan.pieces)
+            run(job, journal, client, label=label)
+    return missing
+
+
+def _keep_to_memory(job: Job) -> None:
+    """Give freed memory back at once, where the job would take more than it was given otherwise."""
+    memory, plan = job.request.memory, job.plan
+    on_host = job.request.model.call.device.type == "cpu"
+    if memory is None or not on_host or plan.peak_bytes * SLACK <= memory:
+        return
+    if give_back_freed():
+        what = "what is freed goes back to the system at once, to keep to --memory"
+        typer.echo(f"note: {what}; more --memory is faster.", err=True)
+
+
+def _note_steps(job: Job) -> None:
+    """Say where what was compared is not yet what is written."""
+    model = job.request.model
+    if model.before_steps() is not model:
+        written = " and ".join(filter(None, (str(model.ending), model.ending.dtype)))
+        typer.echo(
+            f"note: {written} is a function of one position each, of the values that were compared"
+        )
+
+
+def write_report(report: Report, style: Format) -> None:
+    """A report as it was asked for."""
+    if style is Format.json:
+        typer.echo(report.to_json())
+    else:
+        typer.echo(report)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """A network that cannot be computed in pieces is an answer, not a mistake."""
+    from fieldwise.tile.certificate import MismatchError
+    from fieldwise.tile.errors import StreamError, TileError
+
+    try:
+        yield
+    except (StreamError, TileError, MismatchError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(REFUSED) from None
