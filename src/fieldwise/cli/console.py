@@ -56,6 +56,19 @@ def parse_position(text: str | None) -> tuple[int, ...] | None:
     return found
 
 
+def parse_numbers(option: str, text: str) -> tuple[float, ...]:
+    """Numbers, or fractions, with commas between them.
+
+    >>> parse_numbers("--mean", "0.5,1/4")
+    (0.5, 0.25)
+    """
+    found = [ratio(part) for part in text.split(",")]
+    numbers = tuple(float(number) for number in found if number is not None)
+    if len(numbers) < len(found):
+        raise UsageError(f"{option} {shown(text)} is no list of numbers; write 0.5,0.5,0.5.")
+    return numbers
+
+
 _LETTERS: Mapping[int, Mapping[str, int]] = {
     2: {"T": 1},
     3: {"W": 2, "T": 2},

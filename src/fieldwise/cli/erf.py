@@ -17,6 +17,7 @@ from fieldwise.cli.console import (
     AxisNames,
     check_picture,
     note_files,
+    parse_numbers,
     parse_position,
     show,
     show_json,
@@ -36,11 +37,10 @@ from fieldwise.cli.options import (
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
-from fieldwise.written import ratio, shown
 
 if TYPE_CHECKING:
+    from fieldwise.capture.torch.normalisation import Normalisation
     from fieldwise.effective import EffectiveField
-    from fieldwise.effective.inputs import Normalisation
 
 
 class ProtocolChoice(StrEnum):
@@ -120,7 +120,7 @@ class MeanOptions:
             return None
         if self.mean is None or self.std is None:
             raise UsageError("--mean and --std belong together; give both.")
-        mean, deviation = _numbers("--mean", self.mean), _numbers("--std", self.std)
+        mean, deviation = parse_numbers("--mean", self.mean), parse_numbers("--std", self.std)
         if len(mean) != len(deviation) or not all(deviation):
             raise UsageError("--mean and --std hold one number per channel each, --std no zero.")
         return mean, deviation
@@ -257,11 +257,3 @@ def _draw(found: list[EffectiveField], path: Path) -> None:
 
     with progress(f"drawing {path}"):
         save(effective_figure(*found), path)
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    found = [ratio(part) for part in text.split(",")]
-    numbers = tuple(float(number) for number in found if number is not None)
-    if len(numbers) < len(found):
-        raise UsageError(f"{option} {shown(text)} is no list of numbers; write 0.5,0.5,0.5.")
-    return numbers

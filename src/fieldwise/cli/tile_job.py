@@ -13,13 +13,13 @@ from fieldwise.cli.cluster import client_on_devices, connected_client, devices_n
 from fieldwise.cli.console import AxisNames, parse_size, warn, warn_of_random_weights
 from fieldwise.cli.outcome import INTERRUPTED
 from fieldwise.cli.progress import progress
+from fieldwise.cli.tile_input import normalised
 from fieldwise.cli.tile_options import (
     InputOptions,
     ModelOptions,
     OutputOptions,
     PieceOptions,
     RunOptions,
-    parse_scale,
 )
 from fieldwise.errors import UsageError
 from fieldwise.written import counted
@@ -49,7 +49,7 @@ def planned(
     """
     if running.devices is not None and building.device is not None:
         raise UsageError("--devices says where the model runs; leave --device out.")
-    asked, scale = pieces.asked(), parse_scale(reading.scale)
+    asked = pieces.asked()
     axes, shape = reading.layout, building.shape
     with progress(f"building {spec}"):
         from fieldwise.tile.files import (
@@ -103,9 +103,10 @@ def planned(
 
         sharing = len(devices) if devices is not None and devices[0].type == "cpu" else 1
         asked["memory"] = usable_bytes(built.call.device) // sharing
+    asked |= normalised(reading, array, layout, built.plain or built.call.model, spec)
     dim = None if pieces.axis is None else _dim_of(pieces.axis, layout)
     with progress(f"planning {spec}"):
-        asked.update(along=dim, scale=scale, pyramid=running.pyramid)
+        asked.update(along=dim, pyramid=running.pyramid)
         return plan_job(Request(built, array, layout, out, **asked))
 
 

@@ -50,6 +50,12 @@ class GlobalOpsChoice(StrEnum):
     auto = "auto"
 
 
+class NormalizeChoice(StrEnum):
+    """Where mean and deviation come from."""
+
+    model = "model"
+
+
 class Type(StrEnum):
     """What the input is cast to and the model computes in."""
 
@@ -136,8 +142,31 @@ class InputOptions:
         ),
     ] = None
     scale: Annotated[
-        str, typer.Option(metavar="1/255", help="Multiply the input by this after the cast.")
-    ] = "1"
+        str | None,
+        typer.Option(metavar="1/255", help="Multiply the input by this after the cast."),
+    ] = None
+    mean: Annotated[
+        str | None,
+        typer.Option(metavar="R,G,B", help="Subtracted from the channels then, or one for all."),
+    ] = None
+    std: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="The channels are divided by this then.")
+    ] = None
+    normalize: Annotated[
+        NormalizeChoice | None,
+        typer.Option(
+            help="Mean and deviation as the model's own config says (timm's, or of torchvision's "
+            "weights); whole numbers are divided by the most that their type holds first."
+        ),
+    ] = None
+    percentiles: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1,99.8",
+            help="Take these percentiles of each channel of the whole input to 0 and 1, in place "
+            "of --mean and --std.",
+        ),
+    ] = None
 
 
 class OutType(StrEnum):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch import as_inputs
 from fieldwise.capture.torch.given import check_model
 from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.capture.torch.normalisation import Normalisation
 from fieldwise.capture.torch.running import is_inexact
 from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.capture.torch.weights import digest_of_state
@@ -21,7 +22,6 @@ from fieldwise.effective.field import EffectiveField
 from fieldwise.effective.gradients import UnitGradient
 from fieldwise.effective.inputs import (
     Noise,
-    Normalisation,
     Pictures,
     normalisation_of,
     pictures,

@@ -12,15 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.normalisation import Normalisation, own_normalisation
 from fieldwise.errors import UsageError, said_by
 from fieldwise.graph.ir import Shape
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of the channels, as torchvision and the papers have them."""
-
-Normalisation = tuple[Sequence[float], Sequence[float]]
-"""What is subtracted from each channel, and what it is divided by then."""
 
 
 class NumberedInputs(Sequence[Tensor]):
@@ -112,10 +110,7 @@ def normalisation_of(model: nn.Module, channels: int) -> Normalisation:
     >>> normalisation_of(nn.Identity(), 3) == IMAGENET
     True
     """
-    config = getattr(model, "pretrained_cfg", None) or {}
-    mean, deviation = IMAGENET
-    if isinstance(config, dict) and config.get("mean") and config.get("std"):
-        mean, deviation = config["mean"], config["std"]
+    mean, deviation = own_normalisation(model) or IMAGENET
     if len(mean) == channels:
         return tuple(mean), tuple(deviation)
     return (sum(mean) / len(mean),) * channels, (sum(deviation) / len(deviation),) * channels

@@ -38,6 +38,7 @@ from fieldwise.tile.files import SampleStep as SampleStep
 from fieldwise.tile.files import Sink as Sink
 from fieldwise.tile.files import Source as Source
 from fieldwise.tile.files import open_source as open_source
+from fieldwise.tile.files import percentiles as percentiles
 from fieldwise.tile.interop.bioimageio import AxisCheck as AxisCheck
 from fieldwise.tile.interop.bioimageio import Description as Description
 from fieldwise.tile.interop.bioimageio import check_description as check_description

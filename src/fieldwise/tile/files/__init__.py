@@ -14,6 +14,8 @@ from fieldwise.tile.files.layout import FileView as FileView
 from fieldwise.tile.files.layout import ModelView as ModelView
 from fieldwise.tile.files.layout import guess_axes as guess_axes
 from fieldwise.tile.files.layout import readings as readings
+from fieldwise.tile.files.order_statistics import percentiles as percentiles
 from fieldwise.tile.files.protocol import Sink as Sink
 from fieldwise.tile.files.protocol import Source as Source
 from fieldwise.tile.files.scaled import Scaled as Scaled
+from fieldwise.tile.files.scaled import check_normalisation as check_normalisation

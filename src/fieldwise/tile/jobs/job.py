@@ -550,4 +550,6 @@ def _settings(asked: Request, files: Sequence[NewFile]) -> list[object]:
     found = [asked.layout.axes, str(asked.model.dtype), asked.scale, formats]
     if asked.model.autocast is not None:
         found.append(asked.model.autocast)
+    if asked.mean:
+        found.append([list(asked.mean), list(asked.std)])
     return found if asked.runtime == "torch" else [*found, asked.runtime, list(asked.providers)]

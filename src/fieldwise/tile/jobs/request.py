@@ -40,6 +40,7 @@ class Request:
     memory: bytes for rows and weights
     scale:  the input is multiplied by it once it has the model's type
     pyramid: whether a result in OME-Zarr has smaller levels too
+    mean, std: what is subtracted from each channel then, and what it is divided by; empty: nothing
     runtime, providers: what runs the crops of an ONNX file ('halo'; see ``tiled``)
     global_ops: whether layers that need the whole axis may have passes of their own ('stream')
     """
@@ -58,6 +59,8 @@ class Request:
     piece: int | None = None
     memory: int | None = None
     scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     global_ops: GlobalOps = "refuse"
     runtime: Runtime = "torch"
     providers: tuple[str, ...] = ()
@@ -96,7 +99,7 @@ class Request:
         """The input as the model takes it."""
         source = self.by_blocks() if self.engine != "halo" else self.source
         view = ModelView(source, self.layout)
-        return Scaled(view, numpy_dtype(self.model.dtype), self.scale)
+        return Scaled(view, numpy_dtype(self.model.dtype), self.scale, self.mean, self.std)
 
 
 def _request_again(source: Path, asked: dict[str, Any]) -> Request:

@@ -1,0 +1,96 @@
+"""How the input of ``fieldwise tile`` is normalised, from what was typed and the input itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import typer
+
+from fieldwise.cli.console import parse_numbers
+from fieldwise.cli.progress import progress
+from fieldwise.cli.tile_options import InputOptions, parse_scale
+from fieldwise.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fieldwise.tile.files import AxisLayout, Source
+
+
+def normalised(
+    reading: InputOptions, array: Source, layout: AxisLayout, model: nn.Module, spec: str
+) -> dict[str, Any]:
+    """The scale, and mean and deviation per channel, by the names of ``Request``.
+
+    Raises UsageError for options that contradict each other, and for a model without a config.
+    """
+    from fieldwise.tile.files import check_normalisation
+
+    scale = 1.0 if reading.scale is None else parse_scale(reading.scale)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    ways = [reading.mean or reading.std, reading.normalize, reading.percentiles]
+    if sum(way is not None for way in ways) > 1:
+        raise UsageError(
+            "--mean and --std, --normalize and --percentiles are three ways to normalise; give one."
+        )
+    if reading.mean is not None or reading.std is not None:
+        if reading.mean is None or reading.std is None:
+            raise UsageError("--mean and --std belong together; give both.")
+        mean, std = parse_numbers("--mean", reading.mean), parse_numbers("--std", reading.std)
+    elif reading.normalize is not None:
+        scale, (mean, std) = _own(reading, array, model, spec, scale)
+    elif reading.percentiles is not None:
+        mean, std = _between(reading.percentiles, array, layout, scale)
+    if mean:
+        check_normalisation(mean, std, layout.model_shape(array.shape))
+    return {"scale": scale, "mean": mean, "std": std}
+
+
+def _own(
+    reading: InputOptions, array: Source, model: nn.Module, spec: str, scale: float
+) -> tuple[float, tuple[tuple[float, ...], tuple[float, ...]]]:
+    """As the model's own config says, of samples that whole numbers stand for from 0 to 1."""
+    from fieldwise.capture.torch.normalisation import own_normalisation
+
+    found = own_normalisation(model, spec)
+    if found is None:
+        raise UsageError(
+            f"{spec!r} has no config that says a mean and a deviation (timm's and torchvision's "
+            "have); give --mean and --std."
+        )
+    if reading.scale is None and array.dtype.kind in "iu":
+        most = int(np.iinfo(array.dtype.str).max)
+        scale = 1 / most
+        typer.echo(f"note: samples are divided by {most} first, the most that {array.dtype} holds",
+                   err=True)  # fmt: skip
+    mean, std = (tuple(map(float, one)) for one in found)
+    said = ", ".join(f"{one:g}" for one in mean), ", ".join(f"{one:g}" for one in std)
+    typer.echo(f"note: then {said[0]} is subtracted and divided by {said[1]}", err=True)
+    return scale, (mean, std)
+
+
+def _between(
+    text: str, array: Source, layout: AxisLayout, scale: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What takes two percentiles of each channel to 0 and to 1."""
+    from fieldwise.tile.files import percentiles
+
+    shares = parse_numbers("--percentiles", text)
+    if len(shares) != 2 or not 0 <= shares[0] < shares[1] <= 100:
+        raise UsageError(
+            f"--percentiles {text!r} is no pair of percentages; write for example 1,99.8."
+        )
+    with progress(f"percentiles of {array.path}"):
+        found = percentiles(array, layout, shares)
+    flat = [number for number, (low, high) in enumerate(found) if low == high]
+    if flat:
+        raise UsageError(
+            f"Channel {flat[0]} of {str(array.path)!r} is {found[flat[0]][0]:g} at both "
+            "percentiles, so nothing can be divided by their difference; give wider ones."
+        )
+    said = "; ".join(f"{low:g} to {high:g}" for low, high in found)
+    typer.echo(f"note: percentiles {shares[0]:g} and {shares[1]:g} of the channels: {said}",
+               err=True)  # fmt: skip
+    return tuple(low * scale for low, _ in found), tuple((hi - lo) * scale for lo, hi in found)
