@@ -9,94 +9,31 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from fieldwise import compare, effective_field, fold, latency, receptive_fields, streamed, summary
+from fieldwise import fold, receptive_fields
 from fieldwise.capture import load_model
 from fieldwise.cli import app
-from fieldwise.field import UnitField
 from fieldwise.field.unit_connections import connections
 from fieldwise.reports import Report
-from fieldwise.shift import antialias, certify, circular, measure
+from fieldwise.shift import certify, measure
 from fieldwise.shift.measurement.beside_proof import contradictions
 from fieldwise.shift.repair import periodic_copy
-from fieldwise.tile import (
-    AxisLayout,
-    Calibration,
-    Checked,
-    FileOutcome,
-    Georeference,
-    Job,
-    JobFile,
-    ManyReport,
-    Request,
-    SampleStep,
-    job_model,
-    open_source,
-    plan_job,
-    plan_tiles,
-)
-from fieldwise.tile.interop.bioimageio import AxisCheck
-from fieldwise.views import field_json, reports, shift_json, tile_json
-from tests.views import reports as examples
+from fieldwise.views import field_json, reports, shift_json
+from tests.views.documents import SHAPE, documents, every_report
 
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
-SHAPE = (1, 1, 16, 16)
-
-
-def net() -> nn.Module:
-    torch.manual_seed(0)
-    layers = (nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2))
-    return nn.Sequential(*layers).eval()
-
-
-def job_in(folder: Path) -> Job:
-    np.save(folder / "in.npy", np.zeros((1, 16, 16), np.float32))
-    layout = AxisLayout.of("CHW")
-    source, spec = open_source(folder / "in.npy"), "layers:conv3p1 relu maxpool2/2"
-    request = Request(
-        job_model(spec, "1x1x16x16"), source, layout, folder / "out.npy", engine="halo", tile=8
-    )
-    return plan_job(request)
 
 
 @pytest.fixture(scope="module")
 def every(tmp_path_factory) -> dict[str, Report]:
     """A report of every type."""
-    model = net()
-    job = job_in(tmp_path_factory.mktemp("job"))
-    running = streamed(model, SHAPE, band=4)
-    return {
-        "FieldReport": receptive_fields(model, SHAPE),
-        "FoldReport": fold(model, SHAPE).report,
-        "Certificates": certify(model, SHAPE),
-        "Certificate": certify(model, SHAPE)["0"],
-        "Measurement": measure(model, SHAPE, shift=2, layers=["0"]),
-        "Repaired": circular(model, SHAPE),
-        "TilePlan": plan_tiles(model, SHAPE, tile=8),
-        "StreamPlan": running.plan(SHAPE),
-        "LatencyReport": latency(nn.Sequential(nn.Conv1d(1, 2, 3), nn.GroupNorm(1, 2)), (1, 1, 8)),
-        "RunCertificate": running.verify(torch.randn(SHAPE)),
-        "JobPlan": job.plan,
-        "JobReport": job.report("net", job.verify(), job.compared()),
-        "ModuleSummary": summary(model, SHAPE),
-        "NetworkComparison": compare(
-            receptive_fields(model, SHAPE), receptive_fields(model[:3], SHAPE)
-        ),
-        "EffectiveField": effective_field(model, SHAPE, noise=1),
-        "Checked": Checked(Path("out.npy"), 2, ("Piece 1: it is not there.",)),
-        "ManyReport": ManyReport(
-            "net", (FileOutcome(Path("a.npy"), Path("out/a.npy"), "failed", "it is gone"),)
-        ),
-    }
+    return every_report(tmp_path_factory.mktemp("job"))
 
 
 NAMES = list(reports.VIEWS)
@@ -280,43 +217,8 @@ def documented() -> dict[str, set[str]]:
     }
 
 
-def written(every) -> dict[str, set[str]]:
-    """Per type of report, the fields of documents with everything in them."""
-    rows = [value for name, value in vars(examples).items() if type(value).__name__ == "Row"]
-    bound = UnitField((0, 0), (64, 64), (), exact=False, why="a bound")
-    units = {**examples.UNITS, "conv1": bound}
-    everything = examples.report(*rows)
-    everything.not_analysed = {"boxes": "the data say"}
-    full = field_json.data(everything, rows, model="net", units=units)
-    found = {name: fields_of(report.to_dict()) for name, report in every.items()}
-    found["FieldReport"] |= fields_of(full)
-    check = AxisCheck("y", "x", 4, 8, 8, 16, 16, ("its halo is too small",))
-    found["AxisCheck"] = fields_of(tile_json.description([check], model="net", source="rdf.yaml"))
-    certificates = certify(net(), SHAPE)
-    better = antialias(net(), SHAPE)
-    found["Certificates"] |= fields_of(
-        shift_json.data(
-            certificates.outputs,
-            (),
-            model="net",
-            source="input",
-            shape=SHAPE,
-            measurement=better.measurement,
-            repaired=better,
-        )
-    )
-    one, step = (Fraction(1),) * 3, SampleStep(Fraction(1))
-    full_file = JobFile(Path("a"), "YX", Calibration({"Y": step}, place=Georeference(one, one)))
-    job = replace(every["JobReport"], source=full_file, results=(full_file,))
-    found["JobReport"] |= fields_of(job.to_dict())
-    wrapping = nn.Sequential(nn.ReLU(), nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular"))
-    held = streamed(wrapping.eval(), (1, 1, 8), axis=-1, band=2).plan((1, 1, 8))
-    found["StreamPlan"] |= fields_of(held.to_dict())
-    return found
-
-
 def test_the_page_describes_every_field_that_is_written_and_no_other(every):
     page = documented()
-    for name, fields in written(every).items():
-        assert page[name] == fields, name
-    assert set(page) == {*NAMES, "AxisCheck"}
+    for name, written in documents(every).items():
+        assert page[name] == set().union(*map(fields_of, written)), name
+    assert set(page) == {*NAMES, "AxisCheck", "Connections"}

@@ -40,7 +40,6 @@ app = typer.Typer(
     name="fieldwise",
     cls=_Commands,
     help="What every unit of a convolutional network sees, exactly.",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 import typer
@@ -136,6 +137,16 @@ def show(view: RenderableType) -> None:
 
     width = None if sys.stdout.isatty() else _UNBOUNDED
     Console(width=width, soft_wrap=width is not None).print(view)
+
+
+def show_lines(said: object) -> None:
+    """Print lines of text: broken between words for a terminal, and as they are elsewhere."""
+    from fieldwise.views.fitting import hanging
+
+    width = get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
+    for line in str(said).splitlines():
+        for part in hanging(line, width):
+            typer.echo(part)
 
 
 def show_json(data: Mapping[str, object]) -> None:

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import AxisNames, check_picture, note_files
-from fieldwise.cli.options import MODEL_FORMS, Debug, FileOptions, InputShape, grouped, whole
+from fieldwise.cli.console import AxisNames, check_picture, note_files, show_json, show_lines
+from fieldwise.cli.options import (
+    MODEL_FORMS,
+    Debug,
+    FileOptions,
+    Format,
+    InputShape,
+    Style,
+    grouped,
+    whole,
+)
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.written import counted
@@ -71,6 +80,7 @@ def diagram(
             "spatial one.",
         ),
     ] = None,
+    style: Style = Format.table,
     debug: Debug = False,
 ) -> None:
     """Draw the connections along one axis: a row of dots per layer, the input at the bottom.
@@ -87,10 +97,15 @@ def diagram(
         check_picture(out)
         found = [_connections(spec, shape, layer, unit, axis, building) for spec in models]
         titles = [spec.removeprefix("layers:") for spec in models]
-        style = DiagramStyle(drawing.width, blank=drawing.blank, symbols=drawing.symbols)
-        save(connection_diagram(*found, titles=titles, style=style), out, dpi=drawing.dpi)
-        for spec, network in zip(models, found, strict=True) if not drawing.blank else ():
-            typer.echo(f"{spec}: {_sentence(network)}")
+        drawn = DiagramStyle(drawing.width, blank=drawing.blank, symbols=drawing.symbols)
+        save(connection_diagram(*found, titles=titles, style=drawn), out, dpi=drawing.dpi)
+        if style is Format.json:
+            from fieldwise.views import connections_json
+
+            show_json(connections_json.data(found, models=models))
+        elif not drawing.blank:
+            for spec, network in zip(models, found, strict=True):
+                show_lines(f"{spec}: {_sentence(network)}")
         note_files([out], err=True)
 
 

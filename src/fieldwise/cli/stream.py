@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import AxisNames, note_files, show
+from fieldwise.cli.console import AxisNames, note_files, show, show_lines
 from fieldwise.cli.options import (
     Debug,
     FileOptions,
@@ -150,8 +150,8 @@ def _emit(loaded: Model, axis: int, emission: EmitOptions, style: Format) -> Non
         typer.echo(str(error), err=True)
         raise typer.Exit(REFUSED) from None
     if style is Format.table:
-        typer.echo(emitted)
-        typer.echo(certificate)
+        show_lines(emitted)
+        show_lines(certificate)
     with progress(f"writing {emission.emit}"):
         paths = emitted.save(emission.emit)
     note_files(paths, err=style is Format.json)

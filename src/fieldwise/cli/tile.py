@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fieldwise.cli.console import show_json
+from fieldwise.cli.console import show_json, show_lines
 from fieldwise.cli.options import Debug, Format, OptionalModelName, Style, grouped
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
@@ -125,6 +125,6 @@ def _check_description(spec: str, rdf: Path, building: ModelOptions, style: Form
     if style is Format.json:
         show_json(tile_json.description(checks, model=spec, source=str(rdf)))
     else:
-        typer.echo(tile.render_checks(checks, source=f"{spec} by {rdf}"))
+        show_lines(tile.render_checks(checks, source=f"{spec} by {rdf}"))
     if any(one.wrong for one in checks):
         raise typer.Exit(REFUSED)

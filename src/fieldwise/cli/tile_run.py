@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fieldwise.cli.console import note_files, warn
+from fieldwise.cli.console import note_files, show_lines, warn
 from fieldwise.cli.freed import SLACK, give_back_freed
 from fieldwise.cli.options import Format
 from fieldwise.cli.progress import progress
@@ -68,7 +68,7 @@ class Asked:
         with progress("comparing pieces with the whole"):
             certificate = job.verify()
         if self.style is Format.table:
-            typer.echo(certificate)
+            show_lines(certificate)
             _note_steps(job)
         return certificate
 
@@ -166,7 +166,7 @@ def write_report(report: Report, style: Format) -> None:
     if style is Format.json:
         typer.echo(report.to_json())
     else:
-        typer.echo(report)
+        show_lines(report)
 
 
 @contextmanager

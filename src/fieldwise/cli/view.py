@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import note_files
+from fieldwise.cli.console import note_files, show_json
 from fieldwise.cli.options import (
     AxesOption,
     Debug,
     FileOptions,
+    Format,
     InputShape,
     ModelName,
+    Style,
     grouped,
 )
 from fieldwise.cli.outcome import reported
@@ -48,12 +50,14 @@ def view(
             "--serve", help="Serve the page on 127.0.0.1 until Ctrl-C; others cannot see it."
         ),
     ] = False,
+    style: Style = Format.table,
     debug: Debug = False,
 ) -> None:
     """A page on which to look at every layer: what it sees, who sees a pixel, tiles, streams.
 
     One HTML file that needs no network and computes its answers itself; it can be attached to an
-    issue.  The address of the page holds its state, so a link shows the same view.
+    issue.  The address of the page holds its state, so a link shows the same view.  --format json
+    also prints what the page computes from.
     """
     with reported(debug=debug):
         from fieldwise.see import view as make
@@ -66,7 +70,9 @@ def view(
         with progress(f"writing {out}"):
             page = make(*reports, names=specs, notes=notes, image=image)
             page.save(out)
-        note_files([out], err=False)
+        if style is Format.json:
+            show_json(page.data)
+        note_files([out], err=style is Format.json)
         if serve:
             _serve(page.html.encode(), opened=opened)
         elif opened:

@@ -7,9 +7,9 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from fieldwise.views.fitting import FittingColumn, FittingTable
 from fieldwise.views.json import document, entry, number
 from fieldwise.views.names import shortened
 from fieldwise.written import counted
@@ -33,13 +33,19 @@ _TITLES = (
 
 def render(found: EffectiveField) -> RenderableType:
     """What was measured, then a row per share of the map."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in _TITLES:
-        table.add_column(title, justify="right")
-    for row in found.rows:
-        squares = (row.linear, row.log, row.published)
-        cells = (text for square in squares for text in (_side(square), _ratio(square)))
-        table.add_row(f"{row.share:.0%}", *cells)
+    rows = [
+        (
+            f"{row.share:.0%}",
+            *(text for square in squares for text in (_side(square), _ratio(square))),
+        )
+        for row in found.rows
+        for squares in ((row.linear, row.log, row.published),)
+    ]
+    table = FittingTable(
+        tuple(
+            FittingColumn(title, tuple(row[at] for row in rows)) for at, title in enumerate(_TITLES)
+        )
+    )
     return Group(Text(_title(found), "bold"), *map(Text, _lines(found)), table)
 
 

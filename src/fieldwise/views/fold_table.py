@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from fieldwise.views.fitting import FittingColumn, FittingTable
 from fieldwise.views.names import shortened
 from fieldwise.written import counted
 
 if TYPE_CHECKING:
-    from fieldwise.folding import FoldReport, Item, RuntimeCheck, Verification
+    from fieldwise.folding import FoldReport, RuntimeCheck, Verification
 
 
 def render(report: FoldReport, *, model: str) -> RenderableType:
     """A report, for a rich console."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (report.part, "op", "folded into", "direction"):
-        table.add_column(title, overflow="fold")
-    table.add_column("error", justify="right")
-    if report.refused:
-        table.add_column("stays because", overflow="fold")
-    for item in report.items:
-        table.add_row(*(Text(cell) for cell in _cells(item, reasons=bool(report.refused))))
+    table = FittingTable(tuple(_columns(report)))
     lines = [Text(line) for line in (*_totals(report), *map(_warning, report.warnings))]
     return Group(Text(model, "bold"), table, *lines)
 
 
-def _cells(item: Item, *, reasons: bool) -> tuple[str, ...]:
-    error = "" if item.error is None else f"{item.error:.1e}"
-    cells = (shortened(item.module), item.op, item.into or "–", item.direction or "–", error)
-    return (*cells, item.because or "") if reasons else cells
+def _columns(report: FoldReport) -> Iterator[FittingColumn]:
+    items = report.items
+    yield FittingColumn(report.part, tuple(shortened(item.module) for item in items), "name")
+    yield FittingColumn("op", tuple(item.op for item in items), "word")
+    yield FittingColumn("folded into", tuple(item.into or "–" for item in items), "name")
+    yield FittingColumn("direction", tuple(item.direction or "–" for item in items), "word")
+    errors = ("" if item.error is None else f"{item.error:.1e}" for item in items)
+    yield FittingColumn("error", tuple(errors))
+    if report.refused:
+        yield FittingColumn("stays because", tuple(i.because or "" for i in items), "reason")
 
 
 def _totals(report: FoldReport) -> list[str]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from html import escape
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from fieldwise.views.fitting import FittingTable
@@ -37,25 +36,24 @@ def _parts(renderable: RenderableType) -> Iterator[str]:
     if isinstance(renderable, Group):
         for part in renderable.renderables:
             yield from _parts(part)
-    elif isinstance(renderable, Table):
-        yield from _table(renderable)
     elif isinstance(renderable, FittingTable):
-        yield from _table(renderable.table(_UNBOUNDED))
+        yield from _table(renderable)
     else:
         text = _text(renderable)
         bold = isinstance(renderable, Text) and "bold" in str(renderable.style)
         yield f"<p><b>{text}</b></p>" if bold else f"<p>{text}</p>"
 
 
-def _table(made: Table) -> Iterator[str]:
-    columns = [(column.justify, _text(column.header), column.cells) for column in made.columns]
+def _table(made: FittingTable) -> Iterator[str]:
+    columns = made.shown()
+    styles = [f"text-align:{'right' if column.at_right else 'left'}" for column in columns]
     yield f'<div style="{_SCROLL}"><table><thead><tr>'
-    for justify, header, _ in columns:
-        yield f'<th style="text-align:{justify}">{header}</th>'
+    for column, style in zip(columns, styles, strict=True):
+        yield f'<th style="{style}">{escape(column.title)}</th>'
     yield "</tr></thead><tbody>"
-    for row in zip(*(cells for _, _, cells in columns), strict=True):
-        cells = zip(columns, row, strict=True)
-        marked = (f'<td style="text-align:{c[0]}">{_text(cell)}</td>' for c, cell in cells)
+    for row in zip(*(column.cells for column in columns), strict=True):
+        cells = zip(row, styles, strict=True)
+        marked = (f'<td style="{style}">{escape(cell)}</td>' for cell, style in cells)
         yield f"<tr>{''.join(marked)}</tr>"
     yield "</tbody></table></div>"
 
@@ -64,5 +62,4 @@ def _text(renderable: RenderableType) -> str:
     return escape(renderable.plain if isinstance(renderable, Text) else str(renderable))
 
 
-_UNBOUNDED = 10_000
 _SCROLL = "max-height:30em;overflow:auto"

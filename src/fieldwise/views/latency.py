@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from fieldwise.tile.amounts import size_text
+from fieldwise.views.fitting import FittingColumn, FittingTable, Role
 from fieldwise.views.json import document, entry, number
 from fieldwise.views.names import shortened
 from fieldwise.written import counted
@@ -18,6 +18,10 @@ from fieldwise.written import counted
 if TYPE_CHECKING:
     from fieldwise.tile import LatencyReport, OutputLatency
 
+_TITLES: Mapping[str, Role] = {
+    "output": "name", "causal": "fixed", "rows per sample": "number", "looks ahead": "number",
+    "sees back": "number", "latency": "number", "notes": "reason",
+}  # fmt: skip
 _LENGTHS = {
     "any": "chunks of any size; the total length need not be known",
     "multiple": "chunks of any size; the total length is a multiple of {grid}, whatever it is",
@@ -30,14 +34,13 @@ _LENGTHS = {
 
 def render(report: LatencyReport) -> RenderableType:
     """A row per output, then what a session takes, or what is in the way of one."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("output", overflow="fold")
-    table.add_column("causal")
-    for title in ("rows per sample", "looks ahead", "sees back", "latency"):
-        table.add_column(title, justify="right")
-    table.add_column("notes", overflow="fold")
-    for row in report.rows:
-        table.add_row(*map(Text, _cells(report, row)))
+    rows = [_cells(report, row) for row in report.rows]
+    table = FittingTable(
+        tuple(
+            FittingColumn(title, tuple(row[at] for row in rows), role)
+            for at, (title, role) in enumerate(_TITLES.items())
+        )
+    )
     return Group(Text(_title(report), "bold"), table, *map(Text, _lines(report)))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from fieldwise.views.fitting import FittingColumn, FittingTable, Role
 from fieldwise.views.names import shortened
 
 if TYPE_CHECKING:
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from fieldwise.shift.repair import Repaired
 
 _NAMES = {3: "W", 4: "HW", 5: "DHW"}
+_PROVEN: Mapping[str, Role] = {
+    "value": "name", "axis": "fixed", "circular": "fixed", "interior": "fixed",
+    "because of": "reason",
+}  # fmt: skip
+_MEASURED: Mapping[str, Role] = {
+    "measured": "name", "axis": "fixed", "shift": "number", "error": "number",
+    "control": "number", "EQ-T dB": "number", "verdict": "fixed",
+}  # fmt: skip
 _BREAKERS = 3
 _CHANGES = 12
 
@@ -35,14 +43,12 @@ def render(
 
     rank: of the input, whose axes are called D, H and W
     """
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("value", "axis", "circular", "interior", "because of"):
-        table.add_column(title, overflow="fold")
-    for certificate in (*outputs, *layers):
-        for axis in certificate.axes:
-            name = shortened(certificate.name)
-            cells = (name, axis_name(axis.axis, rank), *_theorems(certificate, axis))
-            table.add_row(*map(Text, cells))
+    rows = [
+        (shortened(certificate.name), axis_name(axis.axis, rank), *_theorems(certificate, axis))
+        for certificate in (*outputs, *layers)
+        for axis in certificate.axes
+    ]
+    table = _table(rows, _PROVEN)
     parts: list[RenderableType] = [Text(model, "bold"), table]
     parts.extend(Text(line) for line in _conditions(outputs))
     if repaired is None:
@@ -122,16 +128,18 @@ def _named(axis: AxisCertificate) -> Sequence[Breaker]:
     return (axis.broken_by or axis.emptied_by)[:_BREAKERS]
 
 
-def _measured(measurement: Measurement, rank: int) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("measured", "axis"):
-        table.add_column(title, overflow="fold")
-    for title in ("shift", "error", "control", "EQ-T dB"):
-        table.add_column(title, justify="right")
-    table.add_column("verdict")
-    for moved in (*measurement.outputs, *measurement.layers):
-        table.add_row(*_moved(moved, rank))
-    return table
+def _measured(measurement: Measurement, rank: int) -> FittingTable:
+    rows = [_moved(moved, rank) for moved in (*measurement.outputs, *measurement.layers)]
+    return _table(rows, _MEASURED)
+
+
+def _table(rows: Sequence[Sequence[str]], titles: Mapping[str, Role]) -> FittingTable:
+    return FittingTable(
+        tuple(
+            FittingColumn(title, tuple(row[at] for row in rows), role)
+            for at, (title, role) in enumerate(titles.items())
+        )
+    )
 
 
 def _notes(measurement: Measurement, rank: int) -> list[str]:

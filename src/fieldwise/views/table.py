@@ -9,24 +9,47 @@ footnote.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from fieldwise.axes import IndexSet
 from fieldwise.field.report import AxisField, Piece, Row
 from fieldwise.graph.spatial import usual_axes
+from fieldwise.views.fitting import FittingColumn, FittingTable
 from fieldwise.views.names import shortened
 from fieldwise.written import counted
 
 if TYPE_CHECKING:
     from fieldwise.field import FieldReport, UnitField
 
-Column = tuple[str, Literal["left", "right"], Callable[[Row], str]]
-"""Its title, how it is aligned, and what it says of a row ('' says nothing)."""
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """What a column says of a row ('' says nothing), of the kinds of its units too or not."""
+
+    title: str
+    role: Literal["name", "word", "number", "reason"]
+    cell: Callable[[Row], str]
+    brief: Callable[[Row], str] | None = None
+    of_kinds: bool = True
+    keeps: bool = False
+
+    def over(self, lines: Sequence[Row | Piece | str]) -> FittingColumn:
+        """The column for these lines: rows, kinds of units, and words in the place of a name."""
+        brief = None if self.brief is None else tuple(self._cell(self.brief, e) for e in lines)
+        cells = tuple(self._cell(self.cell, each) for each in lines)
+        return FittingColumn(self.title, cells, self.role, self.keeps, brief)
+
+    def _cell(self, said: Callable[[Row], str], line: Row | Piece | str) -> str:
+        if isinstance(line, str):
+            return line if self.role == "name" else ""
+        if isinstance(line, Piece):
+            return said(_as_row(line)) if self.of_kinds else ""
+        return said(line)
 
 
 def render(
@@ -39,17 +62,9 @@ def render(
     """These rows of a report, for a rich console; ``units`` adds what single units see."""
     every = [line for row in rows for line in (row, *map(_as_row, row.pieces))]
     reasons = list(dict.fromkeys(row.why or "unknown" for row in every if not row.exact))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = [column for column in _columns(units, reasons) if any(map(column[2], every))]
-    for title, justify, _ in columns:
-        table.add_column(title, justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell(row)) for _, _, cell in columns))
-        for piece in row.pieces[:_SHOWN]:
-            table.add_row(*(Text(_cell(column, piece)) for column in columns))
-        if len(row.pieces) > _SHOWN:
-            more = counted(len(row.pieces) - _SHOWN, "more kind", "more kinds")
-            table.add_row(Text(f"  and {more} of units"))
+    columns = _columns(units, reasons)
+    lines = [line for row in rows for line in _lines(row)]
+    table = FittingTable(tuple(column.over(lines) for column in columns))
     shape = "x".join(map(str, report.input.shape))
     footnotes = [Text(f"[{number}] {why}") for number, why in enumerate(reasons, 1)]
     footnotes += map(Text, not_analysed(report.not_analysed))
@@ -98,12 +113,13 @@ def _as_row(piece: Piece) -> Row:
     )
 
 
-def _cell(column: Column, piece: Piece) -> str:
-    title, _, cell = column
-    return "" if title in _OF_ONE_UNIT else cell(_as_row(piece))
-
-
-_OF_ONE_UNIT = ("unit", "sees", "samples")
+def _lines(row: Row) -> Iterator[Row | Piece | str]:
+    """A row, and the kinds of its units."""
+    yield row
+    yield from row.pieces[:_SHOWN]
+    if len(row.pieces) > _SHOWN:
+        more = counted(len(row.pieces) - _SHOWN, "more kind", "more kinds")
+        yield f"  and {more} of units"
 
 
 def spelled(units: Sequence[IndexSet]) -> str:
@@ -118,31 +134,42 @@ def spelled(units: Sequence[IndexSet]) -> str:
     )
 
 
-def _columns(units: Mapping[str, UnitField] | None, reasons: Sequence[str]) -> list[Column]:
-    columns: list[Column] = [
-        ("layer", "left", lambda row: shortened(row.name)),
-        ("op", "left", lambda row: row.op),
-        ("shape", "right", lambda row: "x".join(map(str, row.shape))),
-        ("extent", "right", lambda row: ("" if row.exact else "≤") + _extent(row.axes)),
-        ("clipped", "right", lambda row: _clipped(row.axes)),
-        ("count", "right", lambda row: _count(row.axes)),
-        ("stride", "right", lambda row: _joined(axis.stride for axis in row.axes)),
-        ("start", "right", lambda row: _joined(axis.start for axis in row.axes)),
-        ("look-ahead", "right", lambda row: _look_ahead(row.axes)),
-        ("products", "right", lambda row: str(row.products) if row.products > 1 else ""),
-    ]
-    columns += [
-        ("local extent", "right", lambda row: _extent(_local(row))),
-        ("local stride", "right", lambda row: _joined(axis.stride for axis in _local(row))),
-        ("local start", "right", lambda row: _joined(axis.start for axis in _local(row))),
+def _columns(units: Mapping[str, UnitField] | None, reasons: Sequence[str]) -> list[_Column]:
+    columns = [
+        _Column("layer", "name", lambda row: shortened(row.name)),
+        _Column("op", "word", lambda row: row.op),
+        _Column("shape", "number", lambda row: "x".join(map(str, row.shape))),
+        _Column("extent", "number", lambda row: ("" if row.exact else "≤") + _extent(row.axes)),
+        _Column("clipped", "number", lambda row: _clipped(row.axes)),
+        _Column("count", "number", lambda row: _count(row.axes)),
+        _Column("stride", "number", lambda row: _joined(axis.stride for axis in row.axes)),
+        _Column("start", "number", lambda row: _joined(axis.start for axis in row.axes)),
+        _Column("look-ahead", "number", lambda row: _look_ahead(row.axes)),
+        _Column("products", "number", lambda row: str(row.products) if row.products > 1 else ""),
+        _Column("local extent", "number", lambda row: _extent(_local(row)), keeps=True),
+        _Column(
+            "local stride", "number", lambda row: _joined(a.stride for a in _local(row)), keeps=True
+        ),
+        _Column(
+            "local start", "number", lambda row: _joined(a.start for a in _local(row)), keeps=True
+        ),
     ]
     if units is not None:
+        asked: tuple[tuple[str, Callable[[Row], str]], ...] = (
+            ("unit", lambda row: _unit(row, units)),
+            ("sees", lambda row: _sees(row, units)),
+            ("samples", lambda row: _samples(row, units)),
+        )
         columns += [
-            ("unit", "right", lambda row: _unit(row, units)),
-            ("sees", "right", lambda row: _sees(row, units)),
-            ("samples", "right", lambda row: _samples(row, units)),
+            _Column(title, "number", cell, of_kinds=False, keeps=True) for title, cell in asked
         ]
-    return [*columns, ("notes", "left", lambda row: _notes(row, reasons))]
+    notes = _Column(
+        "notes",
+        "reason",
+        lambda row: "; ".join([*_notes(row, reasons), *_aliases(row)]),
+        brief=lambda row: "; ".join(_notes(row, reasons)),
+    )
+    return [*columns, notes]
 
 
 def _local(row: Row) -> Sequence[AxisField]:
@@ -214,7 +241,7 @@ def _samples(row: Row, units: Mapping[str, UnitField]) -> str:
     return f"{'' if seen.exact else '≤'}{seen.count}"
 
 
-def _notes(row: Row, reasons: Sequence[str]) -> str:
+def _notes(row: Row, reasons: Sequence[str]) -> list[str]:
     makers = dict.fromkeys(axis.full_by for axis in row.axes if axis.full_by)
     notes = [f"full by {shortened(maker)}" for maker in makers]
     if row.misaligned is not None:
@@ -227,7 +254,10 @@ def _notes(row: Row, reasons: Sequence[str]) -> str:
         notes.append("at this input size")
     if not row.exact:
         notes.append(f"inexact [{reasons.index(row.why or 'unknown') + 1}]")
+    return notes
+
+
+def _aliases(row: Row) -> list[str]:
+    """The other names of its value, which may go where room is short."""
     aliases = [alias for alias in row.aliases if alias != row.name]
-    if aliases:
-        notes.append(f"= {', '.join(map(shortened, aliases))}")
-    return "; ".join(notes)
+    return [f"= {', '.join(map(shortened, aliases))}"] if aliases else []

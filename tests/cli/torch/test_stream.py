@@ -51,9 +51,7 @@ def run(*args, code=0):
 def test_the_table_tells_samples_and_milliseconds():
     title, head, row, *lines = run(*CODEC, "--rate", "16000/8").splitlines()
     assert title == "stream_nets:codec, input 1x3x40 along axis 2, 2000 samples per second"
-    assert (
-        head.split() == "output causal rows per sample looks ahead sees back latency notes".split()
-    )
+    assert head.split() == "output causal rows per sample looks ahead sees back latency".split()
     assert row.split() == "output no 8 17/2 (4.25 ms) 75/8 (4.688 ms) 9 (4.5 ms)".split()
     assert lines[0] == "streams  chunks of any size; the total length need not be known"
     assert lines[1] == "grid     1 sample"
