@@ -106,7 +106,7 @@ def planned(
     asked |= normalised(reading, array, layout, built.plain or built.call.model, spec)
     dim = None if pieces.axis is None else _dim_of(pieces.axis, layout)
     with progress(f"planning {spec}"):
-        asked.update(along=dim, pyramid=running.pyramid)
+        asked.update(along=dim, pyramid=running.pyramid, **writing.of_file())
         return plan_job(Request(built, array, layout, out, **asked))
 
 

@@ -169,6 +169,15 @@ class InputOptions:
     ] = None
 
 
+class CompressionChoice(StrEnum):
+    """By what results are compressed."""
+
+    zstd = "zstd"
+    deflate = "deflate"
+    lzw = "lzw"
+    none = "none"
+
+
 class OutType(StrEnum):
     """What results are written as."""
 
@@ -201,6 +210,30 @@ class OutputOptions:
             "range become the nearest that it has, and what is no number becomes 0."
         ),
     ] = None
+
+    compression: Annotated[
+        CompressionChoice | None,
+        typer.Option(
+            help="Of the blocks of OUT: zstd, deflate, or lzw (TIFF alone). By default zarr is "
+            "written in zstd, and TIFF in none."
+        ),
+    ] = None
+    chunks: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=whole(1),
+            help="The longest side of a zarr array's chunks, or of a TIFF file's tiles (a multiple "
+            "of 16); by default 512 and 256.",
+        ),
+    ] = None
+
+    def of_file(self) -> dict[str, Any]:
+        """How the file is written, by the names of ``Request``."""
+        return {
+            "compression": self.compression and self.compression.value,
+            "chunks": self.chunks,
+        }
 
     def ending(self) -> Ending:
         """What is done to the model's output."""

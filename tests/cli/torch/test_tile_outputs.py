@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from tests.cli.torch.tile_command import run, whole
@@ -51,6 +52,34 @@ def test_an_output_is_written_as_the_type_that_is_asked_for():
 )
 def test_what_cannot_be_written_is_one_sentence(arguments, told):
     assert told in run(*SEVERAL, *arguments, code=2)
+
+
+@pytest.mark.parametrize("engine", [["--band", 16], ["--engine", "halo", "--tile", 32]])
+def test_a_result_is_compressed_and_gone_on_with_after_an_interrupt(engine, monkeypatch):
+    arguments = ("job_nets:unet", "in.npy", "out.tif", "--compression", "zstd", "--chunks", 32)
+    from fieldwise.tile.files.tiff_packed import PackedTiffSink
+
+    put, count = PackedTiffSink.write, []
+
+    def dies(self, start, block):
+        if len(count) == 2:
+            raise KeyboardInterrupt
+        count.append(start)
+        put(self, start, block)
+
+    monkeypatch.setattr(PackedTiffSink, "write", dies)
+    run(*arguments, *engine, code=130)
+    monkeypatch.setattr(PackedTiffSink, "write", put)
+    run(*arguments, *engine, "--resume")
+    wanted = whole("unet", image(3, 96, 32))[0].numpy()
+    with tifffile.TiffFile("out.tif") as tiff:
+        assert tiff.pages.first.compression == tifffile.COMPRESSION.ZSTD
+        assert tiff.pages.first.tile == (32, 32)
+    np.testing.assert_allclose(tifffile.imread("out.tif"), wanted, atol=1e-5)
+    assert "all as written" in run("--check", "out.tif")
+    assert "--compression is of .tif and .zarr" in run(
+        "job_nets:unet", "in.npy", "out.npy", "--compression", "zstd", code=2
+    )
 
 
 def test_another_ending_is_another_job():

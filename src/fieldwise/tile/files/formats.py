@@ -30,6 +30,7 @@ class NewFile:
     about: what it says of its samples beside their values
     lost:  what of the input's calibration it does not say, and why, in sentences
     pyramid: whether it has smaller levels too, where its format has such
+    compression: of its blocks, by the names of --compression; None: as is usual for the format
     """
 
     path: Path
@@ -40,6 +41,7 @@ class NewFile:
     about: Calibration | None = None
     lost: tuple[str, ...] = ()
     pyramid: bool = False
+    compression: str | None = None
 
     @classmethod
     def of(
@@ -49,16 +51,30 @@ class NewFile:
         dtype: np.dtype[np.generic],
         axes: str,
         steps: Steps | None = None,
+        *,
+        compression: str | None = None,
+        side: int | None = None,
     ) -> NewFile:
         """With a grain that is usual for such a file and fits these steps.
 
-        Raises UsageError where the format cannot hold such an array.
+        side: the longest side of a chunk or a tile, in place of what is usual
+
+        Raises UsageError where the format cannot hold such an array, or not like that.
         """
         steps = (None,) * len(shape) if steps is None else steps
         module = _written(path)
         if hasattr(module, "check_type"):
             module.check_type(dtype, shape, axes)
-        return cls(path, shape, dtype, axes, module.grain_of(shape, axes, steps))
+        if not hasattr(module, "check_compression"):
+            for option, given in (("--compression", compression), ("--chunks", side)):
+                if given is not None:
+                    raise UsageError(
+                        f"{option} is of .tif and .zarr; {str(path)!r} lies in one piece."
+                    )
+        elif compression is not None:
+            module.check_compression(compression)
+        grain = module.grain_of(shape, axes, steps, *([] if side is None else [side]))
+        return cls(path, shape, dtype, axes, grain, compression=compression)
 
     def saying(self, about: Calibration, lost: tuple[str, ...] = ()) -> NewFile:
         """The same file with what its format can hold of a calibration.
@@ -146,7 +162,7 @@ class NewFile:
                 "that one as well; copy it here, or use --overwrite to begin again."
             )
         try:
-            source = open_source(self.path)
+            source = _opened(self.path)
         except UsageError as error:
             raise self.not_begun("it cannot be read") from error
         if (_squeezed(source.shape), source.dtype) != (_squeezed(self.shape), self.dtype):
@@ -200,6 +216,11 @@ def open_source(path: Path, *, level: int | None = None) -> Source:
 
     Raises UsageError where there is none, or where it cannot be read; nothing is ever unpickled.
     """
+    return _opened(path, level, read=True)
+
+
+def _opened(path: Path, level: int | None = None, *, read: bool = False) -> Source:
+    """The same; read: whether its first block is tried too, where that may be packed."""
     form, otherwise = format_of(path)
     module = _module(form, path)
     try:
@@ -209,6 +230,8 @@ def open_source(path: Path, *, level: int | None = None) -> Source:
             )
         path = path if level is None else module.level_path(path, level)
         source: Source = module.open_source(path)
+        if read and hasattr(module, "try_first"):
+            module.try_first(source)
     except FieldwiseError:
         raise
     except Exception as error:

@@ -51,6 +51,10 @@ class PlannedFile(Protocol):
     def about(self) -> Calibration | None:
         """What is to be said of the samples, as far as the format holds it (see ``kept_about``)."""
 
+    @property
+    def compression(self) -> str | None:
+        """What its blocks are compressed by; None: as is usual for the format."""
+
     def not_begun(self, why: str) -> UsageError:
         """The error for a file that is not the one that was made."""
 

@@ -31,6 +31,14 @@ from fieldwise.tile.files.in_place import PlacedSink
 from fieldwise.tile.files.protocol import DamagedError, PlannedFile
 from fieldwise.tile.files.raw import RawArray, reading, write_at
 from fieldwise.tile.files.tiff_about import about_tiff
+from fieldwise.tile.files.tiff_packed import (
+    CODECS,
+    PackedTiffSink,
+    empty_tiles,
+    frame_of,
+    table_of,
+    widen_counts,
+)
 from fieldwise.tile.files.tiff_pages import bound_tiles
 from fieldwise.tile.files.tiff_written import kept_about as kept_about
 from fieldwise.tile.files.tiff_written import options_of, style_of
@@ -62,12 +70,19 @@ def open_source(path: Path) -> TiffSource:
         source = TiffSource(path, shape, dtype, series.axes, raw, note, about)
     if raw is None:
         check_chunks(path, source.tiles.chunks, dtype)
-        source.tiles[(slice(0, 1),) * len(shape)]
     return source
 
 
-def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:
-    """Its tiles.
+def try_first(source: TiffSource) -> None:
+    """Raise whatever comes up where the first tile cannot be read: its compression, or damage."""
+    if source.raw is None:
+        source.tiles[(slice(0, 1),) * len(source.shape)]
+
+
+def grain_of(
+    shape: tuple[int, ...], axes: str, steps: Steps, side: int | None = None
+) -> tuple[int, ...]:
+    """Its tiles, of at most this side.
 
     Raises UsageError where rows and columns are not the last axes but channels, for a single
     column, and for steps that are no multiple of 16, as the sides of a tile must be.
@@ -85,8 +100,14 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
             "An image of a single column is read back from a TIFF file as one of single rows; "
             "write zarr or .npy."
         )
+    most = _TILE if side is None else side
+    if most % 16:
+        raise UsageError(
+            f"The sides of a TIFF file's tiles are multiples of 16; give --chunks "
+            f"{-(-most // 16) * 16} in place of {most}."
+        )
     sides = [
-        1 if letter not in "YX" else fitting(min(_TILE, -(-n // 16) * 16), step, n, multiple=16)
+        1 if letter not in "YX" else fitting(min(most, -(-n // 16) * 16), step, n, multiple=16)
         for letter, n, step in zip(letters, shape, steps, strict=True)
     ]
     if None in sides:
@@ -98,7 +119,7 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
     return found if letters.endswith("X") else (*found[:-1], shape[-1])
 
 
-def create(file: PlannedFile) -> TiffSink | PlacedSink:
+def create(file: PlannedFile) -> TiffSink | PackedTiffSink | PlacedSink:
     """A new file with its space reserved, of empty tiles.  Raises OSError where there is none.
 
     ImageJ reads no tiles: a file of its own lies in one piece.
@@ -114,38 +135,68 @@ def create(file: PlannedFile) -> TiffSink | PlacedSink:
         letters, planes = f"{letters[:-1]}S", "contig"
     elif style == "geotiff" and letters == "CYX":
         letters, planes = "SYX", "separate"
-    nbytes = prod(-(-n // g) * g for n, g in zip(file.shape, file.grain, strict=True))
-    options = options_of(file, letters)
+    counts = [-(-n // g) for n, g in zip(file.shape, file.grain, strict=True)]
+    tile_bytes = prod(file.grain) * file.dtype.itemsize
+    options, tiles = options_of(file, letters), None
     if style != "imagej":
         options["tile"] = file.grain[columns - 1 : columns + 1]
+    if file.compression in CODECS:
+        options["compression"] = CODECS[file.compression][0]
+        tiles = empty_tiles(file.compression, tile_bytes, prod(counts))
     with replacing(file.path) as handle:
         tifffile.imwrite(
             handle,
+            tiles,
             shape=shape,
             dtype=file.dtype.newbyteorder("<"),
             byteorder="<",
-            bigtiff=style != "imagej" and nbytes * file.dtype.itemsize > _BIG,
+            bigtiff=style != "imagej"
+            and prod(counts) * tile_bytes > (_BIG if tiles is None else _BIG // 4),
             photometric="minisblack",
             planarconfig=planes,
             **options,
         )
-        reserve(handle, handle.seek(0, os.SEEK_END))
+        if tiles is not None:
+            widen_counts(handle)
+        else:
+            reserve(handle, handle.seek(0, os.SEEK_END))
     return reopen(file, writable=True)
 
 
-def reopen(file: PlannedFile, *, writable: bool) -> TiffSink | PlacedSink:
+def check_compression(name: str) -> None:
+    """Raise UsageError for one that is not written here."""
+    if name not in (*CODECS, "none"):
+        raise UsageError(f"A TIFF file is written in {', '.join(CODECS)} or none, not in {name}.")
+
+
+def reopen(file: PlannedFile, *, writable: bool) -> TiffSink | PackedTiffSink | PlacedSink:
     """A file that ``create`` has made.  Raises UsageError where its tiles are others."""
     with tifffile.TiffFile(file.path) as tiff:
         if tiff.is_imagej and tiff.series[0].dataoffset is not None:
             raw = RawArray(file.shape, file.dtype.newbyteorder("<"), tiff.series[0].dataoffset)
             return PlacedSink(OwnFile(file.path, writable=writable), raw)
+        counts = [-(-n // g) for n, g in zip(file.shape, file.grain, strict=True)]
+        packed = _packing(tiff)
+        if packed is not None:
+            table, frame = table_of(tiff.pages, counts), frame_of(tiff.pages)
         offsets = [offset for page in tiff.series[0].pages if page for offset in page.dataoffsets]
-    counts = [-(-n // g) for n, g in zip(file.shape, file.grain, strict=True)]
+    dtype = file.dtype.newbyteorder("<")
+    if packed is not None:
+        if table is None:
+            raise file.not_begun("its tiles differ")
+        own = OwnFile(file.path, writable=writable)
+        return PackedTiffSink(own, dtype, file.grain, table, packed, frame)
     if len(offsets) != prod(counts):
         raise file.not_begun("its tiles differ")
     places = np.array(offsets, dtype=np.int64).reshape(counts)
     own = OwnFile(file.path, writable=writable)
-    return TiffSink(own, file.dtype.newbyteorder("<"), file.grain, places)
+    return TiffSink(own, dtype, file.grain, places)
+
+
+def _packing(tiff: tifffile.TiffFile) -> str | None:
+    """What the tiles of a file that was made are compressed by."""
+    number = int(tiff.pages.first.compression)
+    return next((name for name, codec in CODECS.items() if codec[0] == number), None)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ def style_of(file: PlannedFile) -> TiffStyle:
         return "resolution"
     if about.place is not None:
         return "geotiff"
-    return "imagej" if about.style == "imagej" and _is_for_imagej(file) else "resolution"
+    plain = about.style == "imagej" and file.compression is None
+    return "imagej" if plain and _is_for_imagej(file) else "resolution"
 
 
 def is_ome(file: PlannedFile) -> bool:

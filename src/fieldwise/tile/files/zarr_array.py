@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.codecs import Crc32cCodec, GzipCodec, ZstdCodec
 
 from fieldwise.errors import UsageError, said_by
 from fieldwise.tile.files.calibration import Calibration, axis_letter
@@ -48,14 +48,16 @@ def open_source(path: Path) -> ZarrSource:
     return ZarrSource(path, array, found.folder, found.axes, found.note, found.about)
 
 
-def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:
+def grain_of(
+    shape: tuple[int, ...], axes: str, steps: Steps, side: int | None = None
+) -> tuple[int, ...]:
     """Its chunks: about as long along all spatial axes, and as many channels as fit in a MiB.
 
     >>> grain_of((3, 4000, 3000), "CHW", [None] * 3), grain_of((9, 900, 900), "CYX", [None, 96, 96])
     ((3, 512, 512), (9, 96, 96))
     """
     spatial = sum(letter not in "NCS" for letter in axes)
-    side = _SIDES.get(spatial, 1)
+    side = _SIDES.get(spatial, 1) if side is None else side
     sides = [
         1 if letter == "N" else 0 if letter in "CS" else fitting(min(size, side), step, size) or 1
         for letter, size, step in zip(axes, shape, steps, strict=True)
@@ -91,6 +93,16 @@ def create(file: PlannedFile) -> ZarrSink:
     return reopen(file, writable=True)
 
 
+def check_compression(name: str) -> None:
+    """Raise UsageError for one that is not written here."""
+    if name not in _COMPRESSORS:
+        raise UsageError(f"Zarr is written in {', '.join(_COMPRESSORS)}, not in {name}.")
+
+
+def _compressors(name: str | None) -> list[Any]:
+    return _COMPRESSORS["zstd" if name is None else name]
+
+
 def _free(file: PlannedFile) -> dict[str, Any]:
     return dict(file.about.attributes) if file.about is not None else {}
 
@@ -105,7 +117,7 @@ def _create_array(
         if shape != file.shape
         else file.grain,
         dtype=file.dtype,
-        compressors=[ZstdCodec(level=0), Crc32cCodec()],
+        compressors=[*_compressors(file.compression), Crc32cCodec()],
         fill_value=0,
         dimension_names=dimension_names(file),
         attributes=attributes,
@@ -292,3 +304,11 @@ def move_chunks(
             place.parent.mkdir(parents=True, exist_ok=True)
             source.chunk_file(chunk).replace(place)
         target.note(chunk)
+
+
+_COMPRESSORS: dict[str, list[Any]] = {
+    "zstd": [ZstdCodec(level=0)],
+    "deflate": [GzipCodec(level=5)],
+    "none": [],
+}
+"""By the names of --compression."""

@@ -393,7 +393,15 @@ def _planned_with(request: Request) -> Job:
     def file(path: Path, output: Output) -> NewFile:
         place = placed(output)
         steps = [output.steps[dim] for dim in place.dims]
-        found = NewFile.of(path, place.file_shape(output.shape), output.dtype, place.axes, steps)
+        found = NewFile.of(
+            path,
+            place.file_shape(output.shape),
+            output.dtype,
+            place.axes,
+            steps,
+            compression=asked.compression,
+            side=asked.chunks,
+        )
         return replace(found, pyramid=asked.pyramid)
 
     module, dtype = asked.model.call.model, asked.model.dtype
@@ -550,6 +558,8 @@ def _settings(asked: Request, files: Sequence[NewFile]) -> list[object]:
     found = [asked.layout.axes, str(asked.model.dtype), asked.scale, formats]
     if asked.model.autocast is not None:
         found.append(asked.model.autocast)
+    if asked.compression is not None:
+        found.append(asked.compression)
     if asked.mean:
         found.append([list(asked.mean), list(asked.std)])
     return found if asked.runtime == "torch" else [*found, asked.runtime, list(asked.providers)]

@@ -39,6 +39,7 @@ class Request:
     piece:  input rows per piece, at least ('stream'); by default what is read twice is little
     memory: bytes for rows and weights
     scale:  the input is multiplied by it once it has the model's type
+    compression, chunks: of the result's file, and the longest side of its blocks (see NewFile.of)
     pyramid: whether a result in OME-Zarr has smaller levels too
     mean, std: what is subtracted from each channel then, and what it is divided by; empty: nothing
     runtime, providers: what runs the crops of an ONNX file ('halo'; see ``tiled``)
@@ -65,6 +66,8 @@ class Request:
     runtime: Runtime = "torch"
     providers: tuple[str, ...] = ()
     pyramid: bool = False
+    compression: str | None = None
+    chunks: int | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         """Another process may work in another folder, so paths are absolute."""
