@@ -40,8 +40,8 @@ MAY_IMPORT = {
 }
 INSIDE = {
     "capture": (
-        "pickles", "layer_kinds", "layer_limits", "layer_list", "layers", "torch", "onnx", "graphs",
-        "specs",
+        "pickles", "layer_kinds", "layer_limits", "layer_list", "layers", "state_names",
+        "published", "written_inputs", "torch", "onnx", "graphs", "factories", "specs",
     ),
     "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
     "tile": (

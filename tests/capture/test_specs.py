@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fieldwise.capture import load_model
-from fieldwise.capture.specs import parse_shapes
+from fieldwise.capture.written_inputs import parse_shapes
 from fieldwise.errors import UsageError
 from fieldwise.graph import Graph
 
@@ -94,30 +94,8 @@ def test_a_missing_torch_is_named_with_the_extra_that_brings_all_of_it(monkeypat
     )
 
 
-@pytest.mark.parametrize(
-    ("spec", "meant"),
-    [
-        ("mine.py:build", "mine:build"),
-        ("mine.py", "mine:FACTORY"),
-        ("mine:build()", "mine:build"),
-        ("mine:build(width=3)", "mine:build"),
-        ("a.b.mine:build()", "a.b.mine:build"),
-        ("./nets/mine.py:build", "mine:build"),
-        ("/srv/nets/mine:build", "mine:build"),
-        ("../mine.py:Nets.small()", "mine:Nets.small"),
-    ],
-)
-def test_a_factory_that_is_written_as_a_file_or_a_call_is_answered_with_how_it_is_written(
-    spec, meant
-):
-    assert refusal(spec) == (
-        f"{spec!r} is not how a factory is written; write {meant}, without folder, .py and "
-        "parentheses, and run in the folder that holds it: it is called without arguments."
-    )
-
-
 def test_weights_without_a_model_are_refused():
     assert refusal("dir/best.safetensors") == (
-        "'dir/best.safetensors' holds weights and no model; name a package.module:factory that "
-        "builds the model and loads them."
+        "'dir/best.safetensors' holds weights and no model; name the model, and give it these by "
+        "--weights."
     )

@@ -33,7 +33,7 @@ def test_the_table_says_what_was_measured_and_that_weights_are_random():
     assert lines[1] == "mean over 3 inputs (noise with seed 0), protocol luo"
     assert lines[3].startswith("effective side ")
     assert [line.split()[0] for line in lines[-4:]] == ["20%", "30%", "50%", "99%"]
-    assert "has random weights; --weights FILE.safetensors loads trained ones" in result.stderr
+    assert "has random weights; --weights FILE loads trained ones" in result.stderr
 
 
 def test_the_data_hold_the_same_numbers():
@@ -64,14 +64,16 @@ def test_weights_are_loaded(tmp_path):
 
 def test_a_result_is_gone_on_with_or_made_anew():
     """Another seed is another run; --overwrite begins again."""
-    assert erf(*LAYERS, "--noise", "2", "-o", "erf.npz").exit_code == 0
+    assert erf(*LAYERS, "--noise", "2", "-o", "erf.npz", "--random-weights").exit_code == 0
     assert int(np.load("erf.npz")["count"]) == 2
-    assert erf(*LAYERS, "--noise", "5", "-o", "erf.npz").exit_code == 0
+    assert erf(*LAYERS, "--noise", "5", "-o", "erf.npz", "--random-weights").exit_code == 0
     assert int(np.load("erf.npz")["count"]) == 5
-    refused = erf(*LAYERS, "--noise", "2", "--seed", "1", "-o", "erf.npz")
+    refused = erf(*LAYERS, "--noise", "2", "--seed", "1", "-o", "erf.npz", "--random-weights")
     assert refused.exit_code == 2
     assert "erf.npz is of another run" in refused.stderr
-    again = erf(*LAYERS, "--noise", "2", "--seed", "1", "-o", "erf.npz", "--overwrite")
+    again = erf(
+        *LAYERS, "--noise", "2", "--seed", "1", "-o", "erf.npz", "--random-weights", "--overwrite"
+    )
     assert again.exit_code == 0, again.output
     assert int(np.load("erf.npz")["count"]) == 2
 
@@ -79,7 +81,9 @@ def test_a_result_is_gone_on_with_or_made_anew():
 def test_several_models_stand_in_one_picture():
     """One heat map each, outlined by the theoretical field."""
     other = "layers:conv5p2 conv5p2"
-    result = erf(LAYERS[0], other, *LAYERS[1:], "--noise", "1", "--plot", "erf.svg")
+    result = erf(
+        LAYERS[0], other, *LAYERS[1:], "--noise", "1", "--plot", "erf.svg", "--random-weights"
+    )
     assert result.exit_code == 0, result.output
     picture = Path("erf.svg").read_text(encoding="utf-8")
     assert picture.count('id="theoretical-field"') == 2

@@ -117,7 +117,7 @@ def test_the_short_option_for_help_is_the_long_one(command):
 def test_the_help_says_how_a_factory_of_ones_own_is_written():
     for command in ("field", "fold", "shift", "stream", "tile", "diagram"):
         said = " ".join(CliRunner().invoke(app, [command, "--help"]).output.split())
-        assert "(my_net:build calls build() of ./my_net.py)" in said
+        assert "(nets.unet:make, nets/unet.py:UNet or 'nets.unet:UNet(width=64)')" in said
 
 
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])

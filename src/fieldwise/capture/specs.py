@@ -12,31 +12,30 @@ No file is ever unpickled and nothing is downloaded.
 
 from __future__ import annotations
 
-import importlib
+import os
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fieldwise.axes.region import Shape
+from fieldwise.capture.factories import ZOOS, Factory, find_misspelt
 from fieldwise.capture.layers import layers_graph
 from fieldwise.capture.pickles import PICKLES
-from fieldwise.errors import FieldwiseError, UsageError, did_you_mean, said_by, summary_of
+from fieldwise.capture.written_inputs import parse_named_shapes, parse_shapes
+from fieldwise.errors import UsageError
 from fieldwise.graph import Graph
-from fieldwise.written import MAX_SIZE, shown, whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from fieldwise.capture.onnx import OnnxModule
+    from fieldwise.capture.torch.weights import LoadedWeights
 
 _LAYERS = "layers:"
-_MAX_RANK = 32
-_ZOOS = ("torchvision", "timm", "layers")
+
 _FORMS = "torchvision:NAME, timm:NAME, layers:..., package.module:factory, FILE.onnx or FILE.pt2"
 
 
@@ -44,24 +43,54 @@ _FORMS = "torchvision:NAME, timm:NAME, layers:..., package.module:factory, FILE.
 class Model:
     """A model that a spec names, ready for analysis.
 
-    name:   the spec
-    source: a torch module in eval mode, or the graph of a layer list
-    shapes: of its inputs
+    name:    the spec
+    source:  a torch module in eval mode, or the graph of a layer list
+    shapes:  of its inputs
+    again:   makes the module once more, where a function or class of the user's makes it
+    weights: what is known of the file of weights that it was given; None where it has its own
     """
 
     name: str
     source: nn.Module | Graph
     shapes: tuple[Shape, ...]
+    again: Callable[[], nn.Module] | None = None
+    weights: LoadedWeights | None = None
 
     @property
     def is_onnx(self) -> bool:
         """Whether it is an ONNX file, which may have channels last."""
         return Path(self.name).suffix.lower() == ".onnx"
 
-    @property
-    def is_untrained(self) -> bool:
-        """Whether its weights were drawn when it was built: of a zoo's model, or a layer list."""
-        return self.name.partition(":")[0] in _ZOOS
+    def drawn(self) -> tuple[str, ...]:
+        """Parameters whose values are random numbers; none where it was given weights.
+
+        Those of a zoo's model and of a layer list are, all of them.  Of the user's own function or
+        class, those are which it makes otherwise when it is called again: what it loads is the
+        same each time, and what it draws from a seed of its own is too.  Of a module that the
+        user's code holds nothing is known, and none counts as drawn.
+        """
+        model = self.runnable()
+        if self.weights is not None:
+            return ()
+        if self.name.partition(":")[0] in ZOOS:
+            return tuple(name for name, _ in model.module.named_parameters())
+        if self.again is None:
+            return ()
+        from fieldwise.capture.torch.drawn import differing_parameters
+
+        return differing_parameters(model.module, self.again)
+
+    def given(self, weights: Path | None) -> Model:
+        """Itself with the weights in a file; None: as it is.
+
+        Raises UsageError for a file that cannot be read, or that does not fit.
+        """
+        if weights is None:
+            return self
+        model = self.runnable()
+        from fieldwise.capture.torch.weights import load_weights
+
+        return replace(model, weights=load_weights(model.module, weights))
 
     def example(self) -> tuple[Tensor, ...] | None:
         """Tensors for its inputs; None for a layer list, which needs none."""
@@ -79,7 +108,7 @@ class Model:
         from fieldwise.capture.torch.from_layers import layers_module
 
         module = layers_module(self.name.removeprefix(_LAYERS), self.shapes[0])
-        return Model(self.name, module, self.shapes)
+        return replace(self, source=module)
 
     def on(self, device: str | None) -> Model:
         """Itself with its weights on a device, ``cuda:1`` for example; None: where they are.
@@ -140,24 +169,36 @@ timm:resnet50, or one of layers:..., package.module:factory, FILE.onnx or FILE.p
         )
     if suffix == ".safetensors":
         raise UsageError(
-            f"{spec!r} holds weights and no model; name a package.module:factory that builds the "
-            "model and loads them."
+            f"{spec!r} holds weights and no model; name the model, and give it these by --weights."
         )
+    again = None
     if suffix == ".pt2":
         module, usual = _exported(spec, max_constant)
     elif spec.startswith(("torchvision:", "timm:")):
         module, usual = _from_zoo(spec, weights=weights)
-    elif written := _misspelt_factory(spec):
-        raise written
-    elif re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", spec):
-        module, usual = _from_factory(spec), ()
+    elif factory := Factory.find(spec):
+        _need_torch()
+        module, again = factory.build()
+        usual = ()
     else:
-        raise _unknown_spec(spec)
+        raise find_misspelt(spec) or _unknown_spec(spec)
     if not (shapes or usual):
         raise UsageError(
             f"The input shape of {spec!r} is not known; give it, for example --input 1x3x224x224."
         )
-    return Model(spec, module, shapes or usual)
+    return Model(spec, module, shapes or usual, again)
+
+
+def absolute_spec(spec: str) -> str:
+    """The spec for a process that works in another folder.
+
+    >>> absolute_spec("torchvision:resnet18"), absolute_spec("/srv/nets/unet.py:UNet(width=64)")
+    ('torchvision:resnet18', '/srv/nets/unet.py:UNet(width=64)')
+    """
+    if Path(spec).is_file():
+        return os.path.abspath(spec)
+    factory = Factory.find(spec)
+    return spec if factory is None else factory.absolute()
 
 
 def _onnx(spec: str, shapes: str | None, values: Mapping[str, object], limit: int | None) -> Model:
@@ -185,80 +226,6 @@ def load_onnx_file(spec: str, values: Mapping[str, object], limit: int | None = 
     return load_onnx(Path(spec), values, max_constant=MAX_CONSTANT if limit is None else limit)
 
 
-def parse_named_shapes(text: str) -> Mapping[str, Shape] | tuple[Shape, ...]:
-    """Shapes by the names of inputs, or, where none is named, in order.
-
-    >>> parse_named_shapes("x=1x3x8x8,state=2x1x128"), parse_named_shapes("1x8")
-    ({'x': (1, 3, 8, 8), 'state': (2, 1, 128)}, ((1, 8),))
-    """
-    if "=" not in text:
-        return parse_shapes(text)
-    found: dict[str, Shape] = {}
-    for part in text.split(","):
-        name, equals, shape = part.strip().rpartition("=")
-        if not equals:
-            raise UsageError(
-                f"Some inputs in {shown(text)} are named and others are not; name all, for example "
-                "--input x=1x3x64x64,state=2x1x128."
-            )
-        found[name] = _parse_shape(shape)
-    return found
-
-
-def parse_values(given: Sequence[str]) -> dict[str, object]:
-    """Values of inputs, written NAME=NUMBER or NAME=NUMBER,NUMBER.
-
-    >>> parse_values(["rate=8", "size=1,2.5", "on=true"])
-    {'rate': 8, 'size': [1, 2.5], 'on': True}
-    """
-    found: dict[str, object] = {}
-    for text in given:
-        name, equals, value = text.rpartition("=")
-        numbers = [_number(part.strip()) for part in value.split(",")]
-        if not equals or None in numbers:
-            raise UsageError(
-                f"Cannot read the value {shown(text)}; write the name of an input and a number, as "
-                "in --set rate=8, or numbers, --set size=64,64."
-            )
-        found[name] = numbers[0] if len(numbers) == 1 else numbers
-    return found
-
-
-def _number(text: str) -> int | float | bool | None:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else float(text)
-    except ValueError:
-        return None
-
-
-def parse_shapes(text: str) -> tuple[Shape, ...]:
-    """Shapes from text: sizes joined by 'x', several inputs separated by commas.
-
-    >>> parse_shapes("1x3x8x8,1x10")
-    ((1, 3, 8, 8), (1, 10))
-    """
-    return tuple(_parse_shape(part.strip()) for part in text.split(","))
-
-
-def _parse_shape(text: str) -> Shape:
-    written = text.lower()
-    if not re.fullmatch(r"[1-9][0-9]*(x[1-9][0-9]*)*", written):
-        raise UsageError(
-            f"Cannot read the input shape {shown(text)}; write positive sizes joined by "
-            "'x', for example 1x3x224x224, and a comma between several inputs."
-        )
-    sizes = [whole_number(size) for size in written.split("x")]
-    shape = tuple(size for size in sizes if size is not None and size <= MAX_SIZE)
-    if len(shape) < len(sizes) or len(shape) > _MAX_RANK:
-        raise UsageError(
-            f"The input shape {shown(text)} is too large; write at most {_MAX_RANK} sizes of at "
-            f"most {MAX_SIZE}."
-        )
-    return shape
-
-
 def _layers(spec: str, shapes: tuple[Shape, ...] | None) -> Model:
     if shapes and len(shapes) > 1:
         raise UsageError(f"A layer list has one input, but {len(shapes)} shapes are given.")
@@ -283,85 +250,6 @@ def _exported(spec: str, limit: int | None) -> tuple[nn.Module, tuple[Shape, ...
     from fieldwise.capture.torch.exported import MAX_CONSTANT, load_exported
 
     return load_exported(Path(spec), max_constant=MAX_CONSTANT if limit is None else limit)
-
-
-def _from_factory(spec: str) -> nn.Module:
-    """The module that ``package.module:factory`` returns; a module itself is taken as it is."""
-    _need_torch()
-    from fieldwise.capture.torch.zoo import is_module
-
-    path, attribute = spec.split(":")
-    factory = _attribute(spec, _import(spec, path), attribute)
-    if not (is_module(factory) or callable(factory)):
-        raise UsageError(
-            f"{spec!r} is of type {type(factory).__name__!r}, neither a torch.nn.Module nor a "
-            "function that makes one; name a factory that returns the model."
-        )
-    try:
-        model = factory if is_module(factory) else factory()
-    except Exception as error:
-        raise UsageError(
-            f"{spec!r} raised {type(error).__name__} when called without arguments: "
-            f"{said_by(error)}; name a factory that needs none."
-        ) from error
-    if not is_module(model):
-        raise UsageError(
-            f"{spec!r} returned {type(model).__name__!r}, which is no torch.nn.Module; "
-            "name a factory that returns the model."
-        )
-    return model.eval()
-
-
-def _import(spec: str, path: str) -> ModuleType:
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        return importlib.import_module(path)
-    except FieldwiseError:
-        raise
-    except ModuleNotFoundError as error:
-        remedy = did_you_mean(path, _ZOOS, otherwise=f"or write one of {_FORMS}.")
-        raise UsageError(
-            f"Cannot import {error.name!r} for {spec!r}; run from the folder that holds it, "
-            f"{remedy}"
-        ) from error
-    except Exception as error:
-        raise UsageError(
-            f"Importing {path!r} for {spec!r} raised {summary_of(error)}; repair the module first."
-        ) from error
-
-
-def _attribute(spec: str, module: ModuleType, attribute: str) -> Any:
-    found = module
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            public = [one for one in dir(found) if not one.startswith("_")]
-            remedy = did_you_mean(name, public, otherwise="check the name.")
-            raise UsageError(f"{module.__name__!r} has no {name!r} for {spec!r}; {remedy}")
-        found = getattr(found, name)
-    return found
-
-
-_FACTORY_OF_A_FILE = re.compile(
-    r"(?:.*[/\\])?(?P<module>[^/\\:]+?)(?P<file>\.py)?(?::(?P<factory>[^:()]+))?(?P<call>\(.*\))?"
-)
-
-
-def _misspelt_factory(spec: str) -> UsageError | None:
-    """What to say of a factory that is written as a file, by its path, or as a call.
-
-    >>> print(_misspelt_factory("nets/mine.py:build()"))
-    'nets/mine.py:build()' is not how a factory is written; write mine:build, without folder, .py \
-and parentheses, and run in the folder that holds it: it is called without arguments.
-    """
-    found = _FACTORY_OF_A_FILE.fullmatch(spec)
-    if not found or not (found["file"] or (found["factory"] and (found["call"] or "/" in spec))):
-        return None
-    meant = f"{found['module']}:{found['factory'] or 'FACTORY'}"
-    return UsageError(
-        f"{spec!r} is not how a factory is written; write {meant}, without folder, .py and "
-        "parentheses, and run in the folder that holds it: it is called without arguments."
-    )
 
 
 def _unknown_spec(spec: str) -> UsageError:

@@ -167,9 +167,9 @@ def warn(text: str) -> None:
     typer.echo(f"warning: {text}", err=True)
 
 
-def warn_of_random_weights(spec: str) -> None:
-    """Say that nobody has trained a model whose values are about to count."""
-    warn(f"{spec!r} has random weights; --weights FILE.safetensors loads trained ones")
+def note(text: str) -> None:
+    """Something that a user should know, on stderr."""
+    typer.echo(f"note: {text}", err=True)
 
 
 def check_picture(path: Path) -> None:

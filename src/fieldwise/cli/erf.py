@@ -21,7 +21,6 @@ from fieldwise.cli.console import (
     parse_position,
     show,
     show_json,
-    warn_of_random_weights,
 )
 from fieldwise.cli.options import (
     MODEL_FORMS,
@@ -30,15 +29,18 @@ from fieldwise.cli.options import (
     Format,
     InputShape,
     PlacedOptions,
+    RandomWeights,
     Style,
     grouped,
     whole,
 )
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
+from fieldwise.cli.weights import check_weights
 from fieldwise.errors import UsageError
 
 if TYPE_CHECKING:
+    from fieldwise.capture import Model
     from fieldwise.capture.torch.normalisation import Normalisation
     from fieldwise.effective import EffectiveField
 
@@ -56,10 +58,6 @@ class SubjectOptions(PlacedOptions):
     """What is measured."""
 
     shape: InputShape = None
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights for the model, a .safetensors file."),
-    ] = None
     layer: Annotated[
         str | None,
         typer.Option(
@@ -154,6 +152,7 @@ def erf(
         str | None,
         typer.Option("--dask", metavar="ADDRESS", help="Share the inputs among its workers."),
     ] = None,
+    random_weights: RandomWeights = False,
     style: Style = Format.table,
     debug: Debug = False,
 ) -> None:
@@ -174,9 +173,12 @@ def erf(
             raise UsageError(f"{out} is written as .npz; give it that suffix.")
         if out is not None and not out.parent.is_dir():
             raise UsageError(f"There is no folder {out.parent}; make it first.")
+        loaded = [_loaded(spec, subject) for spec in models]
+        for model in loaded:
+            check_weights(model, [out, plot], allowed=random_weights)
         if overwrite and out is not None:
             out.unlink(missing_ok=True)
-        found = [_measured(spec, subject, averaging, out, cluster, debug=debug) for spec in models]
+        found = [_measured(one, subject, averaging, out, cluster, debug=debug) for one in loaded]
         for one in found:
             _write(one, style)
         if plot is not None:
@@ -184,8 +186,17 @@ def erf(
         note_files([path for path in (out, plot) if path is not None], err=True)
 
 
+def _loaded(spec: str, subject: SubjectOptions) -> Model:
+    """The model as a module on its device, whose random weights are the same each time."""
+    with progress(f"building {spec}"):
+        from fieldwise.capture.torch.private import seeded
+
+        with seeded():
+            return subject.load(spec, subject.shape).runnable().on(subject.device)
+
+
 def _measured(
-    spec: str,
+    loaded: Model,
     subject: SubjectOptions,
     averaging: MeanOptions,
     out: Path | None,
@@ -193,25 +204,15 @@ def _measured(
     *,
     debug: bool,
 ) -> EffectiveField:
-    with progress(f"building {spec}"):
-        from fieldwise.capture.torch.private import seeded
-        from fieldwise.capture.torch.weights import load_weights
-        from fieldwise.effective import effective_field
+    from fieldwise.effective import effective_field
 
-        with seeded():
-            loaded = subject.load(spec, subject.shape).runnable().on(subject.device)
-        model = loaded.module
-        if subject.weights is not None:
-            load_weights(model, subject.weights)
-        elif loaded.is_untrained:
-            warn_of_random_weights(spec)
-        example = loaded.example()
-        axes = AxisNames.of_input(loaded.shapes[0], spatial=False).find_all(subject.axes)
+    spec = loaded.name
+    axes = AxisNames.of_input(loaded.shapes[0], spatial=False).find_all(subject.axes)
     shared = nullcontext() if cluster is None else connected_client(cluster, debug=debug)
     with _bar(spec) as tell, shared as client:
         found = effective_field(
-            model,
-            example,
+            loaded.module,
+            loaded.example(),
             images=averaging.images,
             noise=averaging.noise,
             layer=subject.layer,

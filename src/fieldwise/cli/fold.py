@@ -9,17 +9,19 @@ import typer
 from fieldwise.cli.console import note_files, show, show_json
 from fieldwise.cli.options import (
     Debug,
-    FileOptions,
     Format,
     InputShape,
     ModelName,
     ModelOut,
+    RandomWeights,
     Style,
+    WeightOptions,
     grouped,
     whole,
 )
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
+from fieldwise.cli.weights import check_weights
 
 if TYPE_CHECKING:
     from fieldwise.folding import FoldReport
@@ -29,7 +31,7 @@ WRONG = 1
 
 @grouped
 def fold(
-    building: FileOptions,
+    building: WeightOptions,
     model: ModelName,
     out: ModelOut = None,
     shape: InputShape = None,
@@ -55,6 +57,7 @@ def fold(
             help="Make one convolution of parallel ones; their modules make way for it.",
         ),
     ] = True,
+    random_weights: RandomWeights = False,
     debug: Debug = False,
 ) -> None:
     """Fold BatchNorm and other affine ops into the layers beside them, exactly.
@@ -68,6 +71,7 @@ def fold(
             from fieldwise.folding import fold as fold_model
 
             loaded = building.load(model, shape).runnable()
+        check_weights(loaded, [out], allowed=random_weights)
         example = loaded.example()
         with progress(f"folding {model}"):
             folded = fold_model(

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from fieldwise.cli.console import parse_size
+from fieldwise.cli.weights import note_weights
 from fieldwise.written import MAX_SIZE, shown, whole_number
 
 if TYPE_CHECKING:
     from fieldwise.capture import Model
 
 MODEL_FORMS = (
-    "torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', package.module:factory "
-    "(my_net:build calls build() of ./my_net.py), an .onnx file, or a .pt2 exported program"
+    "torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', code of your own "
+    "(nets.unet:make, nets/unet.py:UNet or 'nets.unet:UNet(width=64)'), an .onnx file, or a .pt2 "
+    "exported program"
 )
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=f"{MODEL_FORMS}.")]
 OptionalModelName = Annotated[
@@ -78,6 +81,21 @@ Device = Annotated[
         help="Where the model is run: cpu, cuda, cuda:1, mps; by default the processor.",
     ),
 ]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Weights for the model: .safetensors, an index of several, or a .pt, .pth, .ckpt or "
+        ".bin that torch.save wrote; FILE::ema takes those under 'ema'.",
+    ),
+]
+RandomWeights = Annotated[
+    bool,
+    typer.Option(
+        "--random-weights",
+        help="Take weights that are random numbers: no warning, and results are written.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
@@ -101,7 +119,6 @@ class FileOptions:
     def load(self, spec: str, shape: str | None, *, weights: bool = True) -> Model:
         """The model that a spec names; see ``load_model``."""
         from fieldwise.capture import load_model
-        from fieldwise.cli.console import parse_size
 
         return load_model(
             spec,
@@ -113,14 +130,27 @@ class FileOptions:
 
     def named_values(self) -> dict[str, object]:
         """The values of inputs, by name."""
-        from fieldwise.capture.specs import parse_values
+        from fieldwise.capture.written_inputs import parse_values
 
         return parse_values(self.values or ())
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedOptions(FileOptions):
-    """How a model is read from a file, and where it is run."""
+class WeightOptions(FileOptions):
+    """How a model is read from a file, and which weights it has."""
+
+    weights: Weights = None
+
+    def load(self, spec: str, shape: str | None, *, weights: bool = True) -> Model:
+        """The model that a spec names, with the weights of ``--weights``; see ``load_model``."""
+        loaded = FileOptions.load(self, spec, shape, weights=weights).given(self.weights)
+        note_weights(loaded)
+        return loaded
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedOptions(WeightOptions):
+    """How a model is read from a file, which weights it has, and where it is run."""
 
     device: Device = None
 

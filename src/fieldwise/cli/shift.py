@@ -14,17 +14,19 @@ from fieldwise.cli.console import AxisNames, note_files, show, show_json
 from fieldwise.cli.options import (
     AxesOption,
     Debug,
-    FileOptions,
     Format,
     InputShape,
     Layers,
     ModelName,
     ModelOut,
+    RandomWeights,
     Style,
+    WeightOptions,
     grouped,
 )
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
+from fieldwise.cli.weights import check_weights
 from fieldwise.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class Repair(StrEnum):
 
 @grouped
 def shift(
-    building: FileOptions,
+    building: WeightOptions,
     model: ModelName,
     shape: InputShape = None,
     layer: Layers = None,
@@ -79,6 +81,7 @@ def shift(
         typer.Option("--wrap-valid", help="With periodic boundaries, windows without padding too."),
     ] = False,
     out: ModelOut = None,
+    random_weights: RandomWeights = False,
     style: Style = Format.table,
     debug: Debug = False,
 ) -> None:
@@ -96,6 +99,8 @@ def shift(
         _check(padding, repair, out, wrap_valid=wrap_valid)
         with progress(f"building {model}"):
             loaded = building.load(model, shape).runnable()
+        if out is not None:
+            check_weights(loaded, [out], allowed=random_weights)
         example = loaded.example()
         assert example is not None
         shifted = _shifted_shape(loaded, example, wrt)

@@ -12,15 +12,17 @@ import typer
 from fieldwise.cli.console import AxisNames, note_files, show, show_lines
 from fieldwise.cli.options import (
     Debug,
-    FileOptions,
     Format,
     InputShape,
     ModelName,
+    RandomWeights,
     Style,
+    WeightOptions,
     grouped,
 )
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
+from fieldwise.cli.weights import check_weights
 from fieldwise.errors import UsageError
 from fieldwise.written import MAX_SIZE, ratio, shown
 
@@ -82,7 +84,7 @@ class EmitOptions:
 
 @grouped
 def stream(
-    building: FileOptions,
+    building: WeightOptions,
     emission: EmitOptions,
     model: ModelName,
     shape: InputShape = None,
@@ -101,6 +103,7 @@ def stream(
             help="Input samples per second along the axis, also as 44100/512: adds milliseconds.",
         ),
     ] = None,
+    random_weights: RandomWeights = False,
     style: Style = Format.table,
     debug: Debug = False,
 ) -> None:
@@ -134,6 +137,7 @@ def stream(
         if report.lengths == "refused":
             raise typer.Exit(REFUSED)
         if emission.emit is not None:
+            check_weights(loaded, [emission.emit], allowed=random_weights)
             _emit(loaded, report.axis, emission, style)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fieldwise.cli.cluster import client_on_devices, connected_client, devices_named
-from fieldwise.cli.console import AxisNames, parse_size, warn, warn_of_random_weights
+from fieldwise.cli.console import AxisNames, parse_size, warn
 from fieldwise.cli.outcome import INTERRUPTED
 from fieldwise.cli.progress import progress
 from fieldwise.cli.tile_input import normalised
@@ -21,6 +21,7 @@ from fieldwise.cli.tile_options import (
     PieceOptions,
     RunOptions,
 )
+from fieldwise.cli.weights import check_weights, note_weights
 from fieldwise.errors import UsageError
 from fieldwise.written import counted
 
@@ -96,8 +97,8 @@ def planned(
         samples = counted(array.shape[axes.index("N")], "sample")
         what = f"{samples} of one channel each; --layout says what its axes are instead"
         warn(f"{str(source)!r} is read as {axes}, {what}")
-    if built.random and known is None:
-        warn_of_random_weights(spec)
+    if known is None:
+        note_weights(built.loaded)
     if pieces.automatic:
         from fieldwise.capture.torch.devices import usable_bytes
 
@@ -107,7 +108,11 @@ def planned(
     dim = None if pieces.axis is None else _dim_of(pieces.axis, layout)
     with progress(f"planning {spec}"):
         asked.update(along=dim, pyramid=running.pyramid, **writing.of_file())
-        return plan_job(Request(built, array, layout, out, **asked))
+        job = plan_job(Request(built, array, layout, out, **asked))
+    if known is None:
+        written = () if running.plan else (out,)
+        check_weights(built.loaded, written, allowed=running.random_weights)
+    return job
 
 
 def _check_apart(source: Path, out: Path, *, pyramid: bool) -> None:

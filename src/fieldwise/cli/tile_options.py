@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fieldwise.cli.console import parse_size
-from fieldwise.cli.options import PlacedOptions, whole
+from fieldwise.cli.options import PlacedOptions, RandomWeights, whole
 from fieldwise.errors import UsageError
 from fieldwise.written import ratio, shown, whole_number
 
@@ -98,10 +98,6 @@ class Checks:
 class ModelOptions(PlacedOptions):
     """How the model is built."""
 
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights for the model, a .safetensors file."),
-    ] = None
     dtype: Annotated[
         Type | None,
         typer.Option(
@@ -464,6 +460,8 @@ class RunOptions:
             "cpu,cpu: in two processes. OUT is a .zarr.",
         ),
     ] = None
+
+    random_weights: RandomWeights = False
 
     def check(self) -> None:
         """Raise UsageError for options that contradict each other."""

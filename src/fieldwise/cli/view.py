@@ -16,6 +16,7 @@ from fieldwise.cli.options import (
     InputShape,
     ModelName,
     Style,
+    WeightOptions,
     grouped,
 )
 from fieldwise.cli.outcome import reported
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @grouped
 def view(
-    building: FileOptions,
+    building: WeightOptions,
     model: ModelName,
     beside: Annotated[
         str | None,

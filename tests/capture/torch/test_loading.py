@@ -131,7 +131,7 @@ def test_a_factory_without_an_input_shape_is_refused(factories):
     [
         ("no_such_package:build", "Cannot import 'no_such_package' for 'no_such_package:build'"),
         ("my_nets:biuld", "'my_nets' has no 'biuld' for 'my_nets:biuld'; did you mean 'build'?"),
-        ("my_nets:needs", "'my_nets:needs' raised TypeError when called without arguments"),
+        ("my_nets:needs", "my_nets:needs(width) cannot be called with (): missing a required"),
         (
             "my_nets:weights",
             "'my_nets:weights' is of type 'OrderedDict', neither a torch.nn.Module nor a function",

@@ -88,7 +88,7 @@ def test_what_stays_tells_its_reason_and_the_remedy():
 
 
 def test_the_written_files_are_the_folded_model(tmp_path):
-    told = run("fold_nets:plain", *SHAPE, "-o", "out/net")
+    told = run("fold_nets:plain", *SHAPE, "-o", "out/net", "--random-weights")
     assert told.splitlines()[-2:] == ["wrote out/net.safetensors", "wrote out/net.pt2"]
     state = load_file(tmp_path / "out" / "net.safetensors")
     assert list(state) == ["0.bias", "0.weight"]
@@ -101,7 +101,7 @@ def test_the_written_files_are_the_folded_model(tmp_path):
 
 
 def test_a_graph_module_can_be_written_too(tmp_path):
-    run("fold_nets:Scaled", *SHAPE, "--allow-graph", "-o", "net")
+    run("fold_nets:Scaled", *SHAPE, "--allow-graph", "-o", "net", "--random-weights")
     assert torch.export.load(tmp_path / "net.pt2").module()(torch.ones(1, 3, 8, 8)).shape[1] == 4
 
 
@@ -125,26 +125,35 @@ def test_a_missing_shape_is_a_usage_error():
 
 
 def test_where_nothing_is_left_to_compare_it_is_not_checked_and_not_written(tmp_path):
-    told = run("fold_nets:dead", *SHAPE, "-o", "out/net", code=1)
+    told = run("fold_nets:dead", *SHAPE, "-o", "out/net", "--random-weights", code=1)
     assert "not checked: its outputs are the same numbers whatever the input" in told
     found = json.loads(run("fold_nets:dead", *SHAPE, "--format", "json", code=1))["verify"]
     assert found["passed"] is None
     assert found["note"] == "its outputs are the same numbers whatever the input"
     assert not (tmp_path / "out").exists()
-    run("fold_nets:dead", *SHAPE, "-o", "out/net", "--check", "0")
+    run("fold_nets:dead", *SHAPE, "-o", "out/net", "--random-weights", "--check", "0")
     assert (tmp_path / "out" / "net.safetensors").exists()
 
 
 @pytest.mark.parametrize("net", ["unfoldable", "refused"])
 def test_nothing_to_fold_is_no_failure_even_where_nothing_can_be_compared(net, tmp_path):
-    told = run(f"fold_nets:{net}", *SHAPE, "-o", "same")
+    told = run(f"fold_nets:{net}", *SHAPE, "-o", "same", "--random-weights")
     assert "\n0 of " in told
     assert "not checked: its outputs are the same numbers whatever the input\n" in told
     assert (tmp_path / "same.pt2").exists()
 
 
 def test_data_on_stdout_is_not_mixed_with_the_names_of_files():
-    arguments = ["fold", "fold_nets:plain", *SHAPE, "-o", "net", "--format", "json"]
+    arguments = [
+        "fold",
+        "fold_nets:plain",
+        *SHAPE,
+        "-o",
+        "net",
+        "--random-weights",
+        "--format",
+        "json",
+    ]
     result = CliRunner().invoke(app, arguments)
     assert json.loads(result.stdout)["folded"] == 1
     assert result.stderr == "wrote net.safetensors\nwrote net.pt2\n"

@@ -173,7 +173,7 @@ def test_errors_of_layers_are_measured_beside_those_of_outputs():
 
 
 def test_an_exported_program_is_not_repaired_but_says_what_to_repair():
-    run("shift_nets:padded", *SHAPE, "--repair", "circular", "-o", "again")
+    run("shift_nets:padded", *SHAPE, "--repair", "circular", "-o", "again", "--random-weights")
     said = run("again.pt2", "--repair", "circular", code=2)
     assert "calls are recorded already; repair the model that it was made from" in said
 
@@ -192,7 +192,7 @@ def test_a_repair_that_fails_says_what_is_in_the_way():
 
 @pytest.mark.parametrize("repair", ["antialias", "polyphase"])
 def test_repaired_strides_are_written_and_read_again(repair, tmp_path):
-    text = run("shift_nets:strided", *SHAPE, "--repair", repair, "-o", "out")
+    text = run("shift_nets:strided", *SHAPE, "--repair", repair, "-o", "out", "--random-weights")
     assert "\nrepaired: " in text
     assert set(load_file(tmp_path / "out.safetensors")) == {"0.weight", "0.bias"}
     x = torch.randn(1, 3, 8, 8)
@@ -226,7 +226,9 @@ def test_odd_options_are_refused_with_the_remedy(options, why):
 
 
 def test_a_repaired_copy_is_measured_and_written(tmp_path):
-    text = run("shift_nets:padded", *SHAPE, "--repair", "circular", "-o", "periodic")
+    text = run(
+        "shift_nets:padded", *SHAPE, "--repair", "circular", "-o", "periodic", "--random-weights"
+    )
     assert "0: conv2d: zero padding" in text
     assert "repaired: error" in text
     assert text.splitlines()[-2:] == ["wrote periodic.safetensors", "wrote periodic.pt2"]
@@ -236,7 +238,16 @@ def test_a_repaired_copy_is_measured_and_written(tmp_path):
 
 
 def test_a_repair_that_cannot_succeed_ends_with_exit_code_1_and_writes_nothing(tmp_path):
-    text = run("shift_nets:flattened", *SHAPE, "--repair", "circular", "-o", "flattened", code=1)
+    text = run(
+        "shift_nets:flattened",
+        *SHAPE,
+        "--repair",
+        "circular",
+        "-o",
+        "flattened",
+        "--random-weights",
+        code=1,
+    )
     assert "NOT repaired" in text
     assert not list(tmp_path.glob("flattened.*"))
 

@@ -308,20 +308,19 @@ def test_weights_are_loaded_from_a_file():
     wanted = whole("other", image(3, 600, 30))[0].numpy()
     np.testing.assert_allclose(np.load("out.npy"), wanted, atol=1e-6)
     save_file({"inner.weight": torch.zeros(1)}, "w.safetensors")
-    assert "lacks inner.bias, deep.weight" in run(
+    assert "lacks 7 of the 8 entries of the model: 'inner.bias', 'deep.weight'" in run(
         *UNET, "--overwrite", "--weights", "w.safetensors", code=2
     )
 
 
 @pytest.mark.parametrize("name", ["w.pth", "W.PT", "w.ckpt", "weights"])
-def test_a_pickle_is_named_as_one_and_never_loaded(name):
+def test_what_torch_has_saved_is_read_whatever_it_is_called(name):
     import job_nets
 
     torch.save(job_nets.other().state_dict(), name)
-    said = run(*UNET, "--weights", name, code=2)
-    assert f"'{name}' is a pickle, which can run any code when it is loaded" in said
-    assert "write its weights again: safetensors.torch.save_file" in said
-    assert not Path("out.npy").exists()
+    run(*UNET, "--weights", name)
+    wanted = whole("other", image(3, 600, 30))[0].numpy()
+    np.testing.assert_allclose(np.load("out.npy"), wanted, atol=1e-6)
 
 
 def test_a_file_of_something_else_is_no_pickle():
@@ -368,9 +367,17 @@ def test_a_plan_a_run_and_a_check_are_data_where_asked():
 def test_random_weights_are_said_to_be_random():
     np.save("in.npy", image(1, 64, 64))
     arguments = ["tile", "layers:conv3 relu", "in.npy", "out.npy", "--input", "1x1x8x8"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0
-    assert "has random weights; --weights FILE.safetensors" in result.stderr
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 2
+    assert refused.stderr == (
+        "error: 'layers:conv3 relu' has random weights, and out.npy would hold what they make; "
+        "--weights FILE loads trained ones, and --random-weights writes it nevertheless.\n"
+    )
+    assert not Path("out.npy").exists()
+    planned = CliRunner().invoke(app, [*arguments, "--plan"])
+    assert "has random weights; --weights FILE loads trained ones\n" in planned.stderr
+    allowed = CliRunner().invoke(app, [*arguments, "--random-weights"])
+    assert (allowed.exit_code, allowed.stderr) == (0, "")
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on(monkeypatch):

@@ -1,69 +1,176 @@
-"""Weights of a model: read from safetensors files, never pickles, and told apart by a digest."""
+"""Weights of a model: a file's entries matched with the model's, and told apart by a digest."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.pickles import PICKLES
+from fieldwise.capture.state_names import NameMatch, first_names, match_names
 from fieldwise.capture.torch.tree import named_state
-from fieldwise.errors import UsageError, said_by
+from fieldwise.capture.torch.weight_files import State, read_states
+from fieldwise.errors import UsageError, did_you_mean
+from fieldwise.written import counted
+
+WITHIN = "::"
+"""What stands between a file of weights and the place in it, where several could be meant."""
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Give the model the weights in a safetensors file, which must have all of them.
+@dataclass(frozen=True, slots=True)
+class LoadedWeights:
+    """What a model was given from a file.
+
+    path:   the file
+    place:  where the weights stand in it; '' for its top
+    others: where others stand that would have fitted too
+    match:  which entry became which; what was left over
+    kept:   integer buffers that the file lacks and that stay as the model made them
+    count:  entries of the model
+    """
+
+    path: Path
+    place: str
+    others: tuple[str, ...]
+    match: NameMatch
+    kept: tuple[str, ...]
+    count: int
+
+    def __str__(self) -> str:
+        """What was found where, for the user; '' where every name is as the model has it."""
+        match, said = self.match, []
+        if self.place:
+            said.append(f"under '{self.place}'")
+        if match.prefix:
+            said.append(f"without the prefix '{match.prefix}'")
+        if match.added:
+            said.append(f"with '{match.added}' before each name")
+        if match.wrappers:
+            said.append(f"without {' and '.join(f'{name!r}' for name in match.wrappers)} in names")
+        if self.kept:
+            indices = counted(len(self.kept), "integer buffer")
+            said.append(f"{indices} as the model makes them ({first_names(self.kept)})")
+        if match.left_over:
+            some = counted(len(match.left_over), "entry", "entries")
+            said.append(f"{some} of the file left over ({first_names(match.left_over)})")
+        if self.others:
+            one = f"{self.path}{WITHIN}{self.others[0]}"
+            others = ", ".join(f"'{place}'" for place in self.others)
+            said.append(f"{others} would fit too, and {one} names it")
+        if not said:
+            return ""
+        return f"weights of {str(self.path)!r}: {self.count} entries, {'; '.join(said)}"
+
+
+def load_weights(model: nn.Module, path: Path) -> LoadedWeights:
+    """Give the model the weights in a file, which must have all of them, and say what was found.
+
+    path: .safetensors, an index of several (.safetensors.index.json), or what torch.save wrote
+          (.pt, .pth, .ckpt, .bin); behind '::' the place in it, 'best.ckpt::ema'
+
+    Names may have a prefix in common (``module.``, ``model.``, ``_orig_mod.``, or any other).
+    Integer buffers, which nobody trains, may be missing.  Entries may be left over if they are
+    integers too, or of parts that the model does not have (the head of a loss).
 
     Raises UsageError where it cannot be read, or does not fit (with the first names that differ).
     """
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise UsageError(
-            "Reading weights needs safetensors; install it with pip install 'fieldwise[tile]'."
-        ) from error
-    if not path.is_file():
-        raise UsageError(f"There is no file {str(path)!r}; check the path.")
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        if _is_pickle(path):
-            raise UsageError(
-                f"{str(path)!r} is a pickle, which can run any code when it is loaded, and "
-                "fieldwise never loads one; if you trust it, write its weights again: "
-                f"safetensors.torch.save_file(torch.load({str(path)!r}), "
-                f"{str(path.with_suffix('.safetensors'))!r})."
-            ) from error
-        raise UsageError(
-            f"{str(path)!r} is no readable safetensors file ({said_by(error)}); write the weights "
-            "with safetensors.torch.save_model."
-        ) from error
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    for what, names in (
-        ("lacks", [name for name in wanted if name not in given]),
-        ("has the unknown", [name for name in given if name not in wanted]),
-        ("has other shapes for", [n for n in wanted if n in given and wanted[n] != given[n]]),
-    ):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise UsageError(
-                f"{str(path)!r} {what} {', '.join(names[:3])}{more}; give this model's weights."
-            )
-    model.load_state_dict(state)
+    file, _, place = str(path).partition(WITHIN)
+    states = read_states(Path(file))
+    if place:
+        chosen = {one: states[one] for one in states if f"{one}.".startswith(f"{place}.")}
+        if not chosen:
+            known = [one for one in states if one]
+            has = f"it has {first_names(known)}." if known else "it has weights at its top alone."
+            remedy = did_you_mean(place, known, otherwise=has)
+            raise UsageError(f"{file!r} has no weights under {place!r}; {remedy}")
+        states = chosen
+    wanted = {name: held for name, held in model.state_dict().items() if isinstance(held, Tensor)}
+    fits = {where: match_names([*wanted], [*state]) for where, state in states.items()}
+    missing = {where: _needed(wanted, found) for where, found in fits.items()}
+    best = min(fits, key=lambda where: len(missing[where]))
+    state, match = states[best], fits[best]
+    _check(Path(file), model, wanted, state, match, missing[best])
+    model.load_state_dict(
+        {name: state[match.names[name]] for name in wanted if name in match.names}, strict=False
+    )
+    others = [where for where in fits if where != best and not missing[where]]
+    same_shapes = [where for where in others if not _misfits(wanted, states[where], fits[where])]
+    kept = tuple(name for name in match.missing if _is_integer(wanted[name]))
+    return LoadedWeights(Path(file), best, tuple(same_shapes), match, kept, len(wanted))
 
 
-def _is_pickle(path: Path) -> bool:
-    """Whether a file that is no safetensors file is a pickle, by its name or by its beginning."""
-    if path.suffix.lower() in PICKLES:
-        return True
-    with path.open("rb") as file:
-        head = file.read(4)
-    return path.suffix.lower() != ".pt2" and head.startswith((b"PK\x03\x04", b"\x80"))
+def _needed(wanted: Mapping[str, Tensor], match: NameMatch) -> list[str]:
+    """What is missing and would be wrong: no integers, and not what another name stands for too."""
+    held = {_memory(tensor) for name, tensor in wanted.items() if name in match.names}
+    return [
+        name
+        for name in match.missing
+        if not _is_integer(wanted[name]) and _memory(wanted[name]) not in held
+    ]
+
+
+def _memory(tensor: Tensor) -> tuple[object, ...]:
+    if tensor.is_meta:
+        return (id(tensor),)
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.device
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex())
+
+
+def _misfits(wanted: Mapping[str, Tensor], state: State, match: NameMatch) -> list[str]:
+    """Entries of another shape, in words."""
+    return [
+        f"'{name}' is {_shape(state[own])} in the file and {_shape(wanted[name])} in the model"
+        for name, own in match.names.items()
+        if state[own].shape != wanted[name].shape
+    ]
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"
+
+
+def _check(
+    path: Path,
+    model: nn.Module,
+    wanted: Mapping[str, Tensor],
+    state: State,
+    match: NameMatch,
+    missing: list[str],
+) -> None:
+    """Raise UsageError where the model would not be the one that the file was written from."""
+    if missing:
+        beside = f" It has {first_names(match.left_over)} instead." if match.left_over else ""
+        raise UsageError(
+            f"{str(path)!r} lacks {len(missing)} of the {counted(len(wanted), 'entry', 'entries')} "
+            f"of the model: {first_names(missing)}.{beside} Give this model's weights."
+        )
+    if misfits := _misfits(wanted, state, match):
+        more = f", and {len(misfits) - 1} more differ" if len(misfits) > 1 else ""
+        raise UsageError(f"{str(path)!r} is of another model: {misfits[0]}{more}.")
+    empty = [name for name, own in match.names.items() if not _has_values(state[own])]
+    if empty:
+        raise UsageError(
+            f"{str(path)!r} holds {first_names(empty)} without plain values (on the meta device, "
+            "sparse or quantised); write them as dense tensors."
+        )
+    children = [name for name, _ in model.named_children()]
+    inside = [n for n in match.within(children) if not _is_integer(state[n])]
+    if inside:
+        raise UsageError(
+            f"{str(path)!r} has {counted(len(inside), 'entry', 'entries')} that the model lacks in "
+            f"parts that it has: {first_names(inside)}; it is of another model. Give this model's "
+            "weights, or a file without these entries."
+        )
+
+
+def _has_values(tensor: Tensor) -> bool:
+    return not (tensor.is_meta or tensor.is_quantized) and tensor.layout == torch.strided
 
 
 def digest_of_state(model: nn.Module) -> str:

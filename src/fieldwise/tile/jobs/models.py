@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,14 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from fieldwise.capture import load_model
+from fieldwise.capture import Model, load_model
+from fieldwise.capture.specs import absolute_spec
 from fieldwise.capture.torch.devices import find_device
 from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import seeded
-from fieldwise.capture.torch.weights import load_weights
 from fieldwise.errors import UsageError
-from fieldwise.graph import Graph
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.ending import Ending, ended
 
@@ -29,16 +27,14 @@ class JobModel:
     """A model with one input; pickled as what it was made from (see ``job_model``).
 
     call:      with an input of its usual shape, of the type to which inputs are cast, without data
-    random:    whether nobody gave it weights
-    weights:   the file of weights that it was given
+    loaded:    the model that the spec names, with the weights that it was given
     autocast:  what torch.autocast casts to, where it runs under that
     made_from: the arguments of ``job_model``
     ending:    what is done to its output; plain: the module without that
     """
 
     call: ModelCall
-    random: bool
-    weights: Path | None = None
+    loaded: Model
     autocast: str | None = None
     made_from: Mapping[str, Any] = field(default_factory=dict)
     ending: Ending = field(default_factory=Ending)
@@ -61,6 +57,11 @@ class JobModel:
         ending = self.ending.before_steps
         call = ModelCall(ended(self.plain, ending), self.call.example)
         return replace(self, call=call, ending=ending)
+
+    @property
+    def weights(self) -> Path | None:
+        """The file of weights that it was given; None for one that has its own."""
+        return None if self.loaded.weights is None else self.loaded.weights.path
 
     def running(self) -> AbstractContextManager[object]:
         """In which it is planned and run: autocast, where it runs under that."""
@@ -98,12 +99,10 @@ def job_model(
     """
     with seeded():
         loaded = load_model(spec, shape, max_constant=max_constant, values=values).runnable()
-    assert not isinstance(loaded.source, Graph)
+    loaded = loaded.given(weights)
+    module = loaded.module
     if len(loaded.shapes) != 1:
         raise UsageError(f"{spec!r} takes {len(loaded.shapes)} inputs, and a job reads one.")
-    module, random = loaded.source, loaded.is_untrained and weights is None
-    if weights is not None:
-        load_weights(module, weights)
     if dtype is not None:
         module = module.to(getattr(torch, dtype))
     if device is not None:
@@ -114,7 +113,7 @@ def job_model(
     call = ModelCall(behind, meta_tensor(loaded.shapes[0], usual))
     where = None if weights is None else weights.resolve()
     made_from = {
-        "spec": os.path.abspath(spec) if os.path.isfile(spec) else spec,
+        "spec": absolute_spec(spec),
         "shape": shape,
         "weights": where,
         "dtype": dtype,
@@ -124,7 +123,7 @@ def job_model(
         "values": values,
         "ending": ending,
     }
-    return JobModel(call, random, where, autocast, made_from, ending, module)
+    return JobModel(call, loaded, autocast, made_from, ending, module)
 
 
 def dtype_of_weights(module: nn.Module) -> torch.dtype | None:

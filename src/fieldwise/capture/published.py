@@ -1,0 +1,28 @@
+"""How the weights that a zoo publishes come into a file: a command, which fieldwise never runs."""
+
+from __future__ import annotations
+
+
+def command_for(spec: str) -> str | None:
+    """What writes trained weights of a zoo's model to a file; None where none are published.
+
+    >>> print(command_for("torchvision:resnet18"))
+    python -c "import torchvision, safetensors.torch as st; st.save_model(torchvision.models.\
+get_model('resnet18', weights='DEFAULT'), 'resnet18.safetensors')"
+    >>> command_for("layers:conv3")
+    """
+    zoo, _, name = spec.partition(":")
+    if zoo == "torchvision":
+        made = f"torchvision.models.get_model({name!r}, weights='DEFAULT')"
+    elif zoo == "timm" and _is_published(name):
+        made = f"timm.create_model({name!r}, pretrained=True)"
+    else:
+        return None
+    file = f"{name}.safetensors"
+    return f'python -c "import {zoo}, safetensors.torch as st; st.save_model({made}, {file!r})"'
+
+
+def _is_published(name: str) -> bool:
+    import timm
+
+    return bool(timm.is_model_pretrained(name))
