@@ -49,7 +49,7 @@ class Factory:
 
         >>> print(*Factory.find("nets.unet:UNet(width=64)").parts(), sep=", ")
         nets.unet, UNet, (width=64)
-        >>> print(*Factory.find(r"C:\\nets\\unet.py:make").parts(), sep=", ")
+        >>> print(*Factory.find(r"C:\nets\unet.py:make").parts(), sep=", ")
         C:\nets\unet.py, make,
         >>> Factory.find("resnet50")
         """
