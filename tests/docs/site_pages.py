@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fieldwise.version import __version__
+
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "docs" / "assets"
 _INCLUDED = re.compile(r'\A--8<-- "(?P<name>[A-Z]+\.md)"\n\Z')
@@ -18,6 +20,12 @@ _PICTURE = re.compile(
     r'<picture>.*?<img alt="(?P<alt>[^"]*)" src="docs/(?P<path>[^"]*)"[^>]*></picture>'
 )
 _SHOWN = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<path>(?:\.\./)*assets/(?P<stem>[\w-]+)\.png)\)")
+
+
+def on_config(config: Any, **_: Any) -> Any:
+    """The settings, with the version at the foot of every page."""
+    config.copyright = f"{config.site_name} {__version__}"
+    return config
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
