@@ -1,4 +1,4 @@
-"""How the input of ``fieldwise tile`` is normalised, from what was typed and the input itself."""
+"""How ``fieldwise tile`` reads its input: normalised, and which part of it is wanted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 
-from fieldwise.cli.console import parse_numbers
+from fieldwise.cli.console import parse_numbers, warn
 from fieldwise.cli.progress import progress
-from fieldwise.cli.tile_options import InputOptions, parse_scale
+from fieldwise.cli.tile_options import InputOptions, OutputOptions, parse_scale
 from fieldwise.errors import UsageError
 
 if TYPE_CHECKING:
@@ -94,3 +94,43 @@ def _between(
     typer.echo(f"note: percentiles {shares[0]:g} and {shares[1]:g} of the channels: {said}",
                err=True)  # fmt: skip
     return tuple(low * scale for low, _ in found), tuple((hi - lo) * scale for lo, hi in found)
+
+
+def wanted(reading: InputOptions, writing: OutputOptions, array: Source) -> dict[str, Any]:
+    """The mask, the value for no data and the fill value, by the names of ``Request``."""
+    from fieldwise.tile.files import calibration_of, open_source
+
+    mask = None if reading.mask is None else open_source(reading.mask.absolute())
+    about = calibration_of(array)
+    said = None if about is None else about.nodata
+    text = said if reading.nodata is None else reading.nodata
+    nodata = None if text is None or text.lower() == "none" else _value("--nodata", text)
+    fill = None if writing.fill is None else _value("--fill", writing.fill)
+    if fill is not None and mask is None and nodata is None:
+        raise UsageError("--fill stands where --mask or --nodata leave something out; give one.")
+    given = fill is not None or reading.nodata is not None
+    if nodata is not None and not given and not _is_held(nodata, writing):
+        warn(
+            f"the value for no data, {nodata:g}, is none of the whole numbers that are written, "
+            "so it is not kept; --fill 255 puts another there"
+        )
+        nodata = None
+    if fill is None:
+        fill = 0.0 if nodata is None else nodata
+    return {"mask": mask, "nodata": nodata, "fill": fill}
+
+
+def _is_held(value: float, writing: OutputOptions) -> bool:
+    """Whether what is written has this value: a byte does, of classes and masks."""
+    from fieldwise.tile.files import holds_value
+
+    ending = writing.ending()
+    steps = ending.first == "argmax" or ending.above is not None
+    name = ending.dtype or ("uint8" if steps else "float32")
+    return holds_value(np.dtype(name), value)
+
+
+def _value(option: str, text: str) -> float:
+    if text.strip().lower() == "nan":
+        return float("nan")
+    return parse_numbers(option, text)[0]

@@ -13,7 +13,7 @@ from fieldwise.cli.cluster import client_on_devices, connected_client, devices_n
 from fieldwise.cli.console import AxisNames, parse_size, warn
 from fieldwise.cli.outcome import INTERRUPTED
 from fieldwise.cli.progress import progress
-from fieldwise.cli.tile_input import normalised
+from fieldwise.cli.tile_input import normalised, wanted
 from fieldwise.cli.tile_options import (
     InputOptions,
     ModelOptions,
@@ -104,6 +104,7 @@ def planned(
 
         sharing = len(devices) if devices is not None and devices[0].type == "cpu" else 1
         asked["memory"] = usable_bytes(built.call.device) // sharing
+    asked |= wanted(reading, writing, array)
     asked |= normalised(reading, array, layout, built.plain or built.call.model, spec)
     dim = None if pieces.axis is None else _dim_of(pieces.axis, layout)
     with progress(f"planning {spec}"):

@@ -155,6 +155,22 @@ class InputOptions:
             "weights); whole numbers are divided by the most that their type holds first."
         ),
     ] = None
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Compute only where this image of IN's size is not 0; pieces that lie wholly "
+            "outside are skipped, and the result is --fill there.",
+        ),
+    ] = None
+    nodata: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALUE|none",
+            help="What stands for no data in IN: where all channels hold it, the result is "
+            "--fill; by default what a GeoTIFF file says; none: nothing.",
+        ),
+    ] = None
     percentiles: Annotated[
         str | None,
         typer.Option(
@@ -207,6 +223,14 @@ class OutputOptions:
         ),
     ] = None
 
+    fill: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALUE",
+            help="What stands in OUT where nothing is wanted, by --mask or --nodata; by default "
+            "the value for no data, else 0.",
+        ),
+    ] = None
     compression: Annotated[
         CompressionChoice | None,
         typer.Option(

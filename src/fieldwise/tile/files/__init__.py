@@ -5,6 +5,7 @@ from fieldwise.tile.files.calibration import Calibration as Calibration
 from fieldwise.tile.files.calibration import OutputGrid as OutputGrid
 from fieldwise.tile.files.calibration import SampleStep as SampleStep
 from fieldwise.tile.files.calibration import calibration_of as calibration_of
+from fieldwise.tile.files.checks import holds_value as holds_value
 from fieldwise.tile.files.detect import split_name as split_name
 from fieldwise.tile.files.formats import NewFile as NewFile
 from fieldwise.tile.files.formats import open_source as open_source

@@ -32,3 +32,17 @@ def check_chunks(path: Path, chunks: Sequence[int], dtype: np.dtype[np.generic])
 
 MAX_CHUNK = 1 << 29
 """Bytes of a chunk, a tile or a strip."""
+
+
+def holds_value(dtype: np.dtype[np.generic], value: float) -> bool:
+    """Whether a type has this value, or is of floating point.
+
+    >>> holds_value(np.dtype("uint8"), 255), holds_value(np.dtype("uint8"), -9999)
+    (True, False)
+    """
+    if dtype.kind == "f":
+        return True
+    if dtype.kind == "b" or value != value or value != int(value):
+        return False
+    limits = np.iinfo(dtype.str)
+    return int(limits.min) <= value <= int(limits.max)

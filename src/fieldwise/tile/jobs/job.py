@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -18,7 +18,15 @@ from fieldwise.tile.amounts import check_bytes, enough_text, size_text
 from fieldwise.tile.bands.choosing import BAND, TooLittleError, nearest
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.errors import OffGridError, StreamError, TileError
-from fieldwise.tile.files import AxisLayout, FileView, NewFile, calibration_of
+from fieldwise.tile.files import (
+    AxisLayout,
+    Calibration,
+    FileView,
+    ModelView,
+    NewFile,
+    OutputGrid,
+    calibration_of,
+)
 from fieldwise.tile.jobs.cached_strips import cached_strip_work
 from fieldwise.tile.jobs.caching import CACHES, CachePlan, cheapest
 from fieldwise.tile.jobs.fingerprint import (
@@ -29,6 +37,7 @@ from fieldwise.tile.jobs.fingerprint import (
     environment,
 )
 from fieldwise.tile.jobs.journal import Journal, has_journal, journal_path
+from fieldwise.tile.jobs.masked import Marks, masked
 from fieldwise.tile.jobs.paths import result_paths
 from fieldwise.tile.jobs.placing import fields_of, output_grids
 from fieldwise.tile.jobs.records import Done
@@ -156,7 +165,8 @@ class Job:
         continuous = self.request.model.before_steps()
         if continuous is not self.request.model:
             out = self.request.out.with_suffix(".npy")
-            return plan_job(replace(self.request, model=continuous, out=out)).verify()
+            asked = replace(self.request, model=continuous, out=out, mask=None, nodata=None)
+            return plan_job(replace(asked, compression=None, chunks=None)).verify()
         with self.request.model.running():
             return self.work.verify(self.request.view())
 
@@ -266,7 +276,7 @@ def plan_job(request: Request) -> Job:
     check_bytes(request.memory)
     with request.model.running():
         try:
-            return _planned_as_asked(request)
+            return _as_wanted(_planned_as_asked(request))
         except OffGridError:
             raise
         except (StreamError, TileError) as error:
@@ -440,21 +450,49 @@ def _planned_with(request: Request) -> Job:
         plan=digest_of_plan(work.plan),
         settings=digest_of_data(_settings(asked, files)),
     )
-    files = _calibrated(asked, Results(outputs, files, layouts), shape)
-    return Job(asked, work, Results(outputs, files, layouts), identity)
-
-
-def _calibrated(asked: Request, results: Results, shape: Shape) -> tuple[NewFile, ...]:
-    """The files of the results, with what follows for them from the input's calibration."""
+    results = Results(outputs, files, layouts)
     about = calibration_of(asked.source)
-    if about is None:
-        return results.files
+    if about is not None:
+        grids = _grids(asked, results, shape)
+        results = replace(results, files=_calibrated(asked, about, files, grids))
+    return Job(asked, work, results, identity)
+
+
+def _as_wanted(job: Job) -> Job:
+    """The same, where only a part of the results is wanted."""
+    asked, layout = job.request, job.request.layout
+    if not asked.is_masked:
+        return job
+    grids = _grids(asked, job.results, job.plan.shape)
+    marks = Marks(ModelView(asked.source, layout), asked.mask, asked.nodata)
+    return replace(job, work=masked(job.work, marks, asked.fill, grids, layout, job.layouts))
+
+
+def _grids(asked: Request, results: Results, shape: Shape) -> list[Mapping[str, OutputGrid | None]]:
+    """Where the positions of the results lie in the input."""
     graph = capture(asked.model.call.model, meta_tensor(shape, asked.model.dtype))
     report, names = fields_of(graph), dict(zip(graph.output_names, graph.outputs, strict=True))
-    return tuple(
-        file.saying(*about.on(output_grids(report, names[out.name], asked.layout, layout)))
-        for out, file, layout in zip(*results.parts, strict=True)
-    )
+    return [
+        output_grids(report, names[out.name], asked.layout, layout)
+        for out, _, layout in zip(*results.parts, strict=True)
+    ]
+
+
+def _calibrated(
+    asked: Request,
+    about: Calibration,
+    files: Sequence[NewFile],
+    grids: Sequence[Mapping[str, OutputGrid | None]],
+) -> tuple[NewFile, ...]:
+    """The files of the results, with what follows for them from the input's calibration."""
+    found = []
+    for file, grid in zip(files, grids, strict=True):
+        kept, lost = about.on(grid)
+        if asked.nodata is not None and about.nodata is not None:
+            kept = replace(kept, nodata=f"{asked.fill:g}")
+            lost = tuple(one for one in lost if not one.startswith(f"nodata {about.nodata}:"))
+        found.append(file.saying(kept, lost))
+    return tuple(found)
 
 
 def _halo_remedy(asked: Request, shape: Sequence[int]) -> str:
@@ -558,6 +596,9 @@ def _settings(asked: Request, files: Sequence[NewFile]) -> list[object]:
     found = [asked.layout.axes, str(asked.model.dtype), asked.scale, formats]
     if asked.model.autocast is not None:
         found.append(asked.model.autocast)
+    if asked.is_masked:
+        mask = None if asked.mask is None else asked.mask.identity()
+        found.append([mask, str(asked.nodata), str(asked.fill)])
     if asked.compression is not None:
         found.append(asked.compression)
     if asked.mean:

@@ -39,6 +39,8 @@ class Request:
     piece:  input rows per piece, at least ('stream'); by default what is read twice is little
     memory: bytes for rows and weights
     scale:  the input is multiplied by it once it has the model's type
+    mask:   nonzero where results are wanted, with the spatial axes of the input; nodata: the value
+            of input samples where they are not; fill: what stands there in the results
     compression, chunks: of the result's file, and the longest side of its blocks (see NewFile.of)
     pyramid: whether a result in OME-Zarr has smaller levels too
     mean, std: what is subtracted from each channel then, and what it is divided by; empty: nothing
@@ -66,12 +68,17 @@ class Request:
     runtime: Runtime = "torch"
     providers: tuple[str, ...] = ()
     pyramid: bool = False
+    mask: Source | None = None
+    nodata: float | None = None
+    fill: float = 0.0
     compression: str | None = None
     chunks: int | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         """Another process may work in another folder, so paths are absolute."""
         asked = {one.name: getattr(self, one.name) for one in fields(self)}
+        if self.mask is not None:
+            asked["mask"] = open_source(Path(os.path.abspath(self.mask.path)))
         source, out = (Path(os.path.abspath(path)) for path in (self.source.path, self.out))
         return _request_again, (source, {**asked, "source": None, "out": out})
 
@@ -82,6 +89,11 @@ class Request:
     def without_cuts(self) -> Request:
         """The same as it is cut by default."""
         return replace(self, band=None, strip=None, tile=None, piece=None)
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether only a part of the results is wanted."""
+        return self.mask is not None or self.nodata is not None
 
     @property
     def is_free(self) -> bool:

@@ -20,6 +20,7 @@ from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.fingerprint import differences
 from fieldwise.tile.jobs.job import Job
 from fieldwise.tile.jobs.journal import Journal
+from fieldwise.tile.jobs.masked import MaskedWork
 from fieldwise.tile.jobs.run import Advance
 from fieldwise.tile.jobs.shares import Share, prepared_by, prepared_from
 from fieldwise.tile.jobs.streams import StreamWork
@@ -109,6 +110,11 @@ def run_on_cluster(
 
 
 def _check_kind(job: Job) -> None:
+    inner = job.work.work if isinstance(job.work, MaskedWork) else None
+    if isinstance(inner, StreamWork) and inner.passes:
+        raise UsageError(
+            "Workers share no passes of a job with --mask or --nodata; leave these out, or --dask."
+        )
     if job.plan.in_order:
         raise UsageError(
             "With --cache both each strip needs what the one before has kept, so workers have "
