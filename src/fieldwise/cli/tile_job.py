@@ -20,14 +20,16 @@ from fieldwise.cli.tile_options import (
     OutputOptions,
     PieceOptions,
     RunOptions,
+    parse_channels,
 )
 from fieldwise.cli.weights import check_weights, note_weights
-from fieldwise.errors import UsageError
+from fieldwise.errors import CaptureError, UsageError
 from fieldwise.written import counted
 
 if TYPE_CHECKING:
     from distributed import Client
 
+    from fieldwise.graph.ir import Shape
     from fieldwise.tile.files import AxisLayout, Source
     from fieldwise.tile.jobs import Job, Journal
 
@@ -56,25 +58,23 @@ def planned(
         from fieldwise.tile.files import (
             AxisLayout,
             guess_axes,
-            readings,
         )
         from fieldwise.tile.jobs import (
             Request,
+            check_channels,
             has_usual_shape,
             job_model,
             plan_job,
-            taken_reading,
         )
 
         devices = None if running.devices is None else devices_named(running.devices)
         array = _opened(source, out, reading, running)
+        channels, name = parse_channels(reading.channels), source.name
         if known is not None:
             axes = axes or _axes_as(known, array)
-        elif axes is None and shape is None and not has_usual_shape(spec):
-            found = readings(array.shape, hint=array.axes)
-            axes = taken_reading(spec, found, building.named_values())
-        if axes is not None and shape is None:
-            shape = "x".join(map(str, AxisLayout.of(axes).model_shape(array.shape)))
+        elif shape is None and (axes is not None or not has_usual_shape(spec)):
+            axes, seen = _read(spec, array, reading, building)
+            shape = "x".join(map(str, seen))
         if known is not None:
             built = known.request.model
         else:
@@ -89,8 +89,10 @@ def planned(
                 values=building.named_values(),
                 ending=writing.ending(),
             )
-        axes = axes or guess_axes(array.shape, model=built.shape, hint=array.axes)
-        layout = AxisLayout.of(axes, rank=len(built.shape))
+        axes = axes or guess_axes(
+            array.shape, model=built.shape, hint=array.axes, channels=channels, name=name
+        )
+        layout = AxisLayout.of(axes, rank=len(built.shape)).on(array.shape, channels)
     if array.note is not None:
         warn(array.note)
     if reading.layout is None and "N" in axes and "C" not in axes:
@@ -109,11 +111,34 @@ def planned(
     dim = None if pieces.axis is None else _dim_of(pieces.axis, layout)
     with progress(f"planning {spec}"):
         asked.update(along=dim, pyramid=running.pyramid, **writing.of_file())
-        job = plan_job(Request(built, array, layout, out, **asked))
+        request = Request(built, array, layout, out, **asked)
+        try:
+            job = plan_job(request)
+        except CaptureError:
+            check_channels(built.call.model, [request.shape], name)
+            raise
     if known is None:
         written = () if running.plan else (out,)
         check_weights(built.loaded, written, allowed=running.random_weights)
     return job
+
+
+def _read(
+    spec: str, array: Source, reading: InputOptions, building: ModelOptions
+) -> tuple[str, Shape]:
+    """The axes of an input, as they were said or as the model takes them, and what it sees."""
+    from fieldwise.tile.files import read_as, readings
+    from fieldwise.tile.jobs import taken_reading
+
+    axes, channels = reading.layout, parse_channels(reading.channels)
+    if axes is None:
+        found = readings(array.shape, hint=array.axes, channels=channels)
+    else:
+        found = read_as(axes, array.shape, channels)
+    if axes is None or len(found) > 1:
+        said, name = axes is not None, array.path.name
+        axes = taken_reading(spec, found, building.named_values(), name=name, said=said)
+    return axes, found[axes]
 
 
 def _check_apart(source: Path, out: Path, *, pyramid: bool) -> None:

@@ -124,8 +124,18 @@ class InputOptions:
     layout: Annotated[
         str | None,
         typer.Option(
+            "--layout",
+            "--axes",
             metavar="CHW",
-            help="What the axes of IN are: N batch, C channels, and T, D or Z, H or Y, W, X or L.",
+            help="What the axes of IN are: N batch, C channels, and T, D or Z, H or Y, W, X or L. "
+            "A network of images takes times and planes one by one; small t and z say so.",
+        ),
+    ] = None
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0,1,2",
+            help="Which channels of IN are read, from 0 on and in this order; by default all.",
         ),
     ] = None
     level: Annotated[
@@ -179,6 +189,21 @@ class InputOptions:
             "of --mean and --std.",
         ),
     ] = None
+
+
+def parse_channels(text: str | None) -> tuple[int, ...]:
+    """Numbers of channels; none where none were named.
+
+    >>> parse_channels("0,1,2"), parse_channels(None)
+    ((0, 1, 2), ())
+    """
+    if text is None:
+        return ()
+    found = [whole_number(one.strip()) for one in text.split(",")]
+    numbers = tuple(one for one in found if one is not None and one >= 0)
+    if len(numbers) < len(found):
+        raise UsageError(f"--channels {shown(text)} is no list of channels; write 0,1,2.")
+    return numbers
 
 
 class CompressionChoice(StrEnum):

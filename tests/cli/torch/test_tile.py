@@ -218,10 +218,10 @@ def test_pages_of_any_type_and_byte_order_are_a_batch(dtype):
     np.testing.assert_allclose(tifffile.imread("out.tif"), wanted, rtol=0, atol=rounding)
 
 
-def test_planes_of_a_stack_are_a_batch_for_a_network_of_images_and_a_volume_for_one_of_volumes():
+def test_planes_of_a_stack_are_images_for_a_network_of_images_and_a_volume_for_one_of_volumes():
     stack = image(7, 60, 40)
     tifffile.imwrite("in.tif", stack, imagej=True, metadata={"axes": "ZYX"})
-    assert "(NYX), 7x1x60x40" in run("job_nets:gray", "in.tif", "out.tif")
+    assert "(ZYX), 7x1x60x40" in run("job_nets:gray", "in.tif", "out.tif")
     assert tifffile.imread("out.tif").shape == (7, 60, 40)
     assert "(ZYX), 1x1x7x60x40" in run("job_nets:volume", "in.tif", "volume.zarr")
 
@@ -449,7 +449,7 @@ def test_a_scheduler_that_is_not_there_leaves_a_finished_result_and_its_journal(
         (["job_nets:unet", "--check-bioimageio", "gone.yaml"], "Cannot read 'gone.yaml'"),
         ([*UNET, "--axis", "C"], "no spatial axis of IN; write one of H, W, 2, 3"),
         ([*UNET[:3], "--layout", "CH"], "has 2 letters and 'in.npy' 3 dimensions"),
-        ([*UNET[:3], "--layout", "HWC"], "The model failed"),
+        ([*UNET[:3], "--layout", "HWC"], "The model takes 3 channels, in.npy has 30;"),
         (["job_nets:either", "cube.npy", "out.npy"], "as CHW and as HWC; give --layout"),
         (["job_nets:unet", "odd.npy", "out.npy"], "failed on input 1x3x61x31"),
         (["job_nets:unet", "empty.npy", "out.npy"], "'empty.npy' is empty: its shape is 3x0x30"),
@@ -457,7 +457,7 @@ def test_a_scheduler_that_is_not_there_leaves_a_finished_result_and_its_journal(
         (["job_nets:unet", "short.npy", "out.npy"], "cannot be read as npy"),
         (["job_nets:unet", "fake.tif", "out.npy"], "'fake.tif' holds no image"),
         (["job_nets:pooled", "flat.npy", "out.npy"], "fails on the input however it is read"),
-        ([*UNET[:3], "--input", "1x4x8x8"], "No layout fits the input's shape 3x600x30"),
+        ([*UNET[:3], "--input", "1x4x8x8"], "The model takes 4 channels, in.npy has 3; give a"),
         (["job_nets:unet", "gone.npy", "out.npy"], "There is no file 'gone.npy'"),
         (["job_nets:unet", "in.npy", "in.npy"], "is the input itself"),
         (["job_nets:unet", "in.npy", "out.doc", "--layout", "CHW"], "names no format"),

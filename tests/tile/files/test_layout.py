@@ -77,6 +77,8 @@ def test_several_readings_are_a_question_not_a_guess():
     with pytest.raises(UsageError, match=r"CHW and HWC both fit .* 3x40x3 .*give --layout"):
         guess_axes((3, 40, 3), model=(1, 3, 8, 8))
     with pytest.raises(UsageError, match="No layout fits"):
+        guess_axes((40, 40, 40), model=(1, 3, 8, 8))
+    with pytest.raises(UsageError, match=r"^The model takes 3 channels, the input has 4 \(RGBA\);"):
         guess_axes((4, 40, 40), model=(1, 3, 8, 8))
 
 
@@ -141,3 +143,71 @@ def test_a_result_whose_rows_stand_elsewhere_keeps_its_own_dimensions():
         found = layout.of_result(shape, follows=follows, batch=1)
         assert found.dims == tuple(range(len(shape)))
         assert not set(found.axes) & set("NCHW")
+
+
+def test_times_and_planes_that_are_too_many_axes_are_samples():
+    images, volumes = (AxisLayout.of("TCZYX", rank=rank) for rank in (4, 5))
+    assert (images.one_by_one, volumes.one_by_one) == ("TZ", "T")
+    assert images.model_shape((2, 3, 5, 8, 9)) == (10, 3, 8, 9)
+    assert volumes.call_shape((2, 3, 5, 8, 9)) == (1, 3, 5, 8, 9)
+    assert AxisLayout.of("tCzYX") == images
+    assert AxisLayout.of("tczyx", rank=6).one_by_one == ""
+    with pytest.raises(UsageError, match="have 2 spatial ones and the model's input has 1"):
+        AxisLayout.of("TZYX", rank=3)
+
+
+@given(st.permutations("TCZYX"), st.tuples(*[st.integers(1, 4)] * 5), st.integers(0, 63))
+def test_a_plane_of_five_axes_is_where_numpy_has_it(axes, shape, seed):
+    """Read and written sample by sample, whatever the order of the axes."""
+    axes = "".join(axes)
+    values = image(*shape, seed=seed)
+    layout = AxisLayout.of(axes, rank=4).on(shape)
+    view = ModelView(Array(values), layout)
+    order = [axes.index(letter) for letter in "TZCYX"] if axes.index("T") < axes.index("Z") else [
+        axes.index(letter) for letter in "ZTCYX"]  # fmt: skip
+    wanted = values.transpose(order).reshape(layout.model_shape(shape))
+    np.testing.assert_array_equal(view[(slice(None),) * 4], wanted)
+    sink = np.zeros_like(values)
+    for sample in range(len(wanted)):
+        index = (slice(sample, sample + 1), *[slice(None)] * 3)
+        np.testing.assert_array_equal(view[index], wanted[sample : sample + 1])
+        block = layout.to_file(wanted[sample : sample + 1])
+        start = layout.file_start((sample, 0, 0, 0))
+        stop = layout.file_stop((sample + 1, *wanted.shape[1:]))
+        assert tuple(hi - lo for lo, hi in zip(start, stop, strict=True)) == block.shape
+        sink[tuple(slice(*ends) for ends in zip(start, stop, strict=True))] = block
+    np.testing.assert_array_equal(sink, values)
+
+
+@pytest.mark.parametrize(("axes", "order"), [("CYX", (0, 1, 2)), ("YXC", (1, 2, 0))])
+@pytest.mark.parametrize("channels", [(0, 1, 2), (3, 0), (1, 1, 1)])
+def test_channels_are_read_in_the_order_in_which_they_are_named(axes, order, channels):
+    values = image(4, 8, 9)
+    source = Array(values.transpose(order))
+    layout = AxisLayout.of(axes, rank=4).on(source.values.shape, channels)
+    view = ModelView(source, layout)
+    assert view.shape == (1, len(channels), 8, 9)
+    wanted = values[list(channels)][None]
+    np.testing.assert_array_equal(view[(slice(None),) * 4], wanted)
+    part = (slice(None), slice(1, 2), slice(3, 6))
+    np.testing.assert_array_equal(view[part], wanted[part])
+
+
+def test_an_image_without_channels_is_repeated_as_often_as_its_channel_is_named():
+    layout = AxisLayout.of("YX", rank=4).on((8, 9), (0, 0, 0))
+    found = ModelView(Array(image(8, 9)), layout)[(slice(None),) * 4]
+    np.testing.assert_array_equal(found, np.broadcast_to(image(8, 9), (1, 3, 8, 9)))
+    with pytest.raises(UsageError, match=r"^The input has channel 0 alone, and --channels is 1\.$"):
+        AxisLayout.of("YX", rank=4).on((8, 9), (1,))
+    with pytest.raises(UsageError, match=r"^The input has channels 0 to 3, and --channels is 4\.$"):
+        AxisLayout.of("CYX", rank=4).on((4, 8, 9), (4,))
+
+
+class Array:
+    """A source in memory."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+
+    def __getitem__(self, index: tuple[slice, ...]) -> np.ndarray:
+        return self.values[index]

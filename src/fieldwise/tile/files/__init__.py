@@ -10,11 +10,13 @@ from fieldwise.tile.files.detect import split_name as split_name
 from fieldwise.tile.files.formats import NewFile as NewFile
 from fieldwise.tile.files.formats import open_source as open_source
 from fieldwise.tile.files.georeference import Georeference as Georeference
+from fieldwise.tile.files.guessing import channels_differ as channels_differ
+from fieldwise.tile.files.guessing import guess_axes as guess_axes
+from fieldwise.tile.files.guessing import read_as as read_as
+from fieldwise.tile.files.guessing import readings as readings
 from fieldwise.tile.files.layout import AxisLayout as AxisLayout
 from fieldwise.tile.files.layout import FileView as FileView
 from fieldwise.tile.files.layout import ModelView as ModelView
-from fieldwise.tile.files.layout import guess_axes as guess_axes
-from fieldwise.tile.files.layout import readings as readings
 from fieldwise.tile.files.order_statistics import percentiles as percentiles
 from fieldwise.tile.files.protocol import Sink as Sink
 from fieldwise.tile.files.protocol import Source as Source

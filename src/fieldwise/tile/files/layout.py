@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from fieldwise.graph.ir import Shape
 from fieldwise.tile.files.disk import writing
 from fieldwise.tile.files.protocol import Sink, Source
 
-_SPATIAL = ("T", "DZ", "HY", "WXL")
+SPATIAL = ("T", "DZ", "HY", "WXL")
 """In the order of a model's dimensions; letters of one group mean the same."""
 
 
@@ -22,8 +24,12 @@ _SPATIAL = ("T", "DZ", "HY", "WXL")
 class AxisLayout:
     """Axes of a file, and the model's dimension that each stands for (0 batch, 1 channels, …).
 
+    planes:   where several axes stand for the batch (times and planes of a volume), their lengths:
+              the batch goes through them in order, the last one fastest
+    channels: the numbers of the channels that are read; empty: all
+
     >>> AxisLayout.of("HWC", rank=4)
-    AxisLayout(axes='HWC', dims=(2, 3, 1), rank=4)
+    AxisLayout(axes='HWC', dims=(2, 3, 1), rank=4, planes=(), channels=())
     >>> AxisLayout.of("HWC", rank=4).model_shape((480, 640, 3))
     (1, 3, 480, 640)
     """
@@ -31,6 +37,8 @@ class AxisLayout:
     axes: str
     dims: tuple[int, ...]
     rank: int
+    planes: Shape = ()
+    channels: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, axes: str, *, rank: int | None = None) -> AxisLayout:
@@ -39,44 +47,125 @@ class AxisLayout:
 
         N is the batch, C (or S) the channels; T, D or Z, H or Y, and W, X or L are spatial.
         A model's dimensions are N, C and the spatial ones in this order; N and C may be absent.
+        Times and planes (D, Z) in small letters are samples, which the model takes one by one; so
+        are times, and then planes, that are spatial axes too many.
 
         Raises UsageError for letters that mean nothing, stand twice, or do not fit the rank.
+
+        >>> AxisLayout.of("TCZYX", rank=4).dims, AxisLayout.of("tCZYX").dims
+        ((0, 1, 0, 2, 3), (0, 1, 2, 3, 4))
         """
         letters = axes.upper()
-        kinds = [_kind(letter, axes) for letter in letters]
+        kinds = [axis_kind(letter, axes) for letter in letters]
+        marked = axes if axes != axes.lower() else ""
+        single = {kind for one, kind in zip(marked, kinds, strict=False) if one in "tzd"}
         if len(set(kinds)) < len(kinds):
             raise UsageError(f"Two axes of {axes!r} mean the same; give every axis once, as CHW.")
-        spatial = sorted(kind for kind in kinds if kind >= _FIRST_SPATIAL)
+        spatial = sorted(kind for kind in kinds if kind >= _FIRST_SPATIAL and kind not in single)
         rank = len(spatial) + _FIRST_SPATIAL if rank is None else rank
+        extra = len(spatial) + _FIRST_SPATIAL - rank
+        samples = [kind for kind in spatial[: max(extra, 0)] if kind in _SAMPLES]
+        spatial = spatial[len(samples) :]
         if len(spatial) != rank - _FIRST_SPATIAL:
             raise UsageError(
                 f"The axes {axes!r} have {len(spatial)} spatial ones and the model's input has "
-                f"{rank - _FIRST_SPATIAL}; write for example {_example(rank)}."
+                f"{rank - _FIRST_SPATIAL}; write for example {example_axes(rank)}."
             )
         places = {kind: number for number, kind in enumerate(spatial, _FIRST_SPATIAL)}
+        places |= dict.fromkeys((*samples, *single), 0)
         return cls(letters, tuple(places.get(kind, kind) for kind in kinds), rank)
 
+    @property
+    def one_by_one(self) -> str:
+        """The letters of the times and planes that are samples: the model takes one at a time."""
+        pairs = zip(self.axes, self.dims, strict=True)
+        return "".join(letter for letter, dim in pairs if dim == 0 and letter != "N")
+
+    def on(self, shape: Sequence[int], channels: Sequence[int] = ()) -> AxisLayout:
+        """The layout of a file of this shape, of which these channels are read (empty: all).
+
+        Raises UsageError for channels that it has not.
+        """
+        sizes = tuple(size for size, dim in zip(shape, self.dims, strict=True) if dim == 0)
+        count = self._merged(shape)[1]
+        if not all(0 <= one < count for one in channels):
+            has = f"channels 0 to {count - 1}" if count > 1 else "channel 0 alone"
+            wanted = ",".join(map(str, channels))
+            raise UsageError(f"The input has {has}, and --channels is {wanted}.")
+        planes = sizes if len(sizes) > 1 else ()
+        return replace(self, planes=planes, channels=tuple(channels))
+
     def model_shape(self, shape: Sequence[int]) -> Shape:
-        """The shape that the model sees, of a file of this shape."""
-        found = [1] * self.rank
-        for dim, size in zip(self.dims, shape, strict=True):
-            found[dim] = size
+        """The shape that the model sees, of a file of this shape; of samples all of them."""
+        found = list(self._merged(shape))
+        if self.channels:
+            found[1] = len(self.channels)
         return tuple(found)
+
+    def call_shape(self, shape: Sequence[int]) -> Shape:
+        """The shape of what the model takes at a time, of a file of this shape."""
+        found = self.model_shape(shape)
+        return (1, *found[1:]) if self.one_by_one else found
 
     def file_shape(self, shape: Sequence[int]) -> Shape:
         """The shape of the file, of this shape in the model."""
-        return tuple(shape[dim] for dim in self.dims)
+        return self._spread(shape, self._sizes(shape[0]) if self.planes else ())
+
+    def file_start(self, start: Sequence[int]) -> Shape:
+        """The index in the file, of this one in the model."""
+        return self._spread(start, self._place(start[0]) if self.planes else ())
+
+    def file_stop(self, stop: Sequence[int]) -> Shape:
+        """The end of a block in the file, of this end in the model; of samples one, or all."""
+        if not self.planes:
+            return self._spread(stop, ())
+        last = tuple(one + 1 for one in self._place(stop[0] - 1))
+        return self._spread(stop, last)
 
     def to_model(self, block: NDArray[np.generic]) -> NDArray[np.generic]:
         """A block of the file with the model's dimensions."""
-        order = sorted(range(len(self.dims)), key=lambda axis: self.dims[axis])
-        return block.transpose(order).reshape(self.model_shape(block.shape))
+        return block.transpose(self._order).reshape(self._merged(block.shape))
 
     def to_file(self, block: NDArray[np.generic]) -> NDArray[np.generic]:
         """A block of the model's with the axes of the file."""
-        order = sorted(range(len(self.dims)), key=lambda axis: self.dims[axis])
-        kept = block.reshape([block.shape[self.dims[axis]] for axis in order])
-        return kept.transpose(np.argsort(order))
+        shape = self.file_shape(block.shape)
+        kept = block.reshape([shape[axis] for axis in self._order])
+        return kept.transpose(np.argsort(self._order))
+
+    def regions(self, index: Sequence[slice], shape: Sequence[int]) -> list[tuple[slice, ...]]:
+        """The regions of a file of this shape that a region of the model's lies in, in order."""
+        samples = range(*index[0].indices(self.model_shape(shape)[0]))
+        if not self.planes or len(samples) == prod(self.planes):
+            whole = [*index]
+            whole[0] = slice(None) if self.planes else index[0]
+            return [tuple(whole[dim] for dim in self.dims)]
+        found = []
+        for sample in samples:
+            places = iter(slice(one, one + 1) for one in self._place(sample))
+            found.append(tuple(index[dim] if dim else next(places) for dim in self.dims))
+        return found
+
+    @property
+    def _order(self) -> list[int]:
+        """The axes in the order of the model's dimensions."""
+        return sorted(range(len(self.dims)), key=lambda axis: self.dims[axis])
+
+    def _merged(self, shape: Sequence[int]) -> Shape:
+        found = [1] * self.rank
+        for dim, size in zip(self.dims, shape, strict=True):
+            found[dim] *= size
+        return tuple(found)
+
+    def _spread(self, numbers: Sequence[int], samples: Sequence[int]) -> Shape:
+        """A number per axis; those of several axes of samples by themselves."""
+        own = iter(samples)
+        return tuple(next(own) if self.planes and not dim else numbers[dim] for dim in self.dims)
+
+    def _sizes(self, samples: int) -> Shape:
+        return self.planes if samples == prod(self.planes) else (1,) * len(self.planes)
+
+    def _place(self, sample: int) -> Shape:
+        return tuple(int(one) for one in np.unravel_index(sample, self.planes))
 
     def of_result(self, shape: Shape, *, follows: tuple[int, int], batch: int) -> AxisLayout:
         """The layout of a result of this shape: the axes of this one, in their order.
@@ -105,10 +194,10 @@ class AxisLayout:
         for dim, letter in ((1, "C"), (0, "N")):
             place = places.get(dim)
             if dim not in self.dims and place is not None and shape[place] > 1:
-                samples = dim == 1 and found[0][0] == "N"
-                found.insert(1 if samples else 0, (letter, place))
+                before = takewhile(lambda one: one[0] in "NT" and one[1] == 0, found)
+                found.insert(len(list(before)) if dim == 1 else 0, (letter, place))
         axes, dims = zip(*found, strict=True)
-        return AxisLayout("".join(axes), dims, len(shape))
+        return AxisLayout("".join(axes), dims, len(shape), self.planes if 0 in dims else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +220,24 @@ class ModelView:
     def __getitem__(self, index: slice | tuple[slice, ...]) -> NDArray[np.generic]:
         given = index if isinstance(index, tuple) else (index,)
         whole = (*given, *(slice(None),) * (self.layout.rank - len(given)))
-        block = self.source[tuple(whole[dim] for dim in self.layout.dims)]
-        return self.layout.to_model(np.asarray(block))
+        parts = [
+            self._picked(region, whole[1])
+            for region in self.layout.regions(whole, self.source.shape)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _picked(self, region: tuple[slice, ...], channels: slice) -> NDArray[np.generic]:
+        """A region of the file as the model has it; of its channels those that are read."""
+        layout = self.layout
+        if not layout.channels:
+            return layout.to_model(np.asarray(self.source[region]))
+        wanted = layout.channels[channels]
+        first = min(wanted, default=0)
+        if 1 in layout.dims:
+            axis, among = layout.dims.index(1), slice(first, max(wanted, default=-1) + 1)
+            region = (*region[:axis], among, *region[axis + 1 :])
+        block = layout.to_model(np.asarray(self.source[region]))
+        return np.take(block, [one - first for one in wanted], 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +263,7 @@ class FileView:
         Raises UsageError where the disk does not take it.
         """
         with writing(self.sink.path):
-            self.sink.write(self.layout.file_shape(start), self.layout.to_file(block))
+            self.sink.write(self.layout.file_start(start), self.layout.to_file(block))
 
     def flush(self) -> None:
         """See Sink.flush, and ``write``."""
@@ -168,94 +273,19 @@ class FileView:
     def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.generic]:
         """What was written there.  Raises DamagedError where that is missing or not whole."""
         layout = self.layout
-        return layout.to_model(self.sink.read(layout.file_shape(start), layout.file_shape(stop)))
+        return layout.to_model(self.sink.read(layout.file_start(start), layout.file_stop(stop)))
 
 
-def guess_axes(shape: Sequence[int], *, model: Sequence[int], hint: str | None = None) -> str:
-    """The axes of a file, where only one reading fits the model's rank and channels.
+def axis_kind(letter: str, axes: str) -> int:
+    """The kind of an axis: 0 a batch, 1 channels, from 2 on spatial ones in the model's order.
 
-    hint: what the file itself says, taken if it can be read that way
-
-    >>> guess_axes((480, 640, 3), model=(1, 3, 224, 224)), guess_axes((64, 64), model=(1, 1, 8, 8))
-    ('HWC', 'HW')
-
-    Raises UsageError where none fits, or several do.
+    Raises UsageError for a letter that means nothing.
     """
-    rank, channels = len(model), model[1]
-    spatial = _letters(rank - _FIRST_SPATIAL)
-    readings = _forms(spatial) if channels == 1 else _forms(spatial)[1:]
-    fitting = [
-        axes
-        for axes in readings
-        if len(axes) == len(shape)
-        and ("C" not in axes or shape[axes.index("C")] == channels)
-        and ("N" not in axes or shape[0] == 1)
-    ]
-    if hint is not None and len(hint) == len(shape):
-        same = [axes for axes in fitting if _same(axes, hint)]
-        fitting = same or fitting
-    if len(fitting) == 1:
-        return fitting[0]
-    what = "No layout fits" if not fitting else f"{' and '.join(fitting)} both fit"
-    raise UsageError(
-        f"{what} the input's shape {'x'.join(map(str, shape))} and the model's {channels} "
-        f"channels; give --layout, for example --layout {_example(rank)}."
-    )
-
-
-def readings(shape: Sequence[int], *, hint: str | None = None) -> dict[str, Shape]:
-    """What the axes of a file of this shape may be, and what a model then sees of it.
-
-    hint: what the file itself says; where that can be read, it is the only reading, but for planes
-          or times that may also be a batch
-
-    >>> readings((480, 640, 3), hint="YXC")
-    {'YXC': (1, 3, 480, 640)}
-    >>> readings((7, 480, 640), hint="ZYX")
-    {'ZYX': (1, 1, 7, 480, 640), 'NYX': (7, 1, 480, 640)}
-    >>> readings((2, 9000))
-    {'HW': (1, 1, 2, 9000), 'CL': (1, 2, 9000), 'LC': (1, 9000, 2), 'NL': (2, 1, 9000)}
-    """
-    if hint is not None and len(hint) == len(shape):
-        forms = [hint]
-        if len(hint) > _FIRST_SPATIAL and hint[0].upper() in "TDZ" and "N" not in hint.upper():
-            forms.append(f"N{hint[1:]}")
-        try:
-            return {form: AxisLayout.of(form).model_shape(shape) for form in forms}
-        except UsageError:
-            pass
-    written = (
-        form
-        for count in (3, 2, 1)
-        for spatial in [_letters(count)]
-        for form in (*_forms(spatial), f"N{spatial}")
-        if len(form) == len(shape) and (form[0] != "N" or "C" in form or shape[0] > 1)
-    )
-    return {form: AxisLayout.of(form).model_shape(shape) for form in written}
-
-
-def _forms(spatial: str) -> list[str]:
-    return [spatial, f"C{spatial}", f"{spatial}C", f"NC{spatial}", f"N{spatial}C"]
-
-
-def _letters(count: int) -> str:
-    """The usual letters of so many spatial axes; a single one is a length."""
-    return "L" if count == 1 else "".join(group[0] for group in _SPATIAL[-count:])
-
-
-def _same(axes: str, hint: str) -> bool:
-    try:
-        return [_kind(a, axes) for a in axes] == [_kind(a, hint) for a in hint.upper()]
-    except UsageError:
-        return False
-
-
-def _kind(letter: str, axes: str) -> int:
     if letter == "N":
         return 0
     if letter in "CS":
         return 1
-    for number, group in enumerate(_SPATIAL, _FIRST_SPATIAL):
+    for number, group in enumerate(SPATIAL, _FIRST_SPATIAL):
         if letter in group:
             return number
     raise UsageError(
@@ -263,9 +293,12 @@ def _kind(letter: str, axes: str) -> int:
     )
 
 
-def _example(rank: int) -> str:
+def example_axes(rank: int) -> str:
+    """Such axes, for a message."""
     return {3: "CL", 4: "CHW", 5: "CDHW"}.get(rank, "CHW")
 
 
 _FIRST_SPATIAL = 2
+_SAMPLES = (2, 3)
+"""Kinds of axes that may also be samples: times, and planes of a volume."""
 _FREE = "ABEFGIJKMOPQRUV"

@@ -27,7 +27,7 @@ _CHANNELS = 1
 def percentiles(
     source: Source, layout: AxisLayout, shares: Sequence[float]
 ) -> tuple[tuple[float, ...], ...]:
-    """Per channel, these percentiles of all that is a number, as ``numpy.percentile`` gives them.
+    """Per channel that is read, these percentiles of its numbers, as ``numpy.percentile`` has them.
 
     Raises UsageError for a channel without numbers.
     """
@@ -54,10 +54,11 @@ def percentiles(
             wanted[channel] = [
                 rank.within(tables[channel][rank.prefix], keys.width) for rank in wanted[channel]
             ]
-    return tuple(
+    among = tuple(
         _interpolated([keys.value(rank.prefix) for rank in ranks], count, shares)
         for ranks, count in zip(wanted, counts, strict=True)
     )
+    return tuple(among[channel] for channel in layout.channels) if layout.channels else among
 
 
 class _Rank:

@@ -10,6 +10,7 @@ from fieldwise.tile.jobs.many import ManyReport as ManyReport
 from fieldwise.tile.jobs.many import files_named as files_named
 from fieldwise.tile.jobs.models import JobModel as JobModel
 from fieldwise.tile.jobs.models import job_model as job_model
+from fieldwise.tile.jobs.reading import check_channels as check_channels
 from fieldwise.tile.jobs.reading import has_usual_shape as has_usual_shape
 from fieldwise.tile.jobs.reading import taken_reading as taken_reading
 from fieldwise.tile.jobs.report import JobFile as JobFile

@@ -120,6 +120,6 @@ _NAMES = {
     "code": "the model (what it computes)",
     "input": "the input",
     "plan": "the plan",
-    "settings": "a setting (--layout, --dtype, --autocast, --scale, --mean, --std, --mask, "
-    "--nodata, --fill, --runtime or the format of OUT)",
+    "settings": "a setting (--layout, --channels, --dtype, --autocast, --scale, --mean, --std, "
+    "--mask, --nodata, --fill, --runtime or the format of OUT)",
 }

@@ -40,6 +40,7 @@ from fieldwise.tile.jobs.journal import Journal, has_journal, journal_path
 from fieldwise.tile.jobs.masked import Marks, masked
 from fieldwise.tile.jobs.paths import result_paths
 from fieldwise.tile.jobs.placing import fields_of, output_grids
+from fieldwise.tile.jobs.planes import plane_work
 from fieldwise.tile.jobs.records import Done
 from fieldwise.tile.jobs.report import JobFile, JobReport
 from fieldwise.tile.jobs.request import FIRST_SPATIAL, Request
@@ -309,7 +310,7 @@ def _planned_as_asked(request: Request) -> Job:
         return _planned_with(replace(request, along=FIRST_SPATIAL))
     if request.along is not None:
         return _planned(request, crops)
-    shape = request.layout.model_shape(request.source.shape)
+    shape = request.shape
     found, errors = list[tuple[tuple[int, int], Job]](), list[StreamError | UsageError]()
     for along in range(FIRST_SPATIAL, len(shape)):
         try:
@@ -382,7 +383,7 @@ def _jobs(request: Request, known: Ways, own: Job | None = None) -> Ways:
 def _compared(found: Ways, request: Request) -> tuple[CachePlan, ...]:
     """What the ways take."""
     model = request.model
-    shape = request.layout.model_shape(request.source.shape)
+    shape = request.shape
     graph = capture(model.call.model, meta_tensor(shape, model.dtype))
     return tuple(
         CachePlan.of(cache, one.counted_plan if isinstance(one, Job) else one, graph)
@@ -395,10 +396,11 @@ def _planned_with(request: Request) -> Job:
     asked, layout = request, request.layout
     assert asked.along is not None
     along = asked.along
-    shape = layout.model_shape(asked.source.shape)
+    shape = asked.shape
 
     def placed(output: Output) -> AxisLayout:
-        return layout.of_result(output.shape, follows=(along, output.dim), batch=shape[0])
+        batch = output.shape[0] if layout.one_by_one else shape[0]
+        return layout.of_result(output.shape, follows=(along, output.dim), batch=batch)
 
     def file(path: Path, output: Output) -> NewFile:
         place = placed(output)
@@ -439,6 +441,8 @@ def _planned_with(request: Request) -> Job:
             shape,
             grains=lambda output: rows_of(file(asked.out, output).grain, placed(output), output),
         )
+    if asked.layout.one_by_one:
+        work = plane_work(work, asked.samples, asked.layout.one_by_one)
     outputs = work.plan.outputs
     paths = result_paths(asked.out, [output.name for output in outputs])
     files = tuple(map(file, paths, outputs))
@@ -463,7 +467,12 @@ def _as_wanted(job: Job) -> Job:
     asked, layout = job.request, job.request.layout
     if not asked.is_masked:
         return job
-    grids = _grids(asked, job.results, job.plan.shape)
+    if asked.nodata is not None and asked.samples > 1:
+        raise UsageError(
+            f"--nodata looks for missing data in one image, and IN has {asked.samples}; leave it "
+            "out, or give a --mask, which holds for all of them."
+        )
+    grids = _grids(asked, job.results, asked.shape)
     marks = Marks(ModelView(asked.source, layout), asked.mask, asked.nodata)
     return replace(job, work=masked(job.work, marks, asked.fill, grids, layout, job.layouts))
 
@@ -534,17 +543,10 @@ def _streamed(asked: Request, shape: Shape, grains: Grains) -> Work:
             memory=asked.memory,
             section=asked.piece,
             grains=grains,
-            beside=asked.by_blocks().nbytes,
+            beside=asked.bytes_beside,
         )
 
-    if asked.strip is not None or asked.cache == "both":
-        wanted = "--strip" if asked.cache != "both" else "--cache both"
-        if across is None:
-            raise UsageError(
-                f"{wanted} cuts a second spatial axis, and this input has one; omit it."
-            )
-        if asked.global_ops != "refuse":
-            raise UsageError(f"Strips are streamed in one pass; give {wanted} or --global-ops.")
+    _check_strips(asked, across)
     if asked.cache == "both":
         assert across is not None
         if asked.piece is not None:
@@ -559,7 +561,7 @@ def _streamed(asked: Request, shape: Shape, grains: Grains) -> Work:
             band=asked.band,
             memory=asked.memory,
             grains=grains,
-            beside=asked.by_blocks().nbytes,
+            beside=asked.bytes_beside,
         )
     if asked.strip is not None:
         assert across is not None
@@ -574,7 +576,7 @@ def _streamed(asked: Request, shape: Shape, grains: Grains) -> Work:
             memory=asked.memory,
             section=asked.piece,
             grains=grains,
-            beside=asked.by_blocks().nbytes,
+            beside=asked.bytes_beside,
             global_ops=asked.global_ops,
             also=lambda: "" if asked.is_free else _halo_remedy(asked, shape),
         )
@@ -591,9 +593,29 @@ def _streamed(asked: Request, shape: Shape, grains: Grains) -> Work:
     raise nearest(errors)
 
 
+def _check_strips(asked: Request, across: int | None) -> None:
+    """Raise UsageError for strips that are asked for where there can be none."""
+    if asked.strip is not None or asked.cache == "both":
+        wanted = "--strip" if asked.cache != "both" else "--cache both"
+        if across is None:
+            raise UsageError(
+                f"{wanted} cuts a second spatial axis, and this input has one; omit it."
+            )
+        if asked.global_ops != "refuse":
+            raise UsageError(f"Strips are streamed in one pass; give {wanted} or --global-ops.")
+    if asked.cache == "both" and asked.samples > 1:
+        raise UsageError(
+            "--cache both hands columns on within one image, and IN has several; leave it out."
+        )
+
+
 def _settings(asked: Request, files: Sequence[NewFile]) -> list[object]:
     formats = [[file.grain, file.axes, file.path.suffix] for file in files]
-    found = [asked.layout.axes, str(asked.model.dtype), asked.scale, formats]
+    layout = asked.layout
+    axes: object = layout.axes
+    if layout.one_by_one or layout.channels:
+        axes = [layout.axes, layout.dims, layout.channels]
+    found = [axes, str(asked.model.dtype), asked.scale, formats]
     if asked.model.autocast is not None:
         found.append(asked.model.autocast)
     if asked.is_masked:

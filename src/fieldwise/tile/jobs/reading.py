@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from fieldwise.capture.specs import load_onnx_file
 from fieldwise.capture.torch.capture import capture
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Shape
+from fieldwise.tile.files import channels_differ
 from fieldwise.tile.jobs.models import dtype_of_weights
 
 
@@ -25,12 +27,20 @@ def has_usual_shape(spec: str) -> bool:
 
 
 def taken_reading(
-    spec: str, readings: Mapping[str, Shape], values: Mapping[str, object] | None = None
+    spec: str,
+    readings: Mapping[str, Shape],
+    values: Mapping[str, object] | None = None,
+    *,
+    name: str = "the input",
+    said: bool = False,
 ) -> str:
     """The reading of an input that the model runs on, on the meta device: nothing is computed.
 
     readings: axes, and the shape that the model would see (see io.readings)
     values:   of inputs of an ONNX file, as in load_model; such a file says itself what it takes
+    name:     of the input, for messages
+    said:     whether the user has said the axes: where the model runs on none, they are taken as
+              they stand, so that the reason is named later
 
     Of several, that with the most dimensions is taken: torch's layers also take one sample
     without a batch, which is the same.  Where it runs on none as it is, rounder sizes are tried:
@@ -46,18 +56,20 @@ def taken_reading(
     if not readings:
         raise failed
     if spec.endswith(".onnx"):
-        readings = _as_declared(spec, readings, values or {})
+        readings = _as_declared(spec, readings, values or {}, name)
         if len(readings) == 1:
             return next(iter(readings))
         what = f"the input of {spec!r} can be read as {' and as '.join(readings)}"
         raise UsageError(f"{what}; give --layout.") if readings else failed
-    module = load_model(spec, "x".join(map(str, next(iter(readings.values()))))).source
-    assert isinstance(module, nn.Module)
+    module = _built(spec, list(readings.values()))
     taken = [axes for axes, shape in readings.items() if _runs(module, shape)]
     taken = taken or [axes for axes, shape in readings.items() if _runs(module, _round(shape))]
     most = max((len(readings[axes]) for axes in taken), default=0)
     fitting = [axes for axes in taken if len(readings[axes]) == most]
     if not fitting:
+        check_channels(module, list(readings.values()), name)
+        if said:
+            return next(iter(readings))
         raise failed
     if len(fitting) > 1:
         what = f"{spec!r} runs on the input read as {' and as '.join(fitting)}"
@@ -65,19 +77,56 @@ def taken_reading(
     return fitting[0]
 
 
+def _built(spec: str, shapes: Sequence[Shape]) -> nn.Module:
+    """The model, for the first of these inputs for which there is one (a layer list has its rank).
+
+    Raises UsageError where there is none.
+    """
+    errors = []
+    for shape in shapes:
+        try:
+            module = load_model(spec, "x".join(map(str, shape))).runnable().source
+        except UsageError as error:
+            errors.append(error)
+            continue
+        assert isinstance(module, nn.Module)
+        return module
+    raise errors[-1]
+
+
+def check_channels(module: nn.Module, shapes: Sequence[Shape], name: str) -> None:
+    """Raise UsageError where a model that runs on none of these shapes does with other channels.
+
+    Nothing is raised where it is not their number, or where several numbers go.
+    """
+    for shape in (one for one in shapes if len(one) > _BATCH_AND_CHANNELS):
+        others = (count for count in range(1, _CHANNELS) if count != shape[1])
+        runs = (n for n in others if _runs(module, _round((shape[0], n, *shape[2:]))))
+        found = list(islice(runs, 2))
+        if len(found) == 1:
+            raise UsageError(channels_differ(found[0], shape[1], name))
+
+
 def _as_declared(
-    spec: str, readings: Mapping[str, Shape], values: Mapping[str, object]
+    spec: str, readings: Mapping[str, Shape], values: Mapping[str, object], name: str
 ) -> dict[str, Shape]:
-    """The readings of as many dimensions, and channels, as an ONNX file says that it takes."""
+    """The readings of as many dimensions, and channels, as an ONNX file says that it takes.
+
+    Raises UsageError where it is their number alone that differs.
+    """
     inputs = load_onnx_file(spec, values).graph.inputs
     dims = inputs[0].dims if inputs else ()
     if dims is None:
         return dict(readings)
-    return {
-        axes: shape
-        for axes, shape in readings.items()
-        if len(shape) == len(dims) and (not isinstance(dims[1], int) or dims[1] == shape[1])
-    }
+    alike = {axes: shape for axes, shape in readings.items() if len(shape) == len(dims)}
+    takes = dims[1] if len(dims) > 1 else None
+    if not isinstance(takes, int):
+        return alike
+    fitting = {axes: shape for axes, shape in alike.items() if shape[1] == takes}
+    if not fitting and len(alike) == 1:
+        (shape,) = alike.values()
+        raise UsageError(channels_differ(takes, shape[1], name))
+    return fitting
 
 
 def _round(shape: Shape) -> Shape:
@@ -99,3 +148,6 @@ def _runs(module: nn.Module, shape: Shape) -> bool:
 
 
 _ROUND = 64
+_BATCH_AND_CHANNELS = 2
+_CHANNELS = 17
+"""Numbers of channels that are tried are smaller."""

@@ -66,7 +66,9 @@ class FileRecord:
 
     def layout(self) -> AxisLayout:
         """How its axes stand for the output's dimensions."""
-        return AxisLayout(self.axes, self.dims, self.rank)
+        samples = tuple(n for n, dim in zip(self.shape, self.dims, strict=True) if dim == 0)
+        planes = samples if len(samples) > 1 else ()
+        return AxisLayout(self.axes, self.dims, self.rank, planes)
 
     def file(self, path: Path) -> NewFile:
         """The file, at this place."""
@@ -141,7 +143,8 @@ def _file(plain: Any) -> FileRecord:
         raise ValueError("no file of a job")
     if not len(shape) == len(grain) == len(dims) == len(found.axes):
         raise ValueError("axes of different numbers")
-    if sorted({*dims}) != sorted(dims) or max(dims, default=0) >= found.rank:
+    own = [dim for dim in dims if dim]
+    if sorted({*own}) != sorted(own) or max(dims, default=0) >= found.rank:
         raise ValueError("axes that mean the same")
     return found
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import numpy_dtype
 from fieldwise.tile.bands.programs import GlobalOps
 from fieldwise.tile.crops.batches import BatchSize
@@ -81,6 +82,22 @@ class Request:
             asked["mask"] = open_source(Path(os.path.abspath(self.mask.path)))
         source, out = (Path(os.path.abspath(path)) for path in (self.source.path, self.out))
         return _request_again, (source, {**asked, "source": None, "out": out})
+
+    @property
+    def shape(self) -> Shape:
+        """Of what the model takes at a time."""
+        return self.layout.call_shape(self.source.shape)
+
+    @property
+    def samples(self) -> int:
+        """How many times or planes it takes, one by one; 1 where it takes all that there is."""
+        layout = self.layout
+        return layout.model_shape(self.source.shape)[0] if layout.one_by_one else 1
+
+    @property
+    def bytes_beside(self) -> int:
+        """What is kept of the chunks that the input lies in."""
+        return self.by_blocks().nbytes // self.samples
 
     def keeping(self, cache: Cache) -> Request:
         """The same with nothing but the cache laid down."""
