@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.graph import Graph
 
 
 def graph_of(model: Any, example: object) -> Graph:
     """The model itself if it is a ``Graph``; else its capture on an example input, or its shape.
 
+    An example of another type of numbers than the model's stands for one that the model takes.
+
     Raises CaptureError where the model cannot be recorded, UsageError without an example.
     """
     if isinstance(model, Graph):
         return model
     from fieldwise.capture.torch import capture
+    from fieldwise.capture.torch.other_inputs import forgiven
 
     if example is None:
         raise UsageError("A torch module is analysed on an example input; pass one, or its shape.")
-    return capture(model, example)
+    try:
+        return capture(model, example)
+    except CaptureError as error:
+        return forgiven(model, example, error, capture)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from fieldwise.axes.region import Shape
 from fieldwise.capture.factories import ZOOS, Factory, find_misspelt
 from fieldwise.capture.layers import layers_graph
-from fieldwise.capture.pickles import PICKLES
+from fieldwise.capture.pickles import PICKLES, refusal_of_pickle
 from fieldwise.capture.written_inputs import parse_named_shapes, parse_shapes
 from fieldwise.errors import UsageError
 from fieldwise.graph import Graph
@@ -162,11 +162,7 @@ timm:resnet50, or one of layers:..., package.module:factory, FILE.onnx or FILE.p
     if spec.startswith(_LAYERS):
         return _layers(spec, shapes)
     if suffix in PICKLES:
-        raise UsageError(
-            f"{spec!r} is a pickle, which can run any code when it is loaded, and fieldwise never "
-            "loads one; write the model with torch.export.save to a .pt2 file, or name a "
-            "package.module:factory that builds it."
-        )
+        raise refusal_of_pickle(spec)
     if suffix == ".safetensors":
         raise UsageError(
             f"{spec!r} holds weights and no model; name the model, and give it these by --weights."

@@ -15,9 +15,10 @@ from fieldwise.capture.torch.capture import capture
 from fieldwise.capture.torch.example import as_example, placed
 from fieldwise.capture.torch.given import check_model
 from fieldwise.capture.torch.inputs import T, as_tensor, ordered
+from fieldwise.capture.torch.other_inputs import explained
 from fieldwise.capture.torch.running import copied, doubled, in_double, undisturbed
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
-from fieldwise.errors import UsageError
+from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
 from fieldwise.written import counted
@@ -92,7 +93,12 @@ class ModelCall:
 
         Raises CaptureError where it fails.
         """
-        return capture(self.model, self.example if shapes is None else self.resized(shapes))
+        if shapes is not None:
+            return capture(self.model, self.resized(shapes))
+        try:
+            return capture(self.model, self.example)
+        except CaptureError as error:
+            raise explained(self.model, self.example, error, capture) from error
 
     def cast(self, number: int, x: object, *, own: bool = False) -> Tensor:
         """Input ``number`` as the model takes it; see ``inputs.as_tensor``."""

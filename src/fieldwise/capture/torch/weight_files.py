@@ -119,8 +119,8 @@ def _unpickled(path: Path) -> object:
         except Exception as error:
             if "TorchScript" in str(error):
                 raise UsageError(
-                    f"{str(path)!r} is a TorchScript program, which is a model with its weights; "
-                    "name it as MODEL, without --weights."
+                    f"{str(path)!r} is a TorchScript program, a model with its weights, and no "
+                    "file of weights; write them with torch.save(model.state_dict(), FILE)."
                 ) from error
             failed = error
     assert failed is not None

@@ -1,0 +1,98 @@
+"""What a model that fails on its example would run on: another type, channels first, a batch.
+
+Only such an input is named that was tried, without data, and on which the model runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from fieldwise.capture.torch.example import as_example, meta_tensor, precision
+from fieldwise.errors import CaptureError
+from fieldwise.graph.graph import Graph
+
+Capture = Callable[[nn.Module, object], Graph]
+
+
+def forgiven(model: nn.Module, example: object, error: CaptureError, capture: Capture) -> Graph:
+    """The graph of a model that fails on an example, on the example in the model's precision.
+
+    Which indices are read does not depend on the type of the numbers, so a float64 or uint8
+    example stands for one that the model takes.
+
+    Raises the error again where the model fails on that too; where it runs on an example of
+    another shape, that is named (see ``explained``).
+    """
+    given = _only(example, model)
+    kind = precision(model)
+    if given is not None and given.dtype is not kind and _is_number(given):
+        try:
+            return capture(model, meta_tensor(given.shape, kind))
+        except CaptureError as another:
+            raise explained(model, example, another, capture) from error
+    raise explained(model, example, error, capture) from error
+
+
+def explained(
+    model: nn.Module, example: object, error: CaptureError, capture: Capture
+) -> CaptureError:
+    """The error, with an input of another shape on which the model runs, where there is one."""
+    given = _only(example, model)
+    if given is None:
+        return error
+    for shape, what, call in _others(tuple(given.shape)):
+        try:
+            capture(model, meta_tensor(shape, precision(model)))
+        except CaptureError:
+            continue
+        written = "x".join(map(str, shape))
+        said = str(error).rstrip()
+        return CaptureError(
+            f"{said} The model runs on {written}, {what}: give that shape (--input {written}), or "
+            f"of a tensor x give {call}.",
+            error.reasons,
+        )
+    return error
+
+
+def _only(example: object, model: nn.Module) -> Tensor | None:
+    """The tensor that an example is; None for several."""
+    found = as_example(example, model)
+    if type(found) is tuple and len(found) == 1:
+        found = found[0]
+    return found if isinstance(found, Tensor) else None
+
+
+def _is_number(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.dtype == torch.uint8
+
+
+def _others(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str, str]]:
+    """Shapes that may be meant by one, what they have, and what makes them of a tensor.
+
+    >>> for shape, *_ in _others((224, 224, 3)):
+    ...     print(shape)
+    (1, 224, 224, 3)
+    (1, 3, 224, 224)
+    >>> for shape, *_ in _others((1, 224, 224, 3)):
+    ...     print(shape)
+    (1, 3, 224, 224)
+    """
+    rank = len(shape)
+    if 2 <= rank <= _UNBATCHED:
+        yield (1, *shape), "with a batch before it", "x.unsqueeze(0)"
+        if rank > 2:
+            dims = ", ".join(map(str, (rank - 1, *range(rank - 1))))
+            call = f"x.permute({dims}).unsqueeze(0)"
+            yield (1, shape[-1], *shape[:-1]), "with a batch and the channels first", call
+    if rank >= _CHANNELS_LAST:
+        dims = ", ".join(map(str, (0, rank - 1, *range(1, rank - 1))))
+        last = (shape[0], shape[-1], *shape[1:-1])
+        if last != shape:
+            yield last, "with the channels first", f"x.permute({dims})"
+
+
+_UNBATCHED, _CHANNELS_LAST = 3, 4

@@ -1,0 +1,75 @@
+"""Examples of another type, with channels last, or without a batch: taken, or the remedy named."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from fieldwise.errors import CaptureError, UsageError
+from fieldwise.field import receptive_fields
+from fieldwise.folding import fold
+from fieldwise.shift import certify
+
+
+@pytest.fixture
+def net():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU()).eval()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.uint8])
+def test_where_structure_counts_the_type_of_the_example_does_not(net, dtype):
+    x = torch.zeros(1, 3, 17, 17, dtype=dtype)
+    wanted = receptive_fields(net, (1, 3, 17, 17))
+    assert receptive_fields(net, x)["output"].row == wanted["output"].row
+    assert receptive_fields(net, x)["output"].at(2, 3) == wanted["output"].at(2, 3)
+    assert str(certify(net, x)) == str(certify(net, (1, 3, 17, 17)))
+
+
+SHAPES = [
+    (
+        (1, 16, 24, 3),
+        "The model runs on 1x3x16x24, with the channels first: give that shape (--input "
+        "1x3x16x24), or of a tensor x give x.permute(0, 3, 1, 2).",
+    ),
+    (
+        (3, 16, 24),
+        "The model runs on 1x3x16x24, with a batch before it: give that shape (--input "
+        "1x3x16x24), or of a tensor x give x.unsqueeze(0).",
+    ),
+    (
+        (16, 24, 3),
+        "The model runs on 1x3x16x24, with a batch and the channels first: give that shape "
+        "(--input 1x3x16x24), or of a tensor x give x.permute(2, 0, 1).unsqueeze(0).",
+    ),
+]
+
+
+@pytest.mark.parametrize(("shape", "said"), SHAPES)
+@pytest.mark.parametrize("verb", [receptive_fields, fold, certify])
+def test_channels_last_and_a_missing_batch_are_recognised_and_the_remedy_works(
+    net, verb, shape, said
+):
+    x = torch.zeros(shape)
+    with pytest.raises(CaptureError) as caught:
+        verb(net, x)
+    assert str(caught.value).endswith(said)
+    remedy = str(caught.value).rpartition("give ")[2].rstrip(".")
+    assert verb(net, eval(remedy, {"x": x})) is not None
+
+
+def test_an_input_on_which_the_model_runs_in_no_such_form_is_told_as_ever(net):
+    with pytest.raises(CaptureError) as caught:
+        receptive_fields(net, (1, 5, 16, 16))
+    assert "The model runs on" not in str(caught.value)
+
+
+def test_a_function_that_makes_a_model_is_none():
+    def make():
+        return nn.ReLU()
+
+    said = "A model is a torch.nn.Module, and this is the function 'make'; give what it makes: make"
+    for verb in (receptive_fields, fold, certify):
+        with pytest.raises(UsageError) as caught:
+            verb(make, (1, 1, 8, 8))
+        assert str(caught.value).startswith(said)
