@@ -68,8 +68,11 @@ def test_a_function_that_makes_a_model_is_none():
     def make():
         return nn.ReLU()
 
-    said = "A model is a torch.nn.Module, and this is the function 'make'; give what it makes: make"
+    said = (
+        "A model is a torch.nn.Module, and this is the function 'make'; give what it makes, "
+        "make(...), or put what it computes into a forward."
+    )
     for verb in (receptive_fields, fold, certify):
         with pytest.raises(UsageError) as caught:
             verb(make, (1, 1, 8, 8))
-        assert str(caught.value).startswith(said)
+        assert str(caught.value) == said

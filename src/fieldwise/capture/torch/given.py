@@ -34,9 +34,9 @@ def _kind_of(model: object) -> str:
         return f"the text {model!r}; fieldwise.capture.load_model makes the model that it names"
     if isinstance(model, Mapping):
         return f"a {kind!r} of weights; build the model and load them with load_state_dict"
-    if inspect.isroutine(model):
-        name = getattr(model, "__name__", kind)
-        return f"the function {name!r}; give what it makes: {name}(...)"
+    if inspect.isfunction(model):
+        made = f"give what it makes, {model.__name__}(...)"
+        return f"the function {model.__name__!r}; {made}, or put what it computes into a forward"
     if callable(getattr(model, "module", None)):
         return f"a {kind!r}; give what its module() returns"
     return f"a {kind!r}; put what it computes into the forward of one"
