@@ -26,13 +26,20 @@ help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
 
 .PHONY: demo
-demo: $(RUNTIME) ## Show the receptive fields of VGG16, ResNet-50 and a written list of layers
-	@echo; echo 'VGG16: a plain chain. Extent and stride grow layer by layer, up to 212 and 32.'
-	$(BIN)/fieldwise field torchvision:vgg16 --layer 'features.*'
-	@echo; echo 'ResNet-50: residual blocks, one row each. The last block of layer4 sees 427 at stride 32.'
-	$(BIN)/fieldwise field torchvision:resnet50 --layer 'layer[1-4].?'
-	@echo; echo 'A list of layers, for work with pen and paper.'
+demo: $(RUNTIME) ## Ask four questions about known networks, and write a page to look at
+	@echo; echo 'What does an output pixel see? Every module of ResNet-50, at a glance:'
+	$(BIN)/fieldwise summary torchvision:resnet50 --depth 1
+	@echo; echo 'The same for a list of layers, for work with pen and paper:'
 	$(BIN)/fieldwise field 'layers:conv3 relu conv3/2 maxpool2/2 conv3'
+	@echo; echo 'Which layers fold into their neighbours? The last of ResNet-18:'
+	$(BIN)/fieldwise fold torchvision:resnet18 --input 1x3x64x64 --check 0 2>/dev/null | tail -5 | head -3
+	@echo; echo 'Which shifts of the input does the output follow, with zero padding and with circular padding?'
+	$(BIN)/fieldwise shift 'layers:conv3p1 maxpool2/2 conv3p1 maxpool2/2' --input 1x1x64x64 --axes W
+	$(BIN)/fieldwise shift 'layers:conv3p1 maxpool2/2 conv3p1 maxpool2/2' --input 1x1x64x64 --axes W --padding circular
+	@echo; echo 'A page on which to look at every layer of ResNet-50:'
+	@mkdir -p build
+	$(BIN)/fieldwise view torchvision:resnet50 -o build/resnet50.html
+	@echo; echo 'Open build/resnet50.html in a browser. make notebook opens the exercise; README.md says more.'
 
 .PHONY: notebook
 notebook: $(VENV)/.stamp-notebook ## Open the exercise in Jupyter

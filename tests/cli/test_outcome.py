@@ -102,6 +102,27 @@ def test_an_exit_asked_for_passes_through(capsys):
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nosuch"], "No such command 'nosuch'. See fieldwise --help."),
+        (["--nosuch"], "No such option: --nosuch. See fieldwise --help."),
+        (["field"], "Missing argument 'MODEL'. See fieldwise field --help."),
+        (
+            ["diagram", "layers:conv3"],
+            "Missing option '-o' / '--out'. See fieldwise diagram --help.",
+        ),
+        (
+            ["fold", "layers:conv3", "--nosuch"],
+            "No such option: --nosuch. See fieldwise fold --help.",
+        ),
+    ],
+)
+def test_what_a_command_does_not_take_is_said_as_every_other_error(words, said):
+    done = CliRunner().invoke(app, words, prog_name="fieldwise")
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"error: {said}\n")
+
+
+@pytest.mark.parametrize(
     "command", [[], ["field"], ["fold"], ["shift"], ["stream"], ["tile"], ["diagram"]]
 )
 def test_the_short_option_for_help_is_the_long_one(command):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +17,7 @@ from fieldwise.cli.fold import fold
 from fieldwise.cli.headings import WithHeadings
 from fieldwise.cli.late import import_late
 from fieldwise.cli.options import renamed
+from fieldwise.cli.outcome import USAGE
 from fieldwise.cli.shift import shift
 from fieldwise.cli.stream import stream
 from fieldwise.cli.summary import summary
@@ -23,17 +26,36 @@ from fieldwise.cli.view import view
 from fieldwise.collecting import collect_rarely
 from fieldwise.version import __version__
 
+_UsageError: Any = typer.BadParameter.__bases__[0]
+"""What is raised for options and arguments that a command does not take."""
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Say what is wrong with how a command was given as every other error is said."""
+    try:
+        yield
+    except _UsageError as error:
+        if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        said = error.format_message().replace("Value error, ", "")
+        end = "" if said.endswith((".", "?", ")")) else "."
+        typer.echo(f"error: {said}{end} See {error.ctx.command_path} --help.", err=True)
+        raise typer.Exit(USAGE) from None
+
 
 class _Commands(TyperGroup):
     """The commands, whose usage errors are told in our words."""
 
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """Read the options that stand before a command."""
+        with _one_sentence():
+            return super().make_context(*args, **more)
+
     def invoke(self, ctx: Any) -> object:
         """Run the command that was named."""
-        try:
+        with _one_sentence():
             return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")
-            raise
 
 
 app = typer.Typer(
