@@ -112,8 +112,8 @@ def test_an_exit_asked_for_passes_through(capsys):
             "Missing option '-o' / '--out'. See fieldwise diagram --help.",
         ),
         (
-            ["fold", "layers:conv3", "--nosuch"],
-            "No such option: --nosuch. See fieldwise fold --help.",
+            ["fold", "layers:a", "--zzz"],
+            "No such option: --zzz. See fieldwise fold --help.",
         ),
     ],
 )
