@@ -38,9 +38,11 @@ def check_bytes(memory: object) -> None:
 def size_text(nbytes: int) -> str:
     """Bytes with a unit.
 
-    >>> size_text(512), size_text(3 << 20)
-    ('512 B', '3.0 MiB')
+    >>> size_text(512), size_text(3 << 20), size_text(0)
+    ('512 B', '3.0 MiB', 'nothing')
     """
+    if not nbytes:
+        return "nothing"
     amount, units = float(nbytes), ["B", "KiB", "MiB", "GiB", "TiB"]
     while amount >= 1024 and len(units) > 1:
         amount, units = amount / 1024, units[1:]

@@ -456,7 +456,10 @@ def test_a_scheduler_that_is_not_there_leaves_a_finished_result_and_its_journal(
         (["job_nets:unet", "scalar.npy", "out.npy"], "one of 1 to 5 dimensions is needed"),
         (["job_nets:unet", "short.npy", "out.npy"], "cannot be read as npy"),
         (["job_nets:unet", "fake.tif", "out.npy"], "'fake.tif' holds no image"),
-        (["job_nets:pooled", "flat.npy", "out.npy"], "fails on the input however it is read"),
+        (
+            ["job_nets:pooled", "flat.npy", "out.npy"],
+            "The model failed in module '0' on input 1x1x50",
+        ),
         ([*UNET[:3], "--input", "1x4x8x8"], "The model takes 4 channels, in.npy has 3; give a"),
         (["job_nets:unet", "gone.npy", "out.npy"], "There is no file 'gone.npy'"),
         (["job_nets:unet", "in.npy", "in.npy"], "is the input itself"),

@@ -409,8 +409,8 @@ class _Choice:
         return (
             "strips are computed in their order, and each keeps columns for the next one in files "
             "beside the result",
-            f"every few seconds the state of an unfinished strip is saved there, for --resume; it "
-            f"takes about {size_text(fit.state)}",
+            "every few seconds the state of an unfinished strip is saved there, for --resume; it "
+            + (f"takes about {size_text(fit.state)}" if fit.state else "is a few numbers"),
         )
 
 

@@ -36,7 +36,7 @@ def taken_reading(
 ) -> str:
     """The reading of an input that the model runs on, on the meta device: nothing is computed.
 
-    readings: axes, and the shape that the model would see (see io.readings)
+    readings: axes, and the shape that the model would see (see files.readings)
     values:   of inputs of an ONNX file, as in load_model; such a file says itself what it takes
     name:     of the input, for messages
     said:     whether the user has said the axes: where the model runs on none, they are taken as
@@ -70,7 +70,7 @@ def taken_reading(
         check_channels(module, list(readings.values()), name)
         if said:
             return next(iter(readings))
-        raise failed
+        raise _only_reason(module, readings) or failed
     if len(fitting) > 1:
         what = f"{spec!r} runs on the input read as {' and as '.join(fitting)}"
         raise UsageError(f"{what}; give --layout, for example --layout {fitting[0]}.")
@@ -139,12 +139,22 @@ def _round(shape: Shape) -> Shape:
 
 
 def _runs(module: nn.Module, shape: Shape) -> bool:
+    return _failure(module, shape) is None
+
+
+def _failure(module: nn.Module, shape: Shape) -> CaptureError | None:
+    """Why a module does not run on an input of this shape; None where it does."""
     dtype = dtype_of_weights(module) or torch.float32
     try:
         capture(module, torch.empty(shape, dtype=dtype, device="meta"))
-    except CaptureError:
-        return False
-    return True
+    except CaptureError as error:
+        return error
+    return None
+
+
+def _only_reason(module: nn.Module, readings: Mapping[str, Shape]) -> CaptureError | None:
+    """Why the only reading fails; None where there are several."""
+    return _failure(module, next(iter(readings.values()))) if len(readings) == 1 else None
 
 
 _ROUND = 64

@@ -279,7 +279,7 @@ def _chosen_band(
     narrower = "" if wanted == 1 else ", a narrower --band"
     raise TooLittleError(
         f"A band of {counted(wanted, 'row')} needs {size_text(peak)}, and "
-        f"{size_text(max(memory - beside, 0))} of --memory {size_text(memory)} are left"
+        f"{size_text(max(memory - beside, 0))} of --memory {size_text(memory)} is left"
         f"{f' ({taken})' if taken else ''}; give more --memory ({enough_text(peak + beside)} is "
         f"enough){narrower}{also()}.",
         peak + beside,
@@ -332,9 +332,10 @@ def _box(shape: Sequence[int], dim: int, rows: tuple[int, int]) -> Box:
 
 def _notes(planned: Planned, band: int, standing: int) -> tuple[str, ...]:
     program, passes = planned.program, planned.passes
+    takes = f"takes about {size_text(standing)}" if standing else "is a few numbers"
     notes = [
         f"every few seconds the state of an unfinished piece is saved beside the result, for "
-        f"--resume; it takes about {size_text(standing)}"
+        f"--resume; it {takes}"
     ]
     if passes:
         first = passes[0].nodes[0]

@@ -181,7 +181,7 @@ def _chosen(
             smaller_too = "" if smaller == now else ", or a smaller --tile"
             raise UsageError(
                 f"{what} need {size_text(plan.crop_bytes)} beside the weights, and "
-                f"{size_text(max(left, 0))} are left; give more --memory "
+                f"{size_text(max(left, 0))} is left; give more --memory "
                 f"({enough_text(plan.crop_bytes + held)} is enough){fewer}{smaller_too}."
             )
         wanted = smaller
