@@ -26,7 +26,9 @@ from fieldwise.field import receptive_fields as receptive_fields
 from fieldwise.field import unproductive as unproductive
 from fieldwise.folding import Folded as Folded
 from fieldwise.folding import FoldReport as FoldReport
+from fieldwise.folding import Saved as Saved
 from fieldwise.folding import fold as fold
+from fieldwise.folding import load_folded as load_folded
 from fieldwise.see import ModuleSummary as ModuleSummary
 from fieldwise.see import NetworkComparison as NetworkComparison
 from fieldwise.see import compare as compare

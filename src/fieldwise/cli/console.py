@@ -18,6 +18,8 @@ from fieldwise.written import counted, ratio, shown, whole_number
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from fieldwise.folding import Saved
+
 _UNBOUNDED = 10_000
 
 
@@ -160,6 +162,16 @@ def note_files(paths: Iterable[object], *, err: bool) -> None:
     """Say which files were written; err: on stderr, since stdout holds an answer of its own."""
     for path in paths:
         typer.echo(f"wrote {path}", err=err)
+
+
+def note_saved(saved: Saved, *, err: bool) -> None:
+    """Say what was written; err: in a line per file on stderr, since stdout holds the data."""
+    if err:
+        note_files(saved.paths, err=True)
+        return
+    from fieldwise.views import saved as view
+
+    typer.echo(view.text(saved))
 
 
 def warn(text: str) -> None:

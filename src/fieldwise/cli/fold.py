@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fieldwise.cli.console import note_files, show, show_json
+from fieldwise.cli.console import note_saved, show, show_json
+from fieldwise.cli.loader import loader_lines
 from fieldwise.cli.options import (
     Debug,
     Format,
     InputShape,
     ModelName,
-    ModelOut,
+    OutOptions,
     RandomWeights,
     Style,
     WeightOptions,
@@ -24,7 +26,7 @@ from fieldwise.cli.progress import progress
 from fieldwise.cli.weights import check_weights
 
 if TYPE_CHECKING:
-    from fieldwise.folding import FoldReport
+    from fieldwise.folding import FoldReport, Saved
 
 WRONG = 1
 
@@ -32,8 +34,8 @@ WRONG = 1
 @grouped
 def fold(
     building: WeightOptions,
+    written: OutOptions,
     model: ModelName,
-    out: ModelOut = None,
     shape: InputShape = None,
     style: Style = Format.table,
     check: Annotated[
@@ -57,6 +59,10 @@ def fold(
             help="Make one convolution of parallel ones; their modules make way for it.",
         ),
     ] = True,
+    no_time: Annotated[
+        bool,
+        typer.Option("--no-time", help="Do not measure how long runs take before and after."),
+    ] = False,
     random_weights: RandomWeights = False,
     debug: Debug = False,
 ) -> None:
@@ -65,13 +71,15 @@ def fold(
     The folded model is compared with a float64 run of the unfolded one; a fold that makes it
     wrong is undone.  Exit code 1, and nothing written, where it is wrong nevertheless or where its
     outputs leave nothing to compare; --check 0 takes it unchecked.  Nothing to fold is no failure.
+    What is written is read again and compared, an export at other sizes too.
     """
     with reported(debug=debug):
+        written.check()
         with progress(f"building {model}"):
             from fieldwise.folding import fold as fold_model
 
             loaded = building.load(model, shape).runnable()
-        check_weights(loaded, [out], allowed=random_weights)
+        check_weights(loaded, [written.out], allowed=random_weights)
         example = loaded.example()
         with progress(f"folding {model}"):
             folded = fold_model(
@@ -82,13 +90,25 @@ def fold(
                 verify=check > 0,
                 checks=max(check, 1),
             )
-        _write(folded.report, loaded.name, style)
-        if _is_refused(folded.report):
+        refused = _is_refused(folded.report)
+        if style is Format.table:
+            _show(folded.report, loaded.name)
+        saved = None
+        if written.out is not None and not refused:
+            with progress(f"writing {written.out}"):
+                saved = folded.save(
+                    written.out,
+                    overwrite=written.overwrite,
+                    static=written.static,
+                    timed=not no_time,
+                    compare=check > 0,
+                )
+            saved = replace(saved, loader=loader_lines(saved, loaded.name, shape))
+            note_saved(saved, err=style is Format.json)
+        if style is Format.json:
+            _show_json(folded.report, loaded.name, saved)
+        if refused:
             raise typer.Exit(WRONG)
-        if out is not None:
-            with progress(f"writing {out}"):
-                paths = folded.save(out)
-            note_files(paths, err=style is Format.json)
 
 
 def _is_refused(report: FoldReport) -> bool:
@@ -99,12 +119,13 @@ def _is_refused(report: FoldReport) -> bool:
     return found is not None and (found.passed is False or (not found.passed and report.folded > 0))
 
 
-def _write(report: FoldReport, model: str, style: Format) -> None:
-    if style is Format.json:
-        from fieldwise.views import fold_json
+def _show(report: FoldReport, model: str) -> None:
+    from fieldwise.views import fold_table
 
-        show_json(fold_json.data(report, model=model))
-    else:
-        from fieldwise.views import fold_table
+    show(fold_table.render(report, model=model))
 
-        show(fold_table.render(report, model=model))
+
+def _show_json(report: FoldReport, model: str, saved: Saved | None) -> None:
+    from fieldwise.views import fold_json
+
+    show_json(fold_json.data(report, model=model, saved=saved))

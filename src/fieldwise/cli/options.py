@@ -15,6 +15,7 @@ import typer
 
 from fieldwise.cli.console import parse_size
 from fieldwise.cli.weights import note_weights
+from fieldwise.errors import UsageError
 from fieldwise.written import MAX_SIZE, shown, whole_number
 
 if TYPE_CHECKING:
@@ -55,8 +56,13 @@ ModelOut = Annotated[
         "-o",
         "--out",
         metavar="OUT",
-        help="Write OUT.safetensors and OUT.pt2; of an .onnx file also OUT.onnx.",
+        help="Write the model: X.pt2, X.onnx or X.safetensors; X is X.safetensors and X.pt2.",
     ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
+Static = Annotated[
+    bool,
+    typer.Option("--static", help="Export for this input shape alone, not for any batch and size."),
 ]
 MaxConstant = Annotated[
     str | None,
@@ -153,6 +159,25 @@ class PlacedOptions(WeightOptions):
     """How a model is read from a file, which weights it has, and where it is run."""
 
     device: Device = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutOptions:
+    """Where a changed model is written, and how."""
+
+    out: ModelOut = None
+    overwrite: Overwrite = False
+    static: Static = False
+
+    def check(self) -> None:
+        """Raise UsageError, before anything long is done, where nothing can be written there."""
+        if self.out is None:
+            if self.overwrite or self.static:
+                raise UsageError("--overwrite and --static are about what -o writes; add -o OUT.")
+            return
+        from fieldwise.folding.saving.place import OutPlace
+
+        OutPlace.of(self.out).check(overwrite=self.overwrite)
 
 
 def whole(least: int = -MAX_SIZE, most: int = MAX_SIZE) -> Callable[[str], int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fieldwise.cli.console import AxisNames, note_files, show, show_json
+from fieldwise.cli.console import AxisNames, note_saved, show, show_json
 from fieldwise.cli.options import (
     AxesOption,
     Debug,
@@ -18,7 +18,7 @@ from fieldwise.cli.options import (
     InputShape,
     Layers,
     ModelName,
-    ModelOut,
+    OutOptions,
     RandomWeights,
     Style,
     WeightOptions,
@@ -57,6 +57,7 @@ class Repair(StrEnum):
 @grouped
 def shift(
     building: WeightOptions,
+    written: OutOptions,
     model: ModelName,
     shape: InputShape = None,
     layer: Layers = None,
@@ -80,7 +81,6 @@ def shift(
         bool,
         typer.Option("--wrap-valid", help="With periodic boundaries, windows without padding too."),
     ] = False,
-    out: ModelOut = None,
     random_weights: RandomWeights = False,
     style: Style = Format.table,
     debug: Debug = False,
@@ -96,7 +96,9 @@ def shift(
     and where a measurement contradicts the proof.
     """
     with reported(debug=debug):
+        out = written.out
         _check(padding, repair, out, wrap_valid=wrap_valid)
+        written.check()
         with progress(f"building {model}"):
             loaded = building.load(model, shape).runnable()
         if out is not None:
@@ -126,7 +128,7 @@ def shift(
         if report.disagreements or (repaired is not None and not repaired.done):
             raise typer.Exit(FAILED)
         if out is not None:
-            from fieldwise.folding.save import save
+            from fieldwise.folding.saving.write import save
 
             with progress(f"writing {out}"):
                 periodic = loaded.is_onnx and repair is Repair.circular
@@ -134,8 +136,10 @@ def shift(
                     from fieldwise.shift.repair.onnx import periodic_file
 
                     source = periodic_file(loaded.module, source, example, chosen)
-                paths = save(source, example, out)
-            note_files(paths, err=style is Format.json)
+                saved = save(
+                    source, example, out, overwrite=written.overwrite, static=written.static
+                )
+            note_saved(saved, err=style is Format.json)
 
 
 def _check(padding: Padding, repair: Repair | None, out: Path | None, *, wrap_valid: bool) -> None:

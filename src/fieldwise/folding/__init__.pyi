@@ -7,3 +7,8 @@ from fieldwise.folding.report import FoldReport as FoldReport
 from fieldwise.folding.report import Item as Item
 from fieldwise.folding.report import RuntimeCheck as RuntimeCheck
 from fieldwise.folding.report import Verification as Verification
+from fieldwise.folding.saving.saved import ProgramCheck as ProgramCheck
+from fieldwise.folding.saving.saved import RunTimes as RunTimes
+from fieldwise.folding.saving.saved import Saved as Saved
+from fieldwise.folding.saving.saved import TakenSizes as TakenSizes
+from fieldwise.folding.saving.state import load_folded as load_folded

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import check_model
+from fieldwise.capture.torch.exported import ExportedModule
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.own_names import NamesItsValues, part_of
 from fieldwise.errors import UsageError
@@ -25,7 +26,7 @@ from fieldwise.folding.planner import plan
 from fieldwise.folding.rebuild import rebuilt
 from fieldwise.folding.report import FoldReport, Item, RuntimeCheck, Verification
 from fieldwise.folding.verify import DoubleTruth, truth
-from fieldwise.folding.weights import Changed, changed_layers, pair_error
+from fieldwise.folding.weights import Changed, changed_layers, pair_error, zero_biases
 from fieldwise.graph.graph import Graph
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def fold_model(
     if checks:
         built, verification = folder.verified(built, checks)
     report = folder.report(built, verification)
-    return Folded(built.model, replace(report, runtime=folder.runtime(built, checks)), call.example)
+    report = replace(report, runtime=folder.runtime(built, checks))
+    return Folded(built.model, report, call.example, call.model)
 
 
 def _nodes_of_file(model: nn.Module, graph: Graph) -> FileNodes | None:
@@ -84,7 +86,8 @@ class _Folder:
         self.merge = merge
         self.modules = Modules(call.model, self.graph)
         self.file = _nodes_of_file(call.model, self.graph)
-        self.allow_graph = allow_graph and self.file is None
+        self.by_graph = isinstance(call.model, ExportedModule)  # its modules are steps of a file
+        self.allow_graph = (allow_graph or self.by_graph) and self.file is None
         self.overflows: dict[str, str] = {}
         self.truths: list[DoubleTruth] = []
 
@@ -104,7 +107,7 @@ class _Folder:
         if self.file is not None:
             return self._built_file(self.file, made, changed)
         possible = self._planned(known) if needs_graph else made
-        if impossible:
+        if impossible or self.by_graph:
             names = self.modules.names
             output = self._truths(1)[0].tree
             folded, layers = graph_module(self.graph, made, changed, output, names)
@@ -203,6 +206,7 @@ class _Folder:
             ops_saved=built.ops_saved,
             by_graph=built.possible.size - made.size,
             parameters_saved=_size(self.call.model) - _size(built.model),
+            zero_biases=sum(zero_biases(one, self.graph) for one, _, _ in built.layers),
             part=part_of(self.call.model),
         )
 

@@ -18,6 +18,8 @@ from fieldwise.folding.labels import BARE
 from fieldwise.folding.layers import Layer, centre_tap
 from fieldwise.folding.plan import Absorption, Branch, Fold, Merge, Place, Plan
 from fieldwise.graph.calls import arguments
+from fieldwise.graph.graph import Graph
+from fieldwise.graph.ir import Node
 
 Key = tuple[str, int]
 
@@ -108,6 +110,22 @@ def pair_error(changed: Changed, weight: Doubles, bias: Doubles | None) -> float
     found = _apply(layer, weight, bias, window)
     largest = float(np.abs(expected).max())
     return float(np.abs(found - expected).max()) / (largest or 1.0)
+
+
+def zero_biases(changed: Changed, graph: Graph) -> int:
+    """The biases that a layer goes without because what it took shifts by 0 with these values."""
+    layer = changed.layer
+    nodes = (graph.nodes[number] for number in changed.takes())
+    if changed.bias is not None or not any(map(_has_shift, nodes)):
+        return 0
+    shape = layer.weight.shape
+    return int(shape[1] * layer.groups if layer.transposed else shape[0])
+
+
+def _has_shift(node: Node) -> bool:
+    """Whether an affine op adds constants, whatever their values."""
+    given = arguments(node)
+    return any(given.get(name) is not None for name in ("bias", "running_mean"))
 
 
 def _norm_error(changed: Changed, weight: Doubles, bias: Doubles | None) -> float:

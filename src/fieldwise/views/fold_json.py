@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fieldwise.views import saved as written
 from fieldwise.views.json import document, entry
 
 if TYPE_CHECKING:
-    from fieldwise.folding import FoldReport
+    from fieldwise.folding import FoldReport, Saved
 
 
-def data(report: FoldReport, *, model: str | None) -> dict[str, object]:
-    """A report, with an entry per item."""
+def data(report: FoldReport, *, model: str | None, saved: Saved | None = None) -> dict[str, object]:
+    """A report, with an entry per item, and what was written."""
     verified = report.verify
     return document(
         model=model,
@@ -20,11 +21,13 @@ def data(report: FoldReport, *, model: str | None) -> dict[str, object]:
         verify=None if verified is None else entry(verified, *_VERIFIED),
         runtime=None if report.runtime is None else entry(report.runtime, *_RUNTIME),
         warnings=list(report.warnings),
+        saved=None if saved is None else written.fields(saved),
     )
 
 
 _COUNTS = (
     "candidates", "folded", "refused", "exact_possible", "ops_saved", "parameters_saved",
+    "zero_biases",
 )  # fmt: skip
 _ITEM = ("module", "op", "into", "direction", "error", "because")
 _RUNTIME = ("max_rel", "passed", "note")

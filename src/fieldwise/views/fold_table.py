@@ -36,11 +36,15 @@ def _columns(report: FoldReport) -> Iterator[FittingColumn]:
 
 
 def _totals(report: FoldReport) -> list[str]:
-    ops, parameters = report.ops_saved, report.parameters_saved
+    parameters = report.parameters_saved - report.zero_biases
     lines = [
         f"{report.folded} of {report.candidates} affine ops and parallel branches folded: "
-        f"{counted(ops, 'op')} and {counted(parameters, 'parameter')} fewer"
+        f"{counted(report.ops_saved, 'op')} and {counted(parameters, 'parameter')} fewer"
     ]
+    if report.zero_biases:
+        lines.append(
+            f"with these weights {report.zero_biases} more: biases that are 0 and are left out"
+        )
     more = report.exact_possible - report.folded
     if more:
         lines.append(f"{more} more in a graph module: --allow-graph")

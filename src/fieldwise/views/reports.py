@@ -19,6 +19,7 @@ from fieldwise.views import (
     field_json,
     fold_json,
     latency,
+    saved,
     shift_json,
     summary,
     tables,
@@ -146,6 +147,7 @@ def _fault_records(found: Checked) -> list[dict[str, object]]:
 VIEWS = {
     "FieldReport": ReportView(_field_data, "layers", tables.field_report, _field_records),
     "FoldReport": ReportView(partial(fold_json.data, model=None), "items", tables.fold_report),
+    "Saved": ReportView(saved.data, "files", lines=saved.text),
     "Certificates": ReportView(
         _certificates_data, "outputs", tables.certificates, _records_of_axes
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -89,7 +90,14 @@ def test_what_stays_tells_its_reason_and_the_remedy():
 
 def test_the_written_files_are_the_folded_model(tmp_path):
     told = run("fold_nets:plain", *SHAPE, "-o", "out/net", "--random-weights")
-    assert told.splitlines()[-2:] == ["wrote out/net.safetensors", "wrote out/net.pt2"]
+    wrote = [line.split(", ")[0] for line in told.splitlines() if line.startswith("wrote")]
+    assert wrote == ["wrote out/net.safetensors", "wrote out/net.pt2"]
+    assert [line.strip() for line in told.splitlines()[-3:]] == [
+        "load it     from fold_nets import plain",
+        "from fieldwise import load_folded",
+        "model = load_folded(plain(), 'out/net.safetensors')",
+    ]
+    assert re.search(r"time +[0-9.]+ ms before, [0-9.]+ ms now, medians of [0-9]+ runs", told)
     state = load_file(tmp_path / "out" / "net.safetensors")
     assert list(state) == ["0.bias", "0.weight"]
     program = torch.export.load(tmp_path / "out" / "net.pt2").module()
@@ -98,6 +106,78 @@ def test_the_written_files_are_the_folded_model(tmp_path):
 
     image = torch.randn(1, 3, 8, 8)
     torch.testing.assert_close(program(image), plain().eval()(image))
+
+
+def test_the_lines_that_are_printed_load_the_weights(tmp_path):
+    told = run("fold_nets:plain", *SHAPE, "-o", "net.safetensors", "--random-weights", "--no-time")
+    assert "ms before" not in told
+    sys.path.insert(0, str(tmp_path))
+    lines = [line.removeprefix("  load it").strip() for line in told.splitlines()[-3:]]
+    found: dict[str, object] = {}
+    exec("\n".join(lines), found)
+    assert [type(one).__name__ for one in found["model"]] == ["Conv2d", "Identity", "ReLU"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "lines"),
+    [
+        ("torchvision:resnet18", "torchvision.models.get_model('resnet18')"),
+        ("timm:resnet18", "timm.create_model('resnet18')"),
+        ("layers:conv3 relu", "load_model('layers:conv3 relu', '1x1x9').runnable().module"),
+    ],
+)
+def test_every_spec_has_an_expression_that_builds_it(spec, lines):
+    from fieldwise.cli.loader import builder_of
+
+    build, expression = builder_of(spec, "1x1x9")
+    assert expression == lines
+    found: dict[str, object] = {}
+    exec(f"{build}\nmodel = {expression}", found)
+    assert isinstance(found["model"], torch.nn.Module)
+
+
+def test_a_file_is_not_replaced_and_nothing_is_folded_before_that_is_said(tmp_path, monkeypatch):
+    (tmp_path / "net.pt2").touch()
+    monkeypatch.setattr("fieldwise.folding.fold", lambda *_, **__: pytest.fail("it was folded"))
+    said = run("fold_nets:plain", *SHAPE, "-o", "net.pt2", code=2)
+    assert "'net.pt2' is there already; name another file, or replace it with --overwrite" in said
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    sys.path.insert(0, str(tmp_path))
+    run("fold_nets:plain", *SHAPE, "-o", "net.pt2", "--random-weights", "--overwrite", "--no-time")
+    assert (tmp_path / "net.pt2").stat().st_size
+
+
+def test_a_pickle_is_not_written():
+    assert "would be a pickle" in run("fold_nets:plain", *SHAPE, "-o", "net.pth", code=2)
+
+
+@pytest.mark.parametrize("option", ["--overwrite", "--static"])
+def test_options_about_the_file_need_one(option):
+    assert "are about what -o writes; add -o OUT" in run("fold_nets:plain", option, code=2)
+
+
+def test_an_onnx_file_is_one_file(tmp_path):
+    told = run("fold_nets:plain", *SHAPE, "-o", "net.onnx", "--random-weights", "--no-time")
+    assert "wrote net.onnx, " in told
+    assert not (tmp_path / "net.onnx.pt2").exists()
+    assert "input axis 0: size any" in told
+
+
+def test_static_is_one_size(tmp_path):
+    told = run(
+        "fold_nets:plain", *SHAPE, "-o", "net.pt2", "--random-weights", "--no-time", "--static"
+    )
+    assert "input axis 0: 1 alone: it was asked for (--static, static=True)" in told
+
+
+def test_an_exported_program_folds_without_a_flag(tmp_path):
+    run("fold_nets:plain", *SHAPE, "-o", "once.pt2", "--random-weights", "--no-time", "--no-merge")
+    from torch import nn
+
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    torch.export.save(torch.export.export(net, (torch.zeros(1, 3, 8, 8),)), "given.pt2")
+    assert "1 of 1 affine ops and parallel branches folded" in run("given.pt2")
 
 
 def test_a_graph_module_can_be_written_too(tmp_path):
@@ -157,3 +237,7 @@ def test_data_on_stdout_is_not_mixed_with_the_names_of_files():
     result = CliRunner().invoke(app, arguments)
     assert json.loads(result.stdout)["folded"] == 1
     assert result.stderr == "wrote net.safetensors\nwrote net.pt2\n"
+    saved = json.loads(result.stdout)["saved"]
+    assert [file["path"] for file in saved["files"]] == ["net.safetensors", "net.pt2"]
+    assert saved["times"]["before"] > 0
+    assert saved["program"]["verify"]["passed"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,27 @@ def compare_in_runtime(before: OnnxModule, after: nn.Module, truth: DoubleTruth)
             passed=False, note=f"it does not run the folded file ({said_by(error)})"
         )
     return _compared(found, wanted, truth)
+
+
+def runs_in_runtime(
+    before: nn.Module, after: nn.Module, inputs: object
+) -> tuple[Callable[[], object], Callable[[], object]] | str:
+    """Runs of both files, ready to be timed; or why there are none."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return "ONNX Runtime is not installed"
+    assert isinstance(before, OnnxModule)
+    assert isinstance(after, OnnxModule)
+    arrays = [tensor.detach().cpu().numpy() for tensor in tensors_in(inputs)]
+    feeds = dict(zip([one.name for one in before.graph.inputs], arrays, strict=True))
+    folder = before.file.path.parent
+    try:
+        first = _session(onnxruntime, file_with_values(before), folder)
+        second = _session(onnxruntime, after.file.proto, folder)
+    except Exception as error:  # noqa: BLE001  its errors have no common base
+        return f"ONNX Runtime does not run them ({said_by(error)})"
+    return lambda: first.run(None, feeds), lambda: second.run(None, feeds)
 
 
 def _compared(found: list[Any], wanted: list[Any], truth: DoubleTruth) -> RuntimeCheck:
@@ -87,14 +108,17 @@ def _difference(one: np.ndarray, two: np.ndarray) -> float:
 
 
 def _outputs(runtime: Any, model: ModelProto, folder: Path, feeds: dict[str, Any]) -> list[Any]:
-    """The outputs of a model whose tensors may lie in files in ``folder``."""
+    found: list[Any] = _session(runtime, model, folder).run(None, feeds)
+    return found
+
+
+def _session(runtime: Any, model: ModelProto, folder: Path) -> Any:
+    """A model whose tensors may lie in files in ``folder``, ready to run."""
     options = runtime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     with tempfile.TemporaryDirectory(prefix="fieldwise-") as own:
         [path, *_] = write_model(model, folder, Path(own) / "model.onnx")
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        found: list[Any] = session.run(None, feeds)
-    return found
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _inputs(truth: DoubleTruth) -> list[Tensor]:
