@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import product
-
 import dask.array as da
 import numpy as np
 import pytest
@@ -14,9 +11,8 @@ from torch import nn
 from fieldwise.tile import plan_tiles
 from fieldwise.tile.crops.plan import TilePlan
 from tests.field.networks import BilinearUNet, Chain, Circular, NearestUNet, TransposedUNet
+from tests.tile.crops.tool_copies import Array, Predict, monai, torchio, windows
 
-Array = np.ndarray
-Predict = Callable[[Array], Array]
 TOLERANCE = 1e-12
 UNETS = (TransposedUNet, NearestUNet, BilinearUNet)
 
@@ -45,19 +41,6 @@ def planned(kind: type[nn.Module], size: tuple[int, int], tile: int) -> TilePlan
     return plan_tiles(model, torch.empty(1, 3, *size, dtype=torch.float64), tile=tile)
 
 
-def starts(size: int, window: int, step: int) -> list[int]:
-    """Every step, the last pulled back to end with the image (MONAI's and TorchIO's rule)."""
-    found = list(range(0, max(size - window, 0) + 1, step))
-    return found if found[-1] + window >= size else [*found, size - window]
-
-
-def windows(size: tuple[int, ...], window: tuple[int, ...], step: tuple[int, ...]) -> Iterator[
-    tuple[slice, ...]
-]:  # fmt: skip
-    for corner in product(*map(starts, size, window, step)):
-        yield tuple(slice(a, a + n) for a, n in zip(corner, window, strict=True))
-
-
 class Unpadded(nn.Sequential):
     """Outputs are six samples shorter than the input."""
 
@@ -70,49 +53,6 @@ class Turned(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.avg_pool2d(x, 3, 1, 1).transpose(2, 3)
-
-
-# -------------------------------------------------------------------- plain copies of the tools
-
-
-def monai(
-    predict: Predict, x: Array, *, roi_size, sw_batch_size, overlap, mode, roi_weight_map
-) -> Array:
-    """sliding_window_inference, as documented: weighted sums over the sum of weights."""
-    assert (mode, sw_batch_size) == ("constant", 1)
-    step = tuple(int(n * (1 - o)) for n, o in zip(roi_size, overlap, strict=True))
-    total = count = 0.0
-    for place in windows(x.shape[2:], roi_size, step):
-        found = predict(x[(..., *place)])
-        if isinstance(total, float):
-            total = np.zeros((*found.shape[:2], *x.shape[2:]))
-            count = np.zeros(x.shape[2:])
-        total[(..., *place)] += found * roi_weight_map
-        count[place] += roi_weight_map
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return total / count
-
-
-def torchio(predict: Predict, x: Array, *, patch_size, patch_overlap, padding_mode, overlap_mode):
-    """GridSampler and GridAggregator: half the overlap cropped, but at the volume's border."""
-    assert padding_mode is None
-    assert overlap_mode == "crop"
-    assert (len(patch_size), len(patch_overlap)) == (3, 3)
-    patch_size, patch_overlap = patch_size[: x.ndim - 2], patch_overlap[: x.ndim - 2]
-    step = tuple(n - o for n, o in zip(patch_size, patch_overlap, strict=True))
-    out = None
-    for place in windows(x.shape[2:], patch_size, step):
-        found = predict(x[(..., *place)])
-        if out is None:
-            out = np.zeros((*found.shape[:2], *x.shape[2:]))
-        inner, target = [], []
-        for side, size, overlap in zip(place, x.shape[2:], patch_overlap, strict=True):
-            before = overlap // 2 if side.start > 0 else 0
-            behind = overlap // 2 if side.stop != size else 0
-            inner.append(slice(before, side.stop - side.start - behind))
-            target.append(slice(side.start + before, side.stop - behind))
-        out[(..., *target)] = found[(..., *inner)]
-    return out
 
 
 def bioimageio(predict: Predict, x: Array, *, inputs, outputs, blocks: int) -> Array:
@@ -149,7 +89,7 @@ def test_torchio_with_an_overlap_off_the_grid_is_not():
     _, predict = network(TransposedUNet)
     x = image(256, 224)
     settings = dict(planned(TransposedUNet, (256, 224), 32).as_torchio().settings)
-    settings["patch_overlap"] = tuple(n + 2 for n in settings["patch_overlap"])
+    settings["patch_overlap"] = tuple(n and n + 2 for n in settings["patch_overlap"])
     assert np.abs(torchio(predict, x, **settings) - predict(x)).max() > 1e-3
 
 
@@ -260,3 +200,53 @@ def test_settings_print_as_a_call():
         "GridSampler, GridAggregator(patch_size=(88, 88, 1), "
         "patch_overlap=(24, 24, 0), padding_mode=None, overlap_mode='crop')  # exact"
     )
+
+
+def one_by_one() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+
+
+def test_no_overlap_is_none_and_never_negative():
+    plan = planned(one_by_one, (64, 48), 16)
+    assert plan.as_monai().settings["overlap"] == (0.0, 0.0)
+    assert plan.as_monai().exact
+    assert plan.as_torchio().settings["patch_overlap"] == (0, 0, 0)
+    assert plan.as_careamics().settings["tile_overlap"] == (0, 0)
+    assert plan.as_terratorch().settings["padding"] is False
+    for found in (plan.as_monai(), plan.as_torchio(), plan.as_careamics(), plan.as_terratorch()):
+        assert found.exact, found.why
+
+
+def test_an_axis_without_halo_beside_one_with():
+    model = nn.Conv3d(1, 1, (1, 5, 5), padding=(0, 2, 2)).eval()
+    plan = plan_tiles(model, torch.empty(1, 1, 16, 32, 32), tile=8)
+    found = plan.as_monai()
+    assert found.settings["roi_size"] == (8, 12, 12)
+    assert found.settings["overlap"][0] == 0
+    assert all(0 < one < 1 for one in found.settings["overlap"][1:])
+
+
+@pytest.mark.parametrize("tool", ["as_monai", "as_torchio", "as_careamics", "as_dask"])
+def test_a_tile_that_is_the_whole_axis_is_read_at_once(tool):
+    found = getattr(planned(TransposedUNet, (64, 64), 64), tool)()
+    assert found.exact, found.why
+    assert 64 in found.settings.get("roi_size", (64,))
+
+
+def test_an_axis_that_is_not_tiled_is_read_at_once():
+    model, _ = network(TransposedUNet)
+    plan = plan_tiles(model, torch.empty(1, 3, 128, 64, dtype=torch.float64), tile=32, axes=(2,))
+    assert plan.as_monai().settings["roi_size"][1] == 64
+    assert plan.as_torchio().settings["patch_size"][1:] == (64, 1)
+
+
+def test_a_block_of_a_description_needs_its_halo_however_large_the_tile_is():
+    found = planned(TransposedUNet, (64, 64), 64).as_bioimageio()
+    assert found.settings["outputs"]["output"][2]["halo"] > 0
+    assert not found.exact
+
+
+def test_axes_that_a_tool_does_not_have_are_told():
+    model = nn.Conv1d(2, 2, 3, padding=1).eval()
+    plan = plan_tiles(model, torch.empty(1, 2, 64), tile=16)
+    assert any("an image has two axes, and the input has 1" in w for w in plan.as_terratorch().why)

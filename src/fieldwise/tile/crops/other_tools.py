@@ -8,6 +8,10 @@ Each tool cuts, weighs and joins in its own way; what is exact in one is not in 
 - TorchIO, ``GridSampler`` and ``GridAggregator(overlap_mode='crop')``: windows start every
   patch_size − patch_overlap samples, the last is pulled back, and half the overlap is cropped from
   every side that is not the volume's border.
+- CAREamics, ``TiledPatching`` and ``stitch_prediction``: as TorchIO, and where the last window is
+  pulled back it gives what the one before it did not.
+- TerraTorch, ``tiled_inference``: chips of ``crop`` samples every ``stride``, of which ``delta``
+  are cropped from every side; with padding the image is first mirrored by delta.
 - Dask, ``dask.array.map_overlap`` with boundary 'none': every chunk with ``depth`` samples of its
   neighbours, nothing at the border; ``trim`` takes off as much of the result.
 - bioimage.io (model description 0.5, bioimageio.core): a block is ``min + n · step`` samples, of
@@ -19,28 +23,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Protocol
 
 import numpy as np
 
-from fieldwise.tile.crops.parts import AxisPlan, OutputPlan
+from fieldwise.tile.crops.windows import (
+    Tiling,
+    ToolWindow,
+    cut,
+    cut_axes,
+    is_whole,
+    margin_of,
+    misfits,
+    moved,
+    sides_of,
+    trim_of,
+    uneven,
+    windows_of,
+    wrapped,
+)
 
-
-class Tiling(Protocol):
-    """What is asked of a plan (see ``TilePlan``)."""
-
-    @property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of the inputs."""
-
-    @property
-    def axes(self) -> tuple[AxisPlan, ...]:
-        """The tiled ones."""
-
-    @property
-    def outputs(self) -> tuple[OutputPlan, ...]:
-        """Of the model."""
+_IMAGE, _VOLUME = 2, 3
+"""Axes of an image, of a volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +79,21 @@ def as_monai(plan: Tiling) -> ToolSettings:
 
     With any other weights, outputs that see beyond their window count as well.
     """
-    margins = [_margin(axis) for axis in plan.axes]
-    roi = [axis.tile + 2 * margin for axis, margin in zip(plan.axes, margins, strict=True)]
-    core = np.zeros(roi, dtype=np.float32)
-    core[tuple(slice(margin, size - margin) for margin, size in zip(margins, roi, strict=True))] = 1
+    windows = windows_of(plan)
+    core = np.zeros([one.window for one in windows], dtype=np.float32)
+    core[tuple(slice(one.margin, one.window - one.margin) for one in windows)] = 1
     settings = {
-        "roi_size": tuple(roi),
+        "roi_size": tuple(one.window for one in windows),
         "sw_batch_size": 1,
-        "overlap": tuple(
-            1 - (axis.tile + 0.5) / size for axis, size in zip(plan.axes, roi, strict=True)
-        ),
+        "overlap": tuple(one.overlap for one in windows),
         "mode": "constant",
         "roi_weight_map": core,
     }
-    why = [*_uneven(plan), *_wrapped(plan), *_moved(plan), *_cut(plan), *_small(plan, roi)]
-    if any(margins):
+    why = misfits(plan, windows)
+    widest = max(one.margin for one in windows)
+    if widest:
         why.append(
-            f"all windows have the same weights, so that the outer {max(margins)} samples of the "
+            f"all windows have the same weights, so that the outer {widest} samples of the "
             f"image get none (NaN); take the inner part, or use fieldwise.tile.tiled"
         )
     return _settings("MONAI", "sliding_window_inference", settings, why)
@@ -103,20 +104,56 @@ def as_torchio(plan: Tiling) -> ToolSettings:
 
     An image has a last axis of one sample there, to be added and taken off around the model.
     """
-    margins = [_margin(axis) for axis in plan.axes]
-    patch = [axis.tile + 2 * margin for axis, margin in zip(plan.axes, margins, strict=True)]
-    flat = 3 - len(patch)
+    windows = windows_of(plan)
+    flat = _VOLUME - len(windows)
     settings: dict[str, object] = {
-        "patch_size": (*patch, *[1] * flat),
-        "patch_overlap": (*(2 * margin for margin in margins), *[0] * flat),
+        "patch_size": (*(one.window for one in windows), *[1] * flat),
+        "patch_overlap": (*_overlaps(windows), *[0] * flat),
         "padding_mode": None,
         "overlap_mode": "crop",
     }
-    why = [*_uneven(plan), *_wrapped(plan), *_moved(plan), *_cut(plan), *_small(plan, patch)]
-    scales = {scale for output in plan.outputs for scale in output.scales}
-    if scales != {1}:
-        why.append("outputs of another size than the input are not cropped to scale")
+    why = misfits(plan, windows)
+    if flat < 0:
+        why.append(f"a volume has three axes, and the input has {len(windows)}")
+    why += _scaled(plan)
     return _settings("TorchIO", "GridSampler, GridAggregator", settings, why)
+
+
+def as_careamics(plan: Tiling) -> ToolSettings:
+    """For ``CAREamist.predict``: half the overlap is cropped, but at the borders of the image."""
+    windows = windows_of(plan)
+    settings: dict[str, object] = {
+        "tile_size": tuple(one.window for one in windows),
+        "tile_overlap": _overlaps(windows),
+    }
+    why = [*misfits(plan, windows), *_scaled(plan)]
+    return _settings("CAREamics", "CAREamist.predict", settings, why)
+
+
+def as_terratorch(plan: Tiling) -> ToolSettings:
+    """For ``tiled_inference`` of TerraTorch, whose chips lose ``delta`` samples on every side.
+
+    There is one delta for both axes.  Both are mirrored by as much, so that the image's borders are
+    not those of the whole; blending is off, since it would mix in what chips do not see.
+    """
+    windows, axes = windows_of(plan), cut_axes(plan)
+    delta = max(map(margin_of, plan.axes), default=0) if axes else 0
+    settings: dict[str, object] = {"delta": delta}
+    for letter, one in zip("hw", windows, strict=False):
+        settings |= {f"{letter}_crop": one.tile + 2 * delta, f"{letter}_stride": one.tile}
+    settings |= {"blend_overlaps": False, "average_patches": True}
+    settings["padding"] = "reflect" if delta else False
+    why = [*misfits(plan, windows), *_scaled(plan)]
+    if len(windows) != _IMAGE:
+        why.append(f"an image has two axes, and the input has {len(windows)}")
+    if axes and len(plan.axes) < len(windows):
+        why.append("axes that are not tiled are mirrored at their borders too; plan all of them")
+    if delta:
+        why.append(
+            f"the image is mirrored at its borders, so that the outer {delta} samples are not what "
+            "the whole image gives"
+        )
+    return _settings("TerraTorch", "tiled_inference", settings, why)
 
 
 def as_dask(plan: Tiling) -> ToolSettings:
@@ -125,9 +162,9 @@ def as_dask(plan: Tiling) -> ToolSettings:
     Where an output is not of the input's size, what is trimmed is not the depth: then ``trim`` is
     False and ``trim_output`` says, per output and axis, what to take off (before, behind).
     """
-    sides = {axis.axis: _sides(axis) for axis in plan.axes}
-    same = all(s == 1 for output in plan.outputs for s in output.scales) and not _cut(plan)
+    sides = {axis.axis: (0, 0) if is_whole(axis) else sides_of(axis) for axis in plan.axes}
     rank = len(plan.shapes[0])
+    same = all(s == 1 for output in plan.outputs for s in output.scales) and not cut(plan)
     settings: dict[str, object] = {
         "chunks": tuple(
             next((axis.tile for axis in plan.axes if axis.axis == dim), -1) for dim in range(rank)
@@ -140,15 +177,16 @@ def as_dask(plan: Tiling) -> ToolSettings:
     if not same:
         settings["trim_output"] = {
             output.name: {
-                dim: _trim(axis, sides[axis.axis], scale, output.shape[dim])
+                dim: trim_of(axis, sides[axis.axis], scale, output.shape[dim])
                 for axis, dim, scale in zip(plan.axes, output.dims, output.scales, strict=True)
             }
             for output in plan.outputs
         }
-    why = [*_uneven(plan), *_wrapped(plan), *_moved(plan)]
+    axes = cut_axes(plan)
+    why = [*uneven(axes), *wrapped(axes), *moved(plan)]
     for axis in plan.axes:
         last = axis.size % axis.tile or axis.tile
-        if axis.size > axis.tile and max(sides[axis.axis]) > last:
+        if max(sides[axis.axis]) > last:
             why.append(
                 f"the last chunk of axis {axis.axis} has {last} samples and its neighbour needs "
                 f"{max(sides[axis.axis])} of it; use larger tiles"
@@ -160,9 +198,9 @@ def as_bioimageio(plan: Tiling) -> ToolSettings:
     """For the axes of a model description: sizes and halos as multiples of the grid."""
     inputs: dict[int, object] = {}
     outputs: dict[str, dict[int, object]] = {output.name: {} for output in plan.outputs}
-    why = [*_uneven(plan), *_wrapped(plan)]
+    why = [*uneven(plan.axes), *wrapped(plan.axes)]
     for place, axis in enumerate(plan.axes):
-        margin = _margin(axis)
+        margin = margin_of(axis)
         inputs[axis.axis] = {"size": {"min": 2 * margin + axis.grid, "step": axis.grid}}
         for output in plan.outputs:
             scale = output.scales[place]
@@ -184,79 +222,13 @@ def _settings(
     return ToolSettings(tool, call, settings, not why, tuple(why))
 
 
-# -------------------------------------------------------------------- what stands in the way
+def _overlaps(windows: Sequence[ToolWindow]) -> tuple[int, ...]:
+    """By how much neighbours overlap where half of that is cropped from either."""
+    return tuple(2 * one.margin for one in windows)
 
 
-def _sides(axis: AxisPlan) -> tuple[int, int]:
-    """The samples (before, behind) that crops hold beyond their tiles: multiples of the grid."""
-    before, behind = axis.halo
-    for number, piece in enumerate(axis.pieces):
-        start, stop = piece.reads[0][0], piece.reads[-1][1]
-        if len(piece.reads) == 1 and start > 0:
-            before = max(before, number * axis.tile - start)
-        if len(piece.reads) == 1 and stop < axis.size:
-            behind = max(behind, stop - (number + 1) * axis.tile)
-    return _up(before, axis.grid), _up(behind, axis.grid)
-
-
-def _margin(axis: AxisPlan) -> int:
-    """The same on both sides."""
-    return max(_sides(axis))
-
-
-def _trim(axis: AxisPlan, sides: tuple[int, int], scale: Fraction, rows: int) -> tuple[int, int]:
-    """What to take off (before, behind) of a chunk's output of an image that gives ``rows``.
-
-    What an image gives less, or more, than its size times the scale, a chunk does as well.
-    """
-    before, behind = sides
-    return int(before * scale), int(behind * scale) - int(axis.size * scale - rows)
-
-
-def _up(samples: int, grid: int) -> int:
-    return -(-samples // grid) * grid
-
-
-def _uneven(plan: Tiling) -> list[str]:
-    return [
-        f"the size {axis.size} of axis {axis.axis} is not a multiple of the stride {axis.grid}, "
-        f"so that windows do not all end as the image does"
-        for axis in plan.axes
-        if axis.size % axis.grid
-    ]
-
-
-def _wrapped(plan: Tiling) -> list[str]:
-    return [
-        f"outputs at the border of axis {axis.axis} see the other end of the image"
-        for axis in plan.axes
-        if axis.border == "wrapped"
-    ]
-
-
-def _moved(plan: Tiling) -> list[str]:
-    return [
-        f"axis {axis.axis} is dimension {dim} of the output '{output.name}', and pieces are put "
-        f"where they were cut"
-        for output in plan.outputs
-        for axis, dim in zip(plan.axes, output.dims, strict=True)
-        if axis.axis != dim
-    ]
-
-
-def _cut(plan: Tiling) -> list[str]:
-    return [
-        f"the output '{output.name}' has {output.shape[dim]} samples of axis {axis.axis} and not "
-        f"{axis.size * scale}, since it is not padded to the input's"
-        for output in plan.outputs
-        for axis, dim, scale in zip(plan.axes, output.dims, output.scales, strict=True)
-        if not axis.size % axis.grid and output.shape[dim] != axis.size * scale
-    ]
-
-
-def _small(plan: Tiling, window: Sequence[int]) -> list[str]:
-    return [
-        f"the window of {size} is larger than axis {axis.axis} of {axis.size}; use smaller tiles"
-        for axis, size in zip(plan.axes, window, strict=True)
-        if size > axis.size
-    ]
+def _scaled(plan: Tiling) -> list[str]:
+    scales = {scale for output in plan.outputs for scale in output.scales}
+    return (
+        [] if scales == {1} else ["outputs of another size than the input are not cropped to scale"]
+    )

@@ -19,8 +19,10 @@ from fieldwise.tile.arrays import Interval
 from fieldwise.tile.crops.other_tools import (
     ToolSettings,
     as_bioimageio,
+    as_careamics,
     as_dask,
     as_monai,
+    as_terratorch,
     as_torchio,
 )
 from fieldwise.tile.crops.parts import AxisPlan, AxisTile, Batch, OutputPlan, Tile
@@ -130,6 +132,14 @@ class TilePlan(Report):
     def as_torchio(self) -> ToolSettings:
         """The parameters of TorchIO's grid sampler and aggregator; see ``other_tools``."""
         return as_torchio(self)
+
+    def as_careamics(self) -> ToolSettings:
+        """The tile of ``CAREamist.predict``; see ``other_tools``."""
+        return as_careamics(self)
+
+    def as_terratorch(self) -> ToolSettings:
+        """The parameters of TerraTorch's ``tiled_inference``; see ``other_tools``."""
+        return as_terratorch(self)
 
     def as_dask(self) -> ToolSettings:
         """The parameters of ``dask.array.map_overlap``; see ``other_tools``."""
