@@ -32,6 +32,7 @@ from tests.docs.command import folder
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "docs" / "assets"
 FENCE = re.compile(r"^```(?P<kind>\w+)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+NEEDS = re.compile(r"^<!-- needs (?P<packages>[\w, ]+) -->$", re.MULTILINE)
 ROW = re.compile(r"^\|.*\| `\$ (?P<command>[^`]+)` \| `(?P<line>[^`]+)` \|$", re.MULTILINE)
 RAISED = re.escape("Traceback (most recent call last):")
 SECONDS = 300
@@ -59,6 +60,16 @@ def pages() -> list[Path]:
     """All pages with code: those beside the source, and what stands in docs."""
     beside = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md")]
     return [*beside, *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def needs(text: str) -> list[str]:
+    """The packages without which a page is not run, beside those of the tests.
+
+    >>> needs("<!-- needs monai, torchio -->\\n# Title")
+    ['monai', 'torchio']
+    """
+    found = NEEDS.search(text)
+    return found["packages"].split(", ") if found else []
 
 
 def blocks(text: str) -> list[Block]:
