@@ -25,6 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 import torch
 
 from tests.docs.command import folder
@@ -127,8 +128,13 @@ def agrees(shown: tuple[str, ...], printed: list[str]) -> bool:
 
 
 def failures(page: Path) -> Iterator[str]:
-    """Run every block of a page; what differs from it, in words."""
+    """Run every block of a page; what differs from it, in words.
+
+    The test is skipped where a package that the page needs is not installed.
+    """
     text = page.read_text(encoding="utf-8")
+    for package in needs(text):
+        pytest.importorskip(package)
     with TemporaryDirectory() as here, _inside(here):
         for block, real in _run(text):
             if real != block.text:

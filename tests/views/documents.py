@@ -14,6 +14,7 @@ from torch import nn
 from fieldwise import compare, effective_field, fold, latency, receptive_fields, streamed, summary
 from fieldwise.field import UnitField
 from fieldwise.field.unit_connections import connections
+from fieldwise.folding import Saved
 from fieldwise.reports import Report
 from fieldwise.shift import antialias, certify, circular, measure
 from fieldwise.tile import (
@@ -33,7 +34,7 @@ from fieldwise.tile import (
     plan_tiles,
 )
 from fieldwise.tile.interop.bioimageio import AxisCheck
-from fieldwise.views import connections_json, field_json, shift_json, tile_json
+from fieldwise.views import connections_json, field_json, fold_json, shift_json, tile_json
 from tests.views import reports as examples
 
 Document = dict[str, Any]
@@ -64,6 +65,7 @@ def every_report(folder: Path) -> dict[str, Report]:
     return {
         "FieldReport": receptive_fields(model, SHAPE),
         "FoldReport": fold(model, SHAPE).report,
+        "Saved": fold(model, SHAPE).save(folder / "folded", timed=True),
         "Certificates": certify(model, SHAPE),
         "Certificate": certify(model, SHAPE)["0"],
         "Measurement": measure(model, SHAPE, shift=2, layers=["0"]),
@@ -98,6 +100,9 @@ def documents(every: dict[str, Report]) -> dict[str, list[Document]]:
     found["FieldReport"].append(full)
     check = AxisCheck("y", "x", 4, 8, 8, 16, 16, ("its halo is too small",))
     found["AxisCheck"] = [tile_json.description([check], model="net", source="rdf.yaml")]
+    saved = every["Saved"]
+    found["FoldReport"].append(fold_json.data(every["FoldReport"], model="net", saved=saved))
+    found["Saved"].append(Saved((), (), (1, 1), (4, 4), notes=("a note",)).to_dict())
     certificates = certify(net(), SHAPE)
     better = antialias(net(), SHAPE)
     found["Certificates"].append(

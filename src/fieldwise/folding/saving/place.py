@@ -47,7 +47,7 @@ class OutPlace:
         suffix = out.suffix.lower()
         if suffix in PICKLES:
             raise UsageError(
-                f"'{out}' would be a pickle, which fieldwise neither reads nor writes; write "
+                f"'{out}' would be a pickle, which fieldwise does not write; write "
                 f"-o {out.stem}.safetensors, {out.stem}.pt2 or {out.stem}.onnx."
             )
         kind = _SUFFIXES.get(suffix)
