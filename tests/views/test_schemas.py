@@ -33,7 +33,7 @@ PRINTED = {
     "view": ("Page", ["view", CHAIN, *SHAPE, "-o", "a.html"]),
     "erf": ("EffectiveField", ["erf", CHAIN, *SHAPE, "--noise", "1"]),
     "tile, planned": ("JobReport", ["tile", CHAIN, "in.npy", "out.npy", *WHOLE, "--plan"]),
-    "tile, done": ("JobReport", ["tile", CHAIN, "in.npy", "out.npy", *WHOLE]),
+    "tile, done": ("JobReport", ["tile", CHAIN, "in.npy", "out.npy", *WHOLE, "--random-weights"]),
 }
 """Per case, the schema and the command."""
 
