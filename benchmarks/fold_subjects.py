@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 RIGHT = 1e-9
 RIGHT_IN_SINGLE = 1e-3
@@ -39,6 +40,27 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
             ):
                 _draw_like(parameter, generator)
     return model
+
+
+def settled(model: nn.Module, shape: Sequence[int], batches: int = 3) -> nn.Module:
+    """Draw parameters, then take BatchNorm statistics from inputs, in place: as after training.
+
+    >>> norm = settled(nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2)), (1, 3, 16, 16))[1]
+    >>> bool((norm.running_var != 1).all()), norm.training
+    (True, False)
+    """
+    norms = [one for one in randomise(model).modules() if isinstance(one, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    model.train()
+    with torch.no_grad():
+        for _ in range(batches):
+            model(torch.randn(4, *shape[1:]))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model.eval()
 
 
 def _draw_norm(norm: nn.Module, generator: torch.Generator) -> set[int]:

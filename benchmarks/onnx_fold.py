@@ -23,11 +23,15 @@ from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import onnx.parser
 from onnx import ModelProto, numpy_helper
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 PAGE = Path(__file__).parent.parent / "docs" / "onnx_fold.md"
 SECONDS = 300
@@ -130,11 +134,17 @@ def exported(spec: str, path: Path) -> None:
             for name, least in (("running_mean", -0.5), ("running_var", 0.5), ("weight", 0.5)):
                 getattr(module, name).data.uniform_(least, least + 1)
             module.bias.data.uniform_(-0.5, 0.5)
+    export(model, torch.randn(1, 3, 64, 64), path)
+
+
+def export(model: nn.Module, x: Tensor, path: Path) -> None:
+    """A network as torch.onnx writes it with its BatchNorms."""
+    import torch
+
     warnings.simplefilter("ignore")
     torch.onnx.export(
-        model, (torch.randn(1, 3, 64, 64),), path, dynamo=True, optimize=False, verbose=False,
-        external_data=False,
-    )  # fmt: skip
+        model, (x,), path, dynamo=True, optimize=False, verbose=False, external_data=False
+    )
     onnx.save(without_zero_biases(onnx.load(path)), path)
 
 
@@ -235,8 +245,8 @@ def affine_nodes(model: ModelProto) -> int:
     return count
 
 
-def outputs(path: Path) -> list[np.ndarray]:
-    """What a file gives for one drawn input, in ONNX Runtime as it stands."""
+def outputs(path: Path, x: np.ndarray | None = None) -> list[np.ndarray]:
+    """What a file gives for an input, or one that is drawn, in ONNX Runtime as it stands."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -244,7 +254,8 @@ def outputs(path: Path) -> list[np.ndarray]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     [one] = session.get_inputs()
-    x = np.random.default_rng(1).standard_normal(one.shape).astype(np.float32)
+    if x is None:
+        x = np.random.default_rng(1).standard_normal(one.shape).astype(np.float32)
     found: list[np.ndarray] = session.run(None, {one.name: x})
     return found
 

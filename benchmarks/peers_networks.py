@@ -213,28 +213,39 @@ IMAGES = (
 )
 
 SIGNALS = (
-    Network("causal, dilated (WaveNet)", Causal, (1, 1, 640)),
-    Network("causal, cut (TCN)", Chomped, (1, 1, 640)),
-    Network("codec: strides and transposed", Codec, (1, 1, 640)),
+    Network("causal, dilated (WaveNet)", Causal, (1, 1, 672)),
+    Network("causal, cut (TCN)", Chomped, (1, 1, 672)),
+    Network("codec: strides and transposed", Codec, (1, 1, 672)),
+    Network(
+        "kernels 3, 5 and 9, padded",
+        _line(
+            nn.Conv1d(1, 4, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv1d(4, 4, 5, padding=2),
+            nn.ReLU(),
+            nn.Conv1d(4, 2, 9, padding=4),
+        ),
+        (1, 1, 672),
+    ),
     Network(
         "strides 3 and 2",
         _line(nn.Conv1d(1, 4, 5, stride=3), nn.ReLU(), nn.Conv1d(4, 2, 4, stride=2)),
-        (1, 1, 640),
+        (1, 1, 672),
     ),
     Network(
         "linear interpolation to twice the rate",
         _line(nn.Conv1d(1, 4, 3), nn.Upsample(scale_factor=2, mode="linear"), nn.Conv1d(4, 2, 3)),
-        (1, 1, 640),
+        (1, 1, 672),
     ),
     Network(
         "max pool and batch norm",
         _line(nn.Conv1d(1, 4, 3, padding=1), nn.BatchNorm1d(4), nn.MaxPool1d(4), nn.ReLU()),
-        (1, 1, 640),
+        (1, 1, 672),
     ),
-    Network("LSTM", Recurrent, (1, 1, 640)),
+    Network("LSTM", Recurrent, (1, 1, 672)),
     Network(
         "instance norm",
         _line(nn.Conv1d(1, 4, 3, padding=1), nn.InstanceNorm1d(4)),
-        (1, 1, 640),
+        (1, 1, 672),
     ),
 )

@@ -21,12 +21,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import date
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tile_tools import by_monai, by_torchio
 from torch import Tensor, nn
 
 PAGE = Path(__file__).parents[1] / "docs" / "tile_benchmark.md"
@@ -148,31 +150,12 @@ def halo(tile: int) -> Callable[[nn.Module, Tensor], Any]:
 
 def monai(overlap: float) -> Callable[[nn.Module, Tensor], Any]:
     """MONAI's sliding window of 256 with Gaussian weights."""
-
-    def run(model: nn.Module, x: Tensor) -> Any:
-        from monai.inferers import sliding_window_inference
-
-        return sliding_window_inference(x, 256, 1, model, overlap=overlap, mode="gaussian")
-
-    return run
+    return partial(by_monai, roi_size=256, sw_batch_size=1, overlap=overlap, mode="gaussian")
 
 
 def torchio(overlap: int) -> Callable[[nn.Module, Tensor], Any]:
     """TorchIO's grid of 512 with cropped overlaps."""
-
-    def run(model: nn.Module, x: Tensor) -> Any:
-        from torchio import GridAggregator, GridSampler, ScalarImage, Subject
-
-        subject = Subject(image=ScalarImage(tensor=x[0, ..., None]))
-        sampler = GridSampler(subject, (512, 512, 1), (overlap, overlap, 0))
-        aggregator = GridAggregator(sampler, overlap_mode="crop")
-        for patch in sampler:
-            location = torch.as_tensor(np.asarray(patch["location"]))[None]
-            found = model(patch["image"].data[None, ..., 0])
-            aggregator.add_batch(found[..., None], location)
-        return aggregator.get_output_tensor()[None, ..., 0]
-
-    return run
+    return partial(by_torchio, patch_size=(512, 512, 1), patch_overlap=(overlap, overlap, 0))
 
 
 def strips(cache: str) -> Callable[[nn.Module, Tensor], Any]:
