@@ -129,8 +129,7 @@ def section(capability: Capability, answers: Answers) -> str:
             "",
             *details(capability, answers),
             "",
-            *reasons(answers),
-            "",
+            *([*said, ""] if (said := reasons(answers)) else []),
             "</details>",
         ]
     )

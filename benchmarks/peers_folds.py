@@ -167,13 +167,7 @@ def zoo(spec: str) -> nn.Module:
     return source
 
 
-ZOO = (
-    "torchvision:resnet18",
-    "torchvision:densenet121",
-    "timm:efficientnet_b0",
-    "timm:repvgg_a0",
-    "timm:resnetv2_50",
-)
+ZOO = ("torchvision:resnet18", "timm:efficientnet_b0", "timm:repvgg_a0")
 SMALL: Mapping[str, Callable[[], nn.Module]] = {
     "BatchNorm before a convolution": lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)),
     "behind a transposed convolution": lambda: nn.Sequential(

@@ -16,24 +16,24 @@ A verdict is one of `VERDICTS`, and is always computed:
 
 from __future__ import annotations
 
+import json
 import math
-import multiprocessing
-import os
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
-from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 SECONDS = 240
 ROUNDS = 3
-LONG = 0.5
+LONG, TOO_LONG = 0.5, 4.0
+"""CPU seconds above which work is timed once when warm, and not again at all."""
 WORKERS = 2
 VERDICTS = (
     "right",
@@ -68,8 +68,8 @@ class Tool:
 
     @property
     def versions(self) -> str:
-        """Names and versions of its packages."""
-        return ", ".join(f"{name} {version(name)}" for name in self.packages)
+        """Names and versions of its packages, as pip takes them."""
+        return ", ".join(f"{name}=={version(name)}" for name in self.packages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +116,21 @@ def asked(capability: Capability, subject: str, tool: str) -> Answer:
     given = capability.subjects[subject]
     try:
         run = capability.tools[tool].prepare(given)
+        start = _cpu()
         found = run()
+        first = _cpu() - start
     except NoAnswerError as error:
         return Answer("no answer", why=str(error))
     except Exception as error:  # noqa: BLE001  (whatever a tool raises is its refusal)
         return Answer("refuses", why=line_of(error))
     verdict, note = capability.judge(given, found)
-    seconds, ratio = _times(run, lambda: capability.base(given))
+    seconds, ratio = _times(run, lambda: capability.base(given), first)
     return Answer(verdict, note, "", seconds, ratio)
 
 
-def _times(run: Run, base: Callable[[], Run]) -> tuple[float, float]:
+def _times(run: Run, base: Callable[[], Run], first: float) -> tuple[float, float]:
     """Median CPU seconds of warm runs, and their ratio to the base's; in turns where short."""
-    ours = _spent(run)
+    ours = first if first > TOO_LONG else _spent(run)
     try:
         reference = base()
         reference()
@@ -163,40 +165,21 @@ def line_of(error: BaseException) -> str:
 # ------------------------------------------------------------------------------ processes
 
 
-def _answer(pipe: Connection, module: str, subject: str, tool: str) -> None:
-    """The body of a process that answers one question; what tools print is dropped."""
-    import torch
-
-    torch.set_num_threads(1)
-    silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 1)
-    os.dup2(silent, 2)
-    pipe.send(asked(import_module(module).CAPABILITY, subject, tool))
-
-
 def ask(capability: Capability, subject: str, tool: str) -> Answer:
-    """What a tool says, in a process of its own."""
-    processes = multiprocessing.get_context("forkserver")
-    ours, theirs = processes.Pipe(duplex=False)
-    process = processes.Process(target=_answer, args=(theirs, capability.module, subject, tool))
-    process.start()
-    theirs.close()
-    found = None
-    if ours.poll(SECONDS):
-        with suppress(EOFError):
-            found = ours.recv()
-        process.join(10)
-        why = "" if found else f"its process ended with {process.exitcode}"
-    else:
-        why = f"nothing within {SECONDS} s"
-    process.kill()
-    process.join()
-    return found or Answer("no answer" if why.startswith("nothing") else "refuses", why=why)
+    """What a tool says, in a process of its own; what it prints is dropped."""
+    script = Path(__file__).with_name("peers_answer.py")
+    command = [sys.executable, str(script), capability.module, subject, tool]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
+    except subprocess.TimeoutExpired:
+        return Answer("no answer", why=f"nothing within {SECONDS} s")
+    except subprocess.CalledProcessError as error:
+        return Answer("refuses", why=f"its process ended with {error.returncode}")
+    return Answer(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def ask_all(capability: Capability, subjects: Sequence[str]) -> dict[str, dict[str, Answer]]:
     """By subject and tool, two questions at a time."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "torchvision"])
     with ThreadPoolExecutor(WORKERS) as pool:
         found = {
             subject: {

@@ -1,8 +1,9 @@
-"""The frame in which other tools are asked: verdicts are computed, and the page is written by it."""
+"""Other tools are asked in one frame: verdicts are computed, and the page is written by it."""
 
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -36,16 +37,21 @@ SHUT = nn.Conv2d(3, 3, 3, padding=1)
 nn.init.constant_(SHUT.bias, -100)
 
 
+SHRUNK = nn.Sequential(nn.Conv2d(3, 2, 3, 2), nn.MaxPool2d(2))
+POOLED = nn.Sequential(SHUT, nn.ReLU(inplace=True), nn.MaxPool2d(3))
+NORMED = nn.Sequential(nn.Conv1d(3, 2, 3), nn.BatchNorm1d(2), nn.ELU())
+
+
 @pytest.mark.parametrize(
     ("net", "shape", "unit", "box"),
     [
-        (nn.Sequential(nn.Conv2d(3, 2, 3, 2), nn.MaxPool2d(2)), (1, 3, 20, 20), (1, 2), ((4, 9), (8, 13))),
-        (nn.Sequential(SHUT, nn.ReLU(inplace=True), nn.MaxPool2d(3)), (1, 3, 9, 9), (0, 1), ((0, 4), (2, 7))),
-        (nn.Sequential(nn.Conv1d(3, 2, 3), nn.BatchNorm1d(2), nn.ELU()), (1, 3, 9), (4,), ((4, 7),)),
+        (SHRUNK, (1, 3, 20, 20), (1, 2), ((4, 9), (8, 13))),
+        (POOLED, (1, 3, 9, 9), (0, 1), ((0, 4), (2, 7))),
+        (NORMED, (1, 3, 9), (4,), ((4, 7),)),
         (Recurrent(), (1, 3, 30), (28,), ((0, 29),)),
     ],
     ids=["strides", "a rectifier that is shut", "batch norm", "a recurrence"],
-)  # fmt: skip
+)
 def test_truth_is_where_there_is_a_path_whatever_the_values(load, net, shape, unit, box):
     assert load("peers_truth").true_boxes(net.eval(), shape, [unit]) == [box]
 
@@ -152,7 +158,8 @@ def test_each_end_of_a_question_has_its_verdict(load, monkeypatch):
     assert found[0].ratio > 0
     peers = load("peers")
     answers = {"one": dict(zip(tools, found, strict=True))}
-    assert peers.summary(capability, answers)[0] == "| tool | version | right | refuses | no answer | time |"
+    head = peers.summary(capability, answers)[0]
+    assert head == "| tool | version | right | refuses | no answer | time |"
     assert peers.reasons(answers) == [
         "- unknown, no answer: its status is 'unknown' (one)",
         "- broken, refuses: ValueError: no such layer (one)",
@@ -168,6 +175,16 @@ def test_a_question_has_a_process_of_its_own_which_may_die_or_not_end(load, monk
     assert frame.ask(effective.CAPABILITY, name, "fieldwise") == frame.Answer(
         "no answer", why="nothing within 0 s"
     )
+
+
+def test_the_page_names_the_versions_that_are_pinned():
+    root = BENCHMARKS.parent
+    pinned = (root / "Makefile").read_text("utf-8") + (root / "constraints.txt").read_text("utf-8")
+    pins = dict(re.findall(r"([\w-]+)==([\w.]+)", pinned))
+    named = dict(re.findall(r"\| ([\w-]+)==([\w.]+) \|", PAGE.read_text("utf-8")))
+    assert named.pop("fieldwise")
+    assert named == {name: pins[name] for name in named}
+    assert {"torchlens", "monai", "torchao", "torchstream-lib", "openerf"} <= set(named)
 
 
 def test_the_page_has_the_marks_of_every_capability_and_a_table_between_them(load):
