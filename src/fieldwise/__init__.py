@@ -1,4 +1,4 @@
-"""What every unit of a convolutional network sees, exactly."""
+"""What every output of a convolutional network sees, exactly."""
 
 from fieldwise.contents import attach
 from fieldwise.version import __version__ as __version__

@@ -206,8 +206,11 @@ def test_a_stride_beyond_the_extent_skips_inputs():
     ("ask", "said"),
     [
         (lambda r: r["layer5"], "No value or module is called 'layer5'; did you mean"),
-        (lambda r: r["conv1"].at(-1, 0), "Unit -1,0 is outside 'conv1', which has 112x112 units"),
-        (lambda r: r["conv1"].at(0, 112), "Unit 0,112 is outside 'conv1'"),
+        (
+            lambda r: r["conv1"].at(-1, 0),
+            "Position -1,0 is outside 'conv1', which has 112x112 units",
+        ),
+        (lambda r: r["conv1"].at(0, 112), "Position 0,112 is outside 'conv1'"),
         (lambda r: r["conv1"].at(3), "name one by 2 indices, not 1"),
         (lambda r: r["conv1"].at(0, 0, channel=64), "'conv1' has channels 0 to 63; 64 is none"),
         (lambda r: r["layer1.0.relu"], "ran 3 times; ask for 'layer1.0.relu#1'"),

@@ -51,7 +51,7 @@ def test_a_cross_is_reported_as_the_product_of_its_projections():
     model, x = networks.InceptionLike().eval(), torch.rand(1, 3, 9, 9)
     seen = nan_field(model, x, None, (4, 4), per_sample=True)
     assert seen.count == 49
-    assert seen.why == "NaN tells only the projections on the axes of the field"
+    assert seen.why == "NaN shows only the projections on the axes of the field"
 
 
 def test_a_model_that_mixes_its_batch_is_run_one_sample_at_a_time():

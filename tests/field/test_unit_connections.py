@@ -162,8 +162,8 @@ def directly_read(report, name, out, operand):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"unit": 99}, "Unit 99 is outside 'conv3', which has 9 units counted from 0."),
-        ({"unit": -1}, "Unit -1 is outside 'conv3'"),
+        ({"unit": 99}, "Position 99 is outside 'conv3', which has 9 units counted from 0."),
+        ({"unit": -1}, "Position -1 is outside 'conv3'"),
         ({"layer": "cnv3"}, "No value or module is called 'cnv3'; did you mean 'conv3'?"),
         ({"axis": 5}, "'input' has axes 0 to 2; axis 5 is none of them."),
     ],

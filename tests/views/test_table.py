@@ -101,7 +101,7 @@ def test_units_of_several_kinds_have_a_range_and_a_line_for_each_kind():
     _, header, head, first, second, footnote = lines(PIECED)
     assert header.split()[3:] == ["extent", "clipped", "stride", "start", "notes"]
     assert head.split()[3:7] == ["95..911x7", "64x–", "–x8", "–x0"]
-    assert head.endswith("2 kinds of units; at this input size")
+    assert head.endswith("2 kinds of positions; at this input size")
     assert first.split() == ["units", "0..15", "x", "0..7", "95x7", "8x1", "0"]
     assert second.split()[4:] == ["≤911x7", "32x1", "-440x0", "inexact", "[1]"]
     assert footnote == "[1] a bound"

@@ -101,13 +101,13 @@ def _next(
 def _check_map(phases: int, extent: int) -> None:
     if extent > MAX_FIELD:
         raise TooLargeError(
-            f"its units see {extent} samples, and at most {MAX_FIELD} are allowed; use smaller "
-            "kernels, strides or dilations"
+            f"an output position sees {extent} samples, and at most {MAX_FIELD} are allowed; use "
+            "smaller kernels, strides or dilations"
         )
     if phases > MAX_PHASES:
         raise TooLargeError(
-            f"what its units see repeats after {phases} of them, and at most {MAX_PHASES} are "
-            "allowed; use smaller strides or factors"
+            f"what output positions see repeats after {phases} of them, and at most {MAX_PHASES} "
+            "are allowed; use smaller strides or factors"
         )
 
 

@@ -65,7 +65,7 @@ def diagram(
         typer.Option(
             metavar="I",
             parser=whole(),
-            help="Whose connections stand out; by default the middle unit.",
+            help="The output position whose connections stand out; by default the middle one.",
         ),
     ] = None,
     layer: Annotated[
@@ -130,10 +130,10 @@ def _connections(
 def _sentence(network: Connections) -> str:
     seen, name = network.field, network.rows[-1].names[-1]
     if not seen:
-        return f"unit {network.unit} of {name} sees nothing of the input"
+        return f"position {network.unit} of {name} sees nothing of the input"
     bound = "" if network.exact else "at most "
     extent = "the whole input" if network.full else network.unbounded.extent
     return (
-        f"unit {network.unit} of {name} sees {bound}{counted(seen.count, 'sample')}, "
+        f"position {network.unit} of {name} sees {bound}{counted(seen.count, 'sample')}, "
         f"{seen.first} to {seen.last}; receptive field {extent}"
     )

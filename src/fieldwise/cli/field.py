@@ -60,7 +60,10 @@ def field(
     layer: Layers = None,
     unit: Annotated[
         str | None,
-        typer.Option(metavar="I,J", help="Also what this unit of each layer sees of this input."),
+        typer.Option(
+            metavar="I,J",
+            help="Also what the output position I,J of each layer sees of this input.",
+        ),
     ] = None,
     wrt: Annotated[
         str | None,
@@ -82,7 +85,7 @@ def field(
         Path | None,
         typer.Option(
             metavar="OUT",
-            help="Draw what the unit (by default the middle one) sees: .svg, .png or .pdf.",
+            help="Draw what the position of --unit, or the middle one, sees: .svg, .png or .pdf.",
         ),
     ] = None,
     debug: Debug = False,

@@ -65,7 +65,7 @@ class EmitOptions:
             metavar="N",
             min=1,
             max=MAX_SIZE,
-            help="Samples of the longest stream of --emit, where positions are told by a table.",
+            help="Samples of the longest stream of --emit, where a table gives the positions.",
         ),
     ] = None
 

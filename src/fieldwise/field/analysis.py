@@ -357,13 +357,13 @@ def _checked(unit: Sequence[int], shape: Shape, dims: Sequence[int], name: str) 
     spelled = "x".join(map(str, sizes)) or "no spatial axes"
     if len(unit) != len(sizes):
         raise UsageError(
-            f"'{name}' has {spelled} units; name one by {len(sizes)} indices, not {len(unit)}."
+            f"'{name}' has {spelled} positions; name one by {len(sizes)} indices, not {len(unit)}."
         )
     for index, size in zip(unit, sizes, strict=True):
         if not 0 <= index < size:
             raise UsageError(
-                f"Unit {','.join(map(str, unit))} is outside '{name}', which has {spelled} units "
-                f"counted from 0."
+                f"Position {','.join(map(str, unit))} is outside '{name}', which has {spelled} "
+                "positions, counted from 0."
             )
     return unit
 
@@ -373,7 +373,7 @@ def _integer(index: SupportsIndex) -> int:
     try:
         return as_integer(index)
     except TypeError:
-        raise UsageError(f"A unit is named by integers; {index!r} is none.") from None
+        raise UsageError(f"An output position is given by integers; {index!r} is none.") from None
 
 
 def _channel_dim(name: str, shape: Shape, place: Roles) -> int:

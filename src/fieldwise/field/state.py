@@ -15,7 +15,7 @@ DIAGONAL = "two axes follow one dimension"
 MIXED = "an index that mixes dimensions"
 CUTS = "a reshape that cuts across rows"
 UNLIKE = "operands whose dimensions factor differently"
-MANY = "more rectangles than can be told, of many units"
+MANY = "more rectangles than can be listed, for many positions"
 LIMITS = (DIAGONAL, MIXED, CUTS, UNLIKE, MANY)
 """Reasons why the closed form is only a bound where pulling single units is still exact."""
 

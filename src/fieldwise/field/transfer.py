@@ -373,7 +373,7 @@ def _swept_together(scene: _Scene, tracks: Sequence[Track]) -> set[int] | None:
 
 
 _CROWDED = 64
-"""Of more products than these, pairs are not told one by one."""
+"""Of more products than these, pairs are not listed one by one."""
 
 
 def _joint_sweep(scene: _Scene, product: Product, dims: set[int]) -> list[Product]:

@@ -58,5 +58,5 @@ class UnitField:
 
     def _hull(self) -> Sides:
         if not self.products:
-            raise UsageError(f"Unit {self.unit} sees nothing of the input.")
+            raise UsageError(f"Output position {self.unit} sees nothing of the input.")
         return Region(self.products).hull()

@@ -143,8 +143,8 @@ class _Network:
         units = sum(map(self._size, self.dims))
         if units > _MAX_UNITS:
             raise UsageError(
-                f"A diagram of {units} units is too large to look at; give a smaller input, with "
-                f"at most {_MAX_UNITS} units in all layers together."
+                f"A diagram of {units} dots is too large to look at; give a smaller input, with "
+                f"at most {_MAX_UNITS} in all layers together."
             )
         chosen = self._size(name) // 2 if unit is None else unit
         position = () if self.dims[name] is None and chosen == 0 else (chosen,)
@@ -336,8 +336,8 @@ class _Network:
 def _check_edges(name: str, count: int) -> None:
     if count > _MAX_EDGES:
         raise UsageError(
-            f"The units of '{name}' have more than {_MAX_EDGES} connections, too many to look at; "
-            "give a smaller input."
+            f"The positions of '{name}' have more than {_MAX_EDGES} connections, too many to look "
+            "at; give a smaller input."
         )
 
 
@@ -347,7 +347,7 @@ def _dim(report: FieldReport, name: str) -> int | None:
     if len(dims) > 1:
         raise UsageError(
             f"'{name}' spreads axis {report.axes[0]} over {len(dims)} dimensions, which a row of "
-            "units cannot show; name an earlier layer."
+            "positions cannot show; name an earlier layer."
         )
     return dims[0] if dims else None
 

@@ -85,7 +85,7 @@ def _pulled_step(
     order: list[int | None] = []
     for size, coord in zip(before, step.coords, strict=True):
         if shared and isinstance(coord, Fixed) and coord.indices.count < size:
-            raise Stays("the rest of what it reads a part of is read by something else")
+            raise Stays("it reads a part of a value whose other parts something else reads")
         if not isinstance(coord, Along):
             order.append(None)
             continue

@@ -218,14 +218,15 @@ def _unit(report: FieldReport, value: str, unit: tuple[int, ...]) -> Outcome:
     if not pulled.issubset(closed):
         return Outcome(
             "wrong",
-            f"the closed form of unit {unit} of {value} is {closed}, but it reads {pulled}",
+            f"the closed form of position {unit} of {value} is {closed}, but it reads {pulled}",
             1,
         )
     sharp = row.exact and not row.at_this_size and not any(axis.full for axis in row.axes)
     if sharp and not closed.issubset(pulled):
         return Outcome(
             "wrong",
-            f"the closed form of unit {unit} of {value} is {closed}, but it reads only {pulled}",
+            f"the closed form of position {unit} of {value} is {closed}, "
+            f"but it reads only {pulled}",
             1,
         )
     return Outcome("exact", compared=1)

@@ -64,7 +64,7 @@ def _judged(
 ) -> Outcome:
     before = shifted.outputs(shifted.inputs, name)
     if not all(_telling(y) for y in before) or _alike(before):
-        return Outcome("nothing", f"{name} does not tell one input from another")
+        return Outcome("nothing", f"{name} gives the same for different inputs")
     outcomes = [_interior(shifted, name, certificate.interior)]
     if certificate.circular.holds:
         outcomes.append(_holds(shifted, name, certificate, before))

@@ -109,7 +109,7 @@ _DOTS: dict[str, dict[str, object]] = {
     "used padding": {"facecolor": GROUND, "edgecolor": STRONG, "linewidth": 1.3},
 }
 _KEY: tuple[tuple[Mark, str], ...] = (
-    ("seen", "the chosen unit depends on it"),
+    ("seen", "the chosen position depends on it"),
     ("plain", "it does not"),
     ("used padding", "padding"),
 )

@@ -6,7 +6,7 @@ what a mark means, all numbers counted from 0, row 0 being the input::
     unit-MODEL-ROW-INDEX                   a unit
     padding-MODEL-ROW-INDEX                padding, a hollow dot
     edge-MODEL-ROW-OUT-BELOW-INDEX         unit OUT of ROW reads unit INDEX of row BELOW,
-                                           and the chosen unit depends on it
+                                           and the chosen position depends on it
     faint-MODEL-ROW-OUT-BELOW-INDEX        the same, and the chosen unit does not
     zero-MODEL-ROW-OUT-BELOW-INDEX         it reads padding that depends on nothing
 

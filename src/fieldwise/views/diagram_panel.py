@@ -78,7 +78,7 @@ class Panel:
     @property
     def subtitle(self) -> str:
         """Which unit was chosen."""
-        return f"unit {self.network.unit} of {named(self.network.rows[-1].names[-1:])}"
+        return f"position {self.network.unit} of {named(self.network.rows[-1].names[-1:])}"
 
     @property
     def gutter(self) -> float:

@@ -47,7 +47,7 @@ def field_panel(value: ValueField, seen: UnitField, *, image: object = None) -> 
     image: lies below it: a file, or an array (height, width) or (height, width, 3), either of
            numbers from 0 to 1 or of bytes; it is resized to the input
     """
-    place = f", unit {','.join(map(str, seen.unit))}" if seen.unit else ""
+    place = f", position {','.join(map(str, seen.unit))}" if seen.unit else ""
     unit = seen.unit if value.report.roles(value.row.name).unit else ()
     photo = None if image is None else photo_of(image, seen.shape)
     return FieldPanel(value.row.name + place, seen, value.unbounded(*unit), photo)

@@ -98,7 +98,7 @@ def test_a_full_turn_of_the_axis_proves_nothing():
     axis = certify(nn.AvgPool2d(4), (1, 2, 4, 8)).outputs[0].along(2)
     assert axis.circular.step == 0
     strided = certify(nn.Conv2d(2, 2, 4, stride=4), (1, 2, 4, 8)).outputs[0].along(2)
-    assert "only a full turn of the axis is left, 4 of 4" in strided.broken_by[0].why
+    assert "only the periodic wrap of the axis is left, 4 of 4" in strided.broken_by[0].why
 
 
 def test_a_second_input_stays_where_it_is():

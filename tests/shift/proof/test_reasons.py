@@ -136,7 +136,7 @@ KNOWN: dict[str, tuple[Callable[[Tensor], Tensor], list[tuple[str, str | None]]]
     "a full turn": (
         lambda x: F.avg_pool2d(x, (1, 8)).expand(-1, -1, -1, 1) * F.conv2d(
             x, torch.ones(2, 2, 1, 8, dtype=x.dtype), stride=8),
-        [("only a full turn of the axis is left, 8 of 8", "use a larger input")],
+        [("only the periodic wrap of the axis is left, 8 of 8", "use a larger input")],
     ),
 }  # fmt: skip
 UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {

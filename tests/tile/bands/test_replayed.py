@@ -126,7 +126,7 @@ def test_two_operands_are_read_together(axis):
     [
         (UNKNOWN_KIND, "running this op on a band of rows is not supported"),
         (DRAWN, "it draws random numbers"),
-        (PLACE, "it tells places, which count from the first row"),
+        (PLACE, "it gives positions, which count from the first row"),
     ],
     indirect=["kind"],
 )

@@ -258,10 +258,10 @@ def test_what_is_no_journal_is_told(text):
 @pytest.mark.parametrize(
     ("edit", "told"),
     [
-        (lambda record: record.update(piece=0), "its journal tells of other parts of the result"),
+        (lambda record: record.update(piece=0), "its journal lists other parts of the result"),
         (
             lambda record: record["wrote"][0][0].__setitem__(2, [0, 3]),
-            "its journal tells of other parts of the result",
+            "its journal lists other parts of the result",
         ),
         (lambda record: record["wrote"][0].__setitem__(1, 7), "are not what was written"),
     ],

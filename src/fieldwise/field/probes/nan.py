@@ -120,7 +120,7 @@ def nan_field(
     if per_sample and mask.ndim == 1:
         return Probe(mask)
     what = "projections on the axes" if per_sample else "first and last samples"
-    return Probe(mask, exact=False, why=f"NaN tells only the {what} of the field")
+    return Probe(mask, exact=False, why=f"NaN shows only the {what} of the field")
 
 
 class _Runs:

@@ -44,7 +44,7 @@ def select(
     ):
         across = "x".join(map(str, sizes)) or "no"
         raise UsageError(
-            f"Unit {tuple(unit)} lies outside '{layer}', whose units are {across} samples."
+            f"Position {tuple(unit)} is outside '{layer}', which has {across} positions."
         )
     index = [slice(None)] * rank
     for dim, place in zip(kept, unit, strict=True):

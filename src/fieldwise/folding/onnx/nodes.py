@@ -102,7 +102,7 @@ class FileNodes:
         if path in self.by_name:
             return self.by_name[path]
         outer = next((one for name, one in self.by_name.items() if path.startswith(f"{name}.")), "")
-        raise Stays(f"it stands in a subgraph of {outer}")
+        raise Stays(f"it is in a subgraph of {outer}")
 
     def data_of(self, node: OnnxNode) -> str:
         """The one input of a node that is no constant.  Raises Stays where there are more."""

@@ -215,7 +215,7 @@ class _Sweep:
         made = _made(frame)
         period = lcm(frame.period, made.period)
         if self._is_full_turn(frame, period):
-            why = f"only a full turn of the axis is left, {period} of {self.size}"
+            why = f"only the periodic wrap of the axis is left, {period} of {self.size}"
             raise BreaksError(Fault(why, "use a larger input"))
         return self.names.named(frame, made.layout), period
 

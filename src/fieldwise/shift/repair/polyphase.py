@@ -196,8 +196,8 @@ def _check(found: Strided, sizes: AxisSizes, *, valid: bool) -> None:
             )
         if result * stride != size and not (valid and result * stride < size):
             raise UnsuitableError(
-                f"'{name}'{where()} makes {result} units of {size} samples along axis {axis} at "
-                f"stride {stride}, not {size // stride}: its windows do not cover a period; "
+                f"'{name}'{where()} makes {result} positions of {size} samples along axis {axis} "
+                f"at stride {stride}, not {size // stride}: its windows do not cover a period; "
                 f"{_of_running(PAD_OR_WRAP)}."
             )
 

@@ -191,7 +191,7 @@ def _check_columns(program: Program) -> None:
     reasons = []
     for op, dependence in zip(program.ops, program.wiring.ops, strict=True):
         if dependence.ordered:
-            reasons.append(reason(op.node, "it carries a state from column to column"))
+            reasons.append(reason(op.node, "it keeps a state from column to column"))
         elif any(reach.holds_whole or reach.grows for _, reach in dependence.operands):
             reasons.append(reason(op.node, "it reads columns as far back as there are any"))
     if reasons:

@@ -41,7 +41,7 @@ class Results:
         there = [file.path for file in self.files if file.exists]
         if there:
             remedy = (
-                "nothing tells what of it is done, since it has no journal; use --overwrite"
+                "it has no journal, which would say what of it is done; use --overwrite"
                 if resume
                 else "use --resume to go on, or --overwrite"
             )

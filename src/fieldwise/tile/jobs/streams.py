@@ -357,5 +357,7 @@ def _notes(planned: Planned, band: int, standing: int) -> tuple[str, ...]:
         if dependence.ordered
     ]
     if carrying:
-        notes.append(f"'{carrying[0]}' carries a state along, so every piece starts at row 0")
+        notes.append(
+            f"'{carrying[0]}' keeps a state from row to row, so every piece starts at row 0"
+        )
     return tuple(notes)

@@ -82,7 +82,7 @@ def check_result(out: Path) -> Checked:
     path = journal_path(out)
     if not path.exists():
         raise UsageError(
-            f"There is no journal {str(path)!r}, so nothing tells what was written; name OUT as it "
+            f"There is no journal {str(path)!r}, which would say what was written; name OUT as it "
             "was named to the job."
         )
     with hold(path, read_only=True) as file:
@@ -120,7 +120,7 @@ def _stored(records: Sequence[FileRecord], files: Sequence[NewFile]) -> list[Sto
 
 def _misplaced(wrote: Sequence[Wrote], piece: JobPiece) -> str | None:
     boxes = tuple(one.box for one in wrote)
-    return None if boxes == piece.writes else "its journal tells of other parts of the result"
+    return None if boxes == piece.writes else "its journal lists other parts of the result"
 
 
 def _sentence(losses: Sequence[str]) -> str | None:

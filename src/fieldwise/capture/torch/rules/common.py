@@ -22,7 +22,7 @@ from fieldwise.graph.ir import (
 )
 
 MOST_PLACES = 1 << 18
-"""Places of a result that are told one by one, where they form no rows and columns."""
+"""Places of a result that are listed one by one, where they form no rows and columns."""
 
 Where = tuple[tuple[int, IndexSet], ...]
 

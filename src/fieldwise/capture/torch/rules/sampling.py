@@ -70,7 +70,7 @@ def _sampled(number: int, call: OpCall) -> Read:
         ]
         return separable(number, Along(0), Along(1), *along)
     if numel(call.result[2:]) > MOST_PLACES:
-        why = f"{call.named('grid_sample')} reads at more positions than are told one by one"
+        why = f"{call.named('grid_sample')} reads at more positions than are listed one by one"
         return separable(number, Along(0), Along(1), *[Unknown(why)] * rank)
     taps = [
         axis_taps(at, size, *options, corners=corners)

@@ -40,7 +40,7 @@ from fieldwise.graph.ir import (
 from fieldwise.graph.kinds import ANY, COPY, FILLED, LINEAR, Kind
 
 _BY_DATA = "{} to positions that depend on the data"
-_MANY = "{} writes at more places than are told one by one"
+_MANY = "{} writes at more places than are listed one by one"
 
 
 def _found(

@@ -33,7 +33,7 @@ def windowed(site: Site) -> Executor:
     """
     index, border = _window(site)
     if any(read.kind.combines == "place" for read in site.node.reads[site.result]):
-        raise Blocked("it tells places, which count from the first row")
+        raise Blocked("it gives positions, which count from the first row")
     call, constants = opened(site.call, len(site.links))
     _check_one_period_more(site, call, constants, index)
     reach = _reach(site, index, border)
