@@ -22,7 +22,7 @@ def test_a_unit_is_drawn_and_what_it_sees_is_said(tmp_path):
     pytest.importorskip("matplotlib")
     out = tmp_path / "fig.svg"
     said = run(CHAIN, "--unit", "2", "-o", str(out))
-    assert said == f"{CHAIN}: unit 2 of conv3 sees 7 samples, 4 to 10; receptive field 7\n"
+    assert said == f"{CHAIN}: position 2 of conv3 sees 7 samples, 4 to 10; receptive field 7\n"
     assert 'id="edge-0-1-2-0-4"' in out.read_text()
 
 

@@ -208,7 +208,7 @@ def test_a_stride_beyond_the_extent_skips_inputs():
         (lambda r: r["layer5"], "No value or module is called 'layer5'; did you mean"),
         (
             lambda r: r["conv1"].at(-1, 0),
-            "Position -1,0 is outside 'conv1', which has 112x112 units",
+            "Position -1,0 is outside 'conv1', which has 112x112 positions",
         ),
         (lambda r: r["conv1"].at(0, 112), "Position 0,112 is outside 'conv1'"),
         (lambda r: r["conv1"].at(3), "name one by 2 indices, not 1"),

@@ -64,9 +64,9 @@ def test_a_unit_is_named_by_integers_of_any_type(report, index):
     ("unit", "message"),
     [
         ((1.5, 3), "An output position is given by integers; 1.5 is none."),
-        ((-1, 3), "Position -1,3 is outside '0', which has 6x6 units counted from 0."),
+        ((-1, 3), "Position -1,3 is outside '0', which has 6x6 positions, counted from 0."),
         ((np.int64(6), 3), "Position 6,3 is outside '0'"),
-        ((3,), "'0' has 6x6 units; name one by 2 indices, not 1."),
+        ((3,), "'0' has 6x6 positions; name one by 2 indices, not 1."),
     ],
 )
 def test_what_names_no_unit_is_refused_with_the_reason(report, unit, message):

@@ -162,7 +162,7 @@ def directly_read(report, name, out, operand):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"unit": 99}, "Position 99 is outside 'conv3', which has 9 units counted from 0."),
+        ({"unit": 99}, "Position 99 is outside 'conv3', which has 9 positions, counted from 0."),
         ({"unit": -1}, "Position -1 is outside 'conv3'"),
         ({"layer": "cnv3"}, "No value or module is called 'cnv3'; did you mean 'conv3'?"),
         ({"axis": 5}, "'input' has axes 0 to 2; axis 5 is none of them."),
@@ -175,6 +175,6 @@ def test_what_is_not_there_is_refused(options, said):
 
 @pytest.mark.parametrize("network", [Attention, ShiftedWindows])
 def test_windows_are_refused_with_a_remedy(network):
-    said = "over 2 dimensions, which a row of units cannot show; name an earlier layer."
+    said = "over 2 dimensions, which a row of positions cannot show; name an earlier layer."
     with pytest.raises(UsageError, match=said):
         connections(network().eval(), CATALOGUE[network])

@@ -102,7 +102,7 @@ def test_units_of_several_kinds_have_a_range_and_a_line_for_each_kind():
     assert header.split()[3:] == ["extent", "clipped", "stride", "start", "notes"]
     assert head.split()[3:7] == ["95..911x7", "64x–", "–x8", "–x0"]
     assert head.endswith("2 kinds of positions; at this input size")
-    assert first.split() == ["units", "0..15", "x", "0..7", "95x7", "8x1", "0"]
+    assert first.split() == ["positions", "0..15", "x", "0..7", "95x7", "8x1", "0"]
     assert second.split()[4:] == ["≤911x7", "32x1", "-440x0", "inexact", "[1]"]
     assert footnote == "[1] a bound"
 
@@ -114,4 +114,4 @@ def test_a_line_of_one_kind_does_not_speak_of_the_unit_that_was_asked_for():
 
 
 def test_a_row_of_one_unit_names_it():
-    assert lines(LONE)[2].endswith("of unit 4,5 alone; at this input size")
+    assert lines(LONE)[2].endswith("of position 4,5 alone; at this input size")
