@@ -268,7 +268,7 @@ def test_an_unknown_layer_and_a_unit_outside_are_errors():
     probe = GradientProbe(networks.Chain(), torch.empty(1, 3, 33, 33))
     with pytest.raises(UsageError, match="No value or module is called 'conv9'"):
         probe.field("conv9", (0, 0))
-    with pytest.raises(UsageError, match=r"Position \(0, 99\) is outside '2', which has 16x16 positions"):
+    with pytest.raises(UsageError, match=r"Position \(0, 99\) is outside '2', which has 16x16"):
         probe.field("2", (0, 99))
     with pytest.raises(UsageError, match="Channel 7 lies outside '2', which has 4"):
         probe.field("2", (0, 0), channel=7)
