@@ -30,7 +30,7 @@ def box(*sides):
 
 
 CROSS = FieldPanel(
-    "cross, unit 0,5",
+    "cross, position 0,5",
     UnitField((0, 5), (12, 14), (box((0, 4), (5, 6)), box((0, 1), (2, 9)))),
     (box((-3, 4), (5, 6)), box((0, 1), (2, 9))),
 )
@@ -89,7 +89,7 @@ def test_the_border_of_the_input_and_every_product_are_outlined():
 
 def test_the_title_tells_the_sizes_and_what_this_input_holds():
     title = field_figure(CROSS).axes[0].get_title()
-    assert title == "cross, unit 0,5\nfield 7x1 ∪ 1x7\n10 pixels seen of 12x14"
+    assert title == "cross, position 0,5\nfield 7x1 ∪ 1x7\n10 pixels seen of 12x14"
 
 
 def test_an_upper_bound_and_nothing_are_said():

@@ -68,7 +68,7 @@ def field_figure(*panels: FieldPanel, title: str = "") -> Figure:
     >>> conv = receptive_fields(layers_graph("conv3d4 conv3", (1, 1, 24, 24)))["conv3"]
     >>> figure = field_figure(field_panel(conv, conv.at(3, 3)))
     >>> figure.axes[0].get_title().splitlines()
-    ['conv3, unit 3,3', 'field 11x11', '81 pixels seen of 24x24']
+    ['conv3, position 3,3', 'field 11x11', '81 pixels seen of 24x24']
     """
     _check(panels)
     columns = min(len(panels), 2)

@@ -34,7 +34,7 @@ def select(
     [3.0, 7.0]
     >>> select(torch.zeros(1, 2, 4), (9,), layer="conv1")
     Traceback (most recent call last):
-    fieldwise.errors.UsageError: Unit (9,) lies outside 'conv1', whose units are 4 samples.
+    fieldwise.errors.UsageError: Position (9,) is outside 'conv1', which has 4 positions.
     """
     rank = value.dim()
     kept = tuple(range(2, rank)) if dims is None else tuple(dim % rank for dim in dims)
