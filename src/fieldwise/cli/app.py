@@ -61,7 +61,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="fieldwise",
     cls=_Commands,
-    help="What every unit of a convolutional network sees, exactly.",
+    help="What every output of a convolutional network sees, exactly.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -92,7 +92,7 @@ def _options(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """What every unit of a convolutional network sees, exactly."""
+    """What every output of a convolutional network sees, exactly."""
 
 
 def main() -> None:

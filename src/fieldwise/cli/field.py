@@ -92,11 +92,11 @@ def field(
 ) -> None:
     """The receptive field of every layer: extent, stride, start, and what makes it unusual.
 
-    --method gradient and nan run the model and measure one unit per selected layer, that of
+    --method gradient and nan run the model and measure one position per selected layer, that of
     --unit or the middle one; the closed form stands beside what they measure.  Exit code 1 where
     what --unit asks for is known as an upper bound only.
 
-    --plot draws that unit of the layers chosen by --layer, beside each other; without --layer, of
+    --plot draws that position of the layers chosen by --layer, beside each other; without --layer, of
     the last layer whose unit does not see the whole input.
     """
     with reported(debug=debug):

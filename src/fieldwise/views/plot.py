@@ -215,7 +215,7 @@ def _key(figure: Figure, panels: Sequence[FieldPanel]) -> None:
         Line2D([], [], color=ACCENT, linewidth=1.8, label="border of the input"),
     ]
     if any(1 < len(panel.unbounded) <= len(_DASHES) for panel in panels):
-        marks.append(Line2D([], [], color=INK, linestyle=_DASHES[0], label="products"))
+        marks.append(Line2D([], [], color=INK, linestyle=_DASHES[0], label="rectangles"))
     figure.legend(handles=marks, loc="lower center", ncols=len(marks), fontsize=8, frameon=False)
 
 

@@ -100,7 +100,7 @@ _SHOWN = 12
 def _as_row(piece: Piece) -> Row:
     """The line of one kind of units, in the words of a row."""
     return Row(
-        name=f"  units {spelled(piece.units)}",
+        name=f"  positions {spelled(piece.units)}",
         op="",
         module="",
         shape=(),
@@ -119,7 +119,7 @@ def _lines(row: Row) -> Iterator[Row | Piece | str]:
     yield from row.pieces[:_SHOWN]
     if len(row.pieces) > _SHOWN:
         more = counted(len(row.pieces) - _SHOWN, "more kind", "more kinds")
-        yield f"  and {more} of units"
+        yield f"  and {more} of positions"
 
 
 def spelled(units: Sequence[IndexSet]) -> str:
@@ -145,7 +145,7 @@ def _columns(units: Mapping[str, UnitField] | None, reasons: Sequence[str]) -> l
         _Column("stride", "number", lambda row: _joined(axis.stride for axis in row.axes)),
         _Column("start", "number", lambda row: _joined(axis.start for axis in row.axes)),
         _Column("look-ahead", "number", lambda row: _look_ahead(row.axes)),
-        _Column("products", "number", lambda row: str(row.products) if row.products > 1 else ""),
+        _Column("rectangles", "number", lambda row: str(row.products) if row.products > 1 else ""),
         _Column("local extent", "number", lambda row: _extent(_local(row)), keeps=True),
         _Column(
             "local stride", "number", lambda row: _joined(a.stride for a in _local(row)), keeps=True
@@ -156,7 +156,7 @@ def _columns(units: Mapping[str, UnitField] | None, reasons: Sequence[str]) -> l
     ]
     if units is not None:
         asked: tuple[tuple[str, Callable[[Row], str]], ...] = (
-            ("unit", lambda row: _unit(row, units)),
+            ("position", lambda row: _unit(row, units)),
             ("sees", lambda row: _sees(row, units)),
             ("samples", lambda row: _samples(row, units)),
         )
@@ -247,9 +247,9 @@ def _notes(row: Row, reasons: Sequence[str]) -> list[str]:
     if row.misaligned is not None:
         notes.append(f"misaligned at {row.misaligned}")
     if row.pieces:
-        notes.append(f"{len(row.pieces)} kinds of units")
+        notes.append(f"{len(row.pieces)} kinds of positions")
     if row.of_unit is not None:
-        notes.append(f"of unit {','.join(map(str, row.of_unit))} alone")
+        notes.append(f"of position {','.join(map(str, row.of_unit))} alone")
     if row.at_this_size:
         notes.append("at this input size")
     if not row.exact:
