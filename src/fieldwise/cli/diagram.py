@@ -85,9 +85,9 @@ def diagram(
 ) -> None:
     """Draw the connections along one axis: a row of dots per layer, the input at the bottom.
 
-    What the chosen unit depends on is dark, the rest faint; its receptive field is bracketed and
-    counted, padding is hollow.  Also says on one line per model what the unit sees, unless the
-    diagram is blank.
+    What the chosen position depends on is dark, the rest faint; its receptive field is bracketed
+    and counted, padding is hollow.  Also says on one line per model what the position sees, unless
+    the diagram is blank.
     """
     with reported(debug=debug):
         from fieldwise.views.diagram import connection_diagram

@@ -96,8 +96,8 @@ def field(
     --unit or the middle one; the closed form stands beside what they measure.  Exit code 1 where
     what --unit asks for is known as an upper bound only.
 
-    --plot draws that position of the layers chosen by --layer, beside each other; without --layer, of
-    the last layer whose unit does not see the whole input.
+    --plot draws that position of the layers chosen by --layer, beside each other; without --layer,
+    of the last layer whose position does not see the whole input.
     """
     with reported(debug=debug):
         if plot is not None:
