@@ -42,7 +42,7 @@ def test_equal_axes_are_written_once_and_columns_without_news_are_left_out():
 
 def test_different_axes_are_joined_and_products_are_counted():
     _, header, body = lines(CROSSED)
-    assert "products" in header
+    assert "rectangles" in header
     assert body.split()[3:] == ["7x3", "1/2", "0", "2", "=", "block"]
 
 
@@ -78,7 +78,7 @@ def test_a_misaligned_join_and_a_field_at_this_size_only_are_named():
 
 def test_units_show_what_they_see():
     _, header, first, second, third = lines(PLAIN, HOLED, CROSSED, units=UNITS)
-    assert header.split()[-4:] == ["unit", "sees", "samples", "notes"]
+    assert header.split()[-4:] == ["position", "sees", "samples", "notes"]
     assert "3,4  2..4 x 3..5" in first
     assert "nothing" in second
     assert third.split()[-5:-2] == ["–", "–", "–"]
