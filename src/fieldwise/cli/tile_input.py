@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import typer
 
 from fieldwise.cli.console import parse_numbers, warn
@@ -61,6 +60,8 @@ def _own(
             "have); give --mean and --std."
         )
     if reading.scale is None and array.dtype.kind in "iu":
+        import numpy as np
+
         most = int(np.iinfo(array.dtype.str).max)
         scale = 1 / most
         typer.echo(f"note: samples are divided by {most} first, the most that {array.dtype} holds",
@@ -122,6 +123,8 @@ def wanted(reading: InputOptions, writing: OutputOptions, array: Source) -> dict
 
 def _is_held(value: float, writing: OutputOptions) -> bool:
     """Whether what is written has this value: a byte does, of classes and masks."""
+    import numpy as np
+
     from fieldwise.tile.files import holds_value
 
     ending = writing.ending()
