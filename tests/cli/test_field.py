@@ -174,7 +174,7 @@ def test_the_version_is_shown():
         ([CHAIN, "--axes", "H"], "write one of W, T, 0, 1, 2"),
         ([CHAIN, "--method", "nan", "--wrt", "conv3"], "--method nan measures fields in the input"),
         (["model.onnx"], "There is no file 'model.onnx'; check the path."),
-        (["model.pth"], "is a pickle, which can run any code when it is loaded"),
+        (["model.pth"], "There is no file 'model.pth'; check the path."),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence_with_exit_code_2(args, said):
