@@ -138,6 +138,12 @@ def test_what_cannot_be_is_one_sentence(arguments, told):
     assert told in run(*UNET, *arguments, code=2)
 
 
+def test_missing_data_are_looked_for_in_one_image():
+    np.save("in.npy", image(2, *SHAPE))
+    said = run("job_nets:unet", "in.npy", "out.npy", "--layout", "NCHW", "--nodata", "-1", code=2)
+    assert "--nodata looks for missing data in one image, and IN has 2" in said
+
+
 def test_a_mask_that_is_another_is_another_job():
     run(*UNET, "--mask", "mask.npy")
     np.save("mask.npy", np.ones(SHAPE[1:], np.uint8))

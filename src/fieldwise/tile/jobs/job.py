@@ -467,9 +467,10 @@ def _as_wanted(job: Job) -> Job:
     asked, layout = job.request, job.request.layout
     if not asked.is_masked:
         return job
-    if asked.nodata is not None and asked.samples > 1:
+    images = layout.model_shape(asked.source.shape)[0]
+    if asked.nodata is not None and images > 1:
         raise UsageError(
-            f"--nodata looks for missing data in one image, and IN has {asked.samples}; leave it "
+            f"--nodata looks for missing data in one image, and IN has {images}; leave it "
             "out, or give a --mask, which holds for all of them."
         )
     grids = _grids(asked, job.results, asked.shape)
