@@ -60,6 +60,31 @@ def test_a_grid_agrees_with_gradients(stride, padding):
     assert found.start + found.step * at == Fraction(int(rows[0] + rows[-1]), 2)
 
 
+class ByEight(nn.Module):
+    """Strided convolutions, then resizing to the input's size, as segmentation heads do."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Sequential(*(nn.Conv2d(1, 1, 3, 2, 1) for _ in range(3)))
+
+    def forward(self, x):
+        return nn.functional.interpolate(self.down(x), scale_factor=8.0, mode="bilinear")
+
+
+def test_a_result_of_the_size_of_its_input_lies_on_its_samples():
+    found = grid_of(ByEight())
+    assert (found.step, found.start) == (1, 0)
+    assert found.off >= Fraction(7, 2), "the fields lie three and a half samples before"
+
+
+def test_a_result_that_is_shorter_lies_where_its_fields_are():
+    cropped = grid_of(
+        nn.Sequential(nn.ConstantPad2d((0, 0, 0, -3), 0.0), nn.Conv2d(1, 1, 3, padding=1))
+    )
+    assert (cropped.step, cropped.start) == (1, 0)
+    assert grid_of(nn.ConstantPad2d((0, 0, -3, 0), 0.0)).start == 3
+
+
 def test_a_mean_over_the_image_lies_nowhere():
     assert grid_of(nn.AdaptiveAvgPool2d(1)) is None
 

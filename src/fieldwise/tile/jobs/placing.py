@@ -1,4 +1,4 @@
-"""Where the positions of a result lie in the input, from their receptive fields."""
+"""Where the positions of a result lie in the input: on its samples, or by their fields."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ def output_grids(
     name:   of the output in the graph
     layout, result: the axes of the input's file and of the result's
 
-    A position lies at the centre of its field: of the closed form, which knows no border.  Where
-    the fields of neighbours differ (networks that upsample), the grid is that whose distance to the
-    centres is 0 on the mean.  What a global layer adds is left out, where a local path remains.
+    Along an axis as long as the input's on which positions follow one another as samples do,
+    position i is sample i: whoever trains such a network holds its result against a picture of the
+    same pixels.  Else a position lies at the centre of its field: of the closed form, which knows
+    no border.  Where the fields of neighbours differ (networks that upsample), the grid is that
+    whose distance to the centres is 0 on the mean.  What a global layer adds is left out, where a
+    local path remains.
     """
     row = report.find(name)
     spatial = report.roles(name).unit
@@ -40,8 +43,16 @@ def output_grids(
         own = result.dims[result.axes.index(letter)]
         fields = [row.axes[place], *([row.local[place]] if row.local else [])]
         grids = [_grid(one) for one in fields if own in spatial]
-        found[axis_letter(letter)] = next((one for one in grids if one is not None), None)
+        grid = next((one for one in grids if one is not None), None)
+        if grid is not None and grid.step == 1 and row.shape[own] == report.input.shape[dim]:
+            grid = _on_samples(grid)
+        found[axis_letter(letter)] = grid
     return found
+
+
+def _on_samples(grid: OutputGrid) -> OutputGrid:
+    """The grid of the samples, for positions that are one for each."""
+    return OutputGrid(grid.step, Fraction(0), grid.off + abs(grid.start or Fraction(0)))
 
 
 def fields_of(graph: Graph) -> FieldReport:
