@@ -36,7 +36,7 @@ def receptive_fields(
     ignore_global: bool = False,
     axes: Axes | None = None,
 ) -> FieldReport:
-    """The receptive field of every unit of a network.
+    """The receptive field of every output position of a network.
 
     model:   a captured ``Graph``, or a ``torch.nn.Module`` with an ``example`` input: a tensor, a
              tuple or dict of tensors, or the shape of the only input
