@@ -34,8 +34,11 @@ sys.exit(int(line.recv(9)))
 
 
 @cache
-def folder() -> str:
-    """A folder with a ``fieldwise`` that works as long as this process lives."""
+def folder(python: str | None = None) -> str:
+    """A folder with a ``fieldwise`` that works as long as this process lives.
+
+    It is that of this checkout, or what is installed in the environment of another ``python``.
+    """
     made = TemporaryDirectory()
     client = Path(made.name) / "fieldwise"
     client.write_text(CLIENT.format(python=sys.executable, path=f"{made.name}/socket"))
@@ -45,10 +48,10 @@ def folder() -> str:
     listening.listen()
     here = os.pathsep.join(path for path in (str(Path(__file__).parents[2]), *sys.path) if path)
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.docs.command", str(listening.fileno())],
+        [python or sys.executable, "-P", __file__, str(listening.fileno())],
         stdin=subprocess.PIPE,
         pass_fds=[listening.fileno()],
-        env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": "" if python else here, "OMP_NUM_THREADS": "1"},
     )
     atexit.register(made.cleanup)
     atexit.register(server.communicate)  # closes its input, which ends it, and waits
