@@ -33,6 +33,7 @@ from fieldwise.tile import (
     plan_job,
     plan_tiles,
 )
+from fieldwise.tile.files.voxel_map import VoxelMap
 from fieldwise.tile.interop.bioimageio import AxisCheck
 from fieldwise.views import connections_json, field_json, fold_json, shift_json, tile_json
 from tests.views import reports as examples
@@ -117,7 +118,9 @@ def documents(every: dict[str, Report]) -> dict[str, list[Document]]:
         )
     )
     one, step = (Fraction(1),) * 3, SampleStep(Fraction(1))
-    full_file = JobFile(Path("a"), "YX", Calibration({"Y": step}, place=Georeference(one, one)))
+    volume = VoxelMap("sform", ("X", "Y", "Z"), (one, one, one), one, 1)
+    about = Calibration({"Y": step}, place=Georeference(one, one), affines=(volume,))
+    full_file = JobFile(Path("a"), "YX", about)
     job = replace(every["JobReport"], source=full_file, results=(full_file,))
     found["JobReport"].append(job.to_dict())
     wrapping = nn.Sequential(nn.ReLU(), nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular"))

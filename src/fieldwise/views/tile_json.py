@@ -119,7 +119,14 @@ def _calibration(about: Calibration) -> dict[str, object]:
     ]
     place = None if about.place is None else entry(about.place, "x", "y", "areas")
     rest = entry(about, "channels", "nodata", "style")
-    return {"steps": steps, **rest, "place": place, "attributes": as_data(about.attributes)}
+    affines = [entry(one, "name", "axes", "columns", "origin", "code") for one in about.affines]
+    return {
+        "steps": steps,
+        **rest,
+        "place": place,
+        "affines": affines,
+        "attributes": as_data(about.attributes),
+    }
 
 
 def _job_plan(plan: JobPlan) -> dict[str, object]:

@@ -97,3 +97,18 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bytes(out, monkeypatch):
 )
 def test_what_makes_no_sense_is_one_sentence(arguments, told):
     assert told in run(*arguments, code=2)
+
+
+def test_a_volume_keeps_its_place_in_the_world_with_channels_behind():
+    """Turned by a quarter: the oracle is nibabel, at the place of a voxel in the input."""
+    nib = pytest.importorskip("nibabel")
+    turned = np.array([[0, -0.7, 0, 5], [1.25, 0, 0, -7], [0, 0, 3.0, 9], [0, 0, 0, 1]])
+    nib.save(nib.Nifti1Image(image(20, 16, 4), turned), "in.nii")
+    model = ("layers:conv3/2p1 relu", "in.nii", "out.nii", "--axes", "HWz", "--random-weights")
+    result = CliRunner().invoke(app, ["tile", *model])
+    assert result.exit_code == 0, result.output + result.stderr
+    assert "says    Y 2.5, X 1.4, Z 3; affine sform" in result.stdout
+    found, voxel = nib.load("out.nii"), np.array([3, 2, 1])
+    assert found.shape == (10, 8, 4)
+    wanted = nib.affines.apply_affine(turned, voxel * [2, 2, 1])
+    np.testing.assert_allclose(nib.affines.apply_affine(found.affine, voxel), wanted, rtol=1e-6)

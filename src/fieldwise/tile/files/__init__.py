@@ -8,6 +8,7 @@ from fieldwise.tile.files.calibration import calibration_of as calibration_of
 from fieldwise.tile.files.checks import holds_value as holds_value
 from fieldwise.tile.files.detect import split_name as split_name
 from fieldwise.tile.files.formats import NewFile as NewFile
+from fieldwise.tile.files.formats import axes_to_write as axes_to_write
 from fieldwise.tile.files.formats import open_source as open_source
 from fieldwise.tile.files.georeference import Georeference as Georeference
 from fieldwise.tile.files.guessing import channels_differ as channels_differ

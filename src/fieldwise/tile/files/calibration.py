@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from fieldwise.tile.files.georeference import Georeference
 from fieldwise.tile.files.units import symbol_of
+from fieldwise.tile.files.voxel_map import VoxelMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,13 @@ class OutputGrid:
 class Calibration:
     """What a file says of its samples.
 
-    steps:      by the letter of an axis: T, Z, Y, X
+    steps:      by the letter of an axis: T, Z, Y, X; by its number where none is known
     channels:   their names, in order
     place:      where pixels lie in the world
     nodata:     the value that stands for no data
     attributes: whatever else is said, by name, as plain data
     names:      what the file calls its axes, by their letters
+    affines:    where voxels lie in the world, as NIfTI says it
     style:      how the file says it, as 'ome', 'imagej', 'geotiff', 'resolution', 'ome-zarr 0.4'
     """
 
@@ -72,10 +74,14 @@ class Calibration:
     attributes: Mapping[str, object] = field(default_factory=dict)
     style: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    affines: tuple[VoxelMap, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether anything is said."""
-        found = (self.steps, self.channels, self.place, self.nodata, self.attributes, self.names)
+        found = (
+            self.steps, self.channels, self.place, self.nodata, self.attributes, self.names,
+            self.affines,
+        )  # fmt: skip
         return any(one is not None and one not in ({}, ()) for one in found)
 
     def __str__(self) -> str:
@@ -95,12 +101,27 @@ class Calibration:
             yield f"channels {', '.join(self.channels)}"
         if self.place is not None:
             yield "georeference"
+        if self.affines:
+            yield f"affine {' and '.join(one.name for one in self.affines)}"
         if self.nodata is not None:
             yield f"nodata {self.nodata}"
         if self.attributes:
             yield f"attributes {', '.join(self.attributes)}"
         if any(name.upper() != letter for letter, name in self.names.items()):
             yield f"axes {', '.join(self.names.values())}"
+
+    def with_letters(self, axes: str) -> Calibration:
+        """The same, where the axes of the file have these letters, each in its place."""
+        letters = {str(number): axis_letter(letter) for number, letter in enumerate(axes)}
+        return replace(
+            self,
+            steps={
+                letters.get(axis, axis): step
+                for axis, step in self.steps.items()
+                if letters.get(axis) not in _WITHOUT_STEP
+            },
+            affines=tuple(one.named(letters) for one in self.affines),
+        )
 
     def on(self, grids: Mapping[str, OutputGrid | None]) -> tuple[Calibration, tuple[str, ...]]:
         """That of a result whose positions lie so, by axis, and what it lacks, in sentences.
@@ -121,13 +142,28 @@ class Calibration:
                 steps[letter] = _stepped(step, grid)
             elif letter in grids:
                 lost.append(f"{letter} {step}: results have no regular place along {letter}")
-        place = self._placed(grids, lost)
+        place, affines = self._placed(grids, lost), tuple(self._mapped(grids, lost))
         if self.channels:
             names = ", ".join(self.channels)
             lost.append(f"channels {names}: they name the input's channels, not the result's")
         if self.nodata is not None:
             lost.append(f"nodata {self.nodata}: no value of the result stands for it")
-        return replace(self, steps=steps, channels=(), place=place, nodata=None), tuple(lost)
+        kept = replace(self, steps=steps, channels=(), place=place, nodata=None, affines=affines)
+        return kept, tuple(lost)
+
+    def _mapped(
+        self, grids: Mapping[str, OutputGrid | None], lost: list[str]
+    ) -> Iterator[VoxelMap]:
+        def ends(axis: str) -> tuple[Fraction, Fraction] | None:
+            return None if axis in _WITHOUT_STEP else _start_and_step(grids.get(axis))
+
+        for one in self.affines:
+            found = one.regridded(ends)
+            if found is None:
+                along = ", ".join(axis for axis in one.axes if axis and ends(axis) is None)
+                lost.append(f"affine {one.name}: results have no regular place along {along}")
+            else:
+                yield found
 
     def _placed(
         self, grids: Mapping[str, OutputGrid | None], lost: list[str]
@@ -150,9 +186,14 @@ class Calibrated(Protocol):
         """What it says; None where it says nothing."""
 
 
-def calibration_of(source: object) -> Calibration | None:
-    """What the file of a source says beside values; None where that is nothing."""
-    return (source.about or None) if isinstance(source, Calibrated) else None
+def calibration_of(source: object, axes: str = "") -> Calibration | None:
+    """What the file of a source says beside values; None where that is nothing.
+
+    axes: the letters of its axes, as they are read; without them, axes that the file does not name
+          are called by their numbers
+    """
+    about = source.about if isinstance(source, Calibrated) else None
+    return None if not about else about.with_letters(axes)
 
 
 def axis_letter(letter: str) -> str:
@@ -183,4 +224,6 @@ def _start_and_step(grid: OutputGrid | None) -> tuple[Fraction, Fraction] | None
     return None if grid is None or grid.start is None else (grid.start, grid.step)
 
 
+_WITHOUT_STEP = ("C", "S", "N")
+"""Axes along which nothing lies: channels and samples."""
 _SAME = {"H": "Y", "W": "X", "L": "X", "D": "Z"}

@@ -82,6 +82,9 @@ class NewFile:
         lost: what is missing already
         """
         module = _written(self.path)
+        if about.affines and not getattr(module, "KEEPS_AFFINES", False):
+            maps = next(Calibration(affines=about.affines).parts())
+            about, lost = replace(about, affines=()), (*lost, f"{maps}: name the result .nii")
         if not about:
             return replace(self, lost=lost)
         if not hasattr(module, "kept_about"):
@@ -217,6 +220,13 @@ def open_source(path: Path, *, level: int | None = None) -> Source:
     Raises UsageError where there is none, or where it cannot be read; nothing is ever unpickled.
     """
     return _opened(path, level, read=True)
+
+
+def axes_to_write(path: Path, axes: str) -> str:
+    """The order in which a file of this name has a result's axes, as a rule that which is given."""
+    module = _written(path)
+    found: str = module.order_of(axes) if hasattr(module, "order_of") else axes
+    return found
 
 
 def _opened(path: Path, level: int | None = None, *, read: bool = False) -> Source:

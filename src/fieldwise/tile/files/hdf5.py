@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError, said_by
+from fieldwise.tile.files.calibration import Calibration
 from fieldwise.tile.files.checks import check_chunks, check_kind
 from fieldwise.tile.files.detect import split_name
 from fieldwise.tile.files.disk import file_identity, replacing, reserve
 from fieldwise.tile.files.grain import Steps
+from fieldwise.tile.files.hdf5_about import about_dataset, say
+from fieldwise.tile.files.hdf5_about import kept_about as kept_about
 from fieldwise.tile.files.in_place import PlacedSink, any_grain, opened
 from fieldwise.tile.files.protocol import PlannedFile
 from fieldwise.tile.files.raw import RawArray
@@ -42,9 +45,9 @@ def open_source(path: Path) -> Hdf5Source:
         check_kind(path, found.dtype)
         if found.chunks is not None:
             check_chunks(path, found.chunks, found.dtype)
-        labels = [dim.label for dim in found.dims]
-        axes = "".join(labels).upper() if all(len(label) == 1 for label in labels) else None
-        return Hdf5Source(path, names[0], found.shape, found.dtype, axes or None, found.chunks)
+        about, axes, note = about_dataset(found)
+        note = None if note is None else f"{str(path)!r} {note}"
+        return Hdf5Source(path, names[0], found.shape, found.dtype, axes, found.chunks, note, about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Hdf5Source:
     axes: str | None
     chunks: tuple[int, ...] | None
     note: str | None = None
+    about: Calibration | None = None
 
     def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.generic]:
         try:
@@ -89,8 +93,7 @@ def create(file: PlannedFile) -> PlacedSink:
             early.set_obj_track_times(False)
             space, kind = h5py.h5s.create_simple(file.shape), h5py.h5t.py_create(file.dtype)
             h5py.h5d.create(made.id, _DATASET.encode(), kind, space, early)
-            for dim, letter in zip(made[_DATASET].dims, file.axes, strict=True):
-                dim.label = letter
+            say(made, made[_DATASET], file)
         reserve(handle, handle.seek(0, 2))
     return reopen(file, writable=True)
 
@@ -106,11 +109,11 @@ def reopen(file: PlannedFile, *, writable: bool) -> PlacedSink:
 
 
 def _names(file: h5py.File) -> list[str]:
-    """The arrays of a file."""
+    """The arrays of a file that are no scales of others' axes."""
     found: list[str] = []
 
     def see(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.shape:
+        if isinstance(item, h5py.Dataset) and item.shape and not item.is_scale:
             found.append(name)
 
     file.visititems(see)

@@ -75,6 +75,15 @@ class AxisLayout:
         places |= dict.fromkeys((*samples, *single), 0)
         return cls(letters, tuple(places.get(kind, kind) for kind in kinds), rank)
 
+    def in_order(self, axes: str) -> AxisLayout:
+        """The layout of a file with these letters in this order.
+
+        >>> AxisLayout.of("CDHW").in_order("DHWC").dims
+        (2, 3, 4, 1)
+        """
+        dims = tuple(self.dims[self.axes.index(letter)] for letter in axes)
+        return replace(self, axes=axes, dims=dims)
+
     @property
     def one_by_one(self) -> str:
         """The letters of the times and planes that are samples: the model takes one at a time."""

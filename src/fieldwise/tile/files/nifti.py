@@ -11,14 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
+from fieldwise.tile.files.calibration import Calibration
 from fieldwise.tile.files.checks import check_kind
 from fieldwise.tile.files.disk import file_identity
 from fieldwise.tile.files.grain import Steps
 from fieldwise.tile.files.in_place import PlacedSink, any_grain, created, nbytes_of, opened
+from fieldwise.tile.files.nifti_about import about_volume, say
+from fieldwise.tile.files.nifti_about import kept_about as kept_about
 from fieldwise.tile.files.protocol import PlannedFile, Source
 from fieldwise.tile.files.raw import RawArray
 from fieldwise.tile.files.whole import WholeSource
 
+KEEPS_AFFINES = True
 _MOST = (1 << 15) - 1
 """The longest axis of a file of version 1."""
 _DIMS = 7
@@ -29,13 +33,16 @@ def open_source(path: Path) -> Source:
 
     What is compressed is unpacked as a whole.
     """
-    proxy = _image(path).dataobj
+    image = _image(path)
+    proxy = image.dataobj
     shape, scaled = tuple(map(int, proxy.shape)), (proxy.slope, proxy.inter) != (1.0, 0.0)
     dtype = np.dtype(np.float64 if scaled else proxy.dtype)
     check_kind(path, dtype)
+    about = about_volume(image.header, len(shape))
     if _is_packed(path):
-        return WholeSource(path, shape, dtype, None, lambda: np.asanyarray(_image(path).dataobj))
-    return NiftiSource(path, shape, dtype)
+        decode = lambda: np.asanyarray(_image(path).dataobj)  # noqa: E731
+        return WholeSource(path, shape, dtype, None, decode, about=about)
+    return NiftiSource(path, shape, dtype, about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ class NiftiSource:
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
+    about: Calibration | None = None
     axes: str | None = None
     chunks: tuple[int, ...] | None = None
     note: str | None = None
@@ -67,6 +75,15 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
     return any_grain(shape)
 
 
+def order_of(axes: str) -> str:
+    """With channels behind what lies in the world, which are the first three axes.
+
+    >>> order_of("CDHW"), order_of("DHWC")
+    ('DHWC', 'DHWC')
+    """
+    return "".join(sorted(axes, key=lambda letter: letter in "CS"))
+
+
 def create(file: PlannedFile) -> PlacedSink:
     """A new file with its space reserved.  Raises OSError where the disk has too little."""
     large = max(file.shape) > _MOST
@@ -78,6 +95,7 @@ def create(file: PlannedFile) -> PlacedSink:
             f"A NIfTI file holds no {file.dtype}; give --out-dtype uint8, or write zarr."
         ) from error
     header.set_data_shape(file.shape)
+    say(header, file)
     header["magic"] = b"n+2" if large else b"n+1"
     offset = header.single_vox_offset
     header["vox_offset"] = offset

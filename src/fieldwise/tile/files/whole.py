@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError
+from fieldwise.tile.files.calibration import Calibration
 from fieldwise.tile.files.checks import check_kind
 from fieldwise.tile.files.detect import split_name
 from fieldwise.tile.files.disk import file_identity
@@ -33,6 +34,7 @@ class WholeSource:
     axes: str | None
     decode: Callable[[], NDArray[np.generic]]
     note: str | None = None
+    about: Calibration | None = None
 
     def __post_init__(self) -> None:
         check_kind(self.path, self.dtype)

@@ -52,13 +52,22 @@ def kept_about(file: PlannedFile) -> tuple[Calibration, tuple[str, ...]]:
         about = replace(about, steps={})
     if about.place is not None:
         lost.append("georeference: zarr has no word for it; name the result .tif")
-    encoded = [name for name in about.attributes if name in _OF_VALUES]
+    free, encoded = free_attributes(about.attributes)
     if encoded:
         lost.append(f"attributes {', '.join(encoded)}: they speak of the input's values")
-    free = {name: value for name, value in about.attributes.items() if name not in _OF_VALUES}
     if about.nodata is not None:
         free = {**free, "nodata": about.nodata}
     return replace(about, place=None, attributes=free, nodata=None), tuple(lost)
+
+
+def free_attributes(attributes: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+    """Those that hold for a result too, and the names of those that speak of the input's values.
+
+    >>> free_attributes({"title": "scan", "scale_factor": 2})
+    ({'title': 'scan'}, ['scale_factor'])
+    """
+    encoded = [name for name in attributes if name in _OF_VALUES]
+    return {name: one for name, one in attributes.items() if name not in encoded}, encoded
 
 
 def dimension_names(file: PlannedFile) -> list[str]:

@@ -25,6 +25,7 @@ from fieldwise.tile.files import (
     ModelView,
     NewFile,
     OutputGrid,
+    axes_to_write,
     calibration_of,
 )
 from fieldwise.tile.jobs.cached_strips import cached_strip_work
@@ -189,7 +190,7 @@ class Job:
         certificate: what ``verify`` has found; compared: what ``compared`` has
         """
         given, layout = self.request.source, self.request.layout
-        source = JobFile(given.path, layout.axes, calibration_of(given))
+        source = JobFile(given.path, layout.axes, calibration_of(given, layout.axes))
         results = tuple(JobFile(file.path, file.axes, file.about, file.lost) for file in self.files)
         compared = compared or self.chosen_from
         return JobReport(model, source, results, self.plan, certificate, compared=compared)
@@ -400,7 +401,8 @@ def _planned_with(request: Request) -> Job:
 
     def placed(output: Output) -> AxisLayout:
         batch = output.shape[0] if layout.one_by_one else shape[0]
-        return layout.of_result(output.shape, follows=(along, output.dim), batch=batch)
+        found = layout.of_result(output.shape, follows=(along, output.dim), batch=batch)
+        return found.in_order(axes_to_write(asked.out, found.axes))
 
     def file(path: Path, output: Output) -> NewFile:
         place = placed(output)
@@ -455,7 +457,7 @@ def _planned_with(request: Request) -> Job:
         settings=digest_of_data(_settings(asked, files)),
     )
     results = Results(outputs, files, layouts)
-    about = calibration_of(asked.source)
+    about = calibration_of(asked.source, asked.layout.axes)
     if about is not None:
         grids = _grids(asked, results, shape)
         results = replace(results, files=_calibrated(asked, about, files, grids))
