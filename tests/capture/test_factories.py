@@ -21,7 +21,7 @@ class UNet(nn.Conv2d):
         super().__init__(width, classes, sizes)
 
 class Wide(nn.Conv2d):
-    def __init__(self, width, classes, depth=4):
+    def __init__(self, width: int, classes: "int", depth: int = 4) -> None:
         super().__init__(width, classes, 3)
 
 def make():

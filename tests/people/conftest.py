@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,5 +23,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Bare:
 
 @pytest.fixture(scope="module")
 def user(installed: Bare, tmp_path_factory: pytest.TempPathFactory) -> Bare:
-    """The user of one file of tests, in a folder of their own."""
-    return installed.at(tmp_path_factory.mktemp("user"))
+    """The user of one file of tests, in a folder of their own that has a file of networks."""
+    here = tmp_path_factory.mktemp("user")
+    shutil.copy(Path(__file__).with_name("nets.py"), here)
+    return installed.at(here)

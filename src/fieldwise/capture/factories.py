@@ -65,6 +65,20 @@ class Factory:
         """Whether the code is named by the path of a file."""
         return self.code.endswith(".py")
 
+    def module_name(self) -> str | None:
+        """The name by which code in this folder imports it; None where it has none.
+
+        >>> Factory.find("nets.unet:UNet").module_name()
+        'nets.unet'
+        >>> Factory.find("elsewhere/unet.py:UNet").module_name()
+        """
+        if not self.is_file:
+            return self.code
+        path = Path(self.code).resolve()
+        here = path.parent == Path.cwd() and not path.with_name("__init__.py").is_file()
+        is_free = path.stem.isidentifier() and path.stem not in sys.stdlib_module_names
+        return path.stem if here and is_free else None
+
     def absolute(self) -> str:
         """The same for a process that works in another folder."""
         if not self.is_file:
@@ -95,6 +109,12 @@ class Factory:
         """What has this name in this code, which is imported."""
         module = self._import()
         return self._attribute(module)
+
+    def is_ready(self) -> bool:
+        """Whether it names a module that is made already, which is not called."""
+        from fieldwise.capture.torch.zoo import is_module
+
+        return is_module(self.find_object())
 
     def build(self) -> tuple[nn.Module, Callable[[], nn.Module] | None]:
         """The module in eval mode, and what makes it once more (None: the code holds it ready).
@@ -167,6 +187,8 @@ class Factory:
                 if needed
                 else "write arguments that it takes."
             )
+            plain = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
+            signature = signature.replace(parameters=plain, return_annotation=signature.empty)
             raise UsageError(
                 f"{self.code}:{self.name}{signature} cannot be called with {self.call or '()'}: "
                 f"{said_by(error)}; {remedy}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from fieldwise.capture.factories import Factory
 
 if TYPE_CHECKING:
     from fieldwise.folding import Saved
-
-_FACTORY = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)(?P<call>\(.*\))?")
 
 
 def loader_lines(saved: Saved, spec: str, shape: str | None) -> tuple[str, ...]:
@@ -16,8 +15,8 @@ def loader_lines(saved: Saved, spec: str, shape: str | None) -> tuple[str, ...]:
 
     >>> builder_of("torchvision:resnet18", None)
     ('import torchvision', "torchvision.models.get_model('resnet18')")
-    >>> builder_of("nets:UNet(width=8)", None)
-    ('from nets import UNet', 'UNet(width=8)')
+    >>> builder_of("torch.nn:Conv2d(1, 2, 3)", None)
+    ('from torch.nn import Conv2d', 'Conv2d(1, 2, 3)')
     """
     if not saved.loader:
         return ()
@@ -37,11 +36,10 @@ def builder_of(spec: str, shape: str | None) -> tuple[str, str]:
         return "import torchvision", f"torchvision.models.get_model({name!r})"
     if source == "timm":
         return "import timm", f"timm.create_model({name!r})"
-    found = _FACTORY.fullmatch(spec)
-    if found is not None and source != "layers":
-        return (
-            f"from {found['module']} import {found['name']}",
-            f"{found['name']}{found['call'] or '()'}",
-        )
+    factory = None if source == "layers" else Factory.find(spec)
+    if factory is not None and (module := factory.module_name()):
+        call = "" if factory.is_ready() else factory.call or "()"
+        first = factory.name.partition(".")[0]
+        return f"from {module} import {first}", f"{factory.name}{call}"
     given = repr(spec) if shape is None else f"{spec!r}, {shape!r}"
     return "from fieldwise.capture import load_model", f"load_model({given}).runnable().module"

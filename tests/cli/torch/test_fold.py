@@ -43,6 +43,8 @@ def unfoldable():
 
 def refused():
     return Dead(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4))
+
+made = plain()
 """
 SHAPE = ("--input", "1x3x8x8")
 
@@ -124,11 +126,18 @@ def test_the_lines_that_are_printed_load_the_weights(tmp_path):
         ("torchvision:resnet18", "torchvision.models.get_model('resnet18')"),
         ("timm:resnet18", "timm.create_model('resnet18')"),
         ("layers:conv3 relu", "load_model('layers:conv3 relu', '1x1x9').runnable().module"),
+        ("fold_nets:plain", "plain()"),
+        ("fold_nets.py:plain", "plain()"),
+        ("fold_nets.py:made", "made"),
+        ("./sub/more.py:made", "load_model('./sub/more.py:made', '1x1x9').runnable().module"),
     ],
 )
-def test_every_spec_has_an_expression_that_builds_it(spec, lines):
+def test_every_spec_has_an_expression_that_builds_it(spec, lines, tmp_path):
     from fieldwise.cli.loader import builder_of
 
+    sys.path.insert(0, str(tmp_path))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "more.py").write_text(NETS)
     build, expression = builder_of(spec, "1x1x9")
     assert expression == lines
     found: dict[str, object] = {}
