@@ -23,7 +23,7 @@ def _lines(saved: Saved) -> Iterator[str]:
         yield f"wrote {path}, {size_text(nbytes)}"
     yield f"  parameters  {_change(*saved.parameters)}"
     if saved.macs is not None:
-        yield f"  MACs        {_change(*saved.macs)} of one run"
+        yield f"  MACs a run  {_change(*saved.macs)}"
     before, after = saved.weight_bytes
     yield f"  weights     {size_text(before)} before, {size_text(after)} now"
     if saved.times is not None:

@@ -103,7 +103,7 @@ def test_files_of_a_run_before_are_kept_unless_asked(folded, tmp_path):
 def test_the_report_shows_itself(folded, tmp_path):
     found = folded.save(tmp_path / "net", timed=True)
     text = str(found)
-    for part in ("wrote ", "  parameters  ", "  MACs        ", "  weights     ", "  time        ",
+    for part in ("wrote ", "  parameters  ", "  MACs a run  ", "  weights     ", "  time        ",
                  "x axis 2: size 4 or more", "compared    on 1x3x8x8, 2x3x12x16: 1792 numbers, "
                  "right", "  loaded      into a copy of the model: 256 numbers, right",
                  "from fieldwise import load_folded"):  # fmt: skip

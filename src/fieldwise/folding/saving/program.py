@@ -68,7 +68,7 @@ class Exporting:
             fixed |= culprits
             free = tuple(axis for axis in made.free if axis not in culprits)
         why = "it was asked for (--static, static=True)" if static else None
-        axes = tuple(_axis_sizes(made.program, self.example, fixed, why))
+        axes = tuple(_axis_sizes(made.program, self.example, fixed, why, sizes))
         if not compare:
             return ProgramCheck(axes, note="what was written was not compared, as was asked for")
         return self._compared(module, axes, made, sizes)
@@ -233,7 +233,11 @@ def _worst(found: Sequence[Verification]) -> Verification:
 
 
 def _axis_sizes(
-    program: ExportedProgram, example: object, fixed: Mapping[InputAxis, str], static: str | None
+    program: ExportedProgram,
+    example: object,
+    fixed: Mapping[InputAxis, str],
+    static: str | None,
+    sizes: OtherSizes | None,
 ) -> Iterator[TakenSizes]:
     """Of each axis of each input, the sizes that the program takes."""
     shapes = [tuple(tensor.shape) for tensor in tensors_in(example)]
@@ -244,7 +248,8 @@ def _axis_sizes(
                 why = static or fixed.get((number, dim), "torch.export fixed it")
                 yield TakenSizes(name, dim, own, str(size), why)
             else:
-                yield TakenSizes(name, dim, own, _rule(size, program))
+                tried = () if sizes is None else sizes.found.get((number, dim), ())
+                yield TakenSizes(name, dim, own, _rule(size, program) + _refused(own, tried))
 
 
 def _inputs(program: ExportedProgram) -> Iterator[tuple[str, Tensor]]:
@@ -270,6 +275,19 @@ def _rule(size: torch.SymInt, program: ExportedProgram) -> str:
     if most < inf:
         return f"{least:.0f} to {most:.0f}"
     return "any" if least <= 1 else f"{least:.0f} or more"
+
+
+def _refused(own: int, taken: Sequence[int]) -> str:
+    """What the model says of sizes that its program does not.
+
+    own: of the example; taken: the next ones at which the model runs
+
+    >>> _refused(64, (66, 68)), _refused(64, (65, 66))
+    (', as 66 and 68; the model refuses 65', '')
+    """
+    if not taken or own + 1 in taken:
+        return ""
+    return f", as {' and '.join(map(str, taken))}; the model refuses {own + 1}"
 
 
 def _bound(bound: object) -> float:

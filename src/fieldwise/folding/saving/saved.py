@@ -15,7 +15,8 @@ class TakenSizes:
     """Which sizes of an axis of an input a program takes.
 
     input, axis: which; size: of the example
-    rule:        in words: 'any', '75 or more', 'a multiple of 8' …; of one that is fixed its size
+    rule:        in words: 'any', '75 or more', '2 or more, as 66 and 68; the model refuses 65';
+                 of one that is fixed its size
     why:         why it is fixed; None for one that is not
     """
 
