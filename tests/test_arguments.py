@@ -221,7 +221,6 @@ def told(verb: str, model, example) -> str:
     ("model", "remedy"),
     [
         (Sum, "the class 'Sum'; make one of it: Sum(...)."),
-        ("torchvision:vgg16", "the text 'torchvision:vgg16'; fieldwise.capture.load_model makes"),
         (one().state_dict(), "a 'OrderedDict' of weights; build the model and load them"),
         (torch.relu, "; put what it computes into the forward of one."),
         (None, "a 'NoneType'; put what it computes into the forward of one."),

@@ -18,10 +18,11 @@ def graph_of(model: Any, example: object) -> Graph:
     if isinstance(model, Graph):
         return model
     from fieldwise.capture.torch import capture
+    from fieldwise.capture.torch.given import NO_EXAMPLE
     from fieldwise.capture.torch.other_inputs import forgiven
 
     if example is None:
-        raise UsageError("A torch module is analysed on an example input; pass one, or its shape.")
+        raise UsageError(NO_EXAMPLE)
     try:
         return capture(model, example)
     except CaptureError as error:

@@ -153,12 +153,31 @@ def load_model(
     fieldwise.errors.UsageError: Unknown model 'resnet50'; write torchvision:resnet50 or \
 timm:resnet50, or one of layers:..., package.module:factory, FILE.onnx or FILE.pt2.
     """
-    suffix = Path(spec).suffix.lower()
-    if suffix == ".onnx":
+    if Path(spec).suffix.lower() == ".onnx":
         return _onnx(spec, input_shape, values or {}, max_constant)
     if values:
         raise UsageError(f"Only inputs of an ONNX file are set to values, and {spec!r} is none.")
-    shapes = parse_shapes(input_shape) if input_shape is not None else None
+    shapes = parse_shapes(input_shape) if input_shape is not None else ()
+    found = find_model(spec, shapes, weights=weights, max_constant=max_constant)
+    if not found.shapes:
+        raise UsageError(
+            f"The input shape of {spec!r} is not known; give it, for example --input 1x3x224x224."
+        )
+    return found
+
+
+def find_model(
+    spec: str,
+    shapes: tuple[Shape, ...] = (),
+    *,
+    weights: bool = True,
+    max_constant: int | None = None,
+) -> Model:
+    """As ``load_model``, of shapes that are read; without them, its usual ones or none.
+
+    An ONNX file whose sizes are open has none.
+    """
+    suffix = Path(spec).suffix.lower()
     if spec.startswith(_LAYERS):
         return _layers(spec, shapes)
     if suffix in PICKLES:
@@ -167,8 +186,12 @@ timm:resnet50, or one of layers:..., package.module:factory, FILE.onnx or FILE.p
         raise UsageError(
             f"{spec!r} holds weights and no model; name the model, and give it these by --weights."
         )
+    module: nn.Module
     again = None
-    if suffix == ".pt2":
+    if suffix == ".onnx":
+        onnx = load_onnx_file(spec, {}, max_constant)
+        module, usual = onnx, onnx.graph.closed_shapes()
+    elif suffix == ".pt2":
         module, usual = _exported(spec, max_constant)
     elif spec.startswith(("torchvision:", "timm:")):
         module, usual = _from_zoo(spec, weights=weights)
@@ -178,10 +201,6 @@ timm:resnet50, or one of layers:..., package.module:factory, FILE.onnx or FILE.p
         usual = ()
     else:
         raise find_misspelt(spec) or _unknown_spec(spec)
-    if not (shapes or usual):
-        raise UsageError(
-            f"The input shape of {spec!r} is not known; give it, for example --input 1x3x224x224."
-        )
     return Model(spec, module, shapes or usual, again)
 
 
@@ -222,8 +241,8 @@ def load_onnx_file(spec: str, values: Mapping[str, object], limit: int | None = 
     return load_onnx(Path(spec), values, max_constant=MAX_CONSTANT if limit is None else limit)
 
 
-def _layers(spec: str, shapes: tuple[Shape, ...] | None) -> Model:
-    if shapes and len(shapes) > 1:
+def _layers(spec: str, shapes: tuple[Shape, ...]) -> Model:
+    if len(shapes) > 1:
         raise UsageError(f"A layer list has one input, but {len(shapes)} shapes are given.")
     graph = layers_graph(spec.removeprefix(_LAYERS), shapes[0] if shapes else None)
     return Model(spec, graph, (graph.shape(graph.inputs[0]),))

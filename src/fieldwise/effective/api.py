@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.models import as_module
 from fieldwise.capture.torch import as_inputs
 from fieldwise.capture.torch.given import check_model
 from fieldwise.capture.torch.model_call import ModelCall
@@ -38,8 +39,8 @@ _EACH = 8
 
 
 def effective_field(
-    model: nn.Module,
-    example: object,
+    model: object,
+    example: object = None,
     *,
     images: str | Path | Iterable[Any] | None = None,
     noise: int | None = None,
@@ -55,7 +56,8 @@ def effective_field(
 ) -> EffectiveField:
     """The effective receptive field of a unit: the mean contribution of every input position.
 
-    model:    it runs as it is: in its mode, with its weights, on their device; it is not changed
+    model:    it runs as it is: in its mode, with its weights, on their device; it is not changed.
+              An ``ExportedProgram`` or a spec as for ``receptive_fields``
     example:  the input, or its shape, as for ``receptive_fields``
     images:   what the first input is: a folder of pictures or .npy arrays, or arrays of its shape
     noise:    that many inputs of normally distributed numbers in their place; by default as many as
@@ -92,9 +94,10 @@ def effective_field(
         unit = (unit,)
     if images is not None and noise is not None:
         raise UsageError("The mean is over images or over noise; give one of the two.")
-    call = _call(model, example)
+    module, example = as_module(model, example)
+    call = _call(module, example)
     report = receptive_fields(call.model, call.example, axes=axes)
-    layer = last_map(report, model) if layer is None else layer
+    layer = last_map(report, module) if layer is None else layer
     name = report.graph.outputs[0] if layer is None else layer
     chosen = central_unit(report, name) if unit is None else tuple(unit)
     seen = report[name].at(*chosen)
@@ -104,7 +107,7 @@ def effective_field(
     given, about = _inputs(call, images, noise, seed, protocol, normalisation)
     made_from = {
         "layer": layer, "unit": list(chosen), "axes": list(report.axes), "protocol": protocol,
-        "shape": list(report.input.shape), "inputs": about, "weights": digest_of_state(model),
+        "shape": list(report.input.shape), "inputs": about, "weights": digest_of_state(module),
         "normalisation": given.normalisation if isinstance(given, Pictures) else None,
     }  # fmt: skip
     kept = None if state is None else Path(state)

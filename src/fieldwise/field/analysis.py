@@ -12,6 +12,7 @@ from typing import Any, SupportsIndex
 from fieldwise.axes import IndexSet, Region
 from fieldwise.axes.region import Sides
 from fieldwise.capture.graphs import graph_of
+from fieldwise.capture.models import as_source
 from fieldwise.collecting import uncollected
 from fieldwise.errors import UsageError
 from fieldwise.field.closed import Closed, closed_forms
@@ -38,8 +39,10 @@ def receptive_fields(
 ) -> FieldReport:
     """The receptive field of every output position of a network.
 
-    model:   a captured ``Graph``, or a ``torch.nn.Module`` with an ``example`` input: a tensor, a
-             tuple or dict of tensors, or the shape of the only input
+    model:   a ``torch.nn.Module``, an ``ExportedProgram``, a captured ``Graph``, or what the
+             command line takes: ``"torchvision:resnet18"``, ``"nets:UNet"``, the path of a file
+    example: a tensor, a tuple or dict of tensors, or the shape of the only input; none for a
+             graph, and where the model brings its usual shape along
     wrt:     the value (or module path) whose samples are counted; by default the input
     ignore_global: add to every row the field through the local paths alone
     axes:    the dimensions of that value to report; by default all from 2 on (for
@@ -53,7 +56,7 @@ def receptive_fields(
     >>> report.rows[-1].axes[0].extent
     7
     """
-    graph = graph_of(model, example)
+    graph = graph_of(*as_source(model, example))
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
     chosen = reported_axes(graph, source, axes)
     with uncollected():

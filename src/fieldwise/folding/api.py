@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from torch import nn
-
+from fieldwise.capture.models import as_module
 from fieldwise.folding.folded import Folded
 from fieldwise.folding.run import fold_model
 
 
 def fold(
-    model: nn.Module,
-    example: object,
+    model: object,
+    example: object = None,
     *,
     allow_graph: bool = False,
     merge: bool = True,
@@ -19,8 +18,9 @@ def fold(
 ) -> Folded:
     """A copy of a model without the affine layers that its neighbours can take, and a report.
 
-    model:         in eval mode; it is not changed; for a compiled one, what it was compiled from
-    example: a tensor, a tuple or dict of tensors, or the shape of the only input
+    model:         in eval mode; it is not changed; for a compiled one, what it was compiled from;
+                   an ``ExportedProgram`` or a spec as for ``receptive_fields``
+    example:       a tensor, a tuple or dict of tensors, or the shape of the only input
     allow_graph:   where folding cannot be done by changing modules (arithmetic in a forward,
                    functional layers), return a module that executes the captured graph at this
                    input shape; by default such ops stay
@@ -39,8 +39,9 @@ def fold(
     >>> folded.model[1], folded.report.items[0].into, folded.report.verify.passed
     (Identity(), '0', True)
     """
+    module, example = as_module(model, example)
     return fold_model(
-        model,
+        module,
         example,
         allow_graph=allow_graph,
         merge=merge,

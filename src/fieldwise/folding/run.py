@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import check_model
 from fieldwise.capture.torch.exported import ExportedModule
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.own_names import NamesItsValues, part_of
-from fieldwise.errors import UsageError
 from fieldwise.folding.branches import Branches
 from fieldwise.folding.calls import values
 from fieldwise.folding.folded import Folded
@@ -55,9 +53,6 @@ def fold_model(
     model: nn.Module, example: object, *, allow_graph: bool, merge: bool, checks: int
 ) -> Folded:
     """See ``fieldwise.folding.fold``; no checks: not verified."""
-    if example is None:
-        check_model(model)
-        raise UsageError("Folding needs an example input, to follow the channels; pass one.")
     call = ModelCall.of(getattr(model, "_orig_mod", model), example)  # what torch.compile wraps
     folder = _Folder(call, allow_graph=allow_graph, merge=merge)
     built = folder.build({})

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from fieldwise.field import FieldReport
+from fieldwise.field import FieldReport, receptive_fields
 from fieldwise.field.report import AxisField, Row, largest
+from fieldwise.graph.spatial import Axes
 from fieldwise.reports import Report
 from fieldwise.see.align import aligned
 
@@ -94,9 +95,20 @@ class NetworkComparison(Report):
 
 
 def compare(
-    one: FieldReport, two: FieldReport, *, names: tuple[str, str] = ("A", "B")
+    one: object,
+    two: object,
+    *,
+    example: object = None,
+    axes: Axes | None = None,
+    names: tuple[str, str] | None = None,
 ) -> NetworkComparison:
     """Two networks layer by layer, by their reports.
+
+    one, two:      reports; or models, of which they are made, as by ``receptive_fields``
+    example, axes: of models, for both
+    names:         what they are called; by default the specs that they are given by, else A and B
+
+    Raises what ``receptive_fields`` raises.
 
     >>> from fieldwise import receptive_fields
     >>> from fieldwise.capture.layers import layers_graph
@@ -105,7 +117,17 @@ def compare(
     >>> found.differs, [(pair.name, pair.changed) for pair in found if pair.differs]
     (True, [('conv5', ()), ('relu', ('extent', 'count', 'halo'))])
     """
-    return NetworkComparison(one, two, names)
+    left, right = (
+        given if isinstance(given, FieldReport) else receptive_fields(given, example, axes=axes)
+        for given in (one, two)
+    )
+    if names is None:
+        first, second = (
+            given if isinstance(given, str) else name
+            for given, name in zip((one, two), ("A", "B"), strict=True)
+        )
+        names = first, second
+    return NetworkComparison(left, right, names)
 
 
 def halo(axis: AxisField) -> tuple[Fraction | None, Fraction | None]:

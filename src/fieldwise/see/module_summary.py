@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fieldwise.capture.graphs import graph_of
+from fieldwise.capture.models import as_source
 from fieldwise.field import FieldReport, receptive_fields
 from fieldwise.field.report import Row
 from fieldwise.graph.flops import multiplications
@@ -86,6 +87,7 @@ def summary(
     >>> found.rows[-1].field.extent, found.rows[-1].field.shape
     ((4, 4), (1, 8, 16, 16))
     """
+    model, example = as_source(model, example)
     graph = graph_of(model, example)
     report = receptive_fields(graph, axes=axes)
     macs = _macs(graph)

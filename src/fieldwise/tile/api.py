@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Literal
 
 from torch import nn
 
+from fieldwise.capture.models import as_module
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.spatial import Axes, chosen_axes, usual_axes
@@ -36,8 +37,8 @@ from fieldwise.tile.jobs.kept import ScratchStore
 
 
 def streamed(
-    model: nn.Module,
-    example: object,
+    model: object,
+    example: object = None,
     *,
     axis: int | None = None,
     band: int | None = None,
@@ -48,7 +49,7 @@ def streamed(
 ) -> StreamedModel:
     """A callable that computes what the model does, band by band along one axis.
 
-    model:         in eval mode; it is not changed
+    model:         in eval mode; it is not changed; or what ``receptive_fields`` takes
     example:       a tensor, or a tuple or dict of tensors, of the rank and dtypes that the model
                    takes, or shapes in their place; sizes do not matter
     axis:          of the inputs, along which bands are cut (rows of an image are -2, samples of
@@ -92,7 +93,7 @@ def streamed(
     """
     check_bytes(memory)
     folder = None if scratch is None else _folder(scratch)
-    call = ModelCall.of(model, example)
+    call = ModelCall.of(*as_module(model, example))
     axes = candidate_axes(call.shapes) if axis is None else (axis,)
     streaming = Streaming(call, axes[0], BAND if band is None else band, global_ops)
     chooses = axis is None or band is None or memory is not None
@@ -111,8 +112,8 @@ def _folder(path: str | Path) -> Path:
 
 
 def tiled(
-    model: Callable[..., object],
-    example: object,
+    model: object,
+    example: object = None,
     *,
     tile: int | Sequence[int] | None = None,
     axes: Axes | None = None,
@@ -123,8 +124,8 @@ def tiled(
 ) -> TiledCallable:
     """A callable that computes what the model does, crop by crop, with the model as it is.
 
-    model:         a ``torch.nn.Module`` in eval mode; or, with a ``TilePlan`` in place of the
-                   example, any callable that takes a crop (an ONNX Runtime session, a server)
+    model:         in eval mode, as for ``receptive_fields``; or, with a ``TilePlan`` in place of
+                   the example, any callable that takes a crop (a session of ONNX Runtime, a server)
     example:       a tensor, or a tuple or dict of tensors, of the rank and dtypes that the model
                    takes, or shapes in their place; sizes along the tiled axes do not matter.  Or
                    a plan
@@ -161,21 +162,20 @@ def tiled(
     >>> torch.allclose(run(large), net(large), atol=1e-6)
     True
     """
-    from torch import nn
-
     if isinstance(example, TilePlan):
         if tile is not None or axes is not None or batch != "auto":
             raise UsageError("The plan says what is cut; give no tile, axes or batch beside it.")
-        return TiledCallable(AnyCallable(model, example), verify=verify)
+        return TiledCallable(AnyCallable(as_module(model, ())[0], example), verify=verify)
     if tile is None:
         raise UsageError("Give the size of a tile; suggest_tile finds one for a memory budget.")
-    if not isinstance(model, nn.Module):
+    module, example = as_module(model, example)
+    if not isinstance(module, nn.Module) and callable(module):
         raise UsageError(
             "The crops of a callable that is no torch.nn.Module are not known; make a plan of the "
             "network that it runs with plan_tiles, and give it in place of the example."
         )
     check_batch(batch)
-    target = PlannedModel(ModelCall.of(model, example), tile, axes, batch)
+    target = PlannedModel(ModelCall.of(module, example), tile, axes, batch)
     try:
         target.check()
     except OffGridError:
@@ -210,15 +210,15 @@ _WAYS: dict[GlobalOps, str] = {
 
 
 def latency(
-    model: nn.Module,
-    example: object,
+    model: object,
+    example: object = None,
     *,
     axis: int | None = None,
     rate: float | Fraction | None = None,
 ) -> LatencyReport:
     """What a stream of live data takes: look-ahead and latency of every output, state and cost.
 
-    model:   in eval mode; it is not changed
+    model:   in eval mode; it is not changed; or what ``receptive_fields`` takes
     example: its only input, or the shape of it; sizes do not matter
     axis:    of the input, that goes on; by default the first spatial one
     rate:    input samples per second, for durations and for operations per second
@@ -232,14 +232,14 @@ def latency(
     >>> net = nn.Sequential(nn.Conv1d(1, 2, 5, padding=2), nn.ConvTranspose1d(2, 1, 4, 2, 1))
     >>> print(latency(net, (1, 1, 40), rate=16000))
     latency, input 1x1x40 along axis 2, 16000 samples per second
-    output  causal  rows per sample     looks ahead     sees back       latency  notes
+    output  causal  rows per sample     looks ahead     sees back       latency
     output  no                    2  5/2 (0.156 ms)  3 (0.188 ms)  3 (0.188 ms)
     streams  chunks of any size; the total length need not be known
     grid     1 sample
     state    24 B between chunks
     cost     36 FLOP per sample, 576 kFLOP/s
     """
-    call = ModelCall.of(model, example)
+    call = ModelCall.of(*as_module(model, example, values=False))
     return latency_report(
         Programs(Streaming(call, _live_axis(call, axis, rate), 1, "refuse")),
         rate=None if rate is None else _positive(rate),

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from fieldwise import receptive_fields
 from fieldwise.capture import load_model
 from fieldwise.capture.torch.exported.module import ExportedModule
+from fieldwise.errors import NodeFailsError
 
 F = nn.functional
 
@@ -229,6 +230,7 @@ def test_it_can_be_copied_and_pickled(case):
 def test_sizes_that_it_was_not_exported_for_are_refused_by_name(case):
     _, example, path, loaded = case
     wrong = [torch.cat([x, x], 0) for x in example]
-    with pytest.raises(ValueError, match=r"was exported for size \d along axis 0, not for") as said:
+    said_so = r"was exported for size \d along axis 0, not for"
+    with pytest.raises(NodeFailsError, match=said_so) as said:
         loaded.source(*wrong)
     assert str(path) in str(said.value)

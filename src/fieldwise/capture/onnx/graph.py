@@ -83,6 +83,13 @@ class OnnxGraph:
     nodes: tuple[OnnxNode, ...]
     outputs: tuple[str, ...]
 
+    def closed_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the inputs, where the file fixes them all; else ()."""
+        shapes = tuple(
+            tuple(dim for dim in one.dims or () if isinstance(dim, int)) for one in self.inputs
+        )
+        return shapes if shapes == tuple(one.dims for one in self.inputs) else ()
+
     @property
     def captures(self) -> tuple[str, ...]:
         """The values that it reads and does not make: those of the graph around it."""

@@ -10,6 +10,7 @@ from torch import nn
 from fieldwise.errors import UsageError, said_by
 from fieldwise.graph.ir import Args, Kwargs
 
+NO_EXAMPLE = "A torch module is analysed on an example input; pass one, or its shape."
 _LONGEST = 120
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from fieldwise.capture.models import as_module
 from fieldwise.capture.torch.running import is_inexact
 from fieldwise.errors import UsageError, did_you_mean
 from fieldwise.graph.spatial import Axes
@@ -85,8 +86,8 @@ class Measurement(Report):
 
 
 def measure(
-    model: nn.Module,
-    example: object,
+    model: object,
+    example: object = None,
     *,
     shift: Amount | Mapping[int, Amount] | None = None,
     axes: Axes | None = None,
@@ -99,7 +100,8 @@ def measure(
 ) -> Measurement:
     """Shift the input, and see whether outputs and layers move along.
 
-    model:     is not changed; a copy is measured, in float64 and eval mode
+    model:     as for ``receptive_fields``; it is not changed: a copy is measured, in float64 and
+               eval mode
     example:   a tensor, a tuple or dict of tensors, or the shape of the only input.  Floating
                inputs of the same rank are replaced by noise and shifted together
     shift:     in samples of the input, fractions by FFT; or per axis.  By default the least one
@@ -116,6 +118,7 @@ def measure(
     Raises CaptureError where the model cannot be recorded, UsageError for an unknown axis or
     module and where the model does not run in float64.
 
+    >>> from torch import nn
     >>> net = nn.Sequential(nn.Conv1d(1, 4, 3, padding=1), nn.ReLU())
     >>> measure(net, (1, 1, 16)).verdict
     'broken'
@@ -123,7 +126,8 @@ def measure(
     >>> measure(net, (1, 1, 16)).verdict
     'holds'
     """
-    subject = Subject.of(model, example, layers, randomise=randomise, seed=seed)
+    module, example = as_module(model, example, values=not randomise)
+    subject = Subject.of(module, example, layers, randomise=randomise, seed=seed)
     expectations = Expectations(subject.call.graph())
 
     chosen = expectations.chosen(axes if axis is None else axis)

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fieldwise.capture.models import as_module
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.graph.spatial import Axes
 from fieldwise.shift.measurement.motion import Expectations, Motion
@@ -50,8 +51,8 @@ class Lie:
 
 
 def lie_derivative(
-    model: nn.Module,
-    example: object,
+    model: object,
+    example: object = None,
     *,
     axes: Axes | None = None,
     axis: Axes | None = None,
@@ -67,6 +68,7 @@ def lie_derivative(
     Raises what ``measure`` raises, and NotImplementedError (torch's own) for an op without a
     forward-mode derivative.
 
+    >>> from torch import nn
     >>> conv = nn.Conv1d(1, 2, 5, padding=2, padding_mode="circular")
     >>> of_conv, of_relu = (
     ...     lie_derivative(net, (1, 1, 32))[0] for net in (conv, nn.Sequential(conv, nn.ReLU()))
@@ -74,7 +76,8 @@ def lie_derivative(
     >>> of_conv.error < 1e-12 < 1e-2 < of_relu.error
     True
     """
-    subject = Subject.of(model, example, layers, randomise=randomise, seed=seed)
+    module, example = as_module(model, example, values=not randomise)
+    subject = Subject.of(module, example, layers, randomise=randomise, seed=seed)
     expectations = Expectations(subject.call.graph())
 
     def run(along: int) -> ReturnedValues:

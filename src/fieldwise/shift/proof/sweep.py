@@ -14,6 +14,7 @@ from dataclasses import replace
 from math import lcm
 
 from fieldwise.axes import Border
+from fieldwise.capture.models import as_source
 from fieldwise.collecting import uncollected
 from fieldwise.errors import UsageError
 from fieldwise.field.sliding import reported_axes
@@ -45,8 +46,7 @@ def certify(
 ) -> Certificates:
     """How every value of a network answers a shift of its input, proven from the graph.
 
-    model:   a captured ``Graph``, or a ``torch.nn.Module`` with an ``example`` input: a tensor, a
-             tuple or dict of tensors, or the shape of the only input
+    model, example: as for ``receptive_fields``
     wrt:     the input that is shifted; by default the first
     axes:    of it; by default all from 2 on (for (batch, channels, *spatial)), the last one where
              there are fewer
@@ -58,6 +58,7 @@ def certify(
     Raises CaptureError where the model cannot be recorded, UsageError for an unknown input or axis,
     or an axis without positions.
     """
+    model, example = as_source(model, example)
     graph = generic_graph(model, example)
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
     chosen = reported_axes(graph, source, axes)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from fieldwise.capture.models import as_module
 from fieldwise.capture.torch import as_example
 from fieldwise.capture.torch.tree import named_tensors, tensors_in
 from fieldwise.errors import UsageError
@@ -24,8 +25,8 @@ from fieldwise.shift.repair.report import Repaired as Repaired
 
 
 def circular(
-    model: nn.Module,
-    example: object,
+    model: object,
+    example: object = None,
     *,
     axes: Axes | None = None,
     interpolation: Interpolation = "wrap",
@@ -34,7 +35,7 @@ def circular(
 ) -> Repaired:
     """A copy with periodic boundaries instead of padding, checked by measurement.
 
-    model:         is not changed
+    model:         as for ``receptive_fields``; it is not changed
     example:       a tensor, a tuple or dict of tensors, or the shape of the only input, laid out
                    as (batch, channels, *spatial)
     axes:          of the input, those that become periodic (longitude, not latitude); by default
@@ -55,8 +56,9 @@ def circular(
     >>> repaired.done, repaired.changes[0].what
     (True, 'zero padding 1+1 wrapped')
     """
-    example = as_example(example, model)
-    copy = periodic_copy(model, example, axes=axes, interpolation=interpolation, valid=valid)
+    module, example = as_module(model, example)
+    example = as_example(example, module)
+    copy = periodic_copy(module, example, axes=axes, interpolation=interpolation, valid=valid)
     return _checked(copy, example, _spatial_axes(example, axes), shift)
 
 
@@ -76,7 +78,7 @@ def periodic_copy(
     return copy
 
 
-def antialias(model: nn.Module, example: object, *, taps: int = 3, shift: int = 1) -> Repaired:
+def antialias(model: object, example: object = None, *, taps: int = 3, shift: int = 1) -> Repaired:
     """A copy that blurs before it subsamples (Zhang 2019), measured before and after.
 
     Strided convolutions and pools become dense ones and a binomial low-pass at their stride.  The
@@ -98,13 +100,14 @@ def antialias(model: nn.Module, example: object, *, taps: int = 3, shift: int = 
     """
     if taps < 3 or taps % 2 == 0:
         raise UsageError(f"A blur has 3, 5, 7 … taps, so that it has a middle; not {taps}.")
-    example = as_example(example, model)
-    copy = adapted(model, Antialiased(taps))
-    before, after = (measure(one, example, shift=shift, randomise=False) for one in (model, copy))
+    module, example = as_module(model, example)
+    example = as_example(example, module)
+    copy = adapted(module, Antialiased(taps))
+    before, after = (measure(one, example, shift=shift, randomise=False) for one in (module, copy))
     return Repaired(copy, changes(copy, example), after, before)
 
 
-def polyphase(model: nn.Module, example: object, *, valid: Valid = "keep") -> Repaired:
+def polyphase(model: object, example: object = None, *, valid: Valid = "keep") -> Repaired:
     """A copy that keeps the strongest polyphase component at every stride (Chaman 2021).
 
     With the periodic boundaries that this needs, and which it makes, the copy is exactly invariant
@@ -123,8 +126,9 @@ def polyphase(model: nn.Module, example: object, *, valid: Valid = "keep") -> Re
     >>> repaired.done, repaired.measurement.outputs[0].shift
     (True, 3)
     """
-    example = as_example(example, model)
-    periodic = circular(model, example, valid=valid)
+    module, example = as_module(model, example)
+    example = as_example(example, module)
+    periodic = circular(module, example, valid=valid)
     spatial = _rank(example) - _first_axis(example)
     copy = adapted(periodic.model, Polyphase(spatial, valid == "wrap"))
     shifts = {moved.axis: moved.shift + 1 for moved in periodic.measurement.outputs}

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
-from torch import nn
-
+from fieldwise.capture.models import as_module
 from fieldwise.collecting import uncollected
 from fieldwise.errors import CaptureError, FieldwiseError, Reason, UsageError
 from fieldwise.graph.graph import Graph
@@ -24,8 +23,8 @@ from fieldwise.written import counted
 
 
 def plan_tiles(
-    model: nn.Module,
-    size: object,
+    model: object,
+    size: object = None,
     *,
     tile: int | Sequence[int],
     axes: Axes | None = None,
@@ -33,8 +32,8 @@ def plan_tiles(
 ) -> TilePlan:
     """The plan by which tiles give exactly what the whole image gives.
 
-    model: a ``torch.nn.Module`` in eval mode; it is captured at the size of the image and of the
-           crops, on the meta device, so that nothing is computed
+    model: in eval mode, as for ``receptive_fields``; it is captured at the size of the image and
+           of the crops, on the meta device, so that nothing is computed
     size:  the shape of the large input, or a (meta) tensor, or a tuple or dict of tensors
     tile:  input samples from tile to tile, a multiple of the grid; one for all axes, or one each
     axes:  of the inputs, along which tiles are cut; by default all from 2 on
@@ -55,7 +54,7 @@ def plan_tiles(
     """
     check_batch(batch)
     try:
-        sizes = Sizes.of(model, size, axes)
+        sizes = Sizes.of(*as_module(model, size, values=False), axes)
         return in_batches(_planned(sizes, tile), sizes, batch)
     except (FieldwiseError, MemoryError):
         raise

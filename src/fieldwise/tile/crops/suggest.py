@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
-
+from fieldwise.capture.models import as_module
 from fieldwise.errors import CaptureError
 from fieldwise.graph.spatial import Axes
 from fieldwise.tile.amounts import check_bytes, size_text
@@ -13,7 +12,7 @@ from fieldwise.tile.errors import BudgetError
 
 
 def suggest_tile(
-    model: nn.Module, size: object, *, memory: int, axes: Axes | None = None
+    model: object, size: object = None, *, memory: int, axes: Axes | None = None
 ) -> tuple[int, ...]:
     """The largest tile, alike along all axes, whose crops hold at most ``memory`` bytes at once.
 
@@ -29,7 +28,7 @@ def suggest_tile(
     (988, 988)
     """
     check_bytes(memory)
-    sizes = Sizes.of(model, size, axes)
+    sizes = Sizes.of(*as_module(model, size, values=False), axes)
     found = geometry(sizes.whole(), sizes.axes)
 
     def fits(steps: int) -> bool:

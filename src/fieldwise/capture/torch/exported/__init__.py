@@ -19,9 +19,13 @@ operators that ``operators`` allows.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
+import torch.export
 from torch import nn
+from torch.export import ExportedProgram
 
 from fieldwise.axes.region import Shape
 from fieldwise.capture.torch.exported.allowance import MAX_CONSTANT as MAX_CONSTANT
@@ -32,7 +36,7 @@ from fieldwise.capture.torch.exported.module import build
 from fieldwise.capture.torch.exported.program import read_program
 from fieldwise.capture.torch.exported.refusal import UnreadableError
 from fieldwise.capture.torch.exported.tensors import CONFIGS, read_tensors
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, said_by
 
 _GRAPH = "models/model.json"
 _LONGEST = 64 << 20  # bytes of the graph
@@ -49,21 +53,50 @@ def load_exported(
     names an operator which is not allowed, or that asks for more than is allowed.
     """
     try:
-        return _load(path, max_constant)
+        return _load(path, str(path), max_constant)
     except UnreadableError as error:
         raise UsageError(f"{str(path)!r} {error}") from error
     except (MemoryError, RecursionError) as error:
         raise UsageError(f"{str(path)!r} is too large for this machine.") from error
 
 
-def _load(path: Path, limit: int) -> tuple[nn.Module, tuple[Shape, ...]]:
-    with Archive(path, limit) as archive:
-        for name in (_GRAPH, *CONFIGS):
-            archive.check(name)
+def read_exported(program: ExportedProgram) -> tuple[nn.Module, tuple[Shape, ...]]:
+    """As ``load_exported``, of a program in memory.
+
+    It is written to memory and read from there, so that it is what its file would be.
+
+    >>> net = nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU())
+    >>> module, shapes = read_exported(torch.export.export(net, (torch.zeros(1, 1, 8),)))
+    >>> [type(one).__name__ for one in module.children()], shapes
+    (['Part', 'Part'], ((1, 1, 8),))
+    """
+    file = BytesIO()
+    try:
+        torch.export.save(program, file)
+    except Exception as error:
+        raise UsageError(
+            f"This {_IN_MEMORY} cannot be written ({said_by(error)}); give what its module() "
+            "returns."
+        ) from error
+    try:
+        return _load(file, _IN_MEMORY, MAX_CONSTANT)
+    except UnreadableError as error:
+        raise UsageError(
+            f"This {_IN_MEMORY} {error} It may also be analysed as what its module() returns."
+        ) from error
+
+
+_IN_MEMORY = "ExportedProgram"
+
+
+def _load(file: Path | BinaryIO, name: str, limit: int) -> tuple[nn.Module, tuple[Shape, ...]]:
+    with Archive(file, limit) as archive:
+        for member in (_GRAPH, *CONFIGS):
+            archive.check(member)
         program = read_program(Field.parse(archive.read(_GRAPH, _LONGEST), _GRAPH))
         archive.check_byteorder()
         weights, constants = read_tensors(archive)
-    module = build(str(path), program, weights, constants, limit)
+    module = build(name, program, weights, constants, limit)
     module.eval()
     module._rehearse()
     return module, tuple(one.usual for one in program.inputs if one.sizes is not None)

@@ -31,10 +31,11 @@ class Archive:
     Raises UnreadableError for what is no archive, or no exported program of this format.
     """
 
-    def __init__(self, path: Path, limit: int) -> None:
+    def __init__(self, file: Path | BinaryIO, limit: int) -> None:
         try:
-            self._file = _Guarded(path.open("rb"))
-            self._size = path.stat().st_size
+            opened = file.open("rb") if isinstance(file, Path) else file
+            self._file = _Guarded(opened)
+            self._size = opened.seek(0, io.SEEK_END)
             self._zip = ZipFile(self._file)
         except _BROKEN as error:
             raise UnreadableError(f"is not an exported program ({error}); {_WRITE}") from error

@@ -31,7 +31,7 @@ from fieldwise.capture.torch.exported.steps import (
 )
 from fieldwise.capture.torch.overloads import map_arguments, tensors_of
 from fieldwise.capture.torch.results import run_on_meta
-from fieldwise.errors import UsageError
+from fieldwise.errors import NodeFailsError, UsageError
 from fieldwise.graph.ir import Args, Kwargs
 from fieldwise.written import counted
 
@@ -73,8 +73,8 @@ class Exported:
 class ExportedModule(Part):
     """An exported program as a module.
 
-    It takes inputs nested as they were exported, or one after the other.  Raises ValueError for
-    sizes that it was not exported for, UsageError where its constants are too large.
+    It takes inputs nested as they were exported, or one after the other.  Raises NodeFailsError
+    for sizes that it was not exported for, UsageError where its constants are too large.
     """
 
     def __init__(self, exported: Exported) -> None:
@@ -133,7 +133,7 @@ class ExportedModule(Part):
         return [one.usual if one.sizes is None else next(tensors) for one in program.inputs]
 
     def _check_sizes(self, inputs: list[Any]) -> None:
-        """Raise ValueError for a tensor that the program was not exported for."""
+        """Raise NodeFailsError for a tensor that the program was not exported for."""
         wanted = zip(self._exported.program.inputs, inputs, strict=True)
         tensors = [(one.sizes, given) for one, given in wanted if one.sizes is not None]
         known: dict[str, int] = {}
@@ -151,13 +151,14 @@ class ExportedModule(Part):
                 if (low is not None and actual < low) or (high is not None and actual > high):
                     raise self._unfit(tensor, f"sizes {low} to {high} along axis {dim}")
 
-    def _unfit(self, given: object, wanted: str) -> ValueError:
+    def _unfit(self, given: object, wanted: str) -> NodeFailsError:
         told = (
             "x".join(map(str, given.shape)) if isinstance(given, Tensor) else type(given).__name__
         )
-        return ValueError(
-            f"{self._exported.name!r} was exported for {wanted}, not for {told}; give --input such "
-            "a shape, or export it again with dynamic_shapes"
+        name = self._exported.name
+        return NodeFailsError(
+            f"{name!r} was exported for {wanted}, not for {told}; give an input of such a shape "
+            "(--input), or export it again with dynamic_shapes."
         )
 
 
