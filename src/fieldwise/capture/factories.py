@@ -21,7 +21,7 @@ from fieldwise.errors import FieldwiseError, UsageError, did_you_mean, said_by, 
 if TYPE_CHECKING:
     from torch import nn
 
-ZOOS = ("torchvision", "timm", "layers")
+ZOOS = ("torchvision", "timm", "keras", "layers")
 """What may stand before the colon instead of a package of the user's."""
 _WRITTEN = re.compile(
     r"(?P<code>.*?\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)(?P<call>\(.*\))?", re.DOTALL

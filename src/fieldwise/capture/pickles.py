@@ -19,9 +19,8 @@ def refusal_of_pickle(spec: str) -> UsageError:
     if is_torchscript(path):
         return UsageError(
             f"{spec!r} is a TorchScript program, which is code and may write files; fieldwise runs "
-            "none by itself. Where you trust it, load it in a file of your own, for example "
-            f"load.py: import torch; net = torch.jit.load({spec!r}, map_location='cpu'), and name "
-            "load.py:net."
+            f"none by itself. Where you trust it, name 'script:{spec}': that runs the program in "
+            "the file, like a module of your own."
         )
     return UsageError(
         f"{spec!r} is a pickle, which can run any code when it is loaded, and fieldwise loads none "

@@ -6,6 +6,8 @@
     package.module:factory        imported and called without arguments
     path/to/program.pt2           written by torch.export.save
     path/to/network.onnx          an ONNX file
+    keras:ResNet50                of keras.applications, built without weights
+    script:path/to/net.pt         a TorchScript archive, whose program is run
 
 No file is ever unpickled and nothing is downloaded.
 """
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from fieldwise.capture.torch.weights import LoadedWeights
 
 _LAYERS = "layers:"
+_SCRIPT = "script:"
 
 _FORMS = "torchvision:NAME, timm:NAME, layers:..., package.module:factory, FILE.onnx or FILE.pt2"
 
@@ -180,6 +183,8 @@ def find_model(
     suffix = Path(spec).suffix.lower()
     if spec.startswith(_LAYERS):
         return _layers(spec, shapes)
+    if spec.startswith(_SCRIPT):
+        return _scripted(spec, shapes)
     if suffix in PICKLES:
         raise refusal_of_pickle(spec)
     if suffix == ".safetensors":
@@ -193,7 +198,7 @@ def find_model(
         module, usual = onnx, onnx.graph.closed_shapes()
     elif suffix == ".pt2":
         module, usual = _exported(spec, max_constant)
-    elif spec.startswith(("torchvision:", "timm:")):
+    elif spec.startswith(("torchvision:", "timm:", "keras:")):
         module, usual = _from_zoo(spec, weights=weights)
     elif factory := Factory.find(spec):
         _need_torch()
@@ -212,6 +217,8 @@ def absolute_spec(spec: str) -> str:
     """
     if Path(spec).is_file():
         return os.path.abspath(spec)
+    if spec.startswith(_SCRIPT):
+        return _SCRIPT + os.path.abspath(spec.removeprefix(_SCRIPT))
     factory = Factory.find(spec)
     return spec if factory is None else factory.absolute()
 
@@ -248,11 +255,22 @@ def _layers(spec: str, shapes: tuple[Shape, ...]) -> Model:
     return Model(spec, graph, (graph.shape(graph.inputs[0]),))
 
 
+def _scripted(spec: str, shapes: tuple[Shape, ...]) -> Model:
+    _need_torch()
+    from fieldwise.capture.torch.scripted import load_scripted
+
+    return Model(spec, load_scripted(spec.removeprefix(_SCRIPT)), shapes)
+
+
 def _from_zoo(spec: str, *, weights: bool) -> tuple[nn.Module, tuple[Shape, ...]]:
-    _need_torch("zoo")
+    source, name = spec.split(":", 1)
+    _need_torch("torch" if source == "keras" else "zoo")
+    if source == "keras":
+        from fieldwise.capture.torch.keras_models import keras_model
+
+        return keras_model(name)
     from fieldwise.capture.torch import zoo
 
-    source, name = spec.split(":", 1)
     build = zoo.torchvision_model if source == "torchvision" else zoo.timm_model
     with nullcontext() if weights else zoo.uninitialised():
         return build(name)

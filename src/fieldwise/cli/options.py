@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 MODEL_FORMS = (
     "torchvision:NAME, timm:NAME, 'layers:conv3 relu ...', code of your own "
-    "(nets.unet:make, nets/unet.py:UNet or 'nets.unet:UNet(width=64)'), an .onnx file, or a .pt2 "
-    "exported program"
+    "(nets.unet:make, nets/unet.py:UNet or 'nets.unet:UNet(width=64)'), keras:NAME, an .onnx file, "
+    "a .pt2 exported program, or script:FILE.pt"
 )
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help=f"{MODEL_FORMS}.")]
 OptionalModelName = Annotated[
