@@ -7,6 +7,7 @@ import re
 from base64 import b64encode
 from hashlib import sha256
 
+import numpy as np
 import pytest
 
 from fieldwise import receptive_fields
@@ -87,3 +88,11 @@ def test_an_image_is_told_by_its_first_bytes(tmp_path, report):
         view(report, image=picture)
     with pytest.raises(UsageError, match="Cannot read the image"):
         view(report, image=tmp_path / "none.png")
+
+
+def test_an_image_that_browsers_do_not_show_becomes_a_png_whose_name_says_how(tmp_path, report):
+    pytest.importorskip("PIL")
+    np.save(tmp_path / "a.npy", np.arange(12.0).reshape(3, 4))
+    found = view(report, image=tmp_path / "a.npy").data["image"]
+    assert found["src"].startswith("data:image/png;base64,")
+    assert found["name"].startswith("a.npy (0.11 to 10.978 as black to white")

@@ -41,7 +41,11 @@ def view(
     shape: InputShape = None,
     image: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Show this image as the input: PNG, JPEG, WebP or GIF."),
+        typer.Option(
+            metavar="FILE",
+            help="Show this image as the input: PNG, JPEG, WebP or GIF as they are; "
+            "TIFF and arrays in 8 bits, stretched between percentiles.",
+        ),
     ] = None,
     axes: AxesOption = None,
     opened: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,

@@ -101,11 +101,19 @@ def test_what_fails_for_the_first_fails_at_once():
             "'in/a.npy' is a file, and 3 results go to a folder; name one, or write",
         ),
         ("in", "in", "The result 'in/a.npy' is the input itself; name another OUT."),
+        (
+            "in/*.npy",
+            "in/{stem}.x.npy",
+            "The result of 'in/a.npy' would be 'in/a.x.npy', which is an input too; name another "
+            "folder for OUT, or fewer inputs.",
+        ),
         ("in", "out/{stem}.txt", "The suffix of 'out/a.txt' names no format"),
         ("in/a.npy", "{stem}.npy", "names results of several inputs, and IN is a single one"),
     ],
 )
 def test_places_that_cannot_be_are_told(source, out, told):
+    if ".x." in out:
+        np.save("in/a.x.npy", image(3, 8, 8))
     assert told in run("job_nets:unet", source, out, code=2)
 
 

@@ -14,7 +14,7 @@ import yaml
 import zarr
 
 from fieldwise.errors import FieldwiseError, UsageError
-from fieldwise.tile.files import open_source, readings
+from fieldwise.tile.files import calibration_of, open_source, readings
 from fieldwise.tile.interop.bioimageio import read_description
 from tests.tile.files.hostile import ODD, changed_bytes, changed_data
 from tests.tile.interop.test_bioimageio import description, modern
@@ -45,6 +45,7 @@ def read_array(path: Path) -> None:
         assert source[tuple(map(slice, source.shape))].shape == source.shape
     assert source.identity() == source.identity()
     readings(source.shape, hint=source.axes)
+    assert calibration_of(source, "TZCYX"[-len(source.shape) :]) is None or source.about
 
 
 # ------------------------------------------------------------------ arrays
@@ -106,6 +107,29 @@ def zarr_array(draw, folder: Path) -> Path:
     return path
 
 
+def nifti(draw, folder: Path) -> Path:
+    nib, path = pytest.importorskip("nibabel"), folder / "a.nii"
+    image = nib.Nifti1Image(DATA, np.diag([0.7, 1, 2, 1]))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, path)
+    path.write_bytes(changed_bytes(draw, path.read_bytes()))
+    return path
+
+
+def png(draw, folder: Path) -> Path:
+    image, path = pytest.importorskip("PIL.Image"), folder / "a.png"
+    image.fromarray(DATA[0].astype(np.uint8)).save(path)
+    path.write_bytes(changed_bytes(draw, path.read_bytes()))
+    return path
+
+
+def npz(draw, folder: Path) -> Path:
+    path = folder / "a.npz"
+    np.savez_compressed(path, a=DATA)
+    path.write_bytes(changed_bytes(draw, path.read_bytes()))
+    return path
+
+
 def rdf(draw, folder: Path) -> Path:
     path = folder / "rdf.yaml"
     data = draw.choice([modern(), description(16, 64, 16)])
@@ -124,6 +148,9 @@ def rdf(draw, folder: Path) -> Path:
         (npy, read_array),
         (npy_header, read_array),
         (tiff, read_array),
+        (nifti, read_array),
+        (png, read_array),
+        (npz, read_array),
         pytest.param(zarr_array, read_array, marks=pytest.mark.slow),
         (rdf, read_description),
     ],

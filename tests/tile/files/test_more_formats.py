@@ -246,3 +246,12 @@ def test_what_a_picture_does_not_hold_is_told(tmp_path, name, axes, shape, dtype
     with pytest.raises(UsageError) as caught:
         NewFile.of(tmp_path / name, shape, np.dtype(dtype), axes)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_volume_that_is_cut_short_is_refused_in_one_line(tmp_path, name):
+    path = nifti(tmp_path, name)
+    path.write_bytes(path.read_bytes()[:400])
+    told = refusal(path)
+    assert told.startswith(repr(str(path)))
+    assert told.isprintable()

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, said_by
 from fieldwise.tile.files.calibration import Calibration
 from fieldwise.tile.files.checks import check_kind
 from fieldwise.tile.files.disk import file_identity
@@ -61,7 +61,9 @@ class NiftiSource:
         try:
             return np.asanyarray(_image(self.path).dataobj[tuple(index)])
         except Exception as error:
-            raise UsageError(f"{str(self.path)!r} cannot be read now ({error}).") from error
+            raise UsageError(
+                f"{str(self.path)!r} cannot be read now ({said_by(error)})."
+            ) from error
 
     def identity(self) -> str:
         """Its size, its time of change and a digest of its ends."""

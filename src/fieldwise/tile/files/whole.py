@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldwise.errors import UsageError
+from fieldwise.errors import UsageError, said_by
 from fieldwise.tile.files.calibration import Calibration
 from fieldwise.tile.files.checks import check_kind
 from fieldwise.tile.files.detect import split_name
@@ -63,7 +63,7 @@ class WholeSource:
             return self.values[index]
         except Exception as error:
             raise UsageError(
-                f"{str(self.path)!r} cannot be decoded ({error}); write the file again."
+                f"{str(self.path)!r} cannot be decoded ({said_by(error)}); write the file again."
             ) from error
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -85,16 +85,22 @@ def files_named(source: Path, out: Path) -> list[tuple[Path, Path]] | None:
             "one, or write {stem} in its name."
         )
     pairs = [(one, _result(one, out)) for one in found]
-    taken: dict[Path, Path] = {}
+    inputs, taken = {one.resolve() for one in found}, dict[Path, Path]()
     for one, place in pairs:
-        if place in taken:
+        real = place.resolve()
+        if real in taken:
             raise UsageError(
-                f"{str(taken[place])!r} and {str(one)!r} would both be written as {str(place)!r}; "
+                f"{str(taken[real])!r} and {str(one)!r} would both be written as {str(place)!r}; "
                 "name fewer inputs."
             )
-        if place.resolve() == one.resolve():
+        if real == one.resolve():
             raise UsageError(f"The result {str(place)!r} is the input itself; name another OUT.")
-        taken[place] = one
+        if real in inputs:
+            raise UsageError(
+                f"The result of {str(one)!r} would be {str(place)!r}, which is an input too; name "
+                "another folder for OUT, or fewer inputs."
+            )
+        taken[real] = one
     return pairs
 
 
