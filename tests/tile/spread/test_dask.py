@@ -236,6 +236,15 @@ def cluster(nets):
         yield client
 
 
+def wait_for_both_workers(client: Client) -> None:
+    """One that was killed is started anew by its nanny; where that fails, all are."""
+    try:
+        client.wait_for_workers(2, timeout=60)
+    except TimeoutError:
+        client.restart(timeout=120)
+        client.wait_for_workers(2, timeout=120)
+
+
 def kill_a_worker_after(client: Client, seconds: float) -> threading.Timer:
     """The operating system's kill, without a word to anyone."""
     (pid, *_) = client.run(os.getpid).values()
@@ -357,7 +366,7 @@ def test_a_worker_of_an_interrupted_job_changes_nothing_of_the_next_one(cluster,
     np.save(tmp_path / "in.npy", image(3, 2100, 20))
     source, out, go = tmp_path / "in.npy", tmp_path / "out.zarr", str(tmp_path / "go")
     carried_out(planned(source, tmp_path / "alone.zarr", "unet", band=8))
-    cluster.wait_for_workers(2)
+    wait_for_both_workers(cluster)
     late = next(iter(cluster.nthreads()))
     cluster.run(held_back, go, workers=[late])
     first = planned(source, out, "other", band=8)
@@ -388,7 +397,7 @@ def test_a_client_that_ends_and_a_worker_that_was_stopped_change_nothing_of_the_
     np.save(tmp_path / "in.npy", image(3, 2100, 20))
     out, go = tmp_path / "out.zarr", tmp_path / "go"
     carried_out(planned(tmp_path / "in.npy", tmp_path / "alone.zarr", "unet"))
-    cluster.wait_for_workers(2)
+    wait_for_both_workers(cluster)
     late = next(iter(cluster.nthreads()))
     (pid,) = cluster.run(os.getpid, workers=[late]).values()
     cluster.run(held_back, str(go), workers=[late])
@@ -448,7 +457,7 @@ def test_relative_names_are_those_of_the_client(cluster, tmp_path, monkeypatch):
 def test_a_worker_that_computes_otherwise_or_lacks_a_module_is_told(cluster, tmp_path, monkeypatch):
     np.save(tmp_path / "in.npy", image(3, 64, 8))
     job, told = planned(tmp_path / "in.npy", tmp_path / "out.zarr"), []
-    cluster.wait_for_workers(2)
+    wait_for_both_workers(cluster)
     odd = next(iter(cluster.nthreads()))
     cluster.run(torch.set_num_threads, 2, workers=[odd])
     try:
