@@ -45,15 +45,15 @@ def refusal(text, shape=None):
         ),
         (
             "tconv9999/9999 tconv9999/9999",
-            "Layer 'tconv9999/9999' is too large: what its units see repeats after 99980001 of "
-            "them, and at most 16384 are allowed; use smaller strides or factors.\n"
+            "Layer 'tconv9999/9999' is too large: what output positions see repeats after 99980001 "
+            "of them, and at most 16384 are allowed; use smaller strides or factors.\n"
             "  tconv9999/9999 tconv9999/9999\n"
             "                 ^^^^^^^^^^^^^^",
         ),
         (
             "conv9d1000000 " * 40,
-            "Layer 'conv9d1000000' is too large: its units see 24000001 samples, and at most "
-            "16777216 are allowed; use smaller kernels, strides or dilations.",
+            "Layer 'conv9d1000000' is too large: an output position sees 24000001 samples, and at "
+            "most 16777216 are allowed; use smaller kernels, strides or dilations.",
         ),
         (
             "conv1000d1000 " * 40,

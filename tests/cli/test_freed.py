@@ -13,7 +13,7 @@ import pytest
 
 from fieldwise.cli import freed
 
-tile = import_module("fieldwise.cli.tile")
+tile = import_module("fieldwise.cli.tile_run")
 MEASURED = """
 import json, re, torch
 from torch import nn

@@ -6,7 +6,7 @@ import re
 
 from tests.release.project import PROJECT, ROOT, pythons
 
-RUNTIME = ("torch", "onnx", "zoo", "plot", "tile")
+RUNTIME = ("torch", "onnx", "zoo", "plot", "tile", "files")
 
 
 def bounds() -> dict[str, str]:

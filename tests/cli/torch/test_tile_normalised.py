@@ -81,4 +81,4 @@ def test_a_constant_channel_has_no_percentiles_apart():
 def test_another_normalisation_is_another_job():
     run(*UNET, "--mean", "1", "--std", "2")
     said = run(*UNET, "--mean", "1", "--std", "3", "--resume", code=2)
-    assert "A setting (--layout, --dtype, --autocast, --scale, --mean, --std" in said
+    assert "--scale, --mean, --std, --mask" in said
