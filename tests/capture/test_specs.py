@@ -61,7 +61,8 @@ def test_a_layer_list_with_two_inputs_is_refused():
 def test_a_bare_name_is_refused_with_the_forms_it_may_have():
     assert refusal("resnet50") == (
         "Unknown model 'resnet50'; write torchvision:resnet50 or timm:resnet50, or one of "
-        "layers:..., package.module:factory, FILE.onnx or FILE.pt2."
+        "layers:..., package.module:factory, FILE.py:factory, script:FILE.pt, FILE.onnx or "
+        "FILE.pt2."
     )
 
 

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 _LAYERS = "layers:"
 _SCRIPT = "script:"
 
-_FORMS = "torchvision:NAME, timm:NAME, layers:..., package.module:factory, FILE.onnx or FILE.pt2"
+_FORMS = (
+    "torchvision:NAME, timm:NAME, keras:NAME, layers:..., package.module:factory, FILE.py:factory, "
+    "script:FILE.pt, FILE.onnx or FILE.pt2"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,8 @@ def load_model(
     >>> load_model("resnet50")
     Traceback (most recent call last):
     fieldwise.errors.UsageError: Unknown model 'resnet50'; write torchvision:resnet50 or \
-timm:resnet50, or one of layers:..., package.module:factory, FILE.onnx or FILE.pt2.
+timm:resnet50, or one of layers:..., package.module:factory, FILE.py:factory, script:FILE.pt,
+    FILE.onnx or FILE.pt2.
     """
     if Path(spec).suffix.lower() == ".onnx":
         return _onnx(spec, input_shape, values or {}, max_constant)

@@ -15,6 +15,7 @@ from fieldwise.cli.options import (
     Format,
     InputShape,
     ModelName,
+    Overwrite,
     RandomWeights,
     Style,
     WeightOptions,
@@ -68,18 +69,32 @@ class EmitOptions:
             help="Samples of the longest stream of --emit, where a table gives the positions.",
         ),
     ] = None
+    overwrite: Overwrite = False
 
     def check(self) -> None:
         """Raise UsageError for what belongs to --emit, and for a file of another kind."""
         if self.emit is None:
-            if self.chunk is not None or self.rest or self.longest is not None:
-                raise UsageError("--chunk, --rest and --longest belong to --emit OUT.onnx.")
+            if self.chunk is not None or self.rest or self.longest is not None or self.overwrite:
+                raise UsageError(
+                    "--chunk, --rest, --longest and --overwrite belong to --emit OUT.onnx."
+                )
             return
         if self.emit.suffix not in (".onnx", ".pt2"):
             raise UsageError(
                 f"--emit {shown(str(self.emit))} has no suffix of a file that a stream is written "
                 "to; end it in .onnx or .pt2."
             )
+        if not self.overwrite:
+            self._check_nothing_is_there(self.emit)
+
+    def _check_nothing_is_there(self, out: Path) -> None:
+        """Raise UsageError where one of the files is there that a stream may be written to."""
+        beside = [out.with_name(f"{out.stem}.{part}{out.suffix}") for part in ("start", "finish")]
+        for path in (out, *beside, out.with_suffix(".json")):
+            if path.exists():
+                raise UsageError(
+                    f"'{path}' is there already; name another file, or add --overwrite."
+                )
 
 
 @grouped

@@ -155,10 +155,10 @@ def _note_steps(job: Job) -> None:
     """Say where what was compared is not yet what is written."""
     model = job.request.model
     if model.before_steps() is not model:
-        written = " and ".join(filter(None, (str(model.ending), model.ending.dtype)))
-        typer.echo(
-            f"note: {written} is a function of one position each, of the values that were compared"
-        )
+        steps = [step for step in (str(model.ending), model.ending.dtype) if step]
+        are = "are functions" if len(steps) > 1 else "is a function"
+        said = f"{' and '.join(steps)} {are} of one position each"
+        typer.echo(f"note: {said}, of the values that were compared")
 
 
 def write_report(report: Report, style: Format) -> None:

@@ -122,6 +122,18 @@ def test_with_a_document_on_stdout_the_files_are_named_on_stderr():
     assert result.stderr.splitlines()[-1] == "wrote net.json"
 
 
+def test_no_file_of_a_stream_is_replaced_unless_that_is_asked_for(tmp_path):
+    (tmp_path / "net.finish.pt2").write_text("mine")
+    asked = ("stream_nets:pooled", "--input", "1x1x48", "--emit", "net.pt2", "--chunk", "6")
+    said = CliRunner().invoke(app, ["stream", *asked])
+    assert said.exit_code == 2
+    remedy = "'net.finish.pt2' is there already; name another file, or add --overwrite."
+    assert said.stderr == f"error: {remedy}\n"
+    assert not (tmp_path / "net.pt2").exists()
+    run(*asked, "--overwrite")
+    assert (tmp_path / "net.pt2").exists()
+
+
 def test_a_model_that_is_refused_is_not_emitted(tmp_path):
     run("stream_nets:normed", "--input", "1x1x40", "--emit", "net.onnx", code=1)
     result = CliRunner().invoke(
@@ -139,9 +151,12 @@ def test_a_model_that_is_refused_is_not_emitted(tmp_path):
             ("--emit", "net.pth"),
             "--emit 'net.pth' has no suffix of a file that a stream",
         ),
-        (("--chunk", "8"), "--chunk, --rest and --longest belong to --emit OUT.onnx"),
-        (("--longest", "8"), "--chunk, --rest and --longest belong to --emit OUT.onnx"),
-        (("--rest", "8"), "--chunk, --rest and --longest belong to --emit OUT.onnx"),
+        (("--chunk", "8"), "--longest and --overwrite belong to --emit OUT.onnx"),
+        (
+            ("--longest", "8"),
+            "--longest and --overwrite belong to --emit OUT.onnx",
+        ),
+        (("--rest", "8"), "--longest and --overwrite belong to --emit OUT.onnx"),
     ],
     ids=" ".join,
 )

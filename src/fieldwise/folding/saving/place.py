@@ -71,7 +71,7 @@ class OutPlace:
             if taken and not overwrite:
                 raise UsageError(
                     f"'{taken[0]}' is there already; name another file, or replace it with "
-                    "--overwrite (overwrite=True)."
+                    "--overwrite, in Python overwrite=True."
                 )
         _check_folders(path.parent for path in self.files.values())
 
