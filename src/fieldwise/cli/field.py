@@ -12,6 +12,7 @@ import typer
 from fieldwise.cli.console import (
     AxisNames,
     check_picture,
+    note,
     note_files,
     parse_position,
     show,
@@ -143,6 +144,7 @@ def _analyse(
     with progress(f"building {spec}"):
         from fieldwise.capture.graphs import graph_of
         from fieldwise.field import receptive_fields
+        from fieldwise.field.other_axes import better_axes
         from fieldwise.graph.names import resolve
 
         kept = method is Method.nan
@@ -154,6 +156,11 @@ def _analyse(
         counted = graph.shape(graph.inputs[0] if wrt is None else resolve(graph, wrt))
         chosen = AxisNames.of_input(counted, spatial=False).find_all(axes)
         report = receptive_fields(graph, wrt=wrt, ignore_global=ignore_global, axes=chosen)
+        better = better_axes(graph, report) if chosen is None and wrt is None else None
+    if better is not None:
+        given = (axis for axis in report.axes if axis not in better)
+        named, whole = (",".join(map(str, axes)) for axes in (better, given))
+        note(f"the first layer reads all of axis {whole}; --axes {named} asks along positions")
     return model, report
 
 

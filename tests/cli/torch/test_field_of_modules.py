@@ -129,3 +129,10 @@ def test_an_input_that_does_not_fit_the_model_is_reported_in_a_sentence():
     error = run("torchvision:squeezenet1_1", "--input", "1x4x64x64", code=2)
     assert "1x4x64x64" in error
     assert "Traceback" not in error
+
+
+def test_a_model_whose_positions_lie_along_another_axis_is_told_which():
+    given = ("torch.nn:Linear(6, 2)", "--input", "1x20x6")
+    said = "note: the first layer reads all of axis 2; --axes 1 asks along positions\n"
+    assert CliRunner().invoke(app, ["field", *given]).stderr == said
+    assert CliRunner().invoke(app, ["field", *given, "--axes", "1"]).stderr == ""
