@@ -68,8 +68,8 @@ class Pictures(NumberedInputs):
     """The pictures, and .npy arrays, of a folder in the order of their names.
 
     A picture is resized to the input's height and width (bicubic), as grey or RGB by the number of
-    its channels, scaled to [0, 1] and normalised.  An array is taken as it is: its shape is the
-    input's, or that without the batch.
+    its channels, scaled to [0, 1] (8 or 16 bits) and normalised.  An array is taken as it is: its
+    shape is the input's, or that without the batch.
     """
 
     paths: tuple[Path, ...]
@@ -130,12 +130,21 @@ def _picture(path: Path, shape: Shape, normalisation: Normalisation) -> Tensor:
         )
     try:
         with Image.open(path) as image:
-            sized = image.convert(_MODES[shape[1]]).resize(
-                (shape[3], shape[2]), Image.Resampling.BICUBIC
-            )
+            if image.mode in ("I", "F"):
+                raise UsageError(
+                    f"{str(path)!r} holds numbers of no range that is known; give .npy arrays of "
+                    "the input's shape instead."
+                )
+            size, bicubic = (shape[3], shape[2]), Image.Resampling.BICUBIC
+            if image.mode.startswith("I;16"):  # Pillow would cut what lies above 255
+                values = np.asarray(image, dtype=np.float32) * np.float32(255 / 65535)
+                sized = Image.fromarray(values).resize(size, bicubic)
+            else:
+                sized = image.convert(_MODES[shape[1]]).resize(size, bicubic)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(f"{str(path)!r} is no readable picture: {said_by(error)}.") from error
     values = np.asarray(sized, dtype=np.float32).reshape(shape[2], shape[3], -1) / 255
+    values = np.broadcast_to(values, (shape[2], shape[3], shape[1]))
     mean, deviation = (np.asarray(one, dtype=np.float32) for one in normalisation)
     return torch.from_numpy(((values - mean) / deviation).transpose(2, 0, 1)[None].copy())
 

@@ -81,7 +81,7 @@ def _job(law: Law, folder: Path, out: str, global_ops: str) -> Job:
     length = law.shape[law.axis]
     shape = (1, prod(law.shape) // length, length, 2)
     example = torch.empty(shape, dtype=torch.float64, device="meta")
-    built = JobModel(ModelCall(model, example), random=False)
+    built = JobModel(ModelCall(model, example))
     source, layout = open_source(folder / "in.npy"), AxisLayout.of("CHW")
     return plan_job(Request(built, source, layout, folder / out, band=5, global_ops=global_ops))
 
