@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture import Model
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.tile import streamed
 from fieldwise.tile.files import AxisLayout, open_source
@@ -81,7 +82,7 @@ def _job(law: Law, folder: Path, out: str, global_ops: str) -> Job:
     length = law.shape[law.axis]
     shape = (1, prod(law.shape) // length, length, 2)
     example = torch.empty(shape, dtype=torch.float64, device="meta")
-    built = JobModel(ModelCall(model, example))
+    built = JobModel(ModelCall(model, example), Model("law", model, (shape,)))
     source, layout = open_source(folder / "in.npy"), AxisLayout.of("CHW")
     return plan_job(Request(built, source, layout, folder / out, band=5, global_ops=global_ops))
 
