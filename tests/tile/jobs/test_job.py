@@ -441,7 +441,9 @@ def test_a_damaged_journal_is_told(tmp_path, monkeypatch):
 def test_a_result_without_a_journal_is_left_alone(tmp_path):
     job = planned(tmp_path / "in.npy", tmp_path / "out.npy")
     (tmp_path / "out.npy").write_text("precious")
-    with pytest.raises(UsageError, match="it has no journal; use --overwrite"):
+    with pytest.raises(
+        UsageError, match="it has no journal, which would say what of it is done; use --overwrite"
+    ):
         carried_out(job, resume=True)
     with pytest.raises(UsageError, match="exists; use --resume to go on, or --overwrite"):
         carried_out(job)

@@ -159,7 +159,7 @@ def test_sections_share_little_of_what_they_read():
 def test_a_state_that_is_carried_along_makes_one_piece_and_says_so():
     work = stream_work(Lstm(), (2, 3, 700), dtype=torch.float32, band=16)
     assert len(work.plan.pieces) == 1
-    assert any("carries a state along" in note for note in work.plan.notes)
+    assert any("keeps a state from row to row" in note for note in work.plan.notes)
 
 
 @given(st.lists(st.integers(1, 7), min_size=1), st.integers(1, 9))
