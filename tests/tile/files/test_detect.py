@@ -61,7 +61,7 @@ def test_a_colon_names_what_is_within_a_file(tmp_path):
         ("a.jpg", "what is read from it is not what was computed; write .png or .tif"),
         ("a.nii.gz", "it is compressed as a whole, and results are written piece by piece; write"),
         ("a.npz", "compressed as a whole, and results are written piece by piece; write .npy"),
-        ("a.flac", "it holds a rate and samples from -1 to 1, and no other results; write .npy"),
+        ("a.flac", "it holds samples from -1 to 1, and results may lie beyond; write .wav"),
         ("a.raw", "nothing in it says what it holds; write .npy"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.files import NewFile, open_source
+from fieldwise.tile.files.calibration import Calibration, SampleStep
 
 h5py, nib, sf = (pytest.importorskip(name) for name in ("h5py", "nibabel", "soundfile"))
 Image = pytest.importorskip("PIL.Image")
@@ -125,6 +128,56 @@ def test_a_recording_is_samples_from_minus_one_to_one(tmp_path, suffix, channels
     assert source.axes == ("L" if channels == 1 else "LC")
     found = source[(slice(100, 400), slice(0, 2))[: len(source.shape)]]
     np.testing.assert_array_equal(found.reshape(300, channels), wanted[100:400])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axes", ["L", "CL", "LC"])
+def test_a_wav_file_holds_any_signal_of_floats_and_its_rate(tmp_path, axes, dtype):
+    shape = tuple({"L": 300, "C": 2}[letter] for letter in axes)
+    values = (DRAW.normal(size=shape) * 9).astype(dtype)
+    about = Calibration({"X": SampleStep(Fraction(1, 44_100), "second")})
+    file = NewFile.of(tmp_path / "a.wav", shape, values.dtype, axes).saying(about)
+    assert file.lost == ()
+    file.create().write((0,) * len(shape), values)
+    assert not file.path.exists(), "it waits beside the file"
+    file.finish()
+    again = file.reopen(writable=False).read((0,) * len(shape), shape)
+    np.testing.assert_array_equal(again, values)
+    found, rate = sf.read(file.path, dtype=dtype)
+    assert rate == 44_100
+    np.testing.assert_array_equal(found, values.T if axes == "CL" else values)
+    assert open_source(file.path).about.steps["X"].size == Fraction(1, 44_100)
+
+
+def test_a_wav_file_does_not_say_when_it_was_written(tmp_path):
+    values = DRAW.normal(size=50).astype("float32")
+    written = []
+    for name in ("a.wav", "b.wav"):
+        file = NewFile.of(tmp_path / name, (50,), values.dtype, "L")
+        file.create().write((0,), values)
+        file.finish()
+        written.append(file.path.read_bytes())
+        time.sleep(1.1)  # libsndfile counts seconds
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "dtype", "said"),
+    [
+        ((40, 50), "YX", "float32", "one signal of at most 1024 channels, not 40x50"),
+        ((2, 50), "CL", "uint8", "holds float32 or float64 here, not uint8"),
+    ],
+)
+def test_what_is_no_signal_of_floats_is_no_wav_file(tmp_path, shape, axes, dtype, said):
+    with pytest.raises(UsageError, match=said):
+        NewFile.of(tmp_path / "a.wav", shape, np.dtype(dtype), axes)
+
+
+def test_a_rate_that_is_no_whole_number_is_said_to_be_lost(tmp_path):
+    about = Calibration({"X": SampleStep(Fraction(3, 44_101), "second")})
+    file = NewFile.of(tmp_path / "a.wav", (9,), np.dtype("float32"), "L").saying(about)
+    assert file.about is None
+    assert "a WAV file has a rate alone" in file.lost[0]
 
 
 def refusal(path: Path | str) -> str:

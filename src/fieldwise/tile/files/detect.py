@@ -75,13 +75,13 @@ FORMATS = (
         "npz", "npz", (".npz",), ({0: b"PK\x03\x04"},), instead=f"{_AT_ONCE}; write .npy",
     ),
     FileFormat(
-        "sound", "sound", (".wav", ".flac", ".ogg", ".aiff"),
-        (
-            {0: b"RIFF", 8: b"WAVE"}, {0: b"RF64", 8: b"WAVE"}, {0: b"fLaC"}, {0: b"OggS"},
-            {0: b"FORM", 8: b"AIFF"},
-        ),
-        "files",
-        instead="it holds a rate and samples from -1 to 1, and no other results; write .npy",
+        "sound", "sound", (".wav",), ({0: b"RIFF", 8: b"WAVE"}, {0: b"RF64", 8: b"WAVE"}), "files",
+        staged=True,
+    ),
+    FileFormat(
+        "sound", "sound", (".flac", ".ogg", ".aiff"),
+        ({0: b"fLaC"}, {0: b"OggS"}, {0: b"FORM", 8: b"AIFF"}), "files",
+        instead="it holds samples from -1 to 1, and results may lie beyond; write .wav",
     ),
     FileFormat(
         "bare", "bare numbers", (".raw", ".bin", ".dat"),

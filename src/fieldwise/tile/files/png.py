@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.files.disk import replacing
 from fieldwise.tile.files.grain import Steps
 from fieldwise.tile.files.in_place import any_grain
-from fieldwise.tile.files.npy import write_header
 from fieldwise.tile.files.picture import open_source as open_source
-from fieldwise.tile.files.protocol import DamagedError, PlannedFile
-from fieldwise.tile.files.whole import MAX_WHOLE
+from fieldwise.tile.files.protocol import PlannedFile
+from fieldwise.tile.files.whole import MAX_WHOLE, FinishedSink
 
 _TYPES, _CHANNELS = ("uint8", "uint16"), (1, 3, 4)
 
@@ -65,7 +59,7 @@ def _channels(shape: tuple[int, ...], axes: str) -> int:
     return next((n for n, letter in zip(shape, axes, strict=True) if letter in "CS"), 1)
 
 
-def reopen(file: PlannedFile) -> PngSink:
+def reopen(file: PlannedFile) -> FinishedSink:
     """A file that was finished, to be read back."""
     found = open_source(file.path).values
     if "C" in file.axes:
@@ -73,34 +67,4 @@ def reopen(file: PlannedFile) -> PngSink:
         found = np.moveaxis(found, -1, file.axes.index("C"))
     if (found.shape, found.dtype) != (file.shape, file.dtype):
         raise file.not_begun("its shape or type differs")
-    return PngSink(file.path, found)
-
-
-@dataclass(frozen=True, slots=True)
-class PngSink:
-    """A finished picture, to be compared with what was written (see protocol.Sink)."""
-
-    path: Path
-    values: NDArray[np.generic]
-
-    @property
-    def dtype(self) -> np.dtype[np.generic]:
-        """See protocol.Sink."""
-        return self.values.dtype
-
-    def write(self, start: Sequence[int], block: NDArray[np.generic]) -> None:  # noqa: ARG002
-        """See protocol.Sink: it is written as a whole."""
-        raise DamagedError("it is finished")
-
-    def flush(self) -> None:
-        """See protocol.Sink: nothing is left to write."""
-
-    def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.generic]:
-        """See protocol.Sink."""
-        return self.values[tuple(slice(*ends) for ends in zip(start, stop, strict=True))]
-
-    def frame(self) -> str:
-        """See protocol.Sink: that of the file in which the values waited."""
-        header = io.BytesIO()
-        write_header(header, self.values.shape, self.values.dtype)
-        return hashlib.sha256(header.getvalue()).hexdigest()
+    return FinishedSink(file.path, found)

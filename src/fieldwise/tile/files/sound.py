@@ -1,17 +1,28 @@
-"""Sound, WAV and FLAC: read through soundfile, as samples from -1 to 1."""
+"""Sound, read through soundfile as samples from -1 to 1; WAV files of floats hold any result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError, said_by
-from fieldwise.tile.files.disk import file_identity
+from fieldwise.tile.files.calibration import Calibration, SampleStep
+from fieldwise.tile.files.disk import file_identity, replacing
+from fieldwise.tile.files.grain import Steps
+from fieldwise.tile.files.in_place import any_grain
+from fieldwise.tile.files.protocol import PlannedFile
+from fieldwise.tile.files.whole import MAX_WHOLE, FinishedSink
 
+_SUBTYPES = {"float32": "FLOAT", "float64": "DOUBLE"}
+_MOST_CHANNELS, _USUAL_RATE, _HEAD = 1024, 16_000, 256
+_TIME = "X"
+"""The letter under which steps along a signal are kept (see calibration.axis_letter)."""
 _WIDE = frozenset({"PCM_32", "DOUBLE"})
 """Subtypes whose samples float32 does not hold."""
 
@@ -22,7 +33,86 @@ def open_source(path: Path) -> SoundSource:
     dtype = np.dtype(np.float64 if about.subtype in _WIDE else np.float32)
     single = about.channels == 1
     shape = (about.frames,) if single else (about.frames, about.channels)
-    return SoundSource(path, shape, dtype, "L" if single else "LC")
+    step = SampleStep(Fraction(1, about.samplerate), "second")
+    said = Calibration({_TIME: step}, style="sound")
+    return SoundSource(path, shape, dtype, "L" if single else "LC", about=said)
+
+
+def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]:  # noqa: ARG001
+    """Any block can be written to the file in which it waits.
+
+    Raises UsageError for what is no signal.
+    """
+    signals = [letter for letter in axes if letter not in "CS"]
+    if signals not in (["L"], ["W"], ["X"]) or _channels(shape, axes) > _MOST_CHANNELS:
+        size = "x".join(map(str, shape))
+        raise UsageError(
+            f"A WAV file holds one signal of at most {_MOST_CHANNELS} channels, not {size} "
+            f"({axes}); write .npy or zarr."
+        )
+    if np.prod(shape) > MAX_WHOLE:
+        raise UsageError("A WAV file is written as a whole, and this is too large; write .npy.")
+    return any_grain(shape)
+
+
+def check_type(dtype: np.dtype[np.generic], shape: tuple[int, ...], axes: str) -> None:  # noqa: ARG001
+    """Raise UsageError for samples that are not written as sound."""
+    if dtype.name not in _SUBTYPES:
+        raise UsageError(
+            f"A WAV file holds {' or '.join(_SUBTYPES)} here, not {dtype}; leave --out-dtype out, "
+            "or write .npy."
+        )
+
+
+def kept_about(file: PlannedFile) -> tuple[Calibration, tuple[str, ...]]:
+    """What of its ``about`` a file will say, which is a whole number of samples per second."""
+    about = file.about or Calibration()
+    step = about.steps.get(_TIME)
+    kept = Calibration(style="sound")
+    if step is not None and step.unit == "second" and (1 / step.size).denominator == 1:
+        kept = Calibration({_TIME: SampleStep(step.size, step.unit)}, style="sound")
+    said = {*kept.parts()}
+    lost = [f"{part}: a WAV file has a rate alone" for part in about.parts() if part not in said]
+    return kept, tuple(lost)
+
+
+def finish(file: PlannedFile, waiting: Path) -> None:
+    """Write what has been collected, which takes its memory.  Raises OSError."""
+    values = _ordered(np.load(waiting, allow_pickle=False), file.axes)
+    step = file.about.steps.get(_TIME) if file.about is not None else None
+    rate = _USUAL_RATE if step is None else int(1 / step.size)
+    with replacing(file.path) as handle:
+        soundfile.write(handle, values, rate, _SUBTYPES[values.dtype.name], format="WAV")
+        _forget_time(handle)
+
+
+def _forget_time(handle: BinaryIO) -> None:
+    """Leave out when the file was written, which a chunk says: the same result, the same bytes."""
+    handle.seek(0)
+    at = handle.read(_HEAD).find(b"PEAK")
+    if at >= 0:
+        handle.seek(at + len(b"PEAK") + 8)  # behind the chunk's size and version
+        handle.write(bytes(4))
+
+
+def reopen(file: PlannedFile) -> FinishedSink:
+    """A file that was finished, to be read back."""
+    found, _ = soundfile.read(str(file.path), dtype=file.dtype.name, always_2d=True)
+    values = found if "C" in file.axes else found[:, 0]
+    if "C" in file.axes:
+        values = np.moveaxis(values, -1, file.axes.index("C"))
+    if values.shape != file.shape:
+        raise file.not_begun("its shape differs")
+    return FinishedSink(file.path, values)
+
+
+def _ordered(values: NDArray[np.generic], axes: str) -> NDArray[np.generic]:
+    """Samples first, channels behind them."""
+    return values if "C" not in axes else np.moveaxis(values, axes.index("C"), -1)
+
+
+def _channels(shape: tuple[int, ...], axes: str) -> int:
+    return next((n for n, letter in zip(shape, axes, strict=True) if letter in "CS"), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +125,7 @@ class SoundSource:
     axes: str
     chunks: tuple[int, ...] | None = None
     note: str | None = None
+    about: Calibration | None = None
 
     def __getitem__(self, index: tuple[slice, ...]) -> NDArray[np.generic]:
         lo, hi, step = index[0].indices(self.shape[0])

@@ -1,8 +1,10 @@
-"""Arrays that can only be decoded as a whole: pictures, and what is compressed in one go."""
+"""Arrays that can only be decoded, or written, as a whole: pictures, and what is packed at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -16,6 +18,8 @@ from fieldwise.tile.files.calibration import Calibration
 from fieldwise.tile.files.checks import check_kind
 from fieldwise.tile.files.detect import split_name
 from fieldwise.tile.files.disk import file_identity
+from fieldwise.tile.files.npy import write_header
+from fieldwise.tile.files.protocol import DamagedError
 
 MAX_WHOLE = 1 << 32
 """Bytes of an array that is decoded as a whole."""
@@ -74,3 +78,33 @@ class WholeSource:
     def identity(self) -> str:
         """Its size, its time of change and a digest of its ends."""
         return file_identity(split_name(self.path)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSink:
+    """A file written as a whole, to be compared with what was written (see protocol.Sink)."""
+
+    path: Path
+    values: NDArray[np.generic]
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """See protocol.Sink."""
+        return self.values.dtype
+
+    def write(self, start: Sequence[int], block: NDArray[np.generic]) -> None:  # noqa: ARG002
+        """See protocol.Sink: it is written as a whole."""
+        raise DamagedError("it is finished")
+
+    def flush(self) -> None:
+        """See protocol.Sink: nothing is left to write."""
+
+    def read(self, start: Sequence[int], stop: Sequence[int]) -> NDArray[np.generic]:
+        """See protocol.Sink."""
+        return self.values[tuple(slice(*ends) for ends in zip(start, stop, strict=True))]
+
+    def frame(self) -> str:
+        """See protocol.Sink: that of the file in which the values waited."""
+        header = io.BytesIO()
+        write_header(header, self.values.shape, self.values.dtype)
+        return hashlib.sha256(header.getvalue()).hexdigest()
