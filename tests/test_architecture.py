@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "collecting": set(),
     "contents": set(),
     "written": set(),
+    "resizing": set(),
     "version": set(),
     "axes": set(),
     "graph": {"axes"},
@@ -52,7 +53,9 @@ INSIDE = {
 }  # fmt: skip
 """Per room with sub-rooms its parts: each imports nothing but itself and what stands before it."""
 
-EVERYONE_MAY_IMPORT = {"errors", "collecting", "contents", "reports", "written", "version"}
+EVERYONE_MAY_IMPORT = {
+    "errors", "collecting", "contents", "reports", "resizing", "written", "version",
+}  # fmt: skip
 
 FRAMEWORKS = {
     "torch": (
@@ -69,7 +72,7 @@ FRAMEWORKS = {
     "timm": ("capture/torch/",),
     "onnx": ("capture/onnx/", "folding/onnx", "shift/repair/onnx"),
     "onnxruntime": ("folding/onnx", "tile/"),
-    "PIL": ("effective/", "tile/files/", "views/"),
+    "PIL": ("effective/", "resizing.py", "tile/files/", "views/"),
     "matplotlib": ("views/",),
     "dask": ("tile/", "cli/"),
     "distributed": ("tile/", "cli/"),

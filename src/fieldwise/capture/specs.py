@@ -3,13 +3,14 @@
     torchvision:resnet50          built without weights
     timm:convnext_tiny            built without weights
     layers:conv3 relu maxpool2    see ``fieldwise.capture.layers``
-    package.module:factory        imported and called without arguments
+    package.module:factory        imported and called; with arguments, factory(width=64)
+    path/to/net.py:factory        the same of a file
     path/to/program.pt2           written by torch.export.save
     path/to/network.onnx          an ONNX file
     keras:ResNet50                of keras.applications, built without weights
     script:path/to/net.pt         a TorchScript archive, whose program is run
 
-No file is ever unpickled and nothing is downloaded.
+No model is ever unpickled and nothing is downloaded.
 """
 
 from __future__ import annotations

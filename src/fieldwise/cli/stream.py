@@ -84,13 +84,14 @@ class EmitOptions:
                 f"--emit {shown(str(self.emit))} has no suffix of a file that a stream is written "
                 "to; end it in .onnx or .pt2."
             )
-        if not self.overwrite:
-            self._check_nothing_is_there(self.emit)
 
-    def _check_nothing_is_there(self, out: Path) -> None:
-        """Raise UsageError where one of the files is there that a stream may be written to."""
-        beside = [out.with_name(f"{out.stem}.{part}{out.suffix}") for part in ("start", "finish")]
-        for path in (out, *beside, out.with_suffix(".json")):
+    def check_nothing_is_there(self) -> None:
+        """Raise UsageError where one of the files is there that the stream may be written to."""
+        if self.emit is None or self.overwrite:
+            return
+        from fieldwise.tile.bands.emitted import files_of
+
+        for path in files_of(self.emit):
             if path.exists():
                 raise UsageError(
                     f"'{path}' is there already; name another file, or add --overwrite."
@@ -133,6 +134,7 @@ def stream(
         per_second = None if rate is None else parse_rate(rate)
         with progress(f"building {model}"):
             loaded = building.load(model, shape).runnable()
+        emission.check_nothing_is_there()
         along = (
             None
             if axis is None

@@ -46,9 +46,8 @@ def tile(
         Path | None,
         typer.Argument(
             metavar="OUT",
-            help="The result: .npy, .zarr, .tif, .h5, .nii or .png; of many files a folder, or "
-            "'out/{stem}.tif'; beside it OUT.journal says "
-            "what is done.",
+            help="The result: .npy, .zarr, .tif, .h5, .nii, .png or .wav; of many files a folder, "
+            "or 'out/{stem}.tif'; beside it OUT.journal says what is done.",
             show_default=False,
         ),
     ] = None,

@@ -55,10 +55,7 @@ def planned(
     asked = pieces.asked()
     axes, shape = reading.layout, building.shape
     with progress(f"building {spec}"):
-        from fieldwise.tile.files import (
-            AxisLayout,
-            guess_axes,
-        )
+        from fieldwise.tile.files import AxisLayout, guess_axes
         from fieldwise.tile.jobs import (
             Request,
             check_channels,

@@ -47,8 +47,8 @@ def run_many(asked: Asked, pairs: Sequence[tuple[Path, Path]]) -> None:
         found.append(outcome)
         if table:
             typer.echo(f"{label}  {outcome}")
-    places = [source for source, _ in pairs]
-    many = ManyReport(asked.model, tuple(sorted(found, key=lambda one: places.index(one.source))))
+    places = {source: place for place, (source, _) in enumerate(pairs)}
+    many = ManyReport(asked.model, tuple(sorted(found, key=lambda one: places[one.source])))
     write_report(many, asked.style)
     if many.failed:
         raise typer.Exit(REFUSED)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.normalisation import Normalisation, own_normalisation
 from fieldwise.errors import UsageError, said_by
 from fieldwise.graph.ir import Shape
+from fieldwise.resizing import has_range, resized
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -123,28 +124,21 @@ def _picture(path: Path, shape: Shape, normalisation: Normalisation) -> Tensor:
         raise UsageError(
             "Reading pictures needs Pillow; install it with pip install pillow."
         ) from error
-    if len(shape) != 4 or shape[1] not in _MODES:
+    if len(shape) != 4 or shape[1] not in _CHANNELS:
         wanted = "x".join(map(str, shape))
         raise UsageError(
             f"A picture is no input of shape {wanted}; give .npy arrays of that shape instead."
         )
     try:
         with Image.open(path) as image:
-            if image.mode in ("I", "F"):
+            if not has_range(image):
                 raise UsageError(
                     f"{str(path)!r} holds numbers of no range that is known; give .npy arrays of "
                     "the input's shape instead."
                 )
-            size, bicubic = (shape[3], shape[2]), Image.Resampling.BICUBIC
-            if image.mode.startswith("I;16"):  # Pillow would cut what lies above 255
-                values = np.asarray(image, dtype=np.float32) * np.float32(255 / 65535)
-                sized = Image.fromarray(values).resize(size, bicubic)
-            else:
-                sized = image.convert(_MODES[shape[1]]).resize(size, bicubic)
+            values = resized(image, (shape[2], shape[3]), shape[1])
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(f"{str(path)!r} is no readable picture: {said_by(error)}.") from error
-    values = np.asarray(sized, dtype=np.float32).reshape(shape[2], shape[3], -1) / 255
-    values = np.broadcast_to(values, (shape[2], shape[3], shape[1]))
     mean, deviation = (np.asarray(one, dtype=np.float32) for one in normalisation)
     return torch.from_numpy(((values - mean) / deviation).transpose(2, 0, 1)[None].copy())
 
@@ -160,4 +154,4 @@ def _array(path: Path, shape: Shape) -> Tensor:
     return torch.from_numpy(values.astype(np.float64)).reshape(shape)
 
 
-_MODES = {1: "L", 3: "RGB"}
+_CHANNELS = (1, 3)

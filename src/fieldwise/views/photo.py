@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fieldwise.errors import UsageError, said_by
+from fieldwise.resizing import has_range, resized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,15 +41,16 @@ def photo_of(image: object, shape: Sequence[int]) -> Photo:
     try:
         if isinstance(image, (str, Path)):
             with Image.open(image) as opened:
-                found = opened.convert("RGB")
+                if not has_range(opened):
+                    raise ValueError("its numbers have no range that is known")
+                found = resized(opened, (shape[0], shape[1]), 3)
         else:
-            found = Image.fromarray(_bytes(image)).convert("RGB")
+            found = resized(Image.fromarray(_bytes(image)), (shape[0], shape[1]), 3)
     except (OSError, ValueError, TypeError, SyntaxError) as error:
         raise UsageError(
             f"This is no image ({said_by(error)}); give a file, or an array (height, width, 3)."
         ) from error
-    sized = found.resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
-    return np.asarray(sized, dtype=np.float64) / 255
+    return np.asarray(found, dtype=np.float64)
 
 
 def laid_over(picture: Any, seen: Any, image: Photo, window: Sequence[int]) -> Any:

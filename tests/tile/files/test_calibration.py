@@ -85,3 +85,20 @@ def test_a_source_that_says_nothing_has_no_calibration():
 
     assert calibration_of(Source()) is None
     assert calibration_of(object()) is None
+
+
+class Named:
+    """A file whose axes have letters of its own."""
+
+    axes = "TYX"
+    about = Calibration(
+        {"T": SampleStep(Fraction(2), "second"), "Y": SampleStep(Fraction(1, 2), "meter")},
+        names={"T": "time"},
+    )
+
+
+def test_steps_follow_the_places_of_axes_whatever_letters_they_are_read_by():
+    found = calibration_of(Named(), "DHW")
+    assert found.steps == {"Z": Named.about.steps["T"], "Y": Named.about.steps["Y"]}
+    assert found.names == {"Z": "time"}
+    assert calibration_of(Named(), "TYX") == Named.about == calibration_of(Named())

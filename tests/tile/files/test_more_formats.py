@@ -178,6 +178,24 @@ def test_a_rate_that_is_no_whole_number_is_said_to_be_lost(tmp_path):
     file = NewFile.of(tmp_path / "a.wav", (9,), np.dtype("float32"), "L").saying(about)
     assert file.about is None
     assert "a WAV file has a rate alone" in file.lost[0]
+    assert file.lost[1:] == (NO_RATE,)
+
+
+NO_RATE = "rate: none is known in whole samples per second, so 16000 are written"
+
+
+def test_a_wav_file_of_samples_without_a_rate_says_which_it_gets(tmp_path):
+    file = NewFile.of(tmp_path / "a.wav", (9,), np.dtype("float32"), "L")
+    assert file.lost == file.saying(Calibration()).lost == (NO_RATE,)
+    file.create().write((0,), np.zeros(9, "float32"))
+    file.finish()
+    assert sf.info(file.path).samplerate == 16_000
+
+
+def test_the_axis_of_a_signal_may_be_called_time(tmp_path):
+    about = Calibration({"T": SampleStep(Fraction(1, 8000), "second")})
+    file = NewFile.of(tmp_path / "a.wav", (9,), np.dtype("float32"), "T").saying(about)
+    assert (file.about.steps, file.lost) == (about.steps, ())
 
 
 def refusal(path: Path | str) -> str:

@@ -318,7 +318,7 @@ class EmittedStream:
                     f"torch cannot write the {part} of this stream as {out.suffix} "
                     f"({summary_of(error)})."
                 ) from error
-        described = out.with_suffix(".json")
+        described = _description(out)
         described.write_text(f"{text}\n", encoding="utf-8")
         return [*paths.values(), described]
 
@@ -349,6 +349,19 @@ def file_of(out: Path, part: StreamPart) -> Path:
     ('net.start.onnx', 'net.onnx')
     """
     return out if part == "step" else out.with_name(f"{out.stem}.{part}{out.suffix}")
+
+
+def files_of(out: Path) -> tuple[Path, ...]:
+    """Every file that ``EmittedStream.save`` may write.
+
+    >>> [path.name for path in files_of(Path("net.pt2"))]
+    ['net.start.pt2', 'net.pt2', 'net.finish.pt2', 'net.json']
+    """
+    return (*(file_of(out, part) for part in PARTS), _description(out))
+
+
+def _description(out: Path) -> Path:
+    return out.with_suffix(".json")
 
 
 def _exported(stream: EmittedStream, part: StreamPart) -> torch.export.ExportedProgram:

@@ -110,11 +110,18 @@ class Calibration:
         if any(name.upper() != letter for letter, name in self.names.items()):
             yield f"axes {', '.join(self.names.values())}"
 
-    def with_letters(self, axes: str) -> Calibration:
-        """The same, where the axes of the file have these letters, each in its place."""
+    def with_letters(self, axes: str, own: str = "") -> Calibration:
+        """The same, where the axes of the file have these letters, each in its place.
+
+        own: those that the file itself gives them, where it does
+        """
         letters = {str(number): axis_letter(letter) for number, letter in enumerate(axes)}
+        if len(own) == len(axes):
+            pairs = zip(map(axis_letter, own.upper()), map(axis_letter, axes.upper()), strict=True)
+            letters |= {was: now for was, now in pairs if was != now}
         return replace(
             self,
+            names={letters.get(axis, axis): name for axis, name in self.names.items()},
             steps={
                 letters.get(axis, axis): step
                 for axis, step in self.steps.items()
@@ -189,11 +196,11 @@ class Calibrated(Protocol):
 def calibration_of(source: object, axes: str = "") -> Calibration | None:
     """What the file of a source says beside values; None where that is nothing.
 
-    axes: the letters of its axes, as they are read; without them, axes that the file does not name
-          are called by their numbers
+    axes: the letters of its axes, as they are read, whatever the file calls them; without them,
+          axes that it does not name are called by their numbers
     """
     about = source.about if isinstance(source, Calibrated) else None
-    return None if not about else about.with_letters(axes)
+    return None if not about else about.with_letters(axes, getattr(source, "axes", None) or "")
 
 
 def axis_letter(letter: str) -> str:

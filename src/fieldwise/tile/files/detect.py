@@ -91,7 +91,7 @@ FORMATS = (
 """Every format has its module here, with ``open_source`` and, where it is written, ``grain_of`` and
 ``reopen``, as in ``formats``; also ``create``, or ``finish`` where it is staged.  One whose files
 hold a calibration has ``kept_about`` too: of a planned file, what of ``about`` will be written, and
-in sentences what will not."""
+in sentences what will not; and ``UNSAID`` where it says something also without a calibration."""
 
 
 def split_name(path: Path) -> tuple[Path, str]:

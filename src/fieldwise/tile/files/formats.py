@@ -74,7 +74,8 @@ class NewFile:
         elif compression is not None:
             module.check_compression(compression)
         grain = module.grain_of(shape, axes, steps, *([] if side is None else [side]))
-        return cls(path, shape, dtype, axes, grain, compression=compression)
+        lost = getattr(module, "UNSAID", ())
+        return cls(path, shape, dtype, axes, grain, lost=lost, compression=compression)
 
     def saying(self, about: Calibration, lost: tuple[str, ...] = ()) -> NewFile:
         """The same file with what its format can hold of a calibration.
@@ -86,7 +87,7 @@ class NewFile:
             maps = next(Calibration(affines=about.affines).parts())
             about, lost = replace(about, affines=()), (*lost, f"{maps}: name the result .nii")
         if not about:
-            return replace(self, lost=lost)
+            return replace(self, lost=(*lost, *self.lost))
         if not hasattr(module, "kept_about"):
             said = tuple(f"{part}: a {self.path.suffix} file holds none" for part in about.parts())
             return replace(self, lost=(*lost, *said))

@@ -13,7 +13,13 @@ from fieldwise.tile.files.grain import Steps
 from fieldwise.tile.files.in_place import any_grain
 from fieldwise.tile.files.picture import open_source as open_source
 from fieldwise.tile.files.protocol import PlannedFile
-from fieldwise.tile.files.whole import MAX_WHOLE, FinishedSink
+from fieldwise.tile.files.whole import (
+    MAX_WHOLE,
+    FinishedSink,
+    channel_count,
+    channels_back,
+    channels_last,
+)
 
 _TYPES, _CHANNELS = ("uint8", "uint16"), (1, 3, 4)
 
@@ -24,7 +30,7 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
     Raises UsageError for what is no picture of one, three or four channels.
     """
     letters = axes.translate(str.maketrans("HWLS", "YXXC")).replace("C", "")
-    if letters != "YX" or _channels(shape, axes) not in _CHANNELS:
+    if letters != "YX" or channel_count(shape, axes) not in _CHANNELS:
         size = "x".join(map(str, shape))
         raise UsageError(
             f"A PNG file holds a picture of 1, 3 or 4 channels, not {size} ({axes}); write .tif or "
@@ -37,17 +43,16 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
 
 def finish(file: PlannedFile, waiting: Path) -> None:
     """Write what has been collected, which takes its memory.  Raises OSError."""
-    values = np.load(waiting, allow_pickle=False)
-    if "C" in file.axes:
-        values = np.moveaxis(values, file.axes.index("C"), -1)
-        values = values[..., 0] if values.shape[-1] == 1 else values
+    values = channels_last(np.load(waiting, allow_pickle=False), file.axes)
+    if "C" in file.axes and values.shape[-1] == 1:
+        values = values[..., 0]
     with replacing(file.path) as handle:
         Image.fromarray(np.ascontiguousarray(values)).save(handle, format="PNG")
 
 
 def check_type(dtype: np.dtype[np.generic], shape: tuple[int, ...], axes: str) -> None:
     """Raise UsageError for samples that a PNG file does not hold."""
-    types = _TYPES if _channels(shape, axes) == 1 else _TYPES[:1]
+    types = _TYPES if channel_count(shape, axes) == 1 else _TYPES[:1]
     if dtype.name not in types:
         raise UsageError(
             f"A PNG file holds {' or '.join(types)} here, not {dtype}; give --out-dtype uint8, or "
@@ -55,16 +60,12 @@ def check_type(dtype: np.dtype[np.generic], shape: tuple[int, ...], axes: str) -
         )
 
 
-def _channels(shape: tuple[int, ...], axes: str) -> int:
-    return next((n for n, letter in zip(shape, axes, strict=True) if letter in "CS"), 1)
-
-
 def reopen(file: PlannedFile) -> FinishedSink:
     """A file that was finished, to be read back."""
     found = open_source(file.path).values
-    if "C" in file.axes:
-        found = found[..., None] if found.ndim < len(file.shape) else found
-        found = np.moveaxis(found, -1, file.axes.index("C"))
+    if found.ndim < len(file.shape):
+        found = found[..., None]
+    found = channels_back(found, file.axes)
     if (found.shape, found.dtype) != (file.shape, file.dtype):
         raise file.not_begun("its shape or type differs")
     return FinishedSink(file.path, found)

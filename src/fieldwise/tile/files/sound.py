@@ -12,17 +12,23 @@ import soundfile
 from numpy.typing import NDArray
 
 from fieldwise.errors import UsageError, said_by
-from fieldwise.tile.files.calibration import Calibration, SampleStep
+from fieldwise.tile.files.calibration import Calibration, SampleStep, axis_letter
 from fieldwise.tile.files.disk import file_identity, replacing
 from fieldwise.tile.files.grain import Steps
 from fieldwise.tile.files.in_place import any_grain
 from fieldwise.tile.files.protocol import PlannedFile
-from fieldwise.tile.files.whole import MAX_WHOLE, FinishedSink
+from fieldwise.tile.files.whole import (
+    MAX_WHOLE,
+    FinishedSink,
+    channel_count,
+    channels_back,
+    channels_last,
+)
 
 _SUBTYPES = {"float32": "FLOAT", "float64": "DOUBLE"}
-_MOST_CHANNELS, _USUAL_RATE, _HEAD = 1024, 16_000, 256
-_TIME = "X"
-"""The letter under which steps along a signal are kept (see calibration.axis_letter)."""
+_MOST_CHANNELS, _RATE, _HEAD = 1024, 16_000, 256
+UNSAID = (f"rate: none is known in whole samples per second, so {_RATE} are written",)
+"""What is said of a file unless ``kept_about`` is asked."""
 _WIDE = frozenset({"PCM_32", "DOUBLE"})
 """Subtypes whose samples float32 does not hold."""
 
@@ -34,7 +40,7 @@ def open_source(path: Path) -> SoundSource:
     single = about.channels == 1
     shape = (about.frames,) if single else (about.frames, about.channels)
     step = SampleStep(Fraction(1, about.samplerate), "second")
-    said = Calibration({_TIME: step}, style="sound")
+    said = Calibration({axis_letter("L"): step}, style="sound")
     return SoundSource(path, shape, dtype, "L" if single else "LC", about=said)
 
 
@@ -43,8 +49,7 @@ def grain_of(shape: tuple[int, ...], axes: str, steps: Steps) -> tuple[int, ...]
 
     Raises UsageError for what is no signal.
     """
-    signals = [letter for letter in axes if letter not in "CS"]
-    if signals not in (["L"], ["W"], ["X"]) or _channels(shape, axes) > _MOST_CHANNELS:
+    if len(_signals(axes)) != 1 or channel_count(shape, axes) > _MOST_CHANNELS:
         size = "x".join(map(str, shape))
         raise UsageError(
             f"A WAV file holds one signal of at most {_MOST_CHANNELS} channels, not {size} "
@@ -67,23 +72,32 @@ def check_type(dtype: np.dtype[np.generic], shape: tuple[int, ...], axes: str) -
 def kept_about(file: PlannedFile) -> tuple[Calibration, tuple[str, ...]]:
     """What of its ``about`` a file will say, which is a whole number of samples per second."""
     about = file.about or Calibration()
-    step = about.steps.get(_TIME)
-    kept = Calibration(style="sound")
-    if step is not None and step.unit == "second" and (1 / step.size).denominator == 1:
-        kept = Calibration({_TIME: SampleStep(step.size, step.unit)}, style="sound")
+    steps = {
+        letter: SampleStep(step.size, step.unit)
+        for letter, step in about.steps.items()
+        if letter in _signals(file.axes)
+        and step.unit == "second"
+        and (1 / step.size).denominator == 1
+    }
+    kept = Calibration(steps, style="sound")
     said = {*kept.parts()}
     lost = [f"{part}: a WAV file has a rate alone" for part in about.parts() if part not in said]
-    return kept, tuple(lost)
+    return kept, (*lost, *(() if steps else UNSAID))
 
 
 def finish(file: PlannedFile, waiting: Path) -> None:
     """Write what has been collected, which takes its memory.  Raises OSError."""
-    values = _ordered(np.load(waiting, allow_pickle=False), file.axes)
-    step = file.about.steps.get(_TIME) if file.about is not None else None
-    rate = _USUAL_RATE if step is None else int(1 / step.size)
+    values = channels_last(np.load(waiting, allow_pickle=False), file.axes)
+    steps = file.about.steps if file.about is not None else {}
+    rate = next((int(1 / step.size) for step in steps.values()), _RATE)
     with replacing(file.path) as handle:
         soundfile.write(handle, values, rate, _SUBTYPES[values.dtype.name], format="WAV")
         _forget_time(handle)
+
+
+def _signals(axes: str) -> list[str]:
+    """The letters of the axes but for channels, under which their steps are kept."""
+    return [axis_letter(letter) for letter in axes if letter not in "CS"]
 
 
 def _forget_time(handle: BinaryIO) -> None:
@@ -98,21 +112,10 @@ def _forget_time(handle: BinaryIO) -> None:
 def reopen(file: PlannedFile) -> FinishedSink:
     """A file that was finished, to be read back."""
     found, _ = soundfile.read(str(file.path), dtype=file.dtype.name, always_2d=True)
-    values = found if "C" in file.axes else found[:, 0]
-    if "C" in file.axes:
-        values = np.moveaxis(values, -1, file.axes.index("C"))
+    values = channels_back(found if "C" in file.axes else found[:, 0], file.axes)
     if values.shape != file.shape:
         raise file.not_begun("its shape differs")
     return FinishedSink(file.path, values)
-
-
-def _ordered(values: NDArray[np.generic], axes: str) -> NDArray[np.generic]:
-    """Samples first, channels behind them."""
-    return values if "C" not in axes else np.moveaxis(values, axes.index("C"), -1)
-
-
-def _channels(shape: tuple[int, ...], axes: str) -> int:
-    return next((n for n, letter in zip(shape, axes, strict=True) if letter in "CS"), 1)
 
 
 @dataclass(frozen=True, slots=True)

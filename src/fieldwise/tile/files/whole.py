@@ -25,6 +25,25 @@ MAX_WHOLE = 1 << 32
 """Bytes of an array that is decoded as a whole."""
 
 
+def channel_count(shape: Sequence[int], axes: str) -> int:
+    """How many channels an array with these axes has; 1 without an axis of channels.
+
+    >>> channel_count((3, 40, 50), "CYX"), channel_count((40, 50), "YX")
+    (3, 1)
+    """
+    return next((n for n, letter in zip(shape, axes, strict=True) if letter in "CS"), 1)
+
+
+def channels_last(values: NDArray[np.generic], axes: str) -> NDArray[np.generic]:
+    """An array with these axes, as files take it that hold the channels of a place together."""
+    return np.moveaxis(values, axes.index("C"), -1) if "C" in axes else values
+
+
+def channels_back(values: NDArray[np.generic], axes: str) -> NDArray[np.generic]:
+    """The inverse of ``channels_last``."""
+    return np.moveaxis(values, -1, axes.index("C")) if "C" in axes else values
+
+
 @dataclass(frozen=True)
 class WholeSource:
     """An array that is decoded at the first read and kept (see protocol.Source).

@@ -21,9 +21,9 @@ from fieldwise.tile.files import AxisLayout, ModelView, Source, holds_value
 from fieldwise.tile.files.calibration import OutputGrid, axis_letter
 from fieldwise.tile.files.cells import Cells, any_under, under
 from fieldwise.tile.jobs.checkpoint import Checkpoint
+from fieldwise.tile.jobs.request import FIRST_SPATIAL
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState, Work
 
-_FIRST_SPATIAL = 2
 _AT_ONCE = 1 << 22
 """Positions of a result that are looked at together, unless a row has more."""
 
@@ -177,7 +177,7 @@ def masked(
     Raises UsageError for a mask of another size, a fill value that a result does not hold, and
     results whose positions have no regular place.
     """
-    spatial = work.plan.shape[_FIRST_SPATIAL:]
+    spatial = work.plan.shape[FIRST_SPATIAL:]
     if marks.mask is not None and tuple(marks.mask.shape) != tuple(spatial):
         found, wanted = ("x".join(map(str, one)) for one in (marks.mask.shape, spatial))
         raise UsageError(
@@ -211,7 +211,7 @@ def _part(
     spatial: Sequence[int],
 ) -> WantedPart:
     dims, cells = [], []
-    for place, size in enumerate(spatial, _FIRST_SPATIAL):
+    for place, size in enumerate(spatial, FIRST_SPATIAL):
         letter = layout.axes[layout.dims.index(place)]
         grid = grids.get(axis_letter(letter))
         if letter not in result.axes or grid is None or grid.start is None:

@@ -9,8 +9,7 @@ from fieldwise.field import AxisField, FieldReport, receptive_fields
 from fieldwise.graph.graph import Graph
 from fieldwise.tile.files.calibration import OutputGrid, axis_letter
 from fieldwise.tile.files.layout import AxisLayout
-
-_FIRST_SPATIAL = 2
+from fieldwise.tile.jobs.request import FIRST_SPATIAL
 
 
 def output_grids(
@@ -36,7 +35,7 @@ def output_grids(
         if letter not in layout.axes:
             continue
         dim = layout.dims[layout.axes.index(letter)]
-        if dim < _FIRST_SPATIAL:
+        if dim < FIRST_SPATIAL:
             found[axis_letter(letter)] = OutputGrid(Fraction(1))
             continue
         place = report.axes.index(dim)
@@ -58,7 +57,7 @@ def _on_samples(grid: OutputGrid) -> OutputGrid:
 def fields_of(graph: Graph) -> FieldReport:
     """The fields of a network, with its local paths, along the axes behind batch and channels."""
     rank = len(graph.shape(graph.inputs[0]))
-    return receptive_fields(graph, ignore_global=True, axes=range(_FIRST_SPATIAL, rank))
+    return receptive_fields(graph, ignore_global=True, axes=range(FIRST_SPATIAL, rank))
 
 
 def _grid(found: AxisField) -> OutputGrid | None:
