@@ -71,10 +71,8 @@ def as_module(
         check_model(source)
         raise UsageError(NO_EXAMPLE)
     if values and found is not None and (drawn := found.drawn()):
-        every = sum(1 for _ in source.parameters())
-        some = "" if len(drawn) == every else f" in {len(drawn)} of {every} parameters"
         warnings.warn(
-            f"{found.name!r} has random weights{some}; for trained ones give "
+            f"{found.said_of(drawn)}; for trained ones give "
             f"load_model({found.name!r}).given(FILE), of fieldwise.capture.",
             stacklevel=3,
         )

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from fieldwise.capture.pickles import PICKLES, refusal_of_pickle
 from fieldwise.capture.written_inputs import parse_named_shapes, parse_shapes
 from fieldwise.errors import UsageError
 from fieldwise.graph import Graph
+from fieldwise.written import counted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -86,6 +87,14 @@ class Model:
         from fieldwise.capture.torch.drawn import differing_parameters
 
         return differing_parameters(model.module, self.again)
+
+    def said_of(self, drawn: Sequence[str]) -> str:
+        """That these parameters are random numbers, in words."""
+        every = sum(1 for _ in self.runnable().module.parameters())
+        if len(drawn) == every:
+            return f"{self.name!r} has random weights"
+        some = f"{len(drawn)} of {counted(every, 'parameter')}"
+        return f"{self.name!r} has random weights in {some}, '{drawn[0]}' first"
 
     def given(self, weights: Path | None) -> Model:
         """Itself with the weights in a file; None: as it is.

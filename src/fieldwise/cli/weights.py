@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fieldwise.cli.console import note, warn
 from fieldwise.errors import UsageError
-from fieldwise.written import counted
 
 if TYPE_CHECKING:
     from fieldwise.capture import Model
@@ -31,7 +30,7 @@ def check_weights(model: Model, written: Iterable[Path | None] = (), *, allowed:
     drawn = () if allowed else model.drawn()
     if not drawn:
         return
-    said, published = _random(model, drawn), _published(model.name)
+    said, published = model.said_of(drawn), _published(model.name)
     files = [str(path) for path in written if path is not None]
     if not files:
         warn(f"{said}; --weights FILE loads trained ones")
@@ -43,14 +42,6 @@ def check_weights(model: Model, written: Iterable[Path | None] = (), *, allowed:
         f"trained ones, and --random-weights writes it nevertheless."
         + (f"\n{published[0].upper()}{published[1:]}" if published else "")
     )
-
-
-def _random(model: Model, drawn: Sequence[str]) -> str:
-    every = sum(1 for _ in model.runnable().module.parameters())
-    if len(drawn) == every:
-        return f"{model.name!r} has random weights"
-    some = f"{len(drawn)} of {counted(every, 'parameter')}"
-    return f"{model.name!r} has random weights in {some}, '{drawn[0]}' first"
 
 
 def _published(spec: str) -> str:

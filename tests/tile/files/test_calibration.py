@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fieldwise.tile.files import NewFile
 from fieldwise.tile.files.calibration import (
     Calibration,
     OutputGrid,
@@ -102,3 +105,13 @@ def test_steps_follow_the_places_of_axes_whatever_letters_they_are_read_by():
     assert found.steps == {"Z": Named.about.steps["T"], "Y": Named.about.steps["Y"]}
     assert found.names == {"Z": "time"}
     assert calibration_of(Named(), "TYX") == Named.about == calibration_of(Named())
+
+
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.ome.zarr"])
+@pytest.mark.parametrize(("letter", "unit"), [("Z", "second"), ("T", "micrometer")])
+def test_ome_is_not_given_seconds_in_space_nor_metres_in_time(tmp_path, name, letter, unit):
+    steps = {letter: SampleStep(Fraction(2), unit), "Y": SampleStep(Fraction(1, 2), "micrometer")}
+    file = NewFile.of(tmp_path / name, (3, 8, 9), np.dtype("uint8"), f"{letter}YX")
+    file = file.saying(Calibration(steps))
+    assert file.about.steps == {"Y": steps["Y"]}
+    assert [one.partition(": OME gives")[0] for one in file.lost] == [f"{letter} {steps[letter]}"]

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Protocol, runtime_checkable
 
 from fieldwise.tile.files.georeference import Georeference
-from fieldwise.tile.files.units import symbol_of
+from fieldwise.tile.files.units import is_time, metres_of, symbol_of
 from fieldwise.tile.files.voxel_map import VoxelMap
 
 
@@ -201,6 +201,18 @@ def calibration_of(source: object, axes: str = "") -> Calibration | None:
     """
     about = source.about if isinstance(source, Calibrated) else None
     return None if not about else about.with_letters(axes, getattr(source, "axes", None) or "")
+
+
+def of_other_kind(letter: str, step: SampleStep) -> str:
+    """Why OME's formats do not say a step of an axis: seconds in space, metres in time; else ''.
+
+    >>> of_other_kind("Z", SampleStep(Fraction(2), "second"))
+    'OME gives an axis of space a length; give the axis the letter T'
+    """
+    if letter == "T":
+        return "OME gives an axis of time a duration" if metres_of(step.unit) is not None else ""
+    of_space = "OME gives an axis of space a length; give the axis the letter T"
+    return of_space if is_time(step.unit) else ""
 
 
 def axis_letter(letter: str) -> str:

@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 from xml.sax.saxutils import escape, quoteattr
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.files.calibration import Calibration, SampleStep, number
+from fieldwise.tile.files.calibration import Calibration, SampleStep, number, of_other_kind
 from fieldwise.tile.files.geotiff import ExtraTag, tags_of
 from fieldwise.tile.files.protocol import PlannedFile
 from fieldwise.tile.files.tiff_about import GDAL_TEXT, NODATA
@@ -100,7 +100,7 @@ def options_of(file: PlannedFile, axes: str) -> dict[str, Any]:
 def _not_held(letter: str, step: SampleStep, style: TiffStyle) -> str:
     """Why a file of this style does not say a step; empty where it does."""
     if style == "ome":
-        return ""
+        return of_other_kind(letter, step)
     if style == "imagej":
         return ""
     if letter not in "YX":

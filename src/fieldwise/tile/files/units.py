@@ -34,6 +34,16 @@ def metres_of(unit: str) -> Fraction | None:
     return _METRES.get(unit)
 
 
+def is_time(unit: str) -> bool:
+    """Whether a unit is one of time.
+
+    >>> is_time("second"), is_time("micrometer"), is_time("")
+    (True, False, False)
+    """
+    return unit in _TIMES
+
+
+_TIMES = ("nanosecond", "microsecond", "millisecond", "second", "minute", "hour", "day")
 _SYMBOLS: Mapping[str, str] = {
     "angstrom": "Å", "picometer": "pm", "nanometer": "nm", "micrometer": "µm", "millimeter": "mm",
     "centimeter": "cm", "meter": "m", "kilometer": "km", "inch": "in", "foot": "ft",

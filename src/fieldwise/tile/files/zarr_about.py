@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fieldwise.tile.files.calibration import Calibration, axis_letter
+from fieldwise.tile.files.calibration import Calibration, axis_letter, of_other_kind
 from fieldwise.tile.files.ome_zarr import check_axes
 from fieldwise.tile.files.protocol import PlannedFile
 
@@ -46,6 +46,10 @@ def kept_about(file: PlannedFile) -> tuple[Calibration, tuple[str, ...]]:
     about, lost = file.about or Calibration(), list[str]()
     if is_ome_zarr(file):
         check_axes(file.axes, file.path)
+        reasons = {letter: of_other_kind(letter, step) for letter, step in about.steps.items()}
+        lost += [f"{letter} {about.steps[letter]}: {why}" for letter, why in reasons.items() if why]
+        kept = {letter: step for letter, step in about.steps.items() if not reasons[letter]}
+        about = replace(about, steps=kept)
     elif about.steps:
         steps = next(replace(about, channels=(), place=None).parts())
         lost.append(f"{steps}: name the result .ome.zarr to keep them")
