@@ -13,6 +13,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -35,6 +36,8 @@ from fieldwise.capture.specs import load_model
 from fieldwise.capture.torch import capture, meta_tensor
 from fieldwise.capture.torch.alike import CALLS
 from fieldwise.field import receptive_fields
+from fieldwise.field.closed import FOUND
+from fieldwise.field.rows import SUMMARIES
 
 DOCS = Path(__file__).parents[1] / "docs"
 MODELS = (
@@ -56,25 +59,23 @@ LARGE = 4096
 class Cost:
     """Seconds, medians over the rounds.
 
-    first, again: of a capture when nothing is known of calls that are alike, and of the next one
-    large:        of a whole analysis at another size, after one at the usual size
+    capture, closed: when nothing is known of what is alike, and the next time
+    large:           of a whole analysis at another size, after one at the usual size
     """
 
     spec: str
     forward: float
-    first: float
-    again: float
-    closed: float
+    capture: tuple[float, float]
+    closed: tuple[float, float]
     large: float | None
 
     def row(self) -> str:
         """A line of the table, in forward passes."""
-        parts = (self.first, self.again, self.closed)
-        each = " | ".join(f"{part / self.forward:.2f}" for part in parts)
-        first, again = self.first + self.closed, self.again + self.closed
-        large = "" if self.large is None else f"{self.large / first:.2f}"
-        both = f"{first / self.forward:.2f} | {again / self.forward:.2f}"
-        return f"| {self.spec} | {each} | {both} | {large} |"
+        both = tuple(map(sum, zip(self.capture, self.closed, strict=True)))
+        pairs = (self.capture, self.closed, both)
+        each = " | ".join(f"{part / self.forward:.2f}" for pair in pairs for part in pair)
+        large = "" if self.large is None else f"{self.large / both[0]:.2f}"
+        return f"| {self.spec} | {each} | {large} |"
 
 
 def measure(spec: str) -> Cost:
@@ -84,9 +85,7 @@ def measure(spec: str) -> Cost:
     assert isinstance(module, nn.Module)
     example = torch.randn(1, 3, 224, 224)
     wide = meta_tensor((1, 3, LARGE, LARGE))
-    times: dict[str, list[float]] = {
-        "forward": [], "first": [], "again": [], "closed": [], "large": [],
-    }  # fmt: skip
+    times: dict[str, list[float]] = defaultdict(list)
 
     def forward() -> None:
         with torch.inference_mode():
@@ -95,16 +94,25 @@ def measure(spec: str) -> Cost:
     forward()
     for _ in range(ROUNDS):
         times["forward"].append(seconds(forward))
-        CALLS.clear()
-        times["first"].append(seconds(lambda: capture(module, example)))
-        times["again"].append(seconds(lambda: capture(module, example)))
-        graph = capture(module, example)
-        times["closed"].append(seconds(lambda graph=graph: receptive_fields(graph).rows))
+        forget()
+        for turn in ("first", "again"):
+            times[f"capture {turn}"].append(seconds(lambda: capture(module, example)))
+            graph = capture(module, example)
+            closed = seconds(lambda graph=graph: receptive_fields(graph).rows)
+            times[f"closed {turn}"].append(closed)
         if spec in CONVOLUTIONAL:
             times["large"].append(seconds(lambda: receptive_fields(module, wide).rows))
-    medians = {name: statistics.median(values) for name, values in times.items() if values}
-    parts = (medians[name] for name in ("forward", "first", "again", "closed"))
-    return Cost(spec, *parts, medians.get("large"))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    captures, forms = (
+        (medians[f"{part} first"], medians[f"{part} again"]) for part in ("capture", "closed")
+    )
+    return Cost(spec, medians["forward"], captures, forms, medians.get("large"))
+
+
+def forget() -> None:
+    """Nothing is known of calls, values and rows that are alike."""
+    for known in (CALLS, FOUND, SUMMARIES):
+        known.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +141,7 @@ def measure_file(name: str, path: Path, shape: Shape) -> FileCost:
     net = load_onnx(path)
     capture(net, example)
     for _ in range(ROUNDS):
-        CALLS.clear()
+        forget()
         times["load"].append(seconds(lambda: load_onnx(path)))
         times["capture"].append(seconds(lambda: capture(net, example)))
         graph = capture(net, example)
@@ -204,12 +212,13 @@ def markdown(costs: Sequence[Cost], found: Sequence[FileCost], starts: Mapping[s
         f"medians of {ROUNDS} rounds, taken in turns.",
         "",
         "Capture and closed form of the whole network, in forward passes of the same model at "
-        "224 × 224. What a call reads is worked out once per process for all that are alike "
-        "(`capture/torch/alike.py`): *first* is a capture when no call is known, *again* the next.",
+        "224 × 224. What a call reads, and what a value sees, is worked out once per process for "
+        "all that are alike (`capture/torch/alike.py`, `field/closed.py`): *first* is when nothing "
+        "is known, *again* the next time.",
         "",
-        "| model | capture, first | again | closed form | both / forward, first | again "
-        f"| at {LARGE} × {LARGE} then |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| model | capture, first | again | closed form, first | again | both / forward, first "
+        f"| again | at {LARGE} × {LARGE} then |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *(cost.row() for cost in costs),
         "",
         f"The last column is a second analysis, at {LARGE} × {LARGE}, over the first at 224 × 224. "

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "errors": set(),
     "reports": set(),
     "collecting": set(),
+    "remembered": set(),
     "contents": set(),
     "written": set(),
     "resizing": set(),
@@ -54,7 +55,7 @@ INSIDE = {
 """Per room with sub-rooms its parts: each imports nothing but itself and what stands before it."""
 
 EVERYONE_MAY_IMPORT = {
-    "errors", "collecting", "contents", "reports", "resizing", "written", "version",
+    "errors", "collecting", "contents", "remembered", "reports", "resizing", "written", "version",
 }  # fmt: skip
 
 FRAMEWORKS = {

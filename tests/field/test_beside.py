@@ -10,7 +10,8 @@ from torch import nn
 from fieldwise.capture.torch import capture
 from fieldwise.field import receptive_fields
 from fieldwise.field.beside import Concatenations, _Row
-from fieldwise.field.closed import closed_forms
+from fieldwise.field.closed import FOUND, closed_forms
+from fieldwise.field.rows import SUMMARIES
 
 
 class Op(nn.Module):
@@ -58,11 +59,19 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_remembered():
+    FOUND.clear()
+    SUMMARIES.clear()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_concatenation_sees_what_it_sees_part_by_part(name, monkeypatch):
     graph = capture(Op(CASES[name]).eval(), torch.empty(1, 2, 12, 12))
     found = closed_forms(graph, "input", (2, 3)), receptive_fields(graph, ignore_global=True).rows
     monkeypatch.setattr(Concatenations, "state", lambda *_: None)
+    FOUND.clear()
+    SUMMARIES.clear()
     assert found == (
         closed_forms(graph, "input", (2, 3)),
         receptive_fields(graph, ignore_global=True).rows,

@@ -229,6 +229,8 @@ class AxisMap(Generic[S]):
         if self is other:
             return True
         if self.advance == other.advance and len(self.offsets) == len(other.offsets):
+            if len(self.offsets) == 1:
+                return issubset(other.offsets[0], self.offsets[0])
             return all(map(issubset, other.offsets, self.offsets))
         paired = self._beside(other)
         if paired is None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ctypes
 
-SLACK = 3.6
-"""By how many times its plan a process has grown at most without this (docs/tile.md)."""
+SLACK = 2.5
+"""Over its plan, more than a process grew by without this where it was measured (docs/tile.md)."""
 
 _LEAST = 128 << 10
 """Bytes of an allocation that is given back by itself."""

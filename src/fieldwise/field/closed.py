@@ -3,12 +3,17 @@
 From the source onwards every value gets the antichain of products that its units see, as if the
 source were unbounded: borders are not looked at (``field.pull`` does).  The cost depends on the
 network, not on the size of the input.
+
+What a value sees follows from what its operands see and from how it reads them, so it is worked out
+once per process for all that have both in common: states and reads are told by identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from fieldwise.axes import AnySet, AxisMap
 from fieldwise.axes.axis_map import IDENTITY
@@ -18,6 +23,7 @@ from fieldwise.field.state import MOST, ValueState, joined, stemming, untold
 from fieldwise.field.transfer import Narrowed, transfer
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Read, Shape
+from fieldwise.remembered import Remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +41,28 @@ class Closed:
     misaligned: str | None
 
 
+class _Found(NamedTuple):
+    """The state of a value that sees anything, and what is asked of it again and again.
+
+    globally: per source axis, whether some of it sees the whole axis
+    together: whether what it sees moves at one stride
+    parts:    what it was found for, which must live as long as it is told by identity
+    """
+
+    state: ValueState
+    globally: tuple[bool, ...]
+    together: bool
+    parts: Sequence[ReadState]
+
+
+FOUND = Remembered[_Found](most=1 << 16)
+"""By how a value reads what its operands see; each weighs as many products as it holds."""
+
+
 def closed_forms(graph: Graph, source: str, axes: Sequence[int]) -> dict[str, Closed]:
     """The closed form of every value that depends on ``source``, along these of its axes."""
-    shape = graph.shape(source)
-    layout = tuple(((size, 1 << dim),) for dim, size in enumerate(shape))
-    sizes = tuple(shape[axis] for axis in axes)
-    whole = (Product(tuple(Track(((axis, 0),), IDENTITY) for axis in axes)),)
-    found = {source: Closed(ValueState(layout, whole, whole, sizes), (None,) * len(axes), None)}
+    start = _start(graph.shape(source), tuple(axes))
+    found = {source: Closed(start, (None,) * len(axes), None)}
     concatenations = Concatenations()
     for node in graph.nodes:
         for position, name in enumerate(node.results):
@@ -50,6 +71,14 @@ def closed_forms(graph: Graph, source: str, axes: Sequence[int]) -> dict[str, Cl
                 if value is not None:
                     found[name] = value
     return found
+
+
+@lru_cache(maxsize=1 << 10)
+def _start(shape: Shape, axes: tuple[int, ...]) -> ValueState:
+    """What the source sees of itself."""
+    layout = tuple(((size, 1 << dim),) for dim, size in enumerate(shape))
+    whole = (Product(tuple(Track(((axis, 0),), IDENTITY) for axis in axes)),)
+    return ValueState(layout, whole, whole, tuple(shape[axis] for axis in axes))
 
 
 def _value(
@@ -71,18 +100,49 @@ def _value(
     if not parts:
         return None
     after = graph.shape(name)
+    if len(parts) == 1 and _hands_on(parts[0].read, parts[0].shape, after):
+        return operands[0]
+    alike = (after, len(reads), *((id(read), shape, id(state)) for read, shape, state in parts))
+    known = FOUND.find(alike)
+    if known is None:
+        known = _found(parts, after, len(reads), axes, concatenations)
+        FOUND.add(alike, known, 1 + len(known.state.products))
+    if len(operands) == 1 and known.state is operands[0].state:
+        return operands[0]
+    return Closed(
+        known.state,
+        tuple(_full_by(known, axis, name, operands) for axis in range(len(axes))),
+        None if known.together else _first(name, [o.misaligned for o in operands]),
+    )
+
+
+def _found(
+    parts: Sequence[ReadState],
+    after: Shape,
+    reads: int,
+    axes: Sequence[int],
+    concatenations: Concatenations,
+) -> _Found:
+    """What the result, of this shape, sees through these of so many reads."""
     state = concatenations.state(parts, after) if len(parts) > 1 else None
     if state is None:
-        state = joined(list(_states(parts, after, len(reads))))
-    if len(operands) == 1 and state is operands[0].state:
-        return operands[0]
-    if len(reads) > 1:
+        state = joined(list(_states(parts, after, reads)))
+    if reads > 1 and not (len(parts) == 1 and state is parts[0].state):
         state = stemming(state, axes)
-    return Closed(
-        state,
-        tuple(_full_by(state, axis, name, operands) for axis in range(len(axes))),
-        _misaligned(state, name, operands),
+    globally = tuple(
+        any(product.tracks[axis].map.is_global for product in state.products)
+        for axis in range(len(axes))
     )
+    together = len(state.products) < 2 or not _rates_differ(state)
+    return _Found(state, globally, together, parts)
+
+
+def _hands_on(read: Read, before: Shape, after: Shape) -> bool:
+    """Whether a result is its only operand, index by index."""
+    if before != after or 0 in after:
+        return False
+    step = read.single
+    return step is not None and not step.where and step.is_identity
 
 
 def _states(parts: Sequence[ReadState], after: Shape, reads: int) -> Iterator[ValueState]:
@@ -121,16 +181,13 @@ def _empty(state: ValueState, before: Shape, after: Shape) -> ValueState:
     return replace(state, layout=layout, products=(), local=())
 
 
-def _full_by(state: ValueState, axis: int, name: str, operands: Sequence[Closed]) -> str | None:
-    if not any(product.tracks[axis].map.is_global for product in state.products):
-        return None
-    return next((o.full_by[axis] for o in operands if o.full_by[axis] is not None), name)
+def _full_by(known: _Found, axis: int, name: str, operands: Sequence[Closed]) -> str | None:
+    return _first(name, [o.full_by[axis] for o in operands]) if known.globally[axis] else None
 
 
-def _misaligned(state: ValueState, name: str, operands: Sequence[Closed]) -> str | None:
-    if len(state.products) < 2 or not _rates_differ(state):
-        return None
-    return next((o.misaligned for o in operands if o.misaligned is not None), name)
+def _first(name: str, before: Sequence[str | None]) -> str:
+    """Where something began: where it did for an operand, else here."""
+    return next((began for began in before if began is not None), name)
 
 
 def _rates_differ(state: ValueState) -> bool:

@@ -21,6 +21,7 @@ from fieldwise.field.products import DigitLayout, Product, Track, antichain
 from fieldwise.field.report import AxisField, Piece, Row
 from fieldwise.field.state import ValueState
 from fieldwise.graph.ir import Node, Shape, Value
+from fieldwise.remembered import Remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,23 @@ class Summary:
     of_unit: tuple[int, ...] | None = None
 
 
-def summarise(closed: Closed, axes: Sequence[int], source: Shape, *, with_local: bool) -> Summary:
+SUMMARIES = Remembered[tuple[Summary, ValueState]](most=1 << 16)
+"""By what is summarised; a state is told by identity, and lives as long as what is said of it."""
+
+
+def summarise(closed: Closed, axes: tuple[int, ...], source: Shape, *, with_local: bool) -> Summary:
     """Extents, strides and the rest per source axis, of whole units."""
+    alike = (id(closed.state), closed.full_by, axes, source, with_local)
+    known = SUMMARIES.find(alike)
+    if known is None:
+        known = _summarised(closed, axes, source, with_local=with_local), closed.state
+        SUMMARIES.add(alike, known, 1 + len(closed.state.products))
+    return known[0]
+
+
+def _summarised(
+    closed: Closed, axes: tuple[int, ...], source: Shape, *, with_local: bool
+) -> Summary:
     layout = closed.state.layout
     dims = roles(layout, axes, len(source)).unit
     scene = Scene(layout, dims, axes, source, closed.full_by)

@@ -18,6 +18,7 @@ from torch._ops import OpOverload
 from fieldwise.capture.torch.memory import storage_key
 from fieldwise.capture.torch.registry import Reads, Rule
 from fieldwise.graph.ir import Args, Kwargs, Ref, Shape
+from fieldwise.remembered import Remembered
 
 TensorLayout = tuple[Hashable, ...]
 """Of a tensor among the arguments: its operand number, shape, strides, dtype; see ``layout_of``."""
@@ -55,31 +56,8 @@ class KnownCall:
         return next(results) if self.sequence is None else self.sequence(results)
 
 
-class KnownCalls:
-    """What is known of calls by what they have in common; of too many the older half is dropped."""
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, KnownCall] = {}
-
-    def find(self, key: Hashable) -> KnownCall | None:
-        """What is known of the calls with this key."""
-        return self._known.get(key)
-
-    def add(self, key: Hashable, known: KnownCall) -> None:
-        """From now on this is known of them."""
-        if len(self._known) >= MANY:
-            for old in list(self._known)[: MANY // 2]:
-                self._known.pop(old, None)
-        self._known[key] = known
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._known.clear()
-
-
-CALLS = KnownCalls()
-MANY = 1 << 14
-"""So many different calls are remembered."""
+CALLS = Remembered[KnownCall](most=1 << 14)
+"""What is known of calls by what they have in common (``key_of``)."""
 
 
 def layout_of(tensor: Tensor, operand: int | None = None) -> TensorLayout | None:
