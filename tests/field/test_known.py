@@ -10,8 +10,6 @@ from fieldwise.capture.torch import capture
 from fieldwise.field import closed, receptive_fields, rows
 from fieldwise.field.closed import FOUND
 from fieldwise.field.rows import SUMMARIES
-from fieldwise.field.state import ALWAYS_KEPT
-from fieldwise.remembered import Remembered
 
 
 class Net(nn.Module):
@@ -98,21 +96,3 @@ def test_a_forgotten_state_is_never_taken_for_another():
         row = analysed(nn.Conv2d(3, 1, kernel)).rows[-1]
         assert expected.setdefault(kernel, row) == row
         assert row.axes[0].extent == kernel
-
-
-def test_too_much_is_not_remembered():
-    weights = Remembered[int](most=10)
-    for number in range(100):
-        weights.add(number, number, weight=1 + number % 12)
-        assert sum(1 + n % 12 for n in range(100) if weights.find(n) is not None) <= max(
-            10, 1 + number % 12
-        )
-    assert FOUND.most > ALWAYS_KEPT
-
-
-def test_an_answer_that_is_given_again_weighs_once():
-    known = Remembered[int](most=4)
-    for _ in range(10):
-        known.add("one", 1)
-    known.add("two", 2)
-    assert (known.find("one"), known.find("two")) == (1, 2)

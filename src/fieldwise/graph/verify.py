@@ -18,6 +18,7 @@ from fieldwise.graph.ir import (
     Step,
     numel,
 )
+from fieldwise.remembered import Remembered
 
 
 def verify(graph: Graph) -> None:
@@ -119,7 +120,7 @@ def _verify_read(read: Read, node: Node, result_shape: Shape, graph: Graph) -> N
         raise GraphError(f"there is no operand {read.operand}, only {len(node.operands)}.")
     operand = node.operands[read.operand]
     key = id(read), graph.shape(operand), result_shape
-    if _FITTING.get(key) is read:
+    if _FITTING.find(key) is read:
         return
     if len(read.shapes) != len(read.steps) - 1:
         raise GraphError(
@@ -131,14 +132,11 @@ def _verify_read(read: Read, node: Node, result_shape: Shape, graph: Graph) -> N
             _verify_step(step, before, after)
         except GraphError as error:
             raise GraphError(f"the read of '{operand}' {error}") from None
-    if len(_FITTING) >= _MANY:
-        _FITTING.clear()
-    _FITTING[key] = read
+    _FITTING.add(key, read)
 
 
-_FITTING: dict[tuple[int, Shape, Shape], Read] = {}
+_FITTING = Remembered[Read](most=1 << 13)
 """By identity, reads that fit the shapes of an operand and a result: they do so in every graph."""
-_MANY = 1 << 13
 
 
 def _verify_step(step: Step, before: Shape, after: Shape) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks.ops_cases import sources
 from fieldwise.axes import IndexSet
 from fieldwise.capture.torch import capture, recording, registry
-from fieldwise.capture.torch.alike import CALLS, MANY, KnownCall, KnownCalls
+from fieldwise.capture.torch.alike import CALLS
 from fieldwise.capture.torch.registry import looks, one
 from fieldwise.errors import FieldwiseError
 from fieldwise.graph.calls import change_arguments
@@ -129,14 +129,6 @@ def test_a_rule_of_somebody_else_may_look_at_constants_as_it_likes(monkeypatch, 
         graph = capture(Of(lambda x, w=slope: torch.prelu(x, w)), torch.empty(4, 3))
         assert graph.nodes[0].reads[0][0].steps[0].coords[0] == Fixed(IndexSet(int(place), 1))
     assert len(asked) == 2
-
-
-def test_of_too_many_calls_the_older_half_is_forgotten():
-    calls, known = KnownCalls(), KnownCall("add", torch.add, ((),), (), None, None)
-    for number in range(MANY + 1):
-        calls.add(number, known)
-    assert [calls.find(number) for number in (0, MANY // 2 - 1)] == [None, None]
-    assert [calls.find(number) for number in (MANY // 2, MANY)] == [known, known]
 
 
 # -------------------------------------------------------------------- all rules
