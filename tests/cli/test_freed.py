@@ -71,7 +71,7 @@ class Plan:
 
 
 @pytest.mark.parametrize(
-    ("memory", "given_back"), [(None, False), (3_600, False), (3_500, True), (1_000, True)]
+    ("memory", "given_back"), [(None, False), (2_500, False), (2_400, True), (1_000, True)]
 )
 def test_it_is_given_back_where_the_plan_takes_most_of_the_memory(
     memory, given_back, monkeypatch, capsys

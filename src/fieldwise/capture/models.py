@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from fieldwise.axes.region import Shape
 from fieldwise.capture.specs import Model, find_model
-from fieldwise.capture.written_inputs import parse_shapes
+from fieldwise.capture.written_inputs import parse_named_shapes
 from fieldwise.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def as_source(model: object, example: object = None) -> tuple[Any, Any]:
     ((1, 1, 8),)
     """
     if isinstance(example, str):
-        example = parse_shapes(example)
+        example = parse_named_shapes(example)
     found = _find(model, example)
     if found is None:
         return model, example
@@ -63,7 +63,7 @@ def as_module(
 
     Raises UsageError also for a module without an example.
     """
-    found = _find(model, parse_shapes(example) if isinstance(example, str) else example)
+    found = _find(model, parse_named_shapes(example) if isinstance(example, str) else example)
     source, example = as_source(model if found is None else found.runnable(), example)
     if example is None:
         from fieldwise.capture.torch.given import NO_EXAMPLE, check_model

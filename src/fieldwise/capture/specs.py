@@ -27,7 +27,7 @@ from fieldwise.axes.region import Shape
 from fieldwise.capture.factories import ZOOS, Factory, find_misspelt
 from fieldwise.capture.layers import layers_graph
 from fieldwise.capture.pickles import PICKLES, refusal_of_pickle
-from fieldwise.capture.written_inputs import parse_named_shapes, parse_shapes
+from fieldwise.capture.written_inputs import parse_named_shapes
 from fieldwise.errors import UsageError
 from fieldwise.graph import Graph
 from fieldwise.written import counted
@@ -56,6 +56,7 @@ class Model:
     shapes:  of its inputs
     again:   makes the module once more, where a function or class of the user's makes it
     weights: what is known of the file of weights that it was given; None where it has its own
+    names:   of the inputs, where these are given by the names that its ``forward`` has for them
     """
 
     name: str
@@ -63,6 +64,7 @@ class Model:
     shapes: tuple[Shape, ...]
     again: Callable[[], nn.Module] | None = None
     weights: LoadedWeights | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def is_onnx(self) -> bool:
@@ -108,13 +110,14 @@ class Model:
 
         return replace(model, weights=load_weights(model.module, weights))
 
-    def example(self) -> tuple[Tensor, ...] | None:
-        """Tensors for its inputs; None for a layer list, which needs none."""
+    def example(self) -> tuple[Tensor, ...] | dict[str, Tensor] | None:
+        """Tensors for its inputs, by name if they have names; None for a layer list."""
         if isinstance(self.source, Graph):
             return None
         from fieldwise.capture.torch.zoo import example_inputs
 
-        return example_inputs(self.shapes, self.source)
+        inputs = example_inputs(self.shapes, self.source)
+        return dict(zip(self.names, inputs, strict=True)) if self.names else inputs
 
     def runnable(self) -> Model:
         """Itself as a torch module, for the analyses that run it."""
@@ -157,7 +160,8 @@ def load_model(
     ``weights=False`` leaves the parameters of torchvision and timm models undrawn, which is
     faster and enough where only the structure counts.  ``max_constant`` is how many bytes the
     constants of a file may take, by default 1 GiB.  ``values`` are those of inputs of
-    an ONNX file that are constants; its shapes may be given by name (``x=1x3x8x8,state=1x16``).
+    an ONNX file that are constants.  Shapes may be given by the names of the inputs
+    (``x=1x3x8x8,state=1x16``): those of an ONNX file, or of the arguments of ``forward``.
 
     Raises UsageError for a spec or a shape that cannot be read, an unknown name, a package that
     is not installed, a factory that fails, and a file that would have to be unpickled.
@@ -174,13 +178,16 @@ timm:resnet50, or one of layers:..., package.module:factory, FILE.py:factory, sc
         return _onnx(spec, input_shape, values or {}, max_constant)
     if values:
         raise UsageError(f"Only inputs of an ONNX file are set to values, and {spec!r} is none.")
-    shapes = parse_shapes(input_shape) if input_shape is not None else ()
+    given = parse_named_shapes(input_shape) if input_shape is not None else ()
+    names, shapes = (
+        (tuple(given), tuple(given.values())) if isinstance(given, Mapping) else ((), given)
+    )
     found = find_model(spec, shapes, weights=weights, max_constant=max_constant)
     if not found.shapes:
         raise UsageError(
             f"The input shape of {spec!r} is not known; give it, for example --input 1x3x224x224."
         )
-    return found
+    return replace(found, names=names)
 
 
 def find_model(

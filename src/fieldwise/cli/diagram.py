@@ -111,7 +111,7 @@ def diagram(
 
 def _connections(
     spec: str,
-    shape: str | None,
+    shape: list[str] | None,
     layer: str | None,
     unit: int | None,
     axis: str | None,

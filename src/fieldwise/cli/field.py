@@ -133,7 +133,7 @@ def field(
 
 def _analyse(
     spec: str,
-    shape: str | None,
+    shape: list[str] | None,
     method: Method,
     *,
     wrt: str | None,
@@ -157,6 +157,9 @@ def _analyse(
         chosen = AxisNames.of_input(counted, spatial=False).find_all(axes)
         report = receptive_fields(graph, wrt=wrt, ignore_global=ignore_global, axes=chosen)
         better = better_axes(graph, report) if chosen is None and wrt is None else None
+    if wrt is None and len(graph.inputs) > 1:
+        others = " or ".join(f"--wrt {name}" for name in graph.inputs[1:])
+        note(f"these are fields in the input '{graph.inputs[0]}'; {others} asks about another")
     if better is not None:
         given = (axis for axis in report.axes if axis not in better)
         named, whole = (",".join(map(str, axes)) for axes in (better, given))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fieldwise.capture.factories import Factory
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from fieldwise.folding import Saved
 
 
-def loader_lines(saved: Saved, spec: str, shape: str | None) -> tuple[str, ...]:
+def loader_lines(saved: Saved, spec: str, shapes: Sequence[str] | None) -> tuple[str, ...]:
     """Three lines; none where what was written holds no weights to be loaded.
 
     >>> builder_of("torchvision:resnet18", None)
@@ -21,7 +22,7 @@ def loader_lines(saved: Saved, spec: str, shape: str | None) -> tuple[str, ...]:
     if not saved.loader:
         return ()
     path = next(path for path in saved.paths if path.suffix.lower() == ".safetensors")
-    build, expression = builder_of(spec, shape)
+    build, expression = builder_of(spec, shapes)
     return (
         build,
         "from fieldwise import load_folded",
@@ -29,7 +30,7 @@ def loader_lines(saved: Saved, spec: str, shape: str | None) -> tuple[str, ...]:
     )
 
 
-def builder_of(spec: str, shape: str | None) -> tuple[str, str]:
+def builder_of(spec: str, shapes: Sequence[str] | None) -> tuple[str, str]:
     """An import, and the expression that builds the model of a spec."""
     source, _, name = spec.partition(":")
     if source == "torchvision":
@@ -41,5 +42,5 @@ def builder_of(spec: str, shape: str | None) -> tuple[str, str]:
         call = "" if factory.is_ready() else factory.call or "()"
         first = factory.name.partition(".")[0]
         return f"from {module} import {first}", f"{factory.name}{call}"
-    given = repr(spec) if shape is None else f"{spec!r}, {shape!r}"
+    given = f"{spec!r}, {','.join(shapes)!r}" if shapes else repr(spec)
     return "from fieldwise.capture import load_model", f"load_model({given}).runnable().module"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
@@ -31,11 +31,11 @@ OptionalModelName = Annotated[
     str | None, typer.Argument(metavar="MODEL", help=f"{MODEL_FORMS}.", show_default=False)
 ]
 InputShape = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--input",
         metavar="SHAPE",
-        help="Input shape, as 1x3x224x224; several: a comma; of an .onnx file by name, x=1x8.",
+        help="Input shape, as 1x3x224x224; by name, x=1x8; several: repeated, or with commas.",
     ),
 ]
 Layers = Annotated[
@@ -122,13 +122,13 @@ class FileOptions:
     max_constant: MaxConstant = None
     values: InputValues = None
 
-    def load(self, spec: str, shape: str | None, *, weights: bool = True) -> Model:
+    def load(self, spec: str, shapes: Sequence[str] | None, *, weights: bool = True) -> Model:
         """The model that a spec names; see ``load_model``."""
         from fieldwise.capture import load_model
 
         return load_model(
             spec,
-            shape,
+            ",".join(shapes) if shapes else None,
             weights=weights,
             max_constant=parse_size(self.max_constant),
             values=self.named_values(),
@@ -147,9 +147,9 @@ class WeightOptions(FileOptions):
 
     weights: Weights = None
 
-    def load(self, spec: str, shape: str | None, *, weights: bool = True) -> Model:
+    def load(self, spec: str, shapes: Sequence[str] | None, *, weights: bool = True) -> Model:
         """The model that a spec names, with the weights of ``--weights``; see ``load_model``."""
-        loaded = FileOptions.load(self, spec, shape, weights=weights).given(self.weights)
+        loaded = FileOptions.load(self, spec, shapes, weights=weights).given(self.weights)
         note_weights(loaded)
         return loaded
 

@@ -117,7 +117,7 @@ def _check_description(spec: str, rdf: Path, building: ModelOptions, style: Form
         from fieldwise.tile.interop.bioimageio import check_description
         from fieldwise.views import tile, tile_json
 
-        shapes = ",".join("x".join(map(str, shape)) for shape in found.shapes())
+        shapes = ["x".join(map(str, shape)) for shape in found.shapes()]
         module = building.load(spec, shapes, weights=False).runnable().module
     with progress(f"checking {rdf}"):
         checks = check_description(module, found)

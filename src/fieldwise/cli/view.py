@@ -111,7 +111,7 @@ def _notes(report: FieldReport, spec: str) -> Notes:
 
 
 def report_of(
-    spec: str, shape: str | None, axes: list[str] | None, building: FileOptions
+    spec: str, shape: list[str] | None, axes: list[str] | None, building: FileOptions
 ) -> FieldReport:
     """The fields of a model, as a command names it."""
     with progress(f"building {spec}"):

@@ -162,3 +162,11 @@ def test_a_torchscript_program_is_code_and_the_form_that_runs_it_is_named(tmp_pa
     assert said.startswith("'net.pt' is a TorchScript program, which is code and may write files")
     model = load_model(said.partition("name '")[2].partition("'")[0], "1x3x8x8")
     assert receptive_fields(model.module, (1, 3, 8, 8))["output"].row.extent == (3, 3)
+
+
+def test_inputs_of_a_module_may_be_named():
+    model = load_model("torch.nn:Bilinear(2, 3, 4)", "input2=5x3,input1=5x2")
+    assert {name: tuple(x.shape) for name, x in model.example().items()} == {
+        "input2": (5, 3), "input1": (5, 2),
+    }  # fmt: skip
+    assert tuple(model.module(**model.example()).shape) == (5, 4)

@@ -30,6 +30,13 @@ class Gate(nn.Module):
         y = self.conv(x)
         return y * y.mean((2, 3), keepdim=True)
 
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 2, 3), nn.Conv2d(1, 2, 5, padding=1)
+    def forward(self, image, depth):
+        return self.one(image) + self.two(depth)
+
 class Warp(nn.Module):
     def __init__(self):
         super().__init__()
@@ -136,3 +143,39 @@ def test_a_model_whose_positions_lie_along_another_axis_is_told_which():
     said = "note: the first layer reads all of axis 2; --axes 1 asks along positions\n"
     assert CliRunner().invoke(app, ["field", *given]).stderr == said
     assert CliRunner().invoke(app, ["field", *given, "--axes", "1"]).stderr == ""
+
+
+IMAGE, DEPTH = ("--input", "image=1x3x16x16"), ("--input", "depth=1x1x16x16")
+
+
+@pytest.mark.parametrize(
+    ("given", "wrt"),
+    [
+        ((*IMAGE, *DEPTH), "depth"),
+        ((*DEPTH, *IMAGE), "depth"),
+        (("--input", "depth=1x1x16x16,image=1x3x16x16"), "depth"),
+        (("--input", "1x3x16x16", "--input", "1x1x16x16"), "input1"),
+        (("--input", "1x3x16x16,1x1x16x16"), "input1"),
+    ],
+)
+def test_inputs_are_given_one_by_one_or_together_by_name_or_in_order(nets, given, wrt):
+    found = layers("cli_nets:Two", *given, "--wrt", wrt)
+    assert found["two"]["extent"] == found["add"]["extent"] == [5, 5]
+    assert "one" not in found
+
+
+def test_a_note_says_whose_samples_are_counted(nets):
+    result = CliRunner().invoke(app, ["field", "cli_nets:Two", *IMAGE, *DEPTH])
+    assert result.stdout.startswith("cli_nets:Two, image 1x3x16x16\n")
+    assert result.stderr == (
+        "note: these are fields in the input 'image'; --wrt depth asks about another\n"
+    )
+    asked = CliRunner().invoke(app, ["field", "cli_nets:Two", *IMAGE, *DEPTH, "--wrt", "depth"])
+    assert asked.stderr == ""
+
+
+def test_names_of_inputs_are_those_of_forward(nets):
+    told = run("cli_nets:Two", *IMAGE, "--input", "dept=1x1x16x16", code=2)
+    assert "its forward(image, depth) does not take these inputs" in told
+    told = run("cli_nets:Two", *IMAGE, "--input", "1x1x16x16", code=2)
+    assert "Some inputs in 'image=1x3x16x16,1x1x16x16' are named and others are not" in told

@@ -138,7 +138,7 @@ def test_every_spec_has_an_expression_that_builds_it(spec, lines, tmp_path):
     sys.path.insert(0, str(tmp_path))
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "more.py").write_text(NETS)
-    build, expression = builder_of(spec, "1x1x9")
+    build, expression = builder_of(spec, ["1x1x9"])
     assert expression == lines
     found: dict[str, object] = {}
     exec(f"{build}\nmodel = {expression}", found)
