@@ -42,6 +42,59 @@ def test_a_torch_model_is_exported_to_onnx_for_any_batch_and_size(folded, tmp_pa
     assert "BatchNormalization" not in {one.op_type for one in onnx.load(found.paths[0]).graph.node}
 
 
+class Scenes(nn.Module):
+    """Two inputs of which one may be longer than the other, and outputs with names."""
+
+    def __init__(self):
+        super().__init__()
+        self.image, self.sound = nn.Conv2d(3, 2, 3, padding=1, stride=2), nn.Conv1d(1, 2, 3)
+
+    def forward(self, picture, sound):
+        seen, heard = self.image(picture), self.sound(sound)
+        return {"seen": seen, "both": seen.mean((2, 3)) + heard.mean(2)}
+
+
+def shapes_of(values):
+    return {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in values
+    }
+
+
+def test_an_onnx_file_says_what_its_open_sizes_and_its_outputs_are(tmp_path):
+    example = torch.randn(1, 3, 8, 8), torch.randn(1, 1, 20)
+    fold(settled(Scenes()), example).save(tmp_path / "net.onnx")
+    graph = onnx.load(tmp_path / "net.onnx").graph
+    assert shapes_of(graph.input) == {
+        "picture": ["batch", 3, "height", "width"], "sound": ["batch", 1, "length"],
+    }  # fmt: skip
+    found = shapes_of(graph.output)
+    assert found["both"] == ["batch", 2]
+    batch, channels, *space = found["seen"]
+    assert (batch, channels) == ("batch", 2)
+    assert ["height" in space[0], "width" in space[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("model", "outputs"),
+    [(lambda x: (x + 1, x * 2), None), (lambda x: {"x": x + 1}, None), (lambda x: x + 1, "output")],
+    ids=["in order", "called like the input", "one"],
+)
+def test_outputs_without_a_name_of_their_own_keep_those_that_torch_gives(model, outputs, tmp_path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 3)
+
+        def forward(self, x):
+            return model(self.conv(x))
+
+    fold(settled(Net()), torch.randn(1, 1, 8, 8)).save(tmp_path / "net.onnx")
+    names = list(shapes_of(onnx.load(tmp_path / "net.onnx").graph.output))
+    assert "x" not in names
+    assert outputs is None or names == [outputs]
+
+
 def test_without_onnx_runtime_the_file_is_compared_as_it_is_read_here(
     folded, tmp_path, monkeypatch
 ):
