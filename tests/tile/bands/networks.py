@@ -29,6 +29,19 @@ def upsampled(mode: str, **options: bool) -> Callable[[int, int], nn.Module]:
     )
 
 
+def volumes() -> nn.Module:
+    """Of volumes, with fixed weights and kernels that oneDNN takes at any size."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv3d(1, 4, 5, padding=2),
+        nn.BatchNorm3d(4),
+        nn.ReLU(),
+        nn.MaxPool3d(2),
+        nn.Conv3d(4, 4, 5, padding=2),
+        nn.ConvTranspose3d(4, 2, 2, 2),
+    ).eval()
+
+
 class UNet(nn.Module):
     """Three levels; ``up`` makes what doubles the size.  Sizes that are not even are cropped to."""
 

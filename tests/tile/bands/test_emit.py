@@ -17,7 +17,7 @@ from fieldwise.errors import UnsuitableError, UsageError
 from fieldwise.tile import EmittedStream, MismatchError, StreamError, streamed
 from fieldwise.tile.bands.emitted import PARTS, file_of
 from tests.tile.bands.decoders import WIDTHS, WaveUNet, made, recurrent_decoder
-from tests.tile.bands.networks import Recurrent, UNet, upsampled
+from tests.tile.bands.networks import Recurrent, UNet, upsampled, volumes
 from tests.tile.bands.networks import WaveUNet as Aligned
 
 TIMES = dict.fromkeys(WIDTHS, 1) | {WaveUNet: 16}
@@ -191,6 +191,13 @@ def test_a_file_runs_the_stream_chunk_by_chunk(make, suffix, tmp_path):
 def test_every_kind_of_network_runs_from_its_file(make, suffix, tmp_path):
     for rest in (0, 48):
         check_file(emitted_from(make, chunk=48, rest=rest), tmp_path / f"net{suffix}")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_volumes_that_onednn_convolves_run_from_their_files(suffix, tmp_path):
+    emitted = streamed(volumes(), torch.randn(1, 1, 16, 12, 12), axis=2).emit(chunk=16)
+    check_file(emitted, tmp_path / f"net{suffix}")
 
 
 # -------------------------------------------------------------------- what makes no sense

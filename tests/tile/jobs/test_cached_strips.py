@@ -15,6 +15,7 @@ from torch import nn
 from fieldwise.capture.torch import capture
 from fieldwise.errors import UsageError
 from fieldwise.graph.flops import flops
+from fieldwise.tile import streamed
 from fieldwise.tile.bands.choosing import TooLittleError
 from fieldwise.tile.bands.strip_network import ColumnStream
 from fieldwise.tile.certificate import MismatchError
@@ -24,6 +25,8 @@ from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.kept_columns import KeptColumns
 from fieldwise.tile.jobs.streams import assembled
 from fieldwise.tile.jobs.work import PieceState
+from tests.tile.bands.networks import volumes
+from tests.tile.bands.ops import Ops
 from tests.tile.jobs.cases import carried_out, content, enter, image, planned
 from tests.tile.jobs.test_job import CrashError, crashing
 from tests.tile.jobs.test_strips import PLANES
@@ -101,6 +104,17 @@ def test_most_micro_networks_can_be_run_in_cached_strips():
             shape = (*shape[:2], *(2 * size for size in shape[2:]))
             cut += len(worked(kind().double().eval(), shape, band=4).plan.pieces) > 1
     assert cut > len(PLANES) * 3 / 4
+
+
+def test_volumes_that_onednn_convolves_give_in_cached_strips_what_they_give_whole():
+    model, x = volumes(), torch.randn(1, 1, 8, 12, 10)
+    with Ops() as ops, torch.no_grad():
+        wanted = model(x).numpy()
+        streamed(model, x, band=4)(x)
+    assert any(ops.named("mkldnn_convolution"))
+    work = worked(model, x.shape, dtype=torch.float32, strip=4, band=4)
+    assert len(work.plan.pieces) == 3
+    np.testing.assert_allclose(run(work, x.numpy()), wanted, atol=1e-6)
 
 
 LAYERS = st.sampled_from(

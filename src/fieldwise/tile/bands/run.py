@@ -237,7 +237,13 @@ class Engine:
         assert task.op is not None
         op = self.program.ops[task.op]
         operands = _OperandRows(
-            op, self.buffers, self.states[task.op], self._constants, self._convolved, room
+            op,
+            self.buffers,
+            self.states[task.op],
+            self._constants,
+            self._convolved,
+            room,
+            recorded=self._functional,
         )
         try:
             found = op.run(operands, task.lo, task.hi)
@@ -269,7 +275,7 @@ class Engine:
 class _OperandRows:
     """The rows of one op's operands (see kernels.registry.Rows)."""
 
-    __slots__ = ("_buffers", "_op", "constant", "convolved", "room", "state")
+    __slots__ = ("_buffers", "_op", "constant", "convolved", "recorded", "room", "state")
 
     def __init__(
         self,
@@ -279,9 +285,11 @@ class _OperandRows:
         constant: ConstantRows,
         convolved: Convolved,
         room: Tensor | None,
+        *,
+        recorded: bool,
     ) -> None:
         self._op, self._buffers, self.state, self.constant = op, buffers, state, constant
-        self.convolved, self.room = convolved, room
+        self.convolved, self.room, self.recorded = convolved, room, recorded
 
     def inside(self, operand: int, start: int, stop: int) -> Tensor:
         """Rows that exist."""

@@ -197,6 +197,10 @@ class _ChangedRows:
     def room(self) -> Tensor | None:
         return self.rows.room
 
+    @property
+    def recorded(self) -> bool:
+        return self.rows.recorded
+
     def convolved(self, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         return self.rows.convolved(rows, weight)
 

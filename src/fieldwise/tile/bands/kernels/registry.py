@@ -172,6 +172,10 @@ class Rows(Protocol):
     def room(self) -> Tensor | None:
         """Where the only result may be written, to be returned; None: nowhere yet."""
 
+    @property
+    def recorded(self) -> bool:
+        """Whether the ops that are run are recorded, so that all who read a record know them."""
+
     def convolved(self, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The rows and the weight of a convolution, as it is quickest."""
 
