@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fieldwise.cli.console import note_files, show_lines, warn
+from fieldwise.cli.console import note, note_files, show_lines, warn
 from fieldwise.cli.freed import SLACK, give_back_freed
 from fieldwise.cli.options import Format
 from fieldwise.cli.progress import progress
@@ -135,7 +135,11 @@ def _carry_out(
         with journal:
             if not journal.done and shown is not None:
                 write_report(shown, Format.table)
-            missing = len(journal.done) < len(job.plan.pieces)
+            done, pieces = len(journal.done), len(job.plan.pieces)
+            missing = done < pieces
+            if running.resume and done:
+                rest = "" if missing else "; nothing is computed"
+                note(f"{done} of {pieces} pieces are on disk{rest}")
             run(job, journal, client, label=label)
     return missing
 
