@@ -144,6 +144,28 @@ def test_a_module_that_does_not_depend_on_the_input_has_a_shape():
     assert [module["shape"] for module in view.data(found)["modules"]] == [[1, 4, 8, 8]] * 3
 
 
+def test_the_others_of_several_outputs_are_counted():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.split = nn.LSTM(4, 6, batch_first=True)
+            self.head = nn.Conv1d(6, 2, 3)
+
+        def forward(self, x):
+            y, states = self.split(x)
+            return {"map": self.head(y.transpose(1, 2)), "mean": y.mean(1), "last": states[0]}
+
+    found = fieldwise.summary(Two().eval(), (1, 20, 4))
+    shapes = {row.name: (row.shape, row.others) for row in found.rows}
+    assert shapes == {
+        "": ((1, 2, 18), ((1, 6), (1, 1, 6))),
+        "split": ((1, 20, 6), ((1, 1, 6), (1, 1, 6))),
+        "head": ((1, 2, 18), ()),
+    }
+    cells = [line.split() for line in str(found).splitlines()]
+    assert cells[2][:5] == ["(the", "model)", "1x2x18", "+2", str(found.parameters)]
+
+
 def test_a_name_that_holds_dots_is_one_module():
     """As the nodes of an ONNX file have: they lie in the model, whatever their names are."""
     net = nn.Module()

@@ -29,8 +29,10 @@ class ModuleRow:
     parameters: elements of its parameters, each once
     macs:       multiplications of the convolutions, matrix products, attention and recurrent
                 layers within it, at this size
-    shape:      of what it returned last; None where it did not run, or made constants alone
+    shape:      of what it returned last, the first of several; None where it did not run, or made
+                constants alone
     field:      the row of that; None where it does not depend on the input
+    others:     the shapes of the others that it returned with that
     """
 
     name: str
@@ -40,6 +42,7 @@ class ModuleRow:
     macs: int
     shape: Shape | None
     field: Row | None
+    others: tuple[Shape, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,13 @@ def _of_modules(
 ) -> Iterator[ModuleRow]:
     for path, module, level in _tree(model, depth):
         runs = graph.scopes.get(path, ())
-        last = graph.outputs[0] if not path else next(iter(runs[-1]), None) if runs else None
+        returned = graph.outputs if not path else runs[-1] if runs else ()
+        last = next(iter(returned), None)
         own = {id(one): one.numel() for one in module.parameters()}
         kind = type(module).__name__
         row, shape = (None, None) if last is None else (fields.get(last), graph.values[last].shape)
-        yield ModuleRow(path, kind, level, sum(own.values()), macs.get(path, 0), shape, row)
+        others = tuple(graph.values[name].shape for name in returned[1:])
+        yield ModuleRow(path, kind, level, sum(own.values()), macs.get(path, 0), shape, row, others)
 
 
 def _tree(

@@ -64,7 +64,11 @@ def _amount(count: int) -> str:
 
 
 def _shape(row: ModuleRow) -> str:
-    return "" if row.shape is None else "x".join(map(str, row.shape))
+    """Of what was returned first, and how many others there are."""
+    if row.shape is None:
+        return ""
+    first = "x".join(map(str, row.shape))
+    return f"{first} +{len(row.others)}" if row.others else first
 
 
 def _field_columns(rows: Sequence[Row | None]) -> Iterator[FittingColumn]:
@@ -112,6 +116,7 @@ def data(found: ModuleSummary) -> dict[str, object]:
                 "parameters": row.parameters,
                 "macs": row.macs,
                 "shape": None if row.shape is None else list(row.shape),
+                "others": [list(shape) for shape in row.others],
                 "field": _field(row.field),
             }
             for row in found.rows
