@@ -52,15 +52,18 @@ def planned(
     """
     if running.devices is not None and building.device is not None:
         raise UsageError("--devices says where the model runs; leave --device out.")
-    asked = pieces.asked()
+    shared = running.cluster is not None or running.devices is not None
+    asked = (pieces.for_workers() if shared else pieces).asked()
     axes, shape = reading.layout, building.shape
     with progress(f"building {spec}"):
         from fieldwise.tile.files import AxisLayout, guess_axes
         from fieldwise.tile.jobs import (
             Request,
+            begun_cut,
             check_channels,
             has_usual_shape,
             job_model,
+            journal_path,
             plan_job,
         )
 
@@ -109,6 +112,8 @@ def planned(
     with progress(f"planning {spec}"):
         asked.update(along=dim, pyramid=running.pyramid, **writing.of_file())
         request = Request(built, array, layout, out, **asked)
+        if running.resume:
+            request = request.as_begun(begun_cut(journal_path(out)))
         try:
             job = plan_job(request)
         except CaptureError:

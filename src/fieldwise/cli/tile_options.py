@@ -433,15 +433,6 @@ class PieceOptions:
             raise UsageError(f"--batch {shown(self.batch)} is no number of crops; give 8, or auto.")
         return number
 
-    def as_begun(self, cut: tuple[int, int] | None) -> PieceOptions:
-        """The same for a job that was begun along an axis in bands of so many rows, where none are
-        asked for.
-        """
-        if cut is None or self.is_halo:
-            return self
-        axis, band = cut
-        return replace(self, axis=self.axis or str(axis), band=self.band or band)
-
     def for_workers(self) -> PieceOptions:
         """The same in pieces that can be shared out, unless others are asked for."""
         shared = CacheChoice.none if self.is_halo else CacheChoice.rows

@@ -48,7 +48,6 @@ class Asked:
 
     def plan(self, source: Path, out: Path, known: Job | None = None) -> Job:
         """The job of these files, planned; known: one of other files with the same model."""
-        pieces = _as_it_must_be(self.pieces, self.running, out)
         return planned(
             self.model,
             source,
@@ -56,7 +55,7 @@ class Asked:
             self.building,
             self.reading,
             self.writing,
-            pieces,
+            self.pieces,
             self.running,
             known,
         )
@@ -112,16 +111,6 @@ def carry_out(
             job = job.in_less_memory()
             shown = shown and job.report(asked.model, shown.certificate)
             running = replace(running, resume=False, overwrite=True)
-
-
-def _as_it_must_be(pieces: PieceOptions, running: RunOptions, out: Path) -> PieceOptions:
-    """How the work is cut: as it was begun, and so that workers can share it."""
-    if running.resume:
-        from fieldwise.tile.jobs import begun_cut, journal_path
-
-        pieces = pieces.as_begun(begun_cut(journal_path(out)))
-    shared = running.cluster is not None or running.devices is not None
-    return pieces.for_workers() if shared else pieces
 
 
 def _carry_out(

@@ -62,6 +62,8 @@ def test_a_slice_of_the_view_is_the_slice_of_the_whole(found, data):
         ((9, 40, 50), (1, 1, 8, 8, 8), "DHW"),
         ((2, 9, 40, 50), (1, 2, 8, 8, 8), "CDHW"),
         ((2, 4000), (1, 2, 100), "CL"),
+        ((2, 1, 40, 50), (2, 1, 40, 50), "NCHW"),
+        ((1, 3, 40, 50), (8, 3, 40, 50), "NCHW"),
     ],
 )
 def test_axes_are_told_from_the_shape_where_only_one_reading_fits(shape, model, axes):

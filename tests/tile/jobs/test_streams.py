@@ -79,7 +79,7 @@ def test_a_job_begun_on_a_card_ends_on_the_processor_and_says_so(tmp_path, monke
         with pytest.raises(CardLostError):
             carried_out(begun)
     assert planned(tmp_path / "in.npy", out, piece=100).plan.step != begun.plan.step
-    assert begun_cut(journal_path(out)) == (begun.plan.along, begun.plan.step)
+    assert begun_cut(journal_path(out)) == begun.cut
     arguments = ["tile", "job_nets:unet", "in.npy", "out.npy", "--piece", "100", "--layout", "CHW"]
     said = CliRunner().invoke(app, [*arguments, "--resume"])
     assert said.exit_code == 0

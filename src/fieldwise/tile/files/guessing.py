@@ -33,7 +33,7 @@ def guess_axes(
     written = _forms(spatial_letters(rank - _FIRST_SPATIAL))
     said = hint if hint is not None and len(hint) == len(shape) else None
     tried = [*written, *(_as_samples(said, rank) if said else ())]
-    seen = {axes: _seen(axes, shape, rank, channels) for axes in tried}
+    seen = {axes: _seen(axes, shape, rank, channels, batch=model[0]) for axes in tried}
     fitting = [axes for axes, one in seen.items() if one is not None and one[1] == takes]
     if said:
         same = [axes for axes in fitting if _same(axes, said)]
@@ -143,10 +143,15 @@ def _as_samples(said: str, rank: int) -> list[str]:
 
 
 def _seen(
-    axes: str, shape: Sequence[int], rank: int | None, channels: Sequence[int]
+    axes: str, shape: Sequence[int], rank: int | None, channels: Sequence[int], *, batch: int = 1
 ) -> Shape | None:
-    """The shape that a model of this rank sees of a file; None where it cannot be read so."""
-    if len(axes) != len(shape) or (rank is not None and "N" in axes and shape[0] != 1):
+    """The shape that a model of this rank sees of a file; None where it cannot be read so.
+
+    batch: how many samples it usually takes, beside one
+    """
+    if len(axes) != len(shape):
+        return None
+    if rank is not None and "N" in axes and shape[0] not in (1, batch):
         return None
     try:
         return AxisLayout.of(axes, rank=rank).on(shape, channels).call_shape(shape)

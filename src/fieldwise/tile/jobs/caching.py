@@ -17,8 +17,6 @@ from fieldwise.graph.graph import Graph
 from fieldwise.tile.bands.programs import PRICES
 from fieldwise.tile.jobs.work import Cache, JobPlan
 
-CACHES: tuple[Cache, ...] = ("none", "rows", "both")
-
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:

@@ -29,7 +29,8 @@ from fieldwise.tile.files import (
     calibration_of,
 )
 from fieldwise.tile.jobs.cached_strips import cached_strip_work
-from fieldwise.tile.jobs.caching import CACHES, CachePlan, cheapest
+from fieldwise.tile.jobs.caching import CachePlan, cheapest
+from fieldwise.tile.jobs.cuts import Cut
 from fieldwise.tile.jobs.fingerprint import (
     Identity,
     digest_of_code,
@@ -52,7 +53,7 @@ from fieldwise.tile.jobs.strips import strip_widths, strip_work
 from fieldwise.tile.jobs.tiles import crop_work, work_of_crops
 from fieldwise.tile.jobs.trust import distrust
 from fieldwise.tile.jobs.watching import check_input, watch
-from fieldwise.tile.jobs.work import Cache, JobPlan, Output, Work
+from fieldwise.tile.jobs.work import CACHES, Cache, JobPlan, Output, Work
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ class Job:
             return self.plan
         model = self.request.model
         return replace(self.plan, work=work_of_crops(model.call.model, model.dtype, self.plan))
+
+    @property
+    def cut(self) -> Cut:
+        """How it is cut into pieces."""
+        return Cut.of(self.plan, piece=self.request.piece)
 
     @property
     def files(self) -> tuple[NewFile, ...]:
@@ -121,11 +127,9 @@ class Job:
             if not overwrite:
                 self.results.check_nothing_is_there(resume=resume)
 
-        plan = self.plan
-        cut = (plan.along, plan.step) if plan.engine == "stream" else None
-        pieces = len(plan.pieces)
+        pieces = len(self.plan.pieces)
         return Journal.begin(
-            path, self.identity, self.environment, pieces=pieces, cut=cut, check=check
+            path, self.identity, self.environment, pieces=pieces, cut=self.cut, check=check
         )
 
     def _gone_on(self, path: Path) -> Journal:
@@ -217,7 +221,7 @@ class Job:
 
         Raises UsageError where that is not enough.
         """
-        asked = self.request
+        asked = self.request.asked or self.request
         if self.plan.batch > 1:
             tiles = asked.tile or tuple(axis.tile for axis in self.plan.axes)
             return plan_job(replace(asked, tile=tiles, batch=self.plan.batch // 2))

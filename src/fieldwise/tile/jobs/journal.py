@@ -19,9 +19,9 @@ from typing import Any
 from uuid import uuid4
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.arrays import Interval
 from fieldwise.tile.files.disk import fresh_name, sync_directory, writing
 from fieldwise.tile.jobs.checkpoint import Checkpoint
+from fieldwise.tile.jobs.cuts import Cut
 from fieldwise.tile.jobs.fingerprint import Identity, differences
 from fieldwise.tile.jobs.lock import hold, is_named, lock
 from fieldwise.tile.jobs.records import VERSION, Done, FileRecord, Record, files_line, line, parse
@@ -82,14 +82,14 @@ class Journal:
         environment: Mapping[str, str],
         *,
         pieces: int = 1,
-        cut: Interval | None = None,
+        cut: Cut | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> Journal:
         """A new journal in place of any that was there.
 
         environment: in which this process computes
         pieces: how many there will be
-        cut:    the axis and the rows of a band, where it is streamed
+        cut:    how it is cut into pieces
         check:  called while the place is held, before anything is changed; may raise
 
         Raises UsageError where another process is at work on the old one, and where there is no
@@ -141,9 +141,13 @@ class Journal:
             changed = identity.changed(record.header)
             if changed is not None:
                 verb = "have" if " and " in changed else "has"
+                cut = Cut.parse(record.header.get("cut"))
+                other = cut is not None and record.header.get("plan") != identity.plan
+                begun = f" with {cut}" if other else ""
                 raise UsageError(
-                    f"{changed[0].upper()}{changed[1:]} {verb} changed since this job was begun, "
-                    "so what is done does not fit what is to come; use --overwrite to begin again."
+                    f"{changed[0].upper()}{changed[1:]} {verb} changed since this job was begun"
+                    f"{begun}, so what is done does not fit what is to come; use --overwrite to "
+                    "begin again."
                 )
             file.truncate(record.end)
             file.seek(record.end)
@@ -232,22 +236,22 @@ def _write(file: FileIO, text: bytes, *, sync: bool = True) -> None:
         os.fsync(file.fileno())
 
 
-def begun_cut(path: Path) -> Interval | None:
-    """The axis and the rows of a band with which a job was begun; None where that is not known.
+def begun_cut(path: Path) -> Cut | None:
+    """How a job that was begun is cut into pieces; None where that is not known.
 
     A device with other memory would choose others, and the job could not go on.
     """
     try:
-        cut = parse(path.read_bytes()).header.get("cut")
+        return Cut.parse(parse(path.read_bytes()).header.get("cut"))
     except (OSError, ValueError):
         return None
-    if not isinstance(cut, list) or [type(number) for number in cut] != [int, int]:
-        return None
-    return cut[0], cut[1]
 
 
 def _header(
-    identity: Identity, environment: Mapping[str, str], pieces: int, cut: Interval | None
+    identity: Identity,
+    environment: Mapping[str, str],
+    pieces: int,
+    cut: Cut | None,
 ) -> Mapping[str, Any]:
     return {
         "fieldwise job": VERSION,
@@ -255,7 +259,7 @@ def _header(
         "environment": environment,
         "run": uuid4().hex,
         "pieces": pieces,
-        "cut": cut,
+        "cut": cut and cut.plain(),
     }
 
 

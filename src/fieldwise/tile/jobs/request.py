@@ -14,6 +14,7 @@ from fieldwise.tile.bands.programs import GlobalOps
 from fieldwise.tile.crops.batches import BatchSize
 from fieldwise.tile.crops.runtime import Runtime
 from fieldwise.tile.files import AxisLayout, BlockRows, ModelView, Scaled, Source, open_source
+from fieldwise.tile.jobs.cuts import Cut
 from fieldwise.tile.jobs.models import JobModel
 from fieldwise.tile.jobs.work import Cache
 
@@ -47,6 +48,7 @@ class Request:
     mean, std: what is subtracted from each channel then, and what it is divided by; empty: nothing
     runtime, providers: what runs the crops of an ONNX file ('halo'; see ``tiled``)
     global_ops: whether layers that need the whole axis may have passes of their own ('stream')
+    asked:  the request itself, where this is it as a job was begun (see ``as_begun``)
     """
 
     model: JobModel
@@ -74,6 +76,7 @@ class Request:
     fill: float = 0.0
     compression: str | None = None
     chunks: int | None = None
+    asked: Request | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         """Another process may work in another folder, so paths are absolute."""
@@ -102,6 +105,20 @@ class Request:
     def keeping(self, cache: Cache) -> Request:
         """The same with nothing but the cache laid down."""
         return replace(self, cache=cache, engine="halo" if cache == "none" else "stream")
+
+    def as_begun(self, cut: Cut | None) -> Request:
+        """The same, cut as a job that was begun wherever nothing else is asked for.
+
+        cut: None where it is not known
+        """
+        if cut is None or self.engine not in (None, cut.engine):
+            return self
+        if self.cache not in (None, cut.cache):
+            return self
+        usual = {one.name: one.default for one in fields(self)}
+        begun = {name: getattr(cut, name) for name in cut.plain()}
+        free = {name: one for name, one in begun.items() if getattr(self, name) == usual[name]}
+        return replace(self, **free, asked=self)
 
     def without_cuts(self) -> Request:
         """The same as it is cut by default."""

@@ -24,6 +24,8 @@ Box = tuple[tuple[int, int], ...]
 Cache = Literal["none", "rows", "both"]
 """What pieces keep: nothing; rows from band to band; also columns from strip to strip."""
 
+CACHES: tuple[Cache, ...] = ("none", "rows", "both")
+
 Block = tuple[int, tuple[int, ...], Numbers]
 """The number of an output, the index at which the block begins, and its values."""
 
