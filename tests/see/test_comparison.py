@@ -66,6 +66,28 @@ def test_the_exit_code_says_whether_they_differ():
     assert run("layers:conv3", "layers:nothing9").exit_code == 2
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_model_whose_input_is_not_known_is_given_that_of_the_other(swapped):
+    """As a module and the program that was exported from it."""
+    pair = ["torch.nn:Conv2d(3, 4, 5)", "torchvision:alexnet"]
+    found = run(*(reversed(pair) if swapped else pair), "--format", "json")
+    assert found.exit_code == 1, found.stderr
+    outputs = json.loads(found.stdout)["outputs"]
+    assert [1, 4, 220, 220] in [
+        one["shape"] for pair in outputs for one in (pair["one"], pair["two"]) if one
+    ]
+
+
+def test_where_no_input_is_known_the_first_is_asked_for():
+    found = run("torch.nn:Conv2d(3, 4, 5)", "torch.nn:Conv2d(3, 4, 3)")
+    assert found.exit_code == 2
+    assert found.stderr.startswith(
+        "error: The input shape of 'torch.nn:Conv2d(3, 4, 5)' is not known"
+    )
+    given = run("torch.nn:Conv2d(3, 4, 5)", "layers:conv3", "--input", "1x3x8x8,1x8")
+    assert (given.exit_code, given.stdout) == (2, "")
+
+
 def test_the_data_name_both_sides():
     """Every layer with its field, halo and what changed."""
     found = json.loads(

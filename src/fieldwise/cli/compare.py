@@ -18,7 +18,7 @@ from fieldwise.cli.options import (
     grouped,
 )
 from fieldwise.cli.outcome import reported
-from fieldwise.cli.view import report_of
+from fieldwise.cli.view import reports_of
 
 DIFFERS = 1
 
@@ -42,7 +42,7 @@ def compare(
         from fieldwise.see.comparison import compare as compare_reports
         from fieldwise.views import summary
 
-        reports = [report_of(spec, shape, axes, building) for spec in (one, two)]
+        reports = reports_of((one, two), shape, axes, building)
         found = compare_reports(*reports, names=(one, two))
         if style is Format.json:
             show_json(summary.comparison(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,8 +22,10 @@ from fieldwise.cli.options import (
 )
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
+from fieldwise.errors import UsageError
 
 if TYPE_CHECKING:
+    from fieldwise.capture import Model
     from fieldwise.field import FieldReport
     from fieldwise.see import Notes
 
@@ -70,7 +73,7 @@ def view(
 
         check_path(out)
         specs = [spec for spec in (model, beside) if spec is not None]
-        reports = [report_of(spec, shape, axes, building) for spec in specs]
+        reports = reports_of(specs, shape, axes, building)
         notes = [_notes(report, spec) for report, spec in zip(reports, specs, strict=True)]
         with progress(f"writing {out}"):
             page = make(*reports, names=specs, notes=notes, image=image)
@@ -110,17 +113,35 @@ def _notes(report: FieldReport, spec: str) -> Notes:
         return notes_of(report)
 
 
-def report_of(
-    spec: str, shape: list[str] | None, axes: list[str] | None, building: FileOptions
-) -> FieldReport:
-    """The fields of a model, as a command names it."""
-    with progress(f"building {spec}"):
+def reports_of(
+    specs: Sequence[str], shape: list[str] | None, axes: list[str] | None, building: FileOptions
+) -> list[FieldReport]:
+    """The fields of models, as a command names them."""
+    return [_report_of(loaded, axes) for loaded in _loaded(specs, shape, building)]
+
+
+def _loaded(specs: Sequence[str], shape: list[str] | None, building: FileOptions) -> list[Model]:
+    """The models; one of which no usual input is known takes that of one of which it is."""
+    found: dict[str, Model] = {}
+    refusal: UsageError | None = None
+    for spec in specs:
+        with progress(f"building {spec}"):
+            try:
+                found[spec] = building.load(spec, shape, weights=False)
+            except UsageError as error:
+                refusal = refusal or error
+    if refusal is not None and (shape or not found):
+        raise refusal
+    usual = ["x".join(map(str, sizes)) for sizes in next(iter(found.values())).shapes]
+    return [found.get(spec) or building.load(spec, usual, weights=False) for spec in specs]
+
+
+def _report_of(loaded: Model, axes: list[str] | None) -> FieldReport:
+    with progress(f"analysing {loaded.name}"):
         from fieldwise.capture.graphs import graph_of
         from fieldwise.cli.console import AxisNames
         from fieldwise.field import receptive_fields
 
-        loaded = building.load(spec, shape, weights=False)
-    with progress(f"analysing {spec}"):
         graph = graph_of(loaded.source, loaded.example())
         names = AxisNames.of_input(graph.shape(graph.inputs[0]), spatial=False)
         return receptive_fields(graph, axes=names.find_all(axes))
