@@ -333,6 +333,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     device = torch.device(given.device)
     if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
         torch.cuda.set_device(device)
     lines = []
     for line in measured(device, small=given.small, budget=given.seconds):

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from fieldwise.capture.torch.devices import is_out_of_memory
+from fieldwise.version import __version__
 
 Run = Callable[[], object]
 LEAST_ROUNDS, MOST_ROUNDS = 3, 15
@@ -97,13 +98,14 @@ class Limits:
 def limits(device: torch.device, dtypes: Sequence[torch.dtype], *, small: bool) -> Limits:
     """Measured on the spot.  float32 as convolutions take it: as TF32, where torch allows that."""
     side, length = (256, 1 << 20) if small else (8192, 1 << 29)
-    allowed = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    products = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    products.fp32_precision = torch.backends.cudnn.conv.fp32_precision
     found = {}
     for dtype in dtypes:
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
         found[dtype] = 2 * side**3 / _best(lambda a=a, b=b: a @ b, device)
-    torch.backends.cuda.matmul.allow_tf32 = allowed
+    products.fp32_precision = before
     x = torch.zeros(length, dtype=torch.float32, device=device)
     y = torch.empty_like(x)
     return Limits(found, 2 * x.nbytes / _best(lambda: y.copy_(x), device))
@@ -203,9 +205,7 @@ def profiled(run: Run, device: torch.device, steps: int) -> Profile:
 
 def versions(device: torch.device) -> str:
     """The device and what ran on it, for people."""
-    from importlib.metadata import version
-
-    parts = [f"fieldwise {version('fieldwise')}", f"torch {torch.__version__}"]
+    parts = [f"fieldwise {__version__}", f"torch {torch.__version__}"]
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
         parts.insert(0, f"{card.name} ({card.total_memory >> 30} GiB)")

@@ -48,7 +48,7 @@ INSIDE = {
     "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
     "tile": (
         "amounts", "errors", "arrays", "inputs", "outputs", "ending", "good_sizes", "samples",
-        "certificate", "memory_format", "recording", "trace", "replaying", "bands", "crops",
+        "memory_format", "certificate", "recording", "trace", "replaying", "bands", "crops",
         "files", "jobs", "spread", "interop", "api",
     ),
 }  # fmt: skip

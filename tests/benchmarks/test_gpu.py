@@ -68,3 +68,13 @@ def test_the_work_of_a_convolution_is_counted(gpu):
     work = importlib.import_module("gpu_measures").work_of(net, x)
     assert work.flops == 2 * 4 * 64 * 27
     assert work.bytes == 4 * (3 * 64 + 4 * 27 + 4 * 64)
+
+
+def test_the_card_has_its_number(gpu, monkeypatch):
+    taken, measured = [], []
+    monkeypatch.setattr(gpu.torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(gpu, "measured", lambda device, **_: measured.append(device) or [])
+    for name in ("cuda", "cuda:1"):
+        gpu.main(["--device", name, "--small"])
+    assert taken == measured
+    assert [str(device) for device in taken] == ["cuda:0", "cuda:1"]

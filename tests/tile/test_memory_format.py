@@ -10,6 +10,7 @@ from fieldwise.tile.memory_format import (
     in_channels_last,
     is_channels_last,
     pays_on,
+    rounds_to_tf32,
 )
 
 HALVES = (torch.float16, torch.bfloat16)
@@ -77,3 +78,17 @@ def test_a_weight_is_converted_once_where_it_is_kept(monkeypatch):
 def test_a_kernel_one_sample_wide_is_not_copied():
     x, weight = torch.randn(1, 3, 8, 8), torch.randn(4, 3, 1, 1)
     assert Convolved(CPU, [x.dtype])(x, weight)[1] is weight
+
+
+class Exact:
+    """Settings of convolutions that round nothing."""
+
+    fp32_precision = "ieee"
+
+
+def test_float32_is_rounded_to_tf32_on_a_card_alone_and_where_torch_may(monkeypatch):
+    card = torch.device("cuda:0")
+    assert rounds_to_tf32(card)
+    assert not rounds_to_tf32(CPU)
+    monkeypatch.setattr(torch.backends.cudnn, "conv", Exact)
+    assert not rounds_to_tf32(card)

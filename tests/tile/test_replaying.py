@@ -169,3 +169,10 @@ def test_models_with_hooks_and_models_that_draw_are_called_each_time():
     run(x)
     assert len(called) >= len(run.plan(x.shape))
     assert record.recorded == 0
+
+
+def test_runs_in_inference_mode_and_outside_take_turns():
+    replayer, x = Replayer(Recorder()), torch.ones(3)
+    for mode in (torch.inference_mode, torch.no_grad) * 5:
+        with mode():
+            assert replayer(twice, [x])["double"].tolist() == [2.0] * 3

@@ -30,6 +30,7 @@ from fieldwise.errors import Refused, summary_of
 from fieldwise.graph.tensors import Values
 from fieldwise.reports import Report
 from fieldwise.tile.arrays import ArrayOrTensor, as_numpy, named_arrays
+from fieldwise.tile.memory_format import rounds_to_tf32
 from fieldwise.tile.samples import drawn_like
 
 EqualityKind = Literal["bit-identical", "noise", "float64", "not checked"]
@@ -301,8 +302,17 @@ def _arrays(tree: object) -> _Named:
 
 
 def _step(found: object) -> float:
-    """The distance of neighbouring numbers of a dtype, relative to their size."""
+    """The distance of neighbouring numbers of a dtype, relative to their size.
+
+    In float32 on a card which convolutions are rounded to TF32 depends on their size and layout.
+    """
     if isinstance(found, Tensor):
+        if found.dtype == torch.float32 and rounds_to_tf32(found.device):
+            return _TF32
         return torch.finfo(found.dtype).eps if found.dtype.is_floating_point else 0.0
     dtype = np.asarray(found).dtype
     return float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0
+
+
+_TF32 = 2.0**-10
+"""The distance of neighbouring numbers in TF32, which has ten bits behind the first."""

@@ -22,8 +22,13 @@ Capability = tuple[int, int]
 def channels_last_pays(device: torch.device, dtypes: Iterable[torch.dtype]) -> bool:
     """Whether convolutions of values of these types are quicker on this device so."""
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
-    tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
-    return pays_on(device.type, dtypes, capability=capability, tf32=tf32)
+    return pays_on(device.type, dtypes, capability=capability, tf32=rounds_to_tf32(device))
+
+
+def rounds_to_tf32(device: torch.device) -> bool:
+    """Whether convolutions in float32 may be rounded to TF32 there: torch's default on a card."""
+    precision = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    return device.type == "cuda" and bool(precision == "tf32")
 
 
 def pays_on(

@@ -88,7 +88,8 @@ class Replayer:
         make: Callable[[], StepRecorder],
         around: Callable[[], AbstractContextManager[object]],
     ) -> object:
-        place = state, tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs)
+        kinds = tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs)
+        place = state, kinds, torch.is_inference_mode_enabled()
         is_first = place not in self._known  # what is chosen and allocated once is not looked at
         if is_first:
             self._known[place] = _Repeated(tuple(torch.empty_like(x) for x in inputs))
@@ -115,12 +116,13 @@ class Replayer:
     def _maker(self, inputs: Sequence[Tensor]) -> Callable[[], StepRecorder] | None:
         if self._make != "card":
             return self._make
-        makers = {find_recorder(x.device) for x in inputs}
-        if len(makers) != 1 or CudaGraph not in makers:
+        devices = {x.device for x in inputs}
+        device = devices.pop() if len(devices) == 1 else None
+        if device is None or find_recorder(device) is None:
             return None
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
-        return partial(CudaGraph, self._pool)
+        return partial(CudaGraph, device, self._pool)
 
 
 def _recorded(known: _Repeated, call: TensorCall, make: Callable[[], StepRecorder]) -> bool:

@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.capture import capture
 from fieldwise.errors import UsageError
 from fieldwise.tile import streamed
 from fieldwise.tile.bands import StreamError
+from fieldwise.tile.bands.store import Store
 from tests.field.networks import Attention
 from tests.tile.bands.test_passes import CASES, Function, norms
 
@@ -268,3 +270,14 @@ def test_what_is_kept_in_a_folder_takes_no_memory_and_goes_with_the_run(tmp_path
     assert not list(tmp_path.iterdir())
     with pytest.raises(UsageError, match="is not there; make it, or name another"):
         streamed(norms().eval(), x, scratch=tmp_path / "missing")
+
+
+def test_what_is_kept_on_the_host_is_found_where_the_run_is():
+    store = Store()
+    graph = capture(nn.ReLU(), torch.zeros(2, 3))
+    (name,) = graph.inputs
+    store.values[name] = torch.zeros(2, 3)
+    assert store.find(graph, name).device.type == "cpu"
+    store.device = torch.device("meta")
+    assert store.find(graph, name).is_meta
+    assert not store.values[name].is_meta

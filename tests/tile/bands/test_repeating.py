@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from fieldwise.tile import streamed
 from fieldwise.tile.bands import drive
 from fieldwise.tile.bands.repeating import Repeating
+from fieldwise.tile.errors import StreamError
 from fieldwise.tile.recording import find_recorder
 from tests.tile.bands.networks import Pyramid, UNet, transposed, upsampled
 from tests.tile.bands.ops import Ops
@@ -139,6 +140,26 @@ def test_rows_that_are_picked_by_number_are_picked_again(runs, monkeypatch):
 
 def test_where_a_step_cannot_be_recorded_it_is_run(monkeypatch, runs):
     monkeypatch.setattr(drive, "find_recorder", lambda _: Broken)
+    torch.manual_seed(0)
+    model, x = trunk().eval(), torch.randn(IMAGE)
+    found = plain(model, x)
+    monkeypatch.setattr(drive, "find_recorder", lambda _: None)
+    assert torch.equal(found, plain(model, x))
+    assert runs[0].engine.replayed == 0
+
+
+class Refusing(Broken):
+    """Torch refuses an op before the card does, as a copy from the host: the step says where."""
+
+    def record(self, step):
+        try:
+            super().record(step)
+        except RuntimeError as error:
+            raise StreamError("The rows could not be computed", [], "") from error
+
+
+def test_a_step_that_torch_refuses_to_record_is_run(monkeypatch, runs):
+    monkeypatch.setattr(drive, "find_recorder", lambda _: Refusing)
     torch.manual_seed(0)
     model, x = trunk().eval(), torch.randn(IMAGE)
     found = plain(model, x)

@@ -58,8 +58,8 @@ class CardMover:
 
     def bring(self, rows: Tensor) -> Finish:
         """See Mover."""
-        pinned = rows.contiguous().pin_memory()
         with torch.cuda.stream(self._in):
+            pinned = rows.contiguous().pin_memory()
             found = pinned.to(self._device, non_blocking=True)
             done = self._in.record_event()
 

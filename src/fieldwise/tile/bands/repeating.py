@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fieldwise.tile.bands.run import Engine, OutputRows, RowSource
 from fieldwise.tile.bands.schedule import Wiring
+from fieldwise.tile.errors import StreamError
 from fieldwise.tile.recording import StepRecorder
 from fieldwise.tile.trace import StepTrace
 
@@ -156,7 +157,7 @@ class Repeating:
         before, recorder = self.engine.snapshot(), self._make()
         try:
             self._outputs = recorder.record(step)
-        except RuntimeError:
+        except (RuntimeError, StreamError):
             self._make = None
             self.engine.restore(before)
             return step()

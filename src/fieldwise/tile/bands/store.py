@@ -20,7 +20,10 @@ class Store:
 
     values: with a dimension of its own for rows (see ``program.Streamed``)
     axes:   where the axis lies in each as the graph has it
+    device: where what is found is computed with; the values themselves are kept on the host
     """
+
+    device = torch.device("cpu")
 
     def __init__(self, values: Mapping[str, Tensor] | None = None) -> None:
         self.values: dict[str, Tensor] = dict(values or {})
@@ -57,7 +60,7 @@ class Store:
         """A value as a graph has it, or what stands in for it where it is not there."""
         if name not in self.values:
             return stand_in(graph.values[name])
-        return self.values[name].reshape(graph.shape(name))
+        return self.values[name].reshape(graph.shape(name)).to(self.device)
 
     def keep(self, names: Collection[str]) -> None:
         """Forget all other values."""

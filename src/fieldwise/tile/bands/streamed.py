@@ -286,7 +286,9 @@ class StreamedModel(Programs):
         if shapes not in self._planned:
             self.plan(*shapes)
             self._planned.add(shapes)
-        return run_passes(self.planner(shapes), given, lambda one, _: self._run(one), self._store())
+        store = self._store()
+        store.device = self.device
+        return run_passes(self.planner(shapes), given, lambda one, _: self._run(one), store)
 
     def _run(self, prepared: Prepared) -> Iterator[OutputRows]:
         program = prepared.program

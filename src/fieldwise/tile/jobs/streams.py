@@ -86,6 +86,7 @@ class StreamWork:
         if not self.passes:
             return self
         store = Store() if checkpoint is None else FileStore(checkpoint.folder)
+        store.device = self.streaming.call.device
         planner = self.streaming.planner(self.graph)
         found = run_passes(planner, [source], go_through or self.driven, store, checkpoint)
         return replace(self, program=found.program, kept=store.arrays)
