@@ -23,7 +23,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from gpu_measures import PAGE, Limits, Run, fits, in_turns, limits, profiled, versions, work_of
+from gpu_measures import (
+    PAGE,
+    Limits,
+    Run,
+    allocated,
+    fits,
+    in_turns,
+    limits,
+    profiled,
+    versions,
+    work_of,
+)
 from tile import UNet, network
 from torch import Tensor, nn
 
@@ -181,10 +192,11 @@ def cases(*, small: bool) -> Iterator[Case]:
         "whole, channels-last": channels_last,
         **bands,
         "streamed, rows chosen": stream(None),
-        "halo 1024, 1 crop per call": halo(max(16, 1024 // scale), 1),
-        "halo 1024, 8 per call": halo(max(16, 1024 // scale), 8),
-        "halo 1024, 8 per call, no CUDA graph": halo(max(16, 1024 // scale), 8, graphs=False),
         **({"MONAI, windows of 1024": monai(max(16, 1024 // scale))} if find_spec("monai") else {}),
+        "halo 1024, 8 per call": halo(max(16, 1024 // scale), 8),
+        "halo 1024, 1 crop per call": halo(max(16, 1024 // scale), 1),
+        "halo 512, 1 crop per call": halo(max(16, 512 // scale), 1),
+        "halo 512, 1 crop per call, no CUDA graph": halo(max(16, 512 // scale), 1, graphs=False),
     }
 
     def net() -> nn.Module:
@@ -234,7 +246,9 @@ def rows(case: Case, device: torch.device, found: Limits, until: float) -> Itera
     x = torch.randn(case.shape, device=device).to(case.dtype)
     work = work_of(model, x)
     ready, held, said = dict[str, Prepared](), dict[str, int | None](), dict[str, str]()
+    alone = allocated(device)
     for name, way in case.ways.items():
+        others = allocated(device) - alone  # what earlier ways keep
         if ready and time.monotonic() > until:
             said[name] = "no time was left"
             continue
@@ -246,7 +260,8 @@ def rows(case: Case, device: torch.device, found: Limits, until: float) -> Itera
         except Exception as error:  # noqa: BLE001  (other rows go on, whatever a tool raises)
             said[name] = "does not fit" if is_out_of_memory(error) else summary_of(error)
             continue
-        fitted, held[name] = fits(prepared.run, device)
+        fitted, peak = fits(prepared.run, device)
+        held[name] = None if peak is None else peak - others
         if fitted:
             ready[name] = prepared
         else:
@@ -257,8 +272,9 @@ def rows(case: Case, device: torch.device, found: Limits, until: float) -> Itera
     size = "x".join(map(str, case.shape))
     for name in case.ways:
         head = f"| {case.name} | {size} | {str(case.dtype).removeprefix('torch.')} | {name}"
-        if name in said:
-            yield f"{head} | – | – | – | – | – | {said[name]} |"
+        if name not in times:
+            why = said.get(name, "does not fit beside the others")
+            yield f"{head} | – | – | – | – | – | {why} |"
             continue
         spent, certificate = times[name], ready[name].certificate
         ratio = "–" if base is None else f"{spent / base:.2f}"

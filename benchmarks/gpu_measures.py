@@ -44,25 +44,42 @@ def in_turns(runs: Mapping[str, Run], device: torch.device, until: float) -> dic
     until: by ``time.monotonic``; past it, there are no more rounds than are needed for a median
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
+    failed: set[str] = set()
     for number in range(MOST_ROUNDS):
         if number >= LEAST_ROUNDS and time.monotonic() > until:
             break
         for name, run in runs.items():
-            times[name].append(seconds(run, device))
-    return {name: statistics.median(found) for name, found in times.items()}
+            if name in failed:
+                continue
+            try:
+                times[name].append(seconds(run, device))
+            except RuntimeError:  # what fitted alone need not fit beside the others
+                failed.add(name)
+                times[name] = []
+    return {name: statistics.median(found) for name, found in times.items() if found}
+
+
+WARM = 6
+"""Calls after which what can be recorded is."""
 
 
 def peak_bytes(run: Run, device: torch.device) -> int | None:
-    """What a card holds at most during a call, weights and image included; None of a processor."""
+    """What a card holds at most while a call is repeated; None of a processor."""
     if device.type != "cuda":
         run()
         return None
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
-    run()
+    for _ in range(WARM):
+        run()
     torch.cuda.synchronize(device)
     return torch.cuda.max_memory_allocated(device)
+
+
+def allocated(device: torch.device) -> int:
+    """What a card holds now; 0 of a processor."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
 def fits(run: Run, device: torch.device) -> tuple[bool, int | None]:
@@ -175,7 +192,8 @@ _COPIES = ("copy", "memcpy", "cat", "fill", "memset")
 
 def profiled(run: Run, device: torch.device, steps: int) -> Profile:
     """A warm run, looked at by torch's profiler."""
-    run()
+    for _ in range(WARM):
+        run()
     on_card = device.type == "cuda"
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_card else [])]
     wall = seconds(run, device)

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.autocast import autocast_dtype
+from fieldwise.capture.torch.devices import total_bytes
 from fieldwise.capture.torch.tree import map_tensors, named_state
+from fieldwise.tile.errors import StreamError
 from fieldwise.tile.recording import CudaGraph, StepRecorder, find_recorder
 from fieldwise.tile.trace import StepTrace
 
@@ -26,13 +28,17 @@ TensorCall = Callable[[Sequence[Tensor]], object]
 
 _LOOKS = 2
 """Calls that are compared before one is recorded."""
+_MOST = 16
+"""Of so many kinds of calls something is known at a time, at most."""
+_SHARE = 1024
+"""Of a card's memory, what inputs may take: larger ones keep it busy, whoever launches its work."""
 
 
 @dataclass(slots=True)
 class _Repeated:
-    """What is known of calls with the same key and shapes; no static inputs: called as they are."""
+    """What is known of calls with the same key and shapes; static inputs from the second on."""
 
-    static: tuple[Tensor, ...]
+    static: tuple[Tensor, ...] = ()
     traces: list[StepTrace] = field(default_factory=list)
     recorder: StepRecorder | None = None
     outputs: object = None
@@ -41,7 +47,9 @@ class _Repeated:
 class Replayer:
     """Makes calls; from the fourth with the same key and shapes on, by replaying it.
 
-    make: makes recorders; None: every call is made as it is.  By default for inputs on a card
+    make:  makes recorders; None: every call is made as it is.  By default for inputs on a card
+    share: of a card's memory, one part in so many may be taken by inputs
+    most:  so many kinds of calls are known at a time; the oldest are forgotten
 
     What it returns is the caller's.
 
@@ -50,14 +58,20 @@ class Replayer:
     [0, 2, 4, 6, 8]
     """
 
-    def __init__(self, make: Callable[[], StepRecorder] | Literal["card"] | None = "card") -> None:
-        self._make = make
+    def __init__(
+        self,
+        make: Callable[[], StepRecorder] | Literal["card"] | None = "card",
+        *,
+        share: int = _SHARE,
+        most: int = _MOST,
+    ) -> None:
+        self._make, self._share, self._most = make, share, most
         self._known = dict[Hashable, _Repeated | None]()
         self._pool: Any = None
 
     def __reduce__(self) -> tuple[object, ...]:
         """What is recorded on a card stays there."""
-        return Replayer, (self._make,)
+        return partial(Replayer, share=self._share, most=self._most), (self._make,)
 
     def __call__(
         self,
@@ -92,11 +106,14 @@ class Replayer:
         place = state, kinds, torch.is_inference_mode_enabled()
         is_first = place not in self._known  # what is chosen and allocated once is not looked at
         if is_first:
-            self._known[place] = _Repeated(tuple(torch.empty_like(x) for x in inputs))
+            if len(self._known) >= self._most:
+                del self._known[next(iter(self._known))]
+            self._known[place] = _Repeated()
         known = self._known[place]
         if is_first or known is None:
             with around():
                 return call(inputs)
+        known.static = known.static or tuple(torch.empty_like(x) for x in inputs)
         for static, x in zip(known.static, inputs, strict=True):
             static.copy_(x)
         if known.recorder is not None:
@@ -120,6 +137,9 @@ class Replayer:
         device = devices.pop() if len(devices) == 1 else None
         if device is None or find_recorder(device) is None:
             return None
+        total = total_bytes(device)
+        if total is not None and sum(x.nbytes for x in inputs) * self._share > total:
+            return None
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         return partial(CudaGraph, device, self._pool)
@@ -133,7 +153,7 @@ def _recorded(known: _Repeated, call: TensorCall, make: Callable[[], StepRecorde
     recorder = make()
     try:
         known.outputs = recorder.record(lambda: call(known.static))
-    except RuntimeError:
+    except (RuntimeError, StreamError):
         return False
     known.recorder = recorder
     return True

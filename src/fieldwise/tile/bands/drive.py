@@ -22,9 +22,14 @@ STEPS = 4
 """Steps from one state to the next."""
 
 
-def drive(engine: Engine, steps: Iterable[BandStep], source: RowSource) -> Iterator[OutputRows]:
-    """The new rows of the outputs, step by step, where they were computed."""
-    repeating = Repeating(engine, find_recorder(engine.device))
+def drive(
+    engine: Engine, steps: Iterable[BandStep], source: RowSource, *, recorded: bool = True
+) -> Iterator[OutputRows]:
+    """The new rows of the outputs, step by step, where they were computed.
+
+    recorded: whether steps that are alike are recorded on a card; not where the whole run is
+    """
+    repeating = Repeating(engine, find_recorder(engine.device) if recorded else None)
     for available, limit in steps:
         yield from repeating.step(available, limit, source)
 

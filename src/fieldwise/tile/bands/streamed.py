@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fieldwise.capture.torch.devices import total_bytes
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import Readable, any_dask, as_numpy
@@ -38,6 +40,7 @@ from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.errors import ANOTHER_AXIS, StreamError
 from fieldwise.tile.inputs import check_readable
 from fieldwise.tile.outputs import as_is
+from fieldwise.tile.replaying import Replayer, state_key
 from fieldwise.written import counted
 
 Band = tuple[str, int, int, Tensor]
@@ -102,6 +105,10 @@ class Choices:
         return band, planned.plan(band)
 
 
+_SHARE_OF_INPUTS, _SHARE_OF_ROWS = 64, 16
+"""Of a card's memory, one part in so many may be kept for a recorded run: inputs, and its rows."""
+_MOST_SIZES = 2
+"""Runs of so many sizes are recorded at a time."""
 _DEAREST = 10
 """Doublings of a price after which little is kept that can be computed again."""
 
@@ -113,6 +120,7 @@ class StreamedModel(Programs):
     wanted: what is not given, and chosen for each size; None where nothing is
     store:  makes what values are kept in between passes
     replayed_steps: of the last run, how many a card has made again from a recording of one
+    replayer: makes whole runs on tensors of a card, which are recorded where they come again
     """
 
     def __init__(
@@ -129,6 +137,8 @@ class StreamedModel(Programs):
         self._verify, self.certificates = verify, dict[tuple[Shape, ...], RunCertificate]()
         self._planned = set[tuple[Shape, ...]]()
         self.peak_bytes = self.replayed_steps = 0
+        self.replayer = Replayer(share=_SHARE_OF_INPUTS, most=_MOST_SIZES)
+        self._has_run = set[tuple[Shape, ...]]()
 
     def __call__(self, *inputs: Readable, **named: Readable) -> Any:
         """The outputs for a large input: a numpy array, a tensor, anything with shape and slices.
@@ -145,16 +155,29 @@ class StreamedModel(Programs):
             from fieldwise.tile.bands.dask_arrays import streamed_array
 
             return streamed_array(self, *given)
-        return self._assembled(given)
+        tensors = [x for x in given if isinstance(x, Tensor) and x.device == self.device]
+        if len(tensors) < len(given) or shapes not in self._has_run:
+            self._has_run.add(shapes)
+            return self._assembled(given)
+        again = partial(self._assembled, recorded=False)
+        return self.replayer(again, tensors, key=self._recorded_for)
 
-    def _assembled(self, given: Sequence[Readable]) -> Any:
-        prepared = self.prepared(given)
+    def _recorded_for(self) -> Hashable | None:
+        """What a recording of a run holds for; None where it would keep too much memory."""
+        total = total_bytes(self.device)
+        if total is not None and self.peak_bytes * _SHARE_OF_ROWS > total:
+            return None
+        state = state_key(self.call.model)
+        return None if state is None else (state, self.axis, self.band)
+
+    def _assembled(self, given: Sequence[Readable], *, recorded: bool = True) -> Any:
+        prepared = self.prepared(given, recorded=recorded)
         program = prepared.program
         found: dict[int, Tensor] = {}
         for value in program.wiring.outputs:
             kind = program.values[value]
             found[value] = torch.empty(kind.shape, dtype=kind.dtype, device=self.device)
-        for value, lo, rows in self._run(prepared):
+        for value, lo, rows in self._run(prepared, recorded=recorded):
             dim = program.values[value].dim
             found[value].narrow(dim, lo, rows.shape[dim]).copy_(rows)
         results = [program.values[value].folded(found[value]) for value in program.outputs]
@@ -276,8 +299,11 @@ class StreamedModel(Programs):
 
     # ---------------------------------------------------------------- one run
 
-    def prepared(self, given: Sequence[Readable]) -> Prepared:
-        """The program that gives the outputs of these inputs, after all passes that it needs."""
+    def prepared(self, given: Sequence[Readable], *, recorded: bool = True) -> Prepared:
+        """The program that gives the outputs of these inputs, after all passes that it needs.
+
+        recorded: whether steps that are alike are recorded on a card
+        """
         shapes = tuple(tuple(x.shape) for x in given)
         self.peak_bytes = self.replayed_steps = 0
         self._choose(shapes)
@@ -288,14 +314,16 @@ class StreamedModel(Programs):
             self._planned.add(shapes)
         store = self._store()
         store.device = self.device
-        return run_passes(self.planner(shapes), given, lambda one, _: self._run(one), store)
+        return run_passes(
+            self.planner(shapes), given, lambda one, _: self._run(one, recorded=recorded), store
+        )
 
-    def _run(self, prepared: Prepared) -> Iterator[OutputRows]:
+    def _run(self, prepared: Prepared, *, recorded: bool = True) -> Iterator[OutputRows]:
         program = prepared.program
         engine = Engine(program, self.device)
         bands = steps(program, engine.schedule, self.band)
         with rows_of(program, self.device, prepared.arrays) as source:
-            yield from drive(engine, bands, source)
+            yield from drive(engine, bands, source, recorded=recorded)
         self.peak_bytes = max(self.peak_bytes, engine.peak)
         self.replayed_steps += engine.replayed
 
