@@ -140,6 +140,14 @@ class Model:
 
         return replace(self, source=self.runnable().module.to(find_device(device)))
 
+    def cast(self, dtype: str | None) -> Model:
+        """Itself with its weights in a type, ``bfloat16`` for example; None: as they are."""
+        if dtype is None:
+            return self
+        import torch
+
+        return replace(self, source=self.runnable().module.to(getattr(torch, dtype)))
+
     @property
     def module(self) -> nn.Module:
         """The torch module that a ``runnable`` model is."""

@@ -25,10 +25,10 @@ from fieldwise.cli.console import (
 from fieldwise.cli.options import (
     MODEL_FORMS,
     AxesOption,
+    ComputedOptions,
     Debug,
     Format,
     InputShape,
-    PlacedOptions,
     RandomWeights,
     Style,
     grouped,
@@ -54,7 +54,7 @@ class ProtocolChoice(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SubjectOptions(PlacedOptions):
+class SubjectOptions(ComputedOptions):
     """What is measured."""
 
     shape: InputShape = None
@@ -192,7 +192,7 @@ def _loaded(spec: str, subject: SubjectOptions) -> Model:
         from fieldwise.capture.torch.private import seeded
 
         with seeded():
-            return subject.load(spec, subject.shape).runnable().on(subject.device)
+            return subject.placed(subject.load(spec, subject.shape))
 
 
 def _measured(
@@ -209,7 +209,7 @@ def _measured(
     spec = loaded.name
     axes = AxisNames.of_input(loaded.shapes[0], spatial=False).find_all(subject.axes)
     shared = nullcontext() if cluster is None else connected_client(cluster, debug=debug)
-    with _bar(spec) as tell, shared as client:
+    with _bar(spec) as tell, shared as client, subject.computing():
         found = effective_field(
             loaded.module,
             loaded.example(),

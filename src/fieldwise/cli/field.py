@@ -20,11 +20,11 @@ from fieldwise.cli.console import (
 )
 from fieldwise.cli.options import (
     AxesOption,
+    ComputedOptions,
     Debug,
     InputShape,
     Layers,
     ModelName,
-    PlacedOptions,
     grouped,
 )
 from fieldwise.cli.outcome import reported
@@ -55,7 +55,7 @@ class FieldFormat(StrEnum):
 
 @grouped
 def field(
-    building: PlacedOptions,
+    building: ComputedOptions,
     model: ModelName,
     shape: InputShape = None,
     layer: Layers = None,
@@ -104,8 +104,10 @@ def field(
         if plot is not None:
             check_picture(plot)
         position = parse_position(unit)
-        if method is not Method.nan and building.device is not None:
-            raise UsageError("--device says where --method nan runs the model; omit it.")
+        if method is not Method.nan and building.given:
+            raise UsageError(
+                "--device, --dtype and --autocast say how --method nan runs the model; omit them."
+            )
         if method is Method.nan and wrt is not None:
             raise UsageError("--method nan measures fields in the input; omit --wrt.")
         loaded, report = _analyse(
@@ -122,7 +124,8 @@ def field(
         if position is not None or method is not Method.closed:
             pulled = units = _pulled(report, rows, position, strict=bool(layer))
         if units is not None and method is not Method.closed:
-            units = _measured(loaded, report, units, method)
+            with building.computing():
+                units = _measured(loaded, report, units, method)
         if plot is not None:
             _draw(report, _pictured(report, rows, units, every=bool(layer)), loaded.name, plot)
         _write(report, rows, loaded.name, units, style)
@@ -139,7 +142,7 @@ def _analyse(
     wrt: str | None,
     ignore_global: bool,
     axes: Sequence[str] | None,
-    building: PlacedOptions,
+    building: ComputedOptions,
 ) -> tuple[Model, FieldReport]:
     with progress(f"building {spec}"):
         from fieldwise.capture.graphs import graph_of
@@ -150,7 +153,7 @@ def _analyse(
         kept = method is Method.nan
         model = building.load(spec, shape, weights=kept)
         if method is not Method.closed:
-            model = model.runnable().on(building.device)
+            model = building.placed(model)
     with progress(f"analysing {spec}"):
         graph = graph_of(model.source, model.example())
         counted = graph.shape(graph.inputs[0] if wrt is None else resolve(graph, wrt))

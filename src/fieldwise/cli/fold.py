@@ -10,6 +10,7 @@ import typer
 from fieldwise.cli.console import note_saved, show, show_json
 from fieldwise.cli.loader import loader_lines
 from fieldwise.cli.options import (
+    CastOptions,
     Debug,
     Format,
     InputShape,
@@ -17,7 +18,6 @@ from fieldwise.cli.options import (
     OutOptions,
     RandomWeights,
     Style,
-    WeightOptions,
     grouped,
     whole,
 )
@@ -33,7 +33,7 @@ WRONG = 1
 
 @grouped
 def fold(
-    building: WeightOptions,
+    building: CastOptions,
     written: OutOptions,
     model: ModelName,
     shape: InputShape = None,
@@ -78,7 +78,7 @@ def fold(
         with progress(f"building {model}"):
             from fieldwise.folding import fold as fold_model
 
-            loaded = building.load(model, shape).runnable()
+            loaded = building.placed(building.load(model, shape))
         check_weights(loaded, [written.out], allowed=random_weights)
         example = loaded.example()
         with progress(f"folding {model}"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
@@ -105,6 +106,22 @@ RandomWeights = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
+class Type(StrEnum):
+    """What a model computes in."""
+
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    float32 = "float32"
+    float64 = "float64"
+
+
+class HalfType(StrEnum):
+    """What autocast casts to."""
+
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
 class Format(StrEnum):
     """How a report is written."""
 
@@ -159,6 +176,64 @@ class PlacedOptions(WeightOptions):
     """How a model is read from a file, which weights it has, and where it is run."""
 
     device: Device = None
+
+    def placed(self, model: Model) -> Model:
+        """The model as a module, on the device."""
+        return model.runnable().on(self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class CastOptions(PlacedOptions):
+    """The same, and what it is cast to."""
+
+    dtype: Annotated[
+        Type | None,
+        typer.Option(help="Cast the model to this; by default its weights are as they are."),
+    ] = None
+
+    def placed(self, model: Model) -> Model:
+        """The model as a module, on the device and in the type."""
+        return PlacedOptions.placed(self, model).cast(self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class ComputedOptions(CastOptions):
+    """The same, and whether it runs under autocast."""
+
+    autocast: Annotated[
+        HalfType | None,
+        typer.Option(
+            help="Run the model under torch.autocast, which computes in this where that is safe."
+        ),
+    ] = None
+
+    def placed(self, model: Model) -> Model:
+        """The model as a module, on the device and in the type."""
+        self.check_types()
+        return CastOptions.placed(self, model)
+
+    def check_types(self) -> None:
+        """Raise UsageError where autocast would mix two types of half precision."""
+        is_half = self.dtype is not None and self.dtype in list(HalfType)
+        if is_half and self.autocast is not None and self.dtype != self.autocast:
+            raise UsageError(
+                f"--dtype {self.dtype} and --autocast {self.autocast} mix two types of half "
+                f"precision, which torch refuses; give one."
+            )
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is said of how the model runs."""
+        return any(said is not None for said in (self.device, self.dtype, self.autocast))
+
+    def computing(self) -> AbstractContextManager[object]:
+        """In which the model runs."""
+        if self.autocast is None:
+            return nullcontext()
+        import torch
+
+        kind = "cpu" if self.device is None else torch.device(self.device).type
+        return torch.autocast(kind, getattr(torch, self.autocast))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from fieldwise.cli.options import (
     Layers,
     ModelName,
     OutOptions,
+    PlacedOptions,
     RandomWeights,
     Style,
-    WeightOptions,
     grouped,
 )
 from fieldwise.cli.outcome import reported
@@ -56,7 +56,7 @@ class Repair(StrEnum):
 
 @grouped
 def shift(
-    building: WeightOptions,
+    building: PlacedOptions,
     written: OutOptions,
     model: ModelName,
     shape: InputShape = None,
@@ -100,7 +100,7 @@ def shift(
         _check(padding, repair, out, wrap_valid=wrap_valid)
         written.check()
         with progress(f"building {model}"):
-            loaded = building.load(model, shape).runnable()
+            loaded = building.placed(building.load(model, shape))
         if out is not None:
             check_weights(loaded, [out], allowed=random_weights)
         example = loaded.example()

@@ -11,6 +11,7 @@ import typer
 
 from fieldwise.cli.console import AxisNames, note_files, show, show_lines
 from fieldwise.cli.options import (
+    ComputedOptions,
     Debug,
     Format,
     InputShape,
@@ -18,7 +19,6 @@ from fieldwise.cli.options import (
     Overwrite,
     RandomWeights,
     Style,
-    WeightOptions,
     grouped,
 )
 from fieldwise.cli.outcome import reported
@@ -100,7 +100,7 @@ class EmitOptions:
 
 @grouped
 def stream(
-    building: WeightOptions,
+    building: ComputedOptions,
     emission: EmitOptions,
     model: ModelName,
     shape: InputShape = None,
@@ -133,7 +133,7 @@ def stream(
         emission.check()
         per_second = None if rate is None else parse_rate(rate)
         with progress(f"building {model}"):
-            loaded = building.load(model, shape).runnable()
+            loaded = building.placed(building.load(model, shape))
         emission.check_nothing_is_there()
         along = (
             None
@@ -143,7 +143,8 @@ def stream(
         with progress(f"analysing {model}"):
             from fieldwise.tile import latency
 
-            found = latency(loaded.module, loaded.example(), axis=along, rate=per_second)
+            with building.computing():
+                found = latency(loaded.module, loaded.example(), axis=along, rate=per_second)
         report = replace(found, model=loaded.name)
         if style is Format.json:
             typer.echo(report.to_json())
@@ -155,7 +156,8 @@ def stream(
             raise typer.Exit(REFUSED)
         if emission.emit is not None:
             check_weights(loaded, [emission.emit], allowed=random_weights)
-            _emit(loaded, report.axis, emission, style)
+            with building.computing():
+                _emit(loaded, report.axis, emission, style)
 
 
 def _emit(loaded: Model, axis: int, emission: EmitOptions, style: Format) -> None:

@@ -52,6 +52,7 @@ def planned(
     """
     if running.devices is not None and building.device is not None:
         raise UsageError("--devices says where the model runs; leave --device out.")
+    building.check_types()
     shared = running.cluster is not None or running.devices is not None
     asked = (pieces.for_workers() if shared else pieces).asked()
     axes, shape = reading.layout, building.shape

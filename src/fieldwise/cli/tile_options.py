@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fieldwise.cli.console import parse_size
-from fieldwise.cli.options import PlacedOptions, RandomWeights, whole
+from fieldwise.cli.options import ComputedOptions, RandomWeights, Type, whole
 from fieldwise.errors import UsageError
 from fieldwise.written import ratio, shown, whole_number
 
@@ -56,22 +56,6 @@ class NormalizeChoice(StrEnum):
     model = "model"
 
 
-class Type(StrEnum):
-    """What the input is cast to and the model computes in."""
-
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-    float32 = "float32"
-    float64 = "float64"
-
-
-class HalfType(StrEnum):
-    """What autocast casts to."""
-
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
 @dataclass(frozen=True, slots=True)
 class Checks:
     """What is checked in place of a run."""
@@ -95,7 +79,7 @@ class Checks:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelOptions(PlacedOptions):
+class ModelOptions(ComputedOptions):
     """How the model is built."""
 
     dtype: Annotated[
@@ -103,12 +87,6 @@ class ModelOptions(PlacedOptions):
         typer.Option(
             help="Cast the input to this, without scaling, and compute in it; by default the "
             "type of the weights."
-        ),
-    ] = None
-    autocast: Annotated[
-        HalfType | None,
-        typer.Option(
-            help="Run the model under torch.autocast, which computes in this where that is safe."
         ),
     ] = None
     shape: Annotated[

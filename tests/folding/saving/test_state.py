@@ -145,10 +145,16 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(UsageError, match="holds weights that fold did not write"):
         load_folded(UNet(), tmp_path / "plain.safetensors")
     for text in ("{", "{}", '{"form": 1, "changes": 5}', "[]"):
-        save_file({}, tmp_path / "odd.safetensors", metadata={"fieldwise.fold": text})
+        save_file(
+            {"a": torch.ones(1)}, tmp_path / "odd.safetensors", metadata={"fieldwise.fold": text}
+        )
         with pytest.raises(UsageError, match="does not say how its model was folded"):
             load_folded(UNet(), tmp_path / "odd.safetensors")
-    save_file({}, tmp_path / "new.safetensors", metadata={"fieldwise.fold": '{"form": 99}'})
+    save_file(
+        {"a": torch.ones(1)},
+        tmp_path / "new.safetensors",
+        metadata={"fieldwise.fold": '{"form": 99}'},
+    )
     with pytest.raises(UsageError, match="form 99 by another version"):
         load_folded(UNet(), tmp_path / "new.safetensors")
 
