@@ -255,7 +255,7 @@ def rows(case: Case, device: torch.device, found: Limits, until: float) -> Itera
         try:
             prepared = way(model, x)
         except (MismatchError, TilingError) as error:
-            said[name] = str(error).splitlines()[0]
+            said[name] = str(error).splitlines()[0].partition(";")[0]
             continue
         except Exception as error:  # noqa: BLE001  (other rows go on, whatever a tool raises)
             said[name] = "does not fit" if is_out_of_memory(error) else summary_of(error)

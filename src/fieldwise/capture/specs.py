@@ -144,9 +144,9 @@ class Model:
         """Itself with its weights in a type, ``bfloat16`` for example; None: as they are."""
         if dtype is None:
             return self
-        import torch
+        from fieldwise.capture.torch.devices import cast
 
-        return replace(self, source=self.runnable().module.to(getattr(torch, dtype)))
+        return replace(self, source=cast(self.runnable().module, dtype))
 
     @property
     def module(self) -> nn.Module:

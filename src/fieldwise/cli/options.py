@@ -214,8 +214,9 @@ class ComputedOptions(CastOptions):
 
     def check_types(self) -> None:
         """Raise UsageError where autocast would mix two types of half precision."""
-        is_half = self.dtype is not None and self.dtype in list(HalfType)
-        if is_half and self.autocast is not None and self.dtype != self.autocast:
+        halves = {str(half) for half in HalfType}
+        mixed = {str(kind) for kind in (self.dtype, self.autocast) if kind is not None} & halves
+        if len(mixed) > 1:
             raise UsageError(
                 f"--dtype {self.dtype} and --autocast {self.autocast} mix two types of half "
                 f"precision, which torch refuses; give one."
@@ -230,10 +231,9 @@ class ComputedOptions(CastOptions):
         """In which the model runs."""
         if self.autocast is None:
             return nullcontext()
-        import torch
+        from fieldwise.capture.torch.devices import find_device, under_autocast
 
-        kind = "cpu" if self.device is None else torch.device(self.device).type
-        return torch.autocast(kind, getattr(torch, self.autocast))
+        return under_autocast(find_device(self.device or "cpu"), self.autocast)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
-"""Where a model runs: devices by name, and what memory they have."""
+"""Where and in what a model runs: devices by name, and what memory they have; types by name."""
 
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from fieldwise.errors import UsageError, said_by
 from fieldwise.written import shown
@@ -72,6 +74,16 @@ def free_bytes(device: torch.device) -> int | None:
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return _free_here() if device.type == "cpu" else None
+
+
+def cast(module: nn.Module, dtype: str) -> nn.Module:
+    """The module itself, with its weights in a type, ``bfloat16`` for example."""
+    return module.to(getattr(torch, dtype))
+
+
+def under_autocast(device: torch.device, dtype: str) -> AbstractContextManager[object]:
+    """In which what is safe is computed in a type, ``bfloat16`` for example, on this device."""
+    return torch.autocast(device.type, getattr(torch, dtype))
 
 
 def total_bytes(device: torch.device) -> int | None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from fieldwise.capture import Model, load_model
 from fieldwise.capture.specs import absolute_spec
-from fieldwise.capture.torch.devices import find_device
+from fieldwise.capture.torch.devices import find_device, under_autocast
 from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import seeded
@@ -67,7 +67,7 @@ class JobModel:
         """In which it is planned and run: autocast, where it runs under that."""
         if self.autocast is None:
             return nullcontext()
-        return torch.autocast(self.call.device.type, getattr(torch, self.autocast))
+        return under_autocast(self.call.device, self.autocast)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _again, (self.made_from,)
