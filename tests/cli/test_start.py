@@ -26,7 +26,8 @@ import torch
 def make():
     conv = torch.nn.Conv2d(3, 4, 3)
     layers = conv, torch.nn.BatchNorm2d(4), torch.nn.GELU(), torch.nn.MaxPool2d(2)
-    return torch.nn.Sequential(*layers, torch.nn.AvgPool2d(2), torch.nn.Softmax(1)).eval()
+    wide = torch.nn.Upsample(scale_factor=2, mode="bilinear"), torch.nn.Upsample(scale_factor=2)
+    return torch.nn.Sequential(*layers, *wide, torch.nn.AvgPool2d(2), torch.nn.Softmax(1)).eval()
 """
 FILES = """
 import sys, warnings; sys.path.insert(0, ".")

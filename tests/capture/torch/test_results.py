@@ -66,6 +66,7 @@ def calls() -> Iterator[tuple[Any, tuple[Any, ...]]]:
     for x, size in product(floats, ([1, 1], [2, 3], [7, 1], [0, 1], [1])):
         yield aten.adaptive_avg_pool2d.default, (x, size)
     yield from pooled(floats)
+    yield from resized([*floats, torch.ones(2, 3, 4, 5, 6), torch.ones(3, 2, 4, dtype=torch.uint8)])
     for x, dims in product(floats, ([0], [-1], [1, 2], [2, -1], [1, -3], [7], [], None)):
         yield from ((aten.mean.dim, (x, dims, keep)) for keep in (False, True))
     yield aten.mean.dim, (torch.ones(3, 4, dtype=torch.int64), [1])
@@ -105,6 +106,18 @@ def pooled(floats: list[Tensor]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
         )
     yield aten.avg_pool2d.default, (images[-3], [2], [], [0], False, True, 0)
     yield aten.max_pool2d.default, (torch.ones(2, 3, 9, 9, dtype=torch.int64), [2])
+
+
+def resized(images: list[Tensor]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """To sizes and by factors of one number of axes and of others; some are empty."""
+    smooth = ("linear1d", "bilinear2d", "bicubic2d", "trilinear3d")
+    for x, axes in product(images, (1, 2, 3)):
+        sizes = ([7, 1, 3][:axes], [0, 2, 2][:axes], None)
+        factors = ([2.0, 1.7, 0.4][:axes], [0.1] * axes, None)
+        for size, scales in product(sizes, factors):
+            yield getattr(aten, f"upsample_nearest{axes}d").vec, (x, size, scales)
+            for name, align in product(smooth, (False, True)):
+                yield getattr(aten, f"upsample_{name}").vec, (x, size, align, scales)
 
 
 def recurrent() -> Iterator[tuple[Any, tuple[Any, ...]]]:

@@ -202,6 +202,29 @@ def _pooled(
     return _contiguous((*x.shape[:2], *space), x.dtype) if min(space) > 0 else None
 
 
+def _resized(
+    axes: int,
+    x: Tensor,
+    size: Sequence[int] | None,
+    align: bool,
+    scales: Sequence[float] | None,
+) -> Tensor | None:
+    """To a size along these last axes, or to so many times what it is."""
+    plain = x.dim() == axes + 2 and _row_major(x) and x.is_floating_point() and x.numel()
+    if not plain or (size is None) == (scales is None):
+        return None
+    if len(size or scales or ()) != axes:
+        return None
+    wanted = size or [int(n * by) for n, by in zip(x.shape[2:], scales or (), strict=True)]
+    return _contiguous((*x.shape[:2], *wanted), x.dtype) if min(wanted) > 0 else None
+
+
+def _to_nearest(
+    axes: int, x: Tensor, size: Sequence[int] | None, scales: Sequence[float] | None
+) -> Tensor | None:
+    return _resized(axes, x, size, False, scales)
+
+
 def _mean(
     x: Tensor,
     dims: Sequence[int] | None,
@@ -357,6 +380,13 @@ SHORTCUTS: dict[OpOverload, Callable[..., Layouts | None]] = {
     aten.max_pool2d.default: _max_pool2d,
     aten.avg_pool2d.default: _avg_pool2d,
     aten.mean.dim: _mean,
+    aten.upsample_linear1d.vec: partial(_resized, 1),
+    aten.upsample_bilinear2d.vec: partial(_resized, 2),
+    aten.upsample_bicubic2d.vec: partial(_resized, 2),
+    aten.upsample_trilinear3d.vec: partial(_resized, 3),
+    aten.upsample_nearest1d.vec: partial(_to_nearest, 1),
+    aten.upsample_nearest2d.vec: partial(_to_nearest, 2),
+    aten.upsample_nearest3d.vec: partial(_to_nearest, 3),
     aten.batch_norm.default: _batch_norm,
     aten.layer_norm.default: _layer_norm,
     aten.clamp.default: _clamp,
