@@ -75,6 +75,29 @@ def test_what_is_returned_is_the_callers():
     assert [x.item() for x in found] == [0, 2, 4, 6, 8, 10]
 
 
+class Stale(StandIn):
+    """Gives what it gave when it was recorded."""
+
+    def replay(self):
+        """Nothing is run again."""
+
+
+def test_a_recording_that_gives_other_bits_is_dropped():
+    record = Recorder(Stale)
+    replayer = Replayer(record)
+    found = [replayer(twice, [torch.tensor([n])])["double"].item() for n in range(9)]
+    assert found == [2 * n for n in range(9)]
+    assert (record.recorded, record.replayed) == (1, 1)
+
+
+def test_values_that_are_no_numbers_are_the_same_bits():
+    record = Recorder()
+    replayer = Replayer(record)
+    for _ in range(7):
+        assert replayer(twice, [torch.tensor([float("nan")])])["double"].isnan().all()
+    assert (record.recorded, record.replayed) == (1, 3)
+
+
 def test_a_call_that_cannot_be_recorded_is_made_each_time():
     record = Recorder(Broken)
     replayer = Replayer(record)
