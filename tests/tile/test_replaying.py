@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -88,6 +89,14 @@ def test_a_recording_that_gives_other_bits_is_dropped():
     found = [replayer(twice, [torch.tensor([n])])["double"].item() for n in range(9)]
     assert found == [2 * n for n in range(9)]
     assert (record.recorded, record.replayed) == (1, 1)
+
+
+def test_calls_of_several_threads_keep_their_inputs_apart():
+    replayer = Replayer(Recorder())
+    tensors = [torch.full((1000,), float(n)) for n in range(200)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda x: replayer(twice, [x])["double"], tensors))
+    assert all(torch.equal(two, 2 * one) for one, two in zip(tensors, found, strict=True))
 
 
 def test_values_that_are_no_numbers_are_the_same_bits():

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from threading import RLock
 from typing import Any, Literal
 
 import torch
@@ -68,6 +69,7 @@ class Replayer:
         most: int = _MOST,
     ) -> None:
         self._make, self._share, self._most = make, share, most
+        self._lock = RLock()
         self._known = dict[Hashable, _Repeated | None]()
         self._pool: Any = None
 
@@ -92,7 +94,8 @@ class Replayer:
         make = self._maker(inputs)
         state = None if make is None else key()
         if make is not None and state is not None:
-            return self._repeated(call, inputs, state, make, around)
+            with self._lock:  # one call at a time: they share the static inputs
+                return self._repeated(call, inputs, state, make, around)
         with around():
             return call(inputs)
 
