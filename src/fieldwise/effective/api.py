@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fieldwise.capture.models import as_module
 from fieldwise.capture.torch import as_inputs
+from fieldwise.capture.torch.autocast import autocast_dtype
 from fieldwise.capture.torch.given import check_model
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.normalisation import Normalisation
@@ -69,7 +70,8 @@ def effective_field(
     normalisation: mean and standard deviation per channel, for pictures; by default those of the
               model's own config, else ImageNet's
     state:    a file in which the mean is kept, and from which a run goes on that was interrupted
-    client:   a dask.distributed Client whose workers share the inputs
+    client:   a dask.distributed Client whose workers share the inputs; not under autocast, which is
+              of this process alone
     progress: is called with how many inputs are done, and how many there are if that is known
 
     Raises UsageError for an unknown layer, protocol or unit, where no gradient reaches the input,
@@ -96,6 +98,12 @@ def effective_field(
         raise UsageError("The mean is over images or over noise; give one of the two.")
     module, example = as_module(model, example)
     call = _call(module, example)
+    casts = autocast_dtype(call.device)
+    if casts is not None and client is not None:
+        raise UsageError(
+            "The workers of a cluster do not run under the autocast of this process; leave out "
+            "one of the two."
+        )
     report = receptive_fields(call.model, call.example, axes=axes)
     layer = last_map(report, module) if layer is None else layer
     name = report.graph.outputs[0] if layer is None else layer
@@ -109,6 +117,7 @@ def effective_field(
         "layer": layer, "unit": list(chosen), "axes": list(report.axes), "protocol": protocol,
         "shape": list(report.input.shape), "inputs": about, "weights": digest_of_state(module),
         "normalisation": given.normalisation if isinstance(given, Pictures) else None,
+        **({} if casts is None else {"autocast": str(casts)}),
     }  # fmt: skip
     kept = None if state is None else Path(state)
     maps = MapMean.none(seen.shape)

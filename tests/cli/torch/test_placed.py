@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import fieldwise
 from fieldwise.capture.torch import devices
 from fieldwise.cli import app
+from fieldwise.errors import UsageError
 
 NETS = """
 import torch
@@ -82,6 +83,23 @@ def test_effective_fields_are_those_of_the_model_in_that_type(how):
             wanted = fieldwise.effective_field(model, x, noise=2).map
     np.testing.assert_array_equal(found, wanted)
     assert not np.array_equal(wanted, plain)
+
+
+@pytest.mark.parametrize("how", [("--dtype", "float64"), ("--autocast", "bfloat16"), ()])
+def test_an_effective_field_goes_on_in_the_type_that_it_was_begun_in(how):
+    started = (*RUNS["erf"], "--out", "map.npz")
+    run(*started, *how)
+    run(*started, *how)
+    other = () if how else ("--autocast", "bfloat16")
+    assert "map.npz" in run(*started, *other, code=2)
+
+
+def test_workers_of_a_cluster_run_under_no_autocast():
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(UsageError, match="do not run under the autocast of this process"),
+    ):
+        fieldwise.effective_field(net(), (1, 3, 16, 16), noise=2, client=object())
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
