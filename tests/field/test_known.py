@@ -47,7 +47,7 @@ def analysed(model, size=16, axes=None):
     return receptive_fields(model.eval(), torch.empty(1, 3, size, size), axes=axes)
 
 
-def told(report):
+def answers(report):
     return report.rows, [report.closed(name) for name in report.values]
 
 
@@ -65,10 +65,10 @@ CASES = {
 def test_what_is_remembered_of_one_network_leaves_the_next_as_it_is(case):
     model, options = CASES[case]
     forget()
-    told(analysed(Net()))
-    after = told(analysed(model, **options))
+    answers(analysed(Net()))
+    after = answers(analysed(model, **options))
     forget()
-    assert after == told(analysed(model, **options))
+    assert after == answers(analysed(model, **options))
 
 
 def test_a_second_analysis_finds_nothing_anew(monkeypatch):

@@ -5,7 +5,7 @@ source were unbounded: borders are not looked at (``field.pull`` does).  The cos
 network, not on the size of the input.
 
 What a value sees follows from what its operands see and from how it reads them, so it is worked out
-once per process for all that have both in common: states and reads are told by identity.
+once per process for all that have both in common: states and reads are compared by identity.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Found(NamedTuple):
 
     globally: per source axis, whether some of it sees the whole axis
     together: whether what it sees moves at one stride
-    parts:    what it was found for, which must live as long as it is told by identity
+    parts:    what it was found for, which must live as long as it is compared by identity
     """
 
     state: ValueState

@@ -65,7 +65,7 @@ class Summary:
 
 
 SUMMARIES = Remembered[tuple[Summary, ValueState]](most=1 << 16)
-"""By what is summarised; a state is told by identity, and lives as long as what is said of it."""
+"""By what is summarised; a state is compared by identity, and lives as long as its summary."""
 
 
 def summarise(closed: Closed, axes: tuple[int, ...], source: Shape, *, with_local: bool) -> Summary:
