@@ -74,6 +74,7 @@ bench: $(TOOLS) ## Run the benchmarks, hours in all: fields, folds and tiles, an
 	$(BIN)/python benchmarks/onnx_fold.py
 	$(BIN)/python benchmarks/tile.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/copies.py
 	$(BIN)/python benchmarks/trained.py
 	$(BIN)/python benchmarks/ops.py
 	$(BIN)/python benchmarks/mutation.py --sample 60

@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -141,6 +141,14 @@ LAYERS = st.sampled_from(
     st.integers(2, 9),
     st.integers(2, 9),
 )
+@example(  # rows that are kept are a part of those that were made
+    [
+        lambda n: nn.Conv2d(n, 2, 3, stride=2, padding=1),
+        lambda n: nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+        lambda n: nn.Conv2d(n, 2, 5, padding="same", padding_mode="replicate"),
+    ],
+    18, 40, 4, 2,
+)  # fmt: skip
 def test_random_networks_give_in_cached_strips_what_they_give_whole(
     makers, height, width, strips, band
 ):

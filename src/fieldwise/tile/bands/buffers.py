@@ -69,12 +69,8 @@ class Buffer:
 
     def room(self, rows: int) -> Tensor:
         """Add rows that are still to be written: behind those that are held, in one block."""
-        held = self.held
-        like = self._chunks[-1][1]
-        shape = self.value.band(held + rows)
-        layout = CHANNELS_LAST[like.dim()] if is_channels_last(like) else torch.contiguous_format
-        block = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
-        at = 0
+        held, at = self.held, 0
+        block = self._empty(held + rows, like=self._chunks[-1][1])
         for _, chunk in self._chunks:
             size = chunk.shape[self._dim]
             block.narrow(self._dim, at, size).copy_(chunk)
@@ -82,6 +78,26 @@ class Buffer:
         self._chunks = [(self._chunks[0][0], block)]
         self.held += rows
         return block.narrow(self._dim, held, rows)
+
+    def piece(self, lo: int, rows: int, like: Tensor) -> Tensor:
+        """Add rows [lo, lo + rows) that are still to be written: a chunk that lies as ``like``."""
+        block = self._empty(rows, like)
+        self.append(lo, block)
+        return block
+
+    def _empty(self, rows: int, like: Tensor) -> Tensor:
+        layout = CHANNELS_LAST[like.dim()] if is_channels_last(like) else torch.contiguous_format
+        shape, kind = self.value.band(rows), self.value.dtype
+        return torch.empty(shape, dtype=kind, device=like.device, memory_format=layout)
+
+    @property
+    def last(self) -> Tensor:
+        """The chunk with its last rows.  Raises IndexError where there are none."""
+        return self._chunks[-1][1]
+
+    def seams(self, start: int, stop: int) -> list[int]:
+        """Rows between these with which another chunk begins."""
+        return [lo for lo, _ in self._chunks if start < lo < stop]
 
     def seated(self, value: Streamed) -> Buffer:
         """The same only row, which lies in another dimension."""
@@ -91,16 +107,13 @@ class Buffer:
 
     def trim(self, floor: int) -> None:
         """Forget the rows before ``floor``, and what is spare if none of them is kept there."""
-        left = []
-        for lo, chunk in self._chunks:
-            rows = chunk.shape[self._dim]
-            drop = min(max(floor - lo, 0), rows)
-            if drop == 0:
-                left.append((lo, chunk))
-            elif drop < rows:
-                left.append((floor, self._saved(chunk.narrow(self._dim, drop, rows - drop))))
-            self.held -= drop
-        self._chunks = left
+        ends = [lo + chunk.shape[self._dim] for lo, chunk in self._chunks]
+        self._chunks = [one for one, end in zip(self._chunks, ends, strict=True) if end > floor]
+        if self._chunks and (lo := self._chunks[0][0]) < floor:
+            chunk = self._chunks[0][1]
+            rows = chunk.narrow(self._dim, floor - lo, chunk.shape[self._dim] - (floor - lo))
+            self._chunks[0] = floor, self._saved(rows)
+        self.held = sum(chunk.shape[self._dim] for _, chunk in self._chunks)
         if self._spare is not None:
             self._kept = None
 
@@ -118,7 +131,11 @@ class Buffer:
 
     def copied(self, start: int, stop: int) -> Tensor:
         """Rows [start, stop) in memory of their own."""
-        shared, found = self._is_shared, self.inside(start, stop).clone()
+        return self.lent(start, stop).clone()
+
+    def lent(self, start: int, stop: int) -> Tensor:
+        """Rows [start, stop), for somebody who keeps no view of them."""
+        shared, found = self._is_shared, self.inside(start, stop)
         self._is_shared = shared
         return found
 

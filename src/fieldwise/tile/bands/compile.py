@@ -370,8 +370,15 @@ class _Compiler:
         names = tuple(name for name, _ in pairs)
         return Program(
             tuple(self.values), tuple(self.ops), wiring, names, outputs, fixed,
-            self.graph.structure, self._scale(), self.laws or {},
+            self.graph.structure, self._scale(), self.laws or {}, self._apart(),
         )  # fmt: skip
+
+    def _apart(self) -> frozenset[int]:
+        """See Program."""
+        pairs = list(zip(self.ops, self.dependences, strict=True))
+        read = {value for _, one in pairs for value, _ in one.operands}
+        joined = {v for op, one in pairs if not op.goes_by_pieces for v, _ in one.operands}
+        return frozenset(read - joined)
 
     def _scale(self) -> Fraction:
         """See Program: 1 where all that is read is the model's own input."""
@@ -448,7 +455,7 @@ class _Compiler:
             return (torch.addcmul(cut(shift, lo, hi), x, cut(scale, lo, hi)).to(x.dtype),)
 
         value = self._value(node.results[0], kind.axis)
-        self.ops.append(Op(node, run, {0: source}, ((0, value),)))
+        self.ops.append(Op(node, Executor(run), {0: source}, ((0, value),)))
         self.dependences.append(Dependence((value,), ((source, reach),)))
 
     # ---------------------------------------------------------------- rows near the start
@@ -548,7 +555,8 @@ class _Compiler:
         sources = [self.numbers[one.name] for one in found.outside]
         value = self._value(node.results[0], found.axis)
         nodes = tuple(step.node for step in found.weighing.steps)
-        self.ops.append(Op(node, found.run, dict(enumerate(sources)), ((0, value),), earlier=nodes))
+        operands = dict(enumerate(sources))
+        self.ops.append(Op(node, Executor(found.run), operands, ((0, value),), earlier=nodes))
         reads = tuple(zip(sources, found.reaches(), strict=True))
         self.dependences.append(Dependence((value,), reads, tail=self._tail(*nodes, node)))
 
@@ -652,7 +660,7 @@ class _Compiler:
         seats = {
             n: seat for n, link in site.streamed if (seat := self._seat(node.operands[n], link))
         }
-        op = Op(node, executor.run, operands, places, executor.carried_bytes, seats=seats)
+        op = Op(node, executor, operands, places, seats=seats)
         self.ops.append(op)
         values = tuple(value for _, value in places)
         self.dependences.append(Dependence(values, reads, executor.ordered, self._tail(node)))

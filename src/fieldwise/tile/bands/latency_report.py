@@ -232,7 +232,7 @@ def _state_bytes(program: Program) -> int:
     """Rows that are kept between chunks of the grid, and what ops carry along."""
     grid = period(program.wiring)
     plan = plan_of_pushes(program, grid, pushes=pushes_to_settle(program.wiring, grid))
-    return plan.state_bytes + sum(op.carried_bytes for op in program.ops)
+    return plan.state_bytes + sum(op.executor.carried_bytes for op in program.ops)
 
 
 def _state_growth(program: Program) -> Fraction:

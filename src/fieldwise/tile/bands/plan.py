@@ -211,10 +211,7 @@ class _Tally:
         return () if task.op is None else self.program.wiring.ops[task.op].operands
 
     def _run(self, task: Task) -> None:
-        joined = sum(
-            self._joined(value, *reach.raw(task.lo, task.hi))
-            for value, reach in self._operands(task)
-        )
+        joined = sum(self._joined(value, task, reach) for value, reach in self._operands(task))
         for value in task.values:
             self._add(value, task)
         self.peak = max(self.peak, self.held + joined)
@@ -231,11 +228,15 @@ class _Tally:
         self.stop[value] = task.hi
         self.held += new * self.bytes[value]
 
-    def _joined(self, value: int, start: int, stop: int) -> int:
+    def _joined(self, value: int, task: Task, reach: RowReach) -> int:
         """The copy of rows that lie in several chunks, or partly outside; else there is none."""
-        if start >= self.chunk[value] and stop <= self.stop[value]:
-            return 0
-        return (stop - start) * self.bytes[value]
+        assert task.op is not None
+        start, stop = reach.raw(task.lo, task.hi)
+        if not self.program.ops[task.op].executor.copies(task.lo, task.hi):
+            size = self.program.values[value].rows
+            start, stop = max(start, 0), stop if size is None else min(stop, size)
+        is_across = start < self.chunk[value] and not self.program.goes_by_pieces(task)
+        return (stop - start) * self.bytes[value] if is_across or stop > self.stop[value] else 0
 
     def _trim(self, value: int, floor: int) -> None:
         start, stop = self.start[value], self.stop[value]

@@ -15,7 +15,7 @@ from fieldwise.errors import Reason
 from fieldwise.graph.calls import constants_of
 from fieldwise.graph.ir import Node, Shape, Value, numel
 from fieldwise.tile.bands.follow import AxisPlace
-from fieldwise.tile.bands.kernels import KernelRun
+from fieldwise.tile.bands.kernels import Executor
 from fieldwise.tile.bands.kernels.constants import Laws, laws_among
 from fieldwise.tile.bands.schedule import Task, Wiring
 from fieldwise.tile.errors import StreamError
@@ -82,16 +82,15 @@ class Streamed:
 class Op:
     """A node of the graph as it is run: operand number → value, and where its results go.
 
-    carried_bytes: of the state that it hands on to the next band
+    executor: how it is run
     earlier: nodes that are run as a part of it
     seats: operands of one row that lies elsewhere for this node than it was made (see ``early``)
     """
 
     node: Node
-    run: KernelRun
+    executor: Executor
     operands: Mapping[int, int]
     results: tuple[tuple[int, int], ...]
-    carried_bytes: int = 0
     earlier: tuple[Node, ...] = ()
     seats: Mapping[int, Streamed] = field(default_factory=dict)
 
@@ -99,6 +98,11 @@ class Op:
     def nodes(self) -> tuple[Node, ...]:
         """All nodes that are run, in their order."""
         return (*self.earlier, self.node)
+
+    @property
+    def goes_by_pieces(self) -> bool:
+        """Whether it makes its only result piece by piece where its operands lie in several."""
+        return self.executor.pieces and not self.seats and len(self.results) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class Program:
     structure: of the model's output (see ``Graph.structure``)
     scale: rows of the longest input per row of the model's longest input
     laws: of constants that are as long as an axis whose length is unknown
+    apart: values that only ops read which may take their rows in pieces
     goes_on: whether it would do the same without an end, so that no op in it knows its position
     """
 
@@ -122,6 +127,7 @@ class Program:
     structure: object = None
     scale: Fraction = Fraction(1)
     laws: Laws = field(default_factory=dict)
+    apart: frozenset[int] = frozenset()
     goes_on: Callable[[], bool] = field(default=lambda: False, compare=False)
 
     @property
@@ -150,12 +156,21 @@ class Program:
         """Whether new rows of a value are written behind the ``held`` ones of it, in one block.
 
         Then what reads both reads one block; to copy more than there is new would cost more than
-        that saves.  Rows of outputs stand by themselves, since they are the caller's.
+        that saves, and so would to copy many where nobody asks for one block.  Rows of outputs
+        stand by themselves, since they are the caller's.
         """
         value, *others = task.values
         if others or value in self.wiring.outputs or self.values[value].lead > 1:
             return False
-        return 0 < held <= task.hi - task.lo
+        new = task.hi - task.lo
+        return 0 < held <= (new // _FEW if value in self.apart else new)
+
+    def goes_by_pieces(self, task: Task) -> bool:
+        """Whether a task goes from seam to seam where its operands lie in several pieces."""
+        if task.op is None or not (op := self.ops[task.op]).goes_by_pieces:
+            return False
+        values = (*op.operands.values(), *task.values)
+        return all(self.values[value].lead == 1 for value in values)
 
     @property
     def convolved_ranks(self) -> frozenset[int]:
@@ -211,6 +226,7 @@ def kept_weights(nodes: Iterable[Node], dtypes: Iterable[torch.dtype], device: t
     return sum(weights.values())
 
 
+_FEW = 8
 _CONVOLUTIONS = ("conv", "conv_transpose")
 
 _UNFOLD = (

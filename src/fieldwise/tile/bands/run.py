@@ -218,10 +218,25 @@ class Engine:
 
     def _room(self, task: Task) -> Tensor | None:
         """Where the rows of a task are to be written; None where they are a tensor of their own."""
-        buffer = self.buffers[task.values[0]]
-        if self._functional or not self.program.joins(task, buffer.held):
+        buffer, rows = self.buffers[task.values[0]], task.hi - task.lo
+        if self._functional:
             return None
-        return buffer.room(task.hi - task.lo)
+        if self.program.joins(task, buffer.held):
+            return buffer.room(rows)
+        like = self._in_pieces(task)
+        return None if like is None else buffer.piece(task.lo, rows, like)
+
+    def _in_pieces(self, task: Task) -> Tensor | None:
+        """A piece of an operand of an op that goes from seam to seam; None where there is none."""
+        if task.op is None or not self.program.goes_by_pieces(task):
+            return None
+        reads = self.program.wiring.ops[task.op].operands
+        read = [(self.buffers[value], reach.span(task.lo, task.hi)) for value, reach in reads]
+        if not any(buffer.seams(*span) for buffer, span in read):
+            return None
+        rank = len(self.program.values[task.values[0]].shape)
+        alike = (buffer.last for buffer, _ in read if len(buffer.value.shape) == rank)
+        return next(alike, None)
 
     def _read(self, task: Task, source: RowSource, room: Tensor | None) -> list[Tensor]:
         (value,) = task.values
@@ -246,7 +261,7 @@ class Engine:
             recorded=self._functional,
         )
         try:
-            found = op.run(operands, task.lo, task.hi)
+            found = op.executor.run(operands, task.lo, task.hi)
             made = list(found) if len(found) == 1 else [found[place] for place, _ in op.results]
             pairs = zip(made, task.values, strict=True)
             made = [self._checked(op, value, rows, task.hi - task.lo) for rows, value in pairs]
@@ -294,7 +309,9 @@ class _OperandRows:
     def inside(self, operand: int, start: int, stop: int) -> Tensor:
         """Rows that exist."""
         buffer = self._buffer(operand)
-        return buffer.value.folded(buffer.inside(start, stop))
+        is_written = self._op.executor.pieces and self.room is not None
+        found = buffer.lent(start, stop) if is_written else buffer.inside(start, stop)
+        return buffer.value.folded(found)
 
     def padded(
         self, operand: int, start: int, stop: int, border: Border, fill: float = 0.0
@@ -302,6 +319,10 @@ class _OperandRows:
         """Rows of which some may not exist."""
         buffer = self._buffer(operand)
         return buffer.value.folded(buffer.padded(start, stop, border, fill))
+
+    def seams(self, operand: int, start: int, stop: int) -> Sequence[int]:
+        """Rows in between with which another chunk begins."""
+        return self._buffer(operand).seams(start, stop)
 
     def _buffer(self, operand: int) -> Buffer:
         made = self._buffers[self._op.operands[operand]]

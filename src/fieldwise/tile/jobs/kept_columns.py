@@ -104,7 +104,7 @@ class KeptColumns:
         end, checksum = self._ends[number]
         if lo != end:
             raise RuntimeError(f"Rows of '{kind.name}' from {lo} on were kept behind {end}.")
-        plain = rows.detach().cpu().movedim(kind.dim, 0).reshape(-1)
+        plain = rows.detach().cpu().movedim(kind.dim, 0).reshape(-1).contiguous()
         data = plain.view(torch.uint8).numpy().data
         with writing(self.folder):
             file.write(data)

@@ -1,4 +1,4 @@
-"""Convolutions: what lies outside is padded explicitly, and the call pads the other axes only.
+"""Convolutions: along the streamed axis the call pads at the real ends only (see ``edges``).
 
 Layout: (batch, channels, *space), or without the batch.  A transposed convolution writes more
 rows than asked for at the ends of a band; they are cropped.
@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
-from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name, per_axis
 from fieldwise.graph.ir import Shape
+from fieldwise.tile.bands.kernels.edges import SlidingWindows
 from fieldwise.tile.bands.kernels.layout import laid, on_rows
 from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
@@ -71,32 +71,31 @@ def _conv(site: Site) -> Executor:
     window = KernelWindow.of(site)
     convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[len(window.stride) - 1]
     padding, explicit = window.others()
-    reach = link.reach
+    windows = SlidingWindows(link.reach, window.stride[window.axis])
     as_whole = _runs_on_onednn(link.shape, link.dtype, window)
     on_slow_kernel = not as_whole and _is_volume_here(link.shape, window)
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        x = rows.padded(number, *reach.raw(lo, hi), Border.DROP)
+        seen = windows.read(rows, number, lo, hi)
+        x, weight = seen.rows, window.weight
         if any(explicit):
             x = F.pad(x, explicit)
-        weight = window.weight
+        pads = [*padding]
+        pads[window.axis] = seen.padding
         if not on_slow_kernel:
             x, weight = rows.convolved(x, weight)
         here = not rows.recorded and type(x) is Tensor and x.device.type == "cpu"
         if as_whole and here and x.numel():
-            return (
-                torch.mkldnn_convolution(
-                    x, weight, window.bias, padding, window.stride, window.dilation,
-                    window.groups,
-                ),
-            )  # fmt: skip
-        return (
-            convolve(
-                x, weight, window.bias, window.stride, padding, window.dilation, window.groups
-            ),
-        )  # fmt: skip
+            y = torch.mkldnn_convolution(
+                x, weight, window.bias, pads, window.stride, window.dilation, window.groups
+            )
+        else:
+            y = convolve(
+                x, weight, window.bias, window.stride, pads, window.dilation, window.groups
+            )
+        return (seen.cropped(y, site.dim, hi - lo),)
 
-    return Executor(run)
+    return Executor(run, copies=windows.copies)
 
 
 def _along_batch(site: Site) -> Executor:

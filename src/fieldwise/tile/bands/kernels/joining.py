@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
@@ -13,6 +14,7 @@ from fieldwise.graph.calls import op_name
 from fieldwise.graph.ir import Ref
 from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.kernels.constants import Laws, RowTable
+from fieldwise.tile.bands.kernels.pieces import by_pieces
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Rows, Site, executor
 from fieldwise.tile.errors import Blocked
 
@@ -55,9 +57,13 @@ def _cat(site: Site) -> Executor:
     if not along:
         parts = [part.beside(site.dim, site.laws) for part in parts]
 
+    def joined(rows: Rows, lo: int, hi: int, out: Tensor | None = None) -> Tensor:
+        return torch.cat([part.rows(rows, site.dim, lo, hi) for part in parts], dim, out=out)
+
     def beside(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        beside = [part.rows(rows, site.dim, lo, hi) for part in parts]
-        return (torch.cat(beside, dim, out=rows.room),)
+        if rows.room is None:
+            return (joined(rows, lo, hi),)
+        return (by_pieces(rows, site.streamed, site.dim, lo, hi, partial(joined, rows)),)
 
     def behind(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
         pieces = [
@@ -67,7 +73,7 @@ def _cat(site: Site) -> Executor:
         ]
         return (pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim),)
 
-    return Executor(behind if along else beside)
+    return Executor(behind) if along else Executor(beside, pieces=True)
 
 
 def _parts(site: Site, dim: int) -> list[_Part]:

@@ -212,6 +212,9 @@ class _ChangedRows:
     ) -> Tensor:
         return self.change(self.rows, self.rows.padded(operand, start, stop, border, fill))
 
+    def seams(self, operand: int, start: int, stop: int) -> Sequence[int]:
+        return self.rows.seams(operand, start, stop)
+
 
 def laid(
     block: Tensor, dim: int, at: int, lo: int, hi: int, blank: Callable[[int], Tensor]

@@ -23,7 +23,8 @@ from fieldwise.graph.calls import constants_of, opened, replay
 from fieldwise.graph.ir import Args, Call, Kwargs, Read, Shape, Unknown
 from fieldwise.tile.bands.follow import follow, place_along
 from fieldwise.tile.bands.kernels.constants import ConstantRows, RowTable
-from fieldwise.tile.bands.kernels.registry import KernelRun, Link, Rows, Site, without_data
+from fieldwise.tile.bands.kernels.pieces import by_pieces
+from fieldwise.tile.bands.kernels.registry import Executor, Link, Rows, Site, without_data
 from fieldwise.tile.errors import Blocked
 
 
@@ -54,7 +55,7 @@ class _Constant:
         return self.tensor if self.table is None else self.table.rows(by, lo, hi)
 
 
-def local(site: Site, *, dense: bool = False) -> KernelRun:
+def local(site: Site, *, dense: bool = False) -> Executor:
     """The call on the rows at hand; ``dense``: on contiguous copies of them.
 
     Raises Blocked where it may not be made on fewer rows.
@@ -62,17 +63,17 @@ def local(site: Site, *, dense: bool = False) -> KernelRun:
     rows_read_themselves(site)
     call, constants = _opened(site)
     _check_one_row_fewer(site, call, constants)
-    return _run(site, call, constants, dense=dense)
+    return _executor(site, call, constants, dense=dense)
 
 
-def local_beside(site: Site) -> KernelRun:
+def local_beside(site: Site) -> Executor:
     """The same of a call whose maker has seen that none of its constants lies along the rows."""
     rows_read_themselves(site)
     _check_one_row_fewer(site, site.call, [])
-    return _run(site, site.call, [])
+    return _executor(site, site.call, [])
 
 
-def element_wise(site: Site) -> KernelRun:
+def element_wise(site: Site) -> Executor:
     """The same of a call that is element-wise by torch's word; constants line up with its result.
 
     Raises Blocked where a row of an operand is not the result's.
@@ -83,8 +84,8 @@ def element_wise(site: Site) -> KernelRun:
         for t in tensors_of(site.call.args, site.call.kwargs)
     ]
     if all(constant.table is None for constant in aligned):
-        return _run(site, site.call, [])
-    return _run(site, opened(site.call, len(site.links))[0], aligned)
+        return _executor(site, site.call, [])
+    return _executor(site, opened(site.call, len(site.links))[0], aligned)
 
 
 def rows_read_themselves(site: Site) -> None:
@@ -94,21 +95,29 @@ def rows_read_themselves(site: Site) -> None:
             raise Blocked("a row of its result reads other rows than itself")
 
 
-def _run(
+def _executor(
     site: Site, call: Call, constants: Sequence[_Constant], *, dense: bool = False
-) -> KernelRun:
+) -> Executor:
     writer = with_out(call.target) if isinstance(call.target, OpOverload) else None
+    apart = [(number, link) for number, link in site.streamed if not link.spread]
+
+    def given(rows: Rows, lo: int, hi: int) -> list[Tensor | None]:
+        known = (constant.rows(rows.constant, lo, hi) for constant in constants)
+        found = [*site.operands(rows, lo, hi), *known]
+        if dense:
+            found = [None if tensor is None else tensor.contiguous() for tensor in found]
+        return found
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        known = (constant.rows(rows.constant, lo, hi) for constant in constants)
-        given = [*site.operands(rows, lo, hi), *known]
-        if dense:
-            given = [None if tensor is None else tensor.contiguous() for tensor in given]
         if rows.room is None or writer is None:
-            return replay(call, given)
-        return replay(Call(writer, call.args, {**call.kwargs, "out": rows.room}), given)
+            return replay(call, given(rows, lo, hi))
 
-    return run
+        def write(start: int, stop: int, room: Tensor) -> None:
+            replay(Call(writer, call.args, {**call.kwargs, "out": room}), given(rows, start, stop))
+
+        return (by_pieces(rows, apart, site.dim, lo, hi, write),)
+
+    return Executor(run, whole=True, pieces=writer is not None)
 
 
 def _aligned(site: Site, constant: Tensor) -> int | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name, per_axis, rebind, replay
+from fieldwise.tile.bands.kernels.edges import SlidingWindows
 from fieldwise.tile.bands.kernels.layout import on_rows
+from fieldwise.tile.bands.kernels.pieces import by_pieces
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Link, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
@@ -52,13 +55,42 @@ def _max_pool(site: Site) -> Executor:
     axes = len(options["kernel_size"])
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[axes - 1]
     options["dilation"] = per_axis(site.given.get("dilation"), axes, 1)
-    options["padding"][axis] = 0
+    most, stride = options["kernel_size"][axis] // 2, options["stride"][axis]
+    windows = SlidingWindows(link.reach, stride, most, fill=float("-inf"))
+
+    def pooled(rows: Rows, lo: int, hi: int, room: Tensor | None = None) -> Tensor:
+        seen = windows.read(rows, number, lo, hi)
+        pads = [*options["padding"]]
+        pads[axis] = seen.padding
+        given = {**options, "padding": pads}
+        if room is not None and not seen.padding and _lie_alike(seen.rows, room):
+            return _written(room, seen.rows, given)
+        found = seen.cropped(pool(seen.rows, **given), site.dim, hi - lo)
+        return found if room is None else room.copy_(found)
 
     def run(rows: Rows, lo: int, hi: int) -> Sequence[Tensor]:
-        x = rows.padded(number, *link.reach.raw(lo, hi), Border.DROP, fill=float("-inf"))
-        return (pool(x, **options),)
+        if rows.room is None:
+            return (pooled(rows, lo, hi),)
+        return (by_pieces(rows, site.streamed, site.dim, lo, hi, partial(pooled, rows)),)
 
-    return _row_major(Executor(run)) if _is_unbatched_volume(site) else Executor(run)
+    found = Executor(run, pieces=True, copies=windows.copies)
+    return _row_major(found) if _is_unbatched_volume(site) else found
+
+
+def _lie_alike(rows: Tensor, room: Tensor) -> bool:
+    """Whether both are images in one block of memory each, in channels-last; the pool asks that."""
+    return rows.dim() == 4 and all(
+        one.is_contiguous(memory_format=torch.channels_last) for one in (rows, room)
+    )
+
+
+def _written(room: Tensor, rows: Tensor, options: Mapping[str, Any]) -> Tensor:
+    """What ``max_pool2d`` does without a gradient, its result written there."""
+    places = torch.empty_like(room, dtype=torch.int64)
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    pool = torch.ops.aten.max_pool2d_with_indices.out
+    pool(rows, *(options[name] for name in names), out=room, indices=places)
+    return room
 
 
 def _is_unbatched_volume(site: Site) -> bool:

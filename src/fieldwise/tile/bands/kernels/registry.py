@@ -184,8 +184,15 @@ class Rows(Protocol):
     ) -> Tensor:
         """Rows [start, stop), those outside read as the border says (``fill`` for DROP)."""
 
+    def seams(self, operand: int, start: int, stop: int) -> Sequence[int]:
+        """Rows in between with which another piece of memory begins."""
+
 
 KernelRun = Callable[[Rows, int, int], Sequence[Tensor]]
+
+
+def _always(_lo: int, _hi: int) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,8 @@ class Executor:
     reaches: replaces the reach of some operands (by number) where the op needs more rows
     ordered: every row must be computed, from the first on (the op carries a state along)
     whole:   all results of the node are computed at once; else only the one of the site
+    pieces:  operands may lie in several pieces: it goes from seam to seam (see ``by_pieces``)
+    copies:  whether, for rows [lo, hi), rows of operands that reach beyond an end are copied
     carried_bytes: of the state that it hands on to the next band
     """
 
@@ -202,6 +211,8 @@ class Executor:
     reaches: tuple[tuple[int, RowReach], ...] = ()
     ordered: bool = False
     whole: bool = False
+    pieces: bool = False
+    copies: Callable[[int, int], bool] = _always
     carried_bytes: int = 0
 
 

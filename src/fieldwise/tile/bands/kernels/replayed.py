@@ -32,8 +32,8 @@ def replayed(site: Site) -> Executor:
     if not all(link.keeps(site.rows) for _, link in site.streamed):
         return windowed(site)
     if op is not None and (op.pointwise or site.node.op in _FILLS):
-        return Executor(element_wise(site), whole=True)
-    return Executor(local(site, dense=site.node.op in _DENSE), whole=True)
+        return element_wise(site)
+    return local(site, dense=site.node.op in _DENSE)
 
 
 def check_draws_nothing(site: Site) -> None:

@@ -61,7 +61,7 @@ def _index_put(site: Site) -> Executor:
         return _put_rows(site)
     if isinstance(values, Tensor) and values.numel() > 1:
         raise Blocked("how the constant that it writes lies along the rows is not known")
-    return Executor(local_beside(site), whole=True)
+    return local_beside(site)
 
 
 def _put_rows(site: Site) -> Executor:
