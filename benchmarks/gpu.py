@@ -24,12 +24,14 @@ from pathlib import Path
 
 import torch
 from gpu_measures import (
+    KINDS,
     PAGE,
     Limits,
     Run,
     allocated,
     fits,
     in_turns,
+    kernels_by_kind,
     limits,
     profiled,
     versions,
@@ -310,6 +312,26 @@ def profile_of(device: torch.device, *, small: bool) -> list[str]:
     ]
 
 
+def kinds_of(device: torch.device, *, small: bool) -> Iterator[str]:
+    """What the kernels of a stream do, beside those of the whole image in channels-last."""
+    yield "What kernels do, in ms:"
+    yield ""
+    yield f"| network | how | {' | '.join((*KINDS, 'others'))} | all |"
+    yield "| --- | --- |" + " --- |" * (len(KINDS) + 2)
+    side = 96 if small else 4096
+    halves = torch.bfloat16 if small else torch.float16
+    for name, make, dtype in (
+        ("U-Net", lambda: UNet(4, 2) if small else network("U-Net"), torch.float32),
+        ("ResNet-50, trunk", lambda: network("ResNet-50"), halves),
+    ):
+        model = make().eval().to(device, dtype)
+        x = torch.randn(1, 3, side, side, device=device).to(dtype)
+        for how, way in (("whole", channels_last), ("streamed", stream(None))):
+            spent = kernels_by_kind(way(model, x).run, device).values()
+            cells = " | ".join(f"{1000 * one:.2f}" for one in (*spent, sum(spent)))
+            yield f"| {name} | {how} | {cells} |"
+
+
 def measured(device: torch.device, *, small: bool, budget: float) -> Iterator[str]:
     """The part of the page that is measured, line by line."""
     begun, todo = time.monotonic(), list(cases(small=small))
@@ -337,6 +359,8 @@ def measured(device: torch.device, *, small: bool, budget: float) -> Iterator[st
             yield from rows(case, device, found, until)
         yield ""
         yield from profile_of(device, small=small)
+        yield ""
+        yield from kinds_of(device, small=small)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.profiler_util import EventList
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -187,30 +189,75 @@ class Profile:
     copies: float
 
 
-_COPIES = ("copy", "memcpy", "cat", "fill", "memset")
+KINDS = {
+    "concatenations": ("cat",),
+    "layouts": ("nchwto", "nhwcto"),
+    "convolutions": ("conv", "fprop", "dgrad", "gemm", "xmma", "cutlass", "cudnn", "winograd"),
+    "pools": ("pool",),
+    "norms": ("norm", "bn_"),
+    "copies": ("copy", "memcpy", "fill", "memset", "clone", "pad", "_to"),
+    "element by element": (
+        "elementwise", "clamp", "relu", "add", "mul", "sigmoid", "silu", "gelu",
+    ),
+}  # fmt: skip
+"""What kernels do, by a part of their names, the first that fits; ops of torch on a processor."""
+_COPIES = ("concatenations", "copies", "layouts")
+
+
+def kind_of(kernel: str) -> str:
+    """Which of these a kernel is.
+
+    >>> kind_of("void at::native::CatArrayBatchedCopy<...>"), kind_of("sm90_xmma_fprop_implicit")
+    ('concatenations', 'convolutions')
+    """
+    name = kernel.lower().replace("aten::", "")
+    found = (kind for kind, parts in KINDS.items() if any(part in name for part in parts))
+    return next(found, "others")
+
+
+def kernels_by_kind(run: Run, device: torch.device) -> dict[str, float]:
+    """Seconds of a warm run by what kernels do; on a processor, of torch's ops."""
+    for _ in range(WARM):
+        run()
+    events = _events(run, device)
+    spent = Counter[str]()
+    for name, time_spent in _work(events, device):
+        spent[kind_of(name)] += time_spent / 1e6
+    return {kind: spent[kind] for kind in (*KINDS, "others")}
+
+
+def _events(run: Run, device: torch.device) -> EventList:
+    on_card = device.type == "cuda"
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_card else [])]
+    with profile(activities=kinds) as found:
+        run()
+        if on_card:
+            torch.cuda.synchronize(device)
+    return found.key_averages()
+
+
+def _work(events: EventList, device: torch.device) -> list[tuple[str, float]]:
+    """Names of kernels, or on a processor of ops, and their microseconds."""
+    if device.type == "cuda":
+        return [(event.key, event.self_device_time_total) for event in events]
+    ops = (event for event in events if "aten::" in event.key)
+    return [(event.key, event.self_cpu_time_total) for event in ops]
 
 
 def profiled(run: Run, device: torch.device, steps: int) -> Profile:
     """A warm run, looked at by torch's profiler."""
     for _ in range(WARM):
         run()
-    on_card = device.type == "cuda"
-    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_card else [])]
     wall = seconds(run, device)
-    with profile(activities=kinds) as found:
-        run()
-        if on_card:
-            torch.cuda.synchronize(device)
-    events = found.key_averages()
+    events = _events(run, device)
     host = sum(event.self_cpu_time_total for event in events)
-    if on_card:
-        launches = sum(e.count for e in events if "Launch" in e.key)
-        work = [(e.key.lower(), e.self_device_time_total) for e in events]
+    if device.type == "cuda":
+        launches = sum(event.count for event in events if "Launch" in event.key)
     else:
-        launches = sum(e.count for e in events if e.key.startswith("aten::"))
-        work = [(e.key.lower(), e.self_cpu_time_total) for e in events if "aten::" in e.key]
+        launches = sum(event.count for event in events if event.key.startswith("aten::"))
+    work = _work(events, device)
     kernels = sum(spent for _, spent in work)
-    copies = sum(spent for name, spent in work if any(word in name for word in _COPIES))
+    copies = sum(spent for name, spent in work if kind_of(name) in _COPIES)
     return Profile(
         steps,
         1000 * wall / steps,

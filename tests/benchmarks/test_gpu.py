@@ -33,6 +33,7 @@ def test_every_row_is_compared_and_timed_on_the_processor(gpu, tmp_path):
     assert {"whole", "streamed, rows chosen", "halo 1024, 8 per call"} <= set(kinds)
     assert all(kind in ("noise", "bit-identical") for how, kind in kinds.items() if how != "whole")
     assert "A step of ResNet-50's trunk" in text
+    assert "| U-Net | streamed | " in text
 
 
 def test_a_way_that_differs_or_does_not_fit_says_so_and_the_rest_goes_on(gpu):
@@ -68,6 +69,18 @@ def test_the_work_of_a_convolution_is_counted(gpu):
     work = importlib.import_module("gpu_measures").work_of(net, x)
     assert work.flops == 2 * 4 * 64 * 27
     assert work.bytes == 4 * (3 * 64 + 4 * 27 + 4 * 64)
+
+
+def test_kernels_are_told_by_their_names(gpu):
+    kind_of = importlib.import_module("gpu_measures").kind_of
+    assert kind_of("sm90_xmma_fprop_implicit_gemm_f16f16_nhwc") == "convolutions"
+    assert kind_of("void at::native::(anonymous namespace)::CatArrayBatchedCopy<...>") == (
+        "concatenations"
+    )
+    assert kind_of("void cudnn::engines_precompiled::nchwToNhwcKernel<...>") == "layouts"
+    assert kind_of("max_pool_forward_nhwc<float>") == "pools"
+    assert kind_of("Memcpy DtoD (Device -> Device)") == "copies"
+    assert kind_of("vectorized_elementwise_kernel<4, launch_clamp_scalar>") == "element by element"
 
 
 def test_the_card_has_its_number(gpu, monkeypatch):
