@@ -29,6 +29,7 @@ def make():
     wide = torch.nn.Upsample(scale_factor=2, mode="bilinear"), torch.nn.Upsample(scale_factor=2)
     return torch.nn.Sequential(*layers, *wide, torch.nn.AvgPool2d(2), torch.nn.Softmax(1)).eval()
 """
+TILE = "tile mine:make in.npy out.npy --layout CHW --random-weights --overwrite --engine".split()
 FILES = """
 import sys, warnings; sys.path.insert(0, ".")
 import torch, onnx
@@ -38,6 +39,8 @@ torch.export.save(torch.export.export(make(), (torch.zeros(1, 3, 16, 16),)), "ne
 x, y = (h.make_tensor_value_info(name, T.FLOAT, (1, 1, 8)) for name in "xy")
 graph = h.make_graph([h.make_node("Relu", ["x"], ["y"])], "net", [x], [y])
 onnx.save(h.make_model(graph), "net.onnx")
+import numpy as np
+np.save("in.npy", np.zeros((3, 16, 16), np.float32))
 """
 
 
@@ -83,6 +86,8 @@ def packages(modules):
         (["field", "layers:conv3 relu maxpool2"], "pass", set()),
         (["field", "mine:make", "--input", "1x3x16x16"], "import torch", {"mine"}),
         (["stream", "mine:make", "--input", "1x3x64x16"], "import torch", {"mine"}),
+        ([*TILE, "stream"], "import torch", {"mine", "google_crc32c"}),
+        ([*TILE, "halo"], "import torch", {"mine", "google_crc32c"}),
         (["field", "net.pt2"], "import torch", set()),
         (["field", "net.onnx"], "import torch, onnx", set()),
         (["field", "torchvision:resnet18"], "import torch", {"torchvision", "PIL"}),

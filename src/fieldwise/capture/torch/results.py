@@ -210,13 +210,24 @@ def _resized(
     scales: Sequence[float] | None,
 ) -> Tensor | None:
     """To a size along these last axes, or to so many times what it is."""
-    plain = x.dim() == axes + 2 and _row_major(x) and x.is_floating_point() and x.numel()
-    if not plain or (size is None) == (scales is None):
+    layout = _layout(x)
+    plain = x.dim() == axes + 2 and x.is_floating_point() and x.numel()
+    if layout is None or not plain or (size is None) == (scales is None):
         return None
     if len(size or scales or ()) != axes:
         return None
     wanted = size or [int(n * by) for n, by in zip(x.shape[2:], scales or (), strict=True)]
-    return _contiguous((*x.shape[:2], *wanted), x.dtype) if min(wanted) > 0 else None
+    if min(wanted) <= 0:
+        return None
+    return torch.empty((*x.shape[:2], *wanted), dtype=x.dtype, device=META, memory_format=layout)
+
+
+def _layout(x: Tensor) -> torch.memory_format | None:
+    """Row-major or channels-last; None for any other."""
+    if _row_major(x):
+        return torch.contiguous_format
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
+    return last if last is not None and x.is_contiguous(memory_format=last) else None
 
 
 def _to_nearest(
@@ -277,7 +288,7 @@ def _layer_norm(
 
 
 def _softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor | None:
-    plain = dtype is None and x.is_floating_point() and _row_major(x)
+    plain = dtype is None and x.is_floating_point() and _layout(x) is not None
     return _contiguous(x.shape, x.dtype) if plain and -x.dim() <= dim < x.dim() else None
 
 

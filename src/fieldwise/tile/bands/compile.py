@@ -368,16 +368,27 @@ class _Compiler:
         rows = tuple(value.rows for value in self.values)
         wiring = Wiring(rows, tuple(self.inputs), distinct, tuple(self.dependences))
         names = tuple(name for name, _ in pairs)
+        pieced = self._pieced()
         return Program(
             tuple(self.values), tuple(self.ops), wiring, names, outputs, fixed,
-            self.graph.structure, self._scale(), self.laws or {}, self._apart(),
+            self.graph.structure, self._scale(), self.laws or {}, pieced, self._apart(pieced),
         )  # fmt: skip
 
-    def _apart(self) -> frozenset[int]:
+    def _pieced(self) -> frozenset[int]:
         """See Program."""
-        pairs = list(zip(self.ops, self.dependences, strict=True))
-        read = {value for _, one in pairs for value, _ in one.operands}
-        joined = {v for op, one in pairs if not op.goes_by_pieces for v, _ in one.operands}
+
+        def goes_by_pieces(op: Op) -> bool:
+            values = (*op.operands.values(), *(value for _, value in op.results))
+            plain = len(op.results) == 1 and not op.seats
+            return op.executor.pieces and plain and all(self.values[v].lead == 1 for v in values)
+
+        return frozenset(number for number, op in enumerate(self.ops) if goes_by_pieces(op))
+
+    def _apart(self, pieced: Container[int]) -> frozenset[int]:
+        """See Program."""
+        read, joined = set[int](), set[int]()
+        for number, op in enumerate(self.ops):
+            (read if number in pieced else joined).update(op.operands.values())
         return frozenset(read - joined)
 
     def _scale(self) -> Fraction:

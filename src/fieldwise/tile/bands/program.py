@@ -99,11 +99,6 @@ class Op:
         """All nodes that are run, in their order."""
         return (*self.earlier, self.node)
 
-    @property
-    def goes_by_pieces(self) -> bool:
-        """Whether it makes its only result piece by piece where its operands lie in several."""
-        return self.executor.pieces and not self.seats and len(self.results) == 1
-
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -114,7 +109,8 @@ class Program:
     structure: of the model's output (see ``Graph.structure``)
     scale: rows of the longest input per row of the model's longest input
     laws: of constants that are as long as an axis whose length is unknown
-    apart: values that only ops read which may take their rows in pieces
+    pieced: ops that make their only result piece by piece where their operands lie in several
+    apart: values that only such ops read
     goes_on: whether it would do the same without an end, so that no op in it knows its position
     """
 
@@ -127,6 +123,7 @@ class Program:
     structure: object = None
     scale: Fraction = Fraction(1)
     laws: Laws = field(default_factory=dict)
+    pieced: frozenset[int] = frozenset()
     apart: frozenset[int] = frozenset()
     goes_on: Callable[[], bool] = field(default=lambda: False, compare=False)
 
@@ -164,13 +161,6 @@ class Program:
             return False
         new = task.hi - task.lo
         return 0 < held <= (new // _FEW if value in self.apart else new)
-
-    def goes_by_pieces(self, task: Task) -> bool:
-        """Whether a task goes from seam to seam where its operands lie in several pieces."""
-        if task.op is None or not (op := self.ops[task.op]).goes_by_pieces:
-            return False
-        values = (*op.operands.values(), *task.values)
-        return all(self.values[value].lead == 1 for value in values)
 
     @property
     def convolved_ranks(self) -> frozenset[int]:

@@ -228,7 +228,7 @@ class Engine:
 
     def _in_pieces(self, task: Task) -> Tensor | None:
         """A piece of an operand of an op that goes from seam to seam; None where there is none."""
-        if task.op is None or not self.program.goes_by_pieces(task):
+        if task.op is None or task.op not in self.program.pieced:
             return None
         reads = self.program.wiring.ops[task.op].operands
         read = [(self.buffers[value], reach.span(task.lo, task.hi)) for value, reach in reads]
