@@ -19,7 +19,7 @@ from torch._ops import OpOverload
 from fieldwise.capture.torch.example import placed
 from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.capture.torch.overloads import describe, map_arguments, on_device
-from fieldwise.capture.torch.private import private
+from fieldwise.capture.torch.private import seeded
 from fieldwise.capture.torch.results import META, SHORTCUTS, run_on_meta
 from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_state, tensors_in
@@ -39,7 +39,7 @@ class Rehearsal:
 
         inputs: meta tensors, nested as the model takes them
         """
-        with private(), torch.inference_mode():  # in which composite operators arrive whole
+        with seeded(), torch.inference_mode():  # in which composite operators arrive whole
             args, kwargs = placed(map_tensors(torch.empty_like, inputs))
             alive = _Alive(tensor for _, tensor in named_state(self._model))
             alive.count(tensors_in((args, kwargs)))
