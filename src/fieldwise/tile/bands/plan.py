@@ -235,8 +235,9 @@ class _Tally:
         if not self.program.ops[task.op].executor.copies(task.lo, task.hi):
             size = self.program.values[value].rows
             start, stop = max(start, 0), stop if size is None else min(stop, size)
+        is_outside = start < 0 or stop > self.stop[value]
         is_across = start < self.chunk[value] and task.op not in self.program.pieced
-        return (stop - start) * self.bytes[value] if is_across or stop > self.stop[value] else 0
+        return (stop - start) * self.bytes[value] if is_outside or is_across else 0
 
     def _trim(self, value: int, floor: int) -> None:
         start, stop = self.start[value], self.stop[value]

@@ -217,6 +217,7 @@ def kept_weights(nodes: Iterable[Node], dtypes: Iterable[torch.dtype], device: t
 
 
 _FEW = 8
+"""Of values that nobody asks for in one block, rows are copied if they are one in so many."""
 _CONVOLUTIONS = ("conv", "conv_transpose")
 
 _UNFOLD = (
