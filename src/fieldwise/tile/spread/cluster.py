@@ -113,12 +113,13 @@ def _check_kind(job: Job) -> None:
     inner = job.work.work if isinstance(job.work, MaskedWork) else None
     if isinstance(inner, StreamWork) and inner.passes:
         raise UsageError(
-            "Workers share no passes of a job with --mask or --nodata; leave these out, or --dask."
+            "Workers share no passes of a job with --mask or --nodata; leave out these, or "
+            "--dask and --devices."
         )
     if job.plan.in_order:
         raise UsageError(
             "With --cache both each strip needs what the one before has kept, so workers have "
-            "nothing to share; use --cache rows, or leave out --dask."
+            "nothing to share; use --cache rows, or leave out --dask and --devices."
         )
     if any(".zarr" not in (part.suffix for part in (f.path, *f.path.parents)) for f in job.files):
         raise UsageError("Several machines write one result only if it is zarr; name OUT.zarr.")
