@@ -28,11 +28,15 @@ from fieldwise.graph.ir import Args, Kwargs, Value
 
 
 class Rehearsal:
-    """A copy of a model on the meta device, to be run on inputs there."""
+    """A copy of a model whose weights have no data, to be run on inputs on the meta device.
+
+    What it may look at keeps its data: small tensors, and those that hold no real numbers.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         own = [tensor for _, tensor in named_state(model)]
-        self._model = copied(model, instead={id(tensor): _without_data(tensor) for tensor in own})
+        large = [one for one in own if one.is_floating_point() and one.numel() > _SMALL]
+        self._model = copied(model, instead={id(tensor): _without_data(tensor) for tensor in large})
 
     def peak_bytes(self, inputs: object) -> int:
         """The most that inputs, results and everything between take at once, weights excepted.
@@ -46,6 +50,10 @@ class Rehearsal:
             with alive:
                 self._model(*args, **kwargs)
         return alive.peak
+
+
+_SMALL = 1024
+"""Elements."""
 
 
 def _without_data(tensor: Tensor) -> Tensor:
