@@ -87,7 +87,6 @@ def packages(modules):
         (["field", "mine:make", "--input", "1x3x16x16"], "import torch", {"mine"}),
         (["stream", "mine:make", "--input", "1x3x64x16"], "import torch", {"mine"}),
         ([*TILE, "stream"], "import torch", {"mine", "google_crc32c"}),
-        ([*TILE, "halo"], "import torch", {"mine", "google_crc32c"}),
         (["field", "net.pt2"], "import torch", set()),
         (["field", "net.onnx"], "import torch, onnx", set()),
         (["field", "torchvision:resnet18"], "import torch", {"torchvision", "PIL"}),

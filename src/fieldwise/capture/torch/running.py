@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -20,10 +20,8 @@ from fieldwise.graph.ir import Kwargs
 from fieldwise.graph.tensors import TensorLike
 
 
-def copied(model: nn.Module, *, instead: Mapping[int, Tensor] | None = None) -> nn.Module:
+def copied(model: nn.Module) -> nn.Module:
     """A deep copy; tensors that deepcopy refuses are copied as they are.
-
-    instead: tensors that take the places of others, by the id of these
 
     Those are what autograd made (old weight_norm), and sparse and nested ones.  Of what
     torch.compile made, the model inside.  Raises TypeError or RuntimeError for a model that cannot
@@ -36,7 +34,7 @@ def copied(model: nn.Module, *, instead: Mapping[int, Tensor] | None = None) -> 
         for held in (*vars(module).values(), *module._buffers.values()):
             if isinstance(held, Tensor) and not (held.is_leaf and is_strided(held)):
                 memo[id(held)] = held.detach().clone()
-    return copy.deepcopy(model, memo | dict(instead or {}))
+    return copy.deepcopy(model, memo)
 
 
 def doubled(model: nn.Module) -> nn.Module:

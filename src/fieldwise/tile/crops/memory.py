@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import prod
 
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fieldwise.capture.torch.example import placed
-from fieldwise.capture.torch.modes import DispatchMode
-from fieldwise.capture.torch.overloads import describe, map_arguments, on_device
-from fieldwise.capture.torch.private import seeded
-from fieldwise.capture.torch.results import META, SHORTCUTS, run_on_meta
+from fieldwise.capture.torch.private import private
 from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_state, tensors_in
 from fieldwise.graph.graph import Graph
@@ -28,47 +27,44 @@ from fieldwise.graph.ir import Args, Kwargs, Value
 
 
 class Rehearsal:
-    """A copy of a model whose weights have no data, to be run on inputs on the meta device.
-
-    What it may look at keeps its data: small tensors, and those that hold no real numbers.
-    """
+    """A copy of a model without data, to be run on inputs without data."""
 
     def __init__(self, model: nn.Module) -> None:
-        own = [tensor for _, tensor in named_state(model)]
-        large = [one for one in own if one.is_floating_point() and one.numel() > _SMALL]
-        self._model = copied(model, instead={id(tensor): _without_data(tensor) for tensor in large})
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        with FakeCopyMode(self._mode):
+            self._model = copied(model)
 
     def peak_bytes(self, inputs: object) -> int:
         """The most that inputs, results and everything between take at once, weights excepted.
 
         inputs: meta tensors, nested as the model takes them
         """
-        with seeded(), torch.inference_mode():  # in which composite operators arrive whole
-            args, kwargs = placed(map_tensors(torch.empty_like, inputs))
-            alive = _Alive(tensor for _, tensor in named_state(self._model))
+        state = [tensor for _, tensor in named_state(self._model)]
+        device = next((tensor.device for tensor in state), torch.device("cpu"))
+        with private(), self._mode, torch.no_grad():
+            args, kwargs = placed(map_tensors(_empty_on(device), inputs))
+            alive = _Alive(state)
             alive.count(tensors_in((args, kwargs)))
             with alive:
                 self._model(*args, **kwargs)
         return alive.peak
 
 
-_SMALL = 1024
-"""Elements."""
+def _empty_on(device: torch.device) -> Callable[[Tensor], Tensor]:
+    """For each meta tensor one of its shape on a device; the same for the same."""
+    made: dict[int, Tensor] = {}
+
+    def empty(like: Tensor) -> Tensor:
+        return made.setdefault(id(like), torch.empty(like.shape, dtype=like.dtype, device=device))
+
+    return empty
 
 
-def _without_data(tensor: Tensor) -> Tensor:
-    empty = torch.empty_like(tensor, device=META)
-    return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty
-
-
-class _Alive(DispatchMode):
-    """Counts the storages that ops make, from then on until nobody holds them.
-
-    What is made of something without data has none either, whatever it meets.
-    """
+class _Alive(TorchDispatchMode):
+    """Counts the storages that ops make, from then on until nobody holds them."""
 
     def __init__(self, known: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.held = self.peak = 0
         self._sizes = {tensor.untyped_storage()._cdata: 0 for tensor in known}
 
@@ -86,31 +82,12 @@ class _Alive(DispatchMode):
     def _free(self, key: int) -> None:
         self.held -= self._sizes.pop(key)
 
-    def called(self, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
-        if describe(func).composite and (func in _MAKE_MORE or func not in SHORTCUTS):
-            return self.taken_apart(func, args, kwargs)
-        if any(tensor.is_meta for tensor in tensors_in((args, kwargs))):
-            args, kwargs = map_arguments(_on_meta, *on_device(META, args, kwargs))
-            made = run_on_meta(func, args, kwargs)
-        else:
-            made = func(*args, **kwargs)
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: Args = (), kwargs: Kwargs | None = None
+    ) -> object:
+        made = func(*args, **(kwargs or {}))
         self.count(tensors_in(made))
         return made
-
-
-_MAKE_MORE = {
-    torch.ops.aten.max_pool2d.default,
-    torch.ops.aten.matmul.default,
-    *(getattr(torch.ops.aten, name).input for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")),
-}
-"""Composite operators whose kernels make large tensors beside the result: places, copies, gates.
-
-Others are made at once; the meta device would take some of them apart into many.
-"""
-
-
-def _on_meta(tensor: Tensor) -> Tensor:
-    return tensor if tensor.is_meta else tensor.to(META)
 
 
 def peak_bytes(graph: Graph) -> int:
