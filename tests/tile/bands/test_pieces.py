@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fieldwise.tile import streamed
+from fieldwise.tile.bands.buffers import Buffer
+from fieldwise.tile.bands.run import Engine
 from tests.tile.bands.networks import UNet, transposed
 from tests.tile.bands.ops import Ops
 from tests.tile.bands.test_layout import steady_ops
@@ -107,7 +109,7 @@ def test_rows_that_wait_are_copied_once(band):
     """Where they are put aside, and nowhere else: neither to be joined nor behind others."""
     ops = steady_ops(UNet(transposed(2)), (1, 3, 40 * band, 32), band=band)
     steps, (skip,) = 13, {4}
-    moved = [one.made[0] for one in ops.named("copy_", "clone") if one.made[0].shape[1] == skip]
+    moved = [one.made[0] for one in ops.named("copy_") if one.made[0].shape[1] == skip]
     waiting = [rows for rows in moved if rows.shape[2] > band // 4 and rows.shape[3] == 32]
     assert len(waiting) == steps
     joined = [one.made[0] for one in ops.named("cat") if one.made[0].shape[1] == skip]
@@ -137,3 +139,61 @@ def test_what_a_plan_promises_leaves_room_for_no_copies_at_the_ends():
     shape, row = (1, 3, 256, 16), 16 * 4
     plan = streamed(model, torch.empty(shape), band=128).plan(shape)
     assert plan.peak_bytes <= (3 + 8 + 8) * 130 * row
+
+
+@pytest.mark.parametrize(("kernel", "stride", "band"), [(64, 64, 8), (16, 16, 4), (5, 2, 3)])
+@pytest.mark.parametrize("height", [512, 64])
+def test_what_a_plan_promises_has_room_for_windows_that_are_joined(
+    kernel, stride, band, height, monkeypatch
+):
+    """The largest copy that is there beside the rows that are kept and the new ones."""
+    there, joined = [0], [0]
+    for name in ("_join", "padded"):
+        plain = getattr(Buffer, name)
+
+        def noted(self, *given, plain=plain):
+            found = plain(self, *given)
+            own = any(found is chunk or found._is_view() for _, chunk in self._chunks)
+            joined[0] = max(joined[0], 0 if own else found.nbytes)
+            return found
+
+        monkeypatch.setattr(Buffer, name, noted)
+    run_op = Engine._run
+
+    def run(self, task, room):
+        joined[0] = 0
+        found = run_op(self, task, room)
+        made = sum((task.hi - task.lo) * self.program.values[v].row_bytes for v in task.values)
+        there[0] = max(there[0], self.nbytes + made + joined[0])
+        return found
+
+    monkeypatch.setattr(Engine, "_run", run)
+    model = nn.MaxPool2d((kernel, 1), (stride, 1), (kernel // 2 * (stride == 2), 0))
+    x = torch.randn(1, 4, height, 6)
+    stream = streamed(model.eval(), x, axis=2, band=band)
+    with torch.no_grad():
+        stream(x)
+    assert 0 < there[0] <= stream.plan(x.shape).peak_bytes
+
+
+def test_rows_that_are_handed_out_may_be_written_to():
+    """Also those of an output that the network itself reads further on, and of a view of one."""
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.far = nn.Conv2d(2, 2, (9, 1), padding=(4, 0))
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            near = x.relu()
+            return near, near[:, :1], near + self.far(near)
+
+    model, x = Both().eval(), torch.randn(1, 2, HEIGHT, 6)
+    with torch.no_grad():
+        wanted = dict(zip(("0", "1", "2"), model(x), strict=True))
+    found: dict[str, list[Tensor]] = {}
+    for name, _, _, rows in streamed(model, x, axis=2, band=7).bands(x):
+        found.setdefault(name, []).append(rows.clone())
+        rows.fill_(float("nan"))
+    for pieces, whole in zip(found.values(), wanted.values(), strict=True):
+        torch.testing.assert_close(torch.cat(pieces, 2), whole)

@@ -232,12 +232,15 @@ class _Tally:
         """The copy of rows that lie in several chunks, or partly outside; else there is none."""
         assert task.op is not None
         start, stop = reach.raw(task.lo, task.hi)
-        if not self.program.ops[task.op].executor.copies(task.lo, task.hi):
+        copies = self.program.ops[task.op].executor.copies(task.lo, task.hi)
+        is_pieced = task.op in self.program.pieced and start >= 0 and stop <= self.stop[value]
+        if not copies:
             size = self.program.values[value].rows
             start, stop = max(start, 0), stop if size is None else min(stop, size)
-        is_outside = start < 0 or stop > self.stop[value]
-        is_across = start < self.chunk[value] and task.op not in self.program.pieced
-        return (stop - start) * self.bytes[value] if is_outside or is_across else 0
+        if start >= self.chunk[value] and stop <= self.stop[value]:
+            return 0
+        rows = stop - start
+        return (min(rows, reach.across) if is_pieced else rows) * self.bytes[value]
 
     def _trim(self, value: int, floor: int) -> None:
         start, stop = self.start[value], self.stop[value]

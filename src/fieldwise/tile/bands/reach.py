@@ -135,6 +135,12 @@ class RowReach:
         return self.advance > 0 and self.firsts[0] <= -_FAR
 
     @property
+    def across(self) -> int:
+        """How many rows those result rows read, at most, that read on both sides of a place."""
+        extent = max(stop - first for first, stop in zip(self.firsts, self.stops, strict=True))
+        return 2 * (extent - 1)
+
+    @property
     def holds_whole(self) -> bool:
         """Whether the operand must be there whole at some time, whatever its size."""
         if self.backward:

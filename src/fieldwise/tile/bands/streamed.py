@@ -186,7 +186,10 @@ class StreamedModel(Programs):
         return program.structured([as_numpy(result) for result in results], as_numpy)
 
     def bands(self, *inputs: Readable, **named: Readable) -> Iterator[Band]:
-        """The outputs piece by piece: (name, first row, one more than the last row, rows)."""
+        """The outputs piece by piece: (name, first row, one more than the last row, rows).
+
+        The rows are the caller's, to be written to as well.
+        """
         given = self._given(inputs, named)
         prepared = self.prepared(given)
         program = prepared.program
@@ -195,7 +198,7 @@ class StreamedModel(Programs):
             hi = lo + rows.shape[program.values[value].dim]
             for name, output in zip(program.output_names, program.outputs, strict=True):
                 if output == value:
-                    yield name, lo, hi, rows
+                    yield name, lo, hi, rows.clone()
 
     def verify(self, *inputs: Readable, **named: Readable) -> RunCertificate:
         """Compare with the whole on the inputs' first corner: the same network and bands there.
