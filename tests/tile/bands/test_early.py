@@ -80,9 +80,17 @@ def _padded_first(net: Function, x: Tensor) -> Tensor:
     return net.conv(torch.cat([F.pad(first, (0, 0, 0, 0, 2, 0)), x], 2))
 
 
+def _waited_for(net: Function, x: Tensor) -> Tensor:
+    """Of one frame two are made, and one again, before which others are added."""
+    one = x[:, :, 1:2]
+    one = torch.stack([one, one], 2).flatten(1, 2)
+    size = [1, *x.shape[3:]]
+    return F.pad(F.interpolate(one, size=size, mode="nearest"), [0, 0, 0, 0, 2, 2])
+
+
 CALLS = [
     _replicated, _expanded, _first_apart, _frame_by_frame, _from_the_first, _beside_the_first,
-    _normalised_first, _padded_first,
+    _normalised_first, _padded_first, _waited_for,
 ]  # fmt: skip
 
 

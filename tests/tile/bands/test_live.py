@@ -58,6 +58,27 @@ def test_an_arriving_image_streams_through_a_unet():
         torch.testing.assert_close(torch.cat(pieces, 2), model(x), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+@pytest.mark.parametrize("chunk", [1, 3, 8])
+def test_rows_that_nobody_reads_any_more_are_left_out_when_the_end_comes(mode, chunk):
+    """Where every other row is read, the last ones may be certain not to be."""
+
+    class Halved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, (3, 1), padding=(3, 0), dilation=(3, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            twice = F.interpolate(x, scale_factor=2.0, mode=mode)
+            return F.interpolate(self.conv(twice), size=x.shape[2:], mode=mode)
+
+    torch.manual_seed(0)
+    model, x = Halved().eval(), torch.randn(1, 1, 8, 4)
+    pieces = pushed(streamed(model, x, axis=2).session(), x, 2, chunk)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(pieces, 2), model(x), atol=1e-5, rtol=0)
+
+
 def test_reflected_ends_are_found_when_the_end_comes():
     torch.manual_seed(0)
     model = nn.Conv1d(1, 1, 7, padding=3, padding_mode="reflect").eval()

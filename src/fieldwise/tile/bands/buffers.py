@@ -100,9 +100,10 @@ class Buffer:
         return [lo for lo, _ in self._chunks if start < lo < stop]
 
     def seated(self, value: Streamed) -> Buffer:
-        """The same only row, which lies in another dimension."""
+        """The same only row, if it is there, which lies in another dimension."""
         found = Buffer(value, self._device)
-        found.append(0, value.unfolded(self.value.folded(self.inside(0, 1))))
+        if self.held:
+            found.append(0, value.unfolded(self.value.folded(self.inside(0, 1))))
         return found
 
     def trim(self, floor: int) -> None:

@@ -115,6 +115,7 @@ class Engine:
         self.steps = state.steps
         for value, (lo, rows) in state.held.items():
             self.buffers[value].append(lo, rows)
+            self.buffers[value].trim(self.schedule.floor[value])
         self.nbytes = sum(buffer.nbytes for buffer in self.buffers)
         self.peak = max(self.peak, self.nbytes)
 
