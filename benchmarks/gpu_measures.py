@@ -192,9 +192,9 @@ class Profile:
 KINDS = {
     "concatenations": ("cat",),
     "layouts": ("nchwto", "nhwcto"),
-    "convolutions": ("conv", "fprop", "dgrad", "gemm", "xmma", "cutlass", "cudnn", "winograd"),
     "pools": ("pool",),
     "norms": ("norm", "bn_"),
+    "convolutions": ("conv", "fprop", "dgrad", "gemm", "xmma", "cutlass", "cudnn", "winograd"),
     "copies": ("copy", "memcpy", "fill", "memset", "clone", "pad", "_to"),
     "element by element": (
         "elementwise", "clamp", "relu", "add", "mul", "sigmoid", "silu", "gelu",

@@ -79,6 +79,7 @@ def test_kernels_are_told_by_their_names(gpu):
     )
     assert kind_of("void cudnn::engines_precompiled::nchwToNhwcKernel<...>") == "layouts"
     assert kind_of("max_pool_forward_nhwc<float>") == "pools"
+    assert kind_of("void cudnn::bn_fw_inf_1C11_kernel_NCHW<...>") == "norms"
     assert kind_of("Memcpy DtoD (Device -> Device)") == "copies"
     assert kind_of("vectorized_elementwise_kernel<4, launch_clamp_scalar>") == "element by element"
 

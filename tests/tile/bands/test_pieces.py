@@ -108,7 +108,7 @@ def test_skips_of_any_length_give_what_the_whole_gives(join, pool, ahead, band):
 def test_rows_that_wait_are_copied_once(band):
     """Where they are put aside, and nowhere else: neither to be joined nor behind others."""
     ops = steady_ops(UNet(transposed(2)), (1, 3, 40 * band, 32), band=band)
-    steps, (skip,) = 13, {4}
+    steps, skip = 13, 4
     moved = [one.made[0] for one in ops.named("copy_") if one.made[0].shape[1] == skip]
     waiting = [rows for rows in moved if rows.shape[2] > band // 4 and rows.shape[3] == 32]
     assert len(waiting) == steps
@@ -133,9 +133,7 @@ def test_a_pool_writes_its_rows_behind_those_that_wait(band):
 
 
 def test_what_a_plan_promises_leaves_room_for_no_copies_at_the_ends():
-    model = nn.Sequential(
-        *[nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()], nn.Conv2d(8, 2, 3, padding=1)
-    )
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 3, padding=1))
     shape, row = (1, 3, 256, 16), 16 * 4
     plan = streamed(model, torch.empty(shape), band=128).plan(shape)
     assert plan.peak_bytes <= (3 + 8 + 8) * 130 * row
@@ -153,7 +151,7 @@ def test_what_a_plan_promises_has_room_for_windows_that_are_joined(
 
         def noted(self, *given, plain=plain):
             found = plain(self, *given)
-            own = any(found is chunk or found._is_view() for _, chunk in self._chunks)
+            own = found._is_view() or any(found is chunk for _, chunk in self._chunks)
             joined[0] = max(joined[0], 0 if own else found.nbytes)
             return found
 

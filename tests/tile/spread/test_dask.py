@@ -388,6 +388,7 @@ def test_a_worker_of_an_interrupted_job_changes_nothing_of_the_next_one(cluster,
     try:
         with first.open() as journal, pytest.raises(KeyboardInterrupt):
             run_on_cluster(first, journal, cluster, advance=interrupt)
+        assert nothing_is_left_beside(out)
         second = planned(source, out, "unet", band=8)
         with second.open(overwrite=True) as journal:
             threading.Timer(1.0, Path(go).touch).start()

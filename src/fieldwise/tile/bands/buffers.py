@@ -70,7 +70,7 @@ class Buffer:
     def room(self, rows: int) -> Tensor:
         """Add rows that are still to be written: behind those that are held, in one block."""
         held, at = self.held, 0
-        block = self._empty(held + rows, like=self._chunks[-1][1])
+        block = self._empty(held + rows, like=self.last)
         for _, chunk in self._chunks:
             size = chunk.shape[self._dim]
             block.narrow(self._dim, at, size).copy_(chunk)
