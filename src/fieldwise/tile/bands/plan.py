@@ -229,7 +229,10 @@ class _Tally:
         self.held += new * self.bytes[value]
 
     def _joined(self, value: int, task: Task, reach: RowReach) -> int:
-        """The copy of rows that lie in several chunks, or partly outside; else there is none."""
+        """The copy of rows that lie in several chunks, or partly outside; else there is none.
+
+        An op that goes by pieces joins the windows across a seam alone, but at an end.
+        """
         assert task.op is not None
         start, stop = reach.raw(task.lo, task.hi)
         copies = self.program.ops[task.op].executor.copies(task.lo, task.hi)

@@ -45,12 +45,11 @@ class SlidingWindows:
 
     def read(self, rows: Rows, operand: int, lo: int, hi: int) -> WindowRows:
         """What the windows of result rows [lo, hi) read; a record says no more than is asked."""
-        start, stop = self._ends(lo, hi)
         added = self._added(lo, hi)
         if added is None or (rows.recorded and any(added)):
             raw = self.reach.raw(lo, hi)
             return WindowRows(rows.padded(operand, *raw, Border.DROP, self.fill))
-        return WindowRows(rows.inside(operand, start, stop), *added)
+        return WindowRows(rows.inside(operand, *self._ends(lo, hi)), *added)
 
     def copies(self, lo: int, hi: int) -> bool:
         """Whether these rows are copied, between others that are added."""

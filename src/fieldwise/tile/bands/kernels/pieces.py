@@ -23,12 +23,14 @@ def by_pieces(
 
     write: makes the rows [start, stop) of it, called with (start, stop, where to write them)
     """
-    assert rows.room is not None
+    room = rows.room
+    assert room is not None
     cuts, wanted = {lo, hi}, range(lo, hi)
     for number, link in operands:
         for seam in rows.seams(number, *link.reach.span(lo, hi)):
             cuts.add(lo + bisect_right(wanted, seam, key=link.reach.stop))
             cuts.add(lo + bisect_left(wanted, seam, key=link.reach.first))
     for start, stop in pairwise(sorted(cuts)):
-        write(start, stop, rows.room.narrow(dim, start - lo, stop - start))
-    return rows.room
+        whole = stop - start == hi - lo
+        write(start, stop, room if whole else room.narrow(dim, start - lo, stop - start))
+    return room
