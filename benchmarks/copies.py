@@ -10,11 +10,11 @@ counted does not depend on the machine; on a card copies cost as their bytes do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from gpu_measures import PAGE
+from marks import write_between
 from tile import UNet, network, version_line
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,7 +24,6 @@ from fieldwise.tile import streamed
 
 SHAPE = (1, 3, 4096, 512)
 BANDS = (256, 512, 1024)
-MARKS = ("<!-- counted -->", "<!-- end of counted -->")
 COPIES = {
     "copy_", "clone", "contiguous", "to", "_to_copy", "pad", "constant_pad_nd", "full", "fill_"
 }  # fmt: skip
@@ -95,12 +94,5 @@ def _line(name: str, rows: str, one: Moved, whole: Moved) -> str:
     return f"| {name} | {rows} | {one.all / whole.all:.2f} | {one.copied / whole.all:.1%} |"
 
 
-def write(table: Sequence[str]) -> None:
-    """Put the table where the page has its marks."""
-    before, rest = PAGE.read_text().split(MARKS[0])
-    _, after = rest.split(MARKS[1])
-    PAGE.write_text("\n".join([before + MARKS[0], "", *table, "", MARKS[1] + after]))
-
-
 if __name__ == "__main__":
-    write(lines())
+    write_between(PAGE, "counted", "\n".join(lines()))

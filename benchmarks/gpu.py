@@ -37,6 +37,7 @@ from gpu_measures import (
     versions,
     work_of,
 )
+from marks import replaced
 from tile import UNet, network
 from torch import Tensor, nn
 
@@ -56,7 +57,6 @@ from fieldwise.tile import (
 from fieldwise.tile.replaying import Replayer
 
 SECONDS = 270.0
-BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
 Way = Callable[[nn.Module, Tensor], "Prepared"]
 
@@ -381,10 +381,8 @@ def main(arguments: Sequence[str]) -> int:
         lines.append(line)
     out = PAGE if given.out is None and device.type == "cuda" and not given.small else given.out
     if out is not None:
-        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        after = rest.split(END)[1]
-        text = "\n".join([BEGIN, "", *lines, "", END])
-        out.write_text(f"{before}{text}{after}", encoding="utf-8")
+        page = PAGE.read_text(encoding="utf-8")
+        out.write_text(replaced(page, "measured", "\n".join(lines)), encoding="utf-8")
     return 0
 
 

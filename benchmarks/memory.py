@@ -24,7 +24,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from tile import MARKS, PAGE, version_line
+from marks import write_between
+from tile import PAGE, version_line
 
 ROUNDS = 3
 SETTLED = 512
@@ -129,10 +130,7 @@ def main(arguments: Sequence[str]) -> int:
             np.save(folder / f"{size}.npy", noise)
         lines = [row(case, folder, given.rounds) for case in given.cases or CASES]
     if given.cases is None:
-        begin, end = MARKS
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
-        table = f"{begin}\n\n{section(lines, given.rounds)}\n{end}"
-        PAGE.write_text(f"{before}{table}{rest.partition(end)[2]}", encoding="utf-8")
+        write_between(PAGE, "memory", section(lines, given.rounds))
     return 0
 
 

@@ -25,6 +25,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+from marks import write_between
 from peers_frame import SILENTLY_WRONG, VERDICTS, Answer, Capability, ask_all
 
 PAGE = Path(__file__).parents[1] / "docs" / "comparison.md"
@@ -135,14 +136,6 @@ def section(capability: Capability, answers: Answers) -> str:
     )
 
 
-def written(page: str, mark: str, text: str) -> str:
-    """The page with a text between the marks of a capability."""
-    begin, end = f"<!-- peers: {mark} -->", f"<!-- end of {mark} -->"
-    before, rest = page.split(begin)
-    after = rest.split(end)[1]
-    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
-
-
 def main(arguments: Sequence[str]) -> int:
     """Ask, print, and write the page unless some networks alone are asked about."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -164,8 +157,7 @@ def main(arguments: Sequence[str]) -> int:
             flush=True,
         )
         if not given.only:
-            page = PAGE.read_text(encoding="utf-8")
-            PAGE.write_text(written(page, mark, section(capability, answers)), encoding="utf-8")
+            write_between(PAGE, mark, section(capability, answers))
         ours = [row[name] for row in answers.values() for name in row if "fieldwise" in name]
         complete &= capability.tools.keys() == whole.tools.keys()
         complete &= all(answer.verdict != SILENTLY_WRONG for answer in ours)

@@ -28,12 +28,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from marks import between, marked
 from tile_tools import by_monai, by_torchio
 from torch import Tensor, nn
 
 PAGE = Path(__file__).parents[1] / "docs" / "tile_benchmark.md"
-MARKS = ("<!-- memory -->", "<!-- end of memory -->")
-"""Between them stands what benchmarks/memory.py writes."""
 SIZES = (1024, 2048)
 LARGE = 8192
 ROUNDS = 3
@@ -335,9 +334,9 @@ def main(arguments: Sequence[str]) -> int:
                 lines.append(f"| U-Net | {height} × {LARGE} | {PIECES} | – | – | {memory:.0f} |")
                 print(lines[-1], flush=True)
         plans = [line for name in NETWORKS for line in promised(name, SIZES[-1])]
-        begin, end = MARKS
-        memory = PAGE.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0]
-        page = f"{markdown(lines, given.rounds)}\n{planned(plans)}\n{begin}{memory}{end}\n"
+        # benchmarks/memory.py writes what stands there
+        memory = marked("memory", between(PAGE.read_text(encoding="utf-8"), "memory"))
+        page = f"{markdown(lines, given.rounds)}\n{planned(plans)}\n{memory}\n"
         PAGE.write_text(page, encoding="utf-8")
     return 0
 

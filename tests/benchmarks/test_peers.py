@@ -187,9 +187,9 @@ def test_the_page_names_the_versions_that_are_pinned():
 
 
 def test_the_page_has_the_marks_of_every_capability_and_a_table_between_them(load):
-    peers, page = load("peers"), PAGE.read_text(encoding="utf-8")
+    peers, marks, page = load("peers"), load("marks"), PAGE.read_text(encoding="utf-8")
     for mark in peers.CAPABILITIES:
-        text = page.split(f"<!-- peers: {mark} -->")[1].split(f"<!-- end of {mark} -->")[0]
+        text = marks.between(page, mark)
         tools = load(f"peers_{mark}").CAPABILITY.tools
         assert all(f"\n| {name} |" in text for name in tools)
-        assert peers.written(page, mark, text.strip()) == page
+        assert marks.replaced(page, mark, text) == page
