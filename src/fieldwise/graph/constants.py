@@ -39,14 +39,6 @@ class Constant:
         """The same with dimensions of size 1 in front, as it is broadcast to a value of a rank."""
         return self.as_dims((1,) * (rank - len(self.shape)) + self.shape)
 
-    def by_rows(self) -> Constant:
-        """Whether rows differ: what lies along the last dimension as one object."""
-        if self.values is None:
-            return Constant((*self.shape[:-1], 1), self.what, None)
-        rows = self.values.reshape(-1, self.shape[-1])
-        numbers = np.unique(rows, axis=0, return_inverse=True)[1]
-        return Constant((*self.shape[:-1], 1), self.what, numbers.reshape(*self.shape[:-1], 1))
-
     def spread(self, shape: Sequence[int]) -> Constant:
         """Repeated along the dimensions in which it has but one index."""
         values = None if self.values is None else np.broadcast_to(self.values, tuple(shape))

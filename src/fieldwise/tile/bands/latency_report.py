@@ -266,7 +266,6 @@ def _flops_per_sample(graph: Graph, program: Program) -> Fraction:
     )
 
 
-_OTHER_AXIS = "Along axis {axis} it can be streamed: axis={axis} (--axis {axis})."
 _ANNOUNCED: Mapping[Lengths, str] = {
     "announced": "Announce the length, session(length=...).",
     "multiple": "Announce what the length is a multiple of, session(multiple={grid}).",
