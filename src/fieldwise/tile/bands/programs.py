@@ -20,7 +20,8 @@ from fieldwise.graph.spatial import axis_number
 from fieldwise.tile.amounts import check_count
 from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.compile import compile_program
-from fieldwise.tile.bands.passes import Pass, PassPlanner, kept_bytes, planned_passes
+from fieldwise.tile.bands.pass_planner import PassPlanner, kept_bytes, planned_passes
+from fieldwise.tile.bands.passes import Pass
 from fieldwise.tile.bands.plan import StreamPlan, plan_of, work_of
 from fieldwise.tile.bands.positions import GraphLaws, laws_of
 from fieldwise.tile.bands.program import Program

@@ -30,7 +30,7 @@ from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import drive
 from fieldwise.tile.bands.emitted import EmittedStream
 from fieldwise.tile.bands.live import Session
-from fieldwise.tile.bands.passes import Prepared, run_passes
+from fieldwise.tile.bands.pass_run import Prepared, run_passes
 from fieldwise.tile.bands.plan import StreamPlan
 from fieldwise.tile.bands.programs import Planned, Programs, Streaming
 from fieldwise.tile.bands.run import Engine, OutputRows

@@ -14,15 +14,14 @@ from typing import Any
 
 from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.drive import clipped, state_at_start
-from fieldwise.tile.bands.passes import (
-    PassParts,
+from fieldwise.tile.bands.pass_run import (
     PassSection,
-    PassSums,
     Prepared,
     next_pass,
     not_through,
     run_passes,
 )
+from fieldwise.tile.bands.passes import PassParts, PassSums
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.run import BandState, OutputRows
 from fieldwise.tile.bands.sections import Section, sections_of

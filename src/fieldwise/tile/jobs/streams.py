@@ -24,7 +24,7 @@ from fieldwise.tile.bands.ahead import bytes_ahead, rows_of
 from fieldwise.tile.bands.choosing import BAND, STEPS, TooLittleError, candidate_bands, room_on
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import clipped, drive_with_states, state_at_start
-from fieldwise.tile.bands.passes import PassDriver, Prepared, SavedPasses, run_passes
+from fieldwise.tile.bands.pass_run import PassDriver, Prepared, SavedPasses, run_passes
 from fieldwise.tile.bands.plan import plan_of, work_in_sections, work_of
 from fieldwise.tile.bands.program import Program, kept_weights
 from fieldwise.tile.bands.programs import GlobalOps, Planned, Programs, Streaming

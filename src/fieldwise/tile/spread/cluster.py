@@ -15,7 +15,7 @@ from typing import Any
 from distributed import Client, Future, as_completed
 
 from fieldwise.errors import FieldwiseError, UsageError
-from fieldwise.tile.bands.passes import PassSection
+from fieldwise.tile.bands.pass_run import PassSection
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.fingerprint import differences
 from fieldwise.tile.jobs.job import Job

@@ -20,7 +20,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.bands.passes import PassSection
+from fieldwise.tile.bands.pass_run import PassSection
 from fieldwise.tile.files import FileView
 from fieldwise.tile.files.zarr_array import ZarrSink, move_chunks
 from fieldwise.tile.jobs.checkpoint import Checkpoint
