@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import DeviceType
 from torch.autograd.profiler_util import EventList
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -237,9 +238,13 @@ def _events(run: Run, device: torch.device) -> EventList:
 
 
 def _work(events: EventList, device: torch.device) -> list[tuple[str, float]]:
-    """Names of kernels, or on a processor of ops, and their microseconds."""
+    """Names of kernels, or on a processor of ops, and their microseconds.
+
+    On a card an op has the time of the kernels that it launched, beside those kernels themselves.
+    """
     if device.type == "cuda":
-        return [(event.key, event.self_device_time_total) for event in events]
+        kernels = (event for event in events if event.device_type == DeviceType.CUDA)
+        return [(event.key, event.self_device_time_total) for event in kernels]
     ops = (event for event in events if "aten::" in event.key)
     return [(event.key, event.self_cpu_time_total) for event in ops]
 

@@ -6,6 +6,7 @@ import importlib
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -69,6 +70,21 @@ def test_the_work_of_a_convolution_is_counted(gpu):
     work = importlib.import_module("gpu_measures").work_of(net, x)
     assert work.flops == 2 * 4 * 64 * 27
     assert work.bytes == 4 * (3 * 64 + 4 * 27 + 4 * 64)
+
+
+def test_the_time_of_a_kernel_counts_once(gpu):
+    """torch gives it to the op that launched the kernel, too."""
+    on, off = torch.autograd.DeviceType.CUDA, torch.autograd.DeviceType.CPU
+    events = [
+        SimpleNamespace(key=key, device_type=where, self_device_time_total=spent)
+        for key, where, spent in (
+            ("aten::cudnn_convolution", off, 30.0),
+            ("sm90_xmma_fprop_implicit_gemm", on, 30.0),
+            ("Memcpy DtoD (Device -> Device)", on, 2.0),
+        )
+    ]
+    found = importlib.import_module("gpu_measures")._work(events, torch.device("cuda"))
+    assert [spent for _, spent in found] == [30.0, 2.0]
 
 
 def test_kernels_are_told_by_their_names(gpu):

@@ -314,3 +314,12 @@ def test_bfloat16_has_a_noise_floor_without_a_twin_in_float64():
     assert 0 < floor < 0.1
     with pytest.raises(MismatchError):
         verify(lambda x: x.sin() + 0.5, lambda x: x.sin(), x)
+
+
+def test_a_difference_names_the_type_that_the_run_was_in():
+    """numpy has no bfloat16, so its values are compared in a wider one."""
+    x = torch.randn(4, 8).to(torch.bfloat16)
+    with pytest.raises(MismatchError, match=r"which bfloat16 allows"):
+        verify(lambda x: x * 2, lambda x: x * 3, x)
+    with pytest.raises(MismatchError, match=r"which float32 allows"):
+        verify(lambda x: x * 2, lambda x: x * 3, x.float())

@@ -34,6 +34,7 @@ from fieldwise.effective.protocols import PROTOCOLS, ProtocolName
 from fieldwise.errors import UsageError
 from fieldwise.field.analysis import receptive_fields
 from fieldwise.graph.spatial import Axes
+from fieldwise.graph.tensors import dtype_name
 
 _EACH = 8
 """Inputs per task of a cluster, and between two saves."""
@@ -173,7 +174,7 @@ def _call(model: nn.Module, example: object) -> ModelCall:
     first = call.inputs[0]
     if not is_inexact(first):
         raise UsageError(
-            f"The input holds {str(first.dtype).removeprefix('torch.')}, by which nothing is "
+            f"The input holds {dtype_name(first.dtype)}, by which nothing is "
             "differentiated; take the part of the model behind its embedding."
         )
     return ModelCall(model, map_tensors(lambda tensor: tensor.to(call.device), call.example))

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from functools import cache
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 Values = NDArray[Any]
 """The elements of a constant tensor, of any type."""
+
+
+@cache
+def dtype_name(dtype: Hashable) -> str:
+    """The name of an element type of torch or numpy, without the library's.
+
+    >>> dtype_name(np.dtype("float32"))
+    'float32'
+    """
+    return str(dtype).removeprefix("torch.")
 
 
 class TensorLike(Protocol):

@@ -19,7 +19,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from fieldwise.capture.torch.running import in_double
 from fieldwise.errors import Refused, summary_of
-from fieldwise.graph.tensors import Values
+from fieldwise.graph.tensors import Values, dtype_name
 from fieldwise.reports import Report
 from fieldwise.tile.arrays import ArrayOrTensor, as_numpy, named_arrays
 from fieldwise.tile.memory_format import rounds_to_tf32
@@ -138,7 +138,7 @@ def verify(
     """
     inputs = [drawn_like(x) for x in given]
     at_once = whole(*inputs)
-    wanted, steps = _arrays(at_once), [_step(found) for _, found in named_arrays(at_once)]
+    wanted, values = _arrays(at_once), [value for _, value in named_arrays(at_once)]
     if len(names) == len(wanted):
         wanted = [(name, array) for name, (_, array) in zip(names, wanted, strict=True)]
     found = _arrays(run(*inputs))
@@ -153,38 +153,46 @@ def verify(
         if exact is not None:
             named = [(name, array) for (name, _), (_, array) in zip(wanted, exact, strict=False)]
             precise = tuple(_judged(_arrays(double[0](*doubled)), named, None))
-    floors = None
+    noises = None
     if any(array.dtype != np.float64 for _, array in wanted):
-        floors = [
-            max(floor, step * _scale(array))
-            for floor, step, (_, array) in zip(
-                _floors(whole, inputs, wanted, exact), steps, wanted, strict=True
+        noises = [
+            _Noise(max(floor, _step(value) * _scale(array)), dtype_name(_dtype(value)))
+            for floor, value, (_, array) in zip(
+                _floors(whole, inputs, wanted, exact), values, wanted, strict=True
             )
         ]
     shapes = tuple(tuple(x.shape) for x in inputs)
     slack = _SLACK_OF_PROVEN if precise else _SLACK
-    return RunCertificate(shapes, tuple(_judged(found, wanted, floors, slack)), precise, why)
+    return RunCertificate(shapes, tuple(_judged(found, wanted, noises, slack)), precise, why)
 
 
 _Named = Sequence[tuple[str, Values]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Noise:
+    """How far the arithmetic leaves an output open, and the type that it was computed in."""
+
+    floor: float
+    dtype: str
+
+
 def _judged(
-    found: _Named, wanted: _Named, floors: Sequence[float] | None, slack: float = _SLACK
+    found: _Named, wanted: _Named, noises: Sequence[_Noise] | None, slack: float = _SLACK
 ) -> list[Equality]:
     if len(found) != len(wanted):
         raise MismatchError(f"{len(found)} outputs came from pieces and {len(wanted)} at once.")
     judged = []
     for number, ((_, one), (name, two)) in enumerate(zip(found, wanted, strict=True)):
-        floor = None if floors is None else floors[number]
-        equality = _equality(name, one, two, floor, slack)
-        why = _blind(two, slack * (floor or 0.0))
+        noise = None if noises is None else noises[number]
+        equality = _equality(name, one, two, noise, slack)
+        why = _blind(two, slack * (0.0 if noise is None else noise.floor))
         judged.append(equality if why is None else replace(equality, kind="not checked", why=why))
     return judged
 
 
 def _equality(
-    name: str, found: Values, wanted: Values, floor: float | None, slack: float
+    name: str, found: Values, wanted: Values, noise: _Noise | None, slack: float
 ) -> Equality:
     if found.shape != wanted.shape:
         raise MismatchError(
@@ -192,17 +200,18 @@ def _equality(
             f"once."
         )
     if np.array_equal(found, wanted, equal_nan=wanted.dtype.kind in "fc"):
+        floor = None if noise is None else noise.floor
         return Equality(name, "bit-identical", 0.0, _scale(wanted), floor)
     error, place = _difference(found, wanted)
     scale = _scale(wanted)
-    if floor is None or wanted.dtype == np.float64:
+    if noise is None or wanted.dtype == np.float64:
         if error <= DOUBLE * scale:
             return Equality(name, "float64", error, scale)
         told = f"{DOUBLE:.0e} of {scale:.1e}, which float64 allows"
     else:
-        if error <= slack * floor:
-            return Equality(name, "noise", error, scale, floor)
-        told = f"the noise floor of {floor:.1e}, which {wanted.dtype} allows"
+        if error <= slack * noise.floor:
+            return Equality(name, "noise", error, scale, noise.floor)
+        told = f"the noise floor of {noise.floor:.1e}, which {noise.dtype} allows"
     raise MismatchError(
         f"The output '{name}' from pieces differs from the whole's by {error:.1e} at {place}, "
         f"beyond {told}; the plan is wrong for this network, or the network is not the same from "
@@ -306,12 +315,16 @@ def _step(found: object) -> float:
 
     In float32 on a card which convolutions are rounded to TF32 depends on their size and layout.
     """
-    if isinstance(found, Tensor):
-        if found.dtype == torch.float32 and rounds_to_tf32(found.device):
-            return _TF32
-        return torch.finfo(found.dtype).eps if found.dtype.is_floating_point else 0.0
-    dtype = np.asarray(found).dtype
-    return float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0
+    dtype = _dtype(found)
+    if isinstance(dtype, np.dtype):
+        return float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0
+    if dtype == torch.float32 and isinstance(found, Tensor) and rounds_to_tf32(found.device):
+        return _TF32
+    return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
+
+
+def _dtype(found: object) -> torch.dtype | np.dtype[Any]:
+    return found.dtype if isinstance(found, Tensor) else np.asarray(found).dtype
 
 
 _TF32 = 2.0**-10

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fieldwise.tile import streamed
 from fieldwise.tile.bands.buffers import Buffer
+from fieldwise.tile.bands.kernels.pool import _lie_alike
 from fieldwise.tile.bands.run import Engine
 from tests.tile.bands.networks import UNet, transposed
 from tests.tile.bands.ops import Ops
@@ -130,6 +131,19 @@ def test_a_pool_writes_its_rows_behind_those_that_wait(band):
     copied = [one.made[0].shape[2] for one in ops.named("copy_") if one.made[0].shape[1] == 8]
     assert pools
     assert max(copied) < pooled
+
+
+def test_a_pool_writes_only_where_its_kernels_on_a_card_find_one_layout():
+    """They write element after element, in the layout that the strides of its input suggest."""
+    last = torch.channels_last
+    room = torch.empty(1, 3, 2, 4).contiguous(memory_format=last)
+    assert _lie_alike(torch.empty(1, 3, 4, 4).contiguous(memory_format=last), room)
+    assert not _lie_alike(torch.empty(1, 3, 4, 4), room)
+    whole = torch.empty(2, 3, 4, 4).contiguous(memory_format=last)
+    assert not _lie_alike(whole, whole.narrow(2, 2, 2))
+    pixel = torch.empty(1, 3, 1, 1)
+    assert pixel.is_contiguous(memory_format=last)
+    assert not _lie_alike(pixel, room)
 
 
 def test_what_a_plan_promises_leaves_room_for_no_copies_at_the_ends():

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from fieldwise.capture.torch.trace import Trace
 from fieldwise.errors import CaptureError, fault
 from fieldwise.graph.ir import Along, Call, Read, Ref, separable
 from fieldwise.graph.kinds import COPY
+from fieldwise.graph.tensors import dtype_name
 
 
 @dataclass(slots=True)
@@ -100,8 +100,8 @@ class Memory:
         if entry is None or entry.value < 0:
             return
         shape, dtype = self.trace.shapes[entry.value], self.trace.dtypes[entry.value]
-        if tensor.shape != shape or _spelled(tensor.dtype) != dtype:
-            given = f"{dtype_name(tensor)} of shape {tuple(tensor.shape)}"
+        if tensor.shape != shape or dtype_name(tensor.dtype) != dtype:
+            given = f"{dtype_name(tensor.dtype)} of shape {tuple(tensor.shape)}"
             raise fault(
                 f"A tensor ({self.trace.frame}) was recorded as {dtype} of shape {shape}, and is "
                 f"{given}"
@@ -167,7 +167,7 @@ class Memory:
 
     def _value(self, storage: Storage) -> int:
         if storage.value is None:
-            kind = (tuple(storage.root.shape), dtype_name(storage.root))
+            kind = (tuple(storage.root.shape), dtype_name(storage.root.dtype))
             source = Call(constant, (storage.content,))
             (storage.value,) = self.trace.emit("constant", (), ((),), (kind,), source)
         return storage.value
@@ -248,13 +248,13 @@ class Memory:
             coords = (Along(order.index(dim)) for dim in range(root.dim()))
             read = separable(0, *coords, kind=COPY)
             call = Call(torch.ops.aten.permute.default, (Ref(0), list(order)))
-            chain.append(View("permute", read, before, shape, dtype_name(root), call))
+            chain.append(View("permute", read, before, shape, dtype_name(root.dtype), call))
             before = shape
         read = replace(strided_read(before, *layout), kind=COPY)
         size, stride, offset = layout
         given = (Ref(0), list(size), list(stride), offset)
         call = Call(torch.ops.aten.as_strided.default, given)
-        kind = (tuple(tensor.shape), dtype_name(tensor))
+        kind = (tuple(tensor.shape), dtype_name(tensor.dtype))
         chain.append(View("as_strided", read, before, *kind, call))
         twin = tensor if tensor.is_meta else torch.as_strided(root, *layout)
         return Entry(twin, storage, tuple(chain))
@@ -277,16 +277,6 @@ def storage_key(tensor: Tensor) -> int:
 def is_strided(tensor: Tensor) -> bool:
     """Whether its elements lie in one storage, by strides: it is neither sparse nor nested."""
     return tensor.layout is torch.strided and not tensor.is_nested
-
-
-def dtype_name(tensor: Tensor) -> str:
-    """The dtype without 'torch.'."""
-    return _spelled(tensor.dtype)
-
-
-@cache
-def _spelled(dtype: torch.dtype) -> str:
-    return str(dtype)[6:]
 
 
 def empty_twin(tensor: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from fieldwise.capture.torch.autocast import (
 )
 from fieldwise.capture.torch.blame import ask_torch, is_ours, our_fault
 from fieldwise.capture.torch.constants import META, NamedTensors
-from fieldwise.capture.torch.memory import dtype_name, empty_twin
+from fieldwise.capture.torch.memory import empty_twin
 from fieldwise.capture.torch.overloads import (
     TorchOp,
     describe,
@@ -43,6 +43,7 @@ from fieldwise.capture.torch.overloads import (
 from fieldwise.capture.torch.recording import CallRecorder
 from fieldwise.errors import CaptureError
 from fieldwise.graph.ir import Args, Kwargs
+from fieldwise.graph.tensors import dtype_name
 
 
 class Recorder(CallRecorder):
@@ -55,7 +56,7 @@ class Recorder(CallRecorder):
     def adopt(self, tensor: Tensor) -> Tensor:
         """An input of the model: its stand-in on the meta device."""
         twin = empty_twin(tensor)
-        value = self.trace.value(tuple(tensor.shape), dtype_name(tensor))
+        value = self.trace.value(tuple(tensor.shape), dtype_name(tensor.dtype))
         self.trace.inputs.append(value)
         self.memory.own(twin, value)
         return twin

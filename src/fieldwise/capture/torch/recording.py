@@ -25,7 +25,7 @@ from fieldwise.capture.torch.alike import (
 from fieldwise.capture.torch.blame import running_line
 from fieldwise.capture.torch.calls import ResultPart, functional
 from fieldwise.capture.torch.constants import META, Constants, NamedTensors
-from fieldwise.capture.torch.memory import Entry, Memory, dtype_name, empty_twin
+from fieldwise.capture.torch.memory import Entry, Memory, empty_twin
 from fieldwise.capture.torch.modes import DispatchMode
 from fieldwise.capture.torch.overloads import (
     TorchOp,
@@ -42,6 +42,7 @@ from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.capture.torch.trace import Trace
 from fieldwise.errors import OUR_FAULT, CaptureError, said_by, summary_of
 from fieldwise.graph.ir import Args, Call, Kwargs, Read, Ref, Shape, unknown
+from fieldwise.graph.tensors import dtype_name
 
 _SPOKEN = {"_local_scalar_dense": "an if, a loop or item()"}
 
@@ -258,7 +259,7 @@ class CallRecorder(DispatchMode):
             op.canonical,
             functional(op, func, on_meta.args),
             reads,
-            tuple((tuple(result.shape), dtype_name(result)) for result in results),
+            tuple((tuple(result.shape), dtype_name(result.dtype)) for result in results),
             new_memory(results, self.memory.storage) if fresh else None,
             None if isinstance(out, Tensor) else type(out),
         )
@@ -291,7 +292,7 @@ class CallRecorder(DispatchMode):
             complex=any(map(Tensor.is_complex, results)),
             dtypes=lambda: (
                 [self.trace.dtypes[value] for value in recorded.operands],
-                [*map(dtype_name, results)],
+                [dtype_name(result.dtype) for result in results],
             ),
             operator=self.trace.frame.operator,
         )
@@ -372,7 +373,7 @@ def _view(
         read=reads[0] if len(reads) == 1 else unknown(0, base.dim(), why),
         before=tuple(base.shape),
         after=tuple(result.shape),
-        dtype=dtype_name(result),
+        dtype=dtype_name(result.dtype),
         source=recorded.call(func if isinstance(out, Tensor) else ResultPart(func, position)),
         casts=base.dtype != result.dtype,
     )

@@ -33,6 +33,7 @@ from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.field.probes.result import Probe
 from fieldwise.field.probes.units import layer_output, select, varied
+from fieldwise.graph.tensors import dtype_name
 
 _BATCH = 32
 
@@ -185,7 +186,7 @@ class _Runs:
         with torch.no_grad(), _NNPACK, torch.backends.nnpack.flags(enabled=False):
             unit = self._unit(layer_output(varied(self._call, image), self._layer))
         if not (unit.is_floating_point() or unit.is_complex()):
-            kind = str(unit.dtype).removeprefix("torch.")
+            kind = dtype_name(unit.dtype)
             raise UsageError(
                 f"'{self._layer or 'output'}' holds {kind}, which no NaN gets into; name the layer "
                 "that it is made of."

@@ -20,6 +20,7 @@ from fieldwise.folding.plan import Ban, Fold, Merge, Plan
 from fieldwise.folding.refusal import Stays, listed
 from fieldwise.folding.report import Direction
 from fieldwise.graph.graph import Graph
+from fieldwise.graph.tensors import dtype_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class FileNodes:
         for name, now in module.constants().items():
             then = module.graph.constants[name].dtype
             if isinstance(now, Tensor) and now.dtype != then:
-                file, here = (str(dtype).removeprefix("torch.") for dtype in (then, now.dtype))
+                file, here = map(dtype_name, (then, now.dtype))
                 raise UsageError(
                     f"The file holds '{name}' as {file} and the module as {here}; fold the module "
                     "as it is loaded, in the precision of the file."

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fieldwise.errors import FieldwiseError, UnsuitableError, UsageError, summary_of
 from fieldwise.graph.ir import Shape
+from fieldwise.graph.tensors import dtype_name
 from fieldwise.tile.amounts import check_count
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.programs import Programs
@@ -102,7 +103,7 @@ class EmittedStream:
             "schema": 1,
             "axis": self.dim,
             "shape": list(self.shape),
-            "dtype": _type_name(self.dtype),
+            "dtype": dtype_name(self.dtype),
             "first": self.first,
             "chunk": self.chunk,
             "rest": self.rest,
@@ -117,7 +118,7 @@ class EmittedStream:
                 for one in self.outputs
             ],
             "states": [
-                {"name": one.name, "shape": list(one.shape), "dtype": _type_name(one.dtype)}
+                {"name": one.name, "shape": list(one.shape), "dtype": dtype_name(one.dtype)}
                 for one in self.states
             ],
         }
@@ -187,12 +188,12 @@ class EmittedStream:
         Raises UsageError for a chunk of another shape or type, and for states that are not of this
         stream.
         """
-        wanted = f"{_sizes(self.shape)} {_type_name(self.dtype)}"
+        wanted = f"{_sizes(self.shape)} {dtype_name(self.dtype)}"
         if (given := _kind(chunk)) != wanted:
             sizes = f"{_sizes(self.shape)} samples"
             raise UsageError(
                 f"A step takes {sizes}, and was given {given}; it computes in "
-                f"{_type_name(self.dtype)}."
+                f"{dtype_name(self.dtype)}."
             )
         self._check(states)
         made = self._run_part("step", [chunk, *states])
@@ -208,7 +209,7 @@ class EmittedStream:
                 "those that start and step have given."
             )
         for number, (one, own) in enumerate(zip(states, self.states, strict=True)):
-            wanted = f"{_sizes(own.shape)} {_type_name(own.dtype)}"
+            wanted = f"{_sizes(own.shape)} {dtype_name(own.dtype)}"
             if _kind(one) != wanted:
                 raise UsageError(
                     f"State {number} of this stream ('{own.name}') is {wanted}, and was given as "
@@ -229,7 +230,7 @@ class EmittedStream:
         ):
             wanted = "x".join("T" if size is None else str(size) for size in others.values())
             raise UsageError(
-                f"A signal of this stream is {wanted} {_type_name(self.dtype)}, and this one "
+                f"A signal of this stream is {wanted} {dtype_name(self.dtype)}, and this one "
                 f"{_kind(x)}."
             )
         length = x.shape[self.dim]
@@ -404,8 +405,4 @@ def _kind(value: object) -> str:
     """The shape and type of a tensor; the type of anything else."""
     if not isinstance(value, Tensor):
         return f"a {type(value).__name__}"
-    return f"{_sizes(value.shape)} {_type_name(value.dtype)}"
-
-
-def _type_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    return f"{_sizes(value.shape)} {dtype_name(value.dtype)}"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Value
+from fieldwise.graph.tensors import dtype_name
 from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.known import stand_in
@@ -45,7 +46,7 @@ class Store:
 
     def put(self, name: str, value: Tensor, axis: AxisPlace | None = None) -> None:
         """Keep a value that is there at once; without an axis it has none."""
-        dtype = str(value.dtype).rpartition(".")[2]
+        dtype = dtype_name(value.dtype)
         axis = AxisPlace(0) if axis is None else axis
         self.begin(name, Value(name, tuple(value.shape) or (1,), dtype), axis)
         self.values[name].copy_(value.reshape(self.values[name].shape))

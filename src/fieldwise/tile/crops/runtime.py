@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fieldwise.capture.torch.own_names import NamesItsValues
 from fieldwise.errors import UsageError, said_by
+from fieldwise.graph.tensors import dtype_name
 from fieldwise.tile.arrays import Readable, as_numpy
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.targets import Arguments, CropTarget, PlannedModel
@@ -70,8 +71,8 @@ class SessionModel:
         for like, one in zip(self.planned.call.inputs, self._module.graph.inputs, strict=True):
             if like.dtype != one.dtype:
                 raise UsageError(
-                    f"ONNX Runtime takes '{one.name}' as {_plain(one.dtype)} alone, as the file "
-                    f"says, and not as {_plain(like.dtype)}."
+                    f"ONNX Runtime takes '{one.name}' as {dtype_name(one.dtype)} alone, as the "
+                    f"file says, and not as {dtype_name(like.dtype)}."
                 )
 
     def _made(self) -> Any:
@@ -171,7 +172,3 @@ class SessionModel:
     def doubled(self) -> PlannedModel:
         """The same in float64, by torch."""
         return self.planned.doubled()
-
-
-def _plain(dtype: object) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from fieldwise.graph.ir import Shape
+from fieldwise.graph.tensors import dtype_name
 from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.program import Streamed
@@ -97,7 +98,7 @@ class FileStore(Store):
         for name, file in self._files.items():
             if name in names:
                 value, axis = self.values[name], self.axes[name]
-                dtype = str(value.dtype).rpartition(".")[2]
+                dtype = dtype_name(value.dtype)
                 if file not in self._checked:
                     self._checked[file] = self._checksum(file)
                 place = (axis.dim, axis.lead)

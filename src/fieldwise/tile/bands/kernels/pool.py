@@ -78,9 +78,13 @@ def _max_pool(site: Site) -> Executor:
 
 
 def _lie_alike(rows: Tensor, room: Tensor) -> bool:
-    """Whether both are images in one block of memory each, in channels-last; the pool asks that."""
+    """Whether both are images in one block of memory each, in channels-last, as the pool asks.
+
+    A single pixel lies in every layout at once, and torch goes by its strides.
+    """
     return rows.dim() == 4 and all(
-        one.is_contiguous(memory_format=torch.channels_last) for one in (rows, room)
+        one.is_contiguous(memory_format=torch.channels_last) and one.stride(-1) == one.shape[1]
+        for one in (rows, room)
     )
 
 
