@@ -16,8 +16,9 @@ Values = NDArray[Any]
 def dtype_name(dtype: Hashable) -> str:
     """The name of an element type of torch or numpy, without the library's.
 
-    >>> dtype_name(np.dtype("float32"))
-    'float32'
+    >>> import torch
+    >>> dtype_name(torch.bfloat16)
+    'bfloat16'
     """
     return str(dtype).removeprefix("torch.")
 
