@@ -1,4 +1,4 @@
-"""What must stay the same for an interrupted job to go on: digests of the model and of the plan."""
+"""What must stay the same for an interrupted job to go on: digests of model, input and plan."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.devices import described
-from fieldwise.capture.torch.weights import add_tensor
+from fieldwise.capture.torch.weights import add_tensor, digest_of_state
 from fieldwise.graph.ir import Call, Node, Ref
-from fieldwise.tile.jobs.work import JobPlan
+from fieldwise.tile.files import NewFile
+from fieldwise.tile.jobs.request import Request
+from fieldwise.tile.jobs.work import JobPlan, Work
 from fieldwise.version import __version__
 
 
@@ -43,6 +45,17 @@ class Identity:
         causes = [key for key in differing if key in ("model", "input", "settings")]
         named = [_NAMES[key] for key in causes or differing[:1]]
         return " and ".join(named) if named else None
+
+
+def identity_of(asked: Request, work: Work, files: Sequence[NewFile]) -> Identity:
+    """What decides the bytes of these files."""
+    return Identity(
+        model=digest_of_state(asked.model.call.model),
+        code=digest_of_code(work.nodes),
+        input=asked.source.identity(),
+        plan=digest_of_plan(work.plan),
+        settings=digest_of_data(_settings(asked, files)),
+    )
 
 
 def digest_of_code(nodes: Iterable[Node]) -> str:
@@ -84,6 +97,25 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """What of an environment is different, for people; empty where nothing is."""
     changed = [key for key in now if before.get(key) != now[key]]
     return ", ".join(f"{key} {before.get(key)} → {now[key]}" for key in changed)
+
+
+def _settings(asked: Request, files: Sequence[NewFile]) -> list[object]:
+    formats = [[file.grain, file.axes, file.path.suffix] for file in files]
+    layout = asked.layout
+    axes: object = layout.axes
+    if layout.one_by_one or layout.channels:
+        axes = [layout.axes, layout.dims, layout.channels]
+    found = [axes, str(asked.model.dtype), asked.scale, formats]
+    if asked.model.autocast is not None:
+        found.append(asked.model.autocast)
+    if asked.is_masked:
+        mask = None if asked.mask is None else asked.mask.identity()
+        found.append([mask, str(asked.nodata), str(asked.fill)])
+    if asked.compression is not None:
+        found.append(asked.compression)
+    if asked.mean:
+        found.append([list(asked.mean), list(asked.std)])
+    return found if asked.runtime == "torch" else [*found, asked.runtime, list(asked.providers)]
 
 
 Add = Callable[[bytes | memoryview], None]

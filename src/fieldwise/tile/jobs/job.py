@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -11,49 +11,34 @@ from pathlib import Path
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.devices import described, is_out_of_memory
 from fieldwise.capture.torch.example import meta_tensor
-from fieldwise.capture.torch.weights import digest_of_state
 from fieldwise.errors import CaptureError, OutOfMemoryError, UsageError
-from fieldwise.graph.ir import Shape
 from fieldwise.tile.amounts import check_bytes, enough_text, size_text
 from fieldwise.tile.bands.choosing import BAND, TooLittleError, nearest
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.errors import OffGridError, StreamError, TileError
 from fieldwise.tile.files import (
     AxisLayout,
-    Calibration,
     FileView,
     ModelView,
     NewFile,
-    OutputGrid,
-    axes_to_write,
     calibration_of,
 )
-from fieldwise.tile.jobs.cached_strips import cached_strip_work
 from fieldwise.tile.jobs.caching import CachePlan, cheapest
 from fieldwise.tile.jobs.cuts import Cut
-from fieldwise.tile.jobs.fingerprint import (
-    Identity,
-    digest_of_code,
-    digest_of_data,
-    digest_of_plan,
-    environment,
-)
+from fieldwise.tile.jobs.engines import work_for
+from fieldwise.tile.jobs.fingerprint import Identity, environment, identity_of
 from fieldwise.tile.jobs.journal import Journal, has_journal, journal_path
 from fieldwise.tile.jobs.masked import Marks, masked
-from fieldwise.tile.jobs.paths import result_paths
-from fieldwise.tile.jobs.placing import fields_of, output_grids
-from fieldwise.tile.jobs.planes import plane_work
 from fieldwise.tile.jobs.records import Done
 from fieldwise.tile.jobs.report import JobFile, JobReport
 from fieldwise.tile.jobs.request import FIRST_SPATIAL, Request
-from fieldwise.tile.jobs.results import Results, rows_of
+from fieldwise.tile.jobs.result_files import grids_of, results_for
+from fieldwise.tile.jobs.results import Results
 from fieldwise.tile.jobs.run import Advance, run_job, write_pieces
-from fieldwise.tile.jobs.streams import Grains, stream_work
-from fieldwise.tile.jobs.strips import strip_widths, strip_work
-from fieldwise.tile.jobs.tiles import crop_work, work_of_crops
+from fieldwise.tile.jobs.tiles import work_of_crops
 from fieldwise.tile.jobs.trust import distrust
 from fieldwise.tile.jobs.watching import check_input, watch
-from fieldwise.tile.jobs.work import CACHES, Cache, JobPlan, Output, Work
+from fieldwise.tile.jobs.work import CACHES, Cache, JobPlan, Work
 
 
 @dataclass(frozen=True)
@@ -398,74 +383,9 @@ def _compared(found: Ways, request: Request) -> tuple[CachePlan, ...]:
 
 def _planned_with(request: Request) -> Job:
     """A job along the axis that is asked for, by the engine that is asked for."""
-    asked, layout = request, request.layout
-    assert asked.along is not None
-    along = asked.along
-    shape = asked.shape
-
-    def placed(output: Output) -> AxisLayout:
-        batch = output.shape[0] if layout.one_by_one else shape[0]
-        found = layout.of_result(output.shape, follows=(along, output.dim), batch=batch)
-        return found.in_order(axes_to_write(asked.out, found.axes))
-
-    def file(path: Path, output: Output) -> NewFile:
-        place = placed(output)
-        steps = [output.steps[dim] for dim in place.dims]
-        found = NewFile.of(
-            path,
-            place.file_shape(output.shape),
-            output.dtype,
-            place.axes,
-            steps,
-            compression=asked.compression,
-            side=asked.chunks,
-        )
-        return replace(found, pyramid=asked.pyramid)
-
-    module, dtype = asked.model.call.model, asked.model.dtype
-    work: Work
-    if asked.runtime == "ort" and asked.model.ending:
-        raise UsageError(
-            "ONNX Runtime gives the outputs of the file; leave --out and --out-dtype out."
-        )
-    if asked.engine == "halo":
-        if asked.runtime == "ort" and asked.model.weights is not None:
-            raise UsageError("ONNX Runtime takes the weights of the file; leave out --weights.")
-        work = crop_work(
-            module,
-            shape,
-            dtype=dtype,
-            tile=asked.tile,
-            batch=asked.batch,
-            memory=asked.memory,
-            runtime=asked.runtime,
-            providers=asked.providers,
-        )
-    else:
-        work = _streamed(
-            asked,
-            shape,
-            grains=lambda output: rows_of(file(asked.out, output).grain, placed(output), output),
-        )
-    if asked.layout.one_by_one:
-        work = plane_work(work, asked.samples, asked.layout.one_by_one)
-    outputs = work.plan.outputs
-    paths = result_paths(asked.out, [output.name for output in outputs])
-    files = tuple(map(file, paths, outputs))
-    layouts = tuple(map(placed, outputs))
-    identity = Identity(
-        model=digest_of_state(module),
-        code=digest_of_code(work.nodes),
-        input=asked.source.identity(),
-        plan=digest_of_plan(work.plan),
-        settings=digest_of_data(_settings(asked, files)),
-    )
-    results = Results(outputs, files, layouts)
-    about = calibration_of(asked.source, asked.layout.axes)
-    if about is not None:
-        grids = _grids(asked, results, shape)
-        results = replace(results, files=_calibrated(asked, about, files, grids))
-    return Job(asked, work, results, identity)
+    work = work_for(request)
+    results = results_for(request, work.plan.outputs)
+    return Job(request, work, results, identity_of(request, work, results.files))
 
 
 def _as_wanted(job: Job) -> Job:
@@ -479,46 +399,9 @@ def _as_wanted(job: Job) -> Job:
             f"--nodata looks for missing data in one image, and IN has {images}; leave it "
             "out, or give a --mask, which holds for all of them."
         )
-    grids = _grids(asked, job.results, asked.shape)
+    grids = grids_of(asked, job.results)
     marks = Marks(ModelView(asked.source, layout), asked.mask, asked.nodata)
     return replace(job, work=masked(job.work, marks, asked.fill, grids, layout, job.layouts))
-
-
-def _grids(asked: Request, results: Results, shape: Shape) -> list[Mapping[str, OutputGrid | None]]:
-    """Where the positions of the results lie in the input."""
-    graph = capture(asked.model.call.model, meta_tensor(shape, asked.model.dtype))
-    report, names = fields_of(graph), dict(zip(graph.output_names, graph.outputs, strict=True))
-    return [
-        output_grids(report, names[out.name], asked.layout, layout)
-        for out, _, layout in zip(*results.parts, strict=True)
-    ]
-
-
-def _calibrated(
-    asked: Request,
-    about: Calibration,
-    files: Sequence[NewFile],
-    grids: Sequence[Mapping[str, OutputGrid | None]],
-) -> tuple[NewFile, ...]:
-    """The files of the results, with what follows for them from the input's calibration."""
-    found = []
-    for file, grid in zip(files, grids, strict=True):
-        kept, lost = about.on(grid)
-        if asked.nodata is not None and about.nodata is not None:
-            kept = replace(kept, nodata=f"{asked.fill:g}")
-            lost = tuple(one for one in lost if not one.startswith(f"nodata {about.nodata}:"))
-        found.append(file.saying(kept, lost))
-    return tuple(found)
-
-
-def _halo_remedy(asked: Request, shape: Sequence[int]) -> str:
-    """Whether crops fit the memory, which is tried."""
-    model = asked.model
-    try:
-        crop_work(model.call.model, shape, dtype=model.dtype, tile=asked.tile, memory=asked.memory)
-    except (CaptureError, TileError, UsageError):
-        return ""
-    return ", or use --engine halo"
 
 
 def _planned_again(request: Request, identity: Identity) -> Job:
@@ -529,107 +412,3 @@ def _planned_again(request: Request, identity: Identity) -> Job:
             "machines the same files."
         )
     return job
-
-
-def _streamed(asked: Request, shape: Shape, grains: Grains) -> Work:
-    """Bands as wide as the input; in strips where that is asked for, or memory needs it."""
-    assert asked.along is not None
-    module, dtype, along = asked.model.call.model, asked.model.dtype, asked.along
-    others = [axis for axis in range(FIRST_SPATIAL, len(shape)) if axis != along]
-    across = max(others, key=lambda axis: shape[axis], default=None)
-
-    def in_strips(across: int, strip: int) -> Work:
-        return strip_work(
-            module,
-            shape,
-            dtype=dtype,
-            axis=along,
-            across=across,
-            strip=strip,
-            band=asked.band,
-            memory=asked.memory,
-            section=asked.piece,
-            grains=grains,
-            beside=asked.bytes_beside,
-        )
-
-    _check_strips(asked, across)
-    if asked.cache == "both":
-        assert across is not None
-        if asked.piece is not None:
-            raise UsageError("With --cache both every strip is a piece; omit --piece.")
-        return cached_strip_work(
-            module,
-            shape,
-            dtype=dtype,
-            axis=along,
-            across=across,
-            strip=asked.strip,
-            band=asked.band,
-            memory=asked.memory,
-            grains=grains,
-            beside=asked.bytes_beside,
-        )
-    if asked.strip is not None:
-        assert across is not None
-        return in_strips(across, asked.strip)
-    try:
-        return stream_work(
-            module,
-            shape,
-            dtype=dtype,
-            axis=along,
-            band=asked.band,
-            memory=asked.memory,
-            section=asked.piece,
-            grains=grains,
-            beside=asked.bytes_beside,
-            global_ops=asked.global_ops,
-            also=lambda: "" if asked.is_free else _halo_remedy(asked, shape),
-        )
-    except TooLittleError as error:
-        if across is None or asked.cache != "rows":
-            raise
-        errors: list[StreamError | UsageError] = [error]
-    with suppress(TileError):
-        for strip in strip_widths(module, shape, dtype, across):
-            try:
-                return in_strips(across, strip)
-            except UsageError as error:
-                errors.append(error)
-    raise nearest(errors)
-
-
-def _check_strips(asked: Request, across: int | None) -> None:
-    """Raise UsageError for strips that are asked for where there can be none."""
-    if asked.strip is not None or asked.cache == "both":
-        wanted = "--strip" if asked.cache != "both" else "--cache both"
-        if across is None:
-            raise UsageError(
-                f"{wanted} cuts a second spatial axis, and this input has one; omit it."
-            )
-        if asked.global_ops != "refuse":
-            raise UsageError(f"Strips are streamed in one pass; give {wanted} or --global-ops.")
-    if asked.cache == "both" and asked.samples > 1:
-        raise UsageError(
-            "--cache both hands columns on within one image, and IN has several; leave it out."
-        )
-
-
-def _settings(asked: Request, files: Sequence[NewFile]) -> list[object]:
-    formats = [[file.grain, file.axes, file.path.suffix] for file in files]
-    layout = asked.layout
-    axes: object = layout.axes
-    if layout.one_by_one or layout.channels:
-        axes = [layout.axes, layout.dims, layout.channels]
-    found = [axes, str(asked.model.dtype), asked.scale, formats]
-    if asked.model.autocast is not None:
-        found.append(asked.model.autocast)
-    if asked.is_masked:
-        mask = None if asked.mask is None else asked.mask.identity()
-        found.append([mask, str(asked.nodata), str(asked.fill)])
-    if asked.compression is not None:
-        found.append(asked.compression)
-    if asked.mean:
-        found.append([list(asked.mean), list(asked.std)])
-    return found if asked.runtime == "torch" else [*found, asked.runtime, list(asked.providers)]

@@ -1,0 +1,147 @@
+"""The work of a request, by the engine that it asks for: bands, strips of bands, or crops."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+
+from fieldwise.errors import CaptureError, UsageError
+from fieldwise.tile.bands.choosing import TooLittleError, nearest
+from fieldwise.tile.errors import StreamError, TileError
+from fieldwise.tile.jobs.cached_strips import cached_strip_work
+from fieldwise.tile.jobs.planes import plane_work
+from fieldwise.tile.jobs.request import FIRST_SPATIAL, Request
+from fieldwise.tile.jobs.result_files import rows_at_a_time
+from fieldwise.tile.jobs.streams import stream_work
+from fieldwise.tile.jobs.strips import strip_widths, strip_work
+from fieldwise.tile.jobs.tiles import crop_work
+from fieldwise.tile.jobs.work import Work
+
+
+def work_for(asked: Request) -> Work:
+    """What a request comes to along the axis that it asks for.
+
+    Raises StreamError or TileError where the engine cannot give what the whole input gives, and
+    UsageError for too little memory and for options that do not go together.
+    """
+    if asked.runtime == "ort" and asked.model.ending:
+        raise UsageError(
+            "ONNX Runtime gives the outputs of the file; leave --out and --out-dtype out."
+        )
+    work = _crops(asked) if asked.engine == "halo" else _streamed(asked)
+    if asked.layout.one_by_one:
+        return plane_work(work, asked.samples, asked.layout.one_by_one)
+    return work
+
+
+def _crops(asked: Request) -> Work:
+    if asked.runtime == "ort" and asked.model.weights is not None:
+        raise UsageError("ONNX Runtime takes the weights of the file; leave out --weights.")
+    return crop_work(
+        asked.model.call.model,
+        asked.shape,
+        dtype=asked.model.dtype,
+        tile=asked.tile,
+        batch=asked.batch,
+        memory=asked.memory,
+        runtime=asked.runtime,
+        providers=asked.providers,
+    )
+
+
+def _streamed(asked: Request) -> Work:
+    """Bands as wide as the input; in strips where that is asked for, or memory needs it."""
+    assert asked.along is not None
+    module, dtype, along = asked.model.call.model, asked.model.dtype, asked.along
+    shape, grains = asked.shape, partial(rows_at_a_time, asked)
+    others = [axis for axis in range(FIRST_SPATIAL, len(shape)) if axis != along]
+    across = max(others, key=lambda axis: shape[axis], default=None)
+
+    def in_strips(across: int, strip: int) -> Work:
+        return strip_work(
+            module,
+            shape,
+            dtype=dtype,
+            axis=along,
+            across=across,
+            strip=strip,
+            band=asked.band,
+            memory=asked.memory,
+            section=asked.piece,
+            grains=grains,
+            beside=asked.bytes_beside,
+        )
+
+    _check_strips(asked, across)
+    if asked.cache == "both":
+        assert across is not None
+        if asked.piece is not None:
+            raise UsageError("With --cache both every strip is a piece; omit --piece.")
+        return cached_strip_work(
+            module,
+            shape,
+            dtype=dtype,
+            axis=along,
+            across=across,
+            strip=asked.strip,
+            band=asked.band,
+            memory=asked.memory,
+            grains=grains,
+            beside=asked.bytes_beside,
+        )
+    if asked.strip is not None:
+        assert across is not None
+        return in_strips(across, asked.strip)
+    try:
+        return stream_work(
+            module,
+            shape,
+            dtype=dtype,
+            axis=along,
+            band=asked.band,
+            memory=asked.memory,
+            section=asked.piece,
+            grains=grains,
+            beside=asked.bytes_beside,
+            global_ops=asked.global_ops,
+            also=lambda: "" if asked.is_free else _halo_remedy(asked),
+        )
+    except TooLittleError as error:
+        if across is None or asked.cache != "rows":
+            raise
+        errors: list[StreamError | UsageError] = [error]
+    with suppress(TileError):
+        for strip in strip_widths(module, shape, dtype, across):
+            try:
+                return in_strips(across, strip)
+            except UsageError as error:
+                errors.append(error)
+    raise nearest(errors)
+
+
+def _check_strips(asked: Request, across: int | None) -> None:
+    """Raise UsageError for strips that are asked for where there can be none."""
+    if asked.strip is not None or asked.cache == "both":
+        wanted = "--strip" if asked.cache != "both" else "--cache both"
+        if across is None:
+            raise UsageError(
+                f"{wanted} cuts a second spatial axis, and this input has one; omit it."
+            )
+        if asked.global_ops != "refuse":
+            raise UsageError(f"Strips are streamed in one pass; give {wanted} or --global-ops.")
+    if asked.cache == "both" and asked.samples > 1:
+        raise UsageError(
+            "--cache both hands columns on within one image, and IN has several; leave it out."
+        )
+
+
+def _halo_remedy(asked: Request) -> str:
+    """Whether crops fit the memory, which is tried."""
+    model = asked.model
+    try:
+        crop_work(
+            model.call.model, asked.shape, dtype=model.dtype, tile=asked.tile, memory=asked.memory
+        )
+    except (CaptureError, TileError, UsageError):
+        return ""
+    return ", or use --engine halo"
