@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx.parser
 import pytest
 import torch
 from PIL import Image
@@ -113,6 +114,19 @@ def test_the_last_layer_with_several_positions_is_looked_at_by_default():
     assert found.seen.shape == (24, 24)
     with pytest.raises(UsageError, match="No layer has several output positions"):
         effective_field(net()[5:], (1, 6, 1, 1), noise=1)
+
+
+def test_a_value_of_an_onnx_file_is_looked_at_through_its_node(tmp_path):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]>'
+        "net (float[1, 2, 8, 8] x) => (float[1, 2, 1, 1] y)"
+        "{ [first] map = Tanh(x) [pool] y = GlobalAveragePool(map) }"
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    path = str(tmp_path / "net.onnx")
+    by_default, named = (effective_field(path, noise=1, layer=one) for one in (None, "map"))
+    assert by_default.layer == named.layer == "first"
+    assert np.array_equal(by_default.map, named.map)
 
 
 def test_the_default_unit_lies_in_the_middle_and_squares_are_around_its_own_field():

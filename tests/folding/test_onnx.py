@@ -290,6 +290,7 @@ def test_tensors_that_lay_beside_the_file_lie_beside_the_folded_one(tmp_path):
     assert found.report.runtime.passed
     paths = found.save(tmp_path / "elsewhere" / "small.onnx")
     assert [path.name for path in paths] == ["small.onnx", "small.onnx.data"]
+    assert len({path.stat().st_mode for path in paths.paths}) == 1  # whoever reads one reads both
     session = onnxruntime.InferenceSession(str(paths.paths[0]), providers=["CPUExecutionProvider"])
     assert np.abs(session.run(None, given)[0] - wanted).max() < 1e-4
 

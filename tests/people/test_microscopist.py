@@ -92,7 +92,7 @@ def test_a_plan_says_what_is_read_and_written_and_that_the_calibration_stays(mic
         UNET,
         "  reads   cells.ome.tif (HW), 1x1x160x96",
         "  writes  plan.ome.tif (CHW), 1x3x160x96 float32",
-        "  says    Y 0.65 µm, X 0.325 µm",
+        "  keeps   Y 0.65 µm, X 0.325 µm",
     ]
     assert said.err == "", "the weights are trained ones, all are used"
     assert not [path for path in microscopist.here.iterdir() if "plan" in path.name]
@@ -129,7 +129,7 @@ def test_classes_are_written_as_bytes(microscopist):
 def test_a_result_of_half_the_size_has_pixels_twice_as_large(microscopist):
     wanted = whole("smaller", pixels(160, 96))[0]
     ome = microscopist.fieldwise("tile", "nets.py:Smaller", "cells.ome.tif", "half.ome.tif", *HALF)
-    assert "  says    Y 1.3 µm, X 0.65 µm\n" in ome.out
+    assert "  keeps   Y 1.3 µm, X 0.65 µm\n" in ome.out
     with tifffile.TiffFile(microscopist.here / "half.ome.tif") as file:
         assert (close(file.asarray(), wanted), sizes(file)) == (True, (1.3, 0.65))
     microscopist.fieldwise("tile", "nets.py:Smaller", "fiji.tif", "half.tif", *HALF)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from io import StringIO
 
+import onnx.parser
 import pytest
 import torch
 from rich.cells import cell_len
@@ -180,6 +181,16 @@ def test_a_name_that_holds_dots_is_one_module():
     assert re.findall(r"^  (\S+)", console.export_text(), re.MULTILINE) == [
         "/a/a.0/Conv", "/b/b.0/Conv",
     ]  # fmt: skip
+
+
+def test_a_node_of_an_onnx_file_is_of_the_kind_of_its_operator(tmp_path):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> net (float[1, 2, 8] x) => (float[1, 2, 8] y)'
+        "{ [one] z = Relu(x) [two] y = Sqrt(z) }"
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    found = fieldwise.summary(str(tmp_path / "net.onnx"))
+    assert [(row.name, row.kind) for row in found][1:] == [("one", "Relu"), ("two", "Sqrt")]
 
 
 def test_the_command_prints_it_and_its_data(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ from fieldwise.effective.inputs import (
     normalisation_of,
     pictures,
 )
-from fieldwise.effective.layer import last_map
+from fieldwise.effective.layer import last_map, layer_of
 from fieldwise.effective.mean import MapMean
 from fieldwise.effective.protocols import PROTOCOLS, ProtocolName
 from fieldwise.errors import UsageError
@@ -64,7 +64,8 @@ def effective_field(
     images:   what the first input is: a folder of pictures or .npy arrays, or arrays of its shape
     noise:    that many inputs of normally distributed numbers in their place; by default as many as
               the protocol averages over
-    layer:    a module's path, by default the last one with several output positions
+    layer:    a module's path, or a value of an ONNX file; by default the last one with several
+              output positions
     unit:     one index per unit dimension; by default the unit whose own field lies in the middle
     axes:     dimensions of the input over which the map lies, as for ``receptive_fields``
     protocol: what becomes of a gradient: 'luo', 'replknet', 'openerf' (``effective.protocols``)
@@ -106,7 +107,7 @@ def effective_field(
             "one of the two."
         )
     report = receptive_fields(call.model, call.example, axes=axes)
-    layer = last_map(report, module) if layer is None else layer
+    layer = last_map(report, module) if layer is None else layer_of(report, module, layer)
     name = report.graph.outputs[0] if layer is None else layer
     chosen = central_unit(report, name) if unit is None else tuple(unit)
     seen = report[name].at(*chosen)

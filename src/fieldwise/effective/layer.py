@@ -1,4 +1,4 @@
-"""Which layer is looked at where none is named: the last one that has a map of positions."""
+"""Which layer is looked at: the module of a name, or the last one that has a map of positions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import nn
 
 from fieldwise.errors import UsageError
 from fieldwise.field.analysis import FieldReport
+from fieldwise.graph.names import names_by_module
 
 
 def last_map(report: FieldReport, model: nn.Module) -> str | None:
@@ -21,13 +22,35 @@ def last_map(report: FieldReport, model: nn.Module) -> str | None:
     >>> last_map(receptive_fields(net, (1, 1, 16)), net)
     '0'
     """
-    paths = {path for path, _ in model.named_modules() if path}
+    returned = _returned(report, model)
     for row in reversed(report.rows):
         if prod(row.shape[dim] for dim in report.roles(row.name).unit) < 2:
             continue
         if row.name == report.graph.outputs[0]:
             return None
-        found = [name for name in (row.name, *row.names) if name.partition("#")[0] in paths]
-        if found:
-            return found[0]
+        if row.name in returned:
+            return returned[row.name]
     raise UsageError("No layer has several output positions; name one with layer= (--layer).")
+
+
+def layer_of(report: FieldReport, model: nn.Module, name: str) -> str:
+    """The module that a layer's name stands for: itself, or that of a value of an ONNX file.
+
+    >>> from fieldwise import receptive_fields
+    >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU())
+    >>> layer_of(receptive_fields(net, (1, 1, 16)), net, "1")
+    '1'
+    """
+    return _returned(report, model).get(name, name)
+
+
+def _returned(report: FieldReport, model: nn.Module) -> dict[str, str]:
+    """Per value, the module whose result it is, as a probe finds it."""
+    paths = {path for path, _ in model.named_modules() if path}
+    modules = names_by_module(report.graph)
+    found: dict[str, str] = {}
+    for row in report.rows:
+        for name in (row.name, *modules.get(row.name, ())):
+            if name in paths or name.rpartition("#")[0] in paths:
+                found.setdefault(row.name, name)
+    return found

@@ -49,10 +49,11 @@ def aliases(graph: Graph) -> dict[str, tuple[str, ...]]:
 
     Of a model from a file, in which values have names, what else the file calls them.
     """
-    return _by_module(graph) if graph.spelled is None else dict(graph.spelled)
+    return names_by_module(graph) if graph.spelled is None else dict(graph.spelled)
 
 
-def _by_module(graph: Graph) -> dict[str, tuple[str, ...]]:
+def names_by_module(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Per value, the modules that returned it ('relu#2' for a second run), then output keys."""
     found: dict[str, list[str]] = defaultdict(list)
     for path, runs in graph.scopes.items():
         for number, returned in enumerate(runs, 1):
@@ -76,7 +77,7 @@ def resolve(graph: Graph, name: str) -> str:
     """
     if name in graph.values:
         return name
-    spelled = (*_by_module(graph).items(), *aliases(graph).items())
+    spelled = (*names_by_module(graph).items(), *aliases(graph).items())
     by_alias = {alias: value for value, names in spelled for alias in names}
     if name in by_alias:
         return by_alias[name]
@@ -120,7 +121,7 @@ def matched(graph: Graph, globs: str | Sequence[str]) -> dict[str, str]:
 
 def names(graph: Graph) -> dict[str, tuple[str, ...]]:
     """Per value, all that stands for it, its own name first."""
-    spelled, modules = aliases(graph), _by_module(graph)
+    spelled, modules = aliases(graph), names_by_module(graph)
     return {
         value: (value, *dict.fromkeys((*spelled.get(value, ()), *modules.get(value, ()))))
         for value in graph.values

@@ -9,6 +9,7 @@ from typing import Any
 
 from fieldwise.capture.graphs import graph_of
 from fieldwise.capture.models import as_source
+from fieldwise.capture.torch.own_names import operators_of
 from fieldwise.field import FieldReport, receptive_fields
 from fieldwise.field.report import Row
 from fieldwise.graph.flops import multiplications
@@ -24,7 +25,7 @@ class ModuleRow:
     """One module, with all that is within it.
 
     name:       its path; '' for the model
-    kind:       its class, or the operation of a value that is no module's
+    kind:       its class, a node's operator, or the operation of a value that is no module's
     depth:      how many modules it lies in
     parameters: elements of its parameters, each once
     macs:       multiplications of the convolutions, matrix products, attention and recurrent
@@ -109,12 +110,13 @@ def _of_modules(
     fields: Mapping[str, Row],
     depth: int | None,
 ) -> Iterator[ModuleRow]:
+    operators = operators_of(model)
     for path, module, level in _tree(model, depth):
         runs = graph.scopes.get(path, ())
         returned = graph.outputs if not path else runs[-1] if runs else ()
         last = next(iter(returned), None)
         own = {id(one): one.numel() for one in module.parameters()}
-        kind = type(module).__name__
+        kind = operators.get(path, type(module).__name__)
         row, shape = (None, None) if last is None else (fields.get(last), graph.values[last].shape)
         others = tuple(graph.values[name].shape for name in returned[1:])
         yield ModuleRow(path, kind, level, sum(own.values()), macs.get(path, 0), shape, row, others)

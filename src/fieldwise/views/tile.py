@@ -30,7 +30,7 @@ def job(report: JobReport) -> str:
 
 def _calibration(file: JobFile) -> list[str]:
     """What a result says beside its values, and what of the input's it does not."""
-    kept = [f"  says    {file.about}"] if file.about is not None else []
+    kept = [f"  keeps   {file.about}"] if file.about is not None else []
     return [*kept, *(f"  lost    {one}" for one in file.lost)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import onnx
@@ -200,6 +201,24 @@ net (float[1, 1, 8] x) => (float[1, 1, 8] y, float[1, 1, 8] z)
     [loop] z = Softmax (a)
 }
 """
+
+
+@pytest.mark.parametrize("first", ["N", "batch_size"])
+def test_an_open_batch_of_images_is_one(tmp_path, first):
+    kind = f"float[{first}, 1, 8, 8]"
+    path = str(written(tmp_path, f"net ({kind} x) => ({kind} y) {{ y = Relu(x) }}"))
+    assert fieldwise.receptive_fields(path).input.shape == (1, 1, 8, 8)
+    assert fieldwise.receptive_fields(path, (2, 1, 8, 8)).input.shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize("sizes", ["time, 4, 8", "N, 1, height, 8"])
+def test_any_other_open_size_has_to_be_given(tmp_path, sizes):
+    kind = f"float[{sizes}]"
+    path = str(written(tmp_path, f"net ({kind} x) => ({kind} y) {{ y = Relu(x) }}"))
+    with pytest.raises(UsageError, match="is not known; pass an example, or its shape"):
+        fieldwise.receptive_fields(path)
+    told = CliRunner().invoke(app, ["field", path])
+    assert re.search(r"(is|are) open; give (it|them), for example --input x=1x", told.output)
 
 
 def test_a_value_that_is_another_under_another_name_has_a_row_of_its_own(tmp_path):

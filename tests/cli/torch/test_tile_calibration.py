@@ -39,7 +39,7 @@ def run(*args, code=0):
 
 def test_a_plan_says_what_the_result_will_say_and_what_is_lost():
     told = run("in.ome.tif", "out.ome.tif", "--plan")
-    assert "  says    Y 0.65 µm, X 0.65 µm\n" in told
+    assert "  keeps   Y 0.65 µm, X 0.65 µm\n" in told
     told = run("in.ome.tif", "out.npy", "--plan")
     assert "  lost    Y 0.65 µm, X 0.65 µm: a .npy file holds none\n" in told
 
@@ -107,7 +107,7 @@ def test_a_volume_keeps_its_place_in_the_world_with_channels_behind():
     model = ("layers:conv3/2p1 relu", "in.nii", "out.nii", "--axes", "HWz", "--random-weights")
     result = CliRunner().invoke(app, ["tile", *model])
     assert result.exit_code == 0, result.output + result.stderr
-    assert "says    Y 2.5, X 1.4, Z 3; affine sform" in result.stdout
+    assert "keeps   Y 2.5, X 1.4, Z 3; affine sform" in result.stdout
     found, voxel = nib.load("out.nii"), np.array([3, 2, 1])
     assert found.shape == (10, 8, 4)
     wanted = nib.affines.apply_affine(turned, voxel * [2, 2, 1])

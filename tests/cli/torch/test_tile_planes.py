@@ -73,7 +73,7 @@ def test_a_network_of_images_takes_times_and_planes_one_by_one(source, how):
 
 def test_steps_of_times_and_planes_stay():
     told = run("job_nets:unet", "film.ome.tif", "out.ome.tif", "--plan")
-    assert "  says    T 3 s, Z 2 µm, Y 0.5 µm, X 0.5 µm\n" in told
+    assert "  keeps   T 3 s, Z 2 µm, Y 0.5 µm, X 0.5 µm\n" in told
 
 
 def test_a_network_of_volumes_takes_times_one_by_one():

@@ -257,6 +257,7 @@ def test_what_torch_cannot_write_is_said_in_a_sentence(tmp_path):
     emitted = streamed(Odd(), (1, 1, 9), axis=-1).emit(chunk=4)
     with pytest.raises(UnsuitableError, match=r"^torch cannot write the start of this stream as"):
         emitted.save(tmp_path / "net.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_step_that_computes_something_else_is_caught():

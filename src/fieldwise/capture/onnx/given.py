@@ -22,7 +22,8 @@ GivenShapes = Mapping[str, Shape] | Sequence[Shape]
 def input_shapes(graph: OnnxGraph, given: GivenShapes, file: str) -> tuple[Shape, ...]:
     """The shapes of a graph's inputs: as given, by name or in order, else as in the file.
 
-    Raises UsageError for a name or a rank that it has not, and for a size that stays open.
+    An open batch is 1 (``OnnxInput.usual_dims``).  Raises UsageError for a name or a rank that it
+    has not, and for a size that stays open.
     """
     by_name = given if isinstance(given, Mapping) else _in_order(graph, given, file)
     names = [one.name for one in graph.inputs]
@@ -49,7 +50,7 @@ def _shape(one: OnnxInput, given: Shape | None, file: str) -> Shape:
                 f"{file!r} does not say what shape its input '{one.name}' has; give it, for "
                 f"example --input {one.name}=1x3x224x224."
             )
-        sizes = [dim for dim in one.dims if isinstance(dim, int)]
+        sizes = [dim for dim in one.usual_dims if isinstance(dim, int)]
         if len(sizes) < len(one.dims):
             raise _open(one, one.dims, file)
         return tuple(sizes)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+_IMAGES = 4
+"""Dimensions of a batch of images; of fewer, the first may be time."""
+
 OnnxSize = int | str | None
 """A size: known, named by a symbol, or open."""
 
@@ -27,6 +30,21 @@ class OnnxInput:
         batchx3x?
         """
         return "x".join("?" if dim is None else str(dim) for dim in self.dims or ())
+
+    @property
+    def usual_dims(self) -> tuple[OnnxSize, ...]:
+        """Its sizes, an open batch as 1: the first of images and volumes, or one that is called so.
+
+        >>> OnnxInput("x", torch.float32, ("N", 3, 8, 8)).usual_dims
+        (1, 3, 8, 8)
+        >>> OnnxInput("x", torch.float32, ("time", 3, 8)).usual_dims
+        ('time', 3, 8)
+        """
+        dims = self.dims or ()
+        if not dims or isinstance(dims[0], int):
+            return dims
+        is_batch = len(dims) >= _IMAGES or str(dims[0]).lower().startswith("batch")
+        return (1, *dims[1:]) if is_batch else dims
 
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether the sizes that the file fixes are these."""
@@ -84,11 +102,15 @@ class OnnxGraph:
     outputs: tuple[str, ...]
 
     def closed_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The shapes of the inputs, where the file fixes them all; else ()."""
+        """The shapes of the inputs, where the file fixes them all but for a batch; else ()."""
         shapes = tuple(
-            tuple(dim for dim in one.dims or () if isinstance(dim, int)) for one in self.inputs
+            tuple(dim for dim in one.usual_dims if isinstance(dim, int)) for one in self.inputs
         )
-        return shapes if shapes == tuple(one.dims for one in self.inputs) else ()
+        is_fixed = all(
+            one.dims is not None and len(shape) == len(one.dims)
+            for one, shape in zip(self.inputs, shapes, strict=True)
+        )
+        return shapes if is_fixed else ()
 
     @property
     def captures(self) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ def save_onnx(module: OnnxModule, out: Path) -> tuple[Path, ...]:
             module.file.proto, source.parent, Path(folder) / out.name, beside=len(needed) > 1
         )
         _check(made[0], source)
+        _share(Path(folder))
         for path in reversed(made):
             os.replace(path, out.with_name(path.name))
     return tuple(out.with_name(path.name) for path in made)
@@ -59,6 +60,16 @@ def write_model(
 
 def _beside(out: Path) -> Path:
     return out.with_name(f"{out.name}.data")
+
+
+def _share(folder: Path) -> None:
+    """Let files be read as other new ones are: onnx makes those beside a file private."""
+    usual = folder / ".usual"
+    usual.touch()
+    mode = usual.stat().st_mode
+    usual.unlink()
+    for made in folder.iterdir():
+        made.chmod(mode)
 
 
 def _files(path: Path) -> Iterator[Path]:

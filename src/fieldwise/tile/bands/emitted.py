@@ -333,10 +333,13 @@ def _repeated(example: Tensor, dim: int, length: int) -> Tensor:
 
 
 def _check_writable(out: Path) -> None:
-    """Make the folder of a file.  Raises UsageError where nothing can be written there."""
+    """Make the folder of a file, and no file.  Raises UsageError where none can be written."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not out.exists()
         out.open("ab").close()
+        if is_new:
+            out.unlink()
     except OSError as error:
         raise UsageError(
             f"Cannot write {str(out)!r}: {error.strerror or error}; choose another place."
