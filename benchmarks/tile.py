@@ -174,9 +174,10 @@ def strips(cache: str) -> Callable[[nn.Module, Tensor], Any]:
 def strip_work(cache: str, model: nn.Module, x: Tensor) -> Any:
     """The work of such strips."""
     from fieldwise.tile.jobs import cached_strips, strips
+    from fieldwise.tile.jobs.banded import BandedInput
 
     plan = cached_strips.cached_strip_work if cache == "both" else strips.strip_work
-    return plan(model, x.shape, dtype=x.dtype, axis=2, across=3, strip=STRIP, band=BAND)
+    return plan(BandedInput(model, x.shape, x.dtype, band=BAND), across=3, strip=STRIP)
 
 
 STRIPS = {f"strips of {STRIP}, rows kept": "rows", f"strips of {STRIP}, columns too": "both"}

@@ -12,6 +12,7 @@ from fieldwise.tile import streamed
 from fieldwise.tile.bands.early import seats
 from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.errors import StreamError
+from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.streams import stream_work
 
 VIDEO = (1, 4, 9, 6, 4)
@@ -111,7 +112,7 @@ def test_any_band_gives_the_whole(call, band):
 def test_sections_begin_anywhere(call):
     torch.manual_seed(0)
     model, x = Function(call).eval().double(), torch.randn(VIDEO, dtype=torch.float64)
-    work = stream_work(model, VIDEO, dtype=x.dtype, axis=2, band=1, section=3)
+    work = stream_work(BandedInput(model, VIDEO, x.dtype, band=1), section=3)
     assert len(work.plan.pieces) > 1
     with torch.no_grad():
         wanted = model(x)

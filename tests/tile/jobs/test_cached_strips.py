@@ -20,6 +20,7 @@ from fieldwise.tile.bands.choosing import TooLittleError
 from fieldwise.tile.bands.strip_network import ColumnStream
 from fieldwise.tile.certificate import MismatchError
 from fieldwise.tile.errors import OffGridError, StreamError
+from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.cached_strips import cached_strip_work, scratch, strip_grid
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.kept_columns import KeptColumns
@@ -46,7 +47,9 @@ def worked(model, shape, *, along=2, strips=4, dtype=torch.float64, **options):
         stream = ColumnStream.of(model, graph, torch.device("cpu"), along, 5 - along)
         grid = strip_grid(stream)
         options["strip"] = grid * max(shape[5 - along] // strips // grid, 1)
-    return cached_strip_work(model, shape, dtype=dtype, axis=along, across=5 - along, **options)
+    strip = options.pop("strip", None)
+    given = BandedInput(model, shape, dtype, axis=along, **options)
+    return cached_strip_work(given, across=5 - along, strip=strip)
 
 
 def run(work, x):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.run import gathered
 from fieldwise.tile.jobs.streams import stream_work
@@ -56,9 +57,8 @@ def test_every_micro_network_gives_in_sections_what_it_gives_whole(
     torch.manual_seed(0)
     model = kind().double().eval()
     x = torch.randn(shape, dtype=torch.float64)
-    work = stream_work(
-        model, shape, dtype=torch.float64, band=band, section=section, grains=lambda _: grain
-    )
+    given = BandedInput(model, shape, torch.float64, band=band, grains=lambda _: grain)
+    work = stream_work(given, section=section)
     (found,) = assembled(work, x.numpy())
     with torch.no_grad():
         np.testing.assert_allclose(found, model(x).numpy(), atol=1e-11)
@@ -88,7 +88,7 @@ PARTS = {
 def test_results_of_one_op_begin_together_in_every_section(parts):
     torch.manual_seed(0)
     model, x = Parts(parts).double().eval(), torch.randn(1, 4, 40, 8, dtype=torch.float64)
-    work = stream_work(model, x.shape, dtype=torch.float64, band=2, section=8)
+    work = stream_work(BandedInput(model, x.shape, torch.float64, band=2), section=8)
     assert len(work.plan.pieces) > 2
     with torch.no_grad():
         for found, expected in zip(assembled(work, x.numpy()), model(x), strict=True):
@@ -102,7 +102,7 @@ def test_every_micro_network_is_gone_on_with_from_any_halt_to_the_same_bits(
     monkeypatch.setattr("fieldwise.tile.bands.drive.STEPS", 1)
     torch.manual_seed(0)
     x = torch.randn(shape).numpy()
-    work = stream_work(kind().eval(), shape, dtype=torch.float32, band=2, section=9)
+    work = stream_work(BandedInput(kind().eval(), shape, torch.float32, band=2), section=9)
     kept = Checkpoint(tmp_path / "kept", "run", least=0.0)
     for piece in work.plan.pieces:
         parts = list(work.blocks(piece, x))
@@ -140,8 +140,8 @@ def test_outputs_at_several_rates_are_cut_together(band, section, grain):
     torch.manual_seed(0)
     model = Pyramid().double()
     x = torch.randn(1, 1, 61, 9, dtype=torch.float64)
-    options = {"band": band, "section": section, "grains": lambda _: grain}
-    work = stream_work(model, x.shape, dtype=torch.float64, **options)
+    given = BandedInput(model, x.shape, torch.float64, band=band, grains=lambda _: grain)
+    work = stream_work(given, section=section)
     starts = [[lo for lo, _ in (box[2] for box in piece.writes)] for piece in work.plan.pieces]
     assert all(row % grain == 0 for rows in starts for row in rows)
     with torch.no_grad():
@@ -151,13 +151,13 @@ def test_outputs_at_several_rates_are_cut_together(band, section, grain):
 
 def test_sections_share_little_of_what_they_read():
     model = nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1) for _ in range(4)))
-    work = stream_work(model, (1, 1, 2000, 8), dtype=torch.float32, band=16)
+    work = stream_work(BandedInput(model, (1, 1, 2000, 8), torch.float32, band=16))
     assert len(work.plan.pieces) > 10
     assert 1 < work.plan.reread < 1.07
 
 
 def test_a_state_that_is_carried_along_makes_one_piece_and_says_so():
-    work = stream_work(Lstm(), (2, 3, 700), dtype=torch.float32, band=16)
+    work = stream_work(BandedInput(Lstm(), (2, 3, 700), torch.float32, band=16))
     assert len(work.plan.pieces) == 1
     assert any("keeps a state from row to row" in note for note in work.plan.notes)
 

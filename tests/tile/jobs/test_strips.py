@@ -13,6 +13,7 @@ from torch import nn
 from fieldwise.errors import UsageError
 from fieldwise.tile.certificate import MismatchError
 from fieldwise.tile.errors import TileError
+from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.streams import assembled as joined
 from fieldwise.tile.jobs.strips import strip_widths, strip_work
 from fieldwise.tile.jobs.work import Output, PieceState
@@ -31,11 +32,12 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def worked(model, shape, **options):
+def worked(model, shape, *, along=2, section=None, **options):
     """Planned along either axis; None where strips are refused."""
+    given, across = BandedInput(model, shape, torch.float64, axis=along, **options), 5 - along
     found = None
-    for strip in strip_widths(model, shape, torch.float64, options["across"]):
-        found = strip_work(model, shape, dtype=torch.float64, strip=strip, **options)
+    for strip in strip_widths(given, across):
+        found = strip_work(given, across=across, strip=strip, section=section)
         if len(found.strips) > 2:
             break
     return found
@@ -48,7 +50,7 @@ def test_every_micro_network_gives_in_strips_what_it_gives_whole(kind, shape, al
     shape = (*shape[:2], *(2 * size for size in shape[2:]))
     model, x = kind().double().eval(), torch.randn(shape, dtype=torch.float64)
     with suppress(TileError):  # refused, as tiles along that axis are
-        work = worked(model, shape, axis=along, across=5 - along, band=band, section=section)
+        work = worked(model, shape, along=along, section=section, band=band)
         if work is not None:
             (found,) = assembled(work, x.numpy())
             with torch.no_grad():
@@ -61,7 +63,7 @@ def test_most_micro_networks_are_cut_into_strips():
         with suppress(TileError):
             model = kind().double().eval()
             shape = (*shape[:2], *(2 * size for size in shape[2:]))
-            work = worked(model, shape, axis=2, across=3)
+            work = worked(model, shape)
             cut += work is not None and len(work.strips) > 1
     assert cut > len(PLANES) / 2
 
@@ -70,7 +72,7 @@ def test_a_periodic_axis_is_cut_too():
     """The outer strips read both ends of it."""
     net = nn.Conv2d(2, 3, 5, padding=2, padding_mode="circular").double().eval()
     x = torch.randn(1, 2, 24, 64, dtype=torch.float64)
-    work = strip_work(net, x.shape, dtype=torch.float64, axis=2, across=3, strip=16, band=4)
+    work = strip_work(BandedInput(net, x.shape, torch.float64, band=4), across=3, strip=16)
     assert {len(one.tile.reads[3]) for one in work.strips} == {1, 2}
     (found,) = joined(work, x.numpy()).values()
     with torch.no_grad():
@@ -81,18 +83,17 @@ def test_memory_does_not_grow_with_the_width():
     net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 1, 5, padding=2)).eval()
 
     def peak(width):
-        shape = (1, 1, 64, width)
-        work = strip_work(net, shape, dtype=torch.float32, axis=2, across=3, strip=64, band=8)
-        return work.plan.peak_bytes
+        given = BandedInput(net, (1, 1, 64, width), torch.float32, band=8)
+        return strip_work(given, across=3, strip=64).plan.peak_bytes
 
     assert peak(256) == peak(4096)
 
 
 def test_strips_become_narrower_by_halves_on_the_grid():
     net = nn.Sequential(nn.MaxPool2d(3), nn.Conv2d(1, 1, 3, padding=1)).eval()
-    widths = list(strip_widths(net, (1, 1, 24, 96), torch.float32, 3))
+    widths = list(strip_widths(BandedInput(net, (1, 1, 24, 96), torch.float32), 3))
     assert widths == [48, 24, 12, 6, 3]
-    wide = list(strip_widths(net, (1, 1, 24, 4000), torch.float32, 3))
+    wide = list(strip_widths(BandedInput(net, (1, 1, 24, 4000), torch.float32), 3))
     assert all(half * 2 <= one for one, half in pairwise(wide))
     assert [width % 48 for width in wide if width > 48] == [0] * 5
 
@@ -170,9 +171,8 @@ def test_the_files_of_the_whole_decide_how_many_rows_wait():
         return 4
 
     net = nn.Conv2d(1, 1, 3, padding=1).eval()
-    work = strip_work(
-        net, (1, 1, 40, 100), dtype=torch.float32, axis=2, across=3, strip=32, grains=grains
-    )
+    given = BandedInput(net, (1, 1, 40, 100), torch.float32, grains=grains)
+    work = strip_work(given, across=3, strip=32)
     assert set(seen) == {((1, 1, 40, 100), (None, None, None, 32))}
     parts = list(work.blocks(work.plan.pieces[1], np.zeros((1, 1, 40, 100), "f4")))
     assert all(

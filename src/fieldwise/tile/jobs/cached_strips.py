@@ -18,10 +18,8 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fieldwise.capture.torch.example import meta_tensor
-from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import CaptureError
 from fieldwise.graph.flops import flops_by_result
@@ -45,9 +43,10 @@ from fieldwise.tile.bands.strip_network import ColumnStream, CompiledStrip
 from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.crops.parts import AxisPlan, AxisTile
 from fieldwise.tile.errors import OffGridError, StreamError
+from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.kept_columns import KeptColumns
-from fieldwise.tile.jobs.streams import Grains, assembled
+from fieldwise.tile.jobs.streams import assembled
 from fieldwise.tile.jobs.strips import StripView, halves
 from fieldwise.tile.jobs.work import Block, JobPiece, JobPlan, Output, PieceState
 from fieldwise.written import counted
@@ -109,11 +108,8 @@ class CachedStripWork:
         self, run: Programs, shape: Shape, strip: int, x: Readable | None = None
     ) -> object:
         """The whole results of an input of another size; of none, only planned."""
-        dtype = run.single_input().dtype
-        work = cached_strip_work(
-            run.call.model, shape, dtype=dtype, axis=self.plan.along, across=self.across,
-            strip=strip, band=self.plan.step,
-        )  # fmt: skip
+        given = replace(BandedInput.of(run, shape), axis=self.plan.along, band=self.plan.step)
+        work = cached_strip_work(given, across=self.across, strip=strip)
         if x is None:
             return None
         with scratch(work) as ready:
@@ -223,41 +219,29 @@ def scratch(work: CachedStripWork) -> Iterator[CachedStripWork]:
 
 
 def cached_strip_work(
-    model: nn.Module,
-    shape: Sequence[int],
-    *,
-    dtype: torch.dtype,
-    axis: int,
-    across: int,
-    strip: int | None = None,
-    band: int | None = None,
-    memory: int | None = None,
-    grains: Grains = lambda _: 1,
-    beside: int = 0,
+    given: BandedInput, *, across: int, strip: int | None = None
 ) -> CachedStripWork:
-    """Plan a job that is streamed in strips which keep columns for each other.
+    """Plan a job that is streamed in strips which keep columns for each other; each is a piece.
 
-    axis:   of the input, along which bands are cut; across: along which strips are
+    across: along which axis of the input strips are cut
     strip:  input samples from strip to strip, a multiple of the grid; by default the widest that
-            fit in ``memory`` (bytes), or in LITTLE
-    grains, beside: see ``stream_work``, ``strip_work``
+            fit in the memory, or in LITTLE
 
     Raises StreamError where the model cannot be streamed so, OffGridError for a strip off the grid,
-    and UsageError where ``memory`` is not enough.
+    and UsageError where the memory is not enough.
     """
-    call = ModelCall(model, meta_tensor(shape, dtype))
-    run = Programs(Streaming(call, axis, band or BAND, "refuse"))
-    graph = run.graph((tuple(shape),))
-    stream = ColumnStream.of(model, graph, call.device, axis, across)
-    weights = sum(tensor.nbytes for _, tensor in named_state(model))
-    weights += kept_weights(graph.nodes, [dtype], call.device)
-    choice = _Choice(stream, tuple(shape), axis, across, grains, weights, beside)
-    strip, band, fit = choice.chosen(strip, band, memory)
+    run, shape, device = Programs(given.streaming("refuse")), tuple(given.shape), given.call.device
+    graph = run.graph((shape,))
+    stream = ColumnStream.of(given.model, graph, device, given.axis, across)
+    weights = sum(tensor.nbytes for _, tensor in named_state(given.model))
+    weights += kept_weights(graph.nodes, [given.dtype], device)
+    choice = _Choice(stream, given, across, weights)
+    strip, band, fit = choice.chosen(strip)
     outputs = choice.outputs(strip)
     pieces = choice.pieces(strip, outputs)
     costs = sum(flops_by_result(graph).values())
     plan = JobPlan(
-        "stream", axis, band, tuple(shape), outputs, pieces,
+        "stream", given.axis, band, shape, outputs, pieces,
         1.0, fit.peak, choice.notes(fit), axes=(choice.cut(strip, pieces),), cache="both",
         kept_bytes=max(now + then for now, then in pairwise([0, *choice.kept_bytes(strip)])),
         moved_bytes=2 * sum(choice.kept_bytes(strip)), work=choice.work(strip) / max(costs, 1),
@@ -279,21 +263,17 @@ class _Choice:
     """Strips and bands that there may be, and what they take."""
 
     stream: ColumnStream
-    shape: Shape
-    axis: int
+    given: BandedInput
     across: int
-    grains: Grains
     weights: int
-    beside: int
 
-    def chosen(
-        self, strip: int | None, band: int | None, memory: int | None
-    ) -> tuple[int, int, _Fit]:
+    def chosen(self, strip: int | None) -> tuple[int, int, _Fit]:
         """The strip and the band that were asked for, or the widest that fit.
 
-        Raises UsageError where ``memory`` is not enough, with the least that is.
+        Raises UsageError where the memory is not enough, with the least that is.
         """
-        grid, size = strip_grid(self.stream), self.shape[self.across]
+        band, memory = self.given.band, self.given.memory
+        grid, size = strip_grid(self.stream), self.given.shape[self.across]
         if strip is not None and strip % grid:
             below = strip // grid * grid
             near = f"{below} or {below + grid}" if below else f"{grid}"
@@ -306,7 +286,7 @@ class _Choice:
         least = list[tuple[int, int, int]]()
         for thin in (_THIN, 1):
             for one in wanted:
-                bands = list(self._bands(band, thin))
+                bands = list(self._bands(thin))
                 narrowest = self._fit(one, bands[-1][0])
                 least.append((narrowest.peak, one, bands[-1][0]))
                 for rows, enough in bands if budget is None or narrowest.peak <= budget else ():
@@ -324,8 +304,8 @@ class _Choice:
             peak,
         )
 
-    def _bands(self, band: int | None, thin: int) -> Iterator[tuple[int, int]]:
-        rows = self.shape[self.axis]
+    def _bands(self, thin: int) -> Iterator[tuple[int, int]]:
+        band, rows = self.given.band, self.given.shape[self.given.axis]
         if band is not None:
             yield min(band, rows), 0
             return
@@ -337,10 +317,10 @@ class _Choice:
         numbers = sorted(set(self.stream.firsts(strip)))
         programs = [self.stream.compiled(strip, n).program for n in numbers]
         plans = [plan_of(program, band) for program in programs]
-        waiting = sum(_row_bytes(out) * (self.grains(out) - 1)
+        waiting = sum(_row_bytes(out) * (self.given.grains(out) - 1)
                       for out in self.outputs(strip))  # fmt: skip
         widest = max(step[1] - step[0] for step in self._reads(strip))
-        held = self.weights + waiting + self.beside * widest // self.shape[self.across]
+        held = self.weights + waiting + self.given.beside * widest // self.given.shape[self.across]
         state = max(plan.state_bytes for plan in plans)
         peak = max(plan.peak_bytes + plan.state_bytes for plan in plans)
         peak += max(bytes_ahead(program, self.stream.device, band) for program in programs)
@@ -365,7 +345,7 @@ class _Choice:
     def pieces(self, strip: int, outputs: Sequence[Output]) -> tuple[JobPiece, ...]:
         """The strips."""
         program, found = self.stream.across, []
-        whole = tuple((0, size) for size in self.shape)
+        whole = tuple((0, size) for size in self.given.shape)
         for number, step in enumerate(self.stream.steps(strip)):
             writes = tuple(
                 _with(tuple((0, n) for n in out.shape), program.values[value].dim,
@@ -387,7 +367,7 @@ class _Choice:
             gives = tuple(hi - lo for lo, hi in writes)
             keeps = tuple((0, given) for given in gives)
             tiles.append(AxisTile((piece.reads[self.across],), keeps, writes, gives))
-        grid, size = strip_grid(self.stream), self.shape[self.across]
+        grid, size = strip_grid(self.stream), self.given.shape[self.across]
         return AxisPlan(self.across, size, strip, grid, (0, 0), "kept", tuple(tiles))
 
     def kept_bytes(self, strip: int) -> list[int]:

@@ -8,6 +8,7 @@ from functools import partial
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.tile.bands.choosing import TooLittleError, nearest
 from fieldwise.tile.errors import StreamError, TileError
+from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.cached_strips import cached_strip_work
 from fieldwise.tile.jobs.planes import plane_work
 from fieldwise.tile.jobs.request import FIRST_SPATIAL, Request
@@ -52,70 +53,49 @@ def _crops(asked: Request) -> Work:
 def _streamed(asked: Request) -> Work:
     """Bands as wide as the input; in strips where that is asked for, or memory needs it."""
     assert asked.along is not None
-    module, dtype, along = asked.model.call.model, asked.model.dtype, asked.along
-    shape, grains = asked.shape, partial(rows_at_a_time, asked)
-    others = [axis for axis in range(FIRST_SPATIAL, len(shape)) if axis != along]
+    shape = asked.shape
+    others = [axis for axis in range(FIRST_SPATIAL, len(shape)) if axis != asked.along]
     across = max(others, key=lambda axis: shape[axis], default=None)
-
-    def in_strips(across: int, strip: int) -> Work:
-        return strip_work(
-            module,
-            shape,
-            dtype=dtype,
-            axis=along,
-            across=across,
-            strip=strip,
-            band=asked.band,
-            memory=asked.memory,
-            section=asked.piece,
-            grains=grains,
-            beside=asked.bytes_beside,
-        )
-
     _check_strips(asked, across)
-    if asked.cache == "both":
-        assert across is not None
-        if asked.piece is not None:
-            raise UsageError("With --cache both every strip is a piece; omit --piece.")
-        return cached_strip_work(
-            module,
-            shape,
-            dtype=dtype,
-            axis=along,
-            across=across,
-            strip=asked.strip,
-            band=asked.band,
-            memory=asked.memory,
-            grains=grains,
-            beside=asked.bytes_beside,
-        )
-    if asked.strip is not None:
-        assert across is not None
-        return in_strips(across, asked.strip)
+    given = BandedInput(
+        asked.model.call.model,
+        shape,
+        asked.model.dtype,
+        axis=asked.along,
+        band=asked.band,
+        memory=asked.memory,
+        grains=partial(rows_at_a_time, asked),
+        beside=asked.bytes_beside,
+    )
+    if across is not None and asked.cache == "both":
+        return cached_strip_work(given, across=across, strip=asked.strip)
+    if across is not None and asked.strip is not None:
+        return strip_work(given, across=across, strip=asked.strip, section=asked.piece)
     try:
         return stream_work(
-            module,
-            shape,
-            dtype=dtype,
-            axis=along,
-            band=asked.band,
-            memory=asked.memory,
+            given,
             section=asked.piece,
-            grains=grains,
-            beside=asked.bytes_beside,
             global_ops=asked.global_ops,
             also=lambda: "" if asked.is_free else _halo_remedy(asked),
         )
     except TooLittleError as error:
         if across is None or asked.cache != "rows":
             raise
-        errors: list[StreamError | UsageError] = [error]
+        return _narrowed(given, across, asked.piece, error)
+
+
+def _narrowed(given: BandedInput, across: int, section: int | None, error: TooLittleError) -> Work:
+    """The widest strips that fit the memory.
+
+    error: of bands as wide as the input; raised where no strips are nearer to what would do
+    """
+    errors: list[StreamError | UsageError] = [error]
     with suppress(TileError):
-        for strip in strip_widths(module, shape, dtype, across):
+        for strip in strip_widths(given, across):
             try:
-                return in_strips(across, strip)
-            except UsageError as error:
-                errors.append(error)
+                return strip_work(given, across=across, strip=strip, section=section)
+            except UsageError as narrow:
+                errors.append(narrow)
     raise nearest(errors)
 
 
@@ -133,10 +113,12 @@ def _check_strips(asked: Request, across: int | None) -> None:
         raise UsageError(
             "--cache both hands columns on within one image, and IN has several; leave it out."
         )
+    if asked.cache == "both" and asked.piece is not None:
+        raise UsageError("With --cache both every strip is a piece; omit --piece.")
 
 
 def _halo_remedy(asked: Request) -> str:
-    """Whether crops fit the memory, which is tried."""
+    """What crops help, where they fit the memory, which is tried; empty: nothing."""
     model = asked.model
     try:
         crop_work(

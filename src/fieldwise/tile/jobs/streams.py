@@ -9,10 +9,8 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fieldwise.capture.torch.example import meta_tensor
-from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError, op_in
 from fieldwise.graph.flops import flops_by_result
@@ -32,6 +30,7 @@ from fieldwise.tile.bands.run import BandState, Engine, OutputRows
 from fieldwise.tile.bands.sections import Section, sections_of, steps
 from fieldwise.tile.bands.store import Store
 from fieldwise.tile.certificate import RunCertificate, verify
+from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.kept import FileStore
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState, Work
 from fieldwise.written import counted
@@ -43,10 +42,6 @@ class SavedInFolder(SavedPasses, Protocol):
     @property
     def folder(self) -> Path:
         """See Checkpoint."""
-
-
-Grains = Callable[[Output], int]
-"""The rows that the file of an output takes at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,35 +149,24 @@ class StreamWork:
 
 
 def stream_work(
-    model: nn.Module,
-    shape: Sequence[int],
+    given: BandedInput,
     *,
-    dtype: torch.dtype,
-    axis: int = 2,
-    band: int | None = None,
-    memory: int | None = None,
-    grains: Grains = lambda _: 1,
     section: int | None = None,
-    beside: int = 0,
     global_ops: GlobalOps = "refuse",
     also: Callable[[], str] = str,
 ) -> StreamWork:
-    """Plan a streamed job on one input of this shape and type.
+    """Plan a streamed job on one input.
 
-    axis:    of the input, along which bands are cut
-    band:    input rows per step; by default see choosing.candidate_bands, and what fits in
-             ``memory`` (bytes)
     section: input rows per piece, at least; by default see sections.sections_of
-    beside:  bytes that the source holds
     global_ops: what is done with layers that need the whole axis (see ``programs.Streaming``)
     also:    tells a remedy for too little memory
 
     Raises StreamError where a layer needs the whole axis and may not have it, and UsageError where
     ``memory`` is not enough for the narrowest band, and for an output without the streamed axis.
     """
-    example = meta_tensor(shape, dtype)
-    streaming = Streaming(ModelCall(model, example), axis, band or BAND, global_ops)
-    planned = Programs(streaming).planned((tuple(shape),))
+    shape, grains = tuple(given.shape), given.grains
+    streaming = given.streaming(global_ops)
+    planned = Programs(streaming).planned((shape,))
     passes, program = planned.passes, planned.program
     program.check_rows_apart()
     if program.fixed:
@@ -193,21 +177,20 @@ def stream_work(
             "return the others alone."
         )
     outputs = tuple(_output(program, value) for value in program.wiring.outputs)
-    weights = sum(tensor.nbytes for _, tensor in named_state(model))
+    weights = sum(tensor.nbytes for _, tensor in named_state(given.model))
     dtypes = {value.dtype for value in program.values}
     weights += kept_weights(planned.graph.nodes, dtypes, streaming.call.device)
     waiting = sum(_row_bytes(out) * (grains(out) - 1) for out in outputs)
-    rows = shape[axis]
     held = {
         "weights take": weights,
-        "chunks of the input": beside,
+        "chunks of the input": given.beside,
         "rows that wait for their file": waiting,
     }
-    band, peak, state = _chosen_band(planned, rows, band, memory, held, also, streaming.call.device)
+    band, peak, state = _chosen_band(planned, given, held, also)
     sections = sections_of(program, band, [grains(out) for out in outputs], rows=section)
     pieces = tuple(_piece(planned, outputs, n, one) for n, one in enumerate(sections))
     plan = JobPlan(
-        "stream", axis % len(shape), band, tuple(shape), outputs, pieces,
+        "stream", given.axis % len(shape), band, shape, outputs, pieces,
         _reread(program, sections), peak + sum(held.values()),
         _notes(planned, band, state + waiting), work=_work(planned, sections),
     )  # fmt: skip
@@ -220,15 +203,9 @@ def _pieces_of(run: Programs, shape: Shape) -> Callable[[Readable], dict[str, Nu
 
     def pieces(x: Readable) -> dict[str, Numbers]:
         work = stream_work(
-            run.call.model,
-            shape,
-            dtype=run.single_input().dtype,
-            axis=run.axis,
-            band=run.band,
-            section=run.band,
-            global_ops=run.streaming.global_ops,
-        ).prepared(x)
-        return assembled(work, x)
+            BandedInput.of(run, shape), section=run.band, global_ops=run.streaming.global_ops
+        )
+        return assembled(work.prepared(x), x)
 
     return pieces
 
@@ -247,24 +224,19 @@ def assembled(work: Work, source: Readable) -> dict[str, Numbers]:
 
 
 def _chosen_band(
-    planned: Planned,
-    rows: int,
-    band: int | None,
-    memory: int | None,
-    held: Mapping[str, int],
-    also: Callable[[], str],
-    device: torch.device,
+    planned: Planned, given: BandedInput, held: Mapping[str, int], also: Callable[[], str]
 ) -> tuple[int, int, int]:
     """The band that was asked for or the widest of use, its peak memory, and its state's.
 
     held: what is there beside it, whatever the band; also: a remedy beside those known here
 
-    Raises UsageError where ``memory`` is not enough, with the least that is.
+    Raises UsageError where the memory is not enough, with the least that is.
 
     What is kept between steps is there twice once it is saved (see ``Engine.suspend``), until the
     next step.  Rows that are read ahead count too.
     """
-    state, beside = 0, sum(held.values())
+    band, memory, rows = given.band, given.memory, given.shape[given.axis]
+    state, beside, device = 0, sum(held.values()), given.call.device
     room = room_on(device, few=STEPS)
     for wanted, enough in candidate_bands(rows, room) if band is None else [(band, 0)]:
         wanted = min(wanted, rows)

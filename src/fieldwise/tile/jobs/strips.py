@@ -12,12 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-import torch
-from torch import nn
 
 from fieldwise.capture.torch import capture
-from fieldwise.capture.torch.example import meta_tensor
-from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import CaptureError
 from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.ir import Node, Shape
@@ -31,8 +27,9 @@ from fieldwise.tile.crops.parts import Tile
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.targets import PlannedModel
 from fieldwise.tile.errors import BudgetError, StreamError, TileError
+from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from fieldwise.tile.jobs.streams import Grains, StreamWork, assembled, stream_work
+from fieldwise.tile.jobs.streams import StreamWork, assembled, stream_work
 from fieldwise.tile.jobs.work import Block, JobPiece, JobPlan, Output, PieceState
 
 
@@ -142,16 +139,9 @@ class StripWork:
 
     def _planned_again(self, run: Programs, shape: Shape) -> StripWork:
         """The same on another size; pieces as short as they may be."""
-        return strip_work(
-            run.call.model,
-            shape,
-            dtype=run.single_input().dtype,
-            axis=self.plan.along,
-            across=self.plan.axes[0].axis,
-            strip=self.plan.axes[0].tile,
-            band=self.plan.step,
-            section=self.plan.step,
-        )
+        given = replace(BandedInput.of(run, shape), axis=self.plan.along, band=self.plan.step)
+        cut = self.plan.axes[0]
+        return strip_work(given, across=cut.axis, strip=cut.tile, section=self.plan.step)
 
     def blocks(
         self, piece: JobPiece, source: Readable, saved: PieceState | None = None
@@ -169,47 +159,34 @@ class StripWork:
 
 
 def strip_work(
-    model: nn.Module,
-    shape: Sequence[int],
-    *,
-    dtype: torch.dtype,
-    axis: int,
-    across: int,
-    strip: int,
-    band: int | None = None,
-    memory: int | None = None,
-    grains: Grains = lambda _: 1,
-    section: int | None = None,
-    beside: int = 0,
+    given: BandedInput, *, across: int, strip: int, section: int | None = None
 ) -> StripWork:
-    """Plan a job that is streamed in strips, on one input of this shape and type.
+    """Plan a job that is streamed in strips, on one input.
 
-    axis:   of the input, along which bands are cut; across: along which strips are
-    strip:  input samples from strip to strip, a multiple of the grid
-    beside: bytes that the source holds, as wide as the input is
-    The others are those of ``stream_work``.
+    across:  along which axis of the input strips are cut
+    strip:   input samples from strip to strip, a multiple of the grid
+    section: input rows per piece, at least (see ``stream_work``)
 
     Raises TileError where no strips are exact, and what ``stream_work`` raises.
     """
-    tiles = PlannedModel(ModelCall(model, meta_tensor(shape, dtype)), strip, (across,)).plan(shape)
+    shape = tuple(given.shape)
+    tiles = PlannedModel(given.call, strip, (across,)).plan(shape)
     (cut,) = tiles.axes
     planned: dict[int, StreamWork] = {}
+    band = given.band
 
     def widened(narrow: Output) -> Output:
         return _widened(narrow, tiles)
 
     for width in sorted({piece.length for piece in cut.pieces}, reverse=True):
-        planned[width] = stream_work(
-            model,
-            _with(shape, across, width),
-            dtype=dtype,
-            axis=axis,
+        narrowed = replace(
+            given,
+            shape=_with(shape, across, width),
             band=band,
-            memory=memory,
-            grains=lambda narrow: grains(widened(narrow)),
-            section=section,
-            beside=beside * width // cut.size,
+            grains=lambda narrow: given.grains(widened(narrow)),
+            beside=given.beside * width // cut.size,
         )
+        planned[width] = stream_work(narrowed, section=section)
         band = planned[width].plan.step
     first = next(iter(planned.values())).plan
     outputs = tuple(map(widened, first.outputs))
@@ -230,36 +207,32 @@ def strip_work(
     )
     plans = [one.plan for one in planned.values()]
     plan = JobPlan(
-        "stream", first.along, first.step, tuple(shape), outputs, pieces,
+        "stream", first.along, first.step, shape, outputs, pieces,
         tiles.recompute * max(one.reread for one in plans),
         max(one.peak_bytes for one in plans), first.notes, axes=tiles.axes,
-        work=_work(model, shape, dtype, strips),
+        work=_work(given, strips),
     )  # fmt: skip
     return StripWork(tiles, strips, where, plan)
 
 
-def _work(
-    model: nn.Module, shape: Sequence[int], dtype: torch.dtype, strips: Sequence[Strip]
-) -> float:
+def _work(given: BandedInput, strips: Sequence[Strip]) -> float:
     """Operations of all strips over those of one forward pass."""
-    whole = sum(flops_by_result(capture(model, meta_tensor(shape, dtype))).values())
+    whole = sum(flops_by_result(capture(given.model, given.call.example)).values())
     costs = {id(one.work): sum(flops_by_result(one.work.graph).values()) for one in strips}
     found = sum((one.work.plan.work or 1.0) * costs[id(one.work)] for one in strips)
     return found / max(whole, 1)
 
 
-def strip_widths(
-    model: nn.Module, shape: Sequence[int], dtype: torch.dtype, across: int
-) -> Iterator[int]:
+def strip_widths(given: BandedInput, across: int) -> Iterator[int]:
     """Strips that there may be, each half as wide as the one before, on the grid.
 
     Raises TileError where no strips are exact.
     """
     try:
-        (grid,) = suggest_tile(model, meta_tensor(shape, dtype), memory=0, axes=(across,))
+        (grid,) = suggest_tile(given.model, given.call.example, memory=0, axes=(across,))
     except BudgetError as error:
         (grid,) = error.tile
-    yield from halves(shape[across], grid)
+    yield from halves(given.shape[across], grid)
 
 
 def halves(size: int, grid: int) -> Iterator[int]:
