@@ -25,7 +25,11 @@ from fieldwise.tile.bands.follow import follow, place_along
 from fieldwise.tile.bands.kernels.constants import ConstantRows, RowTable
 from fieldwise.tile.bands.kernels.pieces import by_pieces
 from fieldwise.tile.bands.kernels.registry import Executor, Link, Rows, Site, without_data
+from fieldwise.tile.bands.kernels.rooms import Operands, RoomWriter
 from fieldwise.tile.errors import Blocked
+
+_FEW = 4
+"""Rows on which an op shows whether it writes where it is asked to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,8 @@ def rows_read_themselves(site: Site) -> None:
 def _executor(
     site: Site, call: Call, constants: Sequence[_Constant], *, dense: bool = False
 ) -> Executor:
-    writer = with_out(call.target) if isinstance(call.target, OpOverload) else None
+    overload = with_out(call.target) if isinstance(call.target, OpOverload) else None
+    writer = None if overload is None else RoomWriter(call, overload)
     apart = [(number, link) for number, link in site.streamed if not link.spread]
 
     def given(rows: Rows, lo: int, hi: int) -> list[Tensor | None]:
@@ -113,7 +118,11 @@ def _executor(
             return replay(call, given(rows, lo, hi))
 
         def write(start: int, stop: int, room: Tensor) -> None:
-            replay(Call(writer, call.args, {**call.kwargs, "out": room}), given(rows, start, stop))
+            def few() -> tuple[Operands, Tensor]:
+                some = min(stop - start, _FEW)
+                return given(rows, start, start + some), room.narrow(site.dim, 0, some)
+
+            writer.write(given(rows, start, stop), room, few=None if rows.recorded else few)
 
         return (by_pieces(rows, apart, site.dim, lo, hi, write),)
 

@@ -1,0 +1,115 @@
+"""Results written where they are kept, by the ``out=`` of an op that has shown to obey it.
+
+Torch's contract is that ``out=`` is written through its strides.  Not every kernel keeps it:
+oneDNN's ``gelu``, and the ``_softmax`` that decomposed programs call, leave rows of a larger tensor
+as they were, and say nothing.  So an op is tried once on a few rows of random numbers that lie as
+the rows at hand do; where it fails its result is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from fieldwise.graph.calls import replay
+from fieldwise.graph.ir import Call
+from fieldwise.tile.memory_format import CHANNELS_LAST, is_channels_last
+
+Operands = Sequence[Tensor | None]
+
+_ULPS = 64
+"""Last places by which kernels for other strides may differ: they sum in other orders."""
+
+_OBEYS = dict[Hashable, bool]()
+"""What was found, by op and by how tensors lie."""
+
+
+class RoomWriter:
+    """Makes a call whose result is written to rows of a larger tensor.
+
+    call, writer: the call, and the ``out=`` overload of its op
+    """
+
+    def __init__(self, call: Call, writer: Callable[..., Tensor]) -> None:
+        self._call, self._writer = call, writer
+        self._known = dict[Hashable, bool]()
+
+    def write(
+        self, given: Operands, room: Tensor, *, few: Callable[[], tuple[Operands, Tensor]] | None
+    ) -> None:
+        """Write what the call makes of the given tensors to ``room``.
+
+        few: gives a few rows of them and of the room, to try the op on rows that lie like these;
+             None where nothing can be tried now, and the result is copied unless it is known
+        """
+        place = tuple((x.dtype, x.shape, x.stride()) for x in (*given, room) if x is not None)
+        obeys = self._known.get(place)
+        if obeys is None and few is not None:
+            obeys = self._known[place] = self._obeys(given, room, few)
+        if obeys:
+            self._written(given, room)
+        else:
+            room.copy_(replay(self._call, given)[0])
+
+    def _written(self, given: Operands, room: Tensor) -> None:
+        call = self._call
+        replay(Call(self._writer, call.args, {**call.kwargs, "out": room}), given)
+
+    def _obeys(
+        self, given: Operands, room: Tensor, few: Callable[[], tuple[Operands, Tensor]]
+    ) -> bool:
+        key = (self._writer, *(_lie(x) for x in (*given, room) if x is not None))
+        if key not in _OBEYS:
+            operands, place = few()
+            pairs = zip(operands, given, strict=True)
+            samples = [x if x is None or y is None else _sample(x, y) for x, y in pairs]
+            _OBEYS[key] = self._tried(samples, _lying_as(room, place))
+        return _OBEYS[key]
+
+    def _tried(self, given: Operands, room: Tensor) -> bool:
+        """Whether the op leaves in ``room`` what the call returns."""
+        wanted = replay(self._call, given)[0]
+        room.copy_(_other_than(wanted))
+        try:
+            self._written(given, room)
+        except RuntimeError:
+            return False
+        if not wanted.is_floating_point():
+            return torch.equal(room, wanted)
+        error = _ULPS * torch.finfo(wanted.dtype).eps
+        return torch.allclose(room, wanted, rtol=error, atol=error)
+
+
+def _other_than(x: Tensor) -> Tensor:
+    """A tensor that is the given one nowhere."""
+    if x.is_floating_point():
+        return torch.full_like(x, torch.nan)
+    return x.logical_not() if x.dtype == torch.bool else x + 1
+
+
+# -------------------------------------------------------------------- how tensors lie
+
+
+def _lie(x: Tensor) -> Hashable:
+    """What kernels are chosen by; sizes beyond 1 do not count."""
+    strides = [(step, dim) for dim, step in enumerate(x.stride()) if x.shape[dim] > 1]
+    return x.dtype, x.device, x.dim(), x.is_contiguous(), tuple(dim for _, dim in sorted(strides))
+
+
+def _lying_as(like: Tensor, x: Tensor) -> Tensor:
+    """New memory for ``x``, which lies as ``like`` does."""
+    if like.is_contiguous():
+        return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    if is_channels_last(like) and like.is_contiguous(memory_format=CHANNELS_LAST[like.dim()]):
+        return torch.empty_like(x, memory_format=CHANNELS_LAST[like.dim()])
+    return torch.empty_strided(x.shape, like.stride(), dtype=x.dtype, device=x.device)
+
+
+def _sample(x: Tensor, like: Tensor) -> Tensor:
+    """Random numbers; whole numbers and masks are what they are."""
+    found = _lying_as(like, x)
+    if not x.is_floating_point():
+        return found.copy_(x)
+    return found.uniform_(0.1, 0.9, generator=torch.Generator(x.device).manual_seed(0))
