@@ -179,6 +179,21 @@ def without_out(func: OpOverload) -> OpOverload | None:
 
 
 @cache
+def with_returns(func: OpOverload) -> OpOverload | None:
+    """The overload that returns, behind its results, what this one writes beside making them.
+
+    >>> with_returns(torch.ops.aten._fused_moving_avg_obs_fq_helper.default)
+    <OpOverload(op='aten._fused_moving_avg_obs_fq_helper_functional', overload='default')>
+    """
+    if not func._schema.is_mutable or any(one.alias_info for one in func._schema.returns):
+        return None
+    packet = getattr(torch.ops, func.namespace)
+    name = func._schema.name.split("::")[1]
+    twin = getattr(getattr(packet, f"{name}_functional", None), func._overloadname, None)
+    return twin if func._schema.returns and isinstance(twin, torch._ops.OpOverload) else None
+
+
+@cache
 def with_out(func: OpOverload) -> Callable[..., Tensor] | None:
     """What writes to ``out=`` the one tensor that an overload returns.
 

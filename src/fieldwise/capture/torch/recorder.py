@@ -38,6 +38,7 @@ from fieldwise.capture.torch.overloads import (
     out_of_place,
     results_of,
     tensors_of,
+    with_returns,
     without_out,
 )
 from fieldwise.capture.torch.recording import CallRecorder
@@ -118,7 +119,23 @@ class Recorder(CallRecorder):
             if any(map(self.memory.entry, tensors_of(deciding))):
                 raise self.refuse_data(op.plain)
             return self._decompose(op, func, args, kwargs)
+        if op.writes and with_returns(func) is not None:
+            return self._record_returning(op, func, args, kwargs)
         return self._record(op, func, args, kwargs)
+
+    def _record_returning(
+        self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs
+    ) -> object:
+        """An op that makes its results and writes to its arguments too (a range that is kept)."""
+        twin = with_returns(func)
+        assert twin is not None
+        out = results_of(self._record(describe(twin), twin, args, kwargs))
+        own = len(func._schema.returns)
+        for target, made in zip(op.written(args, kwargs), out[own:], strict=True):
+            value = self.memory.value_of(made)
+            assert value is not None
+            self.memory.write(self._writable(target), value)
+        return out[0] if own == 1 else out[:own]
 
     def _cast(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
         """An op under autocast: its arguments are cast, and so are those of the ops it is made of.

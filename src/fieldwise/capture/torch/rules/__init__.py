@@ -12,6 +12,7 @@ from fieldwise.capture.torch.rules import pad as pad
 from fieldwise.capture.torch.rules import pointwise as pointwise
 from fieldwise.capture.torch.rules import pool as pool
 from fieldwise.capture.torch.rules import product as product
+from fieldwise.capture.torch.rules import quantise as quantise
 from fieldwise.capture.torch.rules import recurrent as recurrent
 from fieldwise.capture.torch.rules import reduce as reduce
 from fieldwise.capture.torch.rules import regroup as regroup
