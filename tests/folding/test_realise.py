@@ -211,3 +211,48 @@ def test_every_run_of_a_shared_convolution_takes_what_stands_behind_each():
     assert folded.report.folded == 2
     for found, wanted in zip(folded.model(x), model(x), strict=True):
         assert torch.allclose(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+class ReadsItsNorm(nn.Module):
+    """What torch's encoder layers do in inference: the parameters of norms are looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head = nn.LayerNorm(9), nn.Linear(9, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.norm.weight.device == self.head.weight.device
+        return self.head(self.norm(x))
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_norm_whose_parameters_the_model_reads_keeps_ones_and_zeros(verify):
+    model = randomise(ReadsItsNorm()).double().eval()
+    found = fold(model, IMAGE, verify=verify)
+    assert (found.report.folded, found.report.parameters_saved) == (1, 0)
+    assert found.model.norm.weight.eq(1).all()
+    assert found.model.norm.bias.eq(0).all()
+    with torch.no_grad():
+        torch.testing.assert_close(found.model(IMAGE), model(IMAGE), rtol=1e-11, atol=1e-11)
+
+
+def test_torchs_encoder_layer_folds_its_norms():
+    layer = nn.TransformerEncoderLayer(9, 3, 8, batch_first=True, norm_first=True)
+    model = randomise(layer).double().eval()
+    x = torch.randn(2, 5, 9, dtype=torch.float64)
+    found = fold(model, x)
+    assert found.report.folded == found.report.candidates == 2
+    with torch.no_grad():
+        torch.testing.assert_close(found.model(x), model(x), rtol=1e-11, atol=1e-11)
+
+
+class ReadsItsBatchNorm(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bn.weight is not None
+        return super().forward(x)
+
+
+def test_a_fold_after_which_the_model_fails_is_undone_and_the_failure_named():
+    report = fold(randomise(ReadsItsBatchNorm()).double().eval(), IMAGE).report
+    assert (report.folded, report.verify.passed) == (0, True)
+    assert "the model failed with AttributeError" in next(iter(report.reasons()))

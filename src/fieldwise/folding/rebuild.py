@@ -22,9 +22,12 @@ from fieldwise.folding.weights import Changed, norm_parameters
 
 
 def rebuilt(
-    modules: Modules, made: Plan, changed: Iterable[Changed], example: object
+    modules: Modules, made: Plan, changed: Iterable[Changed], example: object, *, neutral: bool
 ) -> tuple[nn.Module, tuple[tuple[Changed, Tensor, Tensor | None], ...]]:
-    """A changed copy of the model; per layer, its rounded weight and bias."""
+    """A changed copy of the model; per layer, its rounded weight and bias.
+
+    neutral: norms keep parameters, of ones and zeros
+    """
     copy = copied(modules.model)
     twins, homes = dict(copy.named_modules()), Homes(copy)
     layers = tuple((one, *_change(modules, homes, twins, one)) for one in changed)
@@ -41,7 +44,7 @@ def rebuilt(
     for path in dict.fromkeys(fold.candidate.node.module for fold in made.folds):
         candidates = [f.candidate for f in made.folds if f.candidate.node.module == path]
         if candidates[0].forward_only:
-            strip(modules.by_path[path], twins[path], candidates[0].node)
+            strip(modules.by_path[path], twins[path], candidates[0].node, neutral=neutral)
         else:
             left = without_own(twins[path], aliased=path in written)
             homes.replace(twins[path], left)

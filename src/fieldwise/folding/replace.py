@@ -44,12 +44,17 @@ def set_parameter(module: nn.Module, name: str, value: Tensor, like: Tensor) -> 
     module._parameters[name] = nn.Parameter(value, requires_grad=like.requires_grad)
 
 
-def strip(original: nn.Module, module: nn.Module, node: Node) -> None:
-    """A normalisation without its scale and shift."""
-    for name in ("weight", "bias"):
+def strip(original: nn.Module, module: nn.Module, node: Node, *, neutral: bool) -> None:
+    """A normalisation without its scale and shift.
+
+    neutral: with a scale of 1 and a shift of 0 in their place, for a model that reads them itself
+    """
+    for name, value in (("weight", 1.0), ("bias", 0.0)):
         tensor = arguments(node).get(name)
         held = slot(original, tensor) if tensor is not None else None
-        if held is not None:
+        if held is not None and neutral:
+            set_parameter(module, held, torch.full_like(tensor, value), tensor)
+        elif held is not None:
             module._parameters[held] = None
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.exported import ExportedModule
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.own_names import NamesItsValues, part_of
+from fieldwise.capture.torch.running import run
+from fieldwise.errors import summary_of
 from fieldwise.folding.branches import Branches
 from fieldwise.folding.calls import values
 from fieldwise.folding.folded import Folded
@@ -23,7 +25,7 @@ from fieldwise.folding.plan import Ban, Branch, Fold, Merge, Plan
 from fieldwise.folding.planner import plan
 from fieldwise.folding.rebuild import rebuilt
 from fieldwise.folding.report import FoldReport, Item, RuntimeCheck, Verification
-from fieldwise.folding.verify import DoubleTruth, truth
+from fieldwise.folding.verify import DoubleTruth, copied, drawn, truth
 from fieldwise.folding.weights import Changed, changed_layers, pair_error, zero_biases
 from fieldwise.graph.graph import Graph
 
@@ -48,6 +50,11 @@ class _Built:
     layers: tuple[tuple[Changed, Tensor, Tensor | None], ...]
     ops_saved: int
 
+    @property
+    def strips(self) -> bool:
+        """Whether norms lost their scale and shift, which the model may read itself."""
+        return any(fold.candidate.forward_only for fold in self.made.folds)
+
 
 def fold_model(
     model: nn.Module, example: object, *, allow_graph: bool, merge: bool, checks: int
@@ -56,6 +63,9 @@ def fold_model(
     call = ModelCall.of(getattr(model, "_orig_mod", model), example)  # what torch.compile wraps
     folder = _Folder(call, allow_graph=allow_graph, merge=merge)
     built = folder.build({})
+    if built.strips and not _runs(built.model, drawn(call.model, call.example, 0)):
+        folder.neutral = True
+        built = folder.build({})
     verification = None
     if checks:
         built, verification = folder.verified(built, checks)
@@ -83,6 +93,7 @@ class _Folder:
         self.file = _nodes_of_file(call.model, self.graph)
         self.by_graph = isinstance(call.model, ExportedModule)  # its modules are steps of a file
         self.allow_graph = (allow_graph or self.by_graph) and self.file is None
+        self.neutral = False
         self.overflows: dict[str, str] = {}
         self.truths: list[DoubleTruth] = []
 
@@ -107,7 +118,8 @@ class _Folder:
             output = self._truths(1)[0].tree
             folded, layers = graph_module(self.graph, made, changed, output, names)
             return _Built(folded, made, possible, layers, made.ops_saved(made.merges))
-        copy, layers = rebuilt(self.modules, made, changed, self.call.example)
+        example, neutral = self.call.example, self.neutral
+        copy, layers = rebuilt(self.modules, made, changed, example, neutral=neutral)
         saved = made.ops_saved(Branches(self.modules, made).whole())
         return _Built(copy, made, possible, layers, saved)
 
@@ -161,11 +173,14 @@ class _Folder:
         if verification.passed is not False or not built.made.changes:
             return built, verification
 
+        went = verification.note if not verification.compared else None  # it did not even run
+        why = f"it was folded, but then the model {went or 'was wrong'}, so that it was undone"
+
         def passes(undone: Sequence[FoldOrMerge]) -> bool:
-            return _judged(reference, self.build(_bans(undone)).model).passed is not False
+            return _judged(reference, self.build(_bans(undone, why)).model).passed is not False
 
         guilty = _culprits(built.made.changes, passes)
-        built = self.build(_bans(guilty))
+        built = self.build(_bans(guilty, why))
         return built, _judged(reference, built.model)
 
     def runtime(self, built: _Built, checks: int) -> RuntimeCheck | None:
@@ -216,6 +231,15 @@ def _errors(built: _Built) -> dict[int, float]:
     return found
 
 
+def _runs(model: nn.Module, inputs: object) -> bool:
+    """Whether a model runs, as in inference: torch's encoder layers read their norms there."""
+    try:
+        run(copied(model), inputs)
+    except Exception:  # noqa: BLE001  a forward may raise anything
+        return False
+    return True
+
+
 def _judged(reference: Sequence[DoubleTruth], model: nn.Module) -> Verification:
     """The worst over all inputs; a model that does not even run is wrong.
 
@@ -223,8 +247,11 @@ def _judged(reference: Sequence[DoubleTruth], model: nn.Module) -> Verification:
     """
     try:
         found = [one.judge(model) for one in reference]
-    except (AttributeError, RuntimeError, TypeError, ValueError, KeyError, IndexError):
-        found = [Verification(inf, inf, one.unfolded_rel, passed=False) for one in reference]
+    except (AttributeError, RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
+        note = f"failed with {summary_of(error)}"
+        return Verification(
+            inf, inf, max(one.unfolded_rel for one in reference), passed=False, note=note
+        )
     checked = [one for one in found if one.passed is not None] or found
     verdicts = {one.passed for one in checked}
     return Verification(
@@ -237,8 +264,7 @@ def _judged(reference: Sequence[DoubleTruth], model: nn.Module) -> Verification:
     )
 
 
-def _bans(changes: Iterable[FoldOrMerge]) -> FoundBans:
-    why = "it was folded, but then the model was wrong, so that it was undone"
+def _bans(changes: Iterable[FoldOrMerge], why: str) -> FoundBans:
     return {ban: why for change in changes for ban in change.bans}
 
 
