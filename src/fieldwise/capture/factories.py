@@ -200,6 +200,11 @@ class Factory:
         except FieldwiseError:
             raise
         except ModuleNotFoundError as error:
+            if error.name != self.code.partition(".")[0] and error.name != self.code:
+                raise UsageError(
+                    f"{self.code!r} for {self.spec!r} imports {error.name!r}, which is not found; "
+                    "install it, or run from the folder that holds it."
+                ) from error
             where = f"name its file as in 'nets/{self.code}.py:{self.name}', or install it."
             remedy = did_you_mean(self.code, ZOOS, otherwise=where)
             raise UsageError(

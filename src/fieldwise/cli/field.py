@@ -171,10 +171,10 @@ def _analyse(
 
 
 def _selected(report: FieldReport, globs: Sequence[str]) -> tuple[Row, ...]:
-    """The rows that match a glob; without globs all but the one whose samples are counted."""
-    if globs:
-        return report.select(globs)
-    return tuple(row for row in report.rows if row.name != report.input.name)
+    """The rows that match a glob; without globs those that the table of a report has."""
+    from fieldwise.views.tables import shown
+
+    return report.select(globs) if globs else tuple(shown(report))
 
 
 def _pulled(

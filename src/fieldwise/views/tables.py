@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def shown(report: FieldReport) -> list[Row]:
-    """All rows but the one whose samples are counted."""
-    return [row for row in report.rows if row.name != report.input.name]
+    """All rows but the one whose samples are counted, which stands there only if it is returned."""
+    counted, outputs = report.input.name, report.graph.outputs
+    return [row for row in report.rows if row.name != counted or counted in outputs]
 
 
 def field_report(report: FieldReport) -> RenderableType:

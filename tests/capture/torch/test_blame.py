@@ -147,7 +147,7 @@ def test_every_result_is_compared_with_what_torch_gives(dtype, shape, monkeypatc
     ],
 )
 def test_a_fault_of_the_model_is_told_as_its_own(model):
-    assert said(model, 3, 4).startswith("The model failed on input 3x4: ")
+    assert said(model, 3, 4).startswith("The model failed on input 3x4, at ")
 
 
 # -------------------------------------------------------------------- lines

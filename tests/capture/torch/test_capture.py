@@ -96,6 +96,30 @@ def test_a_network_whose_output_ignores_its_input_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (None, "The model returns None; return the tensor that it computes."),
+        ([None], "The model returns a 'list' without a tensor; return the tensor"),
+        (3, "The model returns 3 of type 'int', no tensor; return the tensor"),
+    ],
+)
+def test_a_network_that_returns_no_tensor_is_told_what_it_returns(returned, said):
+    with pytest.raises(CaptureError) as caught:
+        capture(Net(lambda x: returned), torch.randn(2))
+    assert str(caught.value).startswith(said)
+
+
+def test_a_failure_in_the_users_own_code_names_the_line():
+    def fails(x: Tensor) -> Tensor:
+        assert len(x) == 7
+        return x
+
+    line = fails.__code__.co_firstlineno + 1
+    with pytest.raises(CaptureError, match=f"failed on input 2, at .*test_capture.py:{line}: Asse"):
+        capture(Net(fails), torch.randn(2))
+
+
+@pytest.mark.parametrize(
     "example",
     [
         (torch.randn(2, 3), torch.randn(3)),

@@ -76,3 +76,10 @@ def test_a_function_that_makes_a_model_is_none():
         with pytest.raises(UsageError) as caught:
             verb(make, (1, 1, 8, 8))
         assert str(caught.value) == said
+
+
+def test_a_shape_stands_for_the_tokens_that_a_model_takes():
+    net = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4)).eval()
+    row = receptive_fields(net, (1, 20))["output"].row
+    assert (row.shape, row.extent, row.stride) == ((1, 20, 4), (1,), (1,))
+    assert row == receptive_fields(net, torch.zeros(1, 20, dtype=torch.int64))["output"].row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +31,15 @@ def is_ours(error: BaseException) -> bool:
 
 
 def needs_data(error: BaseException) -> bool:
-    """Whether torch speaks of the meta device, where values that derive from the input live."""
-    return "meta" in str(error).lower()
+    """Whether torch speaks of the meta device, where values that derive from the input live.
+
+    >>> needs_data(NotImplementedError("Cannot copy out of meta tensor; no data!"))
+    True
+    >>> needs_data(KeyError("meta")), needs_data(ValueError("no metadata"))
+    (False, False)
+    """
+    of_torch = isinstance(error, (RuntimeError, TypeError, ValueError))
+    return of_torch and re.search(r"\bmeta\b", str(error), re.IGNORECASE) is not None
 
 
 def line_of(error: BaseException) -> str:

@@ -152,7 +152,21 @@ def _nothing_found(output: object) -> str:
                 f"The model returns a '{type(holder).__name__}', in which outputs are not looked "
                 f"for; return tensors in tuples, lists, dicts, named tuples or dataclasses."
             )
+    if next(named_tensors(output), None) is None:
+        return f"The model returns {_returned(output)}; return the tensor that it computes."
     return "No output of the model depends on its input."
+
+
+def _returned(output: object) -> str:
+    """What a model returned in which no tensor is, as a part of a sentence.
+
+    >>> _returned(None), _returned([]), _returned({"n": 3}), _returned(3)
+    ('None', "a 'list' without a tensor", "a 'dict' without a tensor", "3 of type 'int', no tensor")
+    """
+    kind = type(output).__name__
+    if isinstance(output, (int, float, str)):
+        return f"{str(output)[:40]} of type {kind!r}, no tensor"
+    return "None" if output is None else f"a {kind!r} without a tensor"
 
 
 def check_made(state: NamedTensors) -> None:
@@ -213,8 +227,10 @@ def _failure(recorder: Recorder, model: nn.Module, example: object, error: Excep
     args, kwargs = placed(example)
     if not frame.path and (misfit := find_misfit_of_inputs(model, args, kwargs)):
         return f"The model failed on input {shapes}: {misfit}"
+    described = describe_module(model, frame.path)
+    at = "" if described else line_of(error)
     return (
-        f"The model failed{where} on input {shapes}: {summary_of(error)}. "
-        f"{describe_module(model, frame.path)}"
+        f"The model failed{where} on input {shapes}{f', at {at}' if at else ''}: "
+        f"{summary_of(error)}. {described}"
         f"Check the input shape and that the model runs on such an input."
     )

@@ -52,9 +52,13 @@ def find_misfit_of_inputs(model: nn.Module, args: Args, kwargs: Kwargs) -> str |
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
+        kinds = {one.kind for one in signature.parameters.values()}
         names = ", ".join(signature.parameters)
-        why = said_by(error)
-        return f"its forward({names}) does not take these inputs ({why}); give what it takes."
+        how = "by name" if inspect.Parameter.KEYWORD_ONLY in kinds else "in this order or by name"
+        return (
+            f"its forward({names}) does not take these inputs ({said_by(error)}); give what it "
+            f"takes, {how}."
+        )
     return None
 
 

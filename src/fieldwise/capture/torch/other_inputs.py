@@ -18,22 +18,25 @@ Capture = Callable[[nn.Module, object], Graph]
 
 
 def forgiven(model: nn.Module, example: object, error: CaptureError, capture: Capture) -> Graph:
-    """The graph of a model that fails on an example, on the example in the model's precision.
+    """The graph of a model that fails on an example, on an example of a type that it takes.
 
     Which indices are read does not depend on the type of the numbers, so a float64 or uint8
-    example stands for one that the model takes.
+    example stands for one in the model's precision, and real numbers stand for the whole numbers
+    that a model of tokens takes.
 
     Raises the error again where the model fails on that too; where it runs on an example of
     another shape, that is named (see ``explained``).
     """
     given = _only(example, model)
-    kind = precision(model)
-    if given is not None and given.dtype is not kind and _is_number(given):
+    said = error
+    for kind in (precision(model), torch.int64):
+        if given is None or given.dtype is kind or not _is_number(given):
+            continue
         try:
             return capture(model, meta_tensor(given.shape, kind))
         except CaptureError as another:
-            raise explained(model, example, another, capture) from error
-    raise explained(model, example, error, capture) from error
+            said = said if kind is torch.int64 else another
+    raise explained(model, example, said, capture) from error
 
 
 def explained(
