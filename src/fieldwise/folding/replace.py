@@ -52,9 +52,11 @@ def strip(original: nn.Module, module: nn.Module, node: Node, *, neutral: bool) 
     for name, value in (("weight", 1.0), ("bias", 0.0)):
         tensor = arguments(node).get(name)
         held = slot(original, tensor) if tensor is not None else None
-        if held is not None and neutral:
+        if tensor is None or held is None:
+            continue
+        if neutral:
             set_parameter(module, held, torch.full_like(tensor, value), tensor)
-        elif held is not None:
+        else:
             module._parameters[held] = None
 
 
