@@ -28,3 +28,15 @@ def test_a_group_is_headed_by_its_first_sentence():
         told = sections[group.__doc__.partition(".")[0]]
         assert told.count("\n  --") + told.startswith("  --") == len(fields(group))
     assert "--format" in sections["Options"]
+
+
+def test_what_a_command_does_is_listed_in_whole_and_the_model_is_built_last():
+    listed = CliRunner().invoke(app, ["--help"]).output.partition("Commands:")[2]
+    lines = [line for line in listed.splitlines() if line.startswith("  ")]
+    assert lines[0].split()[0] == "summary"
+    assert all(line.endswith(".") and "..." not in line for line in lines[:-1])
+    for command in ("field", "fold", "stream", "view"):
+        told = said(command)
+        assert re.search(rf"^Usage: \S+ {command} \[OPTIONS\] MODEL( \[MODEL_B\])?$", told, re.M)
+        assert told.index("Options:") < told.index("How the model is built") < told.index("--set")
+        assert "<str>" not in told

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from fieldwise.cli import app
+from fieldwise.cli.headings import record_of
 
 MARK = "<!-- commands -->"
 
@@ -41,7 +42,7 @@ def reference() -> Iterator[str]:
 def _table(title: str, parameters: list[Any], context: typer.Context) -> Iterator[str]:
     yield f"| {title} | |\n| --- | --- |"
     for parameter in parameters:
-        shown = parameter.get_help_record(context)
+        shown = record_of(parameter, context)
         if shown is None:
             continue
         name, text = shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -62,21 +62,32 @@ app = typer.Typer(
     name="fieldwise",
     cls=_Commands,
     help="What every output of a convolutional network sees, exactly.",
+    epilog="Begin with: fieldwise summary torchvision:resnet18",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(compare)
-app.command(cls=WithHeadings)(diagram)
-app.command(cls=WithHeadings)(erf)
-app.command()(field)
-app.command()(fold)
-app.command(context_settings=renamed(axis="axes"))(shift)
-app.command(cls=WithHeadings)(stream)
-app.command()(summary)
-app.command(cls=WithHeadings, context_settings=renamed(along="axis", axes="layout"))(tile)
-app.command()(view)
+
+
+def _add(command: Callable[..., None], short: str, **settings: object) -> None:
+    app.command(cls=WithHeadings, short_help=short, context_settings=settings or None)(command)
+
+
+_add(summary, "Every module at a glance: shape, parameters, what it sees.")
+_add(field, "What an output pixel of every layer sees of the input.")
+_add(view, "A page to look at every layer in a browser.")
+_add(diagram, "Draw the connections between layers, as rows of dots.")
+_add(erf, "How much each input pixel matters: the effective field.")
+_add(compare, "Whether two models see the same, layer by layer.")
+_add(fold, "Fold BatchNorm and other affine layers into their neighbours.")
+_add(shift, "Which shifts of the input the output follows.", **renamed(axis="axes"))
+_add(
+    tile,
+    "Run a model on an image larger than memory, exactly.",
+    **renamed(along="axis", axes="layout"),
+)
+_add(stream, "What a live stream takes, and the stream itself as a file.")
 
 
 def _show_version(wanted: bool) -> None:

@@ -25,13 +25,14 @@ DIFFERS = 1
 
 @grouped
 def compare(
-    building: FileOptions,
     one: Annotated[str, typer.Argument(metavar="MODEL_A", help=f"{MODEL_FORMS}.")],
     two: Annotated[str, typer.Argument(metavar="MODEL_B", help="The other one.")],
     shape: InputShape = None,
     axes: AxesOption = None,
     style: Style = Format.table,
     debug: Debug = False,
+    *,
+    building: FileOptions,
 ) -> None:
     """Two models, or two versions of one, layer by layer: extent, stride, start, halo.
 

@@ -47,7 +47,6 @@ class DrawingOptions:
 
 @grouped
 def diagram(
-    building: FileOptions,
     drawing: DrawingOptions,
     models: Annotated[
         list[str],
@@ -82,6 +81,8 @@ def diagram(
     ] = None,
     style: Style = Format.table,
     debug: Debug = False,
+    *,
+    building: FileOptions,
 ) -> None:
     """Draw the connections along one axis: a row of dots per layer, the input at the bottom.
 

@@ -130,7 +130,7 @@ def erf(
     averaging: MeanOptions,
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL...", help=f"{MODEL_FORMS}; several for one picture."),
+        typer.Argument(metavar="MODEL", help=f"{MODEL_FORMS}; several for one picture."),
     ],
     out: Annotated[
         Path | None,

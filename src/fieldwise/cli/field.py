@@ -55,7 +55,6 @@ class FieldFormat(StrEnum):
 
 @grouped
 def field(
-    building: ComputedOptions,
     model: ModelName,
     shape: InputShape = None,
     layer: Layers = None,
@@ -90,6 +89,8 @@ def field(
         ),
     ] = None,
     debug: Debug = False,
+    *,
+    building: ComputedOptions,
 ) -> None:
     """The receptive field of every layer: extent, stride, start, and what makes it unusual.
 

@@ -33,7 +33,6 @@ WRONG = 1
 
 @grouped
 def fold(
-    building: CastOptions,
     written: OutOptions,
     model: ModelName,
     shape: InputShape = None,
@@ -65,6 +64,8 @@ def fold(
     ] = False,
     random_weights: RandomWeights = False,
     debug: Debug = False,
+    *,
+    building: CastOptions,
 ) -> None:
     """Fold BatchNorm and other affine ops into the layers beside them, exactly.
 

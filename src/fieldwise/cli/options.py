@@ -70,7 +70,8 @@ MaxConstant = Annotated[
     typer.Option(
         "--max-constant",
         metavar="1GiB",
-        help="Of a .pt2 or .onnx file: the most memory that constants which it makes may take.",
+        help="Of a .pt2 or .onnx file: how much memory the constants that it computes may take, at "
+        "most; by default 1GiB.",
     ),
 ]
 InputValues = Annotated[
@@ -78,7 +79,7 @@ InputValues = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=8",
-        help="Of an .onnx file: the value of an input, which is a constant then; may be repeated.",
+        help="Of an .onnx file: take an input as the constant of this value; may be repeated.",
     ),
 ]
 Device = Annotated[
@@ -160,7 +161,7 @@ class FileOptions:
 
 @dataclass(frozen=True, slots=True)
 class WeightOptions(FileOptions):
-    """How a model is read from a file, and which weights it has."""
+    """How the model is built: which weights it has, and how it is read from a file."""
 
     weights: Weights = None
 
@@ -173,7 +174,7 @@ class WeightOptions(FileOptions):
 
 @dataclass(frozen=True, slots=True)
 class PlacedOptions(WeightOptions):
-    """How a model is read from a file, which weights it has, and where it is run."""
+    """How the model is built and where it is run."""
 
     device: Device = None
 
@@ -184,7 +185,7 @@ class PlacedOptions(WeightOptions):
 
 @dataclass(frozen=True, slots=True)
 class CastOptions(PlacedOptions):
-    """The same, and what it is cast to."""
+    """How the model is built and run: its weights, its device, its type."""
 
     dtype: Annotated[
         Type | None,
@@ -198,7 +199,7 @@ class CastOptions(PlacedOptions):
 
 @dataclass(frozen=True, slots=True)
 class ComputedOptions(CastOptions):
-    """The same, and whether it runs under autocast."""
+    """How the model is built and run: its weights, its device, its type, autocast."""
 
     autocast: Annotated[
         HalfType | None,
@@ -283,8 +284,8 @@ def renamed(**names: str) -> dict[str, object]:
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """The command as typer takes it: the fields of a parameter that is a dataclass are options.
 
-    A group is frozen data with an annotated option per field; its first sentence heads them in
-    what --help says.
+    A group is frozen data with an annotated option per field; its first sentence, up to a
+    colon, heads them in what --help says; how a file is read is said last.
     """
     own = inspect.signature(command, eval_str=True)
     groups: dict[str, Any] = {
@@ -310,13 +311,14 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 def _options(group: Any) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
-    heading = inspect.cleandoc(group.__doc__ or "").partition("\n")[0].rstrip(".")
+    heading = inspect.cleandoc(group.__doc__ or "").partition("\n")[0].partition(":")[0].rstrip(".")
     kind = inspect.Parameter.KEYWORD_ONLY
+    rare = {field.name for field in fields(FileOptions)}
     return [
         inspect.Parameter(
             field.name, kind, default=field.default, annotation=_under(heading, hints[field.name])
         )
-        for field in fields(group)
+        for field in sorted(fields(group), key=lambda field: field.name in rare)
     ]
 
 

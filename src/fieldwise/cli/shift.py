@@ -56,7 +56,6 @@ class Repair(StrEnum):
 
 @grouped
 def shift(
-    building: PlacedOptions,
     written: OutOptions,
     model: ModelName,
     shape: InputShape = None,
@@ -84,6 +83,8 @@ def shift(
     random_weights: RandomWeights = False,
     style: Style = Format.table,
     debug: Debug = False,
+    *,
+    building: PlacedOptions,
 ) -> None:
     """What a shift of the input does to the outputs: proven, and what breaks it.
 

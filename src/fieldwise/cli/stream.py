@@ -35,7 +35,7 @@ REFUSED = 1
 
 @dataclass(frozen=True, slots=True)
 class EmitOptions:
-    """How the stream is handed on."""
+    """How the stream is written."""
 
     emit: Annotated[
         Path | None,
@@ -100,8 +100,6 @@ class EmitOptions:
 
 @grouped
 def stream(
-    building: ComputedOptions,
-    emission: EmitOptions,
     model: ModelName,
     shape: InputShape = None,
     axis: Annotated[
@@ -122,6 +120,9 @@ def stream(
     random_weights: RandomWeights = False,
     style: Style = Format.table,
     debug: Debug = False,
+    *,
+    emission: EmitOptions,
+    building: ComputedOptions,
 ) -> None:
     """What a stream of live data takes: look-ahead, latency, state and cost of every output.
 

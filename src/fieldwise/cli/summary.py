@@ -25,7 +25,6 @@ from fieldwise.cli.progress import progress
 
 @grouped
 def summary(
-    building: FileOptions,
     model: ModelName,
     shape: InputShape = None,
     depth: Annotated[
@@ -35,6 +34,8 @@ def summary(
     axes: AxesOption = None,
     style: Style = Format.table,
     debug: Debug = False,
+    *,
+    building: FileOptions,
 ) -> None:
     """The modules of a model: shapes, parameters, multiplications, and what each sees."""
     with reported(debug=debug):

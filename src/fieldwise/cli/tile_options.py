@@ -72,7 +72,7 @@ class Checks:
         Path | None,
         typer.Option(
             metavar="OUT",
-            help="In place of MODEL, IN and OUT: compare a result with what its journal says that "
+            help="In place of MODEL, IN and OUT: compare a result with what its journal says "
             "was written.",
         ),
     ] = None

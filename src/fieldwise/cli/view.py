@@ -32,11 +32,10 @@ if TYPE_CHECKING:
 
 @grouped
 def view(
-    building: WeightOptions,
     model: ModelName,
     beside: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL_B]", help="Another model, to compare.", show_default=False),
+        typer.Argument(metavar="MODEL_B", help="Another model, to compare.", show_default=False),
     ] = None,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="PAGE.html", help="The file to write.")
@@ -60,6 +59,8 @@ def view(
     ] = False,
     style: Style = Format.table,
     debug: Debug = False,
+    *,
+    building: WeightOptions,
 ) -> None:
     """A page on which to look at every layer: what it sees, who sees a pixel, tiles, streams.
 
