@@ -51,7 +51,7 @@ def _table(title: str, parameters: list[Any], context: typer.Context) -> Iterato
 
 
 def _code(text: str) -> str:
-    return f"`{text.strip()}`".replace("|", "\\|")
+    return f"`{text.strip()}`"
 
 
 def _escaped(text: str) -> str:

@@ -23,7 +23,7 @@ from typing import Literal
 
 from fieldwise.errors import UsageError
 from fieldwise.field.unit_connections import Connections, Edge, UnitRow
-from fieldwise.views.diagram_panel import BEND, FOOT, Panel, symbols_of, text_width
+from fieldwise.views.diagram_panel import BEND, FOOT, SYMBOLS, Panel, symbols_of, text_width
 
 WIDTH = 8.0
 MODELS = 4
@@ -83,7 +83,7 @@ class DiagramStyle:
     """What of a diagram is shown.
 
     width:   in inches
-    blank:   the dots alone, to draw the connections by hand
+    blank:   the dots alone, the chosen one dark, to draw the connections by hand
     symbols: the kernel and the stride of every row, as k₁ and s₁; room for them where it is blank
     """
 
@@ -186,7 +186,8 @@ class _Drawing:
             for index in range(row.size):
                 if self.panel.shows(row, index):
                     name = f"unit-{self.panel.number}-{number}-{index}"
-                    seen = index in row.seen and not self.style.blank
+                    chosen = number == len(self.rows) - 1 and index == self.panel.network.unit
+                    seen = chosen or (index in row.seen and not self.style.blank)
                     mark: Mark = "seen" if seen else "plain"
                     yield Dot(name, self.x(row, index), y, radius, mark)
             padding: dict[int, bool] = {}
@@ -254,7 +255,7 @@ class _Drawing:
         for number, name in enumerate(panel.names):
             yield Label(edge, self.y(number), name, place="right")
         for number, text in enumerate(panel.symbols):
-            yield Label(edge, self.y(number) - 0.17, text, 8.0, "right")
+            yield Label(edge, self.y(number) - 0.17, text, SYMBOLS, "right")
         yield from self._numbers()
         if not self.style.blank:
             yield from self._captions()

@@ -17,6 +17,12 @@ BEND = 0.12
 FOOT = 0.35
 """Room for the key at the bottom."""
 
+SYMBOLS = 8.0
+"""The size of what stands below a row's name, in points."""
+
+_NARROW = 0.75
+"""Signs, blanks and subscripts are narrower than letters."""
+
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _HEAD = 0.75
 _UNDER_INPUT = 0.53
@@ -83,7 +89,8 @@ class Panel:
     @property
     def gutter(self) -> float:
         """The room for the names of the rows, in inches."""
-        return max(map(text_width, (*self.names, *self.symbols))) + 0.25
+        symbols = (text_width(text, SYMBOLS * _NARROW) for text in self.symbols)
+        return max(*map(text_width, self.names), *symbols) + 0.25
 
     @property
     def samples(self) -> float:

@@ -23,6 +23,12 @@ PANELS = 6
 DECADES = 4
 """What the scale spans: contributions below 10^−4 of the largest are drawn alike."""
 
+_DARK, _BRIGHT = "#440154", "#fde725"
+"""The ends of the scale."""
+
+_HALF = "#c00000"
+"""Seen on both ends of the scale."""
+
 
 def effective_figure(*found: EffectiveField, title: str = "") -> Figure:
     """Heat maps of effective fields, up to six beside each other on one scale, 8 inches wide.
@@ -56,6 +62,7 @@ def effective_figure(*found: EffectiveField, title: str = "") -> Figure:
     for axes in places[len(found) :]:
         axes.set_axis_off()
     if drawn is not None:
+        _key(figure)
         bar = figure.colorbar(drawn, ax=places, shrink=0.6, pad=0.02)
         bar.set_label("log10 of the contribution over the largest", size=8)
         bar.ax.tick_params(labelsize=8)
@@ -95,9 +102,23 @@ def _image(axes: Axes, found: EffectiveField) -> Any:
     half = next(row.linear.side for row in found.rows if row.share == 0.5)
     if half is not None:
         top, left = (place - half / 2 + 0.5 for place in found.centre)
-        frame(axes, top, top + half, left, left + half, color="#f0e442", linewidth=1.2, gid="half")
+        frame(axes, top, top + half, left, left + half, color=_HALF, linewidth=1.4, gid="half")
     axes.tick_params(labelsize=8)
     return drawn
+
+
+def _key(figure: Figure) -> None:
+    """What the outlines are, below the maps."""
+    from matplotlib.patches import Patch
+
+    marks = [
+        Patch(facecolor=_DARK, edgecolor="#ffffff", linestyle="--", label="the receptive field"),
+        Patch(facecolor=_BRIGHT, edgecolor=_HALF, label="half of all contributions"),
+    ]
+    figure.legend(
+        handles=marks, loc="outside lower center", ncols=len(marks), fontsize=8, frameon=False,
+        handlelength=1.6, handleheight=1.2,
+    )  # fmt: skip
 
 
 def _line(axes: Axes, found: EffectiveField) -> None:

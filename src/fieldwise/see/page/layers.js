@@ -266,7 +266,7 @@ function chartOf(page) {
       s("text", { x: LEFT - 6, y: y(tick) + 4, class: "tick", "text-anchor": "end" }, tick < 1 ? `1/${1 / tick}` : String(tick)));
   network.sizes.filter((size, place) => network.sizes.indexOf(size) === place).forEach((size) =>
     svg.append(s("path", { class: "limit", d: `M${LEFT} ${y(size)}H${WIDE - 8}` }),
-      s("text", { x: LEFT + 8, y: y(size) - 4, class: "tick" }, `the input, ${size}`)));
+      s("text", { x: LEFT + 8, y: y(size) < TOP + 12 ? y(size) + 13 : y(size) - 4, class: "tick" }, `the input, ${size}`)));
   rows.forEach((row, number) => {
     if (row.axes.some((axis) => axis.full))
       svg.append(s("rect", { class: "whole", x: x(number) - Math.max((WIDE - LEFT) / rows.length, 1) / 2, y: TOP, width: Math.max((WIDE - LEFT) / rows.length, 1), height: HIGH - TOP - BOTTOM }));

@@ -102,7 +102,7 @@ function cardOf(found, snap) {
     terms([
       ["Grid", perAxis(found.grid)],
       ["Halo before", perAxis(found.before)],
-      ["Halo behind", perAxis(found.behind)],
+      ["Halo after", perAxis(found.behind)],
       ["It reads", times(found.crops.map(([start, stop]) => stop - start))],
       ["Tiles of this size", `${times(found.tiles)} = ${found.tiles.reduce((a, b) => a * b, 1).toLocaleString("en")}`],
       ["The image is read", `${found.read.toFixed(2)} times`],
