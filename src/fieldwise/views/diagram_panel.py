@@ -90,7 +90,7 @@ class Panel:
     def gutter(self) -> float:
         """The room for the names of the rows, in inches."""
         symbols = (text_width(text, SYMBOLS * _NARROW) for text in self.symbols)
-        return max(*map(text_width, self.names), *symbols) + 0.25
+        return max((*map(text_width, self.names), *symbols)) + 0.25
 
     @property
     def samples(self) -> float:
