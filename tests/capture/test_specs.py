@@ -77,7 +77,7 @@ def test_a_pickle_is_refused_and_not_loaded(tmp_path, suffix):
     said = refusal(str(path))
     assert said.startswith(f"{str(path)!r} is a pickle, which can run any code when it is loaded")
     assert said.endswith(
-        "If it holds weights, name the model and give it these by --weights; a whole model write "
+        "If it holds weights, name the model and give it these by --weights; write a whole model "
         "with torch.export.save to a .pt2 file, or name the code that builds it."
     )
     assert not mark.exists()

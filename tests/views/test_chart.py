@@ -84,7 +84,7 @@ def test_a_blank_diagram_has_dots_and_room_for_numbers_alone():
     blank = arrange([network], ["net"], DiagramStyle(symbols=True, blank=True))
     assert [(dot.name, dot.y) for dot in blank.dots] == [(dot.name, dot.y) for dot in usual.dots]
     assert {dot.mark for dot in blank.dots} == {"seen", "plain", "padding"}
-    assert len([dot for dot in blank.dots if dot.mark == "seen"]) == 1  # whose lines are to be drawn
+    assert len([dot for dot in blank.dots if dot.mark == "seen"]) == 1
     assert not blank.strokes
     texts = [[label.text for label in layout.labels] for layout in (usual, blank)]
     assert "k₁ = 3, s₁ = 2" in texts[0]

@@ -24,8 +24,8 @@ def refusal_of_pickle(spec: str) -> UsageError:
         )
     return UsageError(
         f"{spec!r} is a pickle, which can run any code when it is loaded, and fieldwise loads none "
-        "as a model. If it holds weights, name the model and give it these by --weights; a whole "
-        "model write with torch.export.save to a .pt2 file, or name the code that builds it."
+        "as a model. If it holds weights, name the model and give it these by --weights; write a "
+        "whole model with torch.export.save to a .pt2 file, or name the code that builds it."
     )
 
 

@@ -32,7 +32,8 @@ class DrawingOptions:
     """How it is drawn."""
 
     blank: Annotated[
-        bool, typer.Option("--blank", help="The dots alone, the chosen one dark, to draw the connections by hand.")
+        bool,
+        typer.Option("--blank", help="The dots alone, the chosen one dark: for drawing by hand."),
     ] = False
     symbols: Annotated[
         bool, typer.Option("--symbols", help="Kernel and stride of every row, as k₁ and s₁.")

@@ -209,7 +209,7 @@ def _key(figure: Figure, panels: Sequence[FieldPanel]) -> None:
     overlaps = any(len(panel.seen.products) > 1 for panel in panels)
     marks: list[object] = [
         Patch(
-            facecolor=STRONG, label="seen" + (", the stronger by more rectangles" if overlaps else "")
+            facecolor=STRONG, label="seen" + (", strongest by most rectangles" if overlaps else "")
         ),
         Patch(facecolor=_BEYOND, label="field beyond the border"),
         Line2D([], [], color=ACCENT, linewidth=1.8, label="border of the input"),
