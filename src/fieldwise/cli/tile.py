@@ -11,16 +11,17 @@ from fieldwise.cli.console import show_json, show_lines
 from fieldwise.cli.options import Debug, Format, OptionalModelName, Style, grouped
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
+from fieldwise.cli.tile_asked import Asked
 from fieldwise.cli.tile_many import run_many
 from fieldwise.cli.tile_options import (
     Checks,
     InputOptions,
     ModelOptions,
     OutputOptions,
-    PieceOptions,
     RunOptions,
 )
-from fieldwise.cli.tile_run import REFUSED, Asked, refusals, run_one, write_report
+from fieldwise.cli.tile_pieces import PieceOptions
+from fieldwise.cli.tile_run import REFUSED, refusals, run_one, write_report
 from fieldwise.errors import UsageError
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from fieldwise.cli.options import Format
-from fieldwise.cli.tile_run import REFUSED, Asked, carry_out, refusals, write_report
+from fieldwise.cli.tile_asked import Asked
+from fieldwise.cli.tile_plan import planned
+from fieldwise.cli.tile_run import REFUSED, carry_out, certified, refusals, write_report
 from fieldwise.errors import FieldwiseError
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ def run_many(asked: Asked, pairs: Sequence[tuple[Path, Path]]) -> None:
     found = list(unread.values())
     if readable:
         with refusals():
-            first = asked.plan(*readable[0])
-            certificate = asked.certified(first)
+            first = planned(asked, *readable[0])
+            certificate = certified(asked, first)
         report = first.report(asked.model, certificate)
         if asked.running.plan or table:
             write_report(report, asked.style)
@@ -78,5 +80,6 @@ def _outcome(asked: Asked, source: Path, out: Path, first: Job, label: str) -> F
 
 def _computed(asked: Asked, source: Path, out: Path, first: Job, label: str) -> bool:
     """Whether a result was written, or was there."""
-    planned = first if source == first.request.source.path else asked.plan(source, out, first)
-    return carry_out(asked, planned, label=label)[1]
+    own = source == first.request.source.path
+    job = first if own else planned(asked, source, out, first)
+    return carry_out(asked, job, label=label)[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +14,10 @@ from fieldwise.cli.console import note, note_files, show_lines, warn
 from fieldwise.cli.freed import SLACK, give_back_freed
 from fieldwise.cli.options import Format
 from fieldwise.cli.progress import progress
-from fieldwise.cli.tile_job import connected, planned, run
-from fieldwise.cli.tile_options import (
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    PieceOptions,
-    RunOptions,
-)
+from fieldwise.cli.tile_asked import Asked
+from fieldwise.cli.tile_job import connected, run
+from fieldwise.cli.tile_options import RunOptions
+from fieldwise.cli.tile_plan import planned
 from fieldwise.errors import OutOfMemoryError
 from fieldwise.reports import Report
 
@@ -33,50 +29,11 @@ if TYPE_CHECKING:
 REFUSED = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was typed but for the files."""
-
-    model: str
-    building: ModelOptions
-    reading: InputOptions
-    writing: OutputOptions
-    pieces: PieceOptions
-    running: RunOptions
-    style: Format
-    debug: bool
-
-    def plan(self, source: Path, out: Path, known: Job | None = None) -> Job:
-        """The job of these files, planned; known: one of other files with the same model."""
-        return planned(
-            self.model,
-            source,
-            out,
-            self.building,
-            self.reading,
-            self.writing,
-            self.pieces,
-            self.running,
-            known,
-        )
-
-    def certified(self, job: Job) -> RunCertificate | None:
-        """How equal its pieces are to the whole, where that is asked for."""
-        if not self.running.verify:
-            return None
-        with progress("comparing pieces with the whole"):
-            certificate = job.verify()
-        if self.style is Format.table:
-            show_lines(certificate)
-            _note_steps(job)
-        return certificate
-
-
 def run_one(asked: Asked, source: Path, out: Path) -> None:
     """Compute the result of one input, or print the plan."""
     with refusals():
-        job = asked.plan(source, out)
-        certificate = asked.certified(job)
+        job = planned(asked, source, out)
+        certificate = certified(asked, job)
     if asked.running.plan:
         with progress("comparing plans"):
             compared = job.compared()
@@ -89,6 +46,18 @@ def run_one(asked: Asked, source: Path, out: Path) -> None:
         report = job.report(asked.model, certificate)
         write_report(replace(report, done=len(job.plan.pieces)), asked.style)
     note_files([file.path for file in job.files], err=asked.style is Format.json)
+
+
+def certified(asked: Asked, job: Job) -> RunCertificate | None:
+    """How equal its pieces are to the whole, where that is asked for."""
+    if not asked.running.verify:
+        return None
+    with progress("comparing pieces with the whole"):
+        certificate = job.verify()
+    if asked.style is Format.table:
+        show_lines(certificate)
+        _note_steps(job)
+    return certificate
 
 
 def carry_out(
