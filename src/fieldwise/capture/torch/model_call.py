@@ -54,7 +54,7 @@ class ModelCall:
         """The shapes of these tensors."""
         return [tuple(tensor.shape) for tensor in self.inputs]
 
-    @cached_property
+    @property
     def device(self) -> torch.device:
         """Where the model runs: on the device of its weights, or of the example if it has none."""
         tensors = chain(self.model.parameters(), self.model.buffers(), self.inputs)

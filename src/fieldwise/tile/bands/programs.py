@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fieldwise.capture.torch.autocast import autocast_dtype
 from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.capture.torch.unchanged import ModelMark
 from fieldwise.errors import CaptureError, UsageError, check_choice
 from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.graph import Graph
@@ -134,6 +135,14 @@ class Programs:
         self._captured: tuple[object, Graph] | None = None
         self._planner: PassPlanner | None = None
         self._last: tuple[object, Program] | None = None
+        self._mark: ModelMark | None = None
+
+    def is_renewed(self) -> bool:
+        """Forget what was captured of a model that has changed since; whether it has."""
+        if self._mark is None or self._mark.holds():
+            return False
+        self._captured = self._planner = self._last = self._mark = None
+        return True
 
     def take(self, streaming: Streaming) -> None:
         """Stream in another way from now on."""
@@ -224,9 +233,11 @@ class Programs:
         key = (shapes, autocast_dtype(self.device))
         if self._captured is None or self._captured[0] != key:
             try:
-                self._captured = (key, self.call.graph(shapes))
+                graph = self.call.graph(shapes)
             except CaptureError as error:
                 raise CaptureError(f"{error}{runs_on(shapes, self.call.graph)}") from error
+            self._captured = (key, graph)
+            self._mark = ModelMark(self.call.model, values=not graph.writes)
         return self._captured[1]
 
     def axis_that_streams(self, shapes: tuple[Shape, ...], axes: Sequence[int]) -> int | None:

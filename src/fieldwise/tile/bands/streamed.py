@@ -149,6 +149,7 @@ class StreamedModel(Programs):
         """
         given = self._given(inputs, named)
         shapes = tuple(tuple(x.shape) for x in given)
+        self._renew()
         if self._verify and shapes not in self.certificates:
             self.certificates[shapes] = self.verify(*inputs, **named)
         if any_dask(given):
@@ -271,7 +272,16 @@ class StreamedModel(Programs):
         self._choose(shapes)
         return super().planned(shapes)
 
+    def _renew(self) -> None:
+        """Forget what was found out of a model that has changed since."""
+        if self.is_renewed():
+            self._chosen_for = ()
+            for known in (self._planned, self.certificates, self._has_run):
+                known.clear()
+            self.replayer = Replayer(share=_SHARE_OF_INPUTS, most=_MOST_SIZES)
+
     def _choose(self, shapes: tuple[Shape, ...]) -> None:
+        self._renew()
         if self._wanted is not None and self._chosen_for != shapes:
             self.take(self._wanted.of(self, shapes))
             self._chosen_for = shapes

@@ -30,6 +30,7 @@ class TiledCallable:
     def __init__(self, target: CropTarget, *, verify: bool = False) -> None:
         self.target = target
         self._verify, self.certificates = verify, dict[Shapes, RunCertificate]()
+        self._certified = dict[Shapes, TilePlan]()
 
     def plan(self, *shapes: Sequence[int]) -> TilePlan:
         """The plan for inputs of these shapes, made once for each; see ``plan_tiles``.
@@ -51,8 +52,9 @@ class TiledCallable:
         """
         given = self.target.ordered(inputs, named)
         plan = self.plan(*given.shapes)
-        if self._verify and plan.shapes not in self.certificates:
+        if self._verify and self._certified.get(plan.shapes) is not plan:
             self.certificates[plan.shapes] = self._certificate(plan, given)
+            self._certified[plan.shapes] = plan
         if any_dask(given.arrays):
             from fieldwise.tile.crops.dask_arrays import tiled_array
 

@@ -13,6 +13,7 @@ from fieldwise.capture.torch.keeping import remembered
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import prepared
 from fieldwise.capture.torch.running import undisturbed
+from fieldwise.capture.torch.unchanged import ModelMark
 from fieldwise.errors import CaptureError, UsageError, summary_of
 from fieldwise.graph.spatial import Axes
 from fieldwise.tile.arrays import Readable, Shapes, owned
@@ -97,7 +98,7 @@ class AnyCallable:
 
 @dataclass(slots=True, eq=False)
 class PlannedModel:
-    """A model, and how it is tiled (see ``plan_tiles``); each plan is made once.
+    """A model, and how it is tiled (see ``plan_tiles``); each plan is made once per model and size.
 
     The methods are those of ``AnyCallable``.
     """
@@ -109,6 +110,7 @@ class PlannedModel:
     replayer: Replayer = field(default_factory=Replayer)
     _plans: dict[Shapes, TilePlan] = field(default_factory=dict)
     _channels_last: bool | None = None
+    _mark: ModelMark | None = None
 
     def ordered(self, inputs: Sequence[Readable], named: Mapping[str, Readable]) -> Arguments:
         """The inputs of a run in the order of the example."""
@@ -120,11 +122,14 @@ class PlannedModel:
     def plan(self, *shapes: Sequence[int]) -> TilePlan:
         """The plan for inputs of these shapes."""
         given = tuple(tuple(shape) for shape in shapes)
+        if self._mark is not None and not self._mark.holds():
+            self._plans, self._channels_last, self.replayer = {}, None, Replayer()
         if given not in self._plans:
             size = self.call.resized(given)
             self._plans[given] = plan_tiles(
                 self.call.model, size, tile=self.tile, axes=self.axes, batch=self.batch
             )
+            self._mark = ModelMark(self.call.model)
         return self._plans[given]
 
     def check(self) -> None:
