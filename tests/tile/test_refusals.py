@@ -160,3 +160,34 @@ def test_axes_that_the_inputs_do_not_have_are_refused_when_the_engine_is_made(ax
 def test_a_refusal_without_reasons_says_its_text_once_beside_an_option():
     error = TileError("No tile is small enough.").with_option("It can be streamed.")
     assert str(error) == "No tile is small enough. It can be streamed."
+
+
+class Noisy(nn.Module):
+    """A convolution and noise of its own; a seed in forward makes it the same in each run."""
+
+    def __init__(self, *, seed: int | None = None) -> None:
+        super().__init__()
+        self.conv, self.seed = nn.Conv2d(3, 3, 3, padding=1), seed
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.seed is not None:
+            torch.manual_seed(self.seed)
+        return self.conv(x) * torch.rand(1, 3, 1, 1)
+
+
+def test_noise_of_the_model_s_own_is_refused_by_both_engines():
+    x = torch.empty(1, 3, 32, 32)
+    noise = r"'the model itself' \(rand\): it draws other random numbers in each run; draw them out"
+    with pytest.raises(StreamError, match=noise):
+        streamed(Noisy().eval(), x)
+    with pytest.raises(StreamError, match=noise):
+        streamed(Noisy().eval(), x, global_ops="auto")
+    with pytest.raises(TileError, match=noise):
+        tiled(Noisy().eval(), x, tile=8)
+
+
+@torch.no_grad()
+def test_noise_from_a_seed_of_the_model_is_the_same_in_each_run():
+    model, x = Noisy(seed=3).eval(), torch.randn(1, 3, 40, 32)
+    for run in (streamed(model, x, band=8), tiled(model, x, tile=8)):
+        torch.testing.assert_close(run(x), model(x), atol=1e-5, rtol=1e-5)

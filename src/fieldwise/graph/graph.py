@@ -25,6 +25,8 @@ class Graph:
     lost:            values that the model has and the graph has not, since what they are depends on
                      the data: by name, with the reason
     draws:           whether a run of the model may draw random numbers
+    drawn:           of constants that are random numbers, others in each run: the module and the op
+                     that drew them
     writes:          whether it may write into the model's own parameters and buffers
     """
 
@@ -38,6 +40,7 @@ class Graph:
     spelled: Mapping[str, tuple[str, ...]] | None = field(default=None, compare=False, repr=False)
     lost: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     draws: bool = field(default=True, compare=False, repr=False)
+    drawn: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
     writes: bool = field(default=True, compare=False, repr=False)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fieldwise.errors import OUR_FAULT, Reason, Refused, summary_of
+from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node
 
 
@@ -21,6 +22,14 @@ class Blocked(Exception):  # noqa: N818  (never leaves the compiler, which turns
 
 DRAWS = "it draws random numbers; call model.eval() first"
 """Of an op that answers differently each time: no way to run it gives what the whole gave."""
+
+
+def drawn_reasons(graph: Graph) -> list[Reason]:
+    """What is in the way where a network adds noise of its own: each run would give another."""
+    return [Reason(module, op, _NOISE) for module, op in graph.drawn]
+
+
+_NOISE = "it draws other random numbers in each run; draw them outside, and give them as an input"
 
 
 def fault(error: Exception) -> str:

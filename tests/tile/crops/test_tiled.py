@@ -295,11 +295,11 @@ def test_a_fault_of_a_plan_is_told_as_one(monkeypatch):
 
 
 def test_a_run_leaves_the_functions_of_the_process_in_place_also_where_the_model_fails():
-    class Failing(nn.Module):
-        fails = False
+    fails = list[bool]()
 
+    class Failing(nn.Module):
         def forward(self, x):
-            if self.fails:
+            if fails:
                 raise ValueError("no")
             return x * 2
 
@@ -307,7 +307,7 @@ def test_a_run_leaves_the_functions_of_the_process_in_place_also_where_the_model
     run, x = tiled(model, torch.empty(1, 1, 8, 8), tile=4), torch.ones(1, 1, 16, 16)
     torch.testing.assert_close(run(x), 2 * x)
     assert torch.manual_seed is before
-    model.fails = True
+    fails.append(True)
     with pytest.raises(TileError, match="fails on a crop"):
         run(x)
     assert torch.manual_seed is before

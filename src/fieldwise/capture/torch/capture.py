@@ -88,6 +88,7 @@ def _captured(model: nn.Module, example: object) -> Graph:
             graph,
             structure=structure,
             draws=trace.draws,
+            drawn=tuple(dict.fromkeys(trace.drawn)),
             writes=trace.writes,
             spelled=own.others(),
             lost=own.lost,

@@ -16,7 +16,13 @@ from torch._ops import OpOverload
 
 from fieldwise.capture.torch.blame import ask_torch
 from fieldwise.capture.torch.memory import empty_twin, storage_key
-from fieldwise.capture.torch.overloads import TorchOp, map_arguments, on_device, tensors_of
+from fieldwise.capture.torch.overloads import (
+    TorchOp,
+    map_arguments,
+    may_draw,
+    on_device,
+    tensors_of,
+)
 from fieldwise.capture.torch.private import Dice
 from fieldwise.capture.torch.trace import Trace
 from fieldwise.graph.ir import Args, Kwargs
@@ -142,8 +148,15 @@ class Constants:
         there: a value that is written over holds nothing that varies, and two runs are alike.
         """
         call = self.dice.draw if op.draws else ask_torch
+        if op.draws and self._differs_each_time(op, args, kwargs):
+            self.trace.drawn.append((self.trace.frame.path, op.plain))
         out = call(func, args, kwargs)
         return out.zero_() if op.unset else out
+
+    def _differs_each_time(self, op: TorchOp, args: Args, kwargs: Kwargs) -> bool:
+        """Whether it draws from what nobody has seeded since the run began."""
+        has_own = any(isinstance(one, torch.Generator) for one in (*args, *kwargs.values()))
+        return may_draw(op, args, kwargs) and not has_own and not self.dice.is_seeded
 
     def at_home(self, args: Args, kwargs: Kwargs) -> tuple[Any, dict[str, object]]:
         """The arguments with the meta device, where the input is, replaced by the home device."""

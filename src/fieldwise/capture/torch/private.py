@@ -63,6 +63,11 @@ class Dice(DispatchMode):
         known = _DRAWN.get(func)
         return ask_torch(func, args, kwargs) if known is None else known(self, *args, **kwargs)
 
+    @property
+    def is_seeded(self) -> bool:
+        """Whether what is drawn is the same in each run: from a seed that was given."""
+        return self._seed is not None
+
     def generator(self, device: torch.device) -> torch.Generator:
         """Our generator of a device."""
         if device not in self._generators:

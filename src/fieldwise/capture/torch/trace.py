@@ -37,6 +37,7 @@ class Trace:
 
     operators: of a model from a file, what the file calls the nodes, by their paths
     draws:     whether an op may have drawn random numbers
+    drawn:     of constants that an op drew at random: its module and its name
     writes:    whether an op wrote into memory that was there before
     """
 
@@ -49,6 +50,7 @@ class Trace:
         self.scopes: dict[str, list[Scope]] = defaultdict(list)
         self.frames: list[ModuleFrame] = [ModuleFrame("", 1, training)]
         self.draws = self.writes = False
+        self.drawn = list[tuple[str, str]]()
         self.fault: ModuleFrame | None = None
         self.error: BaseException | None = None
 

@@ -59,7 +59,7 @@ from fieldwise.tile.bands.weighing import (
     paired,
     summed,
 )
-from fieldwise.tile.errors import ANOTHER_AXIS, Blocked, StreamError, fault, reason
+from fieldwise.tile.errors import ANOTHER_AXIS, Blocked, StreamError, drawn_reasons, fault, reason
 from fieldwise.written import counted
 
 
@@ -352,7 +352,8 @@ class _Compiler:
             for place, (name, value) in enumerate(pairs)
             if value in self.fixed
         )
-        refusals = [reason(one.node, one.why) for one in self.blocked]
+        drawn = drawn_reasons(self.graph)
+        refusals = [*(reason(one.node, one.why) for one in self.blocked), *drawn]
         if len(fixed) == len(pairs) and self.known is None and not refusals:
             refusals = [Reason("", "output", f"'{name}' is a constant") for _, name, _ in fixed]
         if refusals:
@@ -360,7 +361,7 @@ class _Compiler:
                 "The model cannot be streamed along this axis",
                 refusals,
                 ANOTHER_AXIS,
-                passable=bool(self.blocked and self.summable),
+                passable=bool(self.blocked and self.summable and not drawn),
             )
         pairs = [(name, value) for name, value in pairs if value not in self.fixed]
         outputs = tuple(self.numbers[value] for _, value in pairs)

@@ -18,7 +18,7 @@ from fieldwise.tile.crops.parts import AxisPlan, AxisTile, OutputPlan
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.prove import TiledAxis, prove
 from fieldwise.tile.crops.sizes import Sizes
-from fieldwise.tile.errors import OffGridError, TileError, fault
+from fieldwise.tile.errors import OffGridError, TileError, drawn_reasons, fault
 from fieldwise.written import counted
 
 
@@ -69,6 +69,9 @@ def _planned(sizes: Sizes, tile: int | Sequence[int]) -> TilePlan:
     for name, output in zip(whole.output_names, whole.outputs, strict=True):
         if 0 in whole.shape(output):
             raise TileError(f"The output '{name}' is empty at this size; give a larger image.")
+    if whole.drawn:
+        what = "Tiles cannot give what the whole image gives"
+        raise TileError(what, drawn_reasons(whole), "Or run the model on the whole image.")
     with uncollected():
         found = geometry(whole, sizes.axes)
         tiles = tiles_on_grid(tile, found, sizes.image)

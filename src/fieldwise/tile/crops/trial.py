@@ -23,7 +23,10 @@ def has_inner_crop(sizes: Sizes, tiles: Sequence[int]) -> bool:
     False where it is not known: what is in the way may be so at these sizes only.
     """
     try:
-        found = geometry(sizes.at(sizes.image), sizes.axes)
+        image = sizes.at(sizes.image)
+        if image.drawn:
+            return False
+        found = geometry(image, sizes.axes)
         tiles_on_grid(tiles, found, _several(sizes.image, tiles))
         crop = tuple(_crop(sizes, found))
         whole = tuple(3 * size for size in crop)
