@@ -36,6 +36,8 @@ def compare(
 ) -> None:
     """Two models, or two versions of one, layer by layer: extent, stride, start, halo.
 
+    The halo is how many samples an output position needs before and after its own place.
+
     Exit code 1 where the field or the halo of an output differs, or of a layer that both have, so
     that a change of an architecture shows in a test.
     """

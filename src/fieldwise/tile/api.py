@@ -156,8 +156,8 @@ def tiled(
     >>> run = tiled(net, torch.empty(1, 3, 32, 32), tile=64)
     >>> print(run.plan(large.shape))
     8 crops; at most 333.1 KiB at once (1.4 MiB for the whole image); 1.10 times the image is read
-      axis 2: 4 tiles of 64 of 200; grid 2, halo 1 before and 1 behind, clipped
-      axis 3: 2 tiles of 64 of 100; grid 2, halo 1 before and 1 behind, clipped
+      axis 2: 4 tiles of 64 of 200; grid 2, halo 1 before and 1 after, clipped
+      axis 3: 2 tiles of 64 of 100; grid 2, halo 1 before and 1 after, clipped
       output output: 1x8x100x50, 1/2 x 1/2 per input sample
     >>> torch.allclose(run(large), net(large), atol=1e-6)
     True

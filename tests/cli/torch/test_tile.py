@@ -73,7 +73,7 @@ def test_the_axes_of_the_input_are_those_that_the_model_runs_on(net, shape, axes
 def test_tiles_of_the_halo_engine_give_the_same():
     told = run(*UNET, "--engine", "halo", "--tile", 160)
     assert "engine  halo, the model as it is, on overlapping crops" in told
-    assert "axis H  4 tiles of 160 of 600; grid 2, halo 5 before and 5 behind, clipped" in told
+    assert "axis H  4 tiles of 160 of 600; grid 2, halo 5 before and 5 after, clipped" in told
     assert "axis W  1 tile of 30 of 30; grid 2, halo" in told
     assert "pieces  4, each recorded when it is on disk; 1.06 times the input is read" in told
     wanted = whole("unet", image(3, 600, 30))[0].numpy()

@@ -13,7 +13,7 @@ const haloOf = (row) => perAxis(row.axes.map(({ start, extent, stride }) =>
 const WAYS = [
   ["Extent", (network, row) => perAxis(row.axes.map(extentOf))],
   ["Stride", (network, row) => perAxis(row.axes.map((axis) => numberOf(axis.stride)))],
-  ["Halo", (network, row) => haloOf(row)],
+  ["Halo of a tile", (network, row) => haloOf(row)],
   ["Grid", (network, row) => perAxis(gridOf(network, row.value)), "middle"],
   ["Look-ahead", (network, row) => perAxis(row.axes.map((axis) => numberOf(axis.ahead)))],
   ["Shape", (network, row) => times(network.values[row.value].shape), "wide"],
@@ -63,7 +63,7 @@ function deepestOf(networks) {
     h("td", { class: number && place && text !== found[0][place + 1] ? "differs" : null }, text));
   return h("section", { class: "panel" }, h("h2", {}, "The deepest layers that do not see all of the input"),
     h("div", { class: "scroll" }, h("table", { class: "list" },
-      h("thead", {}, h("tr", {}, ["Network", "Layer", "Extent", "Stride", "Halo", "Grid", "Latency at this size", "Memory of all values"]
+      h("thead", {}, h("tr", {}, ["Network", "Layer", "Extent", "Stride", "Halo of a tile", "Grid", "Latency at this size", "Memory of all values"]
         .map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, found.map((said, number) => h("tr", {}, h("th", { scope: "row" }, said[0]), cells(said, number)))))));
 }

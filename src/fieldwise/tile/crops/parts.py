@@ -60,7 +60,7 @@ class AxisPlan:
             return f"{strips} of {self.tile} of {self.size}; grid {self.grid}, columns are kept"
         return (
             f"{tiles} of {self.tile} of {self.size}; grid {self.grid}, halo "
-            f"{self.halo[0]} before and {self.halo[1]} behind, {self.border}"
+            f"{self.halo[0]} before and {self.halo[1]} after, {self.border}"
         )
 
 
