@@ -214,3 +214,19 @@ def test_a_wrong_plan_does_not_pass_on_an_image_whose_corner_is_empty(fill):
     wrong = replace(plan, axes=(replace(first, pieces=cut), *rest))
     with pytest.raises(MismatchError, match="from pieces differs"):
         tiled(called, wrong, verify=True)(np.full(SHAPE, fill, "float32"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_sparse_tensor_and_one_without_data_are_refused(engine: str):
+    run = run_of(engine, network())
+    with pytest.raises(UsageError, match=r"Input 0 is a sparse tensor.*; give its to_dense\(\)"):
+        run(torch.ones(SHAPE).to_sparse())
+    with pytest.raises(UsageError, match="Input 0 is on the meta device and holds nothing"):
+        run(torch.empty(SHAPE, device="meta"))
+
+
+def test_a_model_without_weights_is_planned_in_crops_and_not_run():
+    run = run_of("tiled", network().to("meta"))
+    assert len(run.plan(SHAPE)) > 1
+    with pytest.raises(UsageError, match=r"are on the meta device .*; load them first"):
+        run(torch.ones(SHAPE))

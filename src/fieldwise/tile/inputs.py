@@ -29,6 +29,10 @@ def check_readable(number: int, x: object, *, like: Tensor | None = None) -> Non
         )
     if isinstance(x, np.ma.MaskedArray) or isinstance(getattr(x, "_meta", 0), np.ma.MaskedArray):
         raise UsageError(f"{what} is masked, and a network sees no mask; fill it first.")
+    if isinstance(x, Tensor) and x.layout is not torch.strided:
+        raise UsageError(f"{what} is a sparse tensor; give its to_dense().")
+    if isinstance(x, Tensor) and x.is_meta:
+        raise UsageError(f"{what} is on the meta device and holds nothing; give one with data.")
     dtype = getattr(x, "dtype", None)
     kind = "" if isinstance(dtype, torch.dtype) else getattr(dtype, "kind", "")
     if kind and kind not in _KINDS:

@@ -13,6 +13,7 @@ from fieldwise.capture.torch.keeping import remembered
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.private import prepared
 from fieldwise.capture.torch.running import undisturbed
+from fieldwise.capture.torch.tree import named_state
 from fieldwise.capture.torch.unchanged import ModelMark
 from fieldwise.errors import CaptureError, UsageError, summary_of
 from fieldwise.graph.spatial import Axes
@@ -111,6 +112,7 @@ class PlannedModel:
     _plans: dict[Shapes, TilePlan] = field(default_factory=dict)
     _channels_last: bool | None = None
     _mark: ModelMark | None = None
+    _is_empty: bool = False
 
     def ordered(self, inputs: Sequence[Readable], named: Mapping[str, Readable]) -> Arguments:
         """The inputs of a run in the order of the example."""
@@ -130,6 +132,7 @@ class PlannedModel:
                 self.call.model, size, tile=self.tile, axes=self.axes, batch=self.batch
             )
             self._mark = ModelMark(self.call.model)
+            self._is_empty = any(x.is_meta for _, x in named_state(self.call.model))
         return self._plans[given]
 
     def check(self) -> None:
@@ -175,7 +178,15 @@ class PlannedModel:
         return self.call.run(given.arrays, draws=plan.draws, writes=plan.writes)
 
     def crop(self, given: Arguments, plan: TilePlan) -> object:
-        """What the model returns for a crop, or a batch.  Raises TileError where it fails."""
+        """What the model returns for a crop, or a batch.  Raises TileError where it fails.
+
+        Raises UsageError where its weights hold nothing: ops of torch return unset memory then.
+        """
+        if self._is_empty:
+            raise UsageError(
+                "Weights of the model are on the meta device and hold nothing, so it can be "
+                "planned and not run; load them first."
+            )
         try:
             return self._run(given, plan)
         except (MemoryError, torch.OutOfMemoryError):
