@@ -173,3 +173,12 @@ def test_a_file_of_another_folder_with_the_same_name_is_another_module(tmp_path)
 )
 def test_what_cannot_be_called_so_is_told_with_the_remedy(spec, said):
     assert refusal(spec).startswith(said)
+
+
+def test_a_file_that_imports_what_is_not_there_is_named_with_what_it_imports(tmp_path):
+    path = tmp_path / "needs_more.py"
+    path.write_text("import gone_module\n")
+    assert refusal(f"{path}:make") == (
+        f"'{path}' for '{path}:make' imports 'gone_module', which is not found; install it, or run "
+        "from the folder that holds it."
+    )

@@ -10,6 +10,7 @@ from fieldwise.errors import CaptureError, UsageError
 from fieldwise.field import receptive_fields
 from fieldwise.folding import fold
 from fieldwise.shift import certify
+from fieldwise.views.tables import shown
 
 
 @pytest.fixture
@@ -83,3 +84,15 @@ def test_a_shape_stands_for_the_tokens_that_a_model_takes():
     row = receptive_fields(net, (1, 20))["output"].row
     assert (row.shape, row.extent, row.stride) == ((1, 20, 4), (1,), (1,))
     assert row == receptive_fields(net, torch.zeros(1, 20, dtype=torch.int64))["output"].row
+
+
+def test_a_model_that_returns_its_input_has_a_row_for_it():
+    report = receptive_fields(nn.Identity(), (1, 3, 8, 8))
+    assert [row.name for row in shown(report)] == ["input"]
+    assert "input  input  1x3x8x8       1       1      0  = output" in str(report)
+    assert [row.name for row in shown(receptive_fields(nn.ReLU(), (1, 3, 8, 8)))] == ["relu"]
+
+
+def test_inputs_of_another_number_are_told_how_to_be_given(net):
+    with pytest.raises(CaptureError, match=r"give what it takes, in this order or by name\.$"):
+        receptive_fields(net, ((1, 3, 8, 8), (1, 3, 8, 8)))
