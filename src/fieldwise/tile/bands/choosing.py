@@ -136,6 +136,10 @@ class TooLittleError(UsageError):
         super().__init__(text)
         self.needed = needed
 
+    def with_option(self, option: str) -> TooLittleError:
+        """The same with an option that would work."""
+        return TooLittleError(f"{self} {option}", self.needed)
+
 
 def nearest(errors: Sequence[StreamError | UsageError]) -> StreamError | UsageError:
     """The error to tell where each axis has one: of the least memory that is enough; the first."""

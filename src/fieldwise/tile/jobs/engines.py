@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 
-from fieldwise.errors import CaptureError, UsageError
+from fieldwise.errors import UsageError
 from fieldwise.tile.bands.choosing import TooLittleError, nearest
 from fieldwise.tile.errors import StreamError, TileError
 from fieldwise.tile.jobs.banded import BandedInput
@@ -76,7 +76,6 @@ def _streamed(asked: Request) -> Work:
             given,
             section=asked.piece,
             global_ops=asked.global_ops,
-            also=lambda: "" if asked.is_free else _halo_remedy(asked),
         )
     except TooLittleError as error:
         if across is None or asked.cache != "rows":
@@ -115,15 +114,3 @@ def _check_strips(asked: Request, across: int | None) -> None:
         )
     if asked.cache == "both" and asked.piece is not None:
         raise UsageError("With --cache both every strip is a piece; omit --piece.")
-
-
-def _halo_remedy(asked: Request) -> str:
-    """What crops help, where they fit the memory, which is tried; empty: nothing."""
-    model = asked.model
-    try:
-        crop_work(
-            model.call.model, asked.shape, dtype=model.dtype, tile=asked.tile, memory=asked.memory
-        )
-    except (CaptureError, TileError, UsageError):
-        return ""
-    return ", or use --engine halo"

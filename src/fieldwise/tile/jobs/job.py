@@ -270,22 +270,28 @@ def plan_job(request: Request) -> Job:
             return _as_wanted(_planned_as_asked(request))
         except OffGridError:
             raise
-        except (StreamError, TileError) as error:
-            option = _option(request)
+        except (StreamError, TileError, TooLittleError) as error:
+            option = _option(request, error)
             raise (error.with_option(option) if option else error) from error.__cause__
 
 
-def _option(asked: Request) -> str:
+def _option(asked: Request, error: StreamError | TileError | TooLittleError) -> str:
     """What does a job that was refused, which is tried; empty: nothing."""
-    ways = {
-        f"Along axis {along} it can be streamed: --axis {along}.": replace(asked, along=along)
-        for along in range(FIRST_SPATIAL, asked.layout.rank)
-        if asked.along not in (None, along)
-    }
-    if asked.engine == "halo":
-        ways["It can be streamed: --engine stream."] = replace(
-            asked, engine="stream", cache=None, tile=None
-        )
+    ways = dict[str, Request]()
+    if isinstance(error, TooLittleError):
+        if asked.engine != "halo" and not asked.is_free:
+            crops = replace(asked.without_cuts().keeping("none"), global_ops="refuse")
+            ways["It fits in crops: --engine halo."] = crops
+    else:
+        ways |= {
+            f"Along axis {along} it can be streamed: --axis {along}.": replace(asked, along=along)
+            for along in range(FIRST_SPATIAL, asked.layout.rank)
+            if asked.along not in (None, along)
+        }
+        if asked.engine == "halo":
+            ways["It can be streamed: --engine stream."] = replace(
+                asked, engine="stream", cache=None, tile=None
+            )
     for told, way in ways.items():
         with suppress(StreamError, UsageError):
             _planned_as_asked(way)

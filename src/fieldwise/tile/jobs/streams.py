@@ -153,13 +153,11 @@ def stream_work(
     *,
     section: int | None = None,
     global_ops: GlobalOps = "refuse",
-    also: Callable[[], str] = str,
 ) -> StreamWork:
     """Plan a streamed job on one input.
 
     section: input rows per piece, at least; by default see sections.sections_of
     global_ops: what is done with layers that need the whole axis (see ``programs.Streaming``)
-    also:    tells a remedy for too little memory
 
     Raises StreamError where a layer needs the whole axis and may not have it, and UsageError where
     ``memory`` is not enough for the narrowest band, and for an output without the streamed axis.
@@ -186,7 +184,7 @@ def stream_work(
         "chunks of the input": given.beside,
         "rows that wait for their file": waiting,
     }
-    band, peak, state = _chosen_band(planned, given, held, also)
+    band, peak, state = _chosen_band(planned, given, held)
     sections = sections_of(program, band, [grains(out) for out in outputs], rows=section)
     pieces = tuple(_piece(planned, outputs, n, one) for n, one in enumerate(sections))
     plan = JobPlan(
@@ -224,11 +222,11 @@ def assembled(work: Work, source: Readable) -> dict[str, Numbers]:
 
 
 def _chosen_band(
-    planned: Planned, given: BandedInput, held: Mapping[str, int], also: Callable[[], str]
+    planned: Planned, given: BandedInput, held: Mapping[str, int]
 ) -> tuple[int, int, int]:
     """The band that was asked for or the widest of use, its peak memory, and its state's.
 
-    held: what is there beside it, whatever the band; also: a remedy beside those known here
+    held: what is there beside it, whatever the band
 
     Raises UsageError where the memory is not enough, with the least that is.
 
@@ -254,7 +252,7 @@ def _chosen_band(
         f"A band of {counted(wanted, 'row')} needs {size_text(peak)}, and "
         f"{size_text(max(memory - beside, 0))} of --memory {size_text(memory)} is left"
         f"{f' ({taken})' if taken else ''}; give more --memory ({enough_text(peak + beside)} is "
-        f"enough){narrower}{also()}.",
+        f"enough){narrower}.",
         peak + beside,
     )
 
