@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.tile import plan_tiles, suggest_tile, tiled
+from fieldwise.tile.crops import planner
+from fieldwise.tile.crops.cut import cuts_alike, needed
 from fieldwise.tile.errors import TileError
 from tests.field.networks import (
     BilinearUNet,
@@ -69,6 +71,42 @@ def test_no_crop_holds_more_than_planned():
         p.length for p in plan.axes[1].pieces
     )
     assert seen * 4 < plan.crop_bytes < plan.whole_bytes
+
+
+def one_by_one(cut, stretches, *_):
+    return [cut(number) for number in range(len(stretches))]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Chain, TransposedUNet, BilinearUNet, EvenKernels, Circular],
+    ids=lambda kind: kind.__name__,
+)
+def test_crops_that_are_alike_are_those_that_are_looked_for_one_by_one(kind, monkeypatch):
+    looked = []
+    monkeypatch.setattr(planner, "needed", lambda *given: (looked.append(1), needed(*given))[1])
+    model, shape = kind().eval(), (1, 3, 64, 1600)
+    found = plan_tiles(model, shape, tile=(64, 32))
+    assert len(looked) < 30
+    monkeypatch.setattr(planner, "cuts_alike", one_by_one)
+    assert plan_tiles(model, shape, tile=(64, 32)) == found
+    assert len(looked) > 60
+
+
+def test_where_tiles_see_further_from_some_place_on_it_is_found():
+    tile, size = 10, 4000
+    stretches = [((start, start + tile),) for start in range(0, size, tile)]
+    looked = []
+
+    def cut(number):
+        looked.append(number)
+        halo = 3 if number < 250 else 20
+        start, stop = number * tile - halo, (number + 1) * tile + halo
+        return ((max(start, 0), min(stop, size)),)
+
+    found = cuts_alike(cut, stretches, [tile], tile, size)
+    assert len(looked) < 60
+    assert found == [cut(number) for number in range(len(stretches))]
 
 
 def test_a_tile_off_the_grid_is_refused_with_the_nearest_good_sizes():

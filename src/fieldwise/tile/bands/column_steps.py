@@ -8,11 +8,12 @@ computed, and keeps what the next one still reads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
 from fieldwise.tile.arrays import Interval
+from fieldwise.tile.bands.alike import AlikeSteps
 from fieldwise.tile.bands.input_rows import stops
 from fieldwise.tile.bands.latency import rates
 from fieldwise.tile.bands.program import Program
@@ -41,6 +42,22 @@ class ColumnStep:
     given: tuple[Columns, ...]
     keeps: tuple[Columns, ...]
 
+    def shifted(self, by: Sequence[int], inputs: Sequence[int]) -> ColumnStep:
+        """The same so many columns of every value further."""
+        return ColumnStep(
+            tuple(done + by[value] for value, done in enumerate(self.before)),
+            tuple(end + by[value] for value, end in zip(inputs, self.available, strict=True)),
+            self.limit,
+            tuple(
+                replace(task, lo=task.lo + by[task.values[0]], hi=task.hi + by[task.values[0]])
+                for task in self.tasks
+            ),
+            *(
+                tuple((value, lo + by[value], hi + by[value]) for value, lo, hi in columns)
+                for columns in (self.given, self.keeps)
+            ),
+        )
+
     def reads(self, value: int) -> Interval:
         """The new columns of an input."""
         for task in self.tasks:
@@ -68,7 +85,9 @@ def column_steps(program: Program, strip: int) -> list[ColumnStep]:
     pairs = list(zip(counts, per_strip, strict=True))
     number = min(-int(-count // step) for count, step in pairs)
     schedule, found = Schedule(wiring), list[ColumnStep]()
-    for place in range(1, max(number, 1) + 1):
+    alike = AlikeSteps(program, strip)
+    while len(found) < max(number, 1):
+        place = len(found) + 1
         last = place >= number
         ends = [count if last else int(step * place) for count, step in pairs]
         needed = stops(program, ends)
@@ -81,7 +100,19 @@ def column_steps(program: Program, strip: int) -> list[ColumnStep]:
             raise StreamError(what, [], "Its outputs do not follow the input column by column.")
         keeps = tuple(_held(schedule))
         found.append(ColumnStep(before, available, tuple(limit), tuple(tasks), given, keeps))
+        turns, turn, columns = alike.shift((schedule.done, schedule.floor))
+        if turns and _follow(columns, wiring.outputs, [turn * step for step in per_strip]):
+            pattern = found[-turn:]
+            for number_of_turn in range(1, turns + 1):
+                by = [number_of_turn * shift for shift in columns]
+                found += [step.shifted(by, wiring.inputs) for step in pattern]
+            schedule.go_on([one + by[value] for value, one in enumerate(schedule.done)])
     return found
+
+
+def _follow(columns: Sequence[int], outputs: Sequence[int], steps: Sequence[Fraction]) -> bool:
+    """Whether a turn moves every output by its strips."""
+    return all(columns[value] == step for value, step in zip(outputs, steps, strict=True))
 
 
 def _held(schedule: Schedule) -> Iterator[Columns]:

@@ -8,6 +8,7 @@ strips and bands have.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -100,7 +101,7 @@ class ColumnStream:
     axis: int
     along: dict[str, AxisPlace]
     _compiled: dict[tuple[int, int], CompiledStrip] = field(default_factory=dict)
-    _steps: dict[int, list[ColumnStep]] = field(default_factory=dict)
+    _likeness: dict[int, Likeness] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: nn.Module, graph: Graph, device: torch.device, axis: int, across: int
@@ -122,15 +123,19 @@ class ColumnStream:
         dtype = getattr(torch, graph.values[source].dtype)
         return cls(model, device, other, endless if alike else None, dtype, axis, places)
 
-    def steps(self, strip: int) -> list[ColumnStep]:
+    def steps(self, strip: int) -> Sequence[ColumnStep]:
         """The strips, along the axis across the bands (see ``column_steps``)."""
-        if strip not in self._steps:
-            self._steps[strip] = column_steps(self.across, strip)
-        return self._steps[strip]
+        return self._alike(strip).steps
 
     def firsts(self, strip: int) -> list[int]:
         """Per strip, the number of the first that does the same."""
-        return Likeness(self.steps(strip), strip, self.across.wiring, self.endless).firsts
+        return self._alike(strip).firsts
+
+    def _alike(self, strip: int) -> Likeness:
+        if strip not in self._likeness:
+            steps = column_steps(self.across, strip)
+            self._likeness[strip] = Likeness(steps, strip, self.across.wiring, self.endless)
+        return self._likeness[strip]
 
     def compiled(self, strip: int, number: int) -> CompiledStrip:
         """The program of one of the strips, or of another that does the same; made once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from fieldwise.axes import IndexSet, Region
@@ -36,6 +36,49 @@ def owned(geometry: Geometry, place: int, sizes: Sequence[int], tile: int, size:
         if any(start < stop for start, stop in stretch):
             found.append(tuple(stretch))
     return found
+
+
+def cuts_alike(
+    cut: Callable[[int], Segments],
+    stretches: Sequence[Sequence[Interval]],
+    steps: Sequence[int],
+    tile: int,
+    size: int,
+) -> list[Segments]:
+    """The cut of every tile; looked for at both ends and in the middle of those that are alike.
+
+    cut:   looks for the one of a tile; stretches: what each tile owns of each output
+    steps: of each output, from tile to tile
+
+    Where the first, the middle and the last of some tiles are the same, as many tiles further, so
+    are those between, for all that is known: a proof comes later, and widens what is too narrow.
+    """
+    found = dict[int, Segments]()
+
+    def at(number: int) -> Segments:
+        if number not in found:
+            found[number] = cut(number)
+        return found[number]
+
+    def moved(number: int, by: int) -> tuple[Segments, list[Interval]]:
+        """A tile's cut, and what it owns, so many tiles further."""
+        there = tuple((start + by * tile, stop + by * tile) for start, stop in at(number))
+        owned_there = zip(stretches[number], steps, strict=True)
+        return there, [(start + by * step, stop + by * step) for (start, stop), step in owned_there]
+
+    todo = [(0, len(stretches) - 1)]
+    while todo:
+        first, last = todo.pop()
+        middle = (first + last) // 2
+        inner = at(first)[0][0] > 0 and at(last)[-1][1] < size
+        if inner and all(
+            moved(first, one - first) == (at(one), list(stretches[one])) for one in (middle, last)
+        ):
+            for number in range(first, last):
+                found[number], _ = moved(first, number - first)
+        elif first < middle:
+            todo += [(first, middle), (middle, last)]
+    return [at(number) for number in range(len(stretches))]
 
 
 def needed(graph: Graph, geometry: Geometry, place: int, stretch: Sequence[Interval]) -> IndexSet:

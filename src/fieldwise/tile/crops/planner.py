@@ -12,7 +12,7 @@ from fieldwise.errors import CaptureError, FieldwiseError, Reason, UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.spatial import Axes
 from fieldwise.tile.crops.batches import BatchSize, check_batch, in_batches
-from fieldwise.tile.crops.cut import needed, owned, segments
+from fieldwise.tile.crops.cut import Segments, cuts_alike, needed, owned, segments
 from fieldwise.tile.crops.grid import Geometry, geometry
 from fieldwise.tile.crops.parts import AxisPlan, AxisTile, OutputPlan
 from fieldwise.tile.crops.plan import TilePlan
@@ -113,8 +113,12 @@ def _axis(whole: Graph, found: Geometry, place: int, tile: int, size: int) -> Ti
     ]
     stretches = owned(found, place, lengths, tile, size)
     grid = found.grid[place]
-    cuts = [segments(needed(whole, found, place, one), grid, size) for one in stretches]
-    return TiledAxis(size, grid, stretches, cuts)
+
+    def cut(number: int) -> Segments:
+        return segments(needed(whole, found, place, stretches[number]), grid, size)
+
+    steps = [int(tile * scales[place]) for scales in found.scales]
+    return TiledAxis(size, grid, stretches, cuts_alike(cut, stretches, steps, tile, size))
 
 
 def tiles_on_grid(
