@@ -9,6 +9,7 @@ result does not depend on who computed what, or when.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,17 +22,17 @@ from torch import Tensor
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import Numbers, Readable, as_numpy, numpy_dtype
 from fieldwise.tile.bands.drive import state_at_start
-from fieldwise.tile.bands.legs import Leg, legs_of, run_leg
 from fieldwise.tile.bands.passes import Pass
 from fieldwise.tile.bands.program import Program, Streamed
 from fieldwise.tile.bands.programs import Programs
 from fieldwise.tile.bands.recipe import START, Findings, Recipe
 from fieldwise.tile.bands.run import BandState
+from fieldwise.tile.bands.section_parts import SectionPart, parts_of, run_part
 from fieldwise.tile.bands.sections import sections_of
 from fieldwise.tile.outputs import structured
 
-LegTask = Callable[..., tuple[object, ...]]
-"""From a recipe, findings, a state and rows of each input: the state after a leg, and results."""
+PartTask = Callable[..., tuple[object, ...]]
+"""From a recipe, findings, a state and rows of each input: the state after a part, and results."""
 
 
 def streamed_array(run: Programs, *given: Readable, section: int | None = None) -> Any:
@@ -49,35 +50,69 @@ def streamed_array(run: Programs, *given: Readable, section: int | None = None) 
     shapes = tuple(array.shape for array in arrays)
     planned = run.planned(shapes)
     program = planned.program
-    recipe = delayed(Recipe.of(run.streaming, shapes), traverse=False)
-    findings = delayed(START, traverse=False)
-    named = dict(zip(planned.graph.inputs, arrays, strict=True))
+    begun = _Begun(
+        delayed(Recipe.of(run.streaming, shapes), traverse=False),
+        delayed(START, traverse=False),
+        dict(zip(planned.graph.inputs, arrays, strict=True)),
+        section,
+        run.band,
+    )
     for one in planned.passes:
-        findings, kept = _passed(one, recipe, findings, named, section, run.band)
-        named.update(kept)
-    results = _streamed(program, recipe, findings, named, section, run.band)
+        begun = _passed(one, begun)
+    results = _streamed(program, begun)
     for place, _, like in program.fixed:
-        value = delayed(_fixed)(recipe, findings, place)
+        value = delayed(_fixed)(begun.recipe, begun.findings, place)
         results.insert(place, da.from_delayed(value, tuple(like.shape), numpy_dtype(like.dtype)))
     return structured(program.structure, results, lambda x: da.from_array(as_numpy(x)))
 
 
-def _passed(
-    one: Pass,
-    recipe: Delayed,
-    findings: Delayed,
-    named: Mapping[str, da.Array],
-    section: int | None,
-    band: int,
-) -> tuple[Delayed, dict[str, da.Array]]:
-    """What is known after a pass, and what it keeps, by name; rows have their own dimension."""
+@dataclass(frozen=True)
+class _Begun:
+    """A run as far as its tasks are made.
+
+    recipe:   makes the programs, on whichever machine; findings: what passes have found
+    named:    values that are there, by name: inputs, and what was kept; rows have their own
+              dimension
+    section, band: input rows that are streamed in one go, at least; input rows per step
+    """
+
+    recipe: Delayed
+    findings: Delayed
+    named: Mapping[str, da.Array]
+    section: int | None
+    band: int
+
+    def parts(
+        self, program: Program, task: PartTask, results: int
+    ) -> Iterator[tuple[SectionPart, list[Delayed]]]:
+        """Each part of a program, and the delayed results of its task."""
+        if not program.wiring.outputs:
+            return
+        dims = [program.values[value].dim for value in program.wiring.inputs]
+        arrays = [self.named[program.values[value].name] for value in program.wiring.inputs]
+        rows = max(max(a.chunks[dim]) for a, dim in zip(arrays, dims, strict=True))
+        grains = [1] * len(program.wiring.outputs)
+        for one in sections_of(program, self.band, grains, rows=self.section):
+            state = delayed(state_at_start(program, one), traverse=False)
+            for part in parts_of(program, one, self.band, rows):
+                blocks = [
+                    array[(slice(None),) * dim + (slice(*reads),)]
+                    for array, dim, reads in zip(arrays, dims, part.reads, strict=True)
+                ]
+                state, *found = delayed(partial(task, part), nout=results + 1)(
+                    self.recipe, self.findings, state, *blocks
+                )
+                yield part, found
+
+
+def _passed(one: Pass, begun: _Begun) -> _Begun:
+    """The same after a pass: what it has found is known, what it keeps is there."""
+    recipe, findings, named = begun.recipe, begun.findings, begun.named
     outputs, shape = one.program.wiring.outputs, one.graph.shape
-    sums, rows = list[Delayed](), _Parts(one.program)
-    for leg, (part, *found) in _legs(
-        one.program, _summed, 1 + len(outputs), recipe, findings, named, section, band
-    ):
-        sums.append(part)
-        rows.add(leg, found)
+    sums, rows = list[Delayed](), _Rows(one.program)
+    for part, (summed, *found) in begun.parts(one.program, _summed, 1 + len(outputs)):
+        sums.append(summed)
+        rows.add(part, found)
     kept = {name: rows.joined(value) for value, name in one.gathered.items()}
     whole = {name: {**named, **kept}[name].reshape(shape(name)) for name in one.whole}
     for number, run in enumerate(one.runs):
@@ -94,7 +129,8 @@ def _passed(
                 kept[name] = found_whole.reshape(rows_apart.shape)
             else:
                 whole[name] = found_whole
-    return delayed(Recipe.found)(recipe, findings, _joined(recipe, findings, sums), whole), kept
+    after = delayed(Recipe.found)(recipe, findings, _joined(recipe, findings, sums), whole)
+    return replace(begun, findings=after, named={**named, **kept})
 
 
 def _as_dask(array: object) -> da.Array:
@@ -102,31 +138,24 @@ def _as_dask(array: object) -> da.Array:
     return da.asarray(as_numpy(array) if isinstance(array, Tensor) else array)
 
 
-def _streamed(
-    program: Program,
-    recipe: Delayed,
-    findings: Delayed,
-    named: Mapping[str, da.Array],
-    section: int | None,
-    band: int,
-) -> list[da.Array]:
+def _streamed(program: Program, begun: _Begun) -> list[da.Array]:
     """The outputs that are streamed, as dask arrays."""
-    rows, outputs = _Parts(program), len(program.wiring.outputs)
-    for leg, found in _legs(program, _computed, outputs, recipe, findings, named, section, band):
-        rows.add(leg, found)
+    rows, outputs = _Rows(program), len(program.wiring.outputs)
+    for part, found in begun.parts(program, _computed, outputs):
+        rows.add(part, found)
     return [rows.joined(value).reshape(program.values[value].whole) for value in program.outputs]
 
 
-class _Parts:
-    """The rows of a program's outputs, as they come from leg to leg."""
+class _Rows:
+    """The rows of a program's outputs, as they come from part to part."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
         self._parts: list[list[da.Array]] = [[] for _ in program.wiring.outputs]
 
-    def add(self, leg: Leg, found: Sequence[Delayed]) -> None:
-        """What a leg gives of each output."""
-        for number, (rows, value) in enumerate(zip(leg.rows, found, strict=True)):
+    def add(self, part: SectionPart, found: Sequence[Delayed]) -> None:
+        """What a part gives of each output."""
+        for number, (rows, value) in enumerate(zip(part.rows, found, strict=True)):
             if rows[0] < rows[1]:
                 self._parts[number].append(_lazy(self._program, number, rows, value))
 
@@ -136,38 +165,8 @@ class _Parts:
         return da.concatenate(self._parts[number], axis=self._program.values[value].dim)
 
 
-def _legs(
-    program: Program,
-    task: LegTask,
-    results: int,
-    recipe: Delayed,
-    findings: Delayed,
-    named: Mapping[str, da.Array],
-    section: int | None,
-    band: int,
-) -> Iterator[tuple[Leg, list[Delayed]]]:
-    """Each leg of a program, and the delayed results of its task."""
-    if not program.wiring.outputs:
-        return
-    dims = [program.values[value].dim for value in program.wiring.inputs]
-    arrays = [named[program.values[value].name] for value in program.wiring.inputs]
-    rows = max(max(a.chunks[dim]) for a, dim in zip(arrays, dims, strict=True))
-    grains = [1] * len(program.wiring.outputs)
-    for one in sections_of(program, band, grains, rows=section):
-        state = delayed(state_at_start(program, one), traverse=False)
-        for leg in legs_of(program, one, band, rows):
-            blocks = [
-                array[(slice(None),) * dim + (slice(*reads),)]
-                for array, dim, reads in zip(arrays, dims, leg.reads, strict=True)
-            ]
-            state, *found = delayed(partial(task, leg), nout=results + 1)(
-                recipe, findings, state, *blocks
-            )
-            yield leg, found
-
-
 def _joined(recipe: Delayed, findings: Delayed, parts: Sequence[Delayed]) -> Delayed:
-    """The sums of all legs, a few at a time."""
+    """The sums of all parts, a few at a time."""
     while len(parts) > 1:
         groups = [parts[at : at + _FEW] for at in range(0, len(parts), _FEW)]
         parts = [delayed(Recipe.joined)(recipe, findings, group) for group in groups]
@@ -178,9 +177,9 @@ def _joined(recipe: Delayed, findings: Delayed, parts: Sequence[Delayed]) -> Del
 
 
 def _computed(
-    leg: Leg, recipe: Recipe, findings: Findings, state: BandState, *blocks: Readable
+    part: SectionPart, recipe: Recipe, findings: Findings, state: BandState, *blocks: Readable
 ) -> tuple[object, ...]:
-    after, found = run_leg(recipe.program(findings), recipe.device, leg, state, blocks)
+    after, found = run_part(recipe.program(findings), recipe.device, part, state, blocks)
     return after, *map(_as_given, found)
 
 
@@ -189,9 +188,9 @@ def _as_given(rows: Tensor | None) -> Numbers:
 
 
 def _summed(
-    leg: Leg, recipe: Recipe, findings: Findings, state: BandState, *blocks: Readable
+    part: SectionPart, recipe: Recipe, findings: Findings, state: BandState, *blocks: Readable
 ) -> tuple[object, ...]:
-    after, found = run_leg(recipe.pass_program(findings), recipe.device, leg, state, blocks)
+    after, found = run_part(recipe.pass_program(findings), recipe.device, part, state, blocks)
     kept = recipe.gathered(findings, found)
     return after, recipe.parts(findings, found), *map(_as_given, kept)
 

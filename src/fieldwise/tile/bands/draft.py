@@ -13,7 +13,7 @@ from fieldwise.errors import UsageError
 from fieldwise.graph.calls import changed
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Call, Node, Ref
-from fieldwise.tile.bands.early import Stretch, is_early, is_of_few, stretch_of
+from fieldwise.tile.bands.early import AxisShare, is_early, is_of_few, share_of
 from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.kernels import Executor, Link, Site
 from fieldwise.tile.bands.kernels.constants import Laws, laws_among
@@ -40,7 +40,7 @@ class ProgramDraft:
     fixed:     values that are there whole
     alone:     values of one row that is made of few (see ``early``), and whether of rows near the
                start
-    stretches: per value, of which part of the axis it is made
+    shares: per value, of which part of the axis it is made
     """
 
     graph: Graph
@@ -54,7 +54,7 @@ class ProgramDraft:
     inputs: list[int] = field(default_factory=list)
     dependences: list[Dependence] = field(default_factory=list)
     alone: dict[str, bool] = field(default_factory=dict)
-    stretches: list[Stretch] = field(default_factory=list)
+    shares: list[AxisShare] = field(default_factory=list)
 
     @property
     def endless(self) -> bool:
@@ -118,7 +118,7 @@ class ProgramDraft:
     def add_value(self, name: str, axis: AxisPlace) -> int:
         """Note a value that is streamed; its number."""
         self.numbers[name] = len(self.values)
-        self.stretches.append((0.0, 1.0))
+        self.shares.append((0.0, 1.0))
         self.values.append(Streamed.of(name, self.graph.values[name], axis, endless=self.endless))
         return self.numbers[name]
 
@@ -150,7 +150,7 @@ class ProgramDraft:
         values = tuple(value for _, value in places)
         self.add(op, Dependence(values, reads, executor.ordered, self.tail(node)))
         if not self.endless:
-            self._note_stretch(values, reads)
+            self._note_share(values, reads)
 
     def tail(self, *nodes: Node) -> int:
         """So many rows at the end of a result may be others where the end is elsewhere."""
@@ -162,16 +162,16 @@ class ProgramDraft:
             return None
         return Streamed.of(name, self.graph.values[name], link.axis, endless=False)
 
-    def _note_stretch(self, values: Sequence[int], reads: Sequence[tuple[int, RowReach]]) -> None:
+    def _note_share(self, values: Sequence[int], reads: Sequence[tuple[int, RowReach]]) -> None:
         """Note what values are made of; one row that is alone stands for its last row."""
-        stretch = stretch_of([(self.stretches[value], reach) for value, reach in reads])
+        share = share_of([(self.shares[value], reach) for value, reach in reads])
         for value in values:
-            self.stretches[value] = stretch
+            self.shares[value] = share
             name = self.values[value].name
-            if self.has_one_row(name) and is_of_few(stretch):
-                self.alone[name] = is_early(stretch)
+            if self.has_one_row(name) and is_of_few(share):
+                self.alone[name] = is_early(share)
                 row = 1 / max(self.values[one].rows or 1 for one in self.inputs)
-                self.stretches[value] = (max(stretch[1] - row, stretch[0]), stretch[1])
+                self.shares[value] = (max(share[1] - row, share[0]), share[1])
 
     def fixed_outputs(self) -> tuple[tuple[int, str, Tensor], ...]:
         """The outputs that are there whole: their places, names and values."""

@@ -26,14 +26,14 @@ FIRST = AxisMap.constant(IndexSet.range(0, 1))
 """Every row of a result reads the first row."""
 
 
-Stretch = tuple[float, float]
+AxisShare = tuple[float, float]
 """What a value is made of: from where to where, in parts of the axis; an estimate."""
 
 
-def stretch_of(reads: Sequence[tuple[Stretch, RowReach]]) -> Stretch:
+def share_of(reads: Sequence[tuple[AxisShare, RowReach]]) -> AxisShare:
     """What a result is made of: what each operand is, and how its rows are read.
 
-    >>> stretch_of([((0.0, 1.0), RowReach.of_one(2, 8))])
+    >>> share_of([((0.0, 1.0), RowReach.of_one(2, 8))])
     (0.25, 0.375)
     """
     found = []
@@ -45,15 +45,15 @@ def stretch_of(reads: Sequence[tuple[Stretch, RowReach]]) -> Stretch:
     return min(start for start, _ in found), max(stop for _, stop in found)
 
 
-def is_of_few(stretch: Stretch) -> bool:
+def is_of_few(share: AxisShare) -> bool:
     """Whether one row that is made of this is not made of most of the axis."""
-    start, stop = stretch
+    start, stop = share
     return stop - start <= 3 / 4
 
 
-def is_early(stretch: Stretch) -> bool:
+def is_early(share: AxisShare) -> bool:
     """Whether it is made of what is near the start."""
-    return stretch[1] <= 1 / 2
+    return share[1] <= 1 / 2
 
 
 def seats(shape: Shape) -> list[AxisPlace]:

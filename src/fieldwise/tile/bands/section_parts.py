@@ -1,6 +1,6 @@
-"""A section of a streamed run as a chain of legs, each a function of new input rows and a state.
+"""A section of a streamed run in parts, each a function of new input rows and a saved state.
 
-A leg changes nothing that it is given, so it can be run again, elsewhere, when a machine is lost.
+A part changes nothing that it is given, so it can be run again, elsewhere, when a machine is lost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fieldwise.tile.bands.sections import BandStep, Section, steps
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class SectionPart:
     """Some steps of a section.
 
     steps: rows available of each input, and the most new rows of each output
@@ -38,22 +38,24 @@ class Leg:
         return any(lo < hi for lo, hi in self.rows)
 
 
-def legs_of(program: Program, section: Section, band: int, rows: int) -> Iterator[Leg]:
-    """The legs of a section, each of which reads about ``rows`` new rows and gives some."""
+def parts_of(program: Program, section: Section, band: int, rows: int) -> Iterator[SectionPart]:
+    """The parts of a section, each of which reads about ``rows`` new rows and gives some."""
     schedule = Schedule.started_at(program.wiring, [lo for lo, _ in section.rows])
     taken: list[tuple[BandStep, list[Task]]] = []
     for step in steps(program, schedule, band, section):
         taken.append((step, schedule.advance(*step)))
-        leg = _leg(program, section, taken)
-        if leg.gives and max(hi - lo for lo, hi in leg.reads) >= rows:
-            yield leg
+        part = _part(program, section, taken)
+        if part.gives and max(hi - lo for lo, hi in part.reads) >= rows:
+            yield part
             taken = []
-    if taken and (leg := _leg(program, section, taken)).gives:
-        yield leg
+    if taken and (part := _part(program, section, taken)).gives:
+        yield part
 
 
-def _leg(program: Program, section: Section, taken: Sequence[tuple[BandStep, list[Task]]]) -> Leg:
-    """Steps, and the tasks of each, as a leg."""
+def _part(
+    program: Program, section: Section, taken: Sequence[tuple[BandStep, list[Task]]]
+) -> SectionPart:
+    """Steps, and the tasks of each, as a part."""
     made: dict[int, Interval] = {}
     for _, tasks in taken:
         for task in tasks:
@@ -64,25 +66,29 @@ def _leg(program: Program, section: Section, taken: Sequence[tuple[BandStep, lis
         for value, (first, last) in zip(program.wiring.outputs, section.rows, strict=True)
         for lo, hi in [made.get(value, (0, 0))]
     ]
-    return Leg(
+    return SectionPart(
         tuple(step for step, _ in taken),
         tuple(made.get(value, (0, 0)) for value in program.wiring.inputs),
         tuple((lo, hi) if lo < hi else (0, 0) for lo, hi in rows),
     )
 
 
-def run_leg(
-    program: Program, device: torch.device, leg: Leg, state: BandState, blocks: Sequence[Readable]
+def run_part(
+    program: Program,
+    device: torch.device,
+    part: SectionPart,
+    state: BandState,
+    blocks: Sequence[Readable],
 ) -> tuple[BandState, list[Tensor | None]]:
-    """The state after a leg, and its rows of each output (None: it gives none).
+    """The state after a part, and its rows of each output (None: it gives none).
 
     blocks: its rows of each input
     """
     engine = Engine(program, device, state)
-    source = reading(program, device, blocks, [lo for lo, _ in leg.reads])
+    source = reading(program, device, blocks, [lo for lo, _ in part.reads])
     found: dict[int, list[Tensor]] = {value: [] for value in program.wiring.outputs}
-    for rows in drive(engine, leg.steps, source):
-        wanted = clipped(program, rows, leg.rows)
+    for rows in drive(engine, part.steps, source):
+        wanted = clipped(program, rows, part.rows)
         if wanted is not None:
             found[wanted[0]].append(wanted[2])
     outputs = [
