@@ -108,7 +108,9 @@ def _lying_as(like: Tensor, x: Tensor) -> Tensor:
 
 
 def _sample(x: Tensor, like: Tensor) -> Tensor:
-    """Random numbers; whole numbers and masks are what they are."""
+    """Random numbers; whole numbers, masks, and what lies over itself are what they are."""
+    if 0 in like.stride() or torch._debug_has_internal_overlap(like):
+        return x
     found = _lying_as(like, x)
     if not x.is_floating_point():
         return found.copy_(x)
