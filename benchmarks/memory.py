@@ -50,7 +50,7 @@ SPECS = {"U-Net": "tile:UNet", "ResNet-50": "tile:trunk"}
 
 def run_here(case: str, folder: Path, *, give_back: bool) -> dict[str, float]:
     """Bytes that the plan promises, bytes of growth and CPU seconds."""
-    from fieldwise.cli.freed import give_back_freed
+    from fieldwise.cli.system_memory import give_back_freed
     from fieldwise.tile.files import AxisLayout, open_source
     from fieldwise.tile.jobs import Request, job_model, plan_job
 

@@ -21,6 +21,7 @@ from fieldwise.cli.outcome import USAGE
 from fieldwise.cli.shift import shift
 from fieldwise.cli.stream import stream
 from fieldwise.cli.summary import summary
+from fieldwise.cli.system_memory import take_large_pages
 from fieldwise.cli.tile import tile
 from fieldwise.cli.view import view
 from fieldwise.collecting import collect_rarely
@@ -110,4 +111,5 @@ def main() -> None:
     """The entry point of the ``fieldwise`` script; ends the process."""
     collect_rarely()
     import_late()
+    take_large_pages()
     app()

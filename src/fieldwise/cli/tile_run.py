@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from fieldwise.cli.console import note, note_files, show_lines, warn
-from fieldwise.cli.freed import SLACK, give_back_freed
 from fieldwise.cli.options import Format
 from fieldwise.cli.progress import progress
+from fieldwise.cli.system_memory import SLACK, give_back_freed
 from fieldwise.cli.tile_asked import Asked
 from fieldwise.cli.tile_job import connected, run
 from fieldwise.cli.tile_options import RunOptions

@@ -1,23 +1,26 @@
-"""What a plan promises is what a process grows by, where freed memory is given back."""
+"""How memory is taken and given back: a process grows by what a plan promises."""
 
 from __future__ import annotations
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from fieldwise.cli import freed
+from fieldwise.cli import system_memory
 
 tile = import_module("fieldwise.cli.tile_run")
 MEASURED = """
 import json, re, torch
 from torch import nn
-from fieldwise.cli.freed import give_back_freed
+from fieldwise.cli.system_memory import give_back_freed
 from fieldwise.tile import streamed
 
 def status(key):
@@ -57,7 +60,7 @@ def test_a_process_grows_by_little_more_than_the_plan_promises():
 
 def test_nothing_is_promised_of_another_c_library(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    assert not freed.give_back_freed()
+    assert not system_memory.give_back_freed()
 
 
 class Plan:
@@ -80,3 +83,32 @@ def test_it_is_given_back_where_the_plan_takes_most_of_the_memory(
     monkeypatch.setattr(tile, "give_back_freed", lambda: asked.append(1) or True)
     tile._keep_to_memory(Plan(memory, 1_000))
     assert bool(asked) == given_back == ("to keep to --memory" in capsys.readouterr().err)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such pages")
+def test_torch_is_asked_for_large_pages_by_the_name_that_it_knows(monkeypatch):
+    name = system_memory._LARGE_PAGES
+    library = Path(find_spec("torch").origin).parent / "lib" / "libc10.so"
+    assert name.encode() in library.read_bytes()
+    monkeypatch.delenv(name, raising=False)
+    system_memory.take_large_pages()
+    assert os.environ[name] == "1"
+    monkeypatch.setenv(name, "0")
+    system_memory.take_large_pages()
+    assert os.environ[name] == "0"
+
+
+ASKED = """
+import importlib, os, sys
+module = importlib.import_module("fieldwise.cli.app")
+module.app = lambda: print(os.environ["{}"], "torch" in sys.modules)
+module.main()
+"""
+
+
+def test_every_command_asks_for_them_before_torch_is_there():
+    name = system_memory._LARGE_PAGES
+    env = {key: value for key, value in os.environ.items() if key != name}
+    command = [sys.executable, "-c", ASKED.format(name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.split() == ["1", "False"]
