@@ -27,6 +27,8 @@ import torch
 from marks import write_between
 from tile import PAGE, version_line
 
+from fieldwise.cli.system_memory import take_large_pages
+
 ROUNDS = 3
 SETTLED = 512
 
@@ -123,6 +125,7 @@ def main(arguments: Sequence[str]) -> int:
         case, folder, way = given.one
         print(json.dumps(run_here(case, Path(folder), give_back=way == "back")))
         return 0
+    take_large_pages()
     with TemporaryDirectory() as name:
         folder = Path(name)
         for size in {SETTLED, *(size for _, size, _ in CASES.values())}:
@@ -143,7 +146,8 @@ def section(lines: Sequence[str], rounds: int) -> str:
         "taken in turns. The plan's bytes are those without the model's weights, which are there "
         "before; growth is the largest of the rounds, over the plan's. Beside it the same where "
         "glibc gives back at once what is freed, as `fieldwise tile` has it do where the plan "
-        "takes most of `--memory`, and the CPU time of that over the time without.",
+        "takes most of `--memory`, and the CPU time of that over the time without. Both with large "
+        "pages, for which the command has torch ask.",
         "",
         "| network | image | way | plan, MiB | grown | freed memory given back | CPU time |",
         "| --- | --- | --- | --- | --- | --- | --- |",
