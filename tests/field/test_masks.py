@@ -193,3 +193,38 @@ def test_a_bias_of_attention_that_is_no_number_hides_nothing():
     }
     assert seen["0.0"] == seen["nan"] == ((IndexSet.range(0, 5),),)
     assert seen["-inf"] == ((IndexSet.of([0, 1, 2, 4]),),)
+
+
+class Neighbours(nn.Module):
+    """Attention of every pixel to those around it, each layer with a residual."""
+
+    def __init__(self, layers: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.layers = nn.ModuleList(nn.Conv2d(4, 12, 1) for _ in range(layers))
+
+    def around(self, x: Tensor) -> Tensor:
+        found = nn.functional.unfold(x, self.size, padding=self.size // 2)
+        return found.unflatten(1, (x.shape[1], -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            q, k, v = layer(x).chunk(3, 1)
+            scores = (q.flatten(2).unsqueeze(2) * self.around(k)).sum(1, keepdim=True)
+            inside = self.around(torch.ones_like(x))[:, :1]
+            seen = scores.masked_fill(inside == 0, -INF).softmax(2)
+            x = x + (seen * self.around(v)).sum(2).view_as(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("layers", "size", "side"), [(2, 3, 8), pytest.param(2, 5, 10, marks=pytest.mark.slow)]
+)
+def test_neighbourhood_attention_sees_its_neighbours_neighbours(layers, size, side):
+    """Every place has a guard of its own; of more rectangles than can be compared none are kept."""
+    report = receptive_fields(Neighbours(layers, size).eval(), (1, 4, side, side))
+    reach = layers * (size // 2)
+    for unit in ((side // 2, side // 2), (0, side - 1)):
+        seen = report["output"].at(*unit)
+        sides = [min(at + reach + 1, side) - max(at - reach, 0) for at in unit]
+        assert (seen.exact, seen.count) == (True, sides[0] * sides[1])

@@ -340,8 +340,8 @@ def test_a_conv_with_a_computed_weight_takes_and_is_taken():
 def test_a_merge_that_makes_the_model_wrong_is_undone(monkeypatch):
     rebuilt = running.rebuilt
 
-    def spoiled(*given: Any) -> Any:
-        copy, layers = rebuilt(*given)
+    def spoiled(*given: Any, **more: Any) -> Any:
+        copy, layers = rebuilt(*given, **more)
         if any(one.joined for one, *_ in layers):
             copy.big[0].weight.data += 1
         return copy, layers

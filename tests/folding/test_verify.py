@@ -78,8 +78,8 @@ def test_outputs_near_zero_are_judged_by_a_floor():
 def test_a_fold_that_makes_the_model_wrong_is_undone(monkeypatch):
     model, rebuilt = net(), running.rebuilt
 
-    def spoiled(*given):
-        copy, layers = rebuilt(*given)
+    def spoiled(*given, **more):
+        copy, layers = rebuilt(*given, **more)
         if any(one.layer.name == "2" for one, *_ in layers):
             copy[2].weight.data += 1
         return copy, layers

@@ -35,7 +35,8 @@ def row(name, axes, **more):
 
 def report(*rows):
     source = Value("input", (1, 3, 64, 64))
-    return SimpleNamespace(input=source, axes=(2, 3), rows=rows, not_analysed={})
+    graph = SimpleNamespace(outputs=("output",))
+    return SimpleNamespace(input=source, axes=(2, 3), rows=rows, not_analysed={}, graph=graph)
 
 
 PLAIN = row("conv1", (axis(2, 3, start=-1), axis(3, 3, start=-1)))

@@ -21,8 +21,8 @@ LIMITS = (DIAGONAL, MIXED, CUTS, UNLIKE, MANY)
 
 ALWAYS_KEPT, _EACH = 512, 4
 """So many products are always kept, and so many for each unit that guards tell apart."""
-MOST = 1 << 13
-"""More products than these are never kept."""
+MOST = 1 << 10
+"""More products than these are never kept: each is compared with each."""
 
 
 @dataclass(frozen=True, slots=True)
