@@ -105,3 +105,16 @@ def test_writes_through_data_are_not_counted_and_those_in_place_are():
     with torch.no_grad():
         net.weight.mul_(2)
     assert not mark.holds()
+
+
+def test_an_attribute_that_has_another_name_is_a_change():
+    model = Scaled()
+    mark = ModelMark(model)
+    assert mark.holds()
+    del model.doubles
+    model.triples = False
+    assert not mark.holds()
+    model.limit = None
+    mark = ModelMark(model)
+    model.limit = 3
+    assert not mark.holds()

@@ -7,8 +7,10 @@ in which mode, is as it was then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from operator import is_
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter, is_, itemgetter
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -32,39 +34,58 @@ class ModelMark:
     """
 
     def __init__(self, model: nn.Module, *, values: bool = False) -> None:
-        self._model, self._values = model, values
-        self._parts, self._facts = self._now()
+        modules = [module for _, module in named_modules(model)]
+        own = [vars(module) for module in modules]
+        self._tables = [*own, *chain.from_iterable(map(_tables, modules))]
+        self._lengths = list(map(len, self._tables))
+        self._filled = [table for table in self._tables[len(own) :] if table]
+        self._parts = list(self._held())
+        self._plain = [(itemgetter(*_plain_names(one)), one) for one in own]
+        self._attributes = list(self._facts())
+        self._tensors = [part for part in self._parts if isinstance(part, Tensor)]
+        self._counted = [one for one in self._tensors if values and not one.is_inference()]
+        self._kinds, self._writes = (list(map(get, of)) for get, of in self._asked())
 
     def holds(self) -> bool:
         """Whether the model is what it was."""
-        parts, facts = self._now()
-        alike = len(parts) == len(self._parts) and all(map(is_, parts, self._parts))
-        return alike and facts == self._facts
+        return (
+            list(map(len, self._tables)) == self._lengths
+            and all(map(is_, self._held(), self._parts))
+            and list(self._facts()) == self._attributes
+            and [list(map(get, of)) for get, of in self._asked()] == [self._kinds, self._writes]
+        )
 
-    def _now(self) -> tuple[list[object], list[object]]:
-        """What it consists of, compared by identity, and what is said of that, by equality."""
-        parts, facts = list[object](), list[object]()
-        for _, module in named_modules(self._model):
-            parts.append(module)
-            parts += _hooks(module)
-            facts += [one for one in vars(module).values() if isinstance(one, _PLAIN)]
-            for table in (module._parameters, module._buffers):
-                for tensor in table.values():
-                    parts.append(tensor)
-                    if tensor is not None:
-                        facts += (tensor.dtype, tensor.device, tensor.shape)
-                        facts.append(_writes(tensor) if self._values else None)
-        return parts, facts
+    def _held(self) -> Iterator[object]:
+        """Modules, tensors and hooks, which are compared by identity."""
+        return chain.from_iterable(table.values() for table in self._filled)
 
+    def _facts(self) -> Iterator[object]:
+        """Plain attributes; None where one of them is gone."""
+        for get, table in self._plain:
+            try:
+                yield get(table)
+            except KeyError:
+                yield None
 
-def _hooks(module: nn.Module) -> Iterator[object]:
-    yield from module._forward_pre_hooks.values()
-    yield from module._forward_hooks.values()
-
-
-def _writes(tensor: Tensor) -> int:
-    """How often it has been written to; torch does not count that of inference tensors."""
-    return 0 if tensor.is_inference() else tensor._version
+    def _asked(self) -> Sequence[tuple[Callable[[Tensor], object], Sequence[Tensor]]]:
+        """Of what kind tensors are, and how often they have been written to."""
+        return ((_KIND, self._tensors), (_VERSION, self._counted))
 
 
-_PLAIN = (bool, int, float, complex, str, bytes)
+_KIND, _VERSION = attrgetter("dtype", "device", "shape"), attrgetter("_version")
+
+
+def _tables(module: nn.Module) -> Iterator[Mapping[Any, object]]:
+    yield module._modules
+    yield module._parameters
+    yield module._buffers
+    yield module._forward_pre_hooks
+    yield module._forward_hooks
+
+
+def _plain_names(attributes: Mapping[str, object]) -> tuple[str, ...]:
+    """Of those that are plain; every module has one, ``training``."""
+    return tuple(name for name, one in attributes.items() if isinstance(one, _PLAIN))
+
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
