@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from fieldwise.errors import UsageError
 from fieldwise.tile.jobs import Journal, tiles
@@ -87,3 +89,17 @@ def test_with_memory_batches_on_a_card_are_what_is_left(monkeypatch):
     found = job(memory=1 << 20).plan
     assert 1 < found.batch <= (1 << 20) // (one.peak_bytes // 2)
     assert found.peak_bytes <= 1 << 20
+
+
+@pytest.mark.parametrize("memory", [None, 700_000, 3_000_000])
+@pytest.mark.parametrize("stride", [2, 3, 5])
+def test_tiles_that_nobody_has_asked_for_are_those_that_the_network_and_a_tiff_file_take(
+    stride, memory
+):
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, stride, stride), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1)
+    ).eval()
+    side = 1200 // stride * stride
+    work = tiles.crop_work(net, (1, 3, side, side), dtype=torch.float32, memory=memory)
+    sides = [axis.tile for axis in work.plan.axes]
+    assert all(one % (16 * stride) == 0 and one < side for one in sides)

@@ -46,8 +46,9 @@ from fieldwise.tile.errors import OffGridError, StreamError
 from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.kept_columns import KeptColumns
+from fieldwise.tile.jobs.sides import halves
 from fieldwise.tile.jobs.streams import assembled
-from fieldwise.tile.jobs.strips import StripView, halves
+from fieldwise.tile.jobs.strips import StripView
 from fieldwise.tile.jobs.work import Block, JobPiece, JobPlan, Output, PieceState
 from fieldwise.written import counted
 

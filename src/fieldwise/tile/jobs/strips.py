@@ -29,6 +29,7 @@ from fieldwise.tile.crops.targets import PlannedModel
 from fieldwise.tile.errors import BudgetError, StreamError, TileError
 from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.checkpoint import Checkpoint
+from fieldwise.tile.jobs.sides import halves
 from fieldwise.tile.jobs.streams import StreamWork, assembled, stream_work
 from fieldwise.tile.jobs.work import Block, JobPiece, JobPlan, Output, PieceState
 
@@ -233,26 +234,6 @@ def strip_widths(given: BandedInput, across: int) -> Iterator[int]:
     except BudgetError as error:
         (grid,) = error.tile
     yield from halves(given.shape[across], grid)
-
-
-def halves(size: int, grid: int) -> Iterator[int]:
-    """Widths of at least two strips, each about half as wide as the one before, on the grid.
-
-    As long as they are wide they are multiples of 16 times the grid, as the tiles of a TIFF file
-    are of 16.
-
-    >>> list(halves(96, 3)), list(halves(4000, 16))[:3]
-    ([48, 24, 12, 6, 3], [1792, 768, 256])
-    """
-    steps = size // 2 // grid
-    while steps:
-        steps -= steps % _SIDE if steps > _SIDE else 0
-        yield steps * grid
-        steps //= 2
-
-
-_SIDE = 16
-"""Samples of which the sides of a TIFF file's tiles are multiples."""
 
 
 def _widened(narrow: Output, tiles: TilePlan) -> Output:

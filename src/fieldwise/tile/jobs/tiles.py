@@ -29,6 +29,7 @@ from fieldwise.tile.crops.runtime import Runtime, target_of
 from fieldwise.tile.crops.targets import PlannedModel
 from fieldwise.tile.errors import BudgetError, TileError
 from fieldwise.tile.jobs.checkpoint import Checkpoint
+from fieldwise.tile.jobs.sides import even_side
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState
 
 TILE = 512
@@ -163,17 +164,17 @@ def _chosen(
     """
     call = ModelCall(model, example)
     if memory is None:
-        run = PlannedModel(call, tile or TILE, batch=batch)
+        run = PlannedModel(call, tile or _tiles(model, example), batch=batch)
         return run, run.plan(example.shape)
     left, most = memory - held, 1 if batch == "auto" else batch
-    wanted = tile or _suggested(model, example, left // most)
+    wanted = tile or _tiles(model, example, left // most)
     while True:
         run = PlannedModel(call, wanted, batch=most)
         plan = run.plan(example.shape)
         if plan.crop_bytes <= left:
             return _in_more(run, plan, left) if batch == "auto" else (run, plan)
         now = tuple(axis.tile for axis in plan.axes)
-        smaller = tuple(_smaller(axis.tile, axis.grid) for axis in plan.axes)
+        smaller = tuple(even_side(axis.tile * 7 // 8, axis.grid) for axis in plan.axes)
         if tile is not None or smaller == now:
             tiles = " x ".join(map(str, now))
             what = f"Tiles of {tiles}" if plan.batch == 1 else f"{plan.batch} tiles of {tiles}"
@@ -200,21 +201,19 @@ def _in_more(run: PlannedModel, plan: TilePlan, memory: int) -> tuple[PlannedMod
     return (more, found) if found.crop_bytes <= memory else (run, plan)
 
 
+def _tiles(model: nn.Module, example: Tensor, memory: int | None = None) -> tuple[int, ...]:
+    """About TILE along each axis, or the largest that fit ``memory``, as files take them."""
+    grids = _suggested(model, example, 0)
+    largest = (TILE,) * len(grids) if memory is None else _suggested(model, example, memory)
+    return tuple(map(even_side, largest, grids))
+
+
 def _suggested(model: nn.Module, example: Tensor, memory: int) -> tuple[int, ...]:
-    """The largest tile that fits, or the least one, where the plan says whether it does."""
+    """The largest tile that fits, or the least one, which is the grid's step."""
     try:
         return suggest_tile(model, example, memory=max(memory, 0))
     except BudgetError as error:
         return error.tile
-
-
-def _smaller(tile: int, grid: int) -> int:
-    """An eighth less, on the grid.
-
-    >>> _smaller(512, 32), _smaller(32, 32)
-    (448, 32)
-    """
-    return max(tile * 7 // 8 // grid * grid, grid)
 
 
 def _output(plan: TilePlan, number: int) -> Output:
