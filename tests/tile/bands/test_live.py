@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -162,6 +164,112 @@ def test_a_session_says_what_does_not_fit():
     session.close()
     with pytest.raises(UsageError, match="closed"):
         session.push(torch.empty(1, 2, 3))
+
+
+def test_a_chunk_that_is_refused_changes_nothing():
+    torch.manual_seed(0)
+    model, x = nn.Conv1d(1, 1, 9, padding=4).eval(), torch.randn(1, 1, 60)
+    session = streamed(model, x, axis=-1).session(length=60)
+    pieces = [session.push(x[..., :40])]
+    for refused, why in ((x, "100 samples were pushed, 60 were announced"), (x[0], "shape")):
+        with pytest.raises(UsageError, match=why):
+            session.push(refused)
+    pieces += [session.push(x[..., 40:]), session.close()]
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(pieces, 2), model(x))
+
+
+def test_a_session_whose_chunk_failed_halfway_is_of_no_use(monkeypatch):
+    session = streamed(nn.ReLU(), torch.empty(1, 1, 9), axis=-1).session()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(session._engine, "step", interrupted)
+        session.push(torch.ones(1, 1, 3))
+    with pytest.raises(UsageError, match=r"failed halfway.*open another one"):
+        session.push(torch.ones(1, 1, 3))
+
+
+def changed_layer(model: nn.Sequential) -> None:
+    model[0] = nn.Conv1d(1, 1, 5, padding=2)
+
+
+def changed_weights(model: nn.Sequential) -> None:
+    model.load_state_dict({name: one + 1 for name, one in model.state_dict().items()})
+
+
+@pytest.mark.parametrize("change", [changed_layer, changed_weights, nn.Sequential.train])
+def test_a_session_ends_with_the_model_that_it_began_with(change):
+    model, x = nn.Sequential(nn.Conv1d(1, 1, 5, padding=2)).eval(), torch.randn(1, 1, 60)
+    run = streamed(model, x, axis=-1)
+    session = run.session()
+    session.push(x)
+    change(model)
+    for refused in (lambda: session.push(x), session.close):
+        with pytest.raises(UsageError, match=r"model has changed.*open another one"):
+            refused()
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(pushed(run.session(), x, 2, 7), 2), model(x))
+
+
+def test_a_copied_session_goes_on_with_the_copied_model():
+    torch.manual_seed(0)
+    model, x = nn.Conv1d(1, 1, 9, padding=4).eval(), torch.randn(1, 1, 60)
+    nn.init.normal_(model.weight)
+    session = streamed(model, x, axis=-1).session()
+    first = session.push(x[..., :40])
+    for one in (copy.deepcopy(session), session):
+        pieces = [first, one.push(x[..., 40:]), one.close()]
+        with torch.no_grad():
+            torch.testing.assert_close(torch.cat(pieces, 2), model(x))
+
+
+def test_a_session_runs_under_the_autocast_that_it_was_opened_under():
+    model, x = nn.Conv1d(1, 1, 9, padding=4).eval(), torch.randn(1, 1, 60)
+    run = streamed(model, x, axis=-1)
+    plain = run.session()
+    with torch.autocast("cpu", torch.bfloat16):
+        pieces = pushed(plain, x, 2, 7)
+        cast = run.session()
+        with torch.no_grad():
+            expected = model(x)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(pieces, 2), model(x))
+    torch.testing.assert_close(torch.cat(pushed(cast, x, 2, 7), 2), expected)
+
+
+def test_a_length_that_is_handed_back_as_a_number_is_noticed():
+    class Counted(nn.Module):
+        def forward(self, x: Tensor) -> dict[str, object]:
+            return {"rows": x * 2, "length": x.shape[-1]}
+
+    run = streamed(Counted(), torch.empty(1, 1, 9), axis=-1)
+    with pytest.raises(StreamError, match="a constant in it depends on the total length"):
+        run.session()
+    assert run.session(length=12).push(torch.empty(1, 1, 4))["length"] == 12
+
+
+def test_a_table_that_ends_says_that_an_announced_length_is_captured_alone():
+    class Tabled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(60))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.table[: x.shape[-1]]
+
+    run = streamed(Tabled(), torch.empty(1, 20), axis=-1)
+    session = run.session()
+    session.push(torch.empty(1, 30))
+    with pytest.raises(CaptureError, match=r"up to twice .*session\(length=\.\.\.\)"):
+        session.push(torch.empty(1, 30))
+    x = torch.randn(1, 60)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            torch.cat(pushed(run.session(length=60), x, 1, 7), 1), run.call.model(x)
+        )
 
 
 def test_rows_that_wait_are_not_changed_by_who_fills_the_same_buffer_again():

@@ -43,6 +43,11 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
 
 
+def autocast_to(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """Autocast on a device as it was when ``autocast_dtype`` gave this dtype."""
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
 _NO_KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.Undefined)
 _KEYS = functools.reduce(
     torch._C.DispatchKeySet.add,

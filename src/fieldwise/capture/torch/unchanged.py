@@ -7,6 +7,7 @@ in which mode, is as it was then.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter, is_, itemgetter
@@ -34,6 +35,7 @@ class ModelMark:
     """
 
     def __init__(self, model: nn.Module, *, values: bool = False) -> None:
+        self._model, self._values = model, values
         modules = [module for _, module in named_modules(model)]
         own = [vars(module) for module in modules]
         self._tables = [*own, *chain.from_iterable(map(_tables, modules))]
@@ -54,6 +56,13 @@ class ModelMark:
             and list(self._facts()) == self._attributes
             and [list(map(get, of)) for get, of in self._asked()] == [self._kinds, self._writes]
         )
+
+    def __deepcopy__(self, memo: dict[int, object]) -> ModelMark:
+        """Of the copy of the model: torch counts the writes to copied tensors from 0 again."""
+        twin = ModelMark(copy.deepcopy(self._model, memo), values=self._values)
+        if not self.holds():
+            twin._lengths = []
+        return twin
 
     def _held(self) -> Iterator[object]:
         """Modules, tensors and hooks, which are compared by identity."""

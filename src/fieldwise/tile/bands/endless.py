@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from fieldwise.capture.torch.overloads import tensors_of
-from fieldwise.capture.torch.tree import tensors_in
+from fieldwise.capture.torch.tree import items_of
 from fieldwise.errors import Reason
 from fieldwise.graph.calls import bind, is_same, operator_of
 from fieldwise.graph.ir import Call, Node, Separable
@@ -34,8 +34,7 @@ def agree(one: Program, other: Program) -> None:
         alike = _reads_alike(one, other, number) and _across_alike(one, other, number)
         if not alike or _ends_early(one, other, number) or not _same_calls(one, other, number):
             differing.append(reason(mine.node, "what it computes depends on the total length"))
-    pairs = zip(_constants(one), _constants(other), strict=False)
-    if not all(mine.shape == theirs.shape and torch.equal(mine, theirs) for mine, theirs in pairs):
+    if not is_same(_constants(one), _constants(other), torch.equal):
         differing.append(Reason("", "output", "a constant in it depends on the total length"))
     if differing:
         raise StreamError(
@@ -43,9 +42,17 @@ def agree(one: Program, other: Program) -> None:
         )
 
 
-def _constants(program: Program) -> list[Tensor]:
-    """What is handed back beside rows."""
-    return [*(result for _, _, result in program.fixed), *tensors_in(program.structure)]
+def _constants(program: Program) -> list[object]:
+    """What is handed back beside rows: tensors and numbers."""
+    return [*(result for _, _, result in program.fixed), *_leaves(program.structure)]
+
+
+def _leaves(tree: object) -> Iterator[object]:
+    """The tensors and numbers of a nested output."""
+    if isinstance(tree, (Tensor, int, float, complex, str)):
+        yield tree
+    for _, item in items_of(tree):
+        yield from _leaves(item)
 
 
 def _reads_alike(one: Program, other: Program, number: int) -> bool:

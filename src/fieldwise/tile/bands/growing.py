@@ -61,7 +61,10 @@ class Growing:
         known = program.captured
         if program.lasts or length <= known:
             return program
-        longer = self.program(known << ((length - 1) // known).bit_length())
+        try:
+            longer = self.program(known << ((length - 1) // known).bit_length())
+        except CaptureError as error:
+            raise CaptureError(f"{error} {_AS_LONG_AS_IT_IS}") from error.__cause__
         agree(program, longer)
         return longer
 
@@ -126,6 +129,10 @@ class Growing:
         return (*self.shape[: self.dim], length, *self.shape[self.dim + 1 :])
 
 
+_AS_LONG_AS_IT_IS = (
+    "A stream whose length is not known is captured at up to twice the samples that have come; "
+    "session(length=...) at that length alone."
+)
 _TOO_SHORT = (POSITIONAL, UNSEEN)
 """Reasons that may vanish where more rows are seen."""
 _LONGER = 4

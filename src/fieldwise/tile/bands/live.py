@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fieldwise.capture.torch.autocast import autocast_dtype, autocast_to
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.amounts import check_count
@@ -31,7 +32,11 @@ from fieldwise.tile.outputs import as_is
 
 
 class Session:
-    """One stream of live data; made by ``StreamedModel.session``."""
+    """One stream of live data; made by ``StreamedModel.session``.
+
+    It runs under the autocast that it was opened under, and ends with the model that it began with.
+    A chunk that is refused changes nothing.
+    """
 
     def __init__(self, programs: Programs, *, length: int | None, multiple: int | None) -> None:
         length = None if length is None else check_count(length, "The length of a stream is", 0)
@@ -41,15 +46,17 @@ class Session:
         self._example, self._device = programs.single_input(), programs.device
         self._shape = tuple(self._example.shape)
         self._dim = programs.axis % len(self._shape)
+        self._casts = autocast_dtype(self._device)
         try:
             self._growing, self._program = self._opened(multiple)
         except StreamError as error:
             raise error.in_one_pass() from error.__cause__
         self._program.check_rows_apart()
+        self._mark = programs.mark
         self._engine = Engine(self._program, self._device)
         self._available = self._chunk_start = 0
         self._chunk = torch.empty(0)
-        self._closed = self._numpy = False
+        self._closed = self._failed = self._numpy = False
 
     @property
     def program(self) -> Program:
@@ -87,29 +94,36 @@ class Session:
 
         They come in the structure of the model's output, with what is constant in it.
 
-        Raises UsageError for a chunk that does not fit the example, or after ``close``.
+        Raises UsageError for a chunk that does not fit the example, after ``close``, and where the
+        model has changed since the session was opened.
         """
-        self._refuse_closed()
-        self._chunk_start, self._chunk = self._available, self._fitting(chunk)
-        self._available += self._chunk.shape[self._dim]
-        if self._length is not None and self._available > self._length:
-            raise self._other_length()
+        self._check_open()
+        rows = self._fitting(chunk)
+        available = self._available + rows.shape[self._dim]
+        if self._length is not None and available > self._length:
+            raise self._other_length(available)
         if self._growing is not None:
-            self._go_on_with(self._growing.grown(self._program, self._available))
+            with autocast_to(self._device, self._casts):
+                grown = self._growing.grown(self._program, available)
+            self._go_on_with(grown)
+        self._chunk_start, self._chunk, self._available = self._available, rows, available
+        self._numpy = not isinstance(chunk, Tensor)
         return self._step()
 
     def close(self) -> Any:
         """The rest of every output, now that the length is known.
 
-        Raises UsageError where another length was announced, StreamError where the network reads
-        otherwise at this length, CaptureError where it cannot run on so short an input.
+        Raises UsageError where another length was announced or the model has changed, StreamError
+        where the network reads otherwise at this length, CaptureError where it cannot run on so
+        short an input.
         """
-        self._refuse_closed()
+        self._check_open()
         if self._length is not None and self._available != self._length:
-            raise self._other_length()
+            raise self._other_length(self._available)
         self._closed = True
         if self._length is None:
-            program = self._of(self._available)
+            with autocast_to(self._device, self._casts):
+                program = self._of(self._available)
             agree(self._program, program)
             self._go_on_with(program)
         return self._step()
@@ -128,14 +142,19 @@ class Session:
     # ---------------------------------------------------------------- one step
 
     def _step(self) -> Any:
+        self._failed = True
+        results = self._rows()
+        self._failed = False
+        return self._program.structured(results, as_numpy if self._numpy else as_is)
+
+    def _rows(self) -> list[ArrayOrTensor]:
         outputs = self._program.wiring.outputs
         source = reading(self._program, self._device, [self._chunk], [self._chunk_start])
         step = [self._available], [ENDLESS] * len(outputs)
         found: dict[int, list[Tensor]] = {value: [] for value in outputs}
         for value, _, rows in drive(self._engine, [step], source):
             found[value].append(rows)
-        results = [self._joined(value, found[value]) for value in self._program.outputs]
-        return self._program.structured(results, as_numpy if self._numpy else as_is)
+        return [self._joined(value, found[value]) for value in self._program.outputs]
 
     def _joined(self, value: int, pieces: list[Tensor]) -> ArrayOrTensor:
         kind = self._program.values[value]
@@ -154,7 +173,6 @@ class Session:
                 f"A chunk has the shape of the example, {self._shape}, in all dimensions but "
                 f"{self._dim}; this one has {tuple(chunk.shape)}."
             )
-        self._numpy = not isinstance(chunk, Tensor)
         return self._programs.call.cast(0, chunk, own=True)
 
     def _of(self, length: int) -> Program:
@@ -163,9 +181,18 @@ class Session:
     def _sized(self, length: int) -> Shape:
         return (*self._shape[: self._dim], length, *self._shape[self._dim + 1 :])
 
-    def _refuse_closed(self) -> None:
+    def _check_open(self) -> None:
+        if self._failed:
+            raise UsageError(
+                "A chunk failed halfway, so what the session keeps is of no use; open another one."
+            )
         if self._closed:
             raise UsageError("The session is closed; open another one.")
+        if not self._mark.holds():
+            raise UsageError(
+                "The model has changed since the session was opened, and the session keeps rows of "
+                "what it was; open another one."
+            )
 
-    def _other_length(self) -> UsageError:
-        return UsageError(f"{self._available} samples were pushed, {self._length} were announced.")
+    def _other_length(self, pushed: int) -> UsageError:
+        return UsageError(f"{pushed} samples were pushed, {self._length} were announced.")

@@ -144,6 +144,11 @@ class Programs:
         self._captured = self._planner = self._last = self._mark = None
         return True
 
+    @property
+    def mark(self) -> ModelMark:
+        """The model as it was when it was captured last."""
+        return ModelMark(self.call.model) if self._mark is None else self._mark
+
     def take(self, streaming: Streaming) -> None:
         """Stream in another way from now on."""
         if (streaming.axis, streaming.dearer) != (self.axis, self.streaming.dearer):
