@@ -185,9 +185,10 @@ def test_a_session_whose_chunk_failed_halfway_is_of_no_use(monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(session._engine, "step", interrupted)
-        session.push(torch.ones(1, 1, 3))
+        with pytest.raises(KeyboardInterrupt):
+            session.push(torch.ones(1, 1, 3))
     with pytest.raises(UsageError, match=r"failed halfway.*open another one"):
         session.push(torch.ones(1, 1, 3))
 
