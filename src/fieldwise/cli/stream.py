@@ -20,12 +20,13 @@ from fieldwise.cli.options import (
     RandomWeights,
     Style,
     grouped,
+    whole,
 )
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.cli.weights import check_weights
 from fieldwise.errors import UsageError
-from fieldwise.written import MAX_SIZE, ratio, shown
+from fieldwise.written import ratio, shown
 
 if TYPE_CHECKING:
     from fieldwise.capture.specs import Model
@@ -49,23 +50,19 @@ class EmitOptions:
         int | None,
         typer.Option(
             metavar="N",
-            min=1,
-            max=MAX_SIZE,
+            parser=whole(1),
             help="Input samples per step of --emit, a multiple of the grid; by default about 64.",
         ),
     ] = None
     rest: Annotated[
         int,
-        typer.Option(
-            metavar="N", min=0, max=MAX_SIZE, help="Samples after the last step of --emit."
-        ),
+        typer.Option(metavar="N", parser=whole(0), help="Samples after the last step of --emit."),
     ] = 0
     longest: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            min=1,
-            max=MAX_SIZE,
+            parser=whole(1),
             help="Samples of the longest stream of --emit, where a table gives the positions.",
         ),
     ] = None
