@@ -4,6 +4,10 @@ Torch's contract is that ``out=`` is written through its strides.  Not every ker
 oneDNN's ``gelu``, and the ``_softmax`` that decomposed programs call, leave rows of a larger tensor
 as they were, and say nothing.  So an op is tried once on a few rows of random numbers that lie as
 the rows at hand do; where it fails its result is copied.
+
+A few rows speak for many only where the kernel is not chosen by size.  Torch's element-wise ops are
+of that kind, with one iterator over strides for all sizes; products of matrices, softmax and others
+are not, and their results are always copied.
 """
 
 from __future__ import annotations
@@ -12,8 +16,10 @@ from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
-from fieldwise.graph.calls import replay
+from fieldwise.capture.torch.overloads import is_element_wise
+from fieldwise.graph.calls import changed, replay
 from fieldwise.graph.ir import Call
 from fieldwise.tile.memory_format import CHANNELS_LAST, is_channels_last
 
@@ -23,7 +29,7 @@ _ULPS = 64
 """Last places by which kernels for other strides may differ: they sum in other orders."""
 
 _OBEYS = dict[Hashable, bool]()
-"""What was found, by op and by how tensors lie."""
+"""What was found, by op, by its other arguments and by how tensors lie."""
 
 
 class RoomWriter:
@@ -34,6 +40,7 @@ class RoomWriter:
 
     def __init__(self, call: Call, writer: Callable[..., Tensor]) -> None:
         self._call, self._writer = call, writer
+        self._is_element_wise = isinstance(call.target, OpOverload) and is_element_wise(call.target)
         self._known = dict[Hashable, bool]()
 
     def write(
@@ -44,14 +51,19 @@ class RoomWriter:
         few: gives a few rows of them and of the room, to try the op on rows that lie like these;
              None where nothing can be tried now, and the result is copied unless it is known
         """
-        place = tuple((x.dtype, x.shape, x.stride()) for x in (*given, room) if x is not None)
-        obeys = self._known.get(place)
-        if obeys is None and few is not None:
-            obeys = self._known[place] = self._obeys(given, room, few)
-        if obeys:
+        if self._is_element_wise and self._is_known_to_obey(given, room, few):
             self._written(given, room)
         else:
             room.copy_(replay(self._call, given)[0])
+
+    def _is_known_to_obey(
+        self, given: Operands, room: Tensor, few: Callable[[], tuple[Operands, Tensor]] | None
+    ) -> bool:
+        lie = ((x.dtype, x.shape, x.stride()) for x in (*given, room) if x is not None)
+        place = (_allows_onednn(), *lie)
+        if place not in self._known and few is not None:
+            self._known[place] = self._obeys(given, room, few)
+        return self._known.get(place, False)
 
     def _written(self, given: Operands, room: Tensor) -> None:
         call = self._call
@@ -60,7 +72,9 @@ class RoomWriter:
     def _obeys(
         self, given: Operands, room: Tensor, few: Callable[[], tuple[Operands, Tensor]]
     ) -> bool:
-        key = (self._writer, *(_lie(x) for x in (*given, room) if x is not None))
+        others = changed(self._call, Tensor, _lie)
+        lie = (_lie(x) for x in (*given, room) if x is not None)
+        key = (self._writer, repr((others.args, others.kwargs)), _allows_onednn(), *lie)
         if key not in _OBEYS:
             operands, place = few()
             pairs = zip(operands, given, strict=True)
@@ -76,7 +90,7 @@ class RoomWriter:
             self._written(given, room)
         except RuntimeError:
             return False
-        if not wanted.is_floating_point():
+        if not _has_fractions(wanted):
             return torch.equal(room, wanted)
         error = _ULPS * torch.finfo(wanted.dtype).eps
         return torch.allclose(room, wanted, rtol=error, atol=error)
@@ -84,9 +98,18 @@ class RoomWriter:
 
 def _other_than(x: Tensor) -> Tensor:
     """A tensor that is the given one nowhere."""
-    if x.is_floating_point():
+    if _has_fractions(x):
         return torch.full_like(x, torch.nan)
     return x.logical_not() if x.dtype == torch.bool else x + 1
+
+
+def _has_fractions(x: Tensor) -> bool:
+    return x.is_floating_point() or x.is_complex()
+
+
+def _allows_onednn() -> bool:
+    """Whether torch may choose kernels of oneDNN at present."""
+    return torch._C._get_mkldnn_enabled()
 
 
 # -------------------------------------------------------------------- how tensors lie
@@ -95,14 +118,20 @@ def _other_than(x: Tensor) -> Tensor:
 def _lie(x: Tensor) -> Hashable:
     """What kernels are chosen by; sizes beyond 1 do not count."""
     strides = [(step, dim) for dim, step in enumerate(x.stride()) if x.shape[dim] > 1]
-    return x.dtype, x.device, x.dim(), x.is_contiguous(), tuple(dim for _, dim in sorted(strides))
+    order = tuple(dim for _, dim in sorted(strides))
+    return x.dtype, x.device, x.dim(), x.is_contiguous(), _fills_channels_last(x), order
+
+
+def _fills_channels_last(x: Tensor) -> bool:
+    """Whether it is one block of memory in channels-last."""
+    return is_channels_last(x) and x.is_contiguous(memory_format=CHANNELS_LAST[x.dim()])
 
 
 def _lying_as(like: Tensor, x: Tensor) -> Tensor:
     """New memory for ``x``, which lies as ``like`` does."""
     if like.is_contiguous():
         return torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    if is_channels_last(like) and like.is_contiguous(memory_format=CHANNELS_LAST[like.dim()]):
+    if _fills_channels_last(like):
         return torch.empty_like(x, memory_format=CHANNELS_LAST[like.dim()])
     return torch.empty_strided(x.shape, like.stride(), dtype=x.dtype, device=x.device)
 
