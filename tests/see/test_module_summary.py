@@ -193,6 +193,17 @@ def test_a_node_of_an_onnx_file_is_of_the_kind_of_its_operator(tmp_path):
     assert [(row.name, row.kind) for row in found][1:] == [("one", "Relu"), ("two", "Sqrt")]
 
 
+def test_a_node_of_an_onnx_file_has_the_parameters_that_it_reads(tmp_path):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> net (float[1, 2, 8] x) => (float[1, 3, 8] y)'
+        "<float[3, 2, 1] w = {1, 2, 3, 4, 5, 6}, float[3] b = {1, 2, 3}>"
+        "{ [one] z = Relu(x) [two] y = Conv(z, w, b) }"
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    found = fieldwise.summary(str(tmp_path / "net.onnx"))
+    assert [(row.name, row.parameters) for row in found] == [("", 9), ("one", 0), ("two", 9)]
+
+
 def test_the_command_prints_it_and_its_data(tmp_path, monkeypatch):
     """``fieldwise summary``, to a depth."""
     monkeypatch.chdir(tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fieldwise.capture.graphs import graph_of
 from fieldwise.capture.models import as_source
-from fieldwise.capture.torch.own_names import operators_of
+from fieldwise.capture.torch.own_names import learned_by, operators_of
 from fieldwise.field import FieldReport, receptive_fields
 from fieldwise.field.report import Row
 from fieldwise.graph.flops import multiplications
@@ -110,12 +110,12 @@ def _of_modules(
     fields: Mapping[str, Row],
     depth: int | None,
 ) -> Iterator[ModuleRow]:
-    operators = operators_of(model)
+    operators, learned = operators_of(model), learned_by(model)
     for path, module, level in _tree(model, depth):
         runs = graph.scopes.get(path, ())
         returned = graph.outputs if not path else runs[-1] if runs else ()
         last = next(iter(returned), None)
-        own = {id(one): one.numel() for one in module.parameters()}
+        own = {id(one): one.numel() for one in (*module.parameters(), *learned.get(path, ()))}
         kind = operators.get(path, type(module).__name__)
         row, shape = (None, None) if last is None else (fields.get(last), graph.values[last].shape)
         others = tuple(graph.values[name].shape for name in returned[1:])

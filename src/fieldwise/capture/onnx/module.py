@@ -288,6 +288,15 @@ class OnnxModule(OnnxGraphModule):
             if isinstance(module, NodeModule)
         }
 
+    def learned(self) -> dict[str, list[Tensor]]:
+        """The parameters that each node reads, by the path of its module."""
+        own = dict(self.named_parameters())
+        return {
+            path: [own[name] for name in module.node.inputs if name in own]
+            for path, module in self.named_modules()
+            if isinstance(module, NodeModule)
+        }
+
     def get_submodule(self, target: str) -> nn.Module:
         """A child by its path, in which a node's name may hold dots."""
         found = _found(self, target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -27,6 +27,9 @@ class NamesItsValues(Protocol):
 
     def operators(self) -> Mapping[str, str]:
         """What the file calls the op that a child runs, by the path of the child."""
+
+    def learned(self) -> Mapping[str, Sequence[Tensor]]:
+        """The model's parameters that a child reads, by the path of the child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +76,8 @@ def part_of(model: nn.Module) -> str:
 def operators_of(model: nn.Module) -> Mapping[str, str]:
     """What a file calls the ops of its nodes, by their paths; of other models, nothing."""
     return model.operators() if isinstance(model, NamesItsValues) else {}
+
+
+def learned_by(model: nn.Module) -> Mapping[str, Sequence[Tensor]]:
+    """The parameters that nodes of a file read, by their paths; of other models, nothing."""
+    return model.learned() if isinstance(model, NamesItsValues) else {}
