@@ -48,8 +48,9 @@ class StreamPlan(Report):
     passes:     the layers for whose sake the input is gone through once more, per pass
     state_bytes: the most that is kept between steps
     peak_bytes: the most that is there at once, inputs and rows at hand included, and what a layer
-                reads whole; weights, whole inputs and outputs, and the workspace of torch's own
-                kernels are not counted
+                reads whole, and what convolutions of sequences and in float64 lay out anew on a
+                CPU; weights, whole inputs and outputs, and other workspace of torch's own kernels
+                are not counted
     kept_bytes: the most that is kept between passes, in memory or in files
     work:       operations of all passes over those of one forward pass
     """
@@ -212,9 +213,26 @@ class _Tally:
 
     def _run(self, task: Task) -> None:
         joined = sum(self._joined(value, task, reach) for value, reach in self._operands(task))
+        beside = self._beside(task)
         for value in task.values:
             self._add(value, task)
-        self.peak = max(self.peak, self.held + joined)
+        self.peak = max(self.peak, self.held + joined + beside)
+
+    def _beside(self, task: Task) -> int:
+        """The workspace of torch's kernel, then rows that are still to be copied to others."""
+        read = apart = 0
+        for value, reach in self._operands(task):
+            start, stop = reach.span(task.lo, task.hi)
+            rows = (stop - start) * self.bytes[value]
+            first = max(self.chunk[value], self.start[value])
+            read += rows
+            apart += rows if first < start or (first == start and stop < self.stop[value]) else 0
+        made = (task.hi - task.lo) * sum(self.bytes[value] for value in task.values)
+        if task.op is None:
+            return 0
+        executor, first = self.program.ops[task.op].executor, task.values[0]
+        joins = self.program.joins(task, self.stop[first] - self.start[first])
+        return max(executor.beside(read, apart, made), made if executor.apart and joins else 0)
 
     def _add(self, value: int, task: Task) -> None:
         held, new = self.stop[value] - self.start[value], task.hi - task.lo

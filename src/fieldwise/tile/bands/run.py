@@ -209,8 +209,10 @@ class Engine:
 
     def _made(self, task: Task, source: RowSource) -> list[Tensor]:
         """The rows of a task, which the buffers of its values have from then on."""
-        room = self._room(task)
+        is_apart = task.op is not None and self.program.ops[task.op].executor.apart
+        room = None if is_apart else self._room(task)
         made = self._read(task, source, room) if task.op is None else self._run(task, room)
+        room = self._room(task) if is_apart else room
         if room is not None:
             return [made[0] if made[0] is room else room.copy_(made[0])]
         for value, rows in zip(task.values, made, strict=True):

@@ -181,6 +181,7 @@ class StreamedModel(Programs):
         for value, lo, rows in self._run(prepared, recorded=recorded):
             dim = program.values[value].dim
             found[value].narrow(dim, lo, rows.shape[dim]).copy_(rows)
+            del rows  # before the next step takes its memory
         results = [program.values[value].folded(found[value]) for value in program.outputs]
         if isinstance(given[0], Tensor):
             return program.structured(results, as_is)
@@ -200,6 +201,7 @@ class StreamedModel(Programs):
             for name, output in zip(program.output_names, program.outputs, strict=True):
                 if output == value:
                     yield name, lo, hi, rows.clone()
+            del rows  # before the next step takes its memory
 
     def verify(self, *inputs: Readable, **named: Readable) -> RunCertificate:
         """Compare with the whole on the inputs' first corner: the same network and bands there.

@@ -9,7 +9,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fieldwise.capture.torch.tree import named_state
 from fieldwise.errors import UsageError, op_in
@@ -114,8 +113,9 @@ class StreamWork:
         for part in self.driven(prepared, state, section, to_host=True):
             if isinstance(part, BandState):
                 yield PieceState(part.plain())
-            elif (rows := clipped(program, part, section.rows)) is not None:
-                yield self._block(*rows)
+            else:
+                yield from self._block(clipped(program, part, section.rows))
+            del part  # before the next step takes its memory
 
     def together(
         self, pieces: Sequence[JobPiece], source: Readable
@@ -142,10 +142,13 @@ class StreamWork:
         with rows_of(program, self.device, prepared.arrays, ends) as rows:
             yield from drive_with_states(engine, bands, rows, to_host=to_host)
 
-    def _block(self, value: int, lo: int, rows: Tensor) -> Block:
+    def _block(self, found: OutputRows | None) -> Iterator[Block]:
+        if found is None:
+            return
+        value, lo, rows = found
         dim = self.program.values[value].dim
         start = tuple(lo if d == dim else 0 for d in range(rows.dim()))
-        return self.program.wiring.outputs.index(value), start, as_numpy(rows)
+        yield self.program.wiring.outputs.index(value), start, as_numpy(rows)
 
 
 def stream_work(

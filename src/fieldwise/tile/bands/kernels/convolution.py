@@ -6,7 +6,7 @@ rows than asked for at the ends of a band; they are cropped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from fieldwise.graph.calls import op_name, per_axis
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.bands.kernels.edges import SlidingWindows
 from fieldwise.tile.bands.kernels.layout import laid, on_rows
-from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
+from fieldwise.tile.bands.kernels.registry import Executor, Link, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
 
@@ -93,9 +93,10 @@ def _conv(site: Site) -> Executor:
             y = convolve(
                 x, weight, window.bias, window.stride, pads, window.dilation, window.groups
             )
-        return (seen.cropped(y, site.dim, hi - lo),)
+        made = seen.cropped(y, site.dim, hi - lo)
+        return (made.contiguous() if made.dim() == _SEQUENCE else made,)
 
-    return Executor(run, copies=windows.copies)
+    return Executor(run, copies=windows.copies, beside=_workspace(link, window), apart=True)
 
 
 def _along_batch(site: Site) -> Executor:
@@ -112,13 +113,41 @@ def _runs_on_onednn(shape: Shape, dtype: torch.dtype, window: KernelWindow) -> b
     """
     if not _is_volume_here(shape, window):
         return False
+    return _on_cpu(shape, dtype, window, transposed=False) == "Mkldnn"
+
+
+def _workspace(
+    link: Link, window: KernelWindow, *, transposed: bool = False
+) -> Callable[[int, int, int], int]:
+    """What the kernel that torch takes on a CPU holds beside rows that it reads and makes.
+
+    oneDNN puts what it reads in an order of its own, then what it makes, of which a transposed one
+    with a stride holds two; in channels-last, which sequences have not, there is nothing to do.
+    Without oneDNN (in float64) every window is laid out by itself.  Rows that lie apart are copied.
+    """
+    weight = window.weight
+    shape = link.shape if len(link.shape) == weight.dim() else (1, *link.shape)
+    is_here = weight.device.type == "cpu" and not link.dtype.is_complex
+    kernel = _on_cpu(shape, link.dtype, window, transposed=transposed) if is_here else ""
+    taps, channels = weight[0].numel(), weight.shape[0]
+    held = 2 if transposed and max(window.stride) > 1 else 1
+
+    def beside(read: int, apart: int, made: int) -> int:
+        if kernel.startswith("Slow"):
+            return apart + (read if transposed else made) * taps // channels
+        return apart + max(read, held * made) if is_here and weight.dim() == _SEQUENCE else 0
+
+    return beside
+
+
+def _on_cpu(shape: Shape, dtype: torch.dtype, window: KernelWindow, *, transposed: bool) -> str:
+    """The kernel that torch takes for the whole, by its name; '???' of one that has none."""
     whole = torch.zeros((), dtype=dtype).expand(shape)
     padding = [max(sides) for sides in window.padding]
-    chosen = torch._C._select_conv_backend(
-        whole, window.weight, window.bias, window.stride, padding, window.dilation, False,
-        [0, 0, 0], window.groups, None,
-    )  # fmt: skip
-    return bool(chosen.name == "Mkldnn")
+    return str(torch._C._select_conv_backend(
+        whole, window.weight, window.bias, window.stride, padding, window.dilation, transposed,
+        [0] * len(window.stride), window.groups, None,
+    ).name)  # fmt: skip
 
 
 def _is_volume_here(shape: Shape, window: KernelWindow) -> bool:
@@ -126,8 +155,8 @@ def _is_volume_here(shape: Shape, window: KernelWindow) -> bool:
     return len(shape) == _VOLUME and window.weight.device.type == "cpu"
 
 
-_VOLUME = 5
-"""Dimensions of a batch of volumes."""
+_SEQUENCE, _VOLUME = 3, 5
+"""Dimensions of a batch of sequences, and of volumes."""
 
 
 def _is_spatial(site: Site) -> bool:
@@ -163,7 +192,7 @@ def _conv_transpose(site: Site) -> Executor:
         at = start * stride - crop
         return (laid(y, dim, at, lo, hi, lambda count: _bias_rows(site, window, x, count)),)
 
-    return Executor(run)
+    return Executor(run, beside=_workspace(link, window, transposed=True), apart=True)
 
 
 def _bias_rows(site: Site, window: KernelWindow, like: Tensor, rows: int) -> Tensor:

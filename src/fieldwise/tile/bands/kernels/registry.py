@@ -195,6 +195,10 @@ def _always(_lo: int, _hi: int) -> bool:
     return True
 
 
+def _nothing(read: int, apart: int, made: int) -> int:  # noqa: ARG001
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Executor:
     """How to run a node, and what it asks of the schedule.
@@ -205,6 +209,9 @@ class Executor:
     pieces:  operands may lie in several pieces: it goes from seam to seam (see ``by_pieces``)
     copies:  whether, for rows [lo, hi), rows of operands that reach beyond an end are copied
     carried_bytes: of the state that it hands on to the next band
+    beside:  what torch's kernel holds beside rows of so many bytes that it reads, of which so many
+             are a part of a chunk, and that it makes
+    apart:   it makes rows where torch likes, from where they are copied behind those that are held
     """
 
     run: KernelRun
@@ -214,6 +221,8 @@ class Executor:
     pieces: bool = False
     copies: Callable[[int, int], bool] = _always
     carried_bytes: int = 0
+    beside: Callable[[int, int, int], int] = _nothing
+    apart: bool = False
 
 
 ENDLESS = 1 << 60
