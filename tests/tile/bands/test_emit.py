@@ -255,7 +255,28 @@ def test_what_torch_cannot_write_is_said_in_a_sentence(tmp_path):
             return torch.special.bessel_j0(x)
 
     emitted = streamed(Odd(), (1, 1, 9), axis=-1).emit(chunk=4)
-    with pytest.raises(UnsuitableError, match=r"^torch cannot write the start of this stream as"):
+    with pytest.raises(
+        UnsuitableError, match=r"^torch cannot write .* No ONNX function .*bessel_j0"
+    ):
+        emitted.save(tmp_path / "net.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_valid_model_is_not_left_there(tmp_path):
+    """torch.onnx joins the weights of projections of another number of dimensions."""
+
+    class Projected(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(4, 6, proj_size=3, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lstm(x)[0]
+
+    emitted = streamed(Projected().eval(), (1, 9, 4), axis=1).emit(chunk=4)
+    with pytest.raises(
+        UnsuitableError, match=r"is no valid ONNX model .*write the stream as \.pt2"
+    ):
         emitted.save(tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -317,7 +317,7 @@ class EmittedStream:
                     ) from error
                 raise UnsuitableError(
                     f"torch cannot write the {part} of this stream as {out.suffix} "
-                    f"({summary_of(error)})."
+                    f"({summary_of(_first_cause(error))})."
                 ) from error
         described = _description(out)
         described.write_text(f"{text}\n", encoding="utf-8")
@@ -392,6 +392,26 @@ def _write_onnx(stream: EmittedStream, part: StreamPart, path: Path, metadata: s
     assert written is not None
     written.model.metadata_props["fieldwise"] = metadata
     written.save(str(path))
+    _check_valid(path)
+
+
+def _check_valid(path: Path) -> None:
+    """Remove a file that is no valid model, which torch may write, and raise UnsuitableError."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        path.unlink()
+        raise UnsuitableError(
+            f"What torch writes as {path.name} is no valid ONNX model ({summary_of(error)}); write "
+            "the stream as .pt2."
+        ) from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What an error was raised from, at last: that of an exporter says only where it was."""
+    return error if error.__cause__ is None else _first_cause(error.__cause__)
 
 
 _WRITERS: Mapping[str, Callable[[EmittedStream, StreamPart, Path, str], None]] = {

@@ -48,9 +48,8 @@ class StreamPlan(Report):
     passes:     the layers for whose sake the input is gone through once more, per pass
     state_bytes: the most that is kept between steps
     peak_bytes: the most that is there at once, inputs and rows at hand included, and what a layer
-                reads whole, and what convolutions of sequences and in float64 lay out anew on a
-                CPU; weights, whole inputs and outputs, and other workspace of torch's own kernels
-                are not counted
+                reads whole, and what convolutions of sequences lay out anew on a CPU; weights,
+                whole inputs and outputs, and other workspace of torch's own kernels are not counted
     kept_bytes: the most that is kept between passes, in memory or in files
     work:       operations of all passes over those of one forward pass
     """

@@ -96,7 +96,12 @@ def _conv(site: Site) -> Executor:
         made = seen.cropped(y, site.dim, hi - lo)
         return (made.contiguous() if made.dim() == _SEQUENCE else made,)
 
-    return Executor(run, copies=windows.copies, beside=_workspace(link, window), apart=True)
+    return Executor(
+        run,
+        copies=windows.copies,
+        beside=_workspace(link, window),
+        apart=window.weight.dim() == _SEQUENCE,
+    )
 
 
 def _along_batch(site: Site) -> Executor:
@@ -119,15 +124,16 @@ def _runs_on_onednn(shape: Shape, dtype: torch.dtype, window: KernelWindow) -> b
 def _workspace(
     link: Link, window: KernelWindow, *, transposed: bool = False
 ) -> Callable[[int, int, int], int]:
-    """What the kernel that torch takes on a CPU holds beside rows that it reads and makes.
+    """What the kernel that torch takes on a CPU holds beside rows of sequences.
 
     oneDNN puts what it reads in an order of its own, then what it makes, of which a transposed one
-    with a stride holds two; in channels-last, which sequences have not, there is nothing to do.
+    with a stride holds two; images lie in channels-last, with which there is nothing to do.
     Without oneDNN (in float64) every window is laid out by itself.  Rows that lie apart are copied.
     """
     weight = window.weight
     shape = link.shape if len(link.shape) == weight.dim() else (1, *link.shape)
-    is_here = weight.device.type == "cpu" and not link.dtype.is_complex
+    is_sequence = weight.dim() == _SEQUENCE and not link.dtype.is_complex
+    is_here = is_sequence and weight.device.type == "cpu"
     kernel = _on_cpu(shape, link.dtype, window, transposed=transposed) if is_here else ""
     taps, channels = weight[0].numel(), weight.shape[0]
     held = 2 if transposed and max(window.stride) > 1 else 1
@@ -135,7 +141,7 @@ def _workspace(
     def beside(read: int, apart: int, made: int) -> int:
         if kernel.startswith("Slow"):
             return apart + (read if transposed else made) * taps // channels
-        return apart + max(read, held * made) if is_here and weight.dim() == _SEQUENCE else 0
+        return apart + max(read, held * made) if is_here else 0
 
     return beside
 
@@ -192,7 +198,11 @@ def _conv_transpose(site: Site) -> Executor:
         at = start * stride - crop
         return (laid(y, dim, at, lo, hi, lambda count: _bias_rows(site, window, x, count)),)
 
-    return Executor(run, beside=_workspace(link, window, transposed=True), apart=True)
+    return Executor(
+        run,
+        beside=_workspace(link, window, transposed=True),
+        apart=window.weight.dim() == _SEQUENCE,
+    )
 
 
 def _bias_rows(site: Site, window: KernelWindow, like: Tensor, rows: int) -> Tensor:
