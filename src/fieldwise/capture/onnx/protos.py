@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+
+from fieldwise.errors import summary_of
 
 _OWN = ("", "ai.onnx")
 
@@ -43,3 +47,12 @@ def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
     for node in graph.node:
         for inner in inner_graphs(node):
             yield from all_graphs(inner)
+
+
+def find_fault(path: Path) -> str | None:
+    """Why a file is no valid model, shapes included; None where it is one."""
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return summary_of(error)
+    return None

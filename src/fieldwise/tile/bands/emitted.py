@@ -392,21 +392,15 @@ def _write_onnx(stream: EmittedStream, part: StreamPart, path: Path, metadata: s
     assert written is not None
     written.model.metadata_props["fieldwise"] = metadata
     written.save(str(path))
-    _check_valid(path)
+    from fieldwise.capture.onnx.protos import find_fault
 
-
-def _check_valid(path: Path) -> None:
-    """Remove a file that is no valid model, which torch may write, and raise UnsuitableError."""
-    import onnx
-
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+    fault = find_fault(path)
+    if fault is not None:
         path.unlink()
         raise UnsuitableError(
-            f"What torch writes as {path.name} is no valid ONNX model ({summary_of(error)}); write "
-            "the stream as .pt2."
-        ) from error
+            f"What torch writes as {path.name} is no valid ONNX model ({fault}); write the stream "
+            "as .pt2."
+        )
 
 
 def _first_cause(error: BaseException) -> BaseException:
