@@ -293,6 +293,30 @@ def test_a_fault_while_it_runs_is_told_as_one(monkeypatch):
         )
 
 
+def test_rows_of_another_type_than_planned_are_never_passed_on(monkeypatch):
+    """Torch's word on the meta device may be wrong: of ``huber_loss`` of two types it is."""
+
+    def other(site: object) -> Executor:
+        return Executor(lambda rows, lo, hi: (rows.inside(0, lo, hi).double(),))
+
+    monkeypatch.setitem(registry._MAKERS, "relu", other)
+    with pytest.raises(StreamError, match=r"came out as torch.float64, where .* torch.float32"):
+        streamed(Net(torch.relu, None), torch.empty(1, 3, 20, 8), band=5)(torch.zeros(1, 3, 20, 8))
+
+
+@pytest.mark.parametrize("axis", [2, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_volumes_that_a_convolution_has_laid_in_channels_last_are_unshuffled(dtype, axis):
+    """Torch's convolution of bfloat16 volumes makes that layout, which its unshuffle refuses."""
+    model = torch.nn.Sequential(torch.nn.Conv3d(2, 4, 3, padding=1), torch.nn.PixelUnshuffle(2))
+    model, x = model.eval().to(dtype), torch.randn(1, 2, 8, 12, 16).to(dtype)
+    with torch.no_grad():
+        found, wanted = streamed(model, x, axis=axis, band=4)(x), model(x)
+    torch.testing.assert_close(
+        found, wanted, atol=0.02 if dtype == torch.bfloat16 else 1e-5, rtol=0
+    )
+
+
 def test_an_empty_batch_streams():
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, stride=2), nn.Flatten(2)).eval()
     x = torch.empty(0, 3, 20, 8)

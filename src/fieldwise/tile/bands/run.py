@@ -279,13 +279,18 @@ class Engine:
         return made
 
     def _checked(self, op: Op, value: int, made: Tensor, rows: int) -> Tensor:
-        """A band of another shape than planned would be a wrong result: never let it pass."""
+        """A band of another shape or type than planned is a wrong result: never let it pass."""
         planned = self.program.values[value]
         made, shape = planned.unfolded(made), planned.band(rows)
         if list(made.shape) != shape:
             raise RuntimeError(
                 f"'{planned.name}' ({op.node.called}) came out as {tuple(made.shape)} instead of "
                 f"{tuple(shape)}"
+            )
+        if made.dtype != planned.dtype:
+            raise RuntimeError(
+                f"'{planned.name}' ({op.node.called}) came out as {made.dtype}, where torch "
+                f"promises {planned.dtype}"
             )
         return made
 

@@ -178,6 +178,22 @@ def on_rows(executor: Executor, change: Callable[[Rows, Tensor], Tensor]) -> Exe
     return replace(executor, run=run)
 
 
+def row_major(executor: Executor) -> Executor:
+    """The same on rows laid out one after the other."""
+    return on_rows(executor, lambda _, rows: rows.contiguous())
+
+
+@executor("pixel_unshuffle")
+def _pixel_unshuffle(site: Site) -> Executor:
+    """Torch refuses it on volumes in channels-last, which images may be in."""
+    found = replayed(site)
+    return row_major(found) if len(site.shape) == _VOLUME else found
+
+
+_VOLUME = 5
+"""Dimensions of a batch of volumes."""
+
+
 @dataclass(frozen=True, slots=True)
 class _ChangedRows:
     """Rows of operands, each changed before it is read (see ``Rows``)."""

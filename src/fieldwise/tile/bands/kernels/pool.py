@@ -13,7 +13,7 @@ from torch import Tensor
 from fieldwise.axes import Border
 from fieldwise.graph.calls import op_name, per_axis, rebind, replay
 from fieldwise.tile.bands.kernels.edges import SlidingWindows
-from fieldwise.tile.bands.kernels.layout import on_rows
+from fieldwise.tile.bands.kernels.layout import row_major
 from fieldwise.tile.bands.kernels.pieces import by_pieces
 from fieldwise.tile.bands.kernels.registry import ENDLESS, Executor, Link, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
@@ -50,7 +50,7 @@ def _axes(site: Site) -> int:
 @executor("max_pool")
 def _max_pool(site: Site) -> Executor:
     if _spatial_axis(site) < 0:
-        return _row_major(replayed(site)) if _is_unbatched_volume(site) else replayed(site)
+        return row_major(replayed(site)) if _is_unbatched_volume(site) else replayed(site)
     number, link, axis, options = _arguments(site)
     axes = len(options["kernel_size"])
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[axes - 1]
@@ -74,7 +74,7 @@ def _max_pool(site: Site) -> Executor:
         return (by_pieces(rows, site.streamed, site.dim, lo, hi, partial(pooled, rows)),)
 
     found = Executor(run, pieces=True, copies=windows.copies)
-    return _row_major(found) if _is_unbatched_volume(site) else found
+    return row_major(found) if _is_unbatched_volume(site) else found
 
 
 def _lie_alike(rows: Tensor, room: Tensor) -> bool:
@@ -100,11 +100,6 @@ def _written(room: Tensor, rows: Tensor, options: Mapping[str, Any]) -> Tensor:
 def _is_unbatched_volume(site: Site) -> bool:
     """Torch takes four dimensions for a batch of images, and refuses their layout for volumes."""
     return _axes(site) == len(site.shape) - 1 == 3
-
-
-def _row_major(executor: Executor) -> Executor:
-    """The same on rows laid out one after the other."""
-    return on_rows(executor, lambda _, rows: rows.contiguous())
 
 
 @executor("avg_pool")
