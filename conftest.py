@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 from hypothesis import settings
 
@@ -18,3 +20,9 @@ NEEDS = {
 collect_ignore_glob = [
     pattern for package, patterns in NEEDS.items() if not find_spec(package) for pattern in patterns
 ]
+
+
+def pytest_collect_file(file_path: Path) -> None:
+    """Import the table of kernels before one of its files, which pytest would run twice."""
+    if file_path.match("src/fieldwise/tile/bands/kernels/*.py") and find_spec("torch"):
+        import_module("fieldwise.tile.bands.kernels")
