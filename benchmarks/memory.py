@@ -27,7 +27,7 @@ import torch
 from marks import write_between
 from tile import PAGE, version_line
 
-from fieldwise.cli.system_memory import take_large_pages
+from fieldwise.cli.system_memory import give_back_freed, take_large_pages
 
 ROUNDS = 3
 SETTLED = 512
@@ -52,7 +52,6 @@ SPECS = {"U-Net": "tile:UNet", "ResNet-50": "tile:trunk"}
 
 def run_here(case: str, folder: Path, *, give_back: bool) -> dict[str, float]:
     """Bytes that the plan promises, bytes of growth and CPU seconds."""
-    from fieldwise.cli.system_memory import give_back_freed
     from fieldwise.tile.files import AxisLayout, open_source
     from fieldwise.tile.jobs import Request, job_model, plan_job
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from fieldwise.graph.calls import op_name, per_axis
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.bands.kernels.edges import SlidingWindows
-from fieldwise.tile.bands.kernels.layout import laid, on_rows
+from fieldwise.tile.bands.kernels.layout import SEQUENCE, VOLUME, laid, on_rows
 from fieldwise.tile.bands.kernels.registry import Executor, Link, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
@@ -94,13 +94,13 @@ def _conv(site: Site) -> Executor:
                 x, weight, window.bias, window.stride, pads, window.dilation, window.groups
             )
         made = seen.cropped(y, site.dim, hi - lo)
-        return (made.contiguous() if made.dim() == _SEQUENCE else made,)
+        return (made.contiguous() if made.dim() == SEQUENCE else made,)
 
     return Executor(
         run,
         copies=windows.copies,
         beside=_workspace(link, window),
-        apart=window.weight.dim() == _SEQUENCE,
+        apart=window.weight.dim() == SEQUENCE,
     )
 
 
@@ -132,7 +132,7 @@ def _workspace(
     """
     weight = window.weight
     shape = link.shape if len(link.shape) == weight.dim() else (1, *link.shape)
-    is_sequence = weight.dim() == _SEQUENCE and not link.dtype.is_complex
+    is_sequence = weight.dim() == SEQUENCE and not link.dtype.is_complex
     is_here = is_sequence and weight.device.type == "cpu"
     kernel = _on_cpu(shape, link.dtype, window, transposed=transposed) if is_here else ""
     taps, channels = weight[0].numel(), weight.shape[0]
@@ -158,11 +158,7 @@ def _on_cpu(shape: Shape, dtype: torch.dtype, window: KernelWindow, *, transpose
 
 def _is_volume_here(shape: Shape, window: KernelWindow) -> bool:
     """Whether torch may take its own kernel on CPUs, which does not know channels-last."""
-    return len(shape) == _VOLUME and window.weight.device.type == "cpu"
-
-
-_SEQUENCE, _VOLUME = 3, 5
-"""Dimensions of a batch of sequences, and of volumes."""
+    return len(shape) == VOLUME and window.weight.device.type == "cpu"
 
 
 def _is_spatial(site: Site) -> bool:
@@ -201,7 +197,7 @@ def _conv_transpose(site: Site) -> Executor:
     return Executor(
         run,
         beside=_workspace(link, window, transposed=True),
-        apart=window.weight.dim() == _SEQUENCE,
+        apart=window.weight.dim() == SEQUENCE,
     )
 
 

@@ -187,11 +187,11 @@ def row_major(executor: Executor) -> Executor:
 def _pixel_unshuffle(site: Site) -> Executor:
     """Torch refuses it on volumes in channels-last, which images may be in."""
     found = replayed(site)
-    return row_major(found) if len(site.shape) == _VOLUME else found
+    return row_major(found) if len(site.shape) == VOLUME else found
 
 
-_VOLUME = 5
-"""Dimensions of a batch of volumes."""
+SEQUENCE, VOLUME = 3, 5
+"""Dimensions of a batch of sequences, and of volumes."""
 
 
 @dataclass(frozen=True, slots=True)
