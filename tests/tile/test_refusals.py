@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -177,7 +179,9 @@ class Noisy(nn.Module):
 
 def test_noise_of_the_model_s_own_is_refused_by_both_engines():
     x = torch.empty(1, 3, 32, 32)
-    noise = r"'the model itself' \(rand\): it draws other random numbers in each run; draw them out"
+    noise = (
+        r"'the model itself' \(rand\): it draws random numbers, others in each run; draw them out"
+    )
     with pytest.raises(StreamError, match=noise):
         streamed(Noisy().eval(), x)
     with pytest.raises(StreamError, match=noise):
@@ -191,3 +195,51 @@ def test_noise_from_a_seed_of_the_model_is_the_same_in_each_run():
     model, x = Noisy(seed=3).eval(), torch.randn(1, 3, 40, 32)
     for run in (streamed(model, x, band=8), tiled(model, x, tile=8)):
         torch.testing.assert_close(run(x), model(x), atol=1e-5, rtol=1e-5)
+
+
+class Laid(nn.Module):
+    """A seed in forward, and noise that is laid out in memory as a draw says."""
+
+    def __init__(self, draw: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.draw = nn.Conv2d(3, 3, 3, padding=1), draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        torch.manual_seed(3)
+        return x + self.draw(x)
+
+
+FOLLOWING = (
+    torch.rand_like,
+    lambda x: torch.empty_like(x).normal_(),
+    lambda x: torch.bernoulli(torch.full_like(x, 0.5).mul(1)),
+    lambda x: torch.zeros_like(x)[:, :2].uniform_()[:, :1],
+)
+STAYING = (
+    lambda x: torch.rand(x.shape),
+    lambda x: x.new_empty(x.shape).normal_(),
+    lambda x: torch.rand_like(x, memory_format=torch.contiguous_format),
+)
+
+
+@pytest.mark.parametrize("draw", FOLLOWING)
+def test_seeded_noise_that_lies_in_memory_as_the_input_does_is_refused(draw):
+    model, x = Laid(draw).eval(), torch.randn(1, 3, 16, 16)
+    with torch.no_grad():  # the same numbers in another order
+        other = model(x.contiguous(memory_format=torch.channels_last))
+        assert not torch.allclose(other, model(x))
+    with pytest.raises(StreamError, match="random numbers, in the order that its input has in mem"):
+        streamed(model, x)
+    with pytest.raises(TileError, match="random numbers, in the order that its input has in mem"):
+        tiled(model, x, tile=8)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("draw", STAYING)
+def test_seeded_noise_that_lies_in_memory_as_it_says_is_streamed_in_any_layout(draw):
+    model, x = Laid(draw).eval(), torch.randn(1, 3, 16, 16)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        laid_out = x.contiguous(memory_format=layout)
+        run = streamed(model, x, band=8)
+        torch.testing.assert_close(run(laid_out), model(laid_out), atol=1e-5, rtol=1e-5)

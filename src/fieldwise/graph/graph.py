@@ -10,6 +10,20 @@ from fieldwise.graph.text import graph_lines
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """An op that gives a network noise of its own.
+
+    module, op: the module in which it ran, and its name
+    is_seeded:  whether a seed makes the numbers the same in each run, but their order is that of
+                the input in memory: another one where the input is channels-last
+    """
+
+    module: str
+    op: str
+    is_seeded: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
     """A network, captured once at one input size.
 
@@ -25,8 +39,7 @@ class Graph:
     lost:            values that the model has and the graph has not, since what they are depends on
                      the data: by name, with the reason
     draws:           whether a run of the model may draw random numbers
-    drawn:           of constants that are random numbers, others in each run: the module and the op
-                     that drew them
+    drawn:           of constants that are other random numbers in another run: what drew them
     writes:          whether it may write into the model's own parameters and buffers
     """
 
@@ -40,7 +53,7 @@ class Graph:
     spelled: Mapping[str, tuple[str, ...]] | None = field(default=None, compare=False, repr=False)
     lost: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     draws: bool = field(default=True, compare=False, repr=False)
-    drawn: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
+    drawn: tuple[Draw, ...] = field(default=(), compare=False, repr=False)
     writes: bool = field(default=True, compare=False, repr=False)
 
     @property

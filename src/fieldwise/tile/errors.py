@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fieldwise.errors import OUR_FAULT, Reason, Refused, summary_of
-from fieldwise.graph.graph import Graph
+from fieldwise.graph.graph import Draw, Graph
 from fieldwise.graph.ir import Node
 
 
@@ -25,11 +25,13 @@ DRAWS = "it draws random numbers; call model.eval() first"
 
 
 def drawn_reasons(graph: Graph) -> list[Reason]:
-    """What is in the way where a network adds noise of its own: each run would give another."""
-    return [Reason(module, op, _NOISE) for module, op in graph.drawn]
+    """What is in the way where a network adds noise of its own: another run gives another."""
+    return [Reason(one.module, one.op, _noise(one)) for one in graph.drawn]
 
 
-_NOISE = "it draws other random numbers in each run; draw them outside, and give them as an input"
+def _noise(draw: Draw) -> str:
+    found = "in the order that its input has in memory" if draw.is_seeded else "others in each run"
+    return f"it draws random numbers, {found}; draw them outside, and give them as an input"
 
 
 def fault(error: Exception) -> str:

@@ -282,7 +282,7 @@ def test_planning_tiles_of_a_model_that_draws_neither_draws_nor_says_a_word(capf
     torch.manual_seed(3)
     wanted = torch.rand(4)
     torch.manual_seed(3)
-    with pytest.raises(TileError, match="it draws other random numbers in each run"):
+    with pytest.raises(TileError, match="it draws random numbers, others in each run"):
         plan_tiles(Gumbel().eval(), (1, 2, 8, 8), tile=4)
     assert torch.equal(torch.rand(4), wanted)
     assert capfd.readouterr() == ("", "")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from fieldwise.capture.torch.blame import ask_torch
 from fieldwise.capture.torch.memory import empty_twin, storage_key
@@ -25,6 +26,7 @@ from fieldwise.capture.torch.overloads import (
 )
 from fieldwise.capture.torch.private import Dice
 from fieldwise.capture.torch.trace import Trace
+from fieldwise.graph.graph import Draw
 from fieldwise.graph.ir import Args, Kwargs
 
 META = torch.device("meta")
@@ -71,6 +73,8 @@ class Constants:
         self._roots: dict[int, Tensor] = {}
         self._made: set[int] = set()
         self._quoted: set[int] = set()
+        self._lent = WeakTensorKeyDictionary()
+        self._ordered: set[int] = set()
         self._reshaped: dict[int, tuple[Tensor, Tensor]] = {}
         self._saved: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
         self._alive: list[Tensor] = []
@@ -111,6 +115,13 @@ class Constants:
         self._alive.append(tensor)
         return tensor
 
+    def lent(self, derived: Tensor) -> Tensor:
+        """A constant in place of a derived tensor, of which an op only asks how it is laid out."""
+        stride, dtype = derived.stride(), derived.dtype
+        lent = torch.empty_strided(derived.shape, stride, dtype=dtype, device=self.home)
+        self._lent[lent] = None
+        return lent
+
     def is_made(self, tensor: Tensor) -> bool:
         """Whether the tensor's memory was made during this run."""
         return storage_key(tensor) in self._made
@@ -138,7 +149,7 @@ class Constants:
                 if op.inplace_view:
                     self.before_reshape(target)
         out = self.computed(op, func, args, kwargs)
-        self._note(func, args, kwargs, tensors, out)
+        self._note(op, func, args, kwargs, out)
         return out
 
     def computed(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> object:
@@ -148,24 +159,32 @@ class Constants:
         there: a value that is written over holds nothing that varies, and two runs are alike.
         """
         call = self.dice.draw if op.draws else ask_torch
-        if op.draws and self._differs_each_time(op, args, kwargs):
-            self.trace.drawn.append((self.trace.frame.path, op.plain))
+        if may_draw(op, args, kwargs):
+            self._note_draw(op, args, kwargs)
         out = call(func, args, kwargs)
         return out.zero_() if op.unset else out
 
-    def _differs_each_time(self, op: TorchOp, args: Args, kwargs: Kwargs) -> bool:
-        """Whether it draws from what nobody has seeded since the run began."""
+    def _note_draw(self, op: TorchOp, args: Args, kwargs: Kwargs) -> None:
+        """Nobody has seeded it since the run began, or what it fills lies as the input does."""
         has_own = any(isinstance(one, torch.Generator) for one in (*args, *kwargs.values()))
-        return may_draw(op, args, kwargs) and not has_own and not self.dice.is_seeded
+        is_seeded = has_own or self.dice.is_seeded
+        if not is_seeded or self._follows_the_input(args, kwargs):
+            self.trace.drawn.append(Draw(self.trace.frame.path, op.plain, is_seeded))
+
+    def _follows_the_input(self, args: Args, kwargs: Kwargs) -> bool:
+        """Whether an op may lay its result out as something derived is, contiguous or not."""
+        asked = kwargs.get("memory_format") in (None, torch.preserve_format)
+        return asked and any(map(self._is_ordered, tensors_of(args, kwargs)))
+
+    def _is_ordered(self, tensor: Tensor) -> bool:
+        return tensor in self._lent or storage_key(tensor) in self._ordered
 
     def at_home(self, args: Args, kwargs: Kwargs) -> tuple[Any, dict[str, object]]:
         """The arguments with the meta device, where the input is, replaced by the home device."""
         return on_device(self.home, args, kwargs, only=META)
 
-    def _note(
-        self, func: OpOverload, args: Args, kwargs: Kwargs, tensors: list[Tensor], out: object
-    ) -> None:
-        results = tuple(tensors_of((out,)))
+    def _note(self, op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs, out: object) -> None:
+        tensors, results = tensors_of(args, kwargs), tuple(tensors_of((out,)))
         names = self.names(tensors)
         bases = {storage_key(tensor): tensor for tensor in tensors}
         for result in results:
@@ -176,6 +195,8 @@ class Constants:
                 self.views[id(result)] = ConstantView(func, base, args, kwargs, results)
             if id(result) not in self._names:
                 self._call(result, names)
+        if op.ordered and self._follows_the_input(args, kwargs):
+            self._ordered.update(map(storage_key, results))
 
     # ---------------------------------------------------------------- writes
 

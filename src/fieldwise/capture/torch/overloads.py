@@ -40,6 +40,7 @@ class TorchOp:
     sized_by:  arguments whose values decide the shape of its result
     inplace_view:  whether it makes a tensor a view of what it was (unsqueeze_)
     unset:     whether it makes a tensor without values (empty_like)
+    ordered:   whether its result lies in memory as its operands do (randn_like)
     """
 
     name: str
@@ -59,6 +60,7 @@ class TorchOp:
     sized_by: tuple[str, ...]
     inplace_view: bool
     unset: bool
+    ordered: bool
 
     @property
     def rule(self) -> Rule | None:
@@ -142,6 +144,7 @@ def describe(func: OpOverload) -> TorchOp:
         sized_by=_sized_by(func, plain),
         inplace_view=torch.Tag.inplace_view in func.tags,
         unset=plain.removeprefix("new_").startswith("empty") and not writes,
+        ordered=plain.endswith("_like") or is_element_wise(func),
     )
 
 

@@ -191,8 +191,7 @@ class Recorder(CallRecorder):
         def lent(value: object) -> object:
             if not isinstance(value, Tensor) or self.memory.entry(value) is None:
                 return value
-            home = self.constants.home
-            return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=home)
+            return self.constants.lent(value)
 
         named = zip(op.arguments, args, strict=False)
         return (

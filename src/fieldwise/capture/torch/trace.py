@@ -11,6 +11,7 @@ from torch import Tensor
 from fieldwise.capture.torch.naming import Draft, Scope
 from fieldwise.capture.torch.registry import Reads
 from fieldwise.graph.calls import changed, constants_of
+from fieldwise.graph.graph import Draw
 from fieldwise.graph.ir import Call, Shape
 
 
@@ -37,7 +38,7 @@ class Trace:
 
     operators: of a model from a file, what the file calls the nodes, by their paths
     draws:     whether an op may have drawn random numbers
-    drawn:     of constants that an op drew at random: its module and its name
+    drawn:     of constants that are other random numbers in another run: what drew them
     writes:    whether an op wrote into memory that was there before
     """
 
@@ -50,7 +51,7 @@ class Trace:
         self.scopes: dict[str, list[Scope]] = defaultdict(list)
         self.frames: list[ModuleFrame] = [ModuleFrame("", 1, training)]
         self.draws = self.writes = False
-        self.drawn = list[tuple[str, str]]()
+        self.drawn = list[Draw]()
         self.fault: ModuleFrame | None = None
         self.error: BaseException | None = None
 
