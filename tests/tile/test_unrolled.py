@@ -67,7 +67,7 @@ def test_what_could_be_summed_up_is_looked_for_once_per_value(monkeypatch):
         asked.append(1)
         assert len(asked) < 2000
 
-    monkeypatch.setattr("fieldwise.tile.bands.compile.statistic_of", statistic_of)
+    monkeypatch.setattr("fieldwise.tile.bands.obstacles.statistic_of", statistic_of)
     x = torch.randn(1, 24, 3)
     with pytest.raises(StreamError):
         streamed(Mixed(), x, axis=1, band=2)

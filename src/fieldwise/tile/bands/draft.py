@@ -35,17 +35,19 @@ class ProgramDraft:
     """The program of a graph along an axis, as far as it is made.
 
     laws:      how constants that are as long as the axis go on; None where the length is known
+    live:      values that something reads
     made:      how nodes are run, for all programs of the graph
     numbers:   of the values that are streamed, by name
     fixed:     values that are there whole
     alone:     values of one row that is made of few (see ``early``), and whether of rows near the
                start
-    shares: per value, of which part of the axis it is made
+    shares:    per value, of which part of the axis it is made
     """
 
     graph: Graph
     axis: int
     laws: Laws | None
+    live: Container[str]
     made: Made
     values: list[Streamed] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
@@ -68,6 +70,10 @@ class ProgramDraft:
     def axes_of(self, node: Node) -> dict[str, AxisPlace]:
         """The operands of a node that are streamed, and where the axis lies in them."""
         return {name: self.streamed(name).axis for name in node.operands if name in self.numbers}
+
+    def wanted(self, node: Node) -> list[int]:
+        """The numbers of the results of a node that something reads."""
+        return [number for number, name in enumerate(node.results) if name in self.live]
 
     def has_one_row(self, name: str) -> bool:
         """Whether a value is streamed, and one row is all of it."""

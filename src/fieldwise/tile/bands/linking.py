@@ -17,10 +17,11 @@ from fieldwise.tile.bands.weighing import RELATES
 from fieldwise.tile.errors import Blocked
 
 
-def made_of(
-    draft: ProgramDraft, node: Node, wanted: Sequence[int]
-) -> list[tuple[int, Site, Executor]]:
-    """How each result is run; made once for all programs where every operand is streamed."""
+def made_of(draft: ProgramDraft, node: Node) -> list[tuple[int, Site, Executor]]:
+    """How each result that is read is run; made once for all programs where every operand is
+    streamed.
+    """
+    wanted = draft.wanted(node)
     if any(name in draft.fixed for name in node.operands):
         return _newly_made(draft, node, wanted)
     axes = tuple(draft.streamed(name).axis for name in node.operands)

@@ -14,13 +14,12 @@ from fieldwise.tile.bands.reach import RowReach
 from fieldwise.tile.errors import Blocked
 
 
-def add_at_once(draft: ProgramDraft, node: Node, wanted: Sequence[int]) -> bool:
+def add_at_once(draft: ProgramDraft, node: Node) -> bool:
     """Make a node an op that runs once, on rows near the start that are all of its operands.
-
-    wanted: the numbers of the results that something reads
 
     False where it is no such node.
     """
+    wanted = draft.wanted(node)
     streamed = {n: name for n, name in enumerate(node.operands) if name not in draft.fixed}
     if draft.endless or any(name not in draft.numbers for name in streamed.values()):
         return False

@@ -11,11 +11,12 @@ from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Read
 from fieldwise.graph.live import live_values
-from fieldwise.tile.bands.compile import Obstacle, blocking, compile_program
+from fieldwise.tile.bands.compile import blocking, compile_program
 from fieldwise.tile.bands.draft import Made
 from fieldwise.tile.bands.follow import AxisPlace, by_operand, follow_all
 from fieldwise.tile.bands.keeping import cheapest
 from fieldwise.tile.bands.known import Known
+from fieldwise.tile.bands.obstacles import Obstacle
 from fieldwise.tile.bands.passes import Pass, WholeRun, nbytes_of
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.statistics import statistic_of
