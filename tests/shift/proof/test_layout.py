@@ -16,8 +16,8 @@ from fieldwise.graph.ir import Along
 from fieldwise.shift.proof.combine import joined, reshaped
 from fieldwise.shift.proof.layout import (
     Dim,
+    Explainer,
     Layout,
-    Voice,
     as_window,
     cropped,
     length,
@@ -40,11 +40,11 @@ from fieldwise.shift.proof.signal import (
     Still,
 )
 
-VOICE = Voice("op", lambda condition, *_: Fault(condition))
+EXPLAINER = Explainer("op", lambda condition, *_: Fault(condition))
 Shape = tuple[int, ...]
 
 
-def told(condition: str, window: Moving) -> Fault:
+def explain(condition: str, window: Moving) -> Fault:
     return Fault(condition)
 
 
@@ -124,7 +124,7 @@ def test_a_reshape_of_a_layout_says_what_is_so(before):
             continue
         for after in SHAPES:
             try:
-                found = reshaped(layout, before, after, VOICE)
+                found = reshaped(layout, before, after, EXPLAINER)
             except BreaksError:
                 refused += 1
                 continue
@@ -140,7 +140,7 @@ def test_two_dimensions_that_are_joined_are_what_both_of_them_are(size):
     followed = refused = 0
     for one, two in product(_dims(size), _dims(size)):
         try:
-            found = joined(one, two, VOICE, 0)
+            found = joined(one, two, EXPLAINER, 0)
         except BreaksError:
             refused += 1
             continue
@@ -170,7 +170,7 @@ def test_a_crop_of_a_dimension_holds_what_stood_there():
         numbers = [number for part in dim for number in range(length(part))]
         for start, stop in ((0, 2), (1, 4), (2, 6), (3, size_of(dim)), (0, size_of(dim))):
             try:
-                found = cropped(dim, start, stop, told)
+                found = cropped(dim, start, stop, explain)
             except BreaksError:
                 continue
             assert size_of(found) == stop - start
@@ -187,17 +187,17 @@ def test_a_crop_of_a_dimension_holds_what_stood_there():
 def test_of_several_parts_the_longest_that_moves_is_the_window():
     """The rest is dirty, for the reason of the op, or since there are several signals."""
     token: DigitGroup = (Still(2),)
-    one = as_window((token, (whole(6),)), told)
+    one = as_window((token, (whole(6),)), explain)
     assert isinstance(one, Moving)
     assert (one.size, one.at, one.clean) == (8, -2, IndexSet.range(2, 8))
     assert [fault for _, fault in one.faults] == [Fault("dirty"), Fault("long")]
-    two = as_window(((whole(4),), token, (whole(6),)), told)
+    two = as_window(((whole(4),), token, (whole(6),)), explain)
     assert isinstance(two, Moving)
     assert (two.size, two.at, two.clean) == (12, -6, IndexSet.range(6, 12))
     assert [(f.why, f.known) for _, f in two.faults] == [
         ("it reads across pieces of several signals", False)
     ]
-    assert as_window((token, (Same(3),)), told) == Still(5)
+    assert as_window((token, (Same(3),)), explain) == Still(5)
 
 
 TAPS = ((0,), (1,), (0, 1), (-1, 2), ())
@@ -233,17 +233,17 @@ def test_one_position_alone_does_not_vary():
 def test_what_is_read_as_it_is_keeps_all_its_parts():
     dim: Dim = ((whole(4), Still(2)), (Same(3),), (whole(5),))
     along = Along(1, AxisMap.window(1))
-    assert read_along(dim, along, size_of(dim), VOICE, averages=False) is dim
+    assert read_along(dim, along, size_of(dim), EXPLAINER, averages=False) is dim
 
 
 def test_frequencies_beside_others_are_mixed_by_whatever_reads_them_elsewhere():
     frequencies = Spectrum(4, Fraction(1), 4)
     behind = Along(0, AxisMap.window(1, padding=-1))
-    alone = read_along(((frequencies,),), behind, 3, VOICE, averages=False)
+    alone = read_along(((frequencies,),), behind, 3, EXPLAINER, averages=False)
     assert alone == ((replace(frequencies, size=3, first=1),),)
     for dim in (((frequencies,), (frequencies,)), ((frequencies, Still(2)),)):
         with pytest.raises(BreaksError, match="mixes frequencies"):
-            read_along(dim, behind, size_of(dim) - 1, VOICE, averages=False)
+            read_along(dim, behind, size_of(dim) - 1, EXPLAINER, averages=False)
 
 
 def test_a_table_may_be_regular_in_halves():
@@ -255,6 +255,6 @@ def test_a_table_may_be_regular_in_halves():
 
 def test_digits_of_one_position_before_others_are_no_end_of_a_reshape():
     layout = (((Still(1), whole(8)),),)
-    ((first,), (second,)) = reshaped(layout, (8,), (2, 4), VOICE)
+    ((first,), (second,)) = reshaped(layout, (8,), (2, 4), EXPLAINER)
     assert [digit.size for digit in (*first, *second)] == [2, 4]
     assert isinstance(first[0], Moving)

@@ -1,4 +1,4 @@
-"""Windows onto a moving signal: digits that become one, and who is blamed for what."""
+"""Windows onto a moving signal: digits that become one, and which faults they get."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fieldwise.shift.proof.signal import (
     Same,
     Spectrum,
     Still,
-    blamed,
     merged,
+    with_faults,
 )
 from fieldwise.shift.proof.windows import doubted
 
@@ -26,7 +26,7 @@ PADDED = replace(
 )
 
 
-def told(condition: Condition, new: Moving) -> Fault:
+def explain(condition: Condition, new: Moving) -> Fault:
     return Fault(f"{new.size} of {new.turn} are {condition}")
 
 
@@ -61,23 +61,23 @@ def test_the_clean_positions_of_digits_are_those_of_the_leading_one():
 
 
 def test_a_condition_that_was_there_keeps_its_faults():
-    assert blamed(replace(PADDED, faults=()), [PADDED], told).faults == PADDED.faults
+    assert with_faults(replace(PADDED, faults=()), [PADDED], explain).faults == PADDED.faults
 
 
 def test_a_new_condition_is_told_of_by_the_faults_that_are_there():
     cropped = replace(PADDED, size=6, clean=IndexSet.range(0, 6), faults=())
     ((_, fault),) = PADDED.faults
-    assert blamed(cropped, [PADDED], told).faults == (("short", fault),)
-    assert blamed(cropped, [FULL], told).faults == (("short", Fault("6 of 8 are short")),)
+    assert with_faults(cropped, [PADDED], explain).faults == (("short", fault),)
+    assert with_faults(cropped, [FULL], explain).faults == (("short", Fault("6 of 8 are short")),)
 
 
 def test_a_window_that_is_too_long_is_told_of_by_itself_and_tells_of_nothing_else():
     longer = replace(FULL, size=12, clean=IndexSet.range(0, 12))
     mine = (("long", Fault("12 of 8 are long")),)
-    assert blamed(longer, [PADDED], told).faults == mine
+    assert with_faults(longer, [PADDED], explain).faults == mine
     cropped = replace(FULL, size=6, clean=IndexSet.range(0, 6))
     short = (("short", Fault("6 of 8 are short")),)
-    assert blamed(cropped, [replace(longer, faults=mine)], told).faults == short
+    assert with_faults(cropped, [replace(longer, faults=mine)], explain).faults == short
 
 
 def test_what_is_doubted_has_the_faults_of_before_and_none_is_known():

@@ -11,8 +11,8 @@ from fieldwise.axes.region import groups_of
 from fieldwise.graph.ir import Shape
 from fieldwise.shift.proof.layout import (
     Dim,
+    Explainer,
     Layout,
-    Voice,
     as_window,
     cropped,
     has_spectrum,
@@ -26,12 +26,12 @@ from fieldwise.shift.proof.layout import (
 from fieldwise.shift.proof.signal import (
     BreaksError,
     DigitGroup,
+    Explain,
     Fault,
     Moving,
     Same,
     SignalDigit,
     Still,
-    Tell,
     cut,
     length,
     merged,
@@ -43,7 +43,7 @@ from fieldwise.shift.proof.windows import combined_window
 # -------------------------------------------------------------------- reshapes
 
 
-def reshaped(layout: Layout, before: Shape, after: Shape, voice: Voice) -> Layout:
+def reshaped(layout: Layout, before: Shape, after: Shape, explainer: Explainer) -> Layout:
     """The layout of a row-major reshape.  Raises BreaksError where it cuts across rows."""
     dims: list[Dim] = [uniform(1)] * len(after)
     for old, new in groups_of(before, after):
@@ -51,13 +51,15 @@ def reshaped(layout: Layout, before: Shape, after: Shape, voice: Voice) -> Layou
             dims[new[0]] = layout[old[0]]
             continue
         sizes = after[new.start : new.stop]
-        taken = _regrouped([layout[dim] for dim in old], sizes, voice, new.start)
+        taken = _regrouped([layout[dim] for dim in old], sizes, explainer, new.start)
         for place, part in zip(new, taken, strict=True):
             dims[place] = part
     return tuple(dims)
 
 
-def _regrouped(old: Sequence[Dim], sizes: Sequence[int], voice: Voice, first: int) -> list[Dim]:
+def _regrouped(
+    old: Sequence[Dim], sizes: Sequence[int], explainer: Explainer, first: int
+) -> list[Dim]:
     """The digits of a group of dimensions, cut at the borders of the new ones."""
     if any(moving.size == 1 for dim in old for moving in movers_of(dim)):
         raise BreaksError(Fault("it drops the only position that is left of the axis", known=False))
@@ -74,7 +76,7 @@ def _regrouped(old: Sequence[Dim], sizes: Sequence[int], voice: Voice, first: in
         tuple(
             d
             for dim in old
-            for d in (dim[0] if len(dim) == 1 else (as_window(dim, voice.about()),))
+            for d in (dim[0] if len(dim) == 1 else (as_window(dim, explainer.about()),))
         )
     )
     if len(digits) > 1 and regroup([d.size for d in digits], sizes) is None:
@@ -82,7 +84,7 @@ def _regrouped(old: Sequence[Dim], sizes: Sequence[int], voice: Voice, first: in
     groups = regroup([digit.size for digit in digits], sizes)
     if groups is None:
         raise BreaksError(Fault("it is a reshape that cuts across rows", known=False))
-    pieces = _pieces(digits, groups, voice, first)
+    pieces = _pieces(digits, groups, explainer, first)
     return [((tuple(next(pieces) for _ in group) or (Same(1),)),) for group in groups]
 
 
@@ -111,7 +113,10 @@ def _still(old: Sequence[Dim], sizes: Sequence[int]) -> list[Dim]:
 
 
 def _pieces(
-    digits: DigitGroup, groups: Sequence[Sequence[tuple[int, int]]], voice: Voice, first: int
+    digits: DigitGroup,
+    groups: Sequence[Sequence[tuple[int, int]]],
+    explainer: Explainer,
+    first: int,
 ) -> Iterator[SignalDigit]:
     """The digits cut into the sizes of ``groups``, the leading piece of each first."""
     sizes: list[list[int]] = [[] for _ in digits]
@@ -123,8 +128,8 @@ def _pieces(
             continue
         lead, *tail = sizes[number]
         if isinstance(digit, Moving):
-            name = (voice.name, first, number)
-            yield cut(digit, prod(tail), name, voice.about()) if tail else digit
+            name = (explainer.name, first, number)
+            yield cut(digit, prod(tail), name, explainer.about()) if tail else digit
             yield from map(Still, tail)
         else:
             yield from (replace(digit, size=size) for size in (lead, *tail))
@@ -133,7 +138,7 @@ def _pieces(
 # -------------------------------------------------------------------- element-wise joins
 
 
-def joined(one: Dim, two: Dim, voice: Voice, place: int) -> Dim:
+def joined(one: Dim, two: Dim, explainer: Explainer, place: int) -> Dim:
     """What an element-wise op makes of two dimensions of equal size.
 
     Raises BreaksError where one moves and the other varies without moving, or at another rate.
@@ -143,11 +148,11 @@ def joined(one: Dim, two: Dim, voice: Voice, place: int) -> Dim:
     if is_uniform(one):
         return two
     ends = sorted({*_ends(one), *_ends(two)} - {0})
-    tell = voice.about()
+    explain = explainer.about()
     parts: list[DigitGroup] = []
     for start, stop in zip([0, *ends], ends, strict=False):
-        left, right = (cropped(dim, start, stop, tell) for dim in (one, two))
-        parts.append(_joined_parts(left[0], right[0], voice, place))
+        left, right = (cropped(dim, start, stop, explain) for dim in (one, two))
+        parts.append(_joined_parts(left[0], right[0], explainer, place))
     return tuple(parts)
 
 
@@ -158,16 +163,16 @@ def _ends(dim: Dim) -> Iterator[int]:
         yield place
 
 
-def _joined_parts(one: DigitGroup, two: DigitGroup, voice: Voice, place: int) -> DigitGroup:
+def _joined_parts(one: DigitGroup, two: DigitGroup, explainer: Explainer, place: int) -> DigitGroup:
     if all(isinstance(digit, Same) for digit in two):
         return one
     if all(isinstance(digit, Same) for digit in one):
         return two
     if not any(isinstance(digit, Moving | Spectrum) for digit in (*one, *two)):
         return _joined_still(one, two)
-    one, two = _common(one, two, voice, place)
+    one, two = _common(one, two, explainer, place)
     return tuple(
-        _joined_digits(a, b, (voice.name, place, n), voice.about())
+        _joined_digits(a, b, (explainer.name, place, n), explainer.about())
         for n, (a, b) in enumerate(zip(one, two, strict=True))
     )
 
@@ -179,7 +184,7 @@ def _joined_still(one: DigitGroup, two: DigitGroup) -> DigitGroup:
 
 
 def _common(
-    one: DigitGroup, two: DigitGroup, voice: Voice, place: int
+    one: DigitGroup, two: DigitGroup, explainer: Explainer, place: int
 ) -> tuple[DigitGroup, DigitGroup]:
     """Two parts cut into digits of the same sizes."""
     one, two = without_ones(one), without_ones(two)
@@ -189,7 +194,7 @@ def _common(
     for digits, target in ((one, others), (two, sizes)):
         groups = regroup([digit.size for digit in digits], target)
         if groups is not None and all(len(group) == 1 for group in groups):
-            finer = tuple(_pieces(digits, groups, voice, place))
+            finer = tuple(_pieces(digits, groups, explainer, place))
             return (finer, two) if digits is one else (one, finer)
     left, right = merged(one), merged(two)
     if left is None or right is None:
@@ -198,14 +203,14 @@ def _common(
 
 
 def _joined_digits(
-    one: SignalDigit, two: SignalDigit, name: tuple[object, ...], tell: Tell
+    one: SignalDigit, two: SignalDigit, name: tuple[object, ...], explain: Explain
 ) -> SignalDigit:
     if isinstance(one, Same):
         return two
     if isinstance(two, Same):
         return one
     if isinstance(one, Moving) and isinstance(two, Moving):
-        return combined_window(one, two, name, tell)
+        return combined_window(one, two, name, explain)
     if isinstance(one, Spectrum) and isinstance(two, Still):
         return one
     if isinstance(two, Spectrum) and isinstance(one, Still):

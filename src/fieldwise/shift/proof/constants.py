@@ -78,7 +78,7 @@ def _is_asked(reads: Sequence[Read]) -> bool:
 def _constant_reads(frame: Frame) -> Iterator[tuple[TensorLike, list[Read]]]:
     """Every constant tensor of the call, and how the result reads it.
 
-    Raises BreaksError where the rule of the op cannot tell.
+    Raises BreaksError where the rule of the op does not know.
     """
     from fieldwise.capture.torch.rereading import reread_node
 

@@ -11,8 +11,8 @@ from fieldwise.graph.ir import Node, Ref
 from fieldwise.graph.tensors import TensorLike
 from fieldwise.shift.proof.layout import (
     Dim,
+    Explainer,
     Layout,
-    Voice,
     has_spectrum,
     movers_of,
     period_of,
@@ -36,12 +36,17 @@ class Frame:
     layouts: Mapping[int, Layout]
     period: int
     axis_size: int
-    voice: Voice
+    explainer: Explainer
+
+    @property
+    def name(self) -> str:
+        """The name of the result."""
+        return self.node.results[self.position]
 
     @property
     def result(self) -> tuple[int, ...]:
         """The shape of the result."""
-        return self.graph.shape(self.node.results[self.position])
+        return self.graph.shape(self.name)
 
     def layout(self, number: int) -> Layout:
         """An operand's layout; one without takes no part in the shift."""

@@ -32,7 +32,7 @@ from fieldwise.shift.proof.layout import (
     stays,
     uniform,
 )
-from fieldwise.shift.proof.signal import BreaksError, DigitGroup, Fault, Moving, blamed
+from fieldwise.shift.proof.signal import BreaksError, DigitGroup, Fault, Moving, with_faults
 from fieldwise.shift.proof.windows import side_by_side
 
 GuardSets = Mapping[int, IndexSet]
@@ -63,7 +63,7 @@ def joined_dim(
     for active in _cells(guards, dim, frame.result):
         here = [guards[n].get(dim) for n in active]
         new = _in_cell(frame, [dims[n] for n in active], here, dim, mixed=mixed)
-        found = new if found is None else joined(found, new, frame.voice, dim)
+        found = new if found is None else joined(found, new, frame.explainer, dim)
     return stays(size) if found is None else found
 
 
@@ -123,13 +123,13 @@ def _in_cell(
     runs = _runs(guards, frame.result[place])
     if not mixed and (periodic := _interleaved(frame, dims, guards, place)) is not None:
         return periodic
-    tell = frame.voice.about()
+    explain = frame.explainer.about()
     parts: list[DigitGroup] = []
     for start, stop, readers in runs:
-        pieces = [cropped(dims[n], start, stop, tell) for n in readers]
+        pieces = [cropped(dims[n], start, stop, explain) for n in readers]
         name = place + len(frame.result) * (start + 1)
         parts += _all_joined(frame, pieces, name) if pieces else _blank(frame, stop - start)
-    return side_by_side(parts, tell)
+    return side_by_side(parts, explain)
 
 
 def _blank(frame: Frame, size: int) -> Dim:
@@ -141,7 +141,7 @@ def _blank(frame: Frame, size: int) -> Dim:
 def _all_joined(frame: Frame, dims: Sequence[Dim], place: int) -> Dim:
     found = dims[0]
     for other in dims[1:]:
-        found = joined(found, other, frame.voice, place)
+        found = joined(found, other, frame.explainer, place)
     return found
 
 
@@ -174,12 +174,12 @@ def _interleaved(
         around = not digit.whole or all(labels[i - by] == labels[i] for i in range(by))
         if around and labels[by:] == labels[:-by]:
             turn = None if digit.turn is None else lcm(digit.turn, by)
-            origin = (frame.voice.name, place)
+            origin = (frame.name, place)
             clean = _clean(dims, guards, size)
             new = replace(
                 digit, grain=lcm(digit.grain, by), turn=turn, origin=origin, at=0, clean=clean
             )
-            return ((blamed(new, movers_of(found), frame.voice.about()),),)
+            return ((with_faults(new, movers_of(found), frame.explainer.about()),),)
     return None
 
 

@@ -17,16 +17,16 @@ from fieldwise.graph.ir import Along, Shape
 from fieldwise.shift.proof.signal import (
     BreaksError,
     DigitGroup,
+    Explain,
     Fault,
     Moving,
     Same,
     SignalDigit,
     Still,
-    Tell,
-    blamed,
     length,
     merged,
     stretched,
+    with_faults,
 )
 from fieldwise.shift.proof.spectrum import Spectrum
 from fieldwise.shift.proof.windows import resized, side_by_side
@@ -36,15 +36,19 @@ Layout = tuple[Dim, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
-    """The op at work, for reasons: the name of its result, and why a window is not whole."""
+class Explainer:
+    """Explains the faults of one op.
+
+    name:    of its result
+    explain: why a window is not whole after it
+    """
 
     name: str
-    tell: Callable[[str, Moving, Along | None], Fault]
+    explain: Callable[[str, Moving, Along | None], Fault]
 
-    def about(self, along: Along | None = None) -> Tell:
+    def about(self, along: Along | None = None) -> Explain:
         """The reasons of one read."""
-        return lambda condition, moving: self.tell(condition, moving, along)
+        return lambda condition, moving: self.explain(condition, moving, along)
 
 
 def source_layout(shape: Shape, axis: int | None, *, circular: bool) -> Layout:
@@ -108,7 +112,7 @@ def size_of(dim: Dim) -> int:
 # -------------------------------------------------------------------- reading a dimension
 
 
-def read_along(dim: Dim, along: Along, after: int, voice: Voice, *, averages: bool) -> Dim:
+def read_along(dim: Dim, along: Along, after: int, explainer: Explainer, *, averages: bool) -> Dim:
     """The dimension of a result that reads this one through a map.
 
     averages: whether the op makes the same of what is the same (copies, interpolation)
@@ -126,13 +130,13 @@ def read_along(dim: Dim, along: Along, after: int, voice: Voice, *, averages: bo
         return _frequencies(dim, index, border, after)
     many = len(dim) > 1 or len(dim[0]) > 1
     if many and isinstance(index, AxisMap) and _is_shift(index) and border is Border.DROP:
-        return _shifted(dim, index.offsets[0].first, after, voice.about(along))
-    window = as_window(dim, voice.about(along))
+        return _shifted(dim, index.offsets[0].first, after, explainer.about(along))
+    window = as_window(dim, explainer.about(along))
     assert isinstance(window, Moving)
     if isinstance(index, Table):
         index, border = regular(index, window, border)
-    name = (voice.name, along.dim)
-    return ((stretched(window, index, border, after, name, voice.about(along)),),)
+    name = (explainer.name, along.dim)
+    return ((stretched(window, index, border, after, name, explainer.about(along)),),)
 
 
 def _frequencies(dim: Dim, index: AxisMap | Table, border: Border, after: int) -> Dim:
@@ -157,15 +161,15 @@ def _inside(index: AxisMap | Table, after: int, size: int) -> bool:
     return reach.start >= 0 and reach.stop <= size
 
 
-def _shifted(dim: Dim, start: int, after: int, tell: Tell) -> Dim:
+def _shifted(dim: Dim, start: int, after: int, explain: Explain) -> Dim:
     """Position j reads j + start; where there is nothing to read stands what does not move."""
     size = size_of(dim)
     first, last = max(start, 0), min(start + after, size)
     if first >= last:
         return stays(after)
     before, behind = first - start, start + after - last
-    parts = [*([(Still(before),)] if before else []), *cropped(dim, first, last, tell)]
-    return side_by_side([*parts, *([(Still(behind),)] if behind else [])], tell)
+    parts = [*([(Still(before),)] if before else []), *cropped(dim, first, last, explain)]
+    return side_by_side([*parts, *([(Still(behind),)] if behind else [])], explain)
 
 
 def regular(table: Table, window: Moving, border: Border) -> tuple[AxisMap, Border]:
@@ -203,7 +207,7 @@ def _regular_map(table: Table, advance: int, period: int, turn: int | None) -> A
     return AxisMap(advance, table.rows[:period])
 
 
-def as_window(dim: Dim, tell: Tell) -> SignalDigit:
+def as_window(dim: Dim, explain: Explain) -> SignalDigit:
     """The whole dimension as one digit: of several parts the one that moves and is longest.
 
     Raises BreaksError where a digit that is not the leading one of its part moves.
@@ -231,15 +235,15 @@ def as_window(dim: Dim, tell: Tell) -> SignalDigit:
     if not found:
         return Still(size)
     best = max(found, key=lambda moving: moving.clean.count)
-    return blamed(best, found, tell if len(found) == 1 else _across_pieces(tell))
+    return with_faults(best, found, explain if len(found) == 1 else _across_pieces(explain))
 
 
-def _across_pieces(tell: Tell) -> Tell:
+def _across_pieces(explain: Explain) -> Explain:
     why = "it reads across pieces of several signals"
-    return lambda *window: replace(tell(*window), why=why, remedy=None, known=False)
+    return lambda *window: replace(explain(*window), why=why, remedy=None, known=False)
 
 
-def cropped(dim: Dim, start: int, stop: int, tell: Tell) -> Dim:
+def cropped(dim: Dim, start: int, stop: int, explain: Explain) -> Dim:
     """The positions [start, stop) of a dimension.
 
     Raises BreaksError where an end falls inside a block of digits of which some move.
@@ -250,16 +254,16 @@ def cropped(dim: Dim, start: int, stop: int, tell: Tell) -> Dim:
         size = length(part)
         first, last = max(start - place, 0), min(stop - place, size)
         if first < last:
-            parts.append(part if last - first == size else _cropped(part, first, last, tell))
+            parts.append(part if last - first == size else _cropped(part, first, last, explain))
         place += size
     return tuple(parts)
 
 
-def _cropped(part: DigitGroup, start: int, stop: int, tell: Tell) -> DigitGroup:
+def _cropped(part: DigitGroup, start: int, stop: int, explain: Explain) -> DigitGroup:
     tail = length(part[1:])
     if start % tail == 0 == stop % tail:
-        return (resized(part[0], start // tail, stop // tail, tell), *part[1:])
+        return (resized(part[0], start // tail, stop // tail, explain), *part[1:])
     digit = merged(part)
     if digit is None:
         raise BreaksError(Fault("it cuts a row-major index inside a row", known=False))
-    return (resized(digit, start, stop, tell),)
+    return (resized(digit, start, stop, explain),)

@@ -68,7 +68,7 @@ def _of_read(frame: Frame, treatment: Treatment, read: Read) -> tuple[Advanced, 
     before = frame.graph.shape(frame.node.operands[read.operand])
     for step, old, new in read.forward(before, frame.result):
         if isinstance(step, Reshape):
-            made = Advanced.of(reshaped(made.layout, old, new, frame.voice), made.period)
+            made = Advanced.of(reshaped(made.layout, old, new, frame.explainer), made.period)
             guards = [part for guard in guards for part in _regrouped(guard, old, new)]
         else:
             after = separable_step(frame, treatment, made.layout, step, (old, new))
@@ -144,9 +144,9 @@ def separable_step(
         if (period := _pools_all(treatment, dim, along, after[along.dim])) is not None:
             periods.append(period)
             continue
-        new = read_along(dim, along, after[along.dim], frame.voice, averages=treatment.averages)
+        new = read_along(dim, along, after[along.dim], frame.explainer, averages=treatment.averages)
         known = dims.get(along.dim)
-        dims[along.dim] = new if known is None else joined(known, new, frame.voice, along.dim)
+        dims[along.dim] = new if known is None else joined(known, new, frame.explainer, along.dim)
     layout = tuple(dims.get(dim, uniform(size)) for dim, size in enumerate(after))
     return Advanced.of(layout, *periods)
 

@@ -20,7 +20,7 @@ from fieldwise.graph.constants import told_apart
 from fieldwise.graph.ir import Along, Coord, Fixed, Node, Ref, Separable, Shape
 from fieldwise.shift.proof.frame import Frame
 from fieldwise.shift.proof.layout import Dim, Layout, movers, moves, period_of, size_of, stays
-from fieldwise.shift.proof.signal import DigitGroup, Moving, Still, blamed, length
+from fieldwise.shift.proof.signal import DigitGroup, Moving, Still, length, with_faults
 from fieldwise.shift.proof.signal_names import copies
 from fieldwise.shift.proof.states import Follows, Lost, ProofState
 from fieldwise.shift.proof.step import is_random
@@ -94,10 +94,10 @@ class PickedSamples:
         known = self.knows(frame.node)
         sample = self._made(frame, states) if known else self._cut(frame, states)
         if sample is not None:
-            self._samples[frame.voice.name] = sample
+            self._samples[frame.name] = sample
         if not known or (rows := self._gathered(frame)) is None:
             return None
-        self._rows[frame.voice.name] = rows
+        self._rows[frame.name] = rows
         if (layout := _layout(frame, rows)) is None:
             return None
         wraps = any(block.sample.wraps for block in rows.blocks)
@@ -218,7 +218,7 @@ class PickedSamples:
     def _block(
         self, frame: Frame, sample: Sample, others: Sequence[Coord], here: IndexSet
     ) -> SampleBlock:
-        value = frame.graph.values[frame.voice.name]
+        value = frame.graph.values[frame.name]
         origin = self._origin("row", sample.origin, tuple(others), value.dtype)
         return SampleBlock(here.first, here.count, replace(sample, origin=origin))
 
@@ -240,7 +240,7 @@ def _shift(coord: Coord) -> int | None:
 
 def _is_straight(frame: Frame, operand: str, step: Separable, dim: int) -> bool:
     """Whether an operand is copied as it is, but for where it stands along a dimension."""
-    before, after = frame.graph.values[operand], frame.graph.values[frame.voice.name]
+    before, after = frame.graph.values[operand], frame.graph.values[frame.name]
     return before.dtype == after.dtype and all(
         isinstance(coord, Along)
         and coord.dim == number
@@ -287,7 +287,7 @@ def _window(dim: Dim, places: IndexSet) -> tuple[int, Moving] | None:
 
 
 def _form(frame: Frame) -> tuple[Shape, str]:
-    value = frame.graph.values[frame.voice.name]
+    value = frame.graph.values[frame.name]
     return value.shape, value.dtype
 
 
@@ -341,9 +341,9 @@ def _layout(frame: Frame, rows: SampleRows) -> Layout | None:
         for number, block in sorted(aligned.items())
         if block in family and not block.sample.beyond(first.sample.place + number * step)
     )
-    tell = frame.voice.about()
+    explain = frame.explainer.about()
     window = _as_signal(first.sample, first.sample.place + low * step, step, count)
-    window = blamed(replace(window, size=high - low + 1, clean=clean), (), tell)
+    window = with_faults(replace(window, size=high - low + 1, clean=clean), (), explain)
     if "dirty" in window.conditions:
         window = doubted(window)
     head = first.start + low * count

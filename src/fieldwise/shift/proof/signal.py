@@ -113,14 +113,15 @@ class Moving:
 
 SignalDigit = Same | Still | Moving | Spectrum
 DigitGroup = tuple[SignalDigit, ...]
-Tell = Callable[[Condition, Moving], Fault]
+Explain = Callable[[Condition, Moving], Fault]
+"""Why a window fails a condition after an op."""
 
 
-def blamed(new: Moving, old: Iterable[Moving], tell: Tell) -> Moving:
+def with_faults(new: Moving, old: Iterable[Moving], explain: Explain) -> Moving:
     """The window with the faults of those it was made of, and a new one for a new condition.
 
     What becomes of a window that is not whole any more is no fault of what comes after: a new
-    condition is then told of by the faults that are there.
+    condition then has the faults that are there.
     """
     wanted = new.conditions
     inherited = dict.fromkeys(
@@ -131,8 +132,8 @@ def blamed(new: Moving, old: Iterable[Moving], tell: Tell) -> Moving:
     known = {condition for condition, _ in faults}
     for condition in wanted:
         if condition not in known:
-            told = earlier if condition != "long" else []
-            faults += [(condition, fault) for fault in told or [tell(condition, new)]]
+            reasons = earlier if condition != "long" else []
+            faults += [(condition, fault) for fault in reasons or [explain(condition, new)]]
     return replace(new, faults=tuple(dict.fromkeys(faults)))
 
 
@@ -140,7 +141,12 @@ def blamed(new: Moving, old: Iterable[Moving], tell: Tell) -> Moving:
 
 
 def stretched(
-    moving: Moving, index: AxisMap, border: Border, after: int, name: tuple[object, ...], tell: Tell
+    moving: Moving,
+    index: AxisMap,
+    border: Border,
+    after: int,
+    name: tuple[object, ...],
+    explain: Explain,
 ) -> Moving:
     """What a result of ``after`` positions that reads a window through a regular map is.
 
@@ -174,7 +180,7 @@ def stretched(
     )
     if border is Border.WRAP:
         moving = _wrapped(moving)
-    return blamed(new, (moving,), tell)
+    return with_faults(new, (moving,), explain)
 
 
 def _wrapped(moving: Moving) -> Moving:
@@ -210,7 +216,7 @@ def _dirty(moving: Moving, index: AxisMap, after: int) -> IndexSet:
 # -------------------------------------------------------------------- digits of digits
 
 
-def cut(moving: Moving, tail: int, name: tuple[object, ...], tell: Tell) -> Moving:
+def cut(moving: Moving, tail: int, name: tuple[object, ...], explain: Explain) -> Moving:
     """The leading digit of a window cut into blocks of ``tail``; the digit within a block stays.
 
     >>> x = Moving(8, Fraction(1), 8, IndexSet.range(1, 8), ("x",))
@@ -218,7 +224,7 @@ def cut(moving: Moving, tail: int, name: tuple[object, ...], tell: Tell) -> Movi
     IndexSet{1..3}
     """
     blocks = AxisMap(tail, (IndexSet.range(0, tail),))
-    return stretched(moving, blocks, Border.DROP, moving.size // tail, name, tell)
+    return stretched(moving, blocks, Border.DROP, moving.size // tail, name, explain)
 
 
 def merged(part: DigitGroup) -> SignalDigit | None:

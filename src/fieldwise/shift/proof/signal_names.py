@@ -46,10 +46,10 @@ class SignalNames:
     def _renamed(
         self, frame: Frame, digit: SignalDigit, where: tuple[int, int, int]
     ) -> SignalDigit:
-        if not isinstance(digit, Moving) or digit.origin[:1] == (frame.voice.name,):
+        if not isinstance(digit, Moving) or digit.origin[:1] == (frame.name,):
             return digit
         if not (given := arguments(frame.node)):
-            return replace(digit, origin=(frame.voice.name, *where))
+            return replace(digit, origin=(frame.name, *where))
         key = _done(frame, given, digit, where)
         return replace(digit, origin=(self._numbers.setdefault(key, len(self._numbers)),))
 

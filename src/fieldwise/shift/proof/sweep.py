@@ -26,7 +26,7 @@ from fieldwise.graph.spatial import Axes
 from fieldwise.shift.certificate import Certificate, Certificates
 from fieldwise.shift.proof.frame import Advanced, Frame
 from fieldwise.shift.proof.generic_graph import generic_graph
-from fieldwise.shift.proof.layout import Layout, Voice, movers, moves, source_layout, stays
+from fieldwise.shift.proof.layout import Explainer, Layout, movers, moves, source_layout, stays
 from fieldwise.shift.proof.reasons import Reasons, of_files
 from fieldwise.shift.proof.samples import PickedSamples
 from fieldwise.shift.proof.signal import BreaksError, Fault
@@ -175,9 +175,9 @@ class _Sweep:
             return Lost(known)
         before = lcm(*(state.period for state in followed.values()))
         reasons = Reasons(node.op, arguments(node), self.size)
-        voice = Voice(name, lambda *told: self._placed(reasons(*told), name, node))
+        explainer = Explainer(name, lambda *window: self._placed(reasons(*window), name, node))
         layouts = {number: state.layout for number, state in followed.items()}
-        frame = Frame(self.graph, node, position, layouts, before, self.size, voice)
+        frame = Frame(self.graph, node, position, layouts, before, self.size, explainer)
         state = self._carried_on(frame, operands, known)
         rows = self.samples.followed(frame, operands)
         return (
@@ -195,7 +195,7 @@ class _Sweep:
         try:
             layout, period = self._followed(frame)
         except BreaksError as broken:
-            faults = (self._placed(fault, frame.voice.name, frame.node) for fault in broken.faults)
+            faults = (self._placed(fault, frame.name, frame.node) for fault in broken.faults)
             return Lost(merged_faults((*known, *faults)))
         wraps = _wraps(frame.node) or any(
             state.wraps for state in operands.values() if isinstance(state, Follows)

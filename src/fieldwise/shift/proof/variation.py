@@ -21,8 +21,8 @@ from fieldwise.shift.proof.signal import (
     Moving,
     Same,
     Still,
-    blamed,
     length,
+    with_faults,
 )
 
 
@@ -122,7 +122,7 @@ def _narrowed(digit: Moving, lines: Values, period: int, fault: Fault) -> Moving
         if np.array_equal(lines[by:], lines[:-by]):
             turn = None if digit.turn is None else lcm(digit.turn, by)
             new = replace(digit, grain=lcm(digit.grain, by), turn=turn)
-            return blamed(new, (digit,), lambda *_: fault)
+            return with_faults(new, (digit,), lambda *_: fault)
     equal = (lines[1:] == lines[:-1]).all(axis=1)
     start, best = 0, range(0)
     for stop in range(1, digit.size + 1):
@@ -132,4 +132,4 @@ def _narrowed(digit: Moving, lines: Values, period: int, fault: Fault) -> Moving
     clean = digit.clean & IndexSet.range(best.start, best.stop)
     if len(best) <= step or not clean:
         raise BreaksError(fault)
-    return blamed(replace(digit, clean=clean), (digit,), lambda *_: fault)
+    return with_faults(replace(digit, clean=clean), (digit,), lambda *_: fault)

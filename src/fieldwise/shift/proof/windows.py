@@ -10,20 +10,20 @@ from fieldwise.axes import AxisMap, Border
 from fieldwise.shift.proof.signal import (
     BreaksError,
     DigitGroup,
+    Explain,
     Fault,
     Moving,
     Same,
     SignalDigit,
     Still,
-    Tell,
-    blamed,
     length,
     stretched,
+    with_faults,
 )
 from fieldwise.shift.proof.spectrum import Spectrum
 
 
-def resized(digit: SignalDigit, start: int, stop: int, tell: Tell) -> SignalDigit:
+def resized(digit: SignalDigit, start: int, stop: int, explain: Explain) -> SignalDigit:
     """The positions [start, stop) of a digit."""
     if (start, stop) == (0, digit.size):
         return digit
@@ -31,10 +31,12 @@ def resized(digit: SignalDigit, start: int, stop: int, tell: Tell) -> SignalDigi
         return digit.picked(range(start, stop))
     if not isinstance(digit, Moving):
         return replace(digit, size=stop - start)
-    return stretched(digit, AxisMap.affine(1, start), Border.DROP, stop - start, digit.origin, tell)
+    return stretched(
+        digit, AxisMap.affine(1, start), Border.DROP, stop - start, digit.origin, explain
+    )
 
 
-def combined_window(one: Moving, two: Moving, name: tuple[object, ...], tell: Tell) -> Moving:
+def combined_window(one: Moving, two: Moving, name: tuple[object, ...], explain: Explain) -> Moving:
     """What an element-wise op makes of two windows.
 
     Raises BreaksError where they move at different rates for good.
@@ -49,7 +51,7 @@ def combined_window(one: Moving, two: Moving, name: tuple[object, ...], tell: Te
             raise BreaksError(_unlike(one, two), *(f for m in (one, two) for _, f in m.faults))
         grain = lcm(grain, ((1 - ratio) / one.size).denominator)
     new = Moving(one.size, one.rate, turn, one.clean & two.clean, name, grain=grain)
-    joined = blamed(new, (one, two), tell)
+    joined = with_faults(new, (one, two), explain)
     return doubted(joined) if joined.conditions == ("short",) and _folds(one, two) else joined
 
 
@@ -76,7 +78,7 @@ def _unlike(one: Moving, two: Moving) -> Fault:
     )
 
 
-def side_by_side(parts: Iterable[DigitGroup], tell: Tell) -> tuple[DigitGroup, ...]:
+def side_by_side(parts: Iterable[DigitGroup], explain: Explain) -> tuple[DigitGroup, ...]:
     """Neighbours that are pieces of one signal, or that all stay, become one.
 
     Whether pieces of several signals make one that repeats, as tiles that are worked on one by one
@@ -84,7 +86,7 @@ def side_by_side(parts: Iterable[DigitGroup], tell: Tell) -> tuple[DigitGroup, .
     """
     joined: list[DigitGroup] = []
     for part in parts:
-        if joined and (one := _continued(joined[-1], part, tell)) is not None:
+        if joined and (one := _continued(joined[-1], part, explain)) is not None:
             joined[-1] = one
         else:
             joined.append(part)
@@ -97,7 +99,7 @@ def side_by_side(parts: Iterable[DigitGroup], tell: Tell) -> tuple[DigitGroup, .
     )
 
 
-def _continued(left: DigitGroup, right: DigitGroup, tell: Tell) -> DigitGroup | None:
+def _continued(left: DigitGroup, right: DigitGroup, explain: Explain) -> DigitGroup | None:
     """Two neighbours as one part; None where they are none."""
     one, two = left[0], right[0]
     if isinstance(one, Moving) and isinstance(two, Moving):
@@ -108,15 +110,15 @@ def _continued(left: DigitGroup, right: DigitGroup, tell: Tell) -> DigitGroup | 
         clean = one.clean | two.clean.shift(one.size)
         grain = lcm(one.grain, two.grain)
         new = replace(one, size=one.size + two.size, clean=clean, grain=grain)
-        return (blamed(new, (one, two), tell), *left[1:])
+        return (with_faults(new, (one, two), explain), *left[1:])
     if any(isinstance(digit, Moving | Spectrum) for digit in (*left, *right)):
-        return _rows(left, right, tell)
+        return _rows(left, right, explain)
     if isinstance(one, Same) or isinstance(two, Same):
         return None
     return (Still(length(left) + length(right)),)
 
 
-def _rows(left: DigitGroup, right: DigitGroup, tell: Tell) -> DigitGroup | None:
+def _rows(left: DigitGroup, right: DigitGroup, explain: Explain) -> DigitGroup | None:
     """Rows of which each moves alike, further rows of the same kind below them."""
     if isinstance(left[0], Moving | Spectrum) or isinstance(right[0], Moving | Spectrum):
         return None
@@ -127,7 +129,7 @@ def _rows(left: DigitGroup, right: DigitGroup, tell: Tell) -> DigitGroup | None:
         if isinstance(one, Moving) and isinstance(two, Moving) and one.rate == two.rate:
             name = ("rows", left[0].size, one.origin, two.origin, two.at - one.at)
             tail.append(
-                one if one == two else replace(combined_window(one, two, name, tell), at=one.at)
+                one if one == two else replace(combined_window(one, two, name, explain), at=one.at)
             )
         elif any(isinstance(digit, Moving | Spectrum) for digit in (one, two)):
             return None

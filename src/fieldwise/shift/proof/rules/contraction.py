@@ -96,7 +96,7 @@ def _with(dim: Dim, other: Dim, frame: Frame, place: int) -> Dim:
             faults = (fault for moving in movers_of(other) for _, fault in moving.faults)
             raise BreaksError(Fault("it repeats a single position"), *faults)
         return dim
-    return joined(dim, other, frame.voice, place)
+    return joined(dim, other, frame.explainer, place)
 
 
 def _check_constant(

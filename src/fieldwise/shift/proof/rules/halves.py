@@ -33,7 +33,7 @@ def folded(frame: Frame) -> Advanced | None:
     if len(one) != len(two) or any(len(list(movers(layout))) != 1 for layout in (one, two)):
         return None
     pairs = enumerate(zip(one, two, strict=True))
-    found = tuple(_half(a, b, (frame.voice.name, n)) for n, (a, b) in pairs)
+    found = tuple(_half(a, b, (frame.name, n)) for n, (a, b) in pairs)
     return None if None in found else Advanced.of(tuple(dim for dim in found if dim is not None))
 
 

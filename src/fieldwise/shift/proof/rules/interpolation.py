@@ -35,7 +35,7 @@ def check_weights(frame: Frame, layout: Layout) -> None:
             continue
         ratio = _ratio(size, frame.result[place], scale, corners=bool(given.get("align_corners")))
         for moving in movers_of(layout[place]):
-            window = as_window(dim, frame.voice.about())
+            window = as_window(dim, frame.explainer.about())
             assert isinstance(window, Moving)
             if abs(float(window.rate / moving.rate) - ratio) > _EXACT:
                 raise BreaksError(_SLIDES)

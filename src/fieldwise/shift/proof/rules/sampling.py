@@ -62,7 +62,7 @@ def _along(frame: Frame, given: Kwargs, dim: Dim, number: int, grid: Values) -> 
     along = Along(axis + 1, _regular(line, size, given), _BORDERS[given["padding_mode"]])
     if along.border is Border.REFLECT and not given["align_corners"]:
         along = Along(axis + 1, along.map, Border.SYMMETRIC)
-    return axis + 1, read_along(dim, along, len(line), frame.voice, averages=True)
+    return axis + 1, read_along(dim, along, len(line), frame.explainer, averages=True)
 
 
 def _positions(coordinate: Values, size: int, given: Kwargs) -> Values:

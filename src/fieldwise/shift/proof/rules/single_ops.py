@@ -53,7 +53,7 @@ def _scattered(frame: Frame) -> Advanced:
             layout = tuple(
                 stays(size)
                 if place == dim
-                else joined(layout[place], mine[place], frame.voice, place)
+                else joined(layout[place], mine[place], frame.explainer, place)
                 for place, size in enumerate(result)
             )
         elif is_tensor(item) and not is_flat(constant(item, "a constant")):
@@ -76,9 +76,9 @@ def gated(frame: Frame) -> Advanced:
     given = arguments(frame.node)
     layout = frame.layout(given["self"].operand)
     dim = given["dim"] % len(layout)
-    half, tell = frame.result[dim], frame.voice.about()
-    left, right = (cropped(layout[dim], start, start + half, tell) for start in (0, half))
-    both = joined(left, right, frame.voice, dim)
+    half, explain = frame.result[dim], frame.explainer.about()
+    left, right = (cropped(layout[dim], start, start + half, explain) for start in (0, half))
+    both = joined(left, right, frame.explainer, dim)
     return Advanced.of((*layout[:dim], both, *layout[dim + 1 :]))
 
 
@@ -90,7 +90,7 @@ def histogram(frame: Frame) -> Advanced:
 
 
 def paired(frame: Frame) -> Advanced:
-    """Element-wise on several operands; then summed over everything, if so told."""
+    """Element-wise on several operands; then summed over everything, where the call asks for it."""
     given = arguments(frame.node)
     reduced = frame.node.op == "dist" or given["reduction"] != 0
     items = [item for item in given.values() if isinstance(item, Ref) or is_tensor(item)]
@@ -103,7 +103,7 @@ def paired(frame: Frame) -> Advanced:
             assert isinstance(step, Separable)
             new = separable_step(frame, POINTWISE, frame.layout(item.operand), step, (size, shape))
             layout = tuple(
-                joined(a, b, frame.voice, n)
+                joined(a, b, frame.explainer, n)
                 for n, (a, b) in enumerate(zip(layout, new.layout, strict=True))
             )
             periods.append(new.period)
@@ -118,7 +118,7 @@ def paired(frame: Frame) -> Advanced:
 
 
 def written(frame: Frame) -> Advanced:
-    """A write at indices: by its reads where they tell, else a choice between two tables."""
+    """A write at indices: by its reads where they are enough, else a choice between two tables."""
     if isinstance(arguments(frame.node).get("index"), Ref):
         return _scattered(frame)
     by_reads = needs_reads(frame)

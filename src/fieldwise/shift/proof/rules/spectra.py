@@ -121,7 +121,7 @@ def _turned_phases(frame: Frame) -> Layout | None:
     ):
         return None
     return tuple(
-        stays(size_of(a)) if n in turned else joined(*_spread(a, b), frame.voice, n)
+        stays(size_of(a)) if n in turned else joined(*_spread(a, b), frame.explainer, n)
         for n, (a, b) in enumerate(zip(one, two, strict=True))
     )
 
@@ -207,7 +207,7 @@ def _transformed(frame: Frame, dim: Dim, number: int, sign: int) -> Dim:
     if has_spectrum(dim):
         return ((_signal(frame, dim, number, sign),),)
     check_read_whole(dim)
-    window = as_window(dim, frame.voice.about())
+    window = as_window(dim, frame.explainer.about())
     assert isinstance(window, Moving)
     if not window.whole:
         raise BreaksError(Fault("it transforms several signals side by side"))
@@ -219,4 +219,4 @@ def _signal(frame: Frame, dim: Dim, number: int, sign: int) -> Moving:
     if len(dim) > 1 or len(dim[0]) > 1 or not isinstance(digit, Spectrum) or not digit.in_order:
         raise BreaksError(Fault("it transforms back frequencies in another order", known=False))
     rate = -sign * digit.sign * digit.rate * Fraction(after, digit.turn)
-    return Moving(after, rate, after, IndexSet.range(0, after), (frame.voice.name, number))
+    return Moving(after, rate, after, IndexSet.range(0, after), (frame.name, number))
