@@ -83,10 +83,10 @@ def adapted(model: nn.Module, adaptation: Adaptation) -> nn.Module:
 
 
 @dataclass
-class Heard:
-    """What a run told: per call its module, and what was done to it, or the call itself."""
+class CallLog:
+    """The calls of a run: of each its module, and what was done to it, or the call itself."""
 
-    notes: list[tuple[nn.Module | None, str, str]] = field(default_factory=list)
+    changes: list[tuple[nn.Module | None, str, str]] = field(default_factory=list)
     calls: list[tuple[nn.Module | None, FunctionCall]] = field(default_factory=list)
 
 
@@ -95,13 +95,13 @@ class _Active(threading.local):
 
     adaptations: inner modules do not enter them again
     module:      the innermost one
-    heard:       where somebody listens, what was told
+    log:         of the calls, inside ``logged_calls``
     """
 
     def __init__(self) -> None:
         self.adaptations: tuple[Adaptation, ...] = ()
         self.module: nn.Module | None = None
-        self.heard: Heard | None = None
+        self.log: CallLog | None = None
 
 
 _ACTIVE = _Active()
@@ -128,26 +128,26 @@ def called(func: AnyFunction) -> str:
     return running_operator() or func.__name__
 
 
-def note(func: AnyFunction, what: str) -> None:
-    """Tell whoever listens that a call was rewritten."""
-    if _ACTIVE.heard is not None:
-        _ACTIVE.heard.notes.append((_ACTIVE.module, called(func), what))
+def log_change(func: AnyFunction, what: str) -> None:
+    """Log what was done to a call, where calls are logged."""
+    if _ACTIVE.log is not None:
+        _ACTIVE.log.changes.append((_ACTIVE.module, called(func), what))
 
 
-def tell(call: FunctionCall) -> None:
-    """Tell whoever listens of a call that is about to be rewritten."""
-    if _ACTIVE.heard is not None:
-        _ACTIVE.heard.calls.append((_ACTIVE.module, call))
+def log_call(call: FunctionCall) -> None:
+    """Log a call that is about to be rewritten, where calls are logged."""
+    if _ACTIVE.log is not None:
+        _ACTIVE.log.calls.append((_ACTIVE.module, call))
 
 
 @contextmanager
-def listening() -> Iterator[Heard]:
-    """Hear what adapted models tell that run meanwhile."""
-    _ACTIVE.heard = heard = Heard()
+def logged_calls() -> Iterator[CallLog]:
+    """Log the calls of adapted models that run meanwhile."""
+    _ACTIVE.log = log = CallLog()
     try:
-        yield heard
+        yield log
     finally:
-        _ACTIVE.heard = None
+        _ACTIVE.log = None
 
 
 def changes(model: nn.Module, example: object) -> tuple[Change, ...]:
@@ -156,10 +156,10 @@ def changes(model: nn.Module, example: object) -> tuple[Change, ...]:
     Raises CaptureError where the model cannot be recorded.
     """
     model = copied(model).eval()
-    with listening() as heard:
+    with logged_calls() as log:
         capture(model, example)
     paths = {id(module): path for path, module in model.named_modules()}
-    return tuple(Change(paths.get(id(module), ""), op, what) for module, op, what in heard.notes)
+    return tuple(Change(paths.get(id(module), ""), op, what) for module, op, what in log.changes)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
-from fieldwise.shift.repair.adapt import Adaptation, AdaptedRun, note
+from fieldwise.shift.repair.adapt import Adaptation, AdaptedRun, log_change
 from fieldwise.shift.repair.calls import CONV, FunctionCall
 from fieldwise.shift.repair.strides import Strided, strided
 
@@ -51,7 +51,9 @@ class _Session(AdaptedRun):
         if found is None or call.gives_indices:
             return call.run()
         spelled = "x".join(map(str, found.strides))
-        note(call.func, f"stride {spelled} made dense, blurred by {self.taps} taps, subsampled")
+        log_change(
+            call.func, f"stride {spelled} made dense, blurred by {self.taps} taps, subsampled"
+        )
         return blurred(found.whole().run(), found, self.taps)
 
 

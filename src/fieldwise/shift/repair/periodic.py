@@ -11,7 +11,13 @@ from torch import nn
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.running import copied
 from fieldwise.errors import check_choice
-from fieldwise.shift.repair.adapt import Adaptation, AdaptedRun, listening, running_module, tell
+from fieldwise.shift.repair.adapt import (
+    Adaptation,
+    AdaptedRun,
+    log_call,
+    logged_calls,
+    running_module,
+)
 from fieldwise.shift.repair.calls import (
     AVG_POOL,
     CONV,
@@ -103,7 +109,7 @@ class _Session(AdaptedRun):
         interpolation = self.periodic.interpolation
         if call.func in INTERPOLATE and interpolation == "clamp":
             return call.run()
-        tell(call)
+        log_call(call)
         known = vars(running_module()).get(_LAYOUTS, {}) if call.func not in FOLD else {}
         follows = known.get(_key(call)) or self.periodic.place(call)
         wraps = [axis is not None and self.periodic.wrapped[axis] for axis in follows]
@@ -123,28 +129,28 @@ def _key(call: FunctionCall) -> tuple[str, int]:
 
 
 def learn_layouts(model: nn.Module, example: object, periodic: Periodic) -> None:
-    """Tell every module of an adapted model which dimensions of its operands are spatial axes.
+    """Note on every module of an adapted model which dimensions of its operands are spatial axes.
 
     Calls of one function on operands of one rank that disagree within a module are left to their
     place.  Raises CaptureError where the model cannot be recorded.
     """
     subject = copied(model).eval()
-    with listening() as heard:
+    with logged_calls() as log:
         subject.register_forward_hook(
-            lambda *ran: [*(call["input"] for _, call in heard.calls), ran[-1]]
+            lambda *ran: [*(call["input"] for _, call in log.calls), ran[-1]]
         )
         graph = capture(subject, example)
     operands = dict(zip(graph.output_names, graph.outputs, strict=True))
     asked = {
         operands[str(number)]: periodic.place(call)
-        for number, (_, call) in enumerate(heard.calls)
+        for number, (_, call) in enumerate(log.calls)
         if str(number) in operands
     }
     first = periodic.input_rank - len(periodic.wrapped)
     found = by_descent(graph, range(first, periodic.input_rank), asked)
     paths = {id(module): path for path, module in subject.named_modules()}
     learnt: dict[str, dict[tuple[str, int], set[SpatialDims]]] = {}
-    for number, (module, call) in enumerate(heard.calls):
+    for number, (module, call) in enumerate(log.calls):
         if str(number) in operands:
             table = learnt.setdefault(paths[id(module)], {})
             table.setdefault(_key(call), set()).add(found[operands[str(number)]])

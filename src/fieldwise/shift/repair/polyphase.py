@@ -29,7 +29,7 @@ from fieldwise.shift.repair.adapt import (
     Adaptation,
     AdaptedRun,
     called,
-    note,
+    log_change,
     running_operator,
     where,
 )
@@ -136,7 +136,7 @@ class _Session(AdaptedRun):
         results = tuple(size // s for size, s in zip(sizes, found.strides, strict=True))
         known = self.steps.get(results)
         if known is None:
-            note(func, f"stride {_spelled(found.strides)} sampled at the strongest phase")
+            log_change(func, f"stride {_spelled(found.strides)} sampled at the strongest phase")
             phases = strongest(dense, found.strides)
             self.steps[results] = (sizes, phases)
             return sampled(dense, found.strides, phases)
@@ -147,7 +147,7 @@ class _Session(AdaptedRun):
                 f"'{called(func)}'{where()}, from {_spelled(sizes)}; branches that take different "
                 f"steps cannot be sampled in phase: take the same ones, or antialias."
             )
-        note(func, f"stride {_spelled(found.strides)} sampled at the phase of its branch")
+        log_change(func, f"stride {_spelled(found.strides)} sampled at the phase of its branch")
         return sampled(dense, found.strides, phases)
 
     def _known(self) -> list[AxisSizes]:
@@ -175,7 +175,7 @@ class _Session(AdaptedRun):
             at, phases = self.steps[at]
             spacing = [whole // part for whole, part in zip(wanted, at, strict=True)]
             offset = offset + phases * torch.tensor(spacing, device=phases.device)
-        note(call.func, "rolled back to the phase of its size")
+        log_change(call.func, "rolled back to the phase of its size")
         return rolled(result, offset)
 
 

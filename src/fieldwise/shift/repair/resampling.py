@@ -8,7 +8,7 @@ from math import ceil, gcd
 
 from torch import Tensor
 
-from fieldwise.shift.repair.adapt import note
+from fieldwise.shift.repair.adapt import log_change
 from fieldwise.shift.repair.borders import Pads, cropped, wrapped
 from fieldwise.shift.repair.calls import TRANSPOSED, FunctionCall
 from fieldwise.shift.repair.windows import Wraps
@@ -41,7 +41,7 @@ def transposed(call: FunctionCall, wraps: Wraps) -> object:
         whole = (size + 2 * q - 1) * s + reach + 1
         pads[axis - count], cuts[axis - count] = (q, q), (start, length)
         paddings[axis], extras[axis] = 0, max(0, start + length - whole)
-    note(call.func, "wrapped and cropped")
+    log_change(call.func, "wrapped and cropped")
     out = call.but(
         input=wrapped(value, pads), padding=tuple(paddings), output_padding=tuple(extras)
     ).run()
@@ -77,7 +77,7 @@ def fold(call: FunctionCall, wraps: Wraps) -> object:
             whole[axis], paddings[axis] = (size + 2 * q - 1) * s + reach + 1, 0
     if not pads:
         return call.run()
-    note(call.func, "patches wrapped and cropped")
+    log_change(call.func, "patches wrapped and cropped")
     value = wrapped(call["input"].unflatten(-1, counts), pads).flatten(-2)
     return cropped(
         call.but(input=value, output_size=tuple(whole), padding=tuple(paddings)).run(), cuts
@@ -102,7 +102,7 @@ def interpolate(call: FunctionCall, wraps: Wraps, *, half_pixel: bool = False) -
     if call.get("align_corners", False):
         if not half_pixel:
             return call.run()
-        note(call.func, "align_corners=True replaced by half-pixel centres")
+        log_change(call.func, "align_corners=True replaced by half-pixel centres")
         call = call.but(align_corners=False)
     before = tuple(value.shape[-len(along) :])
     after = _resized(call, before)
@@ -122,7 +122,7 @@ def interpolate(call: FunctionCall, wraps: Wraps, *, half_pixel: bool = False) -
         pads[axis - len(along)] = (pad, pad)
         cuts[axis - len(along)] = (grown, length)
         sizes[axis] = length + 2 * grown
-    note(call.func, f"{mode} interpolation wrapped")
+    log_change(call.func, f"{mode} interpolation wrapped")
     out = call.but(
         input=wrapped(value, pads),
         size=tuple(sizes),

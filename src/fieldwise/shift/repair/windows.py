@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
 from torch import Tensor
 
-from fieldwise.shift.repair.adapt import note
+from fieldwise.shift.repair.adapt import log_change
 from fieldwise.shift.repair.borders import Pads, chosen, wrapped
 from fieldwise.shift.repair.calls import AVG_POOL, CONV, MAX_POOL, UNFOLD, FunctionCall
 from fieldwise.shift.repair.geometry import sliding_windows
@@ -62,7 +62,7 @@ def _run_wrapped(
     along = wraps[-len(pads) :]
     if not any(wrap and any(both) for wrap, both in zip(along, pads, strict=True)):
         return call.run()
-    note(call.func, _spelled_pads(what, along, pads))
+    log_change(call.func, _spelled_pads(what, along, pads))
     value = wrapped(call["input"], chosen(pads, along))
     kept = [(0, 0) if wrap else both for wrap, both in zip(along, own, strict=True)]
     if any(before != after for before, after in kept):
@@ -89,7 +89,7 @@ def pad(call: FunctionCall, wraps: Wraps) -> object:
     if not added:
         return call.run()
     spelled = ", ".join(f"{before}+{after}" for before, after in added.values())
-    note(call.func, f"{mode} padding {spelled} wrapped")
+    log_change(call.func, f"{mode} padding {spelled} wrapped")
     value = wrapped(value, added)
     return call.but(input=value, pad=tuple(kept)).run() if any(kept) else value
 
