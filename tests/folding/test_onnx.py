@@ -238,6 +238,13 @@ def test_an_add_behind_a_matmul_is_its_bias_and_stays(tmp_path):
     assert "'c' is a MatMul, which has no bias" in next(iter(found.report.reasons()))
 
 
+def test_a_constant_that_becomes_a_bias_is_a_parameter_more(tmp_path):
+    model = network(f"{image()} {{ c = Conv (x, w) y = Add (c, s) }}", w=(4, 3, 1, 1), s=(1,))
+    found = folded(model, tmp_path)
+    assert ops(found) == ["Conv"]
+    assert "1 op fewer and 4 parameters more" in str(found.report)
+
+
 def test_a_layer_norm_hands_its_scale_on(tmp_path):
     model = network(
         "net (float[2, 5, 3] x) => (float[2, 5, 4] y) { n = LayerNormalization (x, s, t) "

@@ -39,7 +39,7 @@ def _totals(report: FoldReport) -> list[str]:
     parameters = report.parameters_saved - report.zero_biases
     lines = [
         f"{report.folded} of {report.candidates} affine ops and parallel branches folded: "
-        f"{counted(report.ops_saved, 'op')} and {counted(parameters, 'parameter')} fewer"
+        f"{_saved(report.ops_saved, parameters)}"
     ]
     if report.zero_biases:
         lines.append(
@@ -54,6 +54,13 @@ def _totals(report: FoldReport) -> list[str]:
     if report.runtime is not None:
         lines.append(_in_runtime(report.runtime))
     return lines
+
+
+def _saved(ops: int, parameters: int) -> str:
+    """Constants of an Add in a file count as no parameters, and biases that take them do."""
+    if parameters < 0:
+        return f"{counted(ops, 'op')} fewer and {counted(-parameters, 'parameter')} more"
+    return f"{counted(ops, 'op')} and {counted(parameters, 'parameter')} fewer"
 
 
 def _verdict(found: Verification, *, changed: bool) -> str:

@@ -64,13 +64,15 @@ def _shape(one: OnnxInput, given: Shape | None, file: str) -> Shape:
 
 def _open(one: OnnxInput, dims: Sequence[int | str | None], file: str) -> UsageError:
     unknown = [dim for dim in dims if not isinstance(dim, int)]
-    names = ["one" if dim is None else f"'{dim}'" for dim in unknown]
-    if len(names) == 1:
-        what = f"its size {names[0]} is open; give it"
-    else:
+    names = [f"'{dim}'" for dim in unknown if dim not in (None, "?")]
+    if len(unknown) == 1:
+        what = f"its size {names[0]} is open; give it" if names else "a size is open; give it"
+    elif len(names) == len(unknown):
         what = f"its sizes {', '.join(names)} are open; give them"
+    else:
+        what = f"{len(unknown)} of its sizes are open; give them"
     last = isinstance(dims[-1], int) and dims[-1] <= _MOST_CHANNELS
-    usual = [1, 224 if last else 3, 224, 224, 224]
+    usual = [1, 224 if last or len(dims) == 2 else 3, 224, 224, 224]
     example = "x".join(
         str(dim if isinstance(dim, int) else usual[min(place, 4)]) for place, dim in enumerate(dims)
     )
