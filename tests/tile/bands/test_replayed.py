@@ -222,3 +222,36 @@ def test_a_pool_of_all_rows_and_of_windows_of_columns_is_joined(size):
     assert torch.allclose(runs(x), model(x), rtol=0, atol=1e-12)
     (first,) = runs.plan(x.shape).passes[0]
     assert first == "'the model itself' (adaptive_max_pool)"
+
+
+# -------------------------------------------------------------------- in place
+
+
+class InPlace(nn.Module):
+    """A convolution, and then an op that writes into its result."""
+
+    def __init__(self, write: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.write = nn.Conv2d(1, 1, 3, padding=1), write
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.write(self.conv(x))
+
+
+WRITES = (
+    lambda x: x.lt_(0),
+    lambda x: x.logical_not_(),
+    lambda x: x.eq_(x.roll(1, -1)),
+    lambda x: x.half().mul_(torch.full(x.shape[-1:], 0.1)),
+    lambda x: (9 * x).int().cumsum_(-1),
+)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("write", WRITES)
+def test_what_is_written_in_place_keeps_the_dtype_of_what_held_it(write):
+    model, x = InPlace(write).eval(), torch.randn(1, 1, 16, 16)
+    wanted = model(x)
+    found = streamed(model, x, band=4)(x)
+    assert found.dtype == wanted.dtype
+    torch.testing.assert_close(found, wanted)

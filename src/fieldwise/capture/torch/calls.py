@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from fieldwise.capture.torch.overloads import TorchOp, out_of_place
+from fieldwise.capture.torch.overloads import TorchOp, out_of_place, results_of
+from fieldwise.capture.torch.results import run_on_meta
 from fieldwise.graph.calls import replay
-from fieldwise.graph.ir import Call
+from fieldwise.graph.ir import Args, Call, Kwargs
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +63,29 @@ def constant(value: Tensor) -> Tensor:
     return value
 
 
-def functional(op: TorchOp, func: OpOverload, args: Sequence[object]) -> Callable[..., object]:
+def functional(op: TorchOp, func: OpOverload, args: Args, kwargs: Kwargs) -> Callable[..., object]:
     """The op that computes what an in-place op writes; the op itself where it writes nothing.
 
-    In place, the result has the dtype of what is written to; a twin would promote mixed dtypes.
+    args, kwargs: of the call, on the meta device
     """
     if not op.writes:
         return func
     twin = out_of_place(func)
-    dtypes = {arg.dtype for arg in args if isinstance(arg, Tensor)}
-    if twin is not None and (len(dtypes) == 1 or not op.pointwise):
+    if twin is not None and _keeps_dtypes(op, twin, args, kwargs):
         return twin
     return OutOfPlace(func, tuple(op.arguments.index(name) for name in op.writes))
+
+
+def _keeps_dtypes(op: TorchOp, twin: OpOverload, args: Args, kwargs: Kwargs) -> bool:
+    """Whether a twin's results are of the dtypes of what the op writes to.
+
+    Of numbers the twin of a comparison makes booleans, and that of a sum the wider of two dtypes.
+    """
+    try:
+        made = results_of(run_on_meta(twin, args, kwargs))
+    except (NotImplementedError, RuntimeError):
+        return False
+    return [one.dtype for one in made] == [one.dtype for one in op.written(args, kwargs)]
 
 
 # -------------------------------------------------------------------- pickled calls

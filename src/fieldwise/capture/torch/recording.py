@@ -257,7 +257,7 @@ class CallRecorder(DispatchMode):
         reads = self._reads(op, recorded, results)
         known = KnownCall(
             op.canonical,
-            functional(op, func, on_meta.args),
+            functional(op, func, on_meta.args, on_meta.kwargs),
             reads,
             tuple((tuple(result.shape), dtype_name(result.dtype)) for result in results),
             new_memory(results, self.memory.storage) if fresh else None,
