@@ -81,6 +81,15 @@ def test_an_axis_that_the_model_fixes_says_what_the_model_says(tmp_path):
     assert found.program.shapes == (((1, 3, 8, 8),), ((2, 3, 8, 8),))
 
 
+def test_sizes_that_are_pooled_alike_are_named_with_one_that_the_model_refuses(tmp_path):
+    """13 is pooled to 5 as 12 is; the program's own bounds do not say that 14 is not."""
+    parts = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(100, 2)
+    found = saved(settled(nn.Sequential(*parts)), (1, 3, 12, 12), tmp_path / "net.pt2")
+    rule = "4 or more, as 13; the model refuses 14"
+    assert rules(found) == {0: "any", 1: "3", 2: rule, 3: rule}
+    assert found.program.shapes == (((1, 3, 12, 12),), ((2, 3, 13, 13),))
+
+
 def test_static_takes_the_size_of_the_example_alone(tmp_path):
     net = settled(UNet())
     found = saved(net, (1, 3, 16, 16), tmp_path / "net.pt2", static=True)

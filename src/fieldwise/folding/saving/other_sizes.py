@@ -28,12 +28,15 @@ class OtherSizes:
     found:  per axis one or two other sizes at which the model runs
     groups: the axes that go together
     fixed:  the others, and what the model says of other sizes
+    refused: the least size at which the model does not run, of those tried, per axis of ``found``
+             that has any
     """
 
     shapes: tuple[Shape, ...]
     found: Mapping[InputAxis, tuple[int, ...]]
     groups: tuple[tuple[InputAxis, ...], ...]
     fixed: Mapping[InputAxis, str] = field(default_factory=dict)
+    refused: Mapping[InputAxis, int] = field(default_factory=dict)
 
     def changed(self, axes: Sequence[InputAxis], *, apart: bool = False) -> tuple[Shape, ...]:
         """The shapes with these axes of their other size.
@@ -61,12 +64,19 @@ def other_sizes(model: nn.Module, example: object) -> OtherSizes:
     >>> found = other_sizes(net, torch.zeros(1, 3, 8, 8))
     >>> found.found
     {(0, 0): (2,), (0, 2): (9, 10), (0, 3): (9, 10)}
+
+    An axis that is pooled before it is flattened takes the sizes that are pooled alike:
+
+    >>> pooled = nn.Sequential(nn.AvgPool1d(4), nn.Flatten(), nn.Linear(2, 1))
+    >>> other_sizes(pooled, torch.zeros(1, 1, 8)).refused
+    {(0, 2): 16}
     """
     shapes = tuple(tuple(tensor.shape) for tensor in tensors_in(example))
     tries = _Tries(model, example)
     found: dict[InputAxis, tuple[int, ...]] = {}
     groups: list[tuple[InputAxis, ...]] = []
     fixed: dict[InputAxis, str] = {}
+    refused: dict[InputAxis, int] = {}
     for axis in _axes(shapes):
         if axis in found:
             continue
@@ -75,9 +85,10 @@ def other_sizes(model: nn.Module, example: object) -> OtherSizes:
         others = tuple((n, dim) for n, s in enumerate(shapes) if len(s) > dim and s[dim] == size)
         why = None
         for group in dict.fromkeys([(axis,), others]):
-            runs, said = tries.sizes(shapes, group, size)
+            runs, first, said = tries.sizes(shapes, group, size)
             if runs:
                 found |= dict.fromkeys(group, runs)
+                refused |= {} if first is None else dict.fromkeys(group, first)
                 groups.append(group)
                 break
             why = why or said
@@ -85,7 +96,7 @@ def other_sizes(model: nn.Module, example: object) -> OtherSizes:
             fixed[axis] = f"the model runs at no other size that was tried ({why})"
     for axis in found:
         fixed.pop(axis, None)
-    return OtherSizes(shapes, found, tuple(groups), fixed)
+    return OtherSizes(shapes, found, tuple(groups), fixed, refused)
 
 
 def resized(example: object, shapes: Sequence[Shape]) -> object:
@@ -115,24 +126,35 @@ class _Tries:
 
     def sizes(
         self, shapes: Sequence[Shape], axes: Sequence[InputAxis], size: int
-    ) -> tuple[tuple[int, ...], str]:
-        """The first two sizes of some axes at which the model runs, or what it says of one."""
+    ) -> tuple[tuple[int, ...], int | None, str]:
+        """The first two sizes of some axes at which the model runs, and the first at which not.
+
+        The largest size is always tried: what a pool makes of the next few may be the same.
+        At last what the model says of one that it refuses.
+        """
         runs: list[int] = []
+        refused: int | None = None
         said = ""
-        for step in _steps(size):
-            changed = [
-                tuple(
-                    size + step if (number, dim) in axes else old for dim, old in enumerate(shape)
-                )
-                for number, shape in enumerate(shapes)
-            ]
-            why = self._with_data(changed) if self._data_decide else self._without_data(changed)
-            said = why or said
+        *steps, largest = _steps(size)
+        for step in (*steps, largest):
+            if len(runs) == _ENOUGH and step != largest:
+                continue
+            why = self._said(shapes, axes, size + step)
             if why is None:
                 runs.append(size + step)
-            if len(runs) == _ENOUGH:
-                break
-        return tuple(runs), said
+            else:
+                refused, said = refused or size + step, why
+        return tuple(runs[:_ENOUGH]), refused, said
+
+    def _said(
+        self, shapes: Sequence[Shape], axes: Sequence[InputAxis], size: int
+    ) -> str | None:
+        """What the model says against another size of some axes; None where it runs."""
+        changed = [
+            tuple(size if (number, dim) in axes else old for dim, old in enumerate(shape))
+            for number, shape in enumerate(shapes)
+        ]
+        return self._with_data(changed) if self._data_decide else self._without_data(changed)
 
     def _without_data(self, shapes: Sequence[Shape]) -> str | None:
         bare = map_tensors(lambda tensor: tensor.to("meta"), resized(self._example, shapes))

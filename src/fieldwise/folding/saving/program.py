@@ -248,8 +248,8 @@ def _axis_sizes(
                 why = static or fixed.get((number, dim), "torch.export fixed it")
                 yield TakenSizes(name, dim, own, str(size), why)
             else:
-                tried = () if sizes is None else sizes.found.get((number, dim), ())
-                yield TakenSizes(name, dim, own, _rule(size, program) + _refused(own, tried))
+                rule = _rule(size, program) + _besides(sizes, (number, dim))
+                yield TakenSizes(name, dim, own, rule)
 
 
 def _inputs(program: ExportedProgram) -> Iterator[tuple[str, Tensor]]:
@@ -277,17 +277,16 @@ def _rule(size: torch.SymInt, program: ExportedProgram) -> str:
     return "any" if least <= 1 else f"{least:.0f} or more"
 
 
-def _refused(own: int, taken: Sequence[int]) -> str:
+def _besides(sizes: OtherSizes | None, axis: InputAxis) -> str:
     """What the model says of sizes that its program does not.
 
-    own: of the example; taken: the next ones at which the model runs
-
-    >>> _refused(64, (66, 68)), _refused(64, (65, 66))
-    (', as 66 and 68; the model refuses 65', '')
+    >>> _besides(OtherSizes(((64,),), {(0, 0): (66, 68)}, (), refused={(0, 0): 65}), (0, 0))
+    ', as 66 and 68; the model refuses 65'
     """
-    if not taken or own + 1 in taken:
+    if sizes is None or axis not in sizes.refused:
         return ""
-    return f", as {' and '.join(map(str, taken))}; the model refuses {own + 1}"
+    taken = " and ".join(map(str, sizes.found[axis]))
+    return f", as {taken}; the model refuses {sizes.refused[axis]}"
 
 
 def _bound(bound: object) -> float:
