@@ -440,6 +440,31 @@ case(
     ((2, 3, 4),),
 )
 case(
+    "group norm before conv",
+    {"norm": forward("conv")},
+    lambda: chain(norm=nn.GroupNorm(2, 4), conv=conv()),
+)
+case(
+    "group norm before a conv that pads",
+    {"norm": refused("pads with zeros, which a shift would have to reach")},
+    lambda: chain(norm=nn.GroupNorm(2, 4), conv=conv(padding=1)),
+)
+case(
+    "group norm before silu",
+    {"norm": refused("it is read by silu")},
+    lambda: chain(norm=nn.GroupNorm(2, 4), act=nn.SiLU(), conv=conv()),
+)
+case(
+    "group norm without scale and shift",
+    {"norm": absent},
+    lambda: chain(norm=nn.GroupNorm(2, 4, affine=False), conv=conv()),
+)
+case(
+    "instance norm before conv",
+    {"norm": forward("conv")},
+    lambda: chain(norm=nn.InstanceNorm2d(4, affine=True), conv=conv()),
+)
+case(
     "layer norm read by a residual too",
     {"norm": refused()},
     lambda: Net(
@@ -1225,11 +1250,21 @@ between(
 between("average pooling in ceil mode", either, lambda y: F.avg_pool2d(y, 3, 2, ceil_mode=True))
 between(
     "average pooling with another divisor",
-    refused(),
+    either,
     lambda y: F.avg_pool2d(y, 2, divisor_override=3),
 )
 between("mean over space", either, lambda y: y.mean((2, 3), keepdim=True))
-between("sum over space", refused(), lambda y: y.sum((2, 3), keepdim=True))
+case(
+    "conv, relu, a scale that is not positive",
+    {"scale": refused("made by relu, which a scale that is not positive does not pass")},
+    lambda: chain(
+        conv=conv(),
+        act=nn.ReLU(),
+        scale=Net(lambda self, y: y * self.by, by=torch.tensor([0.5, 2, -1, 3, 4]).view(5, 1, 1)),
+        last=nn.Sigmoid(),
+    ),
+)
+between("sum over space", either, lambda y: y.sum((2, 3), keepdim=True))
 between("maximum over space", folded("conv"), lambda y: y.amax((2, 3), keepdim=True))
 between("zero padding", refused(), lambda y: F.pad(y, (1, 1)))
 between("reflection", either, lambda y: F.pad(y, (1, 1, 1, 1), mode="reflect"))

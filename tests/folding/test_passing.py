@@ -61,6 +61,9 @@ BY_PLACE = {
     "a dropout that is off": lambda y: F.dropout(y, training=False),
     "neg": lambda y: -y,
     "times a number": lambda y: y * -2 / 3,
+    "sum": lambda y: y.sum(2, keepdim=True),
+    "sums in windows": lambda y: F.avg_pool2d(y, 2, divisor_override=1),
+    "another divisor": lambda y: F.avg_pool2d(y, (2, 3), divisor_override=5),
 }
 BY_ORDER = {
     "sort": lambda y: y.sort(2).values,
@@ -75,8 +78,18 @@ BY_ORDER = {
     "aminmax": lambda y: y.aminmax(dim=2, keepdim=True).max,
     "global pool": lambda y: F.adaptive_max_pool2d(y, 1),
 }
+BENT = {
+    "relu": torch.relu,
+    "leaky relu": lambda y: F.leaky_relu(y, -0.2),
+    "prelu": lambda y: F.prelu(y, CONSTANT.to(y).reshape(-1)),
+    "abs": lambda y: y.abs(),
+    "clamp at zero": lambda y: y.clamp(max=0),
+}
 NOT = {
     "relu": torch.relu,
+    "relu6": F.relu6,
+    "clamp at one": lambda y: y.clamp(min=1),
+    "elu": F.elu,
     "clamp": lambda y: y.clamp(-1000, 1000),
     "maximum": lambda y: torch.maximum(y, CONSTANT.to(y)),
     "cumulative product": lambda y: y.cumprod(2),
@@ -99,6 +112,7 @@ ZEROS = {
     "blocks": lambda y: torch._chunk_cat([y, y.sin()], 2, 4).reshape(2, 4, -1, 4),
     "overlaps": lambda y: F.fold(F.unfold(y, 2), (6, 6), 2),
     "nansum": lambda y: y.nansum(2, keepdim=True),
+    "sums with padding": lambda y: F.avg_pool2d(y, 2, padding=1, divisor_override=1),
 }
 """Where a shift would count never, or several times."""
 ONES = {
@@ -140,10 +154,21 @@ def test_what_picks_by_order_takes_positive_scales_past(name):
     assert "a scale that is not positive does not pass" in (item.because or "")
 
 
-@pytest.mark.parametrize("name", ["cumsum", "sum", "tril"])
-def test_what_sums_takes_a_scale_past_and_no_shift(name):
+@pytest.mark.parametrize("name", BENT)
+def test_what_bends_at_zero_takes_a_positive_scale_past_and_nothing_else(name):
+    def scaled(by: Tensor):
+        return lambda y: BENT[name](y) * by.to(y)
+
+    scale, norm = folded(scaled(CONSTANT), allow_graph=True)
+    assert (scale.folded, scale.into, norm.folded) == (True, "conv", False)
+    scale, norm = folded(scaled(CONSTANT - 1), allow_graph=True)
+    assert (scale.into, norm.folded) == ("bn", False)
+
+
+@pytest.mark.parametrize("name", ["cumsum", "tril"])
+def test_what_sums_differently_takes_a_scale_past_and_no_shift(name):
     def summed(y: Tensor) -> Tensor:
-        return {"cumsum": y.cumsum(2), "sum": y.sum(2, keepdim=True), "tril": y.tril()}[name]
+        return {"cumsum": y.cumsum(2), "tril": y.tril()}[name]
 
     (item,) = folded(summed)
     assert "counts a shift several times" in (item.because or "")

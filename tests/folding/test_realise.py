@@ -246,6 +246,17 @@ def test_torchs_encoder_layer_folds_its_norms():
         torch.testing.assert_close(found.model(x), model(x), rtol=1e-11, atol=1e-11)
 
 
+def test_norms_whose_scale_and_shift_the_model_reads_fold_once():
+    """torch's encoder layer asks for them, so that they stay, of ones and zeros."""
+    layer = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True, norm_first=True)
+    x = torch.randn(2, 5, 8, dtype=torch.float64)
+    again = fold(fold(randomise(layer).double().eval(), x).model, x).report
+    assert (again.folded, again.candidates) == (0, 2)
+    assert set(again.reasons()) == {
+        "its scale is 1 and its shift is 0, and the model itself reads them"
+    }
+
+
 class ReadsItsBatchNorm(Block):
     def forward(self, x: Tensor) -> Tensor:
         assert self.bn.weight is not None

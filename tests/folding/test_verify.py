@@ -248,3 +248,21 @@ def test_a_model_whose_own_precision_says_nothing_is_not_checked():
     found = truth(model, IMAGE).judge(model)
     assert found.verdict == "not checked"
     assert "in its own precision the model is off by" in (found.note or "")
+
+
+class Complex(nn.Module):
+    """A scale per channel of complex numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([1 + 2j, 3j]).view(2, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+@pytest.mark.parametrize("example", [torch.randn(1, 2, 5) + 1j, torch.ones(1, 2, 5) + 0j])
+def test_complex_inputs_are_drawn_and_complex_scales_stay(example):
+    report = fold(Complex().eval(), example).report
+    assert (report.verify.verdict, report.verify.compared) == ("right", 20)
+    assert list(report.reasons()) == ["its numbers are complex"]

@@ -27,7 +27,8 @@ class Candidate:
     labels: which coefficient belongs to which element of its result (see ``labels``)
     shifts: whether it shifts at all
     refusal: why it can never be folded, whatever its neighbours are
-    forward_only: only the scale and shift at the end of the op can go, not the op (layer_norm)
+    forward_only: only the scale and shift at the end of the op can go, not the op: a norm whose
+                  statistics are those of its input (layer_norm, group_norm, instance_norm)
     """
 
     number: int
@@ -46,6 +47,12 @@ class Candidate:
     def name(self) -> str:
         """How reports call it: its module, or its value where a forward does the arithmetic."""
         return self.node.module or self.result
+
+    @property
+    def is_neutral(self) -> bool:
+        """Whether it scales by 1 and shifts by 0."""
+        scale, shift = self.coefficients()
+        return bool((scale == 1).all() and (shift == 0).all())
 
     def coefficients(self) -> tuple[Doubles, Doubles]:
         """Scale and shift per label, in float64."""
@@ -98,7 +105,13 @@ def _batch_norm_coefficients(node: Node, channels: int) -> tuple[Doubles, Double
 
 
 def _instance_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
-    return None if arguments(node)["use_input_stats"] else _batch_norm(graph, number, node)
+    own = arguments(node)["use_input_stats"]
+    return (_group_norm if own else _batch_norm)(graph, number, node)
+
+
+def _instance_norm_coefficients(node: Node, channels: int) -> tuple[Doubles, Doubles]:
+    own = arguments(node)["use_input_stats"]
+    return (_scale_and_shift if own else _batch_norm_coefficients)(node, channels)
 
 
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
@@ -109,15 +122,19 @@ _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 def _formula(graph: Graph, number: int, node: Node) -> Candidate | None:
     """What is a line in its operand, with constants that vary along one dimension at most."""
     operand, shape = graph.values[node.operands[0]], graph.shape(node.results[0])
-    if operand.shape != shape or "float" not in operand.dtype or is_copy(graph, node):
+    is_complex = "complex" in operand.dtype
+    is_number = is_complex or "float" in operand.dtype
+    if operand.shape != shape or not is_number or is_copy(graph, node):
         return None
     sizes = np.broadcast_shapes(*(tuple(item.shape) for _, item in tensors(arguments(node))))
     if sum(size > 1 for size in sizes) > 1 or len(sizes) > len(shape):
         return None
+    labels = np.arange(prod(sizes)).reshape([1] * (len(shape) - len(sizes)) + list(sizes))
+    if is_complex and len(node.operands) == 1:
+        return Candidate(number, node, labels, refusal="its numbers are complex")
     line = line_of(node)
     if line is None:
         return None
-    labels = np.arange(prod(sizes)).reshape([1] * (len(shape) - len(sizes)) + list(sizes))
     return Candidate(number, node, labels, shifts=bool(np.any(line.shift)))
 
 
@@ -129,26 +146,30 @@ def _formula_coefficients(node: Node, size: int) -> tuple[Doubles, Doubles]:
     return np.broadcast_to(scale, size), np.broadcast_to(shift, size)
 
 
-# -------------------------------------------------------------------- layer_norm
+# -------------------------------------------------------------------- norms of their input
 
 
 def _layer_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
-    given = arguments(node)
-    weight, bias = given.get("weight"), given.get("bias")
-    if not any(map(is_tensor, (weight, bias))):
-        return None
-    shape, normal = graph.shape(node.results[0]), tuple(given["normalized_shape"])
+    shape, normal = graph.shape(node.results[0]), tuple(arguments(node)["normalized_shape"])
     labels = np.arange(prod(normal)).reshape([1] * (len(shape) - len(normal)) + list(normal))
-    return Candidate(
-        number,
-        node,
-        labels,
-        shifts=is_tensor(bias),
-        forward_only=True,
-    )
+    return _normalising(number, node, labels)
 
 
-def _layer_norm_coefficients(node: Node, size: int) -> tuple[Doubles, Doubles]:
+def _group_norm(graph: Graph, number: int, node: Node) -> Candidate | None:
+    shape = graph.shape(node.results[0])
+    return _normalising(number, node, channel_labels(shape[1], 1, len(shape)))
+
+
+def _normalising(number: int, node: Node, labels: Labels) -> Candidate | None:
+    """The scale and shift of a norm whose statistics are those of its input."""
+    given = arguments(node)
+    affine = [given.get(name) for name in ("weight", "bias")]
+    if not any(map(is_tensor, affine)) or any(isinstance(item, Ref) for item in affine):
+        return None
+    return Candidate(number, node, labels, shifts=is_tensor(affine[1]), forward_only=True)
+
+
+def _scale_and_shift(node: Node, size: int) -> tuple[Doubles, Doubles]:
     given = arguments(node)
     weight, bias = given.get("weight"), given.get("bias")
     scale = np.ones(size) if weight is None else values(weight).reshape(-1)
@@ -159,11 +180,12 @@ _DESCRIBE = {
     "batch_norm": _batch_norm,
     "instance_norm": _instance_norm,
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
     **dict.fromkeys(FORMULAS, _formula),
 }
 _COEFFICIENTS = {
     "batch_norm": _batch_norm_coefficients,
-    "instance_norm": _batch_norm_coefficients,
-    "layer_norm": _layer_norm_coefficients,
+    "instance_norm": _instance_norm_coefficients,
+    **dict.fromkeys(("layer_norm", "group_norm"), _scale_and_shift),
     **dict.fromkeys(FORMULAS, _formula_coefficients),
 }

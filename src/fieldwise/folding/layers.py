@@ -112,7 +112,10 @@ def check_forward(layer: Layer, *, shifts: bool) -> None:
         return
     if layer.kind == "conv_transpose" or layer.transposed:
         if not is_pointwise(layer):
-            raise Stays(f"'{layer.name}' is a transposed convolution: its taps overlap unevenly")
+            raise Stays(
+                f"'{layer.name}' is a transposed convolution: its outputs read different taps, so "
+                "that a shift before it is no bias"
+            )
     elif pads_zeros(layer):
         raise Stays(f"'{layer.name}' pads with zeros, which a shift would have to reach")
 

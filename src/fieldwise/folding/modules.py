@@ -149,7 +149,8 @@ class Modules:
         """A weight that is computed in the forward, of what is otherwise a plain layer."""
         path = layer.node.module
         if not isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)):
-            raise Stays(f"the weight of '{layer.name}' is computed in the forward of '{path}'")
+            where = f"the forward of '{path}'" if path else "the model's own forward"
+            raise Stays(f"the weight of '{layer.name}' is computed in {where}")
         prefix = f"{path}."
         foreign = [p for p in layer.node.parameters if path and not p.startswith(prefix)]
         if foreign:

@@ -7,10 +7,11 @@ from math import prod
 
 from fieldwise.axes import Border
 from fieldwise.folding.refusal import Stays
-from fieldwise.graph.calls import arguments, op_name
+from fieldwise.graph.calls import arguments, op_name, per_axis
 from fieldwise.graph.constants import tensors
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Along, Node, Read, Ref, Separable, Shape
+from fieldwise.graph.ir import Along, Node, Read, Ref, Separable, Shape, numel
+from fieldwise.graph.kinds import SUM
 from fieldwise.graph.names import called
 
 _ADDS_SEVERAL = "which counts a shift several times"
@@ -41,10 +42,15 @@ def factor_of(
     if is_copy(graph, node):
         return 1.0
     made = called(graph, node.results[0])
-    if (number := _number(node)) is not None:
+    number = _count(graph, node) if node.op in ("sum", "avg_pool") else _number(node)
+    if number is not None:
         if shifts and not number:
             raise Stays(f"'{made}' multiplies by 0, which a shift does not pass")
         return number or 1.0
+    if _bends_at_zero(node):
+        if not shifts and not rises():
+            raise Stays(_needs_rising(made, node))
+        return None if shifts else 1.0
     kinds = {read.kind for name, reads in zip(node.results, node.reads, strict=True)
              if name in used for read in reads}  # fmt: skip
     if any(kind.draws for kind in kinds):
@@ -52,9 +58,7 @@ def factor_of(
     if not kinds or not all(kind.passes_scale for kind in kinds) or _writes_constants(graph, node):
         return None
     if any(kind.combines == "order" for kind in kinds) and not rises():
-        raise Stays(
-            f"'{made}' is made by {node.called}, which a scale that is not positive does not pass"
-        )
+        raise Stays(_needs_rising(made, node))
     filled = _is_filled(graph, node)
     if filled and any(arguments(node).get(kind.fill or "") for kind in kinds):
         raise Stays(f"'{made}' pads with a constant that a scale would change")
@@ -120,6 +124,26 @@ def _adds_nothing(node: Node) -> bool:
     return numbers[0] == 0 and (node.op == "add" or isinstance(pair[0], Ref))
 
 
+def _needs_rising(made: str, node: Node) -> str:
+    return f"'{made}' is made by {node.called}, which a scale that is not positive does not pass"
+
+
+def _bends_at_zero(node: Node) -> bool:
+    """Whether an op makes g of each element at its place, with g(a·x) = a·g(x) for a > 0."""
+    if node.op == "clamp":
+        given = arguments(node)
+        bounds = [given.get(name) for name in ("min", "max")]
+        return bounds.count(None) == 1 and any(_is_zero(bound) for bound in bounds)
+    return op_name(node) in _BENT
+
+
+_BENT = frozenset({"relu", "leaky_relu", "prelu", "abs"})
+
+
+def _is_zero(item: object) -> bool:
+    return isinstance(item, (int, float)) and item == 0
+
+
 def _number(node: Node) -> float | None:
     """The number that an op multiplies by; None for an op that does something else."""
     if node.op == "neg":
@@ -133,6 +157,23 @@ def _number(node: Node) -> float | None:
     if node.op == "mul":
         return float(other)
     return 1 / other if other else None
+
+
+def _count(graph: Graph, node: Node) -> float | None:
+    """How many elements are added up, over what a pool divides that by instead.
+
+    None for means, and where windows may hold padding.
+    """
+    given = arguments(node)
+    if node.op == "sum":
+        if any(read.kind != SUM for read in node.reads[0]):
+            return None
+        return numel(graph.shape(node.operands[0])) / max(numel(graph.shape(node.results[0])), 1)
+    divisor, padding = given.get("divisor_override"), given.get("padding", 0)
+    padded = any(padding) if isinstance(padding, (list, tuple)) else bool(padding)
+    if not divisor or padded or given.get("ceil_mode"):
+        return None
+    return prod(per_axis(given["kernel_size"], 3 if op_name(node) == "avg_pool3d" else 2)) / divisor
 
 
 # -------------------------------------------------------------------- what stands beside it

@@ -79,6 +79,7 @@ class _Planner:
         self.wiring = wiring
         self.graph = wiring.graph
         self.found = found
+        self.affine = {c.number for c in found if not (c.refusal or c.forward_only)}
         self.bans = bans
         self.done: set[int] = set()
         self.why: dict[int, dict[Direction, str]] = defaultdict(dict)
@@ -170,7 +171,7 @@ class _Planner:
         factor = self._factor(number, shifts=shift != 0)
         if factor is None:
             value = called(self.graph, value)
-            raise Stays(f"'{value}' is made by {node.called}, which an affine op does not pass")
+            raise Stays(f"'{value}' is made by {node.called}, {self._in_the_way(number)}")
         place = places(node)[0]
         shared = any(self.wiring.is_used(other) for other in node.results if other != value)
         source = node.operands[place]
@@ -302,7 +303,7 @@ class _Planner:
         factor = 1.0 if joins(node) else self._factor(number, shifts=shift != 0)
         if factor is None:
             made = called(self.graph, node.results[0])
-            raise Stays(f"it is read by {node.called} ('{made}'), which an affine op does not pass")
+            raise Stays(f"it is read by {node.called} ('{made}'), {self._in_the_way(number)}")
         found: list[Absorption] = []
         for result in node.results:
             through = self.wiring.alike(node, result, place, labels, pushed)
@@ -338,6 +339,10 @@ class _Planner:
         if len(places(node)) != 1 or self._reads_twice(node, used):
             return None
         return factor_of(self.graph, node, used, shifts=shifts, rises=self._rises)
+
+    def _in_the_way(self, number: int) -> str:
+        stays = number in self.affine
+        return "an affine op that stays" if stays else "which an affine op does not pass"
 
     def _reads_twice(self, node: Node, used: Sequence[str]) -> bool:
         """Whether results share elements, so that each of them would have these scaled."""

@@ -64,7 +64,7 @@ def fold_model(
     folder = _Folder(call, allow_graph=allow_graph, merge=merge)
     built = folder.build({})
     if built.strips and not _runs(built.model, drawn(call.model, call.example, 0)):
-        folder.neutral = True
+        folder.keep_neutral(built.made)
         built = folder.build({})
     verification = None
     if checks:
@@ -94,6 +94,7 @@ class _Folder:
         self.by_graph = isinstance(call.model, ExportedModule)  # its modules are steps of a file
         self.allow_graph = (allow_graph or self.by_graph) and self.file is None
         self.neutral = False
+        self.always: FoundBans = {}
         self.overflows: dict[str, str] = {}
         self.truths: list[DoubleTruth] = []
 
@@ -123,7 +124,18 @@ class _Folder:
         saved = made.ops_saved(Branches(self.modules, made).whole())
         return _Built(copy, made, possible, layers, saved)
 
+    def keep_neutral(self, made: Plan) -> None:
+        """Norms keep a scale of 1 and a shift of 0, which the model reads; some have these now."""
+        self.neutral = True
+        why = "its scale is 1 and its shift is 0, and the model itself reads them"
+        self.always |= {
+            (fold.candidate.number, fold.direction): why
+            for fold in made.folds
+            if fold.candidate.forward_only and fold.candidate.is_neutral
+        }
+
     def _planned(self, bans: FoundBans) -> Plan:
+        bans = self.always | bans
         if self.file is None:
             return plan(self.graph, bans, merge=self.merge)
         return plan(self.graph, self.file.bans | bans, merge=self.merge, held=self.file.held)

@@ -191,10 +191,11 @@ def drawn(model: nn.Module, example: object, seed: int) -> object:
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
 
     def draw(tensor: Tensor) -> Tensor:
-        if not tensor.is_floating_point():
+        if not is_inexact(tensor):
             return torch.zeros_like(tensor, device=home) if tensor.is_meta else tensor
         if tensor.is_meta or tensor.numel() < 2 or not _varies(tensor):
-            normal = torch.randn(tuple(tensor.shape), generator=generator)
+            dtype = torch.complex64 if tensor.is_complex() else torch.float32
+            normal = torch.randn(tuple(tensor.shape), generator=generator, dtype=dtype)
             return normal.to(home if tensor.is_meta else tensor.device, tensor.dtype)
         order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
         return tensor.detach().reshape(-1)[order].reshape(tensor.shape)

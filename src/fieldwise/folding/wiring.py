@@ -66,9 +66,12 @@ class GraphWiring:
             raise Stays(f"'{value}' is also an output of the model")
         if value in self.held:
             raise Stays(self.held[value])
-        others = [self.name(number) for number in self.readers[value] if number != reader]
+        others = [number for number in self.readers[value] if number != reader]
         if others:
-            raise Stays(f"'{value}' is also read by {listed(others)}")
+            names = [self.name(number) for number in others]
+            if len({*names}) < len(names):
+                names = [self.graph.nodes[number].results[0] for number in others]
+            raise Stays(f"'{value}' is also read by {listed(names)}")
 
     def past_gone(self, value: str, reader: int) -> tuple[str, int]:
         """The value that this reader is given once nodes are gone, and the first of those nodes.

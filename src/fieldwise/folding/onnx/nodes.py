@@ -154,7 +154,7 @@ class FileNodes:
         node = self.node_of(candidate.number)
         if candidate.forward_only:
             if node.op != "LayerNormalization":
-                raise Stays(f"{node} keeps its scale and shift")
+                raise Stays(f"{node} has to have a scale and a shift")
             return
         graph = self.graph
         rest = [n for n in self.calls[node.name] if n not in gone]

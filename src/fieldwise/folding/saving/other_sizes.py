@@ -146,9 +146,7 @@ class _Tries:
                 refused, said = refused or size + step, why
         return tuple(runs[:_ENOUGH]), refused, said
 
-    def _said(
-        self, shapes: Sequence[Shape], axes: Sequence[InputAxis], size: int
-    ) -> str | None:
+    def _said(self, shapes: Sequence[Shape], axes: Sequence[InputAxis], size: int) -> str | None:
         """What the model says against another size of some axes; None where it runs."""
         changed = [
             tuple(size if (number, dim) in axes else old for dim, old in enumerate(shape))
