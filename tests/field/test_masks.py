@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.axes import IndexSet, Region
-from fieldwise.capture.torch.hidden import MANY_SUMS
+from fieldwise.capture.torch.factors import MANY_SUMS
 from fieldwise.field import receptive_fields
 from fieldwise.field.probes import GradientProbe
 

@@ -27,3 +27,12 @@ def graph_of(model: Any, example: object) -> Graph:
         return capture(model, example)
     except CaptureError as error:
         return forgiven(model, example, error, capture)
+
+
+def read_graph(graph: Graph) -> Graph:
+    """The graph in which nothing is read that a constant multiplies by zero for good."""
+    if graph.zeros_hide or not graph.zeros:
+        return graph
+    from fieldwise.capture.torch.masked import without_masked
+
+    return without_masked(graph)

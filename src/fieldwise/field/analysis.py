@@ -11,7 +11,7 @@ from typing import Any, SupportsIndex
 
 from fieldwise.axes import IndexSet, Region
 from fieldwise.axes.region import Sides
-from fieldwise.capture.graphs import graph_of
+from fieldwise.capture.graphs import graph_of, read_graph
 from fieldwise.capture.models import as_source
 from fieldwise.collecting import uncollected
 from fieldwise.errors import UsageError
@@ -56,7 +56,7 @@ def receptive_fields(
     >>> report.rows[-1].axes[0].extent
     7
     """
-    graph = graph_of(*as_source(model, example))
+    graph = read_graph(graph_of(*as_source(model, example)))
     source = graph.values[graph.inputs[0] if wrt is None else resolve(graph, wrt)]
     chosen = reported_axes(graph, source, axes)
     with uncollected():

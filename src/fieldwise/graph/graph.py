@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fieldwise.graph.ir import Node, Shape, Value
+from fieldwise.graph.tensors import Values
 from fieldwise.graph.text import graph_lines
 
 
@@ -41,6 +42,10 @@ class Graph:
     draws:           whether a run of the model may draw random numbers
     drawn:           of constants that are other random numbers in another run: what drew them
     writes:          whether it may write into the model's own parameters and buffers
+    zeros:           by the first result of a product, and by the number of a constant factor among
+                     its operands and constants, where that is not zero: elsewhere it is zero
+                     whatever is learned
+    zeros_hide:      whether reads leave out what these zeros multiply (``without_masked``)
     """
 
     inputs: tuple[str, ...]
@@ -55,6 +60,10 @@ class Graph:
     draws: bool = field(default=True, compare=False, repr=False)
     drawn: tuple[Draw, ...] = field(default=(), compare=False, repr=False)
     writes: bool = field(default=True, compare=False, repr=False)
+    zeros: Mapping[str, Mapping[int, Values]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    zeros_hide: bool = field(default=False, compare=False, repr=False)
 
     @property
     def part(self) -> str:

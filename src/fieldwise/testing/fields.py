@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from fieldwise.axes import IndexSet, Region
+from fieldwise.capture.graphs import read_graph
 from fieldwise.capture.torch.capture import capture
 from fieldwise.errors import FieldwiseError
 from fieldwise.field import FieldReport, receptive_fields
@@ -62,7 +63,7 @@ def field_outcome(
 def _field_outcome(truth: Truth) -> Outcome:
     truth.observe(_LOOKS)
     try:
-        graph = capture(truth.model, truth.inputs)
+        graph = read_graph(capture(truth.model, truth.inputs))
     except FieldwiseError as error:
         return _refused(error, truth)
     except Exception as error:  # noqa: BLE001 - what else comes out is what is looked for

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fieldwise.capture.torch.redrawn import redrawn
 from fieldwise.shift import AxisCertificate, Interior, Move, certify
-from fieldwise.shift.generic import redrawn
 from fieldwise.testing.outcome import Outcome, outcome_of, worst
 from fieldwise.testing.running import (
     Inputs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 
 import torch
@@ -29,6 +30,7 @@ from fieldwise.capture.torch.tree import (
     named_tensors,
     tensors_in,
 )
+from fieldwise.capture.torch.zeros import with_zeros
 from fieldwise.collecting import uncollected
 from fieldwise.errors import OUR_FAULT, CaptureError, UsageError, summary_of
 from fieldwise.graph.graph import Graph
@@ -57,7 +59,8 @@ def capture(model: nn.Module, example: object) -> Graph:
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     check_model(model)
     with RECORDING, uncollected():
-        return _captured(model, as_example(example, model))
+        given = as_example(example, model)
+        return with_zeros(_captured(model, given), model, partial(_captured, example=given))
 
 
 def _captured(model: nn.Module, example: object) -> Graph:

@@ -8,24 +8,21 @@ multiplies, so that causal attention, written by hand, reads the past alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from fieldwise.axes import IndexSet
 from fieldwise.capture.torch.constant_parts import constant_parts
+from fieldwise.capture.torch.factors import FactorMask, guarded, limited
 from fieldwise.capture.torch.overloads import describe
 from fieldwise.capture.torch.registry import OpCall
-from fieldwise.capture.torch.rules.common import Where
-from fieldwise.capture.torch.rules.mask import products, visible
+from fieldwise.capture.torch.rules.mask import products
 from fieldwise.capture.torch.rules.product import contraction
 from fieldwise.graph.calls import bind, operator_of
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import WHOLE, Coord, Fixed, Node, Read, Separable, Shape, Unknown
+from fieldwise.graph.ir import Node, Read
 
 KnownValues = Mapping[str, np.ndarray]
-
-MANY_SUMS = "a masked product that is summed over several masked dimensions"
 
 _PRODUCTS = ("matmul", "einsum")
 
@@ -66,7 +63,7 @@ def _of_varying(node: Node, reads: Sequence[Read], known: KnownValues) -> Iterat
         operand = known.get(node.operands[read.operand])
         if node.op == "softmax" or operand is None or _varies_more(operand, varying):
             for where in products(varying):
-                yield _guarded(read, where)
+                yield guarded(read, where)
         else:
             yield read
 
@@ -75,46 +72,7 @@ def _varies_more(operand: np.ndarray, varying: np.ndarray) -> bool:
     return operand.shape != varying.shape or bool((np.isnan(operand) & ~varying).any())
 
 
-def _guarded(read: Read, where: Where) -> Read:
-    """The read for these result indices alone."""
-    step = read.steps[-1]
-    assert isinstance(step, Separable)
-    limits = dict(step.where)
-    for dim, indices in where:
-        limits[dim] = limits[dim] & indices if dim in limits else indices
-    return replace(read, steps=(*read.steps[:-1], replace(step, where=tuple(limits.items()))))
-
-
 # -------------------------------------------------------------------- what zeros multiply
-
-
-@dataclass(frozen=True, slots=True)
-class _Mask:
-    """The places at which a factor of a product is not known to be zero.
-
-    opened: one axis per label of the factor
-    output: the labels of the result, whose shape is ``shape``
-    """
-
-    opened: np.ndarray
-    labels: Sequence[str]
-    output: Sequence[str]
-    shape: Shape
-
-    def varies(self, label: str) -> bool:
-        """Whether the mask differs along this label."""
-        along = np.moveaxis(self.opened, self.labels.index(label), 0)
-        return bool((along != along[:1]).any())
-
-    def over(self, summed: Sequence[str]) -> np.ndarray:
-        """The mask with one axis per result dimension, then these; open where any place is."""
-        kept = [*self.output, *summed]
-        hidden = tuple(axis for axis, label in enumerate(self.labels) if label not in kept)
-        opened: np.ndarray = np.asarray(self.opened.any(hidden))
-        labels = [label for label in self.labels if label in kept]
-        opened = opened.transpose(tuple(labels.index(k) for k in kept if k in labels))
-        missing = [axis for axis, label in enumerate(kept) if label not in labels]
-        return np.expand_dims(opened, tuple(missing))
 
 
 def _of_factors(node: Node, graph: Graph, known: KnownValues) -> Iterator[Read]:
@@ -127,8 +85,8 @@ def _of_factors(node: Node, graph: Graph, known: KnownValues) -> Iterator[Read]:
         for other, (number, masked) in enumerate(derived):
             part = known.get(node.operands[number])
             if other != place and part is not None:
-                mask = _Mask(part != 0, masked, output, shape)
-                parts = [new for old in parts for new in _limited(old, labels, mask)]
+                mask = FactorMask(part != 0, masked, output, shape)
+                parts = [new for old in parts for new in limited(old, labels, mask)]
         yield from parts
     yield from reads[len(derived) :]
 
@@ -143,46 +101,3 @@ def _call(node: Node, graph: Graph) -> OpCall:
         results=tuple(graph.shape(name) for name in node.results),
         operator=node.operator,
     )
-
-
-def _limited(read: Read, labels: Sequence[str], mask: _Mask) -> Iterator[Read]:
-    """The read of a factor with these labels, without what the mask of another one hides."""
-    summed = [
-        label
-        for label in dict.fromkeys(labels)
-        if label in mask.labels and label not in mask.output and mask.varies(label)
-    ]
-    if not summed:
-        for where in products(mask.over(())):
-            yield _guarded(read, where)
-        return
-    dim = list(dict.fromkeys(labels)).index(summed[0])
-    if len(summed) > 1 or len(set(mask.labels)) < len(mask.labels) or _at(read, dim) != WHOLE:
-        yield _changed(read, dim, Unknown(MANY_SUMS))
-        return
-    for coord, where in _seen_by_rows(mask.over(summed), mask.shape):
-        yield _guarded(_changed(read, dim, coord), where)
-
-
-def _seen_by_rows(opened: np.ndarray, shape: Shape) -> Iterator[tuple[Coord, Where]]:
-    """What each result index sees of the mask's last axis: a table along one result dimension."""
-    varying = [dim for dim in range(len(shape)) if opened.shape[dim] > 1]
-    if not varying:
-        yield Fixed(IndexSet.of(opened.ravel().nonzero()[0].tolist())), ()
-        return
-    row = varying[-1]
-    dims = [*(dim for dim in range(len(shape)) if dim != row), row]
-    yield from visible(opened.transpose([*dims, len(shape)]), dims, shape[row])
-
-
-def _at(read: Read, dim: int) -> Coord:
-    step = read.steps[-1]
-    assert isinstance(step, Separable)
-    return step.coords[dim]
-
-
-def _changed(read: Read, dim: int, coord: Coord) -> Read:
-    step = read.steps[-1]
-    assert isinstance(step, Separable)
-    coords = (*step.coords[:dim], coord, *step.coords[dim + 1 :])
-    return replace(read, steps=(*read.steps[:-1], replace(step, coords=coords)))

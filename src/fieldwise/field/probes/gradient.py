@@ -151,7 +151,8 @@ class GradientProbe:
     def _follow_masks(self) -> None:
         """Evaluate the steps from constant masks on, as far as something is masked."""
         for number, node in enumerate(self.graph.nodes):
-            if any(name in self._masked for name in node.operands) or may_say(node):
+            masks = may_say(node) or node.results[0] in self.graph.zeros
+            if masks or any(name in self._masked for name in node.operands):
                 _, results = self._step(number).draws[0]
                 for name, result in zip(node.results, results, strict=False):
                     if (zero := is_masked(result)).any():
@@ -232,7 +233,8 @@ def _numbers(graph: Graph, name: str) -> Tensor:
 
 
 def _operation(graph: Graph, node: Node, operands: Sequence[Tensor]) -> Operation:
-    return Operation.of(node, operands, tuple(graph.shape(name) for name in node.results))
+    shapes = tuple(graph.shape(name) for name in node.results)
+    return Operation.of(node, operands, shapes, graph.zeros.get(node.results[0], {}))
 
 
 def _cut(result: Tensor) -> Tensor:

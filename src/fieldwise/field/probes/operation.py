@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.graph.calls import bind, changed, op_name, rebind, replay
 from fieldwise.graph.ir import Call, Kwargs, Node, Ref, Shape
 from fieldwise.graph.kinds import Kind
+from fieldwise.graph.tensors import Values
 
 
 class UnknownDependence(Exception):  # noqa: N818
@@ -29,6 +31,7 @@ class Operation:
     shapes: of the results
     reads:  per result, whether it reads anything
     kinds:  of all that it reads
+    open:   where a constant that multiplies is not zero (see ``Graph.zeros``), by its ``id``
     """
 
     op: str
@@ -38,19 +41,32 @@ class Operation:
     shapes: tuple[Shape, ...]
     reads: tuple[bool, ...]
     kinds: frozenset[Kind]
+    open: Mapping[int, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, node: Node, operands: Sequence[Tensor], shapes: tuple[Shape, ...]) -> Operation:
-        """The captured call with these tensors as its operands."""
+    def of(
+        cls,
+        node: Node,
+        operands: Sequence[Tensor],
+        shapes: tuple[Shape, ...],
+        zeros: Mapping[int, Values],
+    ) -> Operation:
+        """The captured call with these tensors as its operands; ``zeros`` as the graph has them."""
         assert node.source is not None
+        numbers, opened = count(len(operands)), dict[int, Tensor]()
 
         def fill(item: Ref | Tensor) -> Tensor:
-            return operands[item.operand] if isinstance(item, Ref) else item.detach()
+            if isinstance(item, Ref):
+                return operands[item.operand]
+            constant, number = item.detach(), next(numbers)
+            if number in zeros:
+                opened[id(constant)] = torch.from_numpy(zeros[number])
+            return constant
 
         filled = changed(node.source, (Ref, Tensor), fill)
         kinds = node.kinds
         reads = tuple(map(bool, node.reads))
-        return cls(node.op, op_name(node), filled, bind(filled), shapes, reads, kinds)
+        return cls(node.op, op_name(node), filled, bind(filled), shapes, reads, kinds, opened)
 
     @property
     def shape(self) -> Shape:
@@ -73,7 +89,10 @@ class Operation:
         """The tensors that the op makes of its operands, of other constants and arguments."""
 
         def change(tensor: Tensor) -> Tensor:
-            return tensor if tensor.requires_grad else constants(tensor)
+            if tensor.requires_grad:
+                return tensor
+            opened = self.open.get(id(tensor))
+            return constants(tensor) if opened is None else constants(tensor) * opened
 
         args = map_tensors(change, self.args) | {k: v for k, v in changes.items() if k in self.args}
         if (dtype := args.get("dtype")) is not None and not dtype.is_complex:

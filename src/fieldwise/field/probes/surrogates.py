@@ -98,6 +98,8 @@ def _combined(op: Operation) -> Sequence[Tensor]:
     if len(list(tensors_in(op.args))) == 1 and (masked := is_masked(op.only())).any():
         (found,) = op.run(as_given)
         total = torch.where(masked, found.detach(), total)
+    for opened in op.open.values():  # a mask that multiplies
+        total = total * opened
     return (total,) * len(op.shapes)
 
 

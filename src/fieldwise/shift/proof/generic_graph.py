@@ -23,7 +23,7 @@ def generic_graph(model: Any, example: object) -> Graph:
     behind = _behind_constants(graph, model)
     if not behind:
         return graph
-    from fieldwise.shift.generic import redrawn
+    from fieldwise.capture.torch.redrawn import redrawn
 
     return graph_of(redrawn(model, behind), example)
 

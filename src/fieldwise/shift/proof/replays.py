@@ -14,11 +14,11 @@ from torch import Tensor
 
 from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.private import prepared, seeded
+from fieldwise.capture.torch.redrawn import drawn
 from fieldwise.capture.torch.running import in_double, is_inexact
 from fieldwise.graph.calls import changed, replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Call, Node, Value
-from fieldwise.shift.generic import drawn
 from fieldwise.shift.proof.effort import effort
 
 DRAWS = 3

@@ -184,7 +184,7 @@ def _longest_lived(
 
 def _seen(graph: Graph, axis: int) -> Iterator[OutputLatency]:
     """What the rows of each output see, as the field analysis has it."""
-    fields = receptive_fields(graph, axes=axis)
+    fields = receptive_fields(replace(graph, zeros={}), axes=axis)  # as the kernels are run
     by_name = {row.name: row for row in fields.rows}
     for name, value in zip(graph.output_names, graph.outputs, strict=True):
         if value in by_name:

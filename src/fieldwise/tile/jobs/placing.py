@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 from fieldwise.field import AxisField, FieldReport, receptive_fields
@@ -57,7 +58,8 @@ def _on_samples(grid: OutputGrid) -> OutputGrid:
 def fields_of(graph: Graph) -> FieldReport:
     """The fields of a network, with its local paths, along the axes behind batch and channels."""
     rank = len(graph.shape(graph.inputs[0]))
-    return receptive_fields(graph, ignore_global=True, axes=range(FIRST_SPATIAL, rank))
+    whole = replace(graph, zeros={})  # a masked kernel lies where it would without its mask
+    return receptive_fields(whole, ignore_global=True, axes=range(FIRST_SPATIAL, rank))
 
 
 def _grid(found: AxisField) -> OutputGrid | None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.axes import Border
+from fieldwise.capture.graphs import read_graph
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.capture import named_tensors
 from fieldwise.graph.graph import Graph
@@ -59,7 +60,7 @@ def agree(
     must say so (some read is Unknown).  Returns the graph.
     """
     model = (function if isinstance(function, nn.Module) else Op(function)).eval()
-    graph = capture(model, tuple(torch.empty(tuple(shape)) for shape in shapes))
+    graph = read_graph(capture(model, tuple(torch.empty(tuple(shape)) for shape in shapes)))
     reads = recorded(graph)
     truth = measured(model, shapes, inputs)
     assert set(reads) <= set(truth)

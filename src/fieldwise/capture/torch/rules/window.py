@@ -1,18 +1,22 @@
 """Convolutions: a window that slides along each spatial axis, blocks of channels.
 
-Layout: (batch, channels, *spatial), or without the batch where torch allows it.  Kernels count
-as generic: a tap that happens to hold zero (a Sobel filter, a masked kernel) is still read.
+Layout: (batch, channels, *spatial), or without the batch where torch allows it.  The rules count
+kernels as generic; where zeros of one are a part of the structure (``capture/torch/zeros.py``), the
+signal is read through the other taps (``through_kernel``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
 
 from fieldwise.axes import AxisMap, Border, IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import blocks, per_axis, separably
+from fieldwise.capture.torch.rules.mask import products
 from fieldwise.graph.ir import WHOLE, Along, Coord, Read, separable
 from fieldwise.graph.kinds import PRODUCT, Kind
 
@@ -36,6 +40,15 @@ class _Window:
         """The input that an output reads through one tap."""
         make = AxisMap.transposed if self.transposed else AxisMap.window
         return make(1, stride=self.stride, padding=self.padding - number * self.dilation)
+
+    def through(self, taps: IndexSet) -> AxisMap:
+        """The inputs that an output reads through these taps."""
+        found, *others = map(self.tap, taps)
+        for other in others:
+            both = found.union(other)
+            assert both is not None  # taps of one kernel move at one rate
+            found = both
+        return found
 
     def taps_inside(self, dim: int, inputs: int, outputs: int) -> Coord:
         """The taps that meet an input, not padding, when they make the outputs along ``dim``."""
@@ -134,6 +147,39 @@ def _input_read(
         *(Along(channel + 1 + axis, window.map()) for axis, window in enumerate(windows)),
         kind=PRODUCT.per_channel(channel),
     )
+
+
+def through_kernel(call: OpCall, opened: np.ndarray) -> Iterator[Read]:
+    """How a signal is read by a kernel that is zero outside these places of it.
+
+    One read for each block of equal taps: which results, from which channels, through which taps.
+    """
+    number, channel = call.operand("input"), _channel(call)
+    assert number is not None
+    transposed = bool(call.args.get("transposed", "transpose" in call.op))
+    windows = _windows(call, transposed=transposed)
+    groups, taken = call["groups"], call.operands[number][channel]
+    if transposed:
+        grouped = opened.reshape(groups, taken // groups, *opened.shape[1:])
+        shape = (call.result[channel], taken // groups, *opened.shape[2:])
+        opened = np.moveaxis(grouped, 2, 1).reshape(shape)
+    for block in products(opened):
+        limits = dict(block)
+        places = [limits.get(dim, IndexSet.range(0, size)) for dim, size in enumerate(opened.shape)]
+        made, read, *taps = places
+        share, results = opened.shape[1], call.result[channel]
+        rows = [read.shift(k * groups // results * share) for k in range(results)]
+        yield separable(
+            number,
+            *(Along(dim) for dim in range(channel)),
+            WHOLE if read.count == taken else Along(channel, index_map(rows)),
+            *(
+                Along(channel + 1 + axis, window.through(taps[axis]))
+                for axis, window in enumerate(windows)
+            ),
+            where=((channel, made),) if made.count < results else (),
+            kind=PRODUCT.per_channel(channel),
+        )
 
 
 _ALL_CHANNELS = (1, 1, 1)
