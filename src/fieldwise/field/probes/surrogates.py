@@ -98,8 +98,6 @@ def _combined(op: Operation) -> Sequence[Tensor]:
     if len(list(tensors_in(op.args))) == 1 and (masked := is_masked(op.only())).any():
         (found,) = op.run(as_given)
         total = torch.where(masked, found.detach(), total)
-    for opened in op.open.values():  # a mask that multiplies
-        total = total * opened
     return (total,) * len(op.shapes)
 
 
@@ -115,7 +113,7 @@ def _product(op: Operation) -> Sequence[Tensor]:
     constants = (tensor for tensor in tensors_in(op.args) if not tensor.requires_grad)
     if len(factors) > 1 or any(tensor.dim() for tensor in constants):
         factors = [_finite(factor) for factor in factors]
-    return (reduce(operator.mul, factors),)
+    return (reduce(operator.mul, factors + list(op.open.values())),)
 
 
 def _sum(op: Operation) -> Sequence[Tensor]:
