@@ -24,7 +24,16 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from fieldwise.capture.torch.capture import named_tensors
 from fieldwise.capture.torch.tree import map_tensors
-from fieldwise.testing.running import apart, coarse, doubled, is_whole, normal, resampled, uniform
+from fieldwise.testing.running import (
+    apart,
+    coarse,
+    doubled,
+    is_whole,
+    near,
+    normal,
+    resampled,
+    uniform,
+)
 
 SAMPLES = 4
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.int64, torch.bool)
@@ -280,7 +289,8 @@ def others(case: Case) -> list[nn.Module]:
             return tensor
         if tensor.dtype is torch.bool:
             return torch.rand(tensor.shape, generator=dice) < 0.5
-        return resampled(tensor, tensor.shape, dice)
+        one_alone = tensor.unique().numel() == 1
+        return near(tensor, dice) if one_alone else resampled(tensor, tensor.shape, dice)
 
     constants = [t for n, (_, t) in enumerate(named_tensors(model.call)) if n not in model.places]
     found = _without_zeros(model.call)
@@ -290,16 +300,19 @@ def others(case: Case) -> list[nn.Module]:
     return [type(model)(model.function, call, model.places).eval() for call in calls]
 
 
-def _without_zeros(tree: Any) -> Any:
-    """Nested arguments with another number for each zero that is no whole number; None: no such."""
+def _without_zeros(tree: Any, most: float = 0.7) -> Any:
+    """Nested arguments with other numbers for zeros that are no whole numbers; None: no such.
+
+    Those of one level differ, since between two bounds that are alike nothing comes through.
+    """
     if isinstance(tree, float):
-        return 0.7 if tree == 0 else None
+        return most if tree == 0 else None
     if isinstance(tree, dict):
-        found = {name: _without_zeros(item) for name, item in tree.items()}
+        found = {n: _without_zeros(one, most + k) for k, (n, one) in enumerate(tree.items())}
         some = any(item is not None for item in found.values())
         return {n: tree[n] if found[n] is None else found[n] for n in tree} if some else None
     if type(tree) in (list, tuple):
-        items = [_without_zeros(item) for item in tree]
+        items = [_without_zeros(item, most + k) for k, item in enumerate(tree)]
         if all(item is None for item in items):
             return None
         return type(tree)(old if new is None else new for old, new in zip(tree, items, strict=True))

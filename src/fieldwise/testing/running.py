@@ -75,6 +75,13 @@ def draws(inputs: Inputs, *, seed: int = 0) -> Iterator[Inputs]:
         yield inputs
         for draw in (resampled, uniform, normal, coarse, zeros, wide, alike):
             yield tuple(draw(x, x.shape, dice) for x in inputs)
+        if all(map(is_whole, inputs)):
+            yield tuple(near(x, dice) for x in inputs)
+
+
+def near(x: Tensor, dice: torch.Generator) -> Tensor:
+    """Whole numbers not far above those given: the range of a single one holds no other."""
+    return x.clone() if x.dtype is torch.bool else x + torch.randint(9, x.shape, generator=dice)
 
 
 def resampled(x: Tensor, shape: Sequence[int], dice: torch.Generator) -> Tensor:

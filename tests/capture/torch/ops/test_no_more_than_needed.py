@@ -49,6 +49,8 @@ def test_an_in_place_form_is_as_element_wise_as_its_twin(name):
         lambda x: torch.max(x.unsqueeze(1), 1),
         lambda x: torch.fill(x, 3.0),
         lambda x: torch.quantile(x.unsqueeze(1), torch.rand(2, dtype=x.dtype), dim=1),
+        lambda x: functional.dropout(x, 1.0),
+        lambda x: functional.alpha_dropout(x, 1.0, training=True),
         lambda x: torch.linalg.matrix_rank(x, rtol=1.0),
         lambda x: torch.meshgrid(LINE, x[0], indexing="xy"),
         lambda x: torch.cartesian_prod(x[0], LINE),

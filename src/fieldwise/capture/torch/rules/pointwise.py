@@ -64,16 +64,25 @@ def _converted(call: OpCall) -> Reads:
     return one(*separably(call, self=straight(len(call.result))))
 
 
+def _drops(call: OpCall) -> float:
+    """The share that is dropped; a flag that is None, or that an op lacks, is taken for on."""
+    on = call.args.get("train", call.args.get("training")) is not False
+    return call["p"] if on else 0
+
+
 def _dropping(call: OpCall) -> Kind:
-    """A copy where it is off; a flag that is None, or that an op lacks, is taken for on."""
-    on = call.args.get("train", call.args.get("training")) is not False and call["p"] != 0
-    return DRAWN if on else COPY
+    return DRAWN if _drops(call) else COPY
 
 
 @rule(
     "dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout",
     name="dropout", kind=_dropping,
 )  # fmt: skip
+def _dropped(call: OpCall) -> Reads:
+    """Where everything is dropped nothing is read."""
+    return _with_a_mask(call) if _drops(call) < 1 else ((),) * len(call.results)
+
+
 @rule("log_sigmoid", "log_sigmoid_forward", name="log_sigmoid", kind=ELEMENTWISE)
 def _with_a_mask(call: OpCall) -> Reads:
     """What is kept for the derivative beside the result reads nothing."""
