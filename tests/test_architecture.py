@@ -42,8 +42,9 @@ MAY_IMPORT = {
 }
 INSIDE = {
     "capture": (
-        "pickles", "layer_kinds", "layer_limits", "layer_list", "layers", "state_names",
-        "published", "written_inputs", "torch", "onnx", "graphs", "factories", "specs", "models",
+        "arguments", "pickles", "layer_kinds", "layer_limits", "layer_list", "layers",
+        "state_names", "published", "written_inputs", "torch", "onnx", "graphs", "factories",
+        "fitting", "specs", "models",
     ),
     "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
     "tile": (

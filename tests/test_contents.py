@@ -20,7 +20,7 @@ from fieldwise.errors import FieldwiseError
 
 TABLES = {room.__name__: room for room in (fieldwise, field, folding, see, shift, testing, tile)}
 ROOMS = [*TABLES.values(), axes, capture, graph]
-NOT_FOR_USERS = {"UnknownSizeError"}
+NOT_FOR_USERS = {"UnknownSizeError", "OtherModelError"}
 """Raised and caught inside."""
 
 

@@ -123,6 +123,16 @@ def summary_of(error: BaseException) -> str:
     return kind if said == kind else f"{kind}: {said}"
 
 
+def ended_by(error: SystemExit) -> str:
+    """The call that ended a process, with what it was given.
+
+    >>> ended_by(SystemExit("no GPU")), ended_by(SystemExit())
+    ("sys.exit('no GPU')", 'sys.exit()')
+    """
+    code = error.code
+    return f"sys.exit({'' if code is None else repr(code)[:_SAID]})"
+
+
 _SAID = 300  # characters
 
 

@@ -182,3 +182,29 @@ def test_a_file_that_imports_what_is_not_there_is_named_with_what_it_imports(tmp
         f"'{path}' for '{path}:make' imports 'gone_module', which is not found; install it, or run "
         "from the folder that holds it."
     )
+
+
+def refused(spec):
+    with pytest.raises(UsageError) as caught:
+        load_model(spec, "1x4x8x8")
+    return str(caught.value)
+
+
+def test_code_that_ends_the_process_is_told_and_the_process_goes_on(tmp_path):
+    (tmp_path / "script_code.py").write_text("import sys\nsys.exit(3)\n")
+    assert refused("script_code.py:UNet") == (
+        "Importing 'script_code.py' for 'script_code.py:UNet' ended with sys.exit(3); put what it "
+        "does as a script under if __name__ == '__main__'."
+    )
+    (tmp_path / "ends_code.py").write_text("def make():\n    raise SystemExit('no GPU')\n")
+    assert refused("ends_code.py:make") == (
+        "ends_code.py:make ended with sys.exit('no GPU') when it was called; name a function or "
+        "class that makes the model."
+    )
+
+
+def test_a_package_that_is_imported_when_the_model_is_made_is_named(tmp_path):
+    (tmp_path / "late_code.py").write_text("def make():\n    import not_there_at_all.parts\n")
+    assert refused("late_code.py:make") == (
+        "late_code.py:make needs 'not_there_at_all', which is not found; install it."
+    )

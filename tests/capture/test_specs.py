@@ -103,3 +103,46 @@ def test_weights_without_a_model_are_refused():
         "'dir/best.safetensors' holds weights and no model; name the model, and give it these by "
         "--weights."
     )
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "classes"),
+    [
+        ("torchvision:squeezenet1_1(num_classes=5)", (1, 3, 224, 224), 5),
+        ("timm:resnet10t(num_classes=5, in_chans=1)", (1, 1, 176, 176), 5),
+        ("timm:vit_tiny_patch16_224(img_size=32, num_classes=2)", (1, 3, 32, 32), 2),
+    ],
+)
+def test_a_model_of_a_zoo_takes_arguments_and_its_usual_input_follows(spec, shape, classes):
+    pytest.importorskip("torchvision" if spec.startswith("torchvision") else "timm")
+    found = load_model(spec)
+    assert found.shapes == (shape,)
+    assert found.module(*found.example()).shape == (1, classes)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (
+            "torchvision:resnet18(classes=5)",
+            "torchvision:resnet18 raised TypeError when called with (classes=5): "
+            "ResNet.__init__() got an unexpected keyword argument 'classes'; write other "
+            "arguments.",
+        ),
+        (
+            "timm:resnet18(pretrained=True)",
+            "'timm:resnet18(pretrained=True)' asks for trained weights by 'pretrained', and "
+            "fieldwise downloads none; --weights FILE gives it those of a file.",
+        ),
+        (
+            "torchvision:resnet18(10)",
+            "'torchvision:resnet18(10)': write each argument by its name, as in "
+            "'(num_classes=10)'.",
+        ),
+    ],
+)
+def test_what_a_model_of_a_zoo_does_not_take_is_refused(spec, said):
+    pytest.importorskip("torchvision" if spec.startswith("torchvision") else "timm")
+    with pytest.raises(UsageError) as caught:
+        load_model(spec)
+    assert str(caught.value) == said

@@ -244,7 +244,7 @@ def test_an_interrupt_ends_with_130_and_no_traceback(tmp_path):
         "field", "slow_net:build", "--input", "1x3x8x8", cwd=tmp_path,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
     )  # fmt: skip
-    assert child.stdout.readline() == "ready\n"
+    assert child.stderr.readline() == "ready\n"
     time.sleep(0.1)
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=60)

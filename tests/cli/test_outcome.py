@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from fieldwise.cli.answers import answer
 from fieldwise.cli.app import app
 from fieldwise.cli.outcome import reported
 from fieldwise.errors import CaptureError, UsageError
@@ -65,14 +68,15 @@ def test_a_second_interrupt_does_not_disturb_what_the_first_sets_off():
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
 from fieldwise.cli.outcome import reported
+from fieldwise.cli.answers import answers
 with reported(debug=False):
     try:
-        print("begun", flush=True)
+        print("begun", flush=True, file=answers())
         time.sleep(60)
     finally:
-        print("ending", flush=True)
+        print("ending", flush=True, file=answers())
         time.sleep(0.5)
-        print("ended", flush=True)
+        print("ended", flush=True, file=answers())
 """
     command = [sys.executable, "-c", f"import typer\n{code}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -95,6 +99,53 @@ def test_interrupts_are_as_they_were_after_a_command_that_was_not_interrupted():
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, found)
+
+
+def test_a_process_that_the_code_of_a_model_ends_is_an_error(capsys):
+    said = "error: The code of the model ended the process: sys.exit('no GPU').\n"
+    assert ending(SystemExit("no GPU"), capsys) == (2, said)
+
+
+def test_what_the_code_of_a_model_prints_goes_to_stderr_and_answers_to_stdout(capsys):
+    with reported(debug=False):
+        sys.stdout.write("loading\n")
+        answer("3 layers")
+    sys.stdout.write("afterwards\n")
+    assert capsys.readouterr() == ("3 layers\nafterwards\n", "loading\n")
+
+
+ANSWERS = [
+    ["--help"], ["--version"], ["field", "--help"], ["field", "layers:conv3"],
+    ["field", "layers:conv3", "--format", "csv"], ["stream", "layers:conv3"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+def test_an_answer_that_nobody_reads_ends_quietly_with_141(command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = written_to(writer, command)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("command", ANSWERS)
+def test_an_answer_for_which_there_is_no_space_ends_in_one_sentence(command):
+    ended = written_to(os.open("/dev/full", os.O_WRONLY), command)
+    said = "No space left on device; check the files and folders that the command was given.\n"
+    assert ended.returncode == 2
+    assert ended.stderr.decode() == f"error: OSError: [Errno 28] {said}"
+
+
+def written_to(stdout, command):
+    """A command of a process of its own, whose answer goes there."""
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "fieldwise", *command],
+            stdout=stdout, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(stdout)
 
 
 def test_an_exit_asked_for_passes_through(capsys):

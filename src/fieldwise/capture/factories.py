@@ -9,14 +9,22 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from fieldwise.errors import FieldwiseError, UsageError, did_you_mean, said_by, summary_of
+from fieldwise.capture.arguments import read_arguments
+from fieldwise.errors import (
+    FieldwiseError,
+    UsageError,
+    did_you_mean,
+    ended_by,
+    said_by,
+    summary_of,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,19 +99,29 @@ class Factory:
         >>> Factory.find("nets:UNet(3, width=64, sizes=[1, 2])").arguments()
         ((3,), {'width': 64, 'sizes': [1, 2]})
         """
+        return read_arguments(self.spec, self.call)
+
+    def bound_arguments(self) -> tuple[dict[str, object], dict[str, object]] | None:
+        """The arguments that are written and all with their defaults, by name, where each has one.
+
+        None where it does not say what it takes, or takes some by their place alone.
+        """
+        args, named = self.arguments()
         try:
-            call = ast.parse(f"f{self.call or '()'}", mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise UsageError(
-                f"The arguments of {self.spec!r} cannot be read ({said_by(error)}); write them as "
-                f"in Python, for example '{self.code}:{self.name}(width=64, classes=3)'."
-            ) from error
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-            raise UsageError(f"{self.spec!r} holds more than one call; write one.")
-        named = {str(one.arg): _literal(self, one.value) for one in call.keywords if one.arg}
-        if len(named) < len(call.keywords):
-            raise UsageError(f"{self.spec!r} holds '**'; write each argument by its name.")
-        return tuple(_literal(self, one) for one in call.args), named
+            bound = inspect.signature(self.find_object()).bind(*args, **named)
+        except (TypeError, ValueError):
+            return None
+        kinds = {one.kind for one in bound.signature.parameters.values()}
+        if kinds & {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}:
+            return None
+        open_ended = [
+            name
+            for name, one in bound.signature.parameters.items()
+            if one.kind is inspect.Parameter.VAR_KEYWORD
+        ]
+        written = _without(bound.arguments, open_ended)
+        bound.apply_defaults()
+        return written, _without(bound.arguments, open_ended)
 
     def find_object(self) -> Any:
         """What has this name in this code, which is imported."""
@@ -150,6 +168,15 @@ class Factory:
             model = found(*args, **kwargs)
         except FieldwiseError:
             raise
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"{self.code}:{self.name} needs {error.name!r}, which is not found; install it."
+            ) from error
+        except SystemExit as error:
+            raise UsageError(
+                f"{self.code}:{self.name} ended with {ended_by(error)} when it was called; name a "
+                "function or class that makes the model."
+            ) from error
         except Exception as error:
             how = f"with {self.call}" if self.call else "without arguments"
             raise UsageError(
@@ -211,6 +238,11 @@ class Factory:
                 f"Cannot import {error.name!r} for {self.spec!r}; run from the folder that holds "
                 f"it, {remedy}"
             ) from error
+        except SystemExit as error:
+            raise UsageError(
+                f"Importing {self.code!r} for {self.spec!r} ended with {ended_by(error)}; put what "
+                "it does as a script under if __name__ == '__main__'."
+            ) from error
         except Exception as error:
             raise UsageError(
                 f"Importing {self.code!r} for {self.spec!r} raised {summary_of(error)}; repair the "
@@ -269,15 +301,12 @@ def _names_in(path: Path) -> list[str]:
 _NAMED = 8
 
 
-def _literal(factory: Factory, node: ast.expr) -> object:
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise UsageError(
-            f"{ast.unparse(node)!r} in {factory.spec!r} is no literal; write numbers, texts in "
-            "quotes, True, False, None, and lists, tuples and dicts of these, or a function of "
-            "your own that makes the model."
-        ) from error
+def _without(arguments: Mapping[str, Any], open_ended: Iterable[str]) -> dict[str, object]:
+    """Arguments by name; those that ``**kwargs`` takes among the others."""
+    named = dict(arguments)
+    for name in open_ended:
+        named.update(named.pop(name, {}))
+    return named
 
 
 def _import_named(code: str) -> ModuleType:

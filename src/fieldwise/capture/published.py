@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fieldwise.capture.arguments import split_call
+
 
 def command_for(spec: str) -> str | None:
-    """What writes trained weights of a zoo's model to a file; None where none are published.
+    """What writes trained weights of a zoo's model to a file; None where none are published
+    for it, or with arguments, which published weights need not fit.
 
     >>> print(command_for("torchvision:resnet18"))
     python -c "import torchvision, safetensors.torch as st; st.save_model(torchvision.models.\
@@ -12,6 +15,8 @@ get_model('resnet18', weights='DEFAULT'), 'resnet18.safetensors')"
     >>> command_for("layers:conv3")
     """
     zoo, _, name = spec.partition(":")
+    if split_call(name)[1]:
+        return None
     if zoo == "torchvision":
         made = f"torchvision.models.get_model({name!r}, weights='DEFAULT')"
     elif zoo == "timm" and _is_published(name):

@@ -1,7 +1,7 @@
 """What the command line calls a model: a name, a layer list, a factory or a file → a model.
 
     torchvision:resnet50          built without weights
-    timm:convnext_tiny            built without weights
+    timm:convnext_tiny            built without weights; with arguments, NAME(num_classes=10)
     layers:conv3 relu maxpool2    see ``fieldwise.capture.layers``
     package.module:factory        imported and called; with arguments, factory(width=64)
     path/to/net.py:factory        the same of a file
@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fieldwise.axes.region import Shape
+from fieldwise.capture.arguments import read_arguments, split_call
 from fieldwise.capture.factories import ZOOS, Factory, find_misspelt
+from fieldwise.capture.fitting import fitting_spec
 from fieldwise.capture.layers import layers_graph
 from fieldwise.capture.pickles import PICKLES, refusal_of_pickle
 from fieldwise.capture.written_inputs import parse_named_shapes
@@ -101,14 +103,22 @@ class Model:
     def given(self, weights: Path | None) -> Model:
         """Itself with the weights in a file; None: as it is.
 
-        Raises UsageError for a file that cannot be read, or that does not fit.
+        Raises UsageError for a file that cannot be read, or that does not fit; where it fits the
+        model with other arguments, these are named.
         """
         if weights is None:
             return self
         model = self.runnable()
-        from fieldwise.capture.torch.weights import load_weights
+        from fieldwise.capture.torch.weights import OtherModelError, load_weights
 
-        return replace(model, weights=load_weights(model.module, weights))
+        try:
+            return replace(model, weights=load_weights(model.module, weights))
+        except OtherModelError as error:
+            other = fitting_spec(
+                self.name, weights, lambda spec: find_model(spec, weights=False).module
+            )
+            fits = "" if other is None else f" It fits {other!r}."
+            raise UsageError(f"{error}{fits}") from error
 
     def example(self) -> tuple[Tensor, ...] | dict[str, Tensor] | None:
         """Tensors for its inputs, by name if they have names; None for a layer list."""
@@ -292,17 +302,21 @@ def _scripted(spec: str, shapes: tuple[Shape, ...]) -> Model:
 
 
 def _from_zoo(spec: str, *, weights: bool) -> tuple[nn.Module, tuple[Shape, ...]]:
-    source, name = spec.split(":", 1)
+    source, rest = spec.split(":", 1)
+    name, call = split_call(rest)
+    args, named = read_arguments(spec, call)
+    if args:
+        raise UsageError(f"{spec!r}: write each argument by its name, as in '(num_classes=10)'.")
     _need_torch("torch" if source == "keras" else "zoo")
     if source == "keras":
         from fieldwise.capture.torch.keras_models import keras_model
 
-        return keras_model(name)
+        return keras_model(name, named)
     from fieldwise.capture.torch import zoo
 
     build = zoo.torchvision_model if source == "torchvision" else zoo.timm_model
     with nullcontext() if weights else zoo.uninitialised():
-        return build(name)
+        return build(name, named)
 
 
 def _exported(spec: str, limit: int | None) -> tuple[nn.Module, tuple[Shape, ...]]:

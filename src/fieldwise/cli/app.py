@@ -17,7 +17,7 @@ from fieldwise.cli.fold import fold
 from fieldwise.cli.headings import WithHeadings
 from fieldwise.cli.late import import_late
 from fieldwise.cli.options import renamed
-from fieldwise.cli.outcome import USAGE
+from fieldwise.cli.outcome import USAGE, unwritten
 from fieldwise.cli.shift import shift
 from fieldwise.cli.stream import stream
 from fieldwise.cli.summary import summary
@@ -43,6 +43,8 @@ def _one_sentence() -> Iterator[None]:
         end = "" if said.endswith((".", "?", ")")) else "."
         typer.echo(f"error: {said}{end} See {error.ctx.command_path} --help.", err=True)
         raise typer.Exit(USAGE) from None
+    except OSError as error:  # of --help and --version; commands report their own
+        raise unwritten(error) from None
 
 
 class _Commands(TyperGroup):

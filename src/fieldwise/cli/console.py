@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from fieldwise.cli.answers import answer, answers
 from fieldwise.errors import UsageError
 from fieldwise.written import counted, ratio, shown, whole_number
 
@@ -137,31 +138,37 @@ def show(view: RenderableType) -> None:
     """Print a table: to the width of a terminal, and unbroken into files and pipes."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else _UNBOUNDED
-    Console(width=width, soft_wrap=width is not None).print(view)
+    class Answers(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave the end of the command to the command."""
+            raise BrokenPipeError
+
+    stream = answers()
+    width = None if stream.isatty() else _UNBOUNDED
+    Answers(file=stream, width=width, soft_wrap=width is not None).print(view)
 
 
 def show_lines(said: object) -> None:
     """Print lines of text: broken between words for a terminal, and as they are elsewhere."""
     from fieldwise.views.fitting import hanging
 
-    width = get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
+    width = get_terminal_size().columns if answers().isatty() else _UNBOUNDED
     for line in str(said).splitlines():
         for part in hanging(line, width):
-            typer.echo(part)
+            answer(part)
 
 
 def show_json(data: Mapping[str, object]) -> None:
     """Print the data of a report."""
     from fieldwise.views import json
 
-    typer.echo(json.text(data))
+    answer(json.text(data))
 
 
 def note_files(paths: Iterable[object], *, err: bool) -> None:
     """Say which files were written; err: on stderr, since stdout holds an answer of its own."""
     for path in paths:
-        typer.echo(f"wrote {path}", err=err)
+        typer.echo(f"wrote {path}", file=sys.stderr if err else answers())
 
 
 def note_saved(saved: Saved, *, err: bool) -> None:
@@ -171,7 +178,7 @@ def note_saved(saved: Saved, *, err: bool) -> None:
         return
     from fieldwise.views import saved as view
 
-    typer.echo(view.text(saved))
+    answer(view.text(saved))
 
 
 def warn(text: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fieldwise.cli.answers import answer
 from fieldwise.cli.console import (
     AxisNames,
     check_picture,
@@ -267,7 +268,7 @@ def _write(
     elif style is FieldFormat.csv:
         from fieldwise.views import csv
 
-        typer.echo(csv.render(rows, units=units))
+        answer(csv.render(rows, units=units))
     else:
         from fieldwise.views import table
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fieldwise.capture.arguments import split_call
 from fieldwise.capture.factories import Factory
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ def loader_lines(saved: Saved, spec: str, shapes: Sequence[str] | None) -> tuple
 
     >>> builder_of("torchvision:resnet18", None)
     ('import torchvision', "torchvision.models.get_model('resnet18')")
+    >>> builder_of("timm:resnet18(num_classes=10)", None)
+    ('import timm', "timm.create_model('resnet18', num_classes=10)")
     >>> builder_of("torch.nn:Conv2d(1, 2, 3)", None)
     ('from torch.nn import Conv2d', 'Conv2d(1, 2, 3)')
     """
@@ -33,10 +36,12 @@ def loader_lines(saved: Saved, spec: str, shapes: Sequence[str] | None) -> tuple
 def builder_of(spec: str, shapes: Sequence[str] | None) -> tuple[str, str]:
     """An import, and the expression that builds the model of a spec."""
     source, _, name = spec.partition(":")
+    name, call = split_call(name)
+    more = f", {call[1:-1]}" if call else ""
     if source == "torchvision":
-        return "import torchvision", f"torchvision.models.get_model({name!r})"
+        return "import torchvision", f"torchvision.models.get_model({name!r}{more})"
     if source == "timm":
-        return "import timm", f"timm.create_model({name!r})"
+        return "import timm", f"timm.create_model({name!r}{more})"
     factory = None if source == "layers" else Factory.find(spec)
     if factory is not None and (module := factory.module_name()):
         call = "" if factory.is_ready() else factory.call or "()"

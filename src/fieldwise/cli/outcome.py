@@ -14,7 +14,8 @@ from types import FrameType
 
 import typer
 
-from fieldwise.errors import FieldwiseError, summary_of
+from fieldwise.cli.answers import answers_alone
+from fieldwise.errors import FieldwiseError, ended_by, summary_of
 
 USAGE = 2
 INTERRUPTED = 130
@@ -27,22 +28,25 @@ GRACE = 5.0
 def reported(*, debug: bool) -> Iterator[None]:
     """Turn what goes wrong inside into a sentence and an exit code; debug adds the traceback.
 
-    An error of fieldwise is told as it is; any other exception by its type and first line.
+    An error of fieldwise is told as it is; any other exception by its type and first line, and so
+    is what ends the process in the code of a model.  What that code prints goes to stderr.
     A closed pipe ('| head') is quiet, and so is a stream that was closed from the start ('>&-').
     """
     _open_closed_streams()
     try:
-        with interrupted_once():
+        with interrupted_once(), answers_alone():
             yield
         sys.stdout.flush()
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:
-        _silence_stdout()
-        raise typer.Exit(BROKEN_PIPE) from None
+    except BrokenPipeError as error:
+        raise unwritten(error) from None
     except (typer.Exit, typer.Abort):
         raise
+    except SystemExit as error:
+        typer.echo(f"error: The code of the model ended the process: {ended_by(error)}.", err=True)
+        raise typer.Exit(USAGE) from error
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -103,6 +107,15 @@ def _open_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def unwritten(error: OSError) -> typer.Exit:
+    """How a command ends that could not write its answer: quietly where its reader went away."""
+    _silence_stdout()
+    if isinstance(error, BrokenPipeError):
+        return typer.Exit(BROKEN_PIPE)
+    typer.echo(f"error: {_sentence(error)}", err=True)
+    return typer.Exit(USAGE)
 
 
 def _silence_stdout() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fieldwise.cli.answers import answer
 from fieldwise.cli.console import AxisNames, note_files, show, show_lines
 from fieldwise.cli.options import (
     ComputedOptions,
@@ -145,7 +146,7 @@ def stream(
                 found = latency(loaded.module, loaded.example(), axis=along, rate=per_second)
         report = replace(found, model=loaded.name)
         if style is Format.json:
-            typer.echo(report.to_json())
+            answer(report.to_json())
         else:
             from fieldwise.views import latency as view
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from fieldwise.cli.answers import answer
 from fieldwise.cli.options import Format
 from fieldwise.cli.tile_asked import Asked
 from fieldwise.cli.tile_plan import planned
@@ -48,7 +49,7 @@ def run_many(asked: Asked, pairs: Sequence[tuple[Path, Path]]) -> None:
         outcome = _outcome(asked, source, out, first, f"{label} {source.name}")
         found.append(outcome)
         if table:
-            typer.echo(f"{label}  {outcome}")
+            answer(f"{label}  {outcome}")
     places = {source: place for place, (source, _) in enumerate(pairs)}
     many = ManyReport(asked.model, tuple(sorted(found, key=lambda one: places[one.source])))
     write_report(many, asked.style)

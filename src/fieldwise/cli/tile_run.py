@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from fieldwise.cli.answers import answer
 from fieldwise.cli.console import note, note_files, show_lines, warn
 from fieldwise.cli.options import Format
 from fieldwise.cli.progress import progress
@@ -120,13 +121,13 @@ def _note_steps(job: Job) -> None:
         steps = [step for step in (str(model.ending), model.ending.dtype) if step]
         are = "are functions" if len(steps) > 1 else "is a function"
         said = f"{' and '.join(steps)} {are} of one position each"
-        typer.echo(f"note: {said}, of the values that were compared")
+        typer.echo(f"note: {said}, of the values that were compared", err=True)
 
 
 def write_report(report: Report, style: Format) -> None:
     """A report as it was asked for."""
     if style is Format.json:
-        typer.echo(report.to_json())
+        answer(report.to_json())
     else:
         show_lines(report)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fieldwise.cli.answers import answer
 from fieldwise.cli.console import note_files, show_json
 from fieldwise.cli.options import (
     AxesOption,
@@ -100,7 +101,7 @@ def _serve(content: bytes, *, opened: bool) -> None:
 
     server = server_of(content)
     address = f"http://127.0.0.1:{server.server_port}/"
-    typer.echo(f"serving {address}; Ctrl-C ends it")
+    answer(f"serving {address}; Ctrl-C ends it")
     if opened:
         _open(address)
     with server:

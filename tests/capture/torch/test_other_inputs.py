@@ -59,7 +59,19 @@ def test_channels_last_and_a_missing_batch_are_recognised_and_the_remedy_works(
     assert verb(net, eval(remedy, {"x": x})) is not None
 
 
-def test_an_input_on_which_the_model_runs_in_no_such_form_is_told_as_ever(net):
+@pytest.mark.parametrize("verb", [receptive_fields, fold, certify])
+def test_another_number_of_channels_is_named_where_one_alone_goes(net, verb):
+    with pytest.raises(CaptureError) as caught:
+        verb(net, torch.zeros(1, 5, 16, 16))
+    assert str(caught.value).endswith(
+        " The model runs on 1x3x16x16, with 3 channels instead of 5: give that shape (--input "
+        "1x3x16x16)."
+    )
+    assert verb(net, torch.zeros(1, 3, 16, 16)) is not None
+
+
+def test_an_input_on_which_the_model_runs_in_no_such_form_is_told_as_ever():
+    net = nn.Sequential(nn.Conv2d(30, 4, 3), nn.BatchNorm2d(4)).eval()
     with pytest.raises(CaptureError) as caught:
         receptive_fields(net, (1, 5, 16, 16))
     assert "The model runs on" not in str(caught.value)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
 from fieldwise.axes.region import Shape
+from fieldwise.capture.torch.zoo import build
 from fieldwise.errors import UsageError, did_you_mean
 
 _USUAL = 224
 _BACKEND = "KERAS_BACKEND"
 
 
-def keras_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
+def keras_model(
+    name: str, arguments: Mapping[str, object] = MappingProxyType({})
+) -> tuple[nn.Module, tuple[Shape, ...]]:
     """A model of keras.applications and its usual input shape, whose channels stand last.
 
     Raises UsageError where keras is not installed, or was imported with another backend, and for a
@@ -27,7 +32,8 @@ def keras_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
     if name not in known:
         remedy = did_you_mean(name, known, otherwise=f"it has {', '.join(known)}.")
         raise UsageError(f"keras.applications has no model {name!r}; {remedy}")
-    model: Any = getattr(applications, name)(weights=None)
+    make: Any = getattr(applications, name)
+    model = build(f"keras:{name}", make, arguments, {"weights": None})
     if not isinstance(model, nn.Module):
         raise UsageError(f"'keras:{name}' is no torch module; install Keras 3.")
     shape: Any = model.input_shape

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from fieldwise.capture.arguments import split_call
+
 Normalisation = tuple[Sequence[float], Sequence[float]]
 """What is subtracted from each channel, and what it is divided by then; channels lie in [0, 1]."""
 
@@ -22,7 +24,7 @@ def own_normalisation(model: nn.Module, spec: str = "") -> Normalisation | None:
     config = getattr(model, "pretrained_cfg", None) or {}
     if isinstance(config, dict) and config.get("mean") and config.get("std"):
         return tuple(config["mean"]), tuple(config["std"])
-    zoo, _, name = spec.partition(":")
+    zoo, _, name = split_call(spec)[0].partition(":")
     if zoo != "torchvision":
         return None
     from torchvision.models import get_model_weights

@@ -1,11 +1,12 @@
-"""What a model that fails on its example would run on: another type, channels first, a batch.
+"""What a model that fails on its example would run on: another type, batch or number of channels.
 
 Only such an input is named that was tried, without data, and on which the model runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from fieldwise.capture.torch.example import as_example, meta_tensor, precision
 from fieldwise.errors import CaptureError
 from fieldwise.graph.graph import Graph
+from fieldwise.written import counted
 
 Capture = Callable[[nn.Module, object], Graph]
 
@@ -46,19 +48,50 @@ def explained(
     given = _only(example, model)
     if given is None:
         return error
-    for shape, what, call in _others(tuple(given.shape)):
+
+    def runs(shape: tuple[int, ...]) -> bool:
         try:
             capture(model, meta_tensor(shape, precision(model)))
         except CaptureError:
-            continue
-        written = "x".join(map(str, shape))
-        said = str(error).rstrip()
+            return False
+        return True
+
+    shape = tuple(given.shape)
+    said = str(error).rstrip()
+    for other, what, call in _others(shape):
+        if runs(other):
+            written = "x".join(map(str, other))
+            return CaptureError(
+                f"{said} The model runs on {written}, {what}: give that shape (--input {written}), "
+                f"or of a tensor x give {call}.",
+                error.reasons,
+            )
+    if (channels := taken_channels(shape, runs)) is not None:
+        written = "x".join(map(str, (shape[0], channels, *shape[2:])))
         return CaptureError(
-            f"{said} The model runs on {written}, {what}: give that shape (--input {written}), or "
-            f"of a tensor x give {call}.",
+            f"{said} The model runs on {written}, with {counted(channels, 'channel')} instead of "
+            f"{shape[1]}: give that shape (--input {written}).",
             error.reasons,
         )
     return error
+
+
+def taken_channels(shape: Sequence[int], runs: Callable[[tuple[int, ...]], bool]) -> int | None:
+    """How many channels a model takes that does not run on those of a shape.
+
+    shape: (batch, channels, ...)
+    runs:  whether the model runs on a shape
+
+    None where it runs with none of 1 to 16 others, or with several: then it is not their number.
+
+    >>> taken_channels((1, 3, 8, 8), lambda shape: shape[1] == 4), taken_channels((1, 3), bool)
+    (4, None)
+    """
+    if len(shape) <= _BATCH_AND_CHANNELS:
+        return None
+    others = (count for count in range(1, _CHANNELS) if count != shape[1])
+    found = list(islice((n for n in others if runs((shape[0], n, *shape[2:]))), 2))
+    return found[0] if len(found) == 1 else None
 
 
 def _only(example: object, model: nn.Module) -> Tensor | None:
@@ -99,3 +132,6 @@ def _others(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str, str]
 
 
 _UNBATCHED, _CHANNELS_LAST = 3, 4
+_BATCH_AND_CHANNELS = 2
+_CHANNELS = 17
+"""Numbers of channels that are tried are smaller."""

@@ -65,6 +65,10 @@ class LoadedWeights:
         return f"weights of {str(self.path)!r}: {self.count} entries, {'; '.join(said)}"
 
 
+class OtherModelError(UsageError):
+    """The weights in a file are not those of this model: names or shapes differ."""
+
+
 def load_weights(model: nn.Module, path: Path) -> LoadedWeights:
     """Give the model the weights in a file, which must have all of them, and say what was found.
 
@@ -75,19 +79,12 @@ def load_weights(model: nn.Module, path: Path) -> LoadedWeights:
     Integer buffers, which nobody trains, may be missing.  Entries may be left over if they are
     integers too, or of parts that the model does not have (the head of a loss).
 
-    Raises UsageError where it cannot be read, or does not fit (with the first names that differ).
+    Raises UsageError where it cannot be read, and OtherModelError, with the first names that
+    differ, where it does not fit.
     """
-    file, _, place = str(path).partition(WITHIN)
-    states = read_states(Path(file))
-    if place:
-        chosen = {one: states[one] for one in states if f"{one}.".startswith(f"{place}.")}
-        if not chosen:
-            known = [one for one in states if one]
-            has = f"it has {first_names(known)}." if known else "it has weights at its top alone."
-            remedy = did_you_mean(place, known, otherwise=has)
-            raise UsageError(f"{file!r} has no weights under {place!r}; {remedy}")
-        states = chosen
-    wanted = {name: held for name, held in model.state_dict().items() if isinstance(held, Tensor)}
+    file = str(path).partition(WITHIN)[0]
+    states = find_states(path)
+    wanted = _entries(model)
     fits = {where: match_names([*wanted], [*state]) for where, state in states.items()}
     missing = {where: _needed(wanted, found) for where, found in fits.items()}
     best = min(fits, key=lambda where: len(missing[where]))
@@ -100,6 +97,57 @@ def load_weights(model: nn.Module, path: Path) -> LoadedWeights:
     same_shapes = [where for where in others if not _misfits(wanted, states[where], fits[where])]
     kept = tuple(name for name in match.missing if _is_integer(wanted[name]))
     return LoadedWeights(Path(file), best, tuple(same_shapes), match, kept, len(wanted))
+
+
+def find_states(path: Path) -> dict[str, State]:
+    """The weights in a file, by the place where they stand; behind '::' the place that is meant.
+
+    Raises UsageError where the file cannot be read, or has none there.
+    """
+    file, _, place = str(path).partition(WITHIN)
+    states = read_states(Path(file))
+    if not place:
+        return states
+    chosen = {one: states[one] for one in states if f"{one}.".startswith(f"{place}.")}
+    if not chosen:
+        known = [one for one in states if one]
+        has = f"it has {first_names(known)}." if known else "it has weights at its top alone."
+        remedy = did_you_mean(place, known, otherwise=has)
+        raise UsageError(f"{file!r} has no weights under {place!r}; {remedy}")
+    return chosen
+
+
+def differences(model: nn.Module, states: Mapping[str, State]) -> tuple[int, set[SizePair]]:
+    """How many entries keep a model from the weights that fit it best, and which sizes differ.
+
+    A model without differences takes these weights.  SizePair: those of the model and of the file.
+    """
+    wanted = _entries(model)
+    children = [name for name, _ in model.named_children()]
+    found = []
+    for state in states.values():
+        match = match_names([*wanted], [*state])
+        inside = [name for name in match.within(children) if not _is_integer(state[name])]
+        pairs = [(wanted[name].shape, state[own].shape) for name, own in match.names.items()]
+        unlike = [pair for pair in pairs if pair[0] != pair[1]]
+        count = len(_needed(wanted, match)) + len(inside) + len(unlike)
+        sizes = {
+            (of_model, of_file)
+            for one, other in unlike
+            if len(one) == len(other)
+            for of_model, of_file in zip(one, other, strict=True)
+            if of_model != of_file
+        }
+        found.append((count, sizes))
+    return min(found, key=lambda one: one[0])
+
+
+SizePair = tuple[int, int]
+"""The size of a dimension in the model, and in the file."""
+
+
+def _entries(model: nn.Module) -> dict[str, Tensor]:
+    return {name: held for name, held in model.state_dict().items() if isinstance(held, Tensor)}
 
 
 def _needed(wanted: Mapping[str, Tensor], match: NameMatch) -> list[str]:
@@ -143,16 +191,16 @@ def _check(
     match: NameMatch,
     missing: list[str],
 ) -> None:
-    """Raise UsageError where the model would not be the one that the file was written from."""
+    """Raise an error where the model would not be the one that the file was written from."""
     if missing:
         beside = f" It has {first_names(match.left_over)} instead." if match.left_over else ""
-        raise UsageError(
+        raise OtherModelError(
             f"{str(path)!r} lacks {len(missing)} of the {counted(len(wanted), 'entry', 'entries')} "
             f"of the model: {first_names(missing)}.{beside} Give this model's weights."
         )
     if misfits := _misfits(wanted, state, match):
         more = f", and {len(misfits) - 1} more differ" if len(misfits) > 1 else ""
-        raise UsageError(f"{str(path)!r} is of another model: {misfits[0]}{more}.")
+        raise OtherModelError(f"{str(path)!r} is of another model: {misfits[0]}{more}.")
     empty = [name for name, own in match.names.items() if not _has_values(state[own])]
     if empty:
         raise UsageError(
@@ -162,7 +210,7 @@ def _check(
     children = [name for name, _ in model.named_children()]
     inside = [n for n in match.within(children) if not _is_integer(state[n])]
     if inside:
-        raise UsageError(
+        raise OtherModelError(
             f"{str(path)!r} has {counted(len(inside), 'entry', 'entries')} that the model lacks in "
             f"parts that it has: {first_names(inside)}; it is of another model. Give this model's "
             "weights, or a file without these entries."

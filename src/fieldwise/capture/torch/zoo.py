@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,8 +15,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from fieldwise.axes.region import Shape
+from fieldwise.capture.arguments import written_call
 from fieldwise.capture.torch.example import declared_dtypes, home, precision
-from fieldwise.errors import UsageError, close_names
+from fieldwise.errors import UsageError, close_names, said_by
 from fieldwise.graph.ir import Args, Kwargs
 
 _RANDOM_FILLS = frozenset(
@@ -28,16 +31,31 @@ _RANDOM_FILLS = frozenset(
         nn.init.kaiming_uniform_,
     }
 )
+_LOADING = frozenset(
+    {
+        "checkpoint_path",
+        "pretrained",
+        "pretrained_backbone",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "weights",
+        "weights_backbone",
+    }
+)
+"""Arguments of the zoos that name trained weights."""
 _FRAMES = 16
 _VIDEO_SIZE = 112
 _IMAGE_SIZE = 224
 
 
-def torchvision_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
+def torchvision_model(
+    name: str, arguments: Mapping[str, object] = MappingProxyType({})
+) -> tuple[nn.Module, tuple[Shape, ...]]:
     """A torchvision model and its usual input shapes; of a detector, the backbone.
 
     What a detector does after its backbone depends on the image, not on the architecture.
-    Raises UsageError for a name that torchvision does not list, with close ones.
+    Raises UsageError for a name that torchvision does not list, with close ones, and for arguments
+    that the model does not take.
     """
     try:
         from torchvision import models
@@ -51,7 +69,7 @@ def torchvision_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
         options["weights_backbone"] = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        model = models.get_model(name, **options)
+        model = build(f"torchvision:{name}", partial(models.get_model, name), arguments, options)
     size = getattr(model, "image_size", None)
     if type(model).__module__.startswith("torchvision.models.detection"):
         fixed = model.transform.fixed_size
@@ -61,17 +79,56 @@ def torchvision_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
     return model.eval(), _torchvision_shapes(models, name)
 
 
-def timm_model(name: str) -> tuple[nn.Module, tuple[Shape, ...]]:
-    """A timm model and its usual input shape.  Raises UsageError for a name it does not list."""
+def timm_model(
+    name: str, arguments: Mapping[str, object] = MappingProxyType({})
+) -> tuple[nn.Module, tuple[Shape, ...]]:
+    """A timm model and its usual input shape.
+
+    Raises UsageError for a name that timm does not list, and for arguments that the model does not
+    take.
+    """
     try:
         import timm
     except ImportError as error:
         raise missing_extra("timm", "zoo") from error
     if not timm.is_model(name):
         raise unknown_model("timm", name, timm.list_models())
-    model: Any = timm.create_model(name, pretrained=False).eval()
-    size = model.default_cfg.get("input_size", (3, _IMAGE_SIZE, _IMAGE_SIZE))
-    return model, ((1, *size),)
+    off = {"pretrained": False}
+    model: Any = build(f"timm:{name}", partial(timm.create_model, name), arguments, off)
+    published: Any = timm.get_pretrained_cfg(name)
+    config = getattr(model, "default_cfg", None) or (published.to_dict() if published else {})
+    channels, *sizes = config.get("input_size", (3, _IMAGE_SIZE, _IMAGE_SIZE))
+    size: Any = arguments.get("img_size", sizes)
+    sizes = (size, size) if isinstance(size, int) else size
+    return model.eval(), ((1, arguments.get("in_chans", channels), *sizes),)
+
+
+def build(
+    spec: str,
+    make: Callable[..., Any],
+    arguments: Mapping[str, object],
+    off: Mapping[str, object],
+) -> Any:
+    """What a zoo makes with the arguments of a spec; off: what would download something otherwise.
+
+    Raises UsageError for arguments that it does not take, or that would download.
+    """
+    if not arguments:
+        return make(**off)
+    call = written_call((), arguments)
+    loading = [one for one in arguments if one in _LOADING and arguments[one]]
+    if loading:
+        raise UsageError(
+            f"'{spec}{call}' asks for trained weights by {loading[0]!r}, and fieldwise downloads "
+            "none; --weights FILE gives it those of a file."
+        )
+    try:
+        return make(**{**arguments, **off})
+    except Exception as error:
+        raise UsageError(
+            f"{spec} raised {type(error).__name__} when called with {call}: {said_by(error)}; "
+            "write other arguments."
+        ) from error
 
 
 def example_inputs(shapes: Sequence[Shape], model: object) -> tuple[torch.Tensor, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
 
 import torch
 from torch import nn
@@ -11,6 +10,7 @@ from torch import nn
 from fieldwise.capture import load_model
 from fieldwise.capture.specs import load_onnx_file
 from fieldwise.capture.torch.capture import capture
+from fieldwise.capture.torch.other_inputs import taken_channels
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.files import channels_differ
@@ -43,8 +43,9 @@ def taken_reading(
               they stand, so that the reason is named later
 
     Of several, that with the most dimensions is taken: torch's layers also take one sample
-    without a batch, which is the same.  Where it runs on none as it is, rounder sizes are tried:
-    then the axes are known, and what is wrong with the size can be said.
+    without a batch, which is the same.  Where it runs on none as it is, rounder sizes are tried,
+    of readings in which no axis of 4 samples or fewer lies in space: then the axes are known, and
+    what is wrong with the size can be said.
 
     Raises UsageError where the model runs on none, or on several of as many dimensions.
     """
@@ -63,11 +64,13 @@ def taken_reading(
         raise UsageError(f"{what}; give --layout.") if readings else failed
     module = _built(spec, list(readings.values()))
     taken = [axes for axes, shape in readings.items() if _runs(module, shape)]
-    taken = taken or [axes for axes, shape in readings.items() if _runs(module, _round(shape))]
+    thick = {axes: shape for axes, shape in readings.items() if min(shape[2:], default=0) > _THIN}
+    likely = thick or readings
+    taken = taken or [axes for axes, shape in likely.items() if _runs(module, _round(shape))]
     most = max((len(readings[axes]) for axes in taken), default=0)
     fitting = [axes for axes in taken if len(readings[axes]) == most]
     if not fitting:
-        check_channels(module, list(readings.values()), name)
+        check_channels(module, list(likely.values()), name)
         if said:
             return next(iter(readings))
         raise _only_reason(module, readings) or failed
@@ -99,12 +102,10 @@ def check_channels(module: nn.Module, shapes: Sequence[Shape], name: str) -> Non
 
     Nothing is raised where it is not their number, or where several numbers go.
     """
-    for shape in (one for one in shapes if len(one) > _BATCH_AND_CHANNELS):
-        others = (count for count in range(1, _CHANNELS) if count != shape[1])
-        runs = (n for n in others if _runs(module, _round((shape[0], n, *shape[2:]))))
-        found = list(islice(runs, 2))
-        if len(found) == 1:
-            raise UsageError(channels_differ(found[0], shape[1], name))
+    for shape in shapes:
+        taken = taken_channels(shape, lambda other: _runs(module, _round(other)))
+        if taken is not None:
+            raise UsageError(channels_differ(taken, shape[1], name))
 
 
 def _as_declared(
@@ -158,6 +159,5 @@ def _only_reason(module: nn.Module, readings: Mapping[str, Shape]) -> CaptureErr
 
 
 _ROUND = 64
-_BATCH_AND_CHANNELS = 2
-_CHANNELS = 17
-"""Numbers of channels that are tried are smaller."""
+_THIN = 4
+"""Samples of an axis that are rather channels: of RGBA, or fewer."""
