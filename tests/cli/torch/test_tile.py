@@ -347,6 +347,14 @@ def test_channels_that_are_read_as_a_batch_are_noted():
     assert CliRunner().invoke(app, arguments).stderr == ""
 
 
+def test_channels_that_stand_last_are_no_batch_of_narrow_images():
+    np.save("in.npy", image(60, 30, 3))
+    gray = ("job_nets:gray", "in.npy", "out.npy", "--plan")
+    said = run(*gray, code=2)
+    assert "The model takes 1 channel, in.npy has 3; --channels 0 reads the first of them." in said
+    assert "(NHW)" in run(*gray, "--layout", "NHW")
+
+
 def test_axes_may_be_numbers_of_the_models_input_and_have_older_spellings():
     np.save("in.npy", image(3, 30, 600))
     wanted = run(*UNET, "--axis", "W", "--plan")

@@ -40,7 +40,7 @@ def fitting_arguments(
     ...     return nn.Conv2d(channels["width"], channels["classes"], 3)
     >>> state = nn.Conv2d(16, 5, 3).state_dict()
     >>> fitting_arguments(make, {"width": 8, "classes": 2}, {"": state})
-    {'width': 16, 'classes': 5}
+    {'classes': 5, 'width': 16}
     """
     until = time.monotonic() + _SECONDS
     changed: dict[str, object] = {}

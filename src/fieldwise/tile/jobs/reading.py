@@ -43,9 +43,9 @@ def taken_reading(
               they stand, so that the reason is named later
 
     Of several, that with the most dimensions is taken: torch's layers also take one sample
-    without a batch, which is the same.  Where it runs on none as it is, rounder sizes are tried,
-    of readings in which no axis of 4 samples or fewer lies in space: then the axes are known, and
-    what is wrong with the size can be said.
+    without a batch, which is the same.  Four samples or fewer along an axis are rather channels.
+    Where it runs on none as it is, rounder sizes are tried: then the axes are known, and what is
+    wrong with the size can be said.
 
     Raises UsageError where the model runs on none, or on several of as many dimensions.
     """
@@ -63,9 +63,8 @@ def taken_reading(
         what = f"the input of {spec!r} can be read as {' and as '.join(readings)}"
         raise UsageError(f"{what}; give --layout.") if readings else failed
     module = _built(spec, list(readings.values()))
-    taken = [axes for axes, shape in readings.items() if _runs(module, shape)]
-    thick = {axes: shape for axes, shape in readings.items() if min(shape[2:], default=0) > _THIN}
-    likely = thick or readings
+    likely = _without_thin(readings)
+    taken = [axes for axes, shape in likely.items() if _runs(module, shape)]
     taken = taken or [axes for axes, shape in likely.items() if _runs(module, _round(shape))]
     most = max((len(readings[axes]) for axes in taken), default=0)
     fitting = [axes for axes in taken if len(readings[axes]) == most]
@@ -78,6 +77,21 @@ def taken_reading(
         what = f"{spec!r} runs on the input read as {' and as '.join(fitting)}"
         raise UsageError(f"{what}; give --layout, for example --layout {fitting[0]}.")
     return fitting[0]
+
+
+def _without_thin(readings: Mapping[str, Shape]) -> Mapping[str, Shape]:
+    """Those with more than 4 samples along every axis in space, where one of as many axes has.
+
+    >>> list(_without_thin({"HWC": (1, 3, 60, 40), "NHW": (60, 1, 40, 3), "LC": (1, 3, 60)}))
+    ['HWC', 'LC']
+    """
+    thin = [axes for axes, shape in readings.items() if min(shape[2:], default=0) <= _THIN]
+    thick = {len(shape) for axes, shape in readings.items() if axes not in thin}
+    return {
+        axes: shape
+        for axes, shape in readings.items()
+        if axes not in thin or len(shape) not in thick
+    }
 
 
 def _built(spec: str, shapes: Sequence[Shape]) -> nn.Module:
