@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-Values = NDArray[Any]
-"""The elements of a constant tensor, of any type."""
+    Values = NDArray[Any]
+else:
+    Values = Any
+"""The elements of a constant tensor, of any type; numpy is not imported for it."""
 
 
 @cache
