@@ -1108,6 +1108,52 @@ case(
     ),
     with_graph={"bn": Folded()},
 )
+
+
+def sliced(verdict: Verdict, name: str, rest: Callable[[Tensor], Tensor]) -> None:
+    """A bn behind the first four channels of a conv, and something behind others."""
+    case(
+        f"bn on a slice, {name}",
+        {"bn": verdict},
+        lambda: Net(
+            lambda self, x: (self.bn((y := self.conv(x))[:, :4]), rest(y)),
+            conv=conv(4, 8),
+            bn=bn(4),
+        ),
+    )
+
+
+sliced(folded("conv"), "relu on the other", lambda y: y[:, 4:].relu())
+sliced(folded("conv"), "every second of the others", lambda y: y[:, 5::2].relu())
+sliced(folded("conv"), "a channel picked", lambda y: y[:, 4].relu())
+sliced(folded("conv"), "a channel indexed", lambda y: y[:, torch.tensor([6, 4])].relu())
+sliced(refused("'conv' is also read by 'slice#2'"), "an overlap", lambda y: y[:, 3:].relu())
+sliced(refused("'conv' is also read by 'sigmoid'"), "the whole", lambda y: y.sigmoid())
+sliced(
+    refused("'conv' is also read by '/conv'"),
+    "a conv",
+    lambda y: F.conv2d(y, torch.ones(1, 8, 1, 1).to(y)),
+)
+case(
+    "bn on a part of a dimension that is taken apart",
+    {"bn": folded("conv")},
+    lambda: Net(
+        lambda self, x: (
+            self.bn((y := self.conv(x).unflatten(1, (2, 4)).unbind(1))[1]) + y[0].relu()
+        ),
+        conv=conv(4, 8),
+        bn=bn(4),
+    ),
+)
+case(
+    "bn behind a concatenation of slices",
+    {"bn": folded("conv")},
+    lambda: Net(
+        lambda self, x: self.bn(torch.cat([(y := self.conv(x))[:, :3], y[:, 3:]], 1)).relu(),
+        conv=conv(4, 8),
+        bn=bn(8),
+    ),
+)
 case(
     "bn on a chunk of conv's channels",
     {"bn": either},

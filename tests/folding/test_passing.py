@@ -165,6 +165,36 @@ def test_what_bends_at_zero_takes_a_positive_scale_past_and_nothing_else(name):
     assert (scale.into, norm.folded) == ("bn", False)
 
 
+class Summed(nn.Module):
+    """A sum of convolutions behind other ops, and a BatchNorm."""
+
+    def __init__(self, *steps) -> None:
+        super().__init__()
+        self.between, self.steps = Between(None), steps
+        self.convs = nn.ModuleList(nn.Conv2d(3, 4, 3) for _ in steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = (step(conv(x)) for step, conv in zip(self.steps, self.convs, strict=True))
+        return self.between.bn(sum(parts)).tanh()
+
+
+@pytest.mark.parametrize(
+    ("steps", "into"),
+    [
+        ((torch.relu, torch.abs, torch.neg), "convs.0, convs.1, convs.2"),
+        ((torch.relu, torch.abs), None),
+    ],
+)
+def test_the_summand_that_takes_the_shift_may_be_any(steps, into):
+    model = Summed(*steps).eval().double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    found = fold(model, x)
+    assert torch.allclose(found.model(x), model(x), rtol=1e-10, atol=1e-10)
+    item = found.report.items[-1]
+    assert item.into == into
+    assert into or "none of whose summands takes its shift" in (item.because or "")
+
+
 @pytest.mark.parametrize("name", ["cumsum", "tril"])
 def test_what_sums_differently_takes_a_scale_past_and_no_shift(name):
     def summed(y: Tensor) -> Tensor:

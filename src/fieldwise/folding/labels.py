@@ -84,8 +84,6 @@ def _pulled_step(
 ) -> Labels:
     order: list[int | None] = []
     for size, coord in zip(before, step.coords, strict=True):
-        if shared and isinstance(coord, Fixed) and coord.indices.count < size:
-            raise Stays("it reads a part of a value whose other parts something else reads")
         if not isinstance(coord, Along):
             order.append(None)
             continue
@@ -106,7 +104,18 @@ def _pulled_step(
     if any(labels.shape[dim] > 1 for dim in rest):
         raise Stays("its channels are made by a broadcast")
     sizes = [1 if dim is None else labels.shape[dim] for dim in order]
-    return labels.transpose(kept + rest).reshape(sizes)
+    labels = labels.transpose(kept + rest).reshape(sizes)
+    return _only_fixed(labels, step, before) if shared else labels
+
+
+def _only_fixed(labels: Labels, step: Separable, before: Shape) -> Labels:
+    """What stands beside the places that a step picks of a dimension is not touched."""
+    for dim, (size, coord) in enumerate(zip(before, step.coords, strict=True)):
+        if isinstance(coord, Fixed) and coord.indices.count < size:
+            picked = np.zeros([size if d == dim else 1 for d in range(len(before))], dtype=bool)
+            picked.reshape(-1)[list(coord.indices)] = True
+            labels = np.where(picked, labels, BARE)
+    return labels
 
 
 def _readers(coord: Along, size: int, results: int, step: Separable, *, once: bool) -> list[int]:

@@ -152,7 +152,7 @@ class _Planner:
 
         shift: by what its shift is multiplied by then; 0 where only its scale is to be taken
         """
-        value, reader = self.wiring.past_gone(value, reader)
+        value, reader = self.wiring.past_gone(value, reader, labels)
         return (yield self._unless_refused("backward", value, labels, shift, self._into_maker))
 
     def _into_maker(self, value: str, labels: Labels, shift: float) -> Taking:
@@ -173,8 +173,9 @@ class _Planner:
             value = called(self.graph, value)
             raise Stays(f"'{value}' is made by {node.called}, {self._in_the_way(number)}")
         place = places(node)[0]
-        shared = any(self.wiring.is_used(other) for other in node.results if other != value)
         source = node.operands[place]
+        shared = any(self.wiring.is_used(other) for other in node.results if other != value)
+        shared = shared or len(self.wiring.readers[source]) > 1
         through = self.wiring.alike(node, value, place, labels, partial(pulled, shared=shared))
         return (yield self._backward(source, through, number, shift / factor))
 
@@ -206,6 +207,10 @@ class _Planner:
             try:
                 found += yield self._backward(summand.value, labels, summand.reader, takes)
             except Stays as answer:
+                scaled = (yield self._scaled(summand, labels)) if takes else None
+                if scaled is not None:
+                    found += scaled
+                    continue
                 hosts = list(self._hosts(summands)) if hosts is None else hosts
                 beside = self._beside(summand, hosts)
                 if beside is None:
@@ -215,6 +220,13 @@ class _Planner:
         if pending:
             raise Stays(f"it reads a sum, '{value}', none of whose summands takes its shift")
         return found + besides
+
+    def _scaled(self, summand: Summand, labels: Labels) -> Walk[list[Absorption] | None]:
+        """What takes the scale alone; None where nothing does."""
+        try:
+            return (yield self._backward(summand.value, labels, summand.reader, 0.0))
+        except Stays:
+            return None
 
     # ---------------------------------------------------------------- into a parallel branch
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fieldwise.folding.labels import Labels
+from fieldwise.folding.labels import BARE, Labels, pulled
 from fieldwise.folding.passing import is_copy
 from fieldwise.folding.refusal import Stays, listed
 from fieldwise.graph.calls import arguments, op_name
@@ -60,31 +60,55 @@ class GraphWiring:
         free = value not in self.graph.outputs and value not in self.held
         return free and self.readers[value] == [reader]
 
-    def check_unshared(self, value: str, reader: int) -> None:
-        """Raise Stays where something else needs the value, with its name."""
+    def check_unshared(self, value: str, reader: int, labels: Labels) -> None:
+        """Raise Stays where something else needs what labels say of the value, with its name.
+
+        Others may read what is labelled as not touched (the other half of a split).
+        """
         if value in self.graph.outputs:
             raise Stays(f"'{value}' is also an output of the model")
         if value in self.held:
             raise Stays(self.held[value])
         others = [number for number in self.readers[value] if number != reader]
-        if others:
+        if any(self._touches(number, value, labels) for number in others):
             names = [self.name(number) for number in others]
             if len({*names}) < len(names):
                 names = [self.graph.nodes[number].results[0] for number in others]
             raise Stays(f"'{value}' is also read by {listed(names)}")
 
-    def past_gone(self, value: str, reader: int) -> tuple[str, int]:
+    def _touches(self, number: int, value: str, labels: Labels) -> bool:
+        """Whether a node reads elements of a value that are labelled."""
+        if not (labels == BARE).any():
+            return True
+        node = self.graph.nodes[number]
+        for result, reads in zip(node.results, node.reads, strict=True):
+            everything = np.zeros([1] * len(self.graph.shape(result)), dtype=np.int64)
+            for read in reads:
+                if node.operands[read.operand] != value:
+                    continue
+                try:
+                    read_here = pulled(everything, read, *self.shapes(value, result), shared=True)
+                except Stays:
+                    return True
+                if ((read_here != BARE) & (labels != BARE)).any():
+                    return True
+        return False
+
+    def past_gone(self, value: str, reader: int, labels: Labels) -> tuple[str, int]:
         """The value that this reader is given once nodes are gone, and the first of those nodes.
 
-        Raises Stays where something else needs one of the values on the way.
+        Raises Stays where something else needs what labels say of one of the values on the way.
         """
         way = []
         while True:
-            self.check_unshared(value, reader)
+            self.check_unshared(value, reader, labels)
             number = self.producer.get(value)
             if number not in self.gone or number is None:
                 break
-            way.append((value, reader))
+            if len(self.readers[value]) == 1:
+                way.append((value, reader))
+            else:
+                way.clear()
             value, reader = self._skipped.get((value, reader)) or (
                 self.graph.nodes[number].operands[0],
                 number,
