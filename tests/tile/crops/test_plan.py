@@ -211,6 +211,13 @@ class Misaligned(nn.Module):
         return x[..., ::2][..., :20] + x[..., ::3][..., :20]
 
 
+class Certain(nn.Module):
+    """The share of one class of one is 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :1].softmax(1)
+
+
 @pytest.mark.parametrize(
     ("kind", "why"),
     [
@@ -218,6 +225,7 @@ class Misaligned(nn.Module):
         (Positions, r"\(add\): it meets '.*', which varies along the axis|\(add\): none"),
         (Scaled, r"\(div\): its argument 'other' depends on the size of the image"),
         (Misaligned, "Branches of different strides meet at 'add'"),
+        (Certain, "The output '.*' sees nothing of the input: it has no tiles"),
     ],
     ids=lambda case: getattr(case, "__name__", ""),
 )

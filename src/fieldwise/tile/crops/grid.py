@@ -117,6 +117,11 @@ def _place(
             inner = prod(size for size, _ in layout[moving][1:])
             dims.add(moving)
             rates.add(rate * tail / inner)
+    if not dims:
+        raise TileError(
+            f"The output '{_called(graph, output)}' sees nothing of the input: it has no tiles. "
+            "Tile the network without it."
+        )
     if len(dims) != 1 or len(rates) != 1:
         join = next((closed.misaligned for closed in forms if closed.misaligned), output)
         join = called(graph, join)
