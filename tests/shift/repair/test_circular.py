@@ -176,7 +176,7 @@ def test_interpolation_that_stays_clamped_is_not_done():
         (nn.UpsamplingBilinear2d(scale_factor=2), r"align_corners .*use align_corners=False"),
         (nn.Conv2d(1, 1, 3), r"valid convolution .*repair with valid='wrap'"),
         (nn.AvgPool2d(3, 2), r"valid window .*repair with valid='wrap'"),
-        (nn.ReflectionPad2d(1), "longer than a whole number of turns"),
+        (nn.ReflectionPad2d(1), "longer than a whole number of periods"),
         (nn.FractionalMaxPool2d(2, 4, _random_samples=torch.rand(1, 1, 2)), "breaks axis 2"),
         (nn.Sequential(nn.MaxPool2d(4), nn.Flatten(), nn.Linear(4, 2)), "its own weights"),
     ],
@@ -185,6 +185,18 @@ def test_what_is_not_done_says_where_why_and_the_remedy(net, why):
     repaired = circular(nn.Sequential(nn.Identity(), net), (1, 1, 8, 8))
     assert not repaired.done
     assert re.search(rf"^1 .*breaks axis 2: .*{why}|{why}", repaired.why_not[0])
+
+
+def test_a_change_is_listed_once_where_the_capture_runs_the_model_again():
+    """A masked kernel is asked for its zeros with other weights, which are those of a copy."""
+
+    class Masked(nn.Conv2d):
+        def forward(self, x):
+            return self._conv_forward(x, self.weight * torch.tensor([0.0, 1.0, 1.0]), None)
+
+    repaired = circular(nn.Sequential(Masked(2, 2, 3, padding=1)).eval(), (1, 2, 8, 8))
+    assert repaired.done
+    assert [(change.module, change.op) for change in repaired.changes] == [("0", "conv2d")]
 
 
 def test_what_is_done_needs_no_reason():

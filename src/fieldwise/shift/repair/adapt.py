@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -84,10 +84,15 @@ def adapted(model: nn.Module, adaptation: Adaptation) -> nn.Module:
 
 @dataclass
 class CallLog:
-    """The calls of a run: of each its module, and what was done to it, or the call itself."""
+    """The calls of a model as it runs: what was done to them, and the calls by path of module.
 
-    changes: list[tuple[nn.Module | None, str, str]] = field(default_factory=list)
-    calls: list[tuple[nn.Module | None, FunctionCall]] = field(default_factory=list)
+    paths: of the model's modules, by identity; calls of others, as of copies of it that the capture
+           makes, are not logged
+    """
+
+    paths: Mapping[int, str]
+    changes: list[Change] = field(default_factory=list)
+    calls: list[tuple[str, FunctionCall]] = field(default_factory=list)
 
 
 class _Active(threading.local):
@@ -130,20 +135,29 @@ def called(func: AnyFunction) -> str:
 
 def log_change(func: AnyFunction, what: str) -> None:
     """Log what was done to a call, where calls are logged."""
-    if _ACTIVE.log is not None:
-        _ACTIVE.log.changes.append((_ACTIVE.module, called(func), what))
+    if (found := _logged()) is not None:
+        log, path = found
+        log.changes.append(Change(path, called(func), what))
 
 
 def log_call(call: FunctionCall) -> None:
     """Log a call that is about to be rewritten, where calls are logged."""
-    if _ACTIVE.log is not None:
-        _ACTIVE.log.calls.append((_ACTIVE.module, call))
+    if (found := _logged()) is not None:
+        log, path = found
+        log.calls.append((path, call))
+
+
+def _logged() -> tuple[CallLog, str] | None:
+    """The log of the model that is running, and the path of its running module."""
+    log, module = _ACTIVE.log, _ACTIVE.module
+    path = None if log is None else log.paths.get(id(module))
+    return None if log is None or path is None else (log, path)
 
 
 @contextmanager
-def logged_calls() -> Iterator[CallLog]:
-    """Log the calls of adapted models that run meanwhile."""
-    _ACTIVE.log = log = CallLog()
+def logged_calls(model: nn.Module) -> Iterator[CallLog]:
+    """Log the calls of an adapted model that runs meanwhile."""
+    _ACTIVE.log = log = CallLog({id(module): path for path, module in model.named_modules()})
     try:
         yield log
     finally:
@@ -156,10 +170,9 @@ def changes(model: nn.Module, example: object) -> tuple[Change, ...]:
     Raises CaptureError where the model cannot be recorded.
     """
     model = copied(model).eval()
-    with logged_calls() as log:
+    with logged_calls(model) as log:
         capture(model, example)
-    paths = {id(module): path for path, module in model.named_modules()}
-    return tuple(Change(paths.get(id(module), ""), op, what) for module, op, what in log.changes)
+    return tuple(log.changes)
 
 
 @contextmanager

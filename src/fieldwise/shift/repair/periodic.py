@@ -135,7 +135,7 @@ def learn_layouts(model: nn.Module, example: object, periodic: Periodic) -> None
     place.  Raises CaptureError where the model cannot be recorded.
     """
     subject = copied(model).eval()
-    with logged_calls() as log:
+    with logged_calls(subject) as log:
         subject.register_forward_hook(
             lambda *ran: [*(call["input"] for _, call in log.calls), ran[-1]]
         )
@@ -148,11 +148,10 @@ def learn_layouts(model: nn.Module, example: object, periodic: Periodic) -> None
     }
     first = periodic.input_rank - len(periodic.wrapped)
     found = by_descent(graph, range(first, periodic.input_rank), asked)
-    paths = {id(module): path for path, module in subject.named_modules()}
     learnt: dict[str, dict[tuple[str, int], set[SpatialDims]]] = {}
-    for number, (module, call) in enumerate(log.calls):
+    for number, (path, call) in enumerate(log.calls):
         if str(number) in operands:
-            table = learnt.setdefault(paths[id(module)], {})
+            table = learnt.setdefault(path, {})
             table.setdefault(_key(call), set()).add(found[operands[str(number)]])
     for path, table in learnt.items():
         agreed = {key: follows.pop() for key, follows in table.items() if len(follows) == 1}
