@@ -63,11 +63,11 @@ def test_a_reason_stands_below_its_row_and_not_below_others():
 
 def test_brief_cells_stand_where_room_is_short():
     column = FittingColumn(
-        "notes", ("full by se; = layer4.2", ""), "reason", brief=("full by se", "")
+        "notes", ("all by se; also layer4.2", ""), "reason", brief=("all by se", "")
     )
     table = FittingTable((FittingColumn("layer", ("a", "b"), "name"), column))
-    assert list(table.lines(40))[1] == "a      full by se; = layer4.2"
-    assert list(table.lines(20))[1] == "a      full by se"
+    assert list(table.lines(40))[1] == "a      all by se; also layer4.2"
+    assert list(table.lines(20))[1] == "a      all by se"
 
 
 def test_a_table_without_rows_has_its_titles():

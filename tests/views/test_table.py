@@ -43,7 +43,7 @@ def test_equal_axes_are_written_once_and_columns_without_news_are_left_out():
 def test_different_axes_are_joined_and_products_are_counted():
     _, header, body = lines(CROSSED)
     assert "rectangles" in header
-    assert body.split()[3:] == ["7x3", "1/2", "0", "2", "=", "block"]
+    assert body.split()[3:] == ["7x3", "1/2", "0", "2", "also", "block"]
 
 
 def test_a_field_with_holes_shows_its_count():
@@ -62,7 +62,7 @@ def test_a_full_axis_names_the_layer_that_made_it_so_beside_the_local_field():
     _, header, body = lines(GLOBAL)
     assert "local extent" in header
     assert body.split()[3:9] == ["all", "–", "–", "5", "2", "0"]
-    assert body.endswith("full by se.mean")
+    assert body.endswith("all because of se.mean")
 
 
 def test_an_upper_bound_is_marked_and_its_reason_is_a_footnote():

@@ -86,8 +86,8 @@ def streamed(
     >>> run = streamed(net, torch.empty(1, 3, 32, 32), band=50)
     >>> print(run.plan(large.shape))
     5 steps of 50 input rows; 5.5 KiB kept between steps, at most 314.8 KiB at once
-      1: 1 of 200 rows, 3.1 KiB
-      input: 2 of 200 rows, 2.3 KiB
+      keeps 1 of 200 rows of '1', 3.1 KiB
+      keeps 2 of 200 rows of 'input', 2.3 KiB
     >>> torch.allclose(run(large), net(large), atol=1e-6)
     True
     """
@@ -158,7 +158,7 @@ def tiled(
     8 crops; at most 333.1 KiB at once (1.4 MiB for the whole image); 1.10 times the image is read
       axis 2: 4 tiles of 64 of 200; grid 2, halo 1 before and 1 after, clipped
       axis 3: 2 tiles of 64 of 100; grid 2, halo 1 before and 1 after, clipped
-      output output: 1x8x100x50, 1/2 x 1/2 per input sample
+      output output: 1x8x100x50, 1/2 x 1/2 positions per input sample
     >>> torch.allclose(run(large), net(large), atol=1e-6)
     True
     """

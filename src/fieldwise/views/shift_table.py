@@ -79,15 +79,20 @@ def _theorems(certificate: Certificate, axis: AxisCertificate) -> tuple[str, str
     circular, interior = axis.circular, axis.interior
     proven = "undecided" if axis.undecided else "broken"
     if circular.holds:
-        moved = "parts move apart" if circular.step is None else f"moves by {circular.step}"
-        proven = f"every {circular.period}: {moved}"
+        proven = f"a shift by {circular.period} {_movement(circular.step)}"
     within = "none"
     if interior.range is not None:
         start, stop = interior.range
-        within = f"{start}..{stop - 1} of {_length(certificate, axis)}"
+        within = f"positions {start}..{stop - 1} of {_length(certificate, axis)}"
         if interior.carried is not None:
             within += f", carried {interior.carried[0]}..{interior.carried[1] - 1}"
     return proven, within, _breakers(axis)
+
+
+def _movement(step: int | None) -> str:
+    if step is None:
+        return "moves parts of it apart"
+    return f"moves it by {step}" if step else "leaves it as it is"
 
 
 def _length(certificate: Certificate, axis: AxisCertificate) -> int:

@@ -243,7 +243,7 @@ def _samples(row: Row, units: Mapping[str, UnitField]) -> str:
 
 def _notes(row: Row, reasons: Sequence[str]) -> list[str]:
     makers = dict.fromkeys(axis.full_by for axis in row.axes if axis.full_by)
-    notes = [f"full by {shortened(maker)}" for maker in makers]
+    notes = [f"all because of {shortened(maker)}" for maker in makers]
     if row.misaligned is not None:
         notes.append(f"misaligned at {row.misaligned}")
     if row.pieces:
@@ -260,4 +260,4 @@ def _notes(row: Row, reasons: Sequence[str]) -> list[str]:
 def _aliases(row: Row) -> list[str]:
     """The other names of its value, which may go where room is short."""
     aliases = [alias for alias in row.aliases if alias != row.name]
-    return [f"= {', '.join(map(shortened, aliases))}"] if aliases else []
+    return [f"also {', '.join(map(shortened, aliases))}"] if aliases else []

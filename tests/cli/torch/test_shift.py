@@ -80,7 +80,7 @@ def test_with_periodic_boundaries_the_same_layers_hold_and_the_measurement_agree
     text = run(
         "layers:conv3/2p1 conv3p1", "--input", "1x1x16x16", "--padding", "circular", "--measure"
     )
-    assert text.count("every 2: moves by 1") == 2
+    assert text.count("a shift by 2 moves it by 1") == 2
     assert "if the size of the axis is a multiple of 2" in text
     assert [line.split()[-1] for line in text.splitlines() if line.startswith("output")][2:] == [
         "holds",
@@ -235,7 +235,7 @@ def test_a_repaired_copy_is_measured_and_written(tmp_path):
     assert wrote == ["wrote periodic.safetensors", "wrote periodic.pt2"]
     assert set(load_file(tmp_path / "periodic.safetensors")) == {"0.weight", "0.bias"}
     again = run("periodic.pt2", *SHAPE)
-    assert again.count("every 2: moves by 1") == 2
+    assert again.count("a shift by 2 moves it by 1") == 2
 
 
 def test_a_repair_that_cannot_succeed_ends_with_exit_code_1_and_writes_nothing(tmp_path):

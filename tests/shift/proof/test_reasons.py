@@ -66,7 +66,7 @@ KNOWN: dict[str, tuple[Callable[[Tensor], Tensor], list[tuple[str, str | None]]]
     ),
     "more than a turn": (
         lambda x: _wrapped(x),
-        [("the axis is longer than a whole number of turns",
+        [("the axis is longer than a whole number of periods",
           "crop what is padded or repeated beyond them")],
     ),
     "one position": (

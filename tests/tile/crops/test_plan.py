@@ -33,7 +33,7 @@ def test_a_plan_prints_itself():
         "1.35 times the image is read\n"
         "  axis 2: 4 tiles of 64 of 256; grid 4, halo 5 before and 3 after, clipped\n"
         "  axis 3: 4 tiles of 64 of 200; grid 4, halo 5 before and 3 after, clipped\n"
-        "  output output: 1x5x64x50, 1/4 x 1/4 per input sample"
+        "  output output: 1x5x64x50, 1/4 x 1/4 positions per input sample"
     )
 
 

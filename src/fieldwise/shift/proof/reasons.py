@@ -34,7 +34,7 @@ class Reasons:
         if condition == "short":
             return self._short(moving, along)
         return Fault(
-            "the axis is longer than a whole number of turns",
+            "the axis is longer than a whole number of periods",
             "crop what is padded or repeated beyond them",
         )
 
@@ -50,7 +50,7 @@ class Reasons:
         if along.border is Border.CLAMP:
             return Fault("padding by the edge sample", CIRCULAR)
         if along.border is Border.WRAP:
-            return Fault("it wraps around what is not a whole number of turns", CIRCULAR)
+            return Fault("it wraps around what is not a whole number of periods", CIRCULAR)
         if self.op in _POOLS and self.given.get("ceil_mode"):
             return _HANGS
         if self.op == "max_pool":

@@ -33,7 +33,7 @@ class Kept:
 
     def __str__(self) -> str:
         total = "" if self.of is None else f" of {self.of}"
-        return f"{self.name}: {self.rows}{total} rows, {size_text(self.nbytes)}"
+        return f"keeps {self.rows}{total} rows of '{self.name}', {size_text(self.nbytes)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ class TilePlan(Report):
         lines += [f"  axis {axis.axis}: {axis}" for axis in self.axes]
         lines += [
             f"  output {output.name}: {'x'.join(map(str, output.shape))}, "
-            f"{' x '.join(map(str, output.scales))} per input sample"
+            f"{' x '.join(map(str, output.scales))} positions per input sample"
             for output in self.outputs
         ]
         return "\n".join(lines)

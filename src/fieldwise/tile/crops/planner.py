@@ -50,7 +50,7 @@ def plan_tiles(
     48 crops; at most 1.1 MiB at once (45.4 MiB for the whole image); 1.06 times the image is read
       axis 2: 8 tiles of 128 of 1000; grid 2, halo 1 before and 1 after, clipped
       axis 3: 6 tiles of 128 of 700; grid 2, halo 1 before and 1 after, clipped
-      output output: 1x8x500x350, 1/2 x 1/2 per input sample
+      output output: 1x8x500x350, 1/2 x 1/2 positions per input sample
     """
     check_batch(batch)
     try:
