@@ -115,7 +115,7 @@ class PieceOptions:
             "--tile",
             metavar="N",
             parser=whole(1),
-            help="Samples from tile to tile of halo; by default 512.",
+            help="Samples from tile to tile of halo; by default about 512.",
         ),
     ] = None
     batch: Annotated[

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from torch import nn
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.jobs import Journal, tiles
+from fieldwise.tile.files import AxisLayout, open_source
+from fieldwise.tile.jobs import Journal, Request, job_model, plan_job, tiles
 from tests.tile.jobs.cases import carried_out, content, enter, image, planned
 
 IN, OUT = Path("in.npy"), Path("out.npy")
@@ -103,3 +106,36 @@ def test_tiles_that_nobody_has_asked_for_are_those_that_the_network_and_a_tiff_f
     work = tiles.crop_work(net, (1, 3, side, side), dtype=torch.float32, memory=memory)
     sides = [axis.tile for axis in work.plan.axes]
     assert all(one % (16 * stride) == 0 and one < side for one in sides)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("layers:conv8/8 conv8/8", {"engine": "halo"}),
+        ("layers:conv8/8 conv12/12", {"engine": "halo"}),
+        ("layers:conv8/8 conv8/8", {"cache": "both"}),
+        ("layers:conv8/8 conv8/8", {"cache": "rows", "along": 2, "memory": 60_000}),
+    ],
+)
+def test_at_a_wide_stride_what_nobody_has_asked_for_is_as_a_tiff_file_takes_it(model, options):
+    np.save("wide.npy", image(1, 2112, 1920))
+    network = job_model(model, "1x1x192x192")
+    layout = AxisLayout.of("CHW", rank=4)
+    asked = Request(network, open_source(Path("wide.npy")), layout, Path("out.tif"), **options)
+    found = plan_job(asked)
+    assert len(found.plan.pieces) > 1
+    carried_out(found)
+    carried_out(plan_job(replace(asked, out=Path("whole.npy"), engine="stream", memory=None)))
+    np.testing.assert_allclose(tifffile.imread("out.tif"), np.load("whole.npy"), atol=1e-5)
+
+
+def test_a_tile_that_a_tiff_file_does_not_take_is_refused_where_a_user_asks_for_it():
+    np.save("wide.npy", image(1, 2048, 1088))
+    network = job_model("layers:conv8/8 conv8/8", "1x1x64x64")
+    layout = AxisLayout.of("CHW", rank=4)
+    source, out = open_source(Path("wide.npy")), Path("out.tif")
+    asked = Request(network, source, layout, out, engine="halo", tile=512)
+    with pytest.raises(UsageError, match="multiples of 16, and results come in steps of 8; choose"):
+        plan_job(asked)
+    with pytest.raises(UsageError, match=r"Tiles of 1024 x 1024 need .* is enough\)\.$"):
+        plan_job(replace(asked, tile=None, memory=3 << 20))

@@ -10,6 +10,7 @@ from fieldwise.tile.files.detect import split_name as split_name
 from fieldwise.tile.files.formats import NewFile as NewFile
 from fieldwise.tile.files.formats import axes_to_write as axes_to_write
 from fieldwise.tile.files.formats import open_source as open_source
+from fieldwise.tile.files.formats import side_multiple as side_multiple
 from fieldwise.tile.files.georeference import Georeference as Georeference
 from fieldwise.tile.files.guessing import channels_differ as channels_differ
 from fieldwise.tile.files.guessing import guess_axes as guess_axes

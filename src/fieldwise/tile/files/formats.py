@@ -230,6 +230,12 @@ def axes_to_write(path: Path, axes: str) -> str:
     return found
 
 
+def side_multiple(path: Path) -> int:
+    """Positions of which the sides of its blocks are multiples in a file of this name."""
+    found: int = getattr(_written(path), "MULTIPLE", 1)
+    return found
+
+
 def _opened(path: Path, level: int | None = None, *, read: bool = False) -> Source:
     """The same; read: whether its first block is tried too, where that may be packed."""
     form, otherwise = format_of(path)

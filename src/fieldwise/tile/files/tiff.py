@@ -46,6 +46,8 @@ from fieldwise.tile.files.tiff_written import options_of, style_of
 if TYPE_CHECKING:
     from zarr.types import AnyArray
 
+MULTIPLE = 16
+"""Of which the sides of tiles are multiples."""
 _TILE = 256
 _BIG = (1 << 32) - (1 << 25)
 """Bytes from which on a classic TIFF's offsets may not suffice."""
@@ -101,19 +103,22 @@ def grain_of(
             "write zarr or .npy."
         )
     most = _TILE if side is None else side
-    if most % 16:
+    if most % MULTIPLE:
         raise UsageError(
-            f"The sides of a TIFF file's tiles are multiples of 16; give --chunks "
-            f"{-(-most // 16) * 16} in place of {most}."
+            f"The sides of a TIFF file's tiles are multiples of {MULTIPLE}; give --chunks "
+            f"{-(-most // MULTIPLE) * MULTIPLE} in place of {most}."
         )
     sides = [
-        1 if letter not in "YX" else fitting(min(most, -(-n // 16) * 16), step, n, multiple=16)
+        1
+        if letter not in "YX"
+        else fitting(min(most, -(-n // MULTIPLE) * MULTIPLE), step, n, multiple=MULTIPLE)
         for letter, n, step in zip(letters, shape, steps, strict=True)
     ]
     if None in sides:
         raise UsageError(
-            f"The sides of a TIFF file's tiles are multiples of 16, and results come in steps of "
-            f"{steps[sides.index(None)]}; choose another --tile or --strip, or write zarr."
+            f"The sides of a TIFF file's tiles are multiples of {MULTIPLE}, and results come "
+            f"in steps of {steps[sides.index(None)]}; choose another --tile or --strip, or write "
+            "zarr."
         )
     found = tuple(side or 1 for side in sides)
     return found if letters.endswith("X") else (*found[:-1], shape[-1])

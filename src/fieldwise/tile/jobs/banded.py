@@ -28,6 +28,7 @@ class BandedInput:
     memory: bytes for rows and weights; None: as many as there are
     grains: of the files that results go to
     beside: bytes that the source holds
+    multiple: of results, in steps of which strips give them where nobody asks for strips
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class BandedInput:
     memory: int | None = None
     grains: Grains = lambda _: 1
     beside: int = 0
+    multiple: int = 1
 
     @classmethod
     def of(cls, run: Programs, shape: Shape) -> BandedInput:

@@ -46,7 +46,7 @@ from fieldwise.tile.errors import OffGridError, StreamError
 from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.kept_columns import KeptColumns
-from fieldwise.tile.jobs.sides import halves
+from fieldwise.tile.jobs.sides import Sides
 from fieldwise.tile.jobs.streams import assembled
 from fieldwise.tile.jobs.strips import StripView
 from fieldwise.tile.jobs.work import Block, JobPiece, JobPlan, Output, PieceState
@@ -282,7 +282,7 @@ class _Choice:
                 f"A strip of {strip} along axis {self.across} is not a multiple of the stride "
                 f"{grid}; use {near}."
             )
-        wanted = [*halves(size, grid)] or [size] if strip is None else [strip]
+        wanted = [*self._sides(grid).halves(size)] or [size] if strip is None else [strip]
         budget = LITTLE if memory is None and strip is None else memory
         least = list[tuple[int, int, int]]()
         for thin in (_THIN, 1):
@@ -304,6 +304,12 @@ class _Choice:
             f"--memory is {size_text(memory)}; give more --memory ({enough_text(peak)} is enough).",
             peak,
         )
+
+    def _sides(self, grid: int) -> Sides:
+        """The sides that strips may have."""
+        wiring = self.stream.across.wiring
+        scales = (rates(wiring)[value] for value in wiring.outputs)
+        return Sides.of(grid, scales, self.given.multiple)
 
     def _bands(self, thin: int) -> Iterator[tuple[int, int]]:
         band, rows = self.given.band, self.given.shape[self.given.axis]

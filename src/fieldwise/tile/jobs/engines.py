@@ -47,6 +47,7 @@ def _crops(asked: Request) -> Work:
         memory=asked.memory,
         runtime=asked.runtime,
         providers=asked.providers,
+        multiple=asked.multiple,
     )
 
 
@@ -66,6 +67,7 @@ def _streamed(asked: Request) -> Work:
         memory=asked.memory,
         grains=partial(rows_at_a_time, asked),
         beside=asked.bytes_beside,
+        multiple=asked.multiple,
     )
     if across is not None and asked.cache == "both":
         return cached_strip_work(given, across=across, strip=asked.strip)

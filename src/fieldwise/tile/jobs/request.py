@@ -13,7 +13,15 @@ from fieldwise.tile.arrays import numpy_dtype
 from fieldwise.tile.bands.programs import GlobalOps
 from fieldwise.tile.crops.batches import BatchSize
 from fieldwise.tile.crops.runtime import Runtime
-from fieldwise.tile.files import AxisLayout, BlockRows, ModelView, Scaled, Source, open_source
+from fieldwise.tile.files import (
+    AxisLayout,
+    BlockRows,
+    ModelView,
+    Scaled,
+    Source,
+    open_source,
+    side_multiple,
+)
 from fieldwise.tile.jobs.cuts import Cut
 from fieldwise.tile.jobs.models import JobModel
 from fieldwise.tile.jobs.work import Cache
@@ -101,6 +109,11 @@ class Request:
     def bytes_beside(self) -> int:
         """What is kept of the chunks that the input lies in."""
         return self.by_blocks().nbytes // self.samples
+
+    @property
+    def multiple(self) -> int:
+        """Positions of which the sides of blocks are multiples in the files of the results."""
+        return side_multiple(self.out)
 
     def keeping(self, cache: Cache) -> Request:
         """The same with nothing but the cache laid down."""

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import gcd, lcm
 
 
-def even_side(side: int, grid: int) -> int:
-    """No more than a side, on the grid; a multiple of 16 times the grid where it is as wide.
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The sides that there may be along one axis of the input.
 
-    Results then lie in steps of 16, as the tiles of a TIFF file do.
-
-    >>> even_side(512, 3), even_side(512, 32), even_side(40, 3), even_side(2, 3)
-    (480, 512, 39, 3)
+    least: of which all are multiples
+    even:  of which those are multiples that are as wide: results lie in steps of 16 then
     """
-    step = grid * _SIDE if side >= grid * _SIDE else grid
-    return max(side // step * step, grid)
+
+    least: int
+    even: int
+
+    @classmethod
+    def of(cls, grid: int, scales: Iterable[Fraction], multiple: int = 1) -> Sides:
+        """Those of a network with this grid, whose outputs have so many positions per sample.
+
+        multiple: positions of which the sides of blocks are multiples in the files of the results
+
+        >>> Sides.of(3, [Fraction(1, 3)]), Sides.of(32, [Fraction(1)])
+        (Sides(least=3, even=48), Sides(least=32, even=32))
+        >>> Sides.of(64, [Fraction(1, 64), Fraction(1, 8)], 16)
+        Sides(least=1024, even=1024)
+        """
+        counts = [int(grid * scale) for scale in scales]
+
+        def in_steps_of(positions: int) -> int:
+            return grid * lcm(*(positions // gcd(count, positions) for count in counts))
+
+        return cls(in_steps_of(multiple), in_steps_of(lcm(multiple, _EVEN)))
+
+    def below(self, side: int) -> int:
+        """The widest up to a side; the least where that is wider.
+
+        >>> sides = Sides(3, 48)
+        >>> sides.below(512), sides.below(40), sides.below(2)
+        (480, 39, 3)
+        """
+        step = self.even if side >= self.even else self.least
+        return max(side // step * step, self.least)
+
+    def halves(self, size: int) -> Iterator[int]:
+        """Widths of at least two strips, each about half as wide as the one before.
+
+        >>> list(Sides(3, 48).halves(96)), list(Sides(16, 256).halves(4000))[:3]
+        ([48, 24, 12, 6, 3], [1792, 768, 256])
+        >>> list(Sides(16, 16).halves(30)), list(Sides(16, 16).halves(16))
+        ([16], [])
+        """
+        side = max(size // 2, self.least)
+        while self.least <= side < size:
+            side = self.below(side)
+            yield side
+            side //= 2
 
 
-def halves(size: int, grid: int) -> Iterator[int]:
-    """Widths of at least two strips, each about half as wide as the one before.
-
-    >>> list(halves(96, 3)), list(halves(4000, 16))[:3]
-    ([48, 24, 12, 6, 3], [1792, 768, 256])
-    """
-    side = size // 2
-    while side >= grid:
-        side = even_side(side, grid)
-        yield side
-        side //= 2
-
-
-_SIDE = 16
-"""Samples of which the sides of a TIFF file's tiles are multiples."""
+_EVEN = 16
+"""Positions of which the sides of a TIFF file's tiles are multiples."""

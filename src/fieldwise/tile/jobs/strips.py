@@ -22,14 +22,15 @@ from fieldwise.tile.bands.corners import corners
 from fieldwise.tile.bands.input_rows import telling_rows
 from fieldwise.tile.bands.programs import Programs
 from fieldwise.tile.certificate import RunCertificate, verify
-from fieldwise.tile.crops import suggest_tile
+from fieldwise.tile.crops.grid import geometry
 from fieldwise.tile.crops.parts import Tile
 from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.tile.crops.sizes import Sizes
 from fieldwise.tile.crops.targets import PlannedModel
-from fieldwise.tile.errors import BudgetError, StreamError, TileError
+from fieldwise.tile.errors import StreamError, TileError
 from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from fieldwise.tile.jobs.sides import halves
+from fieldwise.tile.jobs.sides import Sides
 from fieldwise.tile.jobs.streams import StreamWork, assembled, stream_work
 from fieldwise.tile.jobs.work import Block, JobPiece, JobPlan, Output, PieceState
 
@@ -229,11 +230,10 @@ def strip_widths(given: BandedInput, across: int) -> Iterator[int]:
 
     Raises TileError where no strips are exact.
     """
-    try:
-        (grid,) = suggest_tile(given.model, given.call.example, memory=0, axes=(across,))
-    except BudgetError as error:
-        (grid,) = error.tile
-    yield from halves(given.shape[across], grid)
+    sizes = Sizes.of(given.model, given.call.example, (across,))
+    found = geometry(sizes.whole(), sizes.axes)
+    (grid,), scales = found.grid, (scale for (scale,) in found.scales)
+    yield from Sides.of(grid, scales, given.multiple).halves(given.shape[across])
 
 
 def _widened(narrow: Output, tiles: TilePlan) -> Output:

@@ -23,13 +23,15 @@ from fieldwise.tile.arrays import Readable, as_numpy, numpy_dtype
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.crops import TiledCallable, suggest_tile
 from fieldwise.tile.crops.batches import BatchSize, batches_pay, within
+from fieldwise.tile.crops.grid import geometry
 from fieldwise.tile.crops.parts import Batch, Tile
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.runtime import Runtime, target_of
+from fieldwise.tile.crops.sizes import Sizes
 from fieldwise.tile.crops.targets import PlannedModel
 from fieldwise.tile.errors import BudgetError, TileError
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from fieldwise.tile.jobs.sides import even_side
+from fieldwise.tile.jobs.sides import Sides
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState
 
 TILE = 512
@@ -89,19 +91,22 @@ def crop_work(
     memory: int | None = None,
     runtime: Runtime = "torch",
     providers: Sequence[str] = (),
+    multiple: int = 1,
 ) -> CropWork:
     """Plan a job of tiles on one input of this shape and type.
 
-    tile:  input samples from tile to tile; by default 512, or with ``memory`` (bytes) the largest
-           whose crops fit in it (see ``suggest_tile``)
+    tile:  input samples from tile to tile; by default about 512, or with ``memory`` (bytes) the
+           largest whose crops fit in it (see ``suggest_tile``)
     batch: crops per call (see ``tiled``); with ``memory``, 'auto' is no more than fit in it
     runtime, providers: what runs the crops (see ``tiled``)
+    multiple: of results, in steps of which they come where no tile is asked for (see ``Sides``)
 
     Raises TileError where no tiling is exact, and UsageError where ``memory`` is not enough.
     """
     example = meta_tensor(shape, dtype)
     held = sum(tensor.nbytes for _, tensor in named_state(model))
-    chosen, plan = _chosen(model, example, tile, batch, memory, held)
+    asked = _Asked(tile, batch, memory, multiple)
+    chosen, plan = _chosen(model, example, asked, held)
     run = TiledCallable(target_of(chosen, runtime, providers))
     run.plan(example.shape)
     batches = list(plan.batches())
@@ -145,13 +150,18 @@ def _operations(model: nn.Module, shape: Sequence[int], dtype: torch.dtype) -> i
     return sum(flops_by_result(capture(model, meta_tensor(shape, dtype))).values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of the tiles (see ``crop_work``)."""
+
+    tile: int | Sequence[int] | None
+    batch: BatchSize
+    memory: int | None
+    multiple: int
+
+
 def _chosen(
-    model: nn.Module,
-    example: Tensor,
-    tile: int | Sequence[int] | None,
-    batch: BatchSize,
-    memory: int | None,
-    held: int,
+    model: nn.Module, example: Tensor, asked: _Asked, held: int
 ) -> tuple[PlannedModel, TilePlan]:
     """The tile that was asked for, or the largest that fits beside what is held, planned.
 
@@ -162,19 +172,23 @@ def _chosen(
     Which crops there will be is known of a plan only, so what was suggested is made smaller where
     the plan has a crop that does not fit.
     """
-    call = ModelCall(model, example)
-    if memory is None:
-        run = PlannedModel(call, tile or _tiles(model, example), batch=batch)
+    call, tile, batch = ModelCall(model, example), asked.tile, asked.batch
+    if asked.memory is None and tile is not None:
+        run = PlannedModel(call, tile, batch=batch)
         return run, run.plan(example.shape)
-    left, most = memory - held, 1 if batch == "auto" else batch
-    wanted = tile or _tiles(model, example, left // most)
+    sides = _sides(model, example, asked.multiple)
+    if asked.memory is None:
+        run = PlannedModel(call, tuple(one.below(TILE) for one in sides), batch=batch)
+        return run, run.plan(example.shape)
+    left, most = asked.memory - held, 1 if batch == "auto" else batch
+    wanted = tile or _largest(model, example, sides, left // most)
     while True:
         run = PlannedModel(call, wanted, batch=most)
         plan = run.plan(example.shape)
         if plan.crop_bytes <= left:
             return _in_more(run, plan, left) if batch == "auto" else (run, plan)
         now = tuple(axis.tile for axis in plan.axes)
-        smaller = tuple(even_side(axis.tile * 7 // 8, axis.grid) for axis in plan.axes)
+        smaller = tuple(one.below(side * 7 // 8) for one, side in zip(sides, now, strict=True))
         if tile is not None or smaller == now:
             tiles = " x ".join(map(str, now))
             what = f"Tiles of {tiles}" if plan.batch == 1 else f"{plan.batch} tiles of {tiles}"
@@ -201,19 +215,25 @@ def _in_more(run: PlannedModel, plan: TilePlan, memory: int) -> tuple[PlannedMod
     return (more, found) if found.crop_bytes <= memory else (run, plan)
 
 
-def _tiles(model: nn.Module, example: Tensor, memory: int | None = None) -> tuple[int, ...]:
-    """About TILE along each axis, or the largest that fit ``memory``, as files take them."""
-    grids = _suggested(model, example, 0)
-    largest = (TILE,) * len(grids) if memory is None else _suggested(model, example, memory)
-    return tuple(map(even_side, largest, grids))
+def _sides(model: nn.Module, example: Tensor, multiple: int) -> tuple[Sides, ...]:
+    """The sides that tiles may have along each axis."""
+    sizes = Sizes.of(model, example, None)
+    found = geometry(sizes.whole(), sizes.axes)
+    scales = zip(*found.scales, strict=True)
+    return tuple(
+        Sides.of(grid, own, multiple) for grid, own in zip(found.grid, scales, strict=True)
+    )
 
 
-def _suggested(model: nn.Module, example: Tensor, memory: int) -> tuple[int, ...]:
-    """The largest tile that fits, or the least one, which is the grid's step."""
+def _largest(
+    model: nn.Module, example: Tensor, sides: Sequence[Sides], memory: int
+) -> tuple[int, ...]:
+    """The largest tile of such sides that fits, or the least one."""
     try:
-        return suggest_tile(model, example, memory=max(memory, 0))
+        largest = suggest_tile(model, example, memory=max(memory, 0))
     except BudgetError as error:
-        return error.tile
+        largest = error.tile
+    return tuple(one.below(side) for one, side in zip(sides, largest, strict=True))
 
 
 def _output(plan: TilePlan, number: int) -> Output:
