@@ -46,7 +46,7 @@ from fieldwise.tile.errors import OffGridError, StreamError
 from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.kept_columns import KeptColumns
-from fieldwise.tile.jobs.sides import Sides
+from fieldwise.tile.jobs.sides import PieceSides
 from fieldwise.tile.jobs.streams import assembled
 from fieldwise.tile.jobs.strips import StripView
 from fieldwise.tile.jobs.work import Block, JobPiece, JobPlan, Output, PieceState
@@ -305,11 +305,11 @@ class _Choice:
             peak,
         )
 
-    def _sides(self, grid: int) -> Sides:
+    def _sides(self, grid: int) -> PieceSides:
         """The sides that strips may have."""
         wiring = self.stream.across.wiring
         scales = (rates(wiring)[value] for value in wiring.outputs)
-        return Sides.of(grid, scales, self.given.multiple)
+        return PieceSides.of(grid, scales, self.given.multiple)
 
     def _bands(self, thin: int) -> Iterator[tuple[int, int]]:
         band, rows = self.given.band, self.given.shape[self.given.axis]

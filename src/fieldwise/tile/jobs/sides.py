@@ -9,7 +9,7 @@ from math import gcd, lcm
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class PieceSides:
     """The sides that there may be along one axis of the input.
 
     least: of which all are multiples
@@ -20,15 +20,15 @@ class Sides:
     even: int
 
     @classmethod
-    def of(cls, grid: int, scales: Iterable[Fraction], multiple: int = 1) -> Sides:
+    def of(cls, grid: int, scales: Iterable[Fraction], multiple: int = 1) -> PieceSides:
         """Those of a network with this grid, whose outputs have so many positions per sample.
 
         multiple: positions of which the sides of blocks are multiples in the files of the results
 
-        >>> Sides.of(3, [Fraction(1, 3)]), Sides.of(32, [Fraction(1)])
-        (Sides(least=3, even=48), Sides(least=32, even=32))
-        >>> Sides.of(64, [Fraction(1, 64), Fraction(1, 8)], 16)
-        Sides(least=1024, even=1024)
+        >>> PieceSides.of(3, [Fraction(1, 3)]), PieceSides.of(32, [Fraction(1)])
+        (PieceSides(least=3, even=48), PieceSides(least=32, even=32))
+        >>> PieceSides.of(64, [Fraction(1, 64), Fraction(1, 8)], 16)
+        PieceSides(least=1024, even=1024)
         """
         counts = [int(grid * scale) for scale in scales]
 
@@ -40,7 +40,7 @@ class Sides:
     def below(self, side: int) -> int:
         """The widest up to a side; the least where that is wider.
 
-        >>> sides = Sides(3, 48)
+        >>> sides = PieceSides(3, 48)
         >>> sides.below(512), sides.below(40), sides.below(2)
         (480, 39, 3)
         """
@@ -50,9 +50,9 @@ class Sides:
     def halves(self, size: int) -> Iterator[int]:
         """Widths of at least two strips, each about half as wide as the one before.
 
-        >>> list(Sides(3, 48).halves(96)), list(Sides(16, 256).halves(4000))[:3]
+        >>> list(PieceSides(3, 48).halves(96)), list(PieceSides(16, 256).halves(4000))[:3]
         ([48, 24, 12, 6, 3], [1792, 768, 256])
-        >>> list(Sides(16, 16).halves(30)), list(Sides(16, 16).halves(16))
+        >>> list(PieceSides(16, 16).halves(30)), list(PieceSides(16, 16).halves(16))
         ([16], [])
         """
         side = max(size // 2, self.least)

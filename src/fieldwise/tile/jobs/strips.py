@@ -30,7 +30,7 @@ from fieldwise.tile.crops.targets import PlannedModel
 from fieldwise.tile.errors import StreamError, TileError
 from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from fieldwise.tile.jobs.sides import Sides
+from fieldwise.tile.jobs.sides import PieceSides
 from fieldwise.tile.jobs.streams import StreamWork, assembled, stream_work
 from fieldwise.tile.jobs.work import Block, JobPiece, JobPlan, Output, PieceState
 
@@ -233,7 +233,7 @@ def strip_widths(given: BandedInput, across: int) -> Iterator[int]:
     sizes = Sizes.of(given.model, given.call.example, (across,))
     found = geometry(sizes.whole(), sizes.axes)
     (grid,), scales = found.grid, (scale for (scale,) in found.scales)
-    yield from Sides.of(grid, scales, given.multiple).halves(given.shape[across])
+    yield from PieceSides.of(grid, scales, given.multiple).halves(given.shape[across])
 
 
 def _widened(narrow: Output, tiles: TilePlan) -> Output:

@@ -31,7 +31,7 @@ from fieldwise.tile.crops.sizes import Sizes
 from fieldwise.tile.crops.targets import PlannedModel
 from fieldwise.tile.errors import BudgetError, TileError
 from fieldwise.tile.jobs.checkpoint import Checkpoint
-from fieldwise.tile.jobs.sides import Sides
+from fieldwise.tile.jobs.sides import PieceSides
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState
 
 TILE = 512
@@ -99,7 +99,7 @@ def crop_work(
            largest whose crops fit in it (see ``suggest_tile``)
     batch: crops per call (see ``tiled``); with ``memory``, 'auto' is no more than fit in it
     runtime, providers: what runs the crops (see ``tiled``)
-    multiple: of results, in steps of which they come where no tile is asked for (see ``Sides``)
+    multiple: of results, in steps of which they come where no tile is asked for (see PieceSides)
 
     Raises TileError where no tiling is exact, and UsageError where ``memory`` is not enough.
     """
@@ -215,18 +215,18 @@ def _in_more(run: PlannedModel, plan: TilePlan, memory: int) -> tuple[PlannedMod
     return (more, found) if found.crop_bytes <= memory else (run, plan)
 
 
-def _sides(model: nn.Module, example: Tensor, multiple: int) -> tuple[Sides, ...]:
+def _sides(model: nn.Module, example: Tensor, multiple: int) -> tuple[PieceSides, ...]:
     """The sides that tiles may have along each axis."""
     sizes = Sizes.of(model, example, None)
     found = geometry(sizes.whole(), sizes.axes)
     scales = zip(*found.scales, strict=True)
     return tuple(
-        Sides.of(grid, own, multiple) for grid, own in zip(found.grid, scales, strict=True)
+        PieceSides.of(grid, own, multiple) for grid, own in zip(found.grid, scales, strict=True)
     )
 
 
 def _largest(
-    model: nn.Module, example: Tensor, sides: Sequence[Sides], memory: int
+    model: nn.Module, example: Tensor, sides: Sequence[PieceSides], memory: int
 ) -> tuple[int, ...]:
     """The largest tile of such sides that fits, or the least one."""
     try:
