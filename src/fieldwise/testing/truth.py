@@ -242,4 +242,4 @@ def _anywhere(x: Tensor, index: Any, dice: random.Random, count: int) -> Iterato
             yield dice.uniform(-_SPAN, _SPAN)
         elif x.dtype not in (torch.bool, torch.uint8):
             least, most = int(x.min()), int(x.max())
-            yield dice.randint(least, 2 * most - least + 1)
+            yield dice.randint(least, min(2 * most - least + 1, torch.iinfo(x.dtype).max))
