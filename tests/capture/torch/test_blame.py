@@ -199,3 +199,21 @@ def test_torch_that_takes_no_tensor_without_data_is_not_told_as_a_model_that_fai
     assert "expected device meta" in told
     assert "Check the input shape" not in told
     assert f"{__file__}:" in told
+
+
+def test_an_op_that_torch_refuses_without_data_alone_is_not_told_as_a_model_that_fails():
+    """addbmm_ gives a tensor of any shape that of its result, but not on the meta device."""
+    a, b = torch.ones(2, 3, 4), torch.ones(2, 4, 5)
+    grows, never = torch.ones(1), torch.ones(2, 3, 5)
+    assert grows.clone().addbmm_(a, b).shape == (3, 5)
+    told = said(lambda x: x.clone().addbmm_(a, b), 1)
+    assert "cannot be recorded: it runs, but torch refuses such operands" in told
+    assert "Check the input shape" not in told
+    assert "Check the input shape" in said(lambda x: x.clone().addbmm_(a, never), 1)
+
+
+def test_what_is_tried_on_zeros_leaves_constants_as_they_are():
+    kept = torch.ones(1)
+    told = said(lambda x: kept.addbmm_(x, torch.ones(2, 4, 5)), 2, 3, 4)
+    assert "it runs, but torch refuses such operands" in told
+    assert kept.tolist() == [1.0]

@@ -34,6 +34,7 @@ from fieldwise.capture.torch.overloads import (
     on_device,
     reads_of,
     results_of,
+    tensors_of,
     unknown_reads,
 )
 from fieldwise.capture.torch.own_names import operators_of
@@ -43,6 +44,9 @@ from fieldwise.capture.torch.trace import Trace
 from fieldwise.errors import OUR_FAULT, CaptureError, said_by, summary_of
 from fieldwise.graph.ir import Args, Call, Kwargs, Read, Ref, Shape, unknown
 from fieldwise.graph.tensors import dtype_name
+
+_SMALL = 1 << 24
+"""Most elements of operands with which an op is tried out."""
 
 _SPOKEN = {"_local_scalar_dense": "an if, a loop or item()"}
 
@@ -213,6 +217,12 @@ class CallRecorder(DispatchMode):
         except (NotImplementedError, RuntimeError) as error:
             by_data = op.sized_by and "meta" in str(error)
             if not (by_data or isinstance(error, NotImplementedError)):
+                if self._runs_on_zeros(op, func, recorded, on_meta):
+                    raise self.refuse(
+                        f"The op {op.name} ({self.trace.frame}) cannot be recorded: it runs, but "
+                        f"torch refuses such operands where it only asks for the shape of the "
+                        f"result: {said_by(error)}"
+                    ) from None
                 raise
         deciding = op.bind(recorded.args, recorded.kwargs)
         if any(_derives(deciding.get(name)) for name in op.sized_by):
@@ -223,24 +233,40 @@ class CallRecorder(DispatchMode):
         self, op: TorchOp, func: OpOverload, recorded: _Recorded, on_meta: _OnMeta
     ) -> object:
         """The layout of the results of an op that has no kernel on the meta device."""
-        constants = iter(recorded.constants)
-
-        def real(tensor: Tensor) -> Tensor:
-            if self.memory.entry(tensor) is None:
-                return next(constants)
-            return torch.zeros_like(tensor, device=self.constants.home)
-
-        given = map_arguments(real, on_meta.args, on_meta.kwargs)
         try:
-            out = (
-                self.constants.dice.draw(func, *given) if op.draws else func(*given[0], **given[1])
-            )
+            out = self._with_zeros(op, func, recorded, on_meta)
         except (NotImplementedError, RuntimeError) as error:
             raise self.refuse(
                 f"The op {op.name} ({self.trace.frame}) cannot be recorded: torch cannot tell the "
                 f"shape of its result without computing it, and on zeros it fails: {said_by(error)}"
             ) from None
         return map_arguments(empty_twin, (out,), {})[0][0]
+
+    def _runs_on_zeros(
+        self, op: TorchOp, func: OpOverload, recorded: _Recorded, on_meta: _OnMeta
+    ) -> bool:
+        """Whether an op that torch refuses on the meta device has a kernel that takes it."""
+        if sum(tensor.numel() for tensor in tensors_of(on_meta.args, on_meta.kwargs)) > _SMALL:
+            return False
+        try:
+            self._with_zeros(op, func, recorded, on_meta)
+        except Exception:  # noqa: BLE001  (whatever it is, the op fails)
+            return False
+        return True
+
+    def _with_zeros(
+        self, op: TorchOp, func: OpOverload, recorded: _Recorded, on_meta: _OnMeta
+    ) -> object:
+        """What an op makes of its constants, and of zeros for all that is derived."""
+        constants = iter(recorded.constants)
+
+        def real(tensor: Tensor) -> Tensor:
+            if self.memory.entry(tensor) is None:
+                return next(constants).clone() if op.writes else next(constants)
+            return torch.zeros_like(tensor, device=self.constants.home)
+
+        args, kwargs = map_arguments(real, on_meta.args, on_meta.kwargs)
+        return self.constants.dice.draw(func, args, kwargs) if op.draws else func(*args, **kwargs)
 
     def _found(
         self,

@@ -62,6 +62,23 @@ def test_nothing_is_read_that_cannot_matter(op):
     assert check_reads(op, torch.randn(3, 4)).verdict == "exact"
 
 
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda x: functional.layer_norm(x[..., None], (1,)),
+        lambda x: functional.layer_norm(x[..., None], (1,), x[0, :1], x[1, :1]),
+        lambda x: torch.native_layer_norm(x[..., None], (1,), None, None, 1e-5),
+        lambda x: functional.group_norm(x, 4),
+        lambda x: torch.native_group_norm(x, None, None, 3, 4, 1, 4, 1e-5),
+        lambda x: torch.var(x[None], 0),
+        lambda x: torch.std_mean(x[None], 0, correction=0),
+        lambda x: functional.rms_norm(x[..., None], (1,)),
+    ],
+)
+def test_a_single_element_does_not_vary(op):
+    assert check_reads(op, torch.randn(3, 4)).verdict == "exact"
+
+
 def test_running_statistics_are_not_read_where_those_of_the_batch_are_taken():
     def trained(x: Tensor, mean: Tensor, var: Tensor) -> object:
         return aten._native_batch_norm_legit_functional(x, None, None, mean, var, True, 0.1, 1e-5)

@@ -6,6 +6,7 @@ like any broadcast operand.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from fieldwise.axes import AxisMap, IndexSet
@@ -55,7 +56,25 @@ def _layer_norm(call: OpCall) -> Reads:
     rank = len(shape)
     whole = dict.fromkeys(range(rank - len(call["normalized_shape"]), rank), WHOLE)
     read = along_but(number, rank, whole)
-    return ((read, *broadcasts(call, "weight", "bias")), *[(read,)] * (len(call.results) - 1))
+    reads = (read, *broadcasts(call, "weight"))
+    return _of_group(
+        call, reads, broadcasts(call, "bias"), read, math.prod(call["normalized_shape"])
+    )
+
+
+def _of_group(
+    call: OpCall, reads: Sequence[Read], shifts: Sequence[Read], statistic: Read, size: int
+) -> Reads:
+    """What is normalised over so many elements, their mean and their deviation, if these are given.
+
+    A single element less its mean is zero whatever it holds, whatever multiplies it then; a norm
+    that subtracts no mean has no shift either.
+
+    reads, shifts: of what is normalised and its scale, and of what is added to it
+    """
+    varies = size > 1 or "bias" not in call.args
+    made = (*reads, *shifts) if varies else tuple(shifts)
+    return (made, (statistic,), (statistic,) if varies else ())[: len(call.results)]
 
 
 @rule("group_norm", "native_group_norm", name="group_norm", kind=_normalising)
@@ -69,7 +88,8 @@ def _group_norm(call: OpCall) -> Reads:
     read = separable(number, Along(0), channels, *space)
     of_group = Along(1, AxisMap(share, (IndexSet.range(0, share),)))
     statistic = separable(number, Along(0), of_group, *space)
-    return ((read, *_per_channel(call, _AFFINE)), *[(statistic,)] * (len(call.results) - 1))
+    reads, size = (read, *_per_channel(call, ("weight",))), share * math.prod(shape[2:])
+    return _of_group(call, reads, _per_channel(call, ("bias",)), statistic, size)
 
 
 @rule("renorm", kind=NORMALISED)

@@ -77,20 +77,20 @@ def _reduction(call: OpCall) -> Reads:
     return _chosen(call, read, math.prod(shape[dim] for dim in dims))
 
 
-_PLACES = {
-    **dict.fromkeys(("argmax", "argmin", "argsort"), 0),
+_KNOWN_OF_ONE = {
+    **dict.fromkeys(("argmax", "argmin", "argsort", "var", "std", "var_mean", "std_mean"), 0),
     **dict.fromkeys(
         ("max", "min", "median", "nanmedian", "mode", "kthvalue", "sort", "topk", "cummax",
          "cummin"), 1,
     ),
 }  # fmt: skip
-"""Which result says where along a dimension something was found."""
+"""Which result of an only element is the same whatever that is: its place, or how far it varies."""
 
 
 def _chosen(call: OpCall, read: Read, candidates: int) -> Reads:
-    """The same read for every result, but the place of an only candidate is known."""
-    place = _PLACES.get(call.op) if candidates == 1 else None
-    return tuple(() if n == place else (read,) for n in range(len(call.results)))
+    """The same read for every result, but those that are known of an only candidate."""
+    known = _KNOWN_OF_ONE.get(call.op) if candidates == 1 else None
+    return tuple(() if n == known else (read,) for n in range(len(call.results)))
 
 
 @rule(
