@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "fieldwise"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "fieldwise"
 MODULES = sorted((*SOURCE.rglob("*.py"), *SOURCE.rglob("*.pyi")))
 
 FOUNDATION = {"axes", "graph"}
@@ -28,13 +29,13 @@ MAY_IMPORT = {
     "graph": {"axes"},
     "capture": FOUNDATION,
     "field": FOUNDATION | {"capture"},
-    "folding": FOUNDATION | {"capture", "field"},
+    "folding": FOUNDATION | {"capture"},
     "shift": FOUNDATION | {"capture", "field"},
     "tile": FOUNDATION | {"capture", "field"},
     "effective": FOUNDATION | {"capture", "field"},
     "onnx": {"capture"},
-    "testing": FOUNDATION | RESULTS | {"capture"},
-    "see": FOUNDATION | RESULTS | {"capture"},
+    "testing": FOUNDATION | RESULTS - {"effective"} | {"capture"},
+    "see": FOUNDATION | RESULTS - {"effective"} | {"capture"},
     "views": FOUNDATION | RESULTS | {"see"},
     "cli": FOUNDATION | RESULTS | {"capture", "views", "see"},
     "__main__": {"cli"},
@@ -222,12 +223,59 @@ def test_a_type_has_a_name_of_its_own():
     assert [name for name, count in found.items() if count > 1] == []
 
 
+def rows_of_rooms() -> Iterator[tuple[set[str], set[str]]]:
+    """Of each row of the table of rooms those that it is for, and those that they may import."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for row in re.findall(r"^\| (`.*) \|$", text.partition("### ")[0], re.MULTILINE):
+        first, *_, last = row.split(" | ")
+        named = re.findall(r"`([a-z_]+)[/.`]", first)[:1]
+        last = last.replace("results", ", ".join(f"`{room}`" for room in RESULTS))
+        yield set(named), set(re.findall(r"`([a-z_]+)`", last))
+
+
+def test_the_table_of_rooms_says_what_a_room_may_import():
+    """Rooms have a row, or several, of which each may import what any of them says."""
+    stated: dict[str, set[str]] = {}
+    for rooms, imported in rows_of_rooms():
+        for room in rooms:
+            stated.setdefault(room, set()).update(imported - {room} - EVERYONE_MAY_IMPORT)
+    everything = {room for room in MAY_IMPORT if not room.startswith("__")}
+    assert stated.pop("cli") == set()  # all
+    assert stated == {room: MAY_IMPORT[room] for room in everything - {"cli"}}
+
+
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
-def test_every_file_that_a_page_names_exists(page):
+def test_every_file_and_folder_that_a_page_names_exists(page):
     """By the end of its path, as the tables of ARCHITECTURE.md name files of one room."""
-    root = SOURCE.parents[1]
-    named = set(re.findall(r"`([a-z_/]+\.py)`", (root / page).read_text(encoding="utf-8")))
-    there = [f"/{name_of(path)}" for path in MODULES]
-    there += [str(path) for room in ("tests", "benchmarks") for path in (root / room).rglob("*.py")]
+    named = set(
+        re.findall(r"`([\w/]+(?:\.(?:pyi?|js)|/))`", (ROOT / page).read_text(encoding="utf-8"))
+    )
+    there = [f"/{path.relative_to(ROOT).as_posix()}" for path in files()]
+    there += [f"{path.rpartition('/')[0]}/" for path in there]
     assert [one for one in named if not any(path.endswith(f"/{one}") for path in there)] == []
     assert named
+
+
+def files() -> list[Path]:
+    """The files of the repository in which there is code, or that stand beside it."""
+    rooms = ("src", "tests", "benchmarks", "docs")
+    return [path for room in rooms for path in (ROOT / room).rglob("*") if path.is_file()]
+
+
+def test_every_name_of_a_module_that_the_architecture_names_exists():
+    """``module.name``, where there is a module called so."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)\.((?!pyi?`|js`)\w+)`", text))
+    known = {(path.stem, name) for path in MODULES for name in names_of(parsed(path))}
+    modules = {module for module, _ in known}
+    assert [pair for pair in named if pair[0] in modules and pair not in known] == []
+    assert named & known
+
+
+def names_of(tree: ast.Module) -> Iterator[str]:
+    """What a module defines or assigns."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
