@@ -94,7 +94,7 @@ print(((found - wanted).abs().max() / wanted.abs().max()).item())
         (
             ("fold", "nets.py:UNet(width=8)", "--weights", "run.ckpt", "-o", "no"),
             "'run.ckpt' is of another model: 'head.weight' is 3x8x1x1 in the file and 2x8x1x1 in "
-            "the model, and 1 more differ.",
+            "the model, and 1 more differ. It fits 'nets.py:UNet(width=8, classes=3)'.",
         ),
         (
             ("field", "nets.py:UNet(width=8, clases=3)"),

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from typer.testing import CliRunner
 
+from fieldwise.cli import app
 from tests.cli.torch.tile_command import run, whole
 from tests.tile.jobs.cases import enter, image
 
@@ -21,9 +23,11 @@ def _folder(tmp_path, monkeypatch):
 
 def test_classes_are_a_picture_that_is_checked_like_any_result():
     Image = pytest.importorskip("PIL.Image")
-    said = run(*SEVERAL, "out.png", "--out", "mask:argmax", "--verify")
-    assert "compared with the whole" in said
-    assert "note: mask:argmax is a function of one position each, of the values that were" in said
+    given = ("tile", *SEVERAL, "out.png", "--out", "mask:argmax", "--verify")
+    result = CliRunner().invoke(app, given)
+    assert "compared with the whole" in result.stdout
+    note = "note: mask:argmax is a function of one position each, of the values that were compared"
+    assert note in result.stderr
     wanted = whole("several", image(3, 96, 32))["mask"].argmax(1)[0]
     np.testing.assert_array_equal(np.asarray(Image.open("out.png")), wanted)
     assert "all as written" in run("--check", "out.png")

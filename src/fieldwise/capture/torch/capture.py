@@ -56,11 +56,26 @@ def capture(model: nn.Module, example: object) -> Graph:
     >>> [node.op for node in capture(net, torch.empty(1, 3, 8, 8)).nodes]
     ['conv', 'relu']
     """
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    check_model(model)
+    model = _unwrapped(model)
     with RECORDING, uncollected():
         given = as_example(example, model)
         return with_zeros(_captured(model, given), model, partial(_captured, example=given))
+
+
+def record(model: nn.Module, example: object) -> Graph:
+    """The graph of one run of the model: of ``capture`` all but ``Graph.zeros``.
+
+    To know which zeros of its constants are there for good, ``capture`` runs some models again.
+    """
+    model = _unwrapped(model)
+    with RECORDING, uncollected():
+        return _captured(model, as_example(example, model))
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    check_model(model)
+    return model
 
 
 def _captured(model: nn.Module, example: object) -> Graph:

@@ -11,7 +11,7 @@ from operator import index
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.capture import capture
+from fieldwise.capture.torch.capture import record
 from fieldwise.capture.torch.example import as_example, placed
 from fieldwise.capture.torch.given import check_model
 from fieldwise.capture.torch.inputs import T, as_tensor, ordered
@@ -94,11 +94,11 @@ class ModelCall:
         Raises CaptureError where it fails.
         """
         if shapes is not None:
-            return capture(self.model, self.resized(shapes))
+            return record(self.model, self.resized(shapes))
         try:
-            return capture(self.model, self.example)
+            return record(self.model, self.example)
         except CaptureError as error:
-            raise explained(self.model, self.example, error, capture) from error
+            raise explained(self.model, self.example, error, record) from error
 
     def cast(self, number: int, x: object, *, own: bool = False) -> Tensor:
         """Input ``number`` as the model takes it; see ``inputs.as_tensor``."""

@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from fieldwise.capture.torch import capture, check_model
+from fieldwise.capture.torch import check_model
+from fieldwise.capture.torch.capture import record
 from fieldwise.capture.torch.own_names import operators_of
 from fieldwise.capture.torch.running import copied
 from fieldwise.graph.ir import Args, Kwargs
@@ -171,7 +172,7 @@ def changes(model: nn.Module, example: object) -> tuple[Change, ...]:
     """
     model = copied(model).eval()
     with logged_calls(model) as log:
-        capture(model, example)
+        record(model, example)
     return tuple(log.changes)
 
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.capture import record
 from fieldwise.capture.torch.running import copied
 from fieldwise.errors import check_choice
 from fieldwise.shift.repair.adapt import (
@@ -139,7 +139,7 @@ def learn_layouts(model: nn.Module, example: object, periodic: Periodic) -> None
         subject.register_forward_hook(
             lambda *ran: [*(call["input"] for _, call in log.calls), ran[-1]]
         )
-        graph = capture(subject, example)
+        graph = record(subject, example)
     operands = dict(zip(graph.output_names, graph.outputs, strict=True))
     asked = {
         operands[str(number)]: periodic.place(call)

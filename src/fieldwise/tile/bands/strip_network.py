@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch.capture import capture
+from fieldwise.capture.torch.capture import record
 from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.errors import Reason
 from fieldwise.graph.graph import Graph
@@ -155,7 +155,7 @@ class ColumnStream:
         if new[0] < new[1]:
             shapes, types = [self._shape(source, *new), *shapes], [self.dtype, *types]
         given = tuple(map(meta_tensor, shapes, types))
-        graph = capture(StripNetwork(self.model, self.across, self.device, step), given)
+        graph = record(StripNetwork(self.model, self.across, self.device, step), given)
         fresh = len(given) - len(step.given)
         kept = {
             name: self._place(value)

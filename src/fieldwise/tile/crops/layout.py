@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fieldwise.capture.torch.capture import capture
+from fieldwise.capture.torch.capture import record
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.errors import CaptureError
@@ -23,7 +23,7 @@ def lies_channels_last(call: ModelCall, shapes: Sequence[Shape]) -> bool:
         return False
     example = call.resized(shapes)
     try:
-        plain, last = (capture(call.model, one) for one in (
+        plain, last = (record(call.model, one) for one in (
             example, map_tensors(in_channels_last, example)))  # fmt: skip
     except CaptureError:
         return False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
-from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.capture import record
 from fieldwise.capture.torch.devices import described, is_out_of_memory
 from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.errors import CaptureError, OutOfMemoryError, UsageError
@@ -380,7 +380,7 @@ def _compared(found: Ways, request: Request) -> tuple[CachePlan, ...]:
     """What the ways take."""
     model = request.model
     shape = request.shape
-    graph = capture(model.call.model, meta_tensor(shape, model.dtype))
+    graph = record(model.call.model, meta_tensor(shape, model.dtype))
     return tuple(
         CachePlan.of(cache, one.counted_plan if isinstance(one, Job) else one, graph)
         for cache, one in found.items()

@@ -9,7 +9,7 @@ from torch import nn
 
 from fieldwise.capture import load_model
 from fieldwise.capture.specs import load_onnx_file
-from fieldwise.capture.torch.capture import capture
+from fieldwise.capture.torch.capture import record
 from fieldwise.capture.torch.other_inputs import taken_channels
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Shape
@@ -161,7 +161,7 @@ def _failure(module: nn.Module, shape: Shape) -> CaptureError | None:
     """Why a module does not run on an input of this shape; None where it does."""
     dtype = dtype_of_weights(module) or torch.float32
     try:
-        capture(module, torch.empty(shape, dtype=dtype, device="meta"))
+        record(module, torch.empty(shape, dtype=dtype, device="meta"))
     except CaptureError as error:
         return error
     return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.capture import record
 from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.tile.files import (
     AxisLayout,
@@ -68,7 +68,7 @@ def _file(asked: Request, path: Path, output: Output) -> NewFile:
 
 def grids_of(asked: Request, results: Results) -> list[Mapping[str, OutputGrid | None]]:
     """Where the positions of the results lie in the input."""
-    graph = capture(asked.model.call.model, meta_tensor(asked.shape, asked.model.dtype))
+    graph = record(asked.model.call.model, meta_tensor(asked.shape, asked.model.dtype))
     report, names = fields_of(graph), dict(zip(graph.output_names, graph.outputs, strict=True))
     return [
         output_grids(report, names[out.name], asked.layout, layout)

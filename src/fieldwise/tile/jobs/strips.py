@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.capture import record
 from fieldwise.errors import CaptureError
 from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.ir import Node, Shape
@@ -219,7 +219,7 @@ def strip_work(
 
 def _work(given: BandedInput, strips: Sequence[Strip]) -> float:
     """Operations of all strips over those of one forward pass."""
-    whole = sum(flops_by_result(capture(given.model, given.call.example)).values())
+    whole = sum(flops_by_result(record(given.model, given.call.example)).values())
     costs = {id(one.work): sum(flops_by_result(one.work.graph).values()) for one in strips}
     found = sum((one.work.plan.work or 1.0) * costs[id(one.work)] for one in strips)
     return found / max(whole, 1)

@@ -11,7 +11,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from fieldwise.capture.torch import capture
+from fieldwise.capture.torch.capture import record
 from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.tree import named_state
@@ -122,7 +122,7 @@ def crop_work(
         plan.crop_bytes + held, _notes(plan), plan.axes, together if plan.batch > 1 else (),
         cache="none",
     )  # fmt: skip
-    return CropWork(run, places, job, capture(model, example).nodes)
+    return CropWork(run, places, job, record(model, example).nodes)
 
 
 def _notes(plan: TilePlan) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def work_of_crops(model: nn.Module, dtype: torch.dtype, plan: JobPlan) -> float:
 
 
 def _operations(model: nn.Module, shape: Sequence[int], dtype: torch.dtype) -> int:
-    return sum(flops_by_result(capture(model, meta_tensor(shape, dtype))).values())
+    return sum(flops_by_result(record(model, meta_tensor(shape, dtype))).values())
 
 
 @dataclass(frozen=True, slots=True)
