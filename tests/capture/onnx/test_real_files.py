@@ -110,6 +110,17 @@ def test_the_proposals_of_faces_see_12_by_12_as_published():
         assert (row.extent, row.stride) == ((12, 12), (2, 2))
 
 
+def test_speech_does_not_see_the_sample_that_its_window_multiplies_by_zero():
+    """The transform in the file is a convolution with cosines and sines in a periodic Hann window.
+
+    That noise there changes no bit under ONNX Runtime is tested below.
+    """
+    one = FILES["speech, without branches"]
+    net = fieldwise.onnx.load(one.file, one.values)
+    seen = fieldwise.receptive_fields(net, drawn(net, one))["output"].at().mask()
+    assert np.flatnonzero(~seen).tolist() == [0]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_every_value_that_is_reported_bears_a_name_of_the_file(name):
     one = FILES[name]
@@ -158,7 +169,8 @@ def test_noise_outside_the_field_changes_no_bit_under_onnx_runtime(name):
         for dim, place in zip(report.roles(value).unit, unit, strict=True):
             index[dim] = place
         assert np.array_equal(values[tuple(index)], after[tuple(index)])
-        assert not np.array_equal(values, after)
+        if unit:  # there are others, which see the noise
+            assert not np.array_equal(values, after)
 
 
 def middle_units(net: OnnxModule, report: fieldwise.FieldReport) -> dict[str, tuple[int, ...]]:

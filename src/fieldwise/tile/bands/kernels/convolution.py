@@ -85,14 +85,15 @@ def _conv(site: Site) -> Executor:
         if not on_slow_kernel:
             x, weight = rows.convolved(x, weight)
         here = not rows.recorded and type(x) is Tensor and x.device.type == "cpu"
+        stride = _without_idle_step(x, pads, window) if here else window.stride
         if as_whole and here and x.numel():
             y = torch.mkldnn_convolution(
-                x, weight, window.bias, pads, window.stride, window.dilation, window.groups
+                x, weight, window.bias, pads, stride, window.dilation, window.groups
             )
         else:
-            y = convolve(
-                x, weight, window.bias, window.stride, pads, window.dilation, window.groups
-            )
+            y = convolve(x, weight, window.bias, stride, pads, window.dilation, window.groups)
+        if stride is not window.stride:
+            y = y.narrow(-1, 0, 1)
         made = seen.cropped(y, site.dim, hi - lo)
         return (made.contiguous() if made.dim() == SEQUENCE else made,)
 
@@ -102,6 +103,21 @@ def _conv(site: Site) -> Executor:
         beside=_workspace(link, window),
         apart=window.weight.dim() == SEQUENCE,
     )
+
+
+def _without_idle_step(x: Tensor, padding: Sequence[int], window: KernelWindow) -> tuple[int, ...]:
+    """The strides, without that of a last axis along which there is but one window.
+
+    In bfloat16, on processors with matrix tiles (AMX), oneDNN 3.12 gives such a window
+    numbers from unset memory.  The last rows of a stream may be a single one where those of the
+    whole are many.
+    """
+    *others, step = window.stride
+    if x.dtype != torch.bfloat16 or step == 1:
+        return window.stride
+    extent = (window.weight.shape[-1] - 1) * window.dilation[-1] + 1
+    is_single = x.shape[-1] + 2 * padding[-1] - extent < step
+    return (*others, 1) if is_single else window.stride
 
 
 def _along_batch(site: Site) -> Executor:
