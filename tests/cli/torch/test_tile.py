@@ -247,7 +247,34 @@ def test_what_of_a_file_is_not_read_is_said():
     colours = np.zeros((3, 256), np.uint16)
     tifffile.imwrite("in.tif", np.ones((60, 40), np.uint8), photometric="palette", colormap=colours)
     result = CliRunner().invoke(app, [*arguments, "--overwrite"])
-    assert "has a palette, and its numbers are read, not its colours" in result.stderr
+    assert "has a palette, and its numbers are read as they are stored" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("photometric", "compression", "warning"),
+    [
+        ("miniswhite", None, "'in.tif' means white by 0 (MinIsWhite), and its numbers are read"),
+        ("ycbcr", "zlib", "'in.tif' holds brightness and two differences of colour (YCbCr), and"),
+        ("ycbcr", "jpeg", ""),
+        ("rgb", None, ""),
+    ],
+)
+def test_numbers_that_are_not_brightness_are_read_as_stored_and_that_is_said(
+    photometric, compression, warning
+):
+    """As ``tifffile.imread`` reads them; the colours of a file in JPEG are red, green and blue."""
+    shape = (32, 48) if photometric == "miniswhite" else (32, 48, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    tifffile.imwrite("in.tif", pixels, photometric=photometric, compression=compression)
+    net = "gray" if pixels.ndim == 2 else "unet"
+    result = CliRunner().invoke(app, ["tile", f"job_nets:{net}", "in.tif", "out.npy"])
+    assert result.exit_code == 0, result.output
+    assert warning in result.stderr
+    assert ("as they are stored" in result.stderr) == bool(warning)
+    read = tifffile.imread("in.tif").astype("f4").reshape(*shape[:2], -1).transpose(2, 0, 1)
+    found = np.load("out.npy").reshape(32, 48, -1).transpose(2, 0, 1)
+    wanted = whole(net, np.ascontiguousarray(read))[0]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)
 
 
 def test_volumes_and_signals_work_alike():

@@ -333,9 +333,38 @@ def _note(path: Path, file: tifffile.TiffFile) -> str | None:
     notes = []
     if len(file.series) > 1:
         notes.append(f"holds {len(file.series)} images, of which the first is read")
-    if file.series[0].keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        notes.append("has a palette, and its numbers are read, not its colours")
+    meaning = _meaning(file.series[0].keyframe)
+    if meaning:
+        notes.append(f"{meaning}, and its numbers are read as they are stored")
     return f"{str(path)!r} {' and '.join(notes)}" if notes else None
+
+
+def _meaning(page: tifffile.TiffPage) -> str:
+    """What its numbers mean, where that is neither brightness nor red, green and blue; else ''."""
+    kind, packed = page.photometric, page.compression
+    if packed == tifffile.COMPRESSION.APERIO_JP2000_YCBC:
+        kind = tifffile.PHOTOMETRIC.YCBCR
+    elif kind == tifffile.PHOTOMETRIC.YCBCR and packed in _AS_RGB:
+        return ""
+    return _MEANING.get(kind, "")
+
+
+_MEANING: dict[int, str] = {
+    tifffile.PHOTOMETRIC.MINISWHITE: "means white by 0 (MinIsWhite)",
+    tifffile.PHOTOMETRIC.PALETTE: "has a palette",
+    tifffile.PHOTOMETRIC.SEPARATED: "holds amounts of ink (CMYK)",
+    tifffile.PHOTOMETRIC.YCBCR: "holds brightness and two differences of colour (YCbCr)",
+    tifffile.PHOTOMETRIC.CIELAB: "holds lightness and colour (CIELAB)",
+}
+_AS_RGB = frozenset(
+    {
+        tifffile.COMPRESSION.OJPEG,
+        tifffile.COMPRESSION.JPEG,
+        tifffile.COMPRESSION.ALT_JPEG,
+        tifffile.COMPRESSION.JPEG_LOSSY,
+    }
+)
+"""By what YCbCr becomes red, green and blue as it is unpacked."""
 
 
 def _letters(axes: str) -> str:
