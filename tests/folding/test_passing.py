@@ -61,7 +61,7 @@ BY_PLACE = {
     "a dropout that is off": lambda y: F.dropout(y, training=False),
     "neg": lambda y: -y,
     "times a number": lambda y: y * -2 / 3,
-    "sum": lambda y: y.sum(2, keepdim=True),
+    "sum of as many at any size": lambda y: y[:, :, :2].sum(2, keepdim=True),
     "sums in windows": lambda y: F.avg_pool2d(y, 2, divisor_override=1),
     "another divisor": lambda y: F.avg_pool2d(y, (2, 3), divisor_override=5),
 }
@@ -163,6 +163,23 @@ def test_what_bends_at_zero_takes_a_positive_scale_past_and_nothing_else(name):
     assert (scale.folded, scale.into, norm.folded) == (True, "conv", False)
     scale, norm = folded(scaled(CONSTANT - 1), allow_graph=True)
     assert (scale.into, norm.folded) == ("bn", False)
+
+
+def test_what_is_no_operand_of_a_prelu_but_its_slope_takes_nothing_past():
+    class Sloped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 4)
+            self.bent = nn.Parameter(torch.linspace(-1, 1, 8).reshape(2, 4))
+            self.scale = nn.Parameter(torch.linspace(0.5, 2, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.prelu(self.bent, self.linear(x)) * self.scale
+
+    model, x = Sloped().double().eval(), torch.randn(3, dtype=torch.float64)
+    found = fold(model, x, allow_graph=True, verify=False)
+    assert torch.allclose(found.model(x), model(x), rtol=1e-10, atol=1e-10)
+    assert found.report.folded == 0
 
 
 class Summed(nn.Module):

@@ -130,8 +130,10 @@ def _needs_rising(made: str, node: Node) -> str:
 
 def _bends_at_zero(node: Node) -> bool:
     """Whether an op makes g of each element at its place, with g(a·x) = a·g(x) for a > 0."""
+    given = arguments(node)
+    if not isinstance(given.get("self"), Ref):
+        return False
     if node.op == "clamp":
-        given = arguments(node)
         bounds = [given.get(name) for name in ("min", "max")]
         return bounds.count(None) == 1 and any(_is_zero(bound) for bound in bounds)
     return op_name(node) in _BENT

@@ -48,6 +48,11 @@ class Fold:
         return ", ".join(dict.fromkeys(taken.layer.name for taken in self.absorptions))
 
     @property
+    def does(self) -> tuple[Ban, ...]:
+        """What would forbid it alone."""
+        return ((self.candidate.number, self.direction),)
+
+    @property
     def bans(self) -> tuple[Ban, ...]:
         """What forbids it, whichever way it would go next."""
         directions: tuple[Direction, ...] = ("backward", "forward", "merge")
@@ -112,6 +117,11 @@ class Merge:
     @property
     def bans(self) -> tuple[Ban, ...]:
         """What forbids it."""
+        return self.does
+
+    @property
+    def does(self) -> tuple[Ban, ...]:
+        """The same."""
         return tuple((branch.number, "merge") for branch in self.branches)
 
 

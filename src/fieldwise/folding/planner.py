@@ -43,7 +43,8 @@ def plan(
 ) -> Plan:
     """Where every affine op of a graph goes, or why it stays.
 
-    bans:  what is not to be done, by (number of the node, direction), with the reason
+    bans:  what is not to be done, by (number of the node, direction), with the reason, or "" where
+           that is not worth a word
     merge: whether convolutions of one value that are added to each other become one
     held:  values that have to stay as they are though no node of the graph shows it, and why
     """
@@ -139,8 +140,8 @@ class _Planner:
         why = self.why[candidate.number]
         if candidate.forward_only:
             return why["forward"]
-        if why["backward"] == why["forward"]:
-            return why["backward"]
+        if why["backward"] == why["forward"] or not (why["backward"] and why["forward"]):
+            return why["backward"] or why["forward"]
         said = f"towards the input: {why['backward']}; towards the output: {why['forward']}"
         merged = why.get("merge", _ALONE)
         return said if merged == _ALONE else f"{said}; into a parallel branch: {merged}"

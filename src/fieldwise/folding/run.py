@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,11 @@ from fieldwise.capture.torch.running import run
 from fieldwise.errors import summary_of
 from fieldwise.folding.branches import Branches
 from fieldwise.folding.calls import values
+from fieldwise.folding.elsewhere import OtherSize, other_sizes
 from fieldwise.folding.folded import Folded
 from fieldwise.folding.graph_module import graph_module
 from fieldwise.folding.hazards import overflow, warnings_of
-from fieldwise.folding.modules import Impossible, Modules
+from fieldwise.folding.modules import REMEDY, Impossible, Modules
 from fieldwise.folding.plan import Ban, Branch, Fold, Merge, Plan
 from fieldwise.folding.planner import plan
 from fieldwise.folding.rebuild import rebuilt
@@ -105,7 +107,7 @@ class _Folder:
             made = self._planned(known | needs_graph)
             changed = list(changed_layers(made).values())
             refused = self._overflowing(made, changed)
-            impossible = self._impossible(made)
+            impossible = self._impossible(made) or self._elsewhere(made, known | needs_graph)
             if not refused and (self.allow_graph or not impossible):
                 break
             known |= refused
@@ -135,10 +137,14 @@ class _Folder:
         }
 
     def _planned(self, bans: FoundBans) -> Plan:
-        bans = self.always | bans
-        if self.file is None:
-            return plan(self.graph, bans, merge=self.merge)
-        return plan(self.graph, self.file.bans | bans, merge=self.merge, held=self.file.held)
+        return plan(self.graph, self._bans(bans), merge=self.merge, held=self._held)
+
+    def _bans(self, bans: FoundBans) -> FoundBans:
+        return (self.file.bans if self.file is not None else {}) | self.always | bans
+
+    @property
+    def _held(self) -> Mapping[str, str]:
+        return self.file.held if self.file is not None else {}
 
     def _built_file(self, file: FileNodes, made: Plan, changed: Sequence[Changed]) -> _Built:
         from fieldwise.folding.onnx.realise import nodes_saved, realised
@@ -151,6 +157,25 @@ class _Folder:
         if self.file is not None:
             return self.file.impossible(made)
         return self.modules.impossible(made) or list(Branches(self.modules, made).impossible())
+
+    def _elsewhere(self, made: Plan, bans: FoundBans) -> list[Impossible]:
+        """What is wrong at another size of the input, to which a graph module does not go."""
+        if self.by_graph or not made.changes:
+            return []
+        remedy = f"; {REMEDY}" if self.file is None else ""
+        for other in self.sizes:
+            there = plan(
+                other.there, other.bans(made, self._bans(bans)), merge=self.merge, held=self._held
+            )
+            if found := list(other.differing(made, there)):
+                return [Impossible(ban, f"{why}{remedy}") for ban, why in found]
+        return []
+
+    @cached_property
+    def sizes(self) -> tuple[OtherSize, ...]:
+        """The model at other sizes that it takes; of a file, that this leaves open."""
+        fixed = self.file.fixed(self.call.example) if self.file is not None else ()
+        return tuple(other_sizes(self.call, self.graph, fixed=fixed))
 
     def _overflowing(self, made: Plan, changed: Iterable[Changed]) -> FoundBans:
         """What goes into layers whose dtype cannot hold the result; branches go first."""

@@ -97,6 +97,17 @@ class FileNodes:
             for direction in _ANYWAY
         }
 
+    def fixed(self, example: object) -> tuple[tuple[int, int], ...]:
+        """The axes of its inputs of which the file says the size: which input, which dimension."""
+        inputs = {one.name: one for one in self.module.graph.inputs}
+        names = example if isinstance(example, Mapping) else inputs
+        return tuple(
+            (number, dim)
+            for number, name in enumerate(names)
+            for dim, size in enumerate(inputs[name].dims or ())
+            if isinstance(size, int)
+        )
+
     def node_of(self, number: int) -> OnnxNode:
         """The node that made a call.  Raises Stays for one in a subgraph."""
         path = self.graph.nodes[number].module
