@@ -15,7 +15,7 @@ import fieldwise.onnx
 from benchmarks.fold_subjects import randomise
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.folding import Folded, fold
-from fieldwise.folding.elsewhere import other_sizes
+from fieldwise.folding.elsewhere import captured_elsewhere
 from tests.folding.onnx_networks import network
 
 SHAPES = [(2, 3, 8, 8), (1, 3, 8, 8), (3, 3, 11, 14)]
@@ -118,7 +118,7 @@ def test_a_model_of_one_size_folds_as_at_that_size():
 
 def sizes(model: nn.Module, *shapes: tuple[int, ...]) -> list[tuple[tuple[int, ...], ...]]:
     call = ModelCall.of(model.eval(), tuple(torch.zeros(shape) for shape in shapes))
-    return [other.shapes for other in other_sizes(call, call.graph())]
+    return [other.shapes for other in captured_elsewhere(call, call.graph())]
 
 
 def test_the_other_sizes_are_such_as_the_model_takes():

@@ -23,10 +23,9 @@ from fieldwise.graph.ir import Node, Shape
 
 if TYPE_CHECKING:
     from fieldwise.capture.torch.model_call import ModelCall
+    from fieldwise.folding.saving.other_sizes import InputAxis
 
 NodeKey = tuple[str, str, int]
-Axis = tuple[int, int]
-Axes = tuple[Axis, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +110,8 @@ class OtherSize:
 _OTHERWISE = "other weights would be right"
 
 
-def other_sizes(
-    call: ModelCall, graph: Graph, *, fixed: Collection[Axis] = ()
+def captured_elsewhere(
+    call: ModelCall, graph: Graph, *, fixed: Collection[InputAxis] = ()
 ) -> Iterator[OtherSize]:
     """A model captured at some other sizes, of all axes that may have any, at once.
 
@@ -141,8 +140,10 @@ _LEAST = 64
 _STEPS = (1, 2, 4, 8, 32, 128)
 
 
-def _groups(call: ModelCall, fixed: Collection[Axis]) -> Iterator[tuple[Axes, int]]:
-    """Axes that grow together, and by how much at least."""
+def _groups(
+    call: ModelCall, fixed: Collection[InputAxis]
+) -> Iterator[tuple[tuple[InputAxis, ...], int]]:
+    """tuple[InputAxis, ...] that grow together, and by how much at least."""
     shapes = tuple(call.shapes)
     sizes = {
         (number, dim): size
@@ -150,7 +151,7 @@ def _groups(call: ModelCall, fixed: Collection[Axis]) -> Iterator[tuple[Axes, in
         for dim, size in enumerate(shape)
         if (number, dim) not in fixed and size
     }
-    left, refused = dict(sizes), set[Axes]()
+    left, refused = dict(sizes), set[tuple[object, ...]]()
     together = (lambda axis: (axis[1], sizes[axis]), lambda axis: axis, sizes.__getitem__)
     for alike in together:  # the same axis of all inputs; each alone; all of one size
         for axes in _grouped(left, alike):
@@ -162,20 +163,22 @@ def _groups(call: ModelCall, fixed: Collection[Axis]) -> Iterator[tuple[Axes, in
             left = {axis: size for axis, size in left.items() if axis not in axes}
 
 
-def _grouped(axes: Iterable[Axis], alike: Callable[[Axis], object]) -> list[Axes]:
-    found: dict[object, list[Axis]] = defaultdict(list)
+def _grouped(
+    axes: Iterable[InputAxis], alike: Callable[[InputAxis], object]
+) -> list[tuple[InputAxis, ...]]:
+    found: dict[object, list[InputAxis]] = defaultdict(list)
     for axis in axes:
         found[alike(axis)].append(axis)
     return list(map(tuple, found.values()))
 
 
-def _smallest_step(call: ModelCall, axes: Axes, size: int) -> int | None:
+def _smallest_step(call: ModelCall, axes: tuple[InputAxis, ...], size: int) -> int | None:
     """By how much these axes may grow, of a few steps; None where the model refuses all."""
     steps = (step for step in (*_STEPS, size) if step <= size)
     return next((s for s in steps if _captured(call, _grown(call.shapes, axes, s))), None)
 
 
-def _grown(shapes: Sequence[Shape], axes: Iterable[Axis], by: int) -> tuple[Shape, ...]:
+def _grown(shapes: Sequence[Shape], axes: Iterable[InputAxis], by: int) -> tuple[Shape, ...]:
     chosen = set(axes)
     return tuple(
         tuple(size + by * ((number, dim) in chosen) for dim, size in enumerate(shape))

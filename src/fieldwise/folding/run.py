@@ -18,7 +18,7 @@ from fieldwise.capture.torch.running import run
 from fieldwise.errors import summary_of
 from fieldwise.folding.branches import Branches
 from fieldwise.folding.calls import values
-from fieldwise.folding.elsewhere import OtherSize, other_sizes
+from fieldwise.folding.elsewhere import OtherSize, captured_elsewhere
 from fieldwise.folding.folded import Folded
 from fieldwise.folding.graph_module import graph_module
 from fieldwise.folding.hazards import overflow, warnings_of
@@ -175,7 +175,7 @@ class _Folder:
     def sizes(self) -> tuple[OtherSize, ...]:
         """The model at other sizes that it takes; of a file, that this leaves open."""
         fixed = self.file.fixed(self.call.example) if self.file is not None else ()
-        return tuple(other_sizes(self.call, self.graph, fixed=fixed))
+        return tuple(captured_elsewhere(self.call, self.graph, fixed=fixed))
 
     def _overflowing(self, made: Plan, changed: Iterable[Changed]) -> FoundBans:
         """What goes into layers whose dtype cannot hold the result; branches go first."""
