@@ -243,3 +243,13 @@ def test_seeded_noise_that_lies_in_memory_as_it_says_is_streamed_in_any_layout(d
         laid_out = x.contiguous(memory_format=layout)
         run = streamed(model, x, band=8)
         torch.testing.assert_close(run(laid_out), model(laid_out), atol=1e-5, rtol=1e-5)
+
+
+def test_what_torch_itself_cannot_compute_in_a_type_is_no_fault_of_ours():
+    model, x = nn.AvgPool3d(2).bfloat16(), torch.zeros(1, 2, 8, 8, 8, dtype=torch.bfloat16)
+    with pytest.raises(NotImplementedError):
+        model(x)
+    with pytest.raises(StreamError) as refused:
+        streamed(model, x)(x)
+    assert "torch cannot compute it (NotImplementedError" in str(refused.value)
+    assert str(refused.value).endswith("Choose another dtype, or another device.")

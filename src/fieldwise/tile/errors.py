@@ -35,11 +35,15 @@ def _noise(draw: Draw) -> str:
 
 
 def fault(error: Exception) -> str:
-    """The reason where fieldwise itself fails on an op: a fault of its own, never the model's.
+    """The reason where an op fails on rows of it: torch has no kernel, or fieldwise is wrong.
 
     >>> fault(ValueError("no rows"))[:46]
     'fieldwise failed on it (ValueError: no rows); '
+    >>> fault(NotImplementedError("not implemented for 'Half'"))
+    "torch cannot compute it (NotImplementedError: not implemented for 'Half')"
     """
+    if isinstance(error, NotImplementedError):
+        return f"torch cannot compute it ({summary_of(error)})"
     return f"fieldwise failed on it ({summary_of(error)}); {OUR_FAULT}"
 
 

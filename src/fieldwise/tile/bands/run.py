@@ -274,7 +274,7 @@ class Engine:
             raise StreamError(
                 f"The rows from {task.lo} to {task.hi} could not be computed",
                 [reason(op.node, fault(error))],
-                "Until it is repaired, run the model on the whole input.",
+                _remedy(error),
             ) from error
         return made
 
@@ -293,6 +293,12 @@ class Engine:
                 f"promises {planned.dtype}"
             )
         return made
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, NotImplementedError):
+        return "Choose another dtype, or another device."
+    return "Until it is repaired, run the model on the whole input."
 
 
 class _OperandRows:
