@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.files import AxisLayout, ModelView, guess_axes
+from fieldwise.tile.files import AxisLayout, ModelView, guess_axes, readings
 from tests.tile.jobs.cases import image
 
 SIZES = {"N": 1, "C": 3, "D": 5, "H": 7, "W": 11}
@@ -73,6 +73,19 @@ def test_axes_are_told_from_the_shape_where_only_one_reading_fits(shape, model, 
 def test_what_the_file_says_decides_between_readings():
     assert guess_axes((3, 40, 3), model=(1, 3, 8, 8), hint="YXS") == "HWC"
     assert guess_axes((40, 50, 3), model=(1, 3, 8, 8), hint="CYX") == "HWC"
+
+
+def test_channels_that_are_not_there_do_not_make_another_axis_the_channels():
+    """Rows were read as 40 channels where a channel was named beyond the four of the last axis."""
+    shape = (40, 50, 4)
+    for channels in ((0, 0), (3, 1), (4, 0)):
+        takes = (1, len(channels), 8, 8)
+        assert guess_axes(shape, model=takes, channels=channels) == "HWC"
+        read = {axes: seen[:2] for axes, seen in readings(shape, channels=channels).items()}
+        assert read["HWC"] == (1, 2)
+    with pytest.raises(UsageError, match=r"^The input has channels 0 to 3, and --channels is 4,0"):
+        guess_axes(shape, model=(1, 2, 8, 8), hint="YXC", channels=(4, 0))
+    assert guess_axes((4, 50, 9), model=(1, 1, 8, 8), hint="YXC", channels=(5,)) == "HWC"
 
 
 def test_several_readings_are_a_question_not_a_guess():

@@ -16,6 +16,7 @@ from fieldwise.tile.files.guessing import channels_differ as channels_differ
 from fieldwise.tile.files.guessing import guess_axes as guess_axes
 from fieldwise.tile.files.guessing import read_as as read_as
 from fieldwise.tile.files.guessing import readings as readings
+from fieldwise.tile.files.guessing import without_thin as without_thin
 from fieldwise.tile.files.layout import AxisLayout as AxisLayout
 from fieldwise.tile.files.layout import FileView as FileView
 from fieldwise.tile.files.layout import ModelView as ModelView

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from fieldwise.errors import UsageError
 from fieldwise.graph.ir import Shape
@@ -20,31 +20,39 @@ def guess_axes(
 ) -> str:
     """The axes of a file, where only one reading fits the model's rank and channels.
 
+    Four samples or fewer along an axis are rather channels than space (see ``without_thin``).
+
     hint:     what the file itself says, taken if it can be read that way
-    channels: those that are read; empty: all
+    channels: those that are read, there or not where the file says nothing; empty: all
     name:     of the file, for messages
 
     >>> guess_axes((480, 640, 3), model=(1, 3, 224, 224)), guess_axes((64, 64), model=(1, 1, 8, 8))
     ('HWC', 'HW')
 
-    Raises UsageError where none fits, or several do.
+    Raises UsageError where none fits, or several do, and for channels that are not there by what
+    the file says.
     """
     rank, takes = len(model), model[1]
     written = _forms(spatial_letters(rank - _FIRST_SPATIAL))
     said = hint if hint is not None and len(hint) == len(shape) else None
+    if said and channels:
+        _check_said(said, shape, rank, channels)
     tried = [*written, *(_as_samples(said, rank) if said else ())]
-    seen = {axes: _seen(axes, shape, rank, channels, batch=model[0]) for axes in tried}
-    fitting = [axes for axes, one in seen.items() if one is not None and one[1] == takes]
+    read = channels if said else (0,) * len(channels)
+    found = ((axes, _seen(axes, shape, rank, read, batch=model[0])) for axes in tried)
+    seen = {axes: one for axes, one in found if one is not None}
+    fitting = [axes for axes, one in seen.items() if one[1] == takes]
     if said:
         same = [axes for axes in fitting if _same(axes, said)]
         fitting = same or [axes for axes in fitting if axes in written]
+    fitting = list(without_thin({axes: seen[axes] for axes in fitting}))
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
         others = {
             axes: one[1]
             for axes, one in seen.items()
-            if one is not None and (_same(axes, said) if said else one[1] <= _FEW)
+            if (_same(axes, said) if said else one[1] <= _FEW)
         }
         if len(others) == 1 and not channels:
             raise UsageError(channels_differ(takes, next(iter(others.values())), name))
@@ -80,7 +88,7 @@ def readings(
 
     hint:     what the file itself says; where that can be read, it is the only reading, but for
               times and planes, which may be samples too (see AxisLayout.of)
-    channels: those that are read; empty: all
+    channels: those that are read, there or not where the file says nothing; empty: all
 
     >>> readings((480, 640, 3), hint="YXC")
     {'YXC': (1, 3, 480, 640)}
@@ -89,7 +97,7 @@ def readings(
     >>> readings((2, 9000))
     {'HW': (1, 1, 2, 9000), 'CL': (1, 2, 9000), 'LC': (1, 9000, 2), 'NL': (2, 1, 9000)}
 
-    Raises UsageError where the channels are not there.
+    Raises UsageError for channels that are not there by what the file says.
     """
     if hint is not None and len(hint) == len(shape):
         try:
@@ -104,8 +112,23 @@ def readings(
         for form in (*_forms(spatial), f"N{spatial}")
         if len(form) == len(shape) and (form[0] != "N" or "C" in form or shape[0] > 1)
     )
-    seen = {form: _seen(form, shape, None, channels) for form in written}
+    seen = {form: _seen(form, shape, None, (0,) * len(channels)) for form in written}
     return {form: one for form, one in seen.items() if one is not None}
+
+
+def without_thin(readings: Mapping[str, Shape]) -> Mapping[str, Shape]:
+    """Those with more than 4 samples along every axis in space, where one of as many axes has.
+
+    >>> list(without_thin({"HWC": (1, 3, 60, 40), "NHW": (60, 1, 40, 3), "LC": (1, 3, 60)}))
+    ['HWC', 'LC']
+    """
+    thin = [axes for axes, shape in readings.items() if min(shape[2:], default=0) <= _FEW]
+    thick = {len(shape) for axes, shape in readings.items() if axes not in thin}
+    return {
+        axes: shape
+        for axes, shape in readings.items()
+        if axes not in thin or len(shape) not in thick
+    }
 
 
 def read_as(axes: str, shape: Sequence[int], channels: Sequence[int] = ()) -> dict[str, Shape]:
@@ -159,6 +182,16 @@ def _seen(
         return None
 
 
+def _check_said(said: str, shape: Sequence[int], rank: int, channels: Sequence[int]) -> None:
+    """Raise UsageError for channels that are not there by what the file says of its axes."""
+    try:
+        layout = AxisLayout.of(said, rank=rank)
+    except UsageError:
+        return
+    if _CHANNELS in layout.dims:
+        layout.on(shape, channels)
+
+
 def spatial_letters(count: int) -> str:
     """The usual letters of so many spatial axes; a single one is a length."""
     return "L" if count == 1 else "".join(group[0] for group in SPATIAL[-count:])
@@ -177,6 +210,6 @@ def _same(axes: str, hint: str) -> bool:
         return False
 
 
-_FIRST_SPATIAL = 2
+_CHANNELS, _FIRST_SPATIAL = 1, 2
 _FEW = 4
-"""Channels that an axis of a file may be taken for, where nothing says so."""
+"""Samples of an axis that are rather channels, of RGBA or fewer, where nothing says so."""

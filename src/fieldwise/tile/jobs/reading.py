@@ -13,7 +13,7 @@ from fieldwise.capture.torch.capture import record
 from fieldwise.capture.torch.other_inputs import taken_channels
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.ir import Shape
-from fieldwise.tile.files import channels_differ
+from fieldwise.tile.files import channels_differ, without_thin
 from fieldwise.tile.jobs.models import dtype_of_weights
 
 
@@ -63,7 +63,7 @@ def taken_reading(
         what = f"the input of {spec!r} can be read as {' and as '.join(readings)}"
         raise UsageError(f"{what}; give --layout.") if readings else failed
     module = _built(spec, list(readings.values()))
-    likely = _without_thin(readings)
+    likely = without_thin(readings)
     taken = [axes for axes, shape in likely.items() if _runs(module, shape)]
     taken = taken or [axes for axes, shape in likely.items() if _runs(module, _round(shape))]
     most = max((len(readings[axes]) for axes in taken), default=0)
@@ -77,21 +77,6 @@ def taken_reading(
         what = f"{spec!r} runs on the input read as {' and as '.join(fitting)}"
         raise UsageError(f"{what}; give --layout, for example --layout {fitting[0]}.")
     return fitting[0]
-
-
-def _without_thin(readings: Mapping[str, Shape]) -> Mapping[str, Shape]:
-    """Those with more than 4 samples along every axis in space, where one of as many axes has.
-
-    >>> list(_without_thin({"HWC": (1, 3, 60, 40), "NHW": (60, 1, 40, 3), "LC": (1, 3, 60)}))
-    ['HWC', 'LC']
-    """
-    thin = [axes for axes, shape in readings.items() if min(shape[2:], default=0) <= _THIN]
-    thick = {len(shape) for axes, shape in readings.items() if axes not in thin}
-    return {
-        axes: shape
-        for axes, shape in readings.items()
-        if axes not in thin or len(shape) not in thick
-    }
 
 
 def _built(spec: str, shapes: Sequence[Shape]) -> nn.Module:
@@ -173,5 +158,3 @@ def _only_reason(module: nn.Module, readings: Mapping[str, Shape]) -> CaptureErr
 
 
 _ROUND = 64
-_THIN = 4
-"""Samples of an axis that are rather channels: of RGBA, or fewer."""
