@@ -59,7 +59,7 @@ export function streamsView(page) {
       ]),
       whole.length > 0 && h("p", { class: "alert" }, `Held whole, since what follows reads all of it: ${whole.slice(0, 3).map((value) => network.values[value].name).join(", ")}${whole.length > 3 ? ` and ${whole.length - 3} more` : ""}.`),
       row.axes[axis].past && h("p", { class: "alert" }, "It sees all of the past: where that is a state that a recurrent layer carries on, fieldwise stream keeps the state instead of the rows."),
-      h("p", { class: "quiet" }, `Kept: rows that are computed and that later rows still read. Latency: how many samples after its own first one a row comes, at most. This is a stream up to ${row.name} by what each layer reads; the plan of a run may keep less, where it runs several layers as one, and its blocks may be larger than the rows in them.`));
+      h("p", { class: "quiet" }, `Kept: rows that are computed and that later rows still read. Latency: how many samples after its own first one a row comes, at most. This is a stream up to ${row.name} by what each layer reads; the plan of a run may keep less, where it runs several layers as one, or more, where a mask hides taps of a kernel that it runs whole, and its blocks may be larger than the rows in them.`));
     say(`Step ${at + 1}: ${bytes(steps[at].bytes)} kept`);
   }
 

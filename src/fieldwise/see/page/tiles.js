@@ -108,7 +108,7 @@ function cardOf(found, snap) {
       ["The image is read", `${found.read.toFixed(2)} times`],
       ["Held at once", `${bytes(found.bytes)}, ${percent(found.bytes / found.whole)} of the whole`],
     ]),
-    h("p", { class: "quiet" }, "Held at once: what the tile needs of each value, from its making to its last reader, every value a copy; without weights. plan_tiles proves each crop layer by layer, and widens one where it has to."),
+    h("p", { class: "quiet" }, "Held at once: what the tile needs of each value, from its making to its last reader, every value a copy; without weights. plan_tiles proves each crop layer by layer, and widens one where it has to, as where a mask hides taps of a kernel."),
   ];
 }
 
