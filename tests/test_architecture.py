@@ -49,9 +49,9 @@ INSIDE = {
     ),
     "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
     "tile": (
-        "amounts", "errors", "arrays", "inputs", "outputs", "ending", "good_sizes", "samples",
-        "memory_format", "certificate", "recording", "trace", "replaying", "bands", "crops",
-        "files", "jobs", "spread", "interop", "api",
+        "amounts", "choices", "errors", "arrays", "inputs", "outputs", "ending", "good_sizes",
+        "samples", "memory_format", "certificate", "recording", "trace", "replaying", "bands",
+        "crops", "files", "jobs", "spread", "interop", "api",
     ),
 }  # fmt: skip
 """Per room with sub-rooms its parts: each imports nothing but itself and what stands before it."""

@@ -12,7 +12,6 @@ from fieldwise.cli.options import (
     AxesOption,
     Debug,
     FileOptions,
-    Format,
     InputShape,
     Style,
     grouped,
@@ -29,7 +28,7 @@ def compare(
     two: Annotated[str, typer.Argument(metavar="MODEL_B", help="The other one.")],
     shape: InputShape = None,
     axes: AxesOption = None,
-    style: Style = Format.table,
+    style: Style = "table",
     debug: Debug = False,
     *,
     building: FileOptions,
@@ -47,7 +46,7 @@ def compare(
 
         reports = reports_of((one, two), shape, axes, building)
         found = compare_reports(*reports, names=(one, two))
-        if style is Format.json:
+        if style == "json":
             show_json(summary.comparison(found))
         else:
             show(summary.render_comparison(found))

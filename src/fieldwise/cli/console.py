@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fieldwise.folding import Saved
 
 _UNBOUNDED = 10_000
+_ANY = 25
+"""Lines of a terminal: without a number rich takes dumb ones for 80 columns wide."""
 
 
 # -------------------------------------------------------------------- what is read
@@ -143,19 +145,22 @@ def show(view: RenderableType) -> None:
             """Leave the end of the command to the command."""
             raise BrokenPipeError
 
-    stream = answers()
-    width = None if stream.isatty() else _UNBOUNDED
-    Answers(file=stream, width=width, soft_wrap=width is not None).print(view)
+    soft = not answers().isatty()
+    Answers(file=answers(), width=_width(), height=_ANY, soft_wrap=soft).print(view)
 
 
-def show_lines(said: object) -> None:
+def show_lines(text: object) -> None:
     """Print lines of text: broken between words for a terminal, and as they are elsewhere."""
     from fieldwise.views.fitting import hanging
 
-    width = get_terminal_size().columns if answers().isatty() else _UNBOUNDED
-    for line in str(said).splitlines():
-        for part in hanging(line, width):
+    for line in str(text).splitlines():
+        for part in hanging(line, _width()):
             answer(part)
+
+
+def _width() -> int:
+    """The columns of the terminal; no end elsewhere."""
+    return get_terminal_size().columns if answers().isatty() else _UNBOUNDED
 
 
 def show_json(data: Mapping[str, object]) -> None:

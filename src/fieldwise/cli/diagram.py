@@ -13,7 +13,6 @@ from fieldwise.cli.options import (
     MODEL_FORMS,
     Debug,
     FileOptions,
-    Format,
     InputShape,
     Style,
     grouped,
@@ -80,7 +79,7 @@ def diagram(
             "spatial one.",
         ),
     ] = None,
-    style: Style = Format.table,
+    style: Style = "table",
     debug: Debug = False,
     *,
     building: FileOptions,
@@ -101,7 +100,7 @@ def diagram(
         titles = [spec.removeprefix("layers:") for spec in models]
         drawn = DiagramStyle(drawing.width, blank=drawing.blank, symbols=drawing.symbols)
         save(connection_diagram(*found, titles=titles, style=drawn), out, dpi=drawing.dpi)
-        if style is Format.json:
+        if style == "json":
             from fieldwise.views import connections_json
 
             show_json(connections_json.data(found, models=models))

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,20 +36,13 @@ from fieldwise.cli.options import (
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.cli.weights import check_weights
+from fieldwise.effective.protocols import ProtocolName
 from fieldwise.errors import UsageError
 
 if TYPE_CHECKING:
     from fieldwise.capture import Model
     from fieldwise.capture.torch.normalisation import Normalisation
     from fieldwise.effective import EffectiveField
-
-
-class ProtocolChoice(StrEnum):
-    """How papers collect contributions."""
-
-    luo = "luo"
-    replknet = "replknet"
-    openerf = "openerf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +97,12 @@ class MeanOptions:
         typer.Option(metavar="R,G,B", help="The channels are divided by this then."),
     ] = None
     protocol: Annotated[
-        ProtocolChoice,
+        ProtocolName,
         typer.Option(
             help="luo: magnitudes of gradients; replknet: positive parts, of positive outputs; "
             "openerf: positive parts of the mean over channels."
         ),
-    ] = ProtocolChoice.luo
+    ] = "luo"
 
     def normalisation(self) -> Normalisation | None:
         """What --mean and --std say.  Raises UsageError for one of them alone."""
@@ -153,7 +145,7 @@ def erf(
         typer.Option("--dask", metavar="ADDRESS", help="Share the inputs among its workers."),
     ] = None,
     random_weights: RandomWeights = False,
-    style: Style = Format.table,
+    style: Style = "table",
     debug: Debug = False,
 ) -> None:
     """The effective receptive field: how much every input position matters, on average.
@@ -218,7 +210,7 @@ def _measured(
             layer=subject.layer,
             unit=parse_position(subject.unit),
             axes=axes,
-            protocol=averaging.protocol.value,
+            protocol=averaging.protocol,
             normalisation=averaging.normalisation(),
             seed=averaging.seed,
             state=out,
@@ -246,7 +238,7 @@ def _bar(spec: str) -> Iterator[Callable[[int, int | None], object] | None]:
 def _write(found: EffectiveField, style: Format) -> None:
     from fieldwise.views import effective
 
-    if style is Format.json:
+    if style == "json":
         show_json(effective.data(found))
     else:
         show(effective.render(found))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -38,20 +37,11 @@ if TYPE_CHECKING:
     from fieldwise.field.report import Row
 
 
-class Method(StrEnum):
-    """How fields are found."""
+Method = Literal["closed", "gradient", "nan"]
+"""How fields are found."""
 
-    closed = "closed"
-    gradient = "gradient"
-    nan = "nan"
-
-
-class FieldFormat(StrEnum):
-    """How a report is written."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
+FieldFormat = Literal["table", "json", "csv"]
+"""How a report is written."""
 
 
 @grouped
@@ -73,7 +63,7 @@ def field(
     method: Annotated[
         Method,
         typer.Option(help="Closed form, or also measured: by a gradient or a NaN probe."),
-    ] = Method.closed,
+    ] = "closed",
     ignore_global: Annotated[
         bool,
         typer.Option("--ignore-global", help="Also the fields through the local paths alone."),
@@ -81,7 +71,7 @@ def field(
     axes: AxesOption = None,
     style: Annotated[
         FieldFormat, typer.Option("--format", help="How to write the report.")
-    ] = FieldFormat.table,
+    ] = "table",
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -106,11 +96,11 @@ def field(
         if plot is not None:
             check_picture(plot)
         position = parse_position(unit)
-        if method is not Method.nan and building.given:
+        if method != "nan" and building.given:
             raise UsageError(
                 "--device, --dtype and --autocast say how --method nan runs the model; omit them."
             )
-        if method is Method.nan and wrt is not None:
+        if method == "nan" and wrt is not None:
             raise UsageError("--method nan measures fields in the input; omit --wrt.")
         loaded, report = _analyse(
             model,
@@ -123,9 +113,9 @@ def field(
         )
         rows = _selected(report, layer or ())
         pulled = units = None
-        if position is not None or method is not Method.closed:
+        if position is not None or method != "closed":
             pulled = units = _pulled(report, rows, position, strict=bool(layer))
-        if units is not None and method is not Method.closed:
+        if units is not None and method != "closed":
             with building.computing():
                 units = _measured(loaded, report, units, method)
         if plot is not None:
@@ -152,9 +142,9 @@ def _analyse(
         from fieldwise.field.other_axes import better_axes
         from fieldwise.graph.names import resolve
 
-        kept = method is Method.nan
+        kept = method == "nan"
         model = building.load(spec, shape, weights=kept)
-        if method is not Method.closed:
+        if method != "closed":
             model = building.placed(model)
     with progress(f"analysing {spec}"):
         graph = graph_of(model.source, model.example())
@@ -211,7 +201,7 @@ def _measured(
     """The same units, with what a probe finds that they see."""
     from fieldwise.cli.measure import by_gradient, by_nan
 
-    measure = by_gradient(report) if method is Method.gradient else by_nan(model, report)
+    measure = by_gradient(report) if method == "gradient" else by_nan(model, report)
     found = {}
     for name, field in units.items():
         with progress(f"measuring {name}"):
@@ -261,11 +251,11 @@ def _write(
     units: Mapping[str, UnitField] | None,
     style: FieldFormat,
 ) -> None:
-    if style is FieldFormat.json:
+    if style == "json":
         from fieldwise.views import field_json
 
         show_json(field_json.data(report, rows, model=model, units=units))
-    elif style is FieldFormat.csv:
+    elif style == "csv":
         from fieldwise.views import csv
 
         answer(csv.render(rows, units=units))

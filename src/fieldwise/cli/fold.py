@@ -12,7 +12,6 @@ from fieldwise.cli.loader import loader_lines
 from fieldwise.cli.options import (
     CastOptions,
     Debug,
-    Format,
     InputShape,
     ModelName,
     OutOptions,
@@ -36,7 +35,7 @@ def fold(
     written: OutOptions,
     model: ModelName,
     shape: InputShape = None,
-    style: Style = Format.table,
+    style: Style = "table",
     check: Annotated[
         int,
         typer.Option(
@@ -92,7 +91,7 @@ def fold(
                 checks=max(check, 1),
             )
         refused = _is_refused(folded.report)
-        if style is Format.table:
+        if style == "table":
             _show(folded.report, loaded.name)
         saved = None
         if written.out is not None and not refused:
@@ -105,8 +104,8 @@ def fold(
                     compare=check > 0,
                 )
             saved = replace(saved, loader=loader_lines(saved, loaded.name, shape))
-            note_saved(saved, err=style is Format.json)
-        if style is Format.json:
+            note_saved(saved, err=style == "json")
+        if style == "json":
             _show_json(folded.report, loaded.name, saved)
         if refused:
             raise typer.Exit(WRONG)

@@ -7,10 +7,9 @@ import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 
@@ -107,28 +106,14 @@ RandomWeights = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
-class Type(StrEnum):
-    """What a model computes in."""
+Type = Literal["bfloat16", "float16", "float32", "float64"]
+"""What a model computes in."""
 
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-    float32 = "float32"
-    float64 = "float64"
+HalfType = Literal["bfloat16", "float16"]
+"""What autocast casts to."""
 
-
-class HalfType(StrEnum):
-    """What autocast casts to."""
-
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class Format(StrEnum):
-    """How a report is written."""
-
-    table = "table"
-    json = "json"
-
+Format = Literal["table", "json"]
+"""How a report is written."""
 
 Style = Annotated[Format, typer.Option("--format", help="How to write the report.")]
 
@@ -215,8 +200,8 @@ class ComputedOptions(CastOptions):
 
     def check_types(self) -> None:
         """Raise UsageError where autocast would mix two types of half precision."""
-        halves = {str(half) for half in HalfType}
-        mixed = {str(kind) for kind in (self.dtype, self.autocast) if kind is not None} & halves
+        halves = get_args(HalfType)
+        mixed = {kind for kind in (self.dtype, self.autocast) if kind in halves}
         if len(mixed) > 1:
             raise UsageError(
                 f"--dtype {self.dtype} and --autocast {self.autocast} mix two types of half "

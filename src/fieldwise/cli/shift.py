@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -39,19 +38,11 @@ if TYPE_CHECKING:
 FAILED = 1
 
 
-class Padding(StrEnum):
-    """What stands beyond the border."""
+Padding = Literal["as-is", "circular"]
+"""What stands beyond the border."""
 
-    as_is = "as-is"
-    circular = "circular"
-
-
-class Repair(StrEnum):
-    """How strides and borders are repaired."""
-
-    circular = "circular"
-    antialias = "antialias"
-    polyphase = "polyphase"
+Repair = Literal["circular", "antialias", "polyphase"]
+"""How strides and borders are repaired."""
 
 
 @grouped
@@ -67,7 +58,7 @@ def shift(
     ] = None,
     padding: Annotated[
         Padding, typer.Option(help="Judge the model as it is, or with periodic boundaries.")
-    ] = Padding.as_is,
+    ] = "as-is",
     measured: Annotated[
         bool,
         typer.Option("--measure", help="Also measure, in float64, on generic weights."),
@@ -81,7 +72,7 @@ def shift(
         typer.Option("--wrap-valid", help="With periodic boundaries, windows without padding too."),
     ] = False,
     random_weights: RandomWeights = False,
-    style: Style = Format.table,
+    style: Style = "table",
     debug: Debug = False,
     *,
     building: PlacedOptions,
@@ -132,7 +123,7 @@ def shift(
             from fieldwise.folding.saving.write import save
 
             with progress(f"writing {out}"):
-                periodic = loaded.is_onnx and repair is Repair.circular
+                periodic = loaded.is_onnx and repair == "circular"
                 if periodic and out.suffix.lower() == ".onnx":
                     from fieldwise.shift.repair.onnx import periodic_file
 
@@ -140,19 +131,19 @@ def shift(
                 saved = save(
                     source, example, out, overwrite=written.overwrite, static=written.static
                 )
-            note_saved(saved, err=style is Format.json)
+            note_saved(saved, err=style == "json")
 
 
 def _check(padding: Padding, repair: Repair | None, out: Path | None, *, wrap_valid: bool) -> None:
     if out is not None and repair is None:
         raise UsageError("-o writes a repaired model; say how with --repair.")
-    periodic = padding is Padding.circular or repair in (Repair.circular, Repair.polyphase)
+    periodic = padding == "circular" or repair in ("circular", "polyphase")
     if wrap_valid and not periodic:
         raise UsageError(
             "--wrap-valid is about periodic boundaries; add --padding circular, "
             "--repair circular or --repair polyphase."
         )
-    if repair is Repair.circular and padding is Padding.circular:
+    if repair == "circular" and padding == "circular":
         raise UsageError("--repair circular makes the boundaries periodic; omit --padding.")
 
 
@@ -195,10 +186,10 @@ def _prepared(
     model: Any, example: object, padding: Padding, repair: Repair | None, periodic: _Periodic
 ) -> tuple[Any, Repaired | None]:
     """The model that is judged, and the repair that it comes from."""
-    if repair is Repair.circular:
+    if repair == "circular":
         repaired = periodic.repaired(model, example)
         return repaired.model, repaired
-    if padding is Padding.circular:
+    if padding == "circular":
         model = periodic.copy(model, example)
     if repair is None:
         return model, None
@@ -207,7 +198,7 @@ def _prepared(
     with progress(f"repairing: {repair}"):
         repaired = (
             repairs.antialias(model, example)
-            if repair is Repair.antialias
+            if repair == "antialias"
             else repairs.polyphase(model, example, valid=periodic.valid)
         )
     return repaired.model, repaired
@@ -263,7 +254,7 @@ _FIRST = 2
 def _write(report: _Report, style: Format) -> None:
     found = report.certificates
     shape = found.graph.shape(found.input)
-    if style is Format.json:
+    if style == "json":
         from fieldwise.views import shift_json
 
         data = shift_json.data(

@@ -116,7 +116,7 @@ def stream(
         ),
     ] = None,
     random_weights: RandomWeights = False,
-    style: Style = Format.table,
+    style: Style = "table",
     debug: Debug = False,
     *,
     emission: EmitOptions,
@@ -145,7 +145,7 @@ def stream(
             with building.computing():
                 found = latency(loaded.module, loaded.example(), axis=along, rate=per_second)
         report = replace(found, model=loaded.name)
-        if style is Format.json:
+        if style == "json":
             answer(report.to_json())
         else:
             from fieldwise.views import latency as view
@@ -171,12 +171,12 @@ def _emit(loaded: Model, axis: int, emission: EmitOptions, style: Format) -> Non
     except (StreamError, MismatchError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(REFUSED) from None
-    if style is Format.table:
+    if style == "table":
         show_lines(emitted)
         show_lines(certificate)
     with progress(f"writing {emission.emit}"):
         paths = emitted.save(emission.emit)
-    note_files(paths, err=style is Format.json)
+    note_files(paths, err=style == "json")
 
 
 def parse_rate(text: str) -> Fraction:

@@ -12,7 +12,6 @@ from fieldwise.cli.options import (
     AxesOption,
     Debug,
     FileOptions,
-    Format,
     InputShape,
     ModelName,
     Style,
@@ -32,7 +31,7 @@ def summary(
         typer.Option(metavar="N", parser=whole(0), help="How deep in the tree of modules."),
     ] = 3,
     axes: AxesOption = None,
-    style: Style = Format.table,
+    style: Style = "table",
     debug: Debug = False,
     *,
     building: FileOptions,
@@ -50,7 +49,7 @@ def summary(
             )
         from fieldwise.views import summary as view
 
-        if style is Format.json:
+        if style == "json":
             show_json(view.data(found))
         else:
             show(view.render(found))

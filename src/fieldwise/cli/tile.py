@@ -52,7 +52,7 @@ def tile(
             show_default=False,
         ),
     ] = None,
-    style: Style = Format.table,
+    style: Style = "table",
     debug: Debug = False,
 ) -> None:
     """Run a model on an array larger than memory; the result is the whole array's, exactly.
@@ -122,7 +122,7 @@ def _check_description(spec: str, rdf: Path, building: ModelOptions, style: Form
         module = building.load(spec, shapes, weights=False).runnable().module
     with progress(f"checking {rdf}"):
         checks = check_description(module, found)
-    if style is Format.json:
+    if style == "json":
         show_json(tile_json.description(checks, model=spec, source=str(rdf)))
     else:
         show_lines(tile.render_checks(checks, source=f"{spec} by {rdf}"))

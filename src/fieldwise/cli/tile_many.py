@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from fieldwise.cli.answers import answer
-from fieldwise.cli.options import Format
 from fieldwise.cli.tile_asked import Asked
 from fieldwise.cli.tile_plan import planned
 from fieldwise.cli.tile_run import REFUSED, carry_out, certified, refusals, write_report
@@ -29,7 +28,7 @@ def run_many(asked: Asked, pairs: Sequence[tuple[Path, Path]]) -> None:
 
     unread = dict(_unreadable(pairs))
     readable = [pair for pair in pairs if pair[0] not in unread]
-    table = asked.style is Format.table
+    table = asked.style == "table"
     for outcome in unread.values():
         typer.echo(f"failed  {outcome}", err=True)
     found = list(unread.values())

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fieldwise.cli.options import ComputedOptions, RandomWeights, Type, whole
 from fieldwise.errors import UsageError
+from fieldwise.tile.choices import Compression
 from fieldwise.written import ratio, shown, whole_number
 
 if TYPE_CHECKING:
     from fieldwise.tile.ending import Ending
 
 
-class NormalizeChoice(StrEnum):
-    """Where mean and deviation come from."""
-
-    model = "model"
+Normalization = Literal["model"]
+"""Where mean and deviation come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ class InputOptions:
         str | None, typer.Option(metavar="R,G,B", help="The channels are divided by this then.")
     ] = None
     normalize: Annotated[
-        NormalizeChoice | None,
+        Normalization | None,
         typer.Option(
             help="Mean and deviation as the model's own config says (timm's, or of torchvision's "
             "weights); whole numbers are divided by the most that their type holds first."
@@ -152,24 +150,8 @@ def parse_channels(text: str | None) -> tuple[int, ...]:
     return numbers
 
 
-class CompressionChoice(StrEnum):
-    """By what results are compressed."""
-
-    zstd = "zstd"
-    deflate = "deflate"
-    lzw = "lzw"
-    none = "none"
-
-
-class OutType(StrEnum):
-    """What results are written as."""
-
-    uint8 = "uint8"
-    int16 = "int16"
-    int32 = "int32"
-    float16 = "float16"
-    float32 = "float32"
-    float64 = "float64"
+OutType = Literal["uint8", "int16", "int32", "float16", "float32", "float64"]
+"""What results are written as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +185,7 @@ class OutputOptions:
         ),
     ] = None
     compression: Annotated[
-        CompressionChoice | None,
+        Compression | None,
         typer.Option(
             help="Of the blocks of OUT: zstd, deflate, or lzw (TIFF alone). By default zarr is "
             "written in zstd, and TIFF in none."
@@ -222,7 +204,7 @@ class OutputOptions:
     def of_file(self) -> dict[str, Any]:
         """How the file is written, by the names of ``Request``."""
         return {
-            "compression": self.compression and self.compression.value,
+            "compression": self.compression,
             "chunks": self.chunks,
         }
 
@@ -230,7 +212,7 @@ class OutputOptions:
         """What is done to the model's output."""
         from fieldwise.tile.ending import Ending
 
-        return Ending.parse(self.step, self.out_dtype and self.out_dtype.value)
+        return Ending.parse(self.step, self.out_dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -11,38 +10,8 @@ import typer
 from fieldwise.cli.console import parse_size
 from fieldwise.cli.options import whole
 from fieldwise.errors import UsageError
+from fieldwise.tile.choices import Cache, EngineName, GlobalOps, Runtime
 from fieldwise.written import shown, whole_number
-
-
-class EngineChoice(StrEnum):
-    """How pieces are computed."""
-
-    stream = "stream"
-    halo = "halo"
-
-
-class CacheChoice(StrEnum):
-    """What is kept instead of computed twice."""
-
-    none = "none"
-    rows = "rows"
-    both = "both"
-
-
-class RuntimeChoice(StrEnum):
-    """What runs crops."""
-
-    torch = "torch"
-    ort = "ort"
-
-
-class GlobalOpsChoice(StrEnum):
-    """What is done with layers that need the whole input."""
-
-    refuse = "refuse"
-    multipass = "multipass"
-    materialise = "materialise"
-    auto = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +19,7 @@ class PieceOptions:
     """How the work is cut into pieces."""
 
     engine: Annotated[
-        EngineChoice | None,
+        EngineName | None,
         typer.Option(
             help="stream: band by band, each layer keeping the rows that the next band needs; "
             "halo: the model as it is on overlapping crops. By default stream, unless --memory is "
@@ -58,7 +27,7 @@ class PieceOptions:
         ),
     ] = None
     cache: Annotated[
-        CacheChoice | None,
+        Cache | None,
         typer.Option(
             help="What is kept instead of computed twice: none (halo); rows, from band to band; or "
             "both rows and, from strip to strip, columns in files beside OUT. By default rows, or "
@@ -127,22 +96,22 @@ class PieceOptions:
         ),
     ] = "auto"
     global_ops: Annotated[
-        GlobalOpsChoice,
+        GlobalOps,
         typer.Option(
             help="Layers that need the whole input (global means, group norm, attention): refuse; "
             "go through the input once more for each in sequence, for what can be summed up "
             "(multipass); keep what they read beside OUT and run them once (materialise); or keep "
             "what costs less than computing it again (auto). By stream."
         ),
-    ] = GlobalOpsChoice.refuse
+    ] = "refuse"
 
     runtime: Annotated[
-        RuntimeChoice,
+        Runtime,
         typer.Option(
             help="What runs the crops of an .onnx file: torch, or a session of ONNX Runtime. By "
             "halo."
         ),
-    ] = RuntimeChoice.torch
+    ] = "torch"
     providers: Annotated[
         str | None,
         typer.Option(
@@ -159,24 +128,24 @@ class PieceOptions:
     @property
     def is_halo(self) -> bool:
         """Whether crops are asked for."""
-        return self.engine is EngineChoice.halo or self.cache is CacheChoice.none
+        return self.engine == "halo" or self.cache == "none"
 
     def check(self) -> None:
         """Raise UsageError for options of the other engine."""
         halo = self.is_halo
-        if self.engine is EngineChoice.halo and self.cache not in (None, CacheChoice.none):
+        if self.engine == "halo" and self.cache not in (None, "none"):
             raise UsageError(f"--engine halo keeps nothing, unlike --cache {self.cache}; omit one.")
-        if self.engine is EngineChoice.stream and self.cache is CacheChoice.none:
+        if self.engine == "stream" and self.cache == "none":
             raise UsageError("--engine stream keeps rows, and --cache none nothing; omit one.")
-        if self.runtime is RuntimeChoice.ort and not halo:
+        if self.runtime == "ort" and not halo:
             raise UsageError("--runtime ort runs crops; give --engine halo too.")
-        if self.providers is not None and self.runtime is not RuntimeChoice.ort:
+        if self.providers is not None and self.runtime != "ort":
             raise UsageError("--providers belongs to --runtime ort.")
         if halo and (self.band or self.axis or self.piece or self.strip):
             raise UsageError(
                 "--band, --axis, --strip and --piece belong to --engine stream; give --tile."
             )
-        if halo and self.global_ops is not GlobalOpsChoice.refuse:
+        if halo and self.global_ops != "refuse":
             raise UsageError(f"--global-ops {self.global_ops} belongs to --engine stream.")
         if not halo and (self.side or self.batch != "auto"):
             raise UsageError("--tile and --batch belong to --engine halo; give --band.")
@@ -193,21 +162,21 @@ class PieceOptions:
 
     def for_workers(self) -> PieceOptions:
         """The same in pieces that can be shared out, unless others are asked for."""
-        shared = CacheChoice.none if self.is_halo else CacheChoice.rows
+        shared: Cache = "none" if self.is_halo else "rows"
         return self if self.cache is not None else replace(self, cache=shared)
 
     def asked(self) -> dict[str, Any]:
         """What a job is asked for, by the names of ``Request``."""
         return {
-            "engine": "halo" if self.is_halo else self.engine and self.engine.value,
-            "cache": self.cache and self.cache.value,
+            "engine": "halo" if self.is_halo else self.engine,
+            "cache": self.cache,
             "band": self.band,
             "strip": self.strip,
             "piece": self.piece,
             "tile": self.side,
             "batch": self._batch(),
             "memory": None if self.automatic else parse_size(self.memory),
-            "global_ops": self.global_ops.value,
-            "runtime": self.runtime.value,
+            "global_ops": self.global_ops,
+            "runtime": self.runtime,
             "providers": tuple((self.providers or "").split(",")) if self.providers else (),
         }

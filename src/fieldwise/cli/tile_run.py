@@ -41,12 +41,12 @@ def run_one(asked: Asked, source: Path, out: Path) -> None:
         write_report(job.report(asked.model, certificate, compared), asked.style)
         return
     report = job.report(asked.model, certificate)
-    shown = report if asked.style is Format.table else None
+    shown = report if asked.style == "table" else None
     job, _ = carry_out(asked, job, shown=shown)
-    if asked.style is Format.json:
+    if asked.style == "json":
         report = job.report(asked.model, certificate)
         write_report(replace(report, done=len(job.plan.pieces)), asked.style)
-    note_files([file.path for file in job.files], err=asked.style is Format.json)
+    note_files([file.path for file in job.files], err=asked.style == "json")
 
 
 def certified(asked: Asked, job: Job) -> RunCertificate | None:
@@ -55,7 +55,7 @@ def certified(asked: Asked, job: Job) -> RunCertificate | None:
         return None
     with progress("comparing pieces with the whole"):
         certificate = job.verify()
-    if asked.style is Format.table:
+    if asked.style == "table":
         show_lines(certificate)
         _note_steps(job)
     return certificate
@@ -93,7 +93,7 @@ def _carry_out(
             journal = job.open(resume=running.resume, overwrite=running.overwrite)
         with journal:
             if not journal.done and shown is not None:
-                write_report(shown, Format.table)
+                write_report(shown, "table")
             done, pieces = len(journal.done), len(job.plan.pieces)
             missing = done < pieces
             if running.resume and done:
@@ -126,7 +126,7 @@ def _note_steps(job: Job) -> None:
 
 def write_report(report: Report, style: Format) -> None:
     """A report as it was asked for."""
-    if style is Format.json:
+    if style == "json":
         answer(report.to_json())
     else:
         show_lines(report)

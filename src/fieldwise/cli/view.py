@@ -14,7 +14,6 @@ from fieldwise.cli.options import (
     AxesOption,
     Debug,
     FileOptions,
-    Format,
     InputShape,
     ModelName,
     Style,
@@ -58,7 +57,7 @@ def view(
             "--serve", help="Serve the page on 127.0.0.1 until Ctrl-C; others cannot see it."
         ),
     ] = False,
-    style: Style = Format.table,
+    style: Style = "table",
     debug: Debug = False,
     *,
     building: WeightOptions,
@@ -80,9 +79,9 @@ def view(
         with progress(f"writing {out}"):
             page = make(*reports, names=specs, notes=notes, image=image)
             page.save(out)
-        if style is Format.json:
+        if style == "json":
             show_json(page.data)
-        note_files([out], err=style is Format.json)
+        note_files([out], err=style == "json")
         if serve:
             _serve(page.html.encode(), opened=opened)
         elif opened:

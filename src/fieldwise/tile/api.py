@@ -9,7 +9,6 @@ from functools import partial
 from itertools import product
 from numbers import Real
 from pathlib import Path
-from typing import Literal
 
 from torch import nn
 
@@ -21,15 +20,16 @@ from fieldwise.tile.amounts import check_bytes
 from fieldwise.tile.bands import StreamedModel
 from fieldwise.tile.bands.choosing import BAND, candidate_axes
 from fieldwise.tile.bands.latency_report import LatencyReport, latency_report
-from fieldwise.tile.bands.programs import GlobalOps, Programs, Streaming
+from fieldwise.tile.bands.programs import Programs, Streaming
 from fieldwise.tile.bands.store import Store
 from fieldwise.tile.bands.streamed import Choices
+from fieldwise.tile.choices import GlobalOps, Runtime
 from fieldwise.tile.crops import TiledCallable
 from fieldwise.tile.crops import plan_tiles as plan_tiles
 from fieldwise.tile.crops import suggest_tile as suggest_tile
 from fieldwise.tile.crops.batches import BatchSize, check_batch
 from fieldwise.tile.crops.plan import TilePlan
-from fieldwise.tile.crops.runtime import Runtime, target_of
+from fieldwise.tile.crops.runtime import target_of
 from fieldwise.tile.crops.sizes import tiled_axes
 from fieldwise.tile.crops.targets import AnyCallable, PlannedModel
 from fieldwise.tile.errors import OffGridError, StreamError, TileError
@@ -43,7 +43,7 @@ def streamed(
     axis: int | None = None,
     band: int | None = None,
     memory: int | None = None,
-    global_ops: Literal["refuse", "multipass", "materialise", "auto"] = "refuse",
+    global_ops: GlobalOps = "refuse",
     scratch: str | Path | None = None,
     verify: bool = False,
 ) -> StreamedModel:

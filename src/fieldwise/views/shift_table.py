@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 _NAMES = {3: "W", 4: "HW", 5: "DHW"}
 _PROVEN: Mapping[str, Role] = {
     "value": "name", "axis": "fixed", "circular": "fixed", "interior": "fixed",
-    "because of": "reason",
+    "carried": "number", "because of": "reason",
 }  # fmt: skip
 _MEASURED: Mapping[str, Role] = {
     "measured": "name", "axis": "fixed", "shift": "number", "error": "number",
     "control": "number", "EQ-T dB": "number", "verdict": "fixed",
 }  # fmt: skip
+_SPOKEN = ("a shift by ", "positions ")
+"""With what cells begin, and need not where room is short."""
 _BREAKERS = 3
 _CHANGES = 12
 
@@ -75,18 +77,20 @@ def axis_name(axis: int, rank: int) -> str:
     return names[axis - 2] if 2 <= axis < 2 + len(names) else str(axis)
 
 
-def _theorems(certificate: Certificate, axis: AxisCertificate) -> tuple[str, str, str]:
+def _theorems(certificate: Certificate, axis: AxisCertificate) -> tuple[str, str, str, str]:
     circular, interior = axis.circular, axis.interior
     proven = "undecided" if axis.undecided else "broken"
     if circular.holds:
         proven = f"a shift by {circular.period} {_movement(circular.step)}"
     within = "none"
     if interior.range is not None:
-        start, stop = interior.range
-        within = f"positions {start}..{stop - 1} of {_length(certificate, axis)}"
-        if interior.carried is not None:
-            within += f", carried {interior.carried[0]}..{interior.carried[1] - 1}"
-    return proven, within, _breakers(axis)
+        within = f"positions {_positions(interior.range)} of {_length(certificate, axis)}"
+    carried = "" if interior.carried is None else _positions(interior.carried)
+    return proven, within, carried, _breakers(axis)
+
+
+def _positions(span: tuple[int, int]) -> str:
+    return f"{span[0]}..{span[1] - 1}"
 
 
 def _movement(step: int | None) -> str:
@@ -141,10 +145,24 @@ def _measured(measurement: Measurement, rank: int) -> FittingTable:
 def _table(rows: Sequence[Sequence[str]], titles: Mapping[str, Role]) -> FittingTable:
     return FittingTable(
         tuple(
-            FittingColumn(title, tuple(row[at] for row in rows), role)
+            FittingColumn(
+                title,
+                tuple(row[at] for row in rows),
+                role,
+                brief=tuple(_brief(row[at]) for row in rows),
+            )
             for at, (title, role) in enumerate(titles.items())
         )
     )
+
+
+def _brief(cell: str) -> str:
+    """The cell where room is short.
+
+    >>> _brief("a shift by 32 moves it by 1")
+    '32 moves it by 1'
+    """
+    return next((cell.removeprefix(words) for words in _SPOKEN if cell.startswith(words)), cell)
 
 
 def _notes(measurement: Measurement, rank: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -26,10 +26,9 @@ from fieldwise.tile.bands.passes import Pass
 from fieldwise.tile.bands.plan import StreamPlan, plan_of, work_of
 from fieldwise.tile.bands.positions import GraphLaws, laws_of
 from fieldwise.tile.bands.program import Program
+from fieldwise.tile.choices import GlobalOps
 from fieldwise.tile.errors import StreamError
 from fieldwise.tile.good_sizes import runs_on
-
-GlobalOps = Literal["refuse", "multipass", "materialise", "auto"]
 
 PRICES: Mapping[GlobalOps, int | None] = {"multipass": None, "materialise": 1, "auto": 8 << 10}
 """Of keeping a byte between passes, in 1024ths of an operation; None: nothing is kept."""

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fieldwise.capture.torch.own_names import NamesItsValues
 from fieldwise.errors import UsageError, said_by
 from fieldwise.graph.tensors import dtype_name
 from fieldwise.tile.arrays import Readable, as_numpy
+from fieldwise.tile.choices import Runtime
 from fieldwise.tile.crops.plan import TilePlan
 from fieldwise.tile.crops.targets import Arguments, CropTarget, PlannedModel
 from fieldwise.tile.errors import TileError
 
 if TYPE_CHECKING:
     from fieldwise.capture.onnx import OnnxModule
-
-Runtime = Literal["torch", "ort"]
-"""What runs the crops: torch, or ONNX Runtime."""
 
 _ERRORS_ONLY = 3
 _USUAL = ("CPUExecutionProvider",)

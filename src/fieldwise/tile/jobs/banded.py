@@ -12,7 +12,8 @@ from fieldwise.capture.torch.example import meta_tensor
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.bands.choosing import BAND
-from fieldwise.tile.bands.programs import GlobalOps, Programs, Streaming
+from fieldwise.tile.bands.programs import Programs, Streaming
+from fieldwise.tile.choices import GlobalOps
 from fieldwise.tile.jobs.work import Output
 
 Grains = Callable[[Output], int]

@@ -15,7 +15,8 @@ import torch
 from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.graph import Graph
 from fieldwise.tile.bands.programs import PRICES
-from fieldwise.tile.jobs.work import Cache, JobPlan
+from fieldwise.tile.choices import Cache
+from fieldwise.tile.jobs.work import JobPlan
 
 
 @dataclass(frozen=True, slots=True)

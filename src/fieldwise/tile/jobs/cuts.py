@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from fieldwise.tile.jobs.work import CACHES, Cache, JobPlan
+from fieldwise.tile.choices import Cache
+from fieldwise.tile.jobs.work import CACHES, JobPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from fieldwise.errors import CaptureError, OutOfMemoryError, UsageError
 from fieldwise.tile.amounts import check_bytes, enough_text, size_text
 from fieldwise.tile.bands.choosing import BAND, TooLittleError, nearest
 from fieldwise.tile.certificate import RunCertificate
+from fieldwise.tile.choices import Cache
 from fieldwise.tile.errors import OffGridError, StreamError, TileError
 from fieldwise.tile.files import (
     AxisLayout,
@@ -38,7 +39,7 @@ from fieldwise.tile.jobs.run import Advance, run_job, write_pieces
 from fieldwise.tile.jobs.tiles import work_of_crops
 from fieldwise.tile.jobs.trust import distrust
 from fieldwise.tile.jobs.watching import check_input, watch
-from fieldwise.tile.jobs.work import CACHES, Cache, JobPlan, Work
+from fieldwise.tile.jobs.work import CACHES, JobPlan, Work
 
 
 @dataclass(frozen=True)

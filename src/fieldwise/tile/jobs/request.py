@@ -6,13 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.arrays import numpy_dtype
-from fieldwise.tile.bands.programs import GlobalOps
+from fieldwise.tile.choices import Cache, Compression, EngineName, GlobalOps, Runtime
 from fieldwise.tile.crops.batches import BatchSize
-from fieldwise.tile.crops.runtime import Runtime
 from fieldwise.tile.files import (
     AxisLayout,
     BlockRows,
@@ -24,12 +23,9 @@ from fieldwise.tile.files import (
 )
 from fieldwise.tile.jobs.cuts import Cut
 from fieldwise.tile.jobs.models import JobModel
-from fieldwise.tile.jobs.work import Cache
 
 FIRST_SPATIAL = 2
 """The model's first dimension behind batch and channels."""
-
-EngineName = Literal["stream", "halo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ class Request:
     mask: Source | None = None
     nodata: float | None = None
     fill: float = 0.0
-    compression: str | None = None
+    compression: Compression | None = None
     chunks: int | None = None
     asked: Request | None = None
 

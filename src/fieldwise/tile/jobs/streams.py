@@ -24,11 +24,12 @@ from fieldwise.tile.bands.drive import clipped, drive_with_states, state_at_star
 from fieldwise.tile.bands.pass_run import PassDriver, Prepared, SavedPasses, run_passes
 from fieldwise.tile.bands.plan import plan_of, work_in_sections, work_of
 from fieldwise.tile.bands.program import Program, kept_weights
-from fieldwise.tile.bands.programs import GlobalOps, Planned, Programs, Streaming
+from fieldwise.tile.bands.programs import Planned, Programs, Streaming
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows
 from fieldwise.tile.bands.sections import Section, sections_of, steps
 from fieldwise.tile.bands.store import Store
 from fieldwise.tile.certificate import RunCertificate, verify
+from fieldwise.tile.choices import GlobalOps
 from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.kept import FileStore
 from fieldwise.tile.jobs.work import Block, Box, JobPiece, JobPlan, Output, PieceState, Work

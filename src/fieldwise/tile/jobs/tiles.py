@@ -21,12 +21,13 @@ from fieldwise.graph.ir import Node
 from fieldwise.tile.amounts import enough_text, size_text
 from fieldwise.tile.arrays import Readable, as_numpy, numpy_dtype
 from fieldwise.tile.certificate import RunCertificate
+from fieldwise.tile.choices import Runtime
 from fieldwise.tile.crops import TiledCallable, suggest_tile
 from fieldwise.tile.crops.batches import BatchSize, batches_pay, within
 from fieldwise.tile.crops.grid import geometry
 from fieldwise.tile.crops.parts import Batch, Tile
 from fieldwise.tile.crops.plan import TilePlan
-from fieldwise.tile.crops.runtime import Runtime, target_of
+from fieldwise.tile.crops.runtime import target_of
 from fieldwise.tile.crops.sizes import Sizes
 from fieldwise.tile.crops.targets import PlannedModel
 from fieldwise.tile.errors import BudgetError, TileError

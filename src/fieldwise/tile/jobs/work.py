@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
@@ -15,16 +15,14 @@ from fieldwise.graph.ir import Node
 from fieldwise.reports import Report
 from fieldwise.tile.arrays import Numbers, Readable
 from fieldwise.tile.certificate import RunCertificate
+from fieldwise.tile.choices import Cache
 from fieldwise.tile.crops.parts import AxisPlan
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 
 Box = tuple[tuple[int, int], ...]
 """Per dimension of the model's input or output, [lo, hi)."""
 
-Cache = Literal["none", "rows", "both"]
-"""What pieces keep: nothing; rows from band to band; also columns from strip to strip."""
-
-CACHES: tuple[Cache, ...] = ("none", "rows", "both")
+CACHES: tuple[Cache, ...] = get_args(Cache)
 
 Block = tuple[int, tuple[int, ...], Numbers]
 """The number of an output, the index at which the block begins, and its values."""
