@@ -9,7 +9,7 @@ from torch import nn
 
 from fieldwise.capture.graphs import read_graph
 from fieldwise.capture.torch import capture
-from fieldwise.capture.torch.masked import MOST
+from fieldwise.capture.torch.factors import MOST
 from tests.capture.torch.ops.oracle import agree
 
 A = torch.tensor([[1.0, 1, 1], [1, 0, 0], [0, 0, 0]])
@@ -91,6 +91,37 @@ MATRICES = {
     "a label of the mask alone": (
         lambda x, w: torch.einsum("bct,tsn->bcs", x, w), random_mask(4, 3, 2), (1, 2, 4)
     ),
+    "one row": (lambda x, w: F.linear(x, w[1]), random_mask(2, 5), (2, 5)),
+    "a diagonal": (lambda x, w: torch.einsum("bi,ii->bi", x, w), random_mask(4, 4), (2, 4)),
+    "a diagonal beside a sum": (
+        lambda x, w: torch.einsum("bi,iji->bj", x, w), random_mask(4, 3, 4), (2, 4)
+    ),
+    "a sum of copies": (lambda x, w: torch.einsum("bi,oi->bo", x, w), A, (2, 1)),
+    "copies of a mask": (lambda x, w: torch.einsum("bi,oi->bo", x, w), A[:, 2:], (2, 4)),
+    "two sums": (lambda x, w: torch.einsum("bij,oij->bo", x, w), random_mask(2, 3, 2), (2, 3, 2)),
+    "three sums": (
+        lambda x, w: torch.einsum("bijk,oijk->bo", x, w), random_mask(2, 2, 3, 2), (1, 2, 3, 2)
+    ),
+    "neighbours by kind (Yan et al. 2018)": (
+        lambda x, w: torch.einsum("bkct,kts->bcs", x.view(1, 2, 2, 4), w), random_mask(2, 4, 4),
+        (1, 4, 4),
+    ),
+    "two masks of one sum": (
+        lambda x, w: torch.einsum("bi,oi,i->bo", x, w, w[2]), random_mask(3, 4), (2, 4)
+    ),
+    "two masks, each of its own output": (
+        lambda x, w: torch.einsum("bi,oi,ci->boc", x, w, w.flip(0)[:2]), random_mask(3, 4), (2, 4)
+    ),
+    "a factor on either side": (
+        lambda x, w: torch.einsum("bi,ij,bj->b", x, w, x), torch.eye(4)[[1, 2, 0, 3]], (2, 4)
+    ),
+    "a factor that is added": (lambda x, w: torch.addmm(x, x, w), random_mask(4, 4), (2, 4)),
+    "a sum over a batch": (
+        lambda x, w: torch.addbmm(torch.zeros(2, 3).to(x), x, w), random_mask(2, 4, 3), (2, 2, 4)
+    ),
+    "an outer product": (
+        lambda x, w: torch.addr(torch.zeros(3, 2).to(x), x, w), torch.tensor([1.0, 0]), (3,)
+    ),
 }  # fmt: skip
 
 
@@ -129,18 +160,6 @@ def test_a_mask_hides_elements(function, mask):
     if mask.dtype == torch.bool and function is coupled:
         mask = mask.int()
     agree(ByElements(mask, function), (1, 4, 4), inputs="random")
-
-
-def test_a_form_of_one_value_with_itself_is_read_whole_on_either_side():
-    model = Masked(lambda x, w: torch.einsum("bi,ij,bj->b", x, w, x), random_mask(4, 4))
-    assert read_graph(capture(model, torch.empty(2, 4))).zeros == {}
-
-
-def test_nothing_is_dropped_where_two_sums_are_masked_at_once():
-    """Of a product over rows and columns the mask is no product: such zeros count as numbers."""
-    model = Masked(lambda x, w: torch.einsum("bij,ij->b", x, w), CHECKERS.float())
-    graph = read_graph(capture(model, torch.empty(1, 4, 4)))
-    assert graph.zeros == {}
 
 
 def test_zeros_that_would_make_too_many_reads_count_as_other_numbers_do():

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
-from fieldwise.axes import IndexSet
+from fieldwise.axes import IndexSet, index_map
+from fieldwise.capture.torch.registry import OpCall
 from fieldwise.capture.torch.rules.common import Where
-from fieldwise.capture.torch.rules.mask import products, visible
-from fieldwise.graph.ir import WHOLE, Coord, Fixed, Read, Separable, Shape, Unknown
+from fieldwise.capture.torch.rules.mask import equal_slices, products, visible
+from fieldwise.capture.torch.rules.product import contraction
+from fieldwise.graph.ir import WHOLE, Along, Coord, Fixed, Node, Read, Separable, Shape, Unknown
+
+MOST = 64
+"""Most reads that the zeros of a product may make."""
 
 MANY_SUMS = "a masked product that is summed over several masked dimensions"
 
@@ -20,6 +26,7 @@ class FactorMask:
     """The places at which a factor of a product is not known to be zero.
 
     opened: one axis per label of the factor
+    labels: of the factor, no two alike
     output: the labels of the result, whose shape is ``shape``
     """
 
@@ -27,6 +34,16 @@ class FactorMask:
     labels: Sequence[str]
     output: Sequence[str]
     shape: Shape
+
+    @classmethod
+    def of(
+        cls, opened: np.ndarray, labels: Sequence[str], output: Sequence[str], shape: Shape
+    ) -> FactorMask:
+        """The mask of a factor; of labels that are repeated the diagonal counts."""
+        distinct = list(dict.fromkeys(labels))
+        numbers = [distinct.index(label) for label in labels]
+        diagonal = np.einsum(opened, numbers, list(range(len(distinct))))
+        return cls(diagonal, distinct, output, shape)
 
     def varies(self, label: str) -> bool:
         """Whether the mask differs along this label."""
@@ -52,33 +69,99 @@ class FactorMask:
         return np.expand_dims(opened, tuple(missing))
 
 
-def limited(read: Read, labels: Sequence[str], mask: FactorMask) -> Iterator[Read]:
+def of_factors(
+    node: Node, call: OpCall, opened: Mapping[int, np.ndarray], *, most: int | None = None
+) -> Iterator[Read]:
+    """How a product reads: each factor where no other one is zero.
+
+    opened: per factor, by its operand number in the call, where it is not zero
+    most:   from more reads on that several masked sums make of one, which part is read is unknown
+    """
+    terms, output = contraction(call)
+    numbers = [number for number, _ in terms]
+    masks = {
+        place: FactorMask.of(opened[number], labels, output, call.result)
+        for place, (number, labels) in enumerate(terms)
+        if number is not None and number in opened
+    }
+    read = [
+        n for n, number in enumerate(numbers) if number is not None and number < len(node.operands)
+    ]
+    for place, parts in zip(read, ([read] for read in node.reads[0]), strict=False):
+        for other, mask in masks.items():
+            if other != place:
+                parts = [new for old in parts for new in _limited(old, terms[place][1], mask, most)]
+        yield from parts
+    yield from node.reads[0][len(read) :]
+
+
+def _limited(
+    read: Read, labels: Sequence[str], mask: FactorMask, most: int | None
+) -> Iterator[Read]:
     """The read of a factor with these labels, without what the mask of another one hides."""
     summed = mask.summed(labels)
-    if not summed:
-        for where in products(mask.over(())):
+    dims = [list(dict.fromkeys(labels)).index(label) for label in summed]
+    found = _within(read, dims, mask.over(summed), mask.shape)
+    if most is None or len(dims) < 2:
+        yield from found
+        return
+    few = list(islice(found, most + 1))
+    yield from few if len(few) <= most else [with_coord(read, dims[0], Unknown(MANY_SUMS))]
+
+
+def _within(read: Read, dims: Sequence[int], opened: np.ndarray, shape: Shape) -> Iterator[Read]:
+    """The parts of a read through a mask.
+
+    dims:   the dimensions of the operand that are masked
+    opened: one axis per dimension of the result, of this ``shape``, then one for each of these
+    """
+    if not dims:
+        for where in products(opened):
             yield guarded(read, where)
-        return
-    dim = _place(summed[0], labels)
-    if not is_limited(read, labels, mask):
-        yield with_coord(read, dim, Unknown(MANY_SUMS))
-        return
-    for coord, where in _seen_by_rows(mask.over(summed), mask.shape):
-        yield guarded(with_coord(read, dim, coord), where)
+    elif len(dims) == 1:
+        for coord, where in _seen_by_rows(opened, shape):
+            for part in _narrowed(read, dims[0], coord, shape):
+                yield guarded(part, where)
+    else:
+        for indices, rest in equal_slices(np.moveaxis(opened, len(shape), 0)):
+            if rest.any():
+                part = _intersected(read, dims[0], Fixed(IndexSet.of(indices)), shape)
+                yield from _within(part, dims[1:], rest, shape)
 
 
-def is_limited(read: Read, labels: Sequence[str], mask: FactorMask) -> bool:
-    """Whether ``limited`` can say what the mask leaves: at most one masked sum, none yet."""
-    summed = mask.summed(labels)
-    if not summed:
-        return True
-    plain = len(summed) == 1 and len(set(mask.labels)) == len(mask.labels)
-    return plain and at(read, _place(summed[0], labels)) == WHOLE
+def _narrowed(read: Read, dim: int, coord: Coord, shape: Shape) -> Iterator[Read]:
+    """The read of what a coordinate of it and another one both name."""
+    before = at(read, dim)
+    if isinstance(coord, Along) and isinstance(before, Along) and coord.dim != before.dim:
+        rows = [coord.map(index) for index in range(shape[coord.dim])]
+        for row in dict.fromkeys(rows):
+            those = IndexSet.of(index for index, other in enumerate(rows) if other == row)
+            yield guarded(_intersected(read, dim, Fixed(row), shape), ((coord.dim, those),))
+    else:
+        yield _intersected(read, dim, coord, shape)
 
 
-def _place(label: str, labels: Sequence[str]) -> int:
-    """The dimension of a factor that has a label, repeated ones counted once."""
-    return list(dict.fromkeys(labels)).index(label)
+def _intersected(read: Read, dim: int, coord: Coord, shape: Shape) -> Read:
+    """The read with both coordinates, each of which masks have made, at most one result dim."""
+    before = at(read, dim)
+    if isinstance(before, Unknown):
+        return read
+    if before == WHOLE or coord == WHOLE:
+        return with_coord(read, dim, coord if before == WHOLE else before)
+    if isinstance(before, Fixed) and isinstance(coord, Fixed):
+        return with_coord(read, dim, Fixed(before.indices & coord.indices))
+    along = before if isinstance(before, Along) else coord
+    assert isinstance(along, Along)
+    rows = (_row(before, index) & _row(coord, index) for index in range(shape[along.dim]))
+    return with_coord(read, dim, Along(along.dim, index_map(list(rows))))
+
+
+def _row(coord: Coord, index: int) -> IndexSet:
+    """What a coordinate that a mask has made names for a result index."""
+    if isinstance(coord, Along):
+        return coord.map(index)
+    assert isinstance(coord, Fixed)
+    return coord.indices
 
 
 def _seen_by_rows(opened: np.ndarray, shape: Shape) -> Iterator[tuple[Coord, Where]]:

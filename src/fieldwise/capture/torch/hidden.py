@@ -13,23 +13,21 @@ from dataclasses import replace
 import numpy as np
 
 from fieldwise.capture.torch.constant_parts import constant_parts
-from fieldwise.capture.torch.factors import FactorMask, guarded, limited
+from fieldwise.capture.torch.factors import MOST, guarded, of_factors
 from fieldwise.capture.torch.overloads import describe
 from fieldwise.capture.torch.registry import OpCall
 from fieldwise.capture.torch.rules.mask import products
-from fieldwise.capture.torch.rules.product import contraction
+from fieldwise.capture.torch.rules.product import CONTRACTIONS
 from fieldwise.graph.calls import bind, operator_of
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Read
 
 KnownValues = Mapping[str, np.ndarray]
 
-_PRODUCTS = ("matmul", "einsum")
-
 
 def without_hidden(graph: Graph) -> Graph:
     """The graph without the reads of what its constant masks hide."""
-    if not any(node.op in ("softmax", *_PRODUCTS) for node in graph.nodes):
+    if not any(node.op in ("softmax", *CONTRACTIONS) for node in graph.nodes):
         return graph
     known = {name: part.numpy() for name, part in constant_parts(graph).items()}
     if not known:
@@ -39,7 +37,7 @@ def without_hidden(graph: Graph) -> Graph:
 
 def _seen(node: Node, graph: Graph, known: KnownValues) -> Node:
     reads = node.reads
-    if node.op in _PRODUCTS and any(name in known for name in node.operands):
+    if node.op in CONTRACTIONS and any(name in known for name in node.operands):
         reads = (tuple(_of_factors(node, graph, known)),)
     if node.results[0] in known and _mixes(node):
         reads = (tuple(_of_varying(node, reads[0], known)), *reads[1:])
@@ -77,18 +75,8 @@ def _varies_more(operand: np.ndarray, varying: np.ndarray) -> bool:
 
 def _of_factors(node: Node, graph: Graph, known: KnownValues) -> Iterator[Read]:
     """A factor is read where the other factors are not known to be zero."""
-    terms, output = contraction(_call(node, graph))
-    derived = [(number, labels) for number, labels in terms if number is not None]
-    reads, shape = node.reads[0], graph.shape(node.results[0])
-    for place, (_, labels) in enumerate(derived):
-        parts = [reads[place]]
-        for other, (number, masked) in enumerate(derived):
-            part = known.get(node.operands[number])
-            if other != place and part is not None:
-                mask = FactorMask(part != 0, masked, output, shape)
-                parts = [new for old in parts for new in limited(old, labels, mask)]
-        yield from parts
-    yield from reads[len(derived) :]
+    parts = {n: known[name] != 0 for n, name in enumerate(node.operands) if name in known}
+    return of_factors(node, _call(node, graph), parts, most=MOST)
 
 
 def _call(node: Node, graph: Graph) -> OpCall:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from fieldwise.capture.torch.calls import WriteThrough
-from fieldwise.capture.torch.factors import FactorMask, guarded, is_limited, limited, with_coord
+from fieldwise.capture.torch.factors import MOST, guarded, of_factors
 from fieldwise.capture.torch.overloads import describe
 from fieldwise.capture.torch.registry import OpCall
-from fieldwise.capture.torch.rules.mask import products, visible
-from fieldwise.capture.torch.rules.product import contraction
+from fieldwise.capture.torch.rules.mask import products
+from fieldwise.capture.torch.rules.product import CONTRACTIONS, contraction
 from fieldwise.capture.torch.rules.window import through_kernel
 from fieldwise.graph.calls import bind, constants_of, op_name, opened, operator_of
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Read
 from fieldwise.graph.tensors import Values
-
-MOST = 64
-"""Most reads that a product may have; zeros that make more of them count as other numbers do."""
 
 
 def without_masked(graph: Graph) -> Graph:
@@ -37,7 +33,10 @@ def _seen(node: Node, graph: Graph) -> Node:
 
 
 def hides(node: Node, graph: Graph, zeros: Mapping[int, Values]) -> bool:
-    """Whether these zeros hide anything, and what they leave can be said in few reads."""
+    """Whether these zeros hide anything, and what they leave can be said in few reads.
+
+    Zeros that make more reads count as other numbers do.
+    """
     reads = tuple(islice(_reads(node, graph, zeros), MOST + 1))
     return len(reads) <= MOST and reads != node.reads[0]
 
@@ -77,7 +76,7 @@ def is_product(node: Node) -> bool:
 
 def factors(node: Node, call: OpCall) -> Sequence[int]:
     """The numbers of what is multiplied."""
-    if node.op in ("matmul", "einsum"):
+    if node.op in CONTRACTIONS:
         return [number for number, _ in contraction(call)[0] if number is not None]
     names = ("self", "other") if node.op == "mul" else ("weight",)
     return [number for name in names if (number := call.operand(name)) is not None]
@@ -96,35 +95,6 @@ def _by_kernel(node: Node, call: OpCall, zeros: Mapping[int, Values]) -> Iterato
             yield read
 
 
-def _by_matrix(node: Node, call: OpCall, zeros: Mapping[int, Values]) -> Iterator[Read]:
-    """y[…, o] reads x[…, i] where the matrix is not zero at (o, i)."""
-    [matrix] = zeros.values()
-    features, last = len(call.shape("input")) - 1, len(call.result) - 1
-    for read in node.reads[0]:
-        if read.operand == call.operand("input") and matrix.ndim == 2:
-            for coord, where in visible(matrix, (last,), call.result[last]):
-                yield guarded(with_coord(read, features, coord), where)
-        else:
-            yield read
-
-
-def _by_factors(node: Node, call: OpCall, zeros: Mapping[int, Values]) -> Iterator[Read]:
-    """A factor is read where the constant ones are not zero, as far as one sum is masked."""
-    terms, output = contraction(call)
-    numbers = Counter(number for number, _ in terms)
-    labels = {n: own for n, own in terms if n is not None and numbers[n] == 1}
-    masks = [FactorMask(opened, labels[n], output, call.result) for n, opened in zeros.items()]
-    for read in node.reads[0]:  # of what is multiplied by itself, either factor may be meant
-        parts = [read]
-        for mask in masks if read.operand in labels else ():
-            parts = [new for old in parts for new in _within(old, labels[read.operand], mask)]
-        yield from parts
-
-
-def _within(read: Read, labels: Sequence[str], mask: FactorMask) -> Iterator[Read]:
-    return limited(read, labels, mask) if is_limited(read, labels, mask) else iter((read,))
-
-
 def _by_elements(node: Node, call: OpCall, zeros: Mapping[int, Values]) -> Iterator[Read]:
     """A value is read where the mask, broadcast to the result, is not zero."""
     [mask] = zeros.values()
@@ -136,8 +106,6 @@ def _by_elements(node: Node, call: OpCall, zeros: Mapping[int, Values]) -> Itera
 _RULES: dict[str, Callable[[Node, OpCall, Mapping[int, Values]], Iterator[Read]]] = {
     "conv": _by_kernel,
     "conv_transpose": _by_kernel,
-    "linear": _by_matrix,
-    "matmul": _by_factors,
-    "einsum": _by_factors,
     "mul": _by_elements,
+    **dict.fromkeys(CONTRACTIONS, of_factors),
 }

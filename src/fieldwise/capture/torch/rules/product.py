@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fieldwise.axes import IndexSet, Table
 from fieldwise.capture.torch.registry import OpCall, Reads, normal_dim, one, rule
@@ -72,12 +73,12 @@ for _op, _factors in _ADDED.items():
 def _add_summed_products(call: OpCall) -> Reads:
     """The products of a batch of matrices, summed over the batch."""
     row, column = (WHOLE, Along(0), WHOLE), (WHOLE, WHOLE, Along(1))
-    return one(*_addend(call), *separably(call, batch1=row, batch2=column))
+    return one(*separably(call, batch1=row, batch2=column), *_addend(call))
 
 
 @rule("addr", kind=PRODUCT)
 def _add_outer(call: OpCall) -> Reads:
-    return one(*_addend(call), *separably(call, vec1=(Along(0),), vec2=(Along(1),)))
+    return one(*separably(call, vec1=(Along(0),), vec2=(Along(1),)), *_addend(call))
 
 
 def _addend(call: OpCall) -> list[Read]:
@@ -94,25 +95,53 @@ def _product(call: OpCall, left: str, right: str) -> list[Read]:
     return batches(call, batch, {left: row, right: column})
 
 
-def contraction(call: OpCall) -> tuple[list[tuple[int | None, list[str]]], list[str]]:
-    """A matrix product or einsum by labels: per factor its operand number and labels; the result's.
+Term = tuple[int | None, list[str]]
+"""A factor of a contraction: its operand number, if it is one, and a label per dimension."""
 
-    Factors that are constants have no number.  A label that the result lacks is summed over.
+
+CONTRACTIONS = ("matmul", "einsum", "linear", "addbmm", "addr")
+"""What ``contraction`` describes; the factors are what such an op reads first, in their order."""
+
+
+def contraction(call: OpCall) -> tuple[list[Term], list[str]]:
+    """A matrix product or einsum by labels: its factors, and the labels of the result.
+
+    A label that the result lacks is summed over.  A dimension of size 1, which may be broadcast,
+    shares its label with no factor of another size: ``i`` becomes ``i'``.
     """
+    factors, parsed, output = _labelled_factors(call)
+    terms: list[Term] = []
+    for factor, labels in zip(factors, parsed, strict=True):
+        sizes = zip(labels, call.shape_of(factor), strict=True)
+        own = [f"{label}'" if size == 1 else label for label, size in sizes]
+        terms.append((factor.operand if isinstance(factor, Ref) else None, own))
+    return terms, output
+
+
+def _labelled_factors(call: OpCall) -> tuple[Sequence[Any], list[list[str]], list[str]]:
+    """The factors of a contraction, the labels of each, and those of the result."""
     if call.op == "einsum":
-        parsed, output = _parse(call)
-        numbers = (item.operand if isinstance(item, Ref) else None for item in call["tensors"])
-        return list(zip(numbers, parsed, strict=True)), output
-    left, right = _pair(call)
-    batch = len(call.result) - (len(call.shape(left)) > 1) - (len(call.shape(right)) > 1)
-    rows, columns = ["row", "sum"], ["sum", "column"]
-    terms: list[tuple[int | None, list[str]]] = []
-    for name, last in ((left, rows), (right, columns)):
-        rank = len(call.shape(name))
-        labels = ["sum"] if rank == 1 else last
-        terms.append((call.operand(name), [*map(str, range(batch))][batch + 2 - rank :] + labels))
-    ends = [end for end, (_, labels) in zip(("row", "column"), terms, strict=True) if end in labels]
-    return terms, [*map(str, range(batch)), *ends]
+        return call["tensors"], *_parse(call)
+    if call.op == "addr":
+        return (call["vec1"], call["vec2"]), [["row"], ["column"]], ["row", "column"]
+    if call.op == "addbmm":
+        labels = [["batch", "row", "sum"], ["batch", "sum", "column"]]
+        return (call["batch1"], call["batch2"]), labels, ["row", "column"]
+    if call.op == "linear":
+        lead = [str(dim) for dim in range(len(call.shape("input")) - 1)]
+        column = ["column"] * (len(call.shape("weight")) - 1)
+        labels = [[*lead, "sum"], [*column, "sum"]]
+        return (call["input"], call["weight"]), labels, lead + column
+    pair = _pair(call)
+    ranks = [len(call.shape(name)) for name in pair]
+    batch = [str(dim) for dim in range(len(call.result) - sum(rank > 1 for rank in ranks))]
+    ends = (["row", "sum"], ["sum", "column"])
+    labels = [
+        [*batch[len(batch) + 2 - rank :], *last] if rank > 1 else ["sum"]
+        for rank, last in zip(ranks, ends, strict=True)
+    ]
+    own = [end for end, rank in zip(("row", "column"), ranks, strict=True) if rank > 1]
+    return [call[name] for name in pair], labels, batch + own
 
 
 def _pair(call: OpCall) -> tuple[str, str]:
