@@ -143,7 +143,7 @@ _STEPS = (1, 2, 4, 8, 32, 128)
 def _groups(
     call: ModelCall, fixed: Collection[InputAxis]
 ) -> Iterator[tuple[tuple[InputAxis, ...], int]]:
-    """tuple[InputAxis, ...] that grow together, and by how much at least."""
+    """Axes that grow together, and by how much at least."""
     shapes = tuple(call.shapes)
     sizes = {
         (number, dim): size
