@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fieldwise.shift import certify
@@ -102,3 +103,25 @@ def test_a_constant_that_varies_where_it_is_copied_is_never_said_to_hold(name):
     x = _drawn(*SHAPE)
     assert not certify(Op(function), x, axes=[axis]).outputs[0].axes[0].circular.holds
     assert shift_outcome(Op(function), (x,), axis).verdict in ("broken", "undecided")
+
+
+def _warped(stretch: float, *, corners: bool) -> Callable[[Tensor], Tensor]:
+    """The identity in the numbers of single precision, or what is near it."""
+
+    def warp(x: Tensor) -> Tensor:
+        theta = torch.eye(2, 3)[None].to(x) * stretch
+        grid = F.affine_grid(theta, list(x.shape), align_corners=corners)
+        return F.grid_sample(x, grid, align_corners=False)
+
+    return warp
+
+
+@pytest.mark.parametrize("size", [16, 15, 640, 2048])
+def test_a_grid_is_judged_in_the_precision_in_which_it_was_made(size):
+    def holds(warp: Callable[[Tensor], Tensor]) -> bool:
+        certificate = certify(Op(warp), (1, 1, size, 4), axes=[2])  # float32
+        return certificate.outputs[0].along(2).circular.period == 1
+
+    assert holds(_warped(1.0, corners=False))
+    assert not holds(_warped(1.0, corners=True))  # the ends of the grid are those of the image
+    assert not holds(_warped(1 + 1e-4, corners=False))
