@@ -90,7 +90,7 @@ ROOMS = {
     "fold": room("folding", "affine weights", "affine weights merging passing micro_suite"),
     "tile": room(
         "tile/bands",
-        "schedule statistics",
+        "schedule statistics reductions moments",
         "bands/schedule bands/passes bands/partitions bands/kernels bands/networks",
     ),
 }

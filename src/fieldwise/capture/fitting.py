@@ -1,4 +1,4 @@
-"""The spec with other arguments, of which the weights in a file are."""
+"""The arguments with which the model of a spec fits a file of weights."""
 
 from __future__ import annotations
 

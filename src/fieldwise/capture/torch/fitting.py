@@ -1,7 +1,7 @@
 """With which arguments a model fits the weights in a file: named only where it was tried.
 
-A checkpoint rarely says how its model was built.  SizePair of its tensors do: where the model has 8
-channels and the file 16, an argument of 8 is tried as 16, one of 32 as 64, (8, 16) as (16, 32).
+A checkpoint rarely says how its model was built.  The sizes of its tensors do: where the model has
+8 channels and the file 16, an argument of 8 is tried as 16, one of 32 as 64, (8, 16) as (16, 32).
 Where entries are missing or left over, switches are turned and numbers moved by one.
 """
 
@@ -24,6 +24,8 @@ _ROUNDS = 16
 """Changes, one after the other, each of which makes fewer entries differ."""
 _SECONDS = 10.0
 """How long it is tried; then nothing is named."""
+_NEVER = 1 << 31
+"""How many entries differ where a model cannot be made."""
 
 
 def fitting_arguments(
@@ -66,14 +68,12 @@ def fitting_arguments(
 def _differences(
     make: Make, changed: Mapping[str, object], states: Mapping[str, State]
 ) -> tuple[int, frozenset[SizePair]]:
+    """How many entries of the model so changed differ from the file's, and sizes that do."""
     try:
         count, sizes = differences(make(changed), states)
     except UsageError:
         return _NEVER, frozenset()
     return count, frozenset(sizes)
-
-
-_NEVER = 1 << 31
 
 
 def _candidates(

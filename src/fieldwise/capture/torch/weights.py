@@ -120,7 +120,7 @@ def find_states(path: Path) -> dict[str, State]:
 def differences(model: nn.Module, states: Mapping[str, State]) -> tuple[int, set[SizePair]]:
     """How many entries keep a model from the weights that fit it best, and which sizes differ.
 
-    A model without differences takes these weights.  SizePair: those of the model and of the file.
+    A model without differences takes these weights.  Of sizes first the model's, then the file's.
     """
     wanted = _entries(model)
     children = [name for name, _ in model.named_children()]

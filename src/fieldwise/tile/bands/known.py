@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Value
+from fieldwise.graph.ir import Shape, Value
 from fieldwise.tile.bands.follow import AxisPlace
+
+PartialSums = tuple[torch.dtype, int, tuple[Tensor, ...]]
+"""Of some rows: their type, a count, and what is summed up of them, as tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +89,9 @@ def between(graph: Graph, known: Container[str], outputs: Sequence[str]) -> Grap
 def stand_in(value: Value) -> Tensor:
     """A tensor like a value that is not there yet; it takes no memory."""
     return torch.zeros((), dtype=getattr(torch, value.dtype)).expand(value.shape)
+
+
+def check_same_shape(one: Tensor, other: Shape) -> None:
+    """Raise RuntimeError for a part of another shape, which would be broadcast in silence."""
+    if tuple(one.shape) != tuple(other):
+        raise RuntimeError(f"a sum has the shape {tuple(one.shape)} instead of {tuple(other)}")

@@ -20,10 +20,10 @@ from fieldwise.graph.calls import replay
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node
 from fieldwise.tile.bands.follow import AxisPlace
-from fieldwise.tile.bands.known import Known
+from fieldwise.tile.bands.known import Known, PartialSums
 from fieldwise.tile.bands.plan import StreamPlan, plan_of
 from fieldwise.tile.bands.program import Program
-from fieldwise.tile.bands.statistics import PartialSums, Statistic, planned, statistic_of
+from fieldwise.tile.bands.statistics import Statistic, planned, statistic_of
 from fieldwise.tile.bands.store import Store
 
 PassParts = tuple[PartialSums | None, ...]
