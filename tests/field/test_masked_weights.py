@@ -82,12 +82,29 @@ class Polyphase(nn.Module):
         return self.join(F.conv_transpose1d(self.analyse(x), self.apart, stride=3))
 
 
+class LinearAttention(nn.Module):
+    """Scores of the past, multiplied by a mask (Katharopoulos et al. 2020)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv1d(2, 6, 1) for _ in range(2))
+        self.register_buffer("past", torch.ones(7, 7).tril())
+
+    def forward(self, x):
+        for layer in self.layers:
+            query, key, value = layer(x).chunk(3, 1)
+            scores = (query.mT @ key).exp() * self.past
+            x = x + value @ (scores / scores.sum(-1, keepdim=True)).mT
+        return x
+
+
 NETWORKS = {
     "masked as it runs": (lambda: PixelCNN(write=False), (1, 1, 8, 8)),
     "masked in place": (lambda: PixelCNN(write=True), (1, 1, 8, 8)),
     "edges": (Edges, (1, 1, 6, 6)),
     "coupled": (Coupled, (1, 1, 6, 6)),
     "polyphase": (Polyphase, (1, 1, 21)),
+    "linear attention": (LinearAttention, (1, 2, 7)),
 }
 
 

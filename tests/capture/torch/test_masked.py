@@ -10,6 +10,7 @@ from torch import nn
 from fieldwise.capture.graphs import read_graph
 from fieldwise.capture.torch import capture
 from fieldwise.capture.torch.factors import MOST
+from fieldwise.field import receptive_fields
 from tests.capture.torch.ops.oracle import agree
 
 A = torch.tensor([[1.0, 1, 1], [1, 0, 0], [0, 0, 0]])
@@ -92,7 +93,7 @@ MATRICES = {
         lambda x, w: torch.einsum("bct,tsn->bcs", x, w), random_mask(4, 3, 2), (1, 2, 4)
     ),
     "one row": (lambda x, w: F.linear(x, w[1]), random_mask(2, 5), (2, 5)),
-    "a diagonal": (lambda x, w: torch.einsum("bi,ii->bi", x, w), random_mask(4, 4), (2, 4)),
+    "a diagonal": (lambda x, w: torch.einsum("bi,ii->bi", x, w), A, (2, 3)),
     "a diagonal beside a sum": (
         lambda x, w: torch.einsum("bi,iji->bj", x, w), random_mask(4, 3, 4), (2, 4)
     ),
@@ -160,6 +161,32 @@ def test_a_mask_hides_elements(function, mask):
     if mask.dtype == torch.bool and function is coupled:
         mask = mask.int()
     agree(ByElements(mask, function), (1, 4, 4), inputs="random")
+
+
+PAST = torch.ones(4, 4).tril()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, m: ((x @ x.mT) * m) @ x,
+        lambda x, m: (x @ x.mT).exp() * m @ x,
+        lambda x, m: x.mul(m).mul_(x.flip(-1)),
+        lambda x, m: (x * m).mT @ x,
+        lambda x, m: torch.relu(x * m + 2 * (x.flip(-1) * m)) * x.mT,
+        lambda x, m: torch.einsum("bij,bkj,bkj->bi", x, x.sin() * m, x.mT),
+        lambda x, m: (x.masked_fill(m.T == 0, -torch.inf).softmax(-1) * m.flip(-1)) @ x.mT,
+    ],
+)
+def test_what_a_mask_makes_zero_hides_what_it_multiplies_later(function):
+    agree(ByElements(PAST, function), (1, 4, 4), inputs="random")
+
+
+def test_the_past_of_a_long_sequence_is_followed():
+    model = ByElements(torch.ones(100, 100).tril(), lambda x, m: ((x @ x.mT) * m) @ x)
+    report = receptive_fields(model.eval(), (1, 100, 2), axes=(1,))
+    [output] = report.graph.outputs
+    assert [report[output].at(n).count for n in (0, 50, 99)] == [1, 51, 100]
 
 
 def test_zeros_that_would_make_too_many_reads_count_as_other_numbers_do():

@@ -27,6 +27,7 @@ from fieldwise.graph.ir import Kwargs, Node, Ref, Unknown
 from fieldwise.graph.kinds import Kind
 
 INF = float("inf")
+_NOWHERE: Mapping[str, Tensor] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +50,22 @@ class Execution:
     kinds: frozenset[Kind]
 
 
-def constant_parts(graph: Graph) -> dict[str, Tensor]:
-    """Per value with zeros or −inf known to be constant: those, among NaN for all that varies."""
+def constant_parts(graph: Graph, zeros: Mapping[str, Tensor] = _NOWHERE) -> dict[str, Tensor]:
+    """Per value with zeros or −inf known to be constant: those, among NaN for all that varies.
+
+    zeros: where masks that multiply make values zero, in their shape or one that broadcasts to it
+    """
     known: dict[str, Tensor] = {}
     for node in graph.nodes:
-        if not (node.op in _SAYS or any(name in known for name in node.operands)):
-            continue
-        execution = _execution(node, graph, known)
-        if execution is not None:
-            found = _RULES.get(execution.name, _of_kinds)(execution)
-            for name, value in zip(node.results, found, strict=False):
-                if ((value == 0) | (value == -INF)).any():
-                    known[name] = value.float()
+        if node.op in _SAYS or any(name in known for name in node.operands):
+            execution = _execution(node, graph, known)
+            if execution is not None:
+                found = _RULES.get(execution.name, _of_kinds)(execution)
+                for name, value in zip(node.results, found, strict=False):
+                    if ((value == 0) | (value == -INF)).any():
+                        known[name] = value.float()
+        for name in zeros.keys() & {*node.results}:
+            known[name] = torch.where(zeros[name], 0.0, _operand(name, graph, known))
     return known
 
 
@@ -151,12 +156,15 @@ def _of_kinds(call: Execution) -> list[Tensor]:
 
 
 def _added(call: Execution) -> list[Tensor]:
-    """−inf stays −inf, whatever finite number is added to it."""
+    """−inf stays −inf, whatever finite number is added to it, and zeros make zero."""
     addends = [call.args["self"]]
     if call.name in ("add", "sub"):
         sign = 1 if call.name == "add" else -1
         addends.append(call.args["other"] * (sign * call.args["alpha"]))
     result = _varying(call.shape)
+    if call.name in ("add", "sub"):
+        empty = [torch.as_tensor(addend) == 0 for addend in addends]
+        result = torch.where(torch.logical_and(*empty), 0.0, result)
     for addend in addends:
         result = torch.where(torch.as_tensor(addend) == -INF, -INF, result)
     return [result]

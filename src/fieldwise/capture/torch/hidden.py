@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from torch import Tensor
 
 from fieldwise.capture.torch.constant_parts import constant_parts
 from fieldwise.capture.torch.factors import MOST, guarded, of_factors
@@ -20,7 +21,7 @@ from fieldwise.capture.torch.rules.mask import products
 from fieldwise.capture.torch.rules.product import CONTRACTIONS
 from fieldwise.graph.calls import bind, operator_of
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Node, Read
+from fieldwise.graph.ir import Node, Read, Separable
 
 KnownValues = Mapping[str, np.ndarray]
 
@@ -33,6 +34,36 @@ def without_hidden(graph: Graph) -> Graph:
     if not known:
         return graph
     return replace(graph, nodes=tuple(_seen(node, graph, known) for node in graph.nodes))
+
+
+def behind_zeros(graph: Graph, zeros: Mapping[str, Tensor]) -> Graph:
+    """The graph of ``without_hidden``, without the reads of what these zeros hide further on.
+
+    zeros: where values are zero that a mask multiplies, whose own nodes are as they should be
+    """
+    before = {name: part.numpy() for name, part in constant_parts(graph).items()}
+    known = {name: part.numpy() for name, part in constant_parts(graph, zeros).items()}
+    new = {
+        name
+        for name, part in known.items()
+        if name not in before or not np.array_equal(part, before[name], equal_nan=True)
+    }
+
+    def seen(node: Node) -> Node:
+        if node.results[0] in zeros or new.isdisjoint((*node.operands, node.results[0])):
+            return node
+        found = _seen(node, graph, known)
+        return replace(
+            found, reads=tuple(tuple(filter(_reads_some, reads)) for reads in found.reads)
+        )
+
+    return replace(graph, nodes=tuple(map(seen, graph.nodes)))
+
+
+def _reads_some(read: Read) -> bool:
+    """Whether some result reads it: guards of two masks may have nothing in common."""
+    step = read.steps[-1]
+    return not isinstance(step, Separable) or all(indices.count for _, indices in step.where)
 
 
 def _seen(node: Node, graph: Graph, known: KnownValues) -> Node:

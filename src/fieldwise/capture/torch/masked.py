@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+import torch
+
 from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.factors import MOST, guarded, of_factors
+from fieldwise.capture.torch.hidden import behind_zeros
 from fieldwise.capture.torch.overloads import describe
 from fieldwise.capture.torch.registry import OpCall
 from fieldwise.capture.torch.rules.mask import products
@@ -19,10 +23,21 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Read
 from fieldwise.graph.tensors import Values
 
+_LARGEST = 1 << 22
+"""Most elements of a masked value that is looked at further on: the scores of 2048 tokens."""
+
 
 def without_masked(graph: Graph) -> Graph:
     """The graph without the reads of what its constants multiply by zero."""
-    return replace(graph, nodes=tuple(_seen(node, graph) for node in graph.nodes), zeros_hide=True)
+    nodes = tuple(_seen(node, graph) for node in graph.nodes)
+    found = replace(graph, nodes=nodes, zeros_hide=True)
+    zeros = {
+        node.results[0]: ~torch.from_numpy(mask)
+        for node in nodes
+        if node.op == "mul" and math.prod(graph.shape(node.results[0])) <= _LARGEST
+        for mask in graph.zeros.get(node.results[0], {}).values()
+    }
+    return behind_zeros(found, zeros) if zeros else found
 
 
 def _seen(node: Node, graph: Graph) -> Node:
@@ -37,8 +52,9 @@ def hides(node: Node, graph: Graph, zeros: Mapping[int, Values]) -> bool:
 
     Zeros that make more reads count as other numbers do.
     """
-    reads = tuple(islice(_reads(node, graph, zeros), MOST + 1))
-    return len(reads) <= MOST and reads != node.reads[0]
+    most = max(MOST, *graph.shape(node.results[0])) if node.op == "mul" else MOST
+    reads = tuple(islice(_reads(node, graph, zeros), most + 1))
+    return len(reads) <= most and reads != node.reads[0]
 
 
 def _reads(node: Node, graph: Graph, zeros: Mapping[int, Values]) -> Iterator[Read]:
