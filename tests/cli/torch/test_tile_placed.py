@@ -60,7 +60,7 @@ def test_under_autocast_a_job_gives_what_the_model_gives_under_it(how):
 def test_what_autocast_changes_is_another_job():
     run(*UNET)
     told = run(*UNET, "--resume", "--autocast", "bfloat16", code=2)
-    assert "A setting" in told
+    assert "--autocast has changed since this job was begun" in told
 
 
 @pytest.mark.parametrize(

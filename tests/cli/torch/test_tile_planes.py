@@ -172,7 +172,7 @@ def test_other_channels_are_another_job():
     options = ("job_nets:unet", "a.npy", "out.npy", "--axes", "CHW")
     run(*options, "--channels", "0,1,2")
     told = run(*options, "--channels", "1,2,3", "--resume", code=2)
-    assert "A setting (--layout, --channels," in told
+    assert "--channels has changed since this job was begun" in told
 
 
 RGBA = "The model takes 3 channels, x.tif has 4 (RGBA); --channels 0,1,2 reads the first of them"

@@ -21,7 +21,7 @@ from tests.tile.files.hostile import changed_bytes, changed_data
 
 CASES = 300
 HERE = environment(torch.device("cpu"))
-IDENTITY = Identity("m", "c", "i", "p", "s")
+IDENTITY = Identity("m", "c", "i", "p", {"--scale": "1.0"})
 
 
 def told(error: FieldwiseError) -> None:

@@ -179,7 +179,7 @@ def test_without_a_whole_checkpoint_a_piece_begins_again_with_the_same_bytes(
     carried_out(planned(tmp_path / "in.npy", tmp_path / "whole.npy", **ONE_PIECE))
     out, kept = tmp_path / "out.npy", tmp_path / "out.npy.journal.piece"
 
-    def go_on(cls, path, identity, environment, *, whole=Journal.go_on.__func__):
+    def go_on(cls, path, identity, environment, *, cut, whole=Journal.go_on.__func__):
         content = kept.read_bytes()
         if damage == "gone":
             kept.unlink()
@@ -187,7 +187,7 @@ def test_without_a_whole_checkpoint_a_piece_begins_again_with_the_same_bytes(
             kept.write_bytes(content[:-100])
         elif damage == "changed":
             kept.write_bytes(content[:400] + bytes([content[400] ^ 1]) + content[401:])
-        journal = whole(cls, path, identity, environment)
+        journal = whole(cls, path, identity, environment, cut=cut)
         if damage == "another run's":
             journal.piece.run = "another"
         return journal
@@ -408,11 +408,24 @@ def test_a_changed_input_size_and_model_are_both_named(tmp_path, monkeypatch):
     assert refused(out, "other").startswith("The model (its weights) and the input have changed")
 
 
-def test_a_changed_plan_or_setting_refuses_to_resume(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"band": 16}, "--band has changed since this job was begun with --engine stream"),
+        ({"engine": "halo"}, "--engine has changed"),
+        ({"strip": 8, "piece": 32}, "--strip and --piece have changed"),
+        ({"scale": 0.5}, "--scale has changed since this job was begun, so"),
+        ({"scale": 0.5, "band": 16, "fill": 1.0}, "--scale and --fill have changed"),
+        ({"mean": (1.0,), "std": (2.0,)}, "The normalisation (--mean and --std, --normalize or"),
+        ({"axes": "CWH"}, "--layout has changed"),
+    ],
+)
+def test_a_job_is_not_resumed_with_another_option_which_is_named(
+    tmp_path, monkeypatch, options, named
+):
     out = tmp_path / "out.npy"
     begun(out, monkeypatch)
-    assert refused(out, band=16).startswith("The plan has changed")
-    assert refused(out, scale=0.5).startswith("A setting (--layout")
+    assert refused(out, **options).startswith(named)
 
 
 def test_an_input_that_changes_meanwhile_is_told(tmp_path):

@@ -56,6 +56,22 @@ class Cut:
             return None
         return cls(**{**given, **({"tile": tuple(tile)} if "tile" in given else {})})
 
+    def changed(self, before: Cut | None) -> list[str]:
+        """The options in which another cut differs.
+
+        >>> Cut("halo", tile=(64, 64), batch=4).changed(Cut("halo", tile=(64, 32), batch=4))
+        ['--tile']
+        >>> Cut("halo", tile=(64, 64)).changed(Cut("stream", band=32)), Cut("halo").changed(None)
+        (['--engine'], [])
+        """
+        if before is None:
+            return []
+        own, other = self.plain(), before.plain()
+        names = [name for name in self.__slots__ if own.get(name) != other.get(name)]
+        if self.engine != before.engine:
+            names = ["engine"]
+        return [_option(name) for name in names]
+
     def plain(self) -> Mapping[str, object]:
         """As plain data."""
         return {name: one for name, one in asdict(self).items() if one is not None}
@@ -63,7 +79,11 @@ class Cut:
     def __str__(self) -> str:
         tile = self.tile and max(self.tile)
         plain = {**self.plain(), **({"tile": tile} if tile else {})}
-        return " ".join(f"--{_OPTIONS.get(name, name)} {one}" for name, one in plain.items())
+        return " ".join(f"{_option(name)} {one}" for name, one in plain.items())
+
+
+def _option(name: str) -> str:
+    return f"--{_OPTIONS.get(name, name)}"
 
 
 _OPTIONS = {"along": "axis"}

@@ -8,6 +8,7 @@ import platform
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from fieldwise.capture.torch.devices import described
 from fieldwise.capture.torch.weights import add_tensor, digest_of_state
 from fieldwise.graph.ir import Call, Node, Ref
 from fieldwise.tile.files import NewFile
+from fieldwise.tile.jobs.cuts import Cut
 from fieldwise.tile.jobs.request import Request
 from fieldwise.tile.jobs.work import JobPlan, Work
 from fieldwise.version import __version__
@@ -27,24 +29,38 @@ class Identity:
     """Digests of what decides the bytes of a job's results.
 
     model: names, types and values of the weights; code: the ops that the model runs on this input
-    input: see Source.identity; plan: see JobPlan.fingerprint; settings: types, scale, axes
+    input: see Source.identity; plan: see JobPlan.fingerprint
+    settings: by option, what was asked for, as text
     """
 
     model: str
     code: str
     input: str
     plan: str
-    settings: str
+    settings: Mapping[str, str]
 
-    def changed(self, before: Mapping[str, object]) -> str | None:
-        """What is different from an earlier job, for people; None where nothing is.
+    def changed(self, before: Mapping[str, Any], cut: Cut | None = None) -> tuple[str, ...]:
+        """What is different from an earlier job, for people; empty where nothing is.
 
-        The plan and the code follow the input, so they are named only where they alone differ.
+        cut: how this job is cut into pieces
+
+        What follows from something else is named only where it alone differs: the plan, the code
+        and the blocks of a file from an input, and the weights from the type that they are cast to.
         """
-        differing = [key for key, value in asdict(self).items() if before.get(key) != value]
-        causes = [key for key in differing if key in ("model", "input", "settings")]
-        named = [_NAMES[key] for key in causes or differing[:1]]
-        return " and ".join(named) if named else None
+        differing = {key for key, value in asdict(self).items() if before.get(key) != value}
+        asked = [key for key, one in self.settings.items() if before["settings"].get(key) != one]
+        options = [key for key in asked if key != _BLOCKS]
+        if "input" in differing:
+            options = [key for key in options if key not in _OF_INPUT]
+        causes = [key for key in ("model", "input") if key in differing]
+        if "--dtype" in options:
+            causes = [key for key in causes if key != "model"]
+        named = [*(_NAMES[key] for key in causes), *options]
+        if not named and "plan" in differing and cut is not None:
+            named = cut.changed(Cut.parse(before.get("cut")))
+        return tuple(
+            named or [_NAMES[key] for key in ("code", "plan") if key in differing][:1] or asked
+        )
 
 
 def identity_of(asked: Request, work: Work, files: Sequence[NewFile]) -> Identity:
@@ -54,7 +70,7 @@ def identity_of(asked: Request, work: Work, files: Sequence[NewFile]) -> Identit
         code=digest_of_code(work.nodes),
         input=asked.source.identity(),
         plan=digest_of_plan(work.plan),
-        settings=digest_of_data(_settings(asked, files)),
+        settings={name: json.dumps(one) for name, one in _settings(asked, files).items()},
     )
 
 
@@ -99,23 +115,29 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     return ", ".join(f"{key} {before.get(key)} → {now[key]}" for key in changed)
 
 
-def _settings(asked: Request, files: Sequence[NewFile]) -> list[object]:
-    formats = [[file.grain, file.axes, file.path.suffix] for file in files]
-    layout = asked.layout
-    axes: object = layout.axes
-    if layout.one_by_one or layout.channels:
-        axes = [layout.axes, layout.dims, layout.channels]
-    found = [axes, str(asked.model.dtype), asked.scale, formats]
-    if asked.model.autocast is not None:
-        found.append(asked.model.autocast)
-    if asked.is_masked:
-        mask = None if asked.mask is None else asked.mask.identity()
-        found.append([mask, str(asked.nodata), str(asked.fill)])
-    if asked.compression is not None:
-        found.append(asked.compression)
-    if asked.mean:
-        found.append([list(asked.mean), list(asked.std)])
-    return found if asked.runtime == "torch" else [*found, asked.runtime, list(asked.providers)]
+def _settings(asked: Request, files: Sequence[NewFile]) -> dict[str, object]:
+    """By option, what decides the bytes of the results beside model, input and plan."""
+    layout, ending = asked.layout, asked.model.ending
+    mask = None if asked.mask is None else asked.mask.identity()
+    return {
+        "--layout": [layout.axes, layout.dims],
+        "--channels": layout.channels,
+        "--dtype": str(asked.model.dtype),
+        "--autocast": asked.model.autocast,
+        "--scale": asked.scale,
+        _NORMALISATION: [asked.mean, asked.std],
+        "--mask": mask,
+        "--nodata": None if asked.nodata is None else str(asked.nodata),
+        "--fill": str(asked.fill),
+        "--out": str(ending),
+        "--out-dtype": ending.dtype,
+        "--compression": asked.compression,
+        "--chunks": asked.chunks,
+        "--pyramid": asked.pyramid,
+        "--runtime": [asked.runtime, asked.providers],
+        "the format of OUT": [file.path.suffix for file in files],
+        _BLOCKS: [[file.grain, file.axes] for file in files],
+    }
 
 
 Add = Callable[[bytes | memoryview], None]
@@ -152,6 +174,8 @@ _NAMES = {
     "code": "the model (what it computes)",
     "input": "the input",
     "plan": "the plan",
-    "settings": "a setting (--layout, --channels, --dtype, --autocast, --scale, --mean, --std, "
-    "--mask, --nodata, --fill, --runtime or the format of OUT)",
 }
+_NORMALISATION = "the normalisation (--mean and --std, --normalize or --percentiles)"
+_BLOCKS = "the blocks of OUT"
+_OF_INPUT = frozenset({"--layout", _NORMALISATION})
+"""What another input may change by itself."""

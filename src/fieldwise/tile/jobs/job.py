@@ -120,7 +120,7 @@ class Job:
 
     def _gone_on(self, path: Path) -> Journal:
         """The journal of an earlier run, which says only what is still on disk."""
-        journal = Journal.go_on(path, self.identity, self.environment)
+        journal = Journal.go_on(path, self.identity, self.environment, cut=self.cut)
         try:
             if journal.begun or (journal.files and all(file.exists for file in self.files)):
                 targets = self.results.reopen_checked(journal.files)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
@@ -127,8 +127,15 @@ class Journal:
         return cls(path, file, Record(header), header["environment"])
 
     @classmethod
-    def go_on(cls, path: Path, identity: Identity, environment: Mapping[str, str]) -> Journal:
-        """The journal of an interrupted job, which goes on in this environment.
+    def go_on(
+        cls,
+        path: Path,
+        identity: Identity,
+        environment: Mapping[str, str],
+        *,
+        cut: Cut | None = None,
+    ) -> Journal:
+        """The journal of an interrupted job, which goes on in this environment, cut like this.
 
         Raises UsageError where it is the journal of another job (with what differs), where it is
         damaged, or where another process is at work on it.
@@ -138,17 +145,9 @@ class Journal:
             record = read_journal(path, file)
             if record.void is not None:
                 raise UsageError(f"{record.void}; use --overwrite to begin again.")
-            changed = identity.changed(record.header)
-            if changed is not None:
-                verb = "have" if " and " in changed else "has"
-                cut = Cut.parse(record.header.get("cut"))
-                other = cut is not None and record.header.get("plan") != identity.plan
-                begun = f" with {cut}" if other else ""
-                raise UsageError(
-                    f"{changed[0].upper()}{changed[1:]} {verb} changed since this job was begun"
-                    f"{begun}, so what is done does not fit what is to come; use --overwrite to "
-                    "begin again."
-                )
+            changed = identity.changed(record.header, cut)
+            if changed:
+                raise UsageError(_refusal(changed, record, identity))
             file.truncate(record.end)
             file.seek(record.end)
             return cls(path, file, record, environment)
@@ -261,6 +260,19 @@ def _header(
         "pieces": pieces,
         "cut": cut and cut.plain(),
     }
+
+
+def _refusal(changed: Sequence[str], record: Record, identity: Identity) -> str:
+    """What is said of a job of which this has changed."""
+    *others, last = changed
+    what = f"{', '.join(others)} and {last} have" if others else f"{last} has"
+    cut = Cut.parse(record.header.get("cut"))
+    other = cut is not None and record.header.get("plan") != identity.plan
+    return (
+        f"{what[0].upper()}{what[1:]} changed since this job was begun"
+        f"{f' with {cut}' if other else ''}, so what is done does not fit what is to come; use "
+        "--overwrite to begin again."
+    )
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:

@@ -13,7 +13,7 @@ import numpy as np
 from fieldwise.tile.files import AxisLayout, NewFile
 from fieldwise.tile.jobs.work import Box
 
-VERSION = 3
+VERSION = 4
 """Another one whenever digests of the same model, input or plan differ from those of before."""
 
 
@@ -116,7 +116,8 @@ def parse(text: bytes) -> Record:
         header, *records = [json.loads(one) for one in text[:end].splitlines()]
         if header["fieldwise job"] != VERSION or _count(header["pieces"]) < 1:
             raise ValueError("another version")
-        if not isinstance(header["run"], str) or not isinstance(header["environment"], dict):
+        kinds = {"run": str, "environment": dict, "settings": dict}
+        if not all(isinstance(header[name], kind) for name, kind in kinds.items()):
             raise TypeError("no header")
         for record in records:
             if "files" in record:
