@@ -216,6 +216,19 @@ def test_strips_of_which_positions_differ_are_compiled_each():
         np.testing.assert_allclose(run(work, x.numpy()), net(x).numpy(), atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(7, 7), (16, 5), (5, 16)])
+def test_an_image_narrower_than_the_stride_is_one_strip(shape):
+    """A strip as wide as that had less than one position, and the job ended in a fault."""
+    net = nn.Sequential(nn.Conv2d(2, 3, 5, 4, 2), nn.MaxPool2d(2), nn.Conv2d(3, 2, 3, padding=1))
+    net = net.double().eval()
+    x = torch.randn(1, 2, *shape, dtype=torch.float64)
+    for along in (2, 3):
+        given = BandedInput(net, x.shape, torch.float64, axis=along)
+        work = cached_strip_work(given, across=5 - along)
+        with torch.no_grad():
+            np.testing.assert_allclose(run(work, x.numpy()), net(x).numpy(), atol=1e-12)
+
+
 @pytest.mark.parametrize("width", [256, 4096])
 def test_memory_does_not_grow_with_the_width(width):
     net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 1, 5, padding=2)).eval()

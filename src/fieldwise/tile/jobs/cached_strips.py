@@ -282,7 +282,8 @@ class _Choice:
                 f"A strip of {strip} along axis {self.across} is not a multiple of the stride "
                 f"{grid}; use {near}."
             )
-        wanted = [*self._sides(grid).halves(size)] or [size] if strip is None else [strip]
+        whole = -(-size // grid) * grid
+        wanted = [*self._sides(grid).halves(size)] or [whole] if strip is None else [strip]
         budget = LITTLE if memory is None and strip is None else memory
         least = list[tuple[int, int, int]]()
         for thin in (_THIN, 1):
