@@ -76,6 +76,12 @@ def test_what_is_returned_is_the_callers():
     assert [x.item() for x in found] == [0, 2, 4, 6, 8, 10]
 
 
+def test_a_part_of_an_input_that_is_returned_is_the_callers():
+    replayer = Replayer(Recorder())
+    found = [replayer(lambda inputs: inputs[0][:1], [torch.tensor([n, 0])]) for n in range(6)]
+    assert [x.item() for x in found] == [0, 1, 2, 3, 4, 5]
+
+
 class Stale(StandIn):
     """Gives what it gave when it was recorded."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,13 @@ from fieldwise.capture.torch.weights import digest_of_state
 from fieldwise.effective.centre import central_unit, centre_of
 from fieldwise.effective.field import EffectiveField
 from fieldwise.effective.gradients import UnitGradient
-from fieldwise.effective.inputs import (
-    Noise,
-    Pictures,
-    normalisation_of,
-    pictures,
-)
+from fieldwise.effective.inputs import Noise, Pictures, normalisation_of, pictures
 from fieldwise.effective.layer import last_map, layer_of
 from fieldwise.effective.mean import MapMean
 from fieldwise.effective.protocols import PROTOCOLS, ProtocolName
 from fieldwise.errors import UsageError
 from fieldwise.field.analysis import receptive_fields
+from fieldwise.graph.ir import Shape
 from fieldwise.graph.spatial import Axes
 from fieldwise.graph.tensors import dtype_name
 
@@ -94,22 +91,16 @@ def effective_field(
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"There is no protocol {protocol!r}; name {', '.join(PROTOCOLS)}.")
-    if isinstance(unit, int):
-        unit = (unit,)
     if images is not None and noise is not None:
         raise UsageError("The mean is over images or over noise; give one of the two.")
     module, example = as_module(model, example)
     call = _call(module, example)
-    casts = autocast_dtype(call.device)
-    if casts is not None and client is not None:
-        raise UsageError(
-            "The workers of a cluster do not run under the autocast of this process; leave out "
-            "one of the two."
-        )
+    casts = _casts(call, client)
     report = receptive_fields(call.model, call.example, axes=axes)
     layer = last_map(report, module) if layer is None else layer_of(report, module, layer)
     name = report.graph.outputs[0] if layer is None else layer
-    chosen = central_unit(report, name) if unit is None else tuple(unit)
+    given_unit = (unit,) if isinstance(unit, int) else unit
+    chosen = central_unit(report, name) if given_unit is None else tuple(given_unit)
     seen = report[name].at(*chosen)
     gradient = UnitGradient(
         call, layer, chosen, tuple(report.roles(name).unit), report.axes, protocol
@@ -121,20 +112,8 @@ def effective_field(
         "normalisation": given.normalisation if isinstance(given, Pictures) else None,
         **({} if casts is None else {"autocast": str(casts)}),
     }  # fmt: skip
-    kept = None if state is None else Path(state)
-    maps = MapMean.none(seen.shape)
-    if kept is not None and kept.exists():
-        maps = MapMean.load(kept, made_from)
-    total = len(given) if isinstance(given, Sequence) else None
-    for part in _parts(gradient, given, maps.done, client):
-        maps += part
-        if kept is not None:
-            maps.save(kept, made_from)
-        if progress is not None:
-            progress(maps.done, total)
-    if not maps.count:
-        why = f"all {maps.skipped} inputs gave numbers that are not finite"
-        raise UsageError(f"There is no mean: {why if maps.skipped else 'there were no inputs'}.")
+    kept = _State(None if state is None else Path(state), made_from)
+    maps = _averaged(gradient, given, kept, seen.shape, client, progress)
     return EffectiveField(
         layer=layer,
         unit=chosen,
@@ -145,6 +124,58 @@ def effective_field(
         centre=centre_of(report, name, chosen),
         is_rounding=gradient.vanishes(call.inputs[0]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The file in which a mean is kept, if there is one, and what it has to be the mean of."""
+
+    path: Path | None
+    made_from: dict[str, Any]
+
+    def load(self, shape: Shape) -> MapMean:
+        """The mean that was kept; that of no map of this shape where none was."""
+        if self.path is None or not self.path.exists():
+            return MapMean.none(shape)
+        return MapMean.load(self.path, self.made_from)
+
+    def save(self, maps: MapMean) -> None:
+        """Keep the mean, for a run that goes on."""
+        if self.path is not None:
+            maps.save(self.path, self.made_from)
+
+
+def _averaged(
+    gradient: UnitGradient,
+    given: Iterable[Any],
+    state: _State,
+    shape: Shape,
+    client: Any,
+    progress: Callable[[int, int | None], object] | None,
+) -> MapMean:
+    """The mean of the maps of all inputs.  Raises UsageError where none is finite."""
+    maps = state.load(shape)
+    total = len(given) if isinstance(given, Sequence) else None
+    for part in _parts(gradient, given, maps.done, client):
+        maps += part
+        state.save(maps)
+        if progress is not None:
+            progress(maps.done, total)
+    if not maps.count:
+        why = f"all {maps.skipped} inputs gave numbers that are not finite"
+        raise UsageError(f"There is no mean: {why if maps.skipped else 'there were no inputs'}.")
+    return maps
+
+
+def _casts(call: ModelCall, client: Any) -> torch.dtype | None:
+    """What autocast casts to, or None.  Raises UsageError where workers would not."""
+    casts = autocast_dtype(call.device)
+    if casts is not None and client is not None:
+        raise UsageError(
+            "The workers of a cluster do not run under the autocast of this process; leave out "
+            "one of the two."
+        )
+    return casts
 
 
 def _inputs(

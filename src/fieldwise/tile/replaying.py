@@ -46,6 +46,57 @@ class _Repeated:
     outputs: object = None
     is_compared: bool = False
 
+    def take(self, inputs: Sequence[Tensor]) -> None:
+        """Put these inputs where a recording reads them."""
+        self.static = self.static or tuple(torch.empty_like(x) for x in inputs)
+        for static, x in zip(self.static, inputs, strict=True):
+            static.copy_(x)
+
+    def look(
+        self, call: TensorCall, inputs: Sequence[Tensor], make: Callable[[], StepRecorder]
+    ) -> tuple[object, bool]:
+        """What the call makes, traced or recorded; and whether it may be made again so."""
+        if len(self.traces) < _LOOKS:
+            with StepTrace() as trace:
+                found = call(self.static)
+            self.traces.append(trace)
+            return _cloned(found), True
+        if self._record(call, make):
+            return _cloned(self.outputs), True
+        return call(inputs), False
+
+    def replay(
+        self, call: TensorCall, around: Callable[[], AbstractContextManager[object]]
+    ) -> tuple[object, bool]:
+        """What the recording makes, held against the call once; and whether they are the same."""
+        assert self.recorder is not None
+        self.recorder.replay()
+        made = _cloned(self.outputs)
+        if self.is_compared:
+            return made, True
+        with around():
+            found = _cloned(call(self.static))
+        self.is_compared = _have_the_same_bits(made, found)
+        return found, self.is_compared
+
+    def _record(self, call: TensorCall, make: Callable[[], StepRecorder]) -> bool:
+        """Whether two calls ran alike, and one more was recorded."""
+        first, second = self.traces
+        if not second.is_like(first):
+            return False
+        recorder = make()
+        try:
+            self.outputs = recorder.record(lambda: call(self.static))
+        except (RuntimeError, StreamError):
+            return False
+        self.recorder = recorder
+        return True
+
+
+def _cloned(found: object) -> object:
+    """Outputs that are the caller's: a call may return its inputs, or parts of them."""
+    return map_tensors(Tensor.clone, found)
+
 
 class Replayer:
     """Makes calls; from the fourth with the same key and shapes on, by replaying it.
@@ -118,30 +169,15 @@ class Replayer:
         if is_first or known is None:
             with around():
                 return call(inputs)
-        known.static = known.static or tuple(torch.empty_like(x) for x in inputs)
-        for static, x in zip(known.static, inputs, strict=True):
-            static.copy_(x)
-        if known.recorder is not None:
-            known.recorder.replay()
-            made = map_tensors(Tensor.clone, known.outputs)
-            if known.is_compared:
-                return made
+        known.take(inputs)
+        if known.recorder is None:
             with around():
-                found = call(known.static)
-            known.is_compared = _have_the_same_bits(made, found)
-            if not known.is_compared:
-                self._known[place] = None
-            return found
-        with around():
-            if len(known.traces) < _LOOKS:
-                with StepTrace() as trace:
-                    found = call(known.static)
-                known.traces.append(trace)
-                return found
-            if _recorded(known, call, make):
-                return map_tensors(Tensor.clone, known.outputs)
+                found, is_kept = known.look(call, inputs, make)
+        else:
+            found, is_kept = known.replay(call, around)
+        if not is_kept:
             self._known[place] = None
-            return call(inputs)
+        return found
 
     def _maker(self, inputs: Sequence[Tensor]) -> Callable[[], StepRecorder] | None:
         if self._make != "card":
@@ -165,20 +201,6 @@ def _have_the_same_bits(one: object, other: object) -> bool:
 
 def _bytes_of(x: Tensor) -> Tensor:
     return x.contiguous().reshape(-1).view(torch.uint8)
-
-
-def _recorded(known: _Repeated, call: TensorCall, make: Callable[[], StepRecorder]) -> bool:
-    """Whether two calls ran alike, and one more was recorded."""
-    first, second = known.traces
-    if not second.is_like(first):
-        return False
-    recorder = make()
-    try:
-        known.outputs = recorder.record(lambda: call(known.static))
-    except (RuntimeError, StreamError):
-        return False
-    known.recorder = recorder
-    return True
 
 
 def state_key(model: nn.Module) -> Hashable | None:
