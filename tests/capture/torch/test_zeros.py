@@ -137,3 +137,24 @@ def test_a_model_that_cannot_be_copied_has_no_zeros():
             raise TypeError("there is one of me")
 
     assert not capture(Alone(lambda m: m.weight * m.mask), X).zeros
+
+
+def test_no_more_is_drawn_where_zeros_hide_nothing_that_can_be_said():
+    """Forward runs once for the graph and once for the first draw, and not for a second one."""
+    runs = []
+
+    class Counted(nn.Module):
+        def __init__(self, mask):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(mask.shape))
+            self.register_buffer("mask", mask)
+
+        def forward(self, x):
+            runs.append(x.shape)
+            return F.conv1d(x, self.weight * self.mask)
+
+    scattered = (torch.rand(40, 40, 5, generator=torch.Generator().manual_seed(3)) > 0.5).float()
+    assert capture(Counted(scattered), torch.empty(1, 40, 9)).zeros == {}
+    assert len(runs) == 2
+    assert capture(Counted(HOLE.expand(2, 2, 3).clone()), X).zeros
+    assert len(runs) == 2 + 4

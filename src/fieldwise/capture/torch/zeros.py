@@ -56,27 +56,35 @@ def _staying(
     behind: Mapping[str, Collection[str]],
     recorded: Callable[[nn.Module], Graph],
 ) -> dict[str, dict[int, Values]]:
-    """The zeros that are the same whatever the parameters behind these values hold."""
-    names, values = set().union(*behind.values()), [name for name, own in behind.items() if own]
-    draws: list[dict[str, dict[int, Values]]] = []
+    """The zeros that are the same whatever the parameters behind these values hold.
+
+    Where those of the first draw hide nothing that can be said, no more is drawn.
+    """
+    left = {name: own for name, own in behind.items() if own}
+    found: dict[str, dict[int, Values]] = {}
     for seed, sign in enumerate(_SIGNS):
         try:
-            other = recorded(redrawn(model, names, seed=seed, sign=sign))
+            other = recorded(redrawn(model, set().union(*left.values()), seed=seed, sign=sign))
         except Exception:  # noqa: BLE001  (a model that cannot be copied, or stops at such numbers)
             return {}
         nodes = {node.results[0]: node for node in other.nodes}
         if [*nodes] != [node.results[0] for node in graph.nodes]:
             return {}
-        draws.append({name: _zeros(nodes[name], other) for name in values})
-    first, *rest = draws
-    return {
-        name: {
-            number: opened
-            for number, opened in first[name].items()
-            if all(np.array_equal(draw[name].get(number, _NONE), opened) for draw in rest)
-        }
-        for name in values
-    }
+        for name in left:
+            zeros = _zeros(nodes[name], other)
+            found[name] = {
+                number: opened
+                for number, opened in zeros.items()
+                if (
+                    np.array_equal(found[name].get(number, _NONE), opened)
+                    if name in found
+                    else hides(nodes[name], other, {number: opened})
+                )
+            }
+        left = {name: own for name, own in left.items() if found[name]}
+        if not left:
+            break
+    return found
 
 
 def _zeros(node: Node, graph: Graph) -> dict[int, Values]:

@@ -17,7 +17,7 @@ from fieldwise.axes import AxisMap, Border, IndexSet, index_map
 from fieldwise.capture.torch.registry import OpCall, Reads, one, rule
 from fieldwise.capture.torch.rules.common import blocks, per_axis, separably
 from fieldwise.capture.torch.rules.mask import products
-from fieldwise.graph.ir import WHOLE, Along, Coord, Read, separable
+from fieldwise.graph.ir import WHOLE, Along, Coord, Fixed, Read, separable
 from fieldwise.graph.kinds import PRODUCT, Kind
 
 
@@ -168,11 +168,14 @@ def through_kernel(call: OpCall, opened: np.ndarray) -> Iterator[Read]:
         places = [limits.get(dim, IndexSet.range(0, size)) for dim, size in enumerate(opened.shape)]
         made, read, *taps = places
         share, results = opened.shape[1], call.result[channel]
-        rows = [read.shift(k * groups // results * share) for k in range(results)]
+        channels: Coord = WHOLE if read.count == taken else Fixed(read)
+        if groups > 1:
+            rows = [read.shift(k * groups // results * share) for k in range(results)]
+            channels = Along(channel, index_map(rows))
         yield separable(
             number,
             *(Along(dim) for dim in range(channel)),
-            WHOLE if read.count == taken else Along(channel, index_map(rows)),
+            channels,
             *(
                 Along(channel + 1 + axis, window.through(taps[axis]))
                 for axis, window in enumerate(windows)
