@@ -84,11 +84,13 @@ BENT = {
     "prelu": lambda y: F.prelu(y, CONSTANT.to(y).reshape(-1)),
     "abs": lambda y: y.abs(),
     "clamp at zero": lambda y: y.clamp(max=0),
+    "clamp at a constant of zeros": lambda y: y.clamp(min=torch.zeros(4, 1, 1).to(y)),
 }
 NOT = {
     "relu": torch.relu,
     "relu6": F.relu6,
     "clamp at one": lambda y: y.clamp(min=1),
+    "clamp at a constant": lambda y: y.clamp(min=torch.tensor([0.0, 0, 1, 0]).to(y)[:, None, None]),
     "elu": F.elu,
     "clamp": lambda y: y.clamp(-1000, 1000),
     "maximum": lambda y: torch.maximum(y, CONSTANT.to(y)),

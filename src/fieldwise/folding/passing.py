@@ -7,8 +7,8 @@ from math import prod
 
 from fieldwise.axes import Border
 from fieldwise.folding.refusal import Stays
-from fieldwise.graph.calls import arguments, op_name, per_axis
-from fieldwise.graph.constants import tensors
+from fieldwise.graph.calls import arguments, is_tensor, op_name, per_axis
+from fieldwise.graph.constants import constant, tensors
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Along, Node, Read, Ref, Separable, Shape, numel
 from fieldwise.graph.kinds import SUM
@@ -143,6 +143,10 @@ _BENT = frozenset({"relu", "leaky_relu", "prelu", "abs"})
 
 
 def _is_zero(item: object) -> bool:
+    """Whether a bound is 0, as a number or, as files have it, as a constant."""
+    if is_tensor(item):
+        values = constant(item, "").values
+        return values is not None and not values.any()
     return isinstance(item, (int, float)) and item == 0
 
 
