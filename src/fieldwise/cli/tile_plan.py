@@ -33,11 +33,12 @@ def planned(asked: Asked, source: Path, out: Path, known: Job | None = None) -> 
     """
     reading, writing, running = asked.reading, asked.writing, asked.running
     asked.check()
-    options = asked.cut()
     with progress(f"building {asked.model}"):
         from fieldwise.tile.files import AxisLayout, guess_axes
         from fieldwise.tile.jobs import Request, begun_cut, check_channels, journal_path, plan_job
 
+        begun = begun_cut(journal_path(out)) if running.resume else None
+        options = asked.cut(begun)
         devices = () if running.devices is None else devices_named(running.devices)
         array = _opened(source, out, reading, running)
         channels, name = parse_channels(reading.channels), source.name
@@ -60,8 +61,7 @@ def planned(asked: Asked, source: Path, out: Path, known: Job | None = None) -> 
     with progress(f"planning {asked.model}"):
         options.update(along=along, pyramid=running.pyramid, **writing.of_file())
         request = Request(built, array, layout, out, **options)
-        if running.resume:
-            request = request.as_begun(begun_cut(journal_path(out)))
+        request = request.as_begun(begun)
         try:
             job = plan_job(request)
         except CaptureError:

@@ -69,6 +69,13 @@ def test_two_processes_give_the_result_of_one():
     assert not list(Path.cwd().glob(".out.zarr*"))
 
 
+def test_several_processes_go_on_in_the_crops_that_a_job_was_begun_with():
+    """They asked for rows that are kept, and the job was refused for an option that nobody gave."""
+    run("--engine", "halo", "--tile", "32")
+    told = run("--devices", "cpu,cpu", "--resume")
+    assert "pieces are on disk; nothing is computed" in told
+
+
 def test_devices_take_the_place_of_device_and_dask():
     told = run("--devices", "cpu,cpu", "--device", "cpu", code=2)
     assert "--devices says where the model runs; leave --device out." in told
