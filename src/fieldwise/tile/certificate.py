@@ -4,7 +4,7 @@ The whole image may not fit, so both are run on a smaller one that has all there
 corners, seams and interior (see ``TilePlan.shortened``), and on random numbers (``samples``), since
 the corner of a real image may be black, where nothing goes wrong that anyone could see.
 
-Three classes of equality are told apart, from the strongest: the same bits; a difference no larger
+Three classes of equality are kept apart, from the strongest: the same bits; a difference no larger
 than what float32 arithmetic itself leaves open, measured on the very input by computing it in
 float64, or after changing its last bits; and, in float64, at most 1e-12 of the largest value.  What
 lies at the edge of a receptive field may weigh less than float32 can show, so a module is also run
@@ -207,14 +207,14 @@ def _equality(
     if noise is None or wanted.dtype == np.float64:
         if error <= DOUBLE * scale:
             return Equality(name, "float64", error, scale)
-        told = f"{DOUBLE:.0e} of {scale:.1e}, which float64 allows"
+        bound = f"{DOUBLE:.0e} of {scale:.1e}, which float64 allows"
     else:
         if error <= slack * noise.floor:
             return Equality(name, "noise", error, scale, noise.floor)
-        told = f"the noise floor of {noise.floor:.1e}, which {noise.dtype} allows"
+        bound = f"the noise floor of {noise.floor:.1e}, which {noise.dtype} allows"
     raise MismatchError(
         f"The output '{name}' from pieces differs from the whole's by {error:.1e} at {place}, "
-        f"beyond {told}; the plan is wrong for this network, or the network is not the same from "
+        f"beyond {bound}; the plan is wrong for this network, or the network is not the same from "
         f"call to call, or less precise than its dtype says."
     )
 

@@ -130,8 +130,8 @@ def symbols_of(network: Connections, *, blank: bool) -> tuple[str, ...]:
         reads = Counter(edge.out for edge in row.edges if edge.below == number - 1)
         kernel, stride = max(reads.values(), default=0), row.stride / below.stride
         index = str(number).translate(_SUBSCRIPTS)
-        said = ("__", "__") if blank else (str(kernel), str(stride))
-        found.append(f"k{index} = {said[0]}, s{index} = {said[1]}")
+        sizes = ("__", "__") if blank else (str(kernel), str(stride))
+        found.append(f"k{index} = {sizes[0]}, s{index} = {sizes[1]}")
     return tuple(found)
 
 

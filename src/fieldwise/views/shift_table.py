@@ -105,10 +105,10 @@ def _length(certificate: Certificate, axis: AxisCertificate) -> int:
 
 
 def _breakers(axis: AxisCertificate) -> str:
-    told = [f"{shortened(breaker.node)}: {breaker.why}" for breaker in _named(axis)]
-    more = len(axis.broken_by or axis.emptied_by) - len(told)
-    whose = "" if axis.broken_by or not told else "the interior: "
-    return whose + "; ".join([*told, f"and {more} more"] if more else told)
+    reasons = [f"{shortened(breaker.node)}: {breaker.why}" for breaker in _named(axis)]
+    more = len(axis.broken_by or axis.emptied_by) - len(reasons)
+    whose = "" if axis.broken_by or not reasons else "the interior: "
+    return whose + "; ".join([*reasons, f"and {more} more"] if more else reasons)
 
 
 def _conditions(certificates: Sequence[Certificate]) -> list[str]:

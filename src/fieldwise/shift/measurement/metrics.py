@@ -54,13 +54,13 @@ def consistency(
     if len(images) < 2:
         raise UsageError("Consistency needs two images or more, to see whether any differ.")
     generator = torch.Generator().manual_seed(seed)
-    agreed, told = 0.0, _classes(model, images)
+    agreed, classes = 0.0, _classes(model, images)
     for _ in range(repeats):
         first, second = (
             _classes(model, _randomly_translated(images, most, generator)) for _ in range(2)
         )
         agreed += float((first == second).double().mean()) / repeats
-    same = told[:, None] == told[None, :]
+    same = classes[:, None] == classes[None, :]
     count = len(images)
     control = float(same.sum() - count) / (count * (count - 1))
     return Consistency(agreed, control, repeats * count)

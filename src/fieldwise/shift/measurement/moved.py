@@ -173,8 +173,8 @@ def reconsidered(
         (move,) = moves
         motion = Motion(move.dim, Fraction(move.step, amount), move.outer, move.inner)
         return replace(case, motion=motion).judge(*values)
-    told = (f"{move.start} to {move.stop - 1} of dimension {move.dim}" for move in moves)
-    note = f"it is rolled, but at positions {' and '.join(told)}, which no motion expresses"
+    places = (f"{move.start} to {move.stop - 1} of dimension {move.dim}" for move in moves)
+    note = f"it is rolled, but at positions {' and '.join(places)}, which no motion expresses"
     return replace(moved, verdict="no evidence", note=note if moves else "it does not change")
 
 

@@ -90,8 +90,8 @@ class Repaired(Report):
         alike: dict[tuple[int, str, str | None], list[str]] = {}
         for output in self.proof.outputs if self.proof else ():
             for breaker in (breaker for axis in output.axes for breaker in axis.broken_by):
-                told = alike.setdefault((breaker.axis, breaker.why, breaker.remedy), [])
-                told += [node for node in [_placed(breaker)] if node not in told]
+                places = alike.setdefault((breaker.axis, breaker.why, breaker.remedy), [])
+                places += [node for node in [_placed(breaker)] if node not in places]
         of_file = self.proof is not None and self.proof.graph.part == "node"
         return [_spelled(nodes, *reason, of_file=of_file) for reason, nodes in alike.items()]
 

@@ -374,22 +374,22 @@ def _letters(axes: str) -> str:
 class _Complaints(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep what is said."""
-        self.said.append(record.getMessage())
+        self.messages.append(record.getMessage())
 
 
 @contextmanager
 def _complaints(path: Path) -> Iterator[None]:
     """Raise UsageError where tifffile logs an error: it goes on with what is left of the file."""
-    heard, logger = _Complaints(), tifffile.logger()
-    logger.addHandler(heard)
+    complaints, logger = _Complaints(), tifffile.logger()
+    logger.addHandler(complaints)
     try:
         yield
     finally:
-        logger.removeHandler(heard)
-    if heard.said:
-        said = said_by(ValueError(heard.said[0]))
+        logger.removeHandler(complaints)
+    if complaints.messages:
+        said = said_by(ValueError(complaints.messages[0]))
         raise UsageError(f"{str(path)!r} is damaged ({said}); write the file again.")
