@@ -230,3 +230,17 @@ def test_a_model_without_weights_is_planned_in_crops_and_not_run():
     assert len(run.plan(SHAPE)) > 1
     with pytest.raises(UsageError, match=r"are on the meta device .*; load them first"):
         run(torch.ones(SHAPE))
+
+
+class Difference(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x - y
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_tensor_in_two_places_of_the_example_is_one_input_and_that_is_said(engine):
+    x, y = torch.randn(2, *SHAPE)
+    same, other = torch.empty(1, 3, 16, 16), torch.empty(1, 3, 16, 16)
+    with pytest.raises(UsageError, match=r"one tensor in several places, .* of its own for each"):
+        run_of(engine, Difference(), (same, same))(x, y)
+    assert torch.equal(run_of(engine, Difference(), (same, other))(x, y), x - y)

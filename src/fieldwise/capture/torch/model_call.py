@@ -72,6 +72,11 @@ class ModelCall:
     def check_count(self, count: int) -> None:
         """Raise UsageError where so many inputs are fewer, or more, than the example has."""
         if count != len(self.inputs):
+            if count == sum(1 for _ in tensors_in(self.example)):
+                raise UsageError(
+                    f"The example has one tensor in several places, which is one input, and "
+                    f"{count} were given; make an example with a tensor of its own for each."
+                )
             wanted = counted(len(self.inputs), "input")
             raise UsageError(f"The model takes {wanted} and was given {count}.")
 
