@@ -229,9 +229,10 @@ class _Tally:
         made = (task.hi - task.lo) * sum(self.bytes[value] for value in task.values)
         if task.op is None:
             return 0
-        executor, first = self.program.ops[task.op].executor, task.values[0]
+        op, first = self.program.ops[task.op], task.values[0]
         joins = self.program.joins(task, self.stop[first] - self.start[first])
-        return max(executor.beside(read, apart, made), made if executor.apart and joins else 0)
+        moved = made if joins and not (op.executor.pieces or op.is_view) else 0
+        return max(op.executor.beside(read, apart, made), moved)
 
     def _add(self, value: int, task: Task) -> None:
         held, new = self.stop[value] - self.start[value], task.hi - task.lo

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from fieldwise.errors import Reason
 from fieldwise.graph.calls import constants_of
@@ -98,6 +99,16 @@ class Op:
     def nodes(self) -> tuple[Node, ...]:
         """All nodes that are run, in their order."""
         return (*self.earlier, self.node)
+
+    @property
+    def is_view(self) -> bool:
+        """Whether rows that it makes lie in the memory of those that it reads: written in place,
+        or looked at in another way.
+        """
+        call = self.node.source
+        if call is None or not isinstance(call.target, OpOverload):
+            return False
+        return any(one.alias_info is not None for one in call.target._schema.returns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,7 @@ class Engine:
 
     def _made(self, task: Task, source: RowSource) -> list[Tensor]:
         """The rows of a task, which the buffers of its values have from then on."""
-        is_apart = task.op is not None and self.program.ops[task.op].executor.apart
+        is_apart = task.op is not None and not self.program.ops[task.op].executor.pieces
         room = None if is_apart else self._room(task)
         made = self._read(task, source, room) if task.op is None else self._run(task, room)
         room = self._room(task) if is_apart else room

@@ -101,7 +101,6 @@ def _conv(site: Site) -> Executor:
         run,
         copies=windows.copies,
         beside=_workspace(link, window),
-        apart=window.weight.dim() == SEQUENCE,
     )
 
 
@@ -140,26 +139,38 @@ def _runs_on_onednn(shape: Shape, dtype: torch.dtype, window: KernelWindow) -> b
 def _workspace(
     link: Link, window: KernelWindow, *, transposed: bool = False
 ) -> Callable[[int, int, int], int]:
-    """What the kernel that torch takes on a CPU holds beside rows of sequences.
+    """What the kernel that torch takes on a CPU holds beside the rows.
 
-    oneDNN puts what it reads in an order of its own, then what it makes, of which a transposed one
-    with a stride holds two; images lie in channels-last, with which there is nothing to do.
-    Without oneDNN (in float64) every window is laid out by itself.  Rows that lie apart are copied.
+    Without oneDNN (in float64) every window is laid out by itself, unless it is one sample;
+    volumes, whose rows lie apart in memory, are put together before, and groups behind.  With it,
+    sequences are put in an order of its own, then what is made of them, of which a transposed one
+    with a stride holds two; images lie in channels-last, with which there is nothing to do (small
+    ones, which one thread convolves without oneDNN, are not counted).
     """
     weight = window.weight
     shape = link.shape if len(link.shape) == weight.dim() else (1, *link.shape)
-    is_sequence = weight.dim() == SEQUENCE and not link.dtype.is_complex
-    is_here = is_sequence and weight.device.type == "cpu"
-    kernel = _on_cpu(shape, link.dtype, window, transposed=transposed) if is_here else ""
-    taps, channels = weight[0].numel(), weight.shape[0]
+    is_sequence = weight.dim() == SEQUENCE
+    is_here = weight.device.type == "cpu" and not link.dtype.is_complex
+    is_free = SEQUENCE < weight.dim() < VOLUME and link.dtype != torch.float64
+    is_asked = is_here and not is_free
+    kernel = _on_cpu(shape, link.dtype, window, transposed=transposed) if is_asked else ""
+    channels, taps = weight.shape[0], 0 if _is_pointwise(window) else weight[0].numel()
     held = 2 if transposed and max(window.stride) > 1 else 1
 
     def beside(read: int, apart: int, made: int) -> int:
         if kernel.startswith("Slow"):
-            return apart + (read if transposed else made) * taps // channels
-        return apart + max(read, held * made) if is_here else 0
+            together = read if len(shape) == VOLUME else apart
+            windows = (read if transposed else made) * taps // channels
+            return together + max(windows, made if window.groups > 1 else 0)
+        return apart + max(read, held * made) if is_here and is_sequence else 0
 
     return beside
+
+
+def _is_pointwise(window: KernelWindow) -> bool:
+    """Whether an output is made of the channels of one sample, and of every sample."""
+    is_one_tap = {*window.weight.shape[2:], *window.stride} == {1}
+    return is_one_tap and not any(map(any, window.padding))
 
 
 def _on_cpu(shape: Shape, dtype: torch.dtype, window: KernelWindow, *, transposed: bool) -> str:
@@ -213,7 +224,6 @@ def _conv_transpose(site: Site) -> Executor:
     return Executor(
         run,
         beside=_workspace(link, window, transposed=True),
-        apart=window.weight.dim() == SEQUENCE,
     )
 
 

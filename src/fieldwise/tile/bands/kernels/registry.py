@@ -206,12 +206,12 @@ class Executor:
     reaches: replaces the reach of some operands (by number) where the op needs more rows
     ordered: every row must be computed, from the first on (the op carries a state along)
     whole:   all results of the node are computed at once; else only the one of the site
-    pieces:  operands may lie in several pieces: it goes from seam to seam (see ``by_pieces``)
+    pieces:  operands may lie in several pieces: it goes from seam to seam (see ``by_pieces``), and
+             writes its rows where they are kept; those of others are copied there
     copies:  whether, for rows [lo, hi), rows of operands that reach beyond an end are copied
     carried_bytes: of the state that it hands on to the next band
     beside:  what torch's kernel holds beside rows of so many bytes that it reads, of which so many
              are a part of a chunk, and that it makes
-    apart:   it makes rows where torch likes, from where they are copied behind those that are held
     """
 
     run: KernelRun
@@ -222,7 +222,6 @@ class Executor:
     copies: Callable[[int, int], bool] = _always
     carried_bytes: int = 0
     beside: Callable[[int, int, int], int] = _nothing
-    apart: bool = False
 
 
 ENDLESS = 1 << 60
