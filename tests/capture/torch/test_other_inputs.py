@@ -101,7 +101,7 @@ def test_a_shape_stands_for_the_tokens_that_a_model_takes():
 def test_a_model_that_returns_its_input_has_a_row_for_it():
     report = receptive_fields(nn.Identity(), (1, 3, 8, 8))
     assert [row.name for row in shown(report)] == ["input"]
-    assert "input  input  1x3x8x8       1       1      0  = output" in str(report)
+    assert "input  input  1x3x8x8       1       1      0  also output" in str(report)
     assert [row.name for row in shown(receptive_fields(nn.ReLU(), (1, 3, 8, 8)))] == ["relu"]
 
 

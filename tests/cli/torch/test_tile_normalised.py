@@ -81,4 +81,4 @@ def test_a_constant_channel_has_no_percentiles_apart():
 def test_another_normalisation_is_another_job():
     run(*UNET, "--mean", "1", "--std", "2")
     said = run(*UNET, "--mean", "1", "--std", "3", "--resume", code=2)
-    assert "--scale, --mean, --std, --mask" in said
+    assert "The normalisation (--mean and --std, --normalize or --percentiles) has changed" in said

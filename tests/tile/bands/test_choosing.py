@@ -53,8 +53,10 @@ def test_a_volume_is_cut_along_the_axis_of_which_rows_take_least():
 
 
 def test_too_little_memory_says_what_is_enough():
-    run = streamed(VOLUME, (1, 1, 16, 16, 16), memory=100_000)
-    with pytest.raises(UsageError, match=r"97\.7 KiB are given; give more memory \(.* is enough\)"):
+    run = streamed(VOLUME, (1, 1, 16, 16, 16), memory=1_000_000)
+    with pytest.raises(
+        UsageError, match=r"976\.6 KiB are given; give more memory \(.* is enough\)"
+    ):
         run.plan((1, 1, 48, 256, 256))
 
 
