@@ -80,8 +80,8 @@ def _why(report: JobReport) -> list[str]:
     best, second = planned[:_SEVERAL]
     more = second.cost / max(best.cost, 1) - 1
     return [
-        f"  cost    {best.cache} is cheapest, {second.cache} costs {more:.2%} more: operations, "
-        f"and {_per_byte()} for each byte that is moved again"
+        f"  cost    {best.cache} is cheapest, {second.cache} costs {more:.2%} more, where a byte "
+        f"that is moved again counts as {_per_byte()} operations"
     ]
 
 
