@@ -8,25 +8,27 @@ from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.graph import Graph
 
 
-def graph_of(model: Any, example: object) -> Graph:
+def graph_of(model: Any, example: object, *, zeros: bool = True) -> Graph:
     """The model itself if it is a ``Graph``; else its capture on an example input, or its shape.
 
     An example of another type of numbers than the model's stands for one that the model takes.
+    zeros: whether the graph says where its constants are zero for good (see ``record``)
 
     Raises CaptureError where the model cannot be recorded, UsageError without an example.
     """
     if isinstance(model, Graph):
         return model
-    from fieldwise.capture.torch import capture
+    from fieldwise.capture.torch.capture import capture, record
     from fieldwise.capture.torch.given import NO_EXAMPLE
     from fieldwise.capture.torch.other_inputs import forgiven
 
     if example is None:
         raise UsageError(NO_EXAMPLE)
+    make = capture if zeros else record
     try:
-        return capture(model, example)
+        return make(model, example)
     except CaptureError as error:
-        return forgiven(model, example, error, capture)
+        return forgiven(model, example, error, make)
 
 
 def read_graph(graph: Graph) -> Graph:

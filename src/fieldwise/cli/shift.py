@@ -153,7 +153,7 @@ def _shifted_shape(model: Model, example: object, wrt: str | None) -> Sequence[i
         return model.shapes[0]
     from fieldwise.capture.graphs import graph_of
 
-    graph = graph_of(model.source, example)
+    graph = graph_of(model.source, example, zeros=False)
     if wrt not in graph.inputs:
         named = (f"{name} ({'x'.join(map(str, graph.shape(name)))})" for name in graph.inputs)
         raise UsageError(f"--wrt {wrt!r} is no input; the inputs are {', '.join(named)}.")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from fieldwise.cli.console import parse_numbers, warn
+from fieldwise.cli.console import note, parse_numbers, warn
 from fieldwise.cli.progress import progress
 from fieldwise.cli.tile_options import InputOptions, OutputOptions, parse_scale
 from fieldwise.errors import UsageError
@@ -64,11 +62,10 @@ def _own(
 
         most = int(np.iinfo(array.dtype.str).max)
         scale = 1 / most
-        typer.echo(f"note: samples are divided by {most} first, the most that {array.dtype} holds",
-                   err=True)  # fmt: skip
+        note(f"samples are divided by {most} first, the most that {array.dtype} holds")
     mean, std = (tuple(map(float, one)) for one in found)
     said = ", ".join(f"{one:g}" for one in mean), ", ".join(f"{one:g}" for one in std)
-    typer.echo(f"note: then {said[0]} is subtracted and divided by {said[1]}", err=True)
+    note(f"then {said[0]} is subtracted and divided by {said[1]}")
     return scale, (mean, std)
 
 
@@ -92,8 +89,7 @@ def _between(
             "percentiles, so nothing can be divided by their difference; give wider ones."
         )
     said = "; ".join(f"{low:g} to {high:g}" for low, high in found)
-    typer.echo(f"note: percentiles {shares[0]:g} and {shares[1]:g} of the channels: {said}",
-               err=True)  # fmt: skip
+    note(f"percentiles {shares[0]:g} and {shares[1]:g} of the channels: {said}")
     return tuple(low * scale for low, _ in found), tuple((hi - lo) * scale for lo, hi in found)
 
 

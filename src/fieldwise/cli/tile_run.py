@@ -111,7 +111,7 @@ def _keep_to_memory(job: Job) -> None:
         return
     if give_back_freed():
         what = "what is freed goes back to the system at once, to keep to --memory"
-        typer.echo(f"note: {what}; more --memory is faster.", err=True)
+        note(f"{what}; more --memory is faster.")
 
 
 def _note_steps(job: Job) -> None:
@@ -121,7 +121,7 @@ def _note_steps(job: Job) -> None:
         steps = [step for step in (str(model.ending), model.ending.dtype) if step]
         are = "are functions" if len(steps) > 1 else "is a function"
         said = f"{' and '.join(steps)} {are} of one position each"
-        typer.echo(f"note: {said}, of the values that were compared", err=True)
+        note(f"{said}, of the values that were compared")
 
 
 def write_report(report: Report, style: Format) -> None:

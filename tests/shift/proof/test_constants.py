@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fieldwise.shift import certify
 from fieldwise.testing.shifts import shift_outcome
@@ -125,3 +125,17 @@ def test_a_grid_is_judged_in_the_precision_in_which_it_was_made(size):
     assert holds(_warped(1.0, corners=False))
     assert not holds(_warped(1.0, corners=True))  # the ends of the grid are those of the image
     assert not holds(_warped(1 + 1e-4, corners=False))
+
+
+def test_a_proof_runs_a_masked_model_once_as_it_is_and_once_with_other_parameters():
+    """Which zeros of its constants stay is of no use to a proof, and costs more runs."""
+    runs = []
+
+    class Masked(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            runs.append(x.shape)
+            mask = torch.ones_like(self.weight).tril()
+            return self._conv_forward(x, self.weight * mask, self.bias)
+
+    certify(Masked(1, 1, 3, padding=1), SHAPE)
+    assert len(runs) == 2

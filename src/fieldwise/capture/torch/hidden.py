@@ -15,11 +15,9 @@ from torch import Tensor
 
 from fieldwise.capture.torch.constant_parts import constant_parts
 from fieldwise.capture.torch.factors import MOST, guarded, of_factors
-from fieldwise.capture.torch.overloads import describe
-from fieldwise.capture.torch.registry import OpCall
+from fieldwise.capture.torch.rereading import op_call
 from fieldwise.capture.torch.rules.mask import products
 from fieldwise.capture.torch.rules.product import CONTRACTIONS
-from fieldwise.graph.calls import bind, operator_of
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Read, Separable
 
@@ -107,16 +105,5 @@ def _varies_more(operand: np.ndarray, varying: np.ndarray) -> bool:
 def _of_factors(node: Node, graph: Graph, known: KnownValues) -> Iterator[Read]:
     """A factor is read where the other factors are not known to be zero."""
     parts = {n: known[name] != 0 for n, name in enumerate(node.operands) if name in known}
-    return of_factors(node, _call(node, graph), parts, most=MOST)
-
-
-def _call(node: Node, graph: Graph) -> OpCall:
     assert node.source is not None
-    op = describe(operator_of(node.source.target))
-    return OpCall(
-        op=op.plain,
-        args=bind(node.source),
-        operands=tuple(graph.shape(name) for name in node.operands),
-        results=tuple(graph.shape(name) for name in node.results),
-        operator=node.operator,
-    )
+    return of_factors(node, op_call(node, graph, node.source), parts, most=MOST)

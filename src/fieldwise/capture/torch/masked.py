@@ -13,12 +13,12 @@ import torch
 from fieldwise.capture.torch.calls import WriteThrough
 from fieldwise.capture.torch.factors import MOST, guarded, of_factors
 from fieldwise.capture.torch.hidden import behind_zeros
-from fieldwise.capture.torch.overloads import describe
 from fieldwise.capture.torch.registry import OpCall
+from fieldwise.capture.torch.rereading import op_call
 from fieldwise.capture.torch.rules.mask import products
 from fieldwise.capture.torch.rules.product import CONTRACTIONS, contraction
 from fieldwise.capture.torch.rules.window import through_kernel
-from fieldwise.graph.calls import bind, constants_of, op_name, opened, operator_of
+from fieldwise.graph.calls import constants_of, op_name, opened
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Read
 from fieldwise.graph.tensors import Values
@@ -67,15 +67,7 @@ def opened_call(node: Node, graph: Graph) -> tuple[OpCall, list[Any]]:
     """The call of a product with its constants as further operands, and these."""
     assert node.source is not None
     again, constants = opened(node.source, len(node.operands))
-    shapes = [graph.shape(name) for name in node.operands]
-    call = OpCall(
-        op=describe(operator_of(again.target)).plain,
-        args=bind(again),
-        operands=(*shapes, *(tuple(constant.shape) for constant in constants)),
-        results=tuple(graph.shape(name) for name in node.results),
-        operator=node.operator,
-    )
-    return call, constants
+    return op_call(node, graph, again, constants), constants
 
 
 def is_product(node: Node) -> bool:

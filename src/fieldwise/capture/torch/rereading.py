@@ -64,6 +64,23 @@ def reread(call: Call, *, operands: Sequence[Shape], results: Sequence[Shape]) -
     return Reread(again, tuple(constants), reads)
 
 
+def op_call(node: Node, graph: Graph, source: Call, constants: Sequence[Tensor] = ()) -> OpCall:
+    """The call of a node as a rule sees it.
+
+    source: what the node came from; constants: those that follow its operands in that
+    """
+    return OpCall(
+        op=describe(operator_of(source.target)).plain,
+        args=bind(source),
+        operands=(
+            *(graph.shape(name) for name in node.operands),
+            *(tuple(constant.shape) for constant in constants),
+        ),
+        results=tuple(graph.shape(name) for name in node.results),
+        operator=node.operator,
+    )
+
+
 def reread_node(node: Node, graph: Graph) -> Reread | None:
     """``reread`` of the call that a node of a graph came from.
 

@@ -17,7 +17,7 @@ from fieldwise.graph.graph import Graph
 
 def generic_graph(model: Any, example: object) -> Graph:
     """As ``capture.graphs.graph_of``, which records a module; a ``Graph`` stays as it is."""
-    graph = graph_of(model, example)
+    graph = graph_of(model, example, zeros=False)
     if isinstance(model, Graph) or not hasattr(model, "named_parameters"):
         return graph
     behind = _behind_constants(graph, model)
@@ -25,7 +25,7 @@ def generic_graph(model: Any, example: object) -> Graph:
         return graph
     from fieldwise.capture.torch.redrawn import redrawn
 
-    return graph_of(redrawn(model, behind), example)
+    return graph_of(redrawn(model, behind), example, zeros=False)
 
 
 def _behind_constants(graph: Graph, model: Any) -> set[str]:

@@ -155,7 +155,7 @@ class _Compiler:
 
     def _add_op(self, node: Node) -> None:
         """Make a node an op on bands.  Raises Blocked where it cannot be run on them."""
-        if self.pairs.reach(node):
+        if self.pairs.are_read_by(node):
             self.pairs.go_on(node)
         elif self.known is not None and node.results[0] in self.known.affine:
             add_known_norm(self.draft, node, *self.known.affine[node.results[0]])

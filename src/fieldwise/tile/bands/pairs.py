@@ -34,7 +34,7 @@ class PairedRows:
     obstacles: Obstacles
     weighings: dict[str, Weighing] = field(default_factory=dict)
 
-    def reach(self, node: Node) -> bool:
+    def are_read_by(self, node: Node) -> bool:
         """Whether a node reads what is made of pairs."""
         return any(name in self.weighings for name in node.operands)
 
