@@ -110,7 +110,8 @@ def stream(band: int | None) -> Way:
     def prepared(model: nn.Module, x: Tensor) -> Prepared:
         run = streamed(model, x[..., :64, :64], axis=-2, band=band)
         plan = run.plan(x.shape)
-        return Prepared(lambda: run(x), _verified(run, x), plan.steps)
+        same = streamed(model, x[..., :64, :64], axis=-2, band=run.band)
+        return Prepared(lambda: run(x), _verified(same, x[..., :CORNER]), plan.steps)
 
     return prepared
 
@@ -123,7 +124,8 @@ def halo(tile: int, batch: int | str, *, graphs: bool = True) -> Way:
         if not graphs:
             run.target.replayer = Replayer(None)
         calls = len(list(run.plan(x.shape).batches()))
-        return Prepared(lambda: run(x), _verified(run, x), calls)
+        corner = x[..., : 2 * tile, : 2 * tile]
+        return Prepared(lambda: run(x), _verified(run, corner), calls)
 
     return prepared
 
@@ -167,7 +169,7 @@ def folded(model: nn.Module, x: Tensor) -> Prepared:
 
 
 def _verified(run: StreamedModel | TiledCallable, x: Tensor) -> RunCertificate | None:
-    """The certificate of a run on a corner of the image; None where the whole does not fit."""
+    """The certificate of a run on a corner of an image; None where the whole does not fit."""
     try:
         return run.verify(x)
     except (RuntimeError, MemoryError) as error:

@@ -164,7 +164,7 @@ class _Maker:
         return tuple(self.program.values[self.program.wiring.inputs[0]].band(count))
 
     def _doubled(self) -> EmittedStream:
-        run = Programs(self.run.streaming.doubled())
+        run = Programs(self.run.streaming.doubled(), fuses=False)
         chunk, rest = self.steady.chunk, self.rest
         return emit_stream(run, chunk=chunk, rest=rest, longest=self.longest)
 

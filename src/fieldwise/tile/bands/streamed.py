@@ -265,7 +265,8 @@ class StreamedModel(Programs):
         from fieldwise.tile.bands.emit import emit_stream
 
         self._choose(tuple(self.call.shapes))
-        return emit_stream(self, chunk=chunk, rest=rest, longest=longest)
+        run = Programs(self.streaming, fuses=False)
+        return emit_stream(run, chunk=chunk, rest=rest, longest=longest)
 
     # ---------------------------------------------------------------- what is chosen
 
