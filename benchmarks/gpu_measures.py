@@ -195,7 +195,9 @@ KINDS = {
     "layouts": ("nchwto", "nhwcto"),
     "pools": ("pool",),
     "norms": ("norm", "bn_"),
-    "convolutions": ("conv", "fprop", "dgrad", "gemm", "xmma", "cutlass", "cudnn", "winograd"),
+    "convolutions": (
+        "conv", "fprop", "dgrad", "gemm", "nvjet", "xmma", "cutlass", "cudnn", "winograd",
+    ),
     "copies": ("copy", "memcpy", "fill", "memset", "clone", "pad", "_to"),
     "element by element": (
         "elementwise", "clamp", "relu", "add", "mul", "sigmoid", "silu", "gelu",

@@ -121,6 +121,21 @@ def test_a_call_that_cannot_be_recorded_is_made_each_time():
     assert record.recorded == 1
 
 
+def test_what_is_not_recorded_is_made_otherwise():
+    def otherwise(inputs):
+        return {"double": inputs[0] * 2, "otherwise": None}
+
+    recorded, refused = Replayer(Recorder()), Replayer(Recorder(Broken))
+    calls = [(refused, "state"), (Replayer(None), "state"), (Replayer(Recorder()), None)]
+    for replayer, state in calls:
+        for n in range(6):
+            found = replayer(twice, [torch.tensor([n])], key=lambda s=state: s, otherwise=otherwise)
+            assert found["double"].tolist() == [2 * n]
+        assert "otherwise" in found
+    made = [recorded(twice, [torch.tensor([n])], otherwise=otherwise) for n in range(6)]
+    assert ["otherwise" in one for one in made] == [True] + [False] * 5
+
+
 @pytest.mark.parametrize("alone", ["counts", "asks", "draws"])
 def test_a_call_that_depends_on_more_than_its_inputs_is_made_each_time(alone):
     count, record = iter(range(100)), Recorder()

@@ -32,8 +32,9 @@ _LOOKS = 2
 """Calls that are compared before one is recorded."""
 _MOST = 16
 """Of so many kinds of calls something is known at a time, at most."""
-_SHARE = 1024
-"""Of a card's memory, what inputs may take: larger ones keep it busy, whoever launches its work."""
+_SHARE, _LARGE = 1024, 1 << 30
+"""Of a card's memory, what inputs may take, and bytes that are too many on any: larger ones keep it
+busy, whoever launches its work."""
 
 
 @dataclass(slots=True)
@@ -102,7 +103,7 @@ class Replayer:
     """Makes calls; from the fourth with the same key and shapes on, by replaying it.
 
     make:  makes recorders; None: every call is made as it is.  By default for inputs on a card
-    share: of a card's memory, one part in so many may be taken by inputs
+    share: of a card's memory, one part in so many may be taken by inputs, and a GiB at most
     most:  so many kinds of calls are known at a time; the oldest are forgotten
 
     What it returns is the caller's.
@@ -135,20 +136,22 @@ class Replayer:
         *,
         key: Callable[[], Hashable | None] = lambda: (),
         around: Callable[[], AbstractContextManager[object]] = nullcontext,
+        otherwise: TensorCall | None = None,
     ) -> object:
         """What the call makes of the inputs.
 
         key:    gives the same for the same call in the same state, and None where it is not to be
                 recorded; asked where it could be
         around: in which it is made; it is not recorded, and not entered for a replay
+        otherwise: makes the same, and is called where the call is not to be recorded
         """
         make = self._maker(inputs)
         state = None if make is None else key()
         if make is not None and state is not None:
             with self._lock:  # one call at a time: they share the static inputs
-                return self._repeated(call, inputs, state, make, around)
+                return self._repeated(call, inputs, state, make, around, otherwise or call)
         with around():
-            return call(inputs)
+            return (otherwise or call)(inputs)
 
     def _repeated(
         self,
@@ -157,6 +160,7 @@ class Replayer:
         state: Hashable,
         make: Callable[[], StepRecorder],
         around: Callable[[], AbstractContextManager[object]],
+        otherwise: TensorCall,
     ) -> object:
         kinds = tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs)
         place = state, kinds, torch.is_inference_mode_enabled()
@@ -168,7 +172,7 @@ class Replayer:
         known = self._known[place]
         if is_first or known is None:
             with around():
-                return call(inputs)
+                return otherwise(inputs)
         known.take(inputs)
         if known.recorder is None:
             with around():
@@ -187,7 +191,8 @@ class Replayer:
         if device is None or find_recorder(device) is None:
             return None
         total = total_bytes(device)
-        if total is not None and sum(x.nbytes for x in inputs) * self._share > total:
+        taken = sum(x.nbytes for x in inputs)
+        if total is not None and taken > min(total // self._share, _LARGE):
             return None
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()

@@ -77,7 +77,8 @@ def test_an_example_that_is_too_small_says_nothing_of_larger_inputs():
 
 
 @pytest.mark.parametrize(
-    ("total", "enough"), [(None, 64 << 20), (4 << 30, 64 << 20), (16 << 30, 256 << 20)]
+    ("total", "enough"),
+    [(None, 64 << 20), (4 << 30, 64 << 20), (16 << 30, 256 << 20), (140 << 30, 1280 << 20)],
 )
 def test_a_card_takes_bands_by_its_memory(total, enough):
     assert room_for("cuda", total).enough == enough

@@ -1,4 +1,4 @@
-"""On a card a ReLU adds the bias of the convolution before it, with the bits of the two ops."""
+"""On a card a ReLU makes the sum or the BatchNorm before it too, with the bits of the two ops."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fieldwise.graph.calls import bind
 from fieldwise.tile import streamed
 from fieldwise.tile.bands import StreamedModel, programs
-from fieldwise.tile.bands.kernels.add_relu import ADD_RELU
+from fieldwise.tile.bands.kernels.fused import ADD_RELU, BATCH_NORM_RELU
 from fieldwise.tile.bands.programs import Programs
+from fieldwise.tile.bands.run import BandState, Engine
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +31,10 @@ def _fusing(model: nn.Module, x: Tensor, band: int = 8, axis: int = -2) -> Strea
 
 
 def _fused(run: StreamedModel, x: Tensor) -> list[str]:
-    """The values that are made of a convolution's result and its bias."""
-    nodes = run.graph((tuple(x.shape),)).nodes
-    return [n.results[0] for n in nodes if n.source is not None and n.source.target is ADD_RELU]
+    """The values that are made by a ReLU and what was before it."""
+    targets = [(n.results[0], n.source) for n in run.graph((tuple(x.shape),)).nodes]
+    fused = (ADD_RELU, BATCH_NORM_RELU)
+    return [name for name, call in targets if call is not None and call.target in fused]
 
 
 class _Read(nn.Module):
@@ -47,6 +49,51 @@ class _Read(nn.Module):
         return y + torch.relu(y)
 
 
+class _Residual(nn.Module):
+    """Two blocks of a ResNet: the skip is the second operand of the sum, or the first."""
+
+    def __init__(self, *, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.convs = nn.ModuleList(nn.Conv2d(3, 3, 3, 1, 1, bias=False) for _ in range(4))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in range(2):
+            y = torch.relu(self.norms[2 * block](self.convs[2 * block](x)))
+            y = self.norms[2 * block + 1](self.convs[2 * block + 1](y))
+            if self.first:
+                x = torch.relu(x + y)
+            else:
+                y += x
+                x = torch.relu_(y)
+        return x
+
+
+class _Uneven(nn.Module):
+    """One operand of a sum has rows that the other has later, whichever comes first."""
+
+    def __init__(self, *, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.near, self.far = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 9, padding=4)
+        self.last = nn.Conv2d(4, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        near, far = self.near(x), self.far(x)
+        return self.last(torch.relu(near + far if self.first else far + near))
+
+
+class _Sums(nn.Module):
+    """Sums that are left as they are: broadcast, scaled, of a value with itself, of two types."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(x + x[:, :1])
+        y = torch.relu(torch.add(y, x, alpha=2))
+        y = torch.relu(y + y)
+        return torch.relu(y + x.double())
+
+
 def _images(*layers: nn.Module) -> Callable[[], tuple[nn.Module, Tensor]]:
     return lambda: (nn.Sequential(*layers), torch.randn(2, 3, 40, 12))
 
@@ -57,6 +104,11 @@ NETWORKS = {
     "grouped": (_images(nn.Conv2d(3, 6, 3, groups=3), nn.ReLU()), 0),
     "without a bias": (_images(nn.Conv2d(3, 6, 3, bias=False), nn.ReLU()), 0),
     "read twice": (lambda: (_Read(), torch.randn(1, 3, 40, 12)), 0),
+    "residual": (lambda: (_Residual(first=False), torch.randn(1, 3, 40, 9)), 4),
+    "skip first": (lambda: (_Residual(first=True), torch.randn(1, 3, 40, 9)), 4),
+    "normed": (_images(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), 1),
+    "normed without weights": (_images(nn.BatchNorm2d(3, affine=False), nn.ReLU()), 1),
+    "sums": (lambda: (_Sums(), torch.randn(1, 3, 40, 9)), 0),
     "volumes": (
         lambda: (nn.Sequential(nn.Conv3d(2, 3, 3), nn.ReLU()), torch.randn(1, 2, 6, 30, 5)), 1,
     ),
@@ -67,16 +119,44 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_relu_adds_the_bias_that_only_it_reads(name):
+def test_a_relu_makes_what_only_it_reads(name):
     make, count = NETWORKS[name]
     torch.manual_seed(0)
     model, x = make()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.normal_(norm.running_mean)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
     run = _fusing(model.eval(), x)
     assert len(_fused(run, x)) == count
     with torch.no_grad():
         torch.testing.assert_close(run(x), model(x), rtol=0, atol=1e-6)
-    plain = Programs(run.streaming, fuses=False)
-    assert run.plan(x.shape).peak_bytes == plain.plan(x.shape).peak_bytes
+    fused, plain = run.plan(x.shape), Programs(run.streaming, fuses=False).plan(x.shape)
+    assert fused.peak_bytes <= plain.peak_bytes
+    assert fused.state_bytes == plain.state_bytes
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_goes_on_in_the_other_graph(first, there):
+    torch.manual_seed(0)
+    model, x = _Uneven(first=first).eval(), torch.randn(1, 3, 40, 9)
+    runs = [Programs(_fusing(model, x).streaming, fuses=fuses) for fuses in (there, not there)]
+    one, other = (run.program((tuple(x.shape),)) for run in runs)
+
+    def rows(number, lo, hi):
+        return x[:, :, lo:hi]
+
+    with torch.no_grad():
+        wanted = model(x)
+        engine, made = Engine(one, x.device), []
+        for available in (8, 16):
+            made += [part[2] for part in engine.step([available], [8], rows)]
+        state = BandState.of(engine.state().plain())
+        engine = Engine(other, x.device, state)
+        for available in (24, 32, 40, 40, 40):
+            made += [part[2] for part in engine.step([available], [8], rows)]
+    torch.testing.assert_close(torch.cat(made, 2), wanted, rtol=0, atol=1e-5)
 
 
 def test_along_channels_each_row_adds_its_own_bias():
@@ -145,16 +225,32 @@ def test_what_is_emitted_has_ops_of_torch_alone():
 
 _ON_A_PROCESSOR = """
 import torch
-from fieldwise.tile.bands.kernels.add_relu_triton import add_bias_relu
+from fieldwise.tile.bands.kernels.fused_triton import add_relu, batch_norm_relu
 layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+def same(kernel, *given, wanted):
+    out = torch.full_like(wanted, 7)
+    kernel(*given, out)
+    torch.testing.assert_close(out, wanted, rtol=0, atol=0, equal_nan=True)
+    assert out[0, 0, 0, 0].isnan().all()
+
 for dtype in (torch.float32, torch.float64, torch.float16):
     for shape in ((1, 32, 5, 9), (2, 3, 4, 5), (1, 5000, 2, 2), (2, 7, 2, 3, 4)):
-        x = torch.randn(shape).to(dtype).contiguous(memory_format=layouts[len(shape)])
-        y = torch.randn(shape[1], *[1] * (len(shape) - 2)).to(dtype)
-        x[0, 0, 0, 0], out = torch.nan, torch.full_like(x, 7)
-        add_bias_relu(x, y, out)
-        torch.testing.assert_close(out, (x + y).relu(), rtol=0, atol=0, equal_nan=True)
-        assert out[0, 0, 0, 0].isnan().all()
+        x, y = (torch.randn(shape).to(dtype).contiguous(memory_format=layouts[len(shape)])
+                for _ in range(2))
+        x[0, 0, 0, 0] = torch.nan
+        same(add_relu, x, y, wanted=(x + y).relu())
+        bias = torch.randn(shape[1], *[1] * (len(shape) - 2)).to(dtype)
+        same(add_relu, x, bias, wanted=(x + bias).relu())
+        if dtype != torch.float16:
+            w, b, mean, spread = (torch.rand(shape[1], dtype=dtype) + 0.1 for _ in range(4))
+            wanted = w.double() * ((x.double().movedim(1, -1) - mean) / (spread + 1e-5).sqrt()) + b
+            out = torch.full_like(x, 7)
+            batch_norm_relu(x, w, b, mean, spread, 1e-5, out)
+            close = {torch.float32: 1e-5, torch.float64: 1e-13}[dtype]
+            torch.testing.assert_close(
+                out.double(), wanted.movedim(-1, 1).relu(), rtol=close, atol=close, equal_nan=True
+            )
 print("compared")
 """
 

@@ -52,21 +52,24 @@ def room_for(kind: str, total: int | None, *, few: int = FEW) -> BandRoom:
     what else runs there.
 
     A card computes thousands of rows at once, and a step that does not fill it takes as long as one
-    that does; so a band may take a share of its memory that is still small beside a whole image.
+    that does; so a band may take a share of its memory that is still small beside a whole image,
+    and no more than fills the largest cards.
 
-    >>> room_for("cuda", 80 << 30).enough >> 20, room_for("cuda", 2 << 30).enough >> 20
-    (1280, 64)
+    >>> [room_for("cuda", gib << 30).enough >> 20 for gib in (2, 24, 80, 140)]
+    [64, 384, 1280, 1280]
     >>> room_for("cpu", 80 << 30) == BandRoom()
     True
     """
     if kind == "cpu" or total is None:
         return BandRoom(few=few)
-    enough = max(total // _SHARE, ENOUGH)
+    enough = min(max(total // _SHARE, ENOUGH), _FULL)
     return BandRoom(enough, enough, few=_FEW_ON_CARD)
 
 
 _SHARE = 64
 """Of a card's memory, what rows may take where none is given."""
+_FULL = 1280 << 20
+"""What rows take, at most, to fill a card."""
 _FEW_ON_CARD = 4
 """Steps below which wider bands are of no use on a card."""
 

@@ -1,7 +1,9 @@
-"""The graph that is run on a card: the bias of a convolution is added by the ReLU behind it.
+"""The graph that is run on a card: a ReLU makes the sum or the BatchNorm before it as well.
 
-Values have the names and the shapes that they have in the model's own graph, and but for those
-between the two, their bits.
+It has the nodes, values and reads of the model's own graph, so that plans are the same, and so are
+the states from which a run goes on: on another device it may go on in the other graph.  What stands
+before such a ReLU, and nothing else reads, has other numbers than in the model, and no row of it is
+kept from step to step; all other values have the model's bits.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ from torch import Tensor
 from fieldwise.graph.calls import bind, rebind
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Call, Node, Ref
-from fieldwise.tile.bands.kernels.add_relu import ADD_RELU
+from fieldwise.tile.bands.kernels.fused import ADD_RELU, BATCH_NORM_RELU, FIRST
+
+Fused = tuple[Node, Node]
+"""What stands before a ReLU, and the ReLU, as they are run."""
 
 
 def fuses_on(device: torch.device) -> bool:
@@ -23,23 +28,17 @@ def fuses_on(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def with_biases_in_relus(graph: Graph) -> Graph:
-    """The same network, each bias that nothing but a ReLU reads added by that ReLU.
-
-    A depthwise convolution keeps its own: torch has a kernel for it that adds the bias by itself.
-    """
+def with_fused_relus(graph: Graph) -> Graph:
+    """The same network, whose ReLUs make what is before them where nothing else reads it."""
     read = Counter(name for node in graph.nodes for name in node.operands)
     read.update(graph.outputs)
     nodes = {node.results[0]: node for node in graph.nodes}
-    for node in graph.nodes:
-        before = nodes.get(node.operands[0]) if _is_relu(node) else None
-        bias = None if before is None else _bias_of(before, graph)
-        if before is None or bias is None or read[before.results[0]] > 1:
+    for relu in graph.nodes:
+        before = nodes.get(relu.operands[0]) if _is_relu(relu) else None
+        if before is None or read[before.results[0]] > 1 or len(before.results) > 1:
             continue
-        assert before.source is not None
-        plain = replace(before, source=rebind(before.source, {"bias": None}))
-        summed = replace(node, source=Call(ADD_RELU, (Ref(0), bias)))
-        nodes |= {before.results[0]: plain, node.results[0]: summed}
+        found = _with_bias(before, relu, graph) or _sum(before, relu, graph) or _norm(before, relu)
+        nodes |= {node.results[0]: node for node in found or ()}
     return replace(graph, nodes=tuple(nodes.values()))
 
 
@@ -47,19 +46,62 @@ def _is_relu(node: Node) -> bool:
     return node.source is not None and node.source.target is torch.ops.aten.relu.default
 
 
-def _bias_of(node: Node, graph: Graph) -> Tensor | None:
-    """What a convolution adds behind its kernel, as ReLU adds it; None where it does not."""
-    if node.op not in _CONVOLUTIONS or node.source is None or len(node.operands) != 1:
+def _with_bias(before: Node, relu: Node, graph: Graph) -> Fused | None:
+    """A convolution without its bias, and a ReLU that adds it, as torch does by an op of its own.
+
+    A depthwise convolution keeps it: torch has a kernel that adds the bias by itself.
+    """
+    if before.op not in ("conv", "conv_transpose") or len(before.operands) > 1:
         return None
-    given = bind(node.source)
+    assert before.source is not None
+    given = bind(before.source)
     weight, bias = given.get("weight"), given.get("bias")
     if not isinstance(weight, Tensor) or not isinstance(bias, Tensor):
         return None
-    made = getattr(torch, graph.values[node.results[0]].dtype)
     is_depthwise = weight.shape[1] == 1 and given.get("groups", 1) > 1
-    if is_depthwise or {weight.dtype, bias.dtype} != {made}:
+    if is_depthwise or {weight.dtype, bias.dtype} != {_dtype(before, graph)}:
         return None
-    return bias.view(-1, *[1] * (weight.dim() - 2))
+    per_channel = bias.view(-1, *[1] * (weight.dim() - 2))
+    plain = replace(before, source=rebind(before.source, {"bias": None}))
+    return plain, replace(relu, source=Call(ADD_RELU, (Ref(0), per_channel)))
 
 
-_CONVOLUTIONS = ("conv", "conv_transpose")
+def _sum(before: Node, relu: Node, graph: Graph) -> Fused | None:
+    """The first of two values, and a ReLU that adds the second; both have the sum's shape."""
+    source = before.source
+    if source is None or source.target is not torch.ops.aten.add.Tensor:
+        return None
+    if source.args != (Ref(0), Ref(1)) or source.kwargs.get("alpha", 1) != 1:
+        return None
+    kinds = {(graph.values[n].shape, graph.values[n].dtype) for n in before.operands}
+    made = graph.values[before.results[0]]
+    if kinds != {(made.shape, made.dtype)}:
+        return None
+    (read,) = relu.reads[0]
+    adds = replace(
+        relu,
+        operands=(before.results[0], before.operands[1]),
+        reads=((read, replace(read, operand=1)),),
+        source=Call(ADD_RELU, (Ref(0), Ref(1))),
+    )
+    return replace(before, op="first", source=Call(FIRST, (Ref(0), Ref(1)))), adds
+
+
+def _norm(before: Node, relu: Node) -> Fused | None:
+    """What a BatchNorm in eval mode reads, and a ReLU that normalises it."""
+    source = before.source
+    if source is None or source.target is not torch.ops.aten.batch_norm.default:
+        return None
+    given = bind(source)
+    numbers = [given[name] for name in ("weight", "bias", "running_mean", "running_var")]
+    is_fixed = not any(isinstance(one, Ref) for one in numbers) and numbers[2] is not None
+    if given["training"] or not is_fixed or len(before.operands) > 1:
+        return None
+    norms = replace(relu, source=Call(BATCH_NORM_RELU, (Ref(0), *numbers, given["eps"])))
+    return replace(before, op="alias", source=Call(torch.ops.aten.alias.default, (Ref(0),))), norms
+
+
+def _dtype(node: Node, graph: Graph) -> torch.dtype:
+    found = getattr(torch, graph.values[node.results[0]].dtype)
+    assert isinstance(found, torch.dtype)
+    return found

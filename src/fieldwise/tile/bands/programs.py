@@ -21,7 +21,7 @@ from fieldwise.graph.spatial import axis_number
 from fieldwise.tile.amounts import check_count
 from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.compile import compile_program
-from fieldwise.tile.bands.fusing import fuses_on, with_biases_in_relus
+from fieldwise.tile.bands.fusing import fuses_on, with_fused_relus
 from fieldwise.tile.bands.pass_planner import PassPlanner, kept_bytes, planned_passes
 from fieldwise.tile.bands.passes import Pass
 from fieldwise.tile.bands.plan import StreamPlan, plan_of, work_of
@@ -246,7 +246,7 @@ class Programs:
                 graph = self.call.graph(shapes)
             except CaptureError as error:
                 raise CaptureError(f"{error}{runs_on(shapes, self.call.graph)}") from error
-            self._captured = (key, with_biases_in_relus(graph) if self.fuses else graph)
+            self._captured = (key, with_fused_relus(graph) if self.fuses else graph)
             self._mark = ModelMark(self.call.model, values=not graph.writes)
         return self._captured[1]
 

@@ -160,8 +160,10 @@ class StreamedModel(Programs):
         if len(tensors) < len(given) or shapes not in self._has_run:
             self._has_run.add(shapes)
             return self._assembled(given)
-        again = partial(self._assembled, recorded=False)
-        return self.replayer(again, tensors, key=self._recorded_for)
+        whole = partial(self._assembled, recorded=False)
+        return self.replayer(
+            whole, tensors, key=self._recorded_for, otherwise=self._assembled
+        )  # fmt: skip
 
     def _recorded_for(self) -> Hashable | None:
         """What a recording of a run holds for; None where it would keep too much memory."""

@@ -2,6 +2,7 @@
 
 from fieldwise.tile.bands.kernels import attending as _attending  # noqa: F401
 from fieldwise.tile.bands.kernels import convolution as _convolution  # noqa: F401
+from fieldwise.tile.bands.kernels import fused as _fused  # noqa: F401
 from fieldwise.tile.bands.kernels import joining as _joining  # noqa: F401
 from fieldwise.tile.bands.kernels import layout as _layout  # noqa: F401
 from fieldwise.tile.bands.kernels import overlap as _overlap  # noqa: F401
