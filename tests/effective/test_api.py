@@ -314,3 +314,26 @@ def test_audio_and_volumes_have_maps_of_one_and_three_axes():
     volume = effective_field(nn.Conv3d(1, 1, 3, padding=1), (1, 1, 6, 6, 6), noise=1)
     assert volume.map.shape == (6, 6, 6)
     assert volume.theoretical_side == pytest.approx(3)
+
+
+def test_a_layer_is_one_of_several_results_or_the_functional_output_and_no_other_value():
+    class Pair(nn.Module):
+        def forward(self, x):
+            return nn.functional.avg_pool2d(x, 5, 1, 2), nn.functional.avg_pool2d(x, 3, 1, 1)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pair = Pair()
+
+        def forward(self, x):
+            five, three = self.pair(x)
+            return five.relu() + three
+
+    names = ("pair[0]", "pair[1]", "add")
+    fields = [effective_field(Net(), (1, 3, 16, 16), noise=1, layer=name) for name in names]
+    assert [found.layer for found in fields] == ["pair[0]", "pair[1]", None]
+    assert [found.theoretical_side for found in fields] == [5, 3, 5]
+    assert [np.count_nonzero(found.map) for found in fields] == [25, 9, 25]
+    with pytest.raises(UsageError, match="A run of the model does not show 'relu': no module"):
+        effective_field(Net(), (1, 3, 16, 16), noise=1, layer="relu")

@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fieldwise.capture.torch.capture import capture
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.field.probes import GradientProbe, gradient_field, nan_check, nan_field
 from fieldwise.field.probes.nan import NanVerdict
+from fieldwise.field.probes.units import shown_by_run
 from tests.field import networks
 from tests.field.networks import CATALOGUE
 
@@ -143,6 +146,69 @@ def test_the_model_keeps_its_hooks_buffers_and_random_state():
 def test_a_layer_that_is_no_module_is_an_error():
     with pytest.raises(UsageError, match="There is no module 'add'; a probe that runs the model"):
         nan_field(networks.Residual(), torch.rand(1, 3, 8, 8), "add", (0, 0))
+
+
+class Several(nn.Module):
+    """Returns, of two convolutions, both, and before them a constant where that is asked for."""
+
+    def __init__(self, constant=False):
+        super().__init__()
+        self.constant, self.one, self.two = constant, networks.conv(3, 3), networks.conv(3, 3, 5)
+
+    def forward(self, x):
+        found = self.one(x) * 2, self.two(x) * 3
+        return (torch.ones(1, 3, 8, 8), *found) if self.constant else found
+
+
+def test_what_a_module_returns_beside_other_tensors_is_read_by_its_number():
+    model, x = nn.Sequential(Several()), torch.rand(1, 3, 8, 8)
+    found = [nan_field(model, x, layer, (4, 4)).extent for layer in ("0", "0[0]", "0[1]", "[1]")]
+    assert found == [(3, 3), (3, 3), (5, 5), (5, 5)]
+    with pytest.raises(
+        UsageError, match=r"returned tensor \[2\] 0 times .* so there is no '0\[2\]'"
+    ):
+        nan_field(model, x, "0[2]", (4, 4))
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_run_shows_the_values_of_modules_that_return_no_constant_beside_them(constant):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pair, self.relu = Several(constant), nn.ReLU()
+
+        def forward(self, x):
+            *_, one, two = self.pair(x)
+            return self.relu(F.relu(self.relu(one) + two))
+
+    model, x = Net(), torch.rand(1, 3, 8, 8)
+    graph = capture(model, x)
+    shown = shown_by_run(graph, ModelCall(model, x))
+    pair = {} if constant else {"pair/mul": ("pair[0]",), "pair/mul#2": ("pair[1]",)}
+    assert shown == {
+        "pair.one": ("pair.one",),
+        "pair.two": ("pair.two",),
+        "relu#1": ("relu#1",),
+        "relu#2": ("relu#2", None),
+        **pair,
+    }
+    assert [nan_field(model, x, name, (4, 4)).extent for (name,) in pair.values()] == [
+        gradient_field(model, x, value, (4, 4)).extent for value in pair
+    ]
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_kernels_of_half_precision_do_not_spread_nan(autocast):
+    kind = torch.float32 if autocast else torch.bfloat16
+    conv, x = nn.Conv2d(3, 4, 3, padding=1).to(kind), torch.rand(1, 3, 12, 12).to(kind)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        assert nan_field(conv, x, None, (6, 6)).hi == (7, 7)
+    assert torch.backends.mkldnn.enabled
+
+
+def test_nan_is_refused_by_an_input_of_whole_numbers():
+    with pytest.raises(UsageError, match="The input holds int64, which no NaN gets into; take"):
+        nan_field(nn.Embedding(9, 4), torch.zeros(1, 12, dtype=torch.int64), None, (3,), dims=(1,))
 
 
 def test_integers_which_no_nan_gets_into_are_refused_and_no_axis_is_no_proof():

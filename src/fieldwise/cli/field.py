@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -30,9 +31,11 @@ from fieldwise.cli.options import (
 from fieldwise.cli.outcome import reported
 from fieldwise.cli.progress import progress
 from fieldwise.errors import UsageError
+from fieldwise.written import counted
 
 if TYPE_CHECKING:
     from fieldwise.capture import Model
+    from fieldwise.cli.measure import Measure
     from fieldwise.field import FieldReport, UnitField
     from fieldwise.field.report import Row
 
@@ -112,12 +115,16 @@ def field(
             building=building,
         )
         rows = _selected(report, layer or ())
-        pulled = units = None
-        if position is not None or method != "closed":
-            pulled = units = _pulled(report, rows, position, strict=bool(layer))
-        if units is not None and method != "closed":
+        probe: Measure | None = None
+        if method != "closed":
             with building.computing():
-                units = _measured(loaded, report, units, method)
+                probe, rows = _probe(loaded, report, rows, layer or (), method)
+        pulled = units = None
+        if position is not None or probe is not None:
+            pulled = units = _pulled(report, rows, position, strict=bool(layer))
+        if units is not None and probe is not None:
+            with building.computing():
+                units = _measured(probe, units)
         if plot is not None:
             _draw(report, _pictured(report, rows, units, every=bool(layer)), loaded.name, plot)
         _write(report, rows, loaded.name, units, style)
@@ -195,17 +202,39 @@ def _middle(report: FieldReport, row: Row) -> tuple[int, ...]:
     return tuple(row.shape[dim] // 2 for dim in report.roles(row.name).unit)
 
 
-def _measured(
-    model: Model, report: FieldReport, units: Mapping[str, UnitField], method: Method
-) -> dict[str, UnitField]:
-    """The same units, with what a probe finds that they see."""
-    from fieldwise.cli.measure import by_gradient, by_nan
+def _probe(
+    model: Model, report: FieldReport, rows: tuple[Row, ...], globs: Sequence[str], method: Method
+) -> tuple[Measure, tuple[Row, ...]]:
+    """The probe of this method, and those of the rows that it measures; a note says of the others.
 
-    measure = by_gradient(report) if method == "gradient" else by_nan(model, report)
+    Raises UsageError where it measures none, or none of those that one of the globs names.
+    """
+    from fieldwise.cli.measure import ByNan, by_gradient
+
+    if method == "gradient":
+        return by_gradient(report), rows
+    probe = ByNan.of(model, report)
+    for asked in [tuple(report.select([glob])) for glob in globs] or [rows]:
+        reasons = [probe.why_not(row.name) for row in asked]
+        if None not in reasons:
+            raise UsageError(
+                f"--method nan does not measure '{asked[0].name}': {reasons[0]}; "
+                f"--method gradient does."
+            )
+    reasons = [probe.why_not(row.name) for row in rows]
+    for why, count in Counter(reasons).items():
+        if why is not None:
+            note(f"--method nan leaves out {count} of {counted(len(rows), 'value')}: {why}")
+    measured = (row for row, why in zip(rows, reasons, strict=True) if why is None)
+    return probe, tuple(measured)
+
+
+def _measured(probe: Measure, units: Mapping[str, UnitField]) -> dict[str, UnitField]:
+    """The same units, with what a probe finds that they see."""
     found = {}
     for name, field in units.items():
         with progress(f"measuring {name}"):
-            found[name] = measure(name, field.unit)
+            found[name] = probe(name, field.unit)
     return found
 
 

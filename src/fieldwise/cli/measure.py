@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from fieldwise.axes import IndexSet, Region
+from fieldwise.capture.torch import as_inputs
+from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.errors import UsageError
 from fieldwise.field import FieldReport, UnitField
 from fieldwise.field.probes import GradientProbe, Probe, nan_field
+from fieldwise.field.probes.units import shown_by_run
 
 if TYPE_CHECKING:
     from fieldwise.capture import Model
@@ -31,14 +37,54 @@ def by_gradient(report: FieldReport) -> Measure:
     return measure
 
 
-def by_nan(model: Model, report: FieldReport) -> Measure:
-    """NaN in the input of the unmodified model."""
+@dataclass(frozen=True, slots=True)
+class ByNan:
+    """NaN in the input of the unmodified model.
 
-    def measure(layer: str, unit: tuple[int, ...]) -> UnitField:
-        dims = report.roles(layer).unit
-        return _as_field(unit, nan_field(model.module, model.example(), layer, unit, dims=dims))
+    layers: per value that a run shows, as which layers a probe finds it
+    """
 
-    return measure
+    model: Model
+    report: FieldReport
+    layers: Mapping[str, tuple[str | None, ...]]
+
+    @classmethod
+    def of(cls, model: Model, report: FieldReport) -> ByNan:
+        """The measure of a model that can be run.
+
+        Raises UsageError for one of whole numbers.
+        """
+        dtype = report.graph.values[report.input.name].dtype
+        if not _holds_nan(dtype):
+            raise UsageError(
+                f"The input holds {dtype}, which no NaN gets into; use --method gradient."
+            )
+        call = ModelCall(model.module, as_inputs(model.example(), model.module))
+        return cls(model, report, shown_by_run(report.graph, call))
+
+    def why_not(self, value: str) -> str | None:
+        """Why this value is not measured, or None."""
+        if value not in self.layers:
+            return f"a run of the model shows only what {self.report.graph.part}s return"
+        dtype = self.report.graph.values[value].dtype
+        return None if _holds_nan(dtype) else f"no NaN gets into {dtype}"
+
+    def __call__(self, value: str, unit: tuple[int, ...]) -> UnitField:
+        """What the unit is found to see."""
+        seen = nan_field(
+            self.model.module,
+            self.model.example(),
+            self.layers[value][0],
+            unit,
+            dims=self.report.roles(value).unit,
+            axes=self.report.axes,
+        )
+        return _as_field(unit, seen)
+
+
+def _holds_nan(name: str) -> bool:
+    dtype = getattr(torch, name)
+    return bool(dtype.is_floating_point or dtype.is_complex)
 
 
 def _as_field(unit: tuple[int, ...], seen: Probe) -> UnitField:

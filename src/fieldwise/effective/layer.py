@@ -4,53 +4,54 @@ from __future__ import annotations
 
 from math import prod
 
-from torch import nn
-
+from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.field.analysis import FieldReport
-from fieldwise.graph.names import names_by_module
+from fieldwise.field.probes.units import shown_by_run
+from fieldwise.graph.names import resolve
 
 
-def last_map(report: FieldReport, model: nn.Module) -> str | None:
+def last_map(report: FieldReport, call: ModelCall) -> str | None:
     """The last module whose output has several positions; None for the model's own output.
 
     Behind a global pool a position sees everything, and its effective field says little.  Raises
     UsageError where no output of a module has several positions.
 
+    >>> import torch
+    >>> from torch import nn
     >>> from fieldwise import receptive_fields
     >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten())
-    >>> last_map(receptive_fields(net, (1, 1, 16)), net)
+    >>> call = ModelCall(net, torch.zeros(1, 1, 16))
+    >>> last_map(receptive_fields(net, call.example), call)
     '0'
     """
-    returned = _returned(report, model)
+    shown = shown_by_run(report.graph, call)
     for row in reversed(report.rows):
         if prod(row.shape[dim] for dim in report.roles(row.name).unit) < 2:
             continue
-        if row.name == report.graph.outputs[0]:
-            return None
-        if row.name in returned:
-            return returned[row.name]
+        if row.name in shown:
+            return None if None in shown[row.name] else shown[row.name][0]
     raise UsageError("No layer has several output positions; name one with layer= (--layer).")
 
 
-def layer_of(report: FieldReport, model: nn.Module, name: str) -> str:
-    """The module that a layer's name stands for: itself, or that of a value of an ONNX file.
+def layer_of(report: FieldReport, call: ModelCall, name: str) -> str | None:
+    """What a probe finds the value of this name as: itself, or a module that returns it.
 
+    Raises UsageError for a name that nothing has, and for a value that no run shows.
+
+    >>> import torch
+    >>> from torch import nn
     >>> from fieldwise import receptive_fields
     >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU())
-    >>> layer_of(receptive_fields(net, (1, 1, 16)), net, "1")
+    >>> call = ModelCall(net, torch.zeros(1, 1, 16))
+    >>> layer_of(receptive_fields(net, call.example), call, "1")
     '1'
     """
-    return _returned(report, model).get(name, name)
-
-
-def _returned(report: FieldReport, model: nn.Module) -> dict[str, str]:
-    """Per value, the module whose result it is, as a probe finds it."""
-    paths = {path for path, _ in model.named_modules() if path}
-    modules = names_by_module(report.graph)
-    found: dict[str, str] = {}
-    for row in report.rows:
-        for name in (row.name, *modules.get(row.name, ())):
-            if name in paths or name.rpartition("#")[0] in paths:
-                found.setdefault(row.name, name)
-    return found
+    layers = shown_by_run(report.graph, call).get(resolve(report.graph, name), ())
+    if not layers:
+        part = report.graph.part
+        raise UsageError(
+            f"A run of the model does not show '{name}': no {part} returns it, or not all that the "
+            f"{part} returns depends on the input; name another layer."
+        )
+    return name if name in layers else layers[0]

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from fieldwise import receptive_fields
 from fieldwise.cli import app
 
 NETS = """
@@ -37,6 +38,28 @@ class Two(nn.Module):
     def forward(self, image, depth):
         return self.one(image) + self.two(depth)
 
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.places, self.last = nn.Conv2d(3, 4, 3), Places(), nn.Conv2d(4, 2, 3)
+    def forward(self, x):
+        y = nn.functional.relu(self.conv(x))
+        return nn.functional.relu(self.last(y)) + self.places(y)[:, None, 1:-1, 1:-1]
+
+class Places(nn.Module):
+    def forward(self, x):
+        return x.argmax(1)
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.conv = nn.Embedding(9, 4), nn.Conv1d(4, 4, 3)
+    def forward(self, x):
+        return self.conv(self.embed(x).transpose(1, 2))
+
+def rows():
+    return nn.Sequential(nn.Conv1d(8, 8, 3, padding=1), nn.LayerNorm(6))
+
 class Warp(nn.Module):
     def __init__(self):
         super().__init__()
@@ -58,6 +81,12 @@ def run(*args, code=0):
     result = CliRunner().invoke(app, ["field", *args])
     assert result.exit_code == code, result.output + result.stderr
     return result.stdout if code == 0 else result.stderr
+
+
+def fresh(name):
+    import cli_nets  # type: ignore[import-not-found]
+
+    return getattr(cli_nets, name)()
 
 
 def layers(*args):
@@ -105,6 +134,54 @@ def test_probes_measure_what_the_closed_form_says(nets, method):
 def test_the_nan_probe_says_that_it_finds_a_box_only(nets):
     args = ("cli_nets:plain", "--input", "1x3x16x16", "--layer", "2", "--method", "nan")
     assert layers(*args)["2"]["region"]["exact"] is False
+
+
+NAN = ("cli_nets:Functional", "--input", "1x3x12x12", "--method", "nan")
+
+
+def test_the_table_by_nan_holds_what_a_run_shows_and_a_note_counts_the_rest(nets):
+    result = CliRunner().invoke(app, ["field", *NAN, "--format", "json"])
+    found = {layer["name"]: layer["region"] for layer in json.loads(result.stdout)["layers"]}
+    names = {row.name for row in receptive_fields(fresh("Functional"), (1, 3, 12, 12))} - {"input"}
+    assert set(found) == {"conv", "last", "add"}
+    assert [found[name]["count"] for name in ("conv", "last", "add")] == [9, 25, 25]
+    unread = len(names) - len(found) - 1
+    assert result.stderr == (
+        f"note: --method nan leaves out {unread} of {len(names)} values: a run of the model shows "
+        f"only what modules return\n"
+        f"note: --method nan leaves out 1 of {len(names)} values: no NaN gets into int64\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("glob", "why"),
+    [
+        ("relu", "'relu': a run of the model shows only what modules return"),
+        ("rel*", "'relu': a run of the model shows only what modules return"),
+        ("places", "'places': no NaN gets into int64"),
+    ],
+)
+def test_a_layer_that_nan_does_not_measure_is_refused_with_the_method_that_does(nets, glob, why):
+    told = run(*NAN, "--layer", "conv", "--layer", glob, code=2)
+    assert told == f"error: --method nan does not measure {why}; --method gradient does.\n"
+    assert run(*NAN[:3], "--layer", glob, "--method", "gradient")
+
+
+def test_whole_numbers_into_which_no_nan_gets_are_refused_before_anything_runs(nets):
+    told = run("cli_nets:Tokens", "--input", "1x12", "--method", "nan", code=2)
+    assert told == (
+        "error: The input holds int64, which no NaN gets into; use --method gradient.\n"
+    )
+
+
+@pytest.mark.parametrize("axis", ["1", "2"])
+def test_nan_is_put_along_the_axes_that_are_asked_about(nets, axis):
+    args = ("cli_nets:rows", "--input", "1x8x6", "--axes", axis, "--layer", "0")
+    measured = layers(*args, "--method", "nan")["0"]["region"]
+    pulled = layers(*args, "--method", "gradient")["0"]["region"]
+    assert {key: measured[key] for key in ("lo", "hi")} == {
+        key: pulled[key] for key in ("lo", "hi")
+    }
 
 
 def test_the_gradient_probe_works_with_respect_to_a_layer(nets):

@@ -9,7 +9,8 @@ even a parameter that is exactly zero.  What was seen in torch on the CPU, and h
   behind them a unit looks clean.  A model that has them gets a field that is too small from
   ``nan_field``, and ``dirty_first`` or ``dirty_last`` False from ``nan_check``.
 - oneDNN's and torch's own convolutions keep NaN within the window; NNPACK's (float32, batches of
-  16 and more) transform whole tiles and spread it, so NNPACK is switched off for the run.
+  16 and more) transform whole tiles and spread it, and oneDNN's in half precision multiply what is
+  beside the window by zero, so that NNPACK, and there oneDNN, are switched off for the run.
 - an interpolation tap of weight exactly zero (align_corners, samples that coincide) reads 0 · NaN:
   dirty here, no dependence for the gradient.  The structural answer follows the gradient.
 - a mask that adds −100 before a softmax (Swin) leaves a small weight, not a zero: dirty here, and
@@ -22,14 +23,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch import as_inputs
+from fieldwise.capture.torch.autocast import autocast_dtype
 from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.capture.torch.running import is_inexact
 from fieldwise.errors import UsageError
 from fieldwise.field.probes.result import Probe
 from fieldwise.field.probes.units import layer_output, select, varied
@@ -68,11 +73,14 @@ def nan_check(
     *,
     channel: int | None = None,
     dims: tuple[int, ...] | None = None,
+    axes: tuple[int, ...] | None = None,
 ) -> NanVerdict:
     """Whether the unit sees nothing outside [lo, hi] (inclusive), and both ends, on each axis.
 
-    Three forward runs per spatial axis of the input.  The model runs as it is, in inference mode;
-    ``layer`` is a module's path, None for the output.
+    Three forward runs for each of ``axes``, dimensions of the first input (by default those from 2
+    on).  The model runs as it is, in inference mode; ``layer`` is as for ``layer_output``.
+
+    Raises UsageError for an unknown layer or unit, and where either holds what no NaN gets into.
 
     >>> net = nn.Sequential(nn.Conv1d(1, 1, 3), nn.ReLU(), nn.Conv1d(1, 1, 3))
     >>> nan_check(net, torch.rand(1, 1, 12), None, (2,), (2,), (6,)).ok
@@ -80,7 +88,7 @@ def nan_check(
     >>> nan_check(net, torch.rand(1, 1, 12), None, (2,), (1,), (5,))
     NanVerdict(clean_outside=(False,), dirty_first=(False,), dirty_last=(True,))
     """
-    dirty = _Runs(ModelCall(model, as_inputs(example, model)), layer, unit, channel, dims)
+    dirty = _Runs(ModelCall(model, as_inputs(example, model)), layer, unit, channel, dims, axes)
     clean, first, last = [], [], []
     for axis, (start, stop) in enumerate(zip(lo, hi, strict=True)):
         outside = [*range(start), *range(stop + 1, dirty.sizes[axis])]
@@ -98,13 +106,18 @@ def nan_field(
     *,
     channel: int | None = None,
     dims: tuple[int, ...] | None = None,
+    axes: tuple[int, ...] | None = None,
     per_sample: bool = False,
 ) -> Probe:
     """What the unit sees along each axis: the first and last sample, found by bisection.
 
     The mask is the product of the answers along the axes: the bounding box of the field, or with
     ``per_sample`` (a run per sample of each axis, batched where the model lets batches be) of its
-    projections, holes included.  Either may be larger than the field itself, as ``why`` says.
+    projections, holes included; ``axes`` are the dimensions of the first input, by default those
+    from 2 on.  Either may be larger than the field itself, as ``why`` says.
+
+    Raises UsageError for an unknown layer or unit, and where either end holds what no NaN gets
+    into.
 
     >>> conv = nn.Conv1d(1, 1, 3, dilation=2)
     >>> nan_field(conv, torch.rand(1, 1, 12), None, (3,)).count
@@ -112,7 +125,7 @@ def nan_field(
     >>> nan_field(conv, torch.rand(1, 1, 12), None, (3,), per_sample=True).count
     3
     """
-    dirty = _Runs(ModelCall(model, as_inputs(example, model)), layer, unit, channel, dims)
+    dirty = _Runs(ModelCall(model, as_inputs(example, model)), layer, unit, channel, dims, axes)
     find = dirty.each if per_sample else dirty.hull
     lines = [find(axis) for axis in range(len(dirty.sizes))]
     mask = np.ones(dirty.sizes, dtype=bool)
@@ -134,12 +147,19 @@ class _Runs:
         unit: tuple[int, ...],
         channel: int | None,
         dims: tuple[int, ...] | None,
+        axes: tuple[int, ...] | None,
     ) -> None:
         self._call, self._layer, self._clean = call, layer, call.inputs[0].detach()
+        if not is_inexact(self._clean):
+            raise UsageError(
+                f"The input holds {dtype_name(self._clean.dtype)}, which no NaN gets into; take "
+                "the part of the model behind its embedding."
+            )
         self._unit: Callable[[Tensor], Tensor] = lambda value: select(
             value, unit, channel=channel, dims=dims, layer=layer or "output"
         )
-        self.sizes = tuple(self._clean.shape[2:])
+        self._axes = tuple(range(2, self._clean.dim())) if axes is None else axes
+        self.sizes = tuple(self._clean.shape[axis] for axis in self._axes)
 
     def __call__(self, axis: int, samples: Sequence[int]) -> bool:
         """Whether NaN on these samples of the axis, all else as given, reaches the unit."""
@@ -179,13 +199,16 @@ class _Runs:
 
     def _poisoned(self, axis: int, samples: Sequence[int]) -> Tensor:
         image = self._clean.clone()
-        image[(slice(None),) * (2 + axis) + (list(samples),)] = float("nan")
+        image[(slice(None),) * self._axes[axis] + (list(samples),)] = float("nan")
         return image
 
     def _run(self, image: Tensor) -> Tensor:
-        with torch.no_grad(), _NNPACK, torch.backends.nnpack.flags(enabled=False):
+        with torch.no_grad(), _KERNELS, ExitStack() as off:
+            off.enter_context(torch.backends.nnpack.flags(enabled=False))
+            if _in_half(self._call):
+                off.enter_context(torch.backends.mkldnn.flags(enabled=False, allow_tf32=None))
             unit = self._unit(layer_output(varied(self._call, image), self._layer))
-        if not (unit.is_floating_point() or unit.is_complex()):
+        if not is_inexact(unit):
             kind = dtype_name(unit.dtype)
             raise UsageError(
                 f"'{self._layer or 'output'}' holds {kind}, which no NaN gets into; name the layer "
@@ -194,8 +217,16 @@ class _Runs:
         return unit.isnan()
 
 
-_NNPACK = threading.RLock()
-"""Held while NNPACK is off, a flag of the process: its Winograd kernels spread a NaN."""
+_KERNELS = threading.RLock()
+"""Held while kernels that spread a NaN are off, by flags of the process."""
+
+
+def _in_half(call: ModelCall) -> bool:
+    """Whether something may be computed in half precision."""
+    tensors = chain(call.model.parameters(), call.model.buffers(), call.inputs)
+    if any(tensor.dtype in (torch.bfloat16, torch.float16) for tensor in tensors):
+        return True
+    return autocast_dtype(call.device) is not None
 
 
 def _last_true(most: int, holds: Callable[[int], bool]) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from threading import get_ident
 
+import torch
 from torch import Tensor, nn
 
 from fieldwise.capture.torch.example import placed
@@ -14,6 +18,9 @@ from fieldwise.capture.torch.own_names import part_of
 from fieldwise.capture.torch.private import seeded
 from fieldwise.capture.torch.tree import map_tensors, tensors_in
 from fieldwise.errors import UsageError
+from fieldwise.graph.graph import Graph
+
+_PLACE = re.compile(r"(?P<path>.*?)(#(?P<run>[1-9]\d*))?(\[(?P<place>\d+)\])?")
 
 
 def select(
@@ -60,32 +67,86 @@ def select(
 
 
 def layer_output(call: ModelCall, layer: str | None) -> Tensor:
-    """One forward run; the first tensor that ``layer`` returned, copied before others write to it.
+    """One forward run; the tensor that ``layer`` returned, copied before others write to it.
 
-    ``layer`` is a module's path, with '#2' for its second run, or None for the model's own output.
+    ``layer`` is a module's path, None for the model itself.  Behind it '#2' stands for its second
+    run, and '[1]' for the second of the tensors that it returned; the first is taken otherwise.
     The model and the random state are afterwards as they were.
     """
-    model, (args, kwargs) = call.model, placed(call.example)
-    path, run = (None, 1) if layer is None else _run_of(model, layer)
-    found: list[Tensor] = []
+    path, run, place = _place_of(call.model, layer)
+    found: list[Tensor | None] = []
 
-    def keep(_module: nn.Module, _args: object, output: object) -> None:
-        if get_ident() == thread:
-            found.extend(tensor.clone() for tensor in list(tensors_in(output))[:1])
+    def keep(output: object) -> None:
+        tensors = list(tensors_in(output))
+        found.append(tensors[place].clone() if place < len(tensors) else None)
 
-    thread = get_ident()
-    with kept(model), seeded(), ExitStack() as stack:
-        if path is not None:
-            stack.callback(model.get_submodule(path).register_forward_hook(keep).remove)
-        output = model(*args, **kwargs)
-    if path is None:
-        return next(tensors_in(output))
-    if len(found) < run:
+    _run_with(call, {path: keep})
+    returned = found[run - 1] if len(found) >= run else None
+    if returned is None:
+        part, times = part_of(call.model), sum(one is not None for one in found)
+        what = f"{part} '{path}'" if path else "model"
+        tensor = f"tensor [{place}]" if place else "a tensor"
         raise UsageError(
-            f"The {part_of(model)} '{path}' returned a tensor {len(found)} times in this forward "
-            f"run, so there is no '{layer}'; name a {part_of(model)} that takes part."
+            f"The {what} returned {tensor} {times} times in this forward run, so there is no "
+            f"'{layer or 'output'}'; name a {part} that takes part."
         )
-    return found[run - 1]
+    return returned
+
+
+def shown_by_run(graph: Graph, call: ModelCall) -> dict[str, tuple[str | None, ...]]:
+    """Per value that a run of the captured model shows, as which layers ``layer_output`` finds it.
+
+    Those are the values that modules return, and the model itself.  A run does not say which of
+    several tensors are constants, so that a module returns all that it returns as values, or none.
+
+    >>> from fieldwise.capture.torch.capture import capture
+    >>> net = nn.Sequential(nn.Conv1d(1, 1, 3), nn.ReLU())
+    >>> call = ModelCall(net, torch.zeros(1, 1, 8))
+    >>> shown_by_run(capture(net, call.example), call)
+    {'0': ('0',), '1': ('1', None)}
+    """
+    counts: dict[str, list[int]] = {path: [] for path, _ in call.model.named_modules()}
+
+    def counting(path: str) -> Callable[[object], None]:
+        return lambda output: counts[path].append(sum(1 for _ in tensors_in(output)))
+
+    with torch.no_grad():
+        _run_with(call, {path: counting(path) for path in counts})
+    found: dict[str, list[str | None]] = defaultdict(list)
+    for path, runs in {**graph.scopes, "": (graph.outputs,)}.items():
+        if [len(returned) for returned in runs] == counts.get(path):
+            for run, returned in enumerate(runs, 1):
+                for place, value in enumerate(returned):
+                    found[value].append(_spelled(path, run, len(runs), place, len(returned)))
+    return {
+        value: tuple(sorted(layers, key=lambda layer: layer != value))
+        for value, layers in found.items()
+    }
+
+
+def _run_with(call: ModelCall, keep: Mapping[str, Callable[[object], None]]) -> None:
+    """Run the model; what modules return is given to the function of their path."""
+    thread = get_ident()
+
+    def hook(of: Callable[[object], None]) -> Callable[[nn.Module, object, object], None]:
+        return lambda _module, _args, output: of(output) if get_ident() == thread else None
+
+    args, kwargs = placed(call.example)
+    with kept(call.model), seeded(), ExitStack() as stack:
+        for path, of in keep.items():
+            if path:
+                module = call.model.get_submodule(path)
+                stack.callback(module.register_forward_hook(hook(of)).remove)
+        output = call.model(*args, **kwargs)
+    if "" in keep:
+        keep[""](output)
+
+
+def _spelled(path: str, run: int, runs: int, place: int, places: int) -> str | None:
+    """The layer of a tensor that a run returned, as ``names_by_module`` spells it."""
+    if not path and not place:
+        return None
+    return (path if runs == 1 else f"{path}#{run}") + (f"[{place}]" if places > 1 else "")
 
 
 def varied(call: ModelCall, first: Tensor) -> ModelCall:
@@ -95,13 +156,16 @@ def varied(call: ModelCall, first: Tensor) -> ModelCall:
     return ModelCall(call.model, inputs)
 
 
-def _run_of(model: nn.Module, layer: str) -> tuple[str, int]:
+def _place_of(model: nn.Module, layer: str | None) -> tuple[str, int, int]:
+    """A module's path, which run of it counted from 1, and which of the tensors it returned."""
     paths = dict(model.named_modules())
+    if layer is None:
+        return "", 1, 0
     if layer in paths:
-        return layer, 1
-    path, _, run = layer.rpartition("#")
-    if path in paths and run.isdecimal() and int(run) > 0:
-        return path, int(run)
+        return layer, 1, 0
+    written = _PLACE.fullmatch(layer)
+    if written and written["path"] in paths:
+        return written["path"], int(written["run"] or 1), int(written["place"] or 0)
     part = part_of(model)
     raise UsageError(
         f"There is no {part} '{layer}'; a probe that runs the model itself can read only what a "
