@@ -61,8 +61,8 @@ def effective_field(
     images:   what the first input is: a folder of pictures or .npy arrays, or arrays of its shape
     noise:    that many inputs of normally distributed numbers in their place; by default as many as
               the protocol averages over
-    layer:    a module's path, or a value that a module returns or that is the output; by default the
-              last one with several output positions
+    layer:    a module's path, or a value that a module or the model returns; by default the last
+              one with several output positions
     unit:     one index per unit dimension; by default the unit whose own field lies in the middle
     axes:     dimensions of the input over which the map lies, as for ``receptive_fields``
     protocol: what becomes of a gradient: 'luo', 'replknet', 'openerf' (``effective.protocols``)
