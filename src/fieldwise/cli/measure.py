@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from fieldwise.axes import IndexSet, Region
 from fieldwise.capture.torch import as_inputs
@@ -15,6 +14,7 @@ from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.field import FieldReport, UnitField
 from fieldwise.field.probes import GradientProbe, Probe, nan_field
+from fieldwise.field.probes.nan import holds_nan
 from fieldwise.field.probes.units import shown_by_run
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ByNan:
         Raises UsageError for one of whole numbers.
         """
         dtype = report.graph.values[report.input.name].dtype
-        if not _holds_nan(dtype):
+        if not holds_nan(dtype):
             raise UsageError(
                 f"The input holds {dtype}, which no NaN gets into; use --method gradient."
             )
@@ -67,7 +67,7 @@ class ByNan:
         if value not in self.layers:
             return f"a run of the model shows only what {self.report.graph.part}s return"
         dtype = self.report.graph.values[value].dtype
-        return None if _holds_nan(dtype) else f"no NaN gets into {dtype}"
+        return None if holds_nan(dtype) else f"no NaN gets into {dtype}"
 
     def __call__(self, value: str, unit: tuple[int, ...]) -> UnitField:
         """What the unit is found to see."""
@@ -80,11 +80,6 @@ class ByNan:
             axes=self.report.axes,
         )
         return _as_field(unit, seen)
-
-
-def _holds_nan(name: str) -> bool:
-    dtype = getattr(torch, name)
-    return bool(dtype.is_floating_point or dtype.is_complex)
 
 
 def _as_field(unit: tuple[int, ...], seen: Probe) -> UnitField:

@@ -137,6 +137,16 @@ def nan_field(
     return Probe(mask, exact=False, why=f"NaN shows only the {what} of the field")
 
 
+def holds_nan(dtype: str) -> bool:
+    """Whether a NaN gets into numbers of this type.
+
+    >>> holds_nan("bfloat16"), holds_nan("int64")
+    (True, False)
+    """
+    kind = getattr(torch, dtype)
+    return bool(kind.is_floating_point or kind.is_complex)
+
+
 class _Runs:
     """Runs of one model with NaN on some samples of one axis; called, it says 'dirty'."""
 
