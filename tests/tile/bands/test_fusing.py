@@ -262,3 +262,34 @@ def test_the_kernel_for_cards_has_the_bits_of_torchs_ops():
         env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout == "compared\n", done.stderr
+
+
+_FOR_CARDS = """
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+import triton.language as tl
+from fieldwise.tile.bands.kernels import fused_triton
+
+KERNELS = fused_triton._add_relu, fused_triton._add_bias_relu, fused_triton._batch_norm_relu
+NUMBERS = {"eps": "fp32"} | dict.fromkeys(("count", "places", "channels"), "i32")
+for dtype, card in (("fp16", 90), ("bf16", 80), ("fp32", 90), ("fp32", 75)):
+    for kernel in KERNELS:
+        cut = {"samples": 4096, "rows": 128, "columns": 32, "wide": tl.float32}
+        kinds, constants, aligned = {}, {}, {}
+        for number, name in enumerate(kernel.arg_names):
+            kinds[name] = "constexpr" if name in cut else NUMBERS.get(name, f"*{dtype}")
+            if name in cut:
+                constants[number,] = cut[name]
+            elif name != "eps":
+                aligned[number,] = [["tt.divisibility", 16]]
+        source = ASTSource(kernel, kinds, constants, aligned)
+        text = compile(source, target=GPUTarget("cuda", card, 32)).asm["ptx"]
+        print("st.global.v4" in text and "ld.global.v4" in text)
+"""
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_the_kernels_compile_for_cards_and_move_sixteen_bytes_at_a_time():
+    done = subprocess.run([sys.executable, "-c", _FOR_CARDS], capture_output=True, text=True)
+    assert done.stdout.split() == ["True"] * 12, done.stderr
