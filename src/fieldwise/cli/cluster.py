@@ -41,12 +41,14 @@ def connected_client(address: str, *, debug: bool) -> Iterator[Client]:
 def client_on_devices(names: str, *, debug: bool) -> Iterator[Client]:
     """A client of workers on these devices of this machine, a process for each.
 
+    debug: whether all that dask logs is shown, here and by the workers
+
     Raises UsageError where dask is not installed, and for devices that cannot be used.
     """
     devices = devices_named(names)
     from fieldwise.tile.spread.local import local_workers
 
-    with quiet(not debug), local_workers(devices) as client:
+    with quiet(not debug), local_workers(devices, verbose=debug) as client:
         yield client
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from fieldwise.cli import app
 from fieldwise.errors import UsageError
-from fieldwise.tile.spread.local import environment_of, find_devices
+from fieldwise.tile.spread.local import environment_of, find_devices, local_workers
 from tests.tile.jobs.cases import enter, image
 
 UNET = ["tile", "job_nets:unet", "in.npy", "out.zarr", "--layout", "CHW", "--input", "1x3x8x8"]
@@ -59,14 +60,35 @@ def test_a_worker_sees_its_own_device_alone(device, environment, wanted):
     assert environment_of(torch.device(device), 2, environment) == wanted
 
 
-def test_two_processes_give_the_result_of_one():
+def test_two_processes_give_the_result_of_one(capfd):
     run("--engine", "halo", "--tile", "32", "--batch", "2")
     alone = zarr.open_array("out.zarr")[:]
     told = run("--engine", "halo", "--tile", "32", "--batch", "2", "--devices", "cpu,cpu",
                "--overwrite")  # fmt: skip
     assert "compute elsewhere" not in told
+    assert "distributed." not in capfd.readouterr().err
     assert np.array_equal(zarr.open_array("out.zarr")[:], alone)
     assert not list(Path.cwd().glob(".out.zarr*"))
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_workers_log_warnings_and_what_they_do_only_if_that_is_wanted(capfd, verbose):
+    with local_workers([torch.device("cpu")], verbose=verbose) as client:
+        client.run(_log)
+    lines = capfd.readouterr().err.splitlines()
+    logged = {kind: [line for line in lines if f" - {kind} - " in line] for kind in KINDS}
+    assert bool(logged["INFO"]) is verbose
+    for kind in ("WARNING", "ERROR"):
+        assert [line for line in logged[kind] if "distributed.worker" in line and kind in line]
+
+
+KINDS = ("INFO", "WARNING", "ERROR")
+
+
+def _log():
+    logger = logging.getLogger("distributed.worker")
+    logger.warning("something is slow")
+    logger.error("something is wrong")
 
 
 def test_several_processes_go_on_in_the_crops_that_a_job_was_begun_with():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,8 +55,11 @@ def environment_of(
 
 
 @contextmanager
-def local_workers(devices: Sequence[torch.device]) -> Iterator[Client]:
-    """A client of a cluster of this machine, with a worker of one thread for each device."""
+def local_workers(devices: Sequence[torch.device], *, verbose: bool = True) -> Iterator[Client]:
+    """A client of a cluster of this machine, with a worker of one thread for each device.
+
+    verbose: whether workers log what they do; warnings and errors they always do
+    """
     workers = {
         number: {
             "cls": Nanny,
@@ -65,6 +69,7 @@ def local_workers(devices: Sequence[torch.device]) -> Iterator[Client]:
                 "memory_limit": 0,
                 "dashboard": False,
                 "env": environment_of(device, len(devices)),
+                "silence_logs": None if verbose else logging.WARNING,
             },
         }
         for number, device in enumerate(devices)
