@@ -70,6 +70,40 @@ def test_each_shape_type_layout_and_state_has_a_recording_of_its_own():
     assert record.recorded == len(images) + 2
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x[0],
+        lambda x: x[0].unsqueeze(0).expand(4, -1)[1:],
+        lambda x: x[0].detach().t_(),
+        lambda x: x[0][:0] * 2,
+        lambda x: torch.empty_like(x[0])[:0],
+    ],
+    ids=["input", "view", "view in place", "of nothing", "unset"],
+)
+def test_a_call_that_computes_nothing_is_not_recorded(call):
+    record = Recorder()
+    replayer = Replayer(record)
+    for number in range(6):
+        x = torch.full((3,), float(number))
+        assert torch.equal(replayer(call, [x]), call([x]))
+    assert record.recorded == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda x: x[0].clone(), lambda x: torch.empty_like(x[0]).copy_(x[0])],
+    ids=["copied", "written"],
+)
+def test_a_call_that_copies_or_writes_is_recorded(call):
+    record = Recorder()
+    replayer = Replayer(record)
+    for number in range(6):
+        x = torch.full((3,), float(number))
+        assert torch.equal(replayer(call, [x]), x)
+    assert record.recorded == 1
+
+
 def test_what_is_returned_is_the_callers():
     replayer = Replayer(Recorder())
     found = [replayer(twice, [torch.tensor([n])])["double"] for n in range(6)]

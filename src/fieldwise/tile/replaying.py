@@ -1,7 +1,8 @@
 """Calls on tensors of a few shapes: recorded once per shape on a card, and made again.
 
 A call is called as it is, then looked at twice on the same memory; where it ran the same ops of
-torch with the same arguments, it is recorded (see ``recording``).  Inputs are *static* then: a
+torch with the same arguments, and something is computed or copied, it is recorded (see
+``recording``).  Inputs are *static* then: a
 recording reads them, and writes its outputs, where they were when it was made.  The first time that
 it is made again it is compared with the call itself; one that gives other bits is dropped.
 """
@@ -26,7 +27,7 @@ from fieldwise.tile.recording import CudaGraph, StepRecorder, find_recorder
 from fieldwise.tile.trace import StepTrace
 
 TensorCall = Callable[[Sequence[Tensor]], object]
-"""What is computed of tensors: tensors, nested in whatever way."""
+"""What is computed of tensors, which it does not write to: tensors, nested in whatever way."""
 
 _LOOKS = 2
 """Calls that are compared before one is recorded."""
@@ -81,9 +82,9 @@ class _Repeated:
         return found, self.is_compared
 
     def _record(self, call: TensorCall, make: Callable[[], StepRecorder]) -> bool:
-        """Whether two calls ran alike, and one more was recorded."""
+        """Whether two calls ran alike, with something to record, and one more was recorded."""
         first, second = self.traces
-        if not second.is_like(first):
+        if not second.is_recordable(first):
             return False
         recorder = make()
         try:

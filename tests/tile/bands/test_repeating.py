@@ -133,6 +133,18 @@ def test_steps_that_know_their_position_or_carry_something_are_run_as_they_are(
     assert both(make().eval(), torch.randn(IMAGE), runs, monkeypatch) == 0
 
 
+class Part(nn.Module):
+    """Returns a view of what it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 1:].transpose(1, 3)
+
+
+@pytest.mark.parametrize("make", [nn.Identity, Part])
+def test_steps_that_compute_nothing_are_run_as_they_are(make, runs, monkeypatch):
+    assert both(make(), torch.randn(IMAGE), runs, monkeypatch) == 0
+
+
 def test_rows_that_are_picked_by_number_are_picked_again(runs, monkeypatch):
     torch.manual_seed(0)
     assert both(Picked().eval(), torch.randn(IMAGE), runs, monkeypatch) >= 6

@@ -5,7 +5,7 @@ position, the steps of a run differ in their rows alone.  A card is then given o
 graph) in place of thousands of launches, and nothing of a step is decided in Python.  Three things
 are asked first: the schedule repeats, by integers; the program could go on without an end, so that
 no op in it knows its position; and two steps one after the other ran the same ops of torch with the
-same arguments on the same memory.
+same arguments on the same memory, one of which computes or copies.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Repeating:
             return found
         first, second = self._traces
         assert self._make is not None
-        if not second.is_like(first):
+        if not second.is_recordable(first):
             self._make = None
             return step()
         before, recorder = self.engine.snapshot(), self._make()
