@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fieldwise.graph.calls import bind
 from fieldwise.tile import streamed
-from fieldwise.tile.bands import StreamedModel, programs
+from fieldwise.tile.bands import StreamedModel, fusing
 from fieldwise.tile.bands.kernels.fused import ADD_RELU, BATCH_NORM_RELU
 from fieldwise.tile.bands.programs import Programs
 from fieldwise.tile.bands.run import BandState, Engine
@@ -23,7 +23,7 @@ from fieldwise.tile.bands.run import BandState, Engine
 
 @pytest.fixture(autouse=True)
 def _as_on_a_card(monkeypatch):
-    monkeypatch.setattr(programs, "fuses_on", lambda _: True)
+    monkeypatch.setattr(fusing, "fuses_on", lambda _: True)
 
 
 def _fusing(model: nn.Module, x: Tensor, band: int = 8, axis: int = -2) -> StreamedModel:

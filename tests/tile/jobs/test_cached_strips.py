@@ -16,7 +16,9 @@ from fieldwise.capture.torch import capture
 from fieldwise.errors import UsageError
 from fieldwise.graph.flops import flops
 from fieldwise.tile import streamed
+from fieldwise.tile.bands import fusing
 from fieldwise.tile.bands.choosing import TooLittleError
+from fieldwise.tile.bands.kernels.fused import ADD_RELU
 from fieldwise.tile.bands.strip_network import ColumnStream
 from fieldwise.tile.certificate import MismatchError
 from fieldwise.tile.errors import OffGridError, StreamError
@@ -169,6 +171,17 @@ def test_random_networks_give_in_cached_strips_what_they_give_whole(
     if wanted.size:
         found = run(worked(net, x.shape, strips=strips, band=band), x.numpy())
         np.testing.assert_allclose(found, wanted, atol=1e-11)
+
+
+def test_on_a_card_relus_make_what_is_before_them(monkeypatch):
+    monkeypatch.setattr(fusing, "fuses_on", lambda _: True)
+    torch.manual_seed(0)
+    net, x = UNet().eval(), torch.randn(1, 3, 64, 128)
+    work = worked(net, tuple(x.shape), strip=16, dtype=torch.float32)
+    strips = [work.stream.compiled(16, number).program for number in work.stream.firsts(16)]
+    assert ADD_RELU in {op.node.source.target for one in strips for op in one.ops}
+    with torch.no_grad():
+        np.testing.assert_allclose(run(work, x), net(x).numpy(), rtol=0, atol=1e-5)
 
 
 def test_no_operation_is_done_twice():

@@ -28,6 +28,11 @@ def fuses_on(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def as_run_on(device: torch.device, graph: Graph) -> Graph:
+    """The graph as it is run on a device."""
+    return with_fused_relus(graph) if fuses_on(device) else graph
+
+
 def with_fused_relus(graph: Graph) -> Graph:
     """The same network, whose ReLUs make what is before them where nothing else reads it."""
     read = Counter(name for node in graph.nodes for name in node.operands)

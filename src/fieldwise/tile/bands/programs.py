@@ -21,7 +21,7 @@ from fieldwise.graph.spatial import axis_number
 from fieldwise.tile.amounts import check_count
 from fieldwise.tile.arrays import Readable
 from fieldwise.tile.bands.compile import compile_program
-from fieldwise.tile.bands.fusing import fuses_on, with_fused_relus
+from fieldwise.tile.bands.fusing import as_run_on
 from fieldwise.tile.bands.pass_planner import PassPlanner, kept_bytes, planned_passes
 from fieldwise.tile.bands.passes import Pass
 from fieldwise.tile.bands.plan import StreamPlan, plan_of, work_of
@@ -129,13 +129,11 @@ class Planned:
 class Programs:
     """The programs of a streamed model; the last graph and the last program are kept.
 
-    fuses: whether what is run may be other ops of the same bits (see ``fusing``); by default where
-           that is quicker
+    fuses: whether what is run may be other ops of the same bits, where that is quicker (``fusing``)
     """
 
-    def __init__(self, streaming: Streaming, *, fuses: bool | None = None) -> None:
-        self.streaming, self.call = streaming, streaming.call
-        self.fuses = fuses_on(streaming.call.device) if fuses is None else fuses
+    def __init__(self, streaming: Streaming, *, fuses: bool = True) -> None:
+        self.streaming, self.call, self.fuses = streaming, streaming.call, fuses
         self.axis, self.band = streaming.axis, streaming.band
         self._captured: tuple[object, Graph] | None = None
         self._planner: PassPlanner | None = None
@@ -246,7 +244,7 @@ class Programs:
                 graph = self.call.graph(shapes)
             except CaptureError as error:
                 raise CaptureError(f"{error}{runs_on(shapes, self.call.graph)}") from error
-            self._captured = (key, with_fused_relus(graph) if self.fuses else graph)
+            self._captured = (key, as_run_on(self.device, graph) if self.fuses else graph)
             self._mark = ModelMark(self.call.model, values=not graph.writes)
         return self._captured[1]
 

@@ -22,6 +22,7 @@ from fieldwise.graph.ir import Shape
 from fieldwise.tile.bands.column_steps import ColumnStep, Likeness, column_steps
 from fieldwise.tile.bands.compile import compile_program
 from fieldwise.tile.bands.follow import AxisPlace
+from fieldwise.tile.bands.fusing import as_run_on
 from fieldwise.tile.bands.known import Known
 from fieldwise.tile.bands.program import Program, Streamed
 from fieldwise.tile.bands.reading import reading
@@ -161,7 +162,8 @@ class ColumnStream:
             name: self._place(value)
             for name, (value, _, _) in zip(graph.inputs[fresh:], step.given, strict=True)
         }
-        program = compile_program(graph, self.axis, known=Known(kept=kept))
+        as_run = as_run_on(self.device, graph)
+        program = compile_program(as_run, self.axis, known=Known(kept=kept))
         program.check_rows_apart()
         number = dict(zip(graph.inputs, range(1 - fresh, len(given) + 1), strict=False))
         results = program.outputs[: len(self.across.outputs)]

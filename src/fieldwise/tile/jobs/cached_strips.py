@@ -231,7 +231,8 @@ def cached_strip_work(
     Raises StreamError where the model cannot be streamed so, OffGridError for a strip off the grid,
     and UsageError where the memory is not enough.
     """
-    run, shape, device = Programs(given.streaming("refuse")), tuple(given.shape), given.call.device
+    run = Programs(given.streaming("refuse"), fuses=False)
+    shape, device = tuple(given.shape), given.call.device
     graph = run.graph((shape,))
     stream = ColumnStream.of(given.model, graph, device, given.axis, across)
     weights = sum(tensor.nbytes for _, tensor in named_state(given.model))
