@@ -57,10 +57,14 @@ def pays_on(
 
 def in_channels_last(tensor: Tensor) -> Tensor:
     """The same values in channels-last, where their number of dimensions has that."""
-    wanted = CHANNELS_LAST.get(tensor.dim())
-    if wanted is None or is_channels_last(tensor):
+    if tensor.dim() not in CHANNELS_LAST or is_channels_last(tensor):
         return tensor
-    return tensor.clone(memory_format=wanted)
+    return copied_channels_last(tensor)
+
+
+def copied_channels_last(tensor: Tensor) -> Tensor:
+    """A copy of a tensor, in channels-last where its number of dimensions has that."""
+    return tensor.clone(memory_format=CHANNELS_LAST.get(tensor.dim(), torch.preserve_format))
 
 
 def is_channels_last(tensor: Tensor) -> bool:

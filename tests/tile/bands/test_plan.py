@@ -5,26 +5,22 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 
 from fieldwise.tile import streamed
 from fieldwise.tile.bands import StreamedModel
+from tests.tile.taken import bytes_at_once
 
 BAND = 4096
 
 
 def taken(run: StreamedModel, x: torch.Tensor) -> int:
-    """The most bytes that a run holds at once, whoever in torch takes them."""
-    kept = {"activities": [ProfilerActivity.CPU], "profile_memory": True}
-    with torch.no_grad(), profile(**kept) as watched:
+    """The most bytes that a run holds at once."""
+
+    def bands() -> None:
         for band in run.bands(x):
             del band
-    events = [one for one in watched.profiler.kineto_results.events() if one.name() == "[memory]"]
-    now = most = 0
-    for event in sorted(events, key=lambda one: one.start_ns()):
-        now += event.nbytes()
-        most = max(most, now)
-    return most
+
+    return bytes_at_once(bands)
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_a_plan_counts_the_memory_of_its_batches():
     model, shape = TransposedUNet().eval(), (1, 3, 256, 256)
     one, eight = (plan_tiles(model, shape, tile=32, batch=batch) for batch in (1, 8))
     most = max(batch.count for batch in eight.batches())
-    assert eight.crop_bytes == most * one.crop_bytes
+    assert one.crop_bytes < eight.crop_bytes <= most * one.crop_bytes
     assert f"at most {most} per call" in str(eight)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fieldwise.errors import CaptureError, UsageError
 from fieldwise.tile import plan_tiles, suggest_tile, tiled
+from fieldwise.tile.amounts import size_text
 from fieldwise.tile.crops import planner
 from fieldwise.tile.crops.cut import cuts_alike, needed
 from fieldwise.tile.errors import TileError
@@ -27,9 +28,10 @@ SHAPE = (1, 3, 256, 200)
 
 
 def test_a_plan_prints_itself():
-    told = str(plan_tiles(Chain().eval(), SHAPE, tile=64))
-    assert told == (
-        "16 crops; at most 248.2 KiB at once (2.1 MiB for the whole image); "
+    plan = plan_tiles(Chain().eval(), SHAPE, tile=64)
+    most, whole = map(size_text, (plan.crop_bytes, plan.whole_bytes))
+    assert str(plan) == (
+        f"16 crops; at most {most} at once ({whole} for the whole image); "
         "1.35 times the image is read\n"
         "  axis 2: 4 tiles of 64 of 256; grid 4, halo 5 before and 3 after, clipped\n"
         "  axis 3: 4 tiles of 64 of 200; grid 4, halo 5 before and 3 after, clipped\n"
@@ -285,8 +287,8 @@ class Named(nn.Module):
 
 def test_the_memory_of_a_crop_counts_what_variables_hold():
     """Input, both variables, what the second convolution makes, and the result of its ReLU."""
-    plan = plan_tiles(Named().eval(), (1, 3, 64, 64), tile=64)
-    assert plan.crop_bytes == plan.whole_bytes == 4 * 64 * 64 * (3 + 8 + 8 + 8 + 8)
+    plan = plan_tiles(Named().eval(), (1, 3, 128, 128), tile=128)
+    assert plan.crop_bytes == plan.whole_bytes == 4 * 128 * 128 * (3 + 8 + 8 + 8 + 8)
 
 
 def test_no_fake_tensor_stays_on_the_model():

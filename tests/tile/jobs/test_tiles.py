@@ -67,7 +67,8 @@ def test_another_batch_is_another_plan():
 
 
 def test_less_memory_is_fewer_crops_per_call_first_and_smaller_ones_then():
-    found = [job(tile=None, batch=4, memory=3 << 16)]
+    memory = 1 << 20
+    found = [job(tile=None, batch=4, memory=memory)]
     for _ in range(3):
         found.append(found[-1].in_less_memory())
     assert [one.plan.batch for one in found] == [4, 2, 1, 1]
@@ -76,7 +77,7 @@ def test_less_memory_is_fewer_crops_per_call_first_and_smaller_ones_then():
     assert tiles[3] < tiles[0]
     peaks = [one.plan.peak_bytes for one in found]
     assert peaks == sorted(set(peaks), reverse=True)
-    assert peaks[0] <= 3 << 16
+    assert peaks[0] <= memory
 
 
 def test_what_does_not_fit_in_a_batch_is_told_with_what_takes_less():

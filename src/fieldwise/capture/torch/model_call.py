@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -114,9 +114,17 @@ class ModelCall:
         with undisturbed(self.model, draws=draws, writes=writes):
             return self.called(given)
 
-    def called(self, given: Iterable[object]) -> object:
-        """The same, in whatever surrounds the call (see ``running.undisturbed``)."""
-        inputs = self._nested(self.cast(number, x, own=True) for number, x in enumerate(given))
+    def called(
+        self, given: Iterable[object], *, own: Callable[[Tensor], Tensor] | None = None
+    ) -> object:
+        """The same, in whatever surrounds the call (see ``running.undisturbed``).
+
+        own: copies an input for the model, which may write to it; by default as it lies
+        """
+        inputs = self._nested(
+            self.cast(number, x, own=True) if own is None else own(self.cast(number, x))
+            for number, x in enumerate(given)
+        )
         args, kwargs = placed(inputs)
         return self.model(*args, **kwargs)
 

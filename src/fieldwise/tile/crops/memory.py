@@ -22,8 +22,17 @@ from fieldwise.capture.torch.example import placed
 from fieldwise.capture.torch.private import private
 from fieldwise.capture.torch.running import copied
 from fieldwise.capture.torch.tree import map_tensors, named_state, tensors_in
+from fieldwise.errors import UsageError
+from fieldwise.graph.calls import replay
 from fieldwise.graph.graph import Graph
-from fieldwise.graph.ir import Args, Kwargs, Value
+from fieldwise.graph.ir import Args, Call, Kwargs, Node, Value
+from fieldwise.tile.memory_format import channels_last_pays, in_channels_last
+from fieldwise.tile.workspace import held_beside
+
+CANNOT_REHEARSE = (
+    RuntimeError, TypeError, ValueError, AttributeError, AssertionError, UsageError
+)  # fmt: skip
+"""What is raised where a model cannot be copied, or run on tensors of its device without data."""
 
 
 class Rehearsal:
@@ -37,12 +46,17 @@ class Rehearsal:
     def peak_bytes(self, inputs: object) -> int:
         """The most that inputs, results and everything between take at once, weights excepted.
 
-        inputs: meta tensors, nested as the model takes them
+        Counted is also what kernels hold on a processor.
+
+        inputs: meta tensors, nested as the model takes them; they lie as crops do
         """
         state = [tensor for _, tensor in named_state(self._model)]
         device = next((tensor.device for tensor in state), torch.device("cpu"))
         with private(), self._mode, torch.no_grad():
-            args, kwargs = placed(map_tensors(_empty_on(device), inputs))
+            given = map_tensors(_empty_on(device), inputs)
+            if channels_last_pays(device, [x.dtype for x in tensors_in(given)]):
+                given = map_tensors(in_channels_last, given)
+            args, kwargs = placed(given)
             alive = _Alive(state)
             alive.count(tensors_in((args, kwargs)))
             with alive:
@@ -85,15 +99,18 @@ class _Alive(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: Args = (), kwargs: Kwargs | None = None
     ) -> object:
-        made = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
         self.count(tensors_in(made))
+        beside = held_beside(Call(func, args, kwargs), made)
+        self.peak = max(self.peak, self.held + beside)
         return made
 
 
 def peak_bytes(graph: Graph) -> int:
     """The most that is alive at once, when every value is freed after its last use.
 
-    Views count as copies and weights and workspaces not at all.
+    Views count as copies, and weights not at all.
     """
     last: dict[str, int] = dict.fromkeys(graph.inputs, 0)
     for number, node in enumerate(graph.nodes):
@@ -106,10 +123,28 @@ def peak_bytes(graph: Graph) -> int:
     held = sum(nbytes(graph.values[name]) for name in graph.inputs)
     peak = held
     for number, node in enumerate(graph.nodes):
-        held += sum(nbytes(graph.values[name]) for name in node.results)
-        peak = max(peak, held)
-        held -= sum(nbytes(graph.values[name]) for name in ends.get(number, ()))
+        made = sum(nbytes(graph.values[name]) for name in node.results)
+        peak = max(peak, held + max(made, _at_once(graph, node)))
+        held += made - sum(nbytes(graph.values[name]) for name in ends.get(number, ()))
     return peak
+
+
+def _at_once(graph: Graph, node: Node) -> int:
+    """What a node's call holds at once beside its operands; 0 where it needs values to run."""
+    if node.source is None:
+        return 0
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        operands = [
+            torch.empty(graph.shape(name), dtype=getattr(torch, graph.values[name].dtype))
+            for name in node.operands
+        ]
+        alive = _Alive(operands)
+        try:
+            with alive:
+                replay(node.source, operands)
+        except CANNOT_REHEARSE:
+            return 0
+    return alive.peak
 
 
 def nbytes(value: Value) -> int:

@@ -34,8 +34,8 @@ class TilePlan(Report):
 
     shapes:       of the inputs
     crop_bytes:   the most that one call holds at once, on the largest crop or on a batch of it:
-                  values alive at the same time, as an eager run frees them; weights and the
-                  workspace of kernels excepted
+                  values alive at the same time, as an eager run frees them, and on a processor
+                  what torch's kernels hold beside them; weights excepted
     whole_bytes:  the same for the whole image
     recompute:    input samples read by all crops, relative to the image's
     proven:       whether every crop was compared with the whole, layer by layer; if not, the

@@ -12,7 +12,7 @@ from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Shape
 from fieldwise.graph.spatial import Axes, chosen_axes, usual_axes
-from fieldwise.tile.crops.memory import Rehearsal, peak_bytes
+from fieldwise.tile.crops.memory import CANNOT_REHEARSE, Rehearsal, peak_bytes
 from fieldwise.tile.errors import TileError
 from fieldwise.tile.good_sizes import near_sizes
 
@@ -90,7 +90,7 @@ class Sizes:
         return Sizes(ModelCall(self.call.model, self.call.resized(shapes)), self.axes, image)
 
     def peak_bytes(self, sizes: tuple[int, ...], count: int = 1) -> int:
-        """The most that a run at these sizes holds at once, weights and workspaces excepted.
+        """The most that a run at these sizes holds at once, weights excepted.
 
         As Python frees it; of a model that cannot be copied, or run on tensors of its own device
         without data, as its graph tells.  Raises CaptureError where the network fails.
@@ -100,7 +100,7 @@ class Sizes:
             if self._rehearsal is None:
                 self._rehearsal = Rehearsal(self.call.model)
             return self._rehearsal.peak_bytes(self.call.resized(self.shapes(sizes, count)))
-        except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError, UsageError):
+        except CANNOT_REHEARSE:
             return peak_bytes(graph)
 
     def shapes(self, sizes: Sequence[int], count: int = 1) -> list[Shape]:

@@ -17,7 +17,7 @@ def suggest_tile(
     """The largest tile, alike along all axes, whose crops hold at most ``memory`` bytes at once.
 
     The fewer and larger the crops, the less is computed twice.  Counted is what ``TilePlan``'s
-    ``crop_bytes`` counts: no weights, and no workspace of kernels.
+    ``crop_bytes`` counts, so no weights.
 
     Raises BudgetError where the least tile needs more, and TileError for what ``plan_tiles``
     refuses.

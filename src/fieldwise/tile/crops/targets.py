@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -26,7 +27,7 @@ from fieldwise.tile.crops.sizes import Sizes, sizes_along, tiled_axes
 from fieldwise.tile.crops.trial import has_inner_crop, several_tiles
 from fieldwise.tile.errors import TileError
 from fieldwise.tile.inputs import check_readable
-from fieldwise.tile.memory_format import in_channels_last
+from fieldwise.tile.memory_format import copied_channels_last
 from fieldwise.tile.replaying import Replayer, state_key
 
 
@@ -211,9 +212,8 @@ class PlannedModel:
         tensors = [self.call.cast(number, x) for number, x in enumerate(given.arrays)]
         if self._channels_last is None:
             self._channels_last = lies_channels_last(self.call, [tuple(x.shape) for x in tensors])
-        if self._channels_last:
-            tensors = list(map(in_channels_last, tensors))
-        return self.replayer(self.call.called, tensors, key=key, around=around)
+        own = copied_channels_last if self._channels_last else None
+        return self.replayer(partial(self.call.called, own=own), tensors, key=key, around=around)
 
     @contextmanager
     def between_crops(self, plan: TilePlan) -> Iterator[None]:

@@ -23,7 +23,7 @@ from fieldwise.tile.arrays import Readable, as_numpy, numpy_dtype
 from fieldwise.tile.certificate import RunCertificate
 from fieldwise.tile.choices import Runtime
 from fieldwise.tile.crops import TiledCallable, suggest_tile
-from fieldwise.tile.crops.batches import BatchSize, batches_pay, within
+from fieldwise.tile.crops.batches import BatchSize, batches_pay, tiles_by_lengths, within
 from fieldwise.tile.crops.grid import geometry
 from fieldwise.tile.crops.parts import Batch, Tile
 from fieldwise.tile.crops.plan import TilePlan
@@ -120,10 +120,22 @@ def crop_work(
     first = plan.axes[0]
     job = JobPlan(
         "halo", first.axis, first.tile, tuple(shape), outputs, pieces, plan.recompute,
-        plan.crop_bytes + held, _notes(plan), plan.axes, together if plan.batch > 1 else (),
-        cache="none",
+        _bytes_at_once(plan, example) + held, _notes(plan), plan.axes,
+        together if plan.batch > 1 else (), cache="none",
     )  # fmt: skip
     return CropWork(run, places, job, record(model, example).nodes)
+
+
+def _bytes_at_once(plan: TilePlan, example: Tensor) -> int:
+    """What the largest call holds, and its crops as they were read; a batch is put together."""
+    most = 0
+    for lengths in tiles_by_lengths(plan):
+        shape = list(example.shape)
+        for axis, length in zip(plan.axes, lengths, strict=True):
+            shape[axis.axis] = length
+        count = plan.counts.get(lengths, 1)
+        most = max(most, prod(shape) * example.itemsize * (count if count == 1 else 2 * count))
+    return plan.crop_bytes + most
 
 
 def _notes(plan: TilePlan) -> tuple[str, ...]:
@@ -186,7 +198,8 @@ def _chosen(
     while True:
         run = PlannedModel(call, wanted, batch=most)
         plan = run.plan(example.shape)
-        if plan.crop_bytes <= left:
+        needed = _bytes_at_once(plan, example)
+        if needed <= left:
             return _in_more(run, plan, left) if batch == "auto" else (run, plan)
         now = tuple(axis.tile for axis in plan.axes)
         smaller = tuple(one.below(side * 7 // 8) for one, side in zip(sides, now, strict=True))
@@ -196,9 +209,9 @@ def _chosen(
             fewer = "" if plan.batch == 1 else ", or a smaller --batch"
             smaller_too = "" if smaller == now else ", or a smaller --tile"
             raise UsageError(
-                f"{what} need {size_text(plan.crop_bytes)} beside the weights, and "
+                f"{what} need {size_text(needed)} beside the weights, and "
                 f"{size_text(max(left, 0))} is left; give more --memory "
-                f"({enough_text(plan.crop_bytes + held)} is enough){fewer}{smaller_too}."
+                f"({enough_text(needed + held)} is enough){fewer}{smaller_too}."
             )
         wanted = smaller
 
@@ -213,7 +226,8 @@ def _in_more(run: PlannedModel, plan: TilePlan, memory: int) -> tuple[PlannedMod
         found = more.plan(*plan.shapes)
     except TileError as why:
         return run, replace(plan, single_because=str(why))
-    return (more, found) if found.crop_bytes <= memory else (run, plan)
+    fits = _bytes_at_once(found, run.call.inputs[0]) <= memory
+    return (more, found) if fits else (run, plan)
 
 
 def _sides(model: nn.Module, example: Tensor, multiple: int) -> tuple[PieceSides, ...]:

@@ -17,9 +17,11 @@ from fieldwise.graph.calls import op_name, per_axis
 from fieldwise.graph.ir import Shape
 from fieldwise.tile.bands.kernels.edges import SlidingWindows
 from fieldwise.tile.bands.kernels.layout import SEQUENCE, VOLUME, laid, on_rows
-from fieldwise.tile.bands.kernels.registry import Executor, Link, Rows, Site, executor
+from fieldwise.tile.bands.kernels.registry import Executor, Rows, Site, executor
 from fieldwise.tile.bands.kernels.replayed import replayed
 from fieldwise.tile.errors import Blocked
+from fieldwise.tile.memory_format import CHANNELS_LAST
+from fieldwise.tile.workspace import ConvolutionKernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def _conv(site: Site) -> Executor:
     return Executor(
         run,
         copies=windows.copies,
-        beside=_workspace(link, window),
+        beside=_workspace(site, window, in_order=on_slow_kernel),
     )
 
 
@@ -133,54 +135,46 @@ def _runs_on_onednn(shape: Shape, dtype: torch.dtype, window: KernelWindow) -> b
     """
     if not _is_volume_here(shape, window):
         return False
-    return _on_cpu(shape, dtype, window, transposed=False) == "Mkldnn"
+    return _kernel(shape, dtype, window).name == "Mkldnn"
 
 
 def _workspace(
-    link: Link, window: KernelWindow, *, transposed: bool = False
+    site: Site, window: KernelWindow, *, in_order: bool, transposed: bool = False
 ) -> Callable[[int, int, int], int]:
-    """What the kernel that torch takes on a CPU holds beside the rows.
+    """What torch's kernel holds beside rows that it reads, are a part of a chunk, and makes.
 
-    Without oneDNN (in float64) every window is laid out by itself, unless it is one sample;
-    volumes, whose rows lie apart in memory, are put together before, and groups behind.  With it,
-    sequences are put in an order of its own, then what is made of them, of which a transposed one
-    with a stride holds two; images lie in channels-last, with which there is nothing to do (small
-    ones, which one thread convolves without oneDNN, are not counted).
+    in_order: rows are not put in channels-last, so that those of volumes lie apart in memory
     """
-    weight = window.weight
-    shape = link.shape if len(link.shape) == weight.dim() else (1, *link.shape)
-    is_sequence = weight.dim() == SEQUENCE
-    is_here = weight.device.type == "cpu" and not link.dtype.is_complex
-    is_free = SEQUENCE < weight.dim() < VOLUME and link.dtype != torch.float64
-    is_asked = is_here and not is_free
-    kernel = _on_cpu(shape, link.dtype, window, transposed=transposed) if is_asked else ""
-    channels, taps = weight.shape[0], 0 if _is_pointwise(window) else weight[0].numel()
-    held = 2 if transposed and max(window.stride) > 1 else 1
+    _, link = site.only("input")
+    is_batch = len(link.shape) == window.weight.dim()
+    shape = link.shape if is_batch else (1, *link.shape)
+    last = is_batch and not in_order and len(shape) in CHANNELS_LAST
+    kernel = _kernel(shape, link.dtype, window, transposed=transposed, channels_last=last)
+    is_whole = kernel.channels_last and window.axis == 0 and shape[0] == 1
 
     def beside(read: int, apart: int, made: int) -> int:
-        if kernel.startswith("Slow"):
-            together = read if len(shape) == VOLUME else apart
-            windows = (read if transposed else made) * taps // channels
-            return together + max(windows, made if window.groups > 1 else 0)
-        return apart + max(read, held * made) if is_here and is_sequence else 0
+        moved = read if in_order else 0 if is_whole else apart
+        return kernel.beside(read, made, apart=moved)
 
     return beside
 
 
-def _is_pointwise(window: KernelWindow) -> bool:
-    """Whether an output is made of the channels of one sample, and of every sample."""
-    is_one_tap = {*window.weight.shape[2:], *window.stride} == {1}
-    return is_one_tap and not any(map(any, window.padding))
-
-
-def _on_cpu(shape: Shape, dtype: torch.dtype, window: KernelWindow, *, transposed: bool) -> str:
-    """The kernel that torch takes for the whole, by its name; '???' of one that has none."""
-    whole = torch.zeros((), dtype=dtype).expand(shape)
-    padding = [max(sides) for sides in window.padding]
-    return str(torch._C._select_conv_backend(
-        whole, window.weight, window.bias, window.stride, padding, window.dilation, transposed,
-        [0] * len(window.stride), window.groups, None,
-    ).name)  # fmt: skip
+def _kernel(
+    shape: Shape,
+    dtype: torch.dtype,
+    window: KernelWindow,
+    *,
+    transposed: bool = False,
+    channels_last: bool = False,
+) -> ConvolutionKernel:
+    """The kernel that torch takes for the whole."""
+    whole = torch.zeros((), dtype=dtype, device=window.weight.device).expand(shape)
+    return ConvolutionKernel.of(
+        whole, window.weight, bias=window.bias, stride=window.stride,
+        padding=[max(sides) for sides in window.padding], dilation=window.dilation,
+        transposed=transposed, output_padding=[0] * len(window.stride), groups=window.groups,
+        channels_last=channels_last,
+    )  # fmt: skip
 
 
 def _is_volume_here(shape: Shape, window: KernelWindow) -> bool:
@@ -223,7 +217,7 @@ def _conv_transpose(site: Site) -> Executor:
 
     return Executor(
         run,
-        beside=_workspace(link, window, transposed=True),
+        beside=_workspace(site, window, in_order=on_slow_kernel, transposed=True),
     )
 
 
