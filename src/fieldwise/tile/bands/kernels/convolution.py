@@ -7,7 +7,7 @@ rows than asked for at the ends of a band; they are cropped.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (as torch calls it)
@@ -144,12 +144,19 @@ def _workspace(
     """What torch's kernel holds beside rows that it reads, are a part of a chunk, and makes.
 
     in_order: rows are not put in channels-last, so that those of volumes lie apart in memory
+
+    Not counted are windows of small images, which one thread lays out and oneDNN does not take:
+    so it is asked for several of them.
     """
     _, link = site.only("input")
     is_batch = len(link.shape) == window.weight.dim()
     shape = link.shape if is_batch else (1, *link.shape)
     last = is_batch and not in_order and len(shape) in CHANNELS_LAST
-    kernel = _kernel(shape, link.dtype, window, transposed=transposed, channels_last=last)
+    asked = (max(shape[0], _SEVERAL), *shape[1:]) if last else shape
+    kernel = replace(
+        _kernel(asked, link.dtype, window, transposed=transposed, channels_last=last),
+        batch=shape[0],
+    )
     is_whole = kernel.channels_last and window.axis == 0 and shape[0] == 1
 
     def beside(read: int, apart: int, made: int) -> int:
@@ -157,6 +164,9 @@ def _workspace(
         return kernel.beside(read, made, apart=moved)
 
     return beside
+
+
+_SEVERAL = 2
 
 
 def _kernel(
