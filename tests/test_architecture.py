@@ -50,8 +50,8 @@ INSIDE = {
     "shift": ("certificate", "exercise", "generic", "rolls", "proof", "measurement", "repair"),
     "tile": (
         "amounts", "choices", "errors", "arrays", "inputs", "outputs", "ending", "good_sizes",
-        "samples", "memory_format", "certificate", "recording", "trace", "replaying", "bands",
-        "crops", "files", "jobs", "spread", "interop", "api",
+        "samples", "memory_format", "workspace", "certificate", "recording", "trace", "replaying",
+        "bands", "crops", "files", "jobs", "spread", "interop", "api",
     ),
 }  # fmt: skip
 """Per room with sub-rooms its parts: each imports nothing but itself and what stands before it."""
