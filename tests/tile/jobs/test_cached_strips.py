@@ -19,15 +19,17 @@ from fieldwise.tile import streamed
 from fieldwise.tile.bands import fusing
 from fieldwise.tile.bands.choosing import TooLittleError
 from fieldwise.tile.bands.kernels.fused import ADD_RELU
+from fieldwise.tile.bands.plan import _Tally
 from fieldwise.tile.bands.strip_network import ColumnStream
 from fieldwise.tile.certificate import MismatchError
 from fieldwise.tile.errors import OffGridError, StreamError
 from fieldwise.tile.jobs.banded import BandedInput
-from fieldwise.tile.jobs.cached_strips import cached_strip_work, scratch, strip_grid
+from fieldwise.tile.jobs.cached_strips import _Choice, cached_strip_work, scratch, strip_grid
 from fieldwise.tile.jobs.checkpoint import Checkpoint
 from fieldwise.tile.jobs.kept_columns import KeptColumns
 from fieldwise.tile.jobs.streams import assembled
 from fieldwise.tile.jobs.work import PieceState
+from fieldwise.written import counted
 from tests.tile.bands.networks import volumes
 from tests.tile.bands.ops import Ops
 from tests.tile.jobs.cases import carried_out, content, enter, image, planned
@@ -248,6 +250,35 @@ def test_memory_does_not_grow_with_the_width(width):
     work = worked(net, (1, 1, 64, width), strip=64, band=8, dtype=torch.float32)
     narrow = worked(net, (1, 1, 64, 192), strip=64, band=8, dtype=torch.float32)
     assert work.plan.peak_bytes == narrow.plan.peak_bytes
+
+
+@pytest.mark.parametrize("net", [UNet, lambda: nn.Conv2d(3, 2, 9, padding=4)])
+def test_too_little_memory_is_refused_with_the_least_and_hardly_a_plan_is_made(net, monkeypatch):
+    """Every width was planned twice, each to its end, before a hopeless memory was refused."""
+    model, shape, choices, plans = net().eval(), (1, 3, 4096, 4096), [], []
+    chosen, finished = _Choice.chosen, _Tally.plan
+    monkeypatch.setattr(
+        _Choice, "chosen", lambda self, strip: choices.append(self) or chosen(self, strip)
+    )
+    monkeypatch.setattr(_Tally, "plan", lambda self: plans.append(self) or finished(self))
+
+    def refused(memory):
+        with pytest.raises(TooLittleError) as caught:
+            worked(model, shape, memory=memory, dtype=torch.float32)
+        return caught.value
+
+    error, made = refused(1), len(plans)
+    choice = choices[0]
+    widths = list(choice._sides(strip_grid(choice.stream)).halves(4096))
+    every = {
+        (choice._fit(width, rows, None).peak, width, rows) for width in widths for rows in (16, 1)
+    }
+    peak, width, rows = min(every)
+    assert error.needed == peak
+    assert str(error).startswith(f"Strips of {width} in bands of {counted(rows, 'row')} need ")
+    assert made <= 2 * len(set(choice.stream.firsts(min(widths))))
+    assert refused(peak - 1).needed == peak
+    assert worked(model, shape, memory=peak, dtype=torch.float32).plan.peak_bytes <= peak
 
 
 def test_a_slide_of_ten_gigapixels_is_planned_within_two_gibibytes():

@@ -106,10 +106,22 @@ class StreamPlan(Report):
 
 def plan_of(program: Program, band: int) -> StreamPlan:
     """Go through the schedule of a run without running it."""
+    plan = plan_within(program, band, None)
+    assert plan is not None
+    return plan
+
+
+def plan_within(program: Program, band: int, most: int | None) -> StreamPlan | None:
+    """The same as far as it takes no more than ``most`` bytes, its saved state included; else None.
+
+    What a run takes at most only grows from step to step, so that the first steps may refuse it.
+    """
     tally, alike = _Tally(program, band), AlikeSteps(program, band)
     bands = steps(program, tally.schedule, band)
     while (step := next(bands, None)) is not None:
         tally.take(step)
+        if most is not None and tally.peak + tally.state > most:
+            return None
         turns, turn, rows = alike.shift(tally.stand, tally.spare)
         if turns:
             tally.skip(turns, rows)

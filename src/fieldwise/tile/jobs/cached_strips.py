@@ -33,7 +33,7 @@ from fieldwise.tile.bands.corners import corners
 from fieldwise.tile.bands.drive import drive_with_states
 from fieldwise.tile.bands.input_rows import telling_rows
 from fieldwise.tile.bands.latency import period, rates
-from fieldwise.tile.bands.plan import plan_of, work_of
+from fieldwise.tile.bands.plan import plan_within, work_of
 from fieldwise.tile.bands.program import kept_weights
 from fieldwise.tile.bands.programs import Programs, Streaming
 from fieldwise.tile.bands.run import BandState, Engine
@@ -286,26 +286,40 @@ class _Choice:
         whole = -(-size // grid) * grid
         wanted = [*self._sides(grid).halves(size)] or [whole] if strip is None else [strip]
         budget = LITTLE if memory is None and strip is None else memory
-        least = list[tuple[int, int, int]]()
         for thin in (_THIN, 1):
             for one in wanted:
                 bands = list(self._bands(thin))
-                narrowest = self._fit(one, bands[-1][0])
-                least.append((narrowest.peak, one, bands[-1][0]))
-                for rows, enough in bands if budget is None or narrowest.peak <= budget else ():
-                    fit = self._fit(one, rows)
-                    fits = budget is None or fit.peak <= budget
-                    if fits and (band is not None or fit.peak <= enough or rows <= BAND):
-                        return one, rows, fit
+                if self._fit(one, bands[-1][0], budget) is not None:
+                    for rows, enough in bands:
+                        fit = self._fit(one, rows, budget)
+                        if fit and (band is not None or fit.peak <= enough or rows <= BAND):
+                            return one, rows, fit
                 self.stream.forget()
-        peak, one, rows = min(least)
+        one, rows, fit = self._least(wanted)
         if memory is None:
-            return one, rows, self._fit(one, rows)
+            return one, rows, fit
         raise TooLittleError(
-            f"Strips of {one} in bands of {counted(rows, 'row')} need {size_text(peak)}, and "
-            f"--memory is {size_text(memory)}; give more --memory ({enough_text(peak)} is enough).",
-            peak,
+            f"Strips of {one} in bands of {counted(rows, 'row')} need {size_text(fit.peak)}, and "
+            f"--memory is {size_text(memory)}; give more --memory ({enough_text(fit.peak)} is "
+            "enough).",
+            fit.peak,
         )
+
+    def _least(self, strips: Sequence[int]) -> tuple[int, int, _Fit]:
+        """The strip and the narrowest band, thin or not, that hold least at once.
+
+        Narrow strips come first: of the others hardly one is gone through to its end then.
+        """
+        found = list[tuple[int, int, int, _Fit]]()
+        for one in sorted(strips):
+            for thin in (_THIN, 1):
+                rows = list(self._bands(thin))[-1][0]
+                fit = self._fit(one, rows, found[0][0] if found else None)
+                if fit is not None:
+                    found = [min([*found, (fit.peak, one, rows, fit)], key=lambda it: it[:3])]
+            self.stream.forget()
+        ((_, strip, band, fit),) = found
+        return strip, band, fit
 
     def _sides(self, grid: int) -> PieceSides:
         """The sides that strips may have."""
@@ -322,17 +336,24 @@ class _Choice:
             if one >= min(thin, rows):
                 yield min(one, rows), enough
 
-    def _fit(self, strip: int, band: int) -> _Fit:
-        numbers = sorted(set(self.stream.firsts(strip)))
-        programs = [self.stream.compiled(strip, n).program for n in numbers]
-        plans = [plan_of(program, band) for program in programs]
+    def _fit(self, strip: int, band: int, most: int | None) -> _Fit | None:
+        """What they take; None where it is more than ``most`` bytes."""
         waiting = sum(_row_bytes(out) * (self.given.grains(out) - 1)
                       for out in self.outputs(strip))  # fmt: skip
         widest = max(step[1] - step[0] for step in self._reads(strip))
         held = self.weights + waiting + self.given.beside * widest // self.given.shape[self.across]
-        state = max(plan.state_bytes for plan in plans)
-        peak = max(plan.peak_bytes + plan.state_bytes for plan in plans)
-        peak += max(bytes_ahead(program, self.stream.device, band) for program in programs)
+        if most is not None and held > most:
+            return None
+        numbers = sorted(set(self.stream.firsts(strip)))
+        programs = [self.stream.compiled(strip, n).program for n in numbers]
+        held += max(bytes_ahead(program, self.stream.device, band) for program in programs)
+        peak = state = 0
+        for program in programs:
+            plan = plan_within(program, band, None if most is None else most - held)
+            if plan is None:
+                return None
+            state = max(state, plan.state_bytes)
+            peak = max(peak, plan.peak_bytes + plan.state_bytes)
         return _Fit(peak + held, state + waiting)
 
     def _reads(self, strip: int) -> list[Interval]:
