@@ -14,8 +14,10 @@ from torch import Tensor, nn
 import fieldwise.onnx
 from benchmarks.fold_subjects import randomise
 from fieldwise.capture.torch.model_call import ModelCall
+from fieldwise.errors import UsageError
 from fieldwise.folding import Folded, fold
 from fieldwise.folding.elsewhere import captured_elsewhere
+from fieldwise.folding.graph_module import GraphModule
 from tests.folding.onnx_networks import network
 
 SHAPES = [(2, 3, 8, 8), (1, 3, 8, 8), (3, 3, 11, 14)]
@@ -92,6 +94,48 @@ def test_what_would_be_wrong_elsewhere_goes_in_a_graph_module(name):
     found = folded(model, x, allow_graph=True)
     assert {"bn", "norm"} <= {*names(found)}
     torch.testing.assert_close(found.model(x), model(x), rtol=1e-10, atol=1e-10)
+    other = torch.randn(SHAPES[-1], dtype=torch.float64)
+    with pytest.raises(UsageError, match=r"on 2x3x8x8, and at an input of .* for 3x3x11x14 fold"):
+        found.model(other)
+
+
+class Written(nn.Module):
+    """Arithmetic in the forward, which no module does, and a step."""
+
+    def __init__(self, step: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.step, self.conv = step, nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.step(self.conv(x) * 2 + 1)
+
+
+@pytest.mark.parametrize("step", [torch.relu, lambda y: F.avg_pool2d(y, 2), lambda y: y[:, :, 1:]])
+def test_a_graph_module_of_the_same_calls_at_any_size_runs_at_any(step):
+    model = Written(step)
+    found = folded(model, torch.zeros(SHAPES[0]).double(), allow_graph=True)
+    assert type(found.model) is GraphModule
+    for shape in SHAPES:
+        x = torch.randn(shape, dtype=torch.float64)
+        torch.testing.assert_close(found.model(x), model(x), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        (lambda y: F.interpolate(y, size=(y.shape[2] * 2, y.shape[3])), "is another call"),
+        (lambda y: y[:, :, : y.shape[2] // 2], "is another call"),
+        (lambda y: y * torch.arange(y.shape[3]), "is another call"),
+        (lambda y: y if y.shape[2] < 9 else torch.relu(y), "it makes 1 more call"),
+    ],
+)
+def test_a_graph_module_of_other_calls_at_another_size_refuses_that(step, why):
+    model = Written(step)
+    x = torch.randn(SHAPES[0]).double()
+    found = folded(model, x, allow_graph=True)
+    torch.testing.assert_close(found.model(x), model(x), rtol=1e-10, atol=1e-10)
+    with pytest.raises(UsageError, match=why):
+        found.model(torch.randn(SHAPES[-1]).double())
 
 
 def test_the_reason_says_what_stands_in_the_way_at_which_size():

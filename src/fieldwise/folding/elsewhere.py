@@ -14,12 +14,16 @@ from math import isclose
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from fieldwise.errors import FieldwiseError
 from fieldwise.folding.plan import Absorption, Ban, Bans, Fold, Merge, Plan
 from fieldwise.folding.report import Direction
+from fieldwise.graph.calls import is_same
 from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node, Shape
+from fieldwise.written import counted
 
 if TYPE_CHECKING:
     from fieldwise.capture.torch.model_call import ModelCall
@@ -72,7 +76,7 @@ class OtherSize:
             found = None if twin is None else folds.get(twin)
             if found is None or not self._folded_alike(fold, found):
                 why = stays.get(-1 if twin is None else twin) or _OTHERWISE
-                yield (fold.candidate.number, fold.direction), self._because(why)
+                yield (fold.candidate.number, fold.direction), self.because(why)
         merges = {b.number: (m, n) for m in other.merges for n, b in enumerate(m.branches)}
         apart = {branch.number: why for branch, why in other.apart}
         for merge in made.merges:
@@ -81,7 +85,7 @@ class OtherSize:
                 found_merge = merges.get(twin)
                 if found_merge is None or not self._merged_alike(merge, place, *found_merge):
                     why = apart.get(twin) or _OTHERWISE
-                    yield (branch.number, "merge"), self._because(why)
+                    yield (branch.number, "merge"), self.because(why)
 
     def _folded_alike(self, one: Fold, two: Fold) -> bool:
         pairs = zip(one.candidate.coefficients(), two.candidate.coefficients(), strict=True)
@@ -102,12 +106,37 @@ class OtherSize:
         same = (one.taps[place], one.sign, here.sign) == (two.taps[other], two.sign, there.sign)
         return same and self._twins.get(one.host.number) == two.host.number
 
-    def _because(self, why: str) -> str:
-        shapes = " and ".join("x".join(map(str, shape)) for shape in self.shapes)
-        return f"at an input of {shapes}, {why}"
+    def other_call(self) -> str | None:
+        """The first call that the model makes otherwise for these shapes, for people."""
+        for number, node in enumerate(self.here.nodes):
+            twin = self._twins.get(number)
+            if twin is None or not _is_called_alike(node, self.there.nodes[twin]):
+                return f"'{node.results[0]}' ({node.called}) is another call"
+        added = len(self.there.nodes) - len(self.here.nodes)
+        return f"it makes {counted(added, 'more call')}" if added > 0 else None
+
+    def because(self, why: str) -> str:
+        """A reason that holds at this size."""
+        return f"at an input of {shapes_text(self.shapes)}, {why}"
+
+
+def _is_called_alike(one: Node, two: Node) -> bool:
+    if one.operands != two.operands or one.source is None or two.source is None:
+        return False
+    here, there = ((call.args, *sorted(call.kwargs.items())) for call in (one.source, two.source))
+    return one.source.target == two.source.target and is_same(here, there, _are_equal)
+
+
+def _are_equal(one: Tensor, two: Tensor) -> bool:
+    return one is two or (one.dtype == two.dtype and torch.equal(one, two))
 
 
 _OTHERWISE = "other weights would be right"
+
+
+def shapes_text(shapes: Iterable[Shape]) -> str:
+    """As in '1x3x224x224 and 1x5'."""
+    return " and ".join("x".join(map(str, shape)) for shape in shapes)
 
 
 def captured_elsewhere(

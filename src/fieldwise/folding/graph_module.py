@@ -1,6 +1,7 @@
 """A module that executes the calls of a graph: where folding cannot be done by changing modules.
 
-The calls are those that were recorded at one input shape, with the sizes that they had there.
+The calls are those that were recorded at one input shape, with the sizes that they had there: a
+module refuses other shapes where the model is found to make other calls at some of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from fieldwise.capture.torch.autocast import without_autocast
 from fieldwise.capture.torch.tree import map_tensors, named_tensors, tensors_in
+from fieldwise.errors import UsageError
+from fieldwise.folding.elsewhere import shapes_text
 from fieldwise.folding.layers import Layer
 from fieldwise.folding.plan import Plan
 from fieldwise.folding.replace import rounded
@@ -40,13 +43,20 @@ class GraphModule(nn.Module):
     graph: what was captured; steps: what is done instead, in execution order
     tree:  a nested output of the model, the like of which is returned
     names: of the model's Parameters, by identity, so that they are found again in the state_dict
+    elsewhere: what the model does otherwise on inputs of other shapes, which are refused then
     """
 
     def __init__(
-        self, graph: Graph, steps: Sequence[ReplayStep], tree: object, names: Mapping[int, str]
+        self,
+        graph: Graph,
+        steps: Sequence[ReplayStep],
+        tree: object,
+        names: Mapping[int, str],
+        elsewhere: str | None = None,
     ) -> None:
         super().__init__()
-        self._inputs = graph.inputs
+        self._inputs, self._elsewhere = graph.inputs, elsewhere
+        self._shapes = tuple(graph.shape(name) for name in graph.inputs)
         self._tree = map_tensors(lambda tensor: tensor.detach().clone(), tree)
         self._outputs = dict(zip(graph.output_names, graph.outputs, strict=True))
         self._names = dict(names)
@@ -81,15 +91,29 @@ class GraphModule(nn.Module):
         """Execute the calls; arguments are those of the captured model.
 
         What autocast does to the model it did when that was captured.
+
+        Raises UsageError for inputs of other shapes, where the model does something else there.
         """
         given: dict[int, Tensor] = {}
         for tensor in tensors_in((args, kwargs)):
             given.setdefault(id(tensor), tensor)
+        self._check_shapes(given.values())
         values = dict(zip(self._inputs, given.values(), strict=True))
         with without_autocast():
             self._execute(values)
         leaves = iter([name for name, _ in named_tensors(self._tree)])
         return map_tensors(lambda kept: self._output(next(leaves), kept, values), self._tree)
+
+    def _check_shapes(self, given: Iterable[Tensor]) -> None:
+        if self._elsewhere is None:
+            return
+        shapes = tuple(tuple(tensor.shape) for tensor in given)
+        if shapes != self._shapes:
+            raise UsageError(
+                f"This graph module repeats calls of the model on {shapes_text(self._shapes)}, and "
+                f"{self._elsewhere}; for {shapes_text(shapes)} fold the model on an example of "
+                f"that shape, or without allow_graph."
+            )
 
     def _execute(self, values: dict[str, Tensor]) -> None:
         for number, step in enumerate(self._steps):
@@ -104,9 +128,17 @@ class GraphModule(nn.Module):
 
 
 def graph_module(
-    graph: Graph, made: Plan, changed: Iterable[Changed], tree: object, names: Mapping[int, str]
+    graph: Graph,
+    made: Plan,
+    changed: Iterable[Changed],
+    tree: object,
+    names: Mapping[int, str],
+    elsewhere: str | None = None,
 ) -> tuple[GraphModule, tuple[tuple[Changed, Tensor, Tensor | None], ...]]:
-    """The folded graph as a module, and the rounded weights of every changed layer."""
+    """The folded graph as a module, and the rounded weights of every changed layer.
+
+    elsewhere: see GraphModule
+    """
     steps = [
         ReplayStep(node.source, node.operands, node.results)
         for node in graph.nodes
@@ -135,7 +167,7 @@ def graph_module(
                 node, place = graph.nodes[number], places[0]
                 signed = _first if sign_of(node, place) == 1 else torch.neg
                 steps[number] = _hand_on(node, place, signed)
-    folded = GraphModule(graph, list(_needed(steps, graph.outputs)), tree, names)
+    folded = GraphModule(graph, list(_needed(steps, graph.outputs)), tree, names, elsewhere)
     return folded, tuple(made_layers)
 
 

@@ -119,7 +119,8 @@ class _Folder:
         if impossible or self.by_graph:
             names = self.modules.names
             output = self._truths(1)[0].tree
-            folded, layers = graph_module(self.graph, made, changed, output, names)
+            elsewhere = self._otherwise(made, known)
+            folded, layers = graph_module(self.graph, made, changed, output, names, elsewhere)
             return _Built(folded, made, possible, layers, made.ops_saved(made.merges))
         example, neutral = self.call.example, self.neutral
         copy, layers = rebuilt(self.modules, made, changed, example, neutral=neutral)
@@ -159,17 +160,30 @@ class _Folder:
         return self.modules.impossible(made) or list(Branches(self.modules, made).impossible())
 
     def _elsewhere(self, made: Plan, bans: FoundBans) -> list[Impossible]:
-        """What is wrong at another size of the input, to which a graph module does not go."""
+        """What is wrong at another size of the input, which a graph module refuses."""
         if self.by_graph or not made.changes:
             return []
         remedy = f"; {REMEDY}" if self.file is None else ""
+        found = self._differing(made, bans)
+        return [Impossible(ban, f"{why}{remedy}") for ban, why in found]
+
+    def _differing(self, made: Plan, bans: FoundBans) -> list[tuple[Ban, str]]:
+        """What of a plan does not hold at the first other size at which not all does."""
         for other in self.sizes:
             there = plan(
                 other.there, other.bans(made, self._bans(bans)), merge=self.merge, held=self._held
             )
             if found := list(other.differing(made, there)):
-                return [Impossible(ban, f"{why}{remedy}") for ban, why in found]
+                return found
         return []
+
+    def _otherwise(self, made: Plan, bans: FoundBans) -> str | None:
+        """What is not at another size as a graph module has it; None where nothing is."""
+        for other in self.sizes:
+            if (why := other.other_call()) is not None:
+                return other.because(why)
+        found = self._differing(made, bans)
+        return found[0][1] if found else None
 
     @cached_property
     def sizes(self) -> tuple[OtherSize, ...]:
