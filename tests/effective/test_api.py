@@ -256,6 +256,21 @@ class Positions(nn.Module):
         return torch.nn.functional.layer_norm(x.transpose(1, 2), (x.shape[1],)).transpose(1, 2)
 
 
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.conv = nn.Embedding(50, 4), nn.Conv1d(4, 2, 3)
+
+    def forward(self, x):
+        return self.conv(self.words(x).transpose(1, 2))
+
+
+@pytest.mark.parametrize("example", [(1, 12), torch.zeros(1, 12, dtype=torch.int64)])
+def test_whole_numbers_have_no_gradient(example):
+    with pytest.raises(UsageError, match="The input holds int64, by which nothing is differ"):
+        effective_field(Tokens().eval(), example)
+
+
 def test_what_has_no_gradient_is_refused():
     """Integers, and a model that runs without gradients."""
 

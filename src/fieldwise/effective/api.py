@@ -17,7 +17,6 @@ from fieldwise.capture.torch.autocast import autocast_dtype
 from fieldwise.capture.torch.given import check_model
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.normalisation import Normalisation
-from fieldwise.capture.torch.running import is_inexact
 from fieldwise.capture.torch.tree import map_tensors
 from fieldwise.capture.torch.weights import digest_of_state
 from fieldwise.effective.centre import central_unit, centre_of
@@ -97,6 +96,7 @@ def effective_field(
     call = _call(module, example)
     casts = _casts(call, client)
     report = receptive_fields(call.model, call.example, axes=axes)
+    _check_differentiable(getattr(torch, report.graph.values[report.input.name].dtype))
     layer = last_map(report, call) if layer is None else layer_of(report, call, layer)
     name = report.graph.outputs[0] if layer is None else layer
     given_unit = (unit,) if isinstance(unit, int) else unit
@@ -178,6 +178,15 @@ def _casts(call: ModelCall, client: Any) -> torch.dtype | None:
     return casts
 
 
+def _check_differentiable(dtype: torch.dtype) -> None:
+    """Raise UsageError for an input of whole numbers."""
+    if not (dtype.is_floating_point or dtype.is_complex):
+        raise UsageError(
+            f"The input holds {dtype_name(dtype)}, by which nothing is differentiated; take the "
+            "part of the model behind its embedding."
+        )
+
+
 def _inputs(
     call: ModelCall,
     images: str | Path | Iterable[Any] | None,
@@ -203,12 +212,7 @@ def _call(model: nn.Module, example: object) -> ModelCall:
     """The model with its example, drawn where it has no data, on the model's device."""
     check_model(model)
     call = ModelCall(model, as_inputs(example, model))
-    first = call.inputs[0]
-    if not is_inexact(first):
-        raise UsageError(
-            f"The input holds {dtype_name(first.dtype)}, by which nothing is "
-            "differentiated; take the part of the model behind its embedding."
-        )
+    _check_differentiable(call.inputs[0].dtype)
     return ModelCall(model, map_tensors(lambda tensor: tensor.to(call.device), call.example))
 
 

@@ -53,8 +53,8 @@ def _lines(
             if plan.kept_bytes
             else []
         ),
-        f"  memory  at most {size_text(plan.peak_bytes)} for rows and weights; torch itself and "
-        "the workspace of its kernels come on top",
+        f"  memory  at most {size_text(plan.peak_bytes)} for rows and weights, and on the "
+        "processor for what torch's kernels hold; torch itself comes on top",
         *(f"  note    {note}" for note in plan.notes),
     ]
 

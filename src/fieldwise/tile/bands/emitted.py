@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldwise.errors import FieldwiseError, UnsuitableError, UsageError, summary_of
+from fieldwise.graph.calls import operator_of
 from fieldwise.graph.ir import Shape
 from fieldwise.graph.tensors import dtype_name
 from fieldwise.tile.amounts import check_count
@@ -64,6 +65,14 @@ class EmittedFrom:
     run: Programs
     program: Program
     doubled: Callable[[], EmittedStream]
+
+    def in_words_of_file(self, text: str) -> str:
+        """What torch says, with a file's operators in place of the ops that they became here."""
+        for node in (node for op in self.program.ops for node in op.nodes):
+            operator = None if node.source is None else operator_of(node.source.target)
+            if node.operator and operator is not None:
+                text = text.replace(repr(operator), f"'{node.operator}'")
+        return text
 
 
 @dataclass(frozen=True)
@@ -315,9 +324,9 @@ class EmittedStream:
                         f"The {part} of this stream computes with complex numbers, which torch "
                         "does not write as .onnx; write it as .pt2."
                     ) from error
+                why = self.source.in_words_of_file(summary_of(_first_cause(error)))
                 raise UnsuitableError(
-                    f"torch cannot write the {part} of this stream as {out.suffix} "
-                    f"({summary_of(_first_cause(error))})."
+                    f"torch cannot write the {part} of this stream as {out.suffix} ({why})."
                 ) from error
         described = _description(out)
         described.write_text(f"{text}\n", encoding="utf-8")

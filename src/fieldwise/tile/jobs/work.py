@@ -78,7 +78,7 @@ class JobPlan(Report):
     shape:     of the input, as the model sees it
     reread:    input samples read by all pieces over those that there are (1: nothing twice)
     peak_bytes: the most that a piece holds at once: rows at hand, results that wait for their
-               chunk, and the weights; torch itself and its kernels' workspace come on top
+               chunk, the weights, and what torch's kernels hold on a processor
     notes:     what a user should know, in sentences
     axes:      how each tiled axis is cut; of a stream in strips, the one across its bands
     batches:   the numbers of the pieces that one call computes together; empty: each by itself
