@@ -84,6 +84,18 @@ class _Uneven(nn.Module):
         return self.last(torch.relu(near + far if self.first else far + near))
 
 
+class _Whole(nn.Module):
+    """One operand of a sum is known whole before the rows of the other come."""
+
+    def __init__(self, *, first: bool) -> None:
+        super().__init__()
+        self.first, self.conv = first, nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = self.conv(x).mean((2, 3), keepdim=True).expand_as(x)
+        return self.conv(torch.relu(whole + x if self.first else x + whole))
+
+
 class _Sums(nn.Module):
     """Sums that are left as they are: broadcast, scaled, of a value with itself, of two types."""
 
@@ -157,6 +169,16 @@ def test_a_run_goes_on_in_the_other_graph(first, there):
         for available in (24, 32, 40, 40, 40):
             made += [part[2] for part in engine.step([available], [8], rows)]
     torch.testing.assert_close(torch.cat(made, 2), wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_one_of_two_values_may_be_known_whole(first):
+    torch.manual_seed(0)
+    model, x = _Whole(first=first).eval(), torch.randn(1, 3, 40, 9)
+    run = streamed(model, x, axis=-2, band=8, global_ops="multipass")
+    assert len(_fused(run, x)) == 1
+    with torch.no_grad():
+        torch.testing.assert_close(run(x), model(x), rtol=0, atol=1e-5)
 
 
 def test_along_channels_each_row_adds_its_own_bias():

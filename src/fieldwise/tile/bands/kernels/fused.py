@@ -13,6 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from fieldwise.graph.ir import Ref
+from fieldwise.tile.bands.kernels.constants import RowTable
 from fieldwise.tile.bands.kernels.registry import Executor, Site, executor
 from fieldwise.tile.memory_format import CHANNELS_LAST
 
@@ -93,8 +95,13 @@ for _name, _made_by in (
 
 
 @executor("first")
-def _first(site: Site) -> Executor:  # noqa: ARG001
-    return Executor(lambda rows, lo, hi: (rows.inside(0, lo, hi),))
+def _first(site: Site) -> Executor:
+    """Its rows as they are, or those of what is known whole."""
+    given = site.given["self"]
+    if isinstance(given, Ref):
+        return Executor(lambda rows, lo, hi: (rows.inside(given.operand, lo, hi),))
+    table = RowTable.of(given, site.axis, site.laws)
+    return Executor(lambda rows, lo, hi: (table.rows(rows.constant, lo, hi),))
 
 
 # -------------------------------------------------------------------- where a card's kernels serve
