@@ -1,7 +1,8 @@
 """Streams, crops and folded models on a card: beside the whole image, and the limits of the card.
 
-    python benchmarks/gpu.py                        five minutes at most; writes docs/gpu.md
-    python benchmarks/gpu.py --device cpu --small   the same lines on small images, in seconds
+    python benchmarks/gpu.py                          five minutes at most; writes docs/gpu.md
+    python benchmarks/gpu.py --only "trunk float16"   these rows alone; writes no page
+    python benchmarks/gpu.py --device cpu --small     the same lines on small images, in seconds
 
 Times are ratios of medians over the whole image's, in turns, in one process, warm, by the card's
 own clock; memory is the most that torch holds on the card, weights and image included.  Every way
@@ -356,9 +357,17 @@ def kinds_of(device: torch.device, *, small: bool) -> Iterator[str]:
             yield f"| {name} | {how} | {cells} |"
 
 
-def measured(device: torch.device, *, small: bool, budget: float) -> Iterator[str]:
-    """The part of the page that is measured, line by line."""
-    begun, todo = time.monotonic(), list(cases(small=small))
+def measured(device: torch.device, *, small: bool, budget: float, only: str) -> Iterator[str]:
+    """The part of the page that is measured, line by line; how long each case takes is logged.
+
+    only: words that the names and types of cases hold
+    """
+    begun = time.monotonic()
+    todo = [
+        case
+        for case in cases(small=small)
+        if all(word in f"{case.name} {case.dtype}" for word in only.split())
+    ]
     found = limits(device, sorted({case.dtype for case in todo}, key=str), small=small)
     yield f"`python benchmarks/gpu.py` on {date.today()}: {versions(device)}."
     if small:
@@ -381,6 +390,9 @@ def measured(device: torch.device, *, small: bool, budget: float) -> Iterator[st
                 yield f"| {case.name} | | | no time was left | – | – | – | – | – | |"
                 continue
             yield from rows(case, device, found, until)
+            print(f"{case.name}: {time.monotonic() - now:.0f} s", file=sys.stderr, flush=True)
+        if only:
+            return
         yield ""
         yield from profile_of(device, small=small)
         yield ""
@@ -393,6 +405,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="images of a few pixels")
     parser.add_argument("--out", type=Path, default=None, help="the page; by default docs/gpu.md")
+    parser.add_argument("--only", default="", help="words that the name and type of a case hold")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="at most, about")
     given = parser.parse_args(arguments)
     device = torch.device(given.device)
@@ -400,10 +413,11 @@ def main(arguments: Sequence[str]) -> int:
         device = torch.device("cuda", device.index or 0)
         torch.cuda.set_device(device)
     lines = []
-    for line in measured(device, small=given.small, budget=given.seconds):
+    for line in measured(device, small=given.small, budget=given.seconds, only=given.only):
         print(line, flush=True)
         lines.append(line)
-    out = PAGE if given.out is None and device.type == "cuda" and not given.small else given.out
+    is_whole = device.type == "cuda" and not given.small and not given.only
+    out = PAGE if given.out is None and is_whole else given.out
     if out is not None:
         page = PAGE.read_text(encoding="utf-8")
         out.write_text(replaced(page, "measured", "\n".join(lines)), encoding="utf-8")
