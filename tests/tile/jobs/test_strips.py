@@ -11,11 +11,14 @@ import torch
 from torch import nn
 
 from fieldwise.errors import UsageError
+from fieldwise.tile.bands.choosing import TooLittleError, nearest
+from fieldwise.tile.bands.plan import _Tally
 from fieldwise.tile.certificate import MismatchError
 from fieldwise.tile.errors import TileError
 from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.streams import assembled as joined
-from fieldwise.tile.jobs.strips import strip_widths, strip_work
+from fieldwise.tile.jobs.streams import stream_work
+from fieldwise.tile.jobs.strips import strip_widths, strip_work, widest_strip_work
 from fieldwise.tile.jobs.work import Output, PieceState
 from tests.tile.bands.test_streamed import CASES
 from tests.tile.jobs.cases import carried_out, content, enter, image, planned
@@ -136,6 +139,75 @@ def test_where_memory_is_too_little_for_the_width_the_job_is_cut_into_strips(fol
     np.testing.assert_allclose(
         np.load(folder / "tight.npy"), np.load(folder / "wide.npy"), atol=1e-5
     )
+
+
+def forced(net, shape, memory):
+    """What the widest strips that fit come to, or the error, with every plan gone through."""
+    given, errors = BandedInput(net, shape, torch.float32, memory=memory), list[UsageError]()
+    try:
+        return stream_work(given).plan
+    except TooLittleError as error:
+        errors.append(error)
+    for strip in strip_widths(given, 3):
+        try:
+            return strip_work(given, across=3, strip=strip).plan
+        except TooLittleError as error:
+            errors.append(error)
+    return nearest(errors)
+
+
+def chosen(net, shape, memory):
+    """The same as a job has it."""
+    given = BandedInput(net, shape, torch.float32, memory=memory)
+    try:
+        return stream_work(given).plan
+    except TooLittleError as whole:
+        try:
+            return widest_strip_work(given, across=3, nearest=whole).plan
+        except TooLittleError as error:
+            return error
+
+
+def hourglass():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(4), nn.Conv2d(8, 16, 3, padding=1),
+        nn.Upsample(scale_factor=4), nn.Conv2d(16, 1, 3, padding=1),
+    )  # fmt: skip
+
+
+NETWORKS = [hourglass, lambda: nn.Conv2d(3, 2, 9, padding=4), lambda: nn.Conv2d(3, 2, (3, 65))]
+
+
+@pytest.mark.parametrize("net", NETWORKS)
+def test_memory_is_enough_for_the_same_strips_and_as_much_is_said_to_be_as_every_plan_says(net):
+    model, shape = net().eval(), (1, 3, 96, 160)
+    least = forced(model, shape, 1).needed
+    most = stream_work(BandedInput(model, shape, torch.float32)).plan.peak_bytes
+    strips = set()
+    for memory in (1, least - 1, least, *range(least + 1, most, max((most - least) // 6, 1))):
+        wanted, found = forced(model, shape, memory), chosen(model, shape, memory)
+        if memory < least:
+            assert (str(found), found.needed) == (str(wanted), least)
+        else:
+            assert found == wanted
+            assert found.peak_bytes <= memory
+            strips.add(found.axes)
+    assert len(strips) > 1
+
+
+def test_too_little_memory_for_any_strips_is_refused_after_one_plan_that_is_gone_through(
+    monkeypatch,
+):
+    """Every band of every width was planned to its end before it was refused."""
+    given = BandedInput(hourglass().eval(), (1, 3, 4096, 4096), torch.float32, memory=1)
+    with pytest.raises(TooLittleError) as whole:
+        stream_work(given)
+    plans, finished = [], _Tally.plan
+    monkeypatch.setattr(_Tally, "plan", lambda self: plans.append(self) or finished(self))
+    with pytest.raises(TooLittleError) as strips:
+        widest_strip_work(given, across=3, nearest=whole.value)
+    assert strips.value.needed < whole.value.needed
+    assert len(plans) == 1
 
 
 def test_a_job_in_strips_is_compared_with_the_whole(folder, monkeypatch):

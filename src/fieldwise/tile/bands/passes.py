@@ -21,7 +21,7 @@ from fieldwise.graph.graph import Graph
 from fieldwise.graph.ir import Node
 from fieldwise.tile.bands.follow import AxisPlace
 from fieldwise.tile.bands.known import Known, PartialSums
-from fieldwise.tile.bands.plan import StreamPlan, plan_of
+from fieldwise.tile.bands.plan import StreamPlan, plan_within
 from fieldwise.tile.bands.program import Program
 from fieldwise.tile.bands.statistics import Statistic, planned, statistic_of
 from fieldwise.tile.bands.store import Store
@@ -99,10 +99,19 @@ class Pass:
 
     def plan(self, band: int) -> StreamPlan:
         """What it keeps between its steps, and what is there at once where a node is run whole."""
-        plan = plan_of(self.program, band)
+        plan = self.plan_within(band, None)
+        assert plan is not None
+        return plan
+
+    def plan_within(self, band: int, most: int | None) -> StreamPlan | None:
+        """The same as far as it takes no more than ``most`` bytes (see ``plan.plan_within``)."""
+        plan = plan_within(self.program, band, most)
+        if plan is None:
+            return None
         nodes = [one.node for one in self.runs]
         least = max((nbytes_of(self.graph, [*n.operands, *n.results]) for n in nodes), default=0)
-        return replace(plan, peak_bytes=max(plan.peak_bytes, least))
+        found = replace(plan, peak_bytes=max(plan.peak_bytes, least))
+        return found if most is None or found.peak_bytes + found.state_bytes <= most else None
 
 
 def nbytes_of(graph: Graph, names: Iterable[str]) -> int:

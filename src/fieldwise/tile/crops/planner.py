@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import index
 from typing import Any
 
@@ -53,9 +54,22 @@ def plan_tiles(
       output output: 1x8x500x350, 1/2 x 1/2 positions per input sample
     """
     check_batch(batch)
-    try:
+    with _faults_as_refusals():
         sizes = Sizes.of(*as_module(model, size, values=False), axes)
         return in_batches(_planned(sizes, tile), sizes, batch)
+
+
+def plan_at(sizes: Sizes, tile: int | Sequence[int]) -> TilePlan:
+    """The same for a model that may be planned with other tiles too, which capture less again."""
+    with _faults_as_refusals():
+        return _planned(sizes, tile)
+
+
+@contextmanager
+def _faults_as_refusals() -> Iterator[None]:
+    """Raise TileError where fieldwise fails inside."""
+    try:
+        yield
     except (FieldwiseError, MemoryError):
         raise
     except Exception as error:

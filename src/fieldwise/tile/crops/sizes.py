@@ -44,6 +44,7 @@ class Sizes:
     image: tuple[int, ...]
     _graphs: dict[tuple[tuple[int, ...], int], Graph] = field(default_factory=dict)
     _rehearsal: Rehearsal | None = None
+    _peaks: dict[tuple[tuple[int, ...], int], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: nn.Module, size: object, axes: Axes | None) -> Sizes:
@@ -95,6 +96,12 @@ class Sizes:
         As Python frees it; of a model that cannot be copied, or run on tensors of its own device
         without data, as its graph tells.  Raises CaptureError where the network fails.
         """
+        key = sizes, count
+        if key not in self._peaks:
+            self._peaks[key] = self._peak_bytes(sizes, count)
+        return self._peaks[key]
+
+    def _peak_bytes(self, sizes: tuple[int, ...], count: int) -> int:
         graph = self.at(sizes, count)
         try:
             if self._rehearsal is None:

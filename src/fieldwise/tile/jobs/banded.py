@@ -29,6 +29,8 @@ class BandedInput:
     memory: bytes for rows and weights; None: as many as there are
     grains: of the files that results go to
     beside: bytes that the source holds
+    elsewhere: bytes in which a plan is known to fit that is cut in another way; a refusal does not
+        work out how many more this one takes
     multiple: of results, in steps of which strips give them where nobody asks for strips
     """
 
@@ -41,6 +43,7 @@ class BandedInput:
     grains: Grains = lambda _: 1
     beside: int = 0
     multiple: int = 1
+    elsewhere: int | None = None
 
     @classmethod
     def of(cls, run: Programs, shape: Shape) -> BandedInput:

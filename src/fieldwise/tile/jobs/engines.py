@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 
 from fieldwise.errors import UsageError
-from fieldwise.tile.bands.choosing import TooLittleError, nearest
-from fieldwise.tile.errors import StreamError, TileError
+from fieldwise.tile.bands.choosing import TooLittleError
 from fieldwise.tile.jobs.banded import BandedInput
 from fieldwise.tile.jobs.cached_strips import cached_strip_work
 from fieldwise.tile.jobs.planes import plane_work
 from fieldwise.tile.jobs.request import FIRST_SPATIAL, Request
 from fieldwise.tile.jobs.result_files import rows_at_a_time
 from fieldwise.tile.jobs.streams import stream_work
-from fieldwise.tile.jobs.strips import strip_widths, strip_work
+from fieldwise.tile.jobs.strips import strip_work, widest_strip_work
 from fieldwise.tile.jobs.tiles import crop_work
 from fieldwise.tile.jobs.work import Work
 
@@ -82,22 +80,7 @@ def _streamed(asked: Request) -> Work:
     except TooLittleError as error:
         if across is None or asked.cache != "rows":
             raise
-        return _narrowed(given, across, asked.piece, error)
-
-
-def _narrowed(given: BandedInput, across: int, section: int | None, error: TooLittleError) -> Work:
-    """The widest strips that fit the memory.
-
-    error: of bands as wide as the input; raised where no strips are nearer to what would do
-    """
-    errors: list[StreamError | UsageError] = [error]
-    with suppress(TileError):
-        for strip in strip_widths(given, across):
-            try:
-                return strip_work(given, across=across, strip=strip, section=section)
-            except UsageError as narrow:
-                errors.append(narrow)
-    raise nearest(errors)
+        return widest_strip_work(given, across=across, nearest=error, section=asked.piece)
 
 
 def _check_strips(asked: Request, across: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +23,7 @@ from fieldwise.tile.bands.choosing import BAND, STEPS, TooLittleError, candidate
 from fieldwise.tile.bands.corners import corners, telling_shapes
 from fieldwise.tile.bands.drive import clipped, drive_with_states, state_at_start
 from fieldwise.tile.bands.pass_run import PassDriver, Prepared, SavedPasses, run_passes
-from fieldwise.tile.bands.plan import plan_of, work_in_sections, work_of
+from fieldwise.tile.bands.plan import StreamPlan, plan_within, work_in_sections, work_of
 from fieldwise.tile.bands.program import Program, kept_weights
 from fieldwise.tile.bands.programs import Planned, Programs, Streaming
 from fieldwise.tile.bands.run import BandState, Engine, OutputRows
@@ -238,17 +239,24 @@ def _chosen_band(
     next step.  Rows that are read ahead count too.
     """
     band, memory, rows = given.band, given.memory, given.shape[given.axis]
-    state, beside, device = 0, sum(held.values()), given.call.device
+    beside, device = sum(held.values()), given.call.device
+    left = None if memory is None else memory - beside
     room = room_on(device, few=STEPS)
     for wanted, enough in candidate_bands(rows, room) if band is None else [(band, 0)]:
         wanted = min(wanted, rows)
-        plans = [plan_of(planned.program, wanted), *(one.plan(wanted) for one in planned.passes)]
-        state = max(plan.state_bytes for plan in plans)
-        peak = max(plan.peak_bytes + plan.state_bytes for plan in plans)
-        peak += bytes_ahead(planned.program, device, wanted)
-        fits = memory is None or peak + beside <= memory
-        if fits and (band is not None or peak <= enough or wanted <= BAND):
-            return wanted, peak, state
+        most = [] if band is not None or wanted <= BAND else [enough]
+        most += [] if left is None else [left]
+        fit = _taken_by(planned, device, wanted, min(most, default=None))
+        if fit is not None:
+            return wanted, *fit
+    assert memory is not None
+    interest = None if given.elsewhere is None else given.elsewhere - beside
+    least = _taken_by(planned, device, wanted, interest)
+    if least is None:
+        raise UsageError(
+            f"A band of {counted(wanted, 'row')} needs more than --memory {size_text(memory)}."
+        )
+    peak, _ = least
     assert memory is not None
     taken = ", ".join(f"{what} {size_text(nbytes)}" for what, nbytes in held.items() if nbytes)
     narrower = "" if wanted == 1 else ", a narrower --band"
@@ -259,6 +267,24 @@ def _chosen_band(
         f"enough){narrower}.",
         peak + beside,
     )
+
+
+def _taken_by(
+    planned: Planned, device: torch.device, band: int, most: int | None
+) -> tuple[int, int] | None:
+    """The peak memory of a band, and its state's; None where it takes more than ``most`` bytes."""
+    ahead = bytes_ahead(planned.program, device, band)
+    left = None if most is None else most - ahead
+    peak = state = 0
+    ways: list[Callable[[int, int | None], StreamPlan | None]]
+    ways = [partial(plan_within, planned.program), *(one.plan_within for one in planned.passes)]
+    for way in ways:
+        plan = way(band, left)
+        if plan is None:
+            return None
+        peak = max(peak, plan.peak_bytes + plan.state_bytes)
+        state = max(state, plan.state_bytes)
+    return (peak + ahead, state) if left is None or peak <= left else None
 
 
 def _output(program: Program, number: int) -> Output:

@@ -8,16 +8,18 @@ mode of depth-first scheduling: borders along the one axis are cached, along the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
 from fieldwise.capture.torch.capture import record
-from fieldwise.errors import CaptureError
+from fieldwise.errors import CaptureError, UsageError
 from fieldwise.graph.flops import flops_by_result
 from fieldwise.graph.ir import Node, Shape
 from fieldwise.tile.arrays import Interval, Numbers, Readable, as_numpy
+from fieldwise.tile.bands.choosing import TooLittleError
 from fieldwise.tile.bands.corners import corners
 from fieldwise.tile.bands.input_rows import telling_rows
 from fieldwise.tile.bands.programs import Programs
@@ -25,6 +27,7 @@ from fieldwise.tile.certificate import RunCertificate, verify
 from fieldwise.tile.crops.grid import geometry
 from fieldwise.tile.crops.parts import Tile
 from fieldwise.tile.crops.plan import TilePlan
+from fieldwise.tile.crops.planner import plan_at
 from fieldwise.tile.crops.sizes import Sizes
 from fieldwise.tile.crops.targets import PlannedModel
 from fieldwise.tile.errors import StreamError, TileError
@@ -171,9 +174,43 @@ def strip_work(
 
     Raises TileError where no strips are exact, and what ``stream_work`` raises.
     """
-    shape = tuple(given.shape)
-    tiles = PlannedModel(given.call, strip, (across,)).plan(shape)
-    (cut,) = tiles.axes
+    tiles = PlannedModel(given.call, strip, (across,)).plan(tuple(given.shape))
+    return _work_in(given, tiles, section)
+
+
+def widest_strip_work(
+    given: BandedInput, *, across: int, nearest: TooLittleError, section: int | None = None
+) -> StripWork:
+    """The same in the widest strips that fit the memory.
+
+    nearest: of bands as wide as the input, in which they do not fit; raised where no strips do, or
+             that of the strips for which less memory is enough
+
+    Raises what ``stream_work`` raises.
+    """
+    tried = list[TilePlan]()
+    nowhere = replace(given, elsewhere=0)
+    with suppress(TileError):
+        for tiles in _strips_by_halves(given, across):
+            try:
+                return _work_in(nowhere, tiles, section)
+            except UsageError:
+                tried.append(tiles)
+    most = nearest.needed - 1
+    for tiles in reversed(tried):
+        try:
+            _work_in(replace(given, elsewhere=most), tiles, section)
+        except TooLittleError as error:
+            nearest, most = error, error.needed
+        except UsageError:
+            continue
+    raise nearest
+
+
+def _work_in(given: BandedInput, tiles: TilePlan, section: int | None) -> StripWork:
+    """A job in strips that are planned."""
+    shape, (cut,) = tuple(given.shape), tiles.axes
+    across = cut.axis
     planned: dict[int, StreamWork] = {}
     band = given.band
 
@@ -230,10 +267,19 @@ def strip_widths(given: BandedInput, across: int) -> Iterator[int]:
 
     Raises TileError where no strips are exact.
     """
-    sizes = Sizes.of(given.model, given.call.example, (across,))
+    yield from _widths(given, Sizes.of(given.model, given.call.example, (across,)))
+
+
+def _widths(given: BandedInput, sizes: Sizes) -> Iterator[int]:
     found = geometry(sizes.whole(), sizes.axes)
     (grid,), scales = found.grid, (scale for (scale,) in found.scales)
-    yield from PieceSides.of(grid, scales, given.multiple).halves(given.shape[across])
+    yield from PieceSides.of(grid, scales, given.multiple).halves(*sizes.image)
+
+
+def _strips_by_halves(given: BandedInput, across: int) -> Iterator[TilePlan]:
+    """The same, planned."""
+    sizes = Sizes.of(given.model, given.call.example, (across,))
+    yield from (plan_at(sizes, width) for width in _widths(given, sizes))
 
 
 def _widened(narrow: Output, tiles: TilePlan) -> Output:
