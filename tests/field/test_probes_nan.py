@@ -4,12 +4,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from fieldwise.capture.torch.capture import capture
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
-from fieldwise.field.probes import GradientProbe, gradient_field, nan_check, nan_field
+from fieldwise.field.probes import (
+    GradientProbe,
+    NanProbe,
+    NanUnit,
+    gradient_field,
+    nan_check,
+    nan_field,
+)
 from fieldwise.field.probes.nan import NanVerdict
 from fieldwise.field.probes.units import shown_by_run
 from tests.field import networks
@@ -19,6 +26,46 @@ NAN = float("nan")
 
 
 PLAIN = [network for network in CATALOGUE if network is not networks.FusedAttention]
+
+
+class TwiceThenPair(nn.Module):
+    """Runs one module twice, and another returns two tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.twice, self.pair = nn.Conv1d(1, 1, 3), Pair()
+
+    def forward(self, x):
+        return self.pair(self.twice(self.twice(x)))
+
+
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Conv1d(1, 1, 5)
+
+    def forward(self, x):
+        return x * 2, self.wide(x)
+
+
+def test_units_of_several_layers_are_looked_at_in_the_same_runs():
+    """Each layer had runs of its own."""
+    model, x = TwiceThenPair().eval(), torch.rand(1, 1, 64)
+    units = [NanUnit(layer, (at,)) for layer in ("twice#1", "twice#2", "pair[1]", "pair.wide", None)
+             for at in (0, 20, 50)]  # fmt: skip
+    runs = list[Tensor]()
+    model.register_forward_pre_hook(lambda _, given: runs.append(given[0].isnan()))
+    alone = [nan_field(model, x, unit.layer, unit.unit) for unit in units]
+    apart = len(runs)
+    runs.clear()
+    probe = NanProbe(model, x, units)
+    together = [probe.field(number) for number in range(len(units))]
+    assert [one.mask.tolist() for one in together] == [one.mask.tolist() for one in alone]
+    assert [one.hi[0] - one.lo[0] + 1 for one in together] == [
+        size for size in (3, 5, 9, 9, 5) for _ in range(3)
+    ]
+    assert len({tuple(run.flatten().tolist()) for run in runs}) == len(runs)
+    assert len(runs) < apart / 2
 
 
 @pytest.mark.parametrize("network", PLAIN, ids=lambda network: network.__name__)

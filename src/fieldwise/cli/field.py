@@ -232,9 +232,10 @@ def _probe(
 def _measured(probe: Measure, units: Mapping[str, UnitField]) -> dict[str, UnitField]:
     """The same units, with what a probe finds that they see."""
     found = {}
-    for name, field in units.items():
+    measure = probe({name: field.unit for name, field in units.items()})
+    for name in units:
         with progress(f"measuring {name}"):
-            found[name] = probe(name, field.unit)
+            found[name] = measure(name)
     return found
 
 

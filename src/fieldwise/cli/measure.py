@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from fieldwise.capture.torch import as_inputs
 from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.errors import UsageError
 from fieldwise.field import FieldReport, UnitField
-from fieldwise.field.probes import GradientProbe, Probe, nan_field
+from fieldwise.field.probes import GradientProbe, NanProbe, NanUnit, Probe
 from fieldwise.field.probes.nan import holds_nan
 from fieldwise.field.probes.units import shown_by_run
 
@@ -21,20 +22,23 @@ if TYPE_CHECKING:
     from fieldwise.capture import Model
 
 
-Measure = Callable[[str, tuple[int, ...]], UnitField]
-"""What a unit of a layer is found to see."""
+Units = Mapping[str, tuple[int, ...]]
+"""A unit of each layer that is measured."""
+
+Measure = Callable[[Units], Callable[[str], UnitField]]
+"""What the unit of a layer is found to see, once it is known which units there are."""
 
 
 def by_gradient(report: FieldReport) -> Measure:
     """The gradient of the same network with generic weights."""
     probe = GradientProbe.of_graph(report.graph)
 
-    def measure(layer: str, unit: tuple[int, ...]) -> UnitField:
-        dims = report.roles(layer).unit
+    def measure(units: Units, layer: str) -> UnitField:
+        unit, dims = units[layer], report.roles(layer).unit
         seen = probe.field(layer, unit, dims=dims, wrt=report.input.name, wrt_dims=report.axes)
         return _as_field(unit, seen)
 
-    return measure
+    return lambda units: partial(measure, units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +73,15 @@ class ByNan:
         dtype = self.report.graph.values[value].dtype
         return None if holds_nan(dtype) else f"no NaN gets into {dtype}"
 
-    def __call__(self, value: str, unit: tuple[int, ...]) -> UnitField:
-        """What the unit is found to see."""
-        seen = nan_field(
-            self.model.module,
-            self.model.example(),
-            self.layers[value][0],
-            unit,
-            dims=self.report.roles(value).unit,
-            axes=self.report.axes,
-        )
-        return _as_field(unit, seen)
+    def __call__(self, units: Units) -> Callable[[str], UnitField]:
+        """What the unit of a value is found to see; all are looked at in each run."""
+        asked = [
+            NanUnit(self.layers[value][0], unit, dims=self.report.roles(value).unit)
+            for value, unit in units.items()
+        ]
+        model, axes, numbers = self.model, self.report.axes, {v: n for n, v in enumerate(units)}
+        probe = NanProbe(model.module, model.example(), asked, axes=axes)
+        return lambda value: _as_field(units[value], probe.field(numbers[value]))
 
 
 def _as_field(unit: tuple[int, ...], seen: Probe) -> UnitField:

@@ -37,10 +37,25 @@ from fieldwise.capture.torch.model_call import ModelCall
 from fieldwise.capture.torch.running import is_inexact
 from fieldwise.errors import UsageError
 from fieldwise.field.probes.result import Probe
-from fieldwise.field.probes.units import layer_output, select, varied
+from fieldwise.field.probes.units import outputs_in_run, select, varied
 from fieldwise.graph.tensors import dtype_name
 
 _BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class NanUnit:
+    """A unit of a layer, as ``nan_field`` takes it."""
+
+    layer: str | None
+    unit: tuple[int, ...]
+    channel: int | None = None
+    dims: tuple[int, ...] | None = None
+
+    def of(self, value: Tensor) -> Tensor:
+        """It, as a view of what the layer returned."""
+        layer = self.layer or "output"
+        return select(value, self.unit, channel=self.channel, dims=self.dims, layer=layer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,8 @@ def nan_check(
     >>> nan_check(net, torch.rand(1, 1, 12), None, (2,), (1,), (5,))
     NanVerdict(clean_outside=(False,), dirty_first=(False,), dirty_last=(True,))
     """
-    dirty = _Runs(ModelCall(model, as_inputs(example, model)), layer, unit, channel, dims, axes)
+    asked = NanUnit(layer, unit, channel, dims)
+    dirty = _Runs(ModelCall(model, as_inputs(example, model)), [asked], axes)
     clean, first, last = [], [], []
     for axis, (start, stop) in enumerate(zip(lo, hi, strict=True)):
         outside = [*range(start), *range(stop + 1, dirty.sizes[axis])]
@@ -125,12 +141,41 @@ def nan_field(
     >>> nan_field(conv, torch.rand(1, 1, 12), None, (3,), per_sample=True).count
     3
     """
-    dirty = _Runs(ModelCall(model, as_inputs(example, model)), layer, unit, channel, dims, axes)
-    find = dirty.each if per_sample else dirty.hull
-    lines = [find(axis) for axis in range(len(dirty.sizes))]
-    mask = np.ones(dirty.sizes, dtype=bool)
-    for axis, line in enumerate(lines):
-        mask &= np.expand_dims(line, [other for other in range(mask.ndim) if other != axis])
+    asked = NanUnit(layer, unit, channel, dims)
+    runs = _Runs(ModelCall(model, as_inputs(example, model)), [asked], axes)
+    return _field_of(runs, runs.each if per_sample else runs.hull, per_sample=per_sample)
+
+
+class NanProbe:
+    """``nan_field`` of several units of one model, of which all are looked at in each run.
+
+    >>> net = nn.Sequential(nn.Conv1d(1, 1, 3), nn.ReLU(), nn.Conv1d(1, 1, 3))
+    >>> probe = NanProbe(net, torch.rand(1, 1, 12), [NanUnit("0", (4,)), NanUnit("2", (4,))])
+    >>> probe.field(0).count, probe.field(1).count
+    (3, 5)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: object,
+        units: Sequence[NanUnit],
+        *,
+        axes: tuple[int, ...] | None = None,
+    ) -> None:
+        self._runs = _Runs(ModelCall(model, as_inputs(example, model)), units, axes)
+
+    def field(self, number: int) -> Probe:
+        """What the unit of this number sees.  Raises what ``nan_field`` does, for any of them."""
+        return _field_of(self._runs, lambda axis: self._runs.hull(axis, number))
+
+
+def _field_of(runs: _Runs, find: Callable[[int], np.ndarray], *, per_sample: bool = False) -> Probe:
+    """The product of what is found along the axes."""
+    mask = np.ones(runs.sizes, dtype=bool)
+    for axis in range(mask.ndim):
+        others = [other for other in range(mask.ndim) if other != axis]
+        mask &= np.expand_dims(find(axis), others)
     if per_sample and mask.ndim == 1:
         return Probe(mask)
     what = "projections on the axes" if per_sample else "first and last samples"
@@ -148,40 +193,43 @@ def holds_nan(dtype: str) -> bool:
 
 
 class _Runs:
-    """Runs of one model with NaN on some samples of one axis; called, it says 'dirty'."""
+    """Runs of one model with NaN on some samples of one axis; called, it says 'dirty'.
+
+    Of the first of ``units``, where nothing else is said.
+    """
 
     def __init__(
-        self,
-        call: ModelCall,
-        layer: str | None,
-        unit: tuple[int, ...],
-        channel: int | None,
-        dims: tuple[int, ...] | None,
-        axes: tuple[int, ...] | None,
+        self, call: ModelCall, units: Sequence[NanUnit], axes: tuple[int, ...] | None
     ) -> None:
-        self._call, self._layer, self._clean = call, layer, call.inputs[0].detach()
+        self._call, self._units, self._clean = call, units, call.inputs[0].detach()
         if not is_inexact(self._clean):
             raise UsageError(
                 f"The input holds {dtype_name(self._clean.dtype)}, which no NaN gets into; take "
                 "the part of the model behind its embedding."
             )
-        self._unit: Callable[[Tensor], Tensor] = lambda value: select(
-            value, unit, channel=channel, dims=dims, layer=layer or "output"
-        )
         self._axes = tuple(range(2, self._clean.dim())) if axes is None else axes
         self.sizes = tuple(self._clean.shape[axis] for axis in self._axes)
+        self._found: dict[tuple[int, range], list[bool]] = {}
 
     def __call__(self, axis: int, samples: Sequence[int]) -> bool:
         """Whether NaN on these samples of the axis, all else as given, reaches the unit."""
-        return bool(self._run(self._poisoned(axis, samples)).any())
+        return bool(self._run(self._poisoned(axis, samples))[0].any())
 
-    def hull(self, axis: int) -> np.ndarray:
-        """The samples from the first to the last that reach the unit."""
+    def hull(self, axis: int, number: int = 0) -> np.ndarray:
+        """The samples from the first to the last that reach the unit of this number."""
+
+        def clean(samples: range) -> bool:
+            key = axis, samples
+            if key not in self._found:
+                reached = self._run(self._poisoned(axis, samples))
+                self._found[key] = [bool(unit.any()) for unit in reached]
+            return not self._found[key][number]
+
         size = self.sizes[axis]
         line = np.zeros(size, dtype=bool)
-        if self(axis, range(size)):
-            first = _last_true(size, lambda stop: not self(axis, range(stop)))
-            after = size - _last_true(size, lambda count: not self(axis, range(size - count, size)))
+        if not clean(range(size)):
+            first = _last_true(size, lambda stop: clean(range(stop)))
+            after = size - _last_true(size, lambda count: clean(range(size - count, size)))
             line[first:after] = True
         return line
 
@@ -200,7 +248,7 @@ class _Runs:
             return None
         members = [self._clean, *(self._poisoned(axis, [sample]) for sample in samples)]
         try:
-            dirty = self._run(torch.cat(members))
+            dirty = self._run(torch.cat(members))[0]
         except (RuntimeError, ValueError, AssertionError):
             return None
         if dirty.shape[0] != len(members) or bool(dirty[0].any()):
@@ -212,19 +260,22 @@ class _Runs:
         image[(slice(None),) * self._axes[axis] + (list(samples),)] = float("nan")
         return image
 
-    def _run(self, image: Tensor) -> Tensor:
+    def _run(self, image: Tensor) -> list[Tensor]:
+        """Where each of the units is NaN."""
+        asked = [(one.layer, lambda value, one=one: one.of(value).clone()) for one in self._units]
         with torch.no_grad(), _KERNELS, ExitStack() as off:
             off.enter_context(torch.backends.nnpack.flags(enabled=False))
             if _in_half(self._call):
                 off.enter_context(torch.backends.mkldnn.flags(enabled=False, allow_tf32=None))
-            unit = self._unit(layer_output(varied(self._call, image), self._layer))
-        if not is_inexact(unit):
-            kind = dtype_name(unit.dtype)
-            raise UsageError(
-                f"'{self._layer or 'output'}' holds {kind}, which no NaN gets into; name the layer "
-                "that it is made of."
-            )
-        return unit.isnan()
+            found = outputs_in_run(varied(self._call, image), asked)
+        for one, values in zip(self._units, found, strict=True):
+            if not is_inexact(values):
+                kind = dtype_name(values.dtype)
+                raise UsageError(
+                    f"'{one.layer or 'output'}' holds {kind}, which no NaN gets into; name the "
+                    "layer that it is made of."
+                )
+        return [values.isnan() for values in found]
 
 
 _KERNELS = threading.RLock()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from threading import get_ident
 
@@ -73,24 +73,41 @@ def layer_output(call: ModelCall, layer: str | None) -> Tensor:
     run, and '[1]' for the second of the tensors that it returned; the first is taken otherwise.
     The model and the random state are afterwards as they were.
     """
-    path, run, place = _place_of(call.model, layer)
-    found: list[Tensor | None] = []
-
-    def keep(output: object) -> None:
-        tensors = list(tensors_in(output))
-        found.append(tensors[place].clone() if place < len(tensors) else None)
-
-    _run_with(call, {path: keep})
-    returned = found[run - 1] if len(found) >= run else None
-    if returned is None:
-        part, times = part_of(call.model), sum(one is not None for one in found)
-        what = f"{part} '{path}'" if path else "model"
-        tensor = f"tensor [{place}]" if place else "a tensor"
-        raise UsageError(
-            f"The {what} returned {tensor} {times} times in this forward run, so there is no "
-            f"'{layer or 'output'}'; name a {part} that takes part."
-        )
+    (returned,) = outputs_in_run(call, [(layer, Tensor.clone)])
     return returned
+
+
+def outputs_in_run(
+    call: ModelCall, asked: Sequence[tuple[str | None, Callable[[Tensor], Tensor]]]
+) -> list[Tensor]:
+    """The same of several layers in one run: what is made of each tensor as it is returned."""
+    places = [_place_of(call.model, layer) for layer, _ in asked]
+    found: dict[int, Tensor] = {}
+    runs, times = Counter[str](), Counter[int]()
+
+    def noting(path: str) -> Callable[[object], None]:
+        def note(output: object) -> None:
+            runs[path] += 1
+            tensors = list(tensors_in(output))
+            for number, ((of, run, place), (_, made)) in enumerate(zip(places, asked, strict=True)):
+                if of == path and place < len(tensors):
+                    times[number] += 1
+                    if run == runs[path]:
+                        found[number] = made(tensors[place])
+
+        return note
+
+    _run_with(call, {path: noting(path) for path, _, _ in places})
+    for number, ((path, _, place), (layer, _)) in enumerate(zip(places, asked, strict=True)):
+        if number not in found:
+            part = part_of(call.model)
+            what = f"{part} '{path}'" if path else "model"
+            tensor = f"tensor [{place}]" if place else "a tensor"
+            raise UsageError(
+                f"The {what} returned {tensor} {times[number]} times in this forward run, so there "
+                f"is no '{layer or 'output'}'; name a {part} that takes part."
+            )
+    return [found[number] for number in range(len(asked))]
 
 
 def shown_by_run(graph: Graph, call: ModelCall) -> dict[str, tuple[str | None, ...]]:
