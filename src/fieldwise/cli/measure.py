@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from fieldwise.capture import Model
 
 
-Units = Mapping[str, tuple[int, ...]]
+UnitOfLayer = Mapping[str, tuple[int, ...]]
 """A unit of each layer that is measured."""
 
-Measure = Callable[[Units], Callable[[str], UnitField]]
+Measure = Callable[[UnitOfLayer], Callable[[str], UnitField]]
 """What the unit of a layer is found to see, once it is known which units there are."""
 
 
@@ -33,7 +33,7 @@ def by_gradient(report: FieldReport) -> Measure:
     """The gradient of the same network with generic weights."""
     probe = GradientProbe.of_graph(report.graph)
 
-    def measure(units: Units, layer: str) -> UnitField:
+    def measure(units: UnitOfLayer, layer: str) -> UnitField:
         unit, dims = units[layer], report.roles(layer).unit
         seen = probe.field(layer, unit, dims=dims, wrt=report.input.name, wrt_dims=report.axes)
         return _as_field(unit, seen)
@@ -73,7 +73,7 @@ class ByNan:
         dtype = self.report.graph.values[value].dtype
         return None if holds_nan(dtype) else f"no NaN gets into {dtype}"
 
-    def __call__(self, units: Units) -> Callable[[str], UnitField]:
+    def __call__(self, units: UnitOfLayer) -> Callable[[str], UnitField]:
         """What the unit of a value is found to see; all are looked at in each run."""
         asked = [
             NanUnit(self.layers[value][0], unit, dims=self.report.roles(value).unit)
