@@ -11,7 +11,7 @@ from torch import nn
 import fieldwise
 from fieldwise.capture import load_model
 from fieldwise.capture.specs import absolute_spec
-from fieldwise.errors import UsageError
+from fieldwise.errors import CaptureError, UsageError
 
 SHAPE = (1, 2, 32, 32)
 MAKERS = {
@@ -45,6 +45,11 @@ def test_its_field_is_that_of_the_module(file):
     found = fieldwise.receptive_fields(f"script:{file}", SHAPE)
     expected = fieldwise.receptive_fields(Net().eval(), SHAPE)
     assert found["output"].row.axes == expected["output"].row.axes
+
+
+def test_a_shape_at_which_it_does_not_run_is_refused_in_a_sentence(file):
+    with pytest.raises(CaptureError, match="1x5x32x32"):
+        fieldwise.receptive_fields(f"script:{file}", (1, 5, 32, 32))
 
 
 def test_it_is_folded_by_its_graph_and_tiled(file):

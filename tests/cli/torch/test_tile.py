@@ -105,7 +105,8 @@ def test_where_crops_fit_in_too_little_memory_for_strips_that_are_asked_for_it_i
     job = (*UNET, "--plan")
     said = run(*job, "--engine", "halo", "--memory", "1KB", code=2)
     least = said.split("(")[-1].split(" is enough")[0]
-    for cut in (["--strip", 2000], ["--cache", "both", "--strip", 2000]):
+    for cache in ([], ["--cache", "both"]):
+        cut = ["--axis", "H", "--strip", 2000, *cache]
         assert "It fits in crops: --engine halo." in run(*job, *cut, "--memory", least, code=2)
         assert "--engine halo" not in run(*job, *cut, "--memory", "1KB", code=2)
 

@@ -129,11 +129,11 @@ def test_what_does_not_fit_is_told_with_what_takes_less(monkeypatch, how):
 
 @pytest.mark.parametrize("how", [(), ("--engine", "halo")])
 def test_auto_begins_again_with_less(monkeypatch, how):
-    monkeypatch.setattr(devices, "free_bytes", lambda _: 1 << 17)
-    tried = too_large(monkeypatch, 1 << 15)
+    monkeypatch.setattr(devices, "free_bytes", lambda _: 1 << 18)
+    tried = too_large(monkeypatch, 1 << 16)
     told = run(*UNET, *how, "--memory", "auto")
     assert "It begins again with half." in told
-    assert tried[0] > 1 << 15 >= tried[-1]
+    assert tried[0] > 1 << 16 >= tried[-1]
     np.testing.assert_allclose(np.load("out.npy"), whole(), atol=1e-5)
 
 

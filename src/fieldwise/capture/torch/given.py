@@ -68,9 +68,8 @@ def describe_module(model: nn.Module, path: str) -> str:
     >>> describe_module(nn.Sequential(nn.Conv1d(1, 4, 3)), "0")
     'That module is Conv1d(1, 4, kernel_size=(3,), stride=(1,)). '
     """
-    try:
-        module = model.get_submodule(path)
-    except AttributeError:
+    module = dict(model.named_modules()).get(path)  # scripted ones have no get_submodule
+    if module is None:
         return ""
     written = repr(module)
     plain = not any(True for _ in module.children()) and "\n" not in written

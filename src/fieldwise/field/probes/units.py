@@ -149,11 +149,11 @@ def _run_with(call: ModelCall, keep: Mapping[str, Callable[[object], None]]) -> 
         return lambda _module, _args, output: of(output) if get_ident() == thread else None
 
     args, kwargs = placed(call.example)
+    modules = dict(call.model.named_modules())
     with kept(call.model), seeded(), ExitStack() as stack:
         for path, of in keep.items():
             if path:
-                module = call.model.get_submodule(path)
-                stack.callback(module.register_forward_hook(hook(of)).remove)
+                stack.callback(modules[path].register_forward_hook(hook(of)).remove)
         output = call.model(*args, **kwargs)
     if "" in keep:
         keep[""](output)
