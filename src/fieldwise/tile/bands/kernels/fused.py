@@ -70,7 +70,7 @@ def _batch_norm_relu_out(
     *,
     out: Tensor,
 ) -> Tensor:
-    if weight is not None and bias is not None and _lie_alike(x, out) and _has_channels_last(x):
+    if weight is not None and bias is not None and _lie_alike(x, out):
         kernel = _norms_on(x.device, x.dtype, weight.dtype)
         if kernel is not None:
             kernel(x, weight, bias, mean, variance, eps, out)
